@@ -1,0 +1,175 @@
+"""Every fact about AWS Lambda's Python runtimes that lpack relies on, in one place.
+
+Sources: AWS "Lambda runtimes" (operating systems, architectures, end of support), AWS "Lambda quotas" (limits), PEP 600
+(which manylinux tags a glibc accepts), cfn-lint's ``LmbdRuntimeLifecycle.json`` (dates).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+
+Architecture = Literal["x86_64", "arm64"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+
+MEGABYTE = 1_048_576
+"""Bytes in the "MB" of AWS's quota pages."""
+UNZIPPED_LIMIT = 250 * MEGABYTE
+"""Bytes a function and its layers may take when unzipped (AWS "Lambda quotas")."""
+DIRECT_UPLOAD_LIMIT = 50 * MEGABYTE
+"""Bytes of a ZIP archive above which an upload must go through S3 (AWS "Lambda quotas")."""
+IMAGE_LIMIT = 10 * 1024 * MEGABYTE
+"""Bytes of an uncompressed container image: the largest package of any kind (AWS "Lambda quotas")."""
+
+DEFAULT_RUNTIME = "python3.13"
+DEFAULT_ARCHITECTURE: Architecture = "x86_64"
+WARN_BEFORE = timedelta(days=90)
+"""How long before a runtime's deprecation lpack starts to warn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """One managed Python runtime.
+
+    ``glibc`` is the newest minor of glibc 2 that native code may ask for; ``micro`` is the patch release that environment
+    markers see (the runtime's own is at least that).
+    """
+
+    name: str
+    minor: int
+    micro: int
+    operating_system: str
+    glibc: int
+    deprecated: date
+    create_blocked: date
+    update_blocked: date
+
+
+def _runtime(minor: int, micro: int, *dates: str) -> Runtime:
+    amazon_linux, glibc = ("Amazon Linux 2", 26) if minor <= 11 else ("Amazon Linux 2023", 34)
+    deprecated, create_blocked, update_blocked = map(date.fromisoformat, dates)
+    return Runtime(
+        name=f"python3.{minor}",
+        minor=minor,
+        micro=micro,
+        operating_system=amazon_linux,
+        glibc=glibc,
+        deprecated=deprecated,
+        create_blocked=create_blocked,
+        update_blocked=update_blocked,
+    )
+
+
+RUNTIMES: dict[str, Runtime] = {
+    runtime.name: runtime
+    for runtime in (
+        _runtime(9, 16, "2025-12-15", "2027-02-01", "2027-03-03"),
+        _runtime(10, 11, "2026-10-31", "2027-02-01", "2027-03-03"),
+        _runtime(11, 6, "2027-06-30", "2027-07-31", "2027-08-31"),
+        _runtime(12, 1, "2028-10-31", "2028-11-30", "2029-01-10"),
+        _runtime(13, 0, "2029-06-30", "2029-07-31", "2029-08-31"),
+        _runtime(14, 0, "2029-06-30", "2029-07-31", "2029-08-31"),
+    )
+}
+
+# Architecture to (machine of wheel tags and of `uname -m`, oldest glibc with that machine's manylinux tags).
+_MACHINES: dict[Architecture, tuple[str, int]] = {"x86_64": ("x86_64", 5), "arm64": ("aarch64", 17)}
+# The names that PEP 513, 571 and 599 gave to glibc levels before PEP 600 numbered them.
+_LEGACY_MANYLINUX = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+# The glibc levels for which uv's --python-platform has a name, newest first (`uv pip compile --help`).
+_UV_GLIBC_LEVELS = (34, 28, 17)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A runtime on an architecture: what fixes the Python, the glibc ceiling, the wheel tags and the images."""
+
+    runtime: Runtime
+    architecture: Architecture
+
+    @classmethod
+    def of(cls, runtime: str, architecture: str) -> Target:
+        """Look a target up by its names; ``KeyError`` or ``ValueError`` carries the name that is not known."""
+        for known in ARCHITECTURES:
+            if known == architecture:
+                return cls(runtime=RUNTIMES[runtime], architecture=known)
+        raise ValueError(architecture)
+
+    def __str__(self) -> str:
+        return f"{self.runtime.name}-{self.architecture}"
+
+    @property
+    def machine(self) -> str:
+        """The architecture as wheel tags and ``uname -m`` spell it."""
+        return _MACHINES[self.architecture][0]
+
+    @property
+    def python_version(self) -> str:
+        """Major, minor and micro version, as markers see it: ``3.12.1``."""
+        return f"3.{self.runtime.minor}.{self.runtime.micro}"
+
+    @property
+    def build_image(self) -> str:
+        """AWS's image with the runtime's compilers (AWS SAM's build images)."""
+        return f"public.ecr.aws/sam/build-{self.runtime.name}:latest-{self.architecture}"
+
+    @property
+    def runtime_image(self) -> str:
+        """AWS's base image of the runtime."""
+        return f"public.ecr.aws/lambda/python:3.{self.runtime.minor}-{self.architecture}"
+
+    @property
+    def resolver_platforms(self) -> tuple[str, ...]:
+        """uv platform names to resolve with, in order: the newest one within the ceiling, then the next one above it.
+
+        The second only matters where the ceiling has no name of its own (glibc 2.26): wheels tagged between the two levels are
+        seen by the second alone. Whatever it finds beyond the ceiling is sorted out by `tags`.
+        """
+        ceiling = self.runtime.glibc
+        within = next(level for level in _UV_GLIBC_LEVELS if level <= ceiling)
+        above = tuple(level for level in reversed(_UV_GLIBC_LEVELS) if level >= ceiling)[:1]
+        names = dict.fromkeys((within, *above))
+        return tuple(f"{self.machine}-manylinux_2_{level}" for level in names)
+
+    def tags(self) -> tuple[Tag, ...]:
+        """Wheel tags that load on the target, best first."""
+        return _tags(self.runtime.minor, self.runtime.glibc, self.architecture)
+
+    def markers(self) -> dict[str, str]:
+        """Values of the environment markers (PEP 508) on the target, whatever the host is."""
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": self.python_version,
+            "os_name": "posix",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux",
+            "platform_version": "",
+            "python_full_version": self.python_version,
+            "python_version": f"3.{self.runtime.minor}",
+            "sys_platform": "linux",
+        }
+
+
+@cache
+def _tags(minor: int, glibc: int, architecture: Architecture) -> tuple[Tag, ...]:
+    from packaging.tags import compatible_tags, cpython_tags
+
+    machine, oldest = _MACHINES[architecture]
+    platforms: list[str] = []
+    for level in range(glibc, oldest - 1, -1):
+        platforms.append(f"manylinux_2_{level}_{machine}")
+        if level in _LEGACY_MANYLINUX:
+            platforms.append(f"{_LEGACY_MANYLINUX[level]}_{machine}")
+    platforms.append(f"linux_{machine}")
+    interpreter = f"cp3{minor}"
+    return (
+        *cpython_tags((3, minor), abis=[interpreter], platforms=platforms),
+        *compatible_tags((3, minor), interpreter, platforms),
+    )

@@ -1,0 +1,89 @@
+"""Merges a function's source and its distributions into one tree, and proves that the handler is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from packer.errors import PackageError, UsageError
+from packer.model import Entry, Function, Share, Tree
+from packer.source import OWNER
+
+Part = tuple[str, Tree]
+"""A distribution's normalised name (or `packer.source.OWNER`) and its tree."""
+
+
+def merge(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
+    """Merge trees; a path that two own with the same content is kept once.
+
+    ``overlap`` maps path patterns to the distribution that wins there. Raises `PackageError` that names both owners where no
+    rule decides, and where one has a file and another a folder of the same name.
+    """
+    merged: dict[str, tuple[str, Entry]] = {}
+    for name, tree in parts:
+        for entry in tree:
+            held = merged.get(entry.path)
+            if held is None or _wins(entry, name, held, overlap):
+                merged[entry.path] = (name, entry)
+    _check_folders(merged)
+    return Tree.of(entry for _, entry in merged.values())
+
+
+def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tuple[str, str]]) -> bool:
+    """Say whether an entry replaces the one that is held at its path."""
+    other, held_entry = held
+    if entry.content.digest == held_entry.content.digest and entry.mode == held_entry.mode:
+        return False
+    for pattern, winner in overlap:
+        if fnmatchcase(entry.path, pattern) and winner in (name, other):
+            return winner == name
+    if entry.content.digest == held_entry.content.digest:
+        return entry.mode > held_entry.mode
+    raise PackageError(
+        f"{_called(other)} and {_called(name)} both hold {entry.path}, with different content.",
+        remedy=f'Say which one wins: overlap = {{ "{entry.path}" = "{name}" }} in the configuration (patterns may have *).',
+    )
+
+
+def _called(name: str) -> str:
+    return "the function's own source" if name == OWNER else name
+
+
+def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
+    folders: set[str] = set()
+    for path, (name, _) in merged.items():
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
+            if parent in merged:
+                raise PackageError(
+                    f"{_called(merged[parent][0])} has the file {parent}, and {_called(name)} the file {path} below it.",
+                    remedy="They cannot be installed together: remove one of them.",
+                )
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
+
+
+def check_handler(function: Function, tree: Tree) -> None:
+    """Prove that the handler's module is in the tree; raises `UsageError` that names the modules nearby."""
+    module = function.handler.rpartition(".")[0].replace(".", "/")
+    paths = {entry.path for entry in tree}
+    wanted = (f"{module}.py", f"{module}/__init__.py")
+    if paths.intersection(wanted) or any(path.startswith(f"{module}.") and path.endswith(".so") for path in paths):
+        return
+    top = sorted(entry.path for entry in tree if entry.owner == OWNER and "/" not in entry.path and entry.path.endswith(".py"))
+    raise UsageError(
+        f"The handler {function.handler} of {function.name} is not there: {function.source} has no {wanted[0]}.",
+        remedy=f"Its modules are: {', '.join(top) or 'none'}. Set handler to module.function, or mend source.",
+    )
+
+
+def shares(parts: Iterable[Part], versions: dict[str, str], tree: Tree) -> tuple[Share, ...]:
+    """Say what each part adds to the merged tree, the largest first."""
+    kept: dict[str, list[int]] = {}
+    owners = {id(entry): name for name, part in parts for entry in part}
+    for entry in tree:
+        kept.setdefault(owners[id(entry)], []).append(entry.content.size)
+    found = (
+        Share(name=name, version=versions.get(name, ""), files=len(sizes), unzipped=sum(sizes)) for name, sizes in kept.items()
+    )
+    return tuple(sorted(found, key=lambda share: (-share.unzipped, share.name)))

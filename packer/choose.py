@@ -1,0 +1,38 @@
+"""Chooses among a locked package's wheels by the target's tags."""
+
+from __future__ import annotations
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from builders.runtimes import Target
+from packer.errors import PackageError
+from packer.model import Archive, LockedPackage
+
+
+def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
+    """Give the wheel whose tag stands first among the target's, of equals the highest build number; None if none fits."""
+    ranks = {tag: rank for rank, tag in enumerate(target.tags())}
+    best: tuple[tuple[int, tuple[int, ...] | tuple[()], str], Archive] | None = None
+    for wheel in package.wheels:
+        try:
+            _, _, build, tags = parse_wheel_filename(wheel.filename)
+        except InvalidWheelFilename:
+            continue
+        fitting = [ranks[tag] for tag in tags if tag in ranks]
+        if not fitting:
+            continue
+        order = (min(fitting), (-build[0],) if build else (0,), wheel.filename)
+        if best is None or order < best[0]:
+            best = (order, wheel)
+    return best[1] if best else None
+
+
+def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:
+    """Say that nothing fits, which tags exist, and what to do."""
+    existing = sorted({wheel.filename.removesuffix(".whl").split("-", 2)[-1] for wheel in package.wheels})
+    return PackageError(
+        f"{package} has no wheel for {target} "
+        f"({target.runtime.operating_system}, glibc 2.{target.runtime.glibc}), and no source.",
+        detail=f"Wheels exist for: {', '.join(existing) or 'nothing'}",
+        remedy="Choose a version that has one (the index lists them), another architecture, or a newer runtime.",
+    )

@@ -1,0 +1,69 @@
+"""The group of commands; each is imported when it is called, and errors become messages and exit statuses here alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from packer import __version__
+from packer.errors import LpackError
+from packer.ui import QUIET, make_reporter
+
+COMMANDS = {
+    "build": "Build functions into reproducible ZIP archives.",
+    "cache": "Show, verify or prune the cache.",
+    "completion": "Print a shell's completion script.",
+    "init": "Write a configuration from what a folder holds.",
+    "lock": "Write each function's exact versions to pylock.NAME.toml.",
+}
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_EPILOG = "Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3 over a budget or a limit of Lambda's."
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in one module each, imported only when needed."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"packer.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(__version__, prog_name="lpack", message="%(prog)s %(version)s")
+def lpack() -> None:
+    """Package Python functions for AWS Lambda.
+
+    Dependencies are resolved for the runtime that will run them, and written to byte-for-byte reproducible archives.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process."""
+    try:
+        status = lpack.main(args=arguments, prog_name="lpack", standalone_mode=False)
+    except LpackError as error:
+        make_reporter(QUIET).error(str(error))
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has enough of it. Closing keeps Python from complaining again at exit.
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)

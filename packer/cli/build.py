@@ -1,0 +1,210 @@
+"""`lpack build`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from packer import __version__
+from packer.budget import megabytes
+from packer.cli.common import Project, find_project, open_store, project_options, reporting
+from packer.credentials import index_urls, without_login
+from packer.errors import UsageError
+from packer.manifest import MANIFEST_FILE, make_manifest, write_manifest
+from packer.state import FunctionState, State, load_state, save_state, state_key
+from packer.store import Store, digest_of
+from packer.ui import LineReporter
+from packer.watch import signature
+
+if TYPE_CHECKING:
+    from packer.config import Config, Overrides
+    from packer.pipeline import Built
+    from packer.resolve import Policy
+    from packer.template import Template
+
+TEMPLATE_FILE = "template.yaml"
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the artifacts (default: dist).")
+@click.option("--frozen", is_flag=True, help="Fail where a lock is missing or stale, instead of resolving.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
+@project_options
+def command(
+    *,
+    names: tuple[str, ...],
+    out: Path | None,
+    frozen: bool,
+    jobs: int | None,
+    as_json: bool,
+    config: Path | None,
+    template: Path | None,
+    parameters: tuple[str, ...],
+    runtime: str | None,
+    arch: str | None,
+    offline: bool,
+    upgrade: bool,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Build functions into reproducible ZIP archives.
+
+    NAME is a configured function; without one, all are built. PATH is a folder with a configuration, or one that holds a
+    handler and a dependency file.
+    """
+    started = time.time_ns()
+    project = find_project(names, config, template, parameters)
+    store = open_store()
+    key = state_key(project.path, out.absolute() if out else None)
+    digest = _command_digest(project, runtime, arch, frozen=frozen)
+    state = load_state(store, key)
+    with reporting(verbose, quiet) as reporter:
+        if state is None or upgrade or not state.nothing_changed(digest, project.names):
+            from packer.config import Overrides
+            from packer.resolve import Policy
+
+            run = _Run(
+                store=store,
+                reporter=reporter,
+                project=project,
+                overrides=Overrides(runtime=runtime, architecture=arch, out=out),
+                policy=Policy(frozen=frozen, offline=offline, upgrade=upgrade),
+                jobs=jobs or os.cpu_count() or 1,
+            )
+            previous = state if state is not None and state.command == digest and not upgrade else None
+            state, changed = run.build(digest, started, state, previous)
+            save_state(store, key, state)
+        else:
+            changed = ()
+    _print_results(state, project.names, changed, as_json=as_json)
+
+
+def _command_digest(project: Project, runtime: str | None, arch: str | None, *, frozen: bool) -> str:
+    """Give the digest of the version and of every flag and variable that can change what is built."""
+    indexes = [without_login(url) for _, url in index_urls(os.environ)]
+    parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
+    return digest_of(__version__, project.kind, runtime or "", arch or "", str(frozen), str(Path.cwd()), *parameters, *indexes)
+
+
+class _Run:
+    """One build that has something to do."""
+
+    def __init__(
+        self, *, store: Store, reporter: LineReporter, project: Project, overrides: Overrides, policy: Policy, jobs: int
+    ) -> None:
+        self._store = store
+        self._reporter = reporter
+        self._project = project
+        self._overrides = overrides
+        self._policy = policy
+        self._jobs = jobs
+
+    def build(self, digest: str, started: int, last: State | None, previous: State | None) -> tuple[State, tuple[str, ...]]:
+        """Build what has changed, publish it, and give the new state and the names of the functions that were written."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from packer.cli.wiring import open_tools, read_project, select, warn_of_runtimes
+        from packer.outputs.folder import only_build, publish, staging
+        from packer.pipeline import Build
+        from packer.watch import Digests
+
+        config, template = read_project(self._project, self._overrides)
+        functions = select(config, self._project.names)
+        warn_of_runtimes(functions, self._reporter)
+        digests = Digests(last.digests, last.seen_at) if last else Digests()
+        known = previous.functions if previous else {}
+        with (
+            only_build(self._store, config.out, lambda: self._reporter.note(f"waiting for another build of {config.out}")),
+            staging(config.out) as folder,
+            open_tools(self._store, digests, self._reporter, self._policy) as tools,
+            ThreadPoolExecutor(self._jobs, thread_name_prefix="build") as executor,
+        ):
+            built = Build(tools, folder, config.out).all(functions, known.get, executor)
+            reports = {**self._others(config, known, built), **{name: each.state.report for name, each in built.items()}}
+            files = {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
+            files |= self._descriptions(config, template, reports, folder)
+            publish(files, config.out)
+            self._remove_strangers(config, last)
+        states = {name: _placed(each.state, config.out) for name, each in built.items()}
+        kept = {name: known[name] for name in reports if name not in states}
+        state = State(
+            command=digest,
+            seen_at=started,
+            complete={function.name for function in config.functions} <= {*states, *kept},
+            watched={str(path): signature(path) for path in config.files or (config.root,)},
+            outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
+            functions={
+                function.name: {**kept, **states}[function.name] for function in config.functions if function.name in reports
+            },
+            digests=digests.current,
+        )
+        return state, tuple(name for name, each in built.items() if each.staged)
+
+    def _others(self, config: Config, known: Mapping[str, FunctionState], built: Mapping[str, Built]) -> dict[str, Any]:
+        """Give the reports of configured functions that were not asked for now and still lie in the output folder."""
+        names = (function.name for function in config.functions if function.name not in built)
+        return {name: known[name].report for name in names if name in known and known[name].is_written()}
+
+    def _descriptions(
+        self, config: Config, template: Template | None, reports: Mapping[str, Any], folder: Path
+    ) -> dict[str, Path]:
+        """Write the template and the manifest, which come last so that they never speak of what is not there."""
+        files: dict[str, Path] = {}
+        if template is not None:
+            from packer.handoff.sam import write_template
+
+            artifacts = {name: config.out / report["artifact"]["path"] for name, report in reports.items()}
+            files[TEMPLATE_FILE] = folder / TEMPLATE_FILE
+            files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE))
+        files[MANIFEST_FILE] = folder / MANIFEST_FILE
+        files[MANIFEST_FILE].write_bytes(write_manifest(make_manifest(reports, TEMPLATE_FILE if template else "")))
+        return files
+
+    def _remove_strangers(self, config: Config, last: State | None) -> None:
+        """Remove archives of functions that are no longer configured, where they are still as lpack wrote them."""
+        names = {function.name for function in config.functions}
+        for name, state in (last.functions if last else {}).items():
+            if name not in names and state.is_written():
+                for path in state.artifact:
+                    Path(path).unlink(missing_ok=True)
+
+
+def _described(template: Template | None) -> tuple[str, ...]:
+    return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)
+
+
+def _placed(state: FunctionState, out: Path) -> FunctionState:
+    """Give the state with its artifact's signature in the output folder."""
+    from dataclasses import replace
+
+    path = out / state.report["artifact"]["path"]
+    return replace(state, artifact={str(path): signature(path)})
+
+
+def _print_results(state: State, names: Sequence[str], changed: Sequence[str], *, as_json: bool) -> None:
+    chosen = {name: each.report for name, each in state.functions.items() if not names or name in names}
+    if not chosen:
+        raise UsageError("There is no function to build.", remedy="Configure one.")
+    if as_json:
+        template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
+        sys.stdout.write(write_manifest(make_manifest(chosen, template)).decode())
+        return
+    width = max(map(len, chosen))
+    out = Path(next(iter(state.outputs))).parent
+    shown = os.path.relpath(out)
+    for name, report in chosen.items():
+        artifact = report["artifact"]
+        place = (out if shown.startswith("..") else Path(shown)) / artifact["path"]
+        sys.stdout.write(
+            f"{name:<{width}}  {report['runtime']} {report['architecture']:<6}  "
+            f"{megabytes(artifact['zip_bytes']):>9} zipped  {megabytes(artifact['unzipped_bytes']):>9} unzipped  "
+            f"{'built' if name in changed else 'unchanged':<9}  {place}\n"
+        )

@@ -1,0 +1,146 @@
+"""What several commands share: options, finding the project, and picking the concrete parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from builders.runtimes import ARCHITECTURES, RUNTIMES
+from packer.errors import UsageError
+from packer.store import Store, store_folder
+from packer.ui import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CONFIG_NAMES = ("lpack.toml", "pyproject.toml")
+_CONFIG, _TEMPLATE, _FOLDER = "config", "template", "folder"
+
+
+def project_options(command: Command) -> Command:
+    """Add the options that say what to build."""
+    file = click.Path(path_type=Path)
+    options = (
+        click.option("--config", type=file, metavar="FILE", help="Configuration: an lpack.toml or pyproject.toml."),
+        click.option("--template", type=file, metavar="FILE", help="AWS SAM template to take the functions from."),
+        click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the template."),
+        click.option("--runtime", metavar="|".join(RUNTIMES), help="Build for this runtime, whatever is configured."),
+        click.option("--arch", metavar="|".join(ARCHITECTURES), help="Build for this architecture, whatever is configured."),
+        click.option("--offline", is_flag=True, help="Never touch the network."),
+        click.option("--upgrade", is_flag=True, help="Resolve to the newest versions, not those resolved before."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder."""
+
+    kind: str
+    path: Path
+    names: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_project(
+    arguments: Sequence[str], config: Path | None, template: Path | None, parameters: Sequence[str] = ()
+) -> Project:
+    """Tell function names from a path, and find the configuration; raises `UsageError`."""
+    if config is not None and template is not None:
+        raise UsageError("--config and --template exclude each other.", remedy="Give one of them.")
+    if template is not None:
+        return Project(kind=_TEMPLATE, path=template.absolute(), names=tuple(arguments), parameters=_parameters(parameters))
+    if parameters:
+        raise UsageError("--parameter needs a template.", remedy="Add --template FILE.")
+    if config is not None:
+        return Project(kind=_CONFIG, path=config.absolute(), names=tuple(arguments))
+    if len(arguments) == 1 and (os.sep in arguments[0] or Path(arguments[0]).is_dir()):
+        found = _config_above(Path.cwd())
+        if found is None or os.sep in arguments[0] or arguments[0] in (".", ".."):
+            return _of_path(Path(arguments[0]).absolute())
+    found = _config_above(Path.cwd())
+    if found is not None:
+        return Project(kind=_CONFIG, path=found, names=tuple(arguments))
+    if arguments:
+        raise UsageError(
+            f"{arguments[0]} is no folder, and no configuration names it.", remedy="Name a folder, or run `lpack init`."
+        )
+    hint = " Or build its functions: lpack build --template template.yaml." if Path("template.yaml").is_file() else ""
+    raise UsageError(
+        f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.",
+        remedy=f"Run `lpack init` to write one, or name a function's folder: lpack build PATH.{hint}",
+    )
+
+
+def _of_path(path: Path) -> Project:
+    path = Path(os.path.normpath(path))
+    if path.is_file():
+        return Project(kind=_CONFIG, path=path)
+    if not path.is_dir():
+        raise UsageError(f"There is no folder {path}.", remedy="Name a folder with a handler, or one with a configuration.")
+    found = _config_in(path)
+    return Project(kind=_CONFIG, path=found) if found else Project(kind=_FOLDER, path=path)
+
+
+def _config_in(folder: Path) -> Path | None:
+    for name in CONFIG_NAMES:
+        path = folder / name
+        if path.is_file() and (name == CONFIG_NAMES[0] or _configures_lpack(path)):
+            return path
+    return None
+
+
+def _configures_lpack(path: Path) -> bool:
+    data = path.read_bytes()
+    if b"lpack" not in data:
+        return False  # a plain search first: parsing each pyproject.toml above a folder would cost start-up time
+    import tomllib
+
+    try:
+        return "lpack" in tomllib.loads(data.decode()).get("tool", {})
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+
+
+def _config_above(folder: Path) -> Path | None:
+    for parent in (folder, *folder.parents):
+        found = _config_in(parent)
+        if found is not None:
+            return found
+    return None
+
+
+def _parameters(words: Sequence[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--parameter {word!r} is not of the form NAME=VALUE.", remedy="Write --parameter Stage=prod.")
+        given[name] = value
+    return given
+
+
+def verbosity(verbose: bool, quiet: bool) -> int:
+    """Give how much to say."""
+    return QUIET if quiet else VERBOSE if verbose else NORMAL
+
+
+@contextmanager
+def reporting(verbose: bool, quiet: bool) -> Iterator[LineReporter]:
+    """Give the reporter for this command, and put the terminal in order at the end."""
+    with make_reporter(verbosity(verbose, quiet)) as reporter:
+        yield reporter
+
+
+def open_store() -> Store:
+    """Give the user's store."""
+    return Store(store_folder())

@@ -1,0 +1,24 @@
+"""The page of ``lpack --help`` as click makes it; a test holds the two together."""
+
+HELP = """\
+Usage: lpack [OPTIONS] COMMAND [ARGS]...
+
+  Package Python functions for AWS Lambda.
+
+  Dependencies are resolved for the runtime that will run them, and written to
+  byte-for-byte reproducible archives.
+
+Options:
+  --version   Show the version and exit.
+  -h, --help  Show this message and exit.
+
+Commands:
+  build       Build functions into reproducible ZIP archives.
+  cache       Show, verify or prune the cache.
+  completion  Print a shell's completion script.
+  init        Write a configuration from what a folder holds.
+  lock        Write each function's exact versions to pylock.NAME.toml.
+
+  Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3
+  over a budget or a limit of Lambda's.
+"""

@@ -1,0 +1,50 @@
+"""`lpack lock`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from packer.cli.common import find_project, open_store, project_options, reporting
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
+@project_options
+def command(
+    *,
+    names: tuple[str, ...],
+    config: Path | None,
+    template: Path | None,
+    parameters: tuple[str, ...],
+    runtime: str | None,
+    arch: str | None,
+    offline: bool,
+    upgrade: bool,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Write each function's exact versions to pylock.NAME.toml.
+
+    The files are standard locks (PEP 751), beside the configuration. A build that finds one never resolves. Versions that a
+    lock already names are kept where they still satisfy the requirements; --upgrade takes the newest.
+    """
+    from packer.cli.wiring import open_tools, read_project, select
+    from packer.config import Overrides
+    from packer.locking import lock_all
+    from packer.resolve import Policy
+    from packer.watch import Digests
+
+    project = find_project(names, config, template, parameters)
+    policy = Policy(offline=offline, upgrade=upgrade)
+    store = open_store()
+    with reporting(verbose, quiet) as reporter:
+        configuration, _ = read_project(project, Overrides(runtime=runtime, architecture=arch))
+        functions = select(configuration, project.names)
+        with open_tools(store, Digests(), reporter, policy) as tools:
+            outcomes = lock_all(functions, tools.resolver, reporter)
+    for path, changed in outcomes.items():
+        sys.stdout.write(f"{'written' if changed else 'unchanged':<9}  {os.path.relpath(path)}\n")

@@ -1,0 +1,124 @@
+"""Picks the concrete classes, and reads the project into a configuration. Imported only when there is work to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builders.host import HostBuilder
+from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, WARN_BEFORE
+from packer.build import StoreBuilder
+from packer.cli.common import Project
+from packer.compress import Deflater
+from packer.config import DEFAULT_OUT, Config, Overrides, check_handler, check_name, load_config, lock_path, make_target
+from packer.credentials import Credentials, index_urls, index_variables
+from packer.discover import find_handler, find_requirements
+from packer.errors import UsageError
+from packer.fetch import StoreFetcher
+from packer.model import Archive, Function
+from packer.pipeline import Tools
+from packer.ports import Reporter
+from packer.process import run, uv_command
+from packer.resolve import Policy, Resolver
+from packer.store import Store
+from packer.template import Template, TemplateFunction, read_template
+from packer.watch import Digests
+from packer.wheel import accept
+
+
+@contextmanager
+def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Policy) -> Iterator[Tools]:
+    """Make the parts of the pipeline that work on this machine."""
+    credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
+    for name, url in index_urls(os.environ):
+        credentials.learn(url, name)
+    host = HostBuilder(uv_command(), index_variables(os.environ), offline=policy.offline)
+    fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
+    try:
+        yield Tools(
+            store=store,
+            resolver=Resolver(run, store, credentials, digests, reporter, policy),
+            fetcher=fetcher,
+            builder=StoreBuilder(store, host, digests, reporter, credentials.scrub),
+            deflater=Deflater(store),
+            digests=digests,
+            reporter=reporter,
+        )
+    finally:
+        fetcher.close()
+
+
+def _accept(path: Path, archive: Archive) -> None:
+    # An sdist is proved by its hash alone: it is opened by its build tool, in isolation.
+    if archive.filename.endswith(".whl"):
+        accept(path, archive.filename)
+
+
+def read_project(project: Project, overrides: Overrides) -> tuple[Config, Template | None]:
+    """Read a configuration, a template, or a folder without either; raises `UsageError`."""
+    if project.kind == "template":
+        template = read_template(project.path, project.parameters)
+        return _config_of_template(project.path, template, overrides), template
+    if project.kind == "folder":
+        return _config_of_folder(project.path, overrides), None
+    return load_config(project.path, overrides), None
+
+
+def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
+    name = folder.name.replace(".", "-").replace(" ", "-") or "function"
+    function = Function(
+        name=check_name(name, str(folder)),
+        source=folder,
+        handler=find_handler(folder),
+        target=make_target(
+            overrides.runtime or DEFAULT_RUNTIME, overrides.architecture or DEFAULT_ARCHITECTURE, "--runtime, --arch"
+        ),
+        requirements=find_requirements(folder, None, str(folder)),
+        lock_path=lock_path(folder, name),
+    )
+    out = overrides.out or Path.cwd() / DEFAULT_OUT
+    return Config(root=folder, out=out.absolute(), functions=(function,))
+
+
+def _config_of_template(path: Path, template: Template, overrides: Overrides) -> Config:
+    out = overrides.out or path.parent / DEFAULT_OUT
+    functions = tuple(_function_of_template(path, function, overrides) for function in template.functions)
+    return Config(root=path.parent, out=out.absolute(), functions=functions, files=(path,))
+
+
+def _function_of_template(path: Path, function: TemplateFunction, overrides: Overrides) -> Function:
+    where = f"{path}:{function.line}: {function.logical_id}"
+    return Function(
+        name=check_name(function.logical_id, where),
+        source=function.source,
+        handler=check_handler(function.handler, where),
+        target=make_target(overrides.runtime or function.runtime, overrides.architecture or function.architecture, where),
+        requirements=find_requirements(function.source, None, where),
+        lock_path=lock_path(path.parent, function.logical_id),
+    )
+
+
+def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
+    """Give the named functions, or all; raises `UsageError` for a name that is not configured."""
+    known = {function.name: function for function in config.functions}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"There is no function {name!r}.", remedy=f"Known are: {', '.join(known)}.")
+    return tuple(function for function in config.functions if not names or function.name in names)
+
+
+def warn_of_runtimes(functions: tuple[Function, ...], reporter: Reporter) -> None:
+    """Warn of runtimes that are deprecated, or will be soon."""
+    from datetime import UTC, datetime
+
+    today = datetime.now(UTC).date()
+    for facts in {function.target.runtime.name: function.target.runtime for function in functions}.values():
+        if today >= facts.deprecated:
+            reporter.warn(
+                f"{facts.name} is deprecated since {facts.deprecated}: creating functions is blocked from "
+                f"{facts.create_blocked}, updating them from {facts.update_blocked}."
+            )
+        elif today + WARN_BEFORE >= facts.deprecated:
+            reporter.warn(f"{facts.name} will be deprecated on {facts.deprecated}.")

@@ -1,0 +1,47 @@
+"""Compresses what no wheel holds ready, once: libdeflate's raw deflate streams, kept in the store.
+
+libdeflate gives the same bytes on every processor (ISA-L and zlib-ng choose among code paths that differ in output), at
+zlib's size and a multiple of its speed; bench/codecs.py measures it.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import deflate
+
+from packer.model import DEFLATED, Content, Span
+from packer.store import Record, Store, digest_of
+
+_LEVEL = 6
+CODEC = f"libdeflate {deflate.__version__} level {_LEVEL}"
+_META = struct.Struct("<IQ")
+
+
+class Deflater:
+    """Finds the compressed bytes of any content, and makes those that do not exist yet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def span(self, content: Content) -> Span:
+        """Give where the content lies compressed; raises `packer.errors.StoreError` and whatever reading it raises."""
+        ready = content.span()
+        if ready is not None:
+            return ready
+        key = digest_of(CODEC, content.digest)
+        record = self._store.load("deflated", key) or self._compress(content, key)
+        crc32, size = _META.unpack_from(record.payload)
+        return Span(
+            path=record.path,
+            offset=record.offset + _META.size,
+            length=len(record.payload) - _META.size,
+            method=DEFLATED,
+            crc32=crc32,
+            size=size,
+        )
+
+    def _compress(self, content: Content, key: str) -> Record:
+        data = content.read()
+        stream = bytes(deflate.deflate_compress(data, _LEVEL))
+        return self._store.save("deflated", key, _META.pack(deflate.crc32(data), len(data)) + stream)

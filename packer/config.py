@@ -1,0 +1,245 @@
+"""Configuration: ``[tool.lpack]`` of a pyproject.toml, or the same keys in lpack.toml, checked at the door.
+
+Every error names the file, the key's path and, for an unknown key, the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, MEGABYTE, RUNTIMES, Target
+from packer.discover import find_requirements
+from packer.errors import UsageError
+from packer.model import Budget, Function
+
+CONFIG_FILE = "lpack.toml"
+DEFAULT_OUT = "dist"
+
+_SHARED_KEYS = ("runtime", "arch", "format", "layers", "trim", "bytecode", "exclude", "ignore", "overlap", "budget")
+_PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions")
+_FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
+_BUDGET_KEYS = ("zip", "unzipped", "init")
+# Keys of the design with the one value that this version can do.
+_ONLY_VALUES = {"format": "zip", "layers": "none", "trim": "none", "bytecode": "off"}
+
+# A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_HANDLER = re.compile(r"[A-Za-z_][\w-]*([./][A-Za-z_][\w-]*)*\.[A-Za-z_]\w*")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|KB|MB|GB)")
+_UNITS = {"B": 1, "KB": 1024, "MB": MEGABYTE, "GB": 1024 * MEGABYTE}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """Command-line flags that hold for all functions; None where a flag was not given."""
+
+    runtime: str | None = None
+    architecture: str | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What is to be built. ``files`` are those that it was read from; ``out`` is absolute."""
+
+    root: Path
+    out: Path
+    functions: tuple[Function, ...]
+    files: tuple[Path, ...] = ()
+
+
+def load_config(path: Path, overrides: Overrides) -> Config:
+    """Read an lpack.toml or pyproject.toml; raises `UsageError`."""
+    section = _Section(file=path, prefix="", table=_lpack_table(path))
+    if path.name != CONFIG_FILE:
+        section = _Section(file=path, prefix="tool.lpack", table=section.table)
+    section.check_keys(_PROJECT_KEYS)
+    functions = section.tables("functions")
+    if not functions:
+        raise section.error("functions", "no function is configured", "Add a table [functions.NAME], or run `lpack init`.")
+    root = path.parent.absolute()
+    out = overrides.out or root / section.string("out", DEFAULT_OUT)
+    return Config(
+        root=root,
+        out=out.absolute(),
+        functions=tuple(_function(root, section, name, table, overrides) for name, table in functions.items()),
+        files=(path.absolute(),),
+    )
+
+
+def make_target(runtime: str, architecture: str, where: str) -> Target:
+    """Look a target up; raises `UsageError` that names the nearest runtime or architecture."""
+    if runtime not in RUNTIMES:
+        raise UsageError(
+            f"{where}: {runtime!r} is not a Python runtime of Lambda that lpack knows.",
+            remedy=_choices(runtime, tuple(RUNTIMES)),
+        )
+    if architecture not in ARCHITECTURES:
+        raise UsageError(
+            f"{where}: {architecture!r} is not an architecture of Lambda.", remedy=_choices(architecture, ARCHITECTURES)
+        )
+    return Target.of(runtime, architecture)
+
+
+def check_name(name: str, where: str) -> str:
+    """Give a function's name back if it can be one; raises `UsageError`."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{where}: {name!r} cannot be a function's name.",
+            remedy="Use letters, digits, '-' and '_', beginning with a letter or digit, 64 at most.",
+        )
+    return name
+
+
+def check_handler(handler: str, where: str) -> str:
+    """Give a handler back if it has the form ``module.function``; raises `UsageError`."""
+    if not _HANDLER.fullmatch(handler):
+        raise UsageError(
+            f"{where}: {handler!r} is not a handler.",
+            remedy="Write module.function, such as app.handler for the function `handler` in app.py.",
+        )
+    return handler
+
+
+def lock_path(root: Path, function: str) -> Path:
+    """Give the place of a function's own lock."""
+    return root / f"pylock.{function}.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """A table of the configuration that knows where it stands."""
+
+    file: Path
+    prefix: str
+    table: Mapping[str, Any]
+
+    def where(self, key: str) -> str:
+        return f"{self.file}: {self.prefix}.{key}" if self.prefix else f"{self.file}: {key}"
+
+    def error(self, key: str, what: str, remedy: str) -> UsageError:
+        return UsageError(f"{self.where(key)}: {what}.", remedy=remedy)
+
+    def check_keys(self, known: tuple[str, ...]) -> None:
+        for key, value in self.table.items():
+            if key not in known:
+                raise self.error(key, "this key is not known", _choices(key, known))
+            if key in _ONLY_VALUES and value != _ONLY_VALUES[key]:
+                what = f"this version of lpack only knows {_ONLY_VALUES[key]!r} here, not {value!r}"
+                raise self.error(key, what, "Remove the key, or give it that value.")
+
+    def string(self, key: str, default: str = "") -> str:
+        value = self.table.get(key, default)
+        if not isinstance(value, str) or (key in self.table and not value):
+            raise self.error(key, f"a string that is not empty is expected, not {value!r}", f'Write {key} = "…".')
+        return value
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        value = self.table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(key, f"a list of strings is expected, not {value!r}", f'Write {key} = ["…", "…"].')
+        return tuple(value)
+
+    def tables(self, key: str) -> Mapping[str, Any]:
+        value = self.table.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, f"a table is expected, not {value!r}", f"Write [{self.prefix and 'tool.lpack.'}{key}].")
+        return value
+
+    def section(self, key: str) -> _Section:
+        return _Section(file=self.file, prefix=f"{self.prefix}.{key}".lstrip("."), table=self.tables(key))
+
+
+def _lpack_table(path: Path) -> Mapping[str, Any]:
+    document = _read_toml(path)
+    if path.name == CONFIG_FILE:
+        return document
+    table = document.get("tool", {}).get("lpack")
+    if not isinstance(table, dict):
+        raise UsageError(f"{path} has no table [tool.lpack].", remedy="Run `lpack init` to write one, or name another file.")
+    return table
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.", remedy="Name a file that exists.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+
+
+def _choices(given: str, known: tuple[str, ...]) -> str:
+    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    return f"Did you mean {nearest[0]!r}?" if nearest else f"Known are: {', '.join(known)}."
+
+
+def _function(root: Path, project: _Section, name: str, table: Any, overrides: Overrides) -> Function:
+    functions = project.section("functions")
+    if not isinstance(table, dict):
+        raise functions.error(name, f"a table is expected, not {table!r}", f"Write [functions.{name}].")
+    check_name(name, functions.where(name))
+    section = functions.section(name)
+    section.check_keys(_FUNCTION_KEYS)
+    source = (root / section.string("source", ".")).absolute()
+    if not source.is_dir():
+        raise section.error("source", f"there is no folder {source}", "Name the folder that holds the handler's module.")
+    requirements = section.string("requirements")
+    handler = section.string("handler")
+    if not handler:
+        raise section.error("handler", "this key is missing", 'Write handler = "module.function".')
+    runtime = overrides.runtime or section.string("runtime") or project.string("runtime", DEFAULT_RUNTIME)
+    architecture = overrides.architecture or section.string("arch") or project.string("arch", DEFAULT_ARCHITECTURE)
+    return Function(
+        name=name,
+        source=source,
+        handler=check_handler(handler, section.where("handler")),
+        target=make_target(runtime, architecture, section.where("runtime, arch")),
+        requirements=find_requirements(
+            source,
+            root / requirements if requirements else None,
+            section.where("requirements"),
+            package=section.string("package"),
+            extras=section.strings("extras"),
+            groups=section.strings("groups"),
+        ),
+        lock_path=lock_path(root, name),
+        exclude=frozenset(_normal(entry) for entry in (*project.strings("exclude"), *section.strings("exclude"))),
+        ignore=(*project.strings("ignore"), *section.strings("ignore")),
+        overlap=(*_overlap(section), *_overlap(project)),
+        budget=_budget(project, section),
+    )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _overlap(section: _Section) -> tuple[tuple[str, str], ...]:
+    inner = section.section("overlap")
+    return tuple((pattern, _normal(inner.string(pattern))) for pattern in inner.table)
+
+
+def _budget(project: _Section, function: _Section) -> Budget:
+    merged: dict[str, Any] = {}
+    for section in (project.section("budget"), function.section("budget")):
+        section.check_keys(_BUDGET_KEYS)
+        merged.update({key: _limit(section, key) for key in section.table})
+    return Budget(**merged)
+
+
+def _limit(section: _Section, key: str) -> float:
+    text = section.string(key)
+    pattern, units, example = (_DURATION, {"ms": 1, "s": 1000}, "400 ms") if key == "init" else (_SIZE, _UNITS, "10 MB")
+    found = pattern.fullmatch(text)
+    if not found:
+        raise section.error(key, f"{text!r} cannot be read", f'Write a number and a unit, such as "{example}".')
+    amount = float(found[1]) * units[found[2]]
+    return amount if key == "init" else int(amount)

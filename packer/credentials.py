@@ -1,0 +1,168 @@
+"""Index addresses and their credentials, from where uv and pip take them; and the means to keep secrets out of all text.
+
+Sources, first to last: the URL itself, uv's ``UV_INDEX_<NAME>_USERNAME``/``_PASSWORD``, netrc, keyring.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+# uv's own variables, and pip's where uv's are not set (documentation of both: uv "Environment variables", pip "Configuration").
+_DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
+_EXTRA_INDEX = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+_URL_WITH_USER = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]+@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A user name and a password; ``repr`` shows neither."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return "Login(…)"
+
+
+def without_login(url: str) -> str:
+    """Give a URL without user name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def login_of(url: str) -> Login | None:
+    """Give the user name and password that a URL carries."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return None
+    return Login(user=unquote(parts.username), password=unquote(parts.password or ""))
+
+
+class Credentials:
+    """Knows the indexes and finds the login for any address below them."""
+
+    def __init__(self, index_urls: Iterable[str], variables: Mapping[str, str]) -> None:
+        self._indexes: dict[str, Login] = {}
+        self._variables = variables
+        self._netrc = _read_netrc(variables)
+        self._keyring: dict[str, Login | None] = {}
+        self._secrets = {
+            value for name, value in variables.items() if name.startswith("UV_INDEX_") and name.endswith("_PASSWORD")
+        }
+        for url in index_urls:
+            self.learn(url)
+
+    def learn(self, url: str, name: str = "") -> None:
+        """Remember an index's address; ``name`` is what uv's variables call it."""
+        variable = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+        user, password = self._variables.get(f"{variable}_USERNAME"), self._variables.get(f"{variable}_PASSWORD")
+        login = login_of(url)
+        if login is None and name and (user or password):
+            login = Login(user=user or "", password=password or "")
+        if login is not None:
+            self._indexes[without_login(url)] = login
+            self._secrets.update((login.password, quote(login.password, safe="")))
+            if not login.password:
+                self._secrets.add(login.user)
+
+    def find(self, url: str) -> Login | None:
+        """Give the login for an address without asking anybody: the nearest index's on the same host, or netrc's."""
+        own = login_of(url)
+        if own is not None:
+            return own
+        parts = urlsplit(url)
+        best: tuple[int, Login] | None = None
+        for index, login in self._indexes.items():
+            known = urlsplit(index)
+            if (known.scheme, known.hostname, known.port) == (parts.scheme, parts.hostname, parts.port):
+                common = _common_length(known.path, parts.path)
+                best = max(best or (-1, login), (common, login), key=lambda pair: pair[0])
+        if best is not None:
+            return best[1]
+        found = self._netrc.authenticators(parts.hostname) if self._netrc and parts.hostname else None
+        if not found or not found[2]:
+            return None
+        self._secrets.add(found[2])
+        return Login(user=found[0] or "", password=found[2])
+
+    def ask_keyring(self, url: str) -> Login | None:
+        """Ask the system's keyring about an address that has said no; each host is asked for once."""
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        if host not in self._keyring:
+            self._keyring[host] = _from_keyring(host)
+        login = self._keyring[host]
+        if login is not None:
+            self._secrets.add(login.password)
+        return login
+
+    def scrub(self, text: str) -> str:
+        """Remove every known secret, and the user part of every URL, from a text that is to be shown or kept."""
+        for secret in sorted(filter(None, self._secrets), key=len, reverse=True):
+            text = text.replace(secret, "****")
+        return _URL_WITH_USER.sub(r"\g<scheme>****@", text)
+
+
+def index_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Give what to set for uv so that pip's index variables count where uv's own are not set."""
+    settings: dict[str, str] = {}
+    if not any(variables.get(name) for name in _DEFAULT_INDEX[:2]) and variables.get("PIP_INDEX_URL"):
+        settings["UV_DEFAULT_INDEX"] = variables["PIP_INDEX_URL"]
+    if not any(variables.get(name) for name in _EXTRA_INDEX[:2]) and variables.get("PIP_EXTRA_INDEX_URL"):
+        settings["UV_INDEX"] = variables["PIP_EXTRA_INDEX_URL"]
+    return settings
+
+
+def index_urls(variables: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Give (name, URL) of every index that the environment names; the name is empty where it has none."""
+    found: list[tuple[str, str]] = []
+    for names in (_DEFAULT_INDEX, _EXTRA_INDEX):
+        value = next((variables[name] for name in names if variables.get(name)), "")
+        for word in value.split():
+            name, separator, url = word.partition("=")
+            found.append((name, url) if separator and "/" not in name else ("", word))
+    return tuple(found)
+
+
+def _common_length(one: str, other: str) -> int:
+    """Count the leading path segments that two paths share."""
+    count = 0
+    for left, right in zip(one.strip("/").split("/"), other.strip("/").split("/"), strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def _read_netrc(variables: Mapping[str, str]) -> netrc | None:
+    named = variables.get("NETRC")
+    path = Path(named) if named else Path.home() / ".netrc"
+    try:
+        return netrc(str(path))
+    except (OSError, NetrcParseError):
+        return None
+
+
+def _from_keyring(host: str) -> Login | None:
+    """Read a login from the keyring package, or from its command where lpack's environment does not have it."""
+    try:
+        import keyring
+    except ImportError:
+        return _from_keyring_command(host)
+    found = keyring.get_credential(host, None)
+    return Login(user=found.username, password=found.password) if found else None
+
+
+def _from_keyring_command(host: str) -> Login | None:
+    command = ["keyring", "--mode", "creds", "get", host, ""]
+    try:
+        finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    user, _, password = finished.stdout.strip().partition("\n")
+    return Login(user=user, password=password) if finished.returncode == 0 and password else None

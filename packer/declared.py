@@ -1,0 +1,172 @@
+"""What a function declares to need, as uv is asked for it: the files, their digest, and the words on uv's command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packer.discover import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS
+from packer.errors import UsageError
+from packer.locks.pins import Pin
+from packer.locks.pipfile import read_pipfile_lock
+from packer.locks.poetry import read_poetry_lock
+from packer.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
+from packer.requirements import read_requirements
+from packer.store import digest_of
+
+_PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What to ask uv for, from the folder that relative paths start from.
+
+    ``digest`` changes when the dependencies may; ``files`` are all that were read for it. ``text`` is what to write to a
+    file for uv where the declaration's own ``path`` will not do. ``hashes`` maps names to the allowed SHA-256 digests, and
+    is empty where any will do.
+    """
+
+    folder: Path
+    path: Path
+    digest: str
+    files: tuple[Path, ...]
+    arguments: tuple[str, ...] = ()
+    text: str | None = None
+    hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    index_urls: tuple[str, ...] = ()
+
+    @property
+    def index_arguments(self) -> tuple[str, ...]:
+        """Flags that give uv the declaration's own indexes."""
+        return tuple(word for url in self.index_urls for word in ("--index", url))
+
+    @contextmanager
+    def input_file(self, folder: Path) -> Iterator[Path]:
+        """Give the file to hand to uv; ``folder`` is where a new one may be written."""
+        if self.text is None:
+            yield self.path
+            return
+        path = folder / "requirements.txt"
+        path.write_text(self.text + "\n", encoding="utf-8")
+        yield path
+
+
+def declare(function: Function) -> Declaration:
+    """Read what the function declares; raises `UsageError` or `packer.errors.ResolveError` where it cannot be read."""
+    requirements = function.requirements
+    if requirements is None:
+        return Declaration(folder=function.source, path=function.source, digest=digest_of(), files=())
+    if requirements.kind == REQUIREMENTS:
+        return _of_requirements(requirements)
+    if requirements.kind == PYPROJECT:
+        return _of_pyproject(requirements)
+    if requirements.kind == POETRY_LOCK:
+        return _of_pins(requirements, read_poetry_lock(requirements, function.target))
+    if requirements.kind == PIPFILE_LOCK:
+        return _of_pins(requirements, read_pipfile_lock(requirements, function.target))
+    files = (requirements.path,)
+    return Declaration(folder=requirements.path.parent, path=requirements.path, digest=_files_digest(files), files=files)
+
+
+def _of_requirements(requirements: Requirements) -> Declaration:
+    file = read_requirements(requirements.path)
+    files = (*file.files, *(path for path in file.local_paths if path.is_file()))
+    hashes = {line.name: line.hashes for line in file.lines if file.hash_mode and line.name and not line.is_constraint}
+    return Declaration(
+        folder=requirements.path.parent,
+        path=requirements.path,
+        digest=_files_digest(files),
+        files=files,
+        hashes=hashes,
+        index_urls=file.index_urls,
+    )
+
+
+def _of_pyproject(requirements: Requirements) -> Declaration:
+    document = tomllib.loads(requirements.path.read_text(encoding="utf-8"))
+    _check_names(
+        requirements, "extras", "project.optional-dependencies", document.get("project", {}).get("optional-dependencies", {})
+    )
+    _check_names(requirements, "groups", "dependency-groups", document.get("dependency-groups", {}))
+    # Only these tables can change the dependencies: a new line in a linter's settings makes no lock stale.
+    relevant = {
+        "project": document.get("project"),
+        "groups": document.get("dependency-groups"),
+        "uv": document.get("tool", {}).get("uv"),
+    }
+    words = [word for extra in requirements.extras for word in ("--extra", extra)]
+    words += [word for group in requirements.groups for word in ("--group", f"{requirements.path}:{group}")]
+    return Declaration(
+        folder=requirements.path.parent,
+        path=requirements.path,
+        digest=digest_of(
+            json.dumps(relevant, sort_keys=True, default=str), *words[::2], *requirements.extras, *requirements.groups
+        ),
+        files=(requirements.path,),
+        arguments=tuple(words),
+    )
+
+
+def _check_names(requirements: Requirements, key: str, table: str, known: Mapping[str, Any]) -> None:
+    wanted = requirements.extras if key == "extras" else requirements.groups
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"{requirements.path} has no {name!r} in [{table}], which {key} names.",
+                remedy=f"Known are: {', '.join(known) or 'none'}.",
+            )
+
+
+def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...]) -> Declaration:
+    """Ask uv only where the exact versions of a lock without URLs lie: no dependency of theirs is followed."""
+    pins = [package for package in packages if isinstance(package, Pin)]
+    urls = tuple(dict.fromkeys(pin.index for pin in pins if pin.index))
+    lines = [f"{pin.name}=={pin.version}" for pin in pins]
+    lines += [f"{package.name} @ {_reference(package)}" for package in packages if isinstance(package, LockedPackage)]
+    hashes = {pin.name: pin.sha256 for pin in pins} | {
+        package.name: frozenset({package.source.sha256})
+        for package in packages
+        if isinstance(package, LockedPackage) and isinstance(package.source, Archive)
+    }
+    words = tuple(word for url in urls for word in ("--index", url))
+    return Declaration(
+        folder=requirements.path.parent,
+        path=requirements.path,
+        digest=digest_of(*lines, *(digest for name in sorted(hashes) for digest in sorted(hashes[name]))),
+        files=(requirements.path,),
+        arguments=("--no-deps", *words),
+        text="\n".join(lines),
+        hashes=hashes,
+        index_urls=urls,
+    )
+
+
+def _reference(package: LockedPackage) -> str:
+    source = package.source or next(iter(package.wheels))
+    if isinstance(source, SourceFolder):
+        return source.path.as_uri()
+    if isinstance(source, Repository):
+        return source.url + (f"#subdirectory={source.subdirectory}" if source.subdirectory else "")
+    return source.location if "://" in source.location else Path(source.location).as_uri()
+
+
+def _files_digest(files: Iterable[Path]) -> str:
+    """Give the digest of the files' names and contents, which does not depend on where the project lies."""
+    parts: list[str] = []
+    for path in files:
+        parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return digest_of(*parts)
+
+
+def local_digests(folders: Iterable[str]) -> dict[str, str]:
+    """Give, for each local project, the digest of the files that say what it needs."""
+    return {
+        folder: _files_digest(path for path in (Path(folder) / name for name in _PROJECT_FILES) if path.is_file())
+        for folder in folders
+    }

@@ -1,0 +1,153 @@
+"""Finds what no configuration names: the configuration file, a folder's handler and its dependency file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from packer.errors import UsageError
+from packer.model import Requirements
+
+PYLOCK, UV_LOCK, POETRY_LOCK, PIPFILE_LOCK, REQUIREMENTS, PYPROJECT = KINDS = (
+    "pylock",
+    "uv.lock",
+    "poetry.lock",
+    "Pipfile.lock",
+    "requirements",
+    "pyproject",
+)
+"""Kinds of dependency files, in the order in which a folder is searched for them: locks are law, so they come first."""
+
+_STANDARD_FILES = {
+    PYLOCK: "pylock.toml",
+    UV_LOCK: "uv.lock",
+    POETRY_LOCK: "poetry.lock",
+    PIPFILE_LOCK: "Pipfile.lock",
+    REQUIREMENTS: "requirements.txt",
+    PYPROJECT: "pyproject.toml",
+}
+_PYLOCK_NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
+# Modules that hold a handler by habit, best first: the console's own, then those of the usual templates.
+_MODULES = ("lambda_function", "app", "main", "handler", "index", "function")
+_ATTRIBUTES = ("lambda_handler", "handler")
+
+
+def find_requirements(
+    source: Path,
+    named: Path | None,
+    where: str,
+    *,
+    package: str = "",
+    extras: tuple[str, ...] = (),
+    groups: tuple[str, ...] = (),
+) -> Requirements | None:
+    """Give the dependency file that is named, or else the first that the source folder holds; None where there is none.
+
+    ``where`` is the place to blame. Raises `UsageError`.
+    """
+    if named is None:
+        found = _standard_file(source)
+        if found is None:
+            if package or extras or groups:
+                raise UsageError(f"{where}: there is no dependency file to take these from.", remedy="Name one: requirements.")
+            return None
+    else:
+        found = _named_file(named.absolute(), where)
+    return replace(found, package=package or found.package, extras=extras, groups=groups)
+
+
+def _named_file(path: Path, where: str) -> Requirements:
+    if path.is_dir():
+        found = _standard_file(path)
+        if found is None:
+            raise UsageError(f"{where}: the folder {path} holds no dependency file.", remedy="Name a file, or remove the key.")
+        return found
+    if not path.is_file():
+        raise UsageError(f"{where}: there is no file {path}.", remedy="Name an existing file, or remove the key.")
+    for kind, name in _STANDARD_FILES.items():
+        if path.name == name:
+            return Requirements(kind=kind, path=path)
+    if _PYLOCK_NAME.fullmatch(path.name):
+        return Requirements(kind=PYLOCK, path=path)
+    if path.suffix in (".txt", ".in"):
+        return Requirements(kind=REQUIREMENTS, path=path)
+    raise UsageError(
+        f"{where}: lpack does not know what kind of dependency file {path.name} is.",
+        remedy=f"Known are: {', '.join(_STANDARD_FILES.values())}, pylock.NAME.toml, and files ending in .txt or .in.",
+    )
+
+
+def _standard_file(folder: Path) -> Requirements | None:
+    for kind, name in _STANDARD_FILES.items():
+        path = folder / name
+        if path.is_file():
+            if kind != PYPROJECT:
+                return Requirements(kind=kind, path=path.absolute())
+            found = _of_pyproject(path.absolute())
+            if found is not None:
+                return found
+    if (folder / "Pipfile").is_file():
+        raise UsageError(f"{folder / 'Pipfile'} has no Pipfile.lock beside it.", remedy="Run `pipenv lock` there first.")
+    return None
+
+
+def _of_pyproject(path: Path) -> Requirements | None:
+    """Give a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+    if "project" not in document:
+        if "poetry" in document.get("tool", {}):
+            raise UsageError(f"{path} is a Poetry project without a poetry.lock.", remedy="Run `poetry lock` there first.")
+        return None
+    name = document["project"].get("name", "")
+    locks = [folder / _STANDARD_FILES[UV_LOCK] for folder in path.parents]
+    for lock in (lock for lock in locks if name and lock.is_file()):
+        return Requirements(kind=UV_LOCK, path=lock, package=name)
+    return Requirements(kind=PYPROJECT, path=path)
+
+
+def find_handler(folder: Path) -> str:
+    """Find the one handler of a folder: a top-level function by its usual names, in a module by the usual names first.
+
+    Raises `UsageError` where there is none, or more than one and no name decides.
+    """
+    found = dict(_handlers(folder))
+    usual = [module for module in _MODULES if module in found]
+    chosen = usual or sorted(found)
+    if len(chosen) == 1 or usual:
+        return f"{chosen[0]}.{found[chosen[0]]}"
+    if not found:
+        raise UsageError(
+            f"{folder} holds no module with a function named {' or '.join(_ATTRIBUTES)}.",
+            remedy="Name the folder of a function, or write a configuration with its handler (`lpack init`).",
+        )
+    raise UsageError(
+        f"{folder} holds several modules with a handler: {', '.join(f'{module}.py' for module in chosen)}.",
+        remedy="Write a configuration that names the handler (`lpack init`).",
+    )
+
+
+def _handlers(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.glob("*.py")):
+        try:
+            body = ast.parse(path.read_bytes()).body
+        except (SyntaxError, ValueError):
+            continue
+        names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        names |= {
+            target.id
+            for node in body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for attribute in _ATTRIBUTES:
+            if attribute in names:
+                yield path.stem, attribute
+                break

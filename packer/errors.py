@@ -1,0 +1,59 @@
+"""Errors, split by who can mend them; the text is made when somebody reads it.
+
+Exit statuses: 1 the build failed, 2 wrong usage or configuration, 3 over a budget or a limit, 4 verification failed.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LpackError(Exception):
+    """What went wrong, where, and the next thing to try.
+
+    ``what`` is one sentence that names the place; ``remedy`` is what to do next; ``detail`` is an underlying tool's own
+    output, shown below.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, remedy: str = "", detail: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.what, self.detail, self.remedy) if part)
+
+
+class UsageError(LpackError):
+    """The command line or the configuration asks for something that cannot be."""
+
+    exit_status: ClassVar[int] = 2
+
+
+class ResolveError(LpackError):
+    """No set of versions satisfies the requirements, or a lock cannot be read."""
+
+
+class FetchError(LpackError):
+    """A file could not be downloaded, or is not what its lock promised."""
+
+
+class PackageError(LpackError):
+    """A wheel or sdist is broken, hostile, or does not fit the target."""
+
+
+class BuildError(LpackError):
+    """A builder could not make a wheel."""
+
+
+class StoreError(LpackError):
+    """The store or the output folder cannot be read or written."""
+
+
+class LimitError(LpackError):
+    """An artifact is over a budget or over one of Lambda's limits."""
+
+    exit_status: ClassVar[int] = 3

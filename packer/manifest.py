@@ -1,0 +1,78 @@
+"""The manifest, lpack.json: what was built from what. Its form is published as schemas/manifest-1.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from packer import __version__
+from packer.model import Artifact, Distribution, Function, Lock, Share
+from packer.source import OWNER
+
+MANIFEST_FILE = "lpack.json"
+SCHEMA_VERSION = 1
+
+
+def describe(
+    function: Function,
+    lock: Lock,
+    artifact: Artifact,
+    parts: Sequence[Share],
+    distributions: Sequence[Distribution],
+    seconds: float,
+) -> dict[str, Any]:
+    """Give a function's part of the manifest; sizes are bytes."""
+    sizes = {part.name: part for part in parts}
+    nothing = Share(name="", version="", files=0, unzipped=0)
+    return {
+        "runtime": function.target.runtime.name,
+        "architecture": function.target.architecture,
+        "handler": function.handler,
+        "format": "zip",
+        "artifact": {
+            "path": artifact.path,
+            "sha256": artifact.sha256,
+            "zip_bytes": artifact.zipped,
+            "unzipped_bytes": artifact.unzipped,
+            "files": artifact.files,
+        },
+        "lock": lock.origin,
+        "source": _size(sizes.get(OWNER, nothing)),
+        "distributions": [
+            {
+                "name": distribution.name,
+                "version": distribution.version,
+                "wheel": distribution.filename,
+                "sha256": distribution.digest,
+                **_size(sizes.get(distribution.name, nothing)),
+            }
+            for distribution in distributions
+        ],
+        "seconds": round(seconds, 3),
+    }
+
+
+def _size(part: Share) -> dict[str, int]:
+    return {"files": part.files, "unzipped_bytes": part.unzipped}
+
+
+def make_manifest(functions: Mapping[str, Mapping[str, Any]], template: str = "") -> dict[str, Any]:
+    """Give the whole manifest; ``template`` is the path of the SAM template that was written with it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "lpack": __version__,
+        "functions": {name: functions[name] for name in sorted(functions)},
+        **({"template": template} if template else {}),
+    }
+
+
+def write_manifest(manifest: Mapping[str, Any]) -> bytes:
+    """Give the manifest as it stands in lpack.json."""
+    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def manifest_schema() -> str:
+    """Give the JSON Schema of the manifest."""
+    return files("packer").joinpath("schemas", f"manifest-{SCHEMA_VERSION}.json").read_text(encoding="utf-8")

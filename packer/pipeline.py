@@ -1,0 +1,186 @@
+"""The loop: from a configuration to artifacts in the output folder. Everything else is a step that this calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packer import __version__
+from packer.assemble import Part, check_handler, merge, shares
+from packer.budget import check_limits
+from packer.build import StoreBuilder, project_digest, project_tree
+from packer.choose import choose_wheel, no_wheel_error
+from packer.compress import CODEC, Deflater
+from packer.declared import declare
+from packer.errors import LpackError
+from packer.fetch import StoreFetcher
+from packer.manifest import describe
+from packer.model import Archive, Artifact, Distribution, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.once import Once
+from packer.outputs.zip import write_zip
+from packer.ports import Reporter
+from packer.resolve import Resolver
+from packer.source import OWNER, Scan, scan_source
+from packer.state import FunctionState
+from packer.store import Store, digest_of, explained
+from packer.watch import Digests, signature
+from packer.wheel import read_wheel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The concrete parts that the loop works with."""
+
+    store: Store
+    resolver: Resolver
+    fetcher: StoreFetcher
+    builder: StoreBuilder
+    deflater: Deflater
+    digests: Digests
+    reporter: Reporter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A function that is up to date: ``staged`` is its new archive, or None where the one in the output folder still holds."""
+
+    state: FunctionState
+    staged: Path | None
+
+
+class BuildErrors(LpackError):
+    """Several functions failed; ``errors`` are in the order of the functions."""
+
+    def __init__(self, errors: Sequence[LpackError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+
+class Build:
+    """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for."""
+
+    def __init__(self, tools: Tools, staging: Path, out: Path) -> None:
+        self._tools = tools
+        self._staging = staging
+        self._out = out
+        self._trees: Once[str, Tree] = Once()
+
+    def all(
+        self, functions: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
+    ) -> dict[str, Built]:
+        """Build every function; raises the one error, or `BuildErrors`, when all have ended."""
+        futures = {function.name: executor.submit(self.one, function, previous(function.name)) for function in functions}
+        errors: list[LpackError] = []
+        built: dict[str, Built] = {}
+        for name, future in futures.items():
+            try:
+                built[name] = future.result()
+            except LpackError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0] if len(errors) == 1 else BuildErrors(errors)
+        return built
+
+    def one(self, function: Function, previous: FunctionState | None) -> Built:
+        """Build one function, unless what decides its bytes is what it was; raises `LpackError`."""
+        started = time.perf_counter()
+        tools = self._tools
+        scan = self._scan(function)
+        if previous is not None and self._still_holds(function, scan, previous):
+            tools.reporter.stage(function.name, "unchanged")
+            return Built(state=self._state(function, scan, previous.folders, previous.artifact, previous.report), staged=None)
+        lock = tools.resolver.lock(function)
+        tools.reporter.stage(function.name, "fetching")
+        distributions = self._distributions(function, lock)
+        tools.reporter.stage(function.name, "packing")
+        parts: list[Part] = [(OWNER, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
+        tree = merge(parts, function.overlap)
+        check_handler(function, tree)
+        artifact, staged = self._write(function, tree)
+        versions = {each.name: each.version for each in distributions}
+        contributions = shares(parts, versions, tree)
+        for warning in check_limits(function, artifact, contributions):
+            tools.reporter.warn(warning)
+        report = describe(function, lock, artifact, contributions, distributions, time.perf_counter() - started)
+        folders = tuple(str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder))
+        tools.reporter.stage(function.name, "done")
+        return Built(state=self._state(function, scan, folders, {}, report), staged=staged)
+
+    def _scan(self, function: Function) -> Scan:
+        skip = [self._out, *([function.requirements.path] if function.requirements else [])]
+        scan = scan_source(function.source, self._tools.digests, ignore=function.ignore, skip=skip)
+        if scan.left_out:
+            some = ", ".join(scan.left_out[:5]) + (", …" if len(scan.left_out) > 5 else "")
+            self._tools.reporter.note(
+                f"{function.name}: .gitignore leaves out {some} ({len(scan.left_out)} in all); a line such as "
+                f"!{scan.left_out[0]} in .lpackignore keeps one"
+            )
+        return scan
+
+    def _distributions(self, function: Function, lock: Lock) -> list[Distribution]:
+        """Fetch, or build, the wheel of every package that is not left out."""
+        packages = [package for package in lock.packages if package.name not in function.exclude]
+        chosen = [choose_wheel(package, function.target) for package in packages]
+        needed = [wheel or _sdist(package) for package, wheel in zip(packages, chosen, strict=True)]
+        fetched = iter(self._tools.fetcher.fetch([archive for archive in needed if archive is not None]))
+        distributions: list[Distribution] = []
+        for package, wheel, archive in zip(packages, chosen, needed, strict=True):
+            file = next(fetched) if archive is not None else None
+            if wheel is not None and file is not None:
+                distributions.append(
+                    Distribution(
+                        name=package.name,
+                        version=wheel.filename.split("-")[1],
+                        filename=wheel.filename,
+                        digest=file.sha256,
+                        path=file.path,
+                    )
+                )
+            elif package.source is not None:
+                distributions.append(self._tools.builder.build(package, function.target, file))
+            else:
+                raise no_wheel_error(package, function.target)
+        return distributions
+
+    def _tree(self, distribution: Distribution) -> Tree:
+        return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
+
+    def _write(self, function: Function, tree: Tree) -> tuple[Artifact, Path]:
+        name = f"{function.name}.zip"
+        staged = self._staging / name
+        with explained(self._out / name, "write"), staged.open("wb") as file:
+            written = write_zip(tree, file, self._tools.deflater.span)
+        artifact = Artifact(path=name, sha256=written.sha256, zipped=written.length, unzipped=tree.size, files=len(tree))
+        return artifact, staged
+
+    def _still_holds(self, function: Function, scan: Scan, previous: FunctionState) -> bool:
+        return previous.is_written() and previous.fingerprint == self._fingerprint(function, scan, previous.folders)
+
+    def _fingerprint(self, function: Function, scan: Scan, folders: Iterable[str]) -> str:
+        parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
+        parts += [project_digest(Path(folder), self._tools.digests) for folder in folders]
+        lock = function.lock_path
+        parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
+        return digest_of(__version__, CODEC, repr(function), declare(function).digest, *parts)
+
+    def _state(
+        self, function: Function, scan: Scan, folders: tuple[str, ...], artifact: dict[str, Any], report: dict[str, Any]
+    ) -> FunctionState:
+        watched = [*scan.watched, str(function.lock_path), *(str(path) for path in declare(function).files)]
+        for folder in folders:
+            watched += project_tree(Path(folder), self._tools.digests)[1]
+        return FunctionState(
+            fingerprint=self._fingerprint(function, scan, folders),
+            watched={path: signature(path) for path in dict.fromkeys(watched)},
+            artifact=artifact,
+            folders=folders,
+            report=report,
+        )
+
+
+def _sdist(package: LockedPackage) -> Archive | None:
+    return package.source if isinstance(package.source, Archive) else None

@@ -1,0 +1,44 @@
+"""Runs other programs: one function type, passed in where it is needed, so that tests can give another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A program that has ended: its exit status and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[[Sequence[str], Path, Mapping[str, str]], Finished]
+"""Run a command (arguments, working folder, variables set on top of the caller's environment) and wait for it."""
+
+
+def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Finished:
+    """Run a command without standard input; ``OSError`` where it cannot be started."""
+    process = subprocess.run(
+        list(arguments),
+        cwd=folder,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    return Finished(status=process.returncode, stdout=process.stdout, stderr=process.stderr)
+
+
+def uv_command() -> str:
+    """Give the path of the uv binary that was installed with lpack."""
+    from uv import find_uv_bin
+
+    return find_uv_bin()

@@ -1,0 +1,258 @@
+"""From a function's declared dependencies to its lock: a lock file is law, and uv resolves the rest for the target."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from builders.runtimes import Target
+from packer.choose import choose_wheel
+from packer.credentials import Credentials, index_urls, index_variables, without_login
+from packer.declared import Declaration, declare, local_digests
+from packer.discover import PYLOCK, UV_LOCK
+from packer.errors import ResolveError, UsageError
+from packer.locks.pylock import read_pylock, read_tool_table, relocate
+from packer.locks.uvlock import read_uv_lock
+from packer.model import Archive, Function, Lock, LockedPackage
+from packer.ports import Reporter
+from packer.process import Finished, Run, uv_command
+from packer.store import Store, digest_of
+from packer.watch import Digests
+
+_NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a resolver may do: ``frozen`` forbids to resolve, ``upgrade`` forgets what was resolved before."""
+
+    frozen: bool = False
+    offline: bool = False
+    upgrade: bool = False
+
+
+class Resolver:
+    """Gives each function its lock; may be used from many threads."""
+
+    def __init__(
+        self, run: Run, store: Store, credentials: Credentials, digests: Digests, reporter: Reporter, policy: Policy
+    ) -> None:
+        self._run = run
+        self._store = store
+        self._credentials = credentials
+        self._digests = digests
+        self._reporter = reporter
+        self._policy = policy
+
+    def lock(self, function: Function) -> Lock:
+        """Give the function's exact packages.
+
+        Raises `ResolveError`, or `UsageError` where a lock is missing, stale or for another target and may not be.
+        """
+        requirements, target = function.requirements, function.target
+        if requirements is None:
+            return Lock(target=target, packages=(), origin="no dependencies")
+        if requirements.kind == PYLOCK:
+            return read_pylock(requirements.path, target)
+        if function.lock_path.is_file():
+            return self._locked(function)
+        if requirements.kind == UV_LOCK:
+            self._learn_indexes(requirements.path.parent, ())
+            return read_uv_lock(requirements, target, self._run)
+        if self._policy.frozen:
+            raise UsageError(
+                f"{function.name} has no lock {function.lock_path.name}, and --frozen forbids to resolve.",
+                remedy="Run `lpack lock`.",
+            )
+        return self._remembered(function)
+
+    def lock_text(self, function: Function) -> str:
+        """Resolve, and give the text of the function's ``pylock.<function>.toml``; raises `ResolveError`."""
+        declaration = declare(function)
+        return self._resolve(function, declaration)
+
+    def _locked(self, function: Function) -> Lock:
+        lock = read_pylock(function.lock_path, function.target)
+        tool = read_tool_table(function.lock_path)
+        if "target" in tool and tool["target"] != str(function.target):
+            raise UsageError(
+                f"{function.lock_path} was made for {tool['target']}, and {function.name} is built for {function.target}.",
+                remedy="Run `lpack lock` with the same runtime and architecture.",
+            )
+        declaration = declare(function)
+        if "inputs" in tool and not self._is_fresh(function, declaration, tool):
+            what = f"{function.lock_path.name} is stale: what {function.name} requires has changed since it was made."
+            if self._policy.frozen:
+                raise UsageError(what, remedy="Run `lpack lock`.")
+            self._reporter.warn(f"{what} It is used as it is; `lpack lock` renews it.")
+        self._learn_indexes(function.lock_path.parent, declaration.index_urls)
+        return replace(lock, packages=_allowed(function, declaration, lock.packages))
+
+    def _is_fresh(self, function: Function, declaration: Declaration, tool: Mapping[str, Any]) -> bool:
+        base = function.lock_path.parent
+        locals_ = {str(base / path): digest for path, digest in tool.get("locals", {}).items()}
+        return tool["inputs"] == declaration.digest and local_digests(locals_) == locals_
+
+    def _remembered(self, function: Function) -> Lock:
+        """Give what was resolved for the same declaration before, or resolve now and remember."""
+        declaration = declare(function)
+        addresses = (*declaration.index_urls, *(url for _, url in index_urls(os.environ)))
+        key = digest_of(
+            _resolver_version(),
+            str(function.target),
+            str(function.lock_path.parent),
+            declaration.digest,
+            *(without_login(url) for url in addresses),
+        )
+        record = None if self._policy.upgrade else self._store.load("resolutions", key)
+        text = record.payload.decode() if record else ""
+        if not text or not self._is_fresh(function, declaration, tomllib.loads(text)["tool"]["lpack"]):
+            text = self._resolve(function, declaration)
+            self._store.save("resolutions", key, text.encode())
+        self._learn_indexes(function.lock_path.parent, declaration.index_urls)
+        with self._store.workspace() as folder:
+            path = folder / function.lock_path.name
+            path.write_text(relocate(text, function.lock_path.parent, folder, {}), encoding="utf-8")
+            lock = read_pylock(path, function.target)
+        return replace(lock, packages=_allowed(function, declaration, lock.packages), origin="resolved")
+
+    def _learn_indexes(self, folder: Path, urls: tuple[str, ...]) -> None:
+        for name, url in (*index_urls(os.environ), *_configured_indexes(folder), *(("", url) for url in urls)):
+            self._credentials.learn(url, name)
+
+    def _resolve(self, function: Function, declaration: Declaration) -> str:
+        """Run uv for the target, and give the lock's text as it must stand at ``function.lock_path``."""
+        self._reporter.stage(function.name, "resolving")
+        self._learn_indexes(declaration.folder, declaration.index_urls)
+        with self._store.workspace() as folder:
+            path = folder / function.lock_path.name
+            if function.lock_path.is_file() and not self._policy.upgrade:
+                shutil.copyfile(function.lock_path, path)  # uv keeps the versions that it finds in its output file
+            self._compile(function, declaration, path)
+            lock = read_pylock(path, function.target)
+            path.write_text(self._widened(function, declaration, lock, path), encoding="utf-8")
+            lock = read_pylock(path, function.target)
+            _allowed(function, declaration, lock.packages)
+            base = function.lock_path.parent
+            folders = [str(package.source.path) for package in lock.packages if hasattr(package.source, "path")]
+            locals_ = {os.path.relpath(path, base): digest for path, digest in local_digests(folders).items()}
+            tool = {"target": str(function.target), "inputs": declaration.digest, "locals": locals_}
+            return relocate(path.read_text(encoding="utf-8"), folder, base, tool)
+
+    def _compile(self, function: Function, declaration: Declaration, into: Path) -> None:
+        finished: Finished | None = None
+        for platform in function.target.resolver_platforms:
+            finished = self._uv(declaration, function.target, platform, into)
+            if finished.status == 0:
+                return
+            if finished.status != _NO_SOLUTION:
+                break
+        assert finished is not None  # noqa: S101 every target has a platform
+        detail = self._credentials.scrub(finished.stderr).rstrip()
+        place = function.requirements.path if function.requirements else function.source
+        if finished.status == _NO_SOLUTION:
+            raise ResolveError(
+                f"No set of versions satisfies {place} on {function.target} (function {function.name}).",
+                detail=detail,
+                remedy="Loosen the requirements that uv names, or choose another runtime.",
+            )
+        raise ResolveError(
+            f"uv could not resolve {place} for {function.target} (function {function.name}).",
+            detail=detail,
+            remedy="Check the network, the index's address and its credentials, then try again.",
+        )
+
+    def _uv(self, declaration: Declaration, target: Target, platform: str, into: Path) -> Finished:
+        arguments = [uv_command(), "pip", "compile", "--quiet", "--no-header", "--color", "never", "--format", "pylock.toml"]
+        arguments += ["--python", sys.executable, "--no-python-downloads", "--python-version", target.python_version]
+        arguments += ["--python-platform", platform, "--output-file", str(into)]
+        arguments += [
+            flag for flag, wanted in (("--offline", self._policy.offline), ("--upgrade", self._policy.upgrade)) if wanted
+        ]
+        variables = index_variables(os.environ)
+        if shutil.which("keyring"):
+            variables["UV_KEYRING_PROVIDER"] = os.environ.get("UV_KEYRING_PROVIDER", "subprocess")
+        with declaration.input_file(into.parent) as path:
+            return self._run([*arguments, *declaration.arguments, str(path)], declaration.folder, variables)
+
+    def _widened(self, function: Function, declaration: Declaration, lock: Lock, path: Path) -> str:
+        """Add the wheels that only the next platform above the ceiling shows uv, for packages that have none that fits yet.
+
+        glibc 2.26 has no platform of its own in uv: a wheel tagged manylinux_2_24 is hidden from 2.17, and 2.28 shows it.
+        """
+        text = path.read_text(encoding="utf-8")
+        target = function.target
+        bare = {
+            package.name
+            for package in lock.packages
+            if isinstance(package.source, Archive) and not choose_wheel(package, target)
+        }
+        if not bare or len(target.resolver_platforms) == 1:
+            return text
+        pins = [f"{package.name}=={package.version}" for package in lock.packages if package.name in bare]
+        with self._store.workspace() as folder:
+            wider = folder / path.name
+            pinned = replace(declaration, text="\n".join(pins), arguments=("--no-deps", *declaration.index_arguments))
+            if self._uv(pinned, target, target.resolver_platforms[-1], wider).status:
+                return text
+            found = {package["name"]: package for package in tomllib.loads(wider.read_text(encoding="utf-8"))["packages"]}
+        document = tomllib.loads(text)
+        document["packages"] = [found.get(package["name"], package) for package in document["packages"]]
+        import tomli_w
+
+        return tomli_w.dumps(document)
+
+
+def _resolver_version() -> str:
+    from importlib.metadata import version
+
+    return f"uv {version('uv')}"
+
+
+def _allowed(function: Function, declaration: Declaration, packages: tuple[LockedPackage, ...]) -> tuple[LockedPackage, ...]:
+    """Keep only the archives whose hashes the declaration lists, where it lists any; raises `ResolveError`."""
+    if not declaration.hashes:
+        return packages
+    return tuple(_checked(function, package, declaration.hashes.get(package.name)) for package in packages)
+
+
+def _checked(function: Function, package: LockedPackage, hashes: frozenset[str] | None) -> LockedPackage:
+    place = function.requirements.path if function.requirements else function.source
+    if not package.wheels and not isinstance(package.source, Archive):
+        return package  # a folder of the user's own, or a commit: nothing that an index could have exchanged
+    if hashes is None:
+        raise ResolveError(
+            f"{place} lists hashes, but none for {package}, which its requirements bring in.",
+            remedy="List every package with its hash (`uv pip compile --generate-hashes` does), or none.",
+        )
+    wheels = tuple(wheel for wheel in package.wheels if wheel.sha256 in hashes)
+    source = package.source
+    if isinstance(source, Archive) and source.sha256 not in hashes:
+        source = None
+    if not wheels and source is None:
+        raise ResolveError(
+            f"Hash mismatch: none of the files that the index offers for {package} has a hash that {place} lists.",
+            remedy="Do not use them before you know why. If the release changed on purpose, write its hashes anew.",
+        )
+    return replace(package, wheels=wheels, source=source)
+
+
+def _configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Give (name, URL) of the indexes that uv's own configuration names, in the nearest folder that has one."""
+    for parent in (folder, *folder.parents):
+        for name, keys in (("uv.toml", ()), ("pyproject.toml", ("tool", "uv"))):
+            try:
+                table: Any = tomllib.loads((parent / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            for key in keys:
+                table = table.get(key, {})
+            if table:
+                return tuple((index.get("name", ""), index["url"]) for index in table.get("index", []) if "url" in index)
+    return ()

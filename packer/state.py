@@ -1,0 +1,131 @@
+"""What the last build of an output folder saw and wrote: the memory that lets the next one do nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packer.store import Store, digest_of, explained
+from packer.watch import Signature, unchanged
+
+Watched = dict[str, Signature]
+
+# lpack's own outputs are renamed into place: a later change has another inode, whatever its time.
+_ALWAYS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionState:
+    """One function as it was last built.
+
+    ``fingerprint`` is the digest of everything that decides its bytes; ``watched`` are the paths whose change could change it;
+    ``folders`` are the local projects that it is built from; ``report`` is its part of the manifest.
+    """
+
+    fingerprint: str
+    watched: Watched
+    artifact: Watched
+    folders: tuple[str, ...]
+    report: dict[str, Any]
+
+    def is_written(self) -> bool:
+        """Say whether the artifact lies in the output folder as it was put there."""
+        return bool(self.artifact) and unchanged(self.artifact.items(), _ALWAYS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One output folder as it was last built.
+
+    ``command`` is the digest of version and flags, ``seen_at`` the time of the build's start in nanoseconds; ``complete`` says
+    that every configured function is there.
+    """
+
+    command: str
+    seen_at: int
+    complete: bool
+    watched: Watched
+    outputs: Watched
+    functions: dict[str, FunctionState]
+    digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
+
+    def nothing_changed(self, command: str, names: tuple[str, ...]) -> bool:
+        """Say whether all that was read and written for the named functions (for all, where none is named) is as it was."""
+        if self.command != command or not set(names) <= set(self.functions) or not (names or self.complete):
+            return False
+        chosen = [self.functions[name] for name in names or self.functions]
+        return (
+            unchanged(self.watched.items(), self.seen_at)
+            and unchanged(self.outputs.items(), _ALWAYS)
+            and all(unchanged(one.watched.items(), self.seen_at) and one.is_written() for one in chosen)
+        )
+
+
+def state_key(identity: Path, out: Path | None) -> str:
+    """Name the state of a configuration file (or function folder) that is built into a folder."""
+    return digest_of(str(identity), str(out or ""))
+
+
+def load_state(store: Store, key: str) -> State | None:
+    """Read the last build's state; None where there is none, or it cannot be understood."""
+    try:
+        data = json.loads(_path(store, key).read_bytes())
+        return State(
+            command=data["command"],
+            seen_at=data["seen_at"],
+            complete=data["complete"],
+            watched=_watched(data["watched"]),
+            outputs=_watched(data["outputs"]),
+            functions={name: _function(value) for name, value in data["functions"].items()},
+            digests={path: (tuple(known), digest) for path, (known, digest) in data["digests"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def save_state(store: Store, key: str, state: State) -> None:
+    """Write the state of a build that has ended well."""
+    data = {
+        "command": state.command,
+        "seen_at": state.seen_at,
+        "complete": state.complete,
+        "watched": state.watched,
+        "outputs": state.outputs,
+        "functions": {
+            name: {
+                "fingerprint": function.fingerprint,
+                "watched": function.watched,
+                "artifact": function.artifact,
+                "folders": function.folders,
+                "report": function.report,
+            }
+            for name, function in state.functions.items()
+        },
+        "digests": state.digests,
+    }
+    path = _path(store, key)
+    with store.temporary() as temporary, explained(path, "write"):
+        temporary.write_text(json.dumps(data), encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(path)
+
+
+def _path(store: Store, key: str) -> Path:
+    return store.root / "projects" / f"{key}.json"
+
+
+def _watched(data: Mapping[str, Any]) -> Watched:
+    return {path: tuple(known) for path, known in data.items()}
+
+
+def _function(data: Mapping[str, Any]) -> FunctionState:
+    return FunctionState(
+        fingerprint=data["fingerprint"],
+        watched=_watched(data["watched"]),
+        artifact=_watched(data["artifact"]),
+        folders=tuple(data["folders"]),
+        report=data["report"],
+    )

@@ -1,0 +1,174 @@
+"""The content-addressed cache that all projects of a user share.
+
+    wheels/1/ab/<sha256>     wheels and sdists as they were published, accepted and whole; the name is the content's digest
+    derived/<kind>/ab/<key>  what lpack computed: a SHA-256 of the rest, a newline, the payload; the name is the key's digest
+    projects/<key>.json      what the last build of an output folder saw
+    tmp/                     files that are being written
+
+Every file is written under tmp/ and then renamed, so that readers see all of it or nothing, and any number of processes may
+work at once. Every file is verified when it is read; one that is broken is removed and made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from packer.errors import StoreError
+
+CACHE_VARIABLE = "LPACK_CACHE_DIR"
+_ACCEPTANCE = "1"
+"""Part of the wheels' folder; raised whenever stricter rules decide what may enter it."""
+_HEADER = 65
+_DAY = 86_400
+
+
+def store_folder() -> Path:
+    """Give the cache folder: ``LPACK_CACHE_DIR``, or the platform's own place for caches."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("lpack")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A derived file: its payload starts at ``offset`` of ``path``."""
+
+    path: Path
+    offset: int
+    payload: bytes
+
+
+@contextmanager
+def explained(path: Path, doing: str) -> Iterator[None]:
+    """Turn an ``OSError`` into a `StoreError` that says what was tried, where, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedies = {
+            errno.ENOSPC: "Free some space there (`lpack cache prune` removes what has not been used for long) and try again.",
+            errno.EROFS: "Name a folder that can be written: --out for artifacts, LPACK_CACHE_DIR for the cache.",
+        }
+        remedy = remedies.get(error.errno or 0, remedies[errno.EROFS])
+        raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}.", remedy=remedy) from error
+
+
+class Store:
+    """Reads and writes the cache; may be used from many threads.
+
+    Every method raises `StoreError` where the folder cannot be used.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: set[str] = set()
+        self._lock = Lock()
+
+    def wheel_path(self, digest: str) -> Path:
+        """Give the place of a wheel or sdist, whether it is there or not."""
+        return self.root / "wheels" / _ACCEPTANCE / digest[:2] / digest
+
+    def derived_path(self, kind: str, key: str) -> Path:
+        """Give the place of a derived file, whether it is there or not."""
+        return self.root / "derived" / kind / key[:2] / key
+
+    def wheel(self, digest: str) -> Path | None:
+        """Find a wheel or sdist by its SHA-256; one whose bytes have changed is removed and not found."""
+        path = self.wheel_path(digest)
+        if digest in self._verified and path.exists():
+            return path
+        with explained(path, "read"):
+            try:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError:
+                return None
+            if found != digest:
+                path.unlink(missing_ok=True)
+                return None
+            _mark_used(path)
+        with self._lock:
+            self._verified.add(digest)
+        return path
+
+    def adopt(self, temporary: Path, digest: str) -> Path:
+        """Take in a complete and accepted file from `temporary`; its SHA-256 must be ``digest``."""
+        path = self.wheel_path(digest)
+        with explained(path, "write"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
+        return path
+
+    def load(self, kind: str, key: str) -> Record | None:
+        """Find a derived file; one that is broken is removed and not found."""
+        path = self.derived_path(kind, key)
+        with explained(path, "read"):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+            payload = data[_HEADER:]
+            if data[: _HEADER - 1] != hashlib.sha256(payload).hexdigest().encode():
+                path.unlink(missing_ok=True)
+                return None
+            _mark_used(path)
+        return Record(path=path, offset=_HEADER, payload=payload)
+
+    def save(self, kind: str, key: str, payload: bytes) -> Record:
+        """Write a derived file, replacing one with the same key."""
+        path = self.derived_path(kind, key)
+        with self.temporary() as temporary, explained(path, "write"):
+            temporary.write_bytes(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
+        return Record(path=path, offset=_HEADER, payload=payload)
+
+    @contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """Give a new file's path under tmp/; it is removed at the end unless it was moved away."""
+        folder = self.root / "tmp"
+        with explained(folder, "write to"):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=folder)
+            os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Give a new folder under tmp/; it is removed at the end."""
+        folder = self.root / "tmp"
+        with explained(folder, "write to"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+
+
+def _mark_used(path: Path) -> None:
+    """Keep a file from being pruned; once a day is enough."""
+    with suppress(OSError):  # a cache that cannot be written still serves
+        if path.stat().st_mtime < time.time() - _DAY:
+            os.utime(path)
+
+
+def digest_of(*parts: str | bytes) -> str:
+    """Give the SHA-256 (hex) of a list of strings, such that no two lists give the same input."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "big"))
+        total.update(data)
+    return total.hexdigest()

@@ -1,0 +1,132 @@
+"""Messages and progress on standard error: bars on a terminal, plain lines elsewhere, nothing but errors when quiet."""
+
+from __future__ import annotations
+
+import os
+import sys
+from threading import Lock
+from typing import TYPE_CHECKING, Self, TextIO
+
+from packer.budget import megabytes
+from packer.ports import Reporter
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+_STYLES = {"error": "1;31", "warning": "33", "note": "2", "debug": "2"}
+
+
+def make_reporter(verbosity: int) -> LineReporter:
+    """Give the reporter for standard error as it is: a terminal gets bars."""
+    plain = verbosity == QUIET or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
+    return LineReporter(sys.stderr, verbosity) if plain else BarReporter(sys.stderr, verbosity)
+
+
+class LineReporter(Reporter):
+    """Writes one line for each message, and for each download when it is complete."""
+
+    def __init__(self, stream: TextIO, verbosity: int) -> None:
+        self._stream = stream
+        self._verbosity = verbosity
+        # https://no-color.org: any value that is not empty.
+        self._colour = stream.isatty() and not os.environ.get("NO_COLOR")
+        self._lock = Lock()
+        self._said: set[str] = set()
+        self._received: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def error(self, message: str) -> None:
+        """Say what made the command fail; shown even when quiet."""
+        self._line("error", message)
+
+    def warn(self, message: str) -> None:
+        if self._verbosity > QUIET:
+            self._line("warning", message)
+
+    def note(self, message: str) -> None:
+        if self._verbosity > QUIET:
+            self._line("note", message)
+
+    def debug(self, message: str) -> None:
+        if self._verbosity >= VERBOSE:
+            self._line("debug", message)
+
+    def stage(self, function: str, name: str) -> None:
+        self.debug(f"{function}: {name}")
+
+    def transfer_started(self, name: str, size: int | None) -> None:
+        self.debug(f"downloading {name}" + (f" ({megabytes(size)})" if size else ""))
+
+    def transfer_advanced(self, name: str, received: int) -> None:
+        self._received[name] = received
+
+    def transfer_ended(self, name: str) -> None:
+        self.note(f"downloaded {name} ({megabytes(self._received.pop(name, 0))})")
+
+    def _line(self, kind: str, message: str) -> None:
+        with self._lock:
+            if message in self._said:
+                return  # many functions may find the same thing
+            self._said.add(message)
+            style = _STYLES[kind] if self._colour else ""
+            label = "" if kind in ("note", "debug") else f"{kind}: "
+            text = f"{label}{message}"
+            self._write(f"\x1b[{style}m{text}\x1b[0m" if style else text)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+class BarReporter(LineReporter):
+    """Shows running downloads as bars at the bottom of the terminal; rich is loaded when the first one begins."""
+
+    def __init__(self, stream: TextIO, verbosity: int) -> None:
+        super().__init__(stream, verbosity)
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._bars = Lock()
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def transfer_started(self, name: str, size: int | None) -> None:
+        with self._bars:
+            self._tasks[name] = self._shown().add_task(name, total=size)
+
+    def transfer_advanced(self, name: str, received: int) -> None:
+        with self._bars:
+            if name in self._tasks:
+                self._shown().update(self._tasks[name], completed=received)
+
+    def transfer_ended(self, name: str) -> None:
+        with self._bars:
+            task = self._tasks.pop(name, None)
+            if task is not None:
+                self._shown().remove_task(task)
+
+    def _shown(self) -> Progress:
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            console = Console(file=self._stream, highlight=False, soft_wrap=True)
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            self._progress = Progress(*columns, console=console, transient=True)
+            self._progress.start()
+        return self._progress
+
+    def _write(self, text: str) -> None:
+        if self._progress is not None:
+            from rich.text import Text
+
+            self._progress.console.print(Text.from_ansi(text))
+        else:
+            super()._write(text)

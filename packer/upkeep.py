@@ -1,0 +1,84 @@
+"""Looks after the store as a whole: how much it holds, whether all of it is sound, and what can go."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from packer.store import Store, explained
+
+# What a build in another process may be using right now is never pruned.
+_MINIMUM_AGE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How much one kind of content takes, in bytes."""
+
+    kind: str
+    files: int
+    size: int
+
+
+def measure(store: Store) -> tuple[Usage, ...]:
+    """Give the usage of each kind of content."""
+    found: dict[str, list[int]] = {}
+    for path in _files(store.root):
+        parts = path.relative_to(store.root).parts
+        kind = "/".join(parts[:2]) if parts[0] == "derived" else parts[0]
+        found.setdefault(kind, []).append(_size(path))
+    return tuple(Usage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in sorted(found.items()))
+
+
+def verify_all(store: Store) -> tuple[int, list[Path]]:
+    """Check every file; give how many there are, and the broken ones, which are removed."""
+    checked, broken = 0, []
+    for path in _files(store.root / "wheels"):
+        checked += 1
+        with explained(path, "read"), path.open("rb") as file:
+            sound = hashlib.file_digest(file, "sha256").hexdigest() == path.name
+        if not sound:
+            path.unlink(missing_ok=True)
+            broken.append(path)
+    for path in _files(store.root / "derived"):
+        checked += 1
+        if store.load(path.parts[-3], path.name) is None:
+            broken.append(path)
+    return checked, broken
+
+
+def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
+    """Remove files that were not used for ``age``; give their number and bytes."""
+    limit = time.time() - max(age, _MINIMUM_AGE).total_seconds()
+    files = size = 0
+    for name in ("wheels", "derived", "projects", "tmp"):
+        for path in list(_files(store.root / name)):
+            status = path.stat()
+            if status.st_mtime < limit:
+                with explained(path, "remove"):
+                    path.unlink(missing_ok=True)
+                files, size = files + 1, size + status.st_size
+    _remove_old_workspaces(store.root / "tmp", limit)
+    return files, size
+
+
+def _remove_old_workspaces(folder: Path, limit: float) -> None:
+    """Remove the folders that killed builds left."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and path.stat().st_mtime < limit:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with explained(folder, "read"):
+        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

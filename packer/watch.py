@@ -1,0 +1,65 @@
+"""Tells cheaply whether files are what they were: by their stat, and by their content where the stat does not decide."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+Signature = tuple[int, ...]
+"""What stat says of a path: (type, size, mtime, ctime, inode, executable), times in nanoseconds; () where nothing is there."""
+
+# File systems keep times in steps of 10 ms at most, or of 2 s where the nanoseconds are always zero (FAT, HFS+): a file that
+# was touched less than one step before it was read may have changed since without a trace.
+_STEP, _COARSE_STEP = 10_000_000, 2_000_000_000
+
+
+def signature(path: str | Path) -> Signature:
+    """Give a path's signature, following links."""
+    try:
+        return signature_of(os.stat(path))
+    except OSError:
+        return ()
+
+
+def signature_of(status: os.stat_result) -> Signature:
+    """Give the signature of something that was already looked at."""
+    kind = stat.S_IFMT(status.st_mode)
+    size = 0 if kind == stat.S_IFDIR else status.st_size
+    executable = status.st_mode & stat.S_IXUSR
+    return (kind, size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, executable)
+
+
+def settled(known: Signature, seen_at: int) -> bool:
+    """Say whether a signature taken at the time ``seen_at`` (nanoseconds) can be trusted to show any later change."""
+    if not known:
+        return True
+    newest = max(known[2], known[3])
+    step = _STEP if newest % 1_000_000_000 else _COARSE_STEP
+    return newest < seen_at - step
+
+
+def unchanged(watched: Iterable[tuple[str, Signature]], seen_at: int) -> bool:
+    """Say whether every path still has its signature, and each is settled."""
+    return all(settled(known, seen_at) and signature(path) == known for path, known in watched)
+
+
+class Digests:
+    """Digests of files, remembered from one build to the next by the files' signatures."""
+
+    def __init__(self, remembered: Mapping[str, tuple[Signature, str]] | None = None, seen_at: int = 0) -> None:
+        self._remembered = dict(remembered or {})
+        self._seen_at = seen_at
+        self.current: dict[str, tuple[Signature, str]] = {}
+
+    def digest(self, path: str, status: os.stat_result | None = None) -> str:
+        """Give the SHA-256 (hex) of a file's content; ``OSError`` where it cannot be read."""
+        now = signature_of(status if status is not None else os.stat(path))
+        known, digest = self.current.get(path) or self._remembered.get(path) or ((), "")
+        if known != now or not settled(known, self._seen_at):
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.current[path] = (now, digest)
+        return digest
