@@ -31,6 +31,8 @@ _UNIX = 3
 _DOS_TIME, _DOS_DATE = 0, (1 << 5) | 1
 _VERSION, _VERSION64 = 20, 45
 _DRIVE = re.compile(r"[A-Za-z]:")
+# A relative path without empty, "." or ".." parts, backslashes, NULs or a drive letter: what `check_path` accepts.
+_GOOD_PATH = re.compile(r"(?![A-Za-z]:)(?!\.{1,2}(?:/|\Z))[^/\\\0]+(?:/(?!\.{1,2}(?:/|\Z))[^/\\\0]+)*")
 
 
 class ZipFormatError(Exception):
@@ -61,6 +63,8 @@ class Member:
 
 def check_path(name: str) -> str:
     """Say what is wrong with a member's name as a relative path, or give an empty string."""
+    if name.isascii() and _GOOD_PATH.fullmatch(name):
+        return ""  # one look for nearly all names: there are thousands in a wheel
     if not name or name.startswith("/") or _DRIVE.match(name):
         return "the name is not a relative path"
     if "\\" in name or "\0" in name:
@@ -84,7 +88,7 @@ def read_members(descriptor: int) -> tuple[Member, ...]:
     directory = os.pread(descriptor, length, offset)
     if len(directory) != length:
         raise ZipFormatError("the central directory is cut short")
-    members = tuple(_with_data_offset(descriptor, *record) for record in _central_records(directory, count))
+    members = tuple(_located(descriptor, record) for record in _central_records(directory, count))
     _check_overlap(members, offset)
     files = tuple(member for member in members if not member.name.endswith("/"))
     _check_names(files)
@@ -127,15 +131,29 @@ def _find_directory64(descriptor: int, end: int) -> tuple[int, int, int, int, in
     return at, disk, start_disk, here, count, length, offset
 
 
-def _central_records(directory: bytes, count: int) -> Iterator[tuple[Member, bytes, int]]:
-    """Give a member without data offset, its raw name and its flags for each record."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """What the central directory says of one member."""
+
+    name: str
+    raw: bytes
+    flags: int
+    mode: int
+    method: int
+    crc32: int
+    length: int
+    size: int
+    offset: int
+
+
+def _central_records(directory: bytes, count: int) -> Iterator[_Record]:
     at = 0
     for _ in range(count):
         if len(directory) - at < _CENTRAL.size or directory[at : at + 4] != _CENTRAL_SIGNATURE:
             raise ZipFormatError("the central directory has fewer records than it says")
         fields = _CENTRAL.unpack_from(directory, at)
         _, made_by, _, flags, method, _, _, crc32, length, size, name_length, extra_length, comment_length = fields[:13]
-        attributes, offset = fields[15], fields[16]
+        attributes, offset = fields[15:]
         at += _CENTRAL.size
         raw = directory[at : at + name_length]
         extra = directory[at + name_length : at + name_length + extra_length]
@@ -143,22 +161,18 @@ def _central_records(directory: bytes, count: int) -> Iterator[tuple[Member, byt
         if at > len(directory):
             raise ZipFormatError("the central directory is cut short")
         name = _decode(raw, flags)
-        size, length, offset = _zip64_values(extra, (size, length, offset), name)
-        mode = attributes >> 16 if made_by >> 8 == _UNIX else 0
-        _check_record(name, flags, method, mode, (length, size))
-        yield (
-            Member(
-                name=name,
-                mode=mode,
-                method=method,
-                crc32=crc32,
-                length=length,
-                size=size,
-                header_offset=offset,
-                data_offset=0,
-            ),
-            raw,
-            flags,
+        if _MAX32 in (size, length, offset):
+            size, length, offset = _zip64_values(extra, (size, length, offset), name)
+        yield _Record(
+            name=name,
+            raw=raw,
+            flags=flags,
+            mode=attributes >> 16 if made_by >> 8 == _UNIX else 0,
+            method=method,
+            crc32=crc32,
+            length=length,
+            size=size,
+            offset=offset,
         )
     if at != len(directory):
         raise ZipFormatError("the central directory has more records than it says")
@@ -188,51 +202,52 @@ def _zip64_values(extra: bytes, values: tuple[int, ...], name: str) -> tuple[int
     return wide[0], wide[1], wide[2]
 
 
-def _check_record(name: str, flags: int, method: int, mode: int, sizes: tuple[int, int]) -> None:
-    length, size = sizes
+def _check_record(record: _Record) -> None:
+    name, is_folder = record.name, record.name.endswith("/")
     wrong = check_path(name.removesuffix("/"))
     if wrong:
         raise ZipFormatError(wrong, name)
-    if flags & (_ENCRYPTED | _STRONG | _MASKED | _PATCHED):
+    if record.flags & (_ENCRYPTED | _STRONG | _MASKED | _PATCHED):
         raise ZipFormatError("the member is encrypted or patched", name)
-    if method not in (STORED, DEFLATED):
-        raise ZipFormatError(f"compression method {method} is neither stored nor deflate", name)
-    if method == STORED and length != size:
+    if record.method not in (STORED, DEFLATED):
+        raise ZipFormatError(f"compression method {record.method} is neither stored nor deflate", name)
+    if record.method == STORED and record.length != record.size:
         raise ZipFormatError("a stored member whose two sizes differ", name)
-    kind = stat.S_IFMT(mode)
+    kind = stat.S_IFMT(record.mode)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ZipFormatError("the member is a symbolic link or a device", name)
-    if (kind == stat.S_IFDIR) != name.endswith("/") and kind:
+    if kind and (kind == stat.S_IFDIR) != is_folder:
         raise ZipFormatError("the member is a folder by its name and a file by its mode, or the reverse", name)
-    if name.endswith("/") and size:
+    if is_folder and record.size:
         raise ZipFormatError("a folder with content", name)
 
 
-def _with_data_offset(descriptor: int, member: Member, raw: bytes, flags: int) -> Member:
-    """Hold the local header against the central directory, and give the member with its data's offset."""
-    header = os.pread(descriptor, _LOCAL.size + len(raw), member.header_offset)
-    if len(header) != _LOCAL.size + len(raw) or not header.startswith(_LOCAL_SIGNATURE):
-        raise ZipFormatError("no local header where the central directory says", member.name)
-    _, _, local_flags, method, _, _, crc32, length, size, name_length, extra_length = _LOCAL.unpack_from(header)
-    if name_length != len(raw) or header[_LOCAL.size :] != raw:
-        raise ZipFormatError("the local header has another name than the central directory", member.name)
-    if method != member.method or (local_flags ^ flags) & (_ENCRYPTED | _DESCRIPTOR | _UTF8):
-        raise ZipFormatError("the local header has another method or other flags than the central directory", member.name)
-    data_offset = member.header_offset + _LOCAL.size + name_length + extra_length
+def _located(descriptor: int, record: _Record) -> Member:
+    """Check a record, hold the local header against it, and give the member with its data's offset."""
+    _check_record(record)
+    header = os.pread(descriptor, _LOCAL.size + len(record.raw), record.offset)
+    if len(header) != _LOCAL.size + len(record.raw) or not header.startswith(_LOCAL_SIGNATURE):
+        raise ZipFormatError("no local header where the central directory says", record.name)
+    _, _, flags, method, _, _, crc32, length, size, name_length, extra_length = _LOCAL.unpack_from(header)
+    if name_length != len(record.raw) or header[_LOCAL.size :] != record.raw:
+        raise ZipFormatError("the local header has another name than the central directory", record.name)
+    if method != record.method or (flags ^ record.flags) & (_ENCRYPTED | _DESCRIPTOR | _UTF8):
+        raise ZipFormatError("the local header has another method or other flags than the central directory", record.name)
+    data_offset = record.offset + _LOCAL.size + name_length + extra_length
     if _MAX32 in (length, size) and extra_length:
         extra = os.pread(descriptor, extra_length, data_offset - extra_length)
-        size, length, _ = _zip64_values(extra, (size, length, 0), member.name)
+        size, length, _ = _zip64_values(extra, (size, length, 0), record.name)
     described = (crc32, length, size)
-    if described != (member.crc32, member.length, member.size) and not (flags & _DESCRIPTOR and described == (0, 0, 0)):
-        raise ZipFormatError("the local header has another size or checksum than the central directory", member.name)
+    if described != (record.crc32, record.length, record.size) and not (flags & _DESCRIPTOR and described == (0, 0, 0)):
+        raise ZipFormatError("the local header has another size or checksum than the central directory", record.name)
     return Member(
-        name=member.name,
-        mode=member.mode,
-        method=member.method,
-        crc32=member.crc32,
-        length=member.length,
-        size=member.size,
-        header_offset=member.header_offset,
+        name=record.name,
+        mode=record.mode,
+        method=method,
+        crc32=record.crc32,
+        length=record.length,
+        size=record.size,
+        header_offset=record.offset,
         data_offset=data_offset,
     )
 
@@ -253,11 +268,13 @@ def _check_names(files: Sequence[Member]) -> None:
         if member.name in names:
             raise ZipFormatError("the name is there twice", member.name)
         names.add(member.name)
+    folders: set[str] = set()
     for name in sorted(names):
         parent = name.rpartition("/")[0]
-        while parent:
+        while parent and parent not in folders:
             if parent in names:
                 raise ZipFormatError(f"a file, and also the folder of {name}", parent)
+            folders.add(parent)
             parent = parent.rpartition("/")[0]
 
 
