@@ -5,7 +5,7 @@ Exit statuses: 1 the build failed, 2 wrong usage or configuration, 3 over a budg
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
 
 
 class LpackError(Exception):
@@ -15,7 +15,7 @@ class LpackError(Exception):
     output, shown below.
     """
 
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __init__(self, what: str, *, remedy: str = "", detail: str = "") -> None:
         super().__init__(what)
@@ -30,7 +30,7 @@ class LpackError(Exception):
 class UsageError(LpackError):
     """The command line or the configuration asks for something that cannot be."""
 
-    exit_status: ClassVar[int] = 2
+    exit_status: int = 2
 
 
 class ResolveError(LpackError):
@@ -56,4 +56,14 @@ class StoreError(LpackError):
 class LimitError(LpackError):
     """An artifact is over a budget or over one of Lambda's limits."""
 
-    exit_status: ClassVar[int] = 3
+    exit_status: int = 3
+
+
+class ManyErrors(LpackError):
+    """Several functions failed; ``errors`` are in the order of the functions."""
+
+    def __init__(self, errors: Sequence[LpackError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+        statuses = {error.exit_status for error in errors}
+        self.exit_status = statuses.pop() if len(statuses) == 1 else LpackError.exit_status

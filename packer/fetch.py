@@ -152,6 +152,7 @@ class StoreFetcher:
     def _attempt(self, archive: Archive, received: _Received) -> None:
         """Ask once for what is still missing; raises `_Transient` or `FetchError`."""
         import requests
+        import urllib3
 
         try:
             with self._ask(archive, received.size) as response:
@@ -159,11 +160,12 @@ class StoreFetcher:
                 if received.size and response.status_code != requests.codes.partial_content:
                     received.restart()
                 expected = self._expected_size(response, received.size)
-                for chunk in response.iter_content(_CHUNK):
+                # What has arrived, not full chunks: those lose the bytes before a dropped connection.
+                while chunk := response.raw.read1(_CHUNK, decode_content=False):
                     received.file.write(chunk)
                     received.size += len(chunk)
                     self._reporter.transfer_advanced(archive.filename, received.size)
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             raise _Transient(_short_reason(error)) from error
         except requests.RequestException as error:
             reason = self._credentials.scrub(str(error))

@@ -16,7 +16,7 @@ from packer.build import StoreBuilder, project_digest, project_tree
 from packer.choose import choose_wheel, no_wheel_error
 from packer.compress import CODEC, Deflater
 from packer.declared import declare
-from packer.errors import LpackError
+from packer.errors import LpackError, ManyErrors
 from packer.fetch import StoreFetcher
 from packer.manifest import describe
 from packer.model import Archive, Artifact, Distribution, Function, Lock, LockedPackage, SourceFolder, Tree
@@ -52,14 +52,6 @@ class Built:
     staged: Path | None
 
 
-class BuildErrors(LpackError):
-    """Several functions failed; ``errors`` are in the order of the functions."""
-
-    def __init__(self, errors: Sequence[LpackError]) -> None:
-        super().__init__("\n".join(str(error) for error in errors))
-        self.errors = tuple(errors)
-
-
 class Build:
     """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for."""
 
@@ -72,7 +64,7 @@ class Build:
     def all(
         self, functions: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
     ) -> dict[str, Built]:
-        """Build every function; raises the one error, or `BuildErrors`, when all have ended."""
+        """Build every function; raises the one error, or `ManyErrors`, when all have ended."""
         futures = {function.name: executor.submit(self.one, function, previous(function.name)) for function in functions}
         errors: list[LpackError] = []
         built: dict[str, Built] = {}
@@ -82,7 +74,7 @@ class Build:
             except LpackError as error:
                 errors.append(error)
         if errors:
-            raise errors[0] if len(errors) == 1 else BuildErrors(errors)
+            raise errors[0] if len(errors) == 1 else ManyErrors(errors)
         return built
 
     def one(self, function: Function, previous: FunctionState | None) -> Built:

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from packer import __version__
-from packer.errors import LpackError
+from packer.errors import LpackError, ManyErrors
 from packer.ui import QUIET, make_reporter
 
 COMMANDS = {
@@ -54,7 +54,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
     try:
         status = lpack.main(args=arguments, prog_name="lpack", standalone_mode=False)
     except LpackError as error:
-        make_reporter(QUIET).error(str(error))
+        reporter = make_reporter(QUIET)
+        for each in error.errors if isinstance(error, ManyErrors) else (error,):
+            reporter.error(str(each))
         sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()

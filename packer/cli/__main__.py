@@ -1,0 +1,5 @@
+"""`python -m packer.cli` is `lpack`."""
+
+from packer.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""`lpack init`, `lpack cache`, `lpack completion` and `lpack lock`, as a user meets them."""
+
+import json
+import subprocess
+import tomllib
+
+import pytest
+
+from tests.packer.cli.test_build import build, project
+
+
+def test_init_writes_what_it_finds_and_build_takes_it(tmp_path, lpack, index, cache):
+    folder = project(tmp_path / "project")
+    (folder / "lpack.toml").unlink()
+    (folder / "tests").mkdir()
+    (folder / "tests" / "app.py").write_text("def handler(event, context): ...\n")
+    assert lpack("init", "--runtime", "python3.12", cwd=folder).stdout == "written  lpack.toml\n"
+    config = tomllib.loads((folder / "lpack.toml").read_text())
+    assert config["runtime"] == "python3.12"
+    assert config["functions"]["orders"] == {
+        "source": "orders",
+        "handler": "app.handler",
+        "requirements": "orders/requirements.txt",
+    }
+    assert set(build(lpack, folder)["functions"]) == {"orders", "users"}
+
+
+def test_init_never_overwrites(tmp_path, lpack):
+    folder = project(tmp_path / "project")
+    before = (folder / "lpack.toml").read_text()
+    finished = lpack("init", cwd=folder)
+    assert finished.returncode == 2
+    assert "--print" in finished.stderr
+    assert (folder / "lpack.toml").read_text() == before
+    assert "[functions.orders]" in lpack("init", "--print", cwd=folder).stdout
+
+
+def test_init_in_an_empty_folder(tmp_path, lpack):
+    finished = lpack("init", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "lambda_handler" in finished.stderr
+
+
+def test_cache_info_verify_and_prune(tmp_path, lpack, index, cache):
+    folder = project(tmp_path / "project")
+    build(lpack, folder)
+    info = json.loads(lpack("cache", "info", "--json", cwd=folder).stdout)
+    assert info["path"] == str(cache)
+    assert info["kinds"]["wheels"]["files"] == 5
+    assert str(cache) in lpack("cache", "info", cwd=folder).stdout
+    assert lpack("cache", "verify", cwd=folder).stdout.endswith("0 broken\n")
+    wheel = next(path for path in (cache / "wheels").rglob("*") if path.is_file())
+    wheel.write_bytes(b"damaged")
+    finished = lpack("cache", "verify", cwd=folder)
+    assert finished.returncode == 1
+    assert f"removed  {wheel}" in finished.stdout
+    assert lpack("cache", "verify", cwd=folder).returncode == 0
+    assert lpack("cache", "prune", "--older-than", "0h", cwd=folder).stdout == "removed 0 files, 0.0 MB\n"
+    assert lpack("cache", "prune", "--older-than", "soon", cwd=folder).returncode == 2
+
+
+def test_a_damaged_wheel_is_fetched_again(tmp_path, lpack, index, cache):
+    folder = project(tmp_path / "project")
+    before = build(lpack, folder)
+    for path in (cache / "wheels").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    (folder / "dist" / "orders.zip").unlink()
+    after = build(lpack, folder)
+    assert after["functions"]["orders"]["artifact"] == before["functions"]["orders"]["artifact"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(tmp_path, lpack, shell):
+    finished = lpack("completion", shell, cwd=tmp_path)
+    assert finished.returncode == 0
+    assert "_LPACK_COMPLETE" in finished.stdout
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=finished.stdout, text=True, check=True)
+
+
+def test_lock_keeps_versions_until_asked_to_upgrade(tmp_path, lpack, index, cache):
+    folder = project(tmp_path / "project", orders="beta<2\n", users="beta\n")
+    assert lpack("lock", cwd=folder).returncode == 0
+    lock = folder / "pylock.orders.toml"
+    text = lock.read_text()
+    assert tomllib.loads(text)["created-by"] == "lpack"
+    (folder / "orders" / "requirements.txt").write_text("beta\n")
+    assert lpack("lock", "orders", cwd=folder).stdout == "written    pylock.orders.toml\n"
+    assert tomllib.loads(lock.read_text())["packages"][0]["version"] == "1.0"
+    assert lpack("lock", "orders", "--upgrade", cwd=folder).returncode == 0
+    assert tomllib.loads(lock.read_text())["packages"][0]["version"] == "2.0"
+
+
+def test_a_lock_that_cannot_be_made_leaves_the_old_one(tmp_path, lpack, index, cache):
+    folder = project(tmp_path / "project")
+    assert lpack("lock", cwd=folder).returncode == 0
+    before = {path.name: path.read_text() for path in folder.glob("pylock.*")}
+    (folder / "orders" / "requirements.txt").write_text("no-such-thing\n")
+    assert lpack("lock", cwd=folder).returncode == 1
+    assert {path.name: path.read_text() for path in folder.glob("*lock.*")} == before
