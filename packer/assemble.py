@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from packer.errors import PackageError, UsageError
-from packer.model import Entry, Function, Share, Tree
-from packer.source import OWNER
+from packer.model import OWN_SOURCE, Entry, Function, Share, Tree
 
 Part = tuple[str, Tree]
-"""A distribution's normalised name (or `packer.source.OWNER`) and its tree."""
+"""A distribution's normalised name (or `packer.model.OWN_SOURCE`) and its tree."""
 
 
 def merge(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
@@ -46,7 +45,7 @@ def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tu
 
 
 def _called(name: str) -> str:
-    return "the function's own source" if name == OWNER else name
+    return "the function's own source" if name == OWN_SOURCE else name
 
 
 def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
@@ -70,7 +69,8 @@ def check_handler(function: Function, tree: Tree) -> None:
     wanted = (f"{module}.py", f"{module}/__init__.py")
     if paths.intersection(wanted) or any(path.startswith(f"{module}.") and path.endswith(".so") for path in paths):
         return
-    top = sorted(entry.path for entry in tree if entry.owner == OWNER and "/" not in entry.path and entry.path.endswith(".py"))
+    own = (entry.path for entry in tree if entry.owner == OWN_SOURCE)
+    top = sorted(path for path in own if path.endswith(".py") and "/" not in path)
     raise UsageError(
         f"The handler {function.handler} of {function.name} is not there: {function.source} has no {wanted[0]}.",
         remedy=f"Its modules are: {', '.join(top) or 'none'}. Set handler to module.function, or mend source.",

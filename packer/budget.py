@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builders.runtimes import DIRECT_UPLOAD_LIMIT, MEGABYTE, UNZIPPED_LIMIT
+from builders.runtimes import DIRECT_UPLOAD_LIMIT, UNZIPPED_LIMIT
 from packer.errors import LimitError
 from packer.model import Artifact, Function, Share
+from packer.units import megabytes
 
 _LARGEST = 5
-
-
-def megabytes(size: int) -> str:
-    """Write bytes as Lambda counts megabytes."""
-    return f"{size / MEGABYTE:.1f} MB"
 
 
 def check_limits(function: Function, artifact: Artifact, parts: Sequence[Share]) -> tuple[str, ...]:

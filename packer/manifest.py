@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packer import __version__
-from packer.model import Artifact, Distribution, Function, Lock, Share
-from packer.source import OWNER
+
+if TYPE_CHECKING:
+    from packer.model import Artifact, Distribution, Function, Lock, Share
 
 MANIFEST_FILE = "lpack.json"
 SCHEMA_VERSION = 1
@@ -24,8 +25,9 @@ def describe(
     seconds: float,
 ) -> dict[str, Any]:
     """Give a function's part of the manifest; sizes are bytes."""
+    from packer.model import OWN_SOURCE
+
     sizes = {part.name: part for part in parts}
-    nothing = Share(name="", version="", files=0, unzipped=0)
     return {
         "runtime": function.target.runtime.name,
         "architecture": function.target.architecture,
@@ -39,14 +41,14 @@ def describe(
             "files": artifact.files,
         },
         "lock": lock.origin,
-        "source": _size(sizes.get(OWNER, nothing)),
+        "source": _size(sizes.get(OWN_SOURCE)),
         "distributions": [
             {
                 "name": distribution.name,
                 "version": distribution.version,
                 "wheel": distribution.filename,
                 "sha256": distribution.digest,
-                **_size(sizes.get(distribution.name, nothing)),
+                **_size(sizes.get(distribution.name)),
             }
             for distribution in distributions
         ],
@@ -54,8 +56,8 @@ def describe(
     }
 
 
-def _size(part: Share) -> dict[str, int]:
-    return {"files": part.files, "unzipped_bytes": part.unzipped}
+def _size(part: Share | None) -> dict[str, int]:
+    return {"files": part.files if part else 0, "unzipped_bytes": part.unzipped if part else 0}
 
 
 def make_manifest(functions: Mapping[str, Mapping[str, Any]], template: str = "") -> dict[str, Any]:

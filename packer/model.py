@@ -16,6 +16,9 @@ FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
 """The only two modes that artifacts have (AWS: files must be world-readable)."""
 
+OWN_SOURCE = "source"
+"""The owner of entries that come from the function's own folder."""
+
 STORED = 0
 DEFLATED = 8
 """Compression methods of a ZIP member (APPNOTE.TXT 4.4.5)."""

@@ -19,12 +19,12 @@ from packer.declared import declare
 from packer.errors import LpackError, ManyErrors
 from packer.fetch import StoreFetcher
 from packer.manifest import describe
-from packer.model import Archive, Artifact, Distribution, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.model import OWN_SOURCE, Archive, Artifact, Distribution, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.once import Once
 from packer.outputs.zip import write_zip
 from packer.ports import Reporter
 from packer.resolve import Resolver
-from packer.source import OWNER, Scan, scan_source
+from packer.source import Scan, scan_source
 from packer.state import FunctionState
 from packer.store import Store, digest_of, explained
 from packer.watch import Digests, signature
@@ -89,7 +89,7 @@ class Build:
         tools.reporter.stage(function.name, "fetching")
         distributions = self._distributions(function, lock)
         tools.reporter.stage(function.name, "packing")
-        parts: list[Part] = [(OWNER, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
+        parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
         tree = merge(parts, function.overlap)
         check_handler(function, tree)
         artifact, staged = self._write(function, tree)

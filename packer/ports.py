@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from builders.recipes import BuildRequest
+if TYPE_CHECKING:
+    from builders.recipes import BuildRequest
 
 
 class Reporter:

@@ -16,11 +16,8 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from packer.errors import UsageError
-from packer.model import EXECUTABLE_MODE, FILE_MODE, Entry, FileContent, Tree
+from packer.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
 from packer.watch import Digests
-
-OWNER = "source"
-"""The owner of entries that come from the function's own folder."""
 
 DEFAULT_IGNORE = (
     # version control
@@ -185,7 +182,7 @@ class _Scanner:
         # Only the owner's bit counts: the others depend on the umask of whoever checked the file out.
         mode = EXECUTABLE_MODE if status.st_mode & stat.S_IXUSR else FILE_MODE
         content = FileContent(path=Path(place), digest=digest, size=status.st_size)
-        self._entries.append(Entry(path=path, mode=mode, content=content, owner=OWNER))
+        self._entries.append(Entry(path=path, mode=mode, content=content, owner=OWN_SOURCE))
 
 
 _IGNORE_REMEDY = "Mend it, or leave it out with a line in .lpackignore."

@@ -7,8 +7,8 @@ import sys
 from threading import Lock
 from typing import TYPE_CHECKING, Self, TextIO
 
-from packer.budget import megabytes
 from packer.ports import Reporter
+from packer.units import megabytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer import __version__
-from packer.budget import megabytes
 from packer.cli.common import Project, find_project, open_store, project_options, reporting
 from packer.credentials import index_urls, without_login
 from packer.errors import UsageError
@@ -20,6 +19,7 @@ from packer.manifest import MANIFEST_FILE, make_manifest, write_manifest
 from packer.state import FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
 from packer.ui import LineReporter
+from packer.units import megabytes
 from packer.watch import signature
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from packer.budget import megabytes
 from packer.cli.common import open_store
+from packer.units import megabytes
 
 _AGE = re.compile(r"([0-9]+)\s*([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}

@@ -14,7 +14,7 @@ Options:
 
 Commands:
   build       Build functions into reproducible ZIP archives.
-  cache       Show, verify or prune the cache.
+  cache       Show, verify or prune the cache that all projects share.
   completion  Print a shell's completion script.
   init        Write a configuration from what a folder holds.
   lock        Write each function's exact versions to pylock.NAME.toml.

@@ -8,8 +8,7 @@ import pytest
 from builders.runtimes import Target
 from packer.assemble import check_handler, merge, shares
 from packer.errors import PackageError, UsageError
-from packer.model import BytesContent, Entry, Function, Tree
-from packer.source import OWNER
+from packer.model import OWN_SOURCE, BytesContent, Entry, Function, Tree
 
 
 def tree(owner: str, **files: str) -> Tree:
@@ -37,7 +36,7 @@ def texts(merged: Tree) -> dict[str, str]:
 
 
 def test_merges_in_any_order_to_the_same_tree():
-    parts = [("a", tree("a", a="1", ns__x="x")), ("b", tree("b", ns__y="y")), (OWNER, tree(OWNER, app="handler"))]
+    parts = [("a", tree("a", a="1", ns__x="x")), ("b", tree("b", ns__y="y")), (OWN_SOURCE, tree(OWN_SOURCE, app="handler"))]
     merged = {merge(order, ()).entries for order in permutations(parts)}
     assert len(merged) == 1
     assert [entry.path for entry in merged.pop()] == ["a", "app", "ns/x", "ns/y"]
@@ -69,10 +68,10 @@ def test_a_rule_decides_whatever_the_order():
 
 
 def test_the_functions_own_source_is_named_as_such():
-    parts = [(OWNER, tree(OWNER, utils="1")), ("lib", tree("lib", utils="2"))]
+    parts = [(OWN_SOURCE, tree(OWN_SOURCE, utils="1")), ("lib", tree("lib", utils="2"))]
     with pytest.raises(PackageError, match="the function's own source and lib both hold utils"):
         merge(parts, ())
-    assert texts(merge(parts, (("utils", OWNER),))) == {"utils": "1"}
+    assert texts(merge(parts, (("utils", OWN_SOURCE),))) == {"utils": "1"}
 
 
 def test_a_file_and_a_folder_of_one_name_are_refused():
@@ -93,12 +92,12 @@ def test_a_file_and_a_folder_of_one_name_are_refused():
     ],
 )
 def test_handlers_are_found_in_every_form(handler, path):
-    check_handler(function(handler), tree_of(OWNER, {path: ""}))
+    check_handler(function(handler), tree_of(OWN_SOURCE, {path: ""}))
 
 
 def test_a_missing_handler_names_the_modules_that_are_there():
     with pytest.raises(UsageError, match=r"has no app\.py") as caught:
-        check_handler(function("app.handler"), tree_of(OWNER, {"main.py": "", "lib/app.py": "", "data.json": ""}))
+        check_handler(function("app.handler"), tree_of(OWN_SOURCE, {"main.py": "", "lib/app.py": "", "data.json": ""}))
     assert "Its modules are: main.py." in str(caught.value)
 
 

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from packer import __version__
-from packer.cli.app import COMMANDS, lpack as group
+from packer.cli.app import COMMANDS
+from packer.cli.app import lpack as group
 from packer.cli.help_page import HELP
 
 HEAVY = ("requests", "rich", "ruamel", "uv", "docker", "packaging", "pathspec", "deflate", "keyring", "tomli_w", "filelock")

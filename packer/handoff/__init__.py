@@ -1,0 +1,1 @@
+"""What lpack hands on to other tools."""

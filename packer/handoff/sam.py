@@ -1,0 +1,200 @@
+"""Writes an AWS SAM or CloudFormation template back, so that it points at what lpack built and still finds all the rest.
+
+Which properties hold local paths is the rule of ``aws cloudformation package`` and of SAM CLI's build, which also fixes what
+counts as one: every text that is neither absolute nor a URL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packer.errors import UsageError
+from packer.handoff.yamledit import Edit, EditConflict, Node, Text
+from packer.template import CODE_PROPERTIES, LOOP, Template
+
+LOCAL_PATHS: dict[str, tuple[str, ...]] = {
+    "AWS::ApiGateway::RestApi": ("BodyS3Location",),
+    "AWS::ApiGatewayV2::Api": ("BodyS3Location",),
+    "AWS::AppSync::FunctionConfiguration": (
+        "RequestMappingTemplateS3Location",
+        "ResponseMappingTemplateS3Location",
+        "CodeS3Location",
+    ),
+    "AWS::AppSync::GraphQLSchema": ("DefinitionS3Location",),
+    "AWS::AppSync::Resolver": ("RequestMappingTemplateS3Location", "ResponseMappingTemplateS3Location", "CodeS3Location"),
+    "AWS::CloudFormation::ModuleVersion": ("ModulePackage",),
+    "AWS::CloudFormation::ResourceVersion": ("SchemaHandlerPackage",),
+    "AWS::CloudFormation::Stack": ("TemplateURL",),
+    "AWS::CloudFormation::StackSet": ("TemplateURL",),
+    "AWS::ElasticBeanstalk::ApplicationVersion": ("SourceBundle",),
+    "AWS::Glue::Job": ("Command.ScriptLocation",),
+    "AWS::Lambda::Function": ("Code",),
+    "AWS::Lambda::LayerVersion": ("Content",),
+    "AWS::Serverless::Api": ("DefinitionUri",),
+    "AWS::Serverless::Application": ("Location",),
+    "AWS::Serverless::Function": ("CodeUri",),
+    "AWS::Serverless::GraphQLApi": ("SchemaUri", "Functions.*.CodeUri", "Resolvers.*.*.CodeUri"),
+    "AWS::Serverless::HttpApi": ("DefinitionUri",),
+    "AWS::Serverless::LayerVersion": ("ContentUri",),
+    "AWS::Serverless::StateMachine": ("DefinitionUri",),
+    "AWS::Serverless::WebFunction": ("CodeUri",),
+    "AWS::StepFunctions::StateMachine": ("DefinitionS3Location",),
+}
+"""Resource types, and the dotted paths of their properties that hold local paths; ``*`` stands for every key."""
+
+# Local archives of images; a name such as `orders:latest` looks no different, so only a file that exists counts.
+_IMAGE_PATHS = {"AWS::Serverless::Function": ("ImageUri",), "AWS::Lambda::Function": ("Code.ImageUri",)}
+# Metadata of functions and layers that `sam build` reads relative to the template, and the CDK's own key.
+_METADATA_PATHS = ("DockerContext", "ContextPath", "ProjectRootDirectory", "WorkingDirectory", "aws:asset:path")
+_SERVERLESS = "AWS::Serverless::"
+_PUBLISHING = "AWS::ServerlessRepo::Application"
+_PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
+_REMOTE = ("s3://", "http://", "https://")
+
+_Place = tuple[Node, str]
+"""A mapping (maybe an alias of one), and a key of it."""
+
+
+def write_template(template: Template, artifacts: Mapping[str, Path], destination: Path) -> bytes:
+    """Give the template as it must stand in the file ``destination``.
+
+    ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
+    not among them keep their source. All other bytes of the template stay. Raises `UsageError` where YAML aliases forbid that.
+    """
+    unknown = artifacts.keys() - {function.logical_id for function in template.functions}
+    if unknown:
+        raise ValueError(f"not functions of the template: {', '.join(sorted(unknown))}")
+    text = Text.of(template.text)
+    move = _Move(old=template.path.parent.resolve(), new=destination.absolute().parent.resolve())
+    built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items()}
+    try:
+        return text.apply((*_built(text, built), *_moved(text, move, built))).encode()
+    except EditConflict as error:
+        raise UsageError(
+            f"{template.path}:{error.line}: functions that share this by a YAML alias cannot point to archives of their own",
+            remedy="Write their Properties out for each function.",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    """A move of the template from the folder ``old`` to the folder ``new``, both without symbolic links."""
+
+    old: Path
+    new: Path
+
+    def rebase(self, value: str | None) -> str | None:
+        """Give a local path as it reads after the move; None for anything else."""
+        if value is None or value.startswith(_REMOTE) or Path(value).is_absolute():
+            return None
+        return self.relative(Path(os.path.normpath(self.old / value)))
+
+    def rebase_file(self, value: str | None) -> str | None:
+        """Do the same for a value that is a path only where it names a file."""
+        return self.rebase(value) if value is not None and (self.old / value).is_file() else None
+
+    def relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.new)).as_posix()
+
+
+def _built(text: Text, paths: Mapping[str, str]) -> Iterator[Edit]:
+    """Point every built function to its archive, whatever it said before."""
+    for logical_id, path in paths.items():
+        resource = _resource(text, logical_id)
+        code = CODE_PROPERTIES[_type(resource)]
+        properties = resource.get("Properties")
+        if properties is None or not properties.real.is_mapping:
+            yield text.put(resource, "Properties", {code: path})
+        else:
+            yield text.put(properties, code, path)
+
+
+def _moved(text: Text, move: _Move, built: Collection[str]) -> Iterator[Edit]:
+    """Let every other local path still lead to the same file."""
+    rules = ((_places(text.root, built), move.rebase), (_images(text.root), move.rebase_file))
+    for places, rebase in rules:
+        for mapping, key in places:
+            value = mapping.get(key)
+            path = value.real.text if value is not None else None
+            moved = rebase(path)
+            # A path that is written elsewhere, and only shows here, may get another value there.
+            if moved is not None and (moved != path or mapping.own(key) is None):
+                yield text.put(mapping, key, moved)
+
+
+def _resource(text: Text, logical_id: str) -> Node:
+    """Find a resource that reading the template has found before."""
+    resources = text.root.get("Resources")
+    resource = resources.get(logical_id) if resources else None
+    if resource is None:
+        raise ValueError(logical_id)
+    return resource
+
+
+def _places(root: Node, built: Collection[str]) -> Iterator[_Place]:
+    """Find every place that may hold a local path, apart from the code of what was built."""
+    for logical_id, kind, body in _typed(root):
+        paths = LOCAL_PATHS.get(kind, ()) if logical_id not in built else ()
+        for path in paths:
+            yield from _at(body, ["Properties", *path.split(".")])
+        for name in _METADATA_PATHS:
+            yield from _at(body, ["Metadata", name])
+    for kind, paths in LOCAL_PATHS.items():
+        for path in paths if kind.startswith(_SERVERLESS) else ():
+            yield from _at(root, ["Globals", kind.removeprefix(_SERVERLESS), *path.split(".")])
+    for name in _PUBLISHING_PATHS:
+        yield from _at(root, ["Metadata", _PUBLISHING, name])
+    yield from _includes(root)
+
+
+def _images(root: Node) -> Iterator[_Place]:
+    for _, kind, body in _typed(root):
+        for path in _IMAGE_PATHS.get(kind, ()):
+            yield from _at(body, ["Properties", *path.split(".")])
+
+
+def _typed(root: Node) -> Iterator[tuple[str, str, Node]]:
+    """Give every resource's logical id, type and body."""
+    resources = root.get("Resources")
+    if resources is not None:
+        yield from _in_section(resources)
+
+
+def _in_section(section: Node) -> Iterator[tuple[str, str, Node]]:
+    for key in section.names():
+        body = section.get(key)
+        if body is None:
+            continue
+        if key.startswith(LOOP) and body.real.items:
+            yield from _in_section(body.real.items[-1])
+        else:
+            yield key, _type(body), body
+
+
+def _type(resource: Node) -> str:
+    kind = resource.get("Type")
+    return (kind.real.text if kind else None) or ""
+
+
+def _at(node: Node | None, keys: Sequence[str]) -> Iterator[_Place]:
+    """Find the places at a path of keys below a node; none where the path breaks off."""
+    if node is None or not node.real.is_mapping:
+        return
+    first, *rest = keys
+    for key in node.names() if first == "*" else (first,):
+        if rest:
+            yield from _at(node.get(key), rest)
+        elif node.get(key) is not None:
+            yield node, key
+
+
+def _includes(node: Node) -> Iterator[_Place]:
+    """Find the files that AWS::Include transforms name, which may stand anywhere."""
+    name = node.own("Name")
+    if name is not None and name.real.text == "AWS::Include":
+        yield from _at(node, ["Parameters", "Location"])
+    for child in (*node.items, *(value for _, value in node.pairs)):
+        yield from _includes(child)

@@ -1,0 +1,225 @@
+"""Changes single values in a YAML or JSON text and leaves every other byte alone.
+
+A round trip through ruamel.yaml would be the obvious way, but it loses the comments in tagged lists (``!If``, ``!Join``) and
+restyles the rest. Its parser tells where each value stands, which is all that is needed here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+# Text that YAML 1.1 and 1.2 both take for a string without quotes, wherever it stands.
+_PLAIN = re.compile(r"((\.\.?/)+[A-Za-z_]|[A-Za-z_][A-Za-z0-9_@+-]*[./])[A-Za-z0-9_./@+-]*")
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Node:
+    """A value in a text, from ``start`` to ``end``. Scalars have ``text`` unless tagged or null; an alias has its ``target``.
+
+    ``first`` is where a first key or item stands, or would stand; ``flow`` is the style with brackets.
+    """
+
+    start: int
+    end: int
+    line: int
+    anchor: str = ""
+    text: str | None = None
+    target: Node | None = None
+    is_mapping: bool = False
+    pairs: tuple[tuple[Node, Node], ...] = ()
+    items: tuple[Node, ...] = ()
+    flow: bool = False
+    first: int = 0
+
+    @property
+    def real(self) -> Node:
+        """The value itself, where this is an alias of it."""
+        return self.target or self
+
+    def own(self, key: str) -> Node | None:
+        """Give the value of a key that is written in this very mapping."""
+        return next((value for name, value in self.pairs if name.text == key), None)
+
+    def get(self, key: str) -> Node | None:
+        """Give the value of a key, through aliases and merge keys (``<<``) too."""
+        found = self.real.own(key)
+        merged = self.real.own("<<")
+        if found is not None or merged is None:
+            return found
+        sources = merged.real.items or (merged,)
+        return next((value for source in sources if (value := source.get(key)) is not None), None)
+
+    def names(self) -> Iterator[str]:
+        return (name.text for name, _ in self.real.pairs if name.text is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """Text to put in the place of ``start`` to ``end``; ``key`` tells apart what is inserted at one place."""
+
+    start: int
+    end: int
+    key: str
+    text: str
+    line: int
+
+
+class EditConflict(Exception):
+    """Two different values are wanted in one place, which an alias shows twice; ``line`` counts from 1."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"line {line}")
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A YAML or JSON text that can be changed; ``root`` is its one document."""
+
+    text: str
+    root: Node
+    newline: str = field(default="\n")
+    json: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Text:
+        """Find where everything stands in a text that was already read without a mistake."""
+        is_json = text.lstrip().startswith("{") and _is_json(text)
+        return cls(text=text, root=_Outliner(text).root(), newline="\r\n" if "\r\n" in text else "\n", json=is_json)
+
+    def put(self, mapping: Node, key: str, value: str | dict[str, str]) -> Edit:
+        """Set a key of a mapping (an alias of one gets a value of its own); a new key becomes the first one."""
+        written = self._write(value)
+        if mapping.target is not None:
+            override = f"{{<<: *{mapping.anchor}, {self._pair(key, written)}}}"
+            return Edit(start=mapping.start, end=mapping.end, key=key, text=override, line=mapping.line)
+        if not mapping.is_mapping:  # null: the mapping is still to come
+            return self._replace(mapping, key, f"{{{self._pair(key, written)}}}")
+        old = mapping.own(key)
+        if old is not None:
+            return self._replace(old, key, written)
+        return self._insert(mapping, key, self._pair(key, written))
+
+    def apply(self, edits: Iterable[Edit]) -> str:
+        """Give the text with all edits made; raises `EditConflict`. What lies within a replaced value is left out."""
+        chosen: dict[tuple[int, int, str], Edit] = {}
+        for edit in edits:
+            known = chosen.setdefault((edit.start, edit.end, edit.key), edit)
+            if known.text != edit.text:
+                raise EditConflict(edit.line)
+        parts, position = [], 0
+        for edit in sorted(chosen.values(), key=lambda edit: (edit.start, -edit.end, edit.key)):
+            if edit.start >= position:
+                parts += [self.text[position : edit.start], edit.text]
+                position = edit.end
+        return "".join((*parts, self.text[position:]))
+
+    def _replace(self, old: Node, key: str, written: str) -> Edit:
+        anchor = f"&{old.anchor} " if old.anchor and old.target is None else ""
+        space = " " if old.start == old.end else ""
+        return Edit(start=old.start, end=old.end, key=key, text=f"{space}{anchor}{written}", line=old.line)
+
+    def _insert(self, mapping: Node, key: str, written: str) -> Edit:
+        if mapping.flow:
+            addition = f"{written}, " if mapping.pairs else written
+        else:
+            indentation = mapping.first - self.text.rfind("\n", 0, mapping.first) - 1
+            addition = f"{written}{self.newline}{' ' * indentation}"
+        return Edit(start=mapping.first, end=mapping.first, key=key, text=addition, line=mapping.line)
+
+    def _write(self, value: str | dict[str, str]) -> str:
+        if isinstance(value, dict):
+            return f"{{{', '.join(self._pair(key, self._write(item)) for key, item in value.items())}}}"
+        if not self.json and _PLAIN.fullmatch(value):
+            return value
+        return json.dumps(value, ensure_ascii=self.text.isascii())
+
+    def _pair(self, key: str, written: str) -> str:
+        return f"{key if key.isidentifier() and not self.json else json.dumps(key)}: {written}"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _Outliner:
+    """Builds nodes from the events of ruamel.yaml's parser, which come in the order of the text."""
+
+    def __init__(self, text: str) -> None:
+        from ruamel.yaml import YAML
+
+        self._text = text
+        self._events = iter(YAML(typ="safe", pure=True).parse(text))
+        self._anchors: dict[str, Node] = {}
+
+    def root(self) -> Node:
+        from ruamel.yaml.events import DocumentStartEvent
+
+        while not isinstance(next(self._events), DocumentStartEvent):
+            pass
+        return self._node(next(self._events))
+
+    def _node(self, event: Any) -> Node:
+        from ruamel.yaml.events import AliasEvent, MappingStartEvent, SequenceStartEvent
+
+        if isinstance(event, AliasEvent):
+            return self._made(event, self._end(event), target=self._anchors[event.anchor])
+        if isinstance(event, MappingStartEvent):
+            node = self._mapping(event)
+        elif isinstance(event, SequenceStartEvent):
+            items, end = self._children(event)
+            node = self._made(event, end, items=items)
+        else:
+            node = self._made(event, self._end(event), text=_scalar_text(event))
+        if node.anchor:
+            self._anchors[node.anchor] = node
+        return node
+
+    def _mapping(self, event: Any) -> Node:
+        children, end = self._children(event)
+        pairs = tuple((key, self._placed(key, value)) for key, value in zip(children[::2], children[1::2], strict=True))
+        first = children[0].start if children else event.end_mark.index
+        if pairs and not event.flow_style:
+            end = pairs[-1][1].end
+        return self._made(event, end, is_mapping=True, pairs=pairs, flow=bool(event.flow_style), first=first)
+
+    def _placed(self, key: Node, value: Node) -> Node:
+        """Place a value that is not written (null) right after its key's colon: the parser puts it at the next token."""
+        if value.start != value.end:
+            return value
+        place = self._text.index(":", key.end) + 1
+        return replace(value, start=place, end=place, line=key.line)
+
+    def _children(self, start: Any) -> tuple[tuple[Node, ...], int]:
+        """Build a collection's children, and find where the last one ends: its own end is the start of whatever follows."""
+        from ruamel.yaml.events import CollectionEndEvent
+
+        children: list[Node] = []
+        while not isinstance(event := next(self._events), CollectionEndEvent):
+            children.append(self._node(event))
+        return tuple(children), self._end(event) if start.flow_style or not children else children[-1].end
+
+    def _end(self, event: Any) -> int:
+        """Find where a value ends, without the line ends that belong to a block scalar."""
+        start = int(event.start_mark.index)
+        return start + len(self._text[start : event.end_mark.index].rstrip())
+
+    def _made(self, event: Any, end: int, **what: Any) -> Node:
+        mark = event.start_mark
+        return Node(start=mark.index, end=end, line=mark.line + 1, anchor=event.anchor or "", **what)
+
+
+def _scalar_text(event: Any) -> str | None:
+    """Give the text of a scalar that is a string, as far as CloudFormation is concerned."""
+    if event.tag or (not event.style and event.value in _NULLS):
+        return None
+    return str(event.value)

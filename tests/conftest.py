@@ -1,0 +1,118 @@
+"""What all tests share: a package index of their own, a cache of their own, and no way to the network unless marked so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.index import LocalIndex
+from tests.packages import write_packages
+
+NOWHERE = "http://127.0.0.1:9/simple"
+"""An index that refuses every connection at once: nothing listens on the discard port."""
+_INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")
+_PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
+
+@pytest.fixture(scope="session")
+def _uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uv-cache")
+
+
+@pytest.fixture(scope="session")
+def _network_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("network-cache")
+
+
+@pytest.fixture(autouse=True)
+def _apart(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    _uv_cache: Path,
+    _network_cache: Path,
+) -> None:
+    """Keep a test from the user's caches, settings and passwords, and from the network unless it is marked for it.
+
+    Tests marked ``network`` keep the machine's own index settings and proxies, and share one lpack cache.
+    """
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    if request.node.get_closest_marker("network"):
+        monkeypatch.setenv("LPACK_CACHE_DIR", str(_network_cache))
+        return
+    for name in os.environ:
+        if name.startswith(("UV_", "PIP_", "LPACK_")) or name.lower() in _PROXY_VARIABLES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_CACHE_DIR", str(_uv_cache))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setenv("LPACK_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache-of-no-test"))
+    for name in _INDEX_VARIABLES:
+        monkeypatch.setenv(name, NOWHERE)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of a fresh lpack cache, which `LPACK_CACHE_DIR` names."""
+    folder = tmp_path / "lpack-cache"
+    monkeypatch.setenv("LPACK_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def lpack() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Give a function that runs the command line in a process of its own: ``lpack("build", "-q", cwd=folder)``."""
+
+    def run(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "packer.cli", *arguments]
+        return subprocess.run(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=600, **options
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packages")
+    write_packages(folder)
+    return folder
+
+
+@pytest.fixture
+def index_folder(_packages: Path, tmp_path: Path) -> Path:
+    """Give a folder with all packages, to which a test may add."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for path in _packages.iterdir():
+        os.link(path, folder / path.name)
+    return folder
+
+
+@pytest.fixture
+def index(index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalIndex]:
+    """Give a running index with the packages of tests/packages.py; uv's and pip's index variables name it."""
+    with LocalIndex(index_folder) as running:
+        for name in _INDEX_VARIABLES:
+            monkeypatch.setenv(name, running.url)
+        yield running
+
+
+@pytest.fixture
+def private_index(index_folder: Path) -> Iterator[LocalIndex]:
+    """Give the same index behind a user name and a password; no variable names it."""
+    with LocalIndex(index_folder, user="deploy", password="s3cret/with@signs") as running:
+        yield running
