@@ -1,7 +1,8 @@
 """Compresses what no wheel holds ready, once: libdeflate's raw deflate streams, kept in the store.
 
-libdeflate gives the same bytes on every processor (ISA-L and zlib-ng choose among code paths that differ in output), at
-zlib's size and a multiple of its speed; bench/codecs.py measures it.
+libdeflate has zlib's compression at a multiple of its speed, and a version of it gives the same bytes everywhere (its author
+says so in ebiggers/libdeflate issue 400), so its version is pinned and part of the key. ISA-L and zlib-ng, which are as fast or
+faster, were seen to write other bytes on other processors. bench/codecs.py measures them all.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from packer.locks.pins import Pin
 from packer.locks.pipfile import read_pipfile_lock
 from packer.locks.poetry import read_poetry_lock
 from packer.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
-from packer.requirements import read_requirements
+from packer.requirements import demanded_hashes, read_requirements
 from packer.store import digest_of
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
@@ -77,13 +77,12 @@ def declare(function: Function) -> Declaration:
 def _of_requirements(requirements: Requirements) -> Declaration:
     file = read_requirements(requirements.path)
     files = (*file.files, *(path for path in file.local_paths if path.is_file()))
-    hashes = {line.name: line.hashes for line in file.lines if file.hash_mode and line.name and not line.is_constraint}
     return Declaration(
         folder=requirements.path.parent,
         path=requirements.path,
         digest=_files_digest(files),
         files=files,
-        hashes=hashes,
+        hashes=demanded_hashes(file),
         index_urls=file.index_urls,
     )
 

@@ -17,9 +17,9 @@ from packer.credentials import Credentials, index_urls, index_variables, without
 from packer.declared import Declaration, declare, local_digests
 from packer.discover import PYLOCK, UV_LOCK
 from packer.errors import ResolveError, UsageError
-from packer.locks.pylock import read_pylock, read_tool_table, relocate
+from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
 from packer.locks.uvlock import read_uv_lock
-from packer.model import Archive, Function, Lock, LockedPackage
+from packer.model import Archive, Function, Lock, LockedPackage, SourceFolder
 from packer.ports import Reporter
 from packer.process import Finished, Run, uv_command
 from packer.store import Store, digest_of
@@ -59,7 +59,7 @@ class Resolver:
         if requirements is None:
             return Lock(target=target, packages=(), origin="no dependencies")
         if requirements.kind == PYLOCK:
-            return read_pylock(requirements.path, target)
+            return read_pylock(requirements.path, target, extras=requirements.extras, groups=requirements.groups)
         if function.lock_path.is_file():
             return self._locked(function)
         if requirements.kind == UV_LOCK:
@@ -116,10 +116,7 @@ class Resolver:
             text = self._resolve(function, declaration)
             self._store.save("resolutions", key, text.encode())
         self._learn_indexes(function.lock_path.parent, declaration.index_urls)
-        with self._store.workspace() as folder:
-            path = folder / function.lock_path.name
-            path.write_text(relocate(text, function.lock_path.parent, folder, {}), encoding="utf-8")
-            lock = read_pylock(path, function.target)
+        lock = parse_pylock(text, function.lock_path, function.target)
         return replace(lock, packages=_allowed(function, declaration, lock.packages), origin="resolved")
 
     def _learn_indexes(self, folder: Path, urls: tuple[str, ...]) -> None:
@@ -140,7 +137,7 @@ class Resolver:
             lock = read_pylock(path, function.target)
             _allowed(function, declaration, lock.packages)
             base = function.lock_path.parent
-            folders = [str(package.source.path) for package in lock.packages if hasattr(package.source, "path")]
+            folders = [str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder)]
             locals_ = {os.path.relpath(path, base): digest for path, digest in local_digests(folders).items()}
             tool = {"target": str(function.target), "inputs": declaration.digest, "locals": locals_}
             return relocate(path.read_text(encoding="utf-8"), folder, base, tool)

@@ -53,6 +53,7 @@ def write_packages(folder: Path) -> None:
         make_wheel(folder, "elsewhere", "1.0", module("elsewhere"), tag=tag)
     write_sdist(folder, FIXTURES / "packages" / "greeting", "greeting-1.2.0")
     write_sdist_files(folder, "compiled-1.0", COMPILED)
+    write_sdist_files(folder, "bound-1.0", BOUND)
 
 
 def _write_pure(folder: Path) -> None:
@@ -82,7 +83,8 @@ def _data_files(data: str) -> dict[str, bytes]:
 
 
 COMPILED = {
-    "PKG-INFO": b"Metadata-Version: 2.1\nName: compiled\nVersion: 1.0\n",
+    # From 2.2 on, resolvers trust this file and build nothing to learn the requirements.
+    "PKG-INFO": b"Metadata-Version: 2.2\nName: compiled\nVersion: 1.0\n",
     "pyproject.toml": b'[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n',
     "setup.py": (
         b"from setuptools import Extension, setup\n\n"
@@ -94,7 +96,26 @@ COMPILED = {
         b"PyMODINIT_FUNC PyInit_compiled(void) { return PyModule_Create(&module); }\n"
     ),
 }
-"""A project that needs a compiler."""
+"""A project that needs setuptools and a compiler."""
+
+BOUND = {
+    "PKG-INFO": b"Metadata-Version: 2.2\nName: bound\nVersion: 1.0\n",
+    "pyproject.toml": b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+    "backend.py": b"""import pathlib, sys, sysconfig, zipfile
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    filename = f"bound-1.0-{python}-{python}-{platform}.whl"
+    with zipfile.ZipFile(pathlib.Path(wheel_directory, filename), "w") as archive:
+        archive.writestr("bound.so", "native code")
+        archive.writestr("bound-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: bound\\nVersion: 1.0\\n")
+        archive.writestr("bound-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\\nTag: {python}-{python}-{platform}\\n")
+        archive.writestr("bound-1.0.dist-info/RECORD", "")
+    return filename
+""",
+}
+"""A project whose wheel is bound to the machine that builds it, and that builds anywhere: its native code is make-believe."""
 
 
 def write_sdist(folder: Path, project: Path, stem: str) -> Path:

@@ -82,6 +82,14 @@ def test_uv_builds_the_source_only_package_without_a_network(index: LocalIndex, 
     assert index.requests_for("greeting-1.2.0.tar.gz")
 
 
+def test_pip_builds_a_wheel_for_this_machine_alone(index: LocalIndex, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--index-url", index.url, "-w", str(tmp_path), "bound"]
+    found = run(*command)
+    assert found.returncode == 0, found.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert not wheel.name.endswith("-any.whl")
+
+
 def test_pip_downloads_with_dependencies(index: LocalIndex, tmp_path: Path) -> None:
     found = pip_download(index.url, tmp_path / "wheels", "alpha", "gamma")
     assert found.returncode == 0, found.stderr
