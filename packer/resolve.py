@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 from builders.runtimes import Target
@@ -25,6 +26,10 @@ from packer.process import Finished, Run, uv_command
 from packer.store import Store, digest_of
 from packer.watch import Digests
 
+# uv's allocator keeps what it has freed for a while; this lets go at once: 55 MB instead of 90 for boto3's index page, in the
+# same time. With two at a time a build of many functions stays under 150 MB.
+_ALLOCATOR = ("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0")
+_PARALLEL = 2
 _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
 
 
@@ -49,6 +54,7 @@ class Resolver:
         self._digests = digests
         self._reporter = reporter
         self._policy = policy
+        self._running = Semaphore(_PARALLEL)
 
     def lock(self, function: Function) -> Lock:
         """Give the function's exact packages.
@@ -173,9 +179,10 @@ class Resolver:
             flag for flag, wanted in (("--offline", self._policy.offline), ("--upgrade", self._policy.upgrade)) if wanted
         ]
         variables = index_variables(os.environ)
+        variables.setdefault(*_ALLOCATOR)
         if shutil.which("keyring"):
             variables["UV_KEYRING_PROVIDER"] = os.environ.get("UV_KEYRING_PROVIDER", "subprocess")
-        with declaration.input_file(into.parent) as path:
+        with declaration.input_file(into.parent) as path, self._running:
             return self._run([*arguments, *declaration.arguments, str(path)], declaration.folder, variables)
 
     def _widened(self, function: Function, declaration: Declaration, lock: Lock, path: Path) -> str:

@@ -118,6 +118,8 @@ class _Run:
 
         config, template = read_project(self._project, self._overrides)
         functions = select(config, self._project.names)
+        for skipped in template.skipped if template else ():
+            self._reporter.note(f"{skipped.logical_id}: {skipped.reason}")
         warn_of_runtimes(functions, self._reporter)
         digests = Digests(last.digests, last.seen_at) if last else Digests()
         known = previous.functions if previous else {}
