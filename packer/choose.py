@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from builders.runtimes import Target
@@ -11,7 +14,7 @@ from packer.model import Archive, LockedPackage
 
 def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
     """Give the wheel whose tag stands first among the target's, of equals the highest build number; None if none fits."""
-    ranks = {tag: rank for rank, tag in enumerate(target.tags())}
+    ranks = _ranks(target)
     best: tuple[tuple[int, tuple[int, ...] | tuple[()], str], Archive] | None = None
     for wheel in package.wheels:
         try:
@@ -25,6 +28,11 @@ def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
         if best is None or order < best[0]:
             best = (order, wheel)
     return best[1] if best else None
+
+
+@cache
+def _ranks(target: Target) -> dict[Tag, int]:
+    return {tag: rank for rank, tag in enumerate(target.tags())}
 
 
 def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:

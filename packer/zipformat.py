@@ -22,7 +22,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64 = struct.Struct("<4sIQI")
 _LOCAL_SIGNATURE, _CENTRAL_SIGNATURE, _END_SIGNATURE = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END64_SIGNATURE, _LOCATOR64_SIGNATURE = b"PK\x06\x06", b"PK\x06\x07"
-_ZIP64_TAG = 0x0001
+_ZIP64_TAG, _UNICODE_PATH_TAG = 0x0001, 0x7075
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 
 _ENCRYPTED, _DESCRIPTOR, _PATCHED, _STRONG, _UTF8, _MASKED = 0x0001, 0x0008, 0x0020, 0x0040, 0x0800, 0x2000
@@ -104,6 +104,8 @@ def _find_directory(descriptor: int, size: int) -> tuple[int, int, int]:
         at = tail.rfind(_END_SIGNATURE, 0, at)
     if at < 0:
         raise ZipFormatError("no end of central directory: the file is cut short, or no ZIP archive")
+    if _END_SIGNATURE in tail[at + 1 :]:
+        raise ZipFormatError("the comment holds another end of central directory")
     _, disk, start_disk, here, count, length, offset, _ = _END.unpack_from(tail, at)
     end = size - tail_length + at
     if _MAX16 in (here, count) or _MAX32 in (length, offset):
@@ -161,6 +163,8 @@ def _central_records(directory: bytes, count: int) -> Iterator[_Record]:
         if at > len(directory):
             raise ZipFormatError("the central directory is cut short")
         name = _decode(raw, flags)
+        if extra:
+            _check_other_name(extra, raw, name)
         if _MAX32 in (size, length, offset):
             size, length, offset = _zip64_values(extra, (size, length, offset), name)
         yield _Record(
@@ -189,17 +193,28 @@ def _zip64_values(extra: bytes, values: tuple[int, ...], name: str) -> tuple[int
     """Replace the values that are all ones by those of the ZIP64 extra field."""
     wide = list(values)
     missing = [index for index, value in enumerate(wide) if value == _MAX32]
-    at = 0
-    while missing and at + 4 <= len(extra):
-        tag, length = struct.unpack_from("<2H", extra, at)
-        if tag == _ZIP64_TAG:
-            if length < 8 * len(missing) or at + 4 + length > len(extra):
-                raise ZipFormatError("the ZIP64 extra field is too short", name)
-            for position, index in enumerate(missing):
-                (wide[index],) = struct.unpack_from("<Q", extra, at + 4 + 8 * position)
-            break
-        at += 4 + length
+    for data in (data for tag, data in _extra_fields(extra) if tag == _ZIP64_TAG):
+        if len(data) < 8 * len(missing):
+            raise ZipFormatError("the ZIP64 extra field is too short", name)
+        for position, index in enumerate(missing):
+            (wide[index],) = struct.unpack_from("<Q", data, 8 * position)
+        break
     return wide[0], wide[1], wide[2]
+
+
+def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<2H", extra, at)
+        yield tag, extra[at + 4 : at + 4 + length]
+        at += 4 + length
+
+
+def _check_other_name(extra: bytes, raw: bytes, name: str) -> None:
+    """Refuse an Info-ZIP Unicode Path field that gives the member a second name (APPNOTE.TXT 4.6.9)."""
+    for data in (data for tag, data in _extra_fields(extra) if tag == _UNICODE_PATH_TAG):
+        if data[5:] != raw:
+            raise ZipFormatError("an extra field gives it another name", name)
 
 
 def _check_record(record: _Record) -> None:

@@ -20,6 +20,22 @@ _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what was skipped."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where tests were skipped and none may be: in continuous integration, which brings all that they need."""
+    if os.environ.get("LPACK_TEST_NO_SKIPS") and _skipped and not hasattr(session.config, "workerinput"):
+        sys.stderr.write("\nSkipped, and none may be: " + ", ".join(_skipped) + "\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def _uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("uv-cache")
@@ -79,7 +95,14 @@ def lpack() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "packer.cli", *arguments]
         return subprocess.run(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=600, **options
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=600,
+            **options,
         )
 
     return run

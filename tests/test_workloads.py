@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,10 @@ def find_python(version: str) -> str:
     return finished.stdout.strip()
 
 
-def build(lpack, folder: Path, *flags: str) -> dict:
+def build(lpack, folder: Path, *flags: str) -> dict[str, Any]:
     finished = lpack("build", "--json", *flags, cwd=folder)
     assert finished.returncode == 0, finished.stderr
-    manifest: dict = json.loads(finished.stdout)
+    manifest: dict[str, Any] = json.loads(finished.stdout)
     return manifest
 
 

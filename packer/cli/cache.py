@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from datetime import timedelta
-from typing import Any
 
 import click
 
@@ -17,16 +16,11 @@ _AGE = re.compile(r"([0-9]+)\s*([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
-class _Age(click.ParamType):
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        found = _AGE.fullmatch(str(value))
-        if not found:
-            self.fail(f"{value!r} is not an age: write a number and h, d or w, such as 30d.", param, ctx)
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+    found = _AGE.fullmatch(value)
+    if not found:
+        raise click.BadParameter(f"{value!r} is not an age: write a number and h, d or w, such as 30d.")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 @click.group()
@@ -66,7 +60,7 @@ def verify() -> None:
 
 @command.command()
 @click.option(
-    "--older-than", type=_Age(), default="30d", show_default=True, metavar="AGE", help="Not used for so long (h, d, w)."
+    "--older-than", callback=_age, default="30d", show_default=True, metavar="AGE", help="Not used for so long (h, d, w)."
 )
 def prune(*, older_than: timedelta) -> None:
     """Remove what has not been used for long."""

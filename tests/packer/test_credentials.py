@@ -8,7 +8,7 @@ from packer.credentials import Credentials, Login, index_urls, index_variables, 
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 

@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path, index, cache) -> Path:
+def folder(tmp_path: Path, index, cache) -> Path:
     write(tmp_path, "fn/app.py", "def handler(event, context): ...\n")
     return tmp_path
 
@@ -33,12 +34,13 @@ def built(lpack, folder: Path, *flags: str) -> dict[str, str]:
     """Build the one function, and give the versions of its distributions."""
     finished = lpack("build", "--json", "fn/", *flags, cwd=folder)
     assert finished.returncode == 0, finished.stderr
+    function: dict[str, Any]
     (function,) = json.loads(finished.stdout)["functions"].values()
     return {each["name"]: each["version"] for each in function["distributions"]}
 
 
 def refusal(lpack, folder: Path, *flags: str) -> str:
-    finished = lpack("build", "fn/", *flags, cwd=folder)
+    finished: subprocess.CompletedProcess[str] = lpack("build", "fn/", *flags, cwd=folder)
     assert finished.returncode == 1, finished.stdout
     return finished.stderr
 

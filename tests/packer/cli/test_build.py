@@ -5,6 +5,7 @@ import os
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -38,10 +39,10 @@ def names(path: Path) -> list[str]:
         return archive.namelist()
 
 
-def build(lpack, folder: Path, *flags: str) -> dict:
+def build(lpack, folder: Path, *flags: str) -> dict[str, Any]:
     finished = lpack("build", "--json", *flags, cwd=folder)
     assert finished.returncode == 0, finished.stderr
-    manifest: dict = json.loads(finished.stdout)
+    manifest: dict[str, Any] = json.loads(finished.stdout)
     return manifest
 
 

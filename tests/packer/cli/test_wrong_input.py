@@ -18,7 +18,7 @@ from tests.packer.cli.test_build import CONFIG, build, names, project
 from tests.wheels import make_wheel
 
 
-def refused(finished: subprocess.CompletedProcess, status: int, *parts: str) -> None:
+def refused(finished: subprocess.CompletedProcess[str], status: int, *parts: str) -> None:
     assert finished.returncode == status, finished.stderr
     assert finished.stdout == ""
     assert "Traceback" not in finished.stderr
