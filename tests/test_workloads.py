@@ -1,6 +1,7 @@
 """The benchmark's functions, for real: they build for both architectures, and their handlers import from the archives."""
 
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -24,11 +25,16 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 def find_python(version: str) -> str:
+    """Find an interpreter of the target's Python: uv knows those on PATH, pyenv keeps others in a folder of its own."""
     command = [uv_command(), "python", "find", "--no-python-downloads", "--no-project", version]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode:
+    if finished.returncode == 0:
+        return finished.stdout.strip()
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = sorted(root.glob(f"versions/{version}.*/bin/python{version}"))
+    if not found:
         pytest.skip(f"there is no Python {version} on this machine")
-    return finished.stdout.strip()
+    return str(found[-1])
 
 
 def build(lpack, folder: Path, *flags: str) -> dict[str, Any]:
@@ -59,9 +65,11 @@ def test_workload_builds_for_both_and_imports(tmp_path, lpack, workload):
     assert set(arm["functions"]) == set(manifest["functions"])
     for function in arm["functions"].values():
         with zipfile.ZipFile(tmp_path / "arm" / function["artifact"]["path"]) as archive:
-            libraries = [name for name in archive.namelist() if ".so" in name]
-            assert not any("x86_64-linux" in name for name in libraries)
-            for name in libraries:
-                # The machine in an ELF header: 183 is AArch64 (ELF specification, e_machine).
+            machines = set()
+            for name in archive.namelist():
                 with archive.open(name) as file:
-                    assert int.from_bytes(file.read(20)[18:20], "little") == 183, name
+                    header = file.read(20)
+                if header.startswith(b"\x7fELF"):
+                    machines.add(int.from_bytes(header[18:20], "little"))
+            # e_machine of an ELF header (ELF specification): 183 is AArch64.
+            assert machines <= {183}
