@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, local
+from threading import Event, Lock, local
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -81,9 +81,11 @@ class StoreFetcher:
         self._running: dict[str, Future[Fetched]] = {}
         self._lock = Lock()
         self._thread = local()
+        self._stopped = Event()
 
     def close(self) -> None:
-        """Stop: begin no other download, and wait for those that have begun."""
+        """Stop: begin no other download, and give up those that have begun."""
+        self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
     def fetch(self, archives: Sequence[Archive]) -> list[Fetched]:
@@ -162,6 +164,8 @@ class StoreFetcher:
                 expected = self._expected_size(response, received.size)
                 # What has arrived, not full chunks: those lose the bytes before a dropped connection.
                 while chunk := response.raw.read1(_CHUNK, decode_content=False):
+                    if self._stopped.is_set():
+                        raise FetchError(f"The download of {archive.filename} was interrupted.", remedy="Build again.")
                     received.file.write(chunk)
                     received.size += len(chunk)
                     self._reporter.transfer_advanced(archive.filename, received.size)

@@ -68,11 +68,15 @@ class Build:
         futures = {function.name: executor.submit(self.one, function, previous(function.name)) for function in functions}
         errors: list[LpackError] = []
         built: dict[str, Built] = {}
-        for name, future in futures.items():
-            try:
-                built[name] = future.result()
-            except LpackError as error:
-                errors.append(error)
+        try:
+            for name, future in futures.items():
+                try:
+                    built[name] = future.result()
+                except LpackError as error:
+                    errors.append(error)
+        finally:
+            for future in futures.values():
+                future.cancel()  # has no effect unless the loop was interrupted
         if errors:
             raise errors[0] if len(errors) == 1 else ManyErrors(errors)
         return built

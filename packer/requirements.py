@@ -8,36 +8,50 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 
 from packer.errors import ResolveError
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
+_OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:\s*=\s*|\s+|$)(?P<value>.*)")
+_NEXT_OPTION = re.compile(r"\s+(?=--?[a-zA-Z])")
 # Options that lead to another file, that name an index, and that stand alone or take a value; all others are errors.
 _NESTED = {"-r": "requirements", "--requirement": "requirements", "-c": "constraints", "--constraint": "constraints"}
 _INDEXES = frozenset({"-i", "--index-url", "--extra-index-url"})
 _WITH_VALUE = frozenset({"-f", "--find-links", "--trusted-host", "--only-binary", "--no-binary", "--use-feature"})
 _ALONE = frozenset({"--no-index", "--pre", "--prefer-binary", "--require-hashes"})
 _EDITABLE = frozenset({"-e", "--editable"})
-_ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")
+_ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
+_SHA256_LENGTH = 64
+_ONE_A_LINE = "Write one option a line, with a space before its value (uv reads no other form)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequirementLine:
-    """One requirement: ``name`` is normalised, and empty for a bare path or URL; ``hashes`` are SHA-256 in hex."""
+    """One requirement.
+
+    ``name`` is normalised, and empty for a path or URL that does not tell it; ``address`` is the path or URL that it points
+    to, as written, and empty where it points to none; ``hashes`` are SHA-256 in hex.
+    """
 
     file: Path
     number: int
     text: str
     name: str
+    address: str = ""
     hashes: frozenset[str] = frozenset()
     is_constraint: bool = False
 
@@ -55,33 +69,34 @@ class RequirementsFile:
 
 @dataclass(slots=True, kw_only=True)
 class _Gathered:
+    seen: set[tuple[Path, bool]] = field(default_factory=set)
     files: list[Path] = field(default_factory=list)
     lines: list[RequirementLine] = field(default_factory=list)
     local_paths: list[Path] = field(default_factory=list)
     index_urls: list[str] = field(default_factory=list)
-    require_hashes: bool = False
+    hash_mode: bool = False
 
 
 def read_requirements(path: Path) -> RequirementsFile:
     """Read a requirements file; raises `ResolveError` that names the file and the line."""
     gathered = _Gathered()
     _read(path.absolute(), gathered, is_constraint=False, origin="")
-    hash_mode = gathered.require_hashes or any(line.hashes for line in gathered.lines)
-    if hash_mode:
+    if gathered.hash_mode:
         for line in gathered.lines:
             _check_hashed(line)
     return RequirementsFile(
-        files=tuple(gathered.files),
+        files=tuple(dict.fromkeys(gathered.files)),
         lines=tuple(gathered.lines),
         local_paths=tuple(dict.fromkeys(gathered.local_paths)),
         index_urls=tuple(dict.fromkeys(gathered.index_urls)),
-        hash_mode=hash_mode,
+        hash_mode=gathered.hash_mode,
     )
 
 
 def _read(path: Path, gathered: _Gathered, *, is_constraint: bool, origin: str) -> None:
-    if path in gathered.files:
+    if (path, is_constraint) in gathered.seen:
         return
+    gathered.seen.add((path, is_constraint))
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -100,18 +115,23 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     pending, start = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         start = start or number
-        if line.endswith("\\") and not _COMMENT.match(line):
+        is_comment = _COMMENT.match(line) is not None
+        if line.endswith("\\") and not is_comment:
             pending += line[:-1]
             continue
-        whole = _COMMENT.sub("", pending + line).strip()
-        if whole:
-            yield start, _VARIABLE.sub(_expanded, whole)
+        # As in pip: a comment below a continued line ends it, and is one even where it starts at the margin.
+        yield from _expanded_line(start, f"{pending} {line}" if is_comment else pending + line)
         pending, start = "", 0
-    if pending.strip():
-        yield start, _VARIABLE.sub(_expanded, pending.strip())
+    yield from _expanded_line(start, pending)
 
 
-def _expanded(match: re.Match[str]) -> str:
+def _expanded_line(number: int, line: str) -> Iterator[tuple[int, str]]:
+    whole = _COMMENT.sub("", line).strip()
+    if whole:
+        yield number, _VARIABLE.sub(_value, whole)
+
+
+def _value(match: re.Match[str]) -> str:
     # As in pip: a variable that is not set stays as it is.
     return os.environ.get(match[1]) or match[0]
 
@@ -121,99 +141,150 @@ def _take(path: Path, number: int, line: str, gathered: _Gathered, *, is_constra
     if not line.startswith("-"):
         _take_requirement(path, number, line, gathered, is_constraint=is_constraint)
         return
-    option, value = _split_option(line)
+    option, value = _split_option(line, place)
     if option in _NESTED:
         constrains = is_constraint or _NESTED[option] == "constraints"
-        _read(_local(value, path), gathered, is_constraint=constrains, origin=f"{place}: ")
+        _read(_nested(value, path, place), gathered, is_constraint=constrains, origin=f"{place}: ")
     elif option in _INDEXES:
         gathered.index_urls.append(value)
     elif option in _EDITABLE:
         _take_requirement(path, number, value, gathered, is_constraint=is_constraint)
     elif option == "--require-hashes":
-        gathered.require_hashes = True
-    elif option not in _WITH_VALUE and option not in _ALONE:
-        raise ResolveError(f"{place}: {option} is not an option of requirements files.", remedy="Remove it.")
-    if not value and option not in _ALONE:
+        gathered.hash_mode = True
+
+
+def _split_option(line: str, place: str) -> tuple[str, str]:
+    """Give an option line's option and value, which is empty for those that stand alone; any other form is an error."""
+    found = _OPTION.match(line)
+    assert found is not None  # noqa: S101 every line that starts with "-" matches
+    option, value = found["name"], found["value"].strip()
+    if option not in _NESTED and option not in _INDEXES | _WITH_VALUE | _ALONE | _EDITABLE:
+        raise ResolveError(f"{place}: {option} is not an option of requirements files that lpack knows.", remedy=_ONE_A_LINE)
+    if option in _ALONE:
+        if value:
+            raise ResolveError(f"{place}: {option} takes no value.", remedy=_ONE_A_LINE)
+    elif not value:
         raise ResolveError(f"{place}: {option} needs a value.", remedy="Give one, or remove the line.")
+    elif option not in _EDITABLE and _NEXT_OPTION.search(value):
+        raise ResolveError(f"{place}: there is a second option behind {option}.", remedy=_ONE_A_LINE)
+    return option, value.strip("\"'")
 
 
-def _split_option(line: str) -> tuple[str, str]:
-    found = re.match(r"(--[a-z-]+|-[a-zA-Z])(?:\s*=\s*|\s+|(?<=^-[a-zA-Z])(?=\S))?(.*)$", line)
-    if found is None:
-        return line, ""
-    return found[1], found[2].strip().strip("\"'")
+def _nested(value: str, path: Path, place: str) -> Path:
+    if "://" in value and not value.startswith("file:"):
+        raise ResolveError(
+            f"{place}: requirements files are not read from the network.", remedy="Download the file, and name the copy."
+        )
+    return _local(value, path)
 
 
 def _take_requirement(path: Path, number: int, line: str, gathered: _Gathered, *, is_constraint: bool) -> None:
     place = f"{path}:{number}"
-    text, options = _split_options(line)
-    hashes = frozenset(_sha256(option, place) for option in options if option.startswith("--hash"))
+    text, *options = _NEXT_OPTION.split(line)
     name, address = _name_and_address(text, place)
+    hashes = _sha256_of(options, address, place)
+    gathered.hash_mode |= bool(options)  # as in pip, a URL's fragment alone demands nothing of the other lines
     if address:
         local = _local_path(address, path)
         if local is not None:
             gathered.local_paths.append(local)
     gathered.lines.append(
-        RequirementLine(file=path, number=number, text=text, name=name, hashes=hashes - {""}, is_constraint=is_constraint)
+        RequirementLine(
+            file=path, number=number, text=text, name=name, address=address, hashes=hashes, is_constraint=is_constraint
+        )
     )
-    if hashes and not hashes - {""}:
+
+
+def _sha256_of(options: list[str], address: str, place: str) -> frozenset[str]:
+    """Give the digests that a requirement's ``--hash`` options and its URL's fragment (``#sha256=``) allow."""
+    found = [_hash(option, place) for option in options]
+    fragment = dict(pair.partition("=")[::2] for pair in urlsplit(address).fragment.split("&"))
+    found += [(key, fragment[key]) for key in ("sha256", "sha384", "sha512", "md5") if key in fragment]
+    digests = frozenset(digest.lower() for algorithm, digest in found if algorithm == "sha256")
+    if found and not digests:
         raise ResolveError(f"{place}: none of the hashes is a sha256, which lpack verifies by.", remedy="Add one.")
+    return digests
 
 
-def _split_options(line: str) -> tuple[str, list[str]]:
-    """Split the options of one requirement (``--hash``, ``--config-settings``) from it."""
-    text, separator, rest = line.partition(" --")
-    if not separator:
-        return line, []
-    return text.strip(), [f"--{option.strip()}" for option in re.split(r"(?:^|\s)--", rest)]
-
-
-def _sha256(option: str, place: str) -> str:
-    found = re.fullmatch(r"--hash(?:=|\s+)([a-z0-9]+):([0-9a-fA-F]+)", option)
-    if found is None:
+def _hash(option: str, place: str) -> tuple[str, str]:
+    """Give algorithm and digest of a ``--hash`` option; every other option of a requirement is an error."""
+    name, value = _split_pair(option)
+    if name != "--hash":
+        raise ResolveError(
+            f"{place}: {name} is not an option of a requirement that lpack knows.", remedy="Remove it; only --hash is."
+        )
+    algorithm, _, digest = value.partition(":")
+    if not algorithm or not re.fullmatch(r"[0-9a-fA-F]+", digest):
         raise ResolveError(f"{place}: {option} is not of the form --hash=sha256:DIGEST.", remedy="Mend the hash.")
-    return found[2].lower() if found[1] == "sha256" else ""
+    if algorithm == "sha256" and len(digest) != _SHA256_LENGTH:
+        raise ResolveError(f"{place}: {digest} is no sha256: it has {len(digest)} digits.", remedy="Mend the hash.")
+    return algorithm, digest
+
+
+def _split_pair(option: str) -> tuple[str, str]:
+    name, _, value = re.sub(r"\s*=\s*|\s+", "=", option.strip(), count=1).partition("=")
+    return name, value.strip()
 
 
 def _name_and_address(text: str, place: str) -> tuple[str, str]:
     """Give a requirement's normalised name, and the path or URL it points to where it does."""
+    address = _bare_address(text)
+    if address:
+        return _name_in(address), address
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
-        if _looks_like_address(text):
-            return "", shlex.split(text)[0].partition("[")[0]
         reason = str(error).partition("\n")[0]
         raise ResolveError(f"{place}: {text!r} is not a requirement: {reason}.", remedy="Mend the line (PEP 508).") from None
-    if requirement.url is None and text.startswith(".") and "/" in text:
-        return "", text
     return canonicalize_name(requirement.name), requirement.url or ""
 
 
-def _looks_like_address(text: str) -> bool:
-    return text.startswith((".", "/", "~")) or "/" in text or "://" in text or text.endswith(_ARCHIVES)
+def _bare_address(text: str) -> str:
+    """Give the path or URL that a line consists of but for extras and a marker; empty where it is a requirement by name."""
+    first = re.split(r"\s+", text, maxsplit=1)[0]
+    if "://" not in first:
+        first = first.partition(";")[0]
+    address = re.sub(r"\[[^\]/]*\]$", "", first)
+    if re.match(r"[\w.-]+\s*(\[[^\]]*\]\s*)?@", text):
+        return ""
+    is_path = address.startswith((".", "~", "file:")) or "/" in address
+    return address if is_path or address.endswith(_ARCHIVES) else ""
+
+
+def _name_in(address: str) -> str:
+    """Give the normalised name that a bare address tells by its archive's file name or its ``#egg=``; empty where none does."""
+    parts = urlsplit(address)
+    egg = re.search(r"(?:^|&)egg=([A-Za-z0-9._-]+)", parts.fragment)
+    if egg is not None:
+        return canonicalize_name(egg[1])
+    filename = unquote(parts.path).rpartition("/")[2]
+    try:
+        return parse_wheel_filename(filename)[0] if filename.endswith(".whl") else parse_sdist_filename(filename)[0]
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return ""
 
 
 def _local_path(address: str, path: Path) -> Path | None:
-    parts = urlsplit(address)
-    if parts.scheme == "file":
-        return Path(os.path.normpath(unquote(parts.path)))
-    return None if parts.scheme else _local(address, path)
+    scheme = urlsplit(address).scheme
+    return None if scheme not in ("", "file") else _local(address, path)
 
 
 def _local(place: str, path: Path) -> Path:
     """Give the absolute path of what a line of the file ``path`` names."""
-    if place.startswith("file:"):
-        return Path(unquote(urlsplit(place).path))
-    return Path(os.path.normpath(path.parent / Path(place).expanduser()))
+    local = unquote(urlsplit(place).path) if place.startswith("file:") else place
+    return Path(os.path.normpath(path.parent / Path(local).expanduser()))
 
 
 def _check_hashed(line: RequirementLine) -> None:
-    """Demand what pip demands in hash mode: every requirement pinned, and with a hash."""
-    if line.is_constraint or not line.name:
+    """Demand what pip demands in hash mode: every requirement pinned, and with a hash.
+
+    Unlike pip, folders of the user's own and repositories, which have no hash, may stand beside: no index could exchange them.
+    """
+    is_archive = urlsplit(line.address).path.endswith(_ARCHIVES)
+    if line.is_constraint or (line.address and not is_archive) or line.address.startswith("git+"):
         return
-    place, requirement = f"{line.file}:{line.number}", Requirement(line.text)
-    pinned = requirement.url is not None or any(spec.operator in ("==", "===") for spec in requirement.specifier)
-    if not pinned:
+    place = f"{line.file}:{line.number}"
+    if not line.address and [spec.operator in ("==", "===") for spec in Requirement(line.text).specifier] != [True]:
         raise ResolveError(f"{place}: {line.text} has hashes around it and is not pinned by ==.", remedy="Pin it.")
     if not line.hashes:
         raise ResolveError(

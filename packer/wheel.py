@@ -30,8 +30,8 @@ from packer.zipformat import Member, ZipFormatError, check_path, read_members
 _NEUTRAL_SHEBANG = b"#!/usr/bin/env python3"
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _CHUNK = 1 << 18
-# Where the schemes of a wheel's .data folder go, as `pip install --target` lays them out.
-_SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers": "include/"}
+# Where the schemes of a wheel's .data folder go, as `pip install --target` lays them out; headers get a folder of their own.
+_SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers": "include/{name}/"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +230,7 @@ def _entry(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> Entry:
         scheme, _, rest = path.removeprefix(wheel.data).partition("/")
         if scheme not in _SCHEMES or not rest:
             raise _broken(wheel, f"{scheme} is not a scheme of the wheel format", path)
-        path = _SCHEMES[scheme] + rest
+        path = _SCHEMES[scheme].format(name=wheel.label.partition("-")[0]) + rest
         if scheme == "scripts":
             content, mode = _with_neutral_shebang(content), EXECUTABLE_MODE
     return Entry(path=path, mode=mode, content=content, owner=wheel.label)

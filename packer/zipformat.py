@@ -31,8 +31,11 @@ _UNIX = 3
 _DOS_TIME, _DOS_DATE = 0, (1 << 5) | 1
 _VERSION, _VERSION64 = 20, 45
 _DRIVE = re.compile(r"[A-Za-z]:")
-# A relative path without empty, "." or ".." parts, backslashes, NULs or a drive letter: what `check_path` accepts.
-_GOOD_PATH = re.compile(r"(?![A-Za-z]:)(?!\.{1,2}(?:/|\Z))[^/\\\0]+(?:/(?!\.{1,2}(?:/|\Z))[^/\\\0]+)*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+# The ASCII among what `check_path` accepts: relative, without empty, "." or ".." parts, backslashes or control characters.
+_GOOD_PATH = re.compile(r"(?![A-Za-z]:)(?!\.{1,2}(?:/|\Z))[ -.0-\[\]-~]+(?:/(?!\.{1,2}(?:/|\Z))[ -.0-\[\]-~]+)*")
+# What may stand between a member's data and the next header: nothing, or a data descriptor (APPNOTE.TXT 4.3.9).
+_DESCRIPTOR_SIZES = frozenset({0, 12, 16, 20, 24})
 
 
 class ZipFormatError(Exception):
@@ -63,12 +66,12 @@ class Member:
 
 def check_path(name: str) -> str:
     """Say what is wrong with a member's name as a relative path, or give an empty string."""
-    if name.isascii() and _GOOD_PATH.fullmatch(name):
+    if _GOOD_PATH.fullmatch(name):
         return ""  # one look for nearly all names: there are thousands in a wheel
     if not name or name.startswith("/") or _DRIVE.match(name):
         return "the name is not a relative path"
-    if "\\" in name or "\0" in name:
-        return "the name has a backslash or a NUL"
+    if _CONTROL.search(name):
+        return "the name has a backslash or a control character"
     if any(part in ("", ".", "..") for part in name.split("/")):
         return "the name leads outside of its folder or has an empty part"
     try:
@@ -88,8 +91,10 @@ def read_members(descriptor: int) -> tuple[Member, ...]:
     directory = os.pread(descriptor, length, offset)
     if len(directory) != length:
         raise ZipFormatError("the central directory is cut short")
-    members = tuple(_located(descriptor, record) for record in _central_records(directory, count))
-    _check_overlap(members, offset)
+    records = tuple(_central_records(directory, count))
+    members = tuple(_located(descriptor, record) for record in records)
+    described = frozenset(record.offset for record in records if record.flags & _DESCRIPTOR)
+    _check_layout(members, described, offset)
     files = tuple(member for member in members if not member.name.endswith("/"))
     _check_names(files)
     return files
@@ -267,14 +272,23 @@ def _located(descriptor: int, record: _Record) -> Member:
     )
 
 
-def _check_overlap(members: Sequence[Member], directory_offset: int) -> None:
-    end, previous = 0, ""
+def _check_layout(members: Sequence[Member], described: frozenset[int], directory_offset: int) -> None:
+    """Refuse members that overlap, and bytes that belong to none: a reader without the directory would find others there.
+
+    ``described`` holds the header offsets of the members that a data descriptor follows.
+    """
+    end, previous, allowed = 0, "", frozenset({0})
     for member in sorted(members, key=lambda member: member.header_offset):
         if member.header_offset < end:
             raise ZipFormatError(f"the member overlaps {previous}", member.name)
+        if member.header_offset - end not in allowed:
+            raise ZipFormatError("there are bytes before the member that belong to none", member.name)
         end, previous = member.data_offset + member.length, member.name
+        allowed = _DESCRIPTOR_SIZES if member.header_offset in described else frozenset({0})
     if end > directory_offset:
         raise ZipFormatError("the member overlaps the central directory", previous)
+    if directory_offset - end not in allowed:
+        raise ZipFormatError("there are bytes before the central directory that belong to no member", previous)
 
 
 def _check_names(files: Sequence[Member]) -> None:

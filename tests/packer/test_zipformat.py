@@ -270,3 +270,28 @@ def test_odd_but_legal_archives_are_read(tmp_path: Path, make: Callable[[], RawZ
     tree = read_wheel(path, FILENAME)
     assert contents(tree) == demo_members()
     assert {entry.mode for entry in tree} <= {FILE_MODE, EXECUTABLE_MODE}
+
+
+def hidden(place: int) -> RawZip:
+    """A correct wheel with a member that its directory does not list."""
+    archive = raw_wheel()
+    archive.members.insert(place, RawMember(name="demo/evil.py", data=DATA, hidden=True))
+    return archive
+
+
+HIDING: dict[str, tuple[Callable[[], RawZip], str]] = {
+    "a member before the first": (lambda: hidden(0), "bytes before the member"),
+    "a member between two": (lambda: hidden(1), "bytes before the member"),
+    "a member after the last": (lambda: hidden(len(raw_wheel().members)), "bytes before the central directory"),
+    "a script before the first": (lambda: replace(raw_wheel(), prefix=b"#!/bin/sh\nexit\n"), "bytes before the member"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), HIDING.values(), ids=HIDING)
+def test_bytes_that_belong_to_no_member_are_refused(tmp_path: Path, make: Callable[[], RawZip], reason: str) -> None:
+    assert reason in str(refusal(make().write(tmp_path / "wheel")))
+
+
+@pytest.mark.parametrize("name", ["demo/\n.py", "demo/\x01.py", "demo/\x7f.py"])
+def test_control_characters_in_names_are_refused(tmp_path: Path, name: str) -> None:
+    assert "control character" in str(refusal(added(name)().write(tmp_path / "wheel")))

@@ -74,8 +74,10 @@ def test_no_fitting_wheel_names_what_exists(tmp_path, lpack, index, cache):
 
 
 def test_a_source_with_native_code_is_refused_with_a_remedy(tmp_path, lpack, index, cache):
-    folder = project(tmp_path / "project", orders="compiled\n")
-    refused(lpack("build", cwd=folder), 1, "Cannot", "compiled", "python3.12-x86_64")
+    folder = project(tmp_path / "project", orders="bound\n")
+    refused(
+        lpack("build", cwd=folder), 1, "Cannot build bound", "python3.12-x86_64", "native code", "a version that has a wheel"
+    )
 
 
 def test_hash_mismatch_in_requirements(tmp_path, lpack, index, cache):
