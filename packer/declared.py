@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,34 +126,51 @@ def _check_names(requirements: Requirements, key: str, table: str, known: Mappin
 def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...]) -> Declaration:
     """Ask uv only where the exact versions of a lock without URLs lie: no dependency of theirs is followed."""
     pins = [package for package in packages if isinstance(package, Pin)]
+    placed = [package for package in packages if isinstance(package, LockedPackage)]
     urls = tuple(dict.fromkeys(pin.index for pin in pins if pin.index))
-    lines = [f"{pin.name}=={pin.version}" for pin in pins]
-    lines += [f"{package.name} @ {_reference(package)}" for package in packages if isinstance(package, LockedPackage)]
-    hashes = {pin.name: pin.sha256 for pin in pins} | {
-        package.name: frozenset({package.source.sha256})
-        for package in packages
-        if isinstance(package, LockedPackage) and isinstance(package.source, Archive)
+    hashes = {pin.name: pin.sha256 for pin in pins}
+    hashes |= {
+        package.name: frozenset(archive.sha256 for archive in _archives(package)) for package in placed if _archives(package)
     }
-    words = tuple(word for url in urls for word in ("--index", url))
+    # Any index may hold a pinned version: the hashes say which file is meant, so the best match over all of them is safe.
+    words = [word for url in urls for word in ("--index", url)] + ["--index-strategy", "unsafe-best-match"]
+    lines = [f"{pin.name}=={pin.version}" for pin in pins]
+    folder = requirements.path.parent
     return Declaration(
-        folder=requirements.path.parent,
+        folder=folder,
         path=requirements.path,
-        digest=digest_of(*lines, *(digest for name in sorted(hashes) for digest in sorted(hashes[name]))),
-        files=(requirements.path,),
+        digest=digest_of(
+            *lines,
+            *(f"{package.name} @ {_reference(package, folder)}" for package in placed),
+            *(digest for name in sorted(hashes) for digest in sorted(hashes[name])),
+        ),
+        files=(requirements.path, folder / "pyproject.toml", *_local_archives(placed)),
         arguments=("--no-deps", *words),
-        text="\n".join(lines),
+        text="\n".join([*lines, *(f"{package.name} @ {_reference(package, None)}" for package in placed)]),
         hashes=hashes,
         index_urls=urls,
     )
 
 
-def _reference(package: LockedPackage) -> str:
+def _archives(package: LockedPackage) -> tuple[Archive, ...]:
+    return tuple(archive for archive in (*package.wheels, package.source) if isinstance(archive, Archive))
+
+
+def _local_archives(packages: Iterable[LockedPackage]) -> Iterator[Path]:
+    for archive in (archive for package in packages for archive in _archives(package)):
+        if "://" not in archive.location:
+            yield Path(archive.location)
+
+
+def _reference(package: LockedPackage, folder: Path | None) -> str:
+    """Say where a package lies as a requirement does; local paths relative to ``folder`` where one is given."""
     source = package.source or next(iter(package.wheels))
-    if isinstance(source, SourceFolder):
-        return source.path.as_uri()
     if isinstance(source, Repository):
         return source.url + (f"#subdirectory={source.subdirectory}" if source.subdirectory else "")
-    return source.location if "://" in source.location else Path(source.location).as_uri()
+    if isinstance(source, Archive) and "://" in source.location:
+        return source.location
+    path = source.path if isinstance(source, SourceFolder) else Path(source.location)
+    return os.path.relpath(path, folder) if folder else path.as_uri()
 
 
 def _files_digest(files: Iterable[Path]) -> str:

@@ -27,6 +27,7 @@ from packer.errors import ResolveError
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:\s*=\s*|\s+|$)(?P<value>.*)")
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 _NEXT_OPTION = re.compile(r"\s+(?=--?[a-zA-Z])")
 # Options that lead to another file, that name an index, and that stand alone or take a value; all others are errors.
 _NESTED = {"-r": "requirements", "--requirement": "requirements", "-c": "constraints", "--constraint": "constraints"}
@@ -117,7 +118,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         start = start or number
         is_comment = _COMMENT.match(line) is not None
         if line.endswith("\\") and not is_comment:
-            pending += line[:-1]
+            pending += line.strip("\\")  # on both sides, as pip does
             continue
         # As in pip: a comment below a continued line ends it, and is one even where it starts at the margin.
         yield from _expanded_line(start, f"{pending} {line}" if is_comment else pending + line)
@@ -211,7 +212,7 @@ def _hash(option: str, place: str) -> tuple[str, str]:
     name, value = _split_pair(option)
     if name != "--hash":
         raise ResolveError(
-            f"{place}: {name} is not an option of a requirement that lpack knows.", remedy="Remove it; only --hash is."
+            f"{place}: {_shown(name)} is not an option of a requirement that lpack knows.", remedy="Remove it; only --hash is."
         )
     algorithm, _, digest = value.partition(":")
     if not algorithm or not re.fullmatch(r"[0-9a-fA-F]+", digest):
@@ -235,7 +236,9 @@ def _name_and_address(text: str, place: str) -> tuple[str, str]:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).partition("\n")[0]
-        raise ResolveError(f"{place}: {text!r} is not a requirement: {reason}.", remedy="Mend the line (PEP 508).") from None
+        raise ResolveError(
+            f"{place}: {_shown(text)!r} is not a requirement: {reason}.", remedy="Mend the line (PEP 508)."
+        ) from None
     return canonicalize_name(requirement.name), requirement.url or ""
 
 
@@ -275,6 +278,11 @@ def _local(place: str, path: Path) -> Path:
     return Path(os.path.normpath(path.parent / Path(local).expanduser()))
 
 
+def _shown(text: str) -> str:
+    """Give a line's text as a message may show it: variables are expanded in it, and one of them may be a password."""
+    return _LOGIN.sub("****@", text)
+
+
 def _check_hashed(line: RequirementLine) -> None:
     """Demand what pip demands in hash mode: every requirement pinned, and with a hash.
 
@@ -285,10 +293,10 @@ def _check_hashed(line: RequirementLine) -> None:
         return
     place = f"{line.file}:{line.number}"
     if not line.address and [spec.operator in ("==", "===") for spec in Requirement(line.text).specifier] != [True]:
-        raise ResolveError(f"{place}: {line.text} has hashes around it and is not pinned by ==.", remedy="Pin it.")
+        raise ResolveError(f"{place}: {_shown(line.text)} has hashes around it and is not pinned by ==.", remedy="Pin it.")
     if not line.hashes:
         raise ResolveError(
-            f"{place}: {line.text} has no hash, and others have.", remedy="Give every requirement a hash, or none."
+            f"{place}: {_shown(line.text)} has no hash, and others have.", remedy="Give every requirement a hash, or none."
         )
 
 

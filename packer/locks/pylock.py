@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.pylock import (
     Package,
     PackageArchive,
@@ -18,30 +19,50 @@ from packaging.pylock import (
     Pylock,
     PylockValidationError,
 )
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from builders.runtimes import Target
 from packer.credentials import without_login
-from packer.errors import ResolveError
+from packer.errors import ResolveError, UsageError
+from packer.locks.pins import absolute, read_text
 from packer.model import Archive, Lock, LockedPackage, Repository, SourceFolder
 
 _LOCK_AGAIN = "Lock again (`lpack lock`), or mend the file."
 
 
 def read_pylock(path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Lock:
-    """Read a lock file for a target; raises `ResolveError` that names the file and the key."""
-    return parse_pylock(_text(path), path, target, extras=extras, groups=groups)
+    """Read a lock file for a target; raises `ResolveError` that names the file and the key.
+
+    ``groups`` come on top of the lock's default groups. Raises `UsageError` for an extra or a group that the lock has not.
+    """
+    pylock = _pylock(read_text(path, _LOCK_AGAIN), path)
+    _check_names(path, "extra", extras, pylock.extras or ())
+    _check_names(path, "group", groups, (*(pylock.dependency_groups or ()), *(pylock.default_groups or ())))
+    return Lock(target=target, packages=select(pylock, path, target, extras=extras, groups=groups), origin=path.name)
 
 
-def parse_pylock(text: str, path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Lock:
+def parse_pylock(text: str, path: Path, target: Target) -> Lock:
     """Read a lock's text for a target, as if it stood at ``path``: relative paths start from that folder.
 
     Raises `ResolveError` that names the path and the key.
     """
+    return Lock(target=target, packages=select(_pylock(text, path), path, target), origin=path.name)
+
+
+def _pylock(text: str, path: Path) -> Pylock:
     try:
-        pylock = Pylock.from_dict(_parsed(text, path))
+        return Pylock.from_dict(_parsed(text, path))
     except PylockValidationError as error:
         raise ResolveError(f"{path} is not a valid lock: {error}.", remedy=_LOCK_AGAIN) from None
-    return Lock(target=target, packages=select(pylock, path, target, extras=extras, groups=groups), origin=path.name)
+
+
+def _check_names(path: Path, kind: str, wanted: Sequence[str], known: Sequence[str]) -> None:
+    for name in wanted:
+        if canonicalize_name(name) not in map(canonicalize_name, known):
+            raise UsageError(
+                f"{path} has no {kind} {name!r}.", remedy=f"Known are: {', '.join(known) or 'none'}. Or lock again with it."
+            )
 
 
 def select(
@@ -49,19 +70,20 @@ def select(
 ) -> tuple[LockedPackage, ...]:
     """Give the packages whose markers hold on the target, sorted by name, with every wheel that the lock offers.
 
-    ``path`` is the lock file. Raises `ResolveError` where two entries of one name apply, or the target's Python is excluded.
+    ``path`` is the lock file. Raises `ResolveError` where two entries of one name apply, or the target is excluded.
     """
+    # A group is asked for beside what the project itself needs, which some tools lock as a default group of its own.
     environment: dict[str, Any] = {
         **target.markers(),
         "extras": frozenset(extras),
-        "dependency_groups": frozenset(groups or pylock.default_groups or ()),
+        "dependency_groups": frozenset((*groups, *(pylock.default_groups or ()))),
     }
-    _check_python(pylock.requires_python, path, "the lock", target)
+    _check_target(pylock, path, target)
     chosen: dict[str, LockedPackage] = {}
     for number, package in enumerate(pylock.packages):
-        if package.marker is not None and not package.marker.evaluate(environment, context="lock_file"):
-            continue
         place = f"packages[{number}]"
+        if package.marker is not None and not _holds(package.marker, environment, f"{path}: {place}.marker"):
+            continue
         _check_python(package.requires_python, path, f"{place}: {package.name} {package.version or ''}".rstrip(), target)
         if package.name in chosen:
             raise ResolveError(
@@ -71,7 +93,27 @@ def select(
     return tuple(chosen[name] for name in sorted(chosen))
 
 
-def _check_python(required: Any, path: Path, what: str, target: Target) -> None:
+def _holds(marker: Marker, environment: Mapping[str, Any], place: str) -> bool:
+    try:
+        return marker.evaluate(environment, context="lock_file")
+    except (UndefinedComparison, UndefinedEnvironmentName) as error:
+        raise ResolveError(f"{place} cannot be evaluated: {error.args[0]}.", remedy=_LOCK_AGAIN) from None
+
+
+def _check_target(pylock: Pylock, path: Path, target: Target) -> None:
+    _check_python(pylock.requires_python, path, "the lock", target)
+    known = [
+        _holds(marker, target.markers(), f"{path}: environments[{number}]")
+        for number, marker in enumerate(pylock.environments or ())
+    ]
+    if known and not any(known):
+        raise ResolveError(
+            f"{path}: none of the lock's environments is {target}: {'; '.join(map(str, pylock.environments or ()))}.",
+            remedy="Choose another runtime or architecture, or lock again for this one.",
+        )
+
+
+def _check_python(required: SpecifierSet | None, path: Path, what: str, target: Target) -> None:
     if required is not None and not required.contains(target.python_version, prereleases=True):
         raise ResolveError(
             f"{path}: {what} requires Python {required}, and {target} has {target.python_version}.",
@@ -86,7 +128,7 @@ def _locked(package: Package, path: Path, place: str) -> LockedPackage:
     if package.vcs is not None:
         source = _repository(package.vcs, path)
     elif package.directory is not None:
-        folder = _absolute(package.directory.path, path)
+        folder = absolute(package.directory.path, path)
         source = SourceFolder(path=folder / (package.directory.subdirectory or ""))
     elif package.archive is not None:
         archive = _archive(package.archive, path, f"{place}.archive")
@@ -103,64 +145,70 @@ def _archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Path, pl
     digest = entry.hashes.get("sha256", "")
     if not digest:
         raise ResolveError(f"{path}: {place}.hashes has no sha256, which lpack verifies by.", remedy=_LOCK_AGAIN)
-    location = without_login(entry.url) if entry.url else str(_absolute(entry.path or "", path))
+    location = _public(entry.url) if entry.url else str(absolute(entry.path or "", path))
     name = getattr(entry, "name", None) or unquote(urlsplit(location).path).rpartition("/")[2]
     return Archive(filename=name, location=location, sha256=digest.lower(), size=entry.size)
 
 
 def _repository(entry: PackageVcs, path: Path) -> Repository:
-    address = without_login(entry.url) if entry.url else _absolute(entry.path or "", path).as_uri()
+    address = _public(entry.url) if entry.url else absolute(entry.path or "", path).as_uri()
     return Repository(url=f"{entry.type}+{address}@{entry.commit_id}", subdirectory=entry.subdirectory or "")
 
 
-def _absolute(place: str, path: Path) -> Path:
-    return Path(os.path.normpath(path.parent.absolute() / place))
+def _public(url: str) -> str:
+    """Give a URL without its secrets. Over SSH the user is part of the address ("git" nearly everywhere), and none."""
+    parts = urlsplit(url)
+    return url if parts.scheme == "ssh" and not parts.password else without_login(url)
 
 
 def read_tool_table(path: Path) -> Mapping[str, Any]:
     """Give the ``[tool.lpack]`` table of a lock file, empty where it has none; raises `ResolveError`."""
-    table = _parsed(_text(path), path).get("tool", {}).get("lpack", {})
+    table: Any = _parsed(read_text(path, _LOCK_AGAIN), path)
+    for key in ("tool", "lpack"):
+        table = table.get(key, {}) if isinstance(table, dict) else {}
     return table if isinstance(table, dict) else {}
 
 
 def relocate(text: str, from_folder: Path, to_folder: Path, tool: Mapping[str, Any]) -> str:
     """Write a lock's text anew for another folder, as lpack's own, with ``tool`` as its ``[tool.lpack]`` where given.
 
-    Relative paths go on leading to the same places; credentials go.
+    Relative paths go on leading to the same places, and ``file:`` URLs become such paths, so that the lock says the same
+    wherever the project lies; credentials go.
     """
     import tomli_w
 
     document = tomllib.loads(text)
-    for entry in _places(document):
-        if "path" in entry and not Path(entry["path"]).is_absolute():
-            there = os.path.normpath(from_folder.absolute() / entry["path"])
-            entry["path"] = Path(os.path.relpath(there, to_folder.absolute())).as_posix()
-        if "url" in entry:
-            entry["url"] = without_login(entry["url"])
+    for package in document.get("packages", []):
+        index = package.pop("index", "file:")
+        if not index.startswith("file:"):
+            package["index"] = _public(index)
+        for entry in _places(package):
+            _relocate(entry, from_folder, to_folder)
     document["created-by"] = "lpack"
     if tool:
         document.setdefault("tool", {})["lpack"] = dict(tool)
     return tomli_w.dumps(document)
 
 
-def _places(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give every table of a lock that says where something lies."""
-    for package in document.get("packages", []):
-        if "index" in package:
-            package["index"] = without_login(package["index"])
-        for key in ("vcs", "directory", "archive", "sdist"):
-            if key in package:
-                yield package[key]
-        yield from package.get("wheels", [])
+def _places(package: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give every table of a locked package that says where a file or a folder lies."""
+    yield from (package[key] for key in ("vcs", "directory", "archive", "sdist") if key in package)
+    yield from package.get("wheels", [])
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ResolveError(f"Cannot read the lock {path}: {error.strerror}.", remedy=_LOCK_AGAIN) from error
-    except UnicodeDecodeError as error:
-        raise ResolveError(f"The lock {path} is not valid UTF-8: {error}.", remedy=_LOCK_AGAIN) from error
+def _relocate(entry: dict[str, Any], from_folder: Path, to_folder: Path) -> None:
+    url, is_repository = entry.get("url", ""), "commit-id" in entry
+    if url.startswith("file:") and not is_repository:
+        entry["path"] = _leading_from(to_folder, absolute(entry.pop("url"), from_folder / "pylock.toml"))
+        return
+    if url:
+        entry["url"] = _public(url)
+    if "path" in entry and not Path(entry["path"]).is_absolute():
+        entry["path"] = _leading_from(to_folder, from_folder.absolute() / entry["path"])
+
+
+def _leading_from(folder: Path, path: Path) -> str:
+    return Path(os.path.relpath(path, folder.absolute())).as_posix()
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -1,0 +1,213 @@
+"""What the locks without addresses share: packages still to be located, and values that know where in the file they stand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+from packaging.utils import canonicalize_name
+
+from builders.runtimes import Target
+from packer.credentials import without_login
+from packer.errors import ResolveError
+from packer.model import Archive, LockedPackage, Repository, SourceFolder
+
+_Kind = TypeVar("_Kind", str, dict[str, Any], list[Any])
+_KINDS = {str: "a string", dict: "a table", list: "a list"}
+# git's short form of an SSH address, "git@host:owner/repository.git", which pip's form has no room for.
+_SCP_ADDRESS = re.compile(r"(?P<host>[^/:]+@[^/:]+):(?P<path>(?!//).+)")
+_EXTRA_COMPARED = re.compile(r"""\bextra\s*(?P<operator>==|!=)\s*(?P<name>"[^"]*"|'[^']*')""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """An exact package that still has to be located in an index.
+
+    ``name`` is normalised; ``sha256`` are the digests (hex) that its files may have; ``index`` is a URL without credentials,
+    and empty for the default index.
+    """
+
+    name: str
+    version: str
+    sha256: frozenset[str]
+    index: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A value of the lock ``file`` at the key path ``place``; what is wrong with it raises `ResolveError` that names both."""
+
+    file: Path
+    place: str
+    raw: Any
+    remedy: str
+
+    def error(self, problem: str) -> ResolveError:
+        """Give the error that says what is wrong here."""
+        return ResolveError(f"{self.file}: {self.place or 'the file'} {problem}.", remedy=self.remedy)
+
+    def find(self, key: str) -> Value | None:
+        """Give the value under a key of this table, or None."""
+        table = self._of(dict)
+        if key not in table:
+            return None
+        return Value(file=self.file, place=f"{self.place}.{key}".lstrip("."), raw=table[key], remedy=self.remedy)
+
+    def __getitem__(self, key: str) -> Value:
+        found = self.find(key)
+        if found is None:
+            raise self.error(f"has no key {key!r}")
+        return found
+
+    def items(self) -> Iterator[tuple[str, Value]]:
+        """Give the keys of this table with their values."""
+        return ((key, self[key]) for key in self._of(dict))
+
+    def members(self) -> Iterator[Value]:
+        """Give the members of this list."""
+        for number, raw in enumerate(self._of(list)):
+            yield Value(file=self.file, place=f"{self.place}[{number}]", raw=raw, remedy=self.remedy)
+
+    def text(self) -> str:
+        """Give this string."""
+        return self._of(str)
+
+    def texts(self) -> tuple[str, ...]:
+        """Give the strings of this list."""
+        return tuple(member.text() for member in self.members())
+
+    def text_at(self, key: str) -> str:
+        """Give the string under a key of this table, empty where there is none."""
+        found = self.find(key)
+        return found.text() if found else ""
+
+    def address(self) -> str:
+        """Give this URL without credentials."""
+        try:
+            return without_login(self.text())
+        except ValueError:
+            raise self.error("is not a valid URL") from None
+
+    def _of(self, kind: type[_Kind]) -> _Kind:
+        if not isinstance(self.raw, kind):
+            raise self.error(f"must be {_KINDS[kind]}")
+        return self.raw
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """Read a lock file; raises `ResolveError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResolveError(f"Cannot read the lock {path}: {error.strerror}.", remedy=remedy) from error
+    except UnicodeDecodeError as error:
+        raise ResolveError(f"The lock {path} is not valid UTF-8: {error}.", remedy=remedy) from error
+
+
+def applies(marker: Value | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
+    """Say whether an environment marker holds on the target, with normalised ``extras`` asked for; none at all always holds."""
+    if marker is None or not marker.text():
+        return True
+    # A lock's "extra" stands for all that are asked for at once, and PEP 508's for one: PEP 751's "extras" is the set it means.
+    asked = _EXTRA_COMPARED.sub(_as_membership, marker.text())
+    environment: Mapping[str, Any] = {**target.markers(), "extras": extras}
+    try:
+        return Marker(asked).evaluate(environment, context="lock_file")
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName) as error:
+        raise marker.error(f"is not a valid environment marker: {str(error).partition(chr(10))[0]}") from None
+
+
+def _as_membership(match: re.Match[str]) -> str:
+    return f"{match['name']} {'in' if match['operator'] == '==' else 'not in'} extras"
+
+
+def sha256_of(hashes: Iterable[Value]) -> frozenset[str]:
+    """Give the SHA-256 digests among hashes that read ``algorithm:digest``."""
+    pairs = (value.text().partition(":") for value in hashes)
+    return frozenset(digest.lower() for algorithm, _, digest in pairs if algorithm == "sha256" and digest)
+
+
+def absolute(place: str, file: Path) -> Path:
+    """Give the absolute path of what a lock file names by a path or a ``file:`` URL."""
+    local = unquote(urlsplit(place).path) if place.startswith("file:") else place
+    return Path(os.path.normpath(file.parent.absolute() / local))
+
+
+def at_archive(name: str, version: str, place: Value, digests: frozenset[str]) -> LockedPackage:
+    """Give the package that the one archive at the URL or path ``place`` makes up.
+
+    Pipenv lists the digests of the whole release beside the address of one of its files: a wheel is given once for each.
+    """
+    if is_remote(place):
+        location = place.address().partition("#")[0]
+        filename = unquote(urlsplit(location).path).rpartition("/")[2]
+    else:
+        path = absolute(place.text(), place.file)
+        location, filename, digests = str(path), path.name, _digest_on_disk(path, place, digests)
+    archives = tuple(Archive(filename=filename, location=location, sha256=digest) for digest in sorted(digests))
+    if archives and filename.endswith(".whl"):
+        return LockedPackage(name=name, version=version, wheels=archives)
+    if len(archives) != 1:
+        raise place.error(f"({name}) has {len(archives) or 'no'} sha256, and lpack verifies a source archive by exactly one")
+    return LockedPackage(name=name, version=version, source=archives[0])
+
+
+def is_remote(place: Value) -> bool:
+    """Say whether a path or URL leads to another machine."""
+    return "://" in place.text() and not place.text().startswith("file:")
+
+
+def _digest_on_disk(path: Path, place: Value, digests: frozenset[str]) -> frozenset[str]:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise place.error(f"names {path}, which cannot be read: {error.strerror}") from error
+    if digests and found not in digests:
+        raise place.error(f"names {path}, and that is not the file that was locked: its sha256 is {found}")
+    return frozenset({found})
+
+
+def at_folder(name: str, version: str, folder: Path) -> LockedPackage:
+    """Give the package that is built from a local folder."""
+    return LockedPackage(name=name, version=version, source=SourceFolder(path=folder))
+
+
+def at_repository(name: str, version: str, kind: str, place: Value, commit: str, subdirectory: str) -> LockedPackage:
+    """Give the package that is built from a commit; ``kind`` is ``git`` and the like, ``place`` the repository's address."""
+    url = f"{kind}+{_repository_url(place)}@{commit}"
+    return LockedPackage(name=name, version=version, source=Repository(url=url, subdirectory=subdirectory))
+
+
+def _repository_url(place: Value) -> str:
+    short = _SCP_ADDRESS.fullmatch(place.text())
+    address = f"ssh://{short['host']}/{short['path']}" if short else place.text()
+    if "://" not in address:
+        return absolute(address, place.file).as_uri()
+    bare = place.address()
+    parts = urlsplit(address)
+    if parts.scheme != "ssh":
+        return bare
+    # Over SSH the user is part of the address ("git" nearly everywhere) and no secret; a password would be one.
+    user, separator, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + separator + host))
+
+
+def only_one(found: Iterable[tuple[Value, Pin | LockedPackage]], target: Target) -> tuple[Pin | LockedPackage, ...]:
+    """Sort packages by name; raises `ResolveError` where two different ones of one name apply to the target."""
+    chosen: dict[str, Pin | LockedPackage] = {}
+    for value, package in found:
+        if chosen.setdefault(package.name, package) != package:
+            raise value.error(f"is a second entry for {package.name} that applies to {target}, and only one may")
+    return tuple(chosen[name] for name in sorted(chosen))
+
+
+def normalised(names: Iterable[str]) -> frozenset[str]:
+    """Give names of packages or extras in their normal form (PEP 503, PEP 685)."""
+    return frozenset(canonicalize_name(name) for name in names)

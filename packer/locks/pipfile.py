@@ -1,0 +1,149 @@
+"""Pipfile.lock: exact versions and hashes by category, without addresses.
+
+Format: Pipenv's documentation, "Pipfile & Pipfile.lock", and pipfile-spec 6. Each holds what one minor version of Python needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
+
+from packaging.utils import canonicalize_name
+
+from builders.runtimes import Target
+from packer.errors import ResolveError, UsageError
+from packer.locks.pins import (
+    Pin,
+    Value,
+    absolute,
+    applies,
+    at_archive,
+    at_folder,
+    at_repository,
+    is_remote,
+    only_one,
+    read_text,
+    sha256_of,
+)
+from packer.model import LockedPackage, Requirements
+
+_REMEDY = "Lock again with Pipenv (`pipenv lock`), or mend the file."
+_SPECIFICATION = 6
+_DEFAULT, _META = "default", "_meta"
+_REPOSITORIES = ("git", "hg", "svn", "bzr")
+_DEFAULT_INDEX_HOST = "pypi.org"
+_ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")
+
+
+def read_pipfile_lock(requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
+    """Read a Pipfile.lock for a target: the default category and those that ``requirements.groups`` names, sorted by name.
+
+    Raises `ResolveError` that names the file and the key, and `UsageError` for a category that is not there.
+    """
+    lock = _parsed(requirements)
+    meta = lock[_META]
+    specification = meta["pipfile-spec"]
+    if specification.raw != _SPECIFICATION:
+        raise specification.error(f"is {specification.raw!r}, and lpack knows {_SPECIFICATION}")
+    _check_python(meta, target)
+    categories = [lock[name] for name in _categories(requirements, lock)]
+    return only_one(((entry, _package(name, entry, meta)) for name, entry in _applying(categories, target)), target)
+
+
+def _parsed(requirements: Requirements) -> Value:
+    text = read_text(requirements.path, _REMEDY)
+    try:
+        return Value(file=requirements.path, place="", raw=json.loads(text), remedy=_REMEDY)
+    except json.JSONDecodeError as error:
+        raise ResolveError(f"{requirements.path} is not valid JSON: {error}.", remedy=_REMEDY) from error
+
+
+def _check_python(meta: Value, target: Target) -> None:
+    """Demand the minor version that the lock was made for: Pipenv leaves out what any other would need besides."""
+    requires = meta.find("requires")
+    wanted = requires.text_at("python_version") or requires.text_at("python_full_version") if requires else ""
+    minor = ".".join(wanted.split(".")[:2])
+    if minor not in ("", "3", f"3.{target.runtime.minor}"):
+        raise ResolveError(
+            f"{meta.file}: _meta.requires asks for Python {wanted}, and {target} has {target.python_version}.",
+            remedy="Choose another runtime, or lock again for this one.",
+        )
+
+
+def _categories(requirements: Requirements, lock: Value) -> Iterator[str]:
+    known = [name for name, _ in lock.items() if name not in (_META, _DEFAULT)]
+    if requirements.extras:
+        raise UsageError(
+            f"{requirements.path} has no extras, and extras names {', '.join(requirements.extras)}.",
+            remedy="Name categories of the Pipfile instead: groups.",
+        )
+    for name in requirements.groups:
+        if name not in (*known, _DEFAULT):
+            raise UsageError(
+                f"{requirements.path} has no category {name!r}, which groups names.",
+                remedy=f"Known are: {', '.join(known) or 'none'}.",
+            )
+    return iter(dict.fromkeys((_DEFAULT, *requirements.groups)))
+
+
+def _applying(categories: Iterable[Value], target: Target) -> Iterator[tuple[str, Value]]:
+    """Give the entries that hold on the target; one version that several categories name is given once."""
+    versions: set[tuple[str, str]] = set()
+    for name, entry in (item for category in categories for item in category.items()):
+        if not applies(entry.find("markers"), target):
+            continue
+        version = entry.text_at("version")
+        if not version or (name, version) not in versions:
+            versions.add((name, version))
+            yield name, entry
+
+
+def _package(key: str, entry: Value, meta: Value) -> Pin | LockedPackage:
+    name, version = canonicalize_name(key), entry.text_at("version").lstrip("=").strip()
+    version = "" if version == "*" else version
+    repository = next((kind for kind in _REPOSITORIES if entry.find(kind)), None)
+    if repository is not None:
+        commit = entry["ref"].text()
+        return at_repository(name, version, repository, entry[repository], commit, entry.text_at("subdirectory"))
+    hashes = entry.find("hashes")
+    digests = sha256_of(hashes.members()) if hashes else frozenset[str]()
+    place = entry.find("file") or entry.find("path")
+    if place is not None and _is_archive(place):
+        return at_archive(name, version, place, digests)
+    if place is not None:
+        return at_folder(name, version, absolute(place.text(), place.file) / entry.text_at("subdirectory"))
+    if not version:
+        raise entry.error("has neither a version nor a file, path or repository")
+    if not digests:
+        raise entry.error("has no sha256 among its hashes, which lpack verifies by")
+    return Pin(name=name, version=version, sha256=digests, index=_index(entry, meta))
+
+
+def _is_archive(place: Value) -> bool:
+    return is_remote(place) or place.text().endswith(_ARCHIVES)
+
+
+def _index(entry: Value, meta: Value) -> str:
+    """Give the URL of an entry's index: the one that it names, or the first, where Pipenv looks for all others.
+
+    The public index needs no name where it is the only one: there the user's own default, perhaps a mirror of it, serves.
+    """
+    listed = meta.find("sources")
+    sources = tuple(listed.members()) if listed else ()
+    named = entry.find("index")
+    found = [source for source in sources if named is None or source["name"].text() == named.text()]
+    if not sources or (len(sources) == 1 and _is_public(sources[0])):
+        return ""
+    if not found:
+        raise (named or entry).error(f"names the index {named.raw if named else ''!r}, which _meta.sources does not have")
+    url = found[0]["url"]
+    address = url.address()
+    if "$" in address:
+        # Expanded, what may be a secret would stand in locks and messages.
+        raise url.error(f"is {address!r}, and lpack takes variables only in the place of user and password")
+    return address
+
+
+def _is_public(source: Value) -> bool:
+    return urlsplit(source["url"].address()).hostname == _DEFAULT_INDEX_HOST
