@@ -250,7 +250,7 @@ def _bare_address(text: str) -> str:
     address = re.sub(r"\[[^\]/]*\]$", "", first)
     if re.match(r"[\w.-]+\s*(\[[^\]]*\]\s*)?@", text):
         return ""
-    is_path = address.startswith((".", "~", "file:")) or "/" in address
+    is_path = address.startswith((".", "file:")) or "/" in address
     return address if is_path or address.endswith(_ARCHIVES) else ""
 
 
@@ -275,7 +275,7 @@ def _local_path(address: str, path: Path) -> Path | None:
 def _local(place: str, path: Path) -> Path:
     """Give the absolute path of what a line of the file ``path`` names."""
     local = unquote(urlsplit(place).path) if place.startswith("file:") else place
-    return Path(os.path.normpath(path.parent / Path(local).expanduser()))
+    return Path(os.path.normpath(path.parent / local))
 
 
 def _shown(text: str) -> str:
@@ -289,7 +289,7 @@ def _check_hashed(line: RequirementLine) -> None:
     Unlike pip, folders of the user's own and repositories, which have no hash, may stand beside: no index could exchange them.
     """
     is_archive = urlsplit(line.address).path.endswith(_ARCHIVES)
-    if line.is_constraint or (line.address and not is_archive) or line.address.startswith("git+"):
+    if line.is_constraint or (line.address and not is_archive):
         return
     place = f"{line.file}:{line.number}"
     if not line.address and [spec.operator in ("==", "===") for spec in Requirement(line.text).specifier] != [True]:

@@ -73,3 +73,18 @@ def test_workload_builds_for_both_and_imports(tmp_path, lpack, workload):
                     machines.add(int.from_bytes(header[18:20], "little"))
             # e_machine of an ELF header (ELF specification): 183 is AArch64.
             assert machines <= {183}
+
+
+@pytest.mark.parametrize(("lock", "expected"), [("poetry/v2.1", "click"), ("poetry/v2.0", "click"), ("pipfile", "click")])
+def test_locks_of_other_tools_build_for_real(tmp_path, lpack, lock, expected):
+    fixtures = WORKLOADS.parents[1] / "fixtures"
+    shutil.copytree(fixtures / "packages", tmp_path / "packages")
+    folder = tmp_path / "locks" / lock
+    shutil.copytree(fixtures / "locks" / lock, folder)
+    (folder / "app.py").write_text("import click\n\n\ndef handler(event, context):\n    return {'ok': True}\n")
+    finished = lpack("build", "--json", "--runtime", "python3.12", ".", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    (function,) = json.loads(finished.stdout)["functions"].values()
+    names = {each["name"] for each in function["distributions"]}
+    assert expected in names
+    assert names.isdisjoint({"pexpect", "sniffio", "iniconfig"})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
@@ -32,7 +31,8 @@ _REMEDY = "Lock again with Pipenv (`pipenv lock`), or mend the file."
 _SPECIFICATION = 6
 _DEFAULT, _META = "default", "_meta"
 _REPOSITORIES = ("git", "hg", "svn", "bzr")
-_DEFAULT_INDEX_HOST = "pypi.org"
+# What Pipenv calls the public index, in every Pipfile that it writes.
+_PUBLIC = "pypi"
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")
 
 
@@ -146,4 +146,4 @@ def _index(entry: Value, meta: Value) -> str:
 
 
 def _is_public(source: Value) -> bool:
-    return urlsplit(source["url"].address()).hostname == _DEFAULT_INDEX_HOST
+    return bool(source["name"].raw == _PUBLIC)

@@ -114,7 +114,7 @@ def _check_target(pylock: Pylock, path: Path, target: Target) -> None:
 
 
 def _check_python(required: SpecifierSet | None, path: Path, what: str, target: Target) -> None:
-    if required is not None and not required.contains(target.python_version, prereleases=True):
+    if required is not None and not required.contains(target.python_version):
         raise ResolveError(
             f"{path}: {what} requires Python {required}, and {target} has {target.python_version}.",
             remedy="Choose another runtime, or lock again for this one.",

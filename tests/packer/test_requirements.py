@@ -7,7 +7,7 @@ import pytest
 from packer.errors import ResolveError
 from packer.requirements import RequirementsFile, demanded_hashes, read_requirements
 
-ONE, TWO = "1" * 64, "2" * 64
+ONE, TWO = "1" * 64, "b" * 64
 
 
 def read(folder: Path, text: str, **others: str) -> RequirementsFile:
@@ -45,7 +45,7 @@ def test_nested_files_are_found_from_the_file_that_names_them(tmp_path):
 
 
 def test_hashes_over_continued_lines(tmp_path):
-    file = read(tmp_path, f"a==1 \\\n    --hash=sha256:{ONE} \\\n    --hash=sha512:abc --hash=sha256:{TWO}\n")
+    file = read(tmp_path, f"a==1 \\\n    --hash=sha256:{ONE} \\\n    --hash=sha512:abc --hash=sha256:{TWO.upper()}\n")
     assert file.hash_mode
     assert demanded_hashes(file) == {"a": frozenset({ONE, TWO})}
     assert file.lines[0].number == 1
@@ -168,6 +168,10 @@ def test_names_of_addresses(tmp_path, line, name):
 def test_archives_with_hashes_count_among_the_demanded(tmp_path):
     text = f"./a-1-py3-none-any.whl --hash=sha256:{ONE}\nb @ https://host/b-1.zip#sha256={TWO}\n"
     assert demanded_hashes(read(tmp_path, text)) == {"a": frozenset({ONE}), "b": frozenset({TWO})}
+
+
+def test_a_path_that_is_named_twice_is_one(tmp_path):
+    assert read(tmp_path, "./lib\n-e lib/../lib\n").local_paths == (tmp_path / "lib",)
 
 
 def test_folders_and_repositories_may_stand_beside_hashes(tmp_path):

@@ -19,7 +19,7 @@ FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 REAL = FIXTURES / "locks" / "pipfile" / "Pipfile.lock"
 X86, ARM = Target.of("python3.12", "x86_64"), Target.of("python3.12", "arm64")
 FIRST, SECOND = "ab" * 32, "cd" * 32
-PUBLIC = {"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": True}
+PUBLIC = {"name": "pypi", "url": "https://pypi.example/simple", "verify_ssl": True}
 OWN = {"name": "own", "url": "https://${NAME}:${WORD}@index.example.com/simple", "verify_ssl": True}
 ALPHA = {"hashes": [f"sha256:{FIRST}"], "index": "pypi", "version": "==1.0"}
 LOCK: dict[str, Any] = {
@@ -124,7 +124,7 @@ def test_the_public_index_needs_no_name_where_it_is_the_only_one(tmp_path):
     ("index", "sources", "expected"),
     [
         ("own", (PUBLIC, OWN), "https://index.example.com/simple"),
-        ("pypi", (PUBLIC, OWN), "https://pypi.org/simple"),
+        ("pypi", (PUBLIC, OWN), "https://pypi.example/simple"),
         (None, (OWN, PUBLIC), "https://index.example.com/simple"),
         (None, (OWN,), "https://index.example.com/simple"),
         (None, (PUBLIC,), ""),

@@ -17,7 +17,7 @@ from packer.process import uv_command
 
 X86, ARM = Target.of("python3.12", "x86_64"), Target.of("python3.12", "arm64")
 HEAD = 'lock-version = "1.0"\ncreated-by = "hand"\n'
-ONE, TWO = "1" * 64, "2" * 64
+ONE, TWO = "1" * 64, "b" * 64
 
 
 def package(name: str, *lines: str, version: str = "1.0") -> str:
@@ -189,6 +189,7 @@ EVERYTHING = "".join(
         package("f", f'sdist = {{ url = "https://host/f-1.0.tar.gz", hashes = {{ sha256 = "{TWO}" }} }}'),
         marked("g", "sys_platform == 'linux'"),
         package("h", 'directory = { path = "/elsewhere/h" }'),
+        package("i", 'vcs = { type = "git", url = "file:///elsewhere/r", commit-id = "abc" }'),
     )
 )
 
@@ -198,13 +199,15 @@ def test_a_relocated_lock_gives_the_same_packages():
     text = relocate("# uv wrote this\n" + HEAD + EVERYTHING, before, after, {"target": "t", "locals": {"../lib": "x"}})
     old = parse_pylock(HEAD + EVERYTHING, before / "pylock.toml", X86)
     assert parse_pylock(text, after / "pylock.toml", X86) == old
-    assert len(old.packages) == 8
+    assert len(old.packages) == 9
     assert "uv wrote this" not in text
     document = tomllib.loads(text)
     assert document["created-by"] == "lpack"
     assert document["tool"] == {"lpack": {"target": "t", "locals": {"../lib": "x"}}}
     assert document["packages"][0]["directory"]["path"] == "../../two/sub/lib"
-    assert text.count("\n\n[[packages]]") == 8
+    assert document["packages"][7]["directory"]["path"] == "/elsewhere/h"
+    assert document["packages"][8]["vcs"]["url"] == "file:///elsewhere/r"
+    assert text.count("\n\n[[packages]]") == 9
     Pylock.from_dict(document)
 
 

@@ -129,6 +129,13 @@ def test_a_changed_member_makes_the_lock_stale_even_without_network(offline):
     assert uv_lock_is_stale(asked(offline), run)
 
 
+def test_asking_whether_a_lock_is_stale_does_not_mend_it(workspace):
+    project(workspace / "libs" / "library", "library", "beta", "native", tail=BUILT)
+    before = (workspace / "uv.lock").read_bytes()
+    assert uv_lock_is_stale(asked(workspace), run)
+    assert (workspace / "uv.lock").read_bytes() == before
+
+
 def test_what_does_not_change_the_lock_does_not_make_it_stale(workspace):
     path = workspace / "libs" / "library" / "pyproject.toml"
     path.write_text(path.read_text() + "[tool.ruff]\nline-length = 100\n")
