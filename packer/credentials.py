@@ -31,9 +31,14 @@ class Login:
 
 
 def without_login(url: str) -> str:
-    """Give a URL without user name and password."""
+    """Give a URL without user name and password.
+
+    Over SSH the user stays: it is part of the address ("git" nearly everywhere), and no secret.
+    """
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    user, separator, host = parts.netloc.rpartition("@")
+    kept = user.partition(":")[0] + separator if parts.scheme.endswith("ssh") else ""
+    return urlunsplit(parts._replace(netloc=kept + host))
 
 
 def login_of(url: str) -> Login | None:

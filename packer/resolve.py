@@ -19,8 +19,8 @@ from packer.declared import Declaration, declare, local_digests
 from packer.discover import PYLOCK, UV_LOCK
 from packer.errors import ResolveError, UsageError
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
-from packer.locks.uvlock import read_uv_lock
-from packer.model import Archive, Function, Lock, LockedPackage, SourceFolder
+from packer.locks.uvlock import read_uv_lock, uv_lock_is_stale
+from packer.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
 from packer.ports import Reporter
 from packer.process import Finished, Run, uv_command
 from packer.store import Store, digest_of
@@ -69,14 +69,25 @@ class Resolver:
         if function.lock_path.is_file():
             return self._locked(function)
         if requirements.kind == UV_LOCK:
-            self._learn_indexes(requirements.path.parent, ())
-            return read_uv_lock(requirements, target, self._run)
+            return self._locked_by_uv(function, requirements)
         if self._policy.frozen:
             raise UsageError(
                 f"{function.name} has no lock {function.lock_path.name}, and --frozen forbids to resolve.",
                 remedy="Run `lpack lock`.",
             )
         return self._remembered(function)
+
+    def _locked_by_uv(self, function: Function, requirements: Requirements) -> Lock:
+        self._learn_indexes(requirements.path.parent, ())
+        if uv_lock_is_stale(requirements, self._run):
+            self._say_stale(f"{requirements.path.name} is stale: what {function.name} requires has changed since.", "uv lock")
+        return read_uv_lock(requirements, function.target, self._run)
+
+    def _say_stale(self, what: str, command: str) -> None:
+        """Warn that a lock is stale, or refuse it where the user asked for that."""
+        if self._policy.frozen:
+            raise UsageError(what, remedy=f"Run `{command}`.")
+        self._reporter.warn(f"{what} It is used as it is; `{command}` renews it.")
 
     def lock_text(self, function: Function) -> str:
         """Resolve, and give the text of the function's ``pylock.<function>.toml``; raises `ResolveError`."""
@@ -94,9 +105,7 @@ class Resolver:
         declaration = declare(function)
         if "inputs" in tool and not self._is_fresh(function, declaration, tool):
             what = f"{function.lock_path.name} is stale: what {function.name} requires has changed since it was made."
-            if self._policy.frozen:
-                raise UsageError(what, remedy="Run `lpack lock`.")
-            self._reporter.warn(f"{what} It is used as it is; `lpack lock` renews it.")
+            self._say_stale(what, "lpack lock")
         self._learn_indexes(function.lock_path.parent, declaration.index_urls)
         return replace(lock, packages=_allowed(function, declaration, lock.packages))
 

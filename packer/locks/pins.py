@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import canonicalize_name
@@ -190,13 +190,8 @@ def _repository_url(place: Value) -> str:
     address = f"ssh://{short['host']}/{short['path']}" if short else place.text()
     if "://" not in address:
         return absolute(address, place.file).as_uri()
-    bare = place.address()
-    parts = urlsplit(address)
-    if parts.scheme != "ssh":
-        return bare
-    # Over SSH the user is part of the address ("git" nearly everywhere) and no secret; a password would be one.
-    user, separator, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + separator + host))
+    place.address()  # refuses what is no URL
+    return without_login(address)
 
 
 def only_one(found: Iterable[tuple[Value, Pin | LockedPackage]], target: Target) -> tuple[Pin | LockedPackage, ...]:

@@ -145,20 +145,14 @@ def _archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Path, pl
     digest = entry.hashes.get("sha256", "")
     if not digest:
         raise ResolveError(f"{path}: {place}.hashes has no sha256, which lpack verifies by.", remedy=_LOCK_AGAIN)
-    location = _public(entry.url) if entry.url else str(absolute(entry.path or "", path))
+    location = without_login(entry.url) if entry.url else str(absolute(entry.path or "", path))
     name = getattr(entry, "name", None) or unquote(urlsplit(location).path).rpartition("/")[2]
     return Archive(filename=name, location=location, sha256=digest.lower(), size=entry.size)
 
 
 def _repository(entry: PackageVcs, path: Path) -> Repository:
-    address = _public(entry.url) if entry.url else absolute(entry.path or "", path).as_uri()
+    address = without_login(entry.url) if entry.url else absolute(entry.path or "", path).as_uri()
     return Repository(url=f"{entry.type}+{address}@{entry.commit_id}", subdirectory=entry.subdirectory or "")
-
-
-def _public(url: str) -> str:
-    """Give a URL without its secrets. Over SSH the user is part of the address ("git" nearly everywhere), and none."""
-    parts = urlsplit(url)
-    return url if parts.scheme == "ssh" and not parts.password else without_login(url)
 
 
 def read_tool_table(path: Path) -> Mapping[str, Any]:
@@ -181,7 +175,7 @@ def relocate(text: str, from_folder: Path, to_folder: Path, tool: Mapping[str, A
     for package in document.get("packages", []):
         index = package.pop("index", "file:")
         if not index.startswith("file:"):
-            package["index"] = _public(index)
+            package["index"] = without_login(index)
         for entry in _places(package):
             _relocate(entry, from_folder, to_folder)
     document["created-by"] = "lpack"
@@ -202,7 +196,7 @@ def _relocate(entry: dict[str, Any], from_folder: Path, to_folder: Path) -> None
         entry["path"] = _leading_from(to_folder, absolute(entry.pop("url"), from_folder / "pylock.toml"))
         return
     if url:
-        entry["url"] = _public(url)
+        entry["url"] = without_login(url)
     if "path" in entry and not Path(entry["path"]).is_absolute():
         entry["path"] = _leading_from(to_folder, from_folder.absolute() / entry["path"])
 

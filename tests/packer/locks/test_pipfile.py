@@ -204,7 +204,7 @@ def test_a_commit_with_its_subdirectory(tmp_path):
         (("_meta", "pipfile-spec"), 7, "_meta.pipfile-spec is 7, and lpack knows 6"),
         (("_meta", "pipfile-spec"), None, "_meta has no key 'pipfile-spec'"),
         (("_meta", "sources"), {}, "_meta.sources must be a list"),
-        (("_meta", "sources"), [{"name": "pypi", "url": "https://[x"}], "_meta.sources[0].url is not a valid URL"),
+        (("_meta", "sources"), [{"name": "pypi", "url": "https://[x"}, OWN], "_meta.sources[0].url is not a valid URL"),
         (("default",), None, "the file has no key 'default'"),
         (("default", "Alpha"), "==1.0", "default.Alpha must be a table"),
         (("default", "Alpha", "version"), None, "default.Alpha has neither a version nor a file, path or repository"),
