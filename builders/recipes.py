@@ -12,8 +12,8 @@ from builders.runtimes import Target
 class BuildRequest:
     """A source to turn into a wheel for a target.
 
-    ``source`` is an sdist, a project folder, or a version-control URL in pip's form (then ``path`` is None).
-    ``name`` is for messages.
+    ``path`` is an sdist or a project folder; where it is None, ``url`` is a version-control URL in pip's form. ``name`` is for
+    messages.
     """
 
     name: str

@@ -40,7 +40,8 @@ def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tu
         return entry.mode > held_entry.mode
     raise PackageError(
         f"{_called(other)} and {_called(name)} both hold {entry.path}, with different content.",
-        remedy=f'Say which one wins: overlap = {{ "{entry.path}" = "{name}" }} in the configuration (patterns may have *).',
+        remedy=f'Say which one wins: overlap = {{ "{entry.path}" = "{name.strip("<>")}" }} in the configuration '
+        "(patterns may have *).",
     )
 
 

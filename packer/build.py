@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
+from packaging.utils import parse_wheel_filename
+
 from builders.recipes import BuildFailure, BuildRequest
 from builders.runtimes import Target
+from packer.choose import choose_wheel
 from packer.compress import Deflater
 from packer.errors import BuildError
 from packer.fetch import Fetched
@@ -50,21 +53,18 @@ class StoreBuilder:
         Raises `BuildError` with the build's own output, or `packer.errors.PackageError` for a wheel that is not good.
         """
         with self._lock:
-            key = digest_of("built", package.name, package.version, self._builder.recipe, *self._source_key(package, sdist))
+            folder = package.source.path if isinstance(package.source, SourceFolder) else None
+            tree = project_tree(folder, self._digests)[0] if folder else None
+            key = digest_of(
+                "built", package.name, package.version, str(target), self._builder.recipe, *_source_key(package, sdist, tree)
+            )
             known = self._known(key)
             if known is None:
                 self._reporter.note(f"building {package} on this machine")
-                known = self._make(package, target, sdist, key)
+                known = self._make(package, target, sdist, tree, key)
         filename, digest, path = known
         name, version = filename.split("-")[:2]
         return Distribution(name=package.name or name, version=version, filename=filename, digest=digest, path=path)
-
-    def _source_key(self, package: LockedPackage, sdist: Fetched | None) -> tuple[str, ...]:
-        if isinstance(package.source, SourceFolder):
-            return (project_digest(package.source.path, self._digests),)
-        if isinstance(package.source, Repository):
-            return (package.source.url, package.source.subdirectory)
-        return (sdist.sha256 if sdist else "",)
 
     def _known(self, key: str) -> tuple[str, str, Path] | None:
         record = self._store.load("built", key)
@@ -74,9 +74,11 @@ class StoreBuilder:
         path = self._store.wheel(fields["sha256"])
         return (fields["filename"], fields["sha256"], path) if path else None
 
-    def _make(self, package: LockedPackage, target: Target, sdist: Fetched | None, key: str) -> tuple[str, str, Path]:
+    def _make(
+        self, package: LockedPackage, target: Target, sdist: Fetched | None, tree: Tree | None, key: str
+    ) -> tuple[str, str, Path]:
         with self._store.workspace() as folder:
-            request = self._request(package, target, sdist, folder)
+            request = _request(package, target, sdist, tree, folder)
             (folder / "out").mkdir()
             try:
                 built = self._builder.build(request, folder / "out")
@@ -86,26 +88,11 @@ class StoreBuilder:
                     detail=self._scrub(failure.log).rstrip(),
                     remedy=_remedy(package),
                 ) from None
+            _check_built(package, target, built.name)
             accept(built, built.name)
             digest, path = self._normalise(built)
         self._store.save("built", key, json.dumps({"filename": built.name, "sha256": digest}).encode())
         return built.name, digest, path
-
-    def _request(self, package: LockedPackage, target: Target, sdist: Fetched | None, folder: Path) -> BuildRequest:
-        source = package.source
-        if isinstance(source, Repository):
-            suffix = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
-            return BuildRequest(name=str(package), target=target, url=source.url + suffix)
-        if isinstance(source, SourceFolder):
-            path = folder / "project"
-            copy_project(source.path, path, self._digests)
-        elif isinstance(source, Archive) and sdist is not None:
-            path = folder / source.filename
-            with explained(path, "write"):
-                _link_or_copy(sdist.path, path)
-        else:
-            raise BuildError(f"{package} has neither a wheel nor a source.", remedy="Lock again.")
-        return BuildRequest(name=str(package), target=target, path=path)
 
     def _normalise(self, built: Path) -> tuple[str, Path]:
         entries = (
@@ -116,6 +103,41 @@ class StoreBuilder:
             with explained(temporary, "write"), temporary.open("wb") as file:
                 written = write_zip(Tree.of(entries), file, self._deflater.span)
             return written.sha256, self._store.adopt(temporary, written.sha256)
+
+
+def _source_key(package: LockedPackage, sdist: Fetched | None, tree: Tree | None) -> tuple[str, ...]:
+    if tree is not None:
+        return (_tree_digest(tree),)
+    if isinstance(package.source, Repository):
+        return (package.source.url, package.source.subdirectory)
+    return (sdist.sha256 if sdist else "",)
+
+
+def _request(package: LockedPackage, target: Target, sdist: Fetched | None, tree: Tree | None, folder: Path) -> BuildRequest:
+    source = package.source
+    if isinstance(source, Repository):
+        suffix = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
+        return BuildRequest(name=str(package), target=target, url=source.url + suffix)
+    if tree is not None:
+        path = folder / "project"
+        _write_tree(tree, path)
+    elif isinstance(source, Archive) and sdist is not None:
+        path = folder / source.filename
+        with explained(path, "write"):
+            _link_or_copy(sdist.path, path)
+    else:
+        raise BuildError(f"{package} has neither a wheel nor a source.", remedy="Lock again.")
+    return BuildRequest(name=str(package), target=target, path=path)
+
+
+def _check_built(package: LockedPackage, target: Target, filename: str) -> None:
+    """Hold a built wheel's name against what was asked for and its tags against the target; raises `BuildError`."""
+    name, version, _, _ = parse_wheel_filename(filename)
+    if package.name not in ("", name) or package.version not in ("", str(version)):
+        raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or mend the source.")
+    made = LockedPackage(name=name, wheels=(Archive(filename=filename, location=filename, sha256=""),))
+    if choose_wheel(made, target) is None:
+        raise BuildError(f"The source of {package} gave {filename}, which does not fit {target}.", remedy=_remedy(package))
 
 
 def _remedy(package: LockedPackage) -> str:
@@ -135,19 +157,24 @@ def project_tree(folder: Path, digests: Digests) -> tuple[Tree, tuple[str, ...]]
 
 def project_digest(folder: Path, digests: Digests) -> str:
     """Give the digest of everything in a local project that its build may see."""
-    tree, _ = project_tree(folder, digests)
+    return _tree_digest(project_tree(folder, digests)[0])
+
+
+def _tree_digest(tree: Tree) -> str:
     return digest_of(*(part for entry in tree for part in (entry.path, str(entry.mode), entry.content.digest)))
 
 
-def copy_project(folder: Path, to: Path, digests: Digests) -> None:
-    """Copy a local project, so that no build tool writes into the user's own folder."""
-    tree, _ = project_tree(folder, digests)
+def _write_tree(tree: Tree, to: Path) -> None:
+    """Write a copy of a project, so that no build tool writes into the user's own folder.
+
+    Each content is proved as it is read: what was built is what its key says, even if somebody edits meanwhile.
+    """
     with explained(to, "write"):
         to.mkdir(parents=True)
         for entry in tree:
             path = to / entry.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / entry.path, path)
+            path.write_bytes(entry.content.read())
             path.chmod(entry.mode)
 
 

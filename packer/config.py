@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, MEGABYTE, RUNTIMES, Target
 from packer.discover import find_requirements
 from packer.errors import UsageError
-from packer.model import Budget, Function
-
-CONFIG_FILE = "lpack.toml"
-DEFAULT_OUT = "dist"
+from packer.model import OWN_SOURCE, Budget, Function
+from packer.names import CONFIG_FILE, DEFAULT_OUT
 
 _SHARED_KEYS = ("runtime", "arch", "format", "layers", "trim", "bytecode", "exclude", "ignore", "overlap", "budget")
 _PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions")
@@ -211,20 +211,20 @@ def _function(root: Path, project: _Section, name: str, table: Any, overrides: O
             groups=section.strings("groups"),
         ),
         lock_path=lock_path(root, name),
-        exclude=frozenset(_normal(entry) for entry in (*project.strings("exclude"), *section.strings("exclude"))),
+        exclude=tuple(sorted({canonicalize_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
         overlap=(*_overlap(section), *_overlap(project)),
         budget=_budget(project, section),
     )
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _overlap(section: _Section) -> tuple[tuple[str, str], ...]:
     inner = section.section("overlap")
-    return tuple((pattern, _normal(inner.string(pattern))) for pattern in inner.table)
+    return tuple((pattern, _winner(inner.string(pattern))) for pattern in inner.table)
+
+
+def _winner(name: str) -> str:
+    return OWN_SOURCE if name == "source" else canonicalize_name(name)
 
 
 def _budget(project: _Section, function: _Section) -> Budget:

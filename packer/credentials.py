@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from netrc import NetrcParseError, netrc
 from pathlib import Path
+from threading import RLock
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 # uv's own variables, and pip's where uv's are not set (documentation of both: uv "Environment variables", pip "Configuration").
@@ -57,6 +58,7 @@ class Credentials:
         self._variables = variables
         self._netrc = _read_netrc(variables)
         self._keyring: dict[str, Login | None] = {}
+        self._lock = RLock()
         self._secrets = {
             value for name, value in variables.items() if name.startswith("UV_INDEX_") and name.endswith("_PASSWORD")
         }
@@ -71,10 +73,15 @@ class Credentials:
         if login is None and name and (user or password):
             login = Login(user=user or "", password=password or "")
         if login is not None:
-            self._indexes[without_login(url)] = login
-            self._secrets.update((login.password, quote(login.password, safe="")))
-            if not login.password:
-                self._secrets.add(login.user)
+            with self._lock:
+                self._indexes[without_login(url)] = login
+                self._keep_secret(login)
+
+    def _keep_secret(self, login: Login) -> None:
+        # A user name without a password is a token.
+        secret = login.password or login.user
+        with self._lock:
+            self._secrets.update((secret, quote(secret, safe="")))
 
     def find(self, url: str) -> Login | None:
         """Give the login for an address without asking anybody: the nearest index's on the same host, or netrc's."""
@@ -83,7 +90,9 @@ class Credentials:
             return own
         parts = urlsplit(url)
         best: tuple[int, Login] | None = None
-        for index, login in self._indexes.items():
+        with self._lock:
+            indexes = tuple(self._indexes.items())
+        for index, login in indexes:
             known = urlsplit(index)
             if (known.scheme, known.hostname, known.port) == (parts.scheme, parts.hostname, parts.port):
                 common = _common_length(known.path, parts.path)
@@ -93,8 +102,9 @@ class Credentials:
         found = self._netrc.authenticators(parts.hostname) if self._netrc and parts.hostname else None
         if not found or not found[2]:
             return None
-        self._secrets.add(found[2])
-        return Login(user=found[0] or "", password=found[2])
+        login = Login(user=found[0] or "", password=found[2])
+        self._keep_secret(login)
+        return login
 
     def ask_keyring(self, url: str) -> Login | None:
         """Ask the system's keyring about an address that has said no; each host is asked for once."""
@@ -103,12 +113,14 @@ class Credentials:
             self._keyring[host] = _from_keyring(host)
         login = self._keyring[host]
         if login is not None:
-            self._secrets.add(login.password)
+            self._keep_secret(login)
         return login
 
     def scrub(self, text: str) -> str:
         """Remove every known secret, and the user part of every URL, from a text that is to be shown or kept."""
-        for secret in sorted(filter(None, self._secrets), key=len, reverse=True):
+        with self._lock:
+            secrets = sorted(filter(None, self._secrets), key=len, reverse=True)
+        for secret in secrets:
             text = text.replace(secret, "****")
         return _URL_WITH_USER.sub(r"\g<scheme>****@", text)
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from packer.discover import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS
+from packer.build import project_digest
+from packer.credentials import without_login
+from packer.discover import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS, UV_LOCK
 from packer.errors import UsageError
 from packer.locks.pins import Pin
 from packer.locks.pipfile import read_pipfile_lock
@@ -20,8 +22,7 @@ from packer.locks.poetry import read_poetry_lock
 from packer.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
 from packer.requirements import demanded_hashes, read_requirements
 from packer.store import digest_of
-
-_PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
+from packer.watch import Digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,8 @@ class Declaration:
 
     ``digest`` changes when the dependencies may; ``files`` are all that were read for it. ``text`` is what to write to a
     file for uv where the declaration's own ``path`` will not do. ``hashes`` maps names to the allowed SHA-256 digests, and
-    is empty where any will do.
+    is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``index_lines`` name indexes as a
+    requirements file does; ``variables`` are the environment variables that were read.
     """
 
     folder: Path
@@ -41,11 +43,8 @@ class Declaration:
     text: str | None = None
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     index_urls: tuple[str, ...] = ()
-
-    @property
-    def index_arguments(self) -> tuple[str, ...]:
-        """Flags that give uv the declaration's own indexes."""
-        return tuple(word for url in self.index_urls for word in ("--index", url))
+    index_lines: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
     @contextmanager
     def input_file(self, folder: Path) -> Iterator[Path]:
@@ -71,46 +70,56 @@ def declare(function: Function) -> Declaration:
         return _of_pins(requirements, read_poetry_lock(requirements, function.target))
     if requirements.kind == PIPFILE_LOCK:
         return _of_pins(requirements, read_pipfile_lock(requirements, function.target))
-    files = (requirements.path,)
+    return _of_lock(function.source, requirements)
+
+
+def _of_lock(source: Path, requirements: Requirements) -> Declaration:
+    """A uv.lock or pylock.toml says all; the projects beside it only tell whether it is stale."""
+    projects = (path / "pyproject.toml" for path in dict.fromkeys((requirements.path.parent, source)))
+    files = (requirements.path, *(path for path in projects if requirements.kind == UV_LOCK and path.is_file()))
     return Declaration(folder=requirements.path.parent, path=requirements.path, digest=_files_digest(files), files=files)
 
 
 def _of_requirements(requirements: Requirements) -> Declaration:
     file = read_requirements(requirements.path)
     files = (*file.files, *(path for path in file.local_paths if path.is_file()))
+    # The text after expansion: a variable may stand in a version. A token that differs between machines changes nothing.
+    lines = (without_login(line.text) if "://" in line.text else line.text for line in file.lines)
     return Declaration(
         folder=requirements.path.parent,
         path=requirements.path,
-        digest=_files_digest(files),
+        digest=digest_of(_files_digest(files), *lines),
         files=files,
         hashes=demanded_hashes(file),
-        index_urls=file.index_urls,
+        index_urls=(*file.index_urls, *(line.address for line in file.lines if "://" in line.address)),
+        index_lines=file.index_lines,
+        variables=file.variables,
     )
 
 
 def _of_pyproject(requirements: Requirements) -> Declaration:
-    document = tomllib.loads(requirements.path.read_text(encoding="utf-8"))
-    _check_names(
-        requirements, "extras", "project.optional-dependencies", document.get("project", {}).get("optional-dependencies", {})
-    )
+    document = _document(requirements.path)
+    project = document.get("project")
+    if not isinstance(project, dict):
+        raise UsageError(f"{requirements.path} has no table [project].", remedy="Declare the dependencies there (PEP 621).")
+    _check_names(requirements, "extras", "project.optional-dependencies", project.get("optional-dependencies", {}))
     _check_names(requirements, "groups", "dependency-groups", document.get("dependency-groups", {}))
-    # Only these tables can change the dependencies: a new line in a linter's settings makes no lock stale.
-    relevant = {
-        "project": document.get("project"),
-        "groups": document.get("dependency-groups"),
-        "uv": document.get("tool", {}).get("uv"),
-    }
     words = [word for extra in requirements.extras for word in ("--extra", extra)]
     words += [word for group in requirements.groups for word in ("--group", f"{requirements.path}:{group}")]
     return Declaration(
         folder=requirements.path.parent,
         path=requirements.path,
-        digest=digest_of(
-            json.dumps(relevant, sort_keys=True, default=str), *words[::2], *requirements.extras, *requirements.groups
-        ),
+        digest=digest_of(_project_digest(requirements.path.parent), *requirements.extras, "", *requirements.groups),
         files=(requirements.path,),
         arguments=tuple(words),
     )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
 
 
 def _check_names(requirements: Requirements, key: str, table: str, known: Mapping[str, Any]) -> None:
@@ -129,13 +138,10 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
     placed = [package for package in packages if isinstance(package, LockedPackage)]
     urls = tuple(dict.fromkeys(pin.index for pin in pins if pin.index))
     hashes = {pin.name: pin.sha256 for pin in pins}
-    hashes |= {
-        package.name: frozenset(archive.sha256 for archive in _archives(package)) for package in placed if _archives(package)
-    }
-    # Any index may hold a pinned version: the hashes say which file is meant, so the best match over all of them is safe.
-    words = [word for url in urls for word in ("--index", url)] + ["--index-strategy", "unsafe-best-match"]
+    hashes |= {each.name: frozenset(archive.sha256 for archive in _archives(each)) for each in placed if _archives(each)}
     lines = [f"{pin.name}=={pin.version}" for pin in pins]
     folder = requirements.path.parent
+    indexes = tuple(f"--extra-index-url {url}" for url in urls)
     return Declaration(
         folder=folder,
         path=requirements.path,
@@ -145,10 +151,12 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
             *(digest for name in sorted(hashes) for digest in sorted(hashes[name])),
         ),
         files=(requirements.path, folder / "pyproject.toml", *_local_archives(placed)),
-        arguments=("--no-deps", *words),
-        text="\n".join([*lines, *(f"{package.name} @ {_reference(package, None)}" for package in placed)]),
+        # Any index may hold a pinned version: the hashes say which file is meant, so the best match over all of them is safe.
+        arguments=("--no-deps", "--index-strategy", "unsafe-best-match"),
+        text="\n".join([*indexes, *lines, *(f"{package.name} @ {_reference(package, None)}" for package in placed)]),
         hashes=hashes,
         index_urls=urls,
+        index_lines=indexes,
     )
 
 
@@ -182,8 +190,24 @@ def _files_digest(files: Iterable[Path]) -> str:
 
 
 def local_digests(folders: Iterable[str]) -> dict[str, str]:
-    """Give, for each local project, the digest of the files that say what it needs."""
-    return {
-        folder: _files_digest(path for path in (Path(folder) / name for name in _PROJECT_FILES) if path.is_file())
-        for folder in folders
+    """Give, for each local project, the digest of all that decides what it needs."""
+    return {folder: _project_digest(Path(folder)) for folder in folders}
+
+
+def _project_digest(folder: Path) -> str:
+    """Give the digest of what decides a project's dependencies: tables of its pyproject.toml, or else every file.
+
+    A new line in a linter's settings makes no lock stale. Dependencies that a build back end finds out may come from anywhere.
+    """
+    path = folder / "pyproject.toml"
+    document = _document(path) if path.is_file() else {}
+    project = document.get("project")
+    if not isinstance(project, dict) or "dependencies" in project.get("dynamic", ()):
+        return project_digest(folder, Digests())
+    tool = document.get("tool")
+    relevant = {
+        "project": project,
+        "groups": document.get("dependency-groups"),
+        "uv": tool.get("uv") if isinstance(tool, dict) else None,
     }
+    return digest_of(json.dumps(relevant, sort_keys=True, default=str))

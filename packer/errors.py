@@ -24,7 +24,8 @@ class LpackError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        return "\n".join(part for part in (self.what, self.detail, self.remedy) if part)
+        what = self.what if self.what.endswith((".", "?", "!")) else f"{self.what}."
+        return "\n".join(part for part in (what, self.detail, self.remedy) if part)
 
 
 class UsageError(LpackError):

@@ -78,7 +78,7 @@ class StoreFetcher:
         self._accept = accept
         self._offline = offline
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="fetch")
-        self._running: dict[str, Future[Fetched]] = {}
+        self._running: dict[tuple[str, str], Future[Fetched]] = {}
         self._lock = Lock()
         self._thread = local()
         self._stopped = Event()
@@ -99,9 +99,11 @@ class StoreFetcher:
 
     def _started(self, archive: Archive) -> Future[Fetched]:
         with self._lock:
-            future = self._running.get(archive.location)
+            # Two locks may expect different bytes at one address: each is held against its own hash.
+            future = self._running.get((archive.location, archive.sha256))
             if future is None:
-                future = self._running[archive.location] = self._pool.submit(self._bring, archive)
+                future = self._pool.submit(self._bring, archive)
+                self._running[archive.location, archive.sha256] = future
         return future
 
     def _bring(self, archive: Archive) -> Fetched:

@@ -12,7 +12,6 @@ from packer import __version__
 if TYPE_CHECKING:
     from packer.model import Artifact, Distribution, Function, Lock, Share
 
-MANIFEST_FILE = "lpack.json"
 SCHEMA_VERSION = 1
 
 

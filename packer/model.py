@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +16,8 @@ FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
 """The only two modes that artifacts have (AWS: files must be world-readable)."""
 
-OWN_SOURCE = "source"
-"""The owner of entries that come from the function's own folder."""
+OWN_SOURCE = "<source>"
+"""The owner of entries that come from the function's own folder; no distribution can have this name."""
 
 STORED = 0
 DEFLATED = 8
@@ -83,8 +83,11 @@ class FileContent:
     size: int
 
     def read(self) -> bytes:
-        """Read the file; raises `BuildError` if it is no longer the one that was hashed."""
-        data = self.path.read_bytes()
+        """Read the file; raises `BuildError` if it is gone, or no longer the one that was hashed."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise BuildError(f"{self.path} cannot be read any more: {error.strerror}.", remedy="Build again.") from error
         if hashlib.sha256(data).hexdigest() != self.digest:
             raise BuildError(f"{self.path} changed while it was packed.", remedy="Build again.")
         return data
@@ -129,10 +132,6 @@ class Tree:
         """Bytes of all contents, uncompressed."""
         return sum(entry.content.size for entry in self.entries)
 
-    def filter(self, keep: Callable[[Entry], bool]) -> Tree:
-        """Give the tree of the entries for which ``keep`` says yes."""
-        return Tree(tuple(entry for entry in self.entries if keep(entry)))
-
 
 def _sort_key(entry: Entry) -> bytes:
     return entry.path.encode("utf-8", "surrogatepass")
@@ -170,7 +169,7 @@ class Repository:
 class LockedPackage:
     """One exact package of a lock. ``name`` is normalised; ``version`` is empty for local projects without one.
 
-    ``wheels`` are all that the lock offers, whatever their tags; ``sources`` is what to build from when none of them fits.
+    ``wheels`` are all that the lock offers, whatever their tags; ``source`` is what to build from when none of them fits.
     """
 
     name: str
@@ -186,12 +185,14 @@ class LockedPackage:
 class Lock:
     """The exact packages of one requirement set on one target, sorted by name.
 
-    ``origin`` says where they come from, for messages: a lock file's name, or ``resolved``.
+    ``origin`` says where they come from, for messages: a lock file's name, or ``resolved``. ``warnings`` are what to tell the
+    user of it.
     """
 
     target: Target
     packages: tuple[LockedPackage, ...]
     origin: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +239,7 @@ class Function:
     target: Target
     requirements: Requirements | None
     lock_path: Path
-    exclude: frozenset[str] = frozenset()
+    exclude: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     overlap: tuple[tuple[str, str], ...] = ()
     budget: Budget = field(default_factory=Budget)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from packer import __version__
 from packer.assemble import Part, check_handler, merge, shares
@@ -15,7 +15,7 @@ from packer.budget import check_limits
 from packer.build import StoreBuilder, project_digest, project_tree
 from packer.choose import choose_wheel, no_wheel_error
 from packer.compress import CODEC, Deflater
-from packer.declared import declare
+from packer.declared import Declaration, declare
 from packer.errors import LpackError, ManyErrors
 from packer.fetch import StoreFetcher
 from packer.manifest import describe
@@ -24,10 +24,11 @@ from packer.once import Once
 from packer.outputs.zip import write_zip
 from packer.ports import Reporter
 from packer.resolve import Resolver
+from packer.settings import settings_digest, settings_files
 from packer.source import Scan, scan_source
-from packer.state import FunctionState
+from packer.state import FunctionState, variable_digests
 from packer.store import Store, digest_of, explained
-from packer.watch import Digests, signature
+from packer.watch import Digests, Signature, signature
 from packer.wheel import read_wheel
 
 
@@ -53,12 +54,16 @@ class Built:
 
 
 class Build:
-    """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for."""
+    """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for.
 
-    def __init__(self, tools: Tools, staging: Path, out: Path) -> None:
+    ``started`` is the time of the build's start in nanoseconds.
+    """
+
+    def __init__(self, tools: Tools, staging: Path, out: Path, started: int) -> None:
         self._tools = tools
         self._staging = staging
         self._out = out
+        self._started = started
         self._trees: Once[str, Tree] = Once()
 
     def all(
@@ -86,10 +91,16 @@ class Build:
         started = time.perf_counter()
         tools = self._tools
         scan = self._scan(function)
-        if previous is not None and self._still_holds(function, scan, previous):
+        # Taken before anything is built: what is edited meanwhile differs from it, and the next build sees that.
+        inputs = self._inputs(function, scan)
+        if previous is not None and previous.is_written() and previous.fingerprint == inputs.fingerprint(previous.folders):
             tools.reporter.stage(function.name, "unchanged")
-            return Built(state=self._state(function, scan, previous.folders, previous.artifact, previous.report), staged=None)
+            variables = variable_digests(inputs.declaration.variables)
+            seen = replace(previous, seen_at=self._started, watched=inputs.watched(previous.folders), variables=variables)
+            return Built(state=seen, staged=None)
         lock = tools.resolver.lock(function)
+        folders = tuple(str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder))
+        fingerprint = inputs.fingerprint(folders)
         tools.reporter.stage(function.name, "fetching")
         distributions = self._distributions(function, lock)
         tools.reporter.stage(function.name, "packing")
@@ -97,14 +108,19 @@ class Build:
         tree = merge(parts, function.overlap)
         check_handler(function, tree)
         artifact, staged = self._write(function, tree)
-        versions = {each.name: each.version for each in distributions}
-        contributions = shares(parts, versions, tree)
-        for warning in check_limits(function, artifact, contributions):
-            tools.reporter.warn(warning)
-        report = describe(function, lock, artifact, contributions, distributions, time.perf_counter() - started)
-        folders = tuple(str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder))
+        contributions = shares(parts, {each.name: each.version for each in distributions}, tree)
+        state = FunctionState(
+            seen_at=self._started,
+            fingerprint=fingerprint,
+            watched=inputs.watched(folders),
+            variables=variable_digests(inputs.declaration.variables),
+            artifact={},
+            folders=folders,
+            warnings=(*lock.warnings, *check_limits(function, artifact, contributions)),
+            report=describe(function, lock, artifact, contributions, distributions, time.perf_counter() - started),
+        )
         tools.reporter.stage(function.name, "done")
-        return Built(state=self._state(function, scan, folders, {}, report), staged=staged)
+        return Built(state=state, staged=staged)
 
     def _scan(self, function: Function) -> Scan:
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
@@ -153,29 +169,46 @@ class Build:
         artifact = Artifact(path=name, sha256=written.sha256, zipped=written.length, unzipped=tree.size, files=len(tree))
         return artifact, staged
 
-    def _still_holds(self, function: Function, scan: Scan, previous: FunctionState) -> bool:
-        return previous.is_written() and previous.fingerprint == self._fingerprint(function, scan, previous.folders)
-
-    def _fingerprint(self, function: Function, scan: Scan, folders: Iterable[str]) -> str:
-        parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
-        parts += [project_digest(Path(folder), self._tools.digests) for folder in folders]
+    def _inputs(self, function: Function, scan: Scan) -> _Inputs:
+        declaration = declare(function)
         lock = function.lock_path
+        parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
-        return digest_of(__version__, CODEC, repr(function), declare(function).digest, *parts)
-
-    def _state(
-        self, function: Function, scan: Scan, folders: tuple[str, ...], artifact: dict[str, Any], report: dict[str, Any]
-    ) -> FunctionState:
-        watched = [*scan.watched, str(function.lock_path), *(str(path) for path in declare(function).files)]
-        for folder in folders:
-            watched += project_tree(Path(folder), self._tools.digests)[1]
-        return FunctionState(
-            fingerprint=self._fingerprint(function, scan, folders),
-            watched={path: signature(path) for path in dict.fromkeys(watched)},
-            artifact=artifact,
-            folders=folders,
-            report=report,
+        settings = settings_digest(declaration.folder, os.environ)
+        return _Inputs(
+            function=function,
+            scan=scan,
+            declaration=declaration,
+            digest=digest_of(__version__, CODEC, repr(function), declaration.digest, settings, *parts),
+            digests=self._tools.digests,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inputs:
+    """All that decides a function's bytes, but for the local projects, which only the lock names."""
+
+    function: Function
+    scan: Scan
+    declaration: Declaration
+    digest: str
+    digests: Digests
+
+    def fingerprint(self, folders: Iterable[str]) -> str:
+        """Give the digest of everything, with these local projects as they are now."""
+        return digest_of(self.digest, *(project_digest(Path(folder), self.digests) for folder in folders))
+
+    def watched(self, folders: Iterable[str]) -> dict[str, Signature]:
+        """Give every path whose change, or appearance, could change the function."""
+        source, requirements = self.function.source, self.function.requirements
+        paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files)]
+        paths += map(str, settings_files(self.declaration.folder, os.environ))
+        # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.
+        paths += [str(requirements.path.parent)] if requirements else []
+        paths += [str(parent / "uv.lock") for parent in (source, *source.parents)]
+        for folder in folders:
+            paths += project_tree(Path(folder), self.digests)[1]
+        return {path: signature(path) for path in dict.fromkeys(paths)}
 
 
 def _sdist(package: LockedPackage) -> Archive | None:

@@ -59,12 +59,17 @@ class RequirementLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequirementsFile:
-    """A requirements file with everything that it includes; paths are absolute, ``files`` in the order of reading."""
+    """A requirements file with everything that it includes; paths are absolute, ``files`` in the order of reading.
+
+    ``index_lines`` are the lines that name indexes, as they stand there; ``variables`` the names of those that were expanded.
+    """
 
     files: tuple[Path, ...]
     lines: tuple[RequirementLine, ...]
     local_paths: tuple[Path, ...]
     index_urls: tuple[str, ...]
+    index_lines: tuple[str, ...]
+    variables: tuple[str, ...]
     hash_mode: bool
 
 
@@ -75,6 +80,8 @@ class _Gathered:
     lines: list[RequirementLine] = field(default_factory=list)
     local_paths: list[Path] = field(default_factory=list)
     index_urls: list[str] = field(default_factory=list)
+    index_lines: list[str] = field(default_factory=list)
+    variables: set[str] = field(default_factory=set)
     hash_mode: bool = False
 
 
@@ -90,6 +97,8 @@ def read_requirements(path: Path) -> RequirementsFile:
         lines=tuple(gathered.lines),
         local_paths=tuple(dict.fromkeys(gathered.local_paths)),
         index_urls=tuple(dict.fromkeys(gathered.index_urls)),
+        index_lines=tuple(dict.fromkeys(gathered.index_lines)),
+        variables=tuple(sorted(gathered.variables)),
         hash_mode=gathered.hash_mode,
     )
 
@@ -107,6 +116,7 @@ def _read(path: Path, gathered: _Gathered, *, is_constraint: bool, origin: str) 
     except UnicodeDecodeError as error:
         raise ResolveError(f"{path} is not valid UTF-8: {error}.", remedy="Save it as UTF-8.") from error
     gathered.files.append(path)
+    gathered.variables.update(_VARIABLE.findall(text))
     for number, line in _logical_lines(text):
         _take(path, number, line, gathered, is_constraint=is_constraint)
 
@@ -148,6 +158,7 @@ def _take(path: Path, number: int, line: str, gathered: _Gathered, *, is_constra
         _read(_nested(value, path, place), gathered, is_constraint=constrains, origin=f"{place}: ")
     elif option in _INDEXES:
         gathered.index_urls.append(value)
+        gathered.index_lines.append(f"{option} {value}")
     elif option in _EDITABLE:
         _take_requirement(path, number, value, gathered, is_constraint=is_constraint)
     elif option == "--require-hashes":

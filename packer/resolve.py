@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tomllib
@@ -14,7 +15,7 @@ from typing import Any
 
 from builders.runtimes import Target
 from packer.choose import choose_wheel
-from packer.credentials import Credentials, index_urls, index_variables, without_login
+from packer.credentials import Credentials, index_urls, index_variables
 from packer.declared import Declaration, declare, local_digests
 from packer.discover import PYLOCK, UV_LOCK
 from packer.errors import ResolveError, UsageError
@@ -23,6 +24,7 @@ from packer.locks.uvlock import read_uv_lock, uv_lock_is_stale
 from packer.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
 from packer.ports import Reporter
 from packer.process import Finished, Run, uv_command
+from packer.settings import settings_digest
 from packer.store import Store, digest_of
 from packer.watch import Digests
 
@@ -30,6 +32,7 @@ from packer.watch import Digests
 # same time. With two at a time a build of many functions stays under 150 MB.
 _ALLOCATOR = ("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0")
 _PARALLEL = 2
+_URL_WITH_LOGIN = re.compile(r"https?://[^\s\"'/@]+@[^\s\"']+")
 _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
 
 
@@ -62,12 +65,13 @@ class Resolver:
         Raises `ResolveError`, or `UsageError` where a lock is missing, stale or for another target and may not be.
         """
         requirements, target = function.requirements, function.target
+        if function.lock_path.is_file() and (requirements is None or requirements.kind != PYLOCK):
+            return self._locked(function)
         if requirements is None:
             return Lock(target=target, packages=(), origin="no dependencies")
         if requirements.kind == PYLOCK:
+            self._learn_logins(requirements.path)
             return read_pylock(requirements.path, target, extras=requirements.extras, groups=requirements.groups)
-        if function.lock_path.is_file():
-            return self._locked(function)
         if requirements.kind == UV_LOCK:
             return self._locked_by_uv(function, requirements)
         if self._policy.frozen:
@@ -79,15 +83,17 @@ class Resolver:
 
     def _locked_by_uv(self, function: Function, requirements: Requirements) -> Lock:
         self._learn_indexes(requirements.path.parent, ())
+        warnings: tuple[str, ...] = ()
         if uv_lock_is_stale(requirements, self._run):
-            self._say_stale(f"{requirements.path.name} is stale: what {function.name} requires has changed since.", "uv lock")
-        return read_uv_lock(requirements, function.target, self._run)
+            what = f"{requirements.path.name} is stale: what {function.name} requires has changed since it was made."
+            warnings = (self._stale(what, "uv lock"),)
+        return replace(read_uv_lock(requirements, function.target, self._run), warnings=warnings)
 
-    def _say_stale(self, what: str, command: str) -> None:
-        """Warn that a lock is stale, or refuse it where the user asked for that."""
+    def _stale(self, what: str, command: str) -> str:
+        """Give the warning that a lock is stale; raises `UsageError` where the user does not want to build from one."""
         if self._policy.frozen:
             raise UsageError(what, remedy=f"Run `{command}`.")
-        self._reporter.warn(f"{what} It is used as it is; `{command}` renews it.")
+        return f"{what} It is used as it is; `{command}` renews it."
 
     def lock_text(self, function: Function) -> str:
         """Resolve, and give the text of the function's ``pylock.<function>.toml``; raises `ResolveError`."""
@@ -103,11 +109,13 @@ class Resolver:
                 remedy="Run `lpack lock` with the same runtime and architecture.",
             )
         declaration = declare(function)
+        warnings: tuple[str, ...] = ()
         if "inputs" in tool and not self._is_fresh(function, declaration, tool):
             what = f"{function.lock_path.name} is stale: what {function.name} requires has changed since it was made."
-            self._say_stale(what, "lpack lock")
+            warnings = (self._stale(what, "lpack lock"),)
         self._learn_indexes(function.lock_path.parent, declaration.index_urls)
-        return replace(lock, packages=_allowed(function, declaration, lock.packages))
+        self._learn_logins(function.lock_path)
+        return replace(lock, packages=_allowed(function, declaration, lock.packages), warnings=warnings)
 
     def _is_fresh(self, function: Function, declaration: Declaration, tool: Mapping[str, Any]) -> bool:
         base = function.lock_path.parent
@@ -117,13 +125,12 @@ class Resolver:
     def _remembered(self, function: Function) -> Lock:
         """Give what was resolved for the same declaration before, or resolve now and remember."""
         declaration = declare(function)
-        addresses = (*declaration.index_urls, *(url for _, url in index_urls(os.environ)))
         key = digest_of(
             _resolver_version(),
             str(function.target),
             str(function.lock_path.parent),
             declaration.digest,
-            *(without_login(url) for url in addresses),
+            settings_digest(declaration.folder, os.environ),
         )
         record = None if self._policy.upgrade else self._store.load("resolutions", key)
         text = record.payload.decode() if record else ""
@@ -133,6 +140,11 @@ class Resolver:
         self._learn_indexes(function.lock_path.parent, declaration.index_urls)
         lock = parse_pylock(text, function.lock_path, function.target)
         return replace(lock, packages=_allowed(function, declaration, lock.packages), origin="resolved")
+
+    def _learn_logins(self, path: Path) -> None:
+        """Remember the logins that somebody's own lock carries in its URLs; what is read from it has none."""
+        for url in _URL_WITH_LOGIN.findall(path.read_text(encoding="utf-8", errors="replace")):
+            self._credentials.learn(url)
 
     def _learn_indexes(self, folder: Path, urls: tuple[str, ...]) -> None:
         for name, url in (*index_urls(os.environ), *_configured_indexes(folder), *(("", url) for url in urls)):
@@ -211,7 +223,7 @@ class Resolver:
         pins = [f"{package.name}=={package.version}" for package in lock.packages if package.name in bare]
         with self._store.workspace() as folder:
             wider = folder / path.name
-            pinned = replace(declaration, text="\n".join(pins), arguments=("--no-deps", *declaration.index_arguments))
+            pinned = replace(declaration, text="\n".join([*declaration.index_lines, *pins]), arguments=("--no-deps",))
             if self._uv(pinned, target, target.resolver_platforms[-1], wider).status:
                 return text
             found = {package["name"]: package for package in tomllib.loads(wider.read_text(encoding="utf-8"))["packages"]}

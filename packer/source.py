@@ -17,6 +17,7 @@ from pathspec import GitIgnoreSpec
 
 from packer.errors import UsageError
 from packer.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
+from packer.names import MANIFEST_FILE
 from packer.watch import Digests
 
 DEFAULT_IGNORE = (
@@ -65,7 +66,7 @@ def scan_source(
 
     Without ``git``, .gitignore files have no say. Raises `UsageError` for what cannot be packed.
     """
-    return _Scanner(folder, digests, tuple(ignore), frozenset(str(path) for path in skip), git).scan()
+    return _Scanner(folder, digests, tuple(ignore), frozenset(map(os.path.realpath, skip)), git).scan()
 
 
 class _Scanner:
@@ -73,6 +74,7 @@ class _Scanner:
         self._folder = str(folder)
         self._digests = digests
         self._skip = skip
+        self._skip_names = {os.path.basename(path) for path in skip}
         self._git = git
         self._configured = _Rules(spec=GitIgnoreSpec.from_lines(ignore))
         self._defaults = _Rules(spec=GitIgnoreSpec.from_lines(DEFAULT_IGNORE))
@@ -123,12 +125,16 @@ class _Scanner:
             except OSError as error:
                 raise UsageError(f"Cannot read {item.path}: {error.strerror}.", remedy=_IGNORE_REMEDY) from error
             is_folder = stat.S_ISDIR(status.st_mode)
-            if item.path in self._skip or self._is_left_out(path + "/" * is_folder, own, git):
+            if self._is_left_out(path + "/" * is_folder, own, git):
                 continue
             if is_folder:
                 self._enter(item, path, own, git, above)
-            elif stat.S_ISREG(status.st_mode):
+            elif stat.S_ISREG(status.st_mode) and not self._is_skipped(item):
                 self._add(item.path, path, status)
+
+    def _is_skipped(self, item: os.DirEntry[str]) -> bool:
+        # By name first: the true path of each of thousands of files would cost a system call.
+        return item.name in self._skip_names and os.path.realpath(item.path) in self._skip
 
     def _listed(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -167,6 +173,8 @@ class _Scanner:
         self, item: os.DirEntry[str], path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]
     ) -> None:
         real = os.path.realpath(item.path)
+        if real in self._skip or _is_output(item.path):
+            return
         if real in above:
             raise UsageError(f"The link {item.path} leads back to a folder that holds it.", remedy=_IGNORE_REMEDY)
         if os.path.exists(os.path.join(item.path, "pyvenv.cfg")):
@@ -183,6 +191,15 @@ class _Scanner:
         mode = EXECUTABLE_MODE if status.st_mode & stat.S_IXUSR else FILE_MODE
         content = FileContent(path=Path(place), digest=digest, size=status.st_size)
         self._entries.append(Entry(path=path, mode=mode, content=content, owner=OWN_SOURCE))
+
+
+def _is_output(folder: str) -> bool:
+    """Say whether lpack has written its artifacts to a folder: packing them would make every archive hold the last one."""
+    try:
+        with open(os.path.join(folder, MANIFEST_FILE), "rb") as file:
+            return b'"schema_version"' in file.read(200)
+    except OSError:
+        return False
 
 
 _IGNORE_REMEDY = "Mend it, or leave it out with a line in .lpackignore."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,32 @@ _ALWAYS = 1 << 62
 class FunctionState:
     """One function as it was last built.
 
-    ``fingerprint`` is the digest of everything that decides its bytes; ``watched`` are the paths whose change could change it;
-    ``folders`` are the local projects that it is built from; ``report`` is its part of the manifest.
+    ``seen_at`` is the time of that build's start in nanoseconds; ``fingerprint`` is the digest of everything that decides its
+    bytes; ``watched`` are the paths whose change could change it, ``variables`` the environment variables with the digests
+    of their values; ``folders`` are the local projects that it is built from; ``warnings`` are to be repeated as long as
+    they hold; ``report`` is its part of the manifest.
     """
 
+    seen_at: int
     fingerprint: str
     watched: Watched
+    variables: dict[str, str]
     artifact: Watched
     folders: tuple[str, ...]
+    warnings: tuple[str, ...]
     report: dict[str, Any]
+
+    def lies_in(self, out: Path) -> bool:
+        """Say whether the artifact lies in this output folder as it was put there."""
+        return self.is_written() and all(Path(path).parent == out for path in self.artifact)
+
+    def is_unchanged(self) -> bool:
+        """Say whether all that was read for it is as it was."""
+        return unchanged(self.watched.items(), self.seen_at) and self.variables == variable_digests(self.variables)
+
+    def forgotten(self) -> FunctionState:
+        """Give the state of a function whose archive stands, and which must be looked at anew before it is believed."""
+        return replace(self, seen_at=0, fingerprint="")
 
     def is_written(self) -> bool:
         """Say whether the artifact lies in the output folder as it was put there."""
@@ -60,8 +78,13 @@ class State:
         return (
             unchanged(self.watched.items(), self.seen_at)
             and unchanged(self.outputs.items(), _ALWAYS)
-            and all(unchanged(one.watched.items(), self.seen_at) and one.is_written() for one in chosen)
+            and all(one.is_unchanged() and one.is_written() for one in chosen)
         )
+
+
+def variable_digests(names: Iterable[str]) -> dict[str, str]:
+    """Give the digest of each environment variable's value; they may be secrets."""
+    return {name: digest_of(os.environ.get(name, "")) for name in names}
 
 
 def state_key(identity: Path, out: Path | None) -> str:
@@ -95,13 +118,7 @@ def save_state(store: Store, key: str, state: State) -> None:
         "watched": state.watched,
         "outputs": state.outputs,
         "functions": {
-            name: {
-                "fingerprint": function.fingerprint,
-                "watched": function.watched,
-                "artifact": function.artifact,
-                "folders": function.folders,
-                "report": function.report,
-            }
+            name: {each.name: getattr(function, each.name) for each in fields(function)}
             for name, function in state.functions.items()
         },
         "digests": state.digests,
@@ -123,9 +140,12 @@ def _watched(data: Mapping[str, Any]) -> Watched:
 
 def _function(data: Mapping[str, Any]) -> FunctionState:
     return FunctionState(
+        seen_at=data["seen_at"],
         fingerprint=data["fingerprint"],
         watched=_watched(data["watched"]),
+        variables=data["variables"],
         artifact=_watched(data["artifact"]),
         folders=tuple(data["folders"]),
+        warnings=tuple(data["warnings"]),
         report=data["report"],
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ CACHE_VARIABLE = "LPACK_CACHE_DIR"
 _ACCEPTANCE = "1"
 """Part of the wheels' folder; raised whenever stricter rules decide what may enter it."""
 _HEADER = 65
-_DAY = 86_400
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# How often use is written down: well within the shortest time after which anything is pruned (`packer.upkeep`).
+_MARKED_AFTER = 1800
 
 
 def store_folder() -> Path:
@@ -77,6 +80,9 @@ class Store:
 
     def wheel_path(self, digest: str) -> Path:
         """Give the place of a wheel or sdist, whether it is there or not."""
+        if not _DIGEST.fullmatch(digest):
+            # Digests come from lock files, and a path made of anything else could lead out of the store.
+            raise StoreError(f"{digest[:80]!r} is not a SHA-256 digest.", remedy="Mend the lock that names it, or lock again.")
         return self.root / "wheels" / _ACCEPTANCE / digest[:2] / digest
 
     def derived_path(self, kind: str, key: str) -> Path:
@@ -158,9 +164,9 @@ class Store:
 
 
 def _mark_used(path: Path) -> None:
-    """Keep a file from being pruned; once a day is enough."""
+    """Keep a file from being pruned."""
     with suppress(OSError):  # a cache that cannot be written still serves
-        if path.stat().st_mtime < time.time() - _DAY:
+        if path.stat().st_mtime < time.time() - _MARKED_AFTER:
             os.utime(path)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -40,8 +41,11 @@ def verify_all(store: Store) -> tuple[int, list[Path]]:
     checked, broken = 0, []
     for path in _files(store.root / "wheels"):
         checked += 1
-        with explained(path, "read"), path.open("rb") as file:
-            sound = hashlib.file_digest(file, "sha256").hexdigest() == path.name
+        try:
+            with path.open("rb") as file:
+                sound = hashlib.file_digest(file, "sha256").hexdigest() == path.name
+        except FileNotFoundError:
+            continue  # somebody else has just removed it
         if not sound:
             path.unlink(missing_ok=True)
             broken.append(path)
@@ -58,11 +62,13 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
     files = size = 0
     for name in ("wheels", "derived", "projects", "tmp"):
         for path in list(_files(store.root / name)):
-            status = path.stat()
-            if status.st_mtime < limit:
-                with explained(path, "remove"):
-                    path.unlink(missing_ok=True)
-                files, size = files + 1, size + status.st_size
+            try:
+                status = path.stat()
+                if status.st_mtime < limit:
+                    path.unlink()
+                    files, size = files + 1, size + status.st_size
+            except FileNotFoundError:
+                continue  # somebody else has just removed it
     _remove_old_workspaces(store.root / "tmp", limit)
     return files, size
 
@@ -71,8 +77,9 @@ def _remove_old_workspaces(folder: Path, limit: float) -> None:
     """Remove the folders that killed builds left."""
     if folder.is_dir():
         for path in folder.iterdir():
-            if path.is_dir() and path.stat().st_mtime < limit:
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                if path.is_dir() and path.stat().st_mtime < limit:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -81,4 +88,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -22,7 +22,7 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from builders.runtimes import IMAGE_LIMIT
+from builders.runtimes import IMAGE_LIMIT, MEGABYTE
 from packer.errors import PackageError
 from packer.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
 from packer.zipformat import Member, ZipFormatError, check_path, read_members
@@ -30,6 +30,8 @@ from packer.zipformat import Member, ZipFormatError, check_path, read_members
 _NEUTRAL_SHEBANG = b"#!/usr/bin/env python3"
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _CHUNK = 1 << 18
+_LARGEST_TEXT = 16 * MEGABYTE
+"""Bytes that a metadata file or a script may have: they are read into memory."""
 # Where the schemes of a wheel's .data folder go, as `pip install --target` lays them out; headers get a folder of their own.
 _SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers": "include/{name}/"}
 
@@ -178,7 +180,7 @@ def _info_folder(filename: str, members: dict[str, Member]) -> str:
 def _rows(wheel: _Opened) -> dict[str, _Row]:
     """Read RECORD, and check that it lists exactly the members."""
     rows: dict[str, _Row] = {}
-    for fields in csv.reader(io.StringIO(_text(wheel, "RECORD"), newline="")):
+    for fields in _csv(wheel, _text(wheel, "RECORD")):
         if not fields:
             continue
         if len(fields) != 3 or check_path(fields[0]):
@@ -195,6 +197,13 @@ def _rows(wheel: _Opened) -> dict[str, _Row]:
         if name not in rows and name not in unhashed:
             raise _broken(wheel, "RECORD does not list it with a hash", name)
     return rows
+
+
+def _csv(wheel: _Opened, text: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise _broken(wheel, f"RECORD cannot be read ({error})") from None
 
 
 def _row(wheel: _Opened, path: str, hashed: str, size: str) -> _Row | None:
@@ -216,6 +225,8 @@ def _text(wheel: _Opened, name: str) -> str:
     member = wheel.members.get(wheel.info + name)
     if member is None:
         raise _broken(wheel, f"it has no {wheel.info}{name}")
+    if member.size > _LARGEST_TEXT:
+        raise _broken(wheel, f"{member.size:,} bytes are too many for a metadata file", member.name)
     try:
         return b"".join(_inflate(wheel.descriptor, member)).decode()
     except (zlib.error, ValueError) as error:
@@ -232,7 +243,7 @@ def _entry(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> Entry:
             raise _broken(wheel, f"{scheme} is not a scheme of the wheel format", path)
         path = _SCHEMES[scheme].format(name=wheel.label.partition("-")[0]) + rest
         if scheme == "scripts":
-            content, mode = _with_neutral_shebang(content), EXECUTABLE_MODE
+            content, mode = _with_neutral_shebang(wheel, member.name, content), EXECUTABLE_MODE
     return Entry(path=path, mode=mode, content=content, owner=wheel.label)
 
 
@@ -255,9 +266,14 @@ def _content(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> MemberCon
     return MemberContent(path=wheel.path, member=member, digest=total.hexdigest())
 
 
-def _with_neutral_shebang(content: Content) -> Content:
+def _with_neutral_shebang(wheel: _Opened, member: str, content: Content) -> Content:
     """Replace the ``#!python`` placeholder, which installers must rewrite, by one that holds on every machine."""
-    data = content.read()
+    if content.size > _LARGEST_TEXT:
+        return content  # a program, not a script
+    try:
+        data = content.read()
+    except (zlib.error, ValueError) as error:
+        raise _broken(wheel, f"it cannot be read ({error})", member) from None
     if not data.startswith(b"#!python"):
         return content
     _, newline, rest = data.partition(b"\n")

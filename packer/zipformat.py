@@ -113,10 +113,13 @@ def _find_directory(descriptor: int, size: int) -> tuple[int, int, int]:
         raise ZipFormatError("the comment holds another end of central directory")
     _, disk, start_disk, here, count, length, offset, _ = _END.unpack_from(tail, at)
     end = size - tail_length + at
-    if _MAX16 in (here, count) or _MAX32 in (length, offset):
-        found = _find_directory64(descriptor, end)
-        if found is not None:
-            end, disk, start_disk, here, count, length, offset = found
+    found = _find_directory64(descriptor, end)
+    if found is not None:
+        # Some readers believe the ZIP64 record whenever there is one, others only where the plain one is full: both must agree.
+        plain, wide = (here, count, length, offset), found[3:]
+        if any(old not in (new, full) for old, new, full in zip(plain, wide, (_MAX16, _MAX16, _MAX32, _MAX32), strict=True)):
+            raise ZipFormatError("the two ends of central directory contradict each other")
+        end, disk, start_disk, here, count, length, offset = found
     if disk or start_disk or here != count:
         raise ZipFormatError("the archive is spread over several disks")
     if offset + length != end:

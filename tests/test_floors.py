@@ -19,7 +19,7 @@ LONGEST_FUNCTION = 50
 BUILDERS = 0
 FLOORS = {
     "builders": BUILDERS,
-    **dict.fromkeys(("packer", "packer.model", "packer.errors", "packer.ports", "packer.units"), 1),
+    **dict.fromkeys(("packer", "packer.model", "packer.errors", "packer.names", "packer.ports", "packer.units"), 1),
     **dict.fromkeys(
         (
             "packer.compress",
@@ -33,6 +33,7 @@ FLOORS = {
             "packer.process",
             "packer.remote",
             "packer.requirements",
+            "packer.settings",
             "packer.store",
             "packer.template",
             "packer.templatefile",
@@ -179,7 +180,7 @@ def test_imported_by_sees_an_import() -> None:
         "import sys; sys.argv = ['lpack', '--help']; import packer.cli; packer.cli.main()",
         "import packer.cli.app",
         "import packer.model, packer.errors, packer.ports",
-        "import packer.config",
+        "import packer.cli.build, packer.cli.common",
         "import packer.watch, packer.state",
     ],
 )

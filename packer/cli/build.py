@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer import __version__
-from packer.cli.common import Project, find_project, open_store, project_options, reporting
-from packer.credentials import index_urls, without_login
-from packer.errors import UsageError
-from packer.manifest import MANIFEST_FILE, make_manifest, write_manifest
+from packer.cli.common import (
+    FOLDER,
+    Project,
+    find_project,
+    open_store,
+    project_options,
+    reporting,
+    warn_of_runtimes,
+)
+from packer.manifest import make_manifest, write_manifest
+from packer.names import DEFAULT_OUT, MANIFEST_FILE, TEMPLATE_FILE
+from packer.settings import relevant_variables
 from packer.state import FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
 from packer.ui import LineReporter
@@ -27,8 +35,6 @@ if TYPE_CHECKING:
     from packer.pipeline import Built
     from packer.resolve import Policy
     from packer.template import Template
-
-TEMPLATE_FILE = "template.yaml"
 
 
 @click.command()
@@ -63,9 +69,10 @@ def command(
     started = time.time_ns()
     project = find_project(names, config, template, parameters)
     store = open_store()
-    key = state_key(project.path, out.absolute() if out else None)
+    key = state_key(project.path, _named_out(project, out))
     digest = _command_digest(project, runtime, arch, frozen=frozen)
     state = load_state(store, key)
+    changed: tuple[str, ...] = ()
     with reporting(verbose, quiet) as reporter:
         if state is None or upgrade or not state.nothing_changed(digest, project.names):
             from packer.config import Overrides
@@ -78,27 +85,50 @@ def command(
                 overrides=Overrides(runtime=runtime, architecture=arch, out=out),
                 policy=Policy(frozen=frozen, offline=offline, upgrade=upgrade),
                 jobs=jobs or os.cpu_count() or 1,
+                started=started,
             )
-            previous = state if state is not None and state.command == digest and not upgrade else None
-            state, changed = run.build(digest, started, state, previous)
+            state, changed = run.build(digest, state, trusted=state is not None and state.command == digest and not upgrade)
             save_state(store, key, state)
-        else:
-            changed = ()
-    _print_results(state, project.names, changed, as_json=as_json)
+        chosen = {name: each for name, each in state.functions.items() if not project.names or name in project.names}
+        _warn(chosen, reporter)
+    _print_results(state, chosen, changed, as_json=as_json)
+
+
+def _named_out(project: Project, out: Path | None) -> Path | None:
+    """Give the output folder as far as no configuration decides it."""
+    if out is None and project.kind == FOLDER:
+        return Path.cwd() / DEFAULT_OUT
+    return out.absolute() if out else None
 
 
 def _command_digest(project: Project, runtime: str | None, arch: str | None, *, frozen: bool) -> str:
     """Give the digest of the version and of every flag and variable that can change what is built."""
-    indexes = [without_login(url) for _, url in index_urls(os.environ)]
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
-    return digest_of(__version__, project.kind, runtime or "", arch or "", str(frozen), str(Path.cwd()), *parameters, *indexes)
+    variables = relevant_variables(os.environ)
+    return digest_of(__version__, project.kind, runtime or "", arch or "", str(frozen), *parameters, "", *variables)
+
+
+def _warn(functions: Mapping[str, FunctionState], reporter: LineReporter) -> None:
+    """Repeat what holds of the functions, built just now or not."""
+    warn_of_runtimes({each.report["runtime"] for each in functions.values()}, reporter)
+    for each in functions.values():
+        for warning in each.warnings:
+            reporter.warn(warning)
 
 
 class _Run:
     """One build that has something to do."""
 
     def __init__(
-        self, *, store: Store, reporter: LineReporter, project: Project, overrides: Overrides, policy: Policy, jobs: int
+        self,
+        *,
+        store: Store,
+        reporter: LineReporter,
+        project: Project,
+        overrides: Overrides,
+        policy: Policy,
+        jobs: int,
+        started: int,
     ) -> None:
         self._store = store
         self._reporter = reporter
@@ -106,12 +136,16 @@ class _Run:
         self._overrides = overrides
         self._policy = policy
         self._jobs = jobs
+        self._started = started
 
-    def build(self, digest: str, started: int, last: State | None, previous: State | None) -> tuple[State, tuple[str, ...]]:
-        """Build what has changed, publish it, and give the new state and the names of the functions that were written."""
+    def build(self, digest: str, last: State | None, *, trusted: bool) -> tuple[State, tuple[str, ...]]:
+        """Build what has changed, publish it, and give the new state and the names of the functions that were written.
+
+        Only where ``trusted``, a function of the last build may be found unchanged.
+        """
         from concurrent.futures import ThreadPoolExecutor
 
-        from packer.cli.wiring import open_tools, read_project, select, warn_of_runtimes
+        from packer.cli.wiring import open_tools, read_project, select
         from packer.outputs.folder import only_build, publish, staging
         from packer.pipeline import Build
         from packer.watch import Digests
@@ -119,41 +153,41 @@ class _Run:
         config, template = read_project(self._project, self._overrides)
         functions = select(config, self._project.names)
         for skipped in template.skipped if template else ():
-            self._reporter.note(f"{skipped.logical_id}: {skipped.reason}")
-        warn_of_runtimes(functions, self._reporter)
+            self._reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
         digests = Digests(last.digests, last.seen_at) if last else Digests()
-        known = previous.functions if previous else {}
+        known = last.functions if last and trusted else {}
         with (
             only_build(self._store, config.out, lambda: self._reporter.note(f"waiting for another build of {config.out}")),
             staging(config.out) as folder,
             open_tools(self._store, digests, self._reporter, self._policy) as tools,
             ThreadPoolExecutor(self._jobs, thread_name_prefix="build") as executor,
         ):
-            built = Build(tools, folder, config.out).all(functions, known.get, executor)
-            reports = {**self._others(config, known, built), **{name: each.state.report for name, each in built.items()}}
+            built = Build(tools, folder, config.out, self._started).all(functions, known.get, executor)
+            states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
             files = {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
-            files |= self._descriptions(config, template, reports, folder)
+            files |= self._descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
             publish(files, config.out)
             self._remove_strangers(config, last)
-        states = {name: _placed(each.state, config.out) for name, each in built.items()}
-        kept = {name: known[name] for name in reports if name not in states}
+        states |= {name: _placed(states[name], config.out) for name in built}
         state = State(
             command=digest,
-            seen_at=started,
-            complete={function.name for function in config.functions} <= {*states, *kept},
+            seen_at=self._started,
+            complete=all(function.name in states for function in config.functions),
             watched={str(path): signature(path) for path in config.files or (config.root,)},
             outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
-            functions={
-                function.name: {**kept, **states}[function.name] for function in config.functions if function.name in reports
-            },
+            functions={function.name: states[function.name] for function in config.functions if function.name in states},
             digests=digests.current,
         )
         return state, tuple(name for name, each in built.items() if each.staged)
 
-    def _others(self, config: Config, known: Mapping[str, FunctionState], built: Mapping[str, Built]) -> dict[str, Any]:
-        """Give the reports of configured functions that were not asked for now and still lie in the output folder."""
-        names = (function.name for function in config.functions if function.name not in built)
-        return {name: known[name].report for name in names if name in known and known[name].is_written()}
+    def _others(self, config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:
+        """Give the configured functions that were not asked for now and still lie in the output folder.
+
+        The configuration may have changed for them too: they are looked at anew before they are believed again.
+        """
+        known = last.functions if last else {}
+        names = (function.name for function in config.functions if function.name not in built and function.name in known)
+        return {name: known[name].forgotten() for name in names if known[name].lies_in(config.out)}
 
     def _descriptions(
         self, config: Config, template: Template | None, reports: Mapping[str, Any], folder: Path
@@ -191,22 +225,20 @@ def _placed(state: FunctionState, out: Path) -> FunctionState:
     return replace(state, artifact={str(path): signature(path)})
 
 
-def _print_results(state: State, names: Sequence[str], changed: Sequence[str], *, as_json: bool) -> None:
-    chosen = {name: each.report for name, each in state.functions.items() if not names or name in names}
-    if not chosen:
-        raise UsageError("There is no function to build.", remedy="Configure one.")
+def _print_results(state: State, chosen: Mapping[str, FunctionState], changed: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
-        sys.stdout.write(write_manifest(make_manifest(chosen, template)).decode())
+        reports = {name: each.report for name, each in chosen.items()}
+        sys.stdout.write(write_manifest(make_manifest(reports, template)).decode())
         return
     width = max(map(len, chosen))
     out = Path(next(iter(state.outputs))).parent
     shown = os.path.relpath(out)
-    for name, report in chosen.items():
-        artifact = report["artifact"]
+    for name, each in chosen.items():
+        artifact = each.report["artifact"]
         place = (out if shown.startswith("..") else Path(shown)) / artifact["path"]
         sys.stdout.write(
-            f"{name:<{width}}  {report['runtime']} {report['architecture']:<6}  "
+            f"{name:<{width}}  {each.report['runtime']} {each.report['architecture']:<6}  "
             f"{megabytes(artifact['zip_bytes']):>9} zipped  {megabytes(artifact['unzipped_bytes']):>9} unzipped  "
             f"{'built' if name in changed else 'unchanged':<9}  {place}\n"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +11,17 @@ from typing import Any, TypeVar
 
 import click
 
-from builders.runtimes import ARCHITECTURES, RUNTIMES
+from builders.runtimes import ARCHITECTURES, RUNTIMES, WARN_BEFORE
 from packer.errors import UsageError
+from packer.names import CONFIG_FILE
 from packer.store import Store, store_folder
 from packer.ui import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-CONFIG_NAMES = ("lpack.toml", "pyproject.toml")
-_CONFIG, _TEMPLATE, _FOLDER = "config", "template", "folder"
+CONFIG_NAMES = (CONFIG_FILE, "pyproject.toml")
+CONFIG, TEMPLATE, FOLDER = "config", "template", "folder"
+"""Kinds of projects."""
 
 
 def project_options(command: Command) -> Command:
@@ -58,18 +60,18 @@ def find_project(
     if config is not None and template is not None:
         raise UsageError("--config and --template exclude each other.", remedy="Give one of them.")
     if template is not None:
-        return Project(kind=_TEMPLATE, path=template.absolute(), names=tuple(arguments), parameters=_parameters(parameters))
+        return Project(kind=TEMPLATE, path=template.absolute(), names=tuple(arguments), parameters=_parameters(parameters))
     if parameters:
         raise UsageError("--parameter needs a template.", remedy="Add --template FILE.")
     if config is not None:
-        return Project(kind=_CONFIG, path=config.absolute(), names=tuple(arguments))
+        return Project(kind=CONFIG, path=config.absolute(), names=tuple(arguments))
     if len(arguments) == 1 and (os.sep in arguments[0] or Path(arguments[0]).is_dir()):
         found = _config_above(Path.cwd())
         if found is None or os.sep in arguments[0] or arguments[0] in (".", ".."):
             return _of_path(Path(arguments[0]).absolute())
     found = _config_above(Path.cwd())
     if found is not None:
-        return Project(kind=_CONFIG, path=found, names=tuple(arguments))
+        return Project(kind=CONFIG, path=found, names=tuple(arguments))
     if arguments:
         raise UsageError(
             f"{arguments[0]} is no folder, and no configuration names it.", remedy="Name a folder, or run `lpack init`."
@@ -84,11 +86,11 @@ def find_project(
 def _of_path(path: Path) -> Project:
     path = Path(os.path.normpath(path))
     if path.is_file():
-        return Project(kind=_CONFIG, path=path)
+        return Project(kind=CONFIG, path=path)
     if not path.is_dir():
         raise UsageError(f"There is no folder {path}.", remedy="Name a folder with a handler, or one with a configuration.")
     found = _config_in(path)
-    return Project(kind=_CONFIG, path=found) if found else Project(kind=_FOLDER, path=path)
+    return Project(kind=CONFIG, path=found) if found else Project(kind=FOLDER, path=path)
 
 
 def _config_in(folder: Path) -> Path | None:
@@ -106,9 +108,10 @@ def _configures_lpack(path: Path) -> bool:
     import tomllib
 
     try:
-        return "lpack" in tomllib.loads(data.decode()).get("tool", {})
+        tool = tomllib.loads(data.decode()).get("tool", {})
     except ValueError as error:
         raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+    return isinstance(tool, dict) and "lpack" in tool
 
 
 def _config_above(folder: Path) -> Path | None:
@@ -144,3 +147,18 @@ def reporting(verbose: bool, quiet: bool) -> Iterator[LineReporter]:
 def open_store() -> Store:
     """Give the user's store."""
     return Store(store_folder())
+
+
+def warn_of_runtimes(names: Collection[str], reporter: LineReporter) -> None:
+    """Warn of runtimes that are deprecated, or will be soon."""
+    from datetime import UTC, datetime
+
+    today = datetime.now(UTC).date()
+    for runtime in (RUNTIMES[name] for name in sorted(names)):
+        if today >= runtime.deprecated:
+            reporter.warn(
+                f"{runtime.name} is deprecated since {runtime.deprecated}: creating functions is blocked from "
+                f"{runtime.create_blocked}, updating them from {runtime.update_blocked}."
+            )
+        elif today + WARN_BEFORE >= runtime.deprecated:
+            reporter.warn(f"{runtime.name} will be deprecated on {runtime.deprecated}.")

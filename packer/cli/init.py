@@ -20,8 +20,9 @@ def command(*, folder: Path, runtime: str, arch: str, only_print: bool) -> None:
 
     Every folder below FOLDER with a handler becomes a function of lpack.toml.
     """
-    from packer.config import CONFIG_FILE, make_target
+    from packer.config import make_target
     from packer.errors import UsageError
+    from packer.names import CONFIG_FILE
     from packer.scaffold import find_functions, write_config
 
     make_target(runtime, arch, "--runtime, --arch")

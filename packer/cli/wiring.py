@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builders.host import HostBuilder
-from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, WARN_BEFORE
+from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
 from packer.build import StoreBuilder
-from packer.cli.common import Project
+from packer.cli.common import FOLDER, TEMPLATE, Project
 from packer.compress import Deflater
-from packer.config import DEFAULT_OUT, Config, Overrides, check_handler, check_name, load_config, lock_path, make_target
+from packer.config import Config, Overrides, check_handler, check_name, load_config, lock_path, make_target
 from packer.credentials import Credentials, index_urls, index_variables
 from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.model import Archive, Function
+from packer.names import DEFAULT_OUT, TEMPLATE_FILE
 from packer.pipeline import Tools
 from packer.ports import Reporter
 from packer.process import run, uv_command
@@ -58,12 +59,28 @@ def _accept(path: Path, archive: Archive) -> None:
 
 def read_project(project: Project, overrides: Overrides) -> tuple[Config, Template | None]:
     """Read a configuration, a template, or a folder without either; raises `UsageError`."""
-    if project.kind == "template":
+    template = None
+    if project.kind == TEMPLATE:
         template = read_template(project.path, project.parameters)
-        return _config_of_template(project.path, template, overrides), template
-    if project.kind == "folder":
-        return _config_of_folder(project.path, overrides), None
-    return load_config(project.path, overrides), None
+        config = _config_of_template(project.path, template, overrides)
+    elif project.kind == FOLDER:
+        config = _config_of_folder(project.path, overrides)
+    else:
+        config = load_config(project.path, overrides)
+    _check_out(config, project)
+    return config, template
+
+
+def _check_out(config: Config, project: Project) -> None:
+    """Refuse an output folder that would mix artifacts with the user's own files; raises `UsageError`."""
+    out = os.path.realpath(config.out)
+    for function in config.functions:
+        source = os.path.realpath(function.source)
+        if source == out or source.startswith(out + os.sep):
+            what = f"The output folder {config.out} is, or holds, the source of {function.name}."
+            raise UsageError(what, remedy="Choose another: --out DIR.")
+    if project.kind == TEMPLATE and os.path.realpath(config.out / TEMPLATE_FILE) == os.path.realpath(project.path):
+        raise UsageError(f"The written template would replace {project.path}.", remedy="Choose another folder: --out DIR.")
 
 
 def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
@@ -107,18 +124,3 @@ def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
         if name not in known:
             raise UsageError(f"There is no function {name!r}.", remedy=f"Known are: {', '.join(known)}.")
     return tuple(function for function in config.functions if not names or function.name in names)
-
-
-def warn_of_runtimes(functions: tuple[Function, ...], reporter: Reporter) -> None:
-    """Warn of runtimes that are deprecated, or will be soon."""
-    from datetime import UTC, datetime
-
-    today = datetime.now(UTC).date()
-    for facts in {function.target.runtime.name: function.target.runtime for function in functions}.values():
-        if today >= facts.deprecated:
-            reporter.warn(
-                f"{facts.name} is deprecated since {facts.deprecated}: creating functions is blocked from "
-                f"{facts.create_blocked}, updating them from {facts.update_blocked}."
-            )
-        elif today + WARN_BEFORE >= facts.deprecated:
-            reporter.warn(f"{facts.name} will be deprecated on {facts.deprecated}.")

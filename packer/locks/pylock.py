@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -130,6 +131,11 @@ def _locked(package: Package, path: Path, place: str) -> LockedPackage:
     elif package.directory is not None:
         folder = absolute(package.directory.path, path)
         source = SourceFolder(path=folder / (package.directory.subdirectory or ""))
+    elif package.archive is not None and package.archive.subdirectory:
+        raise ResolveError(
+            f"{path}: {place}.archive.subdirectory: lpack builds archives at their root only.",
+            remedy="Name a repository or a release instead, and lock again.",
+        )
     elif package.archive is not None:
         archive = _archive(package.archive, path, f"{place}.archive")
         if archive.filename.endswith(".whl"):
@@ -143,7 +149,7 @@ def _locked(package: Package, path: Path, place: str) -> LockedPackage:
 
 def _archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Path, place: str) -> Archive:
     digest = entry.hashes.get("sha256", "")
-    if not digest:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ResolveError(f"{path}: {place}.hashes has no sha256, which lpack verifies by.", remedy=_LOCK_AGAIN)
     location = without_login(entry.url) if entry.url else str(absolute(entry.path or "", path))
     name = getattr(entry, "name", None) or unquote(urlsplit(location).path).rpartition("/")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,8 @@ def only_build(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator
     """Hold the output folder for this process; ``waiting`` is called once where another one holds it."""
     from filelock import FileLock, Timeout
 
-    path = store.root / "locks" / f"{digest_of(str(out))}.lock"
+    # The true path, so that two spellings of one folder meet in one lock.
+    path = store.root / "locks" / f"{digest_of(os.path.realpath(out))}.lock"
     with explained(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
@@ -42,12 +44,24 @@ def staging(out: Path) -> Iterator[Path]:
     with explained(out, "write to"):
         out.mkdir(parents=True, exist_ok=True)
         for left in out.glob(_STAGING_PREFIX + "*"):
-            shutil.rmtree(left, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=out))
+            if not _is_running(left.name.removeprefix(_STAGING_PREFIX).partition("-")[0]):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING_PREFIX}{os.getpid()}-", dir=out))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Say whether a staging folder's process still works; one with another cache folder holds another lock."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def publish(files: Mapping[str, Path], out: Path) -> None:

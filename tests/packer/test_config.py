@@ -38,7 +38,7 @@ def test_reads_functions_with_their_defaults(tmp_path):
     (function,) = config.functions
     assert (function.name, str(function.target), function.handler) == ("orders", "python3.12-arm64", "app.handler")
     assert function.source == tmp_path / "orders"
-    assert function.exclude == {"boto3"}
+    assert function.exclude == ("boto3",)
     assert function.lock_path == tmp_path / "pylock.orders.toml"
     assert config.out == tmp_path / "dist"
 
