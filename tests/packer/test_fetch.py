@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from packer.credentials import Credentials
-from packer.errors import FetchError, PackageError
+from packer.errors import FetchError, PackageError, StoreError
 from packer.fetch import StoreFetcher
 from packer.model import Archive
 from packer.ports import Reporter
@@ -170,3 +170,16 @@ def test_credentials_open_a_private_index_and_stay_secret(tmp_path, index):
         fetch(tmp_path, wanted, urls=[private.url_with_login], reporter=reporter)
         assert private.requests_for(NAME)[-1].authorised
         assert "p@ss" not in "".join(reporter.lines)
+
+
+def test_each_lock_is_held_against_its_own_hash(tmp_path, index):
+    with pytest.raises(FetchError, match="not the file that its lock promises"):
+        fetch(tmp_path, archive(index), archive(index, sha256="0" * 64))
+
+
+def test_a_digest_that_is_none_never_becomes_a_path(tmp_path, index):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    with pytest.raises(StoreError, match="not a SHA-256 digest"):
+        fetch(tmp_path, archive(index, sha256=str(victim)))
+    assert victim.read_text() == "precious"

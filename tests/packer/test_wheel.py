@@ -275,3 +275,15 @@ def test_reading_names_spans_within_the_wheel(tmp_path: Path) -> None:
         assert span is not None
         assert (span.path, span.method) == (path, DEFLATED)
         assert deflated(entry.content.read()) == data[span.offset : span.offset + span.length]
+
+
+def test_metadata_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    padding = RawMember(name=f"{INFO}/METADATA", data=bytes(20 * 1024 * 1024))
+    text = str(refusal(raw_wheel(change={f"{INFO}/METADATA": padding}).write(tmp_path / "wheel")))
+    assert "too many for a metadata file" in text
+
+
+def test_a_record_that_no_csv_reader_takes_is_refused(tmp_path: Path) -> None:
+    rows = f"{'x' * 200_000},sha256=abc,1\n"
+    record = RawMember(name=f"{INFO}/RECORD", data=rows.encode())
+    assert "RECORD cannot be read" in str(refusal(raw_wheel(change={f"{INFO}/RECORD": record}).write(tmp_path / "wheel")))

@@ -295,3 +295,13 @@ def test_bytes_that_belong_to_no_member_are_refused(tmp_path: Path, make: Callab
 @pytest.mark.parametrize("name", ["demo/\n.py", "demo/\x01.py", "demo/\x7f.py"])
 def test_control_characters_in_names_are_refused(tmp_path: Path, name: str) -> None:
     assert "control character" in str(refusal(added(name)().write(tmp_path / "wheel")))
+
+
+def test_two_ends_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    data = raw_wheel(zip64=True).build()
+    # The plain end record says one member less, which readers that look there first believe.
+    at = data.rindex(b"PK\x05\x06")
+    count = len(raw_wheel().members) - 1
+    plain = struct.pack("<4s4H", b"PK\x05\x06", 0, 0, count, count)
+    (tmp_path / "wheel").write_bytes(data[:at] + plain + data[at + len(plain) :])
+    assert "contradict" in str(refusal(tmp_path / "wheel"))
