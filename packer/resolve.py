@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Semaphore
@@ -22,9 +22,10 @@ from packer.errors import ResolveError, UsageError
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
 from packer.locks.uvlock import read_uv_lock, uv_lock_is_stale
 from packer.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
+from packer.once import Once
 from packer.ports import Reporter
 from packer.process import Finished, Run, uv_command
-from packer.settings import settings_digest
+from packer.settings import has_settings, settings_digest
 from packer.store import Store, digest_of
 from packer.watch import Digests
 
@@ -32,6 +33,9 @@ from packer.watch import Digests
 # same time. With two at a time a build of many functions stays under 150 MB.
 _ALLOCATOR = ("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0")
 _PARALLEL = 2
+# How long PyPI lets its pages and its files be kept (the Cache-Control of its answers). Proxies between often leave that out,
+# and then each of many functions asks for every page again.
+_KEPT = '{ api = "max-age=600", files = "max-age=365000000, immutable" }'
 _URL_WITH_LOGIN = re.compile(r"https?://[^\s\"'/@]+@[^\s\"']+")
 _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
 
@@ -58,6 +62,7 @@ class Resolver:
         self._reporter = reporter
         self._policy = policy
         self._running = Semaphore(_PARALLEL)
+        self._default_index: Once[str, str] = Once()
 
     def lock(self, function: Function) -> Lock:
         """Give the function's exact packages.
@@ -193,18 +198,45 @@ class Resolver:
         )
 
     def _uv(self, declaration: Declaration, target: Target, platform: str, into: Path) -> Finished:
-        arguments = [uv_command(), "pip", "compile", "--quiet", "--no-header", "--color", "never", "--format", "pylock.toml"]
-        arguments += ["--python", sys.executable, "--no-python-downloads", "--python-version", target.python_version]
+        arguments = ["--quiet", "--no-header", "--format", "pylock.toml", "--python-version", target.python_version]
         arguments += ["--python-platform", platform, "--output-file", str(into)]
         arguments += [
             flag for flag, wanted in (("--offline", self._policy.offline), ("--upgrade", self._policy.upgrade)) if wanted
         ]
+        arguments += self._page_keeping(declaration, into.parent)
+        with declaration.input_file(into.parent) as path, self._running:
+            return self._pip_compile([*arguments, *declaration.arguments, str(path)], declaration.folder)
+
+    def _pip_compile(self, arguments: Sequence[str], folder: Path) -> Finished:
         variables = index_variables(os.environ)
         variables.setdefault(*_ALLOCATOR)
         if shutil.which("keyring"):
             variables["UV_KEYRING_PROVIDER"] = os.environ.get("UV_KEYRING_PROVIDER", "subprocess")
-        with declaration.input_file(into.parent) as path, self._running:
-            return self._run([*arguments, *declaration.arguments, str(path)], declaration.folder, variables)
+        command = [uv_command(), "pip", "compile", "--color", "never", "--python", sys.executable, "--no-python-downloads"]
+        return self._run([*command, *arguments], folder, variables)
+
+    def _page_keeping(self, declaration: Declaration, folder: Path) -> tuple[str, ...]:
+        """Give uv's options for keeping PyPI's pages as long as PyPI allows, by means of a file in ``folder``.
+
+        Only a configuration file can say it, and that would take the place of the user's own: where there is one, or another
+        index, uv's own ways hold.
+        """
+        if self._policy.upgrade or declaration.index_lines or has_settings(declaration.folder, os.environ):
+            return ()
+        index = self._default_index.get("", lambda: self._ask_default_index(folder))
+        if not index:
+            return ()
+        path = folder / "uv.toml"
+        path.write_text(f'[[index]]\nurl = "{index}"\ndefault = true\ncache-control = {_KEPT}\n', encoding="utf-8")
+        return ("--config-file", str(path))
+
+    def _ask_default_index(self, folder: Path) -> str:
+        """Give the address of the index that uv uses by itself; an empty string where uv does not say it."""
+        nothing = folder / "nothing.txt"
+        nothing.write_text("", encoding="utf-8")
+        finished = self._pip_compile(["--quiet", "--no-header", "--emit-index-url", str(nothing)], folder)
+        option, _, address = finished.stdout.strip().partition(" ")
+        return address if option == "--index-url" and finished.status == 0 else ""
 
     def _widened(self, function: Function, declaration: Declaration, lock: Lock, path: Path) -> str:
         """Add the wheels that only the next platform above the ceiling shows uv, for packages that have none that fits yet.

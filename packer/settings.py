@@ -68,6 +68,11 @@ def settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
     return digest_of(*parts)
 
 
+def has_settings(folder: Path, variables: Mapping[str, str]) -> bool:
+    """Say whether the user has told uv anything at all for a folder."""
+    return bool(relevant_variables(variables)) or any(map(_relevant_text, settings_files(folder, variables)))
+
+
 def _relevant_text(path: Path) -> str:
     """Give what a settings file says of uv: of a pyproject.toml the [tool.uv] table alone."""
     try:
@@ -82,4 +87,4 @@ def _relevant_text(path: Path) -> str:
         tool = tomllib.loads(data.decode()).get("tool")
     except ValueError:
         return digest_of(data)  # uv will say what is wrong with it
-    return repr(tool.get("uv")) if isinstance(tool, dict) else ""
+    return repr(tool["uv"]) if isinstance(tool, dict) and "uv" in tool else ""

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,27 +117,17 @@ def _warn(functions: Mapping[str, FunctionState], reporter: LineReporter) -> Non
             reporter.warn(warning)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """One build that has something to do."""
+    """One build that has something to do; ``started`` is in nanoseconds since the epoch."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        reporter: LineReporter,
-        project: Project,
-        overrides: Overrides,
-        policy: Policy,
-        jobs: int,
-        started: int,
-    ) -> None:
-        self._store = store
-        self._reporter = reporter
-        self._project = project
-        self._overrides = overrides
-        self._policy = policy
-        self._jobs = jobs
-        self._started = started
+    store: Store
+    reporter: LineReporter
+    project: Project
+    overrides: Overrides
+    policy: Policy
+    jobs: int
+    started: int
 
     def build(self, digest: str, last: State | None, *, trusted: bool) -> tuple[State, tuple[str, ...]]:
         """Build what has changed, publish it, and give the new state and the names of the functions that were written.
@@ -150,19 +141,19 @@ class _Run:
         from packer.pipeline import Build
         from packer.watch import Digests
 
-        config, template = read_project(self._project, self._overrides)
-        functions = select(config, self._project.names)
+        config, template = read_project(self.project, self.overrides)
+        functions = select(config, self.project.names)
         for skipped in template.skipped if template else ():
-            self._reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
+            self.reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
         digests = Digests(last.digests, last.seen_at) if last else Digests()
         known = last.functions if last and trusted else {}
         with (
-            only_build(self._store, config.out, lambda: self._reporter.note(f"waiting for another build of {config.out}")),
+            only_build(self.store, config.out, lambda: self.reporter.note(f"waiting for another build of {config.out}")),
             staging(config.out) as folder,
-            open_tools(self._store, digests, self._reporter, self._policy) as tools,
-            ThreadPoolExecutor(self._jobs, thread_name_prefix="build") as executor,
+            open_tools(self.store, digests, self.reporter, self.policy) as tools,
+            ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor,
         ):
-            built = Build(tools, folder, config.out, self._started).all(functions, known.get, executor)
+            built = Build(tools, folder, config.out, self.started).all(functions, known.get, executor)
             states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
             files = {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
             files |= self._descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
@@ -171,7 +162,7 @@ class _Run:
         states |= {name: _placed(states[name], config.out) for name in built}
         state = State(
             command=digest,
-            seen_at=self._started,
+            seen_at=self.started,
             complete=all(function.name in states for function in config.functions),
             watched={str(path): signature(path) for path in config.files or (config.root,)},
             outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
