@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, UNZIPPED_LIMIT
 from packer.errors import LimitError
 from packer.model import Artifact, Function, Share
-from packer.units import megabytes
+from packer.units import size_text
 
 _LARGEST = 5
 
@@ -22,12 +22,12 @@ def check_limits(function: Function, artifact: Artifact, parts: Sequence[Share])
     for name, size, limit in limits:
         if limit is not None and size > limit:
             raise LimitError(
-                f"{function.name} takes {megabytes(size)} ({size:,} bytes), over {name} of {megabytes(limit)}.",
-                detail="Largest: " + ", ".join(f"{_called(part)} {megabytes(part.unzipped)}" for part in parts[:_LARGEST]),
+                f"{function.name} takes {size_text(size)} ({size:,} bytes), over {name} of {size_text(limit)}.",
+                detail="Largest: " + ", ".join(f"{_called(part)} {size_text(part.unzipped)}" for part in parts[:_LARGEST]),
                 remedy="Remove what it does not need, leave out what the runtime has (exclude), or split the function.",
             )
     if artifact.zipped > DIRECT_UPLOAD_LIMIT:
-        taken, most = megabytes(artifact.zipped), megabytes(DIRECT_UPLOAD_LIMIT)
+        taken, most = size_text(artifact.zipped), size_text(DIRECT_UPLOAD_LIMIT)
         return (f"{function.name} is {taken} zipped: above {most} it must be uploaded through S3.",)
     return ()
 

@@ -13,7 +13,7 @@ from packaging.utils import parse_wheel_filename
 
 from builders.recipes import BuildFailure, BuildRequest
 from builders.runtimes import Target
-from packer.choose import choose_wheel
+from packer.choose import choose_wheel, existing_tags
 from packer.compress import Deflater
 from packer.errors import BuildError
 from packer.fetch import Fetched
@@ -85,7 +85,7 @@ class StoreBuilder:
             except BuildFailure as failure:
                 raise BuildError(
                     f"Cannot build {package} for {target}: {failure.reason}.",
-                    detail=self._scrub(failure.log).rstrip(),
+                    detail="\n".join(filter(None, (self._scrub(failure.log).rstrip(), _offered(package)))),
                     remedy=_remedy(package),
                 ) from None
             _check_built(package, target, built.name)
@@ -138,6 +138,11 @@ def _check_built(package: LockedPackage, target: Target, filename: str) -> None:
     made = LockedPackage(name=name, wheels=(Archive(filename=filename, location=filename, sha256=""),))
     if choose_wheel(made, target) is None:
         raise BuildError(f"The source of {package} gave {filename}, which does not fit {target}.", remedy=_remedy(package))
+
+
+def _offered(package: LockedPackage) -> str:
+    """Say which wheels there are of what an index offers; a project folder or a repository has none."""
+    return existing_tags(package) if isinstance(package.source, Archive) else ""
 
 
 def _remedy(package: LockedPackage) -> str:

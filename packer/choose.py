@@ -35,12 +35,17 @@ def _ranks(target: Target) -> dict[Tag, int]:
     return {tag: rank for rank, tag in enumerate(target.tags())}
 
 
+def existing_tags(package: LockedPackage) -> str:
+    """Say which wheels the lock offers."""
+    tags = sorted({wheel.filename.removesuffix(".whl").split("-", 2)[-1] for wheel in package.wheels})
+    return f"Wheels exist for: {', '.join(tags)}" if tags else "The lock knows no wheel of it."
+
+
 def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:
     """Say that nothing fits, which tags exist, and what to do."""
-    existing = sorted({wheel.filename.removesuffix(".whl").split("-", 2)[-1] for wheel in package.wheels})
     return PackageError(
         f"{package} has no wheel for {target} "
         f"({target.runtime.operating_system}, glibc 2.{target.runtime.glibc}), and no source.",
-        detail=f"Wheels exist for: {', '.join(existing) or 'nothing'}",
+        detail=existing_tags(package),
         remedy="Choose a version that has one (the index lists them), another architecture, or a newer runtime.",
     )

@@ -36,6 +36,10 @@ _UNITS = {"B": 1, "KB": 1024, "MB": MEGABYTE, "GB": 1024 * MEGABYTE}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 
+Setting = tuple[str, str]
+"""A value, and the place that it comes from."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
     """Command-line flags that hold for all functions; None where a flag was not given."""
@@ -43,6 +47,13 @@ class Overrides:
     runtime: str | None = None
     architecture: str | None = None
     out: Path | None = None
+
+    def target(self, runtime: Setting, architecture: Setting) -> Target:
+        """Give the target that the flags name, or these settings where they name none; raises `UsageError`."""
+        return make_target(
+            (self.runtime, "--runtime") if self.runtime else runtime,
+            (self.architecture, "--arch") if self.architecture else architecture,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +85,17 @@ def load_config(path: Path, overrides: Overrides) -> Config:
     )
 
 
-def make_target(runtime: str, architecture: str, where: str) -> Target:
-    """Look a target up; raises `UsageError` that names the nearest runtime or architecture."""
-    if runtime not in RUNTIMES:
+def make_target(runtime: Setting, architecture: Setting) -> Target:
+    """Look a target up; raises `UsageError` that names the place and the nearest runtime or architecture."""
+    name, where = runtime
+    if name not in RUNTIMES:
         raise UsageError(
-            f"{where}: {runtime!r} is not a Python runtime of Lambda that lpack knows.",
-            remedy=_choices(runtime, tuple(RUNTIMES)),
+            f"{where}: {name!r} is not a Python runtime of Lambda that lpack knows.", remedy=_choices(name, tuple(RUNTIMES))
         )
-    if architecture not in ARCHITECTURES:
-        raise UsageError(
-            f"{where}: {architecture!r} is not an architecture of Lambda.", remedy=_choices(architecture, ARCHITECTURES)
-        )
-    return Target.of(runtime, architecture)
+    machine, where = architecture
+    if machine not in ARCHITECTURES:
+        raise UsageError(f"{where}: {machine!r} is not an architecture of Lambda.", remedy=_choices(machine, ARCHITECTURES))
+    return Target.of(name, machine)
 
 
 def check_name(name: str, where: str) -> str:
@@ -195,13 +205,13 @@ def _function(root: Path, project: _Section, name: str, table: Any, overrides: O
     handler = section.string("handler")
     if not handler:
         raise section.error("handler", "this key is missing", 'Write handler = "module.function".')
-    runtime = overrides.runtime or section.string("runtime") or project.string("runtime", DEFAULT_RUNTIME)
-    architecture = overrides.architecture or section.string("arch") or project.string("arch", DEFAULT_ARCHITECTURE)
     return Function(
         name=name,
         source=source,
         handler=check_handler(handler, section.where("handler")),
-        target=make_target(runtime, architecture, section.where("runtime, arch")),
+        target=overrides.target(
+            _setting("runtime", section, project, DEFAULT_RUNTIME), _setting("arch", section, project, DEFAULT_ARCHITECTURE)
+        ),
         requirements=find_requirements(
             source,
             root / requirements if requirements else None,
@@ -216,6 +226,12 @@ def _function(root: Path, project: _Section, name: str, table: Any, overrides: O
         overlap=(*_overlap(section), *_overlap(project)),
         budget=_budget(project, section),
     )
+
+
+def _setting(key: str, function: _Section, project: _Section, default: str) -> Setting:
+    """Give what the function says, else the project, with the place that says it."""
+    section = function if key in function.table else project
+    return section.string(key, default), section.where(key)
 
 
 def _overlap(section: _Section) -> tuple[tuple[str, str], ...]:

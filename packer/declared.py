@@ -31,8 +31,8 @@ class Declaration:
 
     ``digest`` changes when the dependencies may; ``files`` are all that were read for it. ``text`` is what to write to a
     file for uv where the declaration's own ``path`` will not do. ``hashes`` maps names to the allowed SHA-256 digests, and
-    is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``index_lines`` name indexes as a
-    requirements file does; ``variables`` are the environment variables that were read.
+    is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``option_lines`` are options as in a
+    requirements file; ``variables`` are the environment variables that were read.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Declaration:
     text: str | None = None
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     index_urls: tuple[str, ...] = ()
-    index_lines: tuple[str, ...] = ()
+    option_lines: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
 
     @contextmanager
@@ -92,7 +92,7 @@ def _of_requirements(requirements: Requirements) -> Declaration:
         files=files,
         hashes=demanded_hashes(file),
         index_urls=(*file.index_urls, *(line.address for line in file.lines if "://" in line.address)),
-        index_lines=file.index_lines,
+        option_lines=file.option_lines,
         variables=file.variables,
     )
 
@@ -156,7 +156,7 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
         text="\n".join([*indexes, *lines, *(f"{package.name} @ {_reference(package, None)}" for package in placed)]),
         hashes=hashes,
         index_urls=urls,
-        index_lines=indexes,
+        option_lines=indexes,
     )
 
 

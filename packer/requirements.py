@@ -32,7 +32,8 @@ _NEXT_OPTION = re.compile(r"\s+(?=--?[a-zA-Z])")
 # Options that lead to another file, that name an index, and that stand alone or take a value; all others are errors.
 _NESTED = {"-r": "requirements", "--requirement": "requirements", "-c": "constraints", "--constraint": "constraints"}
 _INDEXES = frozenset({"-i", "--index-url", "--extra-index-url"})
-_WITH_VALUE = frozenset({"-f", "--find-links", "--trusted-host", "--only-binary", "--no-binary", "--use-feature"})
+_FOLDERS = frozenset({"-f", "--find-links"})
+_WITH_VALUE = _FOLDERS | {"--trusted-host", "--only-binary", "--no-binary", "--use-feature"}
 _ALONE = frozenset({"--no-index", "--pre", "--prefer-binary", "--require-hashes"})
 _EDITABLE = frozenset({"-e", "--editable"})
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
@@ -61,14 +62,15 @@ class RequirementLine:
 class RequirementsFile:
     """A requirements file with everything that it includes; paths are absolute, ``files`` in the order of reading.
 
-    ``index_lines`` are the lines that name indexes, as they stand there; ``variables`` the names of those that were expanded.
+    ``option_lines`` say where distributions may come from and of what kind they may be, as they would stand in a file of any
+    other folder; ``variables`` are the names of those that were expanded.
     """
 
     files: tuple[Path, ...]
     lines: tuple[RequirementLine, ...]
     local_paths: tuple[Path, ...]
     index_urls: tuple[str, ...]
-    index_lines: tuple[str, ...]
+    option_lines: tuple[str, ...]
     variables: tuple[str, ...]
     hash_mode: bool
 
@@ -80,7 +82,7 @@ class _Gathered:
     lines: list[RequirementLine] = field(default_factory=list)
     local_paths: list[Path] = field(default_factory=list)
     index_urls: list[str] = field(default_factory=list)
-    index_lines: list[str] = field(default_factory=list)
+    option_lines: list[str] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
     hash_mode: bool = False
 
@@ -97,7 +99,7 @@ def read_requirements(path: Path) -> RequirementsFile:
         lines=tuple(gathered.lines),
         local_paths=tuple(dict.fromkeys(gathered.local_paths)),
         index_urls=tuple(dict.fromkeys(gathered.index_urls)),
-        index_lines=tuple(dict.fromkeys(gathered.index_lines)),
+        option_lines=tuple(dict.fromkeys(gathered.option_lines)),
         variables=tuple(sorted(gathered.variables)),
         hash_mode=gathered.hash_mode,
     )
@@ -156,13 +158,16 @@ def _take(path: Path, number: int, line: str, gathered: _Gathered, *, is_constra
     if option in _NESTED:
         constrains = is_constraint or _NESTED[option] == "constraints"
         _read(_nested(value, path, place), gathered, is_constraint=constrains, origin=f"{place}: ")
-    elif option in _INDEXES:
-        gathered.index_urls.append(value)
-        gathered.index_lines.append(f"{option} {value}")
     elif option in _EDITABLE:
         _take_requirement(path, number, value, gathered, is_constraint=is_constraint)
     elif option == "--require-hashes":
         gathered.hash_mode = True
+    else:
+        if option in _INDEXES:
+            gathered.index_urls.append(value)
+        elif option in _FOLDERS and "://" not in value:
+            value = str(path.parent / value)
+        gathered.option_lines.append(f"{option} {value}".rstrip())
 
 
 def _split_option(line: str, place: str) -> tuple[str, str]:

@@ -37,6 +37,7 @@ _PARALLEL = 2
 # and then each of many functions asks for every page again.
 _KEPT = '{ api = "max-age=600", files = "max-age=365000000, immutable" }'
 _URL_WITH_LOGIN = re.compile(r"https?://[^\s\"'/@]+@[^\s\"']+")
+_NO_DEPS = "--no-deps"
 _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
 
 
@@ -177,7 +178,7 @@ class Resolver:
     def _compile(self, function: Function, declaration: Declaration, into: Path) -> None:
         finished: Finished | None = None
         for platform in function.target.resolver_platforms:
-            finished = self._uv(declaration, function.target, platform, into)
+            finished = self._uv(declaration, function.target, ("--python-platform", platform), into)
             if finished.status == 0:
                 return
             if finished.status != _NO_SOLUTION:
@@ -185,21 +186,18 @@ class Resolver:
         assert finished is not None  # noqa: S101 every target has a platform
         detail = self._credentials.scrub(finished.stderr).rstrip()
         place = function.requirements.path if function.requirements else function.source
-        if finished.status == _NO_SOLUTION:
-            raise ResolveError(
-                f"No set of versions satisfies {place} on {function.target} (function {function.name}).",
-                detail=detail,
-                remedy="Loosen the requirements that uv names, or choose another runtime.",
-            )
-        raise ResolveError(
-            f"uv could not resolve {place} for {function.target} (function {function.name}).",
-            detail=detail,
-            remedy="Check the network, the index's address and its credentials, then try again.",
-        )
+        what = f"uv could not resolve {place} for {function.target} (function {function.name})."
+        remedy = "Check the network, the index's address and its credentials, then try again."
+        if self._policy.offline:
+            remedy = "Build once without --offline, or commit a lock (`lpack lock`): a build with one asks no index."
+        elif finished.status == _NO_SOLUTION:
+            what = f"No set of versions satisfies {place} on {function.target} (function {function.name})."
+            remedy = "Loosen the requirements that uv names, or choose another runtime."
+        raise ResolveError(what, detail=detail, remedy=remedy)
 
-    def _uv(self, declaration: Declaration, target: Target, platform: str, into: Path) -> Finished:
+    def _uv(self, declaration: Declaration, target: Target, platforms: tuple[str, ...], into: Path) -> Finished:
         arguments = ["--quiet", "--no-header", "--format", "pylock.toml", "--python-version", target.python_version]
-        arguments += ["--python-platform", platform, "--output-file", str(into)]
+        arguments += [*platforms, "--output-file", str(into)]
         arguments += [
             flag for flag, wanted in (("--offline", self._policy.offline), ("--upgrade", self._policy.upgrade)) if wanted
         ]
@@ -221,7 +219,7 @@ class Resolver:
         Only a configuration file can say it, and that would take the place of the user's own: where there is one, or another
         index, uv's own ways hold.
         """
-        if self._policy.upgrade or declaration.index_lines or has_settings(declaration.folder, os.environ):
+        if self._policy.upgrade or declaration.option_lines or has_settings(declaration.folder, os.environ):
             return ()
         index = self._default_index.get("", lambda: self._ask_default_index(folder))
         if not index:
@@ -239,24 +237,25 @@ class Resolver:
         return address if option == "--index-url" and finished.status == 0 else ""
 
     def _widened(self, function: Function, declaration: Declaration, lock: Lock, path: Path) -> str:
-        """Add the wheels that only the next platform above the ceiling shows uv, for packages that have none that fits yet.
+        """Add all wheels that there are, for packages that have none that fits yet: uv leaves out those of other platforms.
 
-        glibc 2.26 has no platform of its own in uv: a wheel tagged manylinux_2_24 is hidden from 2.17, and 2.28 shows it.
+        glibc 2.26 has no platform of its own in uv, and so a wheel tagged manylinux_2_24 may be among them, which fits. If none
+        does, an error can tell what there is.
         """
         text = path.read_text(encoding="utf-8")
-        target = function.target
         bare = {
             package.name
             for package in lock.packages
-            if isinstance(package.source, Archive) and not choose_wheel(package, target)
+            if isinstance(package.source, Archive) and not choose_wheel(package, function.target)
         }
-        if not bare or len(target.resolver_platforms) == 1:
+        if not bare:
             return text
         pins = [f"{package.name}=={package.version}" for package in lock.packages if package.name in bare]
         with self._store.workspace() as folder:
             wider = folder / path.name
-            pinned = replace(declaration, text="\n".join([*declaration.index_lines, *pins]), arguments=("--no-deps",))
-            if self._uv(pinned, target, target.resolver_platforms[-1], wider).status:
+            arguments = declaration.arguments if _NO_DEPS in declaration.arguments else (_NO_DEPS,)
+            pinned = replace(declaration, text="\n".join([*declaration.option_lines, *pins]), arguments=arguments)
+            if self._uv(pinned, function.target, ("--universal",), wider).status:
                 return text
             found = {package["name"]: package for package in tomllib.loads(wider.read_text(encoding="utf-8"))["packages"]}
         document = tomllib.loads(text)

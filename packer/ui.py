@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self, TextIO
 
 from packer.ports import Reporter
-from packer.units import megabytes
+from packer.units import size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -61,13 +61,13 @@ class LineReporter(Reporter):
         self.debug(f"{function}: {name}")
 
     def transfer_started(self, name: str, size: int | None) -> None:
-        self.debug(f"downloading {name}" + (f" ({megabytes(size)})" if size else ""))
+        self.debug(f"downloading {name}" + (f" ({size_text(size)})" if size else ""))
 
     def transfer_advanced(self, name: str, received: int) -> None:
         self._received[name] = received
 
     def transfer_ended(self, name: str) -> None:
-        self.note(f"downloaded {name} ({megabytes(self._received.pop(name, 0))})")
+        self.note(f"downloaded {name} ({size_text(self._received.pop(name, 0))})")
 
     def _line(self, kind: str, message: str) -> None:
         with self._lock:

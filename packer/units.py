@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from builders.runtimes import MEGABYTE
 
+_KILOBYTE = 1024
 
-def megabytes(size: int) -> str:
-    """Write bytes as megabytes."""
-    return f"{size / MEGABYTE:.1f} MB"
+
+def size_text(size: int) -> str:
+    """Write a number of bytes for people: in megabytes, or in kilobytes below a tenth of one."""
+    return f"{size / MEGABYTE:.1f} MB" if size >= MEGABYTE / 10 else f"{size / _KILOBYTE:.1f} KB"

@@ -28,7 +28,7 @@ from packer.settings import relevant_variables
 from packer.state import FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
 from packer.ui import LineReporter
-from packer.units import megabytes
+from packer.units import size_text
 from packer.watch import signature
 
 if TYPE_CHECKING:
@@ -230,6 +230,6 @@ def _print_results(state: State, chosen: Mapping[str, FunctionState], changed: S
         place = (out if shown.startswith("..") else Path(shown)) / artifact["path"]
         sys.stdout.write(
             f"{name:<{width}}  {each.report['runtime']} {each.report['architecture']:<6}  "
-            f"{megabytes(artifact['zip_bytes']):>9} zipped  {megabytes(artifact['unzipped_bytes']):>9} unzipped  "
+            f"{size_text(artifact['zip_bytes']):>9} zipped  {size_text(artifact['unzipped_bytes']):>9} unzipped  "
             f"{'built' if name in changed else 'unchanged':<9}  {place}\n"
         )

@@ -10,7 +10,7 @@ from datetime import timedelta
 import click
 
 from packer.cli.common import open_store
-from packer.units import megabytes
+from packer.units import size_text
 
 _AGE = re.compile(r"([0-9]+)\s*([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -42,7 +42,7 @@ def info(*, as_json: bool) -> None:
         return
     sys.stdout.write(f"{store.root}\n")
     for each in usage:
-        sys.stdout.write(f"{each.kind:<24} {each.files:>7} files {megabytes(each.size):>12}\n")
+        sys.stdout.write(f"{each.kind:<24} {each.files:>7} files {size_text(each.size):>12}\n")
 
 
 @command.command()
@@ -67,4 +67,4 @@ def prune(*, older_than: timedelta) -> None:
     from packer.upkeep import prune_old
 
     files, size = prune_old(open_store(), older_than)
-    sys.stdout.write(f"removed {files} files, {megabytes(size)}\n")
+    sys.stdout.write(f"removed {files} files, {size_text(size)}\n")

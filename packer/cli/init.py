@@ -25,7 +25,7 @@ def command(*, folder: Path, runtime: str, arch: str, only_print: bool) -> None:
     from packer.names import CONFIG_FILE
     from packer.scaffold import find_functions, write_config
 
-    make_target(runtime, arch, "--runtime, --arch")
+    make_target((runtime, "--runtime"), (arch, "--arch"))
     text = write_config(find_functions(folder.absolute()), folder.absolute(), runtime, arch)
     path = folder / CONFIG_FILE
     if only_print:

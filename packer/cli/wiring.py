@@ -12,7 +12,7 @@ from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
 from packer.build import StoreBuilder
 from packer.cli.common import FOLDER, TEMPLATE, Project
 from packer.compress import Deflater
-from packer.config import Config, Overrides, check_handler, check_name, load_config, lock_path, make_target
+from packer.config import Config, Overrides, check_handler, check_name, load_config, lock_path
 from packer.credentials import Credentials, index_urls, index_variables
 from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
@@ -89,9 +89,7 @@ def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
         name=check_name(name, str(folder)),
         source=folder,
         handler=find_handler(folder),
-        target=make_target(
-            overrides.runtime or DEFAULT_RUNTIME, overrides.architecture or DEFAULT_ARCHITECTURE, "--runtime, --arch"
-        ),
+        target=overrides.target((DEFAULT_RUNTIME, "the default"), (DEFAULT_ARCHITECTURE, "the default")),
         requirements=find_requirements(folder, None, str(folder)),
         lock_path=lock_path(folder, name),
     )
@@ -111,7 +109,7 @@ def _function_of_template(path: Path, function: TemplateFunction, overrides: Ove
         name=check_name(function.logical_id, where),
         source=function.source,
         handler=check_handler(function.handler, where),
-        target=make_target(overrides.runtime or function.runtime, overrides.architecture or function.architecture, where),
+        target=overrides.target((function.runtime, where), (function.architecture, where)),
         requirements=find_requirements(function.source, None, where),
         lock_path=lock_path(path.parent, function.logical_id),
     )
@@ -122,5 +120,6 @@ def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
     known = {function.name: function for function in config.functions}
     for name in names:
         if name not in known:
-            raise UsageError(f"There is no function {name!r}.", remedy=f"Known are: {', '.join(known)}.")
+            folder = f" To build the folder of that name, write .{os.sep}{name}." if Path(name).is_dir() else ""
+            raise UsageError(f"There is no function {name!r}.", remedy=f"Known are: {', '.join(known)}.{folder}")
     return tuple(function for function in config.functions if not names or function.name in names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,7 @@ def read_uv_lock(requirements: Requirements, target: Target, run: Run) -> Lock:
             remedy="Run `uv lock` there, or name another package, extra or group.",
         )
     # uv's paths start from the lock's folder, so its answer is read as if it stood there. Extras and groups are in it already.
-    lock = parse_pylock(finished.stdout, folder / "pylock.toml", target)
-    return replace(lock, origin=requirements.path.name)
+    return parse_pylock(finished.stdout, requirements.path, target)
 
 
 def uv_lock_is_stale(requirements: Requirements, run: Run) -> bool:

@@ -9,6 +9,7 @@ from builders.runtimes import DIRECT_UPLOAD_LIMIT, MEGABYTE, UNZIPPED_LIMIT, Tar
 from packer.budget import check_limits
 from packer.errors import LimitError
 from packer.model import Artifact, Budget, Function, Share
+from packer.units import size_text
 from tests.wheels import make_wheel
 
 
@@ -30,6 +31,14 @@ def artifact(zipped: int = 1, unzipped: int = 1) -> Artifact:
 
 def share(name: str, size: int) -> Share:
     return Share(name=name, version="1.0", files=1, unzipped=size)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0.0 KB"), (1536, "1.5 KB"), (104_857, "102.4 KB"), (104_858, "0.1 MB"), (UNZIPPED_LIMIT, "250.0 MB")],
+)
+def test_small_sizes_are_told_in_kilobytes(size, text):
+    assert size_text(size) == text
 
 
 def test_lambdas_limits_in_its_own_units():

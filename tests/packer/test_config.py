@@ -68,8 +68,9 @@ def test_budgets_are_read_in_lambdas_units_and_merged(tmp_path):
         (GOOD + "budget = { zipped = '1 MB' }\n", ("functions.orders.budget.zipped", "Did you mean 'unzipped'?")),
         (GOOD + "budget = { zip = 'ten' }\n", ("functions.orders.budget.zip", "'ten'", "10 MB")),
         (GOOD + "budget = { init = '10 MB' }\n", ("functions.orders.budget.init", "400 ms")),
-        (GOOD.replace("python3.12", "python3.2"), ("'python3.2'", "python3.12")),
-        (GOOD.replace("arm64", "arm"), ("'arm' is not an architecture", "Did you mean 'arm64'?")),
+        (GOOD.replace("python3.12", "python3.2"), ("lpack.toml: runtime: 'python3.2'", "python3.12")),
+        (GOOD + 'runtime = "python3.22"\n', ("lpack.toml: functions.orders.runtime: 'python3.22'", "python3.12")),
+        (GOOD.replace("arm64", "arm"), ("lpack.toml: arch: 'arm' is not an architecture", "Did you mean 'arm64'?")),
         (GOOD.replace('"orders"\n', '"nowhere"\n'), ("functions.orders.source", "there is no folder")),
         (GOOD.replace('handler = "app.handler"', ""), ("functions.orders.handler", "missing")),
         (GOOD.replace("app.handler", "handler"), ("functions.orders.handler", "is not a handler")),
@@ -89,6 +90,11 @@ def test_wrong_input_is_named(tmp_path, text, expected):
     message = refusal(tmp_path, text)
     for part in expected:
         assert part in message
+
+
+def test_a_wrong_flag_is_blamed_itself(tmp_path):
+    assert refusal(tmp_path, GOOD, runtime="python3.2").startswith("--runtime: 'python3.2'")
+    assert refusal(tmp_path, GOOD, architecture="arm").startswith("--arch: 'arm'")
 
 
 def test_pyproject_errors_carry_the_whole_key_path(tmp_path):

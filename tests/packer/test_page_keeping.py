@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from packer.config import make_target
+from builders.runtimes import Target
 from packer.credentials import Credentials
 from packer.discover import find_requirements
 from packer.model import Function
@@ -45,7 +45,7 @@ def lock(uv: Uv, folder: Path, text: str, policy: Policy | None = None) -> None:
         name="fn",
         source=folder,
         handler="app.handler",
-        target=make_target("python3.12", "x86_64", "here"),
+        target=Target.of("python3.12", "x86_64"),
         requirements=find_requirements(folder, None, "here"),
         lock_path=folder / "pylock.fn.toml",
     )

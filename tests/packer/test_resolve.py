@@ -66,6 +66,27 @@ def test_a_wheel_between_uvs_platforms_is_preferred_to_a_source(folder, lpack, i
         assert archive.read("greeting/a.py") == b"wheel"
 
 
+def test_no_binary_takes_the_source_although_a_wheel_fits(folder, lpack, index):
+    make_wheel(index.folder, "greeting", "1.2.0", {"greeting/a.py": b"wheel"})
+    write(folder, "fn/requirements.txt", "--no-binary greeting\ngreeting==1.2.0\n")
+    built(lpack, folder)
+    with zipfile.ZipFile(folder / "dist" / "fn.zip") as archive:
+        assert "greeting/__init__.py" in archive.namelist()
+        assert "greeting/a.py" not in archive.namelist()
+
+
+def test_a_folder_of_wheels_is_meant_from_where_it_is_named(folder, lpack, index):
+    links = folder / "fn" / "more" / "wheels"
+    links.mkdir(parents=True)
+    for tag in ("manylinux_2_24_x86_64", "manylinux_2_28_x86_64"):
+        make_wheel(links, "between", "1.0", {"between.py": tag.encode()}, tag=f"cp311-cp311-{tag}")
+    write(folder, "fn/requirements.txt", "-r more/base.txt\nbetween\n")
+    write(folder, "fn/more/base.txt", "--find-links wheels\n")
+    built(lpack, folder, "--runtime", "python3.11")
+    with zipfile.ZipFile(folder / "dist" / "fn.zip") as archive:
+        assert archive.read("between.py") == b"manylinux_2_24_x86_64"
+
+
 def test_a_wheel_above_the_ceiling_is_refused_with_what_exists(folder, lpack):
     write(folder, "fn/requirements.txt", "too-new\n")
     message = refusal(lpack, folder, "--runtime", "python3.11")

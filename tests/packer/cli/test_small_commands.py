@@ -55,7 +55,7 @@ def test_cache_info_verify_and_prune(tmp_path, lpack, index, cache):
     assert finished.returncode == 1
     assert f"removed  {wheel}" in finished.stdout
     assert lpack("cache", "verify", cwd=folder).returncode == 0
-    assert lpack("cache", "prune", "--older-than", "0h", cwd=folder).stdout == "removed 0 files, 0.0 MB\n"
+    assert lpack("cache", "prune", "--older-than", "0h", cwd=folder).stdout == "removed 0 files, 0.0 KB\n"
     assert lpack("cache", "prune", "--older-than", "soon", cwd=folder).returncode == 2
 
 

@@ -38,6 +38,8 @@ def test_unknown_function_and_no_configuration(tmp_path, lpack, cache):
     (tmp_path / "empty").mkdir()
     refused(lpack("build", cwd=tmp_path / "empty"), 2, "There is no lpack.toml", "lpack init")
     refused(lpack("build", "./nowhere", cwd=folder), 2, "There is no folder")
+    (folder / "more").mkdir()
+    refused(lpack("build", "more", cwd=folder), 2, "There is no function 'more'", "write ./more")
 
 
 def test_missing_handler_file(tmp_path, lpack, index, cache):
@@ -75,9 +77,21 @@ def test_no_fitting_wheel_names_what_exists(tmp_path, lpack, index, cache):
 
 def test_a_source_with_native_code_is_refused_with_a_remedy(tmp_path, lpack, index, cache):
     folder = project(tmp_path / "project", orders="bound\n")
-    refused(
-        lpack("build", cwd=folder), 1, "Cannot build bound", "python3.12-x86_64", "native code", "a version that has a wheel"
-    )
+    finished = lpack("build", cwd=folder)
+    refused(finished, 1, "Cannot build bound", "python3.12-x86_64", "native code", "a version that has a wheel")
+    assert "The lock knows no wheel of it" in finished.stderr
+
+
+def test_a_source_with_native_code_is_refused_with_the_wheels_that_exist(tmp_path, lpack, index, cache):
+    make_wheel(index.folder, "bound", "1.0", {"bound.py": b""}, tag="cp312-cp312-win_amd64")
+    folder = project(tmp_path / "project", orders="bound\n")
+    refused(lpack("build", cwd=folder), 1, "Cannot build bound", "Wheels exist for: cp312-cp312-win_amd64")
+
+
+def test_offline_without_a_lock(tmp_path, lpack, index, cache):
+    make_wheel(index.folder, "never-seen", "1.0", {"never_seen.py": b""})
+    folder = project(tmp_path / "project", orders="never-seen\n")
+    refused(lpack("build", "--offline", cwd=folder), 1, "could not resolve", "never-seen", "Build once without --offline")
 
 
 def test_hash_mismatch_in_requirements(tmp_path, lpack, index, cache):

@@ -107,7 +107,7 @@ def test_a_lock_that_uv_cannot_read(workspace, text, words):
 
 
 def test_the_targets_python_must_be_within_the_locks(workspace):
-    with pytest.raises(ResolveError, match=r"the lock requires Python >=3.11, and python3.9-x86_64 has 3\.9"):
+    with pytest.raises(ResolveError, match=r"uv\.lock: the lock requires Python >=3.11, and python3.9-x86_64 has 3\.9"):
         read(workspace, Target.of("python3.9", "x86_64"))
 
 
