@@ -1,9 +1,11 @@
 """The benchmark's functions, for real: they build for both architectures, and their handlers import from the archives."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,39 @@ def test_workload_builds_for_both_and_imports(tmp_path, lpack, workload):
                     machines.add(int.from_bytes(header[18:20], "little"))
             # e_machine of an ELF header (ELF specification): 183 is AArch64.
             assert machines <= {183}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Give the SHA-256 of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(("arch", "machine"), [("x86_64", "x86_64"), ("arm64", "aarch64")])
+def test_an_archive_holds_what_an_installer_installs(tmp_path, lpack, monkeypatch, arch, machine):
+    # A cache of its own: files installed from a shared one may be links, and somebody may have written into them.
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    folder = tmp_path / "pair"
+    shutil.copytree(WORKLOADS / "pair", folder)
+    for name, function in build(lpack, folder, "--arch", arch)["functions"].items():
+        ours, theirs = tmp_path / "ours" / name, tmp_path / "theirs" / name
+        with zipfile.ZipFile(folder / "dist" / function["artifact"]["path"]) as archive:
+            archive.extractall(ours)
+        versions = [f"{each['name']}=={each['version']}" for each in function["distributions"]]
+        command = [uv_command(), "pip", "install", "--quiet", "--no-deps", "--target", str(theirs), "--python", sys.executable]
+        command += ["--python-platform", f"{machine}-manylinux_2_34", "--python-version", "3.12", "--only-binary", ":all:"]
+        subprocess.run([*command, *versions], check=True)
+        packed, installed = digests(ours), digests(theirs)
+        assert packed.pop("app.py") == digests(folder / name)["app.py"]
+        # An installer writes these itself: its notes on the installation, and scripts with its own interpreter's path.
+        notes = ("/RECORD", "/INSTALLER", "/REQUESTED")
+        for paths in (packed, installed):
+            for path in [path for path in paths if path.endswith(notes) or path.startswith("bin/") or path == ".lock"]:
+                del paths[path]
+        assert packed == installed
 
 
 @pytest.mark.parametrize(("lock", "expected"), [("poetry/v2.1", "click"), ("poetry/v2.0", "click"), ("pipfile", "click")])
