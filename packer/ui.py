@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
+_LABEL = 32  # characters of a line for the name of what is downloaded
 _STYLES = {"error": "1;31", "warning": "33", "note": "2", "debug": "2"}
 
 
@@ -84,6 +85,11 @@ class LineReporter(Reporter):
         self._stream.flush()
 
 
+def _label(filename: str) -> str:
+    """Give a wheel's name and version: with all its tags the name would leave no room for the bar."""
+    return " ".join(filename.split("-")[:2]) if filename.endswith(".whl") else filename
+
+
 class BarReporter(LineReporter):
     """Shows running downloads as bars at the bottom of the terminal; rich is loaded when the first one begins."""
 
@@ -99,7 +105,7 @@ class BarReporter(LineReporter):
 
     def transfer_started(self, name: str, size: int | None) -> None:
         with self._bars:
-            self._tasks[name] = self._shown().add_task(name, total=size)
+            self._tasks[name] = self._shown().add_task(_label(name), total=size)
 
     def transfer_advanced(self, name: str, received: int) -> None:
         with self._bars:
@@ -116,9 +122,11 @@ class BarReporter(LineReporter):
         if self._progress is None:
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+            from rich.table import Column
 
             console = Console(file=self._stream, highlight=False, soft_wrap=True)
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            label = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_LABEL))
+            columns = (label, BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn())
             self._progress = Progress(*columns, console=console, transient=True)
             self._progress.start()
         return self._progress
