@@ -20,7 +20,7 @@ from packer.locks.pins import Pin
 from packer.locks.pipfile import read_pipfile_lock
 from packer.locks.poetry import read_poetry_lock
 from packer.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
-from packer.requirements import demanded_hashes, read_requirements
+from packer.requirements import ARCHIVE_SUFFIXES, demanded_hashes, read_requirements
 from packer.store import digest_of
 from packer.watch import Digests
 
@@ -32,7 +32,8 @@ class Declaration:
     ``digest`` changes when the dependencies may; ``files`` are all that were read for it. ``text`` is what to write to a
     file for uv where the declaration's own ``path`` will not do. ``hashes`` maps names to the allowed SHA-256 digests, and
     is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``option_lines`` are options as in a
-    requirements file; ``variables`` are the environment variables that were read.
+    requirements file; ``links`` are the folders of archives on this machine that they name, and the archives in them.
+    ``variables`` are the environment variables that were read.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Declaration:
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     index_urls: tuple[str, ...] = ()
     option_lines: tuple[str, ...] = ()
+    links: tuple[Path, ...] = ()
     variables: tuple[str, ...] = ()
 
     @contextmanager
@@ -93,6 +95,7 @@ def _of_requirements(requirements: Requirements) -> Declaration:
         hashes=demanded_hashes(file),
         index_urls=(*file.index_urls, *(line.address for line in file.lines if "://" in line.address)),
         option_lines=file.option_lines,
+        links=tuple(path for folder in file.links for path in (folder, *_archives_in(folder))),
         variables=file.variables,
     )
 
@@ -158,6 +161,21 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
         index_urls=urls,
         option_lines=indexes,
     )
+
+
+def _archives_in(folder: Path) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVE_SUFFIXES) and path.is_file()))
+
+
+def links_digest(declaration: Declaration, digests: Digests) -> str:
+    """Give the digest of the archives that the declaration's folders offer.
+
+    It is no part of the declaration's own digest: as with an index, what is newly offered makes no lock stale.
+    """
+    archives = (path for path in declaration.links if path.is_file())
+    return digest_of(*(part for path in archives for part in (path.name, digests.digest(str(path)))))
 
 
 def _archives(package: LockedPackage) -> tuple[Archive, ...]:

@@ -15,7 +15,7 @@ from packer.budget import check_limits
 from packer.build import StoreBuilder, project_digest, project_tree
 from packer.choose import choose_wheel, no_wheel_error
 from packer.compress import CODEC, Deflater
-from packer.declared import Declaration, declare
+from packer.declared import Declaration, declare, links_digest
 from packer.errors import LpackError, ManyErrors
 from packer.fetch import StoreFetcher
 from packer.manifest import describe
@@ -174,6 +174,7 @@ class Build:
         lock = function.lock_path
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
+        parts.append(links_digest(declaration, self._tools.digests))
         settings = settings_digest(declaration.folder, os.environ)
         return _Inputs(
             function=function,
@@ -201,7 +202,7 @@ class _Inputs:
     def watched(self, folders: Iterable[str]) -> dict[str, Signature]:
         """Give every path whose change, or appearance, could change the function."""
         source, requirements = self.function.source, self.function.requirements
-        paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files)]
+        paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
         paths += map(str, settings_files(self.declaration.folder, os.environ))
         # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.
         paths += [str(requirements.path.parent)] if requirements else []

@@ -36,7 +36,7 @@ _FOLDERS = frozenset({"-f", "--find-links"})
 _WITH_VALUE = _FOLDERS | {"--trusted-host", "--only-binary", "--no-binary", "--use-feature"}
 _ALONE = frozenset({"--no-index", "--pre", "--prefer-binary", "--require-hashes"})
 _EDITABLE = frozenset({"-e", "--editable"})
-_ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
+ARCHIVE_SUFFIXES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
 _SHA256_LENGTH = 64
 _ONE_A_LINE = "Write one option a line, with a space before its value (uv reads no other form)."
 
@@ -63,7 +63,8 @@ class RequirementsFile:
     """A requirements file with everything that it includes; paths are absolute, ``files`` in the order of reading.
 
     ``option_lines`` say where distributions may come from and of what kind they may be, as they would stand in a file of any
-    other folder; ``variables`` are the names of those that were expanded.
+    other folder; ``links`` are the folders of archives on this machine among them; ``variables`` are the names of those that
+    were expanded.
     """
 
     files: tuple[Path, ...]
@@ -71,6 +72,7 @@ class RequirementsFile:
     local_paths: tuple[Path, ...]
     index_urls: tuple[str, ...]
     option_lines: tuple[str, ...]
+    links: tuple[Path, ...]
     variables: tuple[str, ...]
     hash_mode: bool
 
@@ -83,6 +85,7 @@ class _Gathered:
     local_paths: list[Path] = field(default_factory=list)
     index_urls: list[str] = field(default_factory=list)
     option_lines: list[str] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
     hash_mode: bool = False
 
@@ -100,6 +103,7 @@ def read_requirements(path: Path) -> RequirementsFile:
         local_paths=tuple(dict.fromkeys(gathered.local_paths)),
         index_urls=tuple(dict.fromkeys(gathered.index_urls)),
         option_lines=tuple(dict.fromkeys(gathered.option_lines)),
+        links=tuple(dict.fromkeys(gathered.links)),
         variables=tuple(sorted(gathered.variables)),
         hash_mode=gathered.hash_mode,
     )
@@ -166,6 +170,7 @@ def _take(path: Path, number: int, line: str, gathered: _Gathered, *, is_constra
         if option in _INDEXES:
             gathered.index_urls.append(value)
         elif option in _FOLDERS and "://" not in value:
+            gathered.links.append(path.parent / value)
             value = str(path.parent / value)
         gathered.option_lines.append(f"{option} {value}".rstrip())
 
@@ -267,7 +272,7 @@ def _bare_address(text: str) -> str:
     if re.match(r"[\w.-]+\s*(\[[^\]]*\]\s*)?@", text):
         return ""
     is_path = address.startswith((".", "file:")) or "/" in address
-    return address if is_path or address.endswith(_ARCHIVES) else ""
+    return address if is_path or address.endswith(ARCHIVE_SUFFIXES) else ""
 
 
 def _name_in(address: str) -> str:
@@ -304,7 +309,7 @@ def _check_hashed(line: RequirementLine) -> None:
 
     Unlike pip, folders of the user's own and repositories, which have no hash, may stand beside: no index could exchange them.
     """
-    is_archive = urlsplit(line.address).path.endswith(_ARCHIVES)
+    is_archive = urlsplit(line.address).path.endswith(ARCHIVE_SUFFIXES)
     if line.is_constraint or (line.address and not is_archive):
         return
     place = f"{line.file}:{line.number}"

@@ -16,7 +16,7 @@ from typing import Any
 from builders.runtimes import Target
 from packer.choose import choose_wheel
 from packer.credentials import Credentials, index_urls, index_variables
-from packer.declared import Declaration, declare, local_digests
+from packer.declared import Declaration, declare, links_digest, local_digests
 from packer.discover import PYLOCK, UV_LOCK
 from packer.errors import ResolveError, UsageError
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
@@ -136,6 +136,7 @@ class Resolver:
             str(function.target),
             str(function.lock_path.parent),
             declaration.digest,
+            links_digest(declaration, self._digests),
             settings_digest(declaration.folder, os.environ),
         )
         record = None if self._policy.upgrade else self._store.load("resolutions", key)

@@ -170,6 +170,27 @@ def test_warnings_are_repeated_as_long_as_they_hold(folder, lpack):
         assert "python3.9 is deprecated since 2025-12-15" in finished.stderr
 
 
+def test_a_wheel_exchanged_in_a_folder_of_links_is_seen(folder, lpack):
+    links = folder / "wheels"
+    links.mkdir()
+    make_wheel(links, "linked", "1.0", {"linked.py": b"old"})
+    (folder / "orders" / "requirements.txt").write_text("--find-links ../wheels\nlinked\n")
+    archive = folder / "dist" / "orders.zip"
+    assert lpack("build", "orders", cwd=folder).returncode == 0
+    assert zipfile.ZipFile(archive).read("linked.py") == b"old"
+    make_wheel(links, "linked", "1.0", {"linked.py": b"new"})
+    assert lpack("build", "orders", cwd=folder).returncode == 0
+    assert zipfile.ZipFile(archive).read("linked.py") == b"new"
+    make_wheel(links, "linked", "1.1", {"linked.py": b"newer"})
+    assert lpack("build", "orders", cwd=folder).returncode == 0
+    assert zipfile.ZipFile(archive).read("linked.py") == b"newer"
+    assert lpack("lock", "orders", cwd=folder).returncode == 0
+    make_wheel(links, "linked", "1.2", {"linked.py": b"newest"})
+    finished = lpack("build", "orders", "--frozen", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert zipfile.ZipFile(archive).read("linked.py") == b"newer"
+
+
 def test_a_lock_cannot_reach_out_of_the_store(folder, lpack):
     victim = folder / "victim"
     victim.write_text("precious")
