@@ -1,31 +1,129 @@
-"""What a builder is asked for, and how it says no."""
+"""What a builder is asked for, what it gives, and how it says no."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol, get_args
 
-from builders.runtimes import Target
+from builders.runtimes import MEGABYTE, Target
+
+BuilderName = Literal["auto", "host", "container", "cross"]
+BUILDERS: tuple[BuilderName, ...] = get_args(BuilderName)
+
+SOURCE_DATE_EPOCH = "315532800"
+"""1980-01-01T00:00:00Z, the earliest time a ZIP member can carry: build back ends that write times all write this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one build may take: bytes of memory, processes and threads, processors (None: all there are), seconds."""
+
+    memory: int = 4096 * MEGABYTE
+    processes: int = 1024
+    cpus: float | None = None
+    seconds: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """How a package is to be built.
+
+    ``image`` is empty for the target's own build image; ``setup`` are shell commands that prepare it; ``network`` lets the
+    build itself reach the network.
+    """
+
+    builder: BuilderName = "auto"
+    image: str = ""
+    setup: tuple[str, ...] = ()
+    network: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """A source to turn into a wheel for a target.
 
-    ``path`` is an sdist or a project folder; where it is None, ``url`` is a version-control URL in pip's form. ``name`` is for
-    messages.
+    ``path`` is an sdist, named as it was published, or a project folder. ``wheels`` are the files of all build requirements and
+    what those need; ``requires`` are the requirements that they were resolved for. ``name`` is for messages.
     """
 
     name: str
     target: Target
-    path: Path | None = None
-    url: str = ""
+    path: Path
+    settings: BuildSettings = field(default_factory=BuildSettings)
+    wheels: tuple[Path, ...] = ()
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltWheel:
+    """A wheel as its build left it. ``library`` finds a shared library (by its soname) of where it was built."""
+
+    path: Path
+    library: Callable[[str, tuple[str, ...]], Path | None] = lambda _name, _folders: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a builder would build a request.
+
+    ``key`` changes with everything about the builder that can change a wheel's bytes. ``requirements_for`` is what the build
+    requirements must run on; None where the builder finds them by itself. ``image`` and ``image_digest`` may be empty.
+    """
+
+    key: str
+    requirements_for: Target | None = None
+    image: str = ""
+    image_digest: str = ""
+
+
+class Builder(Protocol):
+    """Turns an sdist or a project folder into a wheel for a target; may be used from many threads.
+
+    Caching, limiting and recording wrap a builder; they are never inside one.
+    """
+
+    def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
+        """Say how it would build; raises `BuilderUnavailable`."""
+        ...
+
+    def build(self, request: BuildRequest, into: Path) -> AbstractContextManager[BuiltWheel]:
+        """Build in the empty folder ``into``; what was built can be looked at until the context ends.
+
+        Raises `BuildFailure`, `BuilderUnavailable`, or `MoreRequirements`.
+        """
+        ...
 
 
 class BuildFailure(Exception):
-    """A build did not give a wheel; ``log`` is the build tool's own output."""
+    """A build did not give a wheel; ``log`` is the build tool's own output, ``remedy`` what to do, if the builder knows."""
 
-    def __init__(self, reason: str, *, log: str = "") -> None:
+    def __init__(self, reason: str, *, log: str = "", remedy: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.log = log
+        self.remedy = remedy
+
+
+class NativeResult(BuildFailure):
+    """This machine's builder made a wheel with native code, which is for this machine alone."""
+
+
+class BuilderUnavailable(Exception):
+    """This builder cannot work here: its engine, image or interpreter is missing; ``remedy`` says what would bring it."""
+
+    def __init__(self, reason: str, *, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class MoreRequirements(Exception):
+    """The build back end asks for ``requires`` beside what pyproject.toml lists (PEP 517, get_requires_for_build_wheel)."""
+
+    def __init__(self, requires: tuple[str, ...]) -> None:
+        super().__init__(", ".join(requires))
+        self.requires = requires

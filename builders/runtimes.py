@@ -85,12 +85,42 @@ _LEGACY_MANYLINUX = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _UV_GLIBC_LEVELS = (34, 28, 17)
 
 
+# What every run-time image has of shared libraries, by soname. Those of glibc are what its package installs; Amazon Linux 2023
+# moved libnsl to a package of its own and has libcrypt from libxcrypt without the compatible libcrypt.so.1. libpython is the
+# runtime's own. Whatever else an image may hold today is no promise of AWS's, and so nothing to build on.
+_LIBRARIES = frozenset(
+    (
+        *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1", "libresolv.so.2"),
+        *("libanl.so.1", "libBrokenLocale.so.1", "libthread_db.so.1", "libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"),
+    )
+)
+_LIBRARIES_OF_SYSTEM = {
+    "Amazon Linux 2": frozenset(("libcrypt.so.1", "libnsl.so.1")),
+    "Amazon Linux 2023": frozenset(("libcrypt.so.2",)),
+}
+_LIBRARIES_OF_MACHINE = {
+    "x86_64": frozenset(("ld-linux-x86-64.so.2", "libmvec.so.1")),
+    "arm64": frozenset(("ld-linux-aarch64.so.1",)),
+}
+
+# The newest symbol versions that the libraries of the operating systems' GCC (7.3 and 11) define, by their prefix (libstdc++
+# manual, "ABI Policy and Guidelines").
+_SYMBOL_CEILINGS = {
+    "Amazon Linux 2": {"GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11)},
+    "Amazon Linux 2023": {"GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13)},
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A runtime on an architecture: what fixes the Python, the glibc ceiling, the wheel tags and the images."""
+    """A runtime on an architecture: what fixes the Python, the glibc ceiling, the wheel tags and the images.
+
+    ``ceiling`` is the minor of glibc 2 where the run-time image is another than AWS's.
+    """
 
     runtime: Runtime
     architecture: Architecture
+    ceiling: int | None = None
 
     @classmethod
     def of(cls, runtime: str, architecture: str) -> Target:
@@ -101,7 +131,13 @@ class Target:
         raise ValueError(architecture)
 
     def __str__(self) -> str:
-        return f"{self.runtime.name}-{self.architecture}"
+        other = "" if self.ceiling is None else f"-glibc2.{self.ceiling}"
+        return f"{self.runtime.name}-{self.architecture}{other}"
+
+    @property
+    def glibc(self) -> int:
+        """The newest minor of glibc 2 that native code may ask for."""
+        return self.runtime.glibc if self.ceiling is None else self.ceiling
 
     @property
     def machine(self) -> str:
@@ -109,9 +145,28 @@ class Target:
         return _MACHINES[self.architecture][0]
 
     @property
+    def oldest_glibc(self) -> int:
+        """The oldest minor of glibc 2 for which this machine has wheel tags."""
+        return _MACHINES[self.architecture][1]
+
+    @property
     def python_version(self) -> str:
         """Major, minor and micro version, as markers see it: ``3.12.1``."""
         return f"3.{self.runtime.minor}.{self.runtime.micro}"
+
+    @property
+    def libraries(self) -> frozenset[str]:
+        """Sonames of the shared libraries that native code finds in the run-time image."""
+        own = f"libpython3.{self.runtime.minor}.so.1.0"
+        return (
+            _LIBRARIES | _LIBRARIES_OF_SYSTEM[self.runtime.operating_system] | _LIBRARIES_OF_MACHINE[self.architecture] | {own}
+        )
+
+    @property
+    def symbol_ceilings(self) -> dict[str, tuple[int, ...]]:
+        """The newest symbol version that the run-time image's libraries define, by its prefix, as far as it is known."""
+        compilers = {} if self.ceiling is not None else _SYMBOL_CEILINGS[self.runtime.operating_system]
+        return {"GLIBC": (2, self.glibc), **compilers}
 
     @property
     def build_image(self) -> str:
@@ -130,15 +185,15 @@ class Target:
         The second only matters where the ceiling has no name of its own (glibc 2.26): wheels tagged between the two levels are
         seen by the second alone. Whatever it finds beyond the ceiling is sorted out by `tags`.
         """
-        ceiling = self.runtime.glibc
-        within = next(level for level in _UV_GLIBC_LEVELS if level <= ceiling)
+        ceiling = self.glibc
+        within = next((level for level in _UV_GLIBC_LEVELS if level <= ceiling), _UV_GLIBC_LEVELS[-1])
         above = tuple(level for level in reversed(_UV_GLIBC_LEVELS) if level >= ceiling)[:1]
         names = dict.fromkeys((within, *above))
         return tuple(f"{self.machine}-manylinux_2_{level}" for level in names)
 
     def tags(self) -> tuple[Tag, ...]:
         """Wheel tags that load on the target, best first."""
-        return _tags(self.runtime.minor, self.runtime.glibc, self.architecture)
+        return _tags(self.runtime.minor, self.glibc, self.architecture)
 
     def markers(self) -> dict[str, str]:
         """Values of the environment markers (PEP 508) on the target, whatever the host is."""

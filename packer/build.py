@@ -1,143 +1,327 @@
-"""Turns what a lock offers no wheel for into wheels in the store, once: a caching, normalising wrapper around a builder."""
+"""Turns what a lock offers no wheel for into wheels in the store, once each: chooses the builder, and caches what it made."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Lock
+from typing import Any
 
-from packaging.utils import parse_wheel_filename
-
-from builders.recipes import BuildFailure, BuildRequest
+from builders.recipes import (
+    Builder,
+    BuilderUnavailable,
+    BuildFailure,
+    BuildRequest,
+    BuildSettings,
+    MoreRequirements,
+    NativeResult,
+    Recipe,
+)
 from builders.runtimes import Target
 from packer.choose import choose_wheel, existing_tags
 from packer.compress import Deflater
 from packer.errors import BuildError
 from packer.fetch import Fetched
-from packer.model import Archive, BytesContent, Distribution, Entry, LockedPackage, Repository, SourceFolder, Tree
+from packer.model import Archive, Distribution, Function, LockedPackage, SourceFolder
+from packer.native import check_native, native_files
+from packer.obtain import Made, Missing
+from packer.once import Once
+from packer.origin import Origin, Origins
 from packer.outputs.zip import write_zip
-from packer.ports import Builder, Reporter
-from packer.source import scan_source
+from packer.ports import Reporter
+from packer.repair import Repaired, repair
 from packer.store import Store, digest_of, explained
-from packer.watch import Digests
-from packer.wheel import accept, read_members_as_tree
+from packer.tooling import Tooling
+from packer.wheel import accept
 
-# What a project folder leaves out when it is copied to be built: what earlier builds left there, and version control.
-_PROJECT_IGNORE = ("!.gitignore", "/build/", "/dist/")
+_SHOWN = 40
+"""Lines of a failed build's log that its error shows."""
+_MOST_ROUNDS = 3
+"""How often a back end may ask for more than it asked for before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """One package to build for one function; ``chain`` are the packages whose builds need it."""
+
+    function: Function
+    package: LockedPackage
+    target: Target
+    settings: BuildSettings
+    origin: Origin
+    chain: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """How a task is to be built: by which builder, from which requirements, and under which key it is kept."""
+
+    name: str
+    recipe: Recipe
+    requires: tuple[str, ...] = ()
+    tools: tuple[Distribution, ...] = ()
+    key: str = ""
+    why: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tried:
+    """The builders that could not work, with what they said."""
+
+    refusals: list[tuple[str, BuilderUnavailable | NativeResult]] = field(default_factory=list)
+
+    def reason(self) -> str:
+        return "; ".join(f"{name}: {error.reason}" for name, error in self.refusals)
+
+    def remedy(self) -> str:
+        return " ".join(dict.fromkeys(error.remedy for _, error in self.refusals if error.remedy))
 
 
 class StoreBuilder:
-    """Builds through a builder, and keeps each wheel in the store under everything that can change it.
+    """Builds through builders, and keeps each wheel in the store under everything that can change it.
 
-    The wheel's ZIP is written anew, so that its bytes do not depend on the zlib of the machine that built it.
+    ``builders`` are made when first needed, and may raise `BuilderUnavailable` then. At most ``jobs`` builds run at once.
     """
 
     def __init__(
-        self, store: Store, builder: Builder, digests: Digests, reporter: Reporter, scrub: Callable[[str], str]
+        self,
+        store: Store,
+        builders: Mapping[str, Callable[[], Builder]],
+        origins: Origins,
+        tooling: Tooling,
+        reporter: Reporter,
+        scrub: Callable[[str], str],
+        jobs: int,
     ) -> None:
         self._store = store
-        self._builder = builder
-        self._digests = digests
+        self._factories = builders
+        self._builders: Once[str, Builder] = Once()
+        self._origins = origins
+        self._tooling = tooling
         self._reporter = reporter
         self._scrub = scrub
         self._deflater = Deflater(store)
-        # One build at a time: each already uses what the machine has, and two functions may ask for the same one.
-        self._lock = Lock()
+        self._made: Once[str, Made] = Once()
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="wheel")
 
-    def build(self, package: LockedPackage, target: Target, sdist: Fetched | None) -> Distribution:
-        """Give the package's wheel; ``sdist`` is its archive in the store where the source is one.
+    def close(self) -> None:
+        """Begin no other build; those that run end with what they run in."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
+        """Give the wheels of packages, in their order.
 
         Raises `BuildError` with the build's own output, or `packer.errors.PackageError` for a wheel that is not good.
         """
-        with self._lock:
-            folder = package.source.path if isinstance(package.source, SourceFolder) else None
-            tree = project_tree(folder, self._digests)[0] if folder else None
-            key = digest_of(
-                "built", package.name, package.version, str(target), self._builder.recipe, *_source_key(package, sdist, tree)
-            )
-            known = self._known(key)
-            if known is None:
-                self._reporter.note(f"building {package} on this machine")
-                known = self._make(package, target, sdist, tree, key)
-        filename, digest, path = known
-        name, version = filename.split("-")[:2]
-        return Distribution(name=package.name or name, version=version, filename=filename, digest=digest, path=path)
+        futures = [self._pool.submit(self._one, function, package, sdist) for package, sdist in packages]
+        return [future.result() for future in futures]
 
-    def _known(self, key: str) -> tuple[str, str, Path] | None:
-        record = self._store.load("built", key)
-        if record is None:
-            return None
-        fields = json.loads(record.payload)
-        path = self._store.wheel(fields["sha256"])
-        return (fields["filename"], fields["sha256"], path) if path else None
+    def _one(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made:
+        task = self._task(function, package, sdist)
+        # Functions of one build that mean the same thing share one outcome, be it a wheel or an error.
+        key = digest_of(str(package), task.origin.key, str(task.target), repr(task.settings))
+        return self._made.get(key, lambda: self._make(task))
 
-    def _make(
-        self, package: LockedPackage, target: Target, sdist: Fetched | None, tree: Tree | None, key: str
-    ) -> tuple[str, str, Path]:
-        with self._store.workspace() as folder:
-            request = _request(package, target, sdist, tree, folder)
-            (folder / "out").mkdir()
-            try:
-                built = self._builder.build(request, folder / "out")
-            except BuildFailure as failure:
-                raise BuildError(
-                    f"Cannot build {package} for {target}: {failure.reason}.",
-                    detail="\n".join(filter(None, (self._scrub(failure.log).rstrip(), _offered(package)))),
-                    remedy=_remedy(package),
-                ) from None
-            _check_built(package, target, built.name)
-            accept(built, built.name)
-            digest, path = self._normalise(built)
-        self._store.save("built", key, json.dumps({"filename": built.name, "sha256": digest}).encode())
-        return built.name, digest, path
+    def _for_build(self, task: _Task, target: Target, packages: Sequence[Missing]) -> list[Made]:
+        """Give the wheels of build requirements of a task that have none for ``target``."""
+        chain = (*task.chain, task.package.name)
+        for package, _ in packages:
+            if package.name in chain:
+                circle = " -> ".join((*chain[chain.index(package.name) :], package.name))
+                remedy = "Use a version of one of them that has a wheel."
+                raise BuildError(f"{package.name} needs itself to be built: {circle}.", remedy=remedy)
+        return [self._make(replace(self._task(task.function, *each), target=target, chain=chain)) for each in packages]
 
-    def _normalise(self, built: Path) -> tuple[str, Path]:
-        entries = (
-            Entry(path=entry.path, mode=entry.mode, content=BytesContent.of(entry.content.read()), owner=entry.owner)
-            for entry in read_members_as_tree(built, built.name)
+    def _task(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> _Task:
+        return _Task(
+            function=function,
+            package=package,
+            target=function.target,
+            settings=function.settings_for(package.name),
+            origin=self._origins.of(package, sdist),
         )
+
+    def _make(self, task: _Task) -> Made:
+        """Find the wheel of a task, or build it with the first builder that can."""
+        tried = _Tried()
+        for name, why in _order(task):
+            try:
+                plan = self._plan(task, name, why)
+                return self._known(plan) or self._built(task, plan)
+            except BuilderUnavailable as refusal:
+                last = self._last(task, name, why)
+                if last is not None:
+                    return last
+                tried.refusals.append((name, refusal))
+            except NativeResult as refusal:
+                tried.refusals.append((name, refusal))
+            except BuildFailure as failure:
+                raise self._error(task, failure) from None
+        raise BuildError(
+            f"Cannot build {task.package} for {task.target}: {tried.reason()}.",
+            detail=_offered(task.package),
+            remedy=tried.remedy() or _remedy(task.package),
+        )
+
+    def _error(self, task: _Task, failure: BuildFailure) -> BuildError:
+        """Say why a build failed, with the end of its log, and keep all of it."""
+        log = self._scrub(failure.log).rstrip()
+        lines = log.splitlines()
+        shown = "\n".join(lines[-_SHOWN:])
+        if len(lines) > _SHOWN:
+            path = self._store.keep_log(f"{task.package.name or 'project'}-{task.target}", log)
+            shown = f"[… {len(lines) - _SHOWN} lines before; all of it is in {path}]\n{shown}"
+        return BuildError(
+            f"Cannot build {task.package} for {task.target}: {failure.reason}.",
+            detail="\n".join(filter(None, (shown, _offered(task.package)))),
+            remedy=failure.remedy or _remedy(task.package),
+        )
+
+    def _builder(self, name: str) -> Builder:
+        return self._builders.get(name, self._factories[name])
+
+    def _plan(self, task: _Task, name: str, why: str, more: tuple[str, ...] = ()) -> _Plan:
+        """Say how a builder would build a task, with ``more`` requirements than those that are known."""
+        recipe = self._builder(name).recipe(task.target, task.settings)
+        if recipe.requirements_for is None:
+            return _Plan(name=name, recipe=recipe, key=self._key(task, recipe, ()), why=why)
+        asked = digest_of("asked", task.origin.key, str(task.target), recipe.key)
+        record = self._store.load("hooks", asked)
+        known = tuple(json.loads(record.payload)) if record else ()
+        if more:
+            known = tuple(dict.fromkeys((*known, *more)))
+            self._store.save("hooks", asked, json.dumps(known).encode())
+        requires = (*task.origin.requires, *known)
+        runs_on = recipe.requirements_for
+        tools = self._tooling.bring(
+            requires, runs_on, task.function, str(task.package), lambda missing: self._for_build(task, runs_on, missing)
+        )
+        key = self._key(task, recipe, tools)
+        return _Plan(name=name, recipe=recipe, requires=requires, tools=tools, key=key, why=why)
+
+    def _key(self, task: _Task, recipe: Recipe, tools: Sequence[Distribution]) -> str:
+        package = task.package
+        needs = sorted(tool.digest for tool in tools)
+        return digest_of("built 2", package.name, package.version, str(task.target), recipe.key, task.origin.key, *needs)
+
+    def _known(self, plan: _Plan) -> Made | None:
+        record = self._store.load("built", plan.key)
+        return self._recalled(record.payload, plan.why) if record else None
+
+    def _last(self, task: _Task, name: str, why: str) -> Made | None:
+        """Give what a builder that is away now made of the same source before."""
+        record = self._store.load("built", self._last_key(task, name))
+        return self._recalled(record.payload, why) if record else None
+
+    def _last_key(self, task: _Task, name: str) -> str:
+        return digest_of("last", str(task.package), task.origin.key, str(task.target), repr(task.settings), name)
+
+    def _recalled(self, payload: bytes, why: str) -> Made | None:
+        fields = json.loads(payload)
+        path = self._store.wheel(fields["sha256"])
+        if path is None:
+            return None
+        return _made(fields["filename"], fields["sha256"], path, {**fields["record"], "why": why})
+
+    def _built(self, task: _Task, plan: _Plan) -> Made:
+        for _ in range(_MOST_ROUNDS):
+            try:
+                return self._build(task, plan)
+            except MoreRequirements as more:
+                plan = self._plan(task, plan.name, plan.why, more.requires)
+                known = self._known(plan)
+                if known is not None:
+                    return known
+        raise BuildFailure("its build back end asks for other requirements each time")
+
+    def _build(self, task: _Task, plan: _Plan) -> Made:
+        where = f"in {plan.recipe.image}" if plan.recipe.image else f"on this machine ({plan.name})"
+        self._reporter.note(f"building {task.package} {where}")
+        with self._store.workspace() as folder:
+            request = BuildRequest(
+                name=str(task.package),
+                target=task.target,
+                path=self._origins.materialise(task.origin, folder),
+                settings=task.settings,
+                wheels=self._tooling.place(plan.tools, folder / "wheels"),
+                requires=plan.requires,
+            )
+            (folder / "out").mkdir()
+            (folder / "repair").mkdir()
+            with self._builder(plan.name).build(request, folder / "out") as built:
+                accept(built.path, built.path.name)
+                repaired = repair(built.path, task.target, built.library, folder / "repair")
+                self._check(task, repaired)
+                digest, path = self._keep(repaired)
+        record = _record(task, plan, repaired)
+        payload = json.dumps({"filename": repaired.filename, "sha256": digest, "record": record}).encode()
+        for key in (plan.key, self._last_key(task, plan.name)):
+            self._store.save("built", key, payload)
+        return _made(repaired.filename, digest, path, {**record, "why": plan.why})
+
+    def _check(self, task: _Task, repaired: Repaired) -> None:
+        """Hold a built wheel's name against what was asked for, and its tags and native code against the target."""
+        package, filename = task.package, repaired.filename
+        made = _of_wheel(filename)
+        if package.name not in ("", made.name) or package.version not in ("", made.version):
+            raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or mend the source.")
+        files = tuple(native_files(repaired.tree))
+        check_native(filename, files, lambda: repaired.tree, task.target)
+        if choose_wheel(made, task.target) is None:
+            what = f"The source of {package} gave {filename}, which does not fit {task.target}."
+            raise BuildError(what, remedy=_remedy(package))
+
+    def _keep(self, repaired: Repaired) -> tuple[str, Path]:
+        """Write the wheel's ZIP anew, so that its bytes do not depend on the zlib of whatever built it."""
         with self._store.temporary() as temporary:
             with explained(temporary, "write"), temporary.open("wb") as file:
-                written = write_zip(Tree.of(entries), file, self._deflater.span)
+                written = write_zip(repaired.tree, file, self._deflater.span)
             return written.sha256, self._store.adopt(temporary, written.sha256)
 
 
-def _source_key(package: LockedPackage, sdist: Fetched | None, tree: Tree | None) -> tuple[str, ...]:
-    if tree is not None:
-        return (_tree_digest(tree),)
-    if isinstance(package.source, Repository):
-        return (package.source.url, package.source.subdirectory)
-    return (sdist.sha256 if sdist else "",)
+def _order(task: _Task) -> Iterator[tuple[str, str]]:
+    """Give the builders to try, first to last, each with the reason that the manifest shows."""
+    builder = task.settings.builder
+    if builder != "auto":
+        yield builder, "configured"
+        return
+    native = task.origin.native
+    why = f"no wheel fits, and it has native code ({native})" if native else "no wheel fits, and it looks like pure Python"
+    order = ("container", "cross", "host") if native else ("host", "container", "cross")
+    for number, name in enumerate(order):
+        yield name, why if number == 0 else f"{why}; {', '.join(order[:number])} could not"
 
 
-def _request(package: LockedPackage, target: Target, sdist: Fetched | None, tree: Tree | None, folder: Path) -> BuildRequest:
-    source = package.source
-    if isinstance(source, Repository):
-        suffix = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
-        return BuildRequest(name=str(package), target=target, url=source.url + suffix)
-    if tree is not None:
-        path = folder / "project"
-        _write_tree(tree, path)
-    elif isinstance(source, Archive) and sdist is not None:
-        path = folder / source.filename
-        with explained(path, "write"):
-            _link_or_copy(sdist.path, path)
-    else:
-        raise BuildError(f"{package} has neither a wheel nor a source.", remedy="Lock again.")
-    return BuildRequest(name=str(package), target=target, path=path)
+def _of_wheel(filename: str) -> LockedPackage:
+    """Give the package that a wheel is all there is of."""
+    from packaging.utils import parse_wheel_filename
 
-
-def _check_built(package: LockedPackage, target: Target, filename: str) -> None:
-    """Hold a built wheel's name against what was asked for and its tags against the target; raises `BuildError`."""
     name, version, _, _ = parse_wheel_filename(filename)
-    if package.name not in ("", name) or package.version not in ("", str(version)):
-        raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or mend the source.")
-    made = LockedPackage(name=name, wheels=(Archive(filename=filename, location=filename, sha256=""),))
-    if choose_wheel(made, target) is None:
-        raise BuildError(f"The source of {package} gave {filename}, which does not fit {target}.", remedy=_remedy(package))
+    return LockedPackage(name=name, version=str(version), wheels=(Archive(filename=filename, location=filename, sha256=""),))
+
+
+def _made(filename: str, digest: str, path: Path, record: Mapping[str, Any]) -> Made:
+    name, version = filename.split("-")[:2]
+    package = _of_wheel(filename)
+    return Made(
+        distribution=Distribution(name=package.name or name, version=version, filename=filename, digest=digest, path=path),
+        record=record,
+    )
+
+
+def _record(task: _Task, plan: _Plan, repaired: Repaired) -> dict[str, Any]:
+    """Give what the manifest says of a build, but for the reason."""
+    recipe = plan.recipe
+    image = {"image": recipe.image, "image_digest": recipe.image_digest} if recipe.image else {}
+    return {
+        "builder": plan.name,
+        **image,
+        **({"setup": list(task.settings.setup)} if recipe.image and task.settings.setup else {}),
+        **({"requirements": sorted(f"{tool.name}=={tool.version}" for tool in plan.tools)} if plan.tools else {}),
+        **({"libraries": list(repaired.libraries)} if repaired.libraries else {}),
+    }
 
 
 def _offered(package: LockedPackage) -> str:
@@ -148,43 +332,4 @@ def _offered(package: LockedPackage) -> str:
 def _remedy(package: LockedPackage) -> str:
     if isinstance(package.source, SourceFolder):
         return "Mend the project; its own build tool gives the same error."
-    return (
-        "Choose a version that has a wheel for this target, or offer a wheel on an index of your own: "
-        "this version of lpack builds pure Python only."
-    )
-
-
-def project_tree(folder: Path, digests: Digests) -> tuple[Tree, tuple[str, ...]]:
-    """Give the files of a local project that its build may see, and the paths whose change could change them."""
-    scan = scan_source(folder, digests, ignore=_PROJECT_IGNORE, git=False)
-    return scan.tree, scan.watched
-
-
-def project_digest(folder: Path, digests: Digests) -> str:
-    """Give the digest of everything in a local project that its build may see."""
-    return _tree_digest(project_tree(folder, digests)[0])
-
-
-def _tree_digest(tree: Tree) -> str:
-    return digest_of(*(part for entry in tree for part in (entry.path, str(entry.mode), entry.content.digest)))
-
-
-def _write_tree(tree: Tree, to: Path) -> None:
-    """Write a copy of a project, so that no build tool writes into the user's own folder.
-
-    Each content is proved as it is read: what was built is what its key says, even if somebody edits meanwhile.
-    """
-    with explained(to, "write"):
-        to.mkdir(parents=True)
-        for entry in tree:
-            path = to / entry.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(entry.content.read())
-            path.chmod(entry.mode)
-
-
-def _link_or_copy(source: Path, to: Path) -> None:
-    try:
-        os.link(source, to)
-    except OSError:
-        shutil.copyfile(source, to)
+    return "Choose a version that has a wheel for this target, or offer a wheel on an index of your own."

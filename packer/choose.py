@@ -44,8 +44,7 @@ def existing_tags(package: LockedPackage) -> str:
 def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:
     """Say that nothing fits, which tags exist, and what to do."""
     return PackageError(
-        f"{package} has no wheel for {target} "
-        f"({target.runtime.operating_system}, glibc 2.{target.runtime.glibc}), and no source.",
+        f"{package} has no wheel for {target} ({target.runtime.operating_system}, glibc 2.{target.glibc}), and no source.",
         detail=existing_tags(package),
         remedy="Choose a version that has one (the index lists them), another architecture, or a newer runtime.",
     )

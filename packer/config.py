@@ -1,27 +1,32 @@
 """Configuration: ``[tool.lpack]`` of a pyproject.toml, or the same keys in lpack.toml, checked at the door.
 
-Every error names the file, the key's path and, for an unknown key, the nearest known one.
+What is wrong is an error of `packer.section`, which names the file and the key's path.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, MEGABYTE, RUNTIMES, Target
+from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
+from packer.buildconfig import BUILD_KEYS, PACKAGES, building_of, packages_of
 from packer.discover import find_requirements
 from packer.errors import UsageError
 from packer.model import OWN_SOURCE, Budget, Function
 from packer.names import CONFIG_FILE, DEFAULT_OUT
+from packer.section import Section, choices
 
-_SHARED_KEYS = ("runtime", "arch", "format", "layers", "trim", "bytecode", "exclude", "ignore", "overlap", "budget")
+_SHARED_KEYS = (
+    *("runtime", "arch", "glibc", "format", "layers", "trim", "bytecode", "exclude", "ignore", "overlap", "budget", "provided"),
+    *BUILD_KEYS,
+    PACKAGES,
+)
 _PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions")
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _BUDGET_KEYS = ("zip", "unzipped", "init")
@@ -30,10 +35,8 @@ _ONLY_VALUES = {"format": "zip", "layers": "none", "trim": "none", "bytecode": "
 
 # A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_GLIBC = re.compile(r"2\.([0-9]{1,2})")
 _HANDLER = re.compile(r"[A-Za-z_][\w-]*([./][A-Za-z_][\w-]*)*\.[A-Za-z_]\w*")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|KB|MB|GB)")
-_UNITS = {"B": 1, "KB": 1024, "MB": MEGABYTE, "GB": 1024 * MEGABYTE}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 
 Setting = tuple[str, str]
@@ -68,10 +71,10 @@ class Config:
 
 def load_config(path: Path, overrides: Overrides) -> Config:
     """Read an lpack.toml or pyproject.toml; raises `UsageError`."""
-    section = _Section(file=path, prefix="", table=_lpack_table(path))
+    section = Section(file=path, prefix="", table=_lpack_table(path))
     if path.name != CONFIG_FILE:
-        section = _Section(file=path, prefix="tool.lpack", table=section.table)
-    section.check_keys(_PROJECT_KEYS)
+        section = Section(file=path, prefix="tool.lpack", table=section.table)
+    _check_keys(section, _PROJECT_KEYS)
     functions = section.tables("functions")
     if not functions:
         raise section.error("functions", "no function is configured", "Add a table [functions.NAME], or run `lpack init`.")
@@ -90,11 +93,11 @@ def make_target(runtime: Setting, architecture: Setting) -> Target:
     name, where = runtime
     if name not in RUNTIMES:
         raise UsageError(
-            f"{where}: {name!r} is not a Python runtime of Lambda that lpack knows.", remedy=_choices(name, tuple(RUNTIMES))
+            f"{where}: {name!r} is not a Python runtime of Lambda that lpack knows.", remedy=choices(name, tuple(RUNTIMES))
         )
     machine, where = architecture
     if machine not in ARCHITECTURES:
-        raise UsageError(f"{where}: {machine!r} is not an architecture of Lambda.", remedy=_choices(machine, ARCHITECTURES))
+        raise UsageError(f"{where}: {machine!r} is not an architecture of Lambda.", remedy=choices(machine, ARCHITECTURES))
     return Target.of(name, machine)
 
 
@@ -123,48 +126,12 @@ def lock_path(root: Path, function: str) -> Path:
     return root / f"pylock.{function}.toml"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Section:
-    """A table of the configuration that knows where it stands."""
-
-    file: Path
-    prefix: str
-    table: Mapping[str, Any]
-
-    def where(self, key: str) -> str:
-        return f"{self.file}: {self.prefix}.{key}" if self.prefix else f"{self.file}: {key}"
-
-    def error(self, key: str, what: str, remedy: str) -> UsageError:
-        return UsageError(f"{self.where(key)}: {what}.", remedy=remedy)
-
-    def check_keys(self, known: tuple[str, ...]) -> None:
-        for key, value in self.table.items():
-            if key not in known:
-                raise self.error(key, "this key is not known", _choices(key, known))
-            if key in _ONLY_VALUES and value != _ONLY_VALUES[key]:
-                what = f"this version of lpack only knows {_ONLY_VALUES[key]!r} here, not {value!r}"
-                raise self.error(key, what, "Remove the key, or give it that value.")
-
-    def string(self, key: str, default: str = "") -> str:
-        value = self.table.get(key, default)
-        if not isinstance(value, str) or (key in self.table and not value):
-            raise self.error(key, f"a string that is not empty is expected, not {value!r}", f'Write {key} = "…".')
-        return value
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        value = self.table.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(key, f"a list of strings is expected, not {value!r}", f'Write {key} = ["…", "…"].')
-        return tuple(value)
-
-    def tables(self, key: str) -> Mapping[str, Any]:
-        value = self.table.get(key, {})
-        if not isinstance(value, dict):
-            raise self.error(key, f"a table is expected, not {value!r}", f"Write [{self.prefix and 'tool.lpack.'}{key}].")
-        return value
-
-    def section(self, key: str) -> _Section:
-        return _Section(file=self.file, prefix=f"{self.prefix}.{key}".lstrip("."), table=self.tables(key))
+def _check_keys(section: Section, known: tuple[str, ...]) -> None:
+    section.check_keys(known)
+    for key, value in section.table.items():
+        if value != _ONLY_VALUES.get(key, value):
+            what = f"this version of lpack only knows {_ONLY_VALUES[key]!r} here, not {value!r}"
+            raise section.error(key, what, "Remove the key, or give it that value.")
 
 
 def _lpack_table(path: Path) -> Mapping[str, Any]:
@@ -186,18 +153,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
 
 
-def _choices(given: str, known: tuple[str, ...]) -> str:
-    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    return f"Did you mean {nearest[0]!r}?" if nearest else f"Known are: {', '.join(known)}."
-
-
-def _function(root: Path, project: _Section, name: str, table: Any, overrides: Overrides) -> Function:
+def _function(root: Path, project: Section, name: str, table: Any, overrides: Overrides) -> Function:
     functions = project.section("functions")
     if not isinstance(table, dict):
         raise functions.error(name, f"a table is expected, not {table!r}", f"Write [functions.{name}].")
     check_name(name, functions.where(name))
     section = functions.section(name)
-    section.check_keys(_FUNCTION_KEYS)
+    _check_keys(section, _FUNCTION_KEYS)
     source = (root / section.string("source", ".")).absolute()
     if not source.is_dir():
         raise section.error("source", f"there is no folder {source}", "Name the folder that holds the handler's module.")
@@ -209,9 +171,7 @@ def _function(root: Path, project: _Section, name: str, table: Any, overrides: O
         name=name,
         source=source,
         handler=check_handler(handler, section.where("handler")),
-        target=overrides.target(
-            _setting("runtime", section, project, DEFAULT_RUNTIME), _setting("arch", section, project, DEFAULT_ARCHITECTURE)
-        ),
+        target=_target(section, project, overrides),
         requirements=find_requirements(
             source,
             root / requirements if requirements else None,
@@ -225,16 +185,32 @@ def _function(root: Path, project: _Section, name: str, table: Any, overrides: O
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
         overlap=(*_overlap(section), *_overlap(project)),
         budget=_budget(project, section),
+        provided=tuple(sorted({*project.strings("provided"), *section.strings("provided")})),
+        building=building_of((project, section)),
+        packages=packages_of(project, section),
     )
 
 
-def _setting(key: str, function: _Section, project: _Section, default: str) -> Setting:
+def _target(function: Section, project: Section, overrides: Overrides) -> Target:
+    runtime = _setting("runtime", function, project, DEFAULT_RUNTIME)
+    target = overrides.target(runtime, _setting("arch", function, project, DEFAULT_ARCHITECTURE))
+    section = function if "glibc" in function.table else project
+    if "glibc" not in section.table:
+        return target
+    found = _GLIBC.fullmatch(section.string("glibc"))
+    if not found:
+        what = f"{section.table['glibc']!r} is not a version of glibc 2"
+        raise section.error("glibc", what, 'Write that of your own run-time image, such as "2.36".')
+    return replace(target, ceiling=int(found[1]))
+
+
+def _setting(key: str, function: Section, project: Section, default: str) -> Setting:
     """Give what the function says, else the project, with the place that says it."""
     section = function if key in function.table else project
     return section.string(key, default), section.where(key)
 
 
-def _overlap(section: _Section) -> tuple[tuple[str, str], ...]:
+def _overlap(section: Section) -> tuple[tuple[str, str], ...]:
     inner = section.section("overlap")
     return tuple((pattern, _winner(inner.string(pattern))) for pattern in inner.table)
 
@@ -243,19 +219,9 @@ def _winner(name: str) -> str:
     return OWN_SOURCE if name == "source" else canonicalize_name(name)
 
 
-def _budget(project: _Section, function: _Section) -> Budget:
+def _budget(project: Section, function: Section) -> Budget:
     merged: dict[str, Any] = {}
     for section in (project.section("budget"), function.section("budget")):
         section.check_keys(_BUDGET_KEYS)
-        merged.update({key: _limit(section, key) for key in section.table})
+        merged.update({key: section.milliseconds(key) if key == "init" else section.size(key) for key in section.table})
     return Budget(**merged)
-
-
-def _limit(section: _Section, key: str) -> float:
-    text = section.string(key)
-    pattern, units, example = (_DURATION, {"ms": 1, "s": 1000}, "400 ms") if key == "init" else (_SIZE, _UNITS, "10 MB")
-    found = pattern.fullmatch(text)
-    if not found:
-        raise section.error(key, f"{text!r} cannot be read", f'Write a number and a unit, such as "{example}".')
-    amount = float(found[1]) * units[found[2]]
-    return amount if key == "init" else int(amount)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from packer.build import project_digest
 from packer.credentials import without_login
 from packer.discover import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS, UV_LOCK
 from packer.errors import UsageError
@@ -20,6 +19,7 @@ from packer.locks.pins import Pin
 from packer.locks.pipfile import read_pipfile_lock
 from packer.locks.poetry import read_poetry_lock
 from packer.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
+from packer.origin import project_digest
 from packer.requirements import ARCHIVE_SUFFIXES, demanded_hashes, read_requirements
 from packer.store import digest_of
 from packer.watch import Digests

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from packer import __version__
 
 if TYPE_CHECKING:
-    from packer.model import Artifact, Distribution, Function, Lock, Share
+    from packer.model import Artifact, Function, Lock, Share
+    from packer.obtain import Made
 
 SCHEMA_VERSION = 1
 
@@ -20,7 +21,7 @@ def describe(
     lock: Lock,
     artifact: Artifact,
     parts: Sequence[Share],
-    distributions: Sequence[Distribution],
+    obtained: Sequence[Made],
     seconds: float,
 ) -> dict[str, Any]:
     """Give a function's part of the manifest; sizes are bytes."""
@@ -43,13 +44,14 @@ def describe(
         "source": _size(sizes.get(OWN_SOURCE)),
         "distributions": [
             {
-                "name": distribution.name,
-                "version": distribution.version,
-                "wheel": distribution.filename,
-                "sha256": distribution.digest,
-                **_size(sizes.get(distribution.name)),
+                "name": made.distribution.name,
+                "version": made.distribution.version,
+                "wheel": made.distribution.filename,
+                "sha256": made.distribution.digest,
+                **_size(sizes.get(made.distribution.name)),
+                **({"built": dict(made.record)} if made.record else {}),
             }
-            for distribution in distributions
+            for made in obtained
         ],
         "seconds": round(seconds, 3),
     }

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.errors import BuildError
 
@@ -231,7 +232,11 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``."""
+    """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
+
+    ``provided`` are libraries (by soname) that others bring; ``building`` says how packages are built, and ``packages`` how
+    some of them are.
+    """
 
     name: str
     source: Path
@@ -243,6 +248,13 @@ class Function:
     ignore: tuple[str, ...] = ()
     overlap: tuple[tuple[str, str], ...] = ()
     budget: Budget = field(default_factory=Budget)
+    provided: tuple[str, ...] = ()
+    building: BuildSettings = field(default_factory=BuildSettings)
+    packages: tuple[tuple[str, BuildSettings], ...] = ()
+
+    def settings_for(self, package: str) -> BuildSettings:
+        """Say how a package of this function is to be built, where it has to be."""
+        return dict(self.packages).get(package, self.building)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

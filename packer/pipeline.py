@@ -7,20 +7,23 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from packer import __version__
 from packer.assemble import Part, check_handler, merge, shares
 from packer.budget import check_limits
-from packer.build import StoreBuilder, project_digest, project_tree
-from packer.choose import choose_wheel, no_wheel_error
+from packer.build import StoreBuilder
 from packer.compress import CODEC, Deflater
 from packer.declared import Declaration, declare, links_digest
 from packer.errors import LpackError, ManyErrors
 from packer.fetch import StoreFetcher
 from packer.manifest import describe
-from packer.model import OWN_SOURCE, Archive, Artifact, Distribution, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.model import OWN_SOURCE, Artifact, Distribution, Function, Lock, SourceFolder, Tree
+from packer.native import NativeCode, check_closed, check_native
+from packer.obtain import Made, obtain
 from packer.once import Once
+from packer.origin import project_digest, project_tree
 from packer.outputs.zip import write_zip
 from packer.ports import Reporter
 from packer.resolve import Resolver
@@ -40,6 +43,7 @@ class Tools:
     resolver: Resolver
     fetcher: StoreFetcher
     builder: StoreBuilder
+    native: NativeCode
     deflater: Deflater
     digests: Digests
     reporter: Reporter
@@ -102,7 +106,9 @@ class Build:
         folders = tuple(str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder))
         fingerprint = inputs.fingerprint(folders)
         tools.reporter.stage(function.name, "fetching")
-        distributions = self._distributions(function, lock)
+        obtained = self._obtained(function, lock)
+        distributions = [made.distribution for made in obtained]
+        self._check_native(function, distributions, scan)
         tools.reporter.stage(function.name, "packing")
         parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
         tree = merge(parts, function.overlap)
@@ -117,7 +123,7 @@ class Build:
             artifact={},
             folders=folders,
             warnings=(*lock.warnings, *check_limits(function, artifact, contributions)),
-            report=describe(function, lock, artifact, contributions, distributions, time.perf_counter() - started),
+            report=describe(function, lock, artifact, contributions, obtained, time.perf_counter() - started),
         )
         tools.reporter.stage(function.name, "done")
         return Built(state=state, staged=staged)
@@ -133,30 +139,22 @@ class Build:
             )
         return scan
 
-    def _distributions(self, function: Function, lock: Lock) -> list[Distribution]:
+    def _obtained(self, function: Function, lock: Lock) -> tuple[Made, ...]:
         """Fetch, or build, the wheel of every package that is not left out."""
         packages = [package for package in lock.packages if package.name not in function.exclude]
-        chosen = [choose_wheel(package, function.target) for package in packages]
-        needed = [wheel or _sdist(package) for package, wheel in zip(packages, chosen, strict=True)]
-        fetched = iter(self._tools.fetcher.fetch([archive for archive in needed if archive is not None]))
-        distributions: list[Distribution] = []
-        for package, wheel, archive in zip(packages, chosen, needed, strict=True):
-            file = next(fetched) if archive is not None else None
-            if wheel is not None and file is not None:
-                distributions.append(
-                    Distribution(
-                        name=package.name,
-                        version=wheel.filename.split("-")[1],
-                        filename=wheel.filename,
-                        digest=file.sha256,
-                        path=file.path,
-                    )
-                )
-            elif package.source is not None:
-                distributions.append(self._tools.builder.build(package, function.target, file))
-            else:
-                raise no_wheel_error(package, function.target)
-        return distributions
+        build = partial(self._tools.builder.build_all, function)
+        return obtain(packages, function.target, self._tools.fetcher, build)
+
+    def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> None:
+        """Prove that the runtime can load all native code; raises `packer.errors.PackageError`."""
+        native, target = self._tools.native, function.target
+        own = native.of_source(scan.tree)
+        check_native(f"the source of {function.name}", own, lambda: scan.tree, target)
+        parts = {OWN_SOURCE: own}
+        for each in distributions:
+            parts[each.filename] = native.of_wheel(each)
+            check_native(each.filename, parts[each.filename], partial(self._tree, each), target)
+        check_closed(function, parts)
 
     def _tree(self, distribution: Distribution) -> Tree:
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
@@ -210,7 +208,3 @@ class _Inputs:
         for folder in folders:
             paths += project_tree(Path(folder), self.digests)[1]
         return {path: signature(path) for path in dict.fromkeys(paths)}
-
-
-def _sdist(package: LockedPackage) -> Archive | None:
-    return package.source if isinstance(package.source, Archive) else None

@@ -1,12 +1,6 @@
-"""The small interfaces between floors: what a step may be given, and what it may tell."""
+"""The small interfaces between floors: what a step may tell."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from builders.recipes import BuildRequest
 
 
 class Reporter:
@@ -21,6 +15,9 @@ class Reporter:
     def debug(self, message: str) -> None:
         """A detail for ``-v``."""
 
+    def output(self, name: str, text: str) -> None:
+        """A program that works on something has printed this much."""
+
     def stage(self, function: str, name: str) -> None:
         """A function enters a stage: ``resolving``, ``fetching``, ``packing``, ``done``."""
 
@@ -32,19 +29,3 @@ class Reporter:
 
     def transfer_ended(self, name: str) -> None:
         """A download is complete, or given up."""
-
-
-class Builder(Protocol):
-    """Turns an sdist, a source folder or a repository into a wheel for a target.
-
-    Raises `builders.recipes.BuildFailure`. Caching, limiting and recording wrap a builder; they are never inside one.
-    """
-
-    @property
-    def recipe(self) -> str:
-        """Everything about this builder that can change a wheel's bytes, for cache keys."""
-        ...
-
-    def build(self, request: BuildRequest, into: Path) -> Path:
-        """Build, and give the path of the one wheel that was written to the folder ``into``."""
-        ...

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -37,8 +38,13 @@ def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
     return Finished(status=process.returncode, stdout=process.stdout, stderr=process.stderr)
 
 
+@cache
 def uv_command() -> str:
-    """Give the path of the uv binary that was installed with lpack."""
+    """Give the path of the uv binary that was installed with lpack.
+
+    To be called once before threads begin: the first use of the standard library's sysconfig, which this is, is not safe in two
+    of them.
+    """
     from uv import find_uv_bin
 
     return find_uv_bin()

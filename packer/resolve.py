@@ -85,7 +85,26 @@ class Resolver:
                 f"{function.name} has no lock {function.lock_path.name}, and --frozen forbids to resolve.",
                 remedy="Run `lpack lock`.",
             )
-        return self._remembered(function)
+        return self._remembered(function, declare(function))
+
+    def build_requirements(self, requires: Sequence[str], target: Target, function: Function) -> tuple[LockedPackage, ...]:
+        """Give the exact packages that a build on ``target`` needs, from where the function's own come from.
+
+        Raises `ResolveError`.
+        """
+        own = declare(function)
+        declaration = Declaration(
+            folder=own.folder,
+            path=own.folder,
+            digest=digest_of("build", *requires),
+            files=(),
+            text="\n".join([*own.option_lines, *requires]),
+            index_urls=own.index_urls,
+            option_lines=own.option_lines,
+        )
+        # No function can have this name, and so no lock of anybody's lies there.
+        asking = replace(function, target=target, requirements=None, lock_path=own.folder / "pylock.-.toml")
+        return self._remembered(asking, declaration).packages
 
     def _locked_by_uv(self, function: Function, requirements: Requirements) -> Lock:
         self._learn_indexes(requirements.path.parent, ())
@@ -128,9 +147,8 @@ class Resolver:
         locals_ = {str(base / path): digest for path, digest in tool.get("locals", {}).items()}
         return tool["inputs"] == declaration.digest and local_digests(locals_) == locals_
 
-    def _remembered(self, function: Function) -> Lock:
+    def _remembered(self, function: Function, declaration: Declaration) -> Lock:
         """Give what was resolved for the same declaration before, or resolve now and remember."""
-        declaration = declare(function)
         key = digest_of(
             _resolver_version(),
             str(function.target),

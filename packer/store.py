@@ -1,8 +1,10 @@
 """The content-addressed cache that all projects of a user share.
 
     wheels/1/ab/<sha256>     wheels and sdists as they were published, accepted and whole; the name is the content's digest
+    wheels/native/ab/<key>   what native code a wheel holds, in the form of a derived file
     derived/<kind>/ab/<key>  what lpack computed: a SHA-256 of the rest, a newline, the payload; the name is the key's digest
     projects/<key>.json      what the last build of an output folder saw
+    logs/                    what builds printed that failed
     tmp/                     files that are being written
 
 Every file is written under tmp/ and then renamed, so that readers see all of it or nothing, and any number of processes may
@@ -28,6 +30,8 @@ from packer.errors import StoreError
 CACHE_VARIABLE = "LPACK_CACHE_DIR"
 _ACCEPTANCE = "1"
 """Part of the wheels' folder; raised whenever stricter rules decide what may enter it."""
+NATIVE = "native"
+"""The kind of derived files that are kept with the wheels: what is read of each only once, when it has entered."""
 _HEADER = 65
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # How often use is written down: well within the shortest time after which anything is pruned (`packer.upkeep`).
@@ -87,7 +91,7 @@ class Store:
 
     def derived_path(self, kind: str, key: str) -> Path:
         """Give the place of a derived file, whether it is there or not."""
-        return self.root / "derived" / kind / key[:2] / key
+        return self.root / ("wheels" if kind == NATIVE else "derived") / kind / key[:2] / key
 
     def wheel(self, digest: str) -> Path | None:
         """Find a wheel or sdist by its SHA-256; one whose bytes have changed is removed and not found."""
@@ -139,6 +143,14 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(path)
         return Record(path=path, offset=_HEADER, payload=payload)
+
+    def keep_log(self, name: str, text: str) -> Path:
+        """Keep the log of something that failed, in place of an earlier one of the same name."""
+        path = self.root / "logs" / f"{name}.log"
+        with explained(path, "write"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        return path
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:

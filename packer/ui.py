@@ -35,6 +35,7 @@ class LineReporter(Reporter):
         self._lock = Lock()
         self._said: set[str] = set()
         self._received: dict[str, int] = {}
+        self._partial: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +61,14 @@ class LineReporter(Reporter):
 
     def stage(self, function: str, name: str) -> None:
         self.debug(f"{function}: {name}")
+
+    def output(self, name: str, text: str) -> None:
+        if self._verbosity < VERBOSE:
+            return
+        with self._lock:
+            *lines, self._partial[name] = (self._partial.get(name, "") + text).split("\n")
+            for line in lines:
+                self._write(f"{name}: {line.rstrip()}")
 
     def transfer_started(self, name: str, size: int | None) -> None:
         self.debug(f"downloading {name}" + (f" ({size_text(size)})" if size else ""))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from packer.store import Store, explained
+from packer.store import NATIVE, Store, explained
 
 # What a build in another process may be using right now is never pruned.
 _MINIMUM_AGE = timedelta(hours=1)
@@ -31,7 +31,7 @@ def measure(store: Store) -> tuple[Usage, ...]:
     found: dict[str, list[int]] = {}
     for path in _files(store.root):
         parts = path.relative_to(store.root).parts
-        kind = "/".join(parts[:2]) if parts[0] == "derived" else parts[0]
+        kind = "/".join(parts[:2]) if parts[0] == "derived" or parts[1:2] == (NATIVE,) else parts[0]
         found.setdefault(kind, []).append(_size(path))
     return tuple(Usage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in sorted(found.items()))
 
@@ -39,7 +39,10 @@ def measure(store: Store) -> tuple[Usage, ...]:
 def verify_all(store: Store) -> tuple[int, list[Path]]:
     """Check every file; give how many there are, and the broken ones, which are removed."""
     checked, broken = 0, []
+    derived = [*_files(store.root / "derived"), *_files(store.root / "wheels" / NATIVE)]
     for path in _files(store.root / "wheels"):
+        if NATIVE in path.relative_to(store.root).parts:
+            continue
         checked += 1
         try:
             with path.open("rb") as file:
@@ -49,7 +52,7 @@ def verify_all(store: Store) -> tuple[int, list[Path]]:
         if not sound:
             path.unlink(missing_ok=True)
             broken.append(path)
-    for path in _files(store.root / "derived"):
+    for path in derived:
         checked += 1
         if store.load(path.parts[-3], path.name) is None:
             broken.append(path)
@@ -60,7 +63,7 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
     """Remove files that were not used for ``age``; give their number and bytes."""
     limit = time.time() - max(age, _MINIMUM_AGE).total_seconds()
     files = size = 0
-    for name in ("wheels", "derived", "projects", "tmp"):
+    for name in ("wheels", "derived", "projects", "logs", "tmp"):
         for path in list(_files(store.root / name)):
             try:
                 status = path.stat()

@@ -50,8 +50,12 @@ class MemberContent:
 
     def read(self) -> bytes:
         """Inflate the member; ``zlib.error`` or ``ValueError`` where it is broken."""
+        return b"".join(self.chunks())
+
+    def chunks(self) -> Iterator[bytes]:
+        """Inflate the member in bounded pieces; ``zlib.error`` or ``ValueError`` where it is broken."""
         with self.path.open("rb") as file:
-            return b"".join(_inflate(file.fileno(), self.member))
+            yield from _inflate(file.fileno(), self.member)
 
     def span(self) -> Span:
         member = self.member
@@ -95,7 +99,7 @@ def read_wheel(path: Path, filename: str) -> Tree:
         rows = _rows(wheel)
         entries = [_entry(wheel, member, rows) for member in wheel.members.values()]
         if any(name.startswith(wheel.data) for name in wheel.members):
-            entries = [*(entry for entry in entries if entry.path != f"{wheel.info}RECORD"), _record_entry(wheel, entries)]
+            entries = with_record(entries, wheel.info)
     try:
         return Tree.of(entries)
     except ValueError as error:
@@ -280,18 +284,19 @@ def _with_neutral_shebang(wheel: _Opened, member: str, content: Content) -> Cont
     return BytesContent.of(_NEUTRAL_SHEBANG + newline + rest)
 
 
-def _record_entry(wheel: _Opened, entries: list[Entry]) -> Entry:
-    """Write RECORD anew for the paths that the files of the .data folder get."""
+def with_record(entries: list[Entry], info: str) -> list[Entry]:
+    """Give a wheel's entries with RECORD written anew for them; ``info`` is the dist-info folder with its slash."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for entry in sorted(entries, key=lambda entry: entry.path):
-        if entry.path.removeprefix(wheel.info) in _UNHASHED:
+        if entry.path.removeprefix(info) in _UNHASHED:
             writer.writerow((entry.path, "", ""))
         else:
             digest = base64.urlsafe_b64encode(bytes.fromhex(entry.content.digest)).rstrip(b"=").decode()
             writer.writerow((entry.path, f"sha256={digest}", entry.content.size))
     content = BytesContent.of(text.getvalue().encode())
-    return Entry(path=f"{wheel.info}RECORD", mode=FILE_MODE, content=content, owner=wheel.label)
+    record = Entry(path=f"{info}RECORD", mode=FILE_MODE, content=content, owner=entries[0].owner)
+    return [*(entry for entry in entries if entry.path != record.path), record]
 
 
 def _inflate(descriptor: int, member: Member) -> Iterator[bytes]:

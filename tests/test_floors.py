@@ -22,6 +22,7 @@ FLOORS = {
     **dict.fromkeys(("packer", "packer.model", "packer.errors", "packer.names", "packer.ports", "packer.units"), 1),
     **dict.fromkeys(
         (
+            "packer.buildconfig",
             "packer.compress",
             "packer.config",
             "packer.credentials",
@@ -33,6 +34,7 @@ FLOORS = {
             "packer.process",
             "packer.remote",
             "packer.requirements",
+            "packer.section",
             "packer.settings",
             "packer.store",
             "packer.template",
@@ -57,13 +59,18 @@ FLOORS = {
             "packer.handoff",
             "packer.layers",
             "packer.manifest",
+            "packer.native",
+            "packer.obtain",
+            "packer.origin",
             "packer.outputs",
+            "packer.repair",
             "packer.report",
             "packer.resolve",
             "packer.sbom",
             "packer.scaffold",
             "packer.source",
             "packer.state",
+            "packer.tooling",
             "packer.trim",
             "packer.verify",
         ),
@@ -73,7 +80,7 @@ FLOORS = {
     **dict.fromkeys(("packer.cli", "packer.ui"), 5),
 }
 
-HEAVY = frozenset({"requests", "rich", "ruamel", "uv", "docker", "packaging", "pathspec", "deflate"})
+HEAVY = frozenset({"requests", "rich", "ruamel", "uv", "docker", "packaging", "pathspec", "deflate", "elftools"})
 
 
 def modules() -> Iterator[tuple[str, Path]]:

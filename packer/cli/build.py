@@ -150,8 +150,9 @@ class _Run:
         with (
             only_build(self.store, config.out, lambda: self.reporter.note(f"waiting for another build of {config.out}")),
             staging(config.out) as folder,
-            open_tools(self.store, digests, self.reporter, self.policy) as tools,
+            # The executor ends last: where the loop is interrupted, the tools stop what its threads wait for.
             ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor,
+            open_tools(self.store, digests, self.reporter, self.policy, self.jobs) as tools,
         ):
             built = Build(tools, folder, config.out, self.started).all(functions, known.get, executor)
             states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from builders.host import HostBuilder
+from builders.recipes import Builder
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
 from packer.build import StoreBuilder
 from packer.cli.common import FOLDER, TEMPLATE, Project
@@ -19,36 +20,68 @@ from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.model import Archive, Function
 from packer.names import DEFAULT_OUT, TEMPLATE_FILE
+from packer.native import NativeCode
+from packer.origin import Origins
 from packer.pipeline import Tools
 from packer.ports import Reporter
 from packer.process import run, uv_command
 from packer.resolve import Policy, Resolver
 from packer.store import Store
 from packer.template import Template, TemplateFunction, read_template
+from packer.tooling import Tooling
 from packer.watch import Digests
 from packer.wheel import accept
 
 
 @contextmanager
-def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Policy) -> Iterator[Tools]:
-    """Make the parts of the pipeline that work on this machine."""
+def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1) -> Iterator[Tools]:
+    """Make the parts of the pipeline that work on this machine; ``jobs`` builds of wheels may run at once."""
     credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
     for name, url in index_urls(os.environ):
         credentials.learn(url, name)
-    host = HostBuilder(uv_command(), index_variables(os.environ), offline=policy.offline)
-    fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
-    try:
+    uv = uv_command()
+    resolver = Resolver(run, store, credentials, digests, reporter, policy)
+    with ExitStack() as closing:
+        fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
+        closing.callback(fetcher.close)
+        builders = {
+            "host": lambda: HostBuilder(uv, index_variables(os.environ), offline=policy.offline),
+            "container": lambda: _container_builder(reporter, policy, closing),
+            "cross": lambda: _cross_builder(store, reporter, closing),
+        }
+        origins = Origins(store, digests, credentials.scrub)
+        builder = StoreBuilder(store, builders, origins, Tooling(resolver, fetcher), reporter, credentials.scrub, jobs)
+        closing.callback(builder.close)
         yield Tools(
             store=store,
-            resolver=Resolver(run, store, credentials, digests, reporter, policy),
+            resolver=resolver,
             fetcher=fetcher,
-            builder=StoreBuilder(store, host, digests, reporter, credentials.scrub),
+            builder=builder,
+            native=NativeCode(store),
             deflater=Deflater(store),
             digests=digests,
             reporter=reporter,
         )
-    finally:
-        fetcher.close()
+
+
+def _container_builder(reporter: Reporter, policy: Policy, closing: ExitStack) -> Builder:
+    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
+    from builders.container import ContainerBuilder
+    from builders.engine import connect
+    from builders.images import Images
+
+    engine = connect()
+    closing.callback(engine.close)
+    engine.sweep()
+    return ContainerBuilder(engine, Images(engine, reporter.note, reporter.output, offline=policy.offline), reporter.output)
+
+
+def _cross_builder(store: Store, reporter: Reporter, closing: ExitStack) -> Builder:
+    from builders.cross import CrossBuilder
+
+    builder = CrossBuilder(reporter.output, store.root / "zig")
+    closing.callback(builder.close)
+    return builder
 
 
 def _accept(path: Path, archive: Archive) -> None:

@@ -77,6 +77,7 @@ def test_no_fitting_wheel_names_what_exists(tmp_path, lpack, index, cache):
 
 def test_a_source_with_native_code_is_refused_with_a_remedy(tmp_path, lpack, index, cache):
     folder = project(tmp_path / "project", orders="bound\n")
+    (folder / "lpack.toml").write_text('builder = "host"\n' + CONFIG)
     finished = lpack("build", cwd=folder)
     refused(finished, 1, "Cannot build bound", "python3.12-x86_64", "native code", "a version that has a wheel")
     assert "The lock knows no wheel of it" in finished.stderr
@@ -85,6 +86,7 @@ def test_a_source_with_native_code_is_refused_with_a_remedy(tmp_path, lpack, ind
 def test_a_source_with_native_code_is_refused_with_the_wheels_that_exist(tmp_path, lpack, index, cache):
     make_wheel(index.folder, "bound", "1.0", {"bound.py": b""}, tag="cp312-cp312-win_amd64")
     folder = project(tmp_path / "project", orders="bound\n")
+    (folder / "lpack.toml").write_text('builder = "host"\n' + CONFIG)
     refused(lpack("build", cwd=folder), 1, "Cannot build bound", "Wheels exist for: cp312-cp312-win_amd64")
 
 

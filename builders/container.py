@@ -1,0 +1,169 @@
+"""The builder of containers: runs pip in an image that matches the target, without network, privileges or a writable root."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import posixpath
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from builders.engine import INPUTS, WORK, Ended, Engine, Job
+from builders.images import Images
+from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.runtimes import Target
+from builders.script import (
+    NAME,
+    Answer,
+    Outcome,
+    Place,
+    read_answer,
+    request_document,
+    script_digest,
+    source_of_script,
+    wheel_name,
+)
+
+_JOB = "job"
+"""The folder below `WORK` that belongs to the caller's user."""
+# By way of the shell, which says by its status that there is no such program; engines differ in how they say it.
+_EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
+_MOST_LINKS = 8
+"""How many symbolic links are followed, one after the other, to a file."""
+
+
+class ContainerBuilder:
+    """Builds in the target's build image, or one that the settings name. ``listen`` gets (package, output) as it comes."""
+
+    def __init__(self, engine: Engine, images: Images, listen: Callable[[str, str], None]) -> None:
+        self._engine = engine
+        self._images = images
+        self._listen = listen
+
+    def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
+        """Say in which image it would build; raises `builders.recipes.BuilderUnavailable`."""
+        image = self._images.base(target, settings)
+        parts = [image.identity, *settings.setup, str(settings.network), script_digest()]
+        return Recipe(
+            key=hashlib.sha256("\0".join(["container 1", *parts]).encode()).hexdigest(),
+            requirements_for=target,
+            image=image.reference,
+            image_digest=image.digest,
+        )
+
+    @contextmanager
+    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+        """Build, and give the wheel; raises `BuildFailure`, `BuilderUnavailable` or `MoreRequirements`."""
+        image = self._images.ready(request.target, request.settings)
+        python = f"python3.{request.target.runtime.minor}"
+        job = Job(
+            image=image.identity,
+            command=(*_EXEC, python, "-I", f"{INPUTS}/{NAME}", f"{INPUTS}/request.json"),
+            limits=request.settings.limits,
+            user=f"{os.getuid()}:{os.getgid()}",
+            inputs=_pack_inputs(request, into),
+            work=_pack_work(into),
+            platform=f"linux/{image.architecture}",
+            network=request.settings.network,
+        )
+        with self._engine.run(job, lambda text: self._listen(request.name, text)) as ended:
+            answer = _answer(ended)
+            outcome = Outcome(status=ended.status, log=ended.log, late=ended.late, out_of_memory=ended.out_of_memory)
+            name = wheel_name(outcome, answer, request.settings, f"{python} in the image {image.reference}")
+            wheel = _wheel(ended, name, into)
+            folders = answer.libraries if answer else ()
+            yield BuiltWheel(path=wheel, library=lambda name, more: _library(ended, name, (*more, *folders), into))
+
+
+def _pack_inputs(request: BuildRequest, into: Path) -> Path:
+    """Write the tar of all that the container may read: the script, its request, the source, the build requirements."""
+    path = into / "inputs.tar"
+    place = Place(
+        source=f"{INPUTS}/source/{request.path.name}",
+        work=f"{WORK}/{_JOB}",
+        wheels=[f"{INPUTS}/wheels/{wheel.name}" for wheel in request.wheels],
+    )
+    with tarfile.open(path, "w") as archive:
+        _add_bytes(archive, NAME, source_of_script())
+        _add_bytes(archive, "request.json", request_document(request, place))
+        archive.add(request.path, f"source/{request.path.name}", filter=_neutral)
+        for wheel in request.wheels:
+            archive.add(wheel, f"wheels/{wheel.name}", filter=_neutral)
+    return path
+
+
+def _pack_work(into: Path) -> Path:
+    path = into / "work.tar"
+    with tarfile.open(path, "w") as archive:
+        folder = tarfile.TarInfo(_JOB)
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, os.getuid(), os.getgid()
+        archive.addfile(folder)
+    return path
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o644
+    archive.addfile(info, io.BytesIO(data))
+
+
+def _neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Let everybody read, and nothing tell who packed it: whoever builds inside may have any number."""
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+    info.mtime = int(SOURCE_DATE_EPOCH)
+    return info
+
+
+def _answer(ended: Ended) -> Answer | None:
+    with io.BytesIO() as buffer:
+        return read_answer(buffer.getvalue()) if _copy(ended, f"{WORK}/{_JOB}/answer.json", buffer) else None
+
+
+def _wheel(ended: Ended, name: str, into: Path) -> Path:
+    path = into / name
+    with path.open("wb") as file:
+        if not _copy(ended, f"{WORK}/{_JOB}/out/{name}", file):
+            raise BuildFailure(f"the build did not leave {name} behind", log=ended.log)
+    return path
+
+
+def _library(ended: Ended, name: str, folders: Sequence[str], into: Path) -> Path | None:
+    """Find a shared library in the image: in the run paths of what needs it, then where the loader looks."""
+    to = into / "libraries" / name
+    to.parent.mkdir(exist_ok=True)
+    for folder in folders:
+        if folder.startswith("/"):
+            with to.open("wb") as file:
+                if _copy(ended, posixpath.join(folder, name), file):
+                    return to
+    return None
+
+
+def _copy(ended: Ended, path: str, to: BinaryIO) -> bool:
+    """Copy a regular file of the container, following symbolic links; False where there is none."""
+    with tempfile.TemporaryFile() as packed:
+        for _ in range(_MOST_LINKS):
+            packed.seek(0)
+            packed.truncate()
+            facts = ended.read(path, packed)
+            if facts is None:
+                return False
+            if not facts.get("linkTarget"):
+                break
+            path = posixpath.join(posixpath.dirname(path), facts["linkTarget"])
+        packed.seek(0)
+        with tarfile.open(fileobj=packed) as archive:
+            member = archive.next()
+            content = archive.extractfile(member) if member is not None and member.isreg() else None
+            if content is None:
+                return False
+            shutil.copyfileobj(content, to)
+    return True

@@ -1,0 +1,359 @@
+"""A Docker Engine (or Podman's socket, by DOCKER_HOST): runs one container at a time to its end, and leaves none behind.
+
+Nothing is bind-mounted: files go in and out through the Engine API, so that a remote engine serves as well as a local one.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Lock, Timer
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from builders.recipes import BuilderUnavailable, BuildFailure, Limits
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+_LABEL = "lpack.expires"
+"""Label of everything that lpack makes in an engine: the second since the epoch after which nobody can still need it."""
+_SLACK = 600
+_TIMEOUT = 120
+"""Seconds that an engine may take to answer; how long a container runs is another matter."""
+_CHUNK = 1 << 20
+MACHINES = {"x86_64": "amd64", "arm64": "arm64"}
+"""Lambda's architectures as images and engines name them (OCI image specification, "platform")."""
+_START_ENGINE = "Start the engine (`lpack doctor` tells what it sees), or set DOCKER_HOST to one that runs."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine says of itself; ``architecture`` as in `MACHINES`."""
+
+    version: str
+    name: str
+    architecture: str
+    storage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image that the engine has. ``digest`` is the registry's where it came from one, else the image's own id."""
+
+    reference: str
+    identity: str
+    digest: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One container's work.
+
+    ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`. A job that is
+    not ``sealed`` runs as root on a root file system that it may write, to be committed as an image.
+    """
+
+    image: str
+    command: Sequence[str]
+    limits: Limits
+    user: str = "0:0"
+    inputs: Path | None = None
+    work: Path | None = None
+    platform: str = ""
+    network: bool = False
+    sealed: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+INPUTS = "/lpack/in"
+WORK = "/lpack/work"
+
+
+class Ended:
+    """A container that has ended, and still lies there to be read; ``log`` is all that it printed."""
+
+    def __init__(self, container: Container, status: int, log: str, *, out_of_memory: bool, late: bool) -> None:
+        self._container = container
+        self.status = status
+        self.log = log
+        self.out_of_memory = out_of_memory
+        self.late = late
+
+    def read(self, path: str, to: BinaryIO) -> dict[str, Any] | None:
+        """Write the tar of a file or folder to a file and give the engine's description of it; None where it is not there."""
+        from docker.errors import NotFound
+
+        with asking("read from a container"):
+            try:
+                stream, facts = self._container.get_archive(path, chunk_size=_CHUNK)
+            except NotFound:
+                return None
+            to.writelines(stream)
+        return dict(facts or {})
+
+    def commit(self, repository: str, tag: str) -> None:
+        """Keep the container's file system as an image."""
+        with asking("commit an image"):
+            self._container.commit(repository=repository, tag=tag, conf={"Labels": {}})
+
+
+@contextmanager
+def asking(doing: str) -> Iterator[None]:
+    """Turn what the docker package raises into a `BuildFailure` that says what was tried."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except (DockerException, RequestException, HTTPError, OSError) as error:
+        explanation = getattr(error, "explanation", None) or str(error) or type(error).__name__
+        if "no space left on device" in str(explanation):
+            remedy = "Free some space there: `docker system prune` removes what nothing uses."
+            raise BuildFailure("the container engine's disk is full", log=str(explanation), remedy=remedy) from error
+        reason = f"the container engine could not {doing}"
+        raise BuildFailure(reason, log=str(explanation), remedy=f"{_START_ENGINE} Then build again.") from error
+
+
+def connect() -> Engine:
+    """Connect to the engine that DOCKER_HOST names, or else docker's current context; raises `BuilderUnavailable`."""
+    import os
+
+    import docker
+    from docker.errors import DockerException
+
+    options: dict[str, Any] = {}
+    try:
+        if not os.environ.get("DOCKER_HOST"):
+            context = docker.ContextAPI.get_current_context()
+            if context is not None and context.Name != "default" and context.Host:
+                options = {"environment": {**os.environ, "DOCKER_HOST": context.Host}}
+        client = docker.from_env(timeout=_TIMEOUT, **options)
+        client.ping()
+    except (DockerException, OSError, ValueError) as error:
+        where = os.environ.get("DOCKER_HOST") or "its usual socket"
+        raise BuilderUnavailable(f"no container engine answers at {where} ({_cause(error)})", remedy=_START_ENGINE) from None
+    return Engine(client)
+
+
+def _cause(error: BaseException) -> str:
+    """Give the innermost cause in short: docker wraps requests, which wraps urllib3, which wraps the system's own error."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+class Engine:
+    """A connection to a container engine; may be used from many threads."""
+
+    def __init__(self, client: DockerClient) -> None:
+        self._client = client
+        self._running: set[Container] = set()
+        self._lock = Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        with self._lock:
+            self._closed = True
+            running = tuple(self._running)
+        for container in running:
+            _kill(container)
+        if not running:
+            self._client.close()
+
+    def info(self) -> EngineInfo:
+        """Ask the engine what it is."""
+        with asking("describe itself"):
+            version, info = self._client.version(), self._client.info()
+        names = {"x86_64": "amd64", "aarch64": "arm64"}
+        architecture = str(info.get("Architecture", ""))
+        return EngineInfo(
+            version=str(version.get("Version", "")),
+            name=next((part["Name"] for part in version.get("Components") or () if part.get("Name")), "Engine"),
+            architecture=names.get(architecture, architecture),
+            storage=str(info.get("DockerRootDir", "")),
+        )
+
+    def image(self, reference: str) -> Image | None:
+        """Find an image that the engine has."""
+        from docker.errors import ImageNotFound
+
+        with asking(f"look for the image {reference}"):
+            try:
+                found = self._client.images.get(reference)
+            except ImageNotFound:
+                return None
+        digests = [digest.partition("@")[2] for digest in found.attrs.get("RepoDigests") or ()]
+        return Image(
+            reference=reference,
+            identity=str(found.id),
+            digest=next(iter(digests), str(found.id)),
+            architecture=str(found.attrs.get("Architecture", "")),
+        )
+
+    def pull(self, reference: str, platform: str) -> None:
+        """Bring an image from its registry."""
+        with asking(f"pull the image {reference}"):
+            repository, tag = _repository_and_tag(reference)
+            for message in self._client.api.pull(repository, tag=tag, platform=platform, stream=True, decode=True):
+                if "error" in message:
+                    raise BuildFailure(f"the image {reference} cannot be pulled", log=str(message["error"]))
+
+    def sweep(self) -> None:
+        """Remove what builds that were killed have left in the engine."""
+        with asking("list its containers"):
+            for container in self._client.containers.list(all=True, filters={"label": _LABEL}):
+                if _expired(container.labels):
+                    _remove(container)
+            for volume in self._client.volumes.list(filters={"label": _LABEL}):
+                if _expired(volume.attrs.get("Labels") or {}):
+                    with suppress(Exception):
+                        volume.remove()
+
+    @contextmanager
+    def run(self, job: Job, listen: Callable[[str], None]) -> Iterator[Ended]:
+        """Run a job to its end; ``listen`` gets its output as it comes. The container goes when the context ends.
+
+        Raises `BuildFailure` where the engine fails, or `close` was called.
+        """
+        labels = {_LABEL: str(int(time.time() + job.limits.seconds + _SLACK))}
+        with self._volumes(job, labels) as volumes, self._created(job, labels, volumes) as container:
+            yield self._ended(container, job.limits.seconds, listen)
+
+    @contextmanager
+    def _volumes(self, job: Job, labels: dict[str, str]) -> Iterator[dict[str, dict[str, str]]]:
+        """Make a volume for each of the job's tar files, and fill it by way of a container that is never started."""
+        parts = [(job.inputs, INPUTS, "ro"), (job.work, WORK, "rw")]
+        wanted = [(tar, place, mode) for tar, place, mode in parts if tar is not None]
+        name = f"lpack-{uuid.uuid4().hex}"
+        made: dict[str, dict[str, str]] = {}
+        try:
+            with asking("take the source in"):
+                for number, (_, place, mode) in enumerate(wanted):
+                    self._client.volumes.create(f"{name}-{number}", labels=labels)
+                    made[f"{name}-{number}"] = {"bind": place, "mode": mode}
+                if wanted:
+                    self._fill(job, labels, made, [(tar, place) for tar, place, _ in wanted])
+            yield made
+        finally:
+            for each in made:
+                with suppress(Exception):
+                    self._client.volumes.get(each).remove(force=True)
+
+    def _fill(
+        self, job: Job, labels: dict[str, str], volumes: dict[str, dict[str, str]], tars: Sequence[tuple[Path, str]]
+    ) -> None:
+        writable = {name: {**where, "mode": "rw"} for name, where in volumes.items()}
+        carrier = self._client.containers.create(job.image, ["true"], labels=labels, volumes=writable, network_mode="none")
+        try:
+            for tar, place in tars:
+                with tar.open("rb") as file:
+                    carrier.put_archive(place, file)
+        finally:
+            _remove(carrier)
+
+    @contextmanager
+    def _created(self, job: Job, labels: dict[str, str], volumes: dict[str, dict[str, str]]) -> Iterator[Container]:
+        with asking("make a container"):
+            container = self._client.containers.create(
+                job.image, list(job.command), labels=labels, volumes=volumes, **_confinement(job)
+            )
+        try:
+            with self._lock:
+                self._running.add(container)
+                if self._closed:
+                    raise BuildFailure("it was interrupted")
+            yield container
+        finally:
+            with self._lock:
+                self._running.discard(container)
+            _remove(container)
+
+    def _ended(self, container: Container, seconds: float, listen: Callable[[str], None]) -> Ended:
+        late = Event()
+
+        def stop() -> None:
+            late.set()
+            _kill(container)
+
+        timer = Timer(seconds, stop)
+        timer.daemon = True
+        parts: list[bytes] = []
+        with asking("run the build to its end"):
+            container.start()
+            timer.start()
+            try:
+                # The engine's log, not the container's own streams: docker never closes the connection it hijacks for them.
+                for chunk in container.logs(stream=True, follow=True):
+                    parts.append(chunk)
+                    listen(chunk.decode("utf-8", "replace"))
+                status = int(container.wait(timeout=_TIMEOUT)["StatusCode"])
+                container.reload()
+            finally:
+                timer.cancel()
+        if self._closed:
+            raise BuildFailure("it was interrupted")
+        log = b"".join(parts).decode("utf-8", "replace")
+        state = container.attrs.get("State", {})
+        return Ended(container, status, log, out_of_memory=bool(state.get("OOMKilled")), late=late.is_set())
+
+
+def _confinement(job: Job) -> dict[str, Any]:
+    """Give a container's options: no way to the network, to privileges, or to more than its share of the machine."""
+    limits = job.limits
+    options: dict[str, Any] = {
+        "entrypoint": [],
+        "environment": dict(job.environment),
+        "security_opt": ["no-new-privileges"],
+        "pids_limit": limits.processes,
+        "mem_limit": limits.memory,
+        "memswap_limit": limits.memory,
+    }
+    if limits.cpus:
+        options["nano_cpus"] = int(limits.cpus * 1e9)
+    if job.platform:
+        options["platform"] = job.platform
+    if job.network:
+        options["use_config_proxy"] = True
+    else:
+        options["network_mode"] = "none"
+    if job.sealed:
+        options |= {
+            "cap_drop": ["ALL"],
+            "read_only": True,
+            "tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=512m,mode=1777"},  # noqa: S108 the container's own
+            "user": job.user,
+            "working_dir": WORK,
+        }
+    else:
+        options |= {"user": "0:0", "working_dir": "/"}
+    return options
+
+
+def _repository_and_tag(reference: str) -> tuple[str, str | None]:
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(reference)
+    return repository, tag or "latest"
+
+
+def _expired(labels: Mapping[str, str]) -> bool:
+    value = labels.get(_LABEL, "")
+    return value.isdigit() and int(value) < time.time()
+
+
+def _kill(container: Container) -> None:
+    with suppress(Exception):  # it may have ended by itself, or the engine with it
+        container.kill()
+
+
+def _remove(container: Container) -> None:
+    with suppress(Exception):  # an engine that is gone removes nothing; `sweep` does, later
+        container.remove(force=True, v=True)

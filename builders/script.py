@@ -1,0 +1,135 @@
+"""The script that builds a wheel within the target's interpreter, as builders see it: its request, its answer, the verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements
+from builders.sources import build_system
+
+NAME = "wheel.py"
+ENVIRONMENT = {
+    "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
+    "PYTHONHASHSEED": "0",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_ROOT_USER_ACTION": "ignore",
+    "PIP_CONFIG_FILE": "/dev/null",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+}
+"""Variables that every build gets, wherever it runs."""
+_FAILED, _NO_ENVIRONMENT = 3, 4  # the script's own statuses, as it explains them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run of the script has ended; ``late`` and ``out_of_memory`` say that it was stopped."""
+
+    status: int
+    log: str
+    late: bool = False
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the script says: the names of the wheels, and the folders in which the loader looks for libraries."""
+
+    wheels: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    processes_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Paths as the script sees them; ``variables`` are for the back end alone, ``folders`` go first on its PATH."""
+
+    source: str
+    work: str
+    wheels: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    folders: Sequence[str] = ()
+
+
+def source_of_script() -> bytes:
+    """Give the script's own text."""
+    return files("builders.inside").joinpath(NAME).read_bytes()
+
+
+def script_digest() -> str:
+    """Give the digest of the script, and of the variables that it runs with."""
+    return hashlib.sha256(source_of_script() + repr(sorted(ENVIRONMENT.items())).encode()).hexdigest()
+
+
+def request_document(request: BuildRequest, place: Place) -> bytes:
+    """Give the request as the script reads it; raises `BuildFailure` where the source cannot be read."""
+    document = {
+        "source": place.source,
+        "work": place.work,
+        "wheels": list(place.wheels),
+        "requires": list(request.requires),
+        "backend": build_system(request.path),
+        "environment": ENVIRONMENT,
+        "variables": dict(place.variables),
+        "folders": list(place.folders),
+    }
+    return json.dumps(document).encode()
+
+
+def read_answer(data: bytes) -> Answer | None:
+    """Read what the script has written; None where it did not come to write it, or somebody else did."""
+    try:
+        found: Any = json.loads(data)
+        return Answer(
+            wheels=tuple(map(str, found.get("wheels", ()))),
+            libraries=tuple(map(str, found.get("libraries", ()))),
+            more=tuple(map(str, found.get("more", ()))),
+            processes_refused=int(found.get("processes_refused", 0)),
+        )
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+def wheel_name(outcome: Outcome, answer: Answer | None, settings: BuildSettings, python: str) -> str:
+    """Give the name of the one wheel that was built; ``python`` says what runs the script, for messages.
+
+    Raises `MoreRequirements`, or `BuildFailure` that says why there is none.
+    """
+    reason, remedy = _trouble(outcome, answer, settings, python)
+    if reason or answer is None:
+        raise BuildFailure(reason, log=outcome.log, remedy=remedy)
+    if answer.more:
+        raise MoreRequirements(answer.more)
+    names = [name for name in answer.wheels if name.endswith(".whl") and "/" not in name]
+    if len(names) != 1:
+        raise BuildFailure(f"the build gave {len(names)} wheels, not one", log=outcome.log)
+    return names[0]
+
+
+def _trouble(outcome: Outcome, answer: Answer | None, settings: BuildSettings, python: str) -> tuple[str, str]:
+    """Give what went wrong, and what to do; empty where nothing did."""
+    limits, more = settings.limits, "If it really needs more, say so in the configuration: limits = {{ {} = … }}."
+    verdicts = (
+        (outcome.late, f"it was stopped after {limits.seconds:g} s", more.format("time")),
+        (
+            answer is not None and answer.processes_refused > 0,
+            f"it started more than the {limits.processes} processes that it may have",
+            more.format("processes"),
+        ),
+        (
+            outcome.out_of_memory,
+            f"it needed more than the {limits.memory >> 20} MB of memory that it may have",
+            more.format("memory"),
+        ),
+        (outcome.status == _FAILED, "its build back end failed", ""),
+        (outcome.status == _NO_ENVIRONMENT, "its build requirements cannot be installed", ""),
+        (outcome.status in (126, 127), f"there is no {python}", "Name an image that has the target's Python on its PATH."),
+        (outcome.status != 0 or answer is None, f"the build ended with status {outcome.status}", ""),
+    )
+    return next(((reason, remedy) for holds, reason, remedy in verdicts if holds), ("", ""))

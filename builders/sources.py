@@ -1,0 +1,108 @@
+"""Sources before they are built: brings commits here, and tells what a source is built with and whether it has native code."""
+
+from __future__ import annotations
+
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from builders.commands import run_logged
+from builders.recipes import BuildFailure
+
+_DEFAULT_REQUIRES = ("setuptools>=40.8.0",)
+"""What a source without a build system needs (PEP 518; pip's documentation of its build system interface)."""
+_NATIVE_SUFFIXES = frozenset(
+    (".c", ".cc", ".cpp", ".cxx", ".pyx", ".rs", ".f", ".f90", ".f95", ".go", ".cu", ".s", ".asm", ".swg", ".zig")
+)
+_NATIVE_FILES = frozenset(("Cargo.toml", "meson.build", "CMakeLists.txt"))
+# Where native files are no part of the build.
+_ASIDE = frozenset(
+    ("test", "tests", "testing", "doc", "docs", "example", "examples", "benchmark", "benchmarks", "vendor-tests")
+)
+_LARGEST = 1 << 20
+
+
+def build_system(path: Path) -> dict[str, Any]:
+    """Give the table [build-system] of a source, with ``requires`` always there (PEP 518).
+
+    Raises `BuildFailure` where the source or its pyproject.toml cannot be read.
+    """
+    data = _project_file(path)
+    if data is None:
+        return {"requires": list(_DEFAULT_REQUIRES)}
+    try:
+        document = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise BuildFailure(f"its pyproject.toml is not valid TOML ({error})") from None
+    table = document.get("build-system", {})
+    if not isinstance(table, dict):
+        raise BuildFailure("its pyproject.toml has a build-system that is no table")
+    requires = table.get("requires", list(_DEFAULT_REQUIRES))
+    if not isinstance(requires, list) or not all(isinstance(each, str) for each in requires):
+        raise BuildFailure("its pyproject.toml has a build-system.requires that is no list of strings")
+    return {**table, "requires": requires}
+
+
+def native_part(path: Path) -> str:
+    """Give the first file by which a source shows that it has native code; empty where it looks like pure Python."""
+    for name in sorted(_names(path)):
+        parts = PurePosixPath(name)
+        if _ASIDE.isdisjoint(parts.parts[:-1]) and (parts.suffix.lower() in _NATIVE_SUFFIXES or parts.name in _NATIVE_FILES):
+            return name
+    return ""
+
+
+def _project_file(path: Path) -> bytes | None:
+    if path.is_dir():
+        file = path / "pyproject.toml"
+        return file.read_bytes() if file.is_file() else None
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if _is_project_file(name)]
+                return archive.read(names[0]) if names else None
+        with tarfile.open(path) as packed:
+            for member in packed:
+                if member.isreg() and _is_project_file(member.name) and member.size < _LARGEST:
+                    content = packed.extractfile(member)
+                    return content.read() if content else None
+    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
+        raise BuildFailure(f"{path.name} cannot be read ({error})") from None
+    return None
+
+
+def _is_project_file(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return len(parts) == 2 and parts[1] == "pyproject.toml"
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Give the files of a source, relative to its root."""
+    if path.is_dir():
+        yield from (each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
+        return
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+        else:
+            with tarfile.open(path) as packed:
+                names = [member.name for member in packed if member.isreg()]
+    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
+        raise BuildFailure(f"{path.name} cannot be read ({error})") from None
+    yield from (name.partition("/")[2] for name in names if "/" in name)
+
+
+def check_out(url: str, folder: Path) -> Path:
+    """Fetch the one commit of ``git+URL@commit#subdirectory=…`` and give the folder to build; raises `BuildFailure`."""
+    address, _, fragment = url.removeprefix("git+").partition("#")
+    repository, _, commit = address.rpartition("@")
+    folder.mkdir()
+    quiet = {"GIT_TERMINAL_PROMPT": "0"}
+    run_logged(["git", "init", "--quiet", "."], folder, quiet)
+    run_logged(["git", "fetch", "--quiet", "--depth", "1", "--", repository, commit], folder, quiet)
+    run_logged(["git", "-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD"], folder, quiet)
+    return folder / fragment.removeprefix("subdirectory=")

@@ -1,0 +1,50 @@
+"""Brings the wheels of locked packages into the store: fetched where one fits the target, and built where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from builders.runtimes import Target
+from packer.choose import choose_wheel, no_wheel_error
+from packer.fetch import Fetched, StoreFetcher
+from packer.model import Archive, Distribution, LockedPackage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A package's wheel. ``record`` says for the manifest how it was built; empty where it was fetched."""
+
+    distribution: Distribution
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+Missing = tuple[LockedPackage, Fetched | None]
+"""A package without a wheel, and its source in the store where that is an archive."""
+Build = Callable[[Sequence[Missing]], Sequence[Made]]
+
+
+def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: StoreFetcher, build: Build) -> tuple[Made, ...]:
+    """Give the wheels of packages in their order; raises `packer.errors.LpackError`."""
+    chosen = {package: choose_wheel(package, target) for package in packages}
+    for package, wheel in chosen.items():
+        if wheel is None and package.source is None:
+            raise no_wheel_error(package, target)
+    needed = {package: archive for package, wheel in chosen.items() if (archive := wheel or _archive(package)) is not None}
+    fetched = dict(zip(needed, fetcher.fetch(list(needed.values())), strict=True))
+    missing = [(package, fetched.get(package)) for package, wheel in chosen.items() if wheel is None]
+    built = dict(zip((package for package, _ in missing), build(missing), strict=True)) if missing else {}
+    return tuple(
+        Made(distribution=_of_wheel(package, wheel, fetched[package])) if wheel else built[package]
+        for package, wheel in chosen.items()
+    )
+
+
+def _archive(package: LockedPackage) -> Archive | None:
+    return package.source if isinstance(package.source, Archive) else None
+
+
+def _of_wheel(package: LockedPackage, wheel: Archive, file: Fetched) -> Distribution:
+    version = wheel.filename.split("-")[1]
+    return Distribution(name=package.name, version=version, filename=wheel.filename, digest=file.sha256, path=file.path)

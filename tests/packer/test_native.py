@@ -1,0 +1,165 @@
+"""Native code held against a target: machine, symbol versions, and the closed set of libraries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builders.runtimes import Target
+from packer.elf import ElfFile
+from packer.errors import PackageError
+from packer.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
+from packer.native import NativeCode, check_closed, check_native, is_beyond, missing_libraries, native_files, needed_glibc
+from packer.store import NATIVE, Store
+from packer.upkeep import verify_all
+from tests.native import EMPTY, NEW_SYMBOL, compile_library
+from tests.wheels import make_wheel
+
+OLD, NEW, ARM = (Target.of(*names) for names in (("python3.11", "x86_64"), ("python3.13", "x86_64"), ("python3.13", "arm64")))
+
+
+def tree_of(*paths: tuple[str, bytes]) -> Tree:
+    return Tree.of(Entry(path=path, mode=FILE_MODE, content=BytesContent.of(data), owner="one") for path, data in paths)
+
+
+def check(tree: Tree, target: Target) -> None:
+    check_native("one-1.0.whl", tuple(native_files(tree)), lambda: tree, target)
+
+
+@pytest.fixture(scope="module")
+def new_symbol(tmp_path_factory) -> bytes:
+    folder = tmp_path_factory.mktemp("native")
+    return compile_library(folder / "lib.so", NEW_SYMBOL, target="x86_64-linux-gnu.2.36").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> bytes:
+    return compile_library(tmp_path_factory.mktemp("native") / "lib.so").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory) -> bytes:
+    folder = tmp_path_factory.mktemp("native")
+    return compile_library(folder / "lib.so", EMPTY, target="aarch64-linux-gnu.2.17").read_bytes()
+
+
+def test_a_symbol_beyond_the_ceiling_is_named(new_symbol):
+    tree = tree_of(("one/_core.so", new_symbol))
+    for target, glibc in ((OLD, "2.26"), (NEW, "2.34")):
+        with pytest.raises(PackageError) as caught:
+            check(tree, target)
+        text = str(caught.value)
+        assert "one-1.0.whl is refused" in text
+        assert "one/_core.so needs arc4random" in text
+        assert "@GLIBC_2.36 of libc.so.6" in text
+        assert f"glibc {glibc}" in text
+    check(tree, replace(OLD, ceiling=36))
+
+
+def test_native_code_of_the_right_machine_only(plain, foreign):
+    check(tree_of(("one/_core.so", plain)), OLD)
+    with pytest.raises(PackageError, match=r"one/_core\.so is for x86_64, not for aarch64"):
+        check(tree_of(("one/_core.so", plain)), ARM)
+    # A payload for another machine may lie beside; an extension module may not.
+    check(tree_of(("one/_core.so", plain), ("one/agents/arm.so", foreign)), OLD)
+    with pytest.raises(PackageError, match="aarch64"):
+        check(tree_of(("one/_core.so", plain), ("one/_more.cpython-311-x86_64-linux-gnu.so", foreign)), OLD)
+
+
+def test_a_damaged_library_is_refused_and_test_data_is_not():
+    broken = b"\x7fELF" + b"\x02" * 40
+    with pytest.raises(PackageError, match=r"one/_core\.so"):
+        list(native_files(tree_of(("one/_core.so", broken))))
+    assert list(native_files(tree_of(("one/tests/sample.elf", broken)))) == []
+
+
+@pytest.mark.parametrize(
+    ("library", "version", "fits_old", "fits_new"),
+    [
+        ("libc.so.6", "GLIBC_2.2.5", True, True),
+        ("libc.so.6", "GLIBC_2.26", True, True),
+        ("libc.so.6", "GLIBC_2.27", False, True),
+        ("libc.so.6", "GLIBC_2.34", False, True),
+        ("libc.so.6", "GLIBC_2.35", False, False),
+        ("libc.so.6", "GLIBC_ABI_DT_RELR", False, False),
+        ("libstdc++.so.6", "GLIBCXX_3.4.24", True, True),
+        ("libstdc++.so.6", "GLIBCXX_3.4.29", False, True),
+        ("libstdc++.so.6", "GLIBCXX_3.4.30", False, False),
+        ("libstdc++.so.6", "CXXABI_1.3.13", False, True),
+        ("libown.so.1", "OWN_9.9", True, True),
+    ],
+)
+def test_symbol_versions(library, version, fits_old, fits_new):
+    file = ElfFile(path="one/_core.so", machine="x86_64", needed=(library,), versions=((library, version),))
+    for target, fits in ((OLD, fits_old), (NEW, fits_new)):
+        assert is_beyond(version, target) == (not fits)
+        if fits:
+            check_native("one.whl", (file,), tree_of, target)
+
+
+def test_a_library_of_the_wheels_own_counts_for_itself():
+    files = (
+        ElfFile(path="one/_core.so", machine="x86_64", versions=(("libstdc++.so.6", "GLIBCXX_3.4.32"),)),
+        ElfFile(path="one.libs/libstdc++.so.6", machine="x86_64", soname="libstdc++.so.6"),
+    )
+    check_native("one.whl", files, tree_of, OLD)
+
+
+def function(**values: object) -> Function:
+    named = {"name": "orders", "source": Path("/nowhere"), "handler": "app.handler", "target": OLD, "requirements": None}
+    return Function(**{**named, "lock_path": Path("/nowhere/pylock.toml"), **values})  # type: ignore[arg-type]
+
+
+def needing(*names: str, path: str = "one/_core.so", soname: str = "") -> ElfFile:
+    return ElfFile(path=path, machine="x86_64", needed=names, soname=soname)
+
+
+def test_the_set_of_libraries_is_closed():
+    known = needing("libc.so.6", "libm.so.6", "libstdc++.so.6", "libz.so.1", "ld-linux-x86-64.so.2", "libpython3.11.so.1.0")
+    check_closed(function(), {"one.whl": (known,)})
+    with pytest.raises(PackageError) as caught:
+        check_closed(function(), {"one.whl": (needing("libpq.so.5", "libgomp.so.1"),)})
+    text = str(caught.value)
+    assert "orders: one.whl needs the library libpq.so.5 (and libgomp.so.1)" in text
+    assert "one/_core.so" in text
+    assert 'provided = ["libpq.so.5"]' in text
+    check_closed(function(provided=("libpq.so.5", "libgomp.so.1")), {"one.whl": (needing("libpq.so.5", "libgomp.so.1"),)})
+
+
+def test_another_distribution_or_the_source_may_bring_a_library():
+    user = needing("libcore.so.2", "libown.so")
+    brings = needing(path="two/lib/libcore-renamed.so", soname="libcore.so.2")
+    own = needing(path="lib/libown.so")
+    check_closed(function(), {"one.whl": (user,), "two.whl": (brings,), OWN_SOURCE: (own,)})
+    with pytest.raises(PackageError, match=r"libown\.so"):
+        check_closed(function(), {"one.whl": (user,), "two.whl": (brings,)})
+
+
+def test_libraries_differ_between_the_systems():
+    assert missing_libraries((needing("libcrypt.so.1"),), OLD, frozenset()) == {}
+    assert list(missing_libraries((needing("libcrypt.so.1"),), NEW, frozenset())) == ["libcrypt.so.1"]
+    assert list(missing_libraries((needing("libcrypt.so.2"),), OLD, frozenset())) == ["libcrypt.so.2"]
+    assert missing_libraries((replace(needing("libpq.so.5"), machine="aarch64"),), OLD, frozenset()) == {}
+
+
+def test_the_glibc_that_is_needed():
+    versions = (("libc.so.6", "GLIBC_2.2.5"), ("libm.so.6", "GLIBC_2.29"), ("libx.so", "OTHER_9.99"))
+    assert needed_glibc((ElfFile(path="a", machine="x86_64", versions=versions),)) == 29
+    assert needed_glibc((ElfFile(path="a", machine="x86_64"),)) == 0
+
+
+def test_what_a_wheel_holds_is_remembered_with_the_wheels(tmp_path, plain):
+    files = {"one/__init__.py": b"", "one/_core.so": plain}
+    wheel = make_wheel(tmp_path, "one", "1.0", files, tag="cp311-cp311-manylinux_2_17_x86_64")
+    store = Store(tmp_path / "store")
+    distribution = Distribution(name="one", version="1.0", filename=wheel.name, digest="d" * 64, path=wheel)
+    found = NativeCode(store).of_wheel(distribution)
+    assert [file.path for file in found] == ["one/_core.so"]
+    wheel.unlink()
+    assert NativeCode(store).of_wheel(distribution) == found
+    assert verify_all(store) == (1, [])
+    [record] = [path for path in (store.root / "wheels" / NATIVE).rglob("*") if path.is_file()]
+    record.write_bytes(b"broken")
+    assert verify_all(store) == (1, [record])

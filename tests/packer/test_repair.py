@@ -1,0 +1,140 @@
+"""Wheels as they come from a build are made whole: libraries copied in, run paths, tags and RECORD."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from builders.runtimes import Target
+from packer.compress import Deflater
+from packer.native import missing_libraries, native_files, sonames
+from packer.outputs.zip import write_zip
+from packer.repair import repair
+from packer.store import Store
+from packer.wheel import accept
+from tests.native import compile_library
+from tests.wheels import make_wheel
+
+TARGET = Target.of("python3.13", "x86_64")
+USER = "int inner(void);\nint answer(void) { return inner() + 1; }\n"
+INNER = "int innermost(void);\nint inner(void) { return innermost() + 1; }\n"
+
+
+def libraries(folder: Path) -> None:
+    """Write libuser.so -> libinner.so.1 -> libinnermost.so.2, as a machine that builds would have the last two."""
+    most = compile_library(
+        folder / "libinnermost.so.2", "int innermost(void) { return 40; }\n", options=("-Wl,-soname,libinnermost.so.2",)
+    )
+    inner = compile_library(folder / "libinner.so.1", INNER, options=(str(most), "-Wl,-soname,libinner.so.1"))
+    compile_library(folder / "libuser.so", USER, options=(str(inner), "-Wl,-rpath,/opt/somewhere:$ORIGIN/own"))
+
+
+def made(tmp_path: Path, files: dict[str, bytes], tag: str = "cp313-cp313-linux_x86_64") -> Path:
+    return make_wheel(tmp_path, "one", "1.0", files, tag=tag)
+
+
+def find_in(folder: Path):
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def find(name: str, run_paths: tuple[str, ...]) -> Path | None:
+        asked.append((name, run_paths))
+        path = folder / name
+        return path if path.is_file() else None
+
+    return find, asked
+
+
+def written(tree, filename: str, tmp_path: Path) -> Path:
+    path = tmp_path / "repaired" / filename
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        write_zip(tree, file, Deflater(Store(tmp_path / "store")).span)
+    accept(path, filename)
+    return path
+
+
+@pytest.mark.parametrize("place", ["one/_core.so", "one-1.0.data/platlib/one/deep/_core.so"])
+def test_libraries_are_copied_in_and_load_from_there(tmp_path, place):
+    machine, work = tmp_path / "machine", tmp_path / "work"
+    work.mkdir()
+    libraries(machine)
+    wheel = made(tmp_path, {"one/__init__.py": b"", place: (machine / "libuser.so").read_bytes()})
+    find, asked = find_in(machine)
+    repaired = repair(wheel, TARGET, find, work)
+    assert repaired.filename == "one-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
+    assert repaired.libraries == ("libinner.so.1", "libinnermost.so.2")
+    assert ("libinner.so.1", ("/opt/somewhere", "$ORIGIN/own")) in asked
+    files = tuple(native_files(repaired.tree))
+    assert not missing_libraries(files, TARGET, sonames(files))
+    path = written(repaired.tree, repaired.filename, tmp_path)
+    site = tmp_path / "site"
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(site)
+    installed = site / place.removeprefix("one-1.0.data/platlib/")
+    if not installed.exists():
+        installed.parent.mkdir(parents=True, exist_ok=True)
+        os.link(site / place, installed)
+    for name in machine.iterdir():
+        name.unlink()
+    assert ctypes.CDLL(str(installed)).answer() == 42
+
+
+def test_the_same_wheel_is_repaired_to_the_same_bytes(tmp_path):
+    machine = tmp_path / "machine"
+    libraries(machine)
+    wheel = made(tmp_path, {"one/_core.so": (machine / "libuser.so").read_bytes()})
+    trees = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        trees.append(repair(wheel, TARGET, find_in(machine)[0], tmp_path / name).tree)
+    assert [entry.content.digest for entry in trees[0]] == [entry.content.digest for entry in trees[1]]
+
+
+def test_what_is_not_found_stays_missing_and_the_tag_promises_nothing(tmp_path):
+    machine, work = tmp_path / "machine", tmp_path / "work"
+    work.mkdir()
+    libraries(machine)
+    wheel = made(tmp_path, {"one/_core.so": (machine / "libuser.so").read_bytes()})
+    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    assert repaired.filename == wheel.name
+    assert repaired.libraries == ()
+    files = tuple(native_files(repaired.tree))
+    assert list(missing_libraries(files, TARGET, sonames(files))) == ["libinner.so.1"]
+
+
+def test_a_library_of_another_machine_is_not_taken(tmp_path):
+    machine, work = tmp_path / "machine", tmp_path / "work"
+    work.mkdir()
+    libraries(machine)
+    wheel = made(tmp_path, {"one/_core.so": (machine / "libuser.so").read_bytes()})
+    compile_library(machine / "libinner.so.1", target="aarch64-linux-gnu.2.17")
+    assert repair(wheel, TARGET, find_in(machine)[0], work).libraries == ()
+
+
+def test_the_tag_names_the_glibc_that_is_needed(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    # renameat2 came with glibc 2.28.
+    source = "int renameat2(int, char *, int, char *, int);\nint lpack_test(void) { return renameat2(0, 0, 0, 0, 0); }\n"
+    code = compile_library(tmp_path / "lib.so", source, target="x86_64-linux-gnu.2.34").read_bytes()
+    wheel = made(tmp_path, {"one/_core.abi3.so": code}, tag="cp39-abi3-linux_x86_64")
+    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    assert repaired.filename == "one-1.0-cp39-abi3-manylinux_2_28_x86_64.whl"
+    content = {entry.path: entry.content.read() for entry in repaired.tree}
+    assert b"\nTag: cp39-abi3-manylinux_2_28_x86_64\n" in content["one-1.0.dist-info/WHEEL"]
+    assert b"linux_x86_64\n" not in content["one-1.0.dist-info/WHEEL"].replace(b"manylinux_2_28_x86_64", b"")
+    written(repaired.tree, repaired.filename, tmp_path)
+
+
+@pytest.mark.parametrize("tag", ["py3-none-any", "cp313-cp313-manylinux_2_17_x86_64", "py3-none-linux_x86_64"])
+def test_other_wheels_keep_their_name(tmp_path, tag):
+    work = tmp_path / "work"
+    work.mkdir()
+    wheel = made(tmp_path, {"one/__init__.py": b""}, tag=tag)
+    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    assert repaired.filename == wheel.name
+    written(repaired.tree, repaired.filename, tmp_path)
