@@ -28,7 +28,7 @@ _TIMEOUT = 120
 _CHUNK = 1 << 20
 MACHINES = {"x86_64": "amd64", "arm64": "arm64"}
 """Lambda's architectures as images and engines name them (OCI image specification, "platform")."""
-_START_ENGINE = "Start the engine (`lpack doctor` tells what it sees), or set DOCKER_HOST to one that runs."
+_START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs; `lpack doctor` tells what it sees."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,9 @@ def asking(doing: str) -> Iterator[None]:
             remedy = "Free some space there: `docker system prune` removes what nothing uses."
             raise BuildFailure("the container engine's disk is full", log=str(explanation), remedy=remedy) from error
         reason = f"the container engine could not {doing}"
-        raise BuildFailure(reason, log=str(explanation), remedy=f"{_START_ENGINE} Then build again.") from error
+        raise BuildFailure(
+            reason, log=str(explanation), remedy=f"Build again. If the engine is gone: {_START_ENGINE}"
+        ) from error
 
 
 def connect() -> Engine:

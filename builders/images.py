@@ -45,7 +45,7 @@ class Images:
         """
         base = self.base(target, settings)
         with self._lock:
-            self._prove(base, target)
+            self._proved(base, target)
             if not settings.setup:
                 return base
             tag = setup_tag(base, settings.setup)
@@ -73,8 +73,12 @@ class Images:
             raise BuilderUnavailable(f"the image {reference} is for {made_for}, not for {target.architecture}", remedy=remedy)
         return found
 
-    def _prove(self, image: Image, target: Target) -> None:
+    def prove(self, image: Image, target: Target) -> None:
         """Prove that the engine can run an image of another machine, once; raises `BuilderUnavailable`."""
+        with self._lock:
+            self._proved(image, target)
+
+    def _proved(self, image: Image, target: Target) -> None:
         if image.architecture in self._working or self._engine.info().architecture == image.architecture:
             return
         job = Job(image=image.identity, command=("/bin/true",), limits=_TRY, platform=f"linux/{image.architecture}")

@@ -80,7 +80,18 @@ class OwnEngine:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         folder = self._folder
-        command = ["dockerd", "--host", self.host, "--data-root", str(self._data), "--exec-root", str(folder / "exec")]
+        # In a network of its own: an engine without a bridge removes the one that the machine's engine has.
+        command = [
+            "unshare",
+            "--net",
+            "dockerd",
+            "--host",
+            self.host,
+            "--data-root",
+            str(self._data),
+            "--exec-root",
+            str(folder / "exec"),
+        ]
         command += ["--pidfile", str(folder / "pid"), "--bridge", "none", "--iptables=false", "--ip-forward=false"]
         with (folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

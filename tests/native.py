@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,8 @@ from pathlib import Path
 EMPTY = "int lpack_test(void) { return 42; }\n"
 NEW_SYMBOL = "#include <stdlib.h>\nunsigned lpack_test(void) { return arc4random(); }\n"
 """Source that needs arc4random, which glibc has since 2.36 (its release notes)."""
-_CACHE = Path(tempfile.gettempdir()) / "lpack-test-zig"
+ZIG_CACHE = Path(tempfile.gettempdir()) / "lpack-test-zig"
+"""Where zig keeps its libraries compiled for all tests of this machine: C++'s alone take it a minute for each target."""
 
 
 def compile_library(
@@ -26,9 +28,9 @@ def compile_library(
     code = path.with_suffix(".cpp" if cplusplus else ".c")
     code.write_text(source)
     compiler = [sys.executable, "-m", "ziglang", "c++" if cplusplus else "cc", "-target", target, "-shared", "-fPIC", "-g0"]
-    environment = {"ZIG_GLOBAL_CACHE_DIR": str(_CACHE), "ZIG_LOCAL_CACHE_DIR": str(_CACHE / "local"), "PATH": "/usr/bin:/bin"}
+    caches = {"ZIG_GLOBAL_CACHE_DIR": str(ZIG_CACHE), "ZIG_LOCAL_CACHE_DIR": str(ZIG_CACHE / "local")}
     command = [*compiler, str(code), "-o", str(path), *options]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    finished = subprocess.run(command, env={**caches, "PATH": os.defpath}, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     code.unlink()
     return path

@@ -55,6 +55,7 @@ FLOORS = {
             "packer.bytecode",
             "packer.choose",
             "packer.declared",
+            "packer.doctor",
             "packer.fetch",
             "packer.handoff",
             "packer.layers",

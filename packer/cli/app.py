@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,10 +17,11 @@ COMMANDS = {
     "build": "Build functions into reproducible ZIP archives.",
     "cache": "Show, verify or prune the cache that all projects share.",
     "completion": "Print a shell's completion script.",
+    "doctor": "Say whether what builds rely on is there, and what would bring it.",
     "init": "Write a configuration from what a folder holds.",
     "lock": "Write each function's exact versions to pylock.NAME.toml.",
 }
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_INTERRUPTED, _TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells report them
 _EPILOG = "Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3 over a budget or a limit of Lambda's."
 
 
@@ -51,6 +53,8 @@ def lpack() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process."""
+    # As an exception, so that what runs elsewhere (containers) is stopped too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         status = lpack.main(args=arguments, prog_name="lpack", standalone_mode=False)
     except LpackError as error:

@@ -1,0 +1,149 @@
+"""Looks at everything that builds rely on, and says of each whether it is there and what would bring it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from builders.engine import MACHINES, Engine
+from builders.images import Images
+from builders.interpreters import find_interpreter
+from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
+from builders.runtimes import MEGABYTE, Target
+from packer import __version__
+from packer.credentials import Credentials, index_urls, index_variables
+from packer.errors import StoreError
+from packer.process import run, uv_command
+from packer.store import Store
+from packer.units import size_text
+
+GOOD, ABSENT, BAD = "good", "absent", "bad"
+"""Verdicts: what is there; what is not, and only some builds need; what no build can do without."""
+_LEAST_SPACE = 1024 * MEGABYTE
+"""Free bytes below which a build of a few large packages is likely to fail."""
+_PROBE = "pip"
+"""A package that every index has, or passes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at; ``remedy`` is what to do where it is not good."""
+
+    check: str
+    verdict: str
+    what: str
+    remedy: str = ""
+
+
+Place = tuple[Target, BuildSettings]
+"""A target, and how packages for it are to be built."""
+
+
+def examine(
+    store: Store, folder: Path, places: Sequence[Place], connect: Callable[[], Engine], *, offline: bool
+) -> Iterator[Finding]:
+    """Look at everything, for these targets; ``folder`` is the project's, whose index settings count."""
+    yield Finding(check="lpack", verdict=GOOD, what=f"{__version__} on Python {sys.version.split()[0]}, uv {version('uv')}")
+    yield _cache(store)
+    if not offline:
+        yield _index(folder)
+    yield from _engine(places, connect, offline=offline)
+    yield from _interpreters(places)
+    yield _cross()
+
+
+def _cache(store: Store) -> Finding:
+    try:
+        with store.temporary():
+            free = shutil.disk_usage(store.root).free
+    except StoreError as error:
+        return Finding(check="cache", verdict=BAD, what=error.what, remedy=error.remedy)
+    what = f"{store.root}, {size_text(free)} free"
+    if free < _LEAST_SPACE:
+        remedy = "Free some space there: `lpack cache prune` removes what has not been used for long."
+        return Finding(check="cache", verdict=BAD, what=what, remedy=remedy)
+    return Finding(check="cache", verdict=GOOD, what=what)
+
+
+def _index(folder: Path) -> Finding:
+    arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-deps", "--refresh", "--color", "never"]
+    started = time.perf_counter()
+    variables = index_variables(os.environ)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "requirements.txt"
+        path.write_text(_PROBE + "\n", encoding="utf-8")
+        finished = run([uv_command(), *arguments, "--python", sys.executable, str(path)], folder, variables)
+    seconds = time.perf_counter() - started
+    if finished.status:
+        scrub = Credentials([url for _, url in index_urls(os.environ)], os.environ).scrub
+        said = " ".join(scrub(finished.stderr).split())
+        remedy = "Check the network, the index's address (UV_DEFAULT_INDEX, PIP_INDEX_URL) and its credentials."
+        return Finding(check="index", verdict=BAD, what=f"it does not answer uv: {said}", remedy=remedy)
+    return Finding(check="index", verdict=GOOD, what=f"it answers, and has {finished.stdout.strip()} ({seconds:.1f} s)")
+
+
+def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: bool) -> Iterator[Finding]:
+    try:
+        engine = connect()
+        info = engine.info()
+    except (BuilderUnavailable, BuildFailure) as error:
+        what = f"{error.reason}; only packages with native code and no wheel need one"
+        yield Finding(check="engine", verdict=ABSENT, what=what, remedy=error.remedy)
+        return
+    try:
+        yield Finding(check="engine", verdict=GOOD, what=f"{info.name} {info.version} on {info.architecture}")
+        images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=True)
+        for target, settings in dict.fromkeys(places):
+            yield _image(images, target, settings, offline=offline)
+            if MACHINES[target.architecture] != info.architecture:
+                yield _emulation(images, target, settings)
+    finally:
+        engine.close()
+
+
+def _image(images: Images, target: Target, settings: BuildSettings, *, offline: bool) -> Finding:
+    try:
+        image = images.base(target, settings)
+    except (BuilderUnavailable, BuildFailure) as error:
+        reference = settings.image or target.build_image
+        pull = f"docker pull --platform linux/{MACHINES[target.architecture]} {reference}"
+        remedy = f"`{pull}` brings it" + ("." if offline else ", and lpack does when a build first needs it.")
+        return Finding(check="image", verdict=ABSENT, what=f"for {target}: {error.reason}", remedy=remedy)
+    return Finding(check="image", verdict=GOOD, what=f"for {target}: {image.reference} ({image.digest[:19]})")
+
+
+def _emulation(images: Images, target: Target, settings: BuildSettings) -> Finding:
+    try:
+        images.prove(images.base(target, settings), target)
+    except (BuilderUnavailable, BuildFailure) as error:
+        what = f"for {target.architecture}: {error.reason}"
+        return Finding(check="emulation", verdict=ABSENT, what=what, remedy=error.remedy)
+    return Finding(check="emulation", verdict=GOOD, what=f"the engine runs programs for {target.architecture}")
+
+
+def _interpreters(places: Sequence[Place]) -> Iterator[Finding]:
+    for minor in dict.fromkeys(target.runtime.minor for target, _ in places):
+        found = find_interpreter(minor)
+        name = f"CPython 3.{minor}"
+        if found is None or found.include is None:
+            what = f"{name} is not on this machine" if found is None else f"{found.path} has no C headers"
+            remedy = f'Only builder = "cross" needs it: `uv python install 3.{minor}` or `pyenv install 3.{minor}` bring it.'
+            yield Finding(check="python", verdict=ABSENT, what=what, remedy=remedy)
+        else:
+            yield Finding(check="python", verdict=GOOD, what=f"CPython {found.version} at {found.path}")
+
+
+def _cross() -> Finding:
+    try:
+        found = version("ziglang")
+    except PackageNotFoundError:
+        remedy = "Only builder = \"cross\" needs it: pip install 'lambda-lpack[cross]'."
+        return Finding(check="cross", verdict=ABSENT, what="the compiler zig is not installed", remedy=remedy)
+    return Finding(check="cross", verdict=GOOD, what=f"zig {found}")

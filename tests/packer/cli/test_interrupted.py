@@ -1,0 +1,50 @@
+"""Ctrl-C and a polite kill while containers run: lpack ends soon, and leaves nothing in the engine and nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.builders.test_container import sdist
+from tests.engine import BUILD_IMAGE, bundled_pip, left_behind, need_engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("own engine")]
+
+
+@pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_build_leaves_nothing(tmp_path: Path, cache, index, kind, status):
+    need_engine(BUILD_IMAGE)
+    os.link(bundled_pip(), index.folder / bundled_pip().name)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "app.py").write_text("def handler(event, context):\n    return event\n")
+    source = sdist(tmp_path, "print('begun', flush=True)\nimport time; time.sleep(600)")
+    (tmp_path / "app" / "requirements.txt").write_text(f"{source}\n")
+    (tmp_path / "lpack.toml").write_text(
+        f'runtime = "python3.11"\nglibc = "2.36"\nimage = "{BUILD_IMAGE}"\nbuilder = "container"\n'
+        '[functions.one]\nsource = "app"\nhandler = "app.handler"\n'
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "packer.cli", "build", "-v"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while "begun" not in log.read_text() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.1)
+        assert "begun" in log.read_text()
+        assert left_behind()
+        process.send_signal(kind)
+        assert process.wait(20) == status
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text()
+    assert left_behind() == []
+    assert not (tmp_path / "dist" / "one.zip").exists()
+    assert not list((cache / "tmp").iterdir())

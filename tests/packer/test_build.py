@@ -1,0 +1,325 @@
+"""The order of builders, the requirements of builds, and the keys under which wheels are kept; the builders are fakes."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from builders.recipes import (
+    BuilderUnavailable,
+    BuildFailure,
+    BuildRequest,
+    BuildSettings,
+    BuiltWheel,
+    MoreRequirements,
+    NativeResult,
+    Recipe,
+)
+from builders.runtimes import Target
+from packer.build import StoreBuilder
+from packer.credentials import Credentials
+from packer.errors import BuildError, LpackError
+from packer.fetch import Fetched, StoreFetcher
+from packer.model import Archive, Function, LockedPackage, Requirements
+from packer.origin import Origins
+from packer.ports import Reporter
+from packer.process import run
+from packer.resolve import Policy, Resolver
+from packer.store import Store
+from packer.tooling import Tooling
+from packer.watch import Digests
+from tests.engine import bundled_pip
+from tests.packages import write_sdist_files
+from tests.wheels import make_wheel
+
+TARGET = Target.of("python3.12", "x86_64")
+PURE = {"pyproject.toml": b"[build-system]\nrequires = []\n", "one.py": b""}
+NATIVE = {**PURE, "src/one.c": b"int one;\n"}
+
+
+@dataclass
+class FakeBuilder:
+    """Writes a small wheel, or does what it is told instead."""
+
+    name: str
+    tag: str = "py3-none-any"
+    recipes: Callable[[], None] = lambda: None
+    trouble: list[Exception] = field(default_factory=list)
+    requests: list[BuildRequest] = field(default_factory=list)
+    image: str = "image:1"
+
+    def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
+        self.recipes()
+        return Recipe(key=f"{self.name} {self.image}", requirements_for=None if self.name == "host" else target)
+
+    @contextmanager
+    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+        self.requests.append(request)
+        if self.trouble:
+            raise self.trouble.pop(0)
+        name, version = request.name.split()
+        yield BuiltWheel(path=make_wheel(into, name, version, {f"{name}.py": self.name.encode()}, tag=self.tag))
+
+
+class Notes(Reporter):
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def note(self, message: str) -> None:
+        self._notes.append(message)
+
+
+@dataclass
+class World:
+    folder: Path
+    store: Store
+    index: Path
+    builders: dict[str, FakeBuilder]
+    notes: list[str]
+    function: Function
+
+    def builder(self, jobs: int = 2) -> StoreBuilder:
+        credentials = Credentials([], {})
+        reporter = Notes(self.notes)
+        resolver = Resolver(run, self.store, credentials, Digests(), reporter, Policy())
+        tooling = Tooling(resolver, StoreFetcher(self.store, credentials, reporter, lambda _path, _archive: None))
+        factories = {name: lambda made=made: made for name, made in self.builders.items()}
+        origins = Origins(self.store, Digests(), credentials.scrub)
+        return StoreBuilder(self.store, factories, origins, tooling, reporter, credentials.scrub, jobs)
+
+    def source(self, files: dict[str, bytes], name: str = "one") -> tuple[LockedPackage, Fetched]:
+        path = write_sdist_files(self.folder, f"{name}-1.0", files)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        source = Archive(filename=path.name, location=str(path), sha256=digest)
+        return LockedPackage(name=name, version="1.0", source=source), Fetched(path=path, sha256=digest)
+
+    def build(self, files: dict[str, bytes], **settings: object):
+        function = replace(self.function, building=BuildSettings(**settings))  # type: ignore[arg-type]
+        [made] = self.builder().build_all(function, [self.source(files)])
+        return made
+
+
+@pytest.fixture
+def world(tmp_path, index, index_folder) -> World:
+    (index_folder / bundled_pip().name).symlink_to(bundled_pip())
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "requirements.txt").write_text("")
+    requirements = Requirements(kind="requirements.txt", path=source / "requirements.txt")
+    function = Function(
+        name="orders",
+        source=source,
+        handler="app.handler",
+        target=TARGET,
+        requirements=requirements,
+        lock_path=tmp_path / "pylock.orders.toml",
+    )
+    builders = {name: FakeBuilder(name) for name in ("host", "container", "cross")}
+    return World(tmp_path, Store(tmp_path / "store"), index_folder, builders, [], function)
+
+
+def away(reason: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise BuilderUnavailable(reason, remedy=f"Mend: {reason}.")
+
+    return refuse
+
+
+def test_pure_python_is_built_on_the_host(world):
+    made = world.build(PURE)
+    assert made.record == {"builder": "host", "why": "no wheel fits, and it looks like pure Python"}
+
+
+def test_native_code_is_built_in_a_container(world):
+    made = world.build(NATIVE)
+    assert made.record["builder"] == "container"
+    assert made.record["why"] == "no wheel fits, and it has native code (src/one.c)"
+    assert [requirement.partition("==")[0] for requirement in made.record["requirements"]] == ["pip"]
+    assert [wheel.name for wheel in world.builders["container"].requests[0].wheels] == [bundled_pip().name]
+
+
+def test_native_code_that_does_not_show_goes_on_to_the_container(world):
+    world.builders["host"].trouble.append(NativeResult("it has native code"))
+    made = world.build(PURE)
+    assert made.record["builder"] == "container"
+    assert "host could not" in made.record["why"]
+
+
+def test_without_an_engine_it_is_cross_compiled(world):
+    world.builders["container"].recipes = away("no engine")
+    made = world.build(NATIVE)
+    assert made.record["builder"] == "cross"
+    assert "container could not" in made.record["why"]
+
+
+def test_without_any_of_them_everything_is_told(world):
+    world.builders["container"].recipes = away("no engine")
+    world.builders["cross"].recipes = away("no zig")
+    world.builders["host"].trouble.append(NativeResult("it has native code"))
+    with pytest.raises(BuildError) as caught:
+        world.build(NATIVE)
+    text = str(caught.value)
+    assert "container: no engine; cross: no zig; host: it has native code" in text
+    assert "Mend: no engine. Mend: no zig." in text
+
+
+@pytest.mark.parametrize("name", ["host", "container", "cross"])
+def test_the_builder_that_is_configured_is_the_only_one(world, name):
+    made = world.build(NATIVE, builder=name)
+    assert (made.record["builder"], made.record["why"]) == (name, "configured")
+    world.builders[name].recipes = away("away")
+    with pytest.raises(BuildError, match="away"):
+        world.build({**NATIVE, "more.c": b""}, builder=name)
+
+
+def test_settings_by_package_go_first(world):
+    world.function = replace(world.function, packages=(("one", BuildSettings(builder="cross")),))
+    [made] = world.builder().build_all(world.function, [world.source(NATIVE)])
+    assert made.record["builder"] == "cross"
+
+
+def test_a_failed_build_is_no_reason_to_try_another_builder(world):
+    log = "".join(f"line {number}\n" for number in range(100))
+    world.builders["container"].trouble.append(BuildFailure("its build back end failed", log=log, remedy="Mend it."))
+    with pytest.raises(BuildError) as caught:
+        world.build(NATIVE)
+    text = str(caught.value)
+    assert "Cannot build one 1.0" in text
+    assert "line 99" in text
+    assert "line 59\n" not in text
+    [kept] = (world.store.root / "logs").iterdir()
+    assert str(kept) in text
+    assert kept.read_text() == log
+    assert not world.builders["cross"].requests
+    assert world.build(NATIVE).record["builder"] == "container"
+
+
+def test_a_wheel_is_built_once(world):
+    first = world.build(NATIVE)
+    second = world.build(NATIVE)
+    assert first == second
+    assert len(world.builders["container"].requests) == 1
+    assert world.notes.count("building one 1.0 on this machine (container)") == 1
+
+
+def test_two_functions_share_one_build(world):
+    source = world.source(NATIVE)
+    other = replace(world.function, name="users")
+    builder = world.builder()
+    made = [builder.build_all(function, [source]) for function in (world.function, other)]
+    assert made[0] == made[1]
+    assert len(world.builders["container"].requests) == 1
+
+
+def test_another_image_another_source_or_another_target_is_another_build(world):
+    world.build(NATIVE)
+    world.builders["container"].image = "image:2"
+    world.build(NATIVE)
+    world.build({**NATIVE, "src/one.c": b"int two;\n"})
+    world.function = replace(world.function, target=Target.of("python3.12", "arm64"))
+    world.build(NATIVE)
+    assert len(world.builders["container"].requests) == 4
+
+
+def test_other_build_requirements_are_another_build(world):
+    wanting = {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["beta"]\n'}
+    world.build(wanting)
+    make_wheel(world.index, "beta", "3.0", {"beta/__init__.py": b""})
+    world.build(wanting)
+    assert len(world.builders["container"].requests) == 1, "what was resolved is remembered"
+    shutil.rmtree(world.store.root / "derived" / "resolutions")
+    made = world.build(wanting)
+    assert "beta==3.0" in made.record["requirements"]
+    assert len(world.builders["container"].requests) == 2
+
+
+def test_what_was_built_serves_when_the_engine_is_away(world):
+    first = world.build(NATIVE)
+    world.builders["container"].recipes = away("no engine")
+    assert world.build(NATIVE).distribution == first.distribution
+
+
+def test_a_wheel_that_is_gone_from_the_store_is_built_again(world):
+    first = world.build(NATIVE)
+    first.distribution.path.unlink()
+    assert world.build(NATIVE).distribution.digest == first.distribution.digest
+    assert len(world.builders["container"].requests) == 2
+
+
+def test_a_back_end_may_ask_for_more_and_it_is_remembered(world):
+    world.builders["container"].trouble.append(MoreRequirements(("gamma",)))
+    made = world.build(NATIVE)
+    assert {"beta==1.0", "gamma==1.0"} <= set(made.record["requirements"])
+    first, second = world.builders["container"].requests
+    assert (first.requires, second.requires) == ((), ("gamma",))
+    world.builders["container"].image = "image:1"
+    world.build(NATIVE)
+    assert len(world.builders["container"].requests) == 2
+
+
+def test_a_back_end_that_never_has_enough(world):
+    world.builders["container"].trouble += [MoreRequirements((name,)) for name in ("alpha", "beta", "gamma", "native")]
+    with pytest.raises(BuildError, match="other requirements each time"):
+        world.build(NATIVE)
+
+
+def test_build_requirements_that_do_not_exist(world):
+    wanting = {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["no-such-thing"]\n'}
+    with pytest.raises(BuildError) as caught:
+        world.build(wanting)
+    assert "Cannot build one 1.0: its build requirements (pip, no-such-thing)" in str(caught.value)
+
+
+def test_build_requirements_without_a_wheel_are_built_first(world):
+    write_sdist_files(world.index, "helper-1.0", {**PURE, "PKG-INFO": b"Metadata-Version: 2.2\nName: helper\nVersion: 1.0\n"})
+    wanting = {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["helper"]\n'}
+    made = world.build(wanting)
+    assert "helper==1.0" in made.record["requirements"]
+    assert [request.name for request in world.builders["host"].requests] == ["helper 1.0"]
+
+
+def test_build_requirements_in_a_circle(world):
+    def files(name: str, needs: str) -> dict[str, bytes]:
+        info = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n".encode()
+        return {"pyproject.toml": f'[build-system]\nrequires = ["{needs}"]\n'.encode(), "src/it.c": b"", "PKG-INFO": info}
+
+    for name, needs in (("hen", "egg"), ("egg", "hen")):
+        write_sdist_files(world.index, f"{name}-1.0", files(name, needs))
+    with pytest.raises(BuildError, match="hen -> egg -> hen"):
+        world.builder().build_all(world.function, [world.source(files("hen", "egg"), "hen")])
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [(b"not = [toml", "not valid TOML"), (b"build-system = 3\n", "no table"), (b"[build-system]\nrequires = 3\n", "no list")],
+)
+def test_a_project_file_that_cannot_be_read(world, data, part):
+    with pytest.raises(BuildError, match=part):
+        world.build({**NATIVE, "pyproject.toml": data})
+
+
+def test_an_sdist_that_is_no_archive(world):
+    package, fetched = world.source(NATIVE)
+    fetched.path.write_bytes(b"not an archive")
+    with pytest.raises(BuildError, match=r"one-1\.0\.tar\.gz cannot be read"):
+        world.builder().build_all(world.function, [(package, fetched)])
+
+
+def test_a_wheel_of_another_package_is_refused(world):
+    package, fetched = world.source(NATIVE)
+    world.builders["container"] = Renaming("container")
+    builder = world.builder()
+    with pytest.raises(LpackError, match=r"gave one-1\.0"):
+        builder.build_all(world.function, [(replace(package, name="two"), fetched)])
+
+
+class Renaming(FakeBuilder):
+    @contextmanager
+    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+        yield BuiltWheel(path=make_wheel(into, "one", "1.0", {"one.py": b""}))
