@@ -81,7 +81,7 @@ class Images:
     def _proved(self, image: Image, target: Target) -> None:
         if image.architecture in self._working or self._engine.info().architecture == image.architecture:
             return
-        job = Job(image=image.identity, command=("/bin/true",), limits=_TRY, platform=f"linux/{image.architecture}")
+        job = Job(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=f"linux/{image.architecture}")
         try:
             with self._engine.run(job, lambda _text: None) as ended:
                 works = ended.status == 0

@@ -16,6 +16,8 @@ import pytest
 
 BUILD_IMAGE = "lpack-test/build-python3.11:bookworm"
 """The stand-in for the build image of python3.11 on x86_64, with glibc 2.36 (fixtures/images/build.sh)."""
+ARM_IMAGE = "lpack-test/build-python3.11-arm64:bookworm"
+"""The same for arm64, with C alone (fixtures/images/build-arm64.sh)."""
 RUNTIME_IMAGE = "public.ecr.aws/lambda/python:3.11-x86_64"
 """The stand-in for its run-time image, which has no compiler (fixtures/images/runtime.sh)."""
 
