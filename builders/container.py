@@ -1,4 +1,4 @@
-"""The builder of containers: runs pip in an image that matches the target, without network, privileges or a writable root."""
+"""The builder of containers: runs a build back end in an image that matches the target, without network or privileges."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, Buil
 from builders.runtimes import Target
 from builders.script import (
     NAME,
+    SCRIPTS,
     Answer,
     Outcome,
     Place,
@@ -51,7 +52,7 @@ class ContainerBuilder:
         image = self._images.base(target, settings)
         parts = [image.identity, *settings.setup, str(settings.network), script_digest()]
         return Recipe(
-            key=hashlib.sha256("\0".join(["container 1", *parts]).encode()).hexdigest(),
+            key=hashlib.sha256("\0".join(["container 2", *parts]).encode()).hexdigest(),
             requirements_for=target,
             image=image.reference,
             image_digest=image.digest,
@@ -90,7 +91,8 @@ def _pack_inputs(request: BuildRequest, into: Path) -> Path:
         wheels=[f"{INPUTS}/wheels/{wheel.name}" for wheel in request.wheels],
     )
     with tarfile.open(path, "w") as archive:
-        _add_bytes(archive, NAME, source_of_script())
+        for name in SCRIPTS:
+            _add_bytes(archive, name, source_of_script(name))
         _add_bytes(archive, "request.json", request_document(request, place))
         archive.add(request.path, f"source/{request.path.name}", filter=_neutral)
         for wheel in request.wheels:

@@ -21,7 +21,17 @@ from threading import Event, Lock, Timer
 from builders.interpreters import Interpreter, find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import ARCHITECTURES, DEFAULT_RUNTIME, Target
-from builders.script import NAME, Outcome, Place, read_answer, request_document, script_digest, source_of_script, wheel_name
+from builders.script import (
+    NAME,
+    SCRIPTS,
+    Outcome,
+    Place,
+    read_answer,
+    request_document,
+    script_digest,
+    source_of_script,
+    wheel_name,
+)
 
 _SYSCONFIG = "_sysconfigdata_lpack"
 # What would lead the compiler to this machine's own headers and libraries, or to the user's taste in options.
@@ -76,14 +86,15 @@ class CrossBuilder:
             variables=variables,
             folders=[str(tools)],
         )
-        (into / NAME).write_bytes(source_of_script())
+        for name in SCRIPTS:
+            (into / name).write_bytes(source_of_script(name))
         (into / "request.json").write_bytes(request_document(request, place))
         command = [str(interpreter.path), "-I", str(into / NAME), str(into / "request.json")]
         outcome = self._run(request, command, into)
         said = work / "answer.json"
         answer = read_answer(said.read_bytes()) if said.is_file() else None
-        name = wheel_name(outcome, answer, request.settings, str(interpreter.path))
-        yield BuiltWheel(path=work / "out" / name)
+        wheel = wheel_name(outcome, answer, request.settings, str(interpreter.path))
+        yield BuiltWheel(path=work / "out" / wheel)
 
     def _run(self, request: BuildRequest, command: list[str], into: Path) -> Outcome:
         environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}

@@ -13,12 +13,14 @@ from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, Buil
 from builders.sources import build_system
 
 NAME = "wheel.py"
+SCRIPTS = (NAME, "hooks.py")
+"""What lies beside each other where a build runs; the first one is started."""
 ENVIRONMENT = {
     "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
     "PYTHONHASHSEED": "0",
-    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    "PIP_ROOT_USER_ACTION": "ignore",
-    "PIP_CONFIG_FILE": "/dev/null",
+    # On top of what the interpreter was compiled with: nobody debugs with symbols on Lambda, and they take time and space.
+    "CFLAGS": "-g0",
+    "CXXFLAGS": "-g0",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
 }
@@ -57,14 +59,15 @@ class Place:
     folders: Sequence[str] = ()
 
 
-def source_of_script() -> bytes:
-    """Give the script's own text."""
-    return files("builders.inside").joinpath(NAME).read_bytes()
+def source_of_script(name: str) -> bytes:
+    """Give the text of one of the scripts."""
+    return files("builders.inside").joinpath(name).read_bytes()
 
 
 def script_digest() -> str:
-    """Give the digest of the script, and of the variables that it runs with."""
-    return hashlib.sha256(source_of_script() + repr(sorted(ENVIRONMENT.items())).encode()).hexdigest()
+    """Give the digest of the scripts, and of the variables that they run with."""
+    texts = b"".join(source_of_script(name) for name in SCRIPTS)
+    return hashlib.sha256(texts + repr(sorted(ENVIRONMENT.items())).encode()).hexdigest()
 
 
 def request_document(request: BuildRequest, place: Place) -> bytes:

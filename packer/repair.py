@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from packaging.utils import parse_wheel_filename
@@ -23,6 +25,8 @@ from packer.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.native import missing_libraries, native_files, needed_glibc, sonames
 from packer.wheel import read_members_as_tree, with_record
 
+_PARALLEL = 4
+"""Libraries that are asked for at once: most of the time goes by in the engine."""
 Find = Callable[[str, tuple[str, ...]], Path | None]
 """Finds a shared library by its soname and the run paths of what needs it."""
 
@@ -61,20 +65,29 @@ def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> d
     """Follow the links from the wheel's files through the building machine; what it does not find stays missing."""
     known = sonames(files)
     copied: dict[str, _Copied] = {}
-    waiting = missing_libraries(files, target, known)
-    while waiting:
-        name, users = waiting.popitem()
-        place = find(name, tuple(dict.fromkeys(path for user in users for path in user.run_paths)))
-        if place is None or name in copied:
-            continue
-        with place.open("rb") as file:
-            described = read_elf(file, name)
-        if described is None or described.machine != target.machine:
-            continue
-        copied[name] = _Copied(name=_name_of_its_own(name, place), path=place, file=described)
-        for more, its_users in missing_libraries((described,), target, known | copied.keys()).items():
-            waiting.setdefault(more, []).extend(its_users)
+    asked: set[str] = set()
+    missing = missing_libraries(files, target, known)
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="library") as pool:
+        while missing:
+            asked |= missing.keys()
+            for found in pool.map(partial(_looked_for, find, target), missing.items()):
+                copied |= found
+            behind = missing_libraries((copied[name].file for name in missing if name in copied), target, known)
+            missing = {name: users for name, users in sorted(behind.items()) if name not in asked}
     return copied
+
+
+def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile]]) -> dict[str, _Copied]:
+    """Find a library, if the building machine has it for the target."""
+    name, users = missing
+    place = find(name, tuple(dict.fromkeys(path for user in users for path in user.run_paths)))
+    if place is None:
+        return {}
+    with place.open("rb") as file:
+        described = read_elf(file, name)
+    if described is None or described.machine != target.machine:
+        return {}
+    return {name: _Copied(name=_name_of_its_own(name, place), path=place, file=described)}
 
 
 def _name_of_its_own(name: str, path: Path) -> str:

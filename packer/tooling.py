@@ -14,9 +14,6 @@ from packer.origin import link_or_copy
 from packer.resolve import Resolver
 from packer.store import explained
 
-_INSTALLER = "pip"
-"""What installs the others where the build runs."""
-
 
 class Tooling:
     """Brings build requirements into the store."""
@@ -28,16 +25,17 @@ class Tooling:
     def bring(
         self, requires: Sequence[str], target: Target, function: Function, wanting: str, build: Build
     ) -> tuple[Distribution, ...]:
-        """Give the wheels of pip, of requirements and of all that they need on a target.
+        """Give the wheels of requirements and of all that they need on a target.
 
         ``wanting`` is the package that needs them, ``build`` builds those without a wheel. Raises `BuildError` and others.
         """
+        if not requires:
+            return ()
         try:
-            packages = self._resolver.build_requirements((_INSTALLER, *requires), target, function)
+            packages = self._resolver.build_requirements(requires, target, function)
         except ResolveError as error:
             raise BuildError(
-                f"Cannot build {wanting}: its build requirements ({', '.join((_INSTALLER, *requires))}) cannot be resolved for "
-                f"{target}.",
+                f"Cannot build {wanting}: its build requirements ({', '.join(requires)}) cannot be resolved for {target}.",
                 detail=error.detail or error.what,
                 remedy=error.remedy,
             ) from None

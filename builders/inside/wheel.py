@@ -1,7 +1,7 @@
 """Builds one wheel: ``python wheel.py request.json``, run by the target's interpreter in a container, or by one of its minor.
 
-The request has ``source`` (an sdist or a folder), ``work`` (an empty folder), ``wheels`` (files of the build requirements, pip
-among them), ``requires`` (what they were resolved for), ``backend`` (the table [build-system]), ``environment`` (variables for
+The request has ``source`` (an sdist or a folder), ``work`` (an empty folder), ``wheels`` (files of the build requirements),
+``requires`` (what they were resolved for), ``backend`` (the table [build-system]), ``environment`` (variables for
 everything), ``variables`` (for the back end alone) and ``folders`` (first on its PATH).
 
 The answer, ``work/answer.json``, has either ``more`` (what the back end asks for beside ``requires``; nothing was built), or
@@ -10,10 +10,10 @@ The answer, ``work/answer.json``, has either ``more`` (what the back end asks fo
 
 from __future__ import annotations
 
+import configparser
 import glob
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,22 +24,8 @@ from typing import Any
 
 FAILED, NO_ENVIRONMENT = 3, 4
 """Exit statuses when the back end fails, and when its requirements cannot be installed; what they printed stands above."""
-# PEP 517: what a source without a build system means.
-_LEGACY = "setuptools.build_meta:__legacy__"
 # The folders that the loader of glibc looks in by itself (ld.so(8)).
 _LOADER_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
-_HOOK = """
-import importlib, json, sys
-backend, path, answer = sys.argv[1:]
-sys.path[:0] = json.loads(path)
-module, _, attribute = backend.partition(":")
-found = importlib.import_module(module)
-for name in filter(None, attribute.split(".")):
-    found = getattr(found, name)
-hook = getattr(found, "get_requires_for_build_wheel", None)
-with open(answer, "w", encoding="utf-8") as file:
-    json.dump(list(hook(None)) if hook else [], file)
-"""
 
 
 def main(path: str) -> int:
@@ -53,31 +39,24 @@ def main(path: str) -> int:
     source = unpack(Path(request["source"]), work / "source")
     try:
         python = make_environment(work / "env", request["wheels"], environment)
-    except subprocess.CalledProcessError:
+    except (subprocess.CalledProcessError, OSError, ValueError, configparser.Error) as error:
+        sys.stdout.write(f"{error}\n")
         return NO_ENVIRONMENT
     environment.update(request["variables"])
     environment["PATH"] = os.pathsep.join([*request["folders"], str(python.parent), environment.get("PATH", os.defpath)])
     answer: dict[str, Any] = {}
     try:
-        asked = requirements_of(source, python, work / "requires.json", request["backend"], environment)
-        more = [line for line in asked if normal(line) not in {normal(known) for known in request["requires"]}]
-        if more:
-            answer["more"] = more
-        else:
-            build = ["wheel", "--verbose", "--no-build-isolation", "--no-index", "--no-deps", "--no-cache-dir", "--wheel-dir"]
-            run([str(python), "-m", "pip", *build, str(work / "out"), str(source)], environment, work)
-            answer.update(wheels=sorted(path.name for path in (work / "out").iterdir()), libraries=loader_folders())
+        hooks = Path(__file__).with_name("hooks.py")
+        run([str(python), str(hooks), path, str(source), str(work)], environment, source)
+        more = json.loads((work / "more.json").read_text(encoding="utf-8"))
+        wheels = sorted(each.name for each in (work / "out").iterdir())
+        answer.update({"more": more} if more else {"wheels": wheels, "libraries": loader_folders()})
     except subprocess.CalledProcessError:
         return FAILED
     finally:
         answer["processes_refused"] = refused_processes()
         (work / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
     return 0
-
-
-def normal(requirement: str) -> str:
-    """Give a requirement without the spaces and capitals that change nothing."""
-    return re.sub(r"\s+", "", requirement).lower().replace("_", "-")
 
 
 def run(command: list[str], environment: dict[str, str], folder: Path) -> None:
@@ -102,29 +81,53 @@ def unpack(source: Path, to: Path) -> Path:
 
 
 def make_environment(folder: Path, wheels: list[str], environment: dict[str, str]) -> Path:
-    """Make an isolated environment with exactly these wheels, and give its Python."""
+    """Make an isolated environment with exactly these wheels, and give its Python.
+
+    They are known to be good, and are unpacked as the wheel format says: pip would take most of a small build's time.
+    """
     run([sys.executable, "-m", "venv", "--without-pip", str(folder)], environment, folder.parent)
     python = folder / "bin" / "python"
-    pip = next(wheel for wheel in wheels if Path(wheel).name.startswith("pip-"))
-    with zipfile.ZipFile(
-        pip
-    ) as archive:  # a wheel can be run where it is, but then nothing keeps its bytecode for the next time
-        archive.extractall(folder / "lib" / f"python3.{sys.version_info[1]}" / "site-packages")  # noqa: S202 only pip
-    install = ["install", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--no-warn-script-location", "--quiet"]
-    others = [wheel for wheel in wheels if wheel != pip]
-    if others:
-        run([str(python), "-m", "pip", *install, *others], environment, folder.parent)
+    site = folder / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)  # noqa: S202 proved when it was fetched
+        spread(site, folder, python)
+    for table in site.glob("*.dist-info/entry_points.txt"):
+        write_launchers(table, folder / "bin", python)
     return python
 
 
-def requirements_of(source: Path, python: Path, answer: Path, system: dict[str, Any], environment: dict[str, str]) -> list[str]:
-    """Ask the back end what else it needs to build a wheel."""
-    backend = system.get("build-backend", _LEGACY)
-    # PEP 517: a legacy source imports from its own folder.
-    paths = [str(source / each) for each in (["."] if backend == _LEGACY else system.get("backend-path", []))]
-    run([str(python), "-c", _HOOK, backend, json.dumps(paths), str(answer)], environment, source)
-    found: list[str] = json.loads(answer.read_text(encoding="utf-8"))
-    return found
+def spread(site: Path, folder: Path, python: Path) -> None:
+    """Move what a wheel's .data folder holds to where each of its schemes belongs."""
+    for data in site.glob("*.data"):
+        for scheme in data.iterdir():
+            name = data.name.partition("-")[0]
+            places = {"scripts": folder / "bin", "data": folder, "headers": folder / "include" / name}
+            for path in [path for path in scheme.rglob("*") if path.is_file()]:
+                to = places.get(scheme.name, site) / path.relative_to(scheme)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(to)
+                if scheme.name == "scripts":
+                    own = to.read_bytes()
+                    if own.startswith(b"#!python"):
+                        to.write_bytes(b"#!" + os.fsencode(python) + b"\n" + own.partition(b"\n")[2])
+                    to.chmod(0o755)
+        shutil.rmtree(data)
+
+
+def write_launchers(table: Path, folder: Path, python: Path) -> None:
+    """Write the programs that a distribution's entry points name (the entry points specification, console_scripts)."""
+    points = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
+    points.optionxform = str  # type: ignore[assignment,method-assign]
+    points.read_string(table.read_text(encoding="utf-8"))
+    for name, place in points.items("console_scripts") if points.has_section("console_scripts") else ():
+        module, _, attribute = place.partition("[")[0].strip().partition(":")
+        path = folder / name
+        path.write_text(
+            f"#!{python}\nimport sys\nfrom {module} import {attribute.partition('.')[0]}\nsys.exit({attribute}())\n",
+            encoding="utf-8",
+        )
+        path.chmod(0o755)
 
 
 def loader_folders() -> list[str]:

@@ -21,7 +21,6 @@ from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, Bui
 from builders.runtimes import Target
 from packer.elf import ElfFile, read_elf
 from packer.native import missing_libraries, needed_glibc, sonames
-from tests.engine import bundled_pip
 from tests.native import ZIG_CACHE
 from tests.packages import FIXTURES, write_sdist_files
 
@@ -105,9 +104,7 @@ def builder():
 
 
 def request(path: Path, target: Target, settings: BuildSettings | None = None) -> BuildRequest:
-    return BuildRequest(
-        name="answer 1.0", target=target, path=path, settings=settings or BuildSettings(), wheels=(bundled_pip(),)
-    )
+    return BuildRequest(name="answer 1.0", target=target, path=path, settings=settings or BuildSettings())
 
 
 def built(builder: CrossBuilder, asked: BuildRequest, into: Path) -> tuple[str, tuple[ElfFile, ...]]:

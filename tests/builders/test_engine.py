@@ -22,7 +22,7 @@ from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engin
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.slow,
-    pytest.mark.xdist_group("own engine"),
+    pytest.mark.xdist_group("engine"),
     # The docker package never closes a socket on which nobody answered.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

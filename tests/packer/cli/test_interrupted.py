@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.builders.test_container import sdist
-from tests.engine import BUILD_IMAGE, bundled_pip, left_behind, need_engine
+from tests.engine import BUILD_IMAGE, left_behind, need_engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("own engine")]
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
 
 
 @pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path, cache, index, kind, status):
     need_engine(BUILD_IMAGE)
-    os.link(bundled_pip(), index.folder / bundled_pip().name)
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "app.py").write_text("def handler(event, context):\n    return event\n")
     source = sdist(tmp_path, "print('begun', flush=True)\nimport time; time.sleep(600)")
