@@ -1,11 +1,10 @@
-"""Finds the CPython interpreters of this machine: the running one, those on PATH, pyenv's and uv's."""
+"""The CPythons of this machine: found by their minor version, and known by what they say of themselves when they are run."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,69 +12,84 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_LOOK = """
+_SECONDS = 30
+"""How long an interpreter may take to say what it is."""
+_DESCRIBE = """
 import json, os, sys, sysconfig
-include = sysconfig.get_path("include")
+folders = [sysconfig.get_path("include"), sysconfig.get_config_var("INCLUDEPY")]
 print(json.dumps({
     "implementation": sys.implementation.name,
+    "flags": sys.abiflags,
+    "level": sys.version_info.releaselevel,
+    "executable": sys.executable,
     "version": list(sys.version_info[:3]),
-    "include": include if os.path.exists(os.path.join(include, "Python.h")) else "",
-    "threaded": not sysconfig.get_config_var("Py_GIL_DISABLED"),
+    "include": next((each for each in folders if each and os.path.isfile(os.path.join(each, "Python.h"))), ""),
 }))
 """
-_TIMEOUT = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
-    """A CPython that runs; ``include`` is the folder of its C headers, None where they are not installed."""
+    """A CPython of this machine. ``include`` is the folder of its C headers; None where they are not installed."""
 
     path: Path
     version: str
-    include: Path | None
+    include: Path | None = None
 
 
 @cache
 def find_interpreter(minor: int) -> Interpreter | None:
-    """Find a CPython 3.``minor``: of those that are there one with C headers, if any has them; None where there is none."""
-    best: Interpreter | None = None
+    """Find a released CPython 3.``minor``, if there can be one with its C headers; None where there is none at all."""
+    without: Interpreter | None = None
     for path in dict.fromkeys(_candidates(minor)):
-        found = _looked_at(path, minor)
+        found = _described(path, minor)
         if found is not None and found.include is not None:
             return found
-        best = best or found
-    return best
+        without = without or found
+    return without
 
 
 def _candidates(minor: int) -> Iterator[Path]:
+    """Give what may be such an interpreter, the best first: this one, PATH's, pyenv's, uv's."""
     name = f"python3.{minor}"
-    if sys.version_info[1] == minor:
+    home = Path(os.environ.get("HOME") or "/")
+    if sys.executable and sys.version_info[:2] == (3, minor):
         yield Path(sys.executable)
-    on_path = shutil.which(name)
-    if on_path:
-        yield Path(on_path)
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    managed = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
-    for folder, pattern in ((pyenv, f"3.{minor}.*"), (managed, f"cpython-3.{minor}.*")):
-        if folder.is_dir():
-            yield from (path / "bin" / name for path in sorted(folder.glob(pattern), key=_by_patch, reverse=True))
+    yield from (path for folder in os.get_exec_path() if (path := Path(folder, name)).is_file())
+    pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
+    yield from _installed(pyenv / "versions", rf"3\.{minor}(?:\.(\d+))?", name)
+    shared = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or shared / "uv" / "python")
+    yield from _installed(uv, rf"cpython-3\.{minor}(?:\.(\d+))?-.*", name)
 
 
-def _by_patch(path: Path) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", path.name)))
-
-
-def _looked_at(path: Path, minor: int) -> Interpreter | None:
-    """Run a candidate: a shim of pyenv, for example, is a program that may fail."""
+def _installed(folder: Path, pattern: str, name: str) -> list[Path]:
+    """Give the interpreters below a folder with a folder for each version, the newest patch first."""
     try:
-        ran = subprocess.run(
-            [str(path), "-I", "-c", _LOOK], capture_output=True, timeout=_TIMEOUT, check=False, stdin=subprocess.DEVNULL
-        )
-        found = json.loads(ran.stdout) if ran.returncode == 0 else {}
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+        names = sorted(each.name for each in folder.iterdir())
+    except OSError:
+        return []
+    matches = [found for each in names if (found := re.fullmatch(pattern, each))]
+    matches.sort(key=lambda found: -int(found[1] or -1))
+    return [path for found in matches if (path := folder / found[0] / "bin" / name).is_file()]
+
+
+def _described(path: Path, minor: int) -> Interpreter | None:
+    """Run a file to see whether it is a CPython of a minor; what is on PATH may be a shim that runs nothing."""
+    command = [str(path), "-I", "-c", _DESCRIBE]
+    try:
+        finished = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=False)
+        facts = json.loads(finished.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    if found.get("implementation") != "cpython" or found["version"][:2] != [3, minor] or not found["threaded"]:
+    # The flags tell free-threaded ("t") and debug ("d") interpreters, which have another ABI than Lambda's; betas may have.
+    wanted = {"implementation": "cpython", "flags": "", "level": "final"}
+    if not isinstance(facts, dict) or any(facts.get(key) != value for key, value in wanted.items()):
         return None
-    version = ".".join(map(str, found["version"]))
-    return Interpreter(path=path, version=version, include=Path(found["include"]) if found["include"] else None)
+    if facts["version"][:2] != [3, minor]:
+        return None
+    return Interpreter(
+        path=Path(facts["executable"]),
+        version=".".join(map(str, facts["version"])),
+        include=Path(facts["include"]) if facts["include"] else None,
+    )

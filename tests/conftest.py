@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.index import LocalIndex
 from tests.packages import write_packages
 
 NOWHERE = "http://127.0.0.1:9/simple"
 """An index that refuses every connection at once: nothing listens on the discard port."""
+_ENGINE_LOCK = Path(tempfile.gettempdir()) / "lpack-test-engine.lock"
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
@@ -34,6 +38,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("LPACK_TEST_NO_SKIPS") and _skipped and not hasattr(session.config, "workerinput"):
         sys.stderr.write("\nSkipped, and none may be: " + ", ".join(_skipped) + "\n")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let one test at a time use the machine's container engine: many look at what they have left there."""
+    with FileLock(_ENGINE_LOCK) if item.get_closest_marker("docker") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from packer.manifest import manifest_schema
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
 from tests.packages import FIXTURES
 
-pytestmark = [pytest.mark.docker, pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("engine")]
+pytestmark = [pytest.mark.docker, pytest.mark.network, pytest.mark.slow]
 
 # glibc is that of the stand-ins: both are Debian 12.
 CONFIG = f"""\

@@ -16,7 +16,7 @@ Commands:
   build       Build functions into reproducible ZIP archives.
   cache       Show, verify or prune the cache that all projects share.
   completion  Print a shell's completion script.
-  doctor      Say whether what builds rely on is there.
+  doctor      Say whether what builds rely on is there, and what would bring it.
   init        Write a configuration from what a folder holds.
   lock        Write each function's exact versions to pylock.NAME.toml.
 

@@ -27,7 +27,7 @@ from builders.runtimes import MEGABYTE, Target
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, left_behind, need_engine, run_in_runtime
 from tests.packages import write_sdist_files
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
+pytestmark = pytest.mark.docker
 TARGET = Target.of("python3.11", "x86_64")
 SETTINGS = BuildSettings(image=BUILD_IMAGE, limits=Limits(memory=512 * MEGABYTE, processes=100, seconds=60))
 
@@ -256,7 +256,7 @@ def test_a_build_has_no_privileges(builder, output, tmp_path):
 
 def test_a_build_without_a_wheel_says_so(builder, tmp_path):
     stopped = failure(builder, request(sdist(tmp_path, "os._exit(0)")), tmp_path / "into")
-    assert "back end failed" in stopped.reason
+    assert stopped.reason == "the build gave 0 wheels, not one"
 
 
 def test_an_image_without_the_python_is_named(builder, tmp_path):
@@ -306,9 +306,3 @@ def test_a_setup_command_that_fails_is_shown(builder, tmp_path):
     assert stopped.reason.startswith("the setup commands ended with status 127")
     assert "no-such-command" in stopped.log
     assert "setup" in stopped.remedy
-
-
-def test_no_engine_is_said_plainly(monkeypatch, tmp_path):
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    with pytest.raises(BuilderUnavailable, match=r"no container engine answers at unix://.*nobody\.sock"):
-        connect()

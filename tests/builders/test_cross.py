@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from builders.cross import CrossBuilder
 from builders.interpreters import find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, BuildSettings, Limits, MoreRequirements
 from builders.runtimes import Target
+from builders.script import SCRIPTS, source_of_script
 from packer.elf import ElfFile, read_elf
 from packer.native import missing_libraries, needed_glibc, sonames
 from tests.native import ZIG_CACHE
@@ -27,19 +28,19 @@ from tests.packages import FIXTURES, write_sdist_files
 THIS = f"python3.{sys.version_info[1]}"
 PROJECT = b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 BACKEND = """\
-import os, pathlib, shlex, subprocess, sysconfig, zipfile
+import os, pathlib, platform, shlex, subprocess, sys, sysconfig, zipfile
 
 def get_requires_for_build_wheel(config_settings=None):
     {asks}
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    {code}
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     python = "cp" + sysconfig.get_config_var("py_version_nodot")
     tag = f"{{python}}-{{python}}-" + sysconfig.get_platform().replace("-", "_")
     source = os.path.abspath("answer.cpp" if os.path.exists("answer.cpp") else "answer.c")
-    linker = sysconfig.get_config_var("LDCXXSHARED" if source.endswith("pp") else "LDSHARED")
-    command = shlex.split(linker) + shlex.split(sysconfig.get_config_var("CFLAGS"))
+    linker, extra = sysconfig.get_config_var("LDCXXSHARED" if source.endswith("pp") else "LDSHARED"), []
+    {code}
+    command = shlex.split(linker) + shlex.split(sysconfig.get_config_var("CFLAGS")) + extra
     subprocess.run([*command, "-I", sysconfig.get_path("include"), source, "-o", "answer" + suffix], check=True)
     info = "answer-1.0.dist-info"
     with zipfile.ZipFile(pathlib.Path(wheel_directory, f"answer-1.0-{{tag}}.whl"), "w") as archive:
@@ -144,13 +145,104 @@ def test_cplusplus_runs_with_no_library_of_its_own_beside_it(builder, tmp_path):
     assert ran.stdout == b"42\n"
 
 
-def test_two_folders_give_the_same_bytes(builder, tmp_path):
+@pytest.mark.parametrize("extra", ["[]", '["-g"]'])
+def test_two_folders_give_the_same_bytes(builder, tmp_path, extra):
     target = Target.of(THIS, "arm64")
     contents = []
-    for name in ("one", "another-with-a-longer-name"):
-        _, files = built(builder, request(sdist(tmp_path), target), tmp_path / name)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for name in ("one", "link/another-with-a-longer-name"):
+        _, files = built(builder, request(sdist(tmp_path, f"extra = {extra}"), target), tmp_path / name)
         contents.append((tmp_path / name / "site" / files[0].path).read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.slow
+def test_what_zig_has_compiled_before_changes_no_byte(tmp_path):
+    """zig's own library of C++ is compiled with the first build that needs it, and must not keep what that one was."""
+    contents = []
+    for name in ("one", "two"):
+        builder = CrossBuilder(lambda _name, _text: None, tmp_path / f"zig-{name}")
+        _, files = built(builder, request(sdist(tmp_path, name="answer.cpp"), Target.of(THIS, "x86_64")), tmp_path / name)
+        contents.append((tmp_path / name / "site" / files[0].path).read_bytes())
+    assert contents[0] == contents[1]
+    assert b"ziglang" not in contents[0]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "code"),
+    [
+        ("arm64", 'linker = "gcc -shared"'),
+        ("arm64", 'linker = "clang -shared"'),
+        ("arm64", 'extra = ["-march=armv8-a+crc", "-Wl,-Bsymbolic-functions", "-Wl,--exclude-libs,ALL"]'),
+        ("x86_64", 'extra = ["-march=x86-64-v2"]'),
+        ("arm64", "assert platform.machine() == os.uname().machine == 'aarch64'"),
+        (
+            "arm64",
+            "subprocess.run([sys.executable, '-I', '-c', 'import sysconfig; sysconfig.get_config_vars()'], check=True)",
+        ),
+        ("arm64", "assert not {'PIP_CONFIG_FILE', 'CCC_OVERRIDE_OPTIONS', 'SETUPTOOLS_EXT_SUFFIX'} & {*os.environ}"),
+    ],
+    ids=["gcc", "clang", "options for Arm", "options for Intel", "machine", "isolated", "environment"],
+)
+def test_what_builds_expect_of_a_machine_holds(builder, tmp_path, monkeypatch, architecture, code):
+    for name in ("CCC_OVERRIDE_OPTIONS", "SETUPTOOLS_EXT_SUFFIX"):
+        monkeypatch.setenv(name, "+-no-such-option")
+    target = Target.of(THIS, architecture)
+    _, files = built(builder, request(sdist(tmp_path, code), target), tmp_path / "into")
+    assert [file.machine for file in files] == [target.machine]
+
+
+def test_cplusplus_is_compiled_by_the_c_compiler_too(builder, tmp_path):
+    """Setuptools did so for long, and distutils always."""
+    path = sdist(tmp_path, 'linker = sysconfig.get_config_var("LDSHARED")', name="answer.cpp")
+    target = Target.of(THIS, "x86_64" if os.uname().machine == "x86_64" else "arm64")
+    _, files = built(builder, request(path, target), tmp_path / "into")
+    assert missing_libraries(files, target, sonames(files)) == {}
+
+
+@pytest.mark.parametrize(("runtime", "newest"), [("python3.11", 26), ("python3.12", 29)])
+def test_the_ceiling_decides_which_symbols_are_linked_to(builder, tmp_path, monkeypatch, runtime, newest):
+    """The exponential function has a new version since glibc 2.29 (its release notes), on x86_64 beside the old one."""
+    own = find_interpreter(sys.version_info[1])
+    monkeypatch.setattr("builders.cross.find_interpreter", lambda _minor: own)
+    source = C.replace(b"42", b"(int)exp((double)(size_t)made)").replace(b"#include", b"#include <math.h>\n#include", 1)
+    files = {"pyproject.toml": PROJECT, "backend.py": BACKEND.format(code='extra = ["-lm"]', asks="return []").encode()}
+    path = write_sdist_files(tmp_path, "answer-1.0", {**files, "answer.c": source})
+    _, found = built(builder, request(path, Target.of(runtime, "x86_64")), tmp_path / "into")
+    assert (needed_glibc(found) == newest) if newest > 26 else (0 < needed_glibc(found) <= newest)
+
+
+def test_headers_of_debian_serve_for_another_machine(builder, tmp_path, monkeypatch):
+    """Debian's pyconfig.h includes <MACHINE-linux-gnu/python3.N/pyconfig.h>, of which there is one: this machine's."""
+    own = find_interpreter(sys.version_info[1])
+    assert own is not None
+    assert own.include is not None
+    include = tmp_path / "usr" / own.include.name
+    shutil.copytree(own.include, include)
+    beside = tmp_path / "usr" / f"{os.uname().machine}-linux-gnu" / include.name
+    beside.mkdir(parents=True)
+    (include / "pyconfig.h").rename(beside / "pyconfig.h")
+    (include / "pyconfig.h").write_text(
+        "".join(
+            f"#ifdef __{machine}__\n#include <{machine}-linux-gnu/{include.name}/pyconfig.h>\n#endif\n"
+            for machine in ("x86_64", "aarch64")
+        )
+    )
+    monkeypatch.setattr("builders.cross.find_interpreter", lambda _minor: replace(own, include=include))
+    code = f"sysconfig.get_path = lambda _name: {str(include)!r}"
+    for architecture in ("x86_64", "arm64"):
+        target = Target.of(THIS, architecture)
+        _, files = built(builder, request(sdist(tmp_path, code), target), tmp_path / architecture)
+        assert [file.machine for file in files] == [target.machine]
+
+
+def test_what_this_machine_refused_others_is_not_the_builds_fault(builder, tmp_path, monkeypatch):
+    (tmp_path / "pids.events").write_text("max 7\n")
+    own = str(tmp_path / "pids.events").encode()
+    changed = {name: source_of_script(name).replace(b"/sys/fs/cgroup/pids.events", own) for name in SCRIPTS}
+    monkeypatch.setattr("builders.cross.source_of_script", changed.__getitem__)
+    built(builder, request(sdist(tmp_path), Target.of(THIS, "arm64")), tmp_path / "into")
 
 
 def test_the_users_own_compiler_flags_have_no_say(builder, tmp_path, monkeypatch):
@@ -197,12 +289,7 @@ def test_closing_stops_what_runs(builder, tmp_path):
 
 
 def test_without_zig_it_says_what_to_install(builder, monkeypatch):
-    metadata = importlib.import_module("builders.cross")
-
-    def missing(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.setitem(sys.modules, "ziglang", None)  # as if it were not installed
     with pytest.raises(BuilderUnavailable) as caught:
         builder.recipe(Target.of(THIS, "arm64"), BuildSettings())
     assert "pip install 'lambda-lpack[cross]'" in caught.value.remedy

@@ -23,7 +23,7 @@ from packer.elf import read_elf
 from tests.builders.test_container import request, sdist
 from tests.engine import ARM_IMAGE, docker, left_behind, need_engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("engine")]
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 TARGET = Target.of("python3.11", "arm64")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,16 +25,12 @@ def _anew(monkeypatch, tmp_path):
     find_interpreter.cache_clear()
 
 
-def write(
-    path: Path, minor: int = MINOR, *, patch: int = 1, include: str = "", name: str = "cpython", threaded: bool = True
-) -> Path:
+def write(path: Path, minor: int = MINOR, *, patch: int = 1, include: str = "", **others: str) -> Path:
     """Write a program that answers as an interpreter of this kind would."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    answer = (
-        f'{{"implementation": "{name}", "version": [3, {minor}, {patch}], "include": "{include}", '
-        f'"threaded": {str(threaded).lower()}}}'
-    )
-    path.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    answer: dict[str, Any] = {"implementation": "cpython", "flags": "", "level": "final", "executable": str(path)}
+    answer |= {"version": [3, minor, patch], "include": include, **others}
+    path.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
     path.chmod(0o755)
     return path
 
@@ -78,7 +77,39 @@ def test_one_with_headers_goes_before_one_without(tmp_path):
     assert (found.path, found.include) == (managed, headers)
 
 
-@pytest.mark.parametrize("wrong", [{"minor": 96}, {"name": "pypy"}, {"threaded": False}])
+@pytest.mark.parametrize(
+    "wrong", [{"minor": 96}, {"implementation": "pypy"}, {"flags": "t"}, {"flags": "d"}, {"level": "beta"}]
+)
 def test_another_kind_of_python_is_not_taken(tmp_path, wrong):
     write(tmp_path / "bin" / f"python3.{MINOR}", **wrong)
+    assert find_interpreter(MINOR) is None
+
+
+@pytest.mark.parametrize("said", ["7", "[]", "", "no such version"])
+def test_what_a_shim_prints_is_not_taken_for_an_answer(tmp_path, monkeypatch, said):
+    shim = tmp_path / "shims" / f"python3.{MINOR}"
+    shim.parent.mkdir()
+    shim.write_text(f"#!/bin/sh\necho '{said}'\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}{os.pathsep}{tmp_path / 'bin'}")
+    assert find_interpreter(MINOR) is None
+    find_interpreter.cache_clear()
+    behind = write(tmp_path / "bin" / f"python3.{MINOR}")
+    found = find_interpreter(MINOR)
+    assert found is not None
+    assert found.path == behind
+
+
+def test_an_interpreter_is_where_it_says_it_is(tmp_path):
+    real = tmp_path / "real" / "python"
+    write(tmp_path / "bin" / f"python3.{MINOR}", executable=str(real))
+    found = find_interpreter(MINOR)
+    assert found is not None
+    assert found.path == real
+
+
+def test_a_user_without_a_home_has_no_interpreters_there(monkeypatch):
+    for name in ("HOME", "PYENV_ROOT", "XDG_DATA_HOME", "UV_PYTHON_INSTALL_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
     assert find_interpreter(MINOR) is None

@@ -13,7 +13,7 @@ import pytest
 from tests.builders.test_container import sdist
 from tests.engine import BUILD_IMAGE, left_behind, need_engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("engine")]
+pytestmark = pytest.mark.docker
 
 
 @pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
