@@ -84,29 +84,36 @@ class ContainerBuilder:
 
 def _pack_inputs(request: BuildRequest, into: Path) -> Path:
     """Write the tar of all that the container may read: the script, its request, the source, the build requirements."""
-    path = into / "inputs.tar"
     place = Place(
         source=f"{INPUTS}/source/{request.path.name}",
         work=f"{WORK}/{_JOB}",
         wheels=[f"{INPUTS}/wheels/{wheel.name}" for wheel in request.wheels],
     )
-    with tarfile.open(path, "w") as archive:
+    with _new_tar(into / "inputs.tar") as archive:
         for name in SCRIPTS:
             _add_bytes(archive, name, source_of_script(name))
         _add_bytes(archive, "request.json", request_document(request, place))
         archive.add(request.path, f"source/{request.path.name}", filter=_neutral)
         for wheel in request.wheels:
             archive.add(wheel, f"wheels/{wheel.name}", filter=_neutral)
-    return path
+    return into / "inputs.tar"
 
 
 def _pack_work(into: Path) -> Path:
-    path = into / "work.tar"
-    with tarfile.open(path, "w") as archive:
+    with _new_tar(into / "work.tar") as archive:
         folder = tarfile.TarInfo(_JOB)
         folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, os.getuid(), os.getgid()
         archive.addfile(folder)
-    return path
+    return into / "work.tar"
+
+
+@contextmanager
+def _new_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """Write a tar that ends right after its last two blocks: what Podman is sent behind them can break its pipe."""
+    with tarfile.open(path, "w") as archive:
+        yield archive
+        end = archive.offset + 2 * tarfile.BLOCKSIZE
+    os.truncate(path, end)
 
 
 def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,9 @@ def test_memory_is_the_sum_over_the_tree(tmp_path: Path) -> None:
         "subprocess.run([sys.executable, '-c', again])\n"
     )
     sample = _python(program, tmp_path)
-    assert sample.largest_process < 120 * MEGABYTE
+    # The kernel counts what a process has inherited from the tests before it becomes another program.
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert sample.largest_process < max(120 * MEGABYTE, inherited + MEGABYTE)
     assert sample.tree_pss > 160 * MEGABYTE
     assert sample.memory >= sample.tree_rss >= sample.tree_pss
 

@@ -15,6 +15,9 @@ from tests.engine import BUILD_IMAGE, left_behind, need_engine
 
 pytestmark = pytest.mark.docker
 
+# Whoever runs the tests in the background has SIGINT ignored, and so would have everything that they start.
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from packer.cli import main; main()"
+
 
 @pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path, cache, index, kind, status):
@@ -29,7 +32,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, cache, index, kind,
     )
     log = tmp_path / "log"
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "packer.cli", "build", "-v"]
+        command = [sys.executable, "-c", MAIN, "build", "-v"]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
