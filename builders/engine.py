@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -357,5 +358,13 @@ def _kill(container: Container) -> None:
 
 
 def _remove(container: Container) -> None:
+    from docker.errors import APIError
+
     with suppress(Exception):  # an engine that is gone removes nothing; `sweep` does, later
-        container.remove(force=True, v=True)
+        try:
+            container.remove(force=True, v=True)
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            # Somebody else is removing it, and its volumes are in use until that is done.
+            container.wait(condition="removed", timeout=_TIMEOUT)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import subprocess
+import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -99,16 +100,52 @@ def test_an_engine_that_is_restarted_in_mid_build(own: OwnEngine, tmp_path):
         assert build(builder, request(sdist(tmp_path)), tmp_path / "after").is_file()
 
 
+def names(lines: Sequence[str]) -> set[str]:
+    """Leave out what changes by itself: how long ago a container ended."""
+    return {line.split()[0] for line in lines}
+
+
 def test_a_container_that_somebody_removes(own: OwnEngine, tmp_path):
     before = left_behind(own.host)  # an engine that died could remove nothing
 
     def remove() -> None:
-        for line in set(left_behind(own.host)) - set(before):
-            docker("rm", "--force", line.split()[0], host=own.host)
+        for name in names(left_behind(own.host)) - names(before):
+            docker("rm", "--force", name, host=own.host)
 
     failure = broken_build(tmp_path, remove)
     assert "container" in failure.reason or failure.reason == "the build ended with status 137"
-    assert set(left_behind(own.host)) <= set(before)
+    assert names(left_behind(own.host)) <= names(before)
+
+
+def test_what_somebody_removes_slowly_leaves_no_volume(tmp_path):
+    need_engine(BUILD_IMAGE)
+    before = names(left_behind())
+    with tarfile.open(tmp_path / "inputs.tar", "w"):
+        pass
+    writing = "echo begun; dd if=/dev/zero of=/var/tmp/much bs=1M count=300; sync; echo written; sleep 600"
+    job = Job(
+        image=BUILD_IMAGE,
+        command=("sh", "-c", writing),
+        limits=Limits(),
+        inputs=tmp_path / "inputs.tar",
+        sealed=False,
+    )
+    heard: list[str] = []
+
+    with ThreadPoolExecutor(1) as pool:
+        engine = connect()
+
+        def listen(text: str) -> None:
+            heard.append(text)
+            if "written" in text:
+                for name in names(left_behind()) - before:
+                    pool.submit(docker, "rm", "--force", name)
+
+        with suppress(BuildFailure), engine.run(job, listen):
+            pass
+        engine.close()
+        assert "written" in "".join(heard)
+        assert names(left_behind()) <= before
 
 
 def test_an_engine_whose_disk_is_full(tmp_path, monkeypatch):
@@ -156,19 +193,19 @@ def small_disk(tmp_path: Path, at: Path, megabytes: int):
 def test_what_killed_builds_left_is_swept(monkeypatch):
     need_engine(BUILD_IMAGE)
     labels = {"old": "1000000000", "new": str(int(time.time()) + 3600)}
-    names = {age: f"lpack-test-sweep-{age}-{time.monotonic_ns()}" for age in labels}
+    made = {age: f"lpack-test-sweep-{age}-{time.monotonic_ns()}" for age in labels}
     try:
         for age, expires in labels.items():
-            docker("volume", "create", "--label", f"lpack.expires={expires}", names[age])
-            docker("create", "--name", names[age], "--label", f"lpack.expires={expires}", BUILD_IMAGE, "true")
+            docker("volume", "create", "--label", f"lpack.expires={expires}", made[age])
+            docker("create", "--name", made[age], "--label", f"lpack.expires={expires}", BUILD_IMAGE, "true")
         engine = connect()
         engine.sweep()
         engine.close()
-        assert docker("inspect", names["new"]).returncode == 0
-        assert docker("container", "inspect", names["old"]).returncode != 0
-        assert docker("volume", "inspect", names["old"]).returncode != 0
+        assert docker("inspect", made["new"]).returncode == 0
+        assert docker("container", "inspect", made["old"]).returncode != 0
+        assert docker("volume", "inspect", made["old"]).returncode != 0
     finally:
-        for name in names.values():
+        for name in made.values():
             docker("rm", "--force", name)
             docker("volume", "rm", "--force", name)
 
