@@ -7,7 +7,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -160,8 +160,9 @@ def is_beyond(version: str, target: Target) -> bool:
 
 def _symbols(tree: Tree, path: str, version: str) -> str:
     entry = next(entry for entry in tree if entry.path == path)
-    with opened(entry.content) as file:
-        names = symbols_of_version(file, version)
+    names: tuple[str, ...] = ()
+    with opened(entry.content) as file, suppress(ValueError):  # damaged, but only where nothing else looks
+        names = symbols_of_version(file, path, version)
     shown = [f"{name}@{version}" for name in names[:_SHOWN]] or [version]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more of that version" if more > 0 else "")

@@ -8,6 +8,7 @@ import subprocess
 from contextlib import suppress
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ def test_what_a_library_needs(tmp_path):
     )
     with path.open("rb") as file:
         found = read_elf(file, "pkg/libone.so")
-        symbols = symbols_of_version(file, "GLIBC_2.36")
+        symbols = symbols_of_version(file, "lib.so", "GLIBC_2.36")
     assert found is not None
     assert (found.path, found.machine, found.soname) == ("pkg/libone.so", "x86_64", "libone.so.3")
     assert "libother.so.1" in found.needed
@@ -82,3 +83,28 @@ def test_a_broken_file_is_a_value_error_or_nothing(library, cut, at, byte):
         data[4 + int((len(data) - 5) * at)] = byte
     with suppress(ValueError):
         read_elf(io.BytesIO(bytes(data)), "lib.so")
+
+
+def damaged(library: bytes, at: int, value: bytes) -> io.BytesIO:
+    return io.BytesIO(library[:at] + value + library[at + len(value) :])
+
+
+@pytest.mark.parametrize("at", [32, 40], ids=["program headers", "section headers"])  # e_phoff and e_shoff of a 64-bit header
+def test_headers_that_no_file_can_have(library, at):
+    with pytest.raises(ValueError, match=r"lib\.so is no ELF file"):
+        read_elf(damaged(library, at, b"\xff" * 8), "lib.so")
+
+
+def test_more_headers_than_the_file_has_room_for(library):
+    with pytest.raises(ValueError, match="headers alone"):
+        read_elf(damaged(library, 56, b"\xfe\xff"), "lib.so")  # e_phnum
+
+
+def test_needed_versions_that_lead_in_a_circle(library):
+    section = ELFFile(io.BytesIO(library)).get_section_by_name(".gnu.version_r")
+    assert section is not None
+    broken = damaged(library, section["sh_offset"] + 2, b"\xff\xff")  # one library, and 65,535 versions of it
+    with pytest.raises(ValueError, match="room"):
+        read_elf(broken, "lib.so")
+    with pytest.raises(ValueError, match="room"):
+        symbols_of_version(broken, "lib.so", "GLIBC_2.36")
