@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -29,7 +30,7 @@ _TIMEOUT = 120
 _CHUNK = 1 << 20
 MACHINES = {"x86_64": "amd64", "arm64": "arm64"}
 """Lambda's architectures as images and engines name them (OCI image specification, "platform")."""
-_START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs; `lpack doctor` tells what it sees."
+_START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,21 +108,28 @@ class Ended:
 @contextmanager
 def asking(doing: str) -> Iterator[None]:
     """Turn what the docker package raises into a `BuildFailure` that says what was tried."""
-    from docker.errors import DockerException
+    from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
     from urllib3.exceptions import HTTPError
 
     try:
         yield
+    except APIError as error:
+        if error.status_code != HTTPStatus.BAD_REQUEST:
+            raise _failure(doing, error) from error
+        remedy = "Mend what it names in the configuration: `image` or `limits`."
+        raise BuildFailure(f"the container engine refuses to {doing}", log=str(error.explanation), remedy=remedy) from error
     except (DockerException, RequestException, HTTPError, OSError) as error:
-        explanation = getattr(error, "explanation", None) or str(error) or type(error).__name__
-        if "no space left on device" in str(explanation):
-            remedy = "Free some space there: `docker system prune` removes what nothing uses."
-            raise BuildFailure("the container engine's disk is full", log=str(explanation), remedy=remedy) from error
-        reason = f"the container engine could not {doing}"
-        raise BuildFailure(
-            reason, log=str(explanation), remedy=f"Build again. If the engine is gone: {_START_ENGINE}"
-        ) from error
+        raise _failure(doing, error) from error
+
+
+def _failure(doing: str, error: Exception) -> BuildFailure:
+    explanation = str(getattr(error, "explanation", None) or error) or type(error).__name__
+    if "no space left on device" in explanation:
+        remedy = "Free some space there: `docker system prune` removes what nothing uses."
+        return BuildFailure("the container engine's disk is full", log=explanation, remedy=remedy)
+    remedy = f"Build again. If the engine is gone: {_START_ENGINE}"
+    return BuildFailure(f"the container engine could not {doing}", log=explanation, remedy=remedy)
 
 
 def connect() -> Engine:
@@ -131,6 +139,11 @@ def connect() -> Engine:
     import docker
     from docker.errors import DockerException
 
+    if os.environ.get("DOCKER_HOST", "").startswith("ssh://") and find_spec("paramiko") is None:
+        raise BuilderUnavailable(
+            "DOCKER_HOST names an engine to reach by SSH, and the package paramiko, which does that, is not installed",
+            remedy="Install it: `pip install 'docker[ssh]'`.",
+        )
     options: dict[str, Any] = {}
     try:
         if not os.environ.get("DOCKER_HOST"):

@@ -40,7 +40,10 @@ class HostBuilder:
         if len(wheels) != 1:
             raise BuildFailure(f"the build gave {len(wheels)} wheels, not one", log=log)
         if not wheels[0].name.endswith("-none-any.whl"):
-            raise NativeResult(f"it has native code: this machine made {wheels[0].name}, which is for this machine only")
+            raise NativeResult(
+                f"it has native code: this machine made {wheels[0].name}, which is for this machine only",
+                remedy='Give it to another builder: builder = "container", or "cross".',
+            )
         yield BuiltWheel(path=wheels[0])
 
     def _run(self, arguments: list[str], folder: Path) -> str:

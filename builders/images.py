@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from threading import Lock
 
-from builders.engine import MACHINES, Engine, Image, Job
+from builders.engine import MACHINES, Ended, Engine, Image, Job
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings, Limits
 from builders.runtimes import Target
 
@@ -57,7 +57,8 @@ class Images:
             return found
         if self._offline:
             remedy = 'Build once without --offline, or name an image that is there: image = "…" in the configuration.'
-            raise BuilderUnavailable(f"the engine does not have the image {reference} for {target.architecture}", remedy=remedy)
+            what = f"the engine does not have the image {reference} for {target.architecture}"
+            raise BuilderUnavailable(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
         self._say(f"pulling {reference}")
         try:
             self._engine.pull(reference, f"linux/{MACHINES[target.architecture]}")
@@ -104,17 +105,25 @@ class Images:
         )
         with self._engine.run(job, lambda text: self._listen("setup", text)) as ended:
             if ended.status:
-                late = f" (stopped after {settings.limits.seconds:g} s)" if ended.late else ""
-                raise BuildFailure(
-                    f"the setup commands ended with status {ended.status} in {base.reference}{late}",
-                    log=ended.log,
-                    remedy="Mend `setup` in the configuration; its commands run as root in /bin/sh.",
-                )
+                raise _setup_failure(ended, base, settings)
             ended.commit(_DERIVED, tag)
         found = self._engine.image(f"{_DERIVED}:{tag}")
         if found is None:
             raise BuildFailure(f"the engine has lost the image {_DERIVED}:{tag} that was just made", remedy="Build again.")
         return found
+
+
+def _setup_failure(ended: Ended, base: Image, settings: BuildSettings) -> BuildFailure:
+    limits = settings.limits
+    reason = f"the setup commands ended with status {ended.status} in {base.reference}"
+    remedy = "Mend `setup` in the configuration; its commands run as root in /bin/sh."
+    if ended.late:
+        reason = f"the setup commands were stopped after {limits.seconds:g} s in {base.reference}"
+        remedy = 'If they need more time, say so in the configuration: limits = { time = "…" }.'
+    elif ended.out_of_memory:
+        reason = f"the setup commands needed more than {limits.memory >> 20} MB of memory in {base.reference}"
+        remedy = 'If they need more, say so in the configuration: limits = { memory = "…" }.'
+    return BuildFailure(reason, log=ended.log, remedy=remedy)
 
 
 def setup_tag(base: Image, commands: tuple[str, ...]) -> str:

@@ -37,6 +37,9 @@ for each in "$@"; do
   case $each in
     # It finds the headers of C++ as `zig c++` alone, and some build tools compile C++ with the C compiler.
     *.cpp | *.cc | *.cxx | *.c++ | *.C) language=c++ ;;
+    # What this machine has of libraries and headers is not for the target, but for those of CPython itself.
+    -I/usr/include/python3* | -I/usr/local/include/python3*) ;;
+    -I/usr/include* | -I/usr/lib/* | -I/usr/local/include* | -L/usr/lib* | -L/usr/local/lib* | -L/lib*) continue ;;
     # Its linker knows neither, and a library works without them: they hide symbols from other libraries, or bind them early.
     -Wl,-Bsymbolic-functions | -Wl,--exclude-libs,* | -Wl,--exclude-libs=*) continue ;;
     # It takes what stands after a minus for a feature to leave out, and has no names for architectures of Arm.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from builders.recipes import (
     Recipe,
 )
 from builders.runtimes import Target
-from packer.choose import choose_wheel, existing_tags
+from packer.attempts import Attempts, builders_to_try, failure_remedy, offered, remedy_of
+from packer.choose import choose_wheel
 from packer.compress import Deflater
 from packer.errors import BuildError
 from packer.fetch import Fetched
-from packer.model import Archive, Distribution, Function, LockedPackage, SourceFolder
+from packer.model import Archive, Distribution, Function, LockedPackage
 from packer.native import check_native, native_files
 from packer.obtain import Made, Missing
 from packer.once import Once
@@ -64,19 +65,6 @@ class _Plan:
     tools: tuple[Distribution, ...] = ()
     key: str = ""
     why: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Tried:
-    """The builders that could not work, with what they said."""
-
-    refusals: list[tuple[str, BuilderUnavailable | NativeResult]] = field(default_factory=list)
-
-    def reason(self) -> str:
-        return "; ".join(f"{name}: {error.reason}" for name, error in self.refusals)
-
-    def remedy(self) -> str:
-        return " ".join(dict.fromkeys(error.remedy for _, error in self.refusals if error.remedy))
 
 
 class StoreBuilder:
@@ -145,27 +133,24 @@ class StoreBuilder:
 
     def _make(self, task: _Task) -> Made:
         """Find the wheel of a task, or build it with the first builder that can."""
-        tried = _Tried()
-        for name, why in _order(task):
+        attempts = Attempts(package=task.package)
+        for name, why in builders_to_try(task.settings, task.origin.native):
             try:
                 plan = self._plan(task, name, why)
-                return self._known(plan) or self._built(task, plan)
+                made = self._known(plan) or self._built(task, plan)
+                return replace(made, warnings=(*attempts.warnings(name), *_without_native(task, made)))
             except BuilderUnavailable as refusal:
                 last = self._last(task, name, why)
                 if last is not None:
-                    return last
-                tried.refusals.append((name, refusal))
+                    return replace(last, warnings=_without_native(task, last))
+                attempts.add(name, refusal)
             except NativeResult as refusal:
-                tried.refusals.append((name, refusal))
+                attempts.add(name, refusal)
             except BuildFailure as failure:
-                raise self._error(task, failure) from None
-        raise BuildError(
-            f"Cannot build {task.package} for {task.target}: {tried.reason()}.",
-            detail=_offered(task.package),
-            remedy=tried.remedy() or _remedy(task.package),
-        )
+                raise self._error(task, failure, name) from None
+        raise attempts.error(f"Cannot build {task.package} for {task.target}")
 
-    def _error(self, task: _Task, failure: BuildFailure) -> BuildError:
+    def _error(self, task: _Task, failure: BuildFailure, builder: str) -> BuildError:
         """Say why a build failed, with the end of its log, and keep all of it."""
         log = self._scrub(failure.log).rstrip()
         lines = log.splitlines()
@@ -175,8 +160,8 @@ class StoreBuilder:
             shown = f"[… {len(lines) - _SHOWN} lines before; all of it is in {path}]\n{shown}"
         return BuildError(
             f"Cannot build {task.package} for {task.target}: {failure.reason}.",
-            detail="\n".join(filter(None, (shown, _offered(task.package)))),
-            remedy=failure.remedy or _remedy(task.package),
+            detail="\n".join(filter(None, (shown, offered(task.package)))),
+            remedy=failure_remedy(failure, task.package, builder),
         )
 
     def _builder(self, name: str) -> Builder:
@@ -253,7 +238,7 @@ class StoreBuilder:
             with self._builder(plan.name).build(request, folder / "out") as built:
                 accept(built.path, built.path.name)
                 repaired = repair(built.path, task.target, built.library, folder / "repair")
-                self._check(task, repaired)
+                self._check(task, repaired, plan.name)
                 digest, path = self._keep(repaired)
         record = _record(task, plan, repaired)
         payload = json.dumps({"filename": repaired.filename, "sha256": digest, "record": record}).encode()
@@ -261,7 +246,7 @@ class StoreBuilder:
             self._store.save("built", key, payload)
         return _made(repaired.filename, digest, path, {**record, "why": plan.why})
 
-    def _check(self, task: _Task, repaired: Repaired) -> None:
+    def _check(self, task: _Task, repaired: Repaired, builder: str) -> None:
         """Hold a built wheel's name against what was asked for, and its tags and native code against the target."""
         package, filename = task.package, repaired.filename
         made = _of_wheel(filename)
@@ -271,7 +256,7 @@ class StoreBuilder:
         check_native(filename, files, lambda: repaired.tree, task.target)
         if choose_wheel(made, task.target) is None:
             what = f"The source of {package} gave {filename}, which does not fit {task.target}."
-            raise BuildError(what, remedy=_remedy(package))
+            raise BuildError(what, remedy=remedy_of(package, builder))
 
     def _keep(self, repaired: Repaired) -> tuple[str, Path]:
         """Write the wheel's ZIP anew, so that its bytes do not depend on the zlib of whatever built it."""
@@ -281,25 +266,20 @@ class StoreBuilder:
             return written.sha256, self._store.adopt(temporary, written.sha256)
 
 
-def _order(task: _Task) -> Iterator[tuple[str, str]]:
-    """Give the builders to try, first to last, each with the reason that the manifest shows."""
-    builder = task.settings.builder
-    if builder != "auto":
-        yield builder, "configured"
-        return
-    native = task.origin.native
-    why = f"no wheel fits, and it has native code ({native})" if native else "no wheel fits, and it looks like pure Python"
-    order = ("container", "cross", "host") if native else ("host", "container", "cross")
-    for number, name in enumerate(order):
-        yield name, why if number == 0 else f"{why}; {', '.join(order[:number])} could not"
-
-
 def _of_wheel(filename: str) -> LockedPackage:
     """Give the package that a wheel is all there is of."""
     from packaging.utils import parse_wheel_filename
 
     name, version, _, _ = parse_wheel_filename(filename)
     return LockedPackage(name=name, version=str(version), wheels=(Archive(filename=filename, location=filename, sha256=""),))
+
+
+def _without_native(task: _Task, made: Made) -> tuple[str, ...]:
+    """Warn of a build that has left native code out, as many do where it does not compile."""
+    if not task.origin.native or not made.distribution.filename.endswith("-none-any.whl"):
+        return ()
+    warning = f"{task.package} was built without the native code that its source has ({task.origin.native})."
+    return (f"{warning} The build's log says why: `lpack build -v`, with an empty folder as LPACK_CACHE_DIR.",)
 
 
 def _made(filename: str, digest: str, path: Path, record: Mapping[str, Any]) -> Made:
@@ -318,18 +298,8 @@ def _record(task: _Task, plan: _Plan, repaired: Repaired) -> dict[str, Any]:
     return {
         "builder": plan.name,
         **image,
+        **({"network": True} if recipe.image and task.settings.network else {}),
         **({"setup": list(task.settings.setup)} if recipe.image and task.settings.setup else {}),
         **({"requirements": sorted(f"{tool.name}=={tool.version}" for tool in plan.tools)} if plan.tools else {}),
         **({"libraries": list(repaired.libraries)} if repaired.libraries else {}),
     }
-
-
-def _offered(package: LockedPackage) -> str:
-    """Say which wheels there are of what an index offers; a project folder or a repository has none."""
-    return existing_tags(package) if isinstance(package.source, Archive) else ""
-
-
-def _remedy(package: LockedPackage) -> str:
-    if isinstance(package.source, SourceFolder):
-        return "Mend the project; its own build tool gives the same error."
-    return "Choose a version that has a wheel for this target, or offer a wheel on an index of your own."

@@ -38,7 +38,9 @@ def _ranks(target: Target) -> dict[Tag, int]:
 def existing_tags(package: LockedPackage) -> str:
     """Say which wheels the lock offers."""
     tags = sorted({wheel.filename.removesuffix(".whl").split("-", 2)[-1] for wheel in package.wheels})
-    return f"Wheels exist for: {', '.join(tags)}" if tags else "The lock knows no wheel of it."
+    if not tags:
+        return "The lock has no wheel of it: none exists, or `--no-binary` leaves them out."
+    return f"Wheels exist for: {', '.join(tags)}"
 
 
 def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:

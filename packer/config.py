@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from packer.buildconfig import BUILD_KEYS, PACKAGES, building_of, packages_of
 from packer.discover import find_requirements
 from packer.errors import UsageError
 from packer.model import OWN_SOURCE, Budget, Function
-from packer.names import CONFIG_FILE, DEFAULT_OUT
+from packer.names import DEFAULT_OUT, PROJECT_FILE
 from packer.section import Section, choices
 
 _SHARED_KEYS = (
@@ -71,10 +70,7 @@ class Config:
 
 def load_config(path: Path, overrides: Overrides) -> Config:
     """Read an lpack.toml or pyproject.toml; raises `UsageError`."""
-    section = Section(file=path, prefix="", table=_lpack_table(path))
-    if path.name != CONFIG_FILE:
-        section = Section(file=path, prefix="tool.lpack", table=section.table)
-    _check_keys(section, _PROJECT_KEYS)
+    section = project_section(path)
     functions = section.tables("functions")
     if not functions:
         raise section.error("functions", "no function is configured", "Add a table [functions.NAME], or run `lpack init`.")
@@ -83,9 +79,35 @@ def load_config(path: Path, overrides: Overrides) -> Config:
     return Config(
         root=root,
         out=out.absolute(),
-        functions=tuple(_function(root, section, name, table, overrides) for name, table in functions.items()),
+        functions=tuple(_function(root, section, name, overrides) for name in functions),
         files=(path.absolute(),),
     )
+
+
+def project_section(path: Path) -> Section:
+    """Read the keys of a project, and check that each is known; raises `UsageError`."""
+    document = _read_toml(path)
+    tool = document.get("tool", {})
+    table = tool.get("lpack") if isinstance(tool, dict) else None
+    section = Section(file=path, prefix="", table=document)
+    if isinstance(table, dict):
+        section = Section(file=path, prefix="tool.lpack", table=table)
+    elif path.name == PROJECT_FILE:
+        raise UsageError(f"{path} has no table [tool.lpack].", remedy="Run `lpack init` to write one, or name another file.")
+    _check_keys(section, _PROJECT_KEYS)
+    return section
+
+
+def function_section(project: Section, name: str) -> Section:
+    """Give the keys of a function, none where the project has no table for it; raises `UsageError`."""
+    functions = project.section("functions")
+    table = functions.table.get(name, {})
+    if not isinstance(table, dict):
+        raise functions.error(name, f"a table is expected, not {table!r}", f"Write [{functions.prefix}.{name}].")
+    check_name(name, functions.where(name))
+    section = functions.section(name)
+    _check_keys(section, _FUNCTION_KEYS)
+    return section
 
 
 def make_target(runtime: Setting, architecture: Setting) -> Target:
@@ -134,16 +156,6 @@ def _check_keys(section: Section, known: tuple[str, ...]) -> None:
             raise section.error(key, what, "Remove the key, or give it that value.")
 
 
-def _lpack_table(path: Path) -> Mapping[str, Any]:
-    document = _read_toml(path)
-    if path.name == CONFIG_FILE:
-        return document
-    table = document.get("tool", {}).get("lpack")
-    if not isinstance(table, dict):
-        raise UsageError(f"{path} has no table [tool.lpack].", remedy="Run `lpack init` to write one, or name another file.")
-    return table
-
-
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -153,28 +165,33 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
 
 
-def _function(root: Path, project: Section, name: str, table: Any, overrides: Overrides) -> Function:
-    functions = project.section("functions")
-    if not isinstance(table, dict):
-        raise functions.error(name, f"a table is expected, not {table!r}", f"Write [functions.{name}].")
-    check_name(name, functions.where(name))
-    section = functions.section(name)
-    _check_keys(section, _FUNCTION_KEYS)
+def _function(root: Path, project: Section, name: str, overrides: Overrides) -> Function:
+    section = function_section(project, name)
     source = (root / section.string("source", ".")).absolute()
     if not source.is_dir():
         raise section.error("source", f"there is no folder {source}", "Name the folder that holds the handler's module.")
-    requirements = section.string("requirements")
     handler = section.string("handler")
     if not handler:
         raise section.error("handler", "this key is missing", 'Write handler = "module.function".')
+    runtime = _setting("runtime", section, project, DEFAULT_RUNTIME)
+    target = overrides.target(runtime, _setting("arch", section, project, DEFAULT_ARCHITECTURE))
+    where = section.where("handler")
+    return make_function(root, project, section, name=name, source=source, handler=(handler, where), target=target)
+
+
+def make_function(
+    root: Path, project: Section, section: Section, *, name: str, source: Path, handler: Setting, target: Target
+) -> Function:
+    """Make a function of what a project and the function's own ``section`` say of how it is built; raises `UsageError`."""
+    requirements = section.string("requirements")
     return Function(
         name=name,
         source=source,
-        handler=check_handler(handler, section.where("handler")),
-        target=_target(section, project, overrides),
+        handler=check_handler(*handler),
+        target=_with_glibc(target, section, project),
         requirements=find_requirements(
             source,
-            root / requirements if requirements else None,
+            section.file.parent.absolute() / requirements if requirements else None,
             section.where("requirements"),
             package=section.string("package"),
             extras=section.strings("extras"),
@@ -191,9 +208,7 @@ def _function(root: Path, project: Section, name: str, table: Any, overrides: Ov
     )
 
 
-def _target(function: Section, project: Section, overrides: Overrides) -> Target:
-    runtime = _setting("runtime", function, project, DEFAULT_RUNTIME)
-    target = overrides.target(runtime, _setting("arch", function, project, DEFAULT_ARCHITECTURE))
+def _with_glibc(target: Target, function: Section, project: Section) -> Target:
     section = function if "glibc" in function.table else project
     if "glibc" not in section.table:
         return target

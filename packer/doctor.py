@@ -56,7 +56,7 @@ def examine(
         yield _index(folder)
     yield from _engine(places, connect, offline=offline)
     yield from _interpreters(places)
-    yield _cross()
+    yield _cross(places)
 
 
 def _cache(store: Store) -> Finding:
@@ -94,15 +94,20 @@ def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: 
         engine = connect()
         info = engine.info()
     except (BuilderUnavailable, BuildFailure) as error:
-        what = f"{error.reason}; only packages with native code and no wheel need one"
-        yield Finding(check="engine", verdict=ABSENT, what=what, remedy=error.remedy)
+        needed = any(settings.builder == "container" for _, settings in places)
+        why = "only packages with native code and no wheel need one"
+        if needed:
+            why = 'the configuration says builder = "container"'
+        yield Finding(check="engine", verdict=BAD if needed else ABSENT, what=f"{error.reason}; {why}", remedy=error.remedy)
         return
     try:
         yield Finding(check="engine", verdict=GOOD, what=f"{info.name} {info.version} on {info.architecture}")
         images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=True)
-        for target, settings in dict.fromkeys(places):
-            yield _image(images, target, settings, offline=offline)
-            if MACHINES[target.architecture] != info.architecture:
+        for target, reference in dict.fromkeys((target, settings.image) for target, settings in places):
+            settings = BuildSettings(image=reference)
+            found = _image(images, target, settings, offline=offline)
+            yield found
+            if found.verdict == GOOD and MACHINES[target.architecture] != info.architecture:
                 yield _emulation(images, target, settings)
     finally:
         engine.close()
@@ -129,21 +134,23 @@ def _emulation(images: Images, target: Target, settings: BuildSettings) -> Findi
 
 
 def _interpreters(places: Sequence[Place]) -> Iterator[Finding]:
+    needed = {target.runtime.minor for target, settings in places if settings.builder == "cross"}
     for minor in dict.fromkeys(target.runtime.minor for target, _ in places):
         found = find_interpreter(minor)
         name = f"CPython 3.{minor}"
         if found is None or found.include is None:
             what = f"{name} is not on this machine" if found is None else f"{found.path} has no C headers"
             remedy = f'Only builder = "cross" needs it: `uv python install 3.{minor}` or `pyenv install 3.{minor}` bring it.'
-            yield Finding(check="python", verdict=ABSENT, what=what, remedy=remedy)
+            yield Finding(check="python", verdict=BAD if minor in needed else ABSENT, what=what, remedy=remedy)
         else:
             yield Finding(check="python", verdict=GOOD, what=f"CPython {found.version} at {found.path}")
 
 
-def _cross() -> Finding:
+def _cross(places: Sequence[Place]) -> Finding:
     try:
         found = version("ziglang")
     except PackageNotFoundError:
         remedy = "Only builder = \"cross\" needs it: pip install 'lambda-lpack[cross]'."
-        return Finding(check="cross", verdict=ABSENT, what="the compiler zig is not installed", remedy=remedy)
+        verdict = BAD if any(settings.builder == "cross" for _, settings in places) else ABSENT
+        return Finding(check="cross", verdict=verdict, what="the compiler zig is not installed", remedy=remedy)
     return Finding(check="cross", verdict=GOOD, what=f"zig {found}")

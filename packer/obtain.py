@@ -14,10 +14,11 @@ from packer.model import Archive, Distribution, LockedPackage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A package's wheel. ``record`` says for the manifest how it was built; empty where it was fetched."""
+    """A package's wheel. ``record`` says for the manifest how it was built, and is empty where it was fetched."""
 
     distribution: Distribution
     record: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 Missing = tuple[LockedPackage, Fetched | None]

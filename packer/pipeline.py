@@ -122,7 +122,11 @@ class Build:
             variables=variable_digests(inputs.declaration.variables),
             artifact={},
             folders=folders,
-            warnings=(*lock.warnings, *check_limits(function, artifact, contributions)),
+            warnings=(
+                *lock.warnings,
+                *(warning for made in obtained for warning in made.warnings),
+                *check_limits(function, artifact, contributions),
+            ),
             report=describe(function, lock, artifact, contributions, obtained, time.perf_counter() - started),
         )
         tools.reporter.stage(function.name, "done")

@@ -73,22 +73,26 @@ class Section:
         """Give the bytes that a key's text says, such as ``10 MB``."""
         return int(self._amount(key, _SIZE, _UNITS, "10 MB"))
 
-    def milliseconds(self, key: str) -> float:
+    def milliseconds(self, key: str, example: str = "400 ms") -> float:
         """Give the milliseconds that a key's text says, such as ``400 ms``."""
-        return self._amount(key, _DURATION, _MILLISECONDS, "400 ms")
+        return self._amount(key, _DURATION, _MILLISECONDS, example)
 
     def _amount(self, key: str, pattern: re.Pattern[str], units: Mapping[str, int], example: str) -> float:
-        text = self.string(key)
-        found = pattern.fullmatch(text)
-        if not found:
-            raise self.error(key, f"{text!r} cannot be read", f'Write a number and a unit, such as "{example}".')
+        value = self.table[key]
+        found = pattern.fullmatch(value) if isinstance(value, str) else None
+        if not found or not float(found[1]):
+            what = "is nothing" if found else "cannot be read"
+            units_known = ", ".join(units)
+            remedy = f'Write a number and a unit ({units_known}) as a string, such as {key} = "{example}".'
+            raise self.error(key, f"{value!r} {what}", remedy)
         return float(found[1]) * units[found[2]]
 
     def tables(self, key: str) -> Mapping[str, Any]:
         """Give the table of a key."""
         value = self.table.get(key, {})
         if not isinstance(value, dict):
-            raise self.error(key, f"a table is expected, not {value!r}", f"Write [{self.prefix and 'tool.lpack.'}{key}].")
+            path = f"{self.prefix}.{key}".lstrip(".")
+            raise self.error(key, f"a table is expected, not {value!r}", f"Write [{path}].")
         return value
 
     def section(self, key: str) -> Section:
@@ -98,5 +102,5 @@ class Section:
 
 def choices(given: str, known: Sequence[str]) -> str:
     """Say what could have been meant."""
-    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
     return f"Did you mean {nearest[0]!r}?" if nearest else f"Known are: {', '.join(known)}."

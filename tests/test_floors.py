@@ -51,6 +51,7 @@ FLOORS = {
         (
             "packer.assemble",
             "packer.budget",
+            "packer.attempts",
             "packer.build",
             "packer.bytecode",
             "packer.choose",

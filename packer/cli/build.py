@@ -106,7 +106,8 @@ def _command_digest(project: Project, runtime: str | None, arch: str | None, *, 
     """Give the digest of the version and of every flag and variable that can change what is built."""
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
     variables = relevant_variables(os.environ)
-    return digest_of(__version__, project.kind, runtime or "", arch or "", str(frozen), *parameters, "", *variables)
+    named = (project.kind, str(project.config), runtime or "", arch or "", str(frozen))
+    return digest_of(__version__, *named, *parameters, "", *variables)
 
 
 def _warn(functions: Mapping[str, FunctionState], reporter: LineReporter) -> None:
@@ -160,6 +161,7 @@ class _Run:
             files |= self._descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
             publish(files, config.out)
             self._remove_strangers(config, last)
+        self._warn_of_names(config, states)
         states |= {name: _placed(states[name], config.out) for name in built}
         state = State(
             command=digest,
@@ -195,6 +197,21 @@ class _Run:
         files[MANIFEST_FILE] = folder / MANIFEST_FILE
         files[MANIFEST_FILE].write_bytes(write_manifest(make_manifest(reports, TEMPLATE_FILE if template else "")))
         return files
+
+    def _warn_of_names(self, config: Config, states: Mapping[str, FunctionState]) -> None:
+        """Warn of packages that the configuration names, and no function needs: perhaps a name that is misspelt."""
+        if any(function.name not in states for function in config.functions):
+            return
+        needed = {
+            name
+            for state in states.values()
+            for each in state.report["distributions"]
+            for name in (each["name"], *(tool.partition("==")[0] for tool in each.get("built", {}).get("requirements", ())))
+        }
+        configured = {name for function in config.functions for name, _ in function.packages}
+        left_out = {name for function in config.functions for name in function.exclude}
+        for name in sorted(configured - needed - left_out):
+            self.reporter.warn(f"The configuration has a table [packages.{name}], and no function needs that package.")
 
     def _remove_strangers(self, config: Config, last: State | None) -> None:
         """Remove archives of functions that are no longer configured, where they are still as lpack wrote them."""

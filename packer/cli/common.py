@@ -13,13 +13,13 @@ import click
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES, WARN_BEFORE
 from packer.errors import UsageError
-from packer.names import CONFIG_FILE
+from packer.names import CONFIG_FILE, PROJECT_FILE
 from packer.store import Store, store_folder
 from packer.ui import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-CONFIG_NAMES = (CONFIG_FILE, "pyproject.toml")
+CONFIG_NAMES = (CONFIG_FILE, PROJECT_FILE)
 CONFIG, TEMPLATE, FOLDER = "config", "template", "folder"
 """Kinds of projects."""
 
@@ -45,10 +45,14 @@ def project_options(command: Command) -> Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder."""
+    """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder.
+
+    ``config`` is the configuration of a template's functions, if there is one.
+    """
 
     kind: str
     path: Path
+    config: Path | None = None
     names: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,10 +61,14 @@ def find_project(
     arguments: Sequence[str], config: Path | None, template: Path | None, parameters: Sequence[str] = ()
 ) -> Project:
     """Tell function names from a path, and find the configuration; raises `UsageError`."""
-    if config is not None and template is not None:
-        raise UsageError("--config and --template exclude each other.", remedy="Give one of them.")
     if template is not None:
-        return Project(kind=TEMPLATE, path=template.absolute(), names=tuple(arguments), parameters=_parameters(parameters))
+        return Project(
+            kind=TEMPLATE,
+            path=template.absolute(),
+            config=config.absolute() if config else _config_in(template.absolute().parent),
+            names=tuple(arguments),
+            parameters=_parameters(parameters),
+        )
     if parameters:
         raise UsageError("--parameter needs a template.", remedy="Add --template FILE.")
     if config is not None:

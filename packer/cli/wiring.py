@@ -11,9 +11,18 @@ from builders.host import HostBuilder
 from builders.recipes import Builder
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
 from packer.build import StoreBuilder
-from packer.cli.common import FOLDER, TEMPLATE, Project
+from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
 from packer.compress import Deflater
-from packer.config import Config, Overrides, check_handler, check_name, load_config, lock_path
+from packer.config import (
+    Config,
+    Overrides,
+    check_name,
+    function_section,
+    load_config,
+    lock_path,
+    make_function,
+    project_section,
+)
 from packer.credentials import Credentials, index_urls, index_variables
 from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
@@ -26,6 +35,7 @@ from packer.pipeline import Tools
 from packer.ports import Reporter
 from packer.process import run, uv_command
 from packer.resolve import Policy, Resolver
+from packer.section import Section
 from packer.store import Store
 from packer.template import Template, TemplateFunction, read_template
 from packer.tooling import Tooling
@@ -95,7 +105,7 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     template = None
     if project.kind == TEMPLATE:
         template = read_template(project.path, project.parameters)
-        config = _config_of_template(project.path, template, overrides)
+        config = _config_of_template(project, template, overrides)
     elif project.kind == FOLDER:
         config = _config_of_folder(project.path, overrides)
     else:
@@ -130,21 +140,31 @@ def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
     return Config(root=folder, out=out.absolute(), functions=(function,))
 
 
-def _config_of_template(path: Path, template: Template, overrides: Overrides) -> Config:
-    out = overrides.out or path.parent / DEFAULT_OUT
-    functions = tuple(_function_of_template(path, function, overrides) for function in template.functions)
-    return Config(root=path.parent, out=out.absolute(), functions=functions, files=(path,))
+def _config_of_template(project: Project, template: Template, overrides: Overrides) -> Config:
+    """Take the functions from a template, and how they are built from the configuration beside it, if there is one."""
+    path = project.path
+    section = project_section(project.config) if project.config else Section(file=path, prefix="", table={})
+    out = overrides.out or section.file.parent / section.string("out", DEFAULT_OUT)
+    return Config(
+        root=path.parent,
+        out=out.absolute(),
+        functions=tuple(_function_of_template(path, section, function, overrides) for function in template.functions),
+        # One that appears beside the template counts from then on.
+        files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
+    )
 
 
-def _function_of_template(path: Path, function: TemplateFunction, overrides: Overrides) -> Function:
+def _function_of_template(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:
     where = f"{path}:{function.line}: {function.logical_id}"
-    return Function(
-        name=check_name(function.logical_id, where),
+    name = check_name(function.logical_id, where)
+    return make_function(
+        path.parent,
+        project,
+        function_section(project, name),
+        name=name,
         source=function.source,
-        handler=check_handler(function.handler, where),
+        handler=(function.handler, where),
         target=overrides.target((function.runtime, where), (function.architecture, where)),
-        requirements=find_requirements(function.source, None, where),
-        lock_path=lock_path(path.parent, function.logical_id),
     )
 
 

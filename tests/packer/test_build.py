@@ -153,17 +153,47 @@ def test_without_an_engine_it_is_cross_compiled(world):
     made = world.build(NATIVE)
     assert made.record["builder"] == "cross"
     assert "container could not" in made.record["why"]
+    warning, _ = made.warnings
+    assert "one 1.0 is built by cross, because container could not: no engine. Mend: no engine." in warning
+    assert '[packages.one] builder = "cross"' in warning
+    assert world.build(NATIVE).warnings == made.warnings, "it is said of what lies in the store, too"
+    assert "is built by" not in "".join(world.build(NATIVE, builder="cross").warnings)
 
 
 def test_without_any_of_them_everything_is_told(world):
     world.builders["container"].recipes = away("no engine")
     world.builders["cross"].recipes = away("no zig")
-    world.builders["host"].trouble.append(NativeResult("it has native code"))
     with pytest.raises(BuildError) as caught:
         world.build(NATIVE)
     text = str(caught.value)
-    assert "container: no engine; cross: no zig; host: it has native code" in text
-    assert "Mend: no engine. Mend: no zig." in text
+    assert "container: no engine. Mend: no engine.\n" in text
+    assert "cross: no zig. Mend: no zig.\n" in text
+    assert not world.builders["host"].requests, "this machine's compiler makes what only this machine can load, or nothing"
+
+
+@pytest.mark.parametrize("settings", [{"image": "own:1"}, {"setup": ("true",)}])
+def test_who_names_an_image_means_no_other_place(world, settings):
+    world.builders["container"].recipes = away("no engine")
+    with pytest.raises(BuildError, match="no engine"):
+        world.build(NATIVE, **settings)
+    assert world.build(PURE, **settings).record["builder"] == "host"
+
+
+def test_native_code_that_was_left_out_is_told(world):
+    assert "without the native code" in world.build(NATIVE).warnings[0]
+    assert "src/one.c" in world.build(NATIVE).warnings[0]
+    assert world.build(PURE).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("container", '[packages.one] setup = ["dnf install -y …"]'), ("cross", 'builder = "container"'), ("host", "has a wheel")],
+)
+def test_a_failed_build_says_what_may_help(world, name, part):
+    world.builders[name].trouble.append(BuildFailure("its build back end failed", log="gcc: not found"))
+    with pytest.raises(BuildError) as caught:
+        world.build(NATIVE, builder=name)
+    assert part in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", ["host", "container", "cross"])

@@ -53,7 +53,17 @@ def test_libraries_and_glibc_of_ones_own(tmp_path):
         ('network = "yes"', "network: true or false", "network = true"),
         ("image = []", "image: a string", "Write image"),
         ('limits = { memory = "lots" }', "limits.memory: 'lots' cannot be read", "10 MB"),
-        ('limits = { time = "1 day" }', "limits.time: '1 day' cannot be read", "400 ms"),
+        ('limits = { time = "1 day" }', "limits.time: '1 day' cannot be read", "10 min"),
+        ('limits = { time = "0 s" }', "limits.time: '0 s' is nothing", "10 min"),
+        ("limits = { memory = 4000 }", "limits.memory: 4000 cannot be read", 'memory = "10 MB"'),
+        ('image = "BAD IMAGE"', "image: 'BAD IMAGE' cannot be an image", "name:tag"),
+        ('packages = { "not a name!" = {} }', "packages.not a name!: 'not a name!' cannot be a package's name", "index"),
+        (
+            "packages = { Psycopg2 = {}, psycopg2 = {} }",
+            "packages.psycopg2: there is a table for psycopg2 already",
+            "both into one",
+        ),
+        ('builder = "cross"\nsetup = ["true"]', "setup: the builder 'cross' takes no notice of it", 'builder = "container"'),
         ("limits = { processes = 1.5 }", "limits.processes: a whole number above 0", "processes = 2"),
         ("limits = { cpus = 0 }", "limits.cpus: a number above 0", "cpus = 2"),
         ("limits = { cpus = true }", "limits.cpus: a number above 0", "cpus = 2"),
@@ -62,7 +72,7 @@ def test_libraries_and_glibc_of_ones_own(tmp_path):
         ('glibc = "3.1"', "glibc: '3.1' is not a version of glibc 2", "2.36"),
         ("provided = 3", "provided: a list of strings", "Write provided"),
         ("packages = { one = { biulder = 'host' } }", "packages.one.biulder: this key is not known", "Did you mean 'builder'?"),
-        ("packages = { one = 3 }", "packages.one: a table is expected", "Write"),
+        ("packages = { one = 3 }", "packages.one: a table is expected", "Write [packages.one]."),
     ],
 )
 def test_mistakes_are_named_with_their_place(tmp_path, line, place, hint):
@@ -70,3 +80,19 @@ def test_mistakes_are_named_with_their_place(tmp_path, line, place, hint):
     assert place in text
     assert hint in text
     assert f"functions.orders.{place}" in refusal(tmp_path, f"{FUNCTION}{line}\n")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "debian",
+        "debian:bookworm-slim",
+        "public.ecr.aws/sam/build-python3.12:latest-x86_64",
+        "localhost:5000/our/build@sha256:" + "0" * 64,
+        "sha256:" + "a" * 64,
+        "our__own/build-image.of_us:V1.2",
+    ],
+)
+def test_names_that_images_have(tmp_path, image):
+    [function] = load(tmp_path, f'image = "{image}"\n{FUNCTION}').functions
+    assert function.building.image == image

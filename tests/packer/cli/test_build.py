@@ -181,6 +181,17 @@ def test_excluded_distributions_are_not_packed(tmp_path, lpack, index, cache):
     assert [each["name"] for each in manifest["functions"]["orders"]["distributions"]] == ["alpha", "native"]
 
 
+def test_a_table_for_a_package_that_nobody_needs_is_told(tmp_path, lpack, index, cache):
+    folder = project(tmp_path / "project")
+    tables = "".join(f'[packages.{name}]\nbuilder = "host"\n' for name in ("alpa", "alpha", "left-out"))
+    (folder / "lpack.toml").write_text(f'exclude = ["left-out"]\n{CONFIG}{tables}')
+    finished = lpack("build", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert "[packages.alpa], and no function needs" in finished.stderr
+    assert "[packages.alpha]" not in finished.stderr
+    assert "left-out" not in finished.stderr
+
+
 def test_markers_are_those_of_the_target(tmp_path, lpack, index, cache):
     folder = project(tmp_path / "project", orders="marked\n")
     found = {}

@@ -65,6 +65,23 @@ def test_the_projects_own_targets_are_looked_at(tmp_path, lpack, cache):
     assert lpack("doctor", "--offline", cwd=folder).returncode == 2
 
 
+def test_a_builder_that_is_configured_must_be_there(tmp_path, lpack, cache, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    folder = project(tmp_path / "project")
+    (folder / "lpack.toml").write_text(f'{CONFIG}[packages.alpha]\nbuilder = "container"\n')
+    finished = lpack("doctor", "--offline", "--json", cwd=folder)
+    assert finished.returncode == 1
+    assert findings(finished)["engine"]["verdict"] == "bad"
+    assert "the configuration says" in findings(finished)["engine"]["what"]
+
+
+def test_an_engine_by_ssh_without_what_reaches_it(tmp_path, lpack, cache, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "ssh://nobody@127.0.0.1:1")
+    found = findings(lpack("doctor", "--offline", "--json", cwd=tmp_path))
+    assert "paramiko" in found["engine"]["what"]
+    assert "docker[ssh]" in found["engine"]["remedy"]
+
+
 @pytest.mark.docker
 def test_engine_and_images(tmp_path, lpack, cache):
     need_engine(BUILD_IMAGE)

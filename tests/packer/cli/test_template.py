@@ -96,6 +96,39 @@ def test_locks_of_a_template_stand_beside_it(folder, lpack):
     assert finished.returncode == 0, finished.stderr
 
 
+def packed(folder, name: str) -> set[str]:
+    with zipfile.ZipFile(folder / "dist" / f"{name}.zip") as archive:
+        return {path.split("/")[0] for path in archive.namelist() if "dist-info" not in path}
+
+
+def test_a_configuration_beside_the_template_says_how_its_functions_are_built(folder, lpack):
+    lpack("build", "--template", "template.yaml", cwd=folder)
+    assert "alpha" in packed(folder, "Orders")
+    # The runtime, the source and the handler are the template's.
+    configuration = 'runtime = "python3.9"\nexclude = ["native"]\n'
+    configuration += '[functions.Orders]\nexclude = ["alpha"]\nhandler = "other.handler"\n'
+    configuration += '[functions.elsewhere]\nsource = "none"\n'
+    (folder / "lpack.toml").write_text(configuration)
+    finished = lpack("build", "--template", "template.yaml", "--json", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["functions"]["Orders"]["runtime"] == "python3.12"
+    assert not {"alpha", "native"} & (packed(folder, "Orders") | packed(folder, "Users"))
+    assert lpack("build", "--template", "template.yaml", cwd=folder).stdout.count("unchanged") == 2
+    (folder / "lpack.toml").write_text(configuration.replace('["native"]', "[]"))
+    lpack("build", "--template", "template.yaml", cwd=folder)
+    assert "native" in packed(folder, "Users")
+    (folder / "elsewhere.toml").write_text('exclude = ["native", "alpha"]\n')
+    lpack("build", "--template", "template.yaml", "--config", "elsewhere.toml", cwd=folder)
+    assert not {"alpha", "native"} & (packed(folder, "Orders") | packed(folder, "Users"))
+
+
+def test_a_mistake_in_the_configuration_beside_a_template(folder, lpack):
+    (folder / "lpack.toml").write_text('[functions.Orders]\nexclud = ["alpha"]\n')
+    finished = lpack("build", "--template", "template.yaml", cwd=folder)
+    assert finished.returncode == 2
+    assert "lpack.toml: functions.Orders.exclud: this key is not known" in finished.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -115,6 +148,8 @@ def test_wrong_templates_are_named(folder, lpack, change, expected):
 
 
 def test_flags_that_do_not_go_together(folder, lpack):
-    assert lpack("build", "--template", "template.yaml", "--config", "x.toml", cwd=folder).returncode == 2
+    missing = lpack("build", "--template", "template.yaml", "--config", "x.toml", cwd=folder)
+    assert missing.returncode == 2
+    assert "x.toml" in missing.stderr
     assert lpack("build", "--parameter", "a=b", cwd=folder).returncode == 2
     assert lpack("build", "--template", "template.yaml", "--parameter", "Stage", cwd=folder).returncode == 2

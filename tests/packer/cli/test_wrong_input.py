@@ -80,7 +80,7 @@ def test_a_source_with_native_code_is_refused_with_a_remedy(tmp_path, lpack, ind
     (folder / "lpack.toml").write_text('builder = "host"\n' + CONFIG)
     finished = lpack("build", cwd=folder)
     refused(finished, 1, "Cannot build bound", "python3.12-x86_64", "native code", "a version that has a wheel")
-    assert "The lock knows no wheel of it" in finished.stderr
+    assert "The lock has no wheel of it" in finished.stderr
 
 
 def test_a_source_with_native_code_is_refused_with_the_wheels_that_exist(tmp_path, lpack, index, cache):
