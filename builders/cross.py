@@ -76,6 +76,7 @@ class CrossBuilder:
         work, tools = into / "work", into / "tools"
         for folder in (work, tools, self._cache):
             folder.mkdir(parents=True, exist_ok=True)
+        os.utime(self._cache)  # it is in use: nobody prunes it
         document = _prepare(request, include, work, tools)
         for script in SCRIPTS:
             (into / script).write_bytes(source_of_script(script))

@@ -5,6 +5,7 @@
     derived/<kind>/ab/<key>  what lpack computed: a SHA-256 of the rest, a newline, the payload; the name is the key's digest
     projects/<key>.json      what the last build of an output folder saw
     logs/                    what builds printed that failed
+    zig/                     what the cross compiler keeps, in its own form
     tmp/                     files that are being written
 
 Every file is written under tmp/ and then renamed, so that readers see all of it or nothing, and any number of processes may
@@ -32,6 +33,8 @@ _ACCEPTANCE = "1"
 """Part of the wheels' folder; raised whenever stricter rules decide what may enter it."""
 NATIVE = "native"
 """The kind of derived files that are kept with the wheels: what is read of each only once, when it has entered."""
+COMPILER = "zig"
+"""The folder of what the cross compiler keeps; its time says when it was last used."""
 _HEADER = 65
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # How often use is written down: well within the shortest time after which anything is pruned (`packer.upkeep`).

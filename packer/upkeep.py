@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from packer.store import NATIVE, Store, explained
+from packer.store import COMPILER, NATIVE, Store, explained
 
 # What a build in another process may be using right now is never pruned.
 _MINIMUM_AGE = timedelta(hours=1)
@@ -73,7 +73,18 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
             except FileNotFoundError:
                 continue  # somebody else has just removed it
     _remove_old_workspaces(store.root / "tmp", limit)
-    return files, size
+    more, their_size = _remove_old_compiler(store.root / COMPILER, limit)
+    return files + more, size + their_size
+
+
+def _remove_old_compiler(folder: Path, limit: float) -> tuple[int, int]:
+    """Remove all that the cross compiler keeps, or nothing of it: its files need each other."""
+    if not folder.is_dir() or folder.stat().st_mtime >= limit:
+        return 0, 0
+    sizes = [_size(path) for path in _files(folder)]
+    with explained(folder, "remove"):
+        shutil.rmtree(folder)
+    return len(sizes), sum(sizes)
 
 
 def _remove_old_workspaces(folder: Path, limit: float) -> None:

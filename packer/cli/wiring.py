@@ -36,7 +36,7 @@ from packer.ports import Reporter
 from packer.process import run, uv_command
 from packer.resolve import Policy, Resolver
 from packer.section import Section
-from packer.store import Store
+from packer.store import COMPILER, Store
 from packer.template import Template, TemplateFunction, read_template
 from packer.tooling import Tooling
 from packer.watch import Digests
@@ -89,7 +89,7 @@ def _container_builder(reporter: Reporter, policy: Policy, closing: ExitStack) -
 def _cross_builder(store: Store, reporter: Reporter, closing: ExitStack) -> Builder:
     from builders.cross import CrossBuilder
 
-    builder = CrossBuilder(reporter.output, store.root / "zig")
+    builder = CrossBuilder(reporter.output, store.root / COMPILER)
     closing.callback(builder.close)
     return builder
 

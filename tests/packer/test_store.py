@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from packer.errors import StoreError
-from packer.store import Store, digest_of
+from packer.store import COMPILER, Store, digest_of
 from packer.upkeep import measure, prune_old, verify_all
 
 
@@ -116,3 +116,16 @@ def test_use_keeps_a_file_from_being_pruned(tmp_path):
     os.utime(path, (past, past))
     assert Store(tmp_path).wheel(path.name) is not None
     assert prune_old(Store(tmp_path), timedelta(days=30)) == (0, 0)
+
+
+def test_what_a_compiler_keeps_is_pruned_whole_or_not_at_all(tmp_path):
+    store, folder = Store(tmp_path), tmp_path / COMPILER
+    (folder / "h").mkdir(parents=True)
+    old = time.time() - 40 * 86_400
+    for name in ("one", "h/two"):
+        (folder / name).write_text("kept")
+        os.utime(folder / name, (old, old))
+    assert prune_old(store, timedelta(days=30)) == (0, 0)
+    os.utime(folder, (old, old))
+    assert prune_old(store, timedelta(days=30)) == (2, 8)
+    assert not folder.exists()
