@@ -103,11 +103,24 @@ _LIBRARIES_OF_MACHINE = {
     "arm64": frozenset(("ld-linux-aarch64.so.1",)),
 }
 
-# The newest symbol versions that the libraries of the operating systems' GCC (7.3 and 11) define, by their prefix (libstdc++
-# manual, "ABI Policy and Guidelines").
-_SYMBOL_CEILINGS = {
-    "Amazon Linux 2": {"GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11)},
-    "Amazon Linux 2023": {"GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13)},
+# The newest symbol versions that the operating systems' libraries define, by their prefix: of libstdc++ and libgcc (GCC 7.3 and
+# 11; libstdc++ manual, "ABI Policy and Guidelines"), zlib (1.2.7 and 1.2.11; its zlib.map) and libcrypt (Amazon Linux 2 has
+# glibc's, without versions of its own). They agree with auditwheel's policies of the manylinux levels 2_26 and 2_34.
+_SYMBOL_CEILINGS: dict[str, dict[str, tuple[int, ...]]] = {
+    "Amazon Linux 2": {
+        "GLIBCXX": (3, 4, 24),
+        "CXXABI": (1, 3, 11),
+        "GCC": (7, 3),
+        "ZLIB": (1, 2, 5, 2),
+        "XCRYPT": (0,),
+    },
+    "Amazon Linux 2023": {
+        "GLIBCXX": (3, 4, 29),
+        "CXXABI": (1, 3, 13),
+        "GCC": (11, 4),
+        "ZLIB": (1, 2, 9),
+        "XCRYPT": (4, 4),
+    },
 }
 
 

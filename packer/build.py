@@ -263,6 +263,7 @@ class StoreBuilder:
         with self._store.temporary() as temporary:
             with explained(temporary, "write"), temporary.open("wb") as file:
                 written = write_zip(repaired.tree, file, self._deflater.span)
+            accept(temporary, repaired.filename)
             return written.sha256, self._store.adopt(temporary, written.sha256)
 
 

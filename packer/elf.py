@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from os import SEEK_END
+from struct import calcsize, unpack
+from struct import error as struct_error
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -16,7 +19,10 @@ MAGIC = b"\x7fELF"
 _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
 _DYNAMIC_TYPES = ("ET_DYN", "ET_EXEC")
 _VERSION_RECORD = 16
-"""Bytes of each record of a section of needed versions (Linux Standard Base, "Symbol Versioning")."""
+"""Bytes of each record of needed versions (Linux Standard Base, "Symbol Versioning")."""
+_LONGEST_NAME = 4096
+_MOST_LIBRARIES = 64
+"""Libraries whose versions a message looks through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,7 @@ def _opened(file: BinaryIO, path: str) -> Iterator[ELFFile]:
     from elftools.construct import ConstructError
     from elftools.elf.elffile import ELFFile
 
-    broken = (ELFError, ConstructError, AttributeError, LookupError, TypeError, ValueError, OSError)
+    broken = (ELFError, ConstructError, AttributeError, LookupError, TypeError, ValueError, OSError, struct_error)
     try:
         elf = ELFFile(file)
         _check_counts(elf, file)
@@ -79,8 +85,10 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
         return None
     found: dict[str, list[str]] = {"DT_NEEDED": [], "DT_SONAME": [], "DT_RPATH": [], "DT_RUNPATH": []}
     names = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RPATH": "rpath", "DT_RUNPATH": "runpath"}
+    places: dict[str, int] = {}
     for tag in dynamic.iter_tags():
         kind = tag.entry.d_tag
+        places[kind] = tag.entry.d_val
         if kind in names:
             found[kind].append(getattr(tag, names[kind]))
     run_paths = found["DT_RUNPATH"] or found["DT_RPATH"]  # the loader ignores the older kind where both are there (ld.so(8))
@@ -91,38 +99,76 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
         soname=next(iter(found["DT_SONAME"]), ""),
         needed=tuple(found["DT_NEEDED"]),
         run_paths=tuple(each for text in run_paths for each in text.split(":") if each),
-        versions=tuple(sorted({(library, version) for library, version, _ in _needed_versions(elf)})),
+        versions=tuple(sorted({(library, version) for library, version, _ in _needed_versions(elf, places)})),
     )
 
 
-def _needed_versions(elf: ELFFile) -> Iterator[tuple[str, str, int]]:
-    """Give (soname, version, number in the symbol version table) of what other libraries must define."""
-    from elftools.elf.gnuversions import GNUVerNeedSection
+def _needed_versions(elf: ELFFile, places: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:
+    """Give (soname, version, number in the symbol version table) of what other libraries must define.
 
-    for section in elf.iter_sections():
-        if isinstance(section, GNUVerNeedSection):
-            # Each record says itself where the next one is, and a damaged one may lead back to where it stands.
-            room = iter(range(section["sh_size"] // _VERSION_RECORD))
-            for library, versions in section.iter_versions():
-                _take(room)
-                for version in versions:
-                    _take(room)
-                    yield str(library.name), str(version.name), version["vna_other"]
+    Read as the loader does, by way of the dynamic section's ``places``: a file loads as well without section headers.
+    """
+    if "DT_VERNEED" not in places:
+        return
+    image = _Image(elf)
+    names, at = places["DT_STRTAB"], places["DT_VERNEED"]
+    for _ in range(places["DT_VERNEEDNUM"]):
+        _, count, library, first, following = image.record("HHIII", at)
+        each = at + first
+        for _ in range(count):
+            _, _, number, version, next_one = image.record("IHHII", each)
+            yield image.text(names + library), image.text(names + version), number
+            each += next_one
+        at += following
 
 
-def _take(room: Iterator[int]) -> None:
-    if next(room, None) is None:
-        raise ValueError("it has more needed versions than room for them")
+class _Image:
+    """An ELF file as it lies in memory once it is loaded: bytes by their virtual addresses."""
+
+    def __init__(self, elf: ELFFile) -> None:
+        self._elf = elf
+        self._order = "<" if elf.little_endian else ">"
+        # Each record says itself where the next one is, and a damaged one may lead back to where it stands.
+        self._room = elf.stream.seek(0, SEEK_END) // _VERSION_RECORD
+
+    def record(self, form: str, address: int) -> tuple[int, ...]:
+        """Read numbers, one record of a list that a damaged file may lead in a circle."""
+        self._room -= 1
+        if self._room < 0:
+            raise ValueError("it has more needed versions than room for them")
+        found: tuple[int, ...] = unpack(self._order + form, self._read(address, calcsize(self._order + form)))
+        return found
+
+    def text(self, address: int) -> str:
+        """Read a string up to its zero byte."""
+        return self._read(address, _LONGEST_NAME).partition(b"\0")[0].decode()
+
+    def _read(self, address: int, length: int) -> bytes:
+        for offset in self._elf.address_offsets(address):
+            self._elf.stream.seek(offset)
+            return bytes(self._elf.stream.read(length))
+        raise ValueError(f"nothing is loaded at the address {address:#x}")
 
 
 def symbols_of_version(file: BinaryIO, path: str, version: str) -> tuple[str, ...]:
-    """Give the sorted names of the undefined symbols that ask for a version; ``ValueError`` where the file is broken."""
-    from elftools.elf.gnuversions import GNUVerSymSection
+    """Give the sorted names of the undefined symbols that ask for a version; ``ValueError`` where the file is broken.
+
+    They are there for messages only, and none are found where a file has no section headers.
+    """
+    from elftools.elf.gnuversions import GNUVerNeedSection, GNUVerSymSection
 
     found = set()
     with _opened(file, path) as elf:
-        numbers = {number for _, name, number in _needed_versions(elf) if name == version}
-        for section in elf.iter_sections():
+        sections = tuple(elf.iter_sections())
+        numbers = {
+            each["vna_other"]
+            for section in sections
+            if isinstance(section, GNUVerNeedSection)
+            for _, versions in islice(section.iter_versions(), _MOST_LIBRARIES)
+            for each in versions
+            if each.name == version
+        }
+        for section in sections:
             if isinstance(section, GNUVerSymSection):
                 found |= {symbol.name for symbol in section.iter_symbols() if symbol["ndx"] in numbers and symbol.name}
     return tuple(sorted(found))

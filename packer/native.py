@@ -20,7 +20,7 @@ from packer.once import Once
 from packer.store import NATIVE, Store, digest_of
 from packer.wheel import MemberContent, read_wheel
 
-_FORM = "1"
+_FORM = "2"
 """Part of the key of what is remembered of a file; raised whenever more, or something else, is read."""
 _IN_MEMORY = 8 * MEGABYTE
 _SHARED_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
@@ -28,8 +28,12 @@ _SHARED_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
 _EXTENSION_MODULE = re.compile(r"\.(cpython-3[0-9]+[a-z]*(-[\w-]+)?|abi3)\.so$")
 _VERSION = re.compile(r"(?P<family>[A-Z]+)_(?P<number>[0-9]+(\.[0-9]+)*)")
 _SHOWN = 3
-# Relative relocations, which the loader knows from glibc 2.36 on (glibc 2.36 release notes).
-_IMPLIED = {"GLIBC_ABI_DT_RELR": "GLIBC_2.36"}
+# Features of the loader that have a version's form: relative relocations came with glibc 2.36 (its release notes), the others
+# are newer than every runtime.
+_FEATURE = "GLIBC_ABI_"
+_FEATURES = {"GLIBC_ABI_DT_RELR": "GLIBC_2.36"}
+_NEWEST = "GLIBC_2.99"
+_ORIGIN = re.compile(r"(\$ORIGIN|\$\{ORIGIN\})(/|$)")
 
 
 class NativeCode:
@@ -115,7 +119,7 @@ def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree],
     """
     if files:
         _check_machine(label, files, target)
-        _check_versions(label, files, tree, target)
+        _check_versions(label, _of_machine(files, target), tree, target)
 
 
 def _check_machine(label: str, files: Sequence[ElfFile], target: Target) -> None:
@@ -124,7 +128,9 @@ def _check_machine(label: str, files: Sequence[ElfFile], target: Target) -> None
     Files for other machines may lie beside it (tools for other systems do), but for extension modules.
     """
     foreign = [file for file in files if file.machine != target.machine]
-    bad = [file for file in foreign if len(foreign) == len(files) or _EXTENSION_MODULE.search(file.path)]
+    # What is tagged for any machine promises nothing, and loads what fits: debuggers, for example, bring a library for each.
+    all_of_it = len(foreign) == len(files) and not label.endswith("-any.whl")
+    bad = [file for file in foreign if all_of_it or _EXTENSION_MODULE.search(file.path)]
     if bad:
         raise PackageError(
             f"{label} is refused for {target}: {bad[0].path} is for {bad[0].machine}, not for {target.machine}.",
@@ -136,26 +142,39 @@ def _check_versions(label: str, files: Sequence[ElfFile], tree: Callable[[], Tre
     """Prove that the target's libraries define what native code asks of them; raises `PackageError` that names symbols."""
     own = sonames(files)
     for file in files:
-        if file.machine != target.machine:
-            continue
         for library, version in file.versions:
             if library not in own and is_beyond(version, target):
                 symbols = _symbols(tree(), file.path, version)
                 system = target.runtime.operating_system if target.ceiling is None else "as configured"
                 raise PackageError(
                     f"{label} is refused for {target}: {file.path} needs {symbols} of {library}, and the runtime ({system}) "
-                    f"has glibc 2.{target.glibc}.",
-                    remedy="Use a version that needs less, a newer runtime, or a build image with the runtime's own glibc.",
+                    f"has {_newest_of(version, target)}.",
+                    remedy="Use a version that needs less, a newer runtime, or a build image with the runtime's own libraries.",
                 )
+
+
+def _parsed(version: str) -> tuple[str, tuple[int, ...]] | None:
+    """Give the family and number of a version of symbols; None where it has no number."""
+    if version.startswith(_FEATURE):
+        version = _FEATURES.get(version, _NEWEST)
+    found = _VERSION.fullmatch(version)
+    return (found["family"], tuple(map(int, found["number"].split(".")))) if found else None
 
 
 def is_beyond(version: str, target: Target) -> bool:
     """Say whether a version of symbols is newer than the target's libraries define."""
-    found = _VERSION.fullmatch(_IMPLIED.get(version, version))
-    ceiling = target.symbol_ceilings.get(found["family"]) if found else None
-    if found is None or ceiling is None:
-        return False
-    return tuple(map(int, found["number"].split("."))) > ceiling
+    parsed = _parsed(version)
+    ceiling = target.symbol_ceilings.get(parsed[0]) if parsed else None
+    return parsed is not None and ceiling is not None and parsed[1] > ceiling
+
+
+def _newest_of(version: str, target: Target) -> str:
+    """Say what the target has of a version's family."""
+    parsed = _parsed(version)
+    family = parsed[0] if parsed else ""
+    if family == "GLIBC":
+        return f"glibc 2.{target.glibc}"
+    return f"{family}_{'.'.join(map(str, target.symbol_ceilings[family]))} at most"
 
 
 def _symbols(tree: Tree, path: str, version: str) -> str:
@@ -168,24 +187,33 @@ def _symbols(tree: Tree, path: str, version: str) -> str:
     return ", ".join(shown) + (f" and {more} more of that version" if more > 0 else "")
 
 
+def _of_machine(files: Iterable[ElfFile], target: Target) -> list[ElfFile]:
+    return [file for file in files if file.machine == target.machine]
+
+
 def sonames(files: Iterable[ElfFile]) -> frozenset[str]:
-    """Give all names under which files can be linked to."""
+    """Give all names under which files, of one machine, can be linked to."""
     return frozenset(name for file in files for name in (file.soname, PurePosixPath(file.path).name) if name)
 
 
 def missing_libraries(files: Iterable[ElfFile], target: Target, known: frozenset[str]) -> dict[str, list[ElfFile]]:
     """Give the libraries that are neither ``known`` nor the runtime's, each with the files of the target that need it."""
     found: dict[str, list[ElfFile]] = {}
-    for file in files:
-        if file.machine == target.machine:
-            for name in map(_base_name, file.needed):
-                if name not in known and name not in target.libraries:
-                    found.setdefault(name, []).append(file)
+    for file in _of_machine(files, target):
+        for name in map(base_name, file.needed):
+            if name not in known and name not in target.libraries:
+                found.setdefault(name, []).append(file)
     return found
 
 
-def _base_name(needed: str) -> str:
-    return needed.rpartition("/")[2]  # some name a library by "$ORIGIN/../lib/…"
+def base_name(needed: str) -> str:
+    """Give the name by which a needed library is known; an absolute path, which the loader takes as it is, stays one."""
+    return needed.rpartition("/")[2] if starts_at_origin(needed) else needed
+
+
+def starts_at_origin(path: str) -> bool:
+    """Say whether a path leads from the folder of the file that names it (ld.so(8), "Dynamic string tokens")."""
+    return _ORIGIN.match(path) is not None
 
 
 def check_closed(function: Function, parts: Mapping[str, Sequence[ElfFile]]) -> None:
@@ -193,7 +221,8 @@ def check_closed(function: Function, parts: Mapping[str, Sequence[ElfFile]]) -> 
 
     ``parts`` maps labels of distributions (and `packer.model.OWN_SOURCE`) to their native code. Raises `PackageError`.
     """
-    known = frozenset(function.provided) | {name for files in parts.values() for name in sonames(files)}
+    own = (sonames(_of_machine(files, function.target)) for files in parts.values())
+    known = frozenset(function.provided).union(*own)
     for label, files in parts.items():
         missing = missing_libraries(files, function.target, known)
         if missing:
@@ -213,9 +242,5 @@ def check_closed(function: Function, parts: Mapping[str, Sequence[ElfFile]]) -> 
 
 def needed_glibc(files: Iterable[ElfFile]) -> int:
     """Give the newest minor of glibc 2 that native code asks for; 0 where it asks for none."""
-    newest = 0
-    for _, version in (each for file in files for each in file.versions):
-        found = _VERSION.fullmatch(_IMPLIED.get(version, version))
-        if found and found["family"] == "GLIBC":
-            newest = max(newest, int(found["number"].split(".")[1]))
-    return newest
+    parsed = (_parsed(version) for file in files for _, version in file.versions)
+    return max((each[1][1] for each in parsed if each and each[0] == "GLIBC" and len(each[1]) > 1), default=0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -22,9 +23,10 @@ from builders.runtimes import Target
 from packer.elf import ElfFile, read_elf
 from packer.errors import BuildError
 from packer.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
-from packer.native import missing_libraries, native_files, needed_glibc, sonames
-from packer.wheel import read_members_as_tree, with_record
+from packer.native import base_name, missing_libraries, native_files, needed_glibc, sonames, starts_at_origin
+from packer.wheel import installed_path, read_members_as_tree, with_record
 
+_OWN_WHEEL = re.compile(r"[^/]+\.dist-info/WHEEL")
 _PARALLEL = 4
 """Libraries that are asked for at once: most of the time goes by in the engine."""
 Find = Callable[[str, tuple[str, ...]], Path | None]
@@ -108,9 +110,9 @@ def _with_libraries(tree: Tree, files: Sequence[ElfFile], copied: Mapping[str, _
     entries: list[Entry] = []
     for entry in tree:
         file = by_path.get(entry.path)
-        if file is not None and names.keys() & set(file.needed):
+        if file is not None and names.keys() & set(map(base_name, file.needed)):
             origin = os.path.relpath(libraries, PurePosixPath(_installed(entry.path)).parent)
-            run_paths = [each for each in file.run_paths if each.startswith("$ORIGIN")] + [f"$ORIGIN/{origin}"]
+            run_paths = [each for each in file.run_paths if starts_at_origin(each)] + [f"$ORIGIN/{origin}"]
             data = _patched(entry.content.read(), folder, file.needed, names, run_paths)
             entry = replace(entry, content=BytesContent.of(data))  # noqa: PLW2901 the entry as it goes on
         entries.append(entry)
@@ -123,10 +125,10 @@ def _with_libraries(tree: Tree, files: Sequence[ElfFile], copied: Mapping[str, _
 
 
 def _installed(path: str) -> str:
-    """Give where a member gets installed: the files of platlib and purelib lie at the root."""
-    head, _, rest = path.partition("/")
-    scheme, _, inner = rest.partition("/")
-    return inner if head.endswith(".data") and scheme in ("platlib", "purelib") else path
+    """Give where a member gets installed."""
+    head = path.partition("/")[0]
+    installed = installed_path(path, head.partition("-")[0]) if head.endswith(".data") else None
+    return installed or path
 
 
 def _patched(
@@ -135,7 +137,7 @@ def _patched(
     """Rewrite the names that an ELF file links to, where it looks for them, and its own."""
     path = folder / "patched.so"
     path.write_bytes(data)
-    words = [word for old in needed if old in names for word in ("--replace-needed", old, names[old])]
+    words = [word for old in needed if base_name(old) in names for word in ("--replace-needed", old, names[base_name(old)])]
     words += ["--set-soname", soname] if soname else []
     command = [_patchelf(), *words, "--set-rpath", ":".join(dict.fromkeys(run_paths)), str(path)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
@@ -164,8 +166,9 @@ def _right_name(filename: str, files: Sequence[ElfFile], target: Target) -> str:
 
 def _relabelled(tree: Tree, old: str, new: str) -> Tree:
     """Write the tags of the file name into WHEEL, and RECORD anew."""
-    info = next(entry.path for entry in tree if entry.path.endswith(".dist-info/WHEEL")).removesuffix("WHEEL")
-    wheel = f"{info}WHEEL"
+    # Only that at the root is the wheel's own: some hold those of what they vendor, too.
+    wheel = next(entry.path for entry in tree if _OWN_WHEEL.fullmatch(entry.path))
+    info = wheel.removesuffix("WHEEL")
     entries = [_retagged(entry, new) if entry.path == wheel and old != new else entry for entry in tree]
     return Tree.of(with_record(entries, info))
 

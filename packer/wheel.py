@@ -242,13 +242,19 @@ def _entry(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> Entry:
     content: Content = _content(wheel, member, rows)
     mode = _mode(member)
     if path.startswith(wheel.data):
-        scheme, _, rest = path.removeprefix(wheel.data).partition("/")
-        if scheme not in _SCHEMES or not rest:
-            raise _broken(wheel, f"{scheme} is not a scheme of the wheel format", path)
-        path = _SCHEMES[scheme].format(name=wheel.label.partition("-")[0]) + rest
-        if scheme == "scripts":
+        installed = installed_path(path, wheel.label.partition("-")[0])
+        if installed is None:
+            raise _broken(wheel, "the wheel format has no such scheme", path)
+        if path.startswith(f"{wheel.data}scripts/"):
             content, mode = _with_neutral_shebang(wheel, member.name, content), EXECUTABLE_MODE
+        path = installed
     return Entry(path=path, mode=mode, content=content, owner=wheel.label)
+
+
+def installed_path(member: str, name: str) -> str | None:
+    """Give where a member of the .data folder of the distribution ``name`` installs; None where its scheme is none."""
+    scheme, _, rest = member.partition("/")[2].partition("/")
+    return _SCHEMES[scheme].format(name=name) + rest if scheme in _SCHEMES and rest else None
 
 
 def _mode(member: Member) -> int:

