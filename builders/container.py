@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import posixpath
+import re
 import shutil
 import tarfile
 import tempfile
@@ -14,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from builders.engine import INPUTS, WORK, Ended, Engine, Job
+from builders.engine import Ended, Engine
 from builders.images import Images
+from builders.job import INPUTS, WORK, Job
 from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
-from builders.runtimes import Target
+from builders.runtimes import IMAGE_LIMIT, Target
 from builders.script import (
     NAME,
     SCRIPTS,
@@ -35,6 +37,8 @@ _JOB = "job"
 """The folder below `WORK` that belongs to the caller's user."""
 # By way of the shell, which says by its status that there is no such program; engines differ in how they say it.
 _EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
+_LONGEST_ANSWER = 1 << 20
+_SONAME = re.compile(r"[\w.+-]{1,200}")
 _MOST_LINKS = 8
 """How many symbolic links are followed, one after the other, to a file."""
 
@@ -46,6 +50,10 @@ class ContainerBuilder:
         self._engine = engine
         self._images = images
         self._listen = listen
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        self._engine.close()
 
     def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
         """Say in which image it would build; raises `builders.recipes.BuilderUnavailable`."""
@@ -79,7 +87,11 @@ class ContainerBuilder:
             name = wheel_name(outcome, answer, request.settings, f"{python} in the image {image.reference}")
             wheel = _wheel(ended, name, into)
             folders = answer.libraries if answer else ()
-            yield BuiltWheel(path=wheel, library=lambda name, more: _library(ended, name, (*more, *folders), into))
+            yield BuiltWheel(
+                path=wheel,
+                log=ended.log,
+                library=lambda name, more: _library(ended, name, (*more, *folders), into),
+            )
 
 
 def _pack_inputs(request: BuildRequest, into: Path) -> Path:
@@ -133,46 +145,55 @@ def _neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _answer(ended: Ended) -> Answer | None:
     with io.BytesIO() as buffer:
-        return read_answer(buffer.getvalue()) if _copy(ended, f"{WORK}/{_JOB}/answer.json", buffer) else None
+        there = _copy(ended, f"{WORK}/{_JOB}/answer.json", buffer, _LONGEST_ANSWER)
+        return read_answer(buffer.getvalue()) if there else None
 
 
 def _wheel(ended: Ended, name: str, into: Path) -> Path:
     path = into / name
     with path.open("wb") as file:
-        if not _copy(ended, f"{WORK}/{_JOB}/out/{name}", file):
+        if not _copy(ended, f"{WORK}/{_JOB}/out/{name}", file, IMAGE_LIMIT):
             raise BuildFailure(f"the build did not leave {name} behind", log=ended.log)
     return path
 
 
 def _library(ended: Ended, name: str, folders: Sequence[str], into: Path) -> Path | None:
     """Find a shared library in the image: in the run paths of what needs it, then where the loader looks."""
+    if not _SONAME.fullmatch(name):
+        return None
     to = into / "libraries" / name
     to.parent.mkdir(exist_ok=True)
     for folder in folders:
         if folder.startswith("/"):
             with to.open("wb") as file:
-                if _copy(ended, posixpath.join(folder, name), file):
+                if _copy(ended, posixpath.join(folder, name), file, IMAGE_LIMIT):
                     return to
     return None
 
 
-def _copy(ended: Ended, path: str, to: BinaryIO) -> bool:
-    """Copy a regular file of the container, following symbolic links; False where there is none."""
+def _copy(ended: Ended, path: str, to: BinaryIO, most: int) -> bool:
+    """Copy a regular file of the container, following symbolic links; False where there is none.
+
+    Raises `BuildFailure` for one of more than ``most`` bytes.
+    """
     with tempfile.TemporaryFile() as packed:
         for _ in range(_MOST_LINKS):
             packed.seek(0)
             packed.truncate()
-            facts = ended.read(path, packed)
+            facts = ended.read(path, packed, most)
             if facts is None:
                 return False
             if not facts.get("linkTarget"):
                 break
             path = posixpath.join(posixpath.dirname(path), facts["linkTarget"])
         packed.seek(0)
-        with tarfile.open(fileobj=packed) as archive:
-            member = archive.next()
-            content = archive.extractfile(member) if member is not None and member.isreg() else None
-            if content is None:
-                return False
-            shutil.copyfileobj(content, to)
+        try:
+            with tarfile.open(fileobj=packed) as archive:
+                member = archive.next()
+                content = archive.extractfile(member) if member is not None and member.isreg() else None
+                if content is None:
+                    return False
+                shutil.copyfileobj(content, to)
+        except tarfile.TarError as error:
+            raise BuildFailure(f"the container engine did not give {path} whole ({error})", remedy="Build again.") from None
     return True

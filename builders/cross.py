@@ -7,37 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
-import signal
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock, Thread
 
 from builders.interpreters import Interpreter, find_interpreter
+from builders.local import LocalRunner, this_machine
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
-from builders.runtimes import Architecture, Target
-from builders.script import (
-    NAME,
-    SCRIPTS,
-    Answer,
-    Outcome,
-    Place,
-    read_answer,
-    request_document,
-    script_digest,
-    source_of_script,
-    wheel_name,
-)
+from builders.runtimes import Target
+from builders.script import Place, request_document, script_digest
 from builders.zig import find_zig, toolchain
 
-_ARCHITECTURES: dict[str, Architecture] = {"x86_64": "x86_64", "aarch64": "arm64"}
-# All of the user's variables that a build gets: any other may be one that compilers or build tools listen to.
-_KEPT = ("PATH", "LD_LIBRARY_PATH")
-_PATIENCE = 5
-"""Seconds to wait for the last output of a build that has ended: what it left running may hold it open."""
 _USE_CONTAINER = 'Let a container build it (builder = "container" in the configuration; `lpack doctor` tells whether one can).'
 
 
@@ -45,22 +25,16 @@ class CrossBuilder:
     """Builds with zig. ``cache`` is where zig keeps what it has compiled of its own; ``listen`` gets (package, output)."""
 
     def __init__(self, listen: Callable[[str, str], None], cache: Path) -> None:
-        self._listen = listen
+        self._runner = LocalRunner(listen)
         self._cache = cache
-        self._running: set[subprocess.Popen[str]] = set()
-        self._lock = Lock()
-        self._closed = False
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
-        with self._lock:
-            self._closed = True
-            for process in self._running:
-                _kill(process)
+        self._runner.close()
 
     def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
         """Say with what it would build; raises `BuilderUnavailable`."""
-        host, zig = _this_machine(target), find_zig()
+        host, zig = this_machine(target.runtime), find_zig()
         interpreter, include = _interpreter(target.runtime.minor)
         tools = toolchain(target, "zig", {})
         configured = hashlib.sha256(_configuration(include, target.machine).read_bytes()).hexdigest()
@@ -78,65 +52,13 @@ class CrossBuilder:
             folder.mkdir(parents=True, exist_ok=True)
         os.utime(self._cache)  # it is in use: nobody prunes it
         document = _prepare(request, include, work, tools)
-        for script in SCRIPTS:
-            (into / script).write_bytes(source_of_script(script))
-        (into / "request.json").write_bytes(document)
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment |= {"ZIG_GLOBAL_CACHE_DIR": str(self._cache.resolve()), "ZIG_LOCAL_CACHE_DIR": str(into / "zig")}
-        command = [str(interpreter.path), "-I", str(into / NAME), str(into / "request.json")]
-        outcome = self._run(request, command, into, environment)
+        caches = {"ZIG_GLOBAL_CACHE_DIR": str(self._cache.resolve()), "ZIG_LOCAL_CACHE_DIR": str(into / "zig")}
         try:
-            name = wheel_name(outcome, _answer(work), request.settings, str(interpreter.path))
+            path, log = self._runner.run(request, interpreter.path, document, into, caches)
         except BuildFailure as failure:
             failure.remedy = failure.remedy or _USE_CONTAINER
             raise
-        yield BuiltWheel(path=work / "out" / name)
-
-    def _run(self, request: BuildRequest, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Outcome:
-        """Run a command to its end, and leave nothing of it running."""
-        lines: list[str] = []
-
-        def read() -> None:
-            with process:
-                for line in process.stdout or ():
-                    lines.append(line)
-                    self._listen(request.name, line)
-
-        process = self._start(command, folder, environment)
-        reader = Thread(target=read, daemon=True)
-        late = False
-        try:
-            reader.start()
-            process.wait(request.settings.limits.seconds)
-        except subprocess.TimeoutExpired:
-            late = True
-        finally:
-            _kill(process)
-            status = process.wait()
-            with self._lock:
-                self._running.discard(process)
-        reader.join(_PATIENCE)
-        if self._closed:
-            raise BuildFailure("it was interrupted", log="".join(lines))
-        return Outcome(status=status, log="".join(lines), late=late)
-
-    def _start(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-        with self._lock:
-            if self._closed:
-                raise BuildFailure("it was interrupted")
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,  # so that all that it starts can be ended with it
-            )
-            self._running.add(process)
-        return process
+        yield BuiltWheel(path=path, log=log)
 
 
 def _prepare(request: BuildRequest, include: Path, work: Path, tools: Path) -> bytes:
@@ -155,30 +77,6 @@ def _prepare(request: BuildRequest, include: Path, work: Path, tools: Path) -> b
         folders=[str(tools)],
     )
     return request_document(request, place)
-
-
-def _answer(work: Path) -> Answer | None:
-    try:
-        answer = read_answer((work / "answer.json").read_bytes())
-    except OSError:
-        return None
-    # The control group's count is this machine's: others may have been refused, long before.
-    return replace(answer, processes_refused=0) if answer else None
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _this_machine(target: Target) -> Target:
-    """Give what build requirements must run on: the target's Python on this machine. Raises `BuilderUnavailable`."""
-    library, version = platform.libc_ver()
-    architecture = _ARCHITECTURES.get(platform.machine())
-    if platform.system() != "Linux" or library != "glibc" or architecture is None:
-        what = "compiling without a container needs Linux with glibc on x86_64 or arm64"
-        raise BuilderUnavailable(what, remedy="Start a container engine: `lpack doctor` tells what it sees of one.")
-    return Target(runtime=target.runtime, architecture=architecture, ceiling=int(version.split(".")[1]))
 
 
 def _interpreter(minor: int) -> tuple[Interpreter, Path]:

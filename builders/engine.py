@@ -9,14 +9,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from builders.recipes import BuilderUnavailable, BuildFailure, Limits
+from builders.job import INPUTS, WORK, Job, confinement
+from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.runtimes import IMAGE_ARCHITECTURES, MACHINES
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -28,19 +30,26 @@ _SLACK = 600
 _TIMEOUT = 120
 """Seconds that an engine may take to answer; how long a container runs is another matter."""
 _CHUNK = 1 << 20
-MACHINES = {"x86_64": "amd64", "arm64": "arm64"}
-"""Lambda's architectures as images and engines name them (OCI image specification, "platform")."""
+_TAR_SLACK = 64 << 10
+"""Bytes that a tar may take beside its one file's."""
+_LONGEST_LOG = 64 << 20
+"""Bytes that a container may print: they are kept in memory."""
 _START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What an engine says of itself; ``architecture`` as in `MACHINES`."""
+    """What an engine says of itself.
+
+    ``architecture`` is named as images do; ``storage`` is the folder of its data on its machine, which has so many
+    ``processors``.
+    """
 
     version: str
     name: str
     architecture: str
     storage: str
+    processors: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,30 +62,6 @@ class Image:
     architecture: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One container's work.
-
-    ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`. A job that is
-    not ``sealed`` runs as root on a root file system that it may write, to be committed as an image.
-    """
-
-    image: str
-    command: Sequence[str]
-    limits: Limits
-    user: str = "0:0"
-    inputs: Path | None = None
-    work: Path | None = None
-    platform: str = ""
-    network: bool = False
-    sealed: bool = True
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
-INPUTS = "/lpack/in"
-WORK = "/lpack/work"
-
-
 class Ended:
     """A container that has ended, and still lies there to be read; ``log`` is all that it printed."""
 
@@ -87,8 +72,11 @@ class Ended:
         self.out_of_memory = out_of_memory
         self.late = late
 
-    def read(self, path: str, to: BinaryIO) -> dict[str, Any] | None:
-        """Write the tar of a file or folder to a file and give the engine's description of it; None where it is not there."""
+    def read(self, path: str, to: BinaryIO, most: int) -> dict[str, Any] | None:
+        """Write the tar of a file to a file and give the engine's description of it; None where it is not there.
+
+        Raises `BuildFailure` where it has more than ``most`` bytes.
+        """
         from docker.errors import NotFound
 
         with asking("read from a container"):
@@ -96,7 +84,12 @@ class Ended:
                 stream, facts = self._container.get_archive(path, chunk_size=_CHUNK)
             except NotFound:
                 return None
-            to.writelines(stream)
+            room = most + _TAR_SLACK
+            for chunk in stream:
+                room -= len(chunk)
+                if room < 0:
+                    raise BuildFailure(f"{path}, which it left behind, has more than {most} bytes", log=self.log)
+                to.write(chunk)
         return dict(facts or {})
 
     def commit(self, repository: str, tag: str) -> None:
@@ -188,13 +181,13 @@ class Engine:
         """Ask the engine what it is."""
         with asking("describe itself"):
             version, info = self._client.version(), self._client.info()
-        names = {"x86_64": "amd64", "aarch64": "arm64"}
-        architecture = str(info.get("Architecture", ""))
+        machine = str(info.get("Architecture", ""))
         return EngineInfo(
             version=str(version.get("Version", "")),
             name=next((part["Name"] for part in version.get("Components") or () if part.get("Name")), "Engine"),
-            architecture=names.get(architecture, architecture),
+            architecture=IMAGE_ARCHITECTURES[MACHINES[machine]] if machine in MACHINES else machine,
             storage=str(info.get("DockerRootDir", "")),
+            processors=int(info.get("NCPU", 0)),
         )
 
     def image(self, reference: str) -> Image | None:
@@ -277,9 +270,11 @@ class Engine:
 
     @contextmanager
     def _created(self, job: Job, labels: dict[str, str], volumes: dict[str, dict[str, str]]) -> Iterator[Container]:
+        # Engines refuse a limit above what their machine has.
+        processors = self.info().processors if job.limits.cpus else 0
         with asking("make a container"):
             container = self._client.containers.create(
-                job.image, list(job.command), labels=labels, volumes=volumes, **_confinement(job)
+                job.image, list(job.command), labels=labels, volumes=volumes, **confinement(job, processors)
             )
         try:
             with self._lock:
@@ -302,12 +297,19 @@ class Engine:
         timer = Timer(seconds, stop)
         timer.daemon = True
         parts: list[bytes] = []
+        room = _LONGEST_LOG
         with asking("run the build to its end"):
             container.start()
             timer.start()
+            if self._closed:  # while it was started, when there was nothing to kill yet
+                _kill(container)
             try:
                 # The engine's log, not the container's own streams: docker never closes the connection it hijacks for them.
                 for chunk in container.logs(stream=True, follow=True):
+                    room -= len(chunk)
+                    if room < 0:
+                        _kill(container)
+                        break
                     parts.append(chunk)
                     listen(chunk.decode("utf-8", "replace"))
                 status = int(container.wait(timeout=_TIMEOUT)["StatusCode"])
@@ -317,40 +319,10 @@ class Engine:
         if self._closed:
             raise BuildFailure("it was interrupted")
         log = b"".join(parts).decode("utf-8", "replace")
+        if room < 0:
+            raise BuildFailure(f"it printed more than {_LONGEST_LOG >> 20} MB", log=log, remedy="Make it say less.")
         state = container.attrs.get("State", {})
         return Ended(container, status, log, out_of_memory=bool(state.get("OOMKilled")), late=late.is_set())
-
-
-def _confinement(job: Job) -> dict[str, Any]:
-    """Give a container's options: no way to the network, to privileges, or to more than its share of the machine."""
-    limits = job.limits
-    options: dict[str, Any] = {
-        "entrypoint": [],
-        "environment": dict(job.environment),
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": limits.processes,
-        "mem_limit": limits.memory,
-        "memswap_limit": limits.memory,
-    }
-    if limits.cpus:
-        options["nano_cpus"] = int(limits.cpus * 1e9)
-    if job.platform:
-        options["platform"] = job.platform
-    if job.network:
-        options["use_config_proxy"] = True
-    else:
-        options["network_mode"] = "none"
-    if job.sealed:
-        options |= {
-            "cap_drop": ["ALL"],
-            "read_only": True,
-            "tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=512m,mode=1777"},  # noqa: S108 the container's own
-            "user": job.user,
-            "working_dir": WORK,
-        }
-    else:
-        options |= {"user": "0:0", "working_dir": "/"}
-    return options
 
 
 def _repository_and_tag(reference: str) -> tuple[str, str | None]:

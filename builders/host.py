@@ -1,50 +1,65 @@
-"""The builder of this machine: pure-Python sdists, project folders and repositories, in an isolated environment made by uv."""
+"""The builder of this machine: pure-Python sdists, project folders and repositories, in an isolated environment."""
 
 from __future__ import annotations
 
+import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from builders.commands import run_logged
-from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, NativeResult, Recipe
-from builders.runtimes import Target
+from builders.local import LocalRunner, this_machine
+from builders.recipes import BuilderUnavailable, BuildRequest, BuildSettings, BuiltWheel, NativeResult, Recipe
+from builders.runtimes import DEFAULT_ARCHITECTURE, MACHINES, RUNTIMES, Target
+from builders.script import Place, request_document, script_digest
 
 
 class HostBuilder:
-    """Builds with ``uv build``, which makes an isolated environment with the source's own build requirements (PEP 517, 518).
+    """Builds with the Python that lpack runs on; ``listen`` gets (package, output) as it comes.
 
-    ``variables`` are set for it on top of the caller's environment (index settings, for example). What it builds must be for
-    every machine: this one is not the runtime's.
+    What it builds must be for every machine: this one is not the runtime's.
     """
 
-    def __init__(self, uv: str, variables: Mapping[str, str], *, offline: bool = False) -> None:
-        self._uv = uv
-        self._variables = variables
-        self._offline = offline
+    def __init__(self, listen: Callable[[str, str], None]) -> None:
+        self._runner = LocalRunner(listen)
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        self._runner.close()
 
     def recipe(self, _target: Target, _settings: BuildSettings) -> Recipe:
-        """Say what decides a wheel's bytes: the Python that runs the back end."""
-        return Recipe(key=f"host 1 python{sys.version_info.major}.{sys.version_info.minor}")
+        """Say with what it would build; raises `BuilderUnavailable`."""
+        version = platform.python_version()
+        return Recipe(key=f"host 2 python{version} {script_digest()}", requirements_for=_own_target())
 
     @contextmanager
     def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
-        """Build, and give the wheel; raises `BuildFailure`, and `NativeResult` for a wheel with native code."""
-        out = into / "wheel"
-        arguments = [self._uv, "build", "--wheel", "--out-dir", str(out), "--python", sys.executable]
-        arguments += ["--no-python-downloads", "--no-create-gitignore", "--no-progress", "--color", "never"]
-        arguments += ["--offline"] if self._offline else []
-        log = self._run([*arguments, str(request.path)], into)
-        wheels = sorted(out.glob("*.whl"))
-        if len(wheels) != 1:
-            raise BuildFailure(f"the build gave {len(wheels)} wheels, not one", log=log)
-        if not wheels[0].name.endswith("-none-any.whl"):
+        """Build, and give the wheel; raises `BuildFailure`, `MoreRequirements`, or `NativeResult` for native code."""
+        into = into.resolve()
+        (into / "work").mkdir()
+        place = Place(
+            source=str(request.path.absolute()),
+            work=str(into / "work"),
+            wheels=[str(each.absolute()) for each in request.wheels],
+        )
+        path, log = self._runner.run(request, Path(sys.executable), request_document(request, place), into, {})
+        if not path.name.endswith("-none-any.whl"):
             raise NativeResult(
-                f"it has native code: this machine made {wheels[0].name}, which is for this machine only",
+                f"it has native code: this machine made {path.name}, which is for this machine only",
                 remedy='Give it to another builder: builder = "container", or "cross".',
             )
-        yield BuiltWheel(path=wheels[0])
+        yield BuiltWheel(path=path, log=log)
 
-    def _run(self, arguments: list[str], folder: Path) -> str:
-        return run_logged(arguments, folder, {**self._variables, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "PYTHONHASHSEED": "0"})
+
+def _own_target() -> Target:
+    """Give what build requirements must run on; raises `BuilderUnavailable`."""
+    minor = sys.version_info.minor
+    runtime = RUNTIMES.get(f"python3.{minor}")
+    if runtime is None:
+        remedy = f'Run lpack on an older Python (Lambda has no 3.{minor}), or write builder = "container".'
+        raise BuilderUnavailable(f"lpack runs on Python 3.{minor}, for which it knows no build requirements", remedy=remedy)
+    try:
+        return this_machine(runtime)
+    except BuilderUnavailable:
+        # Elsewhere requirements in pure Python serve, as nearly all back ends are, and they are the same for every machine.
+        return Target(runtime=runtime, architecture=MACHINES.get(platform.machine(), DEFAULT_ARCHITECTURE))

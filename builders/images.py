@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Callable
 from threading import Lock
 
-from builders.engine import MACHINES, Ended, Engine, Image, Job
+from builders.engine import Ended, Engine, Image
+from builders.job import Job
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings, Limits
 from builders.runtimes import Target
 
 _DERIVED = "lpack-build"
 """Repository name of the images that setup commands made."""
 _TRY = Limits(seconds=60)
+_NO_FORMAT = "exec format error"
+"""What the kernel says of a program for another machine (execve(2), ENOEXEC), as engines pass it on."""
 
 
 class Images:
@@ -26,16 +29,23 @@ class Images:
         self._listen = listen
         self._offline = offline
         self._lock = Lock()
-        self._bases: dict[tuple[str, Target], Image] = {}
+        self._locks: dict[str, Lock] = {}
+        self._bases: dict[tuple[str, Target], Image | BuilderUnavailable] = {}
         self._working: set[str] = set()
 
     def base(self, target: Target, settings: BuildSettings) -> Image:
         """Give the image that a build starts from; raises `BuilderUnavailable` where there is none for the target's machine."""
         reference = settings.image or target.build_image
-        with self._lock:
+        with self._only(reference):
             found = self._bases.get((reference, target))
             if found is None:
-                found = self._bases[reference, target] = self._found(reference, target)
+                try:
+                    found = self._found(reference, target)
+                except BuilderUnavailable as refusal:
+                    found = refusal
+                self._bases[reference, target] = found
+        if isinstance(found, BuilderUnavailable):
+            raise found
         return found
 
     def ready(self, target: Target, settings: BuildSettings) -> Image:
@@ -44,16 +54,21 @@ class Images:
         Raises `BuilderUnavailable` or, where a setup command fails, `BuildFailure`.
         """
         base = self.base(target, settings)
-        with self._lock:
-            self._proved(base, target)
-            if not settings.setup:
-                return base
-            tag = setup_tag(base, settings.setup)
+        self.prove(base, target)
+        if not settings.setup:
+            return base
+        tag = setup_tag(base, settings.setup)
+        with self._only(tag):
             return self._engine.image(f"{_DERIVED}:{tag}") or self._derived(base, settings, tag)
+
+    def _only(self, name: str) -> Lock:
+        """Give the lock of one image: others need not wait for it to be pulled or prepared."""
+        with self._lock:
+            return self._locks.setdefault(name, Lock())
 
     def _found(self, reference: str, target: Target) -> Image:
         found = self._engine.image(reference)
-        if found is not None and found.architecture == MACHINES[target.architecture]:
+        if found is not None and found.architecture == target.image_architecture:
             return found
         if self._offline:
             remedy = 'Build once without --offline, or name an image that is there: image = "…" in the configuration.'
@@ -61,36 +76,37 @@ class Images:
             raise BuilderUnavailable(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
         self._say(f"pulling {reference}")
         try:
-            self._engine.pull(reference, f"linux/{MACHINES[target.architecture]}")
+            self._engine.pull(reference, f"linux/{target.image_architecture}")
         except BuildFailure as failure:
+            there = f"only for {found.architecture} in the engine" if found else "not in the engine"
             raise BuilderUnavailable(
-                f"the image {reference} is neither in the engine nor can it be pulled ({failure.log.strip()})",
+                f"the image {reference} is {there}, and cannot be pulled for {target.architecture} ({failure.log.strip()})",
                 remedy='Check the name and the network, or name an image that is there: image = "…" in the configuration.',
             ) from None
         found = self._engine.image(reference)
-        if found is None or found.architecture != MACHINES[target.architecture]:
+        if found is None or found.architecture != target.image_architecture:
             made_for = found.architecture if found else "nothing"
-            remedy = f'Name an image for {MACHINES[target.architecture]}: image = "…" in the configuration.'
+            remedy = f'Name an image for {target.image_architecture}: image = "…" in the configuration.'
             raise BuilderUnavailable(f"the image {reference} is for {made_for}, not for {target.architecture}", remedy=remedy)
         return found
 
     def prove(self, image: Image, target: Target) -> None:
-        """Prove that the engine can run an image of another machine, once; raises `BuilderUnavailable`."""
-        with self._lock:
-            self._proved(image, target)
-
-    def _proved(self, image: Image, target: Target) -> None:
-        if image.architecture in self._working or self._engine.info().architecture == image.architecture:
-            return
-        job = Job(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=f"linux/{image.architecture}")
-        try:
-            with self._engine.run(job, lambda _text: None) as ended:
-                works = ended.status == 0
-        except BuildFailure:
-            works = False
-        if not works:
-            raise no_emulation(target)
-        self._working.add(image.architecture)
+        """Prove that the engine can run an image of another machine, once; raises `BuilderUnavailable` or `BuildFailure`."""
+        with self._only(f"machine {image.architecture}"):
+            if image.architecture in self._working or self._engine.info().architecture == image.architecture:
+                return
+            platform = f"linux/{image.architecture}"
+            job = Job(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=platform)
+            try:
+                with self._engine.run(job, lambda _text: None) as ended:
+                    works = ended.status == 0
+            except BuildFailure as failure:
+                if _NO_FORMAT not in failure.log.lower():
+                    raise
+                works = False
+            if not works:
+                raise no_emulation(target)
+            self._working.add(image.architecture)
 
     def _derived(self, base: Image, settings: BuildSettings, tag: str) -> Image:
         self._say(f"preparing {base.reference}: {'; '.join(settings.setup)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,14 @@ BUILDERS: tuple[BuilderName, ...] = get_args(BuilderName)
 
 SOURCE_DATE_EPOCH = "315532800"
 """1980-01-01T00:00:00Z, the earliest time a ZIP member can carry: build back ends that write times all write this one."""
+
+
+_VERSION_VARIABLES = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION", "PDM_BUILD_SCM_VERSION")
+
+
+def version_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Give those by which a user gives a project its version: builds get them (setuptools-scm, hatch-vcs, pbr, pdm-backend)."""
+    return {name: value for name, value in sorted(variables.items()) if name.startswith(_VERSION_VARIABLES)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +71,7 @@ class BuiltWheel:
     """A wheel as its build left it. ``library`` finds a shared library (by its soname) of where it was built."""
 
     path: Path
+    log: str = ""
     library: Callable[[str, tuple[str, ...]], Path | None] = lambda _name, _folders: None
 
 
@@ -71,11 +80,11 @@ class Recipe:
     """How a builder would build a request.
 
     ``key`` changes with everything about the builder that can change a wheel's bytes. ``requirements_for`` is what the build
-    requirements must run on; None where the builder finds them by itself. ``image`` and ``image_digest`` may be empty.
+    requirements must run on. ``image`` and ``image_digest`` may be empty.
     """
 
     key: str
-    requirements_for: Target | None = None
+    requirements_for: Target
     image: str = ""
     image_digest: str = ""
 
@@ -95,6 +104,10 @@ class Builder(Protocol):
 
         Raises `BuildFailure`, `BuilderUnavailable`, or `MoreRequirements`.
         """
+        ...
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
         ...
 
 

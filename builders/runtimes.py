@@ -79,6 +79,10 @@ RUNTIMES: dict[str, Runtime] = {
 
 # Architecture to (machine of wheel tags and of `uname -m`, oldest glibc with that machine's manylinux tags).
 _MACHINES: dict[Architecture, tuple[str, int]] = {"x86_64": ("x86_64", 5), "arm64": ("aarch64", 17)}
+MACHINES: dict[str, Architecture] = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+"""Architectures by what ``uname -m`` calls them on Linux and macOS."""
+IMAGE_ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
+"""Architectures as images and engines name them (OCI image specification, "platform")."""
 # The names that PEP 513, 571 and 599 gave to glibc levels before PEP 600 numbered them.
 _LEGACY_MANYLINUX = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 # The glibc levels for which uv's --python-platform has a name, newest first (`uv pip compile --help`).
@@ -156,6 +160,11 @@ class Target:
     def machine(self) -> str:
         """The architecture as wheel tags and ``uname -m`` spell it."""
         return _MACHINES[self.architecture][0]
+
+    @property
+    def image_architecture(self) -> str:
+        """The architecture as images and engines name it."""
+        return IMAGE_ARCHITECTURES[self.architecture]
 
     @property
     def oldest_glibc(self) -> int:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements
+from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements, version_variables
 from builders.sources import build_system
 
 NAME = "wheel.py"
 SCRIPTS = (NAME, "hooks.py")
 """What lies beside each other where a build runs; the first one is started."""
-ENVIRONMENT = {
+_ENVIRONMENT = {
     "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
     "PYTHONHASHSEED": "0",
     # On top of what the interpreter was compiled with: nobody debugs with symbols on Lambda, and they take time and space.
@@ -24,7 +26,7 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
 }
-"""Variables that every build gets, wherever it runs."""
+_WHEEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl")
 _FAILED, _NO_ENVIRONMENT = 3, 4  # the script's own statuses, as it explains them
 
 
@@ -67,7 +69,12 @@ def source_of_script(name: str) -> bytes:
 def script_digest() -> str:
     """Give the digest of the scripts, and of the variables that they run with."""
     texts = b"".join(source_of_script(name) for name in SCRIPTS)
-    return hashlib.sha256(texts + repr(sorted(ENVIRONMENT.items())).encode()).hexdigest()
+    return hashlib.sha256(texts + repr(sorted(environment().items())).encode()).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Give the variables that every build gets, wherever it runs."""
+    return {**_ENVIRONMENT, **version_variables(os.environ)}
 
 
 def request_document(request: BuildRequest, place: Place) -> bytes:
@@ -78,7 +85,7 @@ def request_document(request: BuildRequest, place: Place) -> bytes:
         "wheels": list(place.wheels),
         "requires": list(request.requires),
         "backend": build_system(request.path),
-        "environment": ENVIRONMENT,
+        "environment": environment(),
         "variables": dict(place.variables),
         "folders": list(place.folders),
     }
@@ -109,9 +116,11 @@ def wheel_name(outcome: Outcome, answer: Answer | None, settings: BuildSettings,
         raise BuildFailure(reason, log=outcome.log, remedy=remedy)
     if answer.more:
         raise MoreRequirements(answer.more)
-    names = [name for name in answer.wheels if name.endswith(".whl") and "/" not in name]
+    names = [name for name in answer.wheels if name.endswith(".whl")]
     if len(names) != 1:
         raise BuildFailure(f"the build gave {len(names)} wheels, not one", log=outcome.log)
+    if not _WHEEL_NAME.fullmatch(names[0]):
+        raise BuildFailure(f"the build gave a wheel with the name {names[0]!r}, which is no wheel's", log=outcome.log)
     return names[0]
 
 

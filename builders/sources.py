@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +25,17 @@ _ASIDE = frozenset(
     ("test", "tests", "testing", "doc", "docs", "example", "examples", "benchmark", "benchmarks", "vendor-tests")
 )
 _LARGEST = 1 << 20
+# What the archives' readers raise: the last two for encrypted members, and for methods of compression that they lack.
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
 
 
 def build_system(path: Path) -> dict[str, Any]:
@@ -62,14 +75,14 @@ def _project_file(path: Path) -> bytes | None:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if _is_project_file(name)]
-                return archive.read(names[0]) if names else None
+                found = [info for info in archive.infolist() if _is_project_file(info.filename) and info.file_size < _LARGEST]
+                return archive.read(found[0]) if found else None
         with tarfile.open(path) as packed:
             for member in packed:
                 if member.isreg() and _is_project_file(member.name) and member.size < _LARGEST:
                     content = packed.extractfile(member)
                     return content.read() if content else None
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         raise BuildFailure(f"{path.name} cannot be read ({error})") from None
     return None
 
@@ -91,7 +104,7 @@ def _names(path: Path) -> Iterator[str]:
         else:
             with tarfile.open(path) as packed:
                 names = [member.name for member in packed if member.isreg()]
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         raise BuildFailure(f"{path.name} cannot be read ({error})") from None
     yield from (name.partition("/")[2] for name in names if "/" in name)
 

@@ -15,7 +15,8 @@ _ELSE = "Or use a version that has a wheel for this target."
 _MEND = {
     "container": (
         "If the image lacks what the build needs (a compiler, a library with its headers), install that by setup commands in "
-        'the configuration: [packages.{name}] setup = ["dnf install -y …"].'
+        'the configuration: [packages.{name}] setup = ["dnf install -y …"]. '
+        "If the build must reach the network: network = true."
     ),
     "cross": (
         "This machine's own libraries are never used for such a build; what links to a library builds in a container: "
@@ -48,6 +49,7 @@ class Attempts:
     """The builders that could not build a package, with what they said."""
 
     package: LockedPackage
+    settings: BuildSettings
     refusals: list[tuple[str, BuilderUnavailable | NativeResult]] = field(default_factory=list)
 
     def add(self, builder: str, refusal: BuilderUnavailable | NativeResult) -> None:
@@ -58,23 +60,37 @@ class Attempts:
         """Say that ``builder`` did what another one should have done, had it been there."""
         return tuple(
             f"{self.package} is built by {builder}, because {name} could not: {refusal.reason}. {refusal.remedy} "
-            f'Or settle on it: [packages.{self.package.name}] builder = "{builder}".'
+            f"Or settle on it: {self._table(builder)}."
             for name, refusal in self.refusals
             if isinstance(refusal, BuilderUnavailable)
         )
 
     def error(self, what: str) -> BuildError:
         """Give the error that names every builder's reason; ``what`` could not be built, for which target."""
+        rest = " ".join((*self._alternatives(), remedy_of(self.package, "")))
         if len(self.refusals) == 1:
             [(_, refusal)] = self.refusals
-            remedy = " ".join(filter(None, (refusal.remedy, remedy_of(self.package, ""))))
+            remedy = f"{refusal.remedy} {rest}".lstrip()
             return BuildError(f"{what}: {refusal.reason}.", detail=offered(self.package), remedy=remedy)
         told = [f"  {name}: {refusal.reason}. {refusal.remedy}".rstrip() for name, refusal in self.refusals]
         return BuildError(
             f"{what}: none of the builders can.",
             detail="\n".join(filter(None, (*told, offered(self.package)))),
-            remedy=f"Give one of them what it lacks; `lpack doctor` looks at all. {_ELSE}",
+            remedy=f"Give one of them what it lacks; `lpack doctor` looks at all. {rest}",
         )
+
+    def _alternatives(self) -> Iterator[str]:
+        """Name the builders that were not tried, where `auto` was to choose, with when they would serve."""
+        tried = {name for name, _ in self.refusals}
+        if self.settings.builder != "auto":
+            return
+        if "cross" not in tried:
+            yield f"Without the image and setup that the configuration names, zig may build it, too: {self._table('cross')}."
+        if "host" not in tried:
+            yield f"If it is pure Python after all: {self._table('host')}."
+
+    def _table(self, builder: str) -> str:
+        return f'[packages.{self.package.name or "NAME"}] builder = "{builder}"'
 
 
 def failure_remedy(failure: BuildFailure, package: LockedPackage, builder: str) -> str:

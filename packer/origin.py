@@ -18,6 +18,8 @@ from packer.source import scan_source
 from packer.store import Store, digest_of, explained
 from packer.watch import Digests
 
+_RULES = "2"
+"""Part of the key of what is remembered of a source; raised whenever something else is read of it."""
 # What a project folder leaves out when it is copied to be built: what earlier builds left there, and version control.
 _PROJECT_IGNORE = ("!.gitignore", "/build/", "/dist/")
 
@@ -63,6 +65,7 @@ class Origins:
     def _looked_into(
         self, package: LockedPackage, key: str, archive: Fetched | None, tree: Tree | None
     ) -> tuple[str, tuple[str, ...]]:
+        key = digest_of(_RULES, key)
         record = self._store.load("sources", key)
         if record is None:
             with self._store.workspace() as folder:

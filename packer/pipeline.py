@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from builders.recipes import version_variables
 from packer import __version__
 from packer.assemble import Part, check_handler, merge, shares
 from packer.budget import check_limits
@@ -177,12 +178,12 @@ class Build:
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
         parts.append(links_digest(declaration, self._tools.digests))
-        settings = settings_digest(declaration.folder, os.environ)
+        settings = (settings_digest(declaration.folder, os.environ), repr(version_variables(os.environ)))
         return _Inputs(
             function=function,
             scan=scan,
             declaration=declaration,
-            digest=digest_of(__version__, CODEC, repr(function), declaration.digest, settings, *parts),
+            digest=digest_of(__version__, CODEC, repr(function), declaration.digest, *settings, *parts),
             digests=self._tools.digests,
         )
 

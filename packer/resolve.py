@@ -87,20 +87,27 @@ class Resolver:
             )
         return self._remembered(function, declare(function))
 
-    def build_requirements(self, requires: Sequence[str], target: Target, function: Function) -> tuple[LockedPackage, ...]:
+    def build_requirements(
+        self, requires: Sequence[str], target: Target, function: Function, sources: Sequence[str] | None
+    ) -> tuple[LockedPackage, ...]:
         """Give the exact packages that a build on ``target`` needs, from where the function's own come from.
 
-        Raises `ResolveError`.
+        ``sources`` names those that may come without a wheel; None allows all. Raises `ResolveError`.
         """
         own = declare(function)
+        options = [line for line in own.option_lines if not line.startswith(("--no-binary", "--only-binary"))]
+        if sources is not None:
+            # pip's rule, and uv's: what stands after "all" is an exception from it.
+            options += ["--only-binary :all:", *(f"--no-binary {name}" for name in sources)]
         declaration = Declaration(
             folder=own.folder,
             path=own.folder,
-            digest=digest_of("build", *requires),
+            digest=digest_of("build", *options, "", *requires),
             files=(),
-            text="\n".join([*own.option_lines, *requires]),
+            text="\n".join([*options, *requires]),
             index_urls=own.index_urls,
-            option_lines=own.option_lines,
+            option_lines=tuple(options),
+            links=own.links,
         )
         # No function can have this name, and so no lock of anybody's lies there.
         asking = replace(function, target=target, requirements=None, lock_path=own.folder / "pylock.-.toml")

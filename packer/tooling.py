@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
 
 from builders.runtimes import Target
 from packer.errors import BuildError, ResolveError
 from packer.fetch import StoreFetcher
-from packer.model import Distribution, Function
+from packer.model import Distribution, Function, LockedPackage
 from packer.obtain import Build, obtain
 from packer.origin import link_or_copy
 from packer.resolve import Resolver
 from packer.store import explained
+
+_NAME_IT = (
+    "One that has no wheel is only taken where the configuration names it, as its code may run on this machine, to say what it "
+    'needs: [packages.NAME] builder = "auto".'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What the build of a package asks for (PEP 508), to run on a target.
+
+    ``wanting`` is the package, for messages; it is ``trusted`` where it is a project of the user's own.
+    """
+
+    requires: tuple[str, ...]
+    target: Target
+    wanting: str
+    trusted: bool = False
+
+
+def _checked(requirement: str, needs: Needs) -> str:
+    """Give a requirement as it may stand in a requirements file; raises `BuildError`."""
+    try:
+        parsed = Requirement(requirement)
+    except InvalidRequirement:
+        what = f"Cannot build {needs.wanting}: it asks for {requirement!r}, which is no requirement (PEP 508)."
+        raise BuildError(what, remedy="Mend the source, or use another version.") from None
+    if parsed.url and not needs.trusted:
+        what = f"Cannot build {needs.wanting}: it asks for {requirement!r}, which is to come from a place of its own choice."
+        raise BuildError(what, remedy="Use a version that takes its build requirements from the index.")
+    return str(parsed)
 
 
 class Tooling:
@@ -22,25 +57,40 @@ class Tooling:
         self._resolver = resolver
         self._fetcher = fetcher
 
-    def bring(
-        self, requires: Sequence[str], target: Target, function: Function, wanting: str, build: Build
-    ) -> tuple[Distribution, ...]:
-        """Give the wheels of requirements and of all that they need on a target.
+    def bring(self, needs: Needs, function: Function, build: Build) -> tuple[Distribution, ...]:
+        """Give the wheels of what a build needs, and of all that needs in turn; ``build`` builds those without a wheel.
 
-        ``wanting`` is the package that needs them, ``build`` builds those without a wheel. Raises `BuildError` and others.
+        Raises `BuildError` and others.
         """
-        if not requires:
+        if not needs.requires:
             return ()
+        requires = [_checked(each, needs) for each in needs.requires]
         try:
-            packages = self._resolver.build_requirements(requires, target, function)
+            packages = self._resolved(requires, needs, function)
         except ResolveError as error:
             raise BuildError(
-                f"Cannot build {wanting}: its build requirements ({', '.join(requires)}) cannot be resolved for {target}.",
+                f"Cannot build {needs.wanting}: its build requirements ({', '.join(requires)}) cannot be resolved for "
+                f"{needs.target}.",
                 detail=error.detail or error.what,
-                remedy=error.remedy,
+                remedy=f"{error.remedy} {_NAME_IT}",
             ) from None
-        made = obtain(packages, target, self._fetcher, build)
+        made = obtain(packages, needs.target, self._fetcher, build)
         return tuple(each.distribution for each in made)
+
+    def _resolved(self, requires: Sequence[str], needs: Needs, function: Function) -> tuple[LockedPackage, ...]:
+        """Resolve among wheels alone, and with sources only where these are the user's own choice.
+
+        Whatever has no wheel may have to be run for its requirements to be known, here and not in a container, and who wrote
+        the source of another package must not be able to bring that about.
+        """
+        resolve = partial(self._resolver.build_requirements, requires, needs.target, function)
+        named = tuple(name for name, _ in function.packages)
+        try:
+            return resolve(sources=())
+        except ResolveError:
+            if not named and not needs.trusted:
+                raise
+        return resolve(sources=None if needs.trusted else named)
 
     def place(self, tools: Sequence[Distribution], folder: Path) -> tuple[Path, ...]:
         """Put wheels into a new folder under their own file names."""

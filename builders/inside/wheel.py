@@ -90,7 +90,11 @@ def make_environment(folder: Path, wheels: list[str], environment: dict[str, str
     site = folder / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(site)  # noqa: S202 proved when it was fetched
+            for member in archive.infolist():
+                path = Path(archive.extract(member, site))
+                # Some requirements are programs (cmake, ninja), and what unpacks a ZIP forgets what may be executed.
+                if member.external_attr >> 16 & 0o111 and not member.is_dir():
+                    path.chmod(0o755)
         spread(site, folder, python)
     for table in site.glob("*.dist-info/entry_points.txt"):
         write_launchers(table, folder / "bin", python)

@@ -21,7 +21,7 @@ COMMANDS = {
     "init": "Write a configuration from what a folder holds.",
     "lock": "Write each function's exact versions to pylock.NAME.toml.",
 }
-_INTERRUPTED, _TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells report them
+_INTERRUPTED, _SIGNALLED = 130, 128  # 128 + the signal's number, as shells report them
 _EPILOG = "Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3 over a budget or a limit of Lambda's."
 
 
@@ -54,7 +54,9 @@ def lpack() -> None:
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process."""
     # As an exception, so that what runs elsewhere (containers) is stopped too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored, and is right
+            signal.signal(number, lambda received, _frame: sys.exit(_SIGNALLED + received))
     try:
         status = lpack.main(args=arguments, prog_name="lpack", standalone_mode=False)
     except LpackError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from builders.recipes import version_variables
 from packer import __version__
 from packer.cli.common import (
     FOLDER,
@@ -105,7 +106,7 @@ def _named_out(project: Project, out: Path | None) -> Path | None:
 def _command_digest(project: Project, runtime: str | None, arch: str | None, *, frozen: bool) -> str:
     """Give the digest of the version and of every flag and variable that can change what is built."""
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
-    variables = relevant_variables(os.environ)
+    variables = (*relevant_variables(os.environ), repr(version_variables(os.environ)))
     named = (project.kind, str(project.config), runtime or "", arch or "", str(frozen))
     return digest_of(__version__, *named, *parameters, "", *variables)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from packer.config import (
     make_function,
     project_section,
 )
-from packer.credentials import Credentials, index_urls, index_variables
+from packer.credentials import Credentials, index_urls
 from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
@@ -33,14 +33,17 @@ from packer.native import NativeCode
 from packer.origin import Origins
 from packer.pipeline import Tools
 from packer.ports import Reporter
-from packer.process import run, uv_command
+from packer.process import run
 from packer.resolve import Policy, Resolver
-from packer.section import Section
+from packer.section import Section, choices
 from packer.store import COMPILER, Store
 from packer.template import Template, TemplateFunction, read_template
 from packer.tooling import Tooling
 from packer.watch import Digests
 from packer.wheel import accept
+
+_OF_TEMPLATES = ("source", "handler", "runtime", "arch")
+"""Keys of a function that its template has in words of its own."""
 
 
 @contextmanager
@@ -49,15 +52,18 @@ def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Polic
     credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
     for name, url in index_urls(os.environ):
         credentials.learn(url, name)
-    uv = uv_command()
     resolver = Resolver(run, store, credentials, digests, reporter, policy)
     with ExitStack() as closing:
         fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
         closing.callback(fetcher.close)
-        builders = {
-            "host": lambda: HostBuilder(uv, index_variables(os.environ), offline=policy.offline),
-            "container": lambda: _container_builder(reporter, policy, closing),
-            "cross": lambda: _cross_builder(store, reporter, closing),
+
+        def listen(name: str, text: str) -> None:
+            reporter.output(name, credentials.scrub(text))
+
+        builders: dict[str, Callable[[], Builder]] = {
+            "host": lambda: HostBuilder(listen),
+            "container": lambda: _container_builder(lambda text: reporter.note(credentials.scrub(text)), listen, policy),
+            "cross": lambda: _cross_builder(store, listen),
         }
         origins = Origins(store, digests, credentials.scrub)
         builder = StoreBuilder(store, builders, origins, Tooling(resolver, fetcher), reporter, credentials.scrub, jobs)
@@ -74,24 +80,21 @@ def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Polic
         )
 
 
-def _container_builder(reporter: Reporter, policy: Policy, closing: ExitStack) -> Builder:
+def _container_builder(say: Callable[[str], None], listen: Callable[[str, str], None], policy: Policy) -> Builder:
     """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
     from builders.container import ContainerBuilder
     from builders.engine import connect
     from builders.images import Images
 
     engine = connect()
-    closing.callback(engine.close)
     engine.sweep()
-    return ContainerBuilder(engine, Images(engine, reporter.note, reporter.output, offline=policy.offline), reporter.output)
+    return ContainerBuilder(engine, Images(engine, say, listen, offline=policy.offline), listen)
 
 
-def _cross_builder(store: Store, reporter: Reporter, closing: ExitStack) -> Builder:
+def _cross_builder(store: Store, listen: Callable[[str, str], None]) -> Builder:
     from builders.cross import CrossBuilder
 
-    builder = CrossBuilder(reporter.output, store.root / COMPILER)
-    closing.callback(builder.close)
-    return builder
+    return CrossBuilder(listen, store.root / COMPILER)
 
 
 def _accept(path: Path, archive: Archive) -> None:
@@ -145,6 +148,7 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
     path = project.path
     section = project_section(project.config) if project.config else Section(file=path, prefix="", table={})
     out = overrides.out or section.file.parent / section.string("out", DEFAULT_OUT)
+    _check_tables(section, template)
     return Config(
         root=path.parent,
         out=out.absolute(),
@@ -152,6 +156,20 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
     )
+
+
+def _check_tables(project: Section, template: Template) -> None:
+    """Refuse what a configuration says of a template's functions in vain; raises `UsageError`."""
+    functions = project.section("functions")
+    known = [function.logical_id for function in template.functions]
+    for name in functions.table:
+        section = function_section(project, name)
+        if name in known:
+            for key in _OF_TEMPLATES:
+                if key in section.table:
+                    raise section.error(key, "this is the template's to say", "Remove the key, or change the template.")
+        elif "handler" not in section.table:  # with one, it is a function of the configuration's own
+            raise functions.error(name, "the template has no such function for lpack to build", choices(name, known))
 
 
 def _function_of_template(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:

@@ -275,7 +275,7 @@ def test_a_missing_image_is_named(builder):
 
 def test_a_missing_image_that_cannot_be_pulled_is_named(engine):
     images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=False)
-    with pytest.raises(BuilderUnavailable, match=r"neither in the engine nor can it be pulled"):
+    with pytest.raises(BuilderUnavailable, match=r"is not in the engine, and cannot be pulled for x86_64"):
         images.base(TARGET, BuildSettings(image="127.0.0.1:9/nobody/nothing:1"))
 
 

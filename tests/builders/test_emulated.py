@@ -15,10 +15,10 @@ from dataclasses import replace
 import pytest
 
 from builders.container import ContainerBuilder
-from builders.engine import MACHINES, connect
+from builders.engine import connect
 from builders.images import Images
 from builders.recipes import BuilderUnavailable, BuildSettings, Limits
-from builders.runtimes import Target
+from builders.runtimes import IMAGE_ARCHITECTURES, Target
 from packer.elf import read_elf
 from tests.builders.test_container import request, sdist
 from tests.engine import ARM_IMAGE, docker, left_behind, need_engine
@@ -45,7 +45,7 @@ def load_image(name: str, programs: dict[str, bytes]) -> None:
     """Make an image for arm64 that holds nothing but some programs."""
     layer = tar(programs)
     config = {
-        "architecture": MACHINES["arm64"],
+        "architecture": IMAGE_ARCHITECTURES["arm64"],
         "os": "linux",
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},

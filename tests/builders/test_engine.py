@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from builders.container import ContainerBuilder
-from builders.engine import Job, connect
+from builders.engine import connect
 from builders.images import Images
+from builders.job import Job
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, Limits
 from tests.builders.test_container import request, sdist
 from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engine, own_engine

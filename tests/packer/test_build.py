@@ -24,6 +24,7 @@ from builders.recipes import (
 from builders.runtimes import Target
 from packer.build import StoreBuilder
 from packer.credentials import Credentials
+from packer.discover import REQUIREMENTS
 from packer.errors import BuildError, LpackError
 from packer.fetch import Fetched, StoreFetcher
 from packer.model import Archive, Function, LockedPackage, Requirements
@@ -52,10 +53,14 @@ class FakeBuilder:
     trouble: list[Exception] = field(default_factory=list)
     requests: list[BuildRequest] = field(default_factory=list)
     image: str = "image:1"
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
 
     def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
         self.recipes()
-        return Recipe(key=f"{self.name} {self.image}", requirements_for=None if self.name == "host" else target)
+        return Recipe(key=f"{self.name} {self.image}", requirements_for=target)
 
     @contextmanager
     def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
@@ -109,7 +114,7 @@ def world(tmp_path, index, index_folder) -> World:
     source = tmp_path / "source"
     source.mkdir()
     (source / "requirements.txt").write_text("")
-    requirements = Requirements(kind="requirements.txt", path=source / "requirements.txt")
+    requirements = Requirements(kind=REQUIREMENTS, path=source / "requirements.txt")
     function = Function(
         name="orders",
         source=source,

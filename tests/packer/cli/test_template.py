@@ -104,10 +104,10 @@ def packed(folder, name: str) -> set[str]:
 def test_a_configuration_beside_the_template_says_how_its_functions_are_built(folder, lpack):
     lpack("build", "--template", "template.yaml", cwd=folder)
     assert "alpha" in packed(folder, "Orders")
-    # The runtime, the source and the handler are the template's.
+    # The runtime is the template's.
     configuration = 'runtime = "python3.9"\nexclude = ["native"]\n'
-    configuration += '[functions.Orders]\nexclude = ["alpha"]\nhandler = "other.handler"\n'
-    configuration += '[functions.elsewhere]\nsource = "none"\n'
+    configuration += '[functions.Orders]\nexclude = ["alpha"]\n'
+    configuration += '[functions.elsewhere]\nsource = "none"\nhandler = "app.handler"\n'
     (folder / "lpack.toml").write_text(configuration)
     finished = lpack("build", "--template", "template.yaml", "--json", cwd=folder)
     assert finished.returncode == 0, finished.stderr
@@ -122,11 +122,20 @@ def test_a_configuration_beside_the_template_says_how_its_functions_are_built(fo
     assert not {"alpha", "native"} & (packed(folder, "Orders") | packed(folder, "Users"))
 
 
-def test_a_mistake_in_the_configuration_beside_a_template(folder, lpack):
-    (folder / "lpack.toml").write_text('[functions.Orders]\nexclud = ["alpha"]\n')
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[functions.Orders]\nexclud = ["alpha"]\n', "functions.Orders.exclud: this key is not known"),
+        ('[functions.Oders]\nexclude = ["alpha"]\n', "functions.Oders: the template has no such function"),
+        ('[functions.Orders]\nruntime = "python3.13"\n', "functions.Orders.runtime: this is the template's to say"),
+    ],
+)
+def test_mistakes_in_the_configuration_beside_a_template(folder, lpack, text, expected):
+    (folder / "lpack.toml").write_text(text)
     finished = lpack("build", "--template", "template.yaml", cwd=folder)
     assert finished.returncode == 2
-    assert "lpack.toml: functions.Orders.exclud: this key is not known" in finished.stderr
+    assert f"lpack.toml: {expected}" in finished.stderr
+    assert "'Orders'" in finished.stderr or "Oders" not in text
 
 
 @pytest.mark.parametrize(

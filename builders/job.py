@@ -1,0 +1,69 @@
+"""What a container is to do, and what it must not be able to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builders.recipes import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One container's work.
+
+    ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`. A job that is
+    not ``sealed`` runs as root on a root file system that it may write, to be committed as an image.
+    """
+
+    image: str
+    command: Sequence[str]
+    limits: Limits
+    user: str = "0:0"
+    inputs: Path | None = None
+    work: Path | None = None
+    platform: str = ""
+    network: bool = False
+    sealed: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+INPUTS = "/lpack/in"
+WORK = "/lpack/work"
+
+
+def confinement(job: Job, processors: int) -> dict[str, Any]:
+    """Give a container's options: no way to the network, to privileges, or to more than its share of the machine.
+
+    ``processors`` is how many the machine has; 0 where that is not known.
+    """
+    limits = job.limits
+    options: dict[str, Any] = {
+        "entrypoint": [],
+        "environment": dict(job.environment),
+        "security_opt": ["no-new-privileges"],
+        "pids_limit": limits.processes,
+        "mem_limit": limits.memory,
+        "memswap_limit": limits.memory,
+    }
+    if limits.cpus:
+        options["nano_cpus"] = int(min(limits.cpus, processors or limits.cpus) * 1e9)
+    if job.platform:
+        options["platform"] = job.platform
+    if job.network:
+        options["use_config_proxy"] = True
+    else:
+        options["network_mode"] = "none"
+    if job.sealed:
+        options |= {
+            "cap_drop": ["ALL"],
+            "read_only": True,
+            "tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=512m,mode=1777"},  # noqa: S108 the container's own
+            "user": job.user,
+            "working_dir": WORK,
+        }
+    else:
+        options |= {"user": "0:0", "working_dir": "/"}
+    return options
