@@ -150,11 +150,11 @@ def _answer(ended: Ended) -> Answer | None:
 
 
 def _wheel(ended: Ended, name: str, into: Path) -> Path:
-    path = into / name
-    with path.open("wb") as file:
+    partial = into / "partial"
+    with partial.open("wb") as file:
         if not _copy(ended, f"{WORK}/{_JOB}/out/{name}", file, IMAGE_LIMIT):
             raise BuildFailure(f"the build did not leave {name} behind", log=ended.log)
-    return path
+    return partial.rename(into / name)
 
 
 def _library(ended: Ended, name: str, folders: Sequence[str], into: Path) -> Path | None:
@@ -176,16 +176,19 @@ def _copy(ended: Ended, path: str, to: BinaryIO, most: int) -> bool:
 
     Raises `BuildFailure` for one of more than ``most`` bytes.
     """
+    for _ in range(_MOST_LINKS):
+        facts = ended.look(path)
+        if facts is None or not (facts.regular or facts.link):
+            return False
+        if not facts.link:
+            break
+        path = posixpath.join(posixpath.dirname(path), facts.link)
+    else:
+        return False
+    if facts.size > most:
+        raise BuildFailure(f"{path}, which it left behind, has {facts.size} bytes, and {most} at most are taken", log=ended.log)
     with tempfile.TemporaryFile() as packed:
-        for _ in range(_MOST_LINKS):
-            packed.seek(0)
-            packed.truncate()
-            facts = ended.read(path, packed, most)
-            if facts is None:
-                return False
-            if not facts.get("linkTarget"):
-                break
-            path = posixpath.join(posixpath.dirname(path), facts["linkTarget"])
+        ended.read(path, packed)
         packed.seek(0)
         try:
             with tarfile.open(fileobj=packed) as archive:

@@ -5,6 +5,8 @@ Nothing is bind-mounted: files go in and out through the Engine API, so that a r
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from builders.job import INPUTS, WORK, Job, confinement
-from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, printed_too_much
 from builders.runtimes import IMAGE_ARCHITECTURES, MACHINES
 
 if TYPE_CHECKING:
@@ -30,10 +32,8 @@ _SLACK = 600
 _TIMEOUT = 120
 """Seconds that an engine may take to answer; how long a container runs is another matter."""
 _CHUNK = 1 << 20
-_TAR_SLACK = 64 << 10
-"""Bytes that a tar may take beside its one file's."""
-_LONGEST_LOG = 64 << 20
-"""Bytes that a container may print: they are kept in memory."""
+_SPECIAL = 0x8F280000
+"""Bits of a file's mode, as the Engine API gives it, of all that is no regular file (Go's io/fs.ModeType)."""
 _START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 
@@ -62,35 +62,44 @@ class Image:
     architecture: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What lies at a path: its bytes, where it leads if it is a symbolic link, and whether it is a regular file."""
+
+    size: int
+    link: str
+    regular: bool
+
+
 class Ended:
     """A container that has ended, and still lies there to be read; ``log`` is all that it printed."""
 
-    def __init__(self, container: Container, status: int, log: str, *, out_of_memory: bool, late: bool) -> None:
+    def __init__(
+        self, client: DockerClient, container: Container, status: int, log: str, *, out_of_memory: bool, late: bool
+    ) -> None:
+        self._api = client.api
         self._container = container
         self.status = status
         self.log = log
         self.out_of_memory = out_of_memory
         self.late = late
 
-    def read(self, path: str, to: BinaryIO, most: int) -> dict[str, Any] | None:
-        """Write the tar of a file to a file and give the engine's description of it; None where it is not there.
-
-        Raises `BuildFailure` where it has more than ``most`` bytes.
-        """
-        from docker.errors import NotFound
-
-        with asking("read from a container"):
-            try:
-                stream, facts = self._container.get_archive(path, chunk_size=_CHUNK)
-            except NotFound:
+    def look(self, path: str) -> Facts | None:
+        """Say what lies at a path; None where there is nothing."""
+        # The docker package has no call for this request of the Engine API ("Get information about files in a container").
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._container.id}/archive"
+        with asking("look into a container"):
+            answer = self._api.head(url, params={"path": path}, timeout=_TIMEOUT)
+            if answer.status_code == HTTPStatus.NOT_FOUND:
                 return None
-            room = most + _TAR_SLACK
-            for chunk in stream:
-                room -= len(chunk)
-                if room < 0:
-                    raise BuildFailure(f"{path}, which it left behind, has more than {most} bytes", log=self.log)
-                to.write(chunk)
-        return dict(facts or {})
+            answer.raise_for_status()
+            found = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+            return Facts(size=found["size"], link=found["linkTarget"], regular=not found["mode"] & _SPECIAL)
+
+    def read(self, path: str, to: BinaryIO) -> None:
+        """Write the tar of a file, which should be a regular one, to a file."""
+        with asking("read from a container"):
+            to.writelines(self._container.get_archive(path, chunk_size=_CHUNK)[0])
 
     def commit(self, repository: str, tag: str) -> None:
         """Keep the container's file system as an image."""
@@ -297,7 +306,7 @@ class Engine:
         timer = Timer(seconds, stop)
         timer.daemon = True
         parts: list[bytes] = []
-        room = _LONGEST_LOG
+        room = LONGEST_LOG
         with asking("run the build to its end"):
             container.start()
             timer.start()
@@ -305,10 +314,12 @@ class Engine:
                 _kill(container)
             try:
                 # The engine's log, not the container's own streams: docker never closes the connection it hijacks for them.
-                for chunk in container.logs(stream=True, follow=True):
+                stream = container.logs(stream=True, follow=True)
+                for chunk in stream:
                     room -= len(chunk)
                     if room < 0:
                         _kill(container)
+                        stream.close()
                         break
                     parts.append(chunk)
                     listen(chunk.decode("utf-8", "replace"))
@@ -320,9 +331,9 @@ class Engine:
             raise BuildFailure("it was interrupted")
         log = b"".join(parts).decode("utf-8", "replace")
         if room < 0:
-            raise BuildFailure(f"it printed more than {_LONGEST_LOG >> 20} MB", log=log, remedy="Make it say less.")
+            raise printed_too_much(log)
         state = container.attrs.get("State", {})
-        return Ended(container, status, log, out_of_memory=bool(state.get("OOMKilled")), late=late.is_set())
+        return Ended(self._client, container, status, log, out_of_memory=bool(state.get("OOMKilled")), late=late.is_set())
 
 
 def _repository_and_tag(reference: str) -> tuple[str, str | None]:

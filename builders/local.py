@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock, Thread
 
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest
+from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, BuildRequest, printed_too_much
 from builders.runtimes import MACHINES, Runtime, Target
 from builders.script import NAME, SCRIPTS, Answer, Outcome, read_answer, source_of_script, wheel_name
 
@@ -20,8 +20,6 @@ from builders.script import NAME, SCRIPTS, Answer, Outcome, read_answer, source_
 _KEPT = ("PATH", "LD_LIBRARY_PATH")
 _PATIENCE = 5
 """Seconds to wait for the last output of a build that has ended: what it left running may hold it open."""
-_LONGEST_LOG = 64 << 20
-"""Characters that a build may print: they are kept in memory."""
 
 
 class LocalRunner:
@@ -63,7 +61,7 @@ class LocalRunner:
 
         def read() -> None:
             nonlocal talkative
-            room = _LONGEST_LOG
+            room = LONGEST_LOG
             with process:
                 for line in process.stdout or ():
                     room -= len(line)
@@ -92,7 +90,7 @@ class LocalRunner:
         if self._closed:
             raise BuildFailure("it was interrupted", log=log)
         if talkative:
-            raise BuildFailure(f"it printed more than {_LONGEST_LOG >> 20} MB", log=log, remedy="Make it say less.")
+            raise printed_too_much(log)
         return Outcome(status=status, log=log, late=late)
 
     def _start(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:

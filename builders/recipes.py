@@ -121,6 +121,15 @@ class BuildFailure(Exception):
         self.remedy = remedy
 
 
+LONGEST_LOG = 64 * MEGABYTE
+"""What a build may print: it is kept in memory."""
+
+
+def printed_too_much(log: str) -> BuildFailure:
+    """Give the failure of a build that has printed more than `LONGEST_LOG`."""
+    return BuildFailure(f"it printed more than {LONGEST_LOG // MEGABYTE} MB", log=log, remedy="Have it say less.")
+
+
 class NativeResult(BuildFailure):
     """This machine's builder made a wheel with native code, which is for this machine alone."""
 

@@ -28,8 +28,9 @@ from packer.compress import CODEC, Deflater
 from packer.elf import ElfFile
 from packer.errors import BuildError
 from packer.fetch import Fetched
+from packer.loadable import check_native
 from packer.model import Archive, Distribution, Function, LockedPackage, SourceFolder
-from packer.native import check_native, native_files
+from packer.native import native_files
 from packer.obtain import Made, Missing
 from packer.once import Once
 from packer.origin import Origin, Origins
@@ -42,6 +43,8 @@ from packer.wheel import accept
 
 _SHOWN = 40
 """Lines of a failed build's log that its error shows."""
+_WIDEST = 500
+"""Characters that it shows of each."""
 _MOST_ROUNDS = 3
 """How often a back end may ask for more than it asked for before."""
 
@@ -165,7 +168,7 @@ class StoreBuilder:
         """Say why a build failed, with the end of its log, and keep all of it."""
         log = self._scrub(failure.log).rstrip()
         lines = log.splitlines()
-        shown = "\n".join(lines[-_SHOWN:])
+        shown = "\n".join(line[:_WIDEST] for line in lines[-_SHOWN:])
         if lines:
             path = self._store.keep_log(_log_name(task), log)
             before = f"[… {len(lines) - _SHOWN} lines before]\n" if len(lines) > _SHOWN else ""
@@ -289,7 +292,7 @@ class StoreBuilder:
         made = _of_wheel(filename)
         if package.name not in ("", made.name) or not _is_version(package.version, made.version):
             raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or mend the source.")
-        files = tuple(native_files(repaired.tree))
+        files = tuple(native_files(repaired.tree, strict=not filename.endswith("-any.whl")))
         check_native(filename, files, lambda: repaired.tree, task.target)
         if choose_wheel(made, task.target) is None:
             what = f"The source of {package} gave {filename}, which does not fit {task.target}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 MAGIC = b"\x7fELF"
 # e_machine as pyelftools names it to the names that wheel tags use.
 _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+EXTENSION_MODULE = re.compile(r"\.(cpython-3[0-9]+[a-z]*(-[\w-]+)?|abi3)\.so$")
+"""Names of extension modules that are for one machine (PEP 3149), and for any Python from 3.2 on (PEP 384)."""
 _DYNAMIC_TYPES = ("ET_DYN", "ET_EXEC")
 _VERSION_RECORD = 16
 """Bytes of each record of needed versions (Linux Standard Base, "Symbol Versioning")."""
+_MOST_RECORDS = 10_000
 _LONGEST_NAME = 4096
 _MOST_LIBRARIES = 64
 """Libraries whose versions a message looks through."""
@@ -27,7 +31,7 @@ _MOST_LIBRARIES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElfFile:
-    """One dynamically linked file.
+    """One dynamically linked file; a ``module`` is one that Python imports.
 
     ``machine`` is named as wheel tags do, or as ELF does where they have no name for it. ``needed`` are the sonames that it
     links to, ``run_paths`` where it looks for them first; ``versions`` are (soname, symbol version) that these must define.
@@ -39,6 +43,7 @@ class ElfFile:
     needed: tuple[str, ...] = ()
     run_paths: tuple[str, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
+    module: bool = False
 
 
 def read_elf(file: BinaryIO, path: str) -> ElfFile | None:
@@ -91,6 +96,8 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
         places[kind] = tag.entry.d_val
         if kind in names:
             found[kind].append(getattr(tag, names[kind]))
+    if "" in found["DT_NEEDED"]:
+        raise ValueError("it links to a library without a name")
     run_paths = found["DT_RUNPATH"] or found["DT_RPATH"]  # the loader ignores the older kind where both are there (ld.so(8))
     machine = elf["e_machine"]
     return ElfFile(
@@ -100,6 +107,7 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
         needed=tuple(found["DT_NEEDED"]),
         run_paths=tuple(each for text in run_paths for each in text.split(":") if each),
         versions=tuple(sorted({(library, version) for library, version, _ in _needed_versions(elf, places)})),
+        module=_is_module(elf, path, places),
     )
 
 
@@ -112,41 +120,62 @@ def _needed_versions(elf: ELFFile, places: Mapping[str, int]) -> Iterator[tuple[
         return
     image = _Image(elf)
     names, at = places["DT_STRTAB"], places["DT_VERNEED"]
-    for _ in range(places["DT_VERNEEDNUM"]):
-        _, count, library, first, following = image.record("HHIII", at)
-        each = at + first
+    while True:
+        _, count, library, each, following = image.record("HHIII", at)
+        each += at
         for _ in range(count):
             _, _, number, version, next_one = image.record("IHHII", each)
             yield image.text(names + library), image.text(names + version), number
             each += next_one
+        if not following:  # the loader goes by this, too, and by no count
+            return
         at += following
+
+
+def _is_module(elf: ELFFile, path: str, places: Mapping[str, int]) -> bool:
+    """Say whether a file is an extension module: by its name, or by the function that Python calls when it imports it."""
+    name = path.rpartition("/")[2]
+    if EXTENSION_MODULE.search(name):
+        return True
+    if not name.endswith(".so") or "DT_STRTAB" not in places:
+        return False
+    strings = _Image(elf).read(places["DT_STRTAB"], places.get("DT_STRSZ", 0))
+    return b"\0PyInit_%s\0" % name.partition(".")[0].encode("utf-8", "replace") in strings
 
 
 class _Image:
     """An ELF file as it lies in memory once it is loaded: bytes by their virtual addresses."""
 
     def __init__(self, elf: ELFFile) -> None:
-        self._elf = elf
+        self._stream = elf.stream
         self._order = "<" if elf.little_endian else ">"
+        size = elf.stream.seek(0, SEEK_END)
+        self._parts = [
+            (segment["p_vaddr"], segment["p_vaddr"] + segment["p_filesz"], segment["p_offset"])
+            for segment in elf.iter_segments()
+            if segment["p_type"] == "PT_LOAD"
+        ]
         # Each record says itself where the next one is, and a damaged one may lead back to where it stands.
-        self._room = elf.stream.seek(0, SEEK_END) // _VERSION_RECORD
+        self._room = min(size // _VERSION_RECORD, _MOST_RECORDS)
 
     def record(self, form: str, address: int) -> tuple[int, ...]:
         """Read numbers, one record of a list that a damaged file may lead in a circle."""
         self._room -= 1
         if self._room < 0:
             raise ValueError("it has more needed versions than room for them")
-        found: tuple[int, ...] = unpack(self._order + form, self._read(address, calcsize(self._order + form)))
+        found: tuple[int, ...] = unpack(self._order + form, self.read(address, calcsize(self._order + form)))
         return found
 
     def text(self, address: int) -> str:
         """Read a string up to its zero byte."""
-        return self._read(address, _LONGEST_NAME).partition(b"\0")[0].decode()
+        return self.read(address, _LONGEST_NAME).partition(b"\0")[0].decode()
 
-    def _read(self, address: int, length: int) -> bytes:
-        for offset in self._elf.address_offsets(address):
-            self._elf.stream.seek(offset)
-            return bytes(self._elf.stream.read(length))
+    def read(self, address: int, length: int) -> bytes:
+        """Read bytes, fewer where the file ends before."""
+        for start, end, offset in self._parts:
+            if start <= address < end:
+                self._stream.seek(offset + address - start)
+                return bytes(self._stream.read(min(length, end - address)))
         raise ValueError(f"nothing is loaded at the address {address:#x}")
 
 

@@ -19,9 +19,10 @@ from packer.compress import CODEC, Deflater
 from packer.declared import Declaration, declare, links_digest
 from packer.errors import LpackError, ManyErrors
 from packer.fetch import StoreFetcher
+from packer.loadable import check_closed, check_native, without_spared
 from packer.manifest import describe
 from packer.model import OWN_SOURCE, Artifact, Distribution, Function, Lock, SourceFolder, Tree
-from packer.native import NativeCode, check_closed, check_native
+from packer.native import NativeCode
 from packer.obtain import Made, obtain
 from packer.once import Once
 from packer.origin import project_digest, project_tree
@@ -109,7 +110,7 @@ class Build:
         tools.reporter.stage(function.name, "fetching")
         obtained = self._obtained(function, lock)
         distributions = [made.distribution for made in obtained]
-        self._check_native(function, distributions, scan)
+        warnings = self._check_native(function, distributions, scan)
         tools.reporter.stage(function.name, "packing")
         parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
         tree = merge(parts, function.overlap)
@@ -126,6 +127,7 @@ class Build:
             warnings=(
                 *lock.warnings,
                 *(warning for made in obtained for warning in made.warnings),
+                *warnings,
                 *check_limits(function, artifact, contributions),
             ),
             report=describe(function, lock, artifact, contributions, obtained, time.perf_counter() - started),
@@ -150,16 +152,15 @@ class Build:
         build = partial(self._tools.builder.build_all, function)
         return obtain(packages, function.target, self._tools.fetcher, build)
 
-    def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> None:
-        """Prove that the runtime can load all native code; raises `packer.errors.PackageError`."""
+    def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> tuple[str, ...]:
+        """Prove that the runtime can load all native code; raises `packer.errors.PackageError`. Gives warnings."""
         native, target = self._tools.native, function.target
-        own = native.of_source(scan.tree)
-        check_native(f"the source of {function.name}", own, lambda: scan.tree, target)
-        parts = {OWN_SOURCE: own}
+        parts = {OWN_SOURCE: without_spared(function, native.of_source(scan.tree))}
+        warnings = [*check_native(f"the source of {function.name}", parts[OWN_SOURCE], lambda: scan.tree, target)]
         for each in distributions:
-            parts[each.filename] = native.of_wheel(each)
-            check_native(each.filename, parts[each.filename], partial(self._tree, each), target)
-        check_closed(function, parts)
+            parts[each.filename] = without_spared(function, native.of_wheel(each))
+            warnings += check_native(each.filename, parts[each.filename], partial(self._tree, each), target)
+        return (*warnings, *check_closed(function, parts))
 
     def _tree(self, distribution: Distribution) -> Tree:
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))

@@ -22,8 +22,9 @@ from packaging.utils import parse_wheel_filename
 from builders.runtimes import Target
 from packer.elf import ElfFile, read_elf
 from packer.errors import BuildError
+from packer.loadable import base_name, missing_libraries, needed_glibc, of_machine, sonames, starts_at_origin
 from packer.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
-from packer.native import base_name, missing_libraries, native_files, needed_glibc, sonames, starts_at_origin
+from packer.native import native_files
 from packer.wheel import installed_path, read_members_as_tree, with_record
 
 _OWN_WHEEL = re.compile(r"[^/]+\.dist-info/WHEEL")
@@ -65,7 +66,7 @@ def repair(path: Path, target: Target, find: Find, folder: Path) -> Repaired:
 
 def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> dict[str, _Copied]:
     """Follow the links from the wheel's files through the building machine; what it does not find stays missing."""
-    known = sonames(files)
+    known = sonames(of_machine(files, target))
     copied: dict[str, _Copied] = {}
     asked: set[str] = set()
     missing = missing_libraries(files, target, known)
@@ -158,7 +159,11 @@ def _patchelf() -> str:
 def _right_name(filename: str, files: Sequence[ElfFile], target: Target) -> str:
     """Name the oldest glibc that will do (PEP 600), where all else that the wheel links to is in it or in the runtime."""
     stem, _, platform = filename.removesuffix(".whl").rpartition("-")
-    if platform != f"linux_{target.machine}" or not files or missing_libraries(files, target, sonames(files)):
+    if (
+        platform != f"linux_{target.machine}"
+        or not files
+        or missing_libraries(files, target, sonames(of_machine(files, target)))
+    ):
         return filename
     level = max(needed_glibc(files), target.oldest_glibc)
     return f"{stem}-manylinux_2_{level}_{target.machine}.whl"

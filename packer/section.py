@@ -18,6 +18,10 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h)")
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000}
 
 
+_LARGEST = 1e9
+"""What no number of a configuration, in its own unit, can mean to reach."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """A table of the configuration; its methods raise `UsageError` for values that are not what the key needs."""
@@ -64,7 +68,7 @@ class Section:
     def number(self, key: str, *, whole: bool = False) -> float:
         """Give the number of a key, which is more than 0."""
         value = self.table[key]
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < _LARGEST:
             kind = "a whole number" if whole else "a number"
             raise self.error(key, f"{kind} above 0 is expected, not {value!r}", f"Write {key} = 2.")
         return float(value)
@@ -80,8 +84,8 @@ class Section:
     def _amount(self, key: str, pattern: re.Pattern[str], units: Mapping[str, int], example: str) -> float:
         value = self.table[key]
         found = pattern.fullmatch(value) if isinstance(value, str) else None
-        if not found or not float(found[1]):
-            what = "is nothing" if found else "cannot be read"
+        if not found or not 0 < float(found[1]) < _LARGEST:
+            what = "cannot be read" if not found else "is nothing" if not float(found[1]) else "is too much"
             units_known = ", ".join(units)
             remedy = f'Write a number and a unit ({units_known}) as a string, such as {key} = "{example}".'
             raise self.error(key, f"{value!r} {what}", remedy)

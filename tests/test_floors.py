@@ -60,6 +60,7 @@ FLOORS = {
             "packer.fetch",
             "packer.handoff",
             "packer.layers",
+            "packer.loadable",
             "packer.manifest",
             "packer.native",
             "packer.obtain",

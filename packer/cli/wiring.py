@@ -33,7 +33,7 @@ from packer.native import NativeCode
 from packer.origin import Origins
 from packer.pipeline import Tools
 from packer.ports import Reporter
-from packer.process import run
+from packer.process import run, uv_command
 from packer.resolve import Policy, Resolver
 from packer.section import Section, choices
 from packer.store import COMPILER, Store
@@ -52,6 +52,7 @@ def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Polic
     credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
     for name, url in index_urls(os.environ):
         credentials.learn(url, name)
+    uv_command()  # now, and not first in two threads
     resolver = Resolver(run, store, credentials, digests, reporter, policy)
     with ExitStack() as closing:
         fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)

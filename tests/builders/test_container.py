@@ -161,16 +161,19 @@ def test_a_back_end_may_ask_for_more(builder, tmp_path):
         assert built.path.is_file()
 
 
-def test_two_builds_run_side_by_side(builder, tmp_path):
+def test_builds_run_side_by_side(builder, output, tmp_path):
     def build(number: int) -> bool:
         into = tmp_path / str(number)
         into.mkdir()
-        with builder.build(request(sdist(into)), into) as built:
+        code = "import time; print('<', flush=True); time.sleep(6); print('>', flush=True)"
+        with builder.build(request(sdist(into, code)), into) as built:
             found: bool = built.path.is_file()
             return found
 
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(build, range(3)))
+    heard = re.sub(r"[^<>]", "", "".join(output))
+    assert heard == "<<<>>>", "all have begun before one ends"
 
 
 REACH = """\
@@ -235,6 +238,36 @@ def test_a_build_that_eats_memory_is_stopped(builder, tmp_path):
     stopped = failure(builder, request(sdist(tmp_path, eat)), tmp_path / "into")
     assert stopped.reason == "it needed more than the 512 MB of memory that it may have"
     assert "memory" in stopped.remedy
+
+
+def test_a_build_that_prints_without_end_is_stopped(builder, tmp_path):
+    stopped = failure(builder, request(sdist(tmp_path, "while True: print('x' * 1_000_000)")), tmp_path / "into")
+    assert stopped.reason == "it printed more than 64 MB"
+
+
+def test_a_wheel_of_any_size_is_not_taken_out(builder, tmp_path, monkeypatch):
+    monkeypatch.setattr("builders.container.IMAGE_LIMIT", 20 * MEGABYTE)
+    code = "path = pathlib.Path(wheel_directory, 'answer-1.0-py3-none-any.whl'); path.touch(); os.truncate(path, 1 << 40)"
+    stopped = failure(builder, request(sdist(tmp_path, f"{code}; os._exit(0)")), tmp_path / "into")
+    assert re.search(r"has 1099511627776 bytes, and 20971520 at most are taken", stopped.reason)
+
+
+@pytest.mark.parametrize("make", ["path.mkdir()", "os.mkfifo(path)", "path.symlink_to('/nowhere')", "path.symlink_to(path)"])
+def test_what_is_no_file_is_not_taken_for_a_wheel(builder, tmp_path, make):
+    code = f"path = pathlib.Path(wheel_directory, 'answer-1.0-py3-none-any.whl'); {make}; os._exit(0)"
+    stopped = failure(builder, request(sdist(tmp_path, code)), tmp_path / "into")
+    # The engine itself gives up on a link that leads to itself.
+    assert stopped.reason in (
+        "the build did not leave answer-1.0-py3-none-any.whl behind",
+        "the container engine could not look into a container",
+    )
+
+
+def test_more_processors_than_there_are(builder, tmp_path):
+    (tmp_path / "into").mkdir()
+    limits = replace(SETTINGS.limits, cpus=4096)
+    with builder.build(request(sdist(tmp_path), replace(SETTINGS, limits=limits)), tmp_path / "into") as built:
+        assert built.path.is_file()
 
 
 def test_a_build_that_hangs_is_stopped(builder, tmp_path):

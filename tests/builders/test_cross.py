@@ -21,7 +21,7 @@ from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, Bui
 from builders.runtimes import Target
 from builders.script import SCRIPTS, source_of_script
 from packer.elf import ElfFile, read_elf
-from packer.native import missing_libraries, needed_glibc, sonames
+from packer.loadable import missing_libraries, needed_glibc, sonames
 from tests.native import ZIG_CACHE
 from tests.packages import FIXTURES, write_sdist_files
 

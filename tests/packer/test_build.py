@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -67,8 +68,9 @@ class FakeBuilder:
         self.requests.append(request)
         if self.trouble:
             raise self.trouble.pop(0)
-        name, version = request.name.split()
-        yield BuiltWheel(path=make_wheel(into, name, version, {f"{name}.py": self.name.encode()}, tag=self.tag))
+        name = request.name.split()[0]
+        path = make_wheel(into, name, "1.0", {f"{name}.py": self.name.encode()}, tag=self.tag)
+        yield BuiltWheel(path=path, log="what the build said")
 
 
 class Notes(Reporter):
@@ -184,9 +186,16 @@ def test_who_names_an_image_means_no_other_place(world, settings):
     assert world.build(PURE, **settings).record["builder"] == "host"
 
 
-def test_native_code_that_was_left_out_is_told(world):
-    assert "without the native code" in world.build(NATIVE).warnings[0]
-    assert "src/one.c" in world.build(NATIVE).warnings[0]
+@pytest.mark.parametrize("tag", ["py3-none-any", "cp312-cp312-linux_x86_64"])
+def test_native_code_that_was_left_out_is_told(world, tag):
+    world.builders["container"].tag = tag
+    [warning] = world.build(NATIVE).warnings
+    assert "without the native code" in warning
+    assert "src/one.c" in warning
+    [log] = (world.store.root / "logs").iterdir()
+    assert str(log) in warning
+    assert log.read_text() == "what the build said\n"
+    assert world.build(NATIVE).warnings == (warning,), "it is said of what lies in the store, too"
     assert world.build(PURE).warnings == ()
 
 
@@ -308,12 +317,91 @@ def test_build_requirements_that_do_not_exist(world):
     assert "Cannot build one 1.0: its build requirements (no-such-thing)" in str(caught.value)
 
 
+def helper(world: World, info: str = "Metadata-Version: 2.2\nName: helper\nVersion: 1.0\n") -> dict[str, bytes]:
+    """Put a package into the index that has no wheel, and give a source that asks for it."""
+    write_sdist_files(world.index, "helper-1.0", {**PURE, "PKG-INFO": info.encode()})
+    return {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["helper"]\n'}
+
+
+def named(world: World, *names: str) -> None:
+    world.function = replace(world.function, packages=tuple((name, BuildSettings()) for name in names))
+
+
 def test_build_requirements_without_a_wheel_are_built_first(world):
-    write_sdist_files(world.index, "helper-1.0", {**PURE, "PKG-INFO": b"Metadata-Version: 2.2\nName: helper\nVersion: 1.0\n"})
-    wanting = {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["helper"]\n'}
+    wanting = helper(world)
+    named(world, "helper")
     made = world.build(wanting)
     assert "helper==1.0" in made.record["requirements"]
     assert [request.name for request in world.builders["host"].requests] == ["helper 1.0"]
+
+
+def test_nothing_of_a_build_requirement_runs_that_nobody_named(world, tmp_path):
+    """A resolver runs a source that does not state what it needs, and runs it outside of any container."""
+    wanting = helper(world, "Metadata-Version: 1.0\nName: helper\nVersion: 1.0\n")
+    ran = tmp_path / "ran"
+    project = b'[build-system]\nrequires = []\nbuild-backend = "run"\nbackend-path = ["."]\n'
+    files = {"pyproject.toml": project, "run.py": f"open({str(ran)!r}, 'w')\n".encode(), "PKG-INFO": b"Metadata-Version: 1.0\n"}
+    write_sdist_files(world.index, "helper-1.0", files)
+    with pytest.raises(BuildError) as caught:
+        world.build(wanting)
+    assert "[packages.NAME]" in caught.value.remedy
+    assert not ran.exists()
+    named(world, "helper")
+    with pytest.raises(BuildError):
+        world.build(wanting)
+    assert ran.exists(), "this source would have run"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "part"),
+    [
+        ("-r /etc/hostname", "no requirement"),
+        ("helper\n--index-url http://127.0.0.1:9/", "no requirement"),
+        ("helper @ file:///nowhere/helper-1.0.tar.gz", "a place of its own choice"),
+    ],
+)
+def test_what_a_back_end_asks_for_must_be_a_requirement(world, requirement, part):
+    world.builders["container"].trouble.append(MoreRequirements((requirement,)))
+    with pytest.raises(BuildError, match=part):
+        world.build(NATIVE)
+
+
+def test_a_version_may_be_written_in_other_ways(world):
+    package, fetched = world.source(NATIVE)
+    [made] = world.builder().build_all(world.function, [(replace(package, version="1"), fetched)])
+    assert made.distribution.version == "1.0"
+    with pytest.raises(BuildError, match=r"gave one-1\.0"):
+        world.builder().build_all(world.function, [(replace(package, version="1.1"), fetched)])
+
+
+def test_at_most_so_many_builds_at_once(world):
+    running, most = set[str](), []
+
+    class Counting(FakeBuilder):
+        @contextmanager
+        def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+            running.add(request.name)
+            time.sleep(0.3)
+            most.append(len(running))
+            with super().build(request, into) as built:
+                yield built
+            running.discard(request.name)
+
+    for jobs, expected in ((1, 1), (3, 3)):
+        most.clear()
+        world.builders["container"] = Counting("container", image=f"image:{jobs}")
+        sources = [world.source(NATIVE, name) for name in ("one", "two", "three", "four")]
+        world.builder(jobs).build_all(world.function, sources)
+        assert max(most) == expected
+
+
+def test_closing_closes_what_was_made_and_makes_no_more(world):
+    builder = world.builder()
+    builder.build_all(world.function, [world.source(NATIVE)])
+    builder.close()
+    assert [name for name, each in world.builders.items() if each.closed] == ["container"]
+    with pytest.raises(BuildFailure, match="interrupted"):
+        builder._builder("host")
 
 
 def test_build_requirements_in_a_circle(world):
@@ -323,6 +411,7 @@ def test_build_requirements_in_a_circle(world):
 
     for name, needs in (("hen", "egg"), ("egg", "hen")):
         write_sdist_files(world.index, f"{name}-1.0", files(name, needs))
+    named(world, "hen", "egg")
     with pytest.raises(BuildError, match="hen -> egg -> hen"):
         world.builder().build_all(world.function, [world.source(files("hen", "egg"), "hen")])
 

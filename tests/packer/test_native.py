@@ -10,8 +10,9 @@ import pytest
 from builders.runtimes import Target
 from packer.elf import ElfFile
 from packer.errors import PackageError
+from packer.loadable import check_closed, check_native, is_beyond, missing_libraries, needed_glibc, without_spared
 from packer.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
-from packer.native import NativeCode, check_closed, check_native, is_beyond, missing_libraries, native_files, needed_glibc
+from packer.native import NativeCode, native_files
 from packer.store import NATIVE, Store
 from packer.upkeep import verify_all
 from tests.native import EMPTY, NEW_SYMBOL, compile_library
@@ -164,7 +165,7 @@ def test_the_set_of_libraries_is_closed():
     text = str(caught.value)
     assert "orders: one.whl needs the library libpq.so.5 (and libgomp.so.1)" in text
     assert "one/_core.so" in text
-    assert 'provided = ["libpq.so.5"]' in text
+    assert 'provided = ["libpq.so.5", "libgomp.so.1"]' in text
     check_closed(function(provided=("libpq.so.5", "libgomp.so.1")), {"one.whl": (needing("libpq.so.5", "libgomp.so.1"),)})
 
 
@@ -203,3 +204,53 @@ def test_what_a_wheel_holds_is_remembered_with_the_wheels(tmp_path, plain):
     [record] = [path for path in (store.root / "wheels" / NATIVE).rglob("*") if path.is_file()]
     record.write_bytes(b"broken")
     assert verify_all(store) == (1, [record])
+
+
+def module(*needed: str, path: str = "one/_core.so") -> ElfFile:
+    return replace(needing(*needed, path=path), module=True)
+
+
+def test_a_plug_in_that_no_module_leads_to_is_told_and_let_through():
+    plugin, core = needing("libOpenCL.so.1", path="one/lib/plugin.so"), module("libinner.so")
+    [warning] = check_closed(function(), {"one.whl": (core, needing(path="one/lib/libinner.so"), plugin)})
+    assert "one/lib/plugin.so of one.whl cannot be loaded on Lambda, which has no libOpenCL.so.1" in warning
+    with pytest.raises(PackageError, match=r"libOpenCL\.so\.1.*: one/lib/libinner\.so links to it"):
+        check_closed(function(), {"one.whl": (core, needing("libOpenCL.so.1", path="one/lib/libinner.so"))})
+    with pytest.raises(PackageError, match=r"libOpenCL\.so\.1"):
+        check_closed(function(), {"one.whl": (plugin,)})  # without any module, Python code loads it by itself
+
+
+def test_what_another_distributions_module_leads_to_counts():
+    parts = {"one.whl": (module("libtwo.so"),), "two.whl": (module(path="two/m.so"), needing("libx.so", path="two/libtwo.so"))}
+    with pytest.raises(PackageError, match=r"two\.whl needs the library libx\.so"):
+        check_closed(function(), parts)
+
+
+def test_a_symbol_of_a_plug_in_is_told_and_let_through(new_symbol, plain):
+    tree = tree_of(("one/_core.abi3.so", plain), ("one/plugin.so", new_symbol))
+    [warning] = check_native("one-1.0.whl", tuple(native_files(tree)), lambda: tree, OLD)
+    assert "one/plugin.so needs arc4random" in warning
+    assert "Nothing is sure to load it" in warning
+    only = tree_of(("one/plugin.so", new_symbol))
+    assert check_native("one-1.0-py3-none-any.whl", tuple(native_files(only)), lambda: only, OLD)
+
+
+def test_a_module_is_known_by_what_python_calls_in_it(tmp_path):
+    source = "int PyInit_plain(void) { return 0; }\n"
+    data = compile_library(tmp_path / "plain.so", source).read_bytes()
+    found = {file.path: file.module for file in native_files(tree_of(("one/plain.so", data), ("one/other.so", data)))}
+    assert found == {"one/plain.so": True, "one/other.so": False}
+
+
+def test_files_that_nothing_loads_can_be_named():
+    plugin = needing("libOpenCL.so.1", path="one/lib/plugin.so")
+    spared = without_spared(function(provided=("one/lib/*", "libz.so.9")), (plugin, needing()))
+    assert [file.path for file in spared] == ["one/_core.so"]
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\xca\xfe\xba\xbe" + b"\0" * 60])
+def test_an_extension_module_must_be_native_code(data):
+    for name in ("_core.cpython-313-x86_64-linux-gnu.so", "_core.abi3.so"):
+        with pytest.raises(PackageError, match="is none for Linux"):
+            list(native_files(tree_of((f"one/{name}", data)), strict=True))
+        assert list(native_files(tree_of((f"one/{name}", data)))) == []

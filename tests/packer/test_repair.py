@@ -12,7 +12,8 @@ import pytest
 
 from builders.runtimes import Target
 from packer.compress import Deflater
-from packer.native import missing_libraries, native_files, sonames
+from packer.loadable import missing_libraries, sonames
+from packer.native import native_files
 from packer.outputs.zip import write_zip
 from packer.repair import repair
 from packer.store import Store

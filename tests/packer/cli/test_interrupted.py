@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill while containers run: lpack ends soon, and leaves nothing in the engine and nothing half-written."""
+"""Ctrl-C, a polite kill, a closed terminal while containers run: lpack ends soon, and leaves no container and no half file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.docker
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from packer.cli import main; main()"
 
 
-@pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path, cache, index, kind, status):
     need_engine(BUILD_IMAGE)
     (tmp_path / "app").mkdir()

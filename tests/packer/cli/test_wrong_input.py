@@ -14,6 +14,7 @@ import pytest
 from packer.store import Store
 from packer.upkeep import verify_all
 from tests.index import Fault
+from tests.native import NEW_SYMBOL, compile_library
 from tests.packer.cli.test_build import CONFIG, build, names, project
 from tests.wheels import make_wheel
 
@@ -88,6 +89,45 @@ def test_a_source_with_native_code_is_refused_with_the_wheels_that_exist(tmp_pat
     folder = project(tmp_path / "project", orders="bound\n")
     (folder / "lpack.toml").write_text('builder = "host"\n' + CONFIG)
     refused(lpack("build", cwd=folder), 1, "Cannot build bound", "Wheels exist for: cp312-cp312-win_amd64")
+
+
+def test_a_wheel_that_needs_a_newer_glibc_than_its_tag_says(tmp_path, lpack, index, cache):
+    code = compile_library(tmp_path / "lib.so", NEW_SYMBOL, target="x86_64-linux-gnu.2.36").read_bytes()
+    files = {"liar/__init__.py": b"", "liar/_core.abi3.so": code}
+    make_wheel(index.folder, "liar", "1.0", files, tag="cp39-abi3-manylinux2014_x86_64")
+    folder = project(tmp_path / "project", orders="liar\n")
+    finished = lpack("build", "--runtime", "python3.11", cwd=folder)
+    refused(finished, 1, "liar-1.0-cp39-abi3-manylinux2014_x86_64.whl is refused for python3.11-x86_64", "glibc 2.26")
+    refused(finished, 1, "liar/_core.abi3.so needs arc4random", "@GLIBC_2.36 of libc.so.6", "Use a version that needs less")
+    assert not (folder / "dist" / "orders.zip").exists()
+
+
+def test_a_wheel_that_needs_a_library_that_nobody_brings(tmp_path, lpack, index, cache):
+    needed = compile_library(tmp_path / "libneeded.so.3", options=("-Wl,-soname,libneeded.so.3",))
+    using = "int lpack_test(void);\nint PyInit__core(void) { return lpack_test(); }\n"
+    code = compile_library(tmp_path / "_core.so", using, options=(str(needed),)).read_bytes()
+    files = {"lacking/__init__.py": b"", "lacking/_core.abi3.so": code, "lacking/plugin.so": code}
+    make_wheel(index.folder, "lacking", "1.0", files, tag="cp39-abi3-manylinux2014_x86_64")
+    folder = project(tmp_path / "project", orders="lacking\n")
+    refused(lpack("build", cwd=folder), 1, "lacking-1.0", "needs the library libneeded.so.3", 'provided = ["libneeded.so.3"]')
+    (folder / "lpack.toml").write_text('provided = ["lacking/_core*"]\n' + CONFIG)
+    finished = lpack("build", cwd=folder)
+    assert finished.returncode == 1, "without any module, what Python code may load by itself counts"
+    (folder / "lpack.toml").write_text('provided = ["libneeded.so.3"]\n' + CONFIG)
+    build(lpack, folder)
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_told(tmp_path, lpack, index, cache):
+    needed = compile_library(tmp_path / "libneeded.so.3", options=("-Wl,-soname,libneeded.so.3",))
+    user = "int lpack_test(void);\nint plugged(void) { return lpack_test(); }\n"
+    plugin = compile_library(tmp_path / "plugin.so", user, options=(str(needed),)).read_bytes()
+    core = compile_library(tmp_path / "core.so").read_bytes()
+    files = {"plugged/__init__.py": b"", "plugged/_core.abi3.so": core, "plugged/plugin.so": plugin}
+    make_wheel(index.folder, "plugged", "1.0", files, tag="cp39-abi3-manylinux2014_x86_64")
+    folder = project(tmp_path / "project", orders="plugged\n")
+    finished = lpack("build", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert "plugged/plugin.so of plugged-1.0" in " ".join(finished.stderr.split())
 
 
 def test_offline_without_a_lock(tmp_path, lpack, index, cache):
