@@ -32,8 +32,8 @@ _SLACK = 600
 _TIMEOUT = 120
 """Seconds that an engine may take to answer; how long a container runs is another matter."""
 _CHUNK = 1 << 20
-_SPECIAL = 0x8F280000
-"""Bits of a file's mode, as the Engine API gives it, of all that is no regular file (Go's io/fs.ModeType)."""
+_SPECIAL, _LINK = 0x8F280000, 0x08000000
+"""Bits of a file's mode, as the Engine API gives it, of all that is no regular file, and of links (Go's io/fs, FileMode)."""
 _START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 
@@ -94,7 +94,9 @@ class Ended:
                 return None
             answer.raise_for_status()
             found = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
-            return Facts(size=found["size"], link=found["linkTarget"], regular=not found["mode"] & _SPECIAL)
+        mode = found["mode"]
+        # Podman gives the target of what is no link, too.
+        return Facts(size=found["size"], link=found["linkTarget"] if mode & _LINK else "", regular=not mode & _SPECIAL)
 
     def read(self, path: str, to: BinaryIO) -> None:
         """Write the tar of a file, which should be a regular one, to a file."""

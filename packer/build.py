@@ -272,7 +272,7 @@ class StoreBuilder:
                 native = self._check(task, repaired, plan.name)
                 digest, path = self._keep(repaired)
                 warnings = self._without_native(task, native, built.log)
-        record = _record(task, plan, repaired)
+        record = _record(task, plan, repaired, self._scrub)
         fields = {"filename": repaired.filename, "sha256": digest, "record": record, "warnings": warnings}
         for key in (plan.key, self._last_key(task, plan.name)):
             self._store.save("built", key, json.dumps(fields).encode())
@@ -344,7 +344,7 @@ def _made(fields: Mapping[str, Any], path: Path, why: str) -> Made:
     )
 
 
-def _record(task: _Task, plan: _Plan, repaired: Repaired) -> dict[str, Any]:
+def _record(task: _Task, plan: _Plan, repaired: Repaired, scrub: Callable[[str], str]) -> dict[str, Any]:
     """Give what the manifest says of a build, but for the reason."""
     recipe = plan.recipe
     image = {"image": recipe.image, "image_digest": recipe.image_digest} if recipe.image else {}
@@ -352,7 +352,7 @@ def _record(task: _Task, plan: _Plan, repaired: Repaired) -> dict[str, Any]:
         "builder": plan.name,
         **image,
         **({"network": True} if recipe.image and task.settings.network else {}),
-        **({"setup": list(task.settings.setup)} if recipe.image and task.settings.setup else {}),
+        **({"setup": list(map(scrub, task.settings.setup))} if recipe.image and task.settings.setup else {}),
         **({"requirements": sorted(f"{tool.name}=={tool.version}" for tool in plan.tools)} if plan.tools else {}),
         **({"libraries": list(repaired.libraries)} if repaired.libraries else {}),
     }

@@ -241,7 +241,7 @@ def test_what_this_machine_refused_others_is_not_the_builds_fault(builder, tmp_p
     (tmp_path / "pids.events").write_text("max 7\n")
     own = str(tmp_path / "pids.events").encode()
     changed = {name: source_of_script(name).replace(b"/sys/fs/cgroup/pids.events", own) for name in SCRIPTS}
-    monkeypatch.setattr("builders.cross.source_of_script", changed.__getitem__)
+    monkeypatch.setattr("builders.local.source_of_script", changed.__getitem__)
     built(builder, request(sdist(tmp_path), Target.of(THIS, "arm64")), tmp_path / "into")
 
 

@@ -47,8 +47,8 @@ class Podman:
     def let_go(self) -> None:
         """Undo the mount that Podman makes of its storage, so that the folder can be removed."""
         storage = self._folder / "storage" / "overlay"
-        if storage.is_mount():
-            subprocess.run(["umount", str(storage)], check=True)
+        while storage.is_mount():
+            subprocess.run(["umount", "--recursive", str(storage)], check=True)
 
     @contextmanager
     def service(self) -> Iterator[None]:

@@ -1,139 +1,28 @@
-"""The order of builders, the requirements of builds, and the keys under which wheels are kept; the builders are fakes."""
+"""The order of builders, and the keys under which wheels are kept; the builders are fakes."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builders.recipes import (
-    BuilderUnavailable,
     BuildFailure,
     BuildRequest,
     BuildSettings,
     BuiltWheel,
     MoreRequirements,
     NativeResult,
-    Recipe,
 )
 from builders.runtimes import Target
-from packer.build import StoreBuilder
-from packer.credentials import Credentials
-from packer.discover import REQUIREMENTS
 from packer.errors import BuildError, LpackError
-from packer.fetch import Fetched, StoreFetcher
-from packer.model import Archive, Function, LockedPackage, Requirements
-from packer.origin import Origins
-from packer.ports import Reporter
-from packer.process import run
-from packer.resolve import Policy, Resolver
-from packer.store import Store
-from packer.tooling import Tooling
-from packer.watch import Digests
-from tests.packages import write_sdist_files
+from tests.packer.world import NATIVE, PURE, FakeBuilder, away
 from tests.wheels import make_wheel
-
-TARGET = Target.of("python3.12", "x86_64")
-PURE = {"pyproject.toml": b"[build-system]\nrequires = []\n", "one.py": b""}
-NATIVE = {**PURE, "src/one.c": b"int one;\n"}
-
-
-@dataclass
-class FakeBuilder:
-    """Writes a small wheel, or does what it is told instead."""
-
-    name: str
-    tag: str = "py3-none-any"
-    recipes: Callable[[], None] = lambda: None
-    trouble: list[Exception] = field(default_factory=list)
-    requests: list[BuildRequest] = field(default_factory=list)
-    image: str = "image:1"
-    closed: bool = False
-
-    def close(self) -> None:
-        self.closed = True
-
-    def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
-        self.recipes()
-        return Recipe(key=f"{self.name} {self.image}", requirements_for=target)
-
-    @contextmanager
-    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
-        self.requests.append(request)
-        if self.trouble:
-            raise self.trouble.pop(0)
-        name = request.name.split()[0]
-        path = make_wheel(into, name, "1.0", {f"{name}.py": self.name.encode()}, tag=self.tag)
-        yield BuiltWheel(path=path, log="what the build said")
-
-
-class Notes(Reporter):
-    def __init__(self, notes: list[str]) -> None:
-        self._notes = notes
-
-    def note(self, message: str) -> None:
-        self._notes.append(message)
-
-
-@dataclass
-class World:
-    folder: Path
-    store: Store
-    index: Path
-    builders: dict[str, FakeBuilder]
-    notes: list[str]
-    function: Function
-
-    def builder(self, jobs: int = 2) -> StoreBuilder:
-        credentials = Credentials([], {})
-        reporter = Notes(self.notes)
-        resolver = Resolver(run, self.store, credentials, Digests(), reporter, Policy())
-        tooling = Tooling(resolver, StoreFetcher(self.store, credentials, reporter, lambda _path, _archive: None))
-        factories = {name: lambda made=made: made for name, made in self.builders.items()}
-        origins = Origins(self.store, Digests(), credentials.scrub)
-        return StoreBuilder(self.store, factories, origins, tooling, reporter, credentials.scrub, jobs)
-
-    def source(self, files: dict[str, bytes], name: str = "one") -> tuple[LockedPackage, Fetched]:
-        path = write_sdist_files(self.folder, f"{name}-1.0", files)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        source = Archive(filename=path.name, location=str(path), sha256=digest)
-        return LockedPackage(name=name, version="1.0", source=source), Fetched(path=path, sha256=digest)
-
-    def build(self, files: dict[str, bytes], **settings: object):
-        function = replace(self.function, building=BuildSettings(**settings))  # type: ignore[arg-type]
-        [made] = self.builder().build_all(function, [self.source(files)])
-        return made
-
-
-@pytest.fixture
-def world(tmp_path, index, index_folder) -> World:
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "requirements.txt").write_text("")
-    requirements = Requirements(kind=REQUIREMENTS, path=source / "requirements.txt")
-    function = Function(
-        name="orders",
-        source=source,
-        handler="app.handler",
-        target=TARGET,
-        requirements=requirements,
-        lock_path=tmp_path / "pylock.orders.toml",
-    )
-    builders = {name: FakeBuilder(name) for name in ("host", "container", "cross")}
-    return World(tmp_path, Store(tmp_path / "store"), index_folder, builders, [], function)
-
-
-def away(reason: str) -> Callable[[], None]:
-    def refuse() -> None:
-        raise BuilderUnavailable(reason, remedy=f"Mend: {reason}.")
-
-    return refuse
 
 
 def test_pure_python_is_built_on_the_host(world):
@@ -317,55 +206,6 @@ def test_build_requirements_that_do_not_exist(world):
     assert "Cannot build one 1.0: its build requirements (no-such-thing)" in str(caught.value)
 
 
-def helper(world: World, info: str = "Metadata-Version: 2.2\nName: helper\nVersion: 1.0\n") -> dict[str, bytes]:
-    """Put a package into the index that has no wheel, and give a source that asks for it."""
-    write_sdist_files(world.index, "helper-1.0", {**PURE, "PKG-INFO": info.encode()})
-    return {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["helper"]\n'}
-
-
-def named(world: World, *names: str) -> None:
-    world.function = replace(world.function, packages=tuple((name, BuildSettings()) for name in names))
-
-
-def test_build_requirements_without_a_wheel_are_built_first(world):
-    wanting = helper(world)
-    named(world, "helper")
-    made = world.build(wanting)
-    assert "helper==1.0" in made.record["requirements"]
-    assert [request.name for request in world.builders["host"].requests] == ["helper 1.0"]
-
-
-def test_nothing_of_a_build_requirement_runs_that_nobody_named(world, tmp_path):
-    """A resolver runs a source that does not state what it needs, and runs it outside of any container."""
-    wanting = helper(world, "Metadata-Version: 1.0\nName: helper\nVersion: 1.0\n")
-    ran = tmp_path / "ran"
-    project = b'[build-system]\nrequires = []\nbuild-backend = "run"\nbackend-path = ["."]\n'
-    files = {"pyproject.toml": project, "run.py": f"open({str(ran)!r}, 'w')\n".encode(), "PKG-INFO": b"Metadata-Version: 1.0\n"}
-    write_sdist_files(world.index, "helper-1.0", files)
-    with pytest.raises(BuildError) as caught:
-        world.build(wanting)
-    assert "[packages.NAME]" in caught.value.remedy
-    assert not ran.exists()
-    named(world, "helper")
-    with pytest.raises(BuildError):
-        world.build(wanting)
-    assert ran.exists(), "this source would have run"
-
-
-@pytest.mark.parametrize(
-    ("requirement", "part"),
-    [
-        ("-r /etc/hostname", "no requirement"),
-        ("helper\n--index-url http://127.0.0.1:9/", "no requirement"),
-        ("helper @ file:///nowhere/helper-1.0.tar.gz", "a place of its own choice"),
-    ],
-)
-def test_what_a_back_end_asks_for_must_be_a_requirement(world, requirement, part):
-    world.builders["container"].trouble.append(MoreRequirements((requirement,)))
-    with pytest.raises(BuildError, match=part):
-        world.build(NATIVE)
-
-
 def test_a_version_may_be_written_in_other_ways(world):
     package, fetched = world.source(NATIVE)
     [made] = world.builder().build_all(world.function, [(replace(package, version="1"), fetched)])
@@ -402,18 +242,6 @@ def test_closing_closes_what_was_made_and_makes_no_more(world):
     assert [name for name, each in world.builders.items() if each.closed] == ["container"]
     with pytest.raises(BuildFailure, match="interrupted"):
         builder._builder("host")
-
-
-def test_build_requirements_in_a_circle(world):
-    def files(name: str, needs: str) -> dict[str, bytes]:
-        info = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n".encode()
-        return {"pyproject.toml": f'[build-system]\nrequires = ["{needs}"]\n'.encode(), "src/it.c": b"", "PKG-INFO": info}
-
-    for name, needs in (("hen", "egg"), ("egg", "hen")):
-        write_sdist_files(world.index, f"{name}-1.0", files(name, needs))
-    named(world, "hen", "egg")
-    with pytest.raises(BuildError, match="hen -> egg -> hen"):
-        world.builder().build_all(world.function, [world.source(files("hen", "egg"), "hen")])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""A store, an index and fake builders: what tests of builds have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from builders.recipes import (
+    BuilderUnavailable,
+    BuildRequest,
+    BuildSettings,
+    BuiltWheel,
+    Recipe,
+)
+from builders.runtimes import Target
+from packer.build import StoreBuilder
+from packer.credentials import Credentials
+from packer.fetch import Fetched, StoreFetcher
+from packer.model import Archive, Function, LockedPackage
+from packer.origin import Origins
+from packer.ports import Reporter
+from packer.process import run
+from packer.resolve import Policy, Resolver
+from packer.store import Store
+from packer.tooling import Tooling
+from packer.watch import Digests
+from tests.packages import write_sdist_files
+from tests.wheels import make_wheel
+
+TARGET = Target.of("python3.12", "x86_64")
+PURE = {"pyproject.toml": b"[build-system]\nrequires = []\n", "one.py": b""}
+NATIVE = {**PURE, "src/one.c": b"int one;\n"}
+
+
+@dataclass
+class FakeBuilder:
+    """Writes a small wheel, or does what it is told instead."""
+
+    name: str
+    tag: str = "py3-none-any"
+    recipes: Callable[[], None] = lambda: None
+    trouble: list[Exception] = field(default_factory=list)
+    requests: list[BuildRequest] = field(default_factory=list)
+    image: str = "image:1"
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
+        self.recipes()
+        return Recipe(key=f"{self.name} {self.image}", requirements_for=target)
+
+    @contextmanager
+    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+        self.requests.append(request)
+        if self.trouble:
+            raise self.trouble.pop(0)
+        name = request.name.split()[0]
+        path = make_wheel(into, name, "1.0", {f"{name}.py": self.name.encode()}, tag=self.tag)
+        yield BuiltWheel(path=path, log="what the build said")
+
+
+class Notes(Reporter):
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def note(self, message: str) -> None:
+        self._notes.append(message)
+
+
+@dataclass
+class World:
+    folder: Path
+    store: Store
+    index: Path
+    builders: dict[str, FakeBuilder]
+    notes: list[str]
+    function: Function
+
+    def builder(self, jobs: int = 2) -> StoreBuilder:
+        credentials = Credentials([], {})
+        reporter = Notes(self.notes)
+        resolver = Resolver(run, self.store, credentials, Digests(), reporter, Policy())
+        tooling = Tooling(resolver, StoreFetcher(self.store, credentials, reporter, lambda _path, _archive: None))
+        factories = {name: lambda made=made: made for name, made in self.builders.items()}
+        origins = Origins(self.store, Digests(), credentials.scrub)
+        return StoreBuilder(self.store, factories, origins, tooling, reporter, credentials.scrub, jobs)
+
+    def source(self, files: dict[str, bytes], name: str = "one") -> tuple[LockedPackage, Fetched]:
+        path = write_sdist_files(self.folder, f"{name}-1.0", files)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        source = Archive(filename=path.name, location=str(path), sha256=digest)
+        return LockedPackage(name=name, version="1.0", source=source), Fetched(path=path, sha256=digest)
+
+    def build(self, files: dict[str, bytes], **settings: object):
+        function = replace(self.function, building=BuildSettings(**settings))  # type: ignore[arg-type]
+        [made] = self.builder().build_all(function, [self.source(files)])
+        return made
+
+
+def away(reason: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise BuilderUnavailable(reason, remedy=f"Mend: {reason}.")
+
+    return refuse
