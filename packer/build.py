@@ -231,7 +231,7 @@ class StoreBuilder:
         return self._recalled(record.payload, why) if record else None
 
     def _last_key(self, task: _Task, name: str) -> str:
-        return digest_of("last", str(task.package), task.origin.key, str(task.target), repr(task.settings), name)
+        return digest_of("last 2", str(task.package), task.origin.key, str(task.target), repr(task.settings), name)
 
     def _recalled(self, payload: bytes, why: str) -> Made | None:
         fields = json.loads(payload)
