@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
+from builders.inside.wheel import FAILED, NO_ENVIRONMENT
 from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements, version_variables
 from builders.sources import build_system
 
@@ -27,7 +28,6 @@ _ENVIRONMENT = {
     "TZ": "UTC",
 }
 _WHEEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl")
-_FAILED, _NO_ENVIRONMENT = 3, 4  # the script's own statuses, as it explains them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +139,8 @@ def _trouble(outcome: Outcome, answer: Answer | None, settings: BuildSettings, p
             f"it needed more than the {limits.memory >> 20} MB of memory that it may have",
             more.format("memory"),
         ),
-        (outcome.status == _FAILED, "its build back end failed", ""),
-        (outcome.status == _NO_ENVIRONMENT, "its build requirements cannot be installed", ""),
+        (outcome.status == FAILED, "its build back end failed", ""),
+        (outcome.status == NO_ENVIRONMENT, "its build requirements cannot be installed", ""),
         (outcome.status in (126, 127), f"there is no {python}", "Name an image that has the target's Python on its PATH."),
         (outcome.status != 0 or answer is None, f"the build ended with status {outcome.status}", ""),
     )

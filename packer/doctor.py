@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,7 @@ from packer import __version__
 from packer.credentials import Credentials, index_urls, index_variables
 from packer.errors import StoreError
 from packer.process import run, uv_command
-from packer.store import Store
+from packer.store import Store, explained
 from packer.units import size_text
 
 GOOD, ABSENT, BAD = "good", "absent", "bad"
@@ -62,15 +63,11 @@ def examine(
 
 def _cache(store: Store) -> Finding:
     try:
-        with store.temporary():
-            free = shutil.disk_usage(store.root).free
+        with store.temporary(), explained(store.root, "look at"):
+            remedy = "Free some space there: `lpack cache prune` removes what has not been used for long."
+            return _disk("cache", store.root, BAD, remedy)
     except StoreError as error:
         return Finding(check="cache", verdict=BAD, what=error.what, remedy=error.remedy)
-    what = f"{store.root}, {size_text(free)} free"
-    if free < _LEAST_SPACE:
-        remedy = "Free some space there: `lpack cache prune` removes what has not been used for long."
-        return Finding(check="cache", verdict=BAD, what=what, remedy=remedy)
-    return Finding(check="cache", verdict=GOOD, what=what)
 
 
 def _index(folder: Path) -> Finding:
@@ -117,18 +114,19 @@ def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: 
 
 def _engine_disk(storage: str) -> Iterator[Finding]:
     """Look at the disk of an engine whose data lie on this machine; that of a remote one cannot be seen."""
-    try:
-        free = shutil.disk_usage(storage).free if storage else 0
-    except OSError:
-        return
-    if not storage:
-        return
-    what = f"{storage}, {size_text(free)} free"
-    if free < _LEAST_SPACE:
-        remedy = "Free some space there: `docker system prune` removes what nothing uses."
-        yield Finding(check="disk", verdict=BAD, what=what, remedy=remedy)
-    else:
-        yield Finding(check="disk", verdict=GOOD, what=what)
+    with suppress(OSError):
+        if storage:
+            remedy = "Free some space there: `docker system prune` removes what nothing uses."
+            yield _disk("disk", Path(storage), ABSENT, remedy)
+
+
+def _disk(check: str, folder: Path, verdict: str, remedy: str) -> Finding:
+    """Say how much room there is; ``verdict`` and ``remedy`` are for too little of it. Raises ``OSError``."""
+    free = shutil.disk_usage(folder).free
+    what = f"{folder}, {size_text(free)} free"
+    if free >= _LEAST_SPACE:
+        return Finding(check=check, verdict=GOOD, what=what)
+    return Finding(check=check, verdict=verdict, what=what, remedy=remedy)
 
 
 def _image(images: Images, target: Target, settings: BuildSettings, *, offline: bool) -> Finding:

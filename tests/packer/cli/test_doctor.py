@@ -88,7 +88,8 @@ def test_engine_and_images(tmp_path, lpack, cache):
     folder = project(tmp_path / "project")
     (folder / "lpack.toml").write_text(f'image = "{BUILD_IMAGE}"\n{CONFIG}')
     found = findings(lpack("doctor", "--offline", "--json", cwd=folder))
-    assert found["engine"]["verdict"] == "good"
+    assert found["engine"]["verdict"] == found["disk"]["verdict"] == "good"
+    assert "free" in found["disk"]["what"]
     assert BUILD_IMAGE in found["image"]["what"]
     (folder / "lpack.toml").write_text(f'image = "nobody/nothing:1"\n{CONFIG}')
     found = findings(lpack("doctor", "--offline", "--json", cwd=folder))
