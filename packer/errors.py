@@ -38,6 +38,10 @@ class ResolveError(LpackError):
     """No set of versions satisfies the requirements, or a lock cannot be read."""
 
 
+class NoSolutionError(ResolveError):
+    """The requirements exclude each other, or nothing that fits exists."""
+
+
 class FetchError(LpackError):
     """A file could not be downloaded, or is not what its lock promised."""
 

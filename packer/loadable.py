@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import PurePosixPath
 
 from builders.runtimes import Target
@@ -33,17 +34,16 @@ Parts = Mapping[str, Sequence[ElfFile]]
 def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree], target: Target) -> tuple[str, ...]:
     """Prove that the target can load native code, all libraries at hand; raises `PackageError` that says what it cannot.
 
-    ``tree`` gives the entries that the files are, for the error's sake. Gives warnings of what nothing is sure to load.
+    ``tree`` gives the entries that the files are, for when something is wrong. Gives warnings of what nothing is sure to load.
     """
-    _check_machine(label, files, target)
+    warnings = dict.fromkeys(_check_machine(label, files, target))
     own = of_machine(files, target)
-    loaded = _loaded({label: own})
-    told: dict[str, None] = {}
+    loaded = _loaded({label: own}, target)
     for file, library, version in _beyond(own, target):
         what = f"{file.path} needs {_symbols(tree(), file.path, version)} of {library}, and the runtime"
         system = target.runtime.operating_system if target.ceiling is None else "as configured"
         what += f" ({system}) has {_newest_of(version, target)}"
-        if file in loaded:
+        if file in loaded or _is_mentioned(file, label, tree):
             raise PackageError(
                 f"{label} is refused for {target}: {what}.",
                 remedy=(
@@ -51,24 +51,26 @@ def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree],
                     f'nothing ever loads that file: provided = ["{file.path}"].'
                 ),
             )
-        told.setdefault(f"{label}: {what}. Nothing is sure to load it, and it is packed as it is.")
-    return tuple(told)[:_SHOWN]
+        warnings.setdefault(f"{label}: {what}. Nothing is sure to load it, and it is packed as it is.")
+    return tuple(warnings)[:_SHOWN]
 
 
-def _check_machine(label: str, files: Sequence[ElfFile], target: Target) -> None:
-    """Prove that native code is for the target's machine; raises `PackageError`.
+def _check_machine(label: str, files: Sequence[ElfFile], target: Target) -> tuple[str, ...]:
+    """Prove that native code is for the target's machine; raises `PackageError`. Gives warnings.
 
     Files for other machines may lie beside it (tools for other systems do), but for extension modules.
     """
     foreign = [file for file in files if file.machine != target.machine]
-    # What is tagged for any machine promises nothing, and loads what fits: debuggers, for example, bring a library for each.
-    all_of_it = len(foreign) == len(files) and not _is_for_any(label)
-    bad = [file for file in foreign if all_of_it or file.module]
+    all_of_it = bool(files) and len(foreign) == len(files)
+    bad = [file for file in foreign if file.module or (all_of_it and not _is_for_any(label))]
     if bad:
         raise PackageError(
             f"{label} is refused for {target}: {bad[0].path} is for {bad[0].machine}, not for {target.machine}.",
             remedy="Its tag promises something else: use another version, or build it from source.",
         )
+    # What is tagged for any machine promises nothing, and loads what fits: debuggers, for example, bring a library for each.
+    what = f"{label}: all of its native code is for other machines than {target.machine}"
+    return (f"{what} ({foreign[0].path}: {foreign[0].machine}), and it is packed as it is.",) if all_of_it else ()
 
 
 def _is_for_any(label: str) -> bool:
@@ -84,28 +86,44 @@ def _beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[ElfFile,
                 yield file, library, version
 
 
-def _loaded(parts: Parts) -> frozenset[ElfFile]:
+def _loaded(parts: Parts, target: Target) -> frozenset[ElfFile]:
     """Give the files that are loaded once all is imported: extension modules, and what they lead to.
 
     Of a wheel without extension modules all counts (libraries that Python code loads by itself), but where its tag is for any
-    machine.
+    machine. A library that the runtime has is looked for in the same part alone: others may hold a namesake.
     """
-    by_name: dict[str, list[ElfFile]] = {}
-    for files in parts.values():
-        for file in files:
-            for name in _names(file):
-                by_name.setdefault(name, []).append(file)
-    waiting: list[ElfFile] = []
+    everywhere, beside = _by_name(parts.values()), {label: _by_name([files]) for label, files in parts.items()}
+    waiting: list[tuple[str, ElfFile]] = []
     for label, files in parts.items():
         modules = [file for file in files if file.module]
-        waiting += modules or ([] if _is_for_any(label) else files)
+        waiting += [(label, file) for file in modules or ([] if _is_for_any(label) else files)]
+    owners = {file: label for label, files in parts.items() for file in files}
     found: set[ElfFile] = set()
     while waiting:
-        file = waiting.pop()
+        label, file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += (each for name in file.needed for each in by_name.get(base_name(name), ()))
+            for name in map(base_name, file.needed):
+                known = beside[label] if name in target.libraries else everywhere
+                waiting += [(owners[each], each) for each in known.get(name, ())]
     return frozenset(found)
+
+
+def _by_name(parts: Iterable[Iterable[ElfFile]]) -> dict[str, list[ElfFile]]:
+    found: dict[str, list[ElfFile]] = {}
+    for files in parts:
+        for file in files:
+            for name in _names(file):
+                found.setdefault(name, []).append(file)
+    return found
+
+
+def _is_mentioned(file: ElfFile, label: str, tree: Callable[[], Tree]) -> bool:
+    """Say whether the Python code beside a library has its name: then that is what loads it, by ctypes or cffi."""
+    if _is_for_any(label):
+        return False
+    name = PurePosixPath(file.path).name.partition(".so")[0].encode()
+    return any(name in entry.content.read() for entry in tree() if entry.path.endswith(".py"))
 
 
 def _parsed(version: str) -> tuple[str, tuple[int, ...]] | None:
@@ -182,22 +200,23 @@ def without_spared(function: Function, files: Iterable[ElfFile]) -> tuple[ElfFil
     return tuple(file for file in files if not any(fnmatchcase(file.path, pattern) for pattern in patterns))
 
 
-def check_closed(function: Function, parts: Parts) -> tuple[str, ...]:
+def check_closed(function: Function, parts: Parts, tree: Callable[[str], Tree]) -> tuple[str, ...]:
     """Prove that every library that a function's parts link to is in one of them, or the runtime's; raises `PackageError`.
 
-    Gives warnings of what nothing is sure to load.
+    ``tree`` gives the entries of a part, for when something is wrong. Gives warnings of what nothing is sure to load.
     """
     own = {label: of_machine(files, function.target) for label, files in parts.items()}
     known = frozenset(function.provided).union(*map(sonames, own.values()))
-    loaded = _loaded(own)
+    loaded = _loaded(own, function.target)
     warnings: list[str] = []
     for label, files in own.items():
-        missing = missing_libraries([file for file in files if file in loaded], function.target, known)
-        if missing:
-            raise _missing_error(function, label, missing)
         missing = missing_libraries(files, function.target, known)
-        if missing:
-            paths = sorted({user.path for users in missing.values() for user in users})
+        lacking = sorted({user for users in missing.values() for user in users}, key=lambda file: file.path)
+        sure = [file for file in lacking if file in loaded or _is_mentioned(file, label, partial(tree, label))]
+        if sure:
+            raise _missing_error(function, label, missing_libraries(sure, function.target, known))
+        if lacking:
+            paths = [file.path for file in lacking]
             shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
             what = f"{function.name}: {shown} of {_called(label)} cannot be loaded on Lambda, which has no"
             warnings.append(f"{what} {', '.join(sorted(missing))}. No extension module leads there, and it is packed as it is.")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from builders.recipes import version_variables
 from packer import __version__
 from packer.assemble import Part, check_handler, merge, shares
 from packer.budget import check_limits
@@ -33,6 +32,7 @@ from packer.settings import settings_digest, settings_files
 from packer.source import Scan, scan_source
 from packer.state import FunctionState, variable_digests
 from packer.store import Store, digest_of, explained
+from packer.versions import version_variables
 from packer.watch import Digests, Signature, signature
 from packer.wheel import read_wheel
 
@@ -155,12 +155,17 @@ class Build:
     def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> tuple[str, ...]:
         """Prove that the runtime can load all native code; raises `packer.errors.PackageError`. Gives warnings."""
         native, target = self._tools.native, function.target
+        trees: dict[str, Callable[[], Tree]] = {
+            OWN_SOURCE: lambda: scan.tree,
+            **{each.filename: partial(self._tree, each) for each in distributions},
+        }
         parts = {OWN_SOURCE: without_spared(function, native.of_source(scan.tree))}
-        warnings = [*check_native(f"the source of {function.name}", parts[OWN_SOURCE], lambda: scan.tree, target)]
-        for each in distributions:
-            parts[each.filename] = without_spared(function, native.of_wheel(each))
-            warnings += check_native(each.filename, parts[each.filename], partial(self._tree, each), target)
-        return (*warnings, *check_closed(function, parts))
+        parts |= {each.filename: without_spared(function, native.of_wheel(each)) for each in distributions}
+        warnings: list[str] = []
+        for label, files in parts.items():
+            shown = f"the source of {function.name}" if label == OWN_SOURCE else label
+            warnings += check_native(shown, files, trees[label], target)
+        return (*warnings, *check_closed(function, parts, lambda label: trees[label]()))
 
     def _tree(self, distribution: Distribution) -> Tree:
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))

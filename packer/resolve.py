@@ -18,7 +18,7 @@ from packer.choose import choose_wheel
 from packer.credentials import Credentials, index_urls, index_variables
 from packer.declared import Declaration, declare, links_digest, local_digests
 from packer.discover import PYLOCK, UV_LOCK
-from packer.errors import ResolveError, UsageError
+from packer.errors import NoSolutionError, ResolveError, UsageError
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
 from packer.locks.uvlock import read_uv_lock, uv_lock_is_stale
 from packer.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
@@ -38,6 +38,8 @@ _PARALLEL = 2
 _KEPT = '{ api = "max-age=600", files = "max-age=365000000, immutable" }'
 _URL_WITH_LOGIN = re.compile(r"https?://[^\s\"'/@]+@[^\s\"']+")
 _NO_DEPS = "--no-deps"
+# Options of a requirements file that name no place to look in.
+_NO_PLACES = ("--no-binary", "--only-binary", "--pre", "--prefer-binary")
 _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
 
 
@@ -88,17 +90,15 @@ class Resolver:
         return self._remembered(function, declare(function))
 
     def build_requirements(
-        self, requires: Sequence[str], target: Target, function: Function, sources: Sequence[str] | None
+        self, requires: Sequence[str], target: Target, function: Function, sources: Sequence[str]
     ) -> tuple[LockedPackage, ...]:
         """Give the exact packages that a build on ``target`` needs, from where the function's own come from.
 
-        ``sources`` names those that may come without a wheel; None allows all. Raises `ResolveError`.
+        ``sources`` names those that come as sources, all others come as wheels. Raises `ResolveError`.
         """
         own = declare(function)
         options = [line for line in own.option_lines if not line.startswith(("--no-binary", "--only-binary"))]
-        if sources is not None:
-            # pip's rule, and uv's: what stands after "all" is an exception from it.
-            options += ["--only-binary :all:", *(f"--no-binary {name}" for name in sources)]
+        options += ["--only-binary :all:", *(f"--no-binary {name}" for name in sources)]
         declaration = Declaration(
             folder=own.folder,
             path=own.folder,
@@ -216,10 +216,11 @@ class Resolver:
         remedy = "Check the network, the index's address and its credentials, then try again."
         if self._policy.offline:
             remedy = "Build once without --offline, or commit a lock (`lpack lock`): a build with one asks no index."
-        elif finished.status == _NO_SOLUTION:
+        if finished.status == _NO_SOLUTION and not self._policy.offline:
             what = f"No set of versions satisfies {place} on {function.target} (function {function.name})."
             remedy = "Loosen the requirements that uv names, or choose another runtime."
-        raise ResolveError(what, detail=detail, remedy=remedy)
+        kind = NoSolutionError if finished.status == _NO_SOLUTION else ResolveError
+        raise kind(what, detail=detail, remedy=remedy)
 
     def _uv(self, declaration: Declaration, target: Target, platforms: tuple[str, ...], into: Path) -> Finished:
         arguments = ["--quiet", "--no-header", "--format", "pylock.toml", "--python-version", target.python_version]
@@ -245,7 +246,8 @@ class Resolver:
         Only a configuration file can say it, and that would take the place of the user's own: where there is one, or another
         index, uv's own ways hold.
         """
-        if self._policy.upgrade or declaration.option_lines or has_settings(declaration.folder, os.environ):
+        elsewhere = any(not line.startswith(_NO_PLACES) for line in declaration.option_lines)
+        if self._policy.upgrade or elsewhere or has_settings(declaration.folder, os.environ):
             return ()
         index = self._default_index.get("", lambda: self._ask_default_index(folder))
         if not index:

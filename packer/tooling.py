@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from builders.runtimes import Target
-from packer.errors import BuildError, ResolveError
+from packer.errors import BuildError, NoSolutionError, ResolveError
 from packer.fetch import StoreFetcher
 from packer.model import Distribution, Function, LockedPackage
 from packer.obtain import Build, obtain
 from packer.origin import link_or_copy
 from packer.resolve import Resolver
-from packer.store import explained
+from packer.store import Store, digest_of, explained
 
 _NAME_IT = (
     "One that has no wheel is only taken where the configuration names it, as its code may run on this machine, to say what it "
@@ -53,7 +53,8 @@ def _checked(requirement: str, needs: Needs) -> str:
 class Tooling:
     """Brings build requirements into the store."""
 
-    def __init__(self, resolver: Resolver, fetcher: StoreFetcher) -> None:
+    def __init__(self, store: Store, resolver: Resolver, fetcher: StoreFetcher) -> None:
+        self._store = store
         self._resolver = resolver
         self._fetcher = fetcher
 
@@ -78,19 +79,31 @@ class Tooling:
         return tuple(each.distribution for each in made)
 
     def _resolved(self, requires: Sequence[str], needs: Needs, function: Function) -> tuple[LockedPackage, ...]:
-        """Resolve among wheels alone, and with sources only where these are the user's own choice.
+        """Resolve among wheels alone, and with the source of a package only where that is the user's own choice.
 
         Whatever has no wheel may have to be run for its requirements to be known, here and not in a container, and who wrote
-        the source of another package must not be able to bring that about.
+        the source of another package must not be able to bring that about. Nor is anything compiled that has a wheel: of the
+        packages that the configuration names, one alone is tried first, and all only then.
         """
-        resolve = partial(self._resolver.build_requirements, requires, needs.target, function)
-        named = tuple(name for name, _ in function.packages)
-        try:
-            return resolve(sources=())
-        except ResolveError:
-            if not named and not needs.trusted:
-                raise
-        return resolve(sources=None if needs.trusted else named)
+        named = [name for name, _ in function.packages]
+        placed = [str(canonicalize_name(parsed.name)) for parsed in map(Requirement, requires) if parsed.url]
+        steps = [placed, *([*placed, name] for name in named), [*placed, *named]]
+        # What has answered last is asked first: a step that finds nothing would ask the index again each time.
+        key = digest_of("steps", str(needs.target), *requires, "", *named)
+        record = self._store.load("resolutions", key)
+        first = int(record.payload) if record else 0
+        failure: NoSolutionError | None = None
+        for number in dict.fromkeys((first, *range(len(steps)))):
+            try:
+                found = self._resolver.build_requirements(requires, needs.target, function, steps[number])
+            except NoSolutionError as error:
+                failure = failure or error
+            else:
+                if number != first:
+                    self._store.save("resolutions", key, str(number).encode())
+                return found
+        assert failure is not None  # noqa: S101 there is always a first step
+        raise failure
 
     def place(self, tools: Sequence[Distribution], folder: Path) -> tuple[Path, ...]:
         """Put wheels into a new folder under their own file names."""

@@ -76,6 +76,7 @@ FLOORS = {
             "packer.tooling",
             "packer.trim",
             "packer.verify",
+            "packer.versions",
         ),
         3,
     ),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builders.recipes import version_variables
 from packer import __version__
 from packer.cli.common import (
     FOLDER,
@@ -30,6 +29,7 @@ from packer.state import FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
 from packer.ui import LineReporter
 from packer.units import size_text
+from packer.versions import version_variables
 from packer.watch import signature
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class _Run:
 
         config, template = read_project(self.project, self.overrides)
         functions = select(config, self.project.names)
+        for warning in config.warnings:
+            self.reporter.warn(warning)
         for skipped in template.skipped if template else ():
             self.reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
         digests = Digests(last.digests, last.seen_at) if last else Digests()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from builders.host import HostBuilder
-from builders.recipes import Builder
+from builders.recipes import Builder, BuildFailure
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
 from packer.build import StoreBuilder
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
@@ -66,8 +66,8 @@ def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Polic
             "container": lambda: _container_builder(lambda text: reporter.note(credentials.scrub(text)), listen, policy),
             "cross": lambda: _cross_builder(store, listen),
         }
-        origins = Origins(store, digests, credentials.scrub)
-        builder = StoreBuilder(store, builders, origins, Tooling(resolver, fetcher), reporter, credentials.scrub, jobs)
+        origins, tooling = Origins(store, digests, credentials.scrub), Tooling(store, resolver, fetcher)
+        builder = StoreBuilder(store, builders, origins, tooling, reporter, credentials.scrub, os.environ, jobs)
         closing.callback(builder.close)
         yield Tools(
             store=store,
@@ -88,7 +88,8 @@ def _container_builder(say: Callable[[str], None], listen: Callable[[str, str], 
     from builders.images import Images
 
     engine = connect()
-    engine.sweep()
+    with suppress(BuildFailure):  # some let nobody see what else is there
+        engine.sweep()
     return ContainerBuilder(engine, Images(engine, say, listen, offline=policy.offline), listen)
 
 
@@ -149,28 +150,27 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
     path = project.path
     section = project_section(project.config) if project.config else Section(file=path, prefix="", table={})
     out = overrides.out or section.file.parent / section.string("out", DEFAULT_OUT)
-    _check_tables(section, template)
     return Config(
         root=path.parent,
         out=out.absolute(),
         functions=tuple(_function_of_template(path, section, function, overrides) for function in template.functions),
+        warnings=tuple(_vain_tables(section, template)),
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
     )
 
 
-def _check_tables(project: Section, template: Template) -> None:
-    """Refuse what a configuration says of a template's functions in vain; raises `UsageError`."""
+def _vain_tables(project: Section, template: Template) -> Iterator[str]:
+    """Give warnings of what a configuration says of a template's functions in vain; raises `UsageError` for what is wrong."""
     functions = project.section("functions")
     known = [function.logical_id for function in template.functions]
     for name in functions.table:
         section = function_section(project, name)
-        if name in known:
-            for key in _OF_TEMPLATES:
-                if key in section.table:
-                    raise section.error(key, "this is the template's to say", "Remove the key, or change the template.")
-        elif "handler" not in section.table:  # with one, it is a function of the configuration's own
-            raise functions.error(name, "the template has no such function for lpack to build", choices(name, known))
+        vain = [key for key in _OF_TEMPLATES if key in section.table]
+        if name in known and vain:
+            yield f"{section.where(vain[0])}: the template has its own word for {', '.join(vain)} of {name}, and that holds."
+        elif name not in known and "handler" not in section.table:  # with one, it is a function of the configuration's own
+            yield f"{functions.where(name)}: the template has no such function for lpack to build. {choices(name, known)}"
 
 
 def _function_of_template(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:

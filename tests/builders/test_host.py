@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 
 from builders.host import HostBuilder
-from builders.recipes import BuildFailure, BuildRequest, BuildSettings, Limits, MoreRequirements, NativeResult
+from builders.recipes import (
+    BuilderUnavailable,
+    BuildFailure,
+    BuildRequest,
+    BuildSettings,
+    Limits,
+    MoreRequirements,
+    NativeResult,
+)
 from builders.runtimes import Target
+from builders.script import read_answer
 from tests.packages import write_sdist_files
 from tests.wheels import make_wheel
 
@@ -102,18 +111,36 @@ def test_programs_among_the_requirements_can_be_run(builder, output, tmp_path):
     assert "ran\n" in output
 
 
-def test_a_build_gets_no_variable_of_the_users_but_its_version(builder, tmp_path, monkeypatch):
-    before = builder.recipe(TARGET, BuildSettings()).key
+def test_a_build_gets_no_variable_but_what_is_asked_for(builder, tmp_path, monkeypatch):
     monkeypatch.setenv("LPACK_TEST_VERSION", "2.0")
-    assert builder.recipe(TARGET, BuildSettings()).key == before
-    assert (
-        "one-1.0" in build(builder, request(tmp_path, "version = os.environ.get('LPACK_TEST_VERSION', '1.0')"), tmp_path).name
-    )
-    monkeypatch.setenv("SETUPTOOLS_SCM_PRETEND_VERSION_FOR_ONE", "3.0")
-    assert builder.recipe(TARGET, BuildSettings()).key != before
+    code = "version = os.environ.get('LPACK_TEST_VERSION', '1.0')"
+    assert "one-1.0" in build(builder, request(tmp_path, code), tmp_path).name
     (tmp_path / "again").mkdir()
-    code = "version = os.environ['SETUPTOOLS_SCM_PRETEND_VERSION_FOR_ONE']"
-    assert "one-3.0" in build(builder, request(tmp_path / "again", code), tmp_path / "again").name
+    asked = request(tmp_path / "again", code, variables={"LPACK_TEST_VERSION": "3.0"})
+    assert "one-3.0" in build(builder, asked, tmp_path / "again").name
+
+
+def test_native_code_in_a_wheel_that_claims_to_be_for_all_is_refused(builder, tmp_path):
+    code = "pathlib.Path('lib.so').write_bytes(b'\\x7fELF' + bytes(60)); " + "_write = zipfile.ZipFile.writestr; "
+    code += "zipfile.ZipFile.writestr = lambda self, name, data: _write(self, name, data if name != 'one.py' else b'\\x7fELF')"
+    with pytest.raises(NativeResult, match=r"with one\.py"):
+        build(builder, request(tmp_path, code), tmp_path / "into")
+
+
+@pytest.mark.parametrize(
+    "make", ["path.mkdir()", "os.mkfifo(path)", "path.symlink_to('/nowhere')", "os.truncate(path, 1 << 40)"]
+)
+def test_what_is_no_file_is_not_taken_for_a_wheel(builder, tmp_path, make):
+    touch = "path.touch(); " if "truncate" in make else ""
+    code = f"path = pathlib.Path(wheel_directory, 'one-1.0-py3-none-any.whl'); {touch}{make}; os._exit(0)"
+    stopped = failure(builder, request(tmp_path, code), tmp_path / "into")
+    assert stopped.reason == "the build did not leave one-1.0-py3-none-any.whl behind"
+
+
+def test_an_interpreter_that_is_gone(builder, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
+    with pytest.raises(BuilderUnavailable, match="cannot be started"):
+        build(builder, request(tmp_path), tmp_path / "into")
 
 
 def test_a_build_that_hangs_is_stopped_with_what_it_started(builder, output, tmp_path):
@@ -138,6 +165,16 @@ def is_running(number: int) -> bool:
 def test_a_build_that_prints_without_end_is_stopped(builder, tmp_path):
     stopped = failure(builder, request(tmp_path, "while True: print('x' * 1_000_000)"), tmp_path / "into")
     assert stopped.reason == "it printed more than 64 MB"
+
+
+def test_a_line_without_an_end_is_stopped(builder, tmp_path):
+    stopped = failure(builder, request(tmp_path, "while True: print('x' * 1_000_000, end='')"), tmp_path / "into")
+    assert stopped.reason == "it printed more than 64 MB"
+
+
+@pytest.mark.parametrize("answer", ["[" * 200_000, '{"processes_refused": Infinity}', "3"])
+def test_an_answer_that_is_none(answer):
+    assert read_answer(answer.encode()) is None
 
 
 def test_closing_stops_what_runs(builder, output, tmp_path):

@@ -21,6 +21,7 @@ from builders.recipes import (
 )
 from builders.runtimes import Target
 from packer.errors import BuildError, LpackError
+from packer.model import LockedPackage, SourceFolder
 from tests.packer.world import NATIVE, PURE, FakeBuilder, away
 from tests.wheels import make_wheel
 
@@ -272,3 +273,21 @@ class Renaming(FakeBuilder):
     @contextmanager
     def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
         yield BuiltWheel(path=make_wheel(into, "one", "1.0", {"one.py": b""}))
+
+
+def test_a_version_that_the_user_gives_is_for_projects_of_theirs(world):
+    world.variables["SETUPTOOLS_SCM_PRETEND_VERSION"] = "9.1"
+    world.variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TWO"] = "1.0"
+    world.build(NATIVE)
+    world.builder().build_all(world.function, [world.source(NATIVE, "two")])
+    folder = world.folder / "own"
+    folder.mkdir()
+    for name, data in (("pyproject.toml", NATIVE["pyproject.toml"]), ("it.c", b"")):
+        (folder / name).write_bytes(data)
+    world.builder().build_all(world.function, [(LockedPackage(name="own", source=SourceFolder(path=folder)), None)])
+    one, two, own = (dict(each.variables) for each in world.builders["container"].requests)
+    assert (one, two) == ({}, {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TWO": "1.0"})
+    assert own == {"SETUPTOOLS_SCM_PRETEND_VERSION": "9.1"}
+    world.variables["SETUPTOOLS_SCM_PRETEND_VERSION"] = "9.2"
+    world.build(NATIVE)
+    assert len(world.builders["container"].requests) == 3, "what is somebody else's is not built anew"

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from builders.runtimes import Target
+from packer import loadable
 from packer.elf import ElfFile
 from packer.errors import PackageError
-from packer.loadable import check_closed, check_native, is_beyond, missing_libraries, needed_glibc, without_spared
+from packer.loadable import check_native, is_beyond, missing_libraries, needed_glibc, without_spared
 from packer.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
 from packer.native import NativeCode, native_files
 from packer.store import NATIVE, Store
@@ -23,6 +24,10 @@ OLD, NEW, ARM = (Target.of(*names) for names in (("python3.11", "x86_64"), ("pyt
 
 def tree_of(*paths: tuple[str, bytes]) -> Tree:
     return Tree.of(Entry(path=path, mode=FILE_MODE, content=BytesContent.of(data), owner="one") for path, data in paths)
+
+
+def check_closed(function: Function, parts: loadable.Parts, code: bytes = b"") -> tuple[str, ...]:
+    return loadable.check_closed(function, parts, lambda _label: tree_of(("one/__init__.py", code)))
 
 
 def check(tree: Tree, target: Target) -> None:
@@ -116,7 +121,7 @@ def test_the_family_that_is_too_new_is_named():
 
 def test_what_is_tagged_for_any_machine_may_bring_a_library_for_another(plain, foreign):
     files = tuple(native_files(tree_of(("one/attach_amd64.so", plain))))
-    check_native("one-1.0-py3-none-any.whl", files, tree_of, ARM)
+    assert "for other machines" in check_native("one-1.0-py3-none-any.whl", files, tree_of, ARM)[0]
     files = tuple(native_files(tree_of(("one/_core.abi3.so", plain))))
     with pytest.raises(PackageError, match="x86_64"):
         check_native("one-1.0-py3-none-any.whl", files, tree_of, ARM)
@@ -218,6 +223,24 @@ def test_a_plug_in_that_no_module_leads_to_is_told_and_let_through():
         check_closed(function(), {"one.whl": (core, needing("libOpenCL.so.1", path="one/lib/libinner.so"))})
     with pytest.raises(PackageError, match=r"libOpenCL\.so\.1"):
         check_closed(function(), {"one.whl": (plugin,)})  # without any module, Python code loads it by itself
+
+
+def test_a_library_that_python_code_loads_by_its_name_is_sure_to_be_loaded(new_symbol, plain):
+    code = b"ctypes.CDLL(os.path.join(here, 'libfast.so'))"
+    parts = {"one.whl": (module(), needing("libx.so", path="one/libfast.so"))}
+    assert check_closed(function(), parts)
+    with pytest.raises(PackageError, match=r"libx\.so"):
+        check_closed(function(), parts, code)
+    tree = tree_of(("one/_core.abi3.so", plain), ("one/libfast.so", new_symbol), ("one/__init__.py", code))
+    with pytest.raises(PackageError, match=r"libfast\.so needs arc4random"):
+        check(tree, OLD)
+
+
+def test_a_namesake_of_a_library_that_the_runtime_has_is_not_what_others_load():
+    parts = {"one.whl": (module("libz.so.1"),), "two.whl": (module(path="two/m.so"), needing("libx.so", path="two/libz.so.1"))}
+    assert check_closed(function(), parts)
+    with pytest.raises(PackageError, match=r"libx\.so"):
+        check_closed(function(), {"one.whl": (module("libz.so.1"), needing("libx.so", path="one/libz.so.1"))})
 
 
 def test_what_another_distributions_module_leads_to_counts():

@@ -13,6 +13,7 @@ from builders.recipes import (
 from packer.errors import BuildError
 from tests.packages import write_sdist_files
 from tests.packer.world import NATIVE, PURE, World
+from tests.wheels import make_wheel
 
 
 def helper(world: World, info: str = "Metadata-Version: 2.2\nName: helper\nVersion: 1.0\n") -> dict[str, bytes]:
@@ -48,6 +49,26 @@ def test_nothing_of_a_build_requirement_runs_that_nobody_named(world, tmp_path):
     with pytest.raises(BuildError):
         world.build(wanting)
     assert ran.exists(), "this source would have run"
+
+
+def test_a_source_is_taken_for_what_has_no_wheel_alone(world):
+    helper(world)
+    make_wheel(world.index, "tool", "1.0", {"tool.py": b""})
+    write_sdist_files(world.index, "tool-1.0", {**PURE, "PKG-INFO": b"Metadata-Version: 2.2\nName: tool\nVersion: 1.0\n"})
+    named(world, "helper", "tool")
+    wanting = {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["helper", "tool"]\n'}
+    assert world.build(wanting).record["requirements"] == ["helper==1.0", "tool==1.0"]
+    assert [request.name for request in world.builders["host"].requests] == ["helper 1.0"]
+
+
+def test_an_index_that_does_not_answer_is_no_reason_to_take_a_source(world, monkeypatch):
+    wanting = helper(world)
+    named(world, "helper")
+    for name in ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/simple")
+    with pytest.raises(BuildError, match="cannot be resolved"):
+        world.build(wanting)
+    assert not world.builders["host"].requests
 
 
 @pytest.mark.parametrize(

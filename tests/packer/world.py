@@ -80,15 +80,16 @@ class World:
     builders: dict[str, FakeBuilder]
     notes: list[str]
     function: Function
+    variables: dict[str, str] = field(default_factory=dict)
 
     def builder(self, jobs: int = 2) -> StoreBuilder:
         credentials = Credentials([], {})
         reporter = Notes(self.notes)
         resolver = Resolver(run, self.store, credentials, Digests(), reporter, Policy())
-        tooling = Tooling(resolver, StoreFetcher(self.store, credentials, reporter, lambda _path, _archive: None))
+        tooling = Tooling(self.store, resolver, StoreFetcher(self.store, credentials, reporter, lambda _path, _archive: None))
         factories = {name: lambda made=made: made for name, made in self.builders.items()}
         origins = Origins(self.store, Digests(), credentials.scrub)
-        return StoreBuilder(self.store, factories, origins, tooling, reporter, credentials.scrub, jobs)
+        return StoreBuilder(self.store, factories, origins, tooling, reporter, credentials.scrub, self.variables, jobs)
 
     def source(self, files: dict[str, bytes], name: str = "one") -> tuple[LockedPackage, Fetched]:
         path = write_sdist_files(self.folder, f"{name}-1.0", files)

@@ -15,8 +15,9 @@ from tests.engine import BUILD_IMAGE, left_behind, need_engine
 
 pytestmark = pytest.mark.docker
 
-# Whoever runs the tests in the background has SIGINT ignored, and so would have everything that they start.
-MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from packer.cli import main; main()"
+# Whoever runs the tests in the background has signals ignored, and so would have everything that they start.
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+MAIN += "signal.signal(signal.SIGHUP, signal.SIG_DFL); from packer.cli import main; main()"
 
 
 @pytest.mark.parametrize(("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
