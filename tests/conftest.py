@@ -7,13 +7,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from tests.engine import forget_what_is_there
 from tests.index import LocalIndex
 from tests.packages import write_packages
 
@@ -43,7 +43,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let one test at a time use the machine's container engine: many look at what they have left there."""
-    with FileLock(_ENGINE_LOCK) if item.get_closest_marker("docker") else nullcontext():
+    if not item.get_closest_marker("docker"):
+        return (yield)
+    with FileLock(_ENGINE_LOCK):
+        forget_what_is_there()
         return (yield)
 
 

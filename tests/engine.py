@@ -39,11 +39,21 @@ def docker(*arguments: str, host: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(["docker", *arguments], env=variables, capture_output=True, text=True, check=False)
 
 
+_there_before: set[str] = set()
+
+
+def forget_what_is_there() -> None:
+    """Let `left_behind` tell of nothing that is in the machine's engine now: others use it, and tests may have been killed."""
+    _there_before.clear()
+    _there_before.update(line.split()[0] for line in left_behind())
+
+
 def left_behind(host: str = "") -> list[str]:
     """Give every container and volume that lpack has made and not removed."""
     containers = docker("ps", "--all", "--filter", "label=lpack.expires", "--format", "{{.ID}} {{.Status}}", host=host)
     volumes = docker("volume", "ls", "--filter", "label=lpack.expires", "--format", "{{.Name}}", host=host)
-    return containers.stdout.splitlines() + volumes.stdout.splitlines()
+    found = containers.stdout.splitlines() + volumes.stdout.splitlines()
+    return [line for line in found if host or line.split()[0] not in _there_before]
 
 
 def bundled_pip() -> Path:
