@@ -45,7 +45,8 @@ _there_before: set[str] = set()
 def forget_what_is_there() -> None:
     """Let `left_behind` tell of nothing that is in the machine's engine now: others use it, and tests may have been killed."""
     _there_before.clear()
-    _there_before.update(line.split()[0] for line in left_behind())
+    if shutil.which("docker"):
+        _there_before.update(line.split()[0] for line in left_behind())
 
 
 def left_behind(host: str = "") -> list[str]:
