@@ -112,7 +112,8 @@ class StoreBuilder:
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._closed = True
-        for builder in self._open:
+            builders = tuple(self._open)
+        for builder in builders:
             builder.close()
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
