@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from builders.local import LocalRunner, this_machine
 from builders.recipes import BuilderUnavailable, BuildRequest, BuildSettings, BuiltWheel, NativeResult, Recipe
 from builders.runtimes import DEFAULT_ARCHITECTURE, MACHINES, RUNTIMES, Target
 from builders.script import Place, request_document, script_digest
+from builders.sources import UNREADABLE
 
 _NATIVE = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 """How ELF files and Mach-O files, of one machine or several, begin."""
@@ -66,7 +66,7 @@ def _native_member(path: Path) -> str:
                 with archive.open(name) as file:
                     if file.read(4) in _NATIVE:
                         return name
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError):
+    except UNREADABLE:
         return ""  # whoever takes the wheel in says what is wrong with it
     return ""
 

@@ -25,17 +25,8 @@ _ASIDE = frozenset(
     ("test", "tests", "testing", "doc", "docs", "example", "examples", "benchmark", "benchmarks", "vendor-tests")
 )
 _LARGEST = 1 << 20
-# What the archives' readers raise: the last two for encrypted members, and for methods of compression that they lack.
-_UNREADABLE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-)
+UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
+"""What the readers of archives raise: the last for encrypted members, and for methods of compression that they lack."""
 
 
 def build_system(path: Path) -> dict[str, Any]:
@@ -82,7 +73,7 @@ def _project_file(path: Path) -> bytes | None:
                 if member.isreg() and _is_project_file(member.name) and member.size < _LARGEST:
                     content = packed.extractfile(member)
                     return content.read() if content else None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BuildFailure(f"{path.name} cannot be read ({error})") from None
     return None
 
@@ -104,7 +95,7 @@ def _names(path: Path) -> Iterator[str]:
         else:
             with tarfile.open(path) as packed:
                 names = [member.name for member in packed if member.isreg()]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BuildFailure(f"{path.name} cannot be read ({error})") from None
     yield from (name.partition("/")[2] for name in names if "/" in name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings, NativeResult
+from builders.recipes import BuilderUnavailable, BuildSettings, NativeResult
 from packer.choose import existing_tags
 from packer.errors import BuildError
 from packer.model import Archive, LockedPackage, SourceFolder
@@ -91,11 +91,6 @@ class Attempts:
 
     def _table(self, builder: str) -> str:
         return f'[packages.{self.package.name or "NAME"}] builder = "{builder}"'
-
-
-def failure_remedy(failure: BuildFailure, package: LockedPackage, builder: str) -> str:
-    """Say what to do about a build that ``builder`` began, and that failed."""
-    return failure.remedy or remedy_of(package, builder)
 
 
 def remedy_of(package: LockedPackage, builder: str) -> str:

@@ -22,7 +22,7 @@ from builders.recipes import (
     Recipe,
 )
 from builders.runtimes import Target
-from packer.attempts import Attempts, builders_to_try, failure_remedy, offered, remedy_of
+from packer.attempts import Attempts, builders_to_try, offered, remedy_of
 from packer.choose import choose_wheel
 from packer.compress import CODEC, Deflater
 from packer.elf import ElfFile
@@ -180,7 +180,7 @@ class StoreBuilder:
         return BuildError(
             f"Cannot build {task.package} for {task.target}: {failure.reason}.",
             detail="\n".join(filter(None, (shown, offered(task.package) if task.package.wheels else ""))),
-            remedy=failure_remedy(failure, task.package, builder),
+            remedy=failure.remedy or remedy_of(task.package, builder),
         )
 
     def _builder(self, name: str) -> Builder:

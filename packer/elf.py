@@ -98,6 +98,7 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
             found[kind].append(getattr(tag, names[kind]))
     if "" in found["DT_NEEDED"]:
         raise ValueError("it links to a library without a name")
+    image = _Image(elf)
     run_paths = found["DT_RUNPATH"] or found["DT_RPATH"]  # the loader ignores the older kind where both are there (ld.so(8))
     machine = elf["e_machine"]
     return ElfFile(
@@ -106,40 +107,39 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
         soname=next(iter(found["DT_SONAME"]), ""),
         needed=tuple(found["DT_NEEDED"]),
         run_paths=tuple(each for text in run_paths for each in text.split(":") if each),
-        versions=tuple(sorted({(library, version) for library, version, _ in _needed_versions(elf, places)})),
-        module=_is_module(elf, path, places),
+        versions=tuple(sorted(set(_needed_versions(image, places)))),
+        module=_is_module(image, path, places),
     )
 
 
-def _needed_versions(elf: ELFFile, places: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:
-    """Give (soname, version, number in the symbol version table) of what other libraries must define.
+def _needed_versions(image: _Image, places: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Give (soname, version) of what other libraries must define.
 
     Read as the loader does, by way of the dynamic section's ``places``: a file loads as well without section headers.
     """
     if "DT_VERNEED" not in places:
         return
-    image = _Image(elf)
     names, at = places["DT_STRTAB"], places["DT_VERNEED"]
     while True:
         _, count, library, each, following = image.record("HHIII", at)
         each += at
         for _ in range(count):
-            _, _, number, version, next_one = image.record("IHHII", each)
-            yield image.text(names + library), image.text(names + version), number
+            _, _, _, version, next_one = image.record("IHHII", each)
+            yield image.text(names + library), image.text(names + version)
             each += next_one
         if not following:  # the loader goes by this, too, and by no count
             return
         at += following
 
 
-def _is_module(elf: ELFFile, path: str, places: Mapping[str, int]) -> bool:
+def _is_module(image: _Image, path: str, places: Mapping[str, int]) -> bool:
     """Say whether a file is an extension module: by its name, or by the function that Python calls when it imports it."""
     name = path.rpartition("/")[2]
     if EXTENSION_MODULE.search(name):
         return True
     if not name.endswith(".so") or "DT_STRTAB" not in places:
         return False
-    strings = _Image(elf).read(places["DT_STRTAB"], places.get("DT_STRSZ", 0))
+    strings = image.read(places["DT_STRTAB"], places.get("DT_STRSZ", 0))
     return b"\0PyInit_%s\0" % name.partition(".")[0].encode("utf-8", "replace") in strings
 
 

@@ -38,8 +38,9 @@ def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree],
     """
     warnings = dict.fromkeys(_check_machine(label, files, target))
     own = of_machine(files, target)
-    loaded = _loaded({label: own}, target)
-    for file, library, version in _beyond(own, target):
+    beyond = tuple(_beyond(own, target))
+    loaded = _loaded({label: own}, target) if beyond else frozenset()
+    for file, library, version in beyond:
         what = f"{file.path} needs {_symbols(tree(), file.path, version)} of {library}, and the runtime"
         system = target.runtime.operating_system if target.ceiling is None else "as configured"
         what += f" ({system}) has {_newest_of(version, target)}"
@@ -207,19 +208,18 @@ def check_closed(function: Function, parts: Parts, tree: Callable[[str], Tree]) 
     """
     own = {label: of_machine(files, function.target) for label, files in parts.items()}
     known = frozenset(function.provided).union(*map(sonames, own.values()))
-    loaded = _loaded(own, function.target)
+    lacks = {label: missing for label, files in own.items() if (missing := missing_libraries(files, function.target, known))}
+    loaded = _loaded(own, function.target) if lacks else frozenset()
     warnings: list[str] = []
-    for label, files in own.items():
-        missing = missing_libraries(files, function.target, known)
+    for label, missing in lacks.items():
         lacking = sorted({user for users in missing.values() for user in users}, key=lambda file: file.path)
         sure = [file for file in lacking if file in loaded or _is_mentioned(file, label, partial(tree, label))]
         if sure:
             raise _missing_error(function, label, missing_libraries(sure, function.target, known))
-        if lacking:
-            paths = [file.path for file in lacking]
-            shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
-            what = f"{function.name}: {shown} of {_called(label)} cannot be loaded on Lambda, which has no"
-            warnings.append(f"{what} {', '.join(sorted(missing))}. No extension module leads there, and it is packed as it is.")
+        paths = [file.path for file in lacking]
+        shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+        what = f"{function.name}: {shown} of {_called(label)} cannot be loaded on Lambda, which has no"
+        warnings.append(f"{what} {', '.join(sorted(missing))}. No extension module leads there, and it is packed as it is.")
     return tuple(warnings)
 
 

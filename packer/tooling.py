@@ -37,8 +37,8 @@ class Needs:
     trusted: bool = False
 
 
-def _checked(requirement: str, needs: Needs) -> str:
-    """Give a requirement as it may stand in a requirements file; raises `BuildError`."""
+def _checked(requirement: str, needs: Needs) -> Requirement:
+    """Read a requirement, which may then stand in a requirements file; raises `BuildError`."""
     try:
         parsed = Requirement(requirement)
     except InvalidRequirement:
@@ -47,7 +47,7 @@ def _checked(requirement: str, needs: Needs) -> str:
     if parsed.url and not needs.trusted:
         what = f"Cannot build {needs.wanting}: it asks for {requirement!r}, which is to come from a place of its own choice."
         raise BuildError(what, remedy="Use a version that takes its build requirements from the index.")
-    return str(parsed)
+    return parsed
 
 
 class Tooling:
@@ -70,15 +70,15 @@ class Tooling:
             packages = self._resolved(requires, needs, function)
         except ResolveError as error:
             raise BuildError(
-                f"Cannot build {needs.wanting}: its build requirements ({', '.join(requires)}) cannot be resolved for "
-                f"{needs.target}.",
+                f"Cannot build {needs.wanting}: its build requirements ({', '.join(map(str, requires))}) cannot be resolved "
+                f"for {needs.target}.",
                 detail=error.detail or error.what,
                 remedy=f"{error.remedy} {_NAME_IT}",
             ) from None
         made = obtain(packages, needs.target, self._fetcher, build)
         return tuple(each.distribution for each in made)
 
-    def _resolved(self, requires: Sequence[str], needs: Needs, function: Function) -> tuple[LockedPackage, ...]:
+    def _resolved(self, requires: Sequence[Requirement], needs: Needs, function: Function) -> tuple[LockedPackage, ...]:
         """Resolve among wheels alone, and with the source of a package only where that is the user's own choice.
 
         Whatever has no wheel may have to be run for its requirements to be known, here and not in a container, and who wrote
@@ -86,16 +86,17 @@ class Tooling:
         packages that the configuration names, one alone is tried first, and all only then.
         """
         named = [name for name, _ in function.packages]
-        placed = [str(canonicalize_name(parsed.name)) for parsed in map(Requirement, requires) if parsed.url]
-        steps = [placed, *([*placed, name] for name in named), [*placed, *named]]
+        placed = [str(canonicalize_name(each.name)) for each in requires if each.url]
+        steps = tuple(dict.fromkeys((*placed, *more) for more in ((), *((name,) for name in named), named)))
+        lines = [str(each) for each in requires]
         # What has answered last is asked first: a step that finds nothing would ask the index again each time.
-        key = digest_of("steps", str(needs.target), *requires, "", *named)
+        key = digest_of("steps 2", str(needs.target), *lines, "", *named)
         record = self._store.load("resolutions", key)
         first = int(record.payload) if record else 0
         failure: NoSolutionError | None = None
         for number in dict.fromkeys((first, *range(len(steps)))):
             try:
-                found = self._resolver.build_requirements(requires, needs.target, function, steps[number])
+                found = self._resolver.build_requirements(lines, needs.target, function, steps[number])
             except NoSolutionError as error:
                 failure = failure or error
             else:
