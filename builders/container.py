@@ -7,18 +7,14 @@ import io
 import os
 import posixpath
 import re
-import shutil
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from builders.engine import Ended, Engine
 from builders.images import Images
 from builders.job import INPUTS, WORK, Job
-from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.recipes import BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import IMAGE_LIMIT, Target
 from builders.script import (
     LONGEST_ANSWER,
@@ -33,14 +29,11 @@ from builders.script import (
     source_of_script,
     wheel_name,
 )
+from builders.tars import JOB, add_bytes, copy_out, neutral, new_tar, pack_work
 
-_JOB = "job"
-"""The folder below `WORK` that belongs to the caller's user."""
 # By way of the shell, which says by its status that there is no such program; engines differ in how they say it.
 _EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
 _SONAME = re.compile(r"[\w.+-]{1,200}")
-_MOST_LINKS = 8
-"""How many symbolic links are followed, one after the other, to a file."""
 
 
 class ContainerBuilder:
@@ -77,7 +70,7 @@ class ContainerBuilder:
             limits=request.settings.limits,
             user=f"{os.getuid()}:{os.getgid()}",
             inputs=_pack_inputs(request, into),
-            work=_pack_work(into),
+            work=pack_work(into),
             platform=f"linux/{image.architecture}",
             network=request.settings.network,
         )
@@ -98,61 +91,29 @@ def _pack_inputs(request: BuildRequest, into: Path) -> Path:
     """Write the tar of all that the container may read: the script, its request, the source, the build requirements."""
     place = Place(
         source=f"{INPUTS}/source/{request.path.name}",
-        work=f"{WORK}/{_JOB}",
+        work=f"{WORK}/{JOB}",
         wheels=[f"{INPUTS}/wheels/{wheel.name}" for wheel in request.wheels],
     )
-    with _new_tar(into / "inputs.tar") as archive:
+    with new_tar(into / "inputs.tar") as archive:
         for name in SCRIPTS:
-            _add_bytes(archive, name, source_of_script(name))
-        _add_bytes(archive, "request.json", request_document(request, place))
-        archive.add(request.path, f"source/{request.path.name}", filter=_neutral)
+            add_bytes(archive, name, source_of_script(name))
+        add_bytes(archive, "request.json", request_document(request, place))
+        archive.add(request.path, f"source/{request.path.name}", filter=neutral)
         for wheel in request.wheels:
-            archive.add(wheel, f"wheels/{wheel.name}", filter=_neutral)
+            archive.add(wheel, f"wheels/{wheel.name}", filter=neutral)
     return into / "inputs.tar"
-
-
-def _pack_work(into: Path) -> Path:
-    with _new_tar(into / "work.tar") as archive:
-        folder = tarfile.TarInfo(_JOB)
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, os.getuid(), os.getgid()
-        archive.addfile(folder)
-    return into / "work.tar"
-
-
-@contextmanager
-def _new_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """Write a tar that ends right after its last two blocks: what Podman is sent behind them can break its pipe."""
-    with tarfile.open(path, "w") as archive:
-        yield archive
-        end = archive.offset + 2 * tarfile.BLOCKSIZE
-    os.truncate(path, end)
-
-
-def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), 0o644
-    archive.addfile(info, io.BytesIO(data))
-
-
-def _neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Let everybody read, and nothing tell who packed it: whoever builds inside may have any number."""
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
-    info.mtime = int(SOURCE_DATE_EPOCH)
-    return info
 
 
 def _answer(ended: Ended) -> Answer | None:
     with io.BytesIO() as buffer:
-        there = _copy(ended, f"{WORK}/{_JOB}/answer.json", buffer, LONGEST_ANSWER)
+        there = copy_out(ended, f"{WORK}/{JOB}/answer.json", buffer, LONGEST_ANSWER)
         return read_answer(buffer.getvalue()) if there else None
 
 
 def _wheel(ended: Ended, name: str, into: Path) -> Path:
     partial = into / "partial"
     with partial.open("wb") as file:
-        if not _copy(ended, f"{WORK}/{_JOB}/out/{name}", file, IMAGE_LIMIT):
+        if not copy_out(ended, f"{WORK}/{JOB}/out/{name}", file, IMAGE_LIMIT):
             raise BuildFailure(f"the build did not leave {name} behind", log=ended.log)
     return partial.rename(into / name)
 
@@ -166,37 +127,6 @@ def _library(ended: Ended, name: str, folders: Sequence[str], into: Path) -> Pat
     for folder in folders:
         if folder.startswith("/"):
             with to.open("wb") as file:
-                if _copy(ended, posixpath.join(folder, name), file, IMAGE_LIMIT):
+                if copy_out(ended, posixpath.join(folder, name), file, IMAGE_LIMIT):
                     return to
     return None
-
-
-def _copy(ended: Ended, path: str, to: BinaryIO, most: int) -> bool:
-    """Copy a regular file of the container, following symbolic links; False where there is none.
-
-    Raises `BuildFailure` for one of more than ``most`` bytes.
-    """
-    for _ in range(_MOST_LINKS):
-        facts = ended.look(path)
-        if facts is None or not (facts.regular or facts.link):
-            return False
-        if not facts.link:
-            break
-        path = posixpath.join(posixpath.dirname(path), facts.link)
-    else:
-        return False
-    if facts.size > most:
-        raise BuildFailure(f"{path}, which it left behind, has {facts.size} bytes, and {most} at most are taken", log=ended.log)
-    with tempfile.TemporaryFile() as packed:
-        ended.read(path, packed)
-        packed.seek(0)
-        try:
-            with tarfile.open(fileobj=packed) as archive:
-                member = archive.next()
-                content = archive.extractfile(member) if member is not None and member.isreg() else None
-                if content is None:
-                    return False
-                shutil.copyfileobj(content, to)
-        except tarfile.TarError as error:
-            raise BuildFailure(f"the container engine did not give {path} whole ({error})", remedy="Build again.") from None
-    return True

@@ -22,6 +22,7 @@ print(json.dumps({
     "flags": sys.abiflags,
     "level": sys.version_info.releaselevel,
     "executable": sys.executable,
+    "prefix": sys.base_prefix,
     "version": list(sys.version_info[:3]),
     "include": next((each for each in folders if each and os.path.isfile(os.path.join(each, "Python.h"))), ""),
 }))
@@ -30,10 +31,14 @@ print(json.dumps({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
-    """A CPython of this machine. ``include`` is the folder of its C headers; None where they are not installed."""
+    """A CPython of this machine, installed below ``prefix``.
+
+    ``include`` is the folder of its C headers; None where they are not installed.
+    """
 
     path: Path
     version: str
+    prefix: str = ""
     include: Path | None = None
 
 
@@ -91,5 +96,6 @@ def _described(path: Path, minor: int) -> Interpreter | None:
     return Interpreter(
         path=Path(facts["executable"]),
         version=".".join(map(str, facts["version"])),
+        prefix=facts["prefix"],
         include=Path(facts["include"]) if facts["include"] else None,
     )

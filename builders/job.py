@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from builders.recipes import Limits
+from builders.runtimes import TASK_FOLDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One container's work.
 
-    ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`. A job that is
+    ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`; ``tree`` is
+    one for Lambda's own folder, where it is to start. A job that is
     not ``sealed`` runs as root on a root file system that it may write, to be committed as an image.
     """
 
@@ -24,6 +26,7 @@ class Job:
     user: str = "0:0"
     inputs: Path | None = None
     work: Path | None = None
+    tree: Path | None = None
     platform: str = ""
     network: bool = False
     sealed: bool = True
@@ -62,7 +65,7 @@ def confinement(job: Job, processors: int) -> dict[str, Any]:
             "read_only": True,
             "tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=512m,mode=1777"},  # noqa: S108 the container's own
             "user": job.user,
-            "working_dir": WORK,
+            "working_dir": WORK if job.tree is None else TASK_FOLDER,
         }
     else:
         options |= {"user": "0:0", "working_dir": "/"}

@@ -26,6 +26,12 @@ DIRECT_UPLOAD_LIMIT = 50 * MEGABYTE
 IMAGE_LIMIT = 10 * 1024 * MEGABYTE
 """Bytes of an uncompressed container image: the largest package of any kind (AWS "Lambda quotas")."""
 
+TASK_FOLDER, LAYERS_FOLDER = "/var/task", "/opt"
+"""Where a function, and its layers merged in order, lie at run time (AWS "Lambda runtimes", "Packaging your layer content")."""
+RUNTIME_DISTRIBUTIONS = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+"""What every runtime carries by itself, in versions of AWS's choice that change with its updates (AWS "Working with .zip file
+archives for Python Lambda functions", "Runtime dependencies in Python")."""
+
 DEFAULT_RUNTIME = "python3.13"
 DEFAULT_ARCHITECTURE: Architecture = "x86_64"
 WARN_BEFORE = timedelta(days=90)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from packer.errors import PackageError, UsageError
 from packer.model import OWN_SOURCE, Entry, Function, Share, Tree
+from packer.pycache import instead
 
 Part = tuple[str, Tree]
 """A distribution's normalised name (or `packer.model.OWN_SOURCE`) and its tree."""
@@ -67,7 +68,8 @@ def check_handler(function: Function, tree: Tree) -> None:
     """Prove that the handler's module is in the tree; raises `UsageError` that names the modules nearby."""
     module = function.handler.rpartition(".")[0].replace(".", "/")
     paths = {entry.path for entry in tree}
-    wanted = (f"{module}.py", f"{module}/__init__.py")
+    sources = (f"{module}.py", f"{module}/__init__.py")
+    wanted = (*sources, *map(instead, sources))
     if paths.intersection(wanted) or any(path.startswith(f"{module}.") and path.endswith(".so") for path in paths):
         return
     own = (entry.path for entry in tree if entry.owner == OWN_SOURCE)
@@ -78,12 +80,11 @@ def check_handler(function: Function, tree: Tree) -> None:
     )
 
 
-def shares(parts: Iterable[Part], versions: dict[str, str], tree: Tree) -> tuple[Share, ...]:
-    """Say what each part adds to the merged tree, the largest first."""
+def shares(names: Mapping[str, str], versions: Mapping[str, str], tree: Tree) -> tuple[Share, ...]:
+    """Say what each part adds to the merged tree, the largest first; ``names`` are the parts' by the owners of entries."""
     kept: dict[str, list[int]] = {}
-    owners = {id(entry): name for name, part in parts for entry in part}
     for entry in tree:
-        kept.setdefault(owners[id(entry)], []).append(entry.content.size)
+        kept.setdefault(names[entry.owner], []).append(entry.content.size)
     found = (
         Share(name=name, version=versions.get(name, ""), files=len(sizes), unzipped=sum(sizes)) for name, sizes in kept.items()
     )

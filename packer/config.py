@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,21 @@ from packer.discover import find_requirements
 from packer.errors import UsageError
 from packer.model import OWN_SOURCE, Budget, Function
 from packer.names import DEFAULT_OUT, PROJECT_FILE
+from packer.options import ShapeFlags
 from packer.section import Section, choices
+from packer.shapeconfig import SHAPE_KEYS, shape_of
 
 _SHARED_KEYS = (
-    *("runtime", "arch", "glibc", "format", "layers", "trim", "bytecode", "exclude", "ignore", "overlap", "budget", "provided"),
+    *("runtime", "arch", "glibc", "format", "layers", "exclude", "ignore", "overlap", "budget", "provided"),
     *BUILD_KEYS,
+    *SHAPE_KEYS,
     PACKAGES,
 )
 _PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions")
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _BUDGET_KEYS = ("zip", "unzipped", "init")
 # Keys of the design with the one value that this version can do.
-_ONLY_VALUES = {"format": "zip", "layers": "none", "trim": "none", "bytecode": "off"}
+_ONLY_VALUES = {"format": "zip", "layers": "none"}
 
 # A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -49,6 +52,7 @@ class Overrides:
     runtime: str | None = None
     architecture: str | None = None
     out: Path | None = None
+    shape: ShapeFlags = field(default_factory=ShapeFlags)
 
     def target(self, runtime: Setting, architecture: Setting) -> Target:
         """Give the target that the flags name, or these settings where they name none; raises `UsageError`."""
@@ -177,14 +181,25 @@ def _function(root: Path, project: Section, name: str, overrides: Overrides) -> 
     runtime = _setting("runtime", section, project, DEFAULT_RUNTIME)
     target = overrides.target(runtime, _setting("arch", section, project, DEFAULT_ARCHITECTURE))
     where = section.where("handler")
-    return make_function(root, project, section, name=name, source=source, handler=(handler, where), target=target)
+    return make_function(
+        root, project, section, name=name, source=source, handler=(handler, where), target=target, flags=overrides.shape
+    )
 
 
 def make_function(
-    root: Path, project: Section, section: Section, *, name: str, source: Path, handler: Setting, target: Target
+    root: Path,
+    project: Section,
+    section: Section,
+    *,
+    name: str,
+    source: Path,
+    handler: Setting,
+    target: Target,
+    flags: ShapeFlags,
 ) -> Function:
     """Make a function of what a project and the function's own ``section`` say of how it is built; raises `UsageError`."""
     requirements = section.string("requirements")
+    shape = shape_of(root, name, (project, section), flags)
     return Function(
         name=name,
         source=source,
@@ -206,6 +221,9 @@ def make_function(
         provided=tuple(sorted({*project.strings("provided"), *section.strings("provided")})),
         building=building_of((project, section)),
         packages=packages_of(project, section),
+        trim=shape.trim,
+        bytecode=shape.bytecode,
+        verify=shape.verify,
     )
 
 

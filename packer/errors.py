@@ -64,6 +64,12 @@ class LimitError(LpackError):
     exit_status: int = 3
 
 
+class VerificationError(LpackError):
+    """A function does not work as it was written, or cannot be proved to."""
+
+    exit_status: int = 4
+
+
 class ManyErrors(LpackError):
     """Several functions failed; ``errors`` are in the order of the functions."""
 

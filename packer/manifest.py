@@ -12,6 +12,7 @@ from packer import __version__
 if TYPE_CHECKING:
     from packer.model import Artifact, Function, Lock, Share
     from packer.obtain import Made
+    from packer.prove import Proof
 
 SCHEMA_VERSION = 1
 
@@ -22,6 +23,7 @@ def describe(
     artifact: Artifact,
     parts: Sequence[Share],
     obtained: Sequence[Made],
+    proof: Proof,
     seconds: float,
 ) -> dict[str, Any]:
     """Give a function's part of the manifest; sizes are bytes."""
@@ -53,7 +55,47 @@ def describe(
             }
             for made in obtained
         ],
+        "trim": _trim(function, proof),
+        "bytecode": _bytecode(proof),
+        "verified": {
+            "level": proof.level,
+            **({"by": proof.place, "import_milliseconds": round(proof.milliseconds, 1)} if proof.place else {}),
+        },
         "seconds": round(seconds, 3),
+    }
+
+
+def _trim(function: Function, proof: Proof) -> dict[str, Any]:
+    """Say what is gone, by rule and distribution, in bytes; what was kept though a rule would have it."""
+    shaped = proof.candidate.shaped
+    gone: dict[tuple[str, str], list[int]] = {}
+    for each in shaped.removed:
+        gone.setdefault((each.rule, each.owner), []).append(each.size)
+    for one in shaped.stripped:
+        gone.setdefault(("strip", one.owner), []).append(one.saved)
+    return {
+        "level": function.trim.level,
+        "removed_bytes": sum(map(sum, gone.values())),
+        "removed": [
+            {"rule": rule, "distribution": owner, "files": len(sizes), "bytes": sum(sizes)}
+            for (rule, owner), sizes in sorted(gone.items())
+        ],
+        "kept": [{"rule": rule, "distribution": owner} for rule, owner in proof.kept],
+    }
+
+
+def _bytecode(proof: Proof) -> dict[str, Any]:
+    found = proof.candidate.shaped.bytecode
+    if found.mode == "off":
+        return {"mode": "off"}
+    return {
+        "mode": found.mode,
+        "why": found.why,
+        "python": found.python,
+        "files": found.files,
+        "bytes": found.size,
+        "not_compiled": list(found.failed),
+        "starts": list(found.starts),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.errors import BuildError
+from packer.options import BytecodeOptions, TrimOptions, VerifyOptions
 
 FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
@@ -235,7 +236,7 @@ class Function:
     """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
 
     ``provided`` are libraries (by soname) that others bring; ``building`` says how packages are built, and ``packages`` how
-    some of them are.
+    some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved.
     """
 
     name: str
@@ -251,6 +252,9 @@ class Function:
     provided: tuple[str, ...] = ()
     building: BuildSettings = field(default_factory=BuildSettings)
     packages: tuple[tuple[str, BuildSettings], ...] = ()
+    trim: TrimOptions = field(default_factory=TrimOptions)
+    bytecode: BytecodeOptions = field(default_factory=BytecodeOptions)
+    verify: VerifyOptions = field(default_factory=VerifyOptions)
 
     def settings_for(self, package: str) -> BuildSettings:
         """Say how a package of this function is to be built, where it has to be."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from builders.emulator import CLIENT
 from packer import __version__
-from packer.assemble import Part, check_handler, merge, shares
+from packer.assemble import Part, check_handler, shares
 from packer.budget import check_limits
 from packer.build import StoreBuilder
-from packer.compress import CODEC, Deflater
+from packer.compress import CODEC
 from packer.declared import Declaration, declare, links_digest
 from packer.errors import LpackError, ManyErrors
 from packer.fetch import StoreFetcher
@@ -25,13 +26,15 @@ from packer.native import NativeCode
 from packer.obtain import Made, obtain
 from packer.once import Once
 from packer.origin import project_digest, project_tree
-from packer.outputs.zip import write_zip
 from packer.ports import Reporter
+from packer.prove import Proof, Prover, carried_names, merged
 from packer.resolve import Resolver
 from packer.settings import settings_digest, settings_files
+from packer.shape import Material, Shaper
 from packer.source import Scan, scan_source
 from packer.state import FunctionState, variable_digests
-from packer.store import Store, digest_of, explained
+from packer.store import Store, digest_of
+from packer.verify import Verifier, event_files
 from packer.versions import version_variables
 from packer.watch import Digests, Signature, signature
 from packer.wheel import read_wheel
@@ -46,7 +49,9 @@ class Tools:
     fetcher: StoreFetcher
     builder: StoreBuilder
     native: NativeCode
-    deflater: Deflater
+    shaper: Shaper
+    prover: Prover
+    verifier: Verifier
     digests: Digests
     reporter: Reporter
 
@@ -112,11 +117,12 @@ class Build:
         distributions = [made.distribution for made in obtained]
         warnings = self._check_native(function, distributions, scan)
         tools.reporter.stage(function.name, "packing")
-        parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
-        tree = merge(parts, function.overlap)
-        check_handler(function, tree)
-        artifact, staged = self._write(function, tree)
-        contributions = shares(parts, {each.name: each.version for each in distributions}, tree)
+        material = self._material(function, distributions, scan)
+        proof = self._proved(material)
+        shaped = proof.candidate.shaped
+        artifact = _artifact(function, proof)
+        contributions = shares(material.owner_names(), {each.name: each.version for each in distributions}, shaped.tree)
+        missing = (*shaped.missing, *proof.missing)
         state = FunctionState(
             seen_at=self._started,
             fingerprint=fingerprint,
@@ -128,12 +134,54 @@ class Build:
                 *lock.warnings,
                 *(warning for made in obtained for warning in made.warnings),
                 *warnings,
+                *missing,
+                *proof.warnings,
                 *check_limits(function, artifact, contributions),
             ),
-            report=describe(function, lock, artifact, contributions, obtained, time.perf_counter() - started),
+            report=describe(function, lock, artifact, contributions, obtained, proof, time.perf_counter() - started),
         )
         tools.reporter.stage(function.name, "done")
-        return Built(state=state, staged=staged)
+        # What was left undone for want of a tool is done as soon as there is one.
+        return Built(state=state.forgotten() if missing else state, staged=proof.candidate.path)
+
+    def material(self, function: Function) -> Material:
+        """Give all that a function is made of, before anything is removed; raises `LpackError`."""
+        scan = self._scan(function)
+        obtained = self._obtained(function, self._tools.resolver.lock(function))
+        return self._material(function, [made.distribution for made in obtained], scan)
+
+    def _material(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> Material:
+        parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
+        material = self._tools.shaper.material(function, distributions, parts)
+        for note in material.notes:
+            self._tools.reporter.note(note)
+        return material
+
+    def _proved(self, material: Material) -> Proof:
+        """Shape, write and prove a function; raises `LpackError`."""
+        function, prover = material.function, self._tools.prover
+        candidate = prover.shape(material, self._staging / f"{function.name}.zip")
+        check_handler(function, candidate.shaped.tree)
+        return prover.prove(material, candidate, lambda: self.carried(material))
+
+    def carried(self, material: Material) -> Tree:
+        """Give what the function leaves to the runtime, in the versions of its lock; raises `LpackError`."""
+        function, names = material.function, carried_names(material.function)
+        lock = self._tools.resolver.lock(function)
+        packed = [part for part in material.parts if part[0] in names]
+        left_out = [package for package in lock.packages if package.name in names.intersection(function.exclude)]
+        made = obtain(left_out, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
+        trees = [(each.distribution.name, self._tree(each.distribution)) for each in made]
+        if function.verify.level == "rie":
+            trees += self._client(function)
+        return merged((*packed, *trees))
+
+    def _client(self, function: Function) -> list[Part]:
+        """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
+        tools = self._tools
+        packages = tools.resolver.build_requirements([CLIENT], function.target, function, ())
+        made = obtain(packages, function.target, tools.fetcher, partial(tools.builder.build_all, function))
+        return [(each.distribution.name, self._tree(each.distribution)) for each in made]
 
     def _scan(self, function: Function) -> Scan:
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
@@ -170,20 +218,13 @@ class Build:
     def _tree(self, distribution: Distribution) -> Tree:
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
 
-    def _write(self, function: Function, tree: Tree) -> tuple[Artifact, Path]:
-        name = f"{function.name}.zip"
-        staged = self._staging / name
-        with explained(self._out / name, "write"), staged.open("wb") as file:
-            written = write_zip(tree, file, self._tools.deflater.span)
-        artifact = Artifact(path=name, sha256=written.sha256, zipped=written.length, unzipped=tree.size, files=len(tree))
-        return artifact, staged
-
     def _inputs(self, function: Function, scan: Scan) -> _Inputs:
         declaration = declare(function)
         lock = function.lock_path
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
         parts.append(links_digest(declaration, self._tools.digests))
+        parts += [self._tools.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), repr(version_variables(os.environ)))
         return _Inputs(
             function=function,
@@ -192,6 +233,18 @@ class Build:
             digest=digest_of(__version__, CODEC, repr(function), declaration.digest, *settings, *parts),
             digests=self._tools.digests,
         )
+
+
+def _artifact(function: Function, proof: Proof) -> Artifact:
+    tree, written = proof.candidate.shaped.tree, proof.candidate.written
+    name = f"{function.name}.zip"
+    return Artifact(path=name, sha256=written.sha256, zipped=written.length, unzipped=tree.size, files=len(tree))
+
+
+def _shape_files(function: Function) -> tuple[str, ...]:
+    """Give the files that decide how a function is trimmed, and what it is proved by, whether they are there or not."""
+    profile = (function.trim.profile,) if function.trim.level == "max" and function.trim.profile else ()
+    return tuple(map(str, (*profile, *event_files(function))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +265,7 @@ class _Inputs:
         """Give every path whose change, or appearance, could change the function."""
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
+        paths += _shape_files(self.function)
         paths += map(str, settings_files(self.declaration.folder, os.environ))
         # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.
         paths += [str(requirements.path.parent)] if requirements else []

@@ -19,10 +19,13 @@ LONGEST_FUNCTION = 50
 BUILDERS = 0
 FLOORS = {
     "builders": BUILDERS,
-    **dict.fromkeys(("packer", "packer.model", "packer.errors", "packer.names", "packer.ports", "packer.units"), 1),
+    **dict.fromkeys(
+        ("packer", "packer.model", "packer.errors", "packer.names", "packer.options", "packer.ports", "packer.units"), 1
+    ),
     **dict.fromkeys(
         (
             "packer.buildconfig",
+            "packer.coldstart",
             "packer.compress",
             "packer.config",
             "packer.credentials",
@@ -33,8 +36,13 @@ FLOORS = {
             "packer.once",
             "packer.process",
             "packer.remote",
+            "packer.packs",
+            "packer.pycache",
             "packer.requirements",
+            "packer.rules",
+            "packer.scan",
             "packer.section",
+            "packer.shapeconfig",
             "packer.settings",
             "packer.store",
             "packer.template",
@@ -50,6 +58,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "packer.assemble",
+            "packer.blame",
             "packer.budget",
             "packer.attempts",
             "packer.build",
@@ -57,22 +66,30 @@ FLOORS = {
             "packer.choose",
             "packer.declared",
             "packer.doctor",
+            "packer.elfcheck",
+            "packer.explain",
             "packer.fetch",
             "packer.handoff",
             "packer.layers",
+            "packer.layout",
             "packer.loadable",
             "packer.manifest",
             "packer.native",
             "packer.obtain",
             "packer.origin",
             "packer.outputs",
+            "packer.profile",
+            "packer.prove",
             "packer.repair",
             "packer.report",
             "packer.resolve",
             "packer.sbom",
             "packer.scaffold",
+            "packer.shape",
             "packer.source",
+            "packer.starter",
             "packer.state",
+            "packer.strip",
             "packer.tooling",
             "packer.trim",
             "packer.verify",
@@ -80,7 +97,7 @@ FLOORS = {
         ),
         3,
     ),
-    **dict.fromkeys(("packer.locking", "packer.pipeline"), 4),
+    **dict.fromkeys(("packer.locking", "packer.pipeline", "packer.trials"), 4),
     **dict.fromkeys(("packer.cli", "packer.ui"), 5),
 }
 

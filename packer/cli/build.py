@@ -20,10 +20,12 @@ from packer.cli.common import (
     open_store,
     project_options,
     reporting,
+    shape_options,
     warn_of_runtimes,
 )
 from packer.manifest import make_manifest, write_manifest
 from packer.names import DEFAULT_OUT, MANIFEST_FILE, TEMPLATE_FILE
+from packer.options import VERIFY_LEVELS, ShapeFlags
 from packer.settings import relevant_variables
 from packer.state import FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 @click.option("--frozen", is_flag=True, help="Fail where a lock is missing or stale, instead of resolving.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
+@click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="How to prove it (default: import).")
+@click.option("--explain", metavar="PATH", help="Say why a file of the artifact is there, or was removed.")
+@shape_options
 @project_options
 def command(
     *,
@@ -53,6 +58,10 @@ def command(
     frozen: bool,
     jobs: int | None,
     as_json: bool,
+    trim: str | None,
+    bytecode: str | None,
+    verify: str | None,
+    explain: str | None,
     config: Path | None,
     template: Path | None,
     parameters: tuple[str, ...],
@@ -63,7 +72,7 @@ def command(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Build functions into reproducible ZIP archives.
+    """Build functions into reproducible ZIP archives, trimmed and proved.
 
     NAME is a configured function; without one, all are built. PATH is a folder with a configuration, or one that holds a
     handler and a dependency file.
@@ -72,27 +81,25 @@ def command(
     project = find_project(names, config, template, parameters)
     store = open_store()
     key = state_key(project.path, _named_out(project, out))
-    digest = _command_digest(project, runtime, arch, frozen=frozen)
-    state = load_state(store, key)
-    changed: tuple[str, ...] = ()
+    shape = ShapeFlags(trim=trim, bytecode=bytecode, verify=verify)
+    digest = _command_digest(project, runtime, arch, shape, frozen=frozen)
+    state, changed = load_state(store, key), tuple[str, ...]()
+    settings = _Settings(
+        flags={"runtime": runtime, "architecture": arch, "out": out, "shape": shape},
+        policy={"frozen": frozen, "offline": offline, "upgrade": upgrade},
+        jobs=jobs or os.cpu_count() or 1,
+    )
     with reporting(verbose, quiet) as reporter:
         if state is None or upgrade or not state.nothing_changed(digest, project.names):
-            from packer.config import Overrides
-            from packer.resolve import Policy
-
-            run = _Run(
-                store=store,
-                reporter=reporter,
-                project=project,
-                overrides=Overrides(runtime=runtime, architecture=arch, out=out),
-                policy=Policy(frozen=frozen, offline=offline, upgrade=upgrade),
-                jobs=jobs or os.cpu_count() or 1,
-                started=started,
-            )
-            state, changed = run.build(digest, state, trusted=state is not None and state.command == digest and not upgrade)
+            trusted = state is not None and state.command == digest and not upgrade
+            state, changed = settings.run(store, reporter, project, started).build(digest, state, trusted=trusted)
             save_state(store, key, state)
         chosen = {name: each for name, each in state.functions.items() if not project.names or name in project.names}
         _warn(chosen, reporter)
+        if explain is not None:
+            for text in settings.run(store, reporter, project, started).explain(explain, chosen):
+                sys.stdout.write(text + "\n")
+            return
     _print_results(state, chosen, changed, as_json=as_json)
 
 
@@ -103,11 +110,11 @@ def _named_out(project: Project, out: Path | None) -> Path | None:
     return out.absolute() if out else None
 
 
-def _command_digest(project: Project, runtime: str | None, arch: str | None, *, frozen: bool) -> str:
+def _command_digest(project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool) -> str:
     """Give the digest of the version and of every flag and variable that can change what is built."""
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
     variables = (*relevant_variables(os.environ), repr(version_variables(os.environ)))
-    named = (project.kind, str(project.config), runtime or "", arch or "", str(frozen))
+    named = (project.kind, str(project.config), runtime or "", arch or "", repr(shape), str(frozen))
     return digest_of(__version__, *named, *parameters, "", *variables)
 
 
@@ -117,6 +124,30 @@ def _warn(functions: Mapping[str, FunctionState], reporter: LineReporter) -> Non
     for each in functions.values():
         for warning in each.warnings:
             reporter.warn(warning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What the flags say; what they are for is loaded only when there is something to do."""
+
+    flags: Mapping[str, Any]
+    policy: Mapping[str, bool]
+    jobs: int
+
+    def run(self, store: Store, reporter: LineReporter, project: Project, started: int) -> _Run:
+        """Give the build that they ask for."""
+        from packer.config import Overrides
+        from packer.resolve import Policy
+
+        return _Run(
+            store=store,
+            reporter=reporter,
+            project=project,
+            overrides=Overrides(**self.flags),
+            policy=Policy(**self.policy),
+            jobs=self.jobs,
+            started=started,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +207,33 @@ class _Run:
             digests=digests.current,
         )
         return state, tuple(name for name, each in built.items() if each.staged)
+
+    def explain(self, path: str, built: Mapping[str, FunctionState]) -> list[str]:
+        """Say of each built function why a path is there, or what removed it; raises `packer.errors.UsageError`."""
+        from packer.cli.wiring import open_tools, read_project, select
+        from packer.errors import UsageError
+        from packer.explain import explain
+        from packer.pipeline import Build
+        from packer.watch import Digests
+
+        config, _ = read_project(self.project, self.overrides)
+        with (
+            self.store.workspace() as folder,
+            open_tools(self.store, Digests(), self.reporter, self.policy, self.jobs) as tools,
+        ):
+            build = Build(tools, folder, config.out, self.started)
+            texts: list[str] = []
+            error: UsageError | None = None
+            for function in select(config, tuple(built)):
+                material = build.material(function)
+                kept = frozenset((each["rule"], each["distribution"]) for each in built[function.name].report["trim"]["kept"])
+                try:
+                    texts.append(explain(material, tools.shaper.shape(material, kept), path))
+                except UsageError as unknown:
+                    error = unknown
+        if error is not None and not texts:
+            raise error
+        return texts
 
     def _others(self, config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:
         """Give the configured functions that were not asked for now and still lie in the output folder.

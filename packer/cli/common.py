@@ -14,6 +14,7 @@ import click
 from builders.runtimes import ARCHITECTURES, RUNTIMES, WARN_BEFORE
 from packer.errors import UsageError
 from packer.names import CONFIG_FILE, PROJECT_FILE
+from packer.options import BYTECODE_MODES, TRIM_CHOICES
 from packer.store import Store, store_folder
 from packer.ui import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
 
@@ -37,6 +38,18 @@ def project_options(command: Command) -> Command:
         click.option("--upgrade", is_flag=True, help="Resolve to the newest versions, not those resolved before."),
         click.option("-v", "--verbose", is_flag=True, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def shape_options(command: Command) -> Command:
+    """Add the options that say how functions are trimmed and compiled."""
+    trim = click.Choice(TRIM_CHOICES)
+    options = (
+        click.option("--trim", type=trim, help="What to remove (default: safe; auto keeps what turns out to be needed)."),
+        click.option("--bytecode", type=click.Choice(BYTECODE_MODES), help="Where bytecode goes (default: auto)."),
     )
     for option in reversed(options):
         command = option(command)

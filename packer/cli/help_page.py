@@ -13,13 +13,16 @@ Options:
   -h, --help  Show this message and exit.
 
 Commands:
-  build       Build functions into reproducible ZIP archives.
+  build       Build functions into reproducible ZIP archives, trimmed and
+              proved.
   cache       Show, verify or prune the cache that all projects share.
+  coldstart   Measure how long functions take to start, untrimmed and built.
   completion  Print a shell's completion script.
   doctor      Say whether what builds rely on is there, and what would bring it.
   init        Write a configuration from what a folder holds.
   lock        Write each function's exact versions to pylock.NAME.toml.
+  profile     Write down which files functions open, for `build --trim max`.
 
   Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3
-  over a budget or a limit of Lambda's.
+  over a budget or a limit of Lambda's, 4 verification failed.
 """

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from builders.host import HostBuilder
+from builders.pythons import Pythons, TargetPython, find_host_python
 from builders.recipes import Builder, BuildFailure
-from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
+from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
 from packer.build import StoreBuilder
+from packer.bytecode import Compiler
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
 from packer.compress import Deflater
 from packer.config import (
@@ -27,18 +30,25 @@ from packer.credentials import Credentials, index_urls
 from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
-from packer.model import Archive, Function
+from packer.model import Archive, Function, Tree
 from packer.names import DEFAULT_OUT, TEMPLATE_FILE
 from packer.native import NativeCode
 from packer.origin import Origins
+from packer.outputs.zip import Written, write_zip
 from packer.pipeline import Tools
 from packer.ports import Reporter
 from packer.process import run, uv_command
+from packer.prove import Prover
 from packer.resolve import Policy, Resolver
+from packer.scan import Scanner
 from packer.section import Section, choices
-from packer.store import COMPILER, Store
+from packer.shape import Shaper
+from packer.shapeconfig import shape_of
+from packer.store import COMPILER, Store, explained
+from packer.strip import Stripper
 from packer.template import Template, TemplateFunction, read_template
 from packer.tooling import Tooling
+from packer.verify import Verifier
 from packer.watch import Digests
 from packer.wheel import accept
 
@@ -69,16 +79,52 @@ def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Polic
         origins, tooling = Origins(store, digests, credentials.scrub), Tooling(store, resolver, fetcher)
         builder = StoreBuilder(store, builders, origins, tooling, reporter, credentials.scrub, os.environ, jobs)
         closing.callback(builder.close)
+        native = NativeCode(store)
+        shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)
         yield Tools(
             store=store,
             resolver=resolver,
             fetcher=fetcher,
             builder=builder,
-            native=NativeCode(store),
-            deflater=Deflater(store),
+            native=native,
+            shaper=shaper,
+            prover=prover,
+            verifier=verifier,
             digests=digests,
             reporter=reporter,
         )
+
+
+def _open_shaping(
+    store: Store, native: NativeCode, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack
+) -> tuple[Shaper, Prover, Verifier]:
+    """Make the parts that trim, compile and prove."""
+    deflater = Deflater(store)
+
+    def write(tree: Tree, path: Path) -> Written:
+        with explained(path, "write"), path.open("wb") as file:
+            return write_zip(tree, file, deflater.span)
+
+    executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="shape"))
+    # An image that is not there is only worth pulling where a container is asked for.
+    pythons = Pythons(
+        find_host_python, lambda target, asked: _container_python(target, reporter, pull=asked and not policy.offline)
+    )
+    closing.callback(pythons.close)
+    stripper, compiler = Stripper(store, reporter, executor), Compiler(store, jobs)
+    shaper = Shaper(Scanner(store), native, stripper, compiler, pythons, deflater.span)
+    verifier = Verifier(store, pythons, executor, write)
+    return shaper, Prover(store, shaper, verifier, reporter, write), verifier
+
+
+def _container_python(target: Target, reporter: Reporter, *, pull: bool) -> TargetPython:
+    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
+    from builders.container_python import ContainerPython
+    from builders.engine import connect
+    from builders.images import Images
+
+    engine = connect()
+    return ContainerPython(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target)
 
 
 def _container_builder(say: Callable[[str], None], listen: Callable[[str, str], None], policy: Policy) -> Builder:
@@ -133,6 +179,7 @@ def _check_out(config: Config, project: Project) -> None:
 
 def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
     name = folder.name.replace(".", "-").replace(" ", "-") or "function"
+    shape = shape_of(folder, name, (), overrides.shape)
     function = Function(
         name=check_name(name, str(folder)),
         source=folder,
@@ -140,6 +187,9 @@ def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
         target=overrides.target((DEFAULT_RUNTIME, "the default"), (DEFAULT_ARCHITECTURE, "the default")),
         requirements=find_requirements(folder, None, str(folder)),
         lock_path=lock_path(folder, name),
+        trim=shape.trim,
+        bytecode=shape.bytecode,
+        verify=shape.verify,
     )
     out = overrides.out or Path.cwd() / DEFAULT_OUT
     return Config(root=folder, out=out.absolute(), functions=(function,))
@@ -184,6 +234,7 @@ def _function_of_template(path: Path, project: Section, function: TemplateFuncti
         source=function.source,
         handler=(function.handler, where),
         target=overrides.target((function.runtime, where), (function.architecture, where)),
+        flags=overrides.shape,
     )
 
 

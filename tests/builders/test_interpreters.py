@@ -28,7 +28,13 @@ def _anew(monkeypatch, tmp_path):
 def write(path: Path, minor: int = MINOR, *, patch: int = 1, include: str = "", **others: str) -> Path:
     """Write a program that answers as an interpreter of this kind would."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    answer: dict[str, Any] = {"implementation": "cpython", "flags": "", "level": "final", "executable": str(path)}
+    answer: dict[str, Any] = {
+        "implementation": "cpython",
+        "flags": "",
+        "level": "final",
+        "executable": str(path),
+        "prefix": "/usr",
+    }
     answer |= {"version": [3, minor, patch], "include": include, **others}
     path.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
     path.chmod(0o755)

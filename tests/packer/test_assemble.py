@@ -104,7 +104,8 @@ def test_a_missing_handler_names_the_modules_that_are_there():
 def test_shares_add_up_to_the_tree():
     parts = [("a", tree("a", one="12345", shared="same")), ("b", tree("b", two="12", shared="same"))]
     merged = merge(parts, ())
-    found = shares(parts, {"a": "1.0", "b": "2.0"}, merged)
+    owners = {entry.owner: name for name, part in parts for entry in part}
+    found = shares(owners, {"a": "1.0", "b": "2.0"}, merged)
     assert [(share.name, share.version, share.files, share.unzipped) for share in found] == [
         ("a", "1.0", 2, 9),
         ("b", "2.0", 1, 2),

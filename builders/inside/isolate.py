@@ -1,0 +1,111 @@
+"""Runs a command where Lambda's paths are: ``python isolate.py SPEC.json COMMAND…``, on this machine, by any Python 3.
+
+SPEC has ``mounts``, a list of (folder, place): each folder is seen, read-only, at its place; ``spare``, an empty folder;
+``tmp``, whether /tmp is to be empty; and ``folder``, where the command starts. All of that, and a network that has nothing but
+itself, is for the command alone: it is done in private namespaces (namespaces(7)), as root or in a user namespace. Exit status
+97 where the machine does not allow it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import socket
+import struct
+import sys
+
+UNAVAILABLE = 97
+_NEWNS, _NEWIPC, _NEWUSER, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
+_RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
+# What a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)): nosuid, nodev, noexec.
+_LOCKED = 2 | 4 | 8
+_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
+
+
+def main(spec_path: str, command: list) -> int:  # type: ignore[type-arg]
+    """Make the namespaces, and become the command."""
+    with open(spec_path, encoding="utf-8") as file:
+        spec = json.load(file)
+    try:
+        separate()
+        bring_up_loopback()
+        for folder, place in spec["mounts"]:
+            ensure(place, spec["spare"])
+            show(folder, place)
+        if spec["tmp"]:
+            mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
+        os.chdir(spec["folder"])
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return UNAVAILABLE
+    os.execvp(command[0], command)  # noqa: S606 a list, and no shell
+    return UNAVAILABLE
+
+
+def libc() -> ctypes.CDLL:
+    """Give the C library of this process."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def check(status: int, what: str) -> None:
+    """Raise the ``OSError`` of a call that has failed."""
+    if status:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def separate() -> None:
+    """Leave the namespaces that other processes see."""
+    user, group = os.getuid(), os.getgid()
+    flags = _NEWNS | _NEWIPC | _NEWNET | (_NEWUSER if user else 0)
+    check(libc().unshare(flags), "unshare")
+    if user:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+    mount("none", "/", "", _REC | _PRIVATE)
+
+
+def mount(source: str, place: str, kind: str, flags: int, options: str = "") -> None:
+    """Call mount(2)."""
+    words = [word.encode() or None for word in (source, place, kind)]
+    check(libc().mount(*words, ctypes.c_ulong(flags), options.encode() or None), f"mount {place}")
+
+
+def show(folder: str, place: str) -> None:
+    """Let a folder be seen, read-only, at a place that is there."""
+    mount(folder, place, "", _BIND | _REC)
+    mount("none", place, "", _REMOUNT | _BIND | _RDONLY | (os.statvfs(place).f_flag & _LOCKED))
+
+
+def ensure(place: str, spare: str) -> None:
+    """Have an empty folder at a place, and its neighbours where they were: nothing of it can be seen outside."""
+    if os.path.isdir(place):
+        return
+    parent = os.path.dirname(place)
+    before = os.path.join(spare, parent.strip("/").replace("/", "-"))
+    os.mkdir(before)
+    mount(parent, before, "", _BIND | _REC)
+    mount("tmpfs", parent, "tmpfs", 0, "mode=755")
+    for name in os.listdir(before):
+        old, new = os.path.join(before, name), os.path.join(parent, name)
+        if os.path.islink(old):
+            os.symlink(os.readlink(old), new)
+        elif os.path.isdir(old):
+            os.mkdir(new)
+            mount(old, new, "", _BIND | _REC)
+    os.mkdir(place)
+
+
+def bring_up_loopback() -> None:
+    """Let programs in the new network reach each other: it starts with its only interface down (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _GET_FLAGS, request))[1]
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", flags | _UP))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,137 @@
+"""Runs a handler as Lambda does: ``python probe.py REQUEST.json ANSWER.json ROOT LATE``, in the target's own Python.
+
+It is started without site-packages. ROOT is where the function lies, LATE a folder of what the runtime has, or empty. REQUEST
+has ``handler``, ``events`` (values) and ``trace``, whether opened files are written down. ANSWER gets ``import`` and
+``events``: what came of each, either a ``result`` or an ``error`` with its ``type`` and ``message``; ``milliseconds`` of the
+import; and ``opened``, paths below ROOT.
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.path.pop(0)  # the folder of this script, which the handler must not see
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+Outcome = dict[str, Any]
+TASK = "/var/task"
+"""What stands in the answer for the function's folder, wherever it lies."""
+_PUBLIC_ID = "00000000-0000-4000-8000-000000000000"
+
+
+class Context:
+    """What a handler gets beside the event (AWS "Using the Lambda context object to retrieve Python function information")."""
+
+    aws_request_id = _PUBLIC_ID
+    log_group_name = "/aws/lambda/lpack"
+    log_stream_name = "lpack"
+    identity = None
+    client_context = None
+
+    def __init__(self) -> None:
+        self.function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lpack")
+        self.function_version = "$LATEST"
+        self.memory_limit_in_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+        self.invoked_function_arn = f"arn:aws:lambda:us-east-1:000000000000:function:{self.function_name}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 30_000
+
+
+def main(request_path: str, answer_path: str, root: str, late: str) -> int:
+    """Import the handler, give it the events, and write down what came of it."""
+    with open(request_path, encoding="utf-8") as file:
+        request = json.load(file)
+    with_builtins()
+    sys.path.insert(0, root)
+    sys.path += [late] if late else []
+    opened: set[str] = set()
+    if request["trace"]:
+        watch(root, opened)
+    answer: dict[str, Any] = {"events": []}
+    handlers: list[Callable[..., Any]] = []
+    started = time.perf_counter()
+    answer["import"] = attempted(lambda: handlers.append(handler_of(request["handler"])))
+    answer["milliseconds"] = (time.perf_counter() - started) * 1000
+    if handlers:
+        context = Context()
+        answer["events"] = [attempted(partial(handlers[0], event, context)) for event in request["events"]]
+    if request["trace"]:
+        answer["opened"] = sorted(opened | mapped(root))
+    text = json.dumps(answer).replace(json.dumps(root)[1:-1], TASK)
+    with open(answer_path, "w", encoding="utf-8") as file:
+        file.write(text)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # what threads and exit handlers do now is not Lambda's way either
+
+
+def with_builtins() -> None:
+    """Add what `site` adds to the built-in names; it is not run, for its folders are not on Lambda."""
+    import site
+
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+
+
+def handler_of(handler: str) -> Callable[..., Any]:
+    """Find a handler as Lambda's runtime interface client does."""
+    module, _, name = handler.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(module.replace("/", ".")), name)
+    if not callable(found):
+        raise TypeError(f"{handler} is no function")
+    return found
+
+
+def attempted(call: Callable[[], Any]) -> Outcome:
+    """Call, and give what came of it; results are as Lambda would send them."""
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 SystemExit, too, is what came of it
+        import traceback
+
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return {"error": {"type": name, "message": str(error), "trace": traceback.format_exc()}}
+    try:
+        return {"result": json.loads(json.dumps(result))}
+    except (TypeError, ValueError) as error:
+        return {"error": {"type": "Runtime.MarshalError", "message": str(error), "trace": ""}}
+
+
+def watch(root: str, opened: set[str]) -> None:
+    """Write down each file below a folder that is opened from now on."""
+    inside = root.rstrip("/") + "/"
+
+    def hook(event: str, arguments: Any) -> None:
+        if event == "open" and isinstance(arguments[0], (str, bytes)):
+            path = os.fsdecode(arguments[0])
+            if path[:1] != "/":
+                path = os.path.join(os.getcwd(), path)
+            if path.startswith(inside):
+                opened.add(os.path.normpath(path)[len(inside) :])
+
+    sys.addaudithook(hook)
+
+
+def mapped(root: str) -> set[str]:
+    """Give the files below a folder that the loader has mapped (proc(5), /proc/pid/maps)."""
+    inside = os.path.realpath(root).rstrip("/") + "/"
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+            paths = {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/")}
+    except OSError:
+        return set()
+    return {path[len(inside) :] for path in paths if path.startswith(inside)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

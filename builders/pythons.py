@@ -1,0 +1,243 @@
+"""The target's own Python, which runs scripts of `builders.inside`: this machine's of its minor, or the run-time image's."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+from builders.inside.isolate import UNAVAILABLE
+from builders.interpreters import Interpreter, find_interpreter
+from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.runtimes import MACHINES, TASK_FOLDER, Target
+from builders.script import source_of_script
+
+FLAGS = ("-S", "-s", "-B", "-W", "ignore")
+_LONGEST_LOG = 1 << 20
+_PATIENCE = 5
+_SPEC = "isolate.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A script to run: ``python SCRIPT ARGUMENTS…``, where ``{in}``, ``{task}``, ``{late}`` and ``{answer}`` stand for paths.
+
+    ``inputs`` is a folder that it may read, ``programs`` are files of this machine that it starts. ``tree``, if there is one,
+    lies at /var/task, or elsewhere where the machine does not allow that; ``late`` are packages that the runtime has. ``flags``
+    are for the interpreter.
+    """
+
+    script: str
+    arguments: Sequence[str]
+    inputs: Path
+    tree: Path | None = None
+    late: Path | None = None
+    programs: Sequence[Path] = ()
+    flags: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """How a script has ended: its exit status (negative: a signal), what it printed, and its answer if it wrote one."""
+
+    status: int
+    log: str
+    answer: bytes | None
+    late: bool = False
+
+
+class TargetPython(Protocol):
+    """Runs scripts in a Python that the target has.
+
+    ``identity`` is its version, which decides the bytes that it makes; ``place`` says for messages where it is.
+    """
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+    def run(self, task: Task, work: Path) -> Done:
+        """Run a script in the empty folder ``work``; raises `BuildFailure` where it cannot be run at all."""
+        ...
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        ...
+
+
+def find_host_python(target: Target) -> TargetPython:
+    """Find this machine's Python of a target's minor; raises `BuilderUnavailable`."""
+    minor = target.runtime.minor
+    found = find_interpreter(minor)
+    if found is None:
+        what = f"no CPython 3.{minor} is on this machine"
+        raise BuilderUnavailable(what, remedy=f"`uv python install 3.{minor}` brings one.")
+    return HostPython(found)
+
+
+def can_run_here(target: Target) -> bool:
+    """Say whether this machine loads the target's native code."""
+    return platform.system() == "Linux" and MACHINES.get(platform.machine()) == target.architecture
+
+
+class HostPython:
+    """A Python of this machine; may be used from many threads."""
+
+    def __init__(self, found: Interpreter) -> None:
+        self._found = found
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = Lock()
+        self._closed = False
+        self._confined = True
+        self.identity = found.version
+        self.place = f"Python {found.version} of this machine"
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        with self._lock:
+            self._closed = True
+            for process in self._running:
+                _kill(process)
+
+    def run(self, task: Task, work: Path) -> Done:
+        """Run a script, confined where the machine allows it; raises `BuildFailure`."""
+        if task.tree is not None and self._confined:
+            done = self._attempt(task, work / "confined", confined=True)
+            if done.status != UNAVAILABLE or done.answer is not None:
+                return done
+            self._confined = False
+        return self._attempt(task, work / "plain", confined=False)
+
+    def _attempt(self, task: Task, work: Path, *, confined: bool) -> Done:
+        work.mkdir()
+        answer, script = work / "answer", work / task.script
+        script.write_bytes(source_of_script(task.script))
+        tree = TASK_FOLDER if confined else str(task.tree or "")
+        words = {"in": str(task.inputs), "task": tree, "late": str(task.late or ""), "answer": str(answer)}
+        python = str(self._found.path)
+        command = [python, *FLAGS, *task.flags, str(script), *(each.format(**words) for each in task.arguments)]
+        variables = {**task.environment, "PATH": os.environ.get("PATH", os.defpath)}
+        variables = {name: value.replace("{task}", tree) for name, value in variables.items()}
+        if confined:
+            command = self._isolated(task, work, command)
+        folder = work if confined or task.tree is None else task.tree
+        with (work / "log").open("w+b") as log:
+            process = self._start(command, folder, variables, log.fileno())
+            late = False
+            try:
+                process.wait(task.seconds)
+            except subprocess.TimeoutExpired:
+                late = True
+            finally:
+                _kill(process)
+                status = process.wait()
+                with self._lock:
+                    self._running.discard(process)
+            log.seek(0)
+            text = log.read(_LONGEST_LOG).decode("utf-8", "replace")
+        if self._closed:
+            raise BuildFailure("it was interrupted")
+        return Done(status=status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=late)
+
+    def _isolated(self, task: Task, work: Path, command: list[str]) -> list[str]:
+        """Give the command that runs another one where Lambda's paths are."""
+        spare = work / "spare"
+        spare.mkdir()
+        script = work / "isolate.py"
+        script.write_bytes(source_of_script(script.name))
+        needed = (str(work), str(task.inputs), str(task.late or ""), self._found.prefix, *map(str, task.programs))
+        spec = {
+            "mounts": [[str(task.tree), TASK_FOLDER]],
+            "spare": str(spare),
+            "tmp": not any(os.path.realpath(each).startswith("/tmp/") for each in needed if each),  # noqa: S108 Lambda's own
+            "folder": TASK_FOLDER,
+        }
+        (work / _SPEC).write_text(json.dumps(spec), encoding="utf-8")
+        return [sys.executable, "-I", "-S", str(script), str(work / _SPEC), *command]
+
+    def _start(self, command: Sequence[str], folder: Path, variables: Mapping[str, str], log: int) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._closed:
+                raise BuildFailure("it was interrupted")
+            try:
+                process = subprocess.Popen(
+                    list(command),
+                    cwd=folder,
+                    env=dict(variables),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that all that it starts can be ended with it
+                )
+            except OSError as error:
+                raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
+            self._running.add(process)
+        return process
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class Pythons:
+    """Finds a Python for each target, once; ``host`` and ``container`` make them. May be used from many threads.
+
+    ``container`` is told whether it was asked for by name, and may then pull the image.
+    """
+
+    def __init__(self, host: Callable[[Target], TargetPython], container: Callable[[Target, bool], TargetPython]) -> None:
+        self._ways: dict[str, Callable[[Target, bool], TargetPython]] = {
+            "host": lambda target, _asked: host(target),
+            "container": container,
+        }
+        self._made: dict[tuple[str, Target, bool], TargetPython | BuilderUnavailable] = {}
+        self._lock = Lock()
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        for made in self._made.values():
+            if not isinstance(made, BuilderUnavailable):
+                made.close()
+
+    def find(self, target: Target, place: str, purpose: str) -> TargetPython:
+        """Give a Python for a purpose (``compile``, which any machine can, or ``run``) at a place.
+
+        ``auto`` takes this machine's before a container's. Raises `BuilderUnavailable`, for `auto` with all reasons.
+        """
+        names = tuple(self._ways) if place == "auto" else (place,)
+        refusals = []
+        for name in names:
+            found = self._get(name, target, purpose, asked=place == name)
+            if not isinstance(found, BuilderUnavailable):
+                return found
+            refusals.append(found)
+        raise BuilderUnavailable(
+            "; ".join(each.reason for each in refusals), remedy=" Or: ".join(each.remedy for each in refusals)
+        )
+
+    def _get(self, name: str, target: Target, purpose: str, *, asked: bool) -> TargetPython | BuilderUnavailable:
+        if name == "host" and purpose == "run" and not can_run_here(target):
+            what = f"this machine cannot run native code for {target.architecture}"
+            return BuilderUnavailable(what, remedy="Start a container engine with emulation, or build on such a machine.")
+        key = (name, target, asked)
+        with self._lock:
+            if key not in self._made:
+                try:
+                    self._made[key] = self._ways[name](target, asked)
+                except BuilderUnavailable as error:
+                    self._made[key] = error
+                except BuildFailure as error:
+                    self._made[key] = BuilderUnavailable(error.reason, remedy=error.remedy or "Mend the container engine.")
+            return self._made[key]

@@ -1,0 +1,154 @@
+"""Compiles sources with the target's own Python, each set of them once, to bytecode that needs no look at the source.
+
+The files are unchecked hash-based .pyc (PEP 552): Lambda's folders are read-only, and an archive's times say nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.pythons import TargetPython, Task
+from builders.recipes import BuildFailure
+from builders.script import source_of_script
+from packer.errors import BuildError
+from packer.model import OWN_SOURCE, Content, Entry, Tree
+from packer.once import Once
+from packer.packs import load_pack, save_pack
+from packer.starter import Starter
+from packer.store import Store, digest_of
+
+_FORM = "1"
+_NO_STARTER = Starter()
+_KIND = "bytecode"
+_SCRIPT = "compile.py"
+_HEAD = struct.Struct("<II")
+"""The number of a file, and the length of its bytecode, as the script writes them."""
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+_NO_MODULES = ("bin", "share", "include", "etc")
+"""Folders at the top of an artifact that hold no modules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """The .pyc of each source that compiles, by the source's path; and those that do not."""
+
+    files: Mapping[str, Content]
+    failed: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all bytecode."""
+        return sum(content.size for content in self.files.values())
+
+
+class Compiler:
+    """Compiles by way of the store; may be used from many threads. ``jobs`` files are compiled at once."""
+
+    def __init__(self, store: Store, jobs: int) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._packs: Once[str, Mapping[str, Content]] = Once()
+
+    def compile(self, tree: Tree, python: TargetPython, root: str, optimize: int) -> Compiled:
+        """Compile the modules of a tree that will lie at ``root``; raises `BuildError` where the compiler itself fails.
+
+        What one distribution has is compiled and kept together.
+        """
+        job = _Job(python=python, root=root, optimize=optimize)
+        owners: dict[str, list[Entry]] = {}
+        for entry in tree:
+            if _is_module(entry):
+                owners.setdefault(entry.owner, []).append(entry)
+        files: dict[str, Content] = {}
+        for owner, entries in owners.items():
+            files.update(self._pack(owner, entries, job))
+        return Compiled(files=files, failed=tuple(e.path for each in owners.values() for e in each if e.path not in files))
+
+    def with_starter(self, entry: Entry, starter: Starter, python: TargetPython, root: str, optimize: int) -> Content | None:
+        """Compile one module with other statements around its own; None where it does not compile."""
+        job = _Job(python=python, root=root, optimize=optimize, starter=starter)
+        return self._pack(entry.owner, [entry], job).get(entry.path)
+
+    def _pack(self, owner: str, entries: Sequence[Entry], job: _Job) -> Mapping[str, Content]:
+        key = job.key(entries)
+        return self._packs.get(key, lambda: self._remembered(key, owner, entries, job))
+
+    def _remembered(self, key: str, owner: str, entries: Sequence[Entry], job: _Job) -> Mapping[str, Content]:
+        known = load_pack(self._store, _KIND, key)
+        return save_pack(self._store, _KIND, key, self._made(owner, entries, job)) if known is None else known
+
+    def _made(self, owner: str, entries: Sequence[Entry], job: _Job) -> list[tuple[str, bytes]]:
+        with self._store.workspace() as folder:
+            inputs, work = folder / "in", folder / "work"
+            inputs.mkdir()
+            work.mkdir()
+            job.write(entries, inputs)
+            task = Task(
+                script=_SCRIPT, arguments=("{in}", "{answer}", str(self._jobs)), inputs=inputs, environment=_ENVIRONMENT
+            )
+            try:
+                done = job.python.run(task, work)
+            except BuildFailure as failure:
+                raise _trouble(owner, job.python, failure.reason, failure.log) from None
+        if done.status or done.answer is None:
+            raise _trouble(owner, job.python, f"it ended with status {done.status}", done.log)
+        found = _answers(done.answer)
+        if len(found) != len(entries):
+            raise _trouble(owner, job.python, f"{len(entries) - len(found)} of {len(entries)} files got no answer", done.log)
+        return [(entry.path, found[number]) for number, entry in enumerate(entries) if found[number]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """How sources are compiled."""
+
+    python: TargetPython
+    root: str
+    optimize: int
+    starter: Starter = _NO_STARTER
+
+    def key(self, entries: Sequence[Entry]) -> str:
+        """Give the digest of all that decides the bytecode of these sources."""
+        listed = [part for entry in entries for part in (entry.path, entry.content.digest)]
+        how = (self.python.identity, self.root, str(self.optimize), self.starter.before, self.starter.after)
+        return digest_of(_FORM, source_of_script(_SCRIPT), *how, *listed)
+
+    def write(self, entries: Sequence[Entry], folder: Path) -> None:
+        """Write what the script reads."""
+        sources = [entry.content.read() for entry in entries]
+        (folder / "sources").write_bytes(b"".join(sources))
+        lines = (f"{len(data)} {self.root}/{entry.path}" for entry, data in zip(entries, sources, strict=True))
+        (folder / "index").write_text("\n".join([str(self.optimize), *lines]) + "\n", encoding="utf-8")
+        if self.starter:
+            (folder / "before").write_text(self.starter.before, encoding="utf-8")
+            (folder / "after").write_text(self.starter.after, encoding="utf-8")
+
+
+def _trouble(owner: str, python: TargetPython, reason: str, log: str) -> BuildError:
+    shown = "the function's own source" if owner == OWN_SOURCE else owner
+    remedy = 'Mend that Python, or write bytecode = "off".'
+    return BuildError(f"Cannot compile {shown} with {python.place}: {reason}.", detail=log.strip(), remedy=remedy)
+
+
+def _answers(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    at = 0
+    while at < len(data):
+        number, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        found[number] = data[at : at + length]
+        at += length
+    return found
+
+
+def _is_module(entry: Entry) -> bool:
+    """Say whether a file can be imported: a template among a distribution's data is no module."""
+    if not entry.path.endswith(".py") or "\n" in entry.path:
+        return False
+    *folders, name = entry.path.removesuffix(".py").split("/")
+    if entry.owner == OWN_SOURCE:  # Lambda imports a handler by its path, whatever its folders are called
+        return True
+    return name.isidentifier() and all(map(str.isidentifier, folders)) and not (folders and folders[0] in _NO_MODULES)

@@ -1,0 +1,39 @@
+"""What the commands share that run functions to learn of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from packer.cli.common import find_project
+
+if TYPE_CHECKING:
+    from packer.model import Function
+    from packer.store import Store
+    from packer.trials import Trials
+    from packer.ui import LineReporter
+
+
+@contextmanager
+def opened_trials(
+    store: Store, reporter: LineReporter, names: tuple[str, ...], flags: Mapping[str, Any]
+) -> Iterator[tuple[Trials, tuple[Function, ...]]]:
+    """Give what runs functions, and the functions that are named; ``flags`` are those of the command line."""
+    from packer.cli.wiring import open_tools, read_project, select
+    from packer.config import Overrides
+    from packer.options import ShapeFlags
+    from packer.pipeline import Build
+    from packer.resolve import Policy
+    from packer.trials import Trials
+    from packer.watch import Digests
+
+    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    shape = ShapeFlags(trim=flags.get("trim"), bytecode=flags.get("bytecode"))
+    config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"], shape=shape))
+    policy = Policy(offline=flags["offline"], upgrade=flags["upgrade"])
+    with store.workspace() as folder, open_tools(store, Digests(), reporter, policy, os.cpu_count() or 1) as tools:
+        build = Build(tools, folder, config.out, time.time_ns())
+        yield Trials(tools, build, folder), select(config, project.names)

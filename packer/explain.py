@@ -1,0 +1,63 @@
+"""Says of one path of an artifact why it is there, or what removed it."""
+
+from __future__ import annotations
+
+import difflib
+from fnmatch import fnmatchcase
+
+from packer.errors import UsageError
+from packer.model import OWN_SOURCE, Entry
+from packer.rules import BY_NAME, DROP, PROFILE, SOURCES
+from packer.shape import Material, Shaped
+from packer.trim import Removed
+from packer.units import size_text
+
+_REASONS = {
+    **{rule.name: rule.reason for rule in BY_NAME.values()},
+    DROP: "a pattern of yours drops it",
+    PROFILE: "the function's profile did not see it opened",
+    SOURCES: "its bytecode stands in its place",
+}
+
+
+def explain(material: Material, shaped: Shaped, path: str) -> str:
+    """Give one sentence on a path; raises `UsageError` where the function never had it."""
+    name = material.function.name
+    entry = next((each for each in shaped.tree if each.path == path), None)
+    if entry is not None:
+        return f"{name}: {path} ({size_text(entry.content.size)}) is there: {_why(material, shaped, entry)}."
+    gone = next((each for each in shaped.removed if each.path == path), None)
+    if gone is not None:
+        return f"{name}: {path} ({size_text(gone.size)}) is not there: {_gone(material, gone)}."
+    known = [each.path for each in shaped.tree] + [each.path for each in shaped.removed]
+    nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
+    remedy = f"Did you mean {nearest[0]}?" if nearest else "Write it as `unzip -l` shows it, such as pandas/__init__.py."
+    raise UsageError(f"{name} has no file {path}, and nothing removed one.", remedy=remedy)
+
+
+def _called(material: Material, owner: str) -> str:
+    if owner == OWN_SOURCE:
+        return "the function's own source"
+    found = next((each for each in material.distributions if owner in (each.name, each.filename)), None)
+    return f"{found.name} {found.version}" if found else owner
+
+
+def _gone(material: Material, removed: Removed) -> str:
+    return f"the rule {removed.rule} removed it from {_called(material, removed.owner)} ({_REASONS[removed.rule]})"
+
+
+def _why(material: Material, shaped: Shaped, entry: Entry) -> str:
+    owner = _called(material, entry.owner)
+    before = {each.path for _, tree in material.parts for each in tree}
+    if entry.path not in before:
+        if entry.path.endswith(".pyc"):
+            return f"bytecode of {owner}, made by Python {shaped.bytecode.python} ({shaped.bytecode.why})"
+        return f"a stub in the place of what the profile removed of {owner}"
+    stripped = next((each for each in shaped.stripped if each.path == entry.path), None)
+    if stripped is not None:
+        return f"it belongs to {owner}, and stripping made it {size_text(stripped.saved)} smaller"
+    name = material.owner_names()[entry.owner]
+    for pattern_owner, pattern in material.function.trim.keep:
+        if pattern_owner in ("", name) and fnmatchcase(entry.path, pattern):
+            return f"it belongs to {owner}, and the pattern {pattern} keeps it"
+    return f"it belongs to {owner}, and no rule removes it"

@@ -1,0 +1,79 @@
+"""How a function is shaped once its parts are there: trimmed, compiled and proved; the values that the configuration gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+TrimLevel = Literal["none", "safe", "max"]
+TRIM_LEVELS: tuple[TrimLevel, ...] = get_args(TrimLevel)
+AUTO = "auto"
+TRIM_CHOICES = (*TRIM_LEVELS, AUTO)
+"""What can be asked for: a level, or ``auto`` to keep what turns out to be needed."""
+BytecodeMode = Literal["auto", "beside", "only", "off"]
+BYTECODE_MODES: tuple[BytecodeMode, ...] = get_args(BytecodeMode)
+VerifyLevel = Literal["none", "import", "events", "rie"]
+VERIFY_LEVELS: tuple[VerifyLevel, ...] = get_args(VerifyLevel)
+VerifyPlace = Literal["auto", "host", "container"]
+VERIFY_PLACES: tuple[VerifyPlace, ...] = get_args(VerifyPlace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimOptions:
+    """What may be removed.
+
+    ``repair`` keeps what verification finds to be needed, instead of failing. ``rules`` are those asked for by name on top of
+    the level, ``without`` those that are not to be used. ``keep`` and ``drop`` are patterns of paths in the artifact, as
+    (normalised name of a distribution, pattern); an empty name stands for all. ``services`` are those of AWS that the
+    function calls; None where they are to be found in its code. ``profile`` is the absolute path of the function's profile.
+    """
+
+    level: TrimLevel = "none"
+    repair: bool = False
+    rules: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    keep: tuple[tuple[str, str], ...] = ()
+    drop: tuple[tuple[str, str], ...] = ()
+    services: tuple[str, ...] | None = None
+    profile: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytecodeOptions:
+    """Whether sources are compiled, and at which optimisation level (0, 1 without assertions, 2 without docstrings too).
+
+    ``pause`` has the garbage collector wait until the handler has been imported, ``prefetch`` the kernel read ahead what a
+    profile says will be opened (`packer.starter`).
+    """
+
+    mode: BytecodeMode = "off"
+    optimize: int = 0
+    pause: bool = True
+    prefetch: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """How a function is proved to work.
+
+    ``events`` are absolute paths of JSON files; one beside it that ends in ``.expected.json`` has the result. ``environment``
+    are the variables that the function sees. ``demanded`` says that the user asked for it: where it cannot be done, that is
+    an error and no warning.
+    """
+
+    level: VerifyLevel = "none"
+    events: tuple[Path, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    seconds: float = 60.0
+    place: VerifyPlace = "auto"
+    demanded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeFlags:
+    """Command-line flags that hold for all functions; None where a flag was not given."""
+
+    trim: str | None = None
+    bytecode: str | None = None
+    verify: str | None = None

@@ -1,0 +1,254 @@
+"""Proves that a function works as it was written: it behaves as it does untrimmed. Finds which rule is to blame where not."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from builders.recipes import BuilderUnavailable
+from builders.runtimes import RUNTIME_DISTRIBUTIONS
+from packer.assemble import merge
+from packer.blame import culprits
+from packer.errors import VerificationError
+from packer.model import Function, Tree
+from packer.outputs.zip import Written
+from packer.ports import Reporter
+from packer.rules import Unit
+from packer.shape import Material, Shaped, Shaper
+from packer.store import Store, digest_of
+from packer.verify import Outcome, Verifier, read_events, unavailable
+
+_KIND = "repairs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A way to shape a function, written to an archive."""
+
+    shaped: Shaped
+    path: Path
+    written: Written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone."""
+
+    candidate: Candidate
+    level: str = "none"
+    place: str = ""
+    seconds: float = 0.0
+    milliseconds: float = 0.0
+    kept: tuple[Unit, ...] = ()
+    warnings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class Prover:
+    """Proves functions; may be used from many threads. ``write`` writes a tree as an archive."""
+
+    def __init__(
+        self,
+        store: Store,
+        shaper: Shaper,
+        verifier: Verifier,
+        reporter: Reporter,
+        write: Callable[[Tree, Path], Written],
+    ) -> None:
+        self._store = store
+        self._shaper = shaper
+        self._verifier = verifier
+        self._reporter = reporter
+        self._write = write
+
+    def shape(self, material: Material, path: Path) -> Candidate:
+        """Shape a function, with what an earlier repair has found to be needed, and write it."""
+        return self.candidate(material, self._remembered(material), path)
+
+    def prove(self, material: Material, candidate: Candidate, carried: Callable[[], Tree]) -> Proof:
+        """Prove a candidate, or repair it; ``carried`` gives what the runtime has of what the function leaves out.
+
+        Raises `VerificationError`.
+        """
+        function = material.function
+        options = function.verify
+        changed = candidate.shaped.units() or candidate.shaped.bytecode.mode != "off"
+        if options.level == "none" or not (changed or options.demanded):
+            return Proof(candidate=candidate, kept=tuple(sorted(self._remembered(material))))
+        started = time.perf_counter()
+        try:
+            place = self._verifier.python(function).place
+        except BuilderUnavailable as error:
+            trouble = unavailable(function, error)
+            if options.demanded:
+                raise trouble from None
+            return Proof(candidate=candidate, missing=(str(trouble),))
+        self._reporter.stage(function.name, "verifying")
+        late = carried()
+        trial = _Trial(self, self._verifier, self._reporter, material, candidate, late)
+        kept, warnings = trial.settle(self._remembered(material))
+        proved = trial.candidate
+        if kept != self._remembered(material):
+            self._store.save(_KIND, self._key(material), json.dumps(sorted(kept)).encode())
+        return Proof(
+            candidate=proved,
+            level=options.level,
+            place=place,
+            seconds=time.perf_counter() - started,
+            milliseconds=trial.after.milliseconds,
+            kept=tuple(sorted(kept)),
+            warnings=warnings,
+        )
+
+    def untrimmed(self, material: Material, path: Path) -> Candidate:
+        """Write a function as it is without any shaping."""
+        shaped = self._shaper.plain(material)
+        return Candidate(shaped=shaped, path=path, written=self._write(shaped.tree, path))
+
+    def candidate(self, material: Material, restored: frozenset[Unit], path: Path) -> Candidate:
+        """Shape a function without some of the changes, and write it."""
+        shaped = self._shaper.shape(material, restored)
+        return Candidate(shaped=shaped, path=path, written=self._write(shaped.tree, path))
+
+    def _key(self, material: Material) -> str:
+        function = material.function
+        return digest_of(function.name, repr(function.trim), *(each.digest for each in material.distributions))
+
+    def _remembered(self, material: Material) -> frozenset[Unit]:
+        """Give what the last build of the same distributions had to leave alone."""
+        if not material.function.trim.repair:
+            return frozenset()
+        record = self._store.load(_KIND, self._key(material))
+        return frozenset((rule, name) for rule, name in json.loads(record.payload)) if record else frozenset()
+
+
+class _Trial:
+    """One function's proof: what it does untrimmed is found out only where that is needed."""
+
+    def __init__(
+        self,
+        prover: Prover,
+        verifier: Verifier,
+        reporter: Reporter,
+        material: Material,
+        candidate: Candidate,
+        late: Tree,
+    ) -> None:
+        self._prover = prover
+        self._verifier = verifier
+        self._reporter = reporter
+        self._material = material
+        self._events = read_events(material.function) if material.function.verify.level != "import" else ()
+        self._late = late
+        self._trial_path = candidate.path.with_suffix(".trial")
+        self._before: Outcome | None = None
+        self._loosely = False
+        self.candidate = candidate
+        self.after = self._outcome(candidate)
+
+    @property
+    def _function(self) -> Function:
+        return self._material.function
+
+    def _outcome(self, candidate: Candidate) -> Outcome:
+        run = partial(self._verifier.outcome, self._function, candidate.path, candidate.written.sha256)
+        return run(self._events, self._late)
+
+    def settle(self, kept: frozenset[Unit]) -> tuple[frozenset[Unit], tuple[str, ...]]:
+        """Give what has to be left alone for the function to work, with warnings; raises `VerificationError`."""
+        if self._events or not self.after.works:
+            before = self._untrimmed()
+            if not self._agrees(self.after):
+                kept = self._repaired(before, kept)
+            if not self.after.works:
+                return kept, (self._inconclusive(),)
+        self._check_expected()
+        return kept, ()
+
+    def _untrimmed(self) -> Outcome:
+        if self._before is None:
+            self._before = self._outcome(self._prover.untrimmed(self._material, self._trial_path))
+        return self._before
+
+    def _agrees(self, outcome: Outcome) -> bool:
+        """Say whether an outcome is the untrimmed one; where that is another each time, whether it is of the same kind."""
+        before = self._untrimmed()
+        if outcome.essence() == before.essence():
+            return True
+        if not self._loosely and self._kinds(outcome) == self._kinds(before):
+            python = self._verifier.python(self._function)
+            self._prover.untrimmed(self._material, self._trial_path)
+            with self._verifier.laid_out(self._trial_path, self._late) as laid:
+                again, _ = self._verifier.run(self._function, laid, python, self._events)
+            self._loosely = again.essence() != before.essence()
+        return self._loosely and self._kinds(outcome) == self._kinds(before)
+
+    @staticmethod
+    def _kinds(outcome: Outcome) -> list[str]:
+        """Give the type of each error, and an empty word for each result."""
+        found = (outcome.imported, *outcome.events)
+        return [outcome.failure, *(each["error"]["type"] if "error" in each else "" for each in found)]
+
+    def _repaired(self, before: Outcome, kept: frozenset[Unit]) -> frozenset[Unit]:
+        units = tuple(unit for unit in self.candidate.shaped.units() if unit not in kept)
+        trouble, trace = self.after.trouble(), self.after.trace()
+
+        def works(restored: frozenset[Unit]) -> bool:
+            tried = self._prover.candidate(self._material, kept | restored, self._trial_path)
+            return self._agrees(self._outcome(tried))
+
+        self._reporter.note(f"{self._function.name} fails when it is trimmed; looking for what it needs")
+        found = culprits(units, works)
+        name = self._function.name
+        was = f" ({before.trouble()} without)" if before.trouble() else ""
+        if not found:
+            what = f"{name} does not behave as it does untrimmed, and no rule is to blame: {trouble or 'another result'}{was}."
+            raise VerificationError(what, detail=trace, remedy='Write trim = "none" and bytecode = "off", and report it.')
+        named = ", ".join(f"{rule} of {owner}" for rule, owner in found)
+        if not self._function.trim.repair:
+            what = f"{name} needs what trimming removes ({named}): {trouble or 'its results differ'}{was}."
+            remedy = f'Write trim = "auto" to keep that, or trim = {{ without = ["{found[0][0]}"] }}.'
+            raise VerificationError(what, detail=trace, remedy=remedy)
+        kept |= frozenset(found)
+        self.candidate = self._prover.candidate(self._material, kept, self.candidate.path)
+        self.after = self._outcome(self.candidate)
+        self._reporter.warn(f"{name} needs what trimming would remove, which is kept: {named} ({trouble})")
+        return kept
+
+    def _inconclusive(self) -> str:
+        return (
+            f"{self._function.name} cannot be imported here, trimmed or not ({self.after.trouble()}), which proves little. "
+            'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
+        )
+
+    def _check_expected(self) -> None:
+        """Hold results against the user's own; raises `VerificationError`."""
+        for event, outcome in zip(self._events, self.after.events, strict=True):
+            if event.expected is not None and list(event.expected) != [outcome.get("result", _NO_RESULT)]:
+                error = outcome.get("error")
+                came = f"{error['type']}: {error['message']}" if error else json.dumps(outcome["result"], ensure_ascii=False)
+                what = f"{self._function.name} does not give what is expected for the event {event.name}: {came[:500]}."
+                wanted = json.dumps(event.expected[0], ensure_ascii=False)[:500]
+                raise VerificationError(
+                    what,
+                    detail=error["trace"].strip() if error else f"Expected: {wanted}",
+                    remedy="Mend the function, or the expected result; trimming has no part in it.",
+                )
+
+
+_NO_RESULT = object()
+
+
+def carried_names(function: Function) -> frozenset[str]:
+    """Give the distributions that the runtime has and the function may leave to it."""
+    asked = RUNTIME_DISTRIBUTIONS if "runtime" in function.trim.rules else ()
+    return frozenset(asked) | (frozenset(function.exclude) & frozenset(RUNTIME_DISTRIBUTIONS))
+
+
+def merged(trees: Sequence[tuple[str, Tree]]) -> Tree:
+    """Give the packages of the runtime as one tree."""
+    return merge(trees, ())

@@ -1,0 +1,189 @@
+"""Reads sources for what decides whether something may be removed: imports of tests, stubs read at run time, calls of AWS.
+
+Only files in which a plain search finds something worth a look are parsed, and what is found of a wheel is kept in the store.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from packer.model import Distribution, Entry, Tree
+from packer.once import Once
+from packer.store import Store, digest_of
+
+_FORM = "1"
+"""Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
+TEST_FOLDERS = frozenset(("test", "tests", "SelfTest"))
+_TESTS = re.compile(rb"(?:\b(?:import|from)[ \t(]|import_module\()[^\n]*\b(?:tests?|SelfTest)\b")
+_NAMES = re.compile(rb"\bimport[ \t]*\([^)]*\b(?:tests?|SelfTest)\b")
+"""Imports of tests: on one line, and over several. A plain search goes before each: it is many times as fast."""
+_STUBS = (b"attach_stub", b'.pyi"', b".pyi'")
+_SDK = b"boto"
+_CALLS = (b"client(", b"resource(", b"boto3.client", b"boto3.resource", b"import client", b"import resource", b"get_available_")
+"""What stands in every source that makes a client, or takes what makes one from the SDK."""
+SDK = frozenset(("boto3", "botocore", "s3transfer"))
+"""Distributions whose own code makes clients only of what their callers name."""
+_MAKERS = frozenset(("client", "resource", "create_client"))
+_LISTS = frozenset(("get_available_services", "get_available_resources"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What sources say.
+
+    ``tests`` are folders of tests that something else imports; ``reads_stubs`` says that type stubs are read at run time;
+    ``services`` are those of AWS that are called by name, and ``dynamic`` is the place where the name is computed, or empty.
+    """
+
+    tests: tuple[str, ...] = ()
+    reads_stubs: bool = False
+    services: tuple[str, ...] = ()
+    dynamic: str = ""
+
+
+class Scanner:
+    """Scans wheels and sources; may be used from many threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._wheels: Once[str, Scan] = Once()
+
+    def of_wheel(self, distribution: Distribution, tree: Tree) -> Scan:
+        """Give what the sources of a wheel in the store say."""
+        return self._wheels.get(distribution.digest, lambda: self._remembered(distribution, tree))
+
+    def _remembered(self, distribution: Distribution, tree: Tree) -> Scan:
+        key = digest_of("scan", _FORM, distribution.digest)
+        record = self._store.load("scans", key)
+        if record is not None:
+            found = json.loads(record.payload)
+            return Scan(**{**found, "tests": tuple(found["tests"]), "services": tuple(found["services"])})
+        scan = scan_sources(tree, look_for_calls=distribution.name not in SDK)
+        self._store.save("scans", key, json.dumps(asdict(scan)).encode())
+        return scan
+
+
+def scan_sources(tree: Tree, *, look_for_calls: bool = True) -> Scan:
+    """Read the sources of a tree. Where one of them uses the SDK, a session may be handed to any other."""
+    tests: set[str] = set()
+    services: set[str] = set()
+    dynamic, stubs = "", False
+    sources = [(entry, entry.content.read()) for entry in _sources(tree)]
+    sdk = look_for_calls and any(_SDK in data for _, data in sources)
+    for entry, data in sources:
+        stubs = stubs or any(word in data for word in _STUBS)
+        looks_at_tests = _mentions_tests(data)
+        looks_at_calls = sdk and any(word in data for word in _CALLS)
+        if not looks_at_tests and not looks_at_calls:
+            continue
+        parsed = _parsed(data)
+        if looks_at_tests:
+            tests.update(_imported_tests(entry.path, parsed) if parsed else _all_tests(entry.path, tree))
+        if looks_at_calls:
+            calls = _service_names(parsed) if parsed else iter((("", 1),))
+            for name, line in calls:
+                services.add(name)
+                dynamic = dynamic or ("" if name else f"{entry.path}:{line}")
+    services.discard("")
+    return Scan(tests=tuple(sorted(tests)), reads_stubs=stubs, services=tuple(sorted(services)), dynamic=dynamic)
+
+
+def _mentions_tests(data: bytes) -> bool:
+    if b"test" not in data and b"SelfTest" not in data:
+        return False
+    return _TESTS.search(data) is not None or _NAMES.search(data) is not None
+
+
+def _sources(tree: Tree) -> Iterator[Entry]:
+    """Give the modules that are no tests themselves."""
+    for entry in tree:
+        if entry.path.endswith(".py") and not _is_test(entry.path):
+            yield entry
+
+
+def _is_test(path: str) -> bool:
+    *folders, name = path.split("/")
+    return name == "conftest.py" or not TEST_FOLDERS.isdisjoint(folders)
+
+
+def _parsed(data: bytes) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(data)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _all_tests(path: str, tree: Tree) -> Iterator[str]:
+    """Give every folder of tests in the package of a module that cannot be parsed."""
+    top = path.partition("/")[0]
+    for entry in tree:
+        folders = entry.path.split("/")[:-1]
+        if folders[:1] == [top]:
+            yield from ("/".join(folders[: number + 1]) for number, name in enumerate(folders) if name in TEST_FOLDERS)
+
+
+def _imported_tests(path: str, module: ast.Module) -> Iterator[str]:
+    """Give the folders of tests that a module's imports lead to."""
+    package = path.split("/")[:-1]
+    for node in ast.walk(module):
+        names: Iterable[list[str]] = ()
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = [*above, *(node.module.split(".") if node.module else [])]
+            names = [[*base, alias.name] for alias in node.names]
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            given = node.args[0].value
+            names = [given.split(".")] if isinstance(given, str) and _called(node) == "import_module" else ()
+        for parts in names:
+            yield from ("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part in TEST_FOLDERS)
+
+
+def _called(node: ast.Call) -> str:
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+
+
+def _service_names(module: ast.Module) -> Iterator[tuple[str, int]]:
+    """Give the services that clients are made of, with their lines; an empty name where it is computed."""
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in SDK
+        for alias in node.names
+        if alias.name in _MAKERS
+    }
+    called: set[int] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and (
+            (isinstance(node.func, ast.Attribute) and node.func.attr in _MAKERS)
+            or (isinstance(node.func, ast.Name) and node.func.id in imported)
+        ):
+            called.add(id(node.func))
+            given = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "service_name"), None)
+            if isinstance(given, ast.Constant) and isinstance(given.value, str):
+                yield given.value, node.lineno
+            elif given is not None or any(k.arg is None for k in node.keywords):
+                yield "", node.lineno
+        elif isinstance(node, ast.Attribute) and node.attr in _LISTS:
+            yield "", node.lineno
+    for node in ast.walk(module):
+        loaded = isinstance(getattr(node, "ctx", None), ast.Load) and id(node) not in called
+        if loaded and (
+            (isinstance(node, ast.Attribute) and node.attr in _MAKERS and _is_sdk(node.value))
+            or (isinstance(node, ast.Name) and node.id in imported)
+        ):
+            yield "", node.lineno
+
+
+def _is_sdk(node: ast.expr) -> bool:
+    """Say whether an expression is a module of the SDK by its name: what is taken from it may be called anywhere."""
+    return isinstance(node, ast.Name) and node.id in SDK

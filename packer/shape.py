@@ -1,0 +1,276 @@
+"""Shapes a function: its parts are trimmed, stripped, merged and compiled, and each of these can be held back for one part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from builders.pythons import Pythons, TargetPython
+from builders.recipes import BuilderUnavailable
+from builders.runtimes import TASK_FOLDER, UNZIPPED_LIMIT
+from packer.assemble import Part, merge
+from packer.bytecode import Compiled, Compiler
+from packer.elf import ElfFile
+from packer.model import FILE_MODE, OWN_SOURCE, Content, Distribution, Entry, Function, Span, Tree
+from packer.native import NativeCode
+from packer.profile import Profile, apply_profile, read_profile
+from packer.pycache import beside, instead
+from packer.rules import PROFILE, SOURCES, STRIP, Unit
+from packer.scan import Scan, Scanner, scan_sources
+from packer.starter import handler_module, make_starter, worth_reading
+from packer.strip import Stripped, Stripper
+from packer.trim import Known, Removed, trim
+from packer.units import size_text
+
+_ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
+"""Services that botocore itself calls for credentials (botocore, credentials.py and tokens.py)."""
+_HEADERS = 30 + 46
+"""Bytes of a ZIP member's headers beside its name, which stands in both (APPNOTE.TXT 4.3.7 and 4.3.12)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """All that a function is made of, before anything is removed. ``scans`` and ``native`` are by normalised names."""
+
+    function: Function
+    parts: tuple[Part, ...]
+    distributions: tuple[Distribution, ...]
+    scans: Mapping[str, Scan]
+    native: Mapping[str, Sequence[ElfFile]]
+    profile: Profile | None
+    services: frozenset[str] | None
+    notes: tuple[str, ...] = ()
+
+    def owner_names(self) -> dict[str, str]:
+        """Give the normalised name of each owner that entries carry."""
+        return {OWN_SOURCE: OWN_SOURCE, **{each.filename: each.name for each in self.distributions}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytecode:
+    """What was compiled: ``mode`` is what came of ``auto``, ``why`` the reason; ``python`` made it.
+
+    ``starts`` names what the handler's module does beside its own code (`packer.starter`).
+    """
+
+    mode: str = "off"
+    why: str = ""
+    python: str = ""
+    files: int = 0
+    size: int = 0
+    failed: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaped:
+    """A function's tree as it will be written, and what became of its parts.
+
+    ``parts`` are what is merged into it, for its shares. ``missing`` are tools that were not there.
+    """
+
+    tree: Tree
+    parts: tuple[Part, ...]
+    removed: tuple[Removed, ...] = ()
+    stripped: tuple[Stripped, ...] = ()
+    bytecode: Bytecode = Bytecode()
+    missing: tuple[str, ...] = ()
+
+    def units(self) -> tuple[Unit, ...]:
+        """Give every (rule, distribution) that has changed something, sorted: what could be to blame."""
+        found = {(each.rule, each.owner) for each in self.removed} | {(STRIP, each.owner) for each in self.stripped}
+        return tuple(sorted(found))
+
+
+class Shaper:
+    """Shapes functions with the parts of the pipeline; may be used from many threads."""
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        native: NativeCode,
+        stripper: Stripper,
+        compiler: Compiler,
+        pythons: Pythons,
+        spans: Callable[[Content], Span],
+    ) -> None:
+        self._scanner = scanner
+        self._native = native
+        self._stripper = stripper
+        self._compiler = compiler
+        self._pythons = pythons
+        self._spans = spans
+
+    def material(self, function: Function, distributions: Sequence[Distribution], parts: Sequence[Part]) -> Material:
+        """Gather what shaping has to know; raises `packer.errors.LpackError` where a file cannot be read."""
+        if function.trim.level == "none":
+            return Material(
+                function=function,
+                parts=tuple(parts),
+                distributions=tuple(distributions),
+                scans={},
+                native={},
+                profile=None,
+                services=None,
+            )
+        trees = dict(parts)
+        scans = {each.name: self._scanner.of_wheel(each, trees[each.name]) for each in distributions}
+        scans[OWN_SOURCE] = scan_sources(trees[OWN_SOURCE])
+        services, notes = _services(function, scans, {each.name for each in distributions})
+        profile = read_profile(function.trim.profile) if function.trim.level == "max" and function.trim.profile else None
+        return Material(
+            function=function,
+            parts=tuple(parts),
+            distributions=tuple(distributions),
+            scans=scans,
+            native={each.name: self._native.of_wheel(each) for each in distributions},
+            profile=profile,
+            services=services,
+            notes=notes,
+        )
+
+    def plain(self, material: Material) -> Shaped:
+        """Give the function as it is without any shaping."""
+        return Shaped(tree=merge(material.parts, material.function.overlap), parts=material.parts)
+
+    def shape(self, material: Material, restored: frozenset[Unit] = frozenset()) -> Shaped:
+        """Trim, strip, merge and compile; ``restored`` are (rule, distribution) that are not applied."""
+        function = material.function
+        known = Known(scans=material.scans, native=material.native, services=material.services, restored=restored)
+        trimmed = trim(material.parts, function.trim, known)
+        parts, removed, missing = trimmed.parts, trimmed.removed, []
+        if material.profile is not None:
+            names = frozenset(name for rule, name in restored if rule == PROFILE)
+            versions = {each.name: each.version for each in material.distributions}
+            parts, more = apply_profile(parts, material.profile, versions, names)
+            removed = (*removed, *more)
+        stripped: tuple[Stripped, ...] = ()
+        if function.trim.level != "none" and STRIP not in function.trim.without and any(material.native.values()):
+            trouble = self._stripper.unavailable()
+            if trouble:
+                missing.append(trouble)
+            else:
+                held = frozenset(name for rule, name in restored if rule == STRIP)
+                parts, stripped = self._stripper.strip(parts, dict(material.native), held)
+        tree = merge(parts, function.overlap)
+        tree, bytecode, without, trouble = self._with_bytecode(material, tree, restored)
+        return Shaped(
+            tree=tree,
+            parts=parts,
+            removed=(*removed, *without),
+            stripped=stripped,
+            bytecode=bytecode,
+            missing=(*missing, *([trouble] if trouble else [])),
+        )
+
+    def _with_bytecode(
+        self, material: Material, tree: Tree, restored: frozenset[Unit]
+    ) -> tuple[Tree, Bytecode, tuple[Removed, ...], str]:
+        function = material.function
+        options = function.bytecode
+        if options.mode == "off":
+            return tree, Bytecode(), (), ""
+        try:
+            python = self._pythons.find(function.target, "auto", "compile")
+        except BuilderUnavailable as error:
+            name = f"3.{function.target.runtime.minor}"
+            remedy = f"`uv python install {name}` or a container engine brings one."
+            return tree, Bytecode(), (), f"Nothing is compiled to bytecode: no Python {name} ({error.reason}). {remedy}"
+        compiled = self._compiler.compile(tree, python, TASK_FOLDER, options.optimize)
+        mode, why = (options.mode, "as configured") if options.mode != "auto" else self._choose(function, tree, compiled)
+        names = material.owner_names()
+        held = frozenset(name for rule, name in restored if rule == SOURCES)
+        read = material.profile.sources() if material.profile else frozenset()
+
+        def alone(entry: Entry) -> bool:
+            return mode == "only" and names[entry.owner] not in held and entry.path not in read
+
+        minor = function.target.runtime.minor
+        shaped, without = _placed(tree, compiled, minor, alone, names)
+        shaped, starts = self._started(material, tree, shaped, python)
+        facts = _facts(python, compiled, mode, why, starts)
+        return shaped, facts, without, ""
+
+    def _started(self, material: Material, sources: Tree, tree: Tree, python: TargetPython) -> tuple[Tree, tuple[str, ...]]:
+        """Have the handler's module start as its options say."""
+        function, options = material.function, material.function.bytecode
+        minor = function.target.runtime.minor
+        opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
+        starter = make_starter(pause=options.pause, prefetch=worth_reading(tree, opened, minor))
+        entry = handler_module(function.handler, sources)
+        if entry is None or not starter:
+            return tree, ()
+        content = self._compiler.with_starter(entry, starter, python, TASK_FOLDER, options.optimize)
+        if content is None:
+            return tree, ()
+        places = (beside(entry.path, minor), instead(entry.path))
+        entries = (replace(each, content=content) if each.path in places else each for each in tree)
+        starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if opened else ()))
+        return Tree(tuple(entries)), starts
+
+    def _choose(self, function: Function, tree: Tree, compiled: Compiled) -> tuple[str, str]:
+        """Choose where bytecode goes: beside the sources where that fits, else in their place."""
+        unzipped = tree.size + compiled.size
+        limits = [(UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")]
+        for limit, name in limits:
+            if limit is not None and unzipped > limit:
+                return "only", f"beside the sources it would be {size_text(unzipped)} unzipped, over {name}"
+        if function.budget.zip is not None:
+            zipped = self._zipped(tree, compiled)
+            if zipped > function.budget.zip:
+                return "only", f"beside the sources it would be {size_text(zipped)} zipped, over the budget"
+        return "beside", "it fits beside the sources"
+
+    def _zipped(self, tree: Tree, compiled: Compiled) -> int:
+        contents = [(entry.path, entry.content) for entry in tree]
+        contents += [(beside(path, 99), content) for path, content in compiled.files.items()]
+        return sum(self._spans(content).length + 2 * len(path.encode()) + _HEADERS for path, content in contents)
+
+
+def _facts(python: TargetPython, compiled: Compiled, mode: str, why: str, starts: tuple[str, ...]) -> Bytecode:
+    return Bytecode(
+        mode=mode,
+        why=why,
+        python=python.identity,
+        files=len(compiled.files),
+        size=compiled.size,
+        failed=compiled.failed,
+        starts=starts,
+    )
+
+
+def _placed(
+    tree: Tree, compiled: Compiled, minor: int, alone: Callable[[Entry], bool], names: Mapping[str, str]
+) -> tuple[Tree, tuple[Removed, ...]]:
+    """Put bytecode beside its sources, or in their place where it stands ``alone``."""
+    entries: list[Entry] = []
+    without: list[Removed] = []
+    taken = {entry.path for entry in tree}
+    for entry in tree:
+        content = compiled.files.get(entry.path)
+        if content is None:
+            entries.append(entry)
+            continue
+        replaced = alone(entry) and instead(entry.path) not in taken
+        path = instead(entry.path) if replaced else beside(entry.path, minor)
+        if replaced:
+            without.append(Removed(path=entry.path, rule=SOURCES, owner=names[entry.owner], size=entry.content.size))
+        else:
+            entries.append(entry)
+        if path not in taken:
+            entries.append(Entry(path=path, mode=FILE_MODE, content=content, owner=entry.owner))
+    return Tree.of(entries), tuple(without)
+
+
+def _services(function: Function, scans: Mapping[str, Scan], names: set[str]) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+    """Give the services that a function calls, None where that cannot be known; and what to tell the user of it."""
+    if function.trim.services is not None:
+        return frozenset(function.trim.services) | _ALWAYS_CALLED, ()
+    if "botocore" not in names:
+        return None, ()
+    for name, scan in scans.items():
+        if scan.dynamic:
+            where = "" if name == OWN_SOURCE else f"{name}: "
+            note = f"{function.name}: all of botocore's service models stay: {where}{scan.dynamic} computes a service's name."
+            return None, (f'{note} trim = {{ services = ["…"] }} names those that it calls.',)
+    return frozenset(name for scan in scans.values() for name in scan.services) | _ALWAYS_CALLED, ()

@@ -1,0 +1,118 @@
+"""Strips the shared libraries of distributions, each content once, and keeps the original where that could change a thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.strip import strip_file, strip_version
+from packer.assemble import Part
+from packer.elf import ElfFile
+from packer.elfcheck import difference
+from packer.model import OWN_SOURCE, Content, Entry, Tree
+from packer.once import Once
+from packer.packs import load_pack, save_pack
+from packer.ports import Reporter
+from packer.store import Store, digest_of
+
+_FORM = "1"
+_LEAST = 4096
+"""Bytes that stripping must save: below, the wheel's own compressed bytes are worth more."""
+_KIND, _NAME = "stripped", "library"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stripped:
+    """A file that became smaller; ``saved`` in bytes."""
+
+    path: str
+    owner: str
+    saved: int
+
+
+class Stripper:
+    """Strips by way of the store; may be used from many threads. ``executor`` runs several at once."""
+
+    def __init__(self, store: Store, reporter: Reporter, executor: Executor) -> None:
+        self._store = store
+        self._reporter = reporter
+        self._executor = executor
+        self._contents: Once[str, Content | None] = Once()
+
+    def unavailable(self) -> str:
+        """Say why nothing can be stripped, and what to do; empty where it can."""
+        try:
+            strip_version()
+        except BuilderUnavailable as error:
+            return f"Shared libraries are not stripped: {error.reason}. {error.remedy}"
+        return ""
+
+    def strip(
+        self, parts: Sequence[Part], native: dict[str, Sequence[ElfFile]], restored: frozenset[str]
+    ) -> tuple[tuple[Part, ...], tuple[Stripped, ...]]:
+        """Give the parts with smaller libraries; ``native`` are those of each distribution, ``restored`` stay as they are."""
+        wanted = {
+            name: frozenset(file.path for file in native.get(name, ()))
+            for name, _ in parts
+            if name != OWN_SOURCE and name not in restored
+        }
+        found = self._all(entry for name, tree in parts for entry in tree if entry.path in wanted.get(name, ()))
+        result: list[Part] = []
+        stripped: list[Stripped] = []
+        for name, tree in parts:
+            if not wanted.get(name):
+                result.append((name, tree))
+                continue
+            entries = []
+            for entry in tree:
+                smaller = found.get(entry.content.digest) if entry.path in wanted[name] else None
+                if smaller is not None:
+                    stripped.append(Stripped(path=entry.path, owner=name, saved=entry.content.size - smaller.size))
+                entries.append(replace(entry, content=smaller) if smaller is not None else entry)
+            result.append((name, Tree(tuple(entries))))
+        return tuple(result), tuple(stripped)
+
+    def _all(self, entries: Iterable[Entry]) -> dict[str, Content | None]:
+        """Strip every content, several at once."""
+        futures = {entry.content.digest: (entry, self._executor.submit(self._one, entry)) for entry in _distinct(entries)}
+        return {digest: future.result() for digest, (_, future) in futures.items()}
+
+    def _one(self, entry: Entry) -> Content | None:
+        """Give the stripped content; None where the original stays."""
+        return self._contents.get(entry.content.digest, lambda: self._remembered(entry))
+
+    def _remembered(self, entry: Entry) -> Content | None:
+        key = digest_of(_FORM, strip_version(), entry.content.digest)
+        known = load_pack(self._store, _KIND, key)
+        if known is None:
+            known = save_pack(self._store, _KIND, key, self._made(entry))
+        return known.get(_NAME)
+
+    def _made(self, entry: Entry) -> list[tuple[str, bytes]]:
+        before = entry.content.read()
+        try:
+            with self._store.workspace() as folder:
+                (folder / "before").write_bytes(before)
+                strip_file(folder / "before", folder / "after")
+                after = (folder / "after").read_bytes()
+        except (BuildFailure, OSError) as error:
+            reason = error.reason if isinstance(error, BuildFailure) else str(error)
+            self._reporter.debug(f"{entry.path} of {entry.owner} is not stripped: {reason}")
+            return []
+        if len(after) + _LEAST > len(before):
+            return []
+        differs = difference(before, after)
+        if differs:
+            self._reporter.debug(f"{entry.path} of {entry.owner} is not stripped: {differs}")
+            return []
+        return [(_NAME, after)]
+
+
+def _distinct(entries: Iterable[Entry]) -> Iterator[Entry]:
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.content.digest not in seen:
+            seen.add(entry.content.digest)
+            yield entry

@@ -1,0 +1,105 @@
+"""Removes what a function does not need at run time, by the rules of `packer.rules` and the user's own patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from packer.assemble import Part
+from packer.elf import ElfFile
+from packer.model import OWN_SOURCE, Tree
+from packer.options import TrimOptions
+from packer.rules import DROP, RULES, STAYS, Rule, Scene, Unit
+from packer.scan import Scan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A file that a rule takes out of a distribution; ``size`` in bytes. ``path`` is that in the artifact."""
+
+    path: str
+    rule: str
+    owner: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trimmed:
+    """Parts after trimming, and what is gone from them."""
+
+    parts: tuple[Part, ...]
+    removed: tuple[Removed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What has been read of a function's distributions, by their normalised names, and of the function as a whole."""
+
+    scans: Mapping[str, Scan]
+    native: Mapping[str, Sequence[ElfFile]]
+    services: frozenset[str] | None
+    restored: frozenset[Unit] = field(default_factory=frozenset)
+
+
+def trim(parts: Sequence[Part], options: TrimOptions, known: Known) -> Trimmed:
+    """Take out of each distribution what the rules select; ``known.restored`` are (rule, distribution) that are not applied.
+
+    The user's ``keep`` goes before everything, and ``drop`` before every rule.
+    """
+    if options.level == "none":
+        return Trimmed(parts=tuple(parts))
+    needed = frozenset(name for files in known.native.values() for file in files for name in file.needed)
+    tests_needed = frozenset(path for scan in known.scans.values() for path in scan.tests)
+    rules = [rule for rule in RULES if _is_used(rule, options)]
+    kept: list[Part] = []
+    removed: list[Removed] = []
+    for name, tree in parts:
+        gone: dict[str, str] = {}
+        if name != OWN_SOURCE:
+            scene = Scene(
+                name=name,
+                tree=tree,
+                scan=known.scans[name],
+                native={file.path: file for file in known.native.get(name, ())},
+                tests_needed=tests_needed,
+                services=known.services,
+                needed=needed,
+            )
+            gone = _selected(scene, rules, known.restored)
+        _apply_patterns(name, tree, options, gone, known.restored)
+        kept.append((name, Tree(tuple(entry for entry in tree if entry.path not in gone))))
+        removed += [
+            Removed(path=entry.path, rule=gone[entry.path], owner=name, size=entry.content.size)
+            for entry in tree
+            if entry.path in gone
+        ]
+    return Trimmed(parts=tuple(kept), removed=tuple(removed))
+
+
+def _is_used(rule: Rule, options: TrimOptions) -> bool:
+    return rule.name not in options.without and (rule.level != "asked" or rule.name in options.rules)
+
+
+def _selected(scene: Scene, rules: Sequence[Rule], restored: frozenset[Unit]) -> dict[str, str]:
+    """Give the paths that go with the first rule that selects each."""
+    gone: dict[str, str] = {}
+    for rule in rules:
+        if (rule.name, scene.name) not in restored:
+            for path in rule.select(scene):
+                if rule.name == "runtime" or not STAYS.search(path):
+                    gone.setdefault(path, rule.name)
+    return gone
+
+
+def _apply_patterns(name: str, tree: Tree, options: TrimOptions, gone: dict[str, str], restored: frozenset[Unit]) -> None:
+    """Let the user's own patterns decide over what the rules have selected."""
+    drop = [pattern for owner, pattern in options.drop if owner in ("", name) and (DROP, name) not in restored]
+    keep = [pattern for owner, pattern in options.keep if owner in ("", name)]
+    if not drop and not keep:
+        return
+    for entry in tree:
+        if any(fnmatchcase(entry.path, pattern) for pattern in keep):
+            gone.pop(entry.path, None)
+        elif any(fnmatchcase(entry.path, pattern) for pattern in drop):
+            gone[entry.path] = DROP

@@ -1,0 +1,282 @@
+"""Runs what was written: the handler is imported, and gets its sample events, in the target's own Python, as Lambda would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builders.emulator import REMEDY, find_emulator
+from builders.pythons import Done, HostPython, Pythons, TargetPython, Task
+from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.script import source_of_script
+from packer.errors import UsageError, VerificationError
+from packer.layout import unpack
+from packer.model import Function, Tree
+from packer.outputs.zip import Written
+from packer.store import Store, digest_of
+
+NOTHING = Tree(())
+"""No packages."""
+_FORM = "1"
+_KIND = "verified"
+_PROBE, _EMULATE = "probe.py", "emulate.py"
+EXPECTED = ".expected.json"
+"""How the file with the expected result ends that lies beside an event's."""
+# What every function of Lambda's sees (AWS "Using Lambda environment variables"), with credentials that open nothing.
+_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "lpack",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_REGION": "us-east-1",
+    "AWS_SECRET_ACCESS_KEY": "lpack",
+    "AWS_SESSION_TOKEN": "lpack",
+    "HOME": "/tmp",  # noqa: S108 the only folder of Lambda's that can be written
+    "LAMBDA_TASK_ROOT": "{task}",
+    "LANG": "en_US.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "LD_LIBRARY_PATH": "{task}:{task}/lib:/opt/lib",
+    "PYTHONHASHSEED": "0",
+    "TZ": ":UTC",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A sample event; ``expected`` is None where any result will do, else a list of the one value."""
+
+    name: str
+    value: Any
+    expected: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a run: the import's, and each event's, as `builders.inside.probe` writes it, or the ``failure`` of all.
+
+    ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for.
+    """
+
+    imported: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Mapping[str, Any], ...] = ()
+    failure: str = ""
+    log: str = ""
+    milliseconds: float = 0.0
+    opened: tuple[str, ...] = ()
+
+    def essence(self) -> str:
+        """Give what two runs must agree in: results, and types and messages of errors, but not where they were raised."""
+        found = [self.failure, *(_essential(each) for each in (self.imported, *self.events))]
+        return json.dumps(found, sort_keys=True)
+
+    @property
+    def works(self) -> bool:
+        """Whether the handler could be imported."""
+        return not self.failure and "error" not in self.imported
+
+    def trouble(self) -> str:
+        """Say what the first error was; empty where there was none."""
+        if self.failure:
+            return self.failure
+        for each in (self.imported, *self.events):
+            if "error" in each:
+                return f"{each['error']['type']}: {each['error']['message']}"
+        return ""
+
+    def trace(self) -> str:
+        """Give the first error's traceback, or what was printed."""
+        return next((each["error"]["trace"] for each in (self.imported, *self.events) if "error" in each), self.log).strip()
+
+
+def _essential(outcome: Mapping[str, Any]) -> Any:
+    error = outcome.get("error")
+    return [error["type"], error["message"]] if error else outcome.get("result")
+
+
+def event_files(function: Function) -> tuple[Path, ...]:
+    """Give the files of a function's events and of what is expected of them, whether these are there or not."""
+    return tuple(path for event in function.verify.events for path in (event, _expected(event)))
+
+
+def _expected(event: Path) -> Path:
+    return event.with_name(event.name.removesuffix(".json") + EXPECTED)
+
+
+def read_events(function: Function) -> tuple[Event, ...]:
+    """Read the sample events of a function; raises `UsageError`."""
+    found = []
+    for path in function.verify.events:
+        expected = _expected(path)
+        value = (_json(expected),) if expected.is_file() else None
+        found.append(Event(name=path.name, value=_json(path), expected=value))
+    return tuple(found)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read the event {path}: {error.strerror}.", remedy="Name a file that exists.") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}.", remedy="Mend the file at that place.") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaidOut:
+    """A function unpacked in a folder, and in another one what the runtime has of packages, if anything."""
+
+    task: Path
+    late: Path | None = None
+
+
+class Verifier:
+    """Runs archives, each once: what came of it is kept in the store. May be used from many threads."""
+
+    def __init__(self, store: Store, pythons: Pythons, executor: Executor, write: Callable[[Tree, Path], Written]) -> None:
+        """``write`` writes a tree as an archive."""
+        self._store = store
+        self._pythons = pythons
+        self._executor = executor
+        self._write = write
+
+    def python(self, function: Function) -> TargetPython:
+        """Give the Python to run a function in; raises `BuilderUnavailable`."""
+        return self._pythons.find(function.target, function.verify.place, "run")
+
+    def outcome(self, function: Function, archive: Path, digest: str, events: Sequence[Event], late: Tree = NOTHING) -> Outcome:
+        """Run an archive with this SHA-256, unless that was done before; raises `VerificationError`.
+
+        ``late`` are packages that the runtime has.
+        """
+        try:
+            python = self.python(function)
+        except BuilderUnavailable as error:
+            raise unavailable(function, error) from None
+        values = [(event.name, event.value) for event in events]
+        facts = (function.handler, repr(function.verify), json.dumps(values), python.identity, python.place)
+        runtime = (entry.content.digest for entry in late)
+        scripts = (source_of_script(name) for name in (_PROBE, _EMULATE))
+        key = digest_of(_FORM, digest, *scripts, *facts, *runtime)
+        record = self._store.load(_KIND, key)
+        if record is not None:
+            return _outcome(json.loads(record.payload), "")
+        with self.laid_out(archive, late) as laid:
+            outcome, stable = self.run(function, laid, python, events)
+        if stable:
+            self._store.save(_KIND, key, _as_json(outcome))
+        return outcome
+
+    @contextmanager
+    def laid_out(self, archive: Path, late: Tree = NOTHING) -> Iterator[LaidOut]:
+        """Unpack an archive, and what the runtime has, for as long as it is needed."""
+        with self._store.workspace() as folder:
+            unpack(archive, folder / "task", self._executor)
+            self._write(late, folder / "late.zip")
+            unpack(folder / "late.zip", folder / "late", self._executor)
+            yield LaidOut(task=folder / "task", late=folder / "late" if late else None)
+
+    def run(
+        self,
+        function: Function,
+        laid: LaidOut,
+        python: TargetPython,
+        events: Sequence[Event],
+        *,
+        flags: Sequence[str] = (),
+        trace: bool = False,
+    ) -> tuple[Outcome, bool]:
+        """Run a function now; give what came of it, and whether another run would end the same way."""
+        emulator = _emulator(function, python) if function.verify.level == "rie" else None
+        request = {
+            "handler": function.handler,
+            "events": [event.value for event in events],
+            "trace": trace,
+            "emulator": str(emulator or ""),
+        }
+        with self._store.workspace() as folder:
+            for name in ("in", "work"):
+                (folder / name).mkdir()
+            (folder / "in" / "request.json").write_text(json.dumps(request), encoding="utf-8")
+            task = Task(
+                script=_EMULATE if emulator else _PROBE,
+                arguments=("{in}/request.json", "{answer}", "{task}", "{late}"),
+                inputs=folder / "in",
+                tree=laid.task,
+                late=laid.late,
+                programs=(emulator,) if emulator else (),
+                flags=flags,
+                environment=environment_of(function),
+                seconds=function.verify.seconds,
+            )
+            try:
+                done = python.run(task, folder / "work")
+            except BuildFailure as error:
+                what = f"{function.name} cannot be verified in {python.place}: {error.reason}."
+                raise VerificationError(what, detail=error.log, remedy=error.remedy or "Build again.") from None
+        return read_done(done, function)
+
+
+def _emulator(function: Function, python: TargetPython) -> Path:
+    """Find the emulator; raises `VerificationError` where there is none, or it cannot be used."""
+    found = find_emulator()
+    if found is None:
+        raise VerificationError(f"{function.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
+    if not isinstance(python, HostPython):
+        what = f"{function.name} is not verified: the Runtime Interface Emulator runs on this machine, not in {python.place}."
+        raise VerificationError(what, remedy='Write verify = { level = "events" }, or install that Python.')
+    return found
+
+
+def environment_of(function: Function) -> dict[str, str]:
+    """Give the variables that a function sees; ``{task}`` stands for where it lies."""
+    own = {
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "_HANDLER": function.handler,
+    }
+    return {**_ENVIRONMENT, **own, **dict(function.verify.environment)}
+
+
+def read_done(done: Done, function: Function) -> tuple[Outcome, bool]:
+    """Give what came of a run, and whether another one would end the same way."""
+    if done.late:
+        seconds = function.verify.seconds
+        return Outcome(failure=f"it was stopped after {seconds:g} s", log=done.log), False
+    if done.answer is None:
+        how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
+        return Outcome(failure=f"the interpreter ended with {how}", log=done.log), done.status > 0
+    return _outcome(json.loads(done.answer), done.log), True
+
+
+def _outcome(data: Mapping[str, Any], log: str) -> Outcome:
+    return Outcome(
+        imported=data["import"],
+        events=tuple(data["events"]),
+        failure=data.get("failure", ""),
+        log=data.get("log", log),
+        milliseconds=data["milliseconds"],
+        opened=tuple(data.get("opened", ())),
+    )
+
+
+def _as_json(outcome: Outcome) -> bytes:
+    data = {
+        "import": outcome.imported,
+        "events": outcome.events,
+        "failure": outcome.failure,
+        "log": outcome.log[-4096:],
+        "milliseconds": outcome.milliseconds,
+    }
+    return json.dumps(data).encode()
+
+
+def unavailable(function: Function, error: BuilderUnavailable) -> VerificationError:
+    """Say that nothing here can run a function."""
+    what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.reason})."
+    return VerificationError(what, remedy=error.remedy)
