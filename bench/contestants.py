@@ -11,6 +11,8 @@ from pathlib import Path
 from bench.measure import CommandFailedError
 from bench.peers import PYTHON, WORKLOADS, Place
 
+PLAIN = ("--trim", "none", "--bytecode", "off", "--verify", "none")
+"""What lpack does beyond the peers has a benchmark of its own (bench/trimmed.py); here both do the same work."""
 EDITED = "orders/app.py"
 """The source that changes by one line."""
 _UV_PLATFORM = "x86_64-manylinux_2_34"
@@ -144,13 +146,13 @@ class Lpack(Contestant):
             shutil.rmtree(self.place.cache / "lpack" / derived, ignore_errors=True)
 
     def steps(self) -> Iterator[Step]:
-        yield self._lpack("build")
+        yield self._lpack("build", *PLAIN)
 
     def archives(self) -> tuple[Path, ...]:
         return tuple(sorted((self.folder / "dist").rglob("*.zip")))
 
-    def _lpack(self, command: str) -> Step:
-        return Step(command=(str(self.place.lpack), command), folder=self.folder, environment=self.place.lpack_environment())
+    def _lpack(self, *command: str) -> Step:
+        return Step(command=(str(self.place.lpack), *command), folder=self.folder, environment=self.place.lpack_environment())
 
 
 class Startup(Contestant):

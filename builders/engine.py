@@ -34,6 +34,9 @@ _TIMEOUT = 120
 _CHUNK = 1 << 20
 _SPECIAL, _LINK = 0x8F280000, 0x08000000
 """Bits of a file's mode, as the Engine API gives it, of all that is no regular file, and of links (Go's io/fs, FileMode)."""
+ENGINE_SOCKETS = ("/var/run/docker.sock",)
+ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT")
+"""Where an engine may appear."""
 _START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 

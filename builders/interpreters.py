@@ -54,17 +54,31 @@ def find_interpreter(minor: int) -> Interpreter | None:
     return without
 
 
+VARIABLES = ("PATH", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "HOME")
+"""What says where interpreters, and other programs, may be."""
+
+
+def search_folders() -> tuple[Path, ...]:
+    """Give every folder in which an interpreter, or another program, may appear."""
+    return (*map(Path, os.get_exec_path()), *_version_folders())
+
+
+def _version_folders() -> tuple[Path, Path]:
+    """Give the folders in which pyenv and uv have one for each version."""
+    home = Path(os.environ.get("HOME") or "/")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
+    shared = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return pyenv / "versions", Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or shared / "uv" / "python")
+
+
 def _candidates(minor: int) -> Iterator[Path]:
     """Give what may be such an interpreter, the best first: this one, PATH's, pyenv's, uv's."""
     name = f"python3.{minor}"
-    home = Path(os.environ.get("HOME") or "/")
     if sys.executable and sys.version_info[:2] == (3, minor):
         yield Path(sys.executable)
     yield from (path for folder in os.get_exec_path() if (path := Path(folder, name)).is_file())
-    pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
-    yield from _installed(pyenv / "versions", rf"3\.{minor}(?:\.(\d+))?", name)
-    shared = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
-    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or shared / "uv" / "python")
+    pyenv, uv = _version_folders()
+    yield from _installed(pyenv, rf"3\.{minor}(?:\.(\d+))?", name)
     yield from _installed(uv, rf"cpython-3\.{minor}(?:\.(\d+))?-.*", name)
 
 

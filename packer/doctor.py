@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from builders.emulator import REMEDY, find_emulator
 from builders.engine import Engine
 from builders.images import Images
 from builders.interpreters import find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
 from builders.runtimes import MEGABYTE, Target
+from builders.strip import strip_version
 from packer import __version__
 from packer.credentials import Credentials, index_urls, index_variables
 from packer.errors import StoreError
@@ -30,6 +32,7 @@ GOOD, ABSENT, BAD = "good", "absent", "bad"
 _LEAST_SPACE = 1024 * MEGABYTE
 """Free bytes below which a build of a few large packages is likely to fail."""
 _CROSS = "Only builds of native code without an engine need it:"
+_PYTHONS = "It compiles and verifies what is packed, which a container can do too, and builds native code without an engine:"
 _PROBE = "pip"
 """A package that every index has, or passes on."""
 
@@ -59,6 +62,8 @@ def examine(
     yield from _engine(places, connect, offline=offline)
     yield from _interpreters(places)
     yield _cross(places)
+    yield _strip()
+    yield _emulator()
 
 
 def _cache(store: Store) -> Finding:
@@ -156,7 +161,7 @@ def _interpreters(places: Sequence[Place]) -> Iterator[Finding]:
         name = f"CPython 3.{minor}"
         if found is None or found.include is None:
             what = f"{name} is not on this machine" if found is None else f"{found.path} has no C headers"
-            remedy = f"{_CROSS} `uv python install 3.{minor}` or `pyenv install 3.{minor}` bring it."
+            remedy = f"{_PYTHONS} `uv python install 3.{minor}` or `pyenv install 3.{minor}` bring it."
             yield Finding(check="python", verdict=BAD if minor in needed else ABSENT, what=what, remedy=remedy)
         else:
             yield Finding(check="python", verdict=GOOD, what=f"CPython {found.version} at {found.path}")
@@ -170,3 +175,19 @@ def _cross(places: Sequence[Place]) -> Finding:
         verdict = BAD if any(settings.builder == "cross" for _, settings in places) else ABSENT
         return Finding(check="cross", verdict=verdict, what="the compiler zig is not installed", remedy=remedy)
     return Finding(check="cross", verdict=GOOD, what=f"zig {found}")
+
+
+def _strip() -> Finding:
+    try:
+        return Finding(check="strip", verdict=GOOD, what=strip_version())
+    except BuilderUnavailable as error:
+        what = f"{error.reason}: shared libraries are packed with their debug sections and symbols"
+        return Finding(check="strip", verdict=ABSENT, what=what, remedy=error.remedy)
+
+
+def _emulator() -> Finding:
+    found = find_emulator()
+    if found is None:
+        what = 'no Runtime Interface Emulator; only verify = "rie" and whole init times of `lpack coldstart` need it'
+        return Finding(check="emulator", verdict=ABSENT, what=what, remedy=REMEDY)
+    return Finding(check="emulator", verdict=GOOD, what=str(found))

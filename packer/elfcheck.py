@@ -42,7 +42,7 @@ def difference(before: bytes, after: bytes) -> str:
 def _loaded(data: bytes) -> _Loaded:
     """Read a file; ``ValueError`` where it is broken, or not laid out as a loader needs it."""
     with opened_elf(BytesIO(data), "the file") as elf:
-        header = tuple((name, value) for name, value in elf.header.items() if name not in (*_SECTION_FIELDS, "e_ident"))
+        header = tuple((name, value) for name, value in elf.header.items() if name not in _SECTION_FIELDS)
         segments = [dict(segment.header) for segment in elf.iter_segments()]
         header_size = elf["e_ehsize"]
     contents = []

@@ -14,7 +14,7 @@ import deflate
 
 from packer.errors import StoreError
 from packer.model import DEFLATED, Content, Span
-from packer.store import Record, Store
+from packer.store import Record, Store, explained
 
 LEVEL = 6
 _LENGTH = struct.Struct("<I")
@@ -33,7 +33,7 @@ class PackedContent:
 
     def read(self) -> bytes:
         """Inflate the file; raises `StoreError` where it is gone or broken."""
-        with self.path.open("rb") as file:
+        with explained(self.path, "read"), self.path.open("rb") as file:
             stream = os.pread(file.fileno(), self.length, self.offset)
         try:
             data = bytes(deflate.deflate_decompress(stream, self.size)) if self.size else b""

@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from builders.emulator import CLIENT
+from builders.engine import ENGINE_SOCKETS, ENGINE_VARIABLES
+from builders.interpreters import VARIABLES as TOOL_VARIABLES
+from builders.interpreters import search_folders
 from packer import __version__
 from packer.assemble import Part, check_handler, shares
 from packer.budget import check_limits
@@ -34,6 +37,7 @@ from packer.shape import Material, Shaper
 from packer.source import Scan, scan_source
 from packer.state import FunctionState, variable_digests
 from packer.store import Store, digest_of
+from packer.summary import summary
 from packer.verify import Verifier, event_files
 from packer.versions import version_variables
 from packer.watch import Digests, Signature, signature
@@ -140,9 +144,13 @@ class Build:
             ),
             report=describe(function, lock, artifact, contributions, obtained, proof, time.perf_counter() - started),
         )
+        told = summary(function, proof)
+        if told:
+            tools.reporter.note(f"{function.name}: {told}")
         tools.reporter.stage(function.name, "done")
-        # What was left undone for want of a tool is done as soon as there is one.
-        return Built(state=state.forgotten() if missing else state, staged=proof.candidate.path)
+        if missing:  # what was left undone for want of a tool is done as soon as there may be one
+            state = state.until((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
+        return Built(state=state, staged=proof.candidate.path)
 
     def material(self, function: Function) -> Material:
         """Give all that a function is made of, before anything is removed; raises `LpackError`."""

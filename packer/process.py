@@ -48,3 +48,14 @@ def uv_command() -> str:
     from uv import find_uv_bin
 
     return find_uv_bin()
+
+
+def is_running(process: str) -> bool:
+    """Say whether a process (by its number) still works, whoever's it is."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

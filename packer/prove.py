@@ -20,7 +20,7 @@ from packer.ports import Reporter
 from packer.rules import Unit
 from packer.shape import Material, Shaped, Shaper
 from packer.store import Store, digest_of
-from packer.verify import Outcome, Verifier, read_events, unavailable
+from packer.verify import GIVE_VARIABLES, Outcome, Verifier, read_events, unavailable
 
 _KIND = "repairs"
 
@@ -164,6 +164,9 @@ class _Trial:
             before = self._untrimmed()
             if not self._agrees(self.after):
                 kept = self._repaired(before, kept)
+            if not self.after.works and self._function.verify.demanded:
+                what = f"{self._function.name} cannot be imported here, trimmed or not: {self.after.trouble()}."
+                raise VerificationError(what, detail=self.after.trace(), remedy=GIVE_VARIABLES)
             if not self.after.works:
                 return kept, (self._inconclusive(),)
         self._check_expected()
@@ -220,10 +223,8 @@ class _Trial:
         return kept
 
     def _inconclusive(self) -> str:
-        return (
-            f"{self._function.name} cannot be imported here, trimmed or not ({self.after.trouble()}), which proves little. "
-            'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
-        )
+        found = f"{self._function.name} cannot be imported here, trimmed or not ({self.after.trouble()}), which proves little."
+        return f"{found} {GIVE_VARIABLES}"
 
     def _check_expected(self) -> None:
         """Hold results against the user's own; raises `VerificationError`."""

@@ -11,6 +11,7 @@ from builders.runtimes import TASK_FOLDER, UNZIPPED_LIMIT
 from packer.assemble import Part, merge
 from packer.bytecode import Compiled, Compiler
 from packer.elf import ElfFile
+from packer.errors import UsageError
 from packer.model import FILE_MODE, OWN_SOURCE, Content, Distribution, Entry, Function, Span, Tree
 from packer.native import NativeCode
 from packer.profile import Profile, apply_profile, read_profile
@@ -117,14 +118,13 @@ class Shaper:
         scans = {each.name: self._scanner.of_wheel(each, trees[each.name]) for each in distributions}
         scans[OWN_SOURCE] = scan_sources(trees[OWN_SOURCE])
         services, notes = _services(function, scans, {each.name for each in distributions})
-        profile = read_profile(function.trim.profile) if function.trim.level == "max" and function.trim.profile else None
         return Material(
             function=function,
             parts=tuple(parts),
             distributions=tuple(distributions),
             scans=scans,
             native={each.name: self._native.of_wheel(each) for each in distributions},
-            profile=profile,
+            profile=_profile(function) if distributions else None,
             services=services,
             notes=notes,
         )
@@ -225,6 +225,18 @@ class Shaper:
         contents = [(entry.path, entry.content) for entry in tree]
         contents += [(beside(path, 99), content) for path, content in compiled.files.items()]
         return sum(self._spans(content).length + 2 * len(path.encode()) + _HEADERS for path, content in contents)
+
+
+def _profile(function: Function) -> Profile | None:
+    """Give the profile that the level asks for; raises `UsageError` where there is none."""
+    path = function.trim.profile
+    if function.trim.level != "max" or path is None:
+        return None
+    found = read_profile(path)
+    if found is None:
+        what = f'{function.name} has trim = "max", and no profile says what it needs: there is no {path}.'
+        raise UsageError(what, remedy=f"Run `lpack profile {function.name}`, look at what it writes, and commit it.")
+    return found
 
 
 def _facts(python: TargetPython, compiled: Compiled, mode: str, why: str, starts: tuple[str, ...]) -> Bytecode:

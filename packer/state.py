@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from packer.store import Store, digest_of, explained
-from packer.watch import Signature, unchanged
+from packer.watch import Signature, signature, unchanged
 
 Watched = dict[str, Signature]
 
@@ -48,6 +48,11 @@ class FunctionState:
     def forgotten(self) -> FunctionState:
         """Give the state of a function whose archive stands, and which must be looked at anew before it is believed."""
         return replace(self, seen_at=0, fingerprint="")
+
+    def until(self, paths: Iterable[Path], variables: Iterable[str]) -> FunctionState:
+        """Give the state of a function that lacks something, to be built anew as soon as one of these changes."""
+        watched = {**self.watched, **{str(path): signature(path) for path in paths}}
+        return replace(self, fingerprint="", watched=watched, variables={**self.variables, **variable_digests(variables)})
 
     def is_written(self) -> bool:
         """Say whether the artifact lies in the output folder as it was put there."""

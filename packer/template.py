@@ -34,6 +34,7 @@ class TemplateFunction:
     handler: str
     source: Path
     line: int
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +276,24 @@ def _read_function(resource: _Resource) -> TemplateFunction:
         handler=resource.text("Handler"),
         source=_source(resource),
         line=resource.line,
+        environment=tuple(_environment(resource)),
     )
+
+
+def _environment(resource: _Resource) -> Iterator[tuple[str, str]]:
+    """Give the function's variables; one whose value is only known when the stack is deployed has its own name for it."""
+    variables: dict[str, Any] = {}
+    for properties in (resource.shared, resource.section("Properties")):
+        section = properties.get("Environment")
+        named = section.get("Variables") if isinstance(section, dict) else None
+        variables |= named if isinstance(named, dict) else {}
+    for name, node in sorted(variables.items()):
+        try:
+            value = evaluate(node, resource.scope)
+        except IntrinsicError:
+            value = name
+        if value not in (None, NO_VALUE):
+            yield str(name), str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _runtime(resource: _Resource) -> str:

@@ -19,7 +19,7 @@ from packer.profile import Profile
 from packer.prove import Candidate
 from packer.pycache import beside
 from packer.shape import Material
-from packer.verify import LaidOut, Outcome, read_events, unavailable
+from packer.verify import GIVE_VARIABLES, LaidOut, Outcome, read_events, unavailable
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
@@ -81,9 +81,8 @@ class Trials:
         events = read_events(function) if function.verify.level != "import" else ()
         outcome, _ = self._tools.verifier.run(function, laid, self._python(function), events, flags=flags, trace=trace)
         if not outcome.works:
-            remedy = 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
             what = f"{function.name} cannot be started here: {outcome.trouble()}."
-            raise VerificationError(what, detail=outcome.trace(), remedy=remedy)
+            raise VerificationError(what, detail=outcome.trace(), remedy=GIVE_VARIABLES)
         return outcome
 
     def _python(self, function: Function) -> TargetPython:

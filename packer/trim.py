@@ -49,7 +49,7 @@ def trim(parts: Sequence[Part], options: TrimOptions, known: Known) -> Trimmed:
     """
     if options.level == "none":
         return Trimmed(parts=tuple(parts))
-    needed = frozenset(name for files in known.native.values() for file in files for name in file.needed)
+    needed = frozenset(name.rpartition("/")[2] for files in known.native.values() for file in files for name in file.needed)
     tests_needed = frozenset(path for scan in known.scans.values() for path in scan.tests)
     rules = [rule for rule in RULES if _is_used(rule, options)]
     kept: list[Part] = []

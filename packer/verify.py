@@ -15,7 +15,7 @@ from builders.pythons import Done, HostPython, Pythons, TargetPython, Task
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.script import source_of_script
 from packer.errors import UsageError, VerificationError
-from packer.layout import unpack
+from packer.layout import room_for, unpack, unpacked_size
 from packer.model import Function, Tree
 from packer.outputs.zip import Written
 from packer.store import Store, digest_of
@@ -24,6 +24,8 @@ NOTHING = Tree(())
 """No packages."""
 _FORM = "1"
 _KIND = "verified"
+GIVE_VARIABLES = 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
+"""What to do where a handler cannot be imported for want of them."""
 _PROBE, _EMULATE = "probe.py", "emulate.py"
 EXPECTED = ".expected.json"
 """How the file with the expected result ends that lies beside an event's."""
@@ -175,7 +177,7 @@ class Verifier:
     @contextmanager
     def laid_out(self, archive: Path, late: Tree = NOTHING) -> Iterator[LaidOut]:
         """Unpack an archive, and what the runtime has, for as long as it is needed."""
-        with self._store.workspace() as folder:
+        with room_for(unpacked_size(archive) + late.size, self._store) as folder:
             unpack(archive, folder / "task", self._executor)
             self._write(late, folder / "late.zip")
             unpack(folder / "late.zip", folder / "late", self._executor)

@@ -90,6 +90,7 @@ FLOORS = {
             "packer.starter",
             "packer.state",
             "packer.strip",
+            "packer.summary",
             "packer.tooling",
             "packer.trim",
             "packer.verify",

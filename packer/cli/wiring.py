@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from builders.host import HostBuilder
@@ -226,7 +227,7 @@ def _vain_tables(project: Section, template: Template) -> Iterator[str]:
 def _function_of_template(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:
     where = f"{path}:{function.line}: {function.logical_id}"
     name = check_name(function.logical_id, where)
-    return make_function(
+    made = make_function(
         path.parent,
         project,
         function_section(project, name),
@@ -236,6 +237,9 @@ def _function_of_template(path: Path, project: Section, function: TemplateFuncti
         target=overrides.target((function.runtime, where), (function.architecture, where)),
         flags=overrides.shape,
     )
+    # What the template says the function sees, the verification shows it, and the configuration has the last word.
+    environment = {**dict(function.environment), **dict(made.verify.environment)}
+    return replace(made, verify=replace(made.verify, environment=tuple(sorted(environment.items()))))
 
 
 def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:

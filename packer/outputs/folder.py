@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from packer.process import is_running
 from packer.store import Store, digest_of, explained
 
 _STAGING_PREFIX = ".lpack-"
@@ -44,24 +45,13 @@ def staging(out: Path) -> Iterator[Path]:
     with explained(out, "write to"):
         out.mkdir(parents=True, exist_ok=True)
         for left in out.glob(_STAGING_PREFIX + "*"):
-            if not _is_running(left.name.removeprefix(_STAGING_PREFIX).partition("-")[0]):
+            if not is_running(left.name.removeprefix(_STAGING_PREFIX).partition("-")[0]):
                 shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING_PREFIX}{os.getpid()}-", dir=out))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: str) -> bool:
-    """Say whether a staging folder's process still works; one with another cache folder holds another lock."""
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def publish(files: Mapping[str, Path], out: Path) -> None:
