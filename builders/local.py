@@ -5,19 +5,18 @@ from __future__ import annotations
 import io
 import os
 import platform
-import signal
 import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, BuildRequest, printed_too_much
 from builders.runtimes import IMAGE_LIMIT, MACHINES, Runtime, Target
 from builders.script import LONGEST_ANSWER, NAME, SCRIPTS, Answer, Outcome, read_answer, source_of_script, wheel_name
+from builders.sessions import Sessions, interrupted, kill
 
 # All of the user's variables that a build gets: any other may be one that compilers or build tools listen to.
 _KEPT = ("PATH", "LD_LIBRARY_PATH")
@@ -31,16 +30,11 @@ class LocalRunner:
 
     def __init__(self, listen: Callable[[str, str], None]) -> None:
         self._listen = listen
-        self._running: set[subprocess.Popen[str]] = set()
-        self._lock = Lock()
-        self._closed = False
+        self._sessions = Sessions()
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
-        with self._lock:
-            self._closed = True
-            for process in self._running:
-                _kill(process)
+        self._sessions.close()
 
     def run(
         self, request: BuildRequest, interpreter: Path, document: bytes, into: Path, variables: Mapping[str, str]
@@ -79,7 +73,7 @@ class LocalRunner:
                     room -= len(line)
                     if room < 0:
                         talkative = True
-                        _kill(process)
+                        kill(process)
                         break
                     lines.append(line)
                     self._listen(request.name, line)
@@ -93,40 +87,24 @@ class LocalRunner:
         except subprocess.TimeoutExpired:
             late = True
         finally:
-            _kill(process)
-            status = process.wait()
-            with self._lock:
-                self._running.discard(process)
+            status = self._sessions.end(process)
         reader.join(_PATIENCE)
         over.set()
         log = "".join(lines)
-        if self._closed:
-            raise BuildFailure("it was interrupted", log=log)
+        if self._sessions.closed:
+            raise interrupted(log)
         if talkative:
             raise printed_too_much(log)
         return Outcome(status=status, log=log, late=late)
 
     def _start(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-        with self._lock:
-            if self._closed:
-                raise BuildFailure("it was interrupted")
-            try:
-                process = subprocess.Popen(
-                    command,
-                    cwd=folder,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    encoding="utf-8",
-                    errors="replace",
-                    start_new_session=True,  # so that all that it starts can be ended with it
-                )
-            except OSError as error:
-                remedy = "Install that Python anew, or let a container build it."
-                raise BuilderUnavailable(f"{command[0]} cannot be started ({error.strerror})", remedy=remedy) from error
-            self._running.add(process)
-        return process
+        try:
+            return self._sessions.start(
+                command, folder, environment, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+            )
+        except OSError as error:
+            remedy = "Install that Python anew, or let a container build it."
+            raise BuilderUnavailable(f"{command[0]} cannot be started ({error.strerror})", remedy=remedy) from error
 
 
 def _is_file(path: Path, most: int) -> bool:
@@ -143,11 +121,6 @@ def _answer(work: Path) -> Answer | None:
     answer = read_answer(path.read_bytes()) if _is_file(path, LONGEST_ANSWER) else None
     # The control group's count is this machine's: others may have been refused, long before.
     return replace(answer, processes_refused=0) if answer else None
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def this_machine(runtime: Runtime) -> Target:

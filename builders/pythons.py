@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -20,10 +18,10 @@ from builders.interpreters import Interpreter, find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import MACHINES, TASK_FOLDER, Target
 from builders.script import source_of_script
+from builders.sessions import Sessions, interrupted
 
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
-_PATIENCE = 5
 _SPEC = "isolate.json"
 
 
@@ -96,19 +94,14 @@ class HostPython:
 
     def __init__(self, found: Interpreter) -> None:
         self._found = found
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = Lock()
-        self._closed = False
+        self._sessions = Sessions()
         self._confined = True
         self.identity = found.version
         self.place = f"Python {found.version} of this machine"
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
-        with self._lock:
-            self._closed = True
-            for process in self._running:
-                _kill(process)
+        self._sessions.close()
 
     def run(self, task: Task, work: Path) -> Done:
         """Run a script, confined where the machine allows it; raises `BuildFailure`."""
@@ -133,21 +126,21 @@ class HostPython:
             command = self._isolated(task, work, command)
         folder = work if confined or task.tree is None else task.tree
         with (work / "log").open("w+b") as log:
-            process = self._start(command, folder, variables, log.fileno())
+            try:
+                process = self._sessions.start(command, folder, variables, stdout=log.fileno())
+            except OSError as error:
+                raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
             late = False
             try:
                 process.wait(task.seconds)
             except subprocess.TimeoutExpired:
                 late = True
             finally:
-                _kill(process)
-                status = process.wait()
-                with self._lock:
-                    self._running.discard(process)
+                status = self._sessions.end(process)
             log.seek(0)
             text = log.read(_LONGEST_LOG).decode("utf-8", "replace")
-        if self._closed:
-            raise BuildFailure("it was interrupted")
+        if self._sessions.closed:
+            raise interrupted()
         return Done(status=status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=late)
 
     def _isolated(self, task: Task, work: Path, command: list[str]) -> list[str]:
@@ -165,30 +158,6 @@ class HostPython:
         }
         (work / _SPEC).write_text(json.dumps(spec), encoding="utf-8")
         return [sys.executable, "-I", "-S", str(script), str(work / _SPEC), *command]
-
-    def _start(self, command: Sequence[str], folder: Path, variables: Mapping[str, str], log: int) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if self._closed:
-                raise BuildFailure("it was interrupted")
-            try:
-                process = subprocess.Popen(
-                    list(command),
-                    cwd=folder,
-                    env=dict(variables),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # so that all that it starts can be ended with it
-                )
-            except OSError as error:
-                raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
-            self._running.add(process)
-        return process
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 class Pythons:

@@ -16,7 +16,7 @@ from packer.model import Distribution, Entry, Tree
 from packer.once import Once
 from packer.store import Store, digest_of
 
-_FORM = "1"
+_FORM = "2"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
 TEST_FOLDERS = frozenset(("test", "tests", "SelfTest"))
 _TESTS = re.compile(rb"(?:\b(?:import|from)[ \t(]|import_module\()[^\n]*\b(?:tests?|SelfTest)\b")

@@ -1,0 +1,71 @@
+"""Programs of this machine that run each in a session of its own, so that all that they start can be ended with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from builders.recipes import BuildFailure
+
+
+class Sessions:
+    """Starts programs, and can kill all of them; may be used from many threads."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[Any]] = set()
+        self._lock = Lock()
+        self.closed = False
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        with self._lock:
+            self.closed = True
+            for process in self._running:
+                kill(process)
+
+    def start(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], **streams: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a program with its error output in its output; ``OSError`` where it cannot be started.
+
+        ``streams`` are what ``Popen`` takes of them. Raises `BuildFailure` where `close` was called.
+        """
+        with self._lock:
+            if self.closed:
+                raise interrupted()
+            process = subprocess.Popen(
+                list(command),
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **streams,
+            )
+            self._running.add(process)
+        return process
+
+    def end(self, process: subprocess.Popen[Any]) -> int:
+        """Leave nothing of a program running; give its exit status (negative: a signal)."""
+        kill(process)
+        status = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        return status
+
+
+def interrupted(log: str = "") -> BuildFailure:
+    """Give the failure of what was stopped because all is to end."""
+    return BuildFailure("it was interrupted", log=log)
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a program, and all that it has started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
