@@ -59,7 +59,7 @@ def describe(
         "bytecode": _bytecode(proof),
         "verified": {
             "level": proof.level,
-            **({"by": proof.place, "import_milliseconds": round(proof.milliseconds, 1)} if proof.place else {}),
+            **({"by": proof.place, "milliseconds": round(proof.milliseconds, 1)} if proof.place else {}),
         },
         "seconds": round(seconds, 3),
     }

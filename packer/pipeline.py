@@ -20,11 +20,11 @@ from packer.budget import check_limits
 from packer.build import StoreBuilder
 from packer.compress import CODEC
 from packer.declared import Declaration, declare, links_digest
-from packer.errors import LpackError, ManyErrors
+from packer.errors import FetchError, LpackError, ManyErrors
 from packer.fetch import StoreFetcher
 from packer.loadable import check_closed, check_native, without_spared
 from packer.manifest import describe
-from packer.model import OWN_SOURCE, Artifact, Distribution, Function, Lock, SourceFolder, Tree
+from packer.model import OWN_SOURCE, Artifact, Distribution, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.native import NativeCode
 from packer.obtain import Made, obtain
 from packer.once import Once
@@ -178,8 +178,11 @@ class Build:
         lock = self._tools.resolver.lock(function)
         packed = [part for part in material.parts if part[0] in names]
         left_out = [package for package in lock.packages if package.name in names.intersection(function.exclude)]
-        made = obtain(left_out, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
-        trees = [(each.distribution.name, self._tree(each.distribution)) for each in made]
+        try:
+            trees = self._obtained_trees(function, left_out)
+        except FetchError as error:  # without it the function may fail, untrimmed too, and then a warning says so
+            self._tools.reporter.debug(str(error))
+            trees = []
         if function.verify.level == "rie":
             trees += self._client(function)
         return merged((*packed, *trees))
@@ -187,8 +190,10 @@ class Build:
     def _client(self, function: Function) -> list[Part]:
         """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
         tools = self._tools
-        packages = tools.resolver.build_requirements([CLIENT], function.target, function, ())
-        made = obtain(packages, function.target, tools.fetcher, partial(tools.builder.build_all, function))
+        return self._obtained_trees(function, tools.resolver.build_requirements([CLIENT], function.target, function, ()))
+
+    def _obtained_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
+        made = obtain(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
         return [(each.distribution.name, self._tree(each.distribution)) for each in made]
 
     def _scan(self, function: Function) -> Scan:

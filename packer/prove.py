@@ -17,7 +17,7 @@ from packer.errors import VerificationError
 from packer.model import Function, Tree
 from packer.outputs.zip import Written
 from packer.ports import Reporter
-from packer.rules import Unit
+from packer.rules import DROP, PROFILE, SOURCES, Unit
 from packer.shape import Material, Shaped, Shaper
 from packer.store import Store, digest_of
 from packer.verify import GIVE_VARIABLES, Outcome, Verifier, read_events, unavailable
@@ -165,7 +165,7 @@ class _Trial:
             if not self._agrees(self.after):
                 kept = self._repaired(before, kept)
             if not self.after.works and self._function.verify.demanded:
-                what = f"{self._function.name} cannot be imported here, trimmed or not: {self.after.trouble()}."
+                what = f"{self._function.name} cannot be run here, trimmed or not: {self.after.trouble()}."
                 raise VerificationError(what, detail=self.after.trace(), remedy=GIVE_VARIABLES)
             if not self.after.works:
                 return kept, (self._inconclusive(),)
@@ -214,8 +214,7 @@ class _Trial:
         named = ", ".join(f"{rule} of {owner}" for rule, owner in found)
         if not self._function.trim.repair:
             what = f"{name} needs what trimming removes ({named}): {trouble or 'its results differ'}{was}."
-            remedy = f'Write trim = "auto" to keep that, or trim = {{ without = ["{found[0][0]}"] }}.'
-            raise VerificationError(what, detail=trace, remedy=remedy)
+            raise VerificationError(what, detail=trace, remedy=_remedy(name, found[0][0]))
         kept |= frozenset(found)
         self.candidate = self._prover.candidate(self._material, kept, self.candidate.path)
         self.after = self._outcome(self.candidate)
@@ -223,7 +222,7 @@ class _Trial:
         return kept
 
     def _inconclusive(self) -> str:
-        found = f"{self._function.name} cannot be imported here, trimmed or not ({self.after.trouble()}), which proves little."
+        found = f"{self._function.name} cannot be run here, trimmed or not ({self.after.trouble()}), which proves little."
         return f"{found} {GIVE_VARIABLES}"
 
     def _check_expected(self) -> None:
@@ -242,6 +241,16 @@ class _Trial:
 
 
 _NO_RESULT = object()
+
+
+def _remedy(name: str, rule: str) -> str:
+    """Say what to do about a rule that breaks a function."""
+    others = {
+        SOURCES: 'bytecode = "beside"',
+        PROFILE: f"run `lpack profile {name}` anew with an event that needs it",
+        DROP: "drop less",
+    }
+    return f'Write trim = "auto" to keep that, or {others.get(rule, f"trim = {{ without = [{json.dumps(rule)}] }}")}.'
 
 
 def carried_names(function: Function) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from builders.pythons import Pythons, TargetPython
@@ -118,15 +118,16 @@ class Shaper:
         scans = {each.name: self._scanner.of_wheel(each, trees[each.name]) for each in distributions}
         scans[OWN_SOURCE] = scan_sources(trees[OWN_SOURCE])
         services, notes = _services(function, scans, {each.name for each in distributions})
+        profile = _profile(function) if distributions else None
         return Material(
             function=function,
             parts=tuple(parts),
             distributions=tuple(distributions),
             scans=scans,
             native={each.name: self._native.of_wheel(each) for each in distributions},
-            profile=_profile(function) if distributions else None,
+            profile=profile,
             services=services,
-            notes=notes,
+            notes=(*notes, *_stale(function, profile, distributions)),
         )
 
     def plain(self, material: Material) -> Shaped:
@@ -237,6 +238,15 @@ def _profile(function: Function) -> Profile | None:
         what = f'{function.name} has trim = "max", and no profile says what it needs: there is no {path}.'
         raise UsageError(what, remedy=f"Run `lpack profile {function.name}`, look at what it writes, and commit it.")
     return found
+
+
+def _stale(function: Function, profile: Profile | None, distributions: Sequence[Distribution]) -> Iterator[str]:
+    """Say which distributions stay whole because the profile knows another version of them."""
+    known = profile.versions if profile else {}
+    for each in distributions:
+        if known.get(each.name, each.version) != each.version:
+            what = f"the profile of {function.name} knows {each.name} {known[each.name]}, and {each.version} is packed whole"
+            yield f"{what}: run `lpack profile {function.name}` anew."
 
 
 def _facts(python: TargetPython, compiled: Compiled, mode: str, why: str, starts: tuple[str, ...]) -> Bytecode:
