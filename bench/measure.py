@@ -63,7 +63,11 @@ class Sample:
 
 
 class CommandFailedError(Exception):
-    """A command could not be started or ended with another status than 0; the text has the end of its output."""
+    """A command could not be started, or ended with another ``status`` than 0; the text has the end of its output."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def measure(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path, *, watch: bool = True) -> Sample:
@@ -93,7 +97,7 @@ def measure(command: Sequence[str], folder: Path, environment: Mapping[str, str]
         sample = replace(sample, tree_rss=sampler.rss, tree_pss=sampler.pss)
     if process.returncode:
         tail = log.read_text(errors="replace")[-_TAIL:].strip()
-        raise CommandFailedError(f"`{' '.join(command)}` ended with status {process.returncode}:\n{tail}")
+        raise CommandFailedError(f"`{' '.join(command)}` ended with status {process.returncode}:\n{tail}", process.returncode)
     return sample
 
 

@@ -6,7 +6,7 @@ The files are unchecked hash-based .pyc (PEP 552): Lambda's folders are read-onl
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from builders.pythons import TargetPython, Task
 from builders.recipes import BuildFailure
 from builders.script import source_of_script
 from packer.errors import BuildError
-from packer.model import OWN_SOURCE, Content, Entry, Tree
+from packer.model import OWN_SOURCE, Content, Entry
 from packer.once import Once
 from packer.packs import load_pack, save_pack
 from packer.starter import Starter
@@ -52,25 +52,25 @@ class Compiler:
         self._jobs = jobs
         self._packs: Once[str, Mapping[str, Content]] = Once()
 
-    def compile(self, tree: Tree, python: TargetPython, root: str, optimize: int) -> Compiled:
-        """Compile the modules of a tree that will lie at ``root``; raises `BuildError` where the compiler itself fails.
+    def compile(self, entries: Iterable[Entry], python: TargetPython, root: str, optimize: int) -> Compiled:
+        """Compile the modules among entries that will lie at ``root``; raises `BuildError` where the compiler itself fails.
 
         What one distribution has is compiled and kept together.
         """
         job = _Job(python=python, root=root, optimize=optimize)
         owners: dict[str, list[Entry]] = {}
-        for entry in tree:
+        for entry in entries:
             if _is_module(entry):
                 owners.setdefault(entry.owner, []).append(entry)
         files: dict[str, Content] = {}
-        for owner, entries in owners.items():
-            files.update(self._pack(owner, entries, job))
+        for owner, modules in owners.items():
+            files.update(self._pack(owner, modules, job))
         return Compiled(files=files, failed=tuple(e.path for each in owners.values() for e in each if e.path not in files))
 
-    def with_starter(self, entry: Entry, starter: Starter, python: TargetPython, root: str, optimize: int) -> Content | None:
-        """Compile one module with other statements around its own; None where it does not compile."""
-        job = _Job(python=python, root=root, optimize=optimize, starter=starter)
-        return self._pack(entry.owner, [entry], job).get(entry.path)
+    def compile_handler(self, entry: Entry, starter: Starter, python: TargetPython, root: str, optimize: int) -> Compiled:
+        """Compile a handler's module with a starter's statements around its own."""
+        files = self._pack(entry.owner, [entry], _Job(python=python, root=root, optimize=optimize, starter=starter))
+        return Compiled(files=files, failed=() if files else (entry.path,))
 
     def _pack(self, owner: str, entries: Sequence[Entry], job: _Job) -> Mapping[str, Content]:
         key = job.key(entries)

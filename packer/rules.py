@@ -14,7 +14,7 @@ from typing import Literal
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.elf import ElfFile
 from packer.model import Entry, Tree
-from packer.scan import TEST_FOLDERS, Scan
+from packer.scan import HEADERS, NATIVE_SOURCES, TEST_FOLDERS, Scan
 
 STRIP, SOURCES, PROFILE = "strip", "sources", "profile"
 """What is no rule of the table, and can be to blame as well: `packer.strip`, bytecode without its sources, a profile."""
@@ -53,6 +53,16 @@ def _paths(*patterns: str) -> Callable[[Scene], Iterator[str]]:
 
     def select(scene: Scene) -> Iterator[str]:
         return (entry.path for entry in scene.tree if found.search(entry.path))
+
+    return select
+
+
+def _unread(pattern: str) -> Callable[[Scene], Iterator[str]]:
+    """Select files whose names stand in no string of the sources: thinc reads its CUDA sources when it is imported."""
+    every = _paths(pattern)
+
+    def select(scene: Scene) -> Iterator[str]:
+        return (path for path in every(scene) if path.rpartition("/")[2] not in scene.scan.named)
 
     return select
 
@@ -145,14 +155,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="headers",
         level="safe",
-        reason="headers: only compilers read them",
-        select=_paths(r"\.(h|hh|hpp|hxx|cuh|inl|pxd|pxi)(\.in)?$"),
+        reason="headers: only compilers read them, unless the distribution's own code names one",
+        select=_unread(rf"(?:{HEADERS})$"),
     ),
     Rule(
         name="native-sources",
         level="safe",
-        reason="sources of C, C++, Cython and Fortran, compiled already",
-        select=_paths(r"\.(c|cc|cpp|cxx|cu|f|f90|for|pyx|tp)(\.in)?$", r"\.(pyx|pxd|pxi)\.tp$"),
+        reason="sources of C, C++, Cython and Fortran, compiled already, which the distribution's own code does not name",
+        select=_unread(rf"(?:{NATIVE_SOURCES})$"),
     ),
     Rule(
         name="static-libraries",

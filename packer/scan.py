@@ -1,4 +1,4 @@
-"""Reads sources for what decides whether something may be removed: imports of tests, stubs read at run time, calls of AWS.
+"""Reads sources for what decides whether something may be removed: imports of tests, files read at run time, calls of AWS.
 
 Only files in which a plain search finds something worth a look are parsed, and what is found of a wheel is kept in the store.
 """
@@ -9,20 +9,25 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from packer.model import Distribution, Entry, Tree
 from packer.once import Once
 from packer.store import Store, digest_of
 
-_FORM = "2"
+_FORM = "3"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
 TEST_FOLDERS = frozenset(("test", "tests", "SelfTest"))
-_TESTS = re.compile(rb"(?:\b(?:import|from)[ \t(]|import_module\()[^\n]*\b(?:tests?|SelfTest)\b")
-_NAMES = re.compile(rb"\bimport[ \t]*\([^)]*\b(?:tests?|SelfTest)\b")
-"""Imports of tests: on one line, and over several. A plain search goes before each: it is many times as fast."""
+_WORDS = (re.compile(rb"tests?\b"), re.compile(rb"SelfTest\b"))
+_IMPORTS = re.compile(rb"(?:^|[;:])[ \t]*(?:from|import)[ \t]|import_module\(")
 _STUBS = (b"attach_stub", b'.pyi"', b".pyi'")
+HEADERS = r"\.(?:h|hh|hpp|hxx|cuh|inl|pxd|pxi)(?:\.in)?"
+NATIVE_SOURCES = r"\.(?:c|cc|cpp|cxx|cu|f|f90|for|pyx|tp)(?:\.in)?|\.(?:pyx|pxd|pxi)\.tp"
+"""Names of what compilers read."""
+_TEXTS = re.compile(rf"(?:{HEADERS}|{NATIVE_SOURCES})$")
+_NAMED = re.compile(rb"[\"'/]([\w.+-]{1,100})[\"']")
+_VALUE = re.compile(rb"^[^\[\n=]+=\s*([\w.]+)", re.MULTILINE)
 _SDK = b"boto"
 _CALLS = (b"client(", b"resource(", b"boto3.client", b"boto3.resource", b"import client", b"import resource", b"get_available_")
 """What stands in every source that makes a client, or takes what makes one from the SDK."""
@@ -36,12 +41,14 @@ _LISTS = frozenset(("get_available_services", "get_available_resources"))
 class Scan:
     """What sources say.
 
-    ``tests`` are folders of tests that something else imports; ``reads_stubs`` says that type stubs are read at run time;
+    ``tests`` are folders of tests that something else imports, or an entry point names; ``reads_stubs`` says that type stubs
+    are read at run time; ``named`` are the names of headers and native sources that stand in a string, for code may read them;
     ``services`` are those of AWS that are called by name, and ``dynamic`` is the place where the name is computed, or empty.
     """
 
     tests: tuple[str, ...] = ()
     reads_stubs: bool = False
+    named: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     dynamic: str = ""
 
@@ -62,7 +69,8 @@ class Scanner:
         record = self._store.load("scans", key)
         if record is not None:
             found = json.loads(record.payload)
-            return Scan(**{**found, "tests": tuple(found["tests"]), "services": tuple(found["services"])})
+            lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
+            return Scan(**{**found, **lists})
         scan = scan_sources(tree, look_for_calls=distribution.name not in SDK)
         self._store.save("scans", key, json.dumps(asdict(scan)).encode())
         return scan
@@ -70,13 +78,16 @@ class Scanner:
 
 def scan_sources(tree: Tree, *, look_for_calls: bool = True) -> Scan:
     """Read the sources of a tree. Where one of them uses the SDK, a session may be handed to any other."""
-    tests: set[str] = set()
+    tests = set(_entry_points(tree))
     services: set[str] = set()
+    named: set[bytes] = set()
     dynamic, stubs = "", False
+    texts = {entry.path.rpartition("/")[2].encode() for entry in tree if _TEXTS.search(entry.path)}
     sources = [(entry, entry.content.read()) for entry in _sources(tree)]
     sdk = look_for_calls and any(_SDK in data for _, data in sources)
     for entry, data in sources:
         stubs = stubs or any(word in data for word in _STUBS)
+        named.update(texts.intersection(_NAMED.findall(data)) if texts else ())
         looks_at_tests = _mentions_tests(data)
         looks_at_calls = sdk and any(word in data for word in _CALLS)
         if not looks_at_tests and not looks_at_calls:
@@ -90,13 +101,35 @@ def scan_sources(tree: Tree, *, look_for_calls: bool = True) -> Scan:
                 services.add(name)
                 dynamic = dynamic or ("" if name else f"{entry.path}:{line}")
     services.discard("")
-    return Scan(tests=tuple(sorted(tests)), reads_stubs=stubs, services=tuple(sorted(services)), dynamic=dynamic)
+    return Scan(
+        tests=tuple(sorted(tests)),
+        reads_stubs=stubs,
+        named=tuple(sorted(name.decode() for name in named)),
+        services=tuple(sorted(services)),
+        dynamic=dynamic,
+    )
+
+
+def _entry_points(tree: Tree) -> Iterator[str]:
+    """Give the folders of tests that entry points lead to (PyPA, "Entry points specification")."""
+    for entry in tree:
+        if entry.path.endswith(".dist-info/entry_points.txt"):
+            for found in _VALUE.finditer(entry.content.read()):
+                yield from _folders_of_tests(found[1].decode().split("."))
 
 
 def _mentions_tests(data: bytes) -> bool:
-    if b"test" not in data and b"SelfTest" not in data:
-        return False
-    return _TESTS.search(data) is not None or _NAMES.search(data) is not None
+    """Say whether a word for tests stands in an import, on its line or in the brackets that one has opened."""
+    for found in (each for word in _WORDS for each in word.finditer(data)):
+        at = found.start()
+        if data[at - 1 : at].isalnum() or data[at - 1 : at] == b"_":
+            continue
+        if _IMPORTS.search(data[data.rfind(b"\n", 0, at) + 1 : at]):
+            return True
+        opened = max(data.rfind(b"import (", 0, at), data.rfind(b"import(", 0, at))
+        if opened >= 0 and b")" not in data[opened:at]:
+            return True
+    return False
 
 
 def _sources(tree: Tree) -> Iterator[Entry]:
@@ -144,7 +177,11 @@ def _imported_tests(path: str, module: ast.Module) -> Iterator[str]:
             given = node.args[0].value
             names = [given.split(".")] if isinstance(given, str) and _called(node) == "import_module" else ()
         for parts in names:
-            yield from ("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part in TEST_FOLDERS)
+            yield from _folders_of_tests(parts)
+
+
+def _folders_of_tests(parts: Sequence[str]) -> Iterator[str]:
+    return ("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part in TEST_FOLDERS)
 
 
 def _called(node: ast.Call) -> str:

@@ -18,7 +18,7 @@ from packer.profile import Profile, apply_profile, read_profile
 from packer.pycache import beside, instead
 from packer.rules import PROFILE, SOURCES, STRIP, Unit
 from packer.scan import Scan, Scanner, scan_sources
-from packer.starter import handler_module, make_starter, worth_reading
+from packer.starter import Starter, handler_module, make_starter, worth_reading
 from packer.strip import Stripped, Stripper
 from packer.trim import Known, Removed, trim
 from packer.units import size_text
@@ -177,37 +177,22 @@ class Shaper:
             name = f"3.{function.target.runtime.minor}"
             remedy = f"`uv python install {name}` or a container engine brings one."
             return tree, Bytecode(), (), f"Nothing is compiled to bytecode: no Python {name} ({error.reason}). {remedy}"
-        compiled = self._compiler.compile(tree, python, TASK_FOLDER, options.optimize)
+        handler = handler_module(function.handler, tree)
+        others = (entry for entry in tree if entry is not handler)
+        compiled = self._compiler.compile(others, python, TASK_FOLDER, options.optimize)
         mode, why = (options.mode, "as configured") if options.mode != "auto" else self._choose(function, tree, compiled)
-        names = material.owner_names()
-        held = frozenset(name for rule, name in restored if rule == SOURCES)
-        read = material.profile.sources() if material.profile else frozenset()
-
-        def alone(entry: Entry) -> bool:
-            return mode == "only" and names[entry.owner] not in held and entry.path not in read
-
-        minor = function.target.runtime.minor
-        shaped, without = _placed(tree, compiled, minor, alone, names)
-        shaped, starts = self._started(material, tree, shaped, python)
-        facts = _facts(python, compiled, mode, why, starts)
+        places = _Places(material, restored, mode)
+        shaped, without = places.put(tree, compiled)
+        facts = _facts(python, compiled, mode, why)
+        if handler is not None:
+            # Last, for it may read ahead what is there by now.
+            starter, starts = _starter(material, shaped)
+            own = self._compiler.compile_handler(handler, starter, python, TASK_FOLDER, options.optimize)
+            shaped, more = places.put(shaped, own)
+            without = (*without, *more)
+            both = Compiled(files={**compiled.files, **own.files}, failed=(*own.failed, *compiled.failed))
+            facts = replace(_facts(python, both, mode, why), starts=starts if own.files else ())
         return shaped, facts, without, ""
-
-    def _started(self, material: Material, sources: Tree, tree: Tree, python: TargetPython) -> tuple[Tree, tuple[str, ...]]:
-        """Have the handler's module start as its options say."""
-        function, options = material.function, material.function.bytecode
-        minor = function.target.runtime.minor
-        opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
-        starter = make_starter(pause=options.pause, prefetch=worth_reading(tree, opened, minor))
-        entry = handler_module(function.handler, sources)
-        if entry is None or not starter:
-            return tree, ()
-        content = self._compiler.with_starter(entry, starter, python, TASK_FOLDER, options.optimize)
-        if content is None:
-            return tree, ()
-        places = (beside(entry.path, minor), instead(entry.path))
-        entries = (replace(each, content=content) if each.path in places else each for each in tree)
-        starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if opened else ()))
-        return Tree(tuple(entries)), starts
 
     def _choose(self, function: Function, tree: Tree, compiled: Compiled) -> tuple[str, str]:
         """Choose where bytecode goes: beside the sources where that fits, else in their place."""
@@ -249,7 +234,16 @@ def _stale(function: Function, profile: Profile | None, distributions: Sequence[
             yield f"{what}: run `lpack profile {function.name}` anew."
 
 
-def _facts(python: TargetPython, compiled: Compiled, mode: str, why: str, starts: tuple[str, ...]) -> Bytecode:
+def _starter(material: Material, tree: Tree) -> tuple[Starter, tuple[str, ...]]:
+    """Give what the handler's module is to do beside its own code, and the names of that."""
+    function, options = material.function, material.function.bytecode
+    opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
+    prefetch = worth_reading(tree, opened, function.target.runtime.minor)
+    starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if prefetch else ()))
+    return make_starter(pause=options.pause, prefetch=prefetch), starts
+
+
+def _facts(python: TargetPython, compiled: Compiled, mode: str, why: str) -> Bytecode:
     return Bytecode(
         mode=mode,
         why=why,
@@ -257,31 +251,39 @@ def _facts(python: TargetPython, compiled: Compiled, mode: str, why: str, starts
         files=len(compiled.files),
         size=compiled.size,
         failed=compiled.failed,
-        starts=starts,
     )
 
 
-def _placed(
-    tree: Tree, compiled: Compiled, minor: int, alone: Callable[[Entry], bool], names: Mapping[str, str]
-) -> tuple[Tree, tuple[Removed, ...]]:
-    """Put bytecode beside its sources, or in their place where it stands ``alone``."""
-    entries: list[Entry] = []
-    without: list[Removed] = []
-    taken = {entry.path for entry in tree}
-    for entry in tree:
-        content = compiled.files.get(entry.path)
-        if content is None:
-            entries.append(entry)
-            continue
-        replaced = alone(entry) and instead(entry.path) not in taken
-        path = instead(entry.path) if replaced else beside(entry.path, minor)
-        if replaced:
-            without.append(Removed(path=entry.path, rule=SOURCES, owner=names[entry.owner], size=entry.content.size))
-        else:
-            entries.append(entry)
-        if path not in taken:
-            entries.append(Entry(path=path, mode=FILE_MODE, content=content, owner=entry.owner))
-    return Tree.of(entries), tuple(without)
+class _Places:
+    """Where the bytecode of a function goes: beside its sources, or in their place."""
+
+    def __init__(self, material: Material, restored: frozenset[Unit], mode: str) -> None:
+        self._names = material.owner_names()
+        self._minor = material.function.target.runtime.minor
+        self._only = mode == "only"
+        self._held = frozenset(name for rule, name in restored if rule == SOURCES)
+        self._read = material.profile.sources() if material.profile else frozenset()
+
+    def put(self, tree: Tree, compiled: Compiled) -> tuple[Tree, tuple[Removed, ...]]:
+        """Put bytecode into a tree, and say which sources are gone for it."""
+        entries: list[Entry] = []
+        without: list[Removed] = []
+        taken = {entry.path for entry in tree}
+        for entry in tree:
+            content = compiled.files.get(entry.path)
+            alone = content is not None and self._stands_alone(entry) and instead(entry.path) not in taken
+            if alone:
+                owner = self._names[entry.owner]
+                without.append(Removed(path=entry.path, rule=SOURCES, owner=owner, size=entry.content.size))
+            else:
+                entries.append(entry)
+            path = instead(entry.path) if alone else beside(entry.path, self._minor)
+            if content is not None and path not in taken:
+                entries.append(Entry(path=path, mode=FILE_MODE, content=content, owner=entry.owner))
+        return Tree.of(entries), tuple(without)
+
+    def _stands_alone(self, entry: Entry) -> bool:
+        return self._only and self._names[entry.owner] not in self._held and entry.path not in self._read
 
 
 def _services(function: Function, scans: Mapping[str, Scan], names: set[str]) -> tuple[frozenset[str] | None, tuple[str, ...]]:

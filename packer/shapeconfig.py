@@ -119,7 +119,7 @@ def _bytecode(options: BytecodeOptions, section: Section) -> BytecodeOptions:
     changes: dict[str, Any] = {"mode": _choice(table, "mode", BYTECODE_MODES)} if "mode" in table.table else {}
     if "optimize" in table.table:
         level = table.table["optimize"]
-        if level not in _OPTIMIZE or isinstance(level, bool):
+        if type(level) is not int or level not in _OPTIMIZE:
             raise table.error("optimize", f"{level!r} is no optimisation level", "Write 0, 1 or 2, as `python -O` counts.")
         changes["optimize"] = level
     for key, name in (("pause-gc", "pause"), ("prefetch", "prefetch")):

@@ -11,6 +11,7 @@ from builders.strip import strip_file, strip_version
 from packer.assemble import Part
 from packer.elf import ElfFile
 from packer.elfcheck import difference
+from packer.layout import room_for
 from packer.model import OWN_SOURCE, Content, Entry, Tree
 from packer.once import Once
 from packer.packs import load_pack, save_pack
@@ -93,7 +94,7 @@ class Stripper:
     def _made(self, entry: Entry) -> list[tuple[str, bytes]]:
         before = entry.content.read()
         try:
-            with self._store.workspace() as folder:
+            with room_for(2 * len(before), self._store) as folder:
                 (folder / "before").write_bytes(before)
                 strip_file(folder / "before", folder / "after")
                 after = (folder / "after").read_bytes()

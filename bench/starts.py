@@ -1,0 +1,79 @@
+"""Starts what was built in the target's own Python, by the clocks of lpack's own verification (`packer.verify`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.peers import PYTHON
+from builders.pythons import Pythons, TargetPython, find_host_python
+from builders.recipes import BuilderUnavailable
+from builders.runtimes import RUNTIMES, Target
+from packer.compress import Deflater
+from packer.layout import unpack
+from packer.model import Function, Tree
+from packer.options import VerifyLevel, VerifyOptions
+from packer.outputs.zip import Written, write_zip
+from packer.store import Store
+from packer.verify import Event, LaidOut, Outcome, Verifier
+
+TARGET = Target(runtime=RUNTIMES[f"python{PYTHON}"], architecture="x86_64")
+HANDLER = "app.handler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """Starts functions whose handler is `HANDLER`; each start is one of its own, and none is remembered."""
+
+    verifier: Verifier
+    python: TargetPython
+    executor: Executor
+
+    def unpack(self, archive: Path, folder: Path) -> LaidOut:
+        """Unpack an archive into a new folder."""
+        unpack(archive, folder, self.executor)
+        return LaidOut(task=folder)
+
+    def start(self, laid: LaidOut, level: VerifyLevel, events: Sequence[Event] = ()) -> Outcome:
+        """Start once: at level ``rie`` in AWS's Runtime Interface Emulator, else by importing the handler."""
+        function = Function(
+            name="bench",
+            source=laid.task,
+            handler=HANDLER,
+            target=TARGET,
+            requirements=None,
+            lock_path=laid.task / "pylock.toml",
+            verify=VerifyOptions(level=level),
+        )
+        outcome, _ = self.verifier.run(function, laid, self.python, events)
+        return outcome
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Starts]:
+    """Give what starts functions, with its temporary files in ``folder``; `SystemExit` where the target's Python is missing."""
+    store = Store(folder)
+    deflater = Deflater(store)
+
+    def write(tree: Tree, path: Path) -> Written:
+        with path.open("wb") as file:
+            return write_zip(tree, file, deflater.span)
+
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        pythons = Pythons(find_host_python, _no_container)
+        try:
+            python = pythons.find(TARGET, "host", "run")
+        except BuilderUnavailable as error:
+            raise SystemExit(f"Nothing here runs {TARGET}: {error.reason}. {error.remedy}") from None
+        try:
+            yield Starts(verifier=Verifier(store, pythons, executor, write), python=python, executor=executor)
+        finally:
+            pythons.close()
+
+
+def _no_container(_target: Target, _asked: bool) -> TargetPython:
+    raise BuilderUnavailable("this starts nothing in containers")

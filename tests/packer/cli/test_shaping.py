@@ -1,0 +1,258 @@
+"""`lpack build` as it is without any flag: trimmed, compiled, proved; and what libraries find of themselves in its archives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.shaped import MINOR, Project, make_project
+from tests.wheels import make_wheel
+
+HANDLER = "import shop\n\n\ndef handler(event, context):\n    return shop.price(event)\n"
+SHOP = """\
+'''A shop.'''
+
+import importlib.resources
+
+
+def price(event):
+    return importlib.resources.files(__name__).joinpath("prices.txt").read_text().strip()
+
+
+def fail():
+    raise LookupError("out of tea")
+"""
+NOISE = "".join(f"# {hashlib.sha256(str(number).encode()).hexdigest()}\n" for number in range(600))
+"""Lines that make a source large, and its bytecode not; about 40 KB, which hardly compress by half."""
+PYC = f"cpython-3{MINOR}.pyc"
+MODES = ("beside", "only", "off")
+
+
+def write_shop(folder: Path) -> None:
+    files = {
+        "shop/__init__.py": SHOP.encode(),
+        "shop/prices.txt": b"tea 1.50\n",
+        "shop/inner/__init__.py": b"VALUE = 'inner'\n",
+        "shop/inner/legacy.py": b"print 'no Python 3'\n",
+        "shop/__init__.pyi": b"def price(event) -> str: ...\n",
+        "shop/py.typed": b"",
+        "shop/speed.h": b"int speed;\n",
+        "shop/tests/__init__.py": b"",
+        "shop/tests/test_shop.py": b"def test_price(): pass\n",
+        "shop/data/template.py": b"class {{ name }}: pass\n",
+    }
+    points = "[console_scripts]\nshop = shop:price\n\n[shop.plugins]\ninner = shop.inner:VALUE\n"
+    make_wheel(folder, "shop", "2.1", files, replace={"entry_points.txt": points})
+
+
+@pytest.fixture
+def project(tmp_path, lpack, index, index_folder, cache) -> Project:
+    write_shop(index_folder)
+    return make_project(tmp_path / "project", lpack, HANDLER, "shop\n")
+
+
+def test_a_build_without_flags_is_trimmed_compiled_and_proved(project):
+    report = project.build()
+    assert report["trim"]["level"] == "safe"
+    gone = {(each["rule"], each["distribution"]): each["files"] for each in report["trim"]["removed"]}
+    rules = {("tests", "shop"): 2, ("stubs", "shop"): 2, ("headers", "shop"): 1, ("install-records", "shop"): 1}
+    assert gone == rules
+    assert report["bytecode"]["mode"] == "beside"
+    assert report["verified"]["level"] == "import"
+    names = project.names()
+    assert {"app.py", f"__pycache__/app.{PYC}", "shop/__init__.py", f"shop/__pycache__/__init__.{PYC}"} <= names
+    assert not {"shop/py.typed", "shop/speed.h", "shop/tests/__init__.py", "shop-2.1.dist-info/RECORD"} & names
+    assert {"shop/prices.txt", "shop-2.1.dist-info/METADATA", "shop-2.1.dist-info/entry_points.txt"} <= names
+    assert project.answer() == "tea 1.50"
+
+
+def test_removed_bytes_are_those_that_are_missing(project):
+    shaped = project.build("--bytecode", "off")
+    whole = project.build("--bytecode", "off", "--trim", "none")
+    removed = whole["artifact"]["unzipped_bytes"] - shaped["artifact"]["unzipped_bytes"]
+    assert shaped["trim"]["removed_bytes"] == sum(each["bytes"] for each in shaped["trim"]["removed"]) == removed
+    assert whole["trim"] == {"level": "none", "removed_bytes": 0, "removed": [], "kept": []}
+
+
+def test_what_cannot_be_compiled_is_named_and_stays(project):
+    bytecode = project.build("--bytecode", "only")["bytecode"]
+    assert sorted(bytecode["not_compiled"]) == ["shop/data/template.py", "shop/inner/legacy.py"]
+    assert {"shop/data/template.py", "shop/inner/legacy.py", "shop/inner/__init__.pyc"} <= project.names()
+    assert "shop/inner/__init__.py" not in project.names()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_puts_bytecode_where_it_says(project, mode):
+    report = project.build("--bytecode", mode)
+    assert report["bytecode"]["mode"] == mode
+    found = {"app.py", "app.pyc", f"__pycache__/app.{PYC}"} & project.names()
+    assert found == {"beside": {"app.py", f"__pycache__/app.{PYC}"}, "only": {"app.pyc"}, "off": {"app.py"}}[mode]
+    assert project.answer() == "tea 1.50"
+
+
+@pytest.mark.parametrize("mode", MODES)
+class TestLibraries:
+    """What libraries read of themselves, in each mode."""
+
+    def test_versions_are_told(self, project, mode):
+        project.build("--bytecode", mode)
+        assert project.result("from importlib.metadata import version; result = version('shop')") == "2.1"
+
+    def test_entry_points_load(self, project, mode):
+        project.build("--bytecode", mode)
+        code = "from importlib.metadata import entry_points; [one] = entry_points(group='shop.plugins'); result = [one.name, one.load()]"
+        assert project.result(code) == ["inner", "inner"]
+
+    def test_resources_are_read(self, project, mode):
+        project.build("--bytecode", mode)
+        code = "from importlib.resources import files; result = files('shop').joinpath('prices.txt').read_text()"
+        assert project.result(code) == "tea 1.50\n"
+
+    def test_data_is_given_by_pkgutil(self, project, mode):
+        project.build("--bytecode", mode)
+        code = "import pkgutil; result = pkgutil.get_data('shop', 'prices.txt').decode()"
+        assert project.result(code) == "tea 1.50\n"
+
+    def test_modules_are_listed(self, project, mode):
+        project.build("--bytecode", mode)
+        code = "import pkgutil, shop; result = sorted(each.name for each in pkgutil.iter_modules(shop.__path__))"
+        assert project.result(code) == ["inner"]
+
+    def test_files_beside_the_module_are_read(self, project, mode):
+        project.build("--bytecode", mode)
+        code = "import os, shop; result = open(os.path.join(os.path.dirname(shop.__file__), 'prices.txt')).read()"
+        assert project.result(code) == "tea 1.50\n"
+
+    def test_errors_say_where_on_lambda_they_were_raised(self, project, mode):
+        project.build("--bytecode", mode)
+        code = "import shop, traceback\ntry: shop.fail()\nexcept LookupError as e: at = traceback.extract_tb(e.__traceback__)[-1]\n"
+        filename, line = project.result(f"{code}result = [at.filename, at.lineno]")
+        assert line == SHOP.splitlines().index('    raise LookupError("out of tea")') + 1
+        assert filename.endswith("/shop/__init__.py")
+        if mode == "only":
+            assert filename == "/var/task/shop/__init__.py"
+
+
+def test_tracebacks_show_the_source_where_it_is_there(project):
+    project.build("--bytecode", "beside")
+    code = "import shop, traceback\ntry: shop.fail()\nexcept LookupError: result = traceback.format_exc()"
+    assert 'raise LookupError("out of tea")' in project.result(code)
+
+
+def test_bytecode_is_made_by_the_targets_python(project):
+    other = next((minor for minor in (12, 13, 10) if minor != MINOR and interpreter(minor)), None)
+    if other is None:
+        pytest.skip("needs another CPython")
+    report = project.build("--runtime", f"python3.{other}")
+    assert report["bytecode"]["python"].startswith(f"3.{other}.")
+    assert f"shop/__pycache__/__init__.cpython-3{other}.pyc" in project.names()
+    assert f"shop/__pycache__/__init__.{PYC}" not in project.names()
+
+
+def interpreter(minor: int) -> object:
+    from builders.interpreters import find_interpreter
+
+    return find_interpreter(minor)
+
+
+@pytest.mark.parametrize(
+    ("budget", "why"), [('unzipped = "60 KB"', "unzipped, over the budget"), ('zip = "20 KB"', "zipped, over the budget")]
+)
+def test_auto_leaves_sources_out_where_they_do_not_fit(project, budget, why):
+    project.write({"src/app.py": f"{HANDLER}{NOISE}"})
+    roomy = project.build()
+    assert (roomy["bytecode"]["mode"], roomy["bytecode"]["why"]) == ("beside", "it fits beside the sources")
+    project.configure(f"budget = {{ {budget} }}" if "zip =" in budget else 'budget = { unzipped = "30 KB" }')
+    report = project.build()
+    assert report["bytecode"]["mode"] == "only"
+    assert report["bytecode"]["why"].endswith(why)
+    assert "app.py" not in project.names()
+    assert project.answer() == "tea 1.50"
+
+
+def test_what_fits_neither_way_is_over_the_budget(project):
+    project.configure('budget = { unzipped = "1 KB" }')
+    assert "over its budget for the unzipped size" in project.run("build", status=3).stderr
+
+
+def test_what_the_runtime_has_is_left_to_it_where_that_is_asked_for(project, index_folder):
+    make_wheel(index_folder, "six", "1.17.0", {"six.py": b"VALUE = 'six'\n"})
+    project.write(
+        {"src/requirements.txt": "six\n", "src/app.py": "import six\n\ndef handler(event, context):\n    return six.VALUE\n"}
+    )
+    project.build()
+    assert "six.py" in project.names()
+    project.configure('trim = { rules = ["runtime"] }\nverify = "import"')
+    report = project.build()
+    assert not [name for name in project.names() if name.startswith("six")]
+    assert ("runtime", "six") in {(each["rule"], each["distribution"]) for each in report["trim"]["removed"]}
+    assert report["verified"]["level"] == "import"
+
+
+def test_another_cache_another_folder_and_another_seed_give_the_same_bytes(project, tmp_path, lpack, index, monkeypatch):
+    project.build()
+    first = project.archive.read_bytes()
+    for number, mode in enumerate(("auto", "only", "off")):
+        here = project.folder if mode != "auto" else None
+        if here:
+            project.build("--bytecode", mode)
+        wanted = project.archive.read_bytes() if here else first
+        other = make_project(tmp_path / f"other-{number}" / "deeper", lpack, HANDLER, "shop\n")
+        monkeypatch.setenv("LPACK_CACHE_DIR", str(tmp_path / f"cache-{number}"))
+        monkeypatch.setenv("PYTHONHASHSEED", str(number + 7))
+        monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+        other.build("--bytecode", mode, "--jobs", "1")
+        assert other.archive.read_bytes() == wanted
+
+
+EXPLAINED = {
+    "shop/prices.txt": "is there: it belongs to shop 2.1, and no rule removes it",
+    f"shop/__pycache__/__init__.{PYC}": "is there: bytecode of shop 2.1, made by Python 3.",
+    f"__pycache__/app.{PYC}": "is there: bytecode of the function's own source",
+    "app.py": "is there: it belongs to the function's own source",
+    "shop/tests/test_shop.py": "is not there: the rule tests removed it from shop 2.1",
+    "shop-2.1.dist-info/RECORD": "is not there: the rule install-records removed it from shop 2.1",
+    "shop/inner/legacy.py": "is not there: the rule drop removed it from shop 2.1 (a pattern of yours drops it)",
+    "shop/py.typed": "is there: it belongs to shop 2.1, and the pattern shop/py.typed keeps it",
+}
+
+
+def test_every_file_can_be_explained(project):
+    project.configure('trim = { drop = ["*/legacy.py"], keep = ["shop/py.typed"] }')
+    for path, text in EXPLAINED.items():
+        told = project.run("build", "--explain", path).stdout
+        assert told.startswith(f"one: {path} (")
+        assert text in told
+
+
+def test_what_bytecode_stands_for_is_explained(project):
+    told = project.run("build", "--bytecode", "only", "--explain", "shop/__init__.py").stdout
+    assert "the rule sources removed it from shop 2.1 (its bytecode stands in its place)" in told
+
+
+def test_a_file_that_nobody_knows_cannot_be_explained(project):
+    finished = project.run("build", "--explain", "shop/price.txt", status=2)
+    assert "one has no file shop/price.txt, and nothing removed one" in finished.stderr
+    assert "Did you mean shop/prices.txt?" in finished.stderr
+
+
+def test_the_manifest_follows_its_schema(project):
+    import jsonschema
+
+    from packer.manifest import manifest_schema
+
+    for flags in ((), ("--bytecode", "only"), ("--trim", "none", "--bytecode", "off"), ("--verify", "none")):
+        manifest = json.loads(project.run("build", "--json", *flags).stdout)
+        jsonschema.validate(manifest, json.loads(manifest_schema()), cls=jsonschema.Draft202012Validator)
+
+
+def test_bytecode_is_stored_as_any_other_entry(project):
+    project.build()
+    with zipfile.ZipFile(project.archive) as archive:
+        for each in archive.infolist():
+            assert each.date_time == (1980, 1, 1, 0, 0, 0)
+            assert each.external_attr >> 16 == 0o100644

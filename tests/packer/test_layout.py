@@ -1,0 +1,159 @@
+"""Unpacking an archive as Lambda does: zipfile is the oracle for what is in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from packer import layout
+from packer.errors import PackageError, StoreError
+from packer.layout import room_for, unpack, unpacked_size
+from packer.store import Store
+from tests.wheels import DEFLATED, STORED, SYMLINK, RawMember, RawZip, write_members
+
+FILES = {
+    "app.py": b"def handler(event, context): ...\n" * 20,
+    "pkg/__init__.py": b"",
+    "pkg/deep/er/data.bin": bytes(range(256)) * 300,
+    "pkg/stra\u00dfe.txt": b"words\n",
+    "bin/tool": b"#!/bin/sh\n",
+}
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as running:
+        yield running
+
+
+def found(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("method", [STORED, DEFLATED])
+def test_files_come_out_as_they_went_in(tmp_path, executor, method):
+    archive = write_members(tmp_path / "one.zip", FILES, modes={"bin/tool": 0o755}, method=method)
+    unpack(archive, tmp_path / "task", executor)
+    with zipfile.ZipFile(archive) as theirs:
+        theirs.extractall(tmp_path / "oracle")
+    assert found(tmp_path / "task") == found(tmp_path / "oracle") == FILES
+    executable = {path for path in FILES if (tmp_path / "task" / path).stat().st_mode & 0o100}
+    assert executable == {"bin/tool"}
+
+
+def test_files_are_readable_by_others_as_lambda_needs_it(tmp_path, executor):
+    archive = write_members(tmp_path / "one.zip", FILES, modes={"app.py": 0o600, "bin/tool": 0o700})
+    before = os.umask(0o022)
+    try:
+        unpack(archive, tmp_path / "task", executor)
+    finally:
+        os.umask(before)
+    modes = {path: (tmp_path / "task" / path).stat().st_mode & 0o777 for path in ("app.py", "bin/tool")}
+    assert modes == {"app.py": 0o644, "bin/tool": 0o755}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    files=st.dictionaries(
+        st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3).map(lambda parts: "/".join(parts) + ".txt"),
+        st.binary(max_size=500),
+        max_size=8,
+    )
+)
+def test_any_files_come_out_as_they_went_in(tmp_path_factory, executor, files):
+    folder = tmp_path_factory.mktemp("layout")
+    unpack(write_members(folder / "one.zip", files), folder / "task", executor)
+    assert found(folder / "task") == files
+
+
+def test_more_files_than_one_piece_of_work_takes(tmp_path, executor):
+    files = {f"pkg/{number % 7}/{number}.py": str(number).encode() for number in range(600)}
+    unpack(write_members(tmp_path / "one.zip", files), tmp_path / "task", executor)
+    assert found(tmp_path / "task") == files
+
+
+def test_an_empty_archive_is_an_empty_folder(tmp_path, executor):
+    unpack(write_members(tmp_path / "one.zip", {}), tmp_path / "task", executor)
+    assert list((tmp_path / "task").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/evil.py", "pkg/../../evil.py"])
+def test_nothing_is_written_outside_of_the_folder(tmp_path, executor, name):
+    archive = RawZip(members=[RawMember(name=name, data=b"evil")]).write(tmp_path / "one.zip")
+    with pytest.raises(PackageError, match="no archive that can be read"):
+        unpack(archive, tmp_path / "deep" / "task", executor)
+    assert [path.name for path in tmp_path.rglob("*")] == ["one.zip"]
+
+
+def test_links_are_not_followed_and_not_made(tmp_path, executor):
+    link = RawMember(name="link", data=b"/etc/passwd", mode=SYMLINK | 0o777)
+    with pytest.raises(PackageError, match="link"):
+        unpack(RawZip(members=[link]).write(tmp_path / "one.zip"), tmp_path / "task", executor)
+
+
+def test_what_is_no_archive_is_named(tmp_path, executor):
+    (tmp_path / "one.zip").write_bytes(b"no archive")
+    with pytest.raises(PackageError, match=r"one\.zip is no archive that can be read") as caught:
+        unpack(tmp_path / "one.zip", tmp_path / "task", executor)
+    assert caught.value.remedy == "Build again."
+
+
+def test_a_folder_that_is_there_already_is_not_mixed_with(tmp_path, executor):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "old.py").touch()
+    with pytest.raises(StoreError, match="Cannot write to"):
+        unpack(write_members(tmp_path / "one.zip", FILES), tmp_path / "task", executor)
+    assert found(tmp_path / "task") == {"old.py": b""}
+
+
+def test_the_size_of_what_an_archive_unpacks_to(tmp_path):
+    archive = write_members(tmp_path / "one.zip", FILES)
+    assert unpacked_size(archive) == sum(map(len, FILES.values()))
+    with pytest.raises(StoreError, match="Cannot read"):
+        unpacked_size(tmp_path / "none.zip")
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a folder of the test's own stand for the file system in memory."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr(layout, "_MEMORY", folder)
+    return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory is free in /proc/meminfo")
+def test_there_is_room_in_memory_for_what_is_small_and_it_is_given_back(tmp_path, memory):
+    with room_for(1, Store(tmp_path / "store")) as folder:
+        assert folder.parent == memory
+        (folder / "deep").mkdir()
+    assert list(memory.iterdir()) == []
+
+
+def test_what_is_large_goes_to_the_store_and_so_does_all_where_there_is_no_such_memory(tmp_path, memory, monkeypatch):
+    store = Store(tmp_path / "store")
+    with room_for(1 << 60, store) as folder:
+        assert folder.is_relative_to(store.root)
+    assert not folder.exists()
+    monkeypatch.setattr(layout, "_MEMORY", memory / "nowhere")
+    with room_for(1, store) as folder:
+        assert folder.is_relative_to(store.root)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory is free in /proc/meminfo")
+def test_what_killed_processes_have_left_in_memory_is_removed_and_nothing_else(tmp_path, memory):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (f"lpack-{ended.pid}-left", f"lpack-{os.getpid()}-mine", "other"):
+        (memory / name).mkdir()
+    with room_for(1, Store(tmp_path / "store")) as folder:
+        assert {path.name for path in memory.iterdir()} == {f"lpack-{os.getpid()}-mine", "other", folder.name}

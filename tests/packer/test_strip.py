@@ -1,0 +1,247 @@
+"""Stripping by the real eu-strip: once for each content, never where anything loaded would change, never the own source."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from builders import strip as recipe
+from builders.recipes import BuilderUnavailable, BuildFailure
+from packer import strip as stripping
+from packer.assemble import Part
+from packer.elf import ElfFile
+from packer.elfcheck import difference
+from packer.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
+from packer.native import native_files
+from packer.ports import Reporter
+from packer.store import Store
+from packer.strip import Stripped, Stripper
+from tests.native import compile_library
+from tests.packer.test_elfcheck import MANY
+
+LOADED = "lib/libmany.so"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> bytes:
+    return compile_library(tmp_path_factory.mktemp("strip") / "libmany.so", MANY, options=("-g",)).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as running:
+        yield running
+
+
+class Details(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def debug(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def part(name: str, files: dict[str, bytes]) -> Part:
+    entries = (
+        Entry(path=path, mode=EXECUTABLE_MODE, content=BytesContent.of(data), owner=f"{name}.whl")
+        for path, data in files.items()
+    )
+    return name, Tree.of(entries)
+
+
+def natives(parts: Sequence[Part]) -> dict[str, Sequence[ElfFile]]:
+    return {name: tuple(native_files(tree)) for name, tree in parts}
+
+
+class World:
+    """A store, and what is stripped by way of it."""
+
+    def __init__(self, folder: Path, executor: ThreadPoolExecutor) -> None:
+        self.store = Store(folder / "store")
+        self.details = Details()
+        self._executor = executor
+
+    def strip(self, *parts: Part, restored: frozenset[str] = frozenset()) -> tuple[dict[str, Tree], tuple[Stripped, ...]]:
+        stripper = Stripper(self.store, self.details, self._executor)
+        found, stripped = stripper.strip(parts, natives(parts), restored)
+        assert [name for name, _ in found] == [name for name, _ in parts]
+        return dict(found), stripped
+
+
+@pytest.fixture
+def own(tmp_path, executor) -> World:
+    return World(tmp_path, executor)
+
+
+def data_of(tree: Tree) -> dict[str, bytes]:
+    return {entry.path: entry.content.read() for entry in tree}
+
+
+def test_a_library_becomes_smaller_and_is_loaded_as_before(own, library):
+    given = part("one", {LOADED: library, "one/__init__.py": b"", "one/data.so": b"no library"})
+    found, [stripped] = own.strip(given)
+    data = data_of(found["one"])
+    assert difference(library, data[LOADED]) == ""
+    assert stripped == Stripped(path=LOADED, owner="one", saved=len(library) - len(data[LOADED]))
+    assert stripped.saved > 100_000
+    assert (data["one/__init__.py"], data["one/data.so"]) == (b"", b"no library")
+    before = [(entry.path, entry.mode, entry.owner) for entry in given[1]]
+    assert [(entry.path, entry.mode, entry.owner) for entry in found["one"]] == before
+
+
+def test_what_the_functions_own_source_brings_is_not_touched(own, library):
+    found, stripped = own.strip(part(OWN_SOURCE, {LOADED: library}), part("one", {LOADED: library}))
+    assert data_of(found[OWN_SOURCE]) == {LOADED: library}
+    assert [(each.owner, each.path) for each in stripped] == [("one", LOADED)]
+
+
+def test_what_is_held_back_stays_as_it_is(own, library):
+    parts = (part("one", {LOADED: library}), part("two", {"two/core.so": library}))
+    found, stripped = own.strip(*parts, restored=frozenset(("one",)))
+    assert data_of(found["one"]) == {LOADED: library}
+    assert [each.owner for each in stripped] == ["two"]
+    assert own.strip(*parts, restored=frozenset(("one", "two"))) == (dict(parts), ())
+
+
+def test_where_little_would_be_saved_the_wheels_own_bytes_stay(own, tmp_path):
+    small = compile_library(tmp_path / "libsmall.so").read_bytes()
+    given = part("one", {"one/core.so": small})
+    assert own.strip(given) == (dict([given]), ())
+    assert own.details.lines == []
+
+
+def test_only_what_is_known_as_native_is_looked_at(own, library):
+    given = part("one", {LOADED: library})
+    stripper = Stripper(own.store, own.details, own._executor)
+    assert stripper.strip([given], {}, frozenset()) == ((given,), ())
+    assert not (own.store.root / "derived").exists()
+
+
+def counted(monkeypatch) -> list[Path]:
+    runs: list[Path] = []
+
+    def run(path: Path, to: Path) -> None:
+        runs.append(path)
+        recipe.strip_file(path, to)
+
+    monkeypatch.setattr(stripping, "strip_file", run)
+    return runs
+
+
+def test_each_content_is_stripped_once_for_good(own, library, monkeypatch):
+    runs = counted(monkeypatch)
+    parts = (part("one", {LOADED: library, "lib/copy.so": library}), part("two", {"two/core.so": library}))
+    found, stripped = own.strip(*parts)
+    assert len(stripped) == 3
+    assert len(runs) == 1
+    again, same = own.strip(*parts)
+    assert (again, same) == (found, stripped)
+    assert len(runs) == 1
+
+
+def test_that_nothing_came_of_it_is_remembered_too(own, tmp_path, monkeypatch):
+    runs = counted(monkeypatch)
+    small = compile_library(tmp_path / "libsmall.so").read_bytes()
+    for _ in range(2):
+        own.strip(part("one", {"one/core.so": small}))
+    assert len(runs) == 1
+
+
+def test_a_damaged_memory_is_made_again(own, library, monkeypatch):
+    runs = counted(monkeypatch)
+    found, _ = own.strip(part("one", {LOADED: library}))
+    [record] = [path for path in (own.store.root / "derived").rglob("*") if path.is_file()]
+    record.write_bytes(record.read_bytes()[:-1])
+    again, _ = own.strip(part("one", {LOADED: library}))
+    assert data_of(again["one"]) == data_of(found["one"])
+    assert len(runs) == 2
+
+
+@pytest.fixture
+def _forgotten() -> Iterator[None]:
+    """Have each test ask anew which eu-strip there is."""
+    recipe.strip_version.cache_clear()
+    yield
+    recipe.strip_version.cache_clear()
+
+
+@pytest.mark.usefixtures("_forgotten")
+def test_without_eu_strip_the_message_says_what_brings_it(own, tmp_path, monkeypatch):
+    assert Stripper(own.store, own.details, own._executor).unavailable() == ""
+    recipe.strip_version.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    message = Stripper(own.store, own.details, own._executor).unavailable()
+    assert message.startswith("Shared libraries are not stripped: there is no eu-strip.")
+    assert "Install elfutils" in message
+
+
+def pretend(folder: Path, monkeypatch, work: str) -> None:
+    """Put an eu-strip first on PATH that does this with its files ``before`` and ``after``."""
+    text = f"""#!{sys.executable} -I
+import pathlib, sys
+if "--version" in sys.argv:
+    print("eu-strip (pretended)", flush=True)
+    sys.exit(0)
+_, _, after, before = sys.argv
+after, data = pathlib.Path(after), bytearray(pathlib.Path(before).read_bytes())
+{work}
+"""
+    program = folder / "bin" / "eu-strip"
+    program.parent.mkdir()
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+
+
+REFUSED = {
+    "an end with an error": ("sys.exit('no space left')", "eu-strip ended with status 1"),
+    "no file": ("pass", "eu-strip ended with status 0"),
+    "one other byte": (
+        "data[40:48], data[60:64], data[0x48] = bytes(8), bytes(4), 0x41; after.write_bytes(data[:-200000])",
+        "its program headers differ",
+    ),
+    "half a file": ("after.write_bytes(data[:2000])", "is no ELF file"),
+    "nothing": ("after.write_bytes(b'')", "is no ELF file"),
+}
+
+
+@pytest.mark.usefixtures("_forgotten")
+@pytest.mark.parametrize(("work", "reason"), REFUSED.values(), ids=REFUSED)
+def test_a_program_that_does_not_do_its_work_well_leaves_the_original(own, library, tmp_path, monkeypatch, work, reason):
+    pretend(tmp_path, monkeypatch, work)
+    given = part("one", {LOADED: library})
+    assert own.strip(given) == (dict([given]), ())
+    [line] = own.details.lines
+    assert line.startswith(f"{LOADED} of one.whl is not stripped: ")
+    assert reason in line
+
+
+@pytest.mark.usefixtures("_forgotten")
+def test_another_eu_strip_strips_anew(own, library, tmp_path, monkeypatch):
+    given = part("one", {LOADED: library})
+    _, stripped = own.strip(given)
+    assert stripped
+    recipe.strip_version.cache_clear()
+    pretend(tmp_path, monkeypatch, "sys.exit(1)")
+    assert own.strip(given) == (dict([given]), ())
+
+
+@pytest.mark.usefixtures("_forgotten")
+def test_a_program_that_cannot_be_run_is_as_good_as_none(tmp_path, monkeypatch):
+    pretend(tmp_path, monkeypatch, "")
+    (tmp_path / "bin" / "eu-strip").write_text(f"#!{sys.executable} -I\nraise SystemExit(3)\n")
+    with pytest.raises(BuilderUnavailable, match="cannot be run") as caught:
+        recipe.strip_version()
+    assert "elfutils" in caught.value.remedy
+
+
+def test_what_eu_strip_says_of_a_file_that_it_cannot_read_is_kept(tmp_path):
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    with pytest.raises(BuildFailure) as caught:
+        recipe.strip_file(tmp_path / "script", tmp_path / "out")
+    assert "eu-strip ended with status 1" in caught.value.reason
+    assert caught.value.log

@@ -1,0 +1,60 @@
+"""Runs small handlers in a target's Python, as verification does. Without pytest: another user's Python may run it, too."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from builders.interpreters import find_interpreter
+from builders.pythons import Done, HostPython, TargetPython, Task
+
+HANDLER = """\
+import os, socket, sys
+import neighbour
+
+def handler(event, context):
+    space = dict(globals())
+    exec(event, space)
+    return space["result"]
+"""
+ERROR = "try:\n    {}\n    result = 'done'\nexcept OSError as error:\n    result = type(error).__name__"
+
+
+def host() -> HostPython:
+    found = find_interpreter(sys.version_info.minor)
+    assert found is not None
+    return HostPython(found)
+
+
+def lay_out(folder: Path, handler: str = HANDLER) -> Path:
+    tree = folder / "tree"
+    tree.mkdir(parents=True)
+    (tree / "app.py").write_text(handler)
+    (tree / "neighbour.py").write_text("VALUE = 1\n")
+    (tree / "data.txt").write_text("data")
+    return tree
+
+
+def probe(python: TargetPython, folder: Path, *codes: str, handler: str = HANDLER, trace: bool = False, **options: Any) -> Done:
+    """Run a handler with pieces of code as its events."""
+    inputs, work = folder / "in", folder / "work"
+    inputs.mkdir(parents=True)
+    work.mkdir()
+    (inputs / "request.json").write_text(json.dumps({"handler": "app.handler", "events": codes, "trace": trace}))
+    arguments = ("{in}/request.json", "{answer}", "{task}", "{late}")
+    task = Task(script="probe.py", arguments=arguments, inputs=inputs, tree=lay_out(folder, handler), **options)
+    done = python.run(task, work)
+    assert isinstance(done, Done)
+    return done
+
+
+def answer(done: Done) -> dict[str, Any]:
+    assert done.answer is not None, done.log
+    found: dict[str, Any] = json.loads(done.answer)
+    return found
+
+
+def results(done: Done) -> list[Any]:
+    return [each.get("result", each) for each in answer(done)["events"]]
