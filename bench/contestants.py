@@ -127,9 +127,22 @@ class Uv(Contestant):
 class Lpack(Contestant):
     """`lpack build`, with committed lock files or without; of its store only the downloads are kept between samples."""
 
-    def __init__(self, place: Place, workload: str, *, locked: bool, kept: bool = False, edit: bool = False) -> None:
-        super().__init__(place, "lpack locked" if locked else "lpack", workload, kept=kept, edit=edit)
+    def __init__(
+        self,
+        place: Place,
+        workload: str,
+        *flags: str,
+        locked: bool,
+        kept: bool = False,
+        edit: bool = False,
+        profiled: bool = False,
+    ) -> None:
+        """``flags`` shape what is built, as `PLAIN` if there are none; ``profiled`` lets `lpack profile` run once before."""
+        tool = " ".join(("lpack locked" if locked else "lpack", *flags))
+        super().__init__(place, tool, workload, kept=kept, edit=edit)
         self._locked = locked
+        self._flags = flags or PLAIN
+        self._profiled = profiled
 
     def check(self) -> None:
         if not self.place.lpack:
@@ -139,6 +152,8 @@ class Lpack(Contestant):
         yield from super().copy()
         if self._locked:
             yield self._lpack("lock")
+        if self._profiled:
+            yield self._lpack("profile")
 
     def clear(self) -> None:
         shutil.rmtree(self.folder / "dist", ignore_errors=True)
@@ -146,7 +161,7 @@ class Lpack(Contestant):
             shutil.rmtree(self.place.cache / "lpack" / derived, ignore_errors=True)
 
     def steps(self) -> Iterator[Step]:
-        yield self._lpack("build", *PLAIN)
+        yield self._lpack("build", *self._flags)
 
     def archives(self) -> tuple[Path, ...]:
         return tuple(sorted((self.folder / "dist").rglob("*.zip")))

@@ -33,10 +33,10 @@ class Starts:
     python: TargetPython
     executor: Executor
 
-    def unpack(self, archive: Path, folder: Path) -> LaidOut:
-        """Unpack an archive into a new folder."""
+    def unpack(self, archive: Path, folder: Path, late: Path | None = None) -> LaidOut:
+        """Unpack an archive into a new folder; ``late`` is a folder of what the runtime has of packages."""
         unpack(archive, folder, self.executor)
-        return LaidOut(task=folder)
+        return LaidOut(task=folder, late=late)
 
     def start(self, laid: LaidOut, level: VerifyLevel, events: Sequence[Event] = ()) -> Outcome:
         """Start once: at level ``rie`` in AWS's Runtime Interface Emulator, else by importing the handler."""

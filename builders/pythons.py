@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from builders.inside.isolate import UNAVAILABLE
+from builders.inside.isolate import CONFINED, UNAVAILABLE
 from builders.interpreters import Interpreter, find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import MACHINES, TASK_FOLDER, Target
@@ -23,6 +23,7 @@ from builders.sessions import Sessions, interrupted
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
 _SPEC = "isolate.json"
+_SPARE = "spare"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ class HostPython:
         """Run a script, confined where the machine allows it; raises `BuildFailure`."""
         if task.tree is not None and self._confined:
             done = self._attempt(task, work / "confined", confined=True)
-            if done.status != UNAVAILABLE or done.answer is not None:
+            if done.status != UNAVAILABLE or (work / "confined" / _SPARE / CONFINED).is_dir():
                 return done
             self._confined = False
         return self._attempt(task, work / "plain", confined=False)
@@ -145,7 +146,7 @@ class HostPython:
 
     def _isolated(self, task: Task, work: Path, command: list[str]) -> list[str]:
         """Give the command that runs another one where Lambda's paths are."""
-        spare = work / "spare"
+        spare = work / _SPARE
         spare.mkdir()
         script = work / "isolate.py"
         script.write_bytes(source_of_script(script.name))

@@ -21,7 +21,7 @@ def culprits(changes: Sequence[Change], works: Callable[[frozenset[Change]], boo
         return ()
     if not works(frozenset(room)):
         return None
-    while True:
+    while room:
         low, high = 0, len(room)  # undoing the first ``low`` is too little, the first ``high`` enough
         while high - low > 1:
             middle = (low + high) // 2
@@ -33,3 +33,4 @@ def culprits(changes: Sequence[Change], works: Callable[[frozenset[Change]], boo
         room = room[: high - 1]
         if works(found):
             return tuple(change for change in changes if change in found)
+    return None  # what it says is not always the same

@@ -14,11 +14,12 @@ _SECTION_FIELDS = ("e_shoff", "e_shnum", "e_shstrndx", "e_shentsize")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Loaded:
-    """What a loader sees of a file."""
+    """What a loader sees of a file, and where in it all ends that its headers speak of."""
 
     header: tuple[tuple[str, Any], ...]
     segments: tuple[tuple[tuple[str, Any], ...], ...]
     contents: tuple[bytes, ...]
+    end: int
 
 
 def difference(before: bytes, after: bytes) -> str:
@@ -30,6 +31,8 @@ def difference(before: bytes, after: bytes) -> str:
         old, new = _loaded(before), _loaded(after)
     except ValueError as error:
         return str(error)
+    if len(before) > old.end:
+        return "data follows its end, which stripping would drop"
     if old.header != new.header:
         return "its header differs"
     if old.segments != new.segments:
@@ -45,6 +48,8 @@ def _loaded(data: bytes) -> _Loaded:
         header = tuple((name, value) for name, value in elf.header.items() if name not in _SECTION_FIELDS)
         segments = [dict(segment.header) for segment in elf.iter_segments()]
         header_size = elf["e_ehsize"]
+        last = elf["e_shoff"] + elf["e_shnum"] * elf["e_shentsize"]
+        kept = [each["sh_offset"] + each["sh_size"] for each in elf.iter_sections() if each["sh_type"] != "SHT_NOBITS"]
     contents = []
     for each in segments:
         start, end = each["p_offset"], each["p_offset"] + each["p_filesz"]
@@ -54,4 +59,9 @@ def _loaded(data: bytes) -> _Loaded:
             if each["p_align"] > 1 and (each["p_offset"] - each["p_vaddr"]) % each["p_align"]:
                 raise ValueError("a segment is not aligned")
             contents.append(data[max(start, header_size) : end])
-    return _Loaded(header=header, segments=tuple(tuple(each.items()) for each in segments), contents=tuple(contents))
+    return _Loaded(
+        header=header,
+        segments=tuple(tuple(each.items()) for each in segments),
+        contents=tuple(contents),
+        end=max([last, *kept, *(each["p_offset"] + each["p_filesz"] for each in segments)]),
+    )

@@ -90,10 +90,23 @@ def unpack(archive: Path, folder: Path, executor: Executor) -> None:
 def _write(descriptor: int, members: Sequence[Member], folder: Path) -> None:
     for member in members:
         stream = os.pread(descriptor, member.length, member.data_offset)
-        data = deflate.deflate_decompress(stream, member.size) if member.method == DEFLATED and member.size else stream
+        data = _inflated(stream, member)
         mode = 0o755 if member.mode & 0o111 else 0o644
         to = os.open(folder / member.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
-            os.write(to, data if member.size else b"")
+            os.fchmod(to, mode)  # whatever the umask is
+            os.write(to, data)
         finally:
             os.close(to)
+
+
+def _inflated(stream: bytes, member: Member) -> bytes:
+    if not member.size:
+        return b""
+    try:
+        data = bytes(deflate.deflate_decompress(stream, member.size)) if member.method == DEFLATED else stream
+    except deflate.DeflateError:
+        data = b""
+    if deflate.crc32(data) != member.crc32:
+        raise PackageError(f"{member.name} in the archive is broken.", remedy="Run `lpack cache verify`, and build again.")
+    return data

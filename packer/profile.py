@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import tomli_w
@@ -22,6 +24,8 @@ from packer.rules import PROFILE, STAYS
 from packer.trim import Removed
 
 _FORM = 1
+_SHARED = 2
+"""Owners of a path from which on a stub would stand in somebody's way."""
 _HEADER = """\
 # What {name} opened of its distributions when it was imported and given its sample events. `lpack build --trim max` removes
 # the rest; sources that are read as text stay beside their bytecode. Made by `lpack profile {name}`: review it, add what your
@@ -68,15 +72,21 @@ def read_profile(path: Path) -> Profile | None:
         return Profile(
             function=data["function"],
             runtime=data["runtime"],
-            opened={name: frozenset(table["opened"]) for name, table in tables.items()},
+            opened={name: _paths(table["opened"], name) for name, table in tables.items()},
             versions={name: table["version"] for name, table in tables.items()},
-            read={name: frozenset(table.get("read", ())) for name, table in tables.items()},
+            read={name: _paths(table.get("read", []), name) for name, table in tables.items()},
         )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{path} is no profile: {reason}.", remedy="Run `lpack profile` to write it anew.") from None
+
+
+def _paths(value: object, name: str) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"the files of {name} are no list of paths")
+    return frozenset(value)
 
 
 def write_profile(profile: Profile) -> bytes:
@@ -98,25 +108,37 @@ def write_profile(profile: Profile) -> bytes:
 
 
 def apply_profile(
-    parts: Sequence[Part], profile: Profile, versions: Mapping[str, str], held: Iterable[str]
+    parts: Sequence[Part],
+    profile: Profile,
+    versions: Mapping[str, str],
+    held: Iterable[str],
+    keep: Sequence[tuple[str, str]] = (),
 ) -> tuple[tuple[Part, ...], tuple[Removed, ...]]:
     """Take out of each distribution what the profile did not see opened, and leave stubs for modules.
 
-    Distributions of another version than the profile's stay whole, and so do those in ``held``.
+    Distributions that the profile does not know in this version stay whole, and so do those in ``held``; ``keep`` are the
+    user's own patterns (`packer.options.TrimOptions`).
     """
     held = frozenset(held)
+    owned = Counter(entry.path for _, tree in parts for entry in tree)
     result: list[Part] = []
     removed: list[Removed] = []
     for name, tree in parts:
-        fits = versions.get(name) == profile.versions.get(name, versions.get(name))
-        if name == OWN_SOURCE or name in held or not fits:
+        if name == OWN_SOURCE or name in held or profile.versions.get(name) != versions[name]:
             result.append((name, tree))
             continue
         opened = profile.opened.get(name, frozenset())
-        gone = [entry for entry in tree if entry.path not in opened and not STAYS.search(entry.path)]
+        patterns = [pattern for owner, pattern in keep if owner in ("", name)]
+        stays = {
+            entry.path
+            for entry in tree
+            if entry.path in opened or STAYS.search(entry.path) or any(fnmatchcase(entry.path, each) for each in patterns)
+        }
+        gone = [entry for entry in tree if entry.path not in stays]
         removed += [Removed(path=entry.path, rule=PROFILE, owner=name, size=entry.content.size) for entry in gone]
-        left = [entry for entry in tree if entry.path in opened or STAYS.search(entry.path)]
-        result.append((name, Tree.of((*left, *_stubs(gone, left, profile.function)))))
+        left = [entry for entry in tree if entry.path in stays]
+        stubs = (stub for stub in _stubs(gone, left, profile.function) if owned[stub.path] < _SHARED)
+        result.append((name, Tree.of((*left, *stubs))))
     return tuple(result), tuple(removed)
 
 
@@ -124,14 +146,17 @@ def _stubs(gone: Sequence[Entry], left: Sequence[Entry], function: str) -> list[
     """Give a stub for each module that is gone, and one for a package of which no module is left."""
     alive = {"/".join(parts[:number]) for entry in left for parts in [entry.path.split("/")] for number in range(1, len(parts))}
     living = {_module(entry.path) for entry in left}
+    packages = {entry.path.rpartition("/")[0] for entry in gone if entry.path.endswith("/__init__.py")}
     names: dict[str, Entry] = {}
     for entry in gone:
         module = _module(entry.path)
         if module is None or module in living:
             continue
         folders = module.split("/")[:-1]
-        top = next((number for number in range(1, len(folders) + 1) if "/".join(folders[:number]) not in alive), None)
-        path = module + ".py" if top is None else "/".join([*folders[:top], "__init__.py"])
+        # Others may have modules in a folder without an __init__.py (PEP 420).
+        above = ("/".join(folders[:number]) for number in range(1, len(folders) + 1))
+        top = next((folder for folder in above if folder not in alive and folder in packages), None)
+        path = module + ".py" if top is None else f"{top}/__init__.py"
         names.setdefault(path, entry)
     taken = {entry.path for entry in left}
     return [_stub(path, entry.owner, function) for path, entry in names.items() if path not in taken]
@@ -139,7 +164,7 @@ def _stubs(gone: Sequence[Entry], left: Sequence[Entry], function: str) -> list[
 
 def _module(path: str) -> str | None:
     """Give the path of a module without its suffix; None for what cannot be imported."""
-    stem = EXTENSION_MODULE.sub("", path) if EXTENSION_MODULE.search(path) else path.removesuffix(".py")
+    stem = EXTENSION_MODULE.sub("", path) if EXTENSION_MODULE.search(path) else path.removesuffix(".py").removesuffix(".so")
     return stem if stem != path and all(map(str.isidentifier, stem.split("/"))) else None
 
 

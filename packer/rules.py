@@ -68,7 +68,7 @@ def _unread(pattern: str) -> Callable[[Scene], Iterator[str]]:
 
 
 def _tests(scene: Scene) -> Iterator[str]:
-    packages = {entry.path.partition("/")[0] for entry in scene.tree if ".dist-info/" not in entry.path}
+    packages = {entry.path.partition("/")[0] for entry in scene.tree if entry.path.endswith((".py", ".so"))}
     for entry in scene.tree:
         *folders, name = entry.path.split("/")
         places = [number for number, folder in enumerate(folders) if folder in TEST_FOLDERS]
@@ -89,16 +89,14 @@ def _stubs(scene: Scene) -> Iterator[str]:
 
 def _documents(scene: Scene) -> Iterator[str]:
     """Folders of documentation, unless there is a module anywhere in them: boto3.docs is code."""
-    name = re.compile(r"(?:^|/)(docs?|documentation|examples?|samples?|benchmarks?|demos?|tutorials?)/")
-    code = {
-        found.string[: found.end(1)]
-        for entry in scene.tree
-        if entry.path.endswith((".py", ".so"))
-        for found in name.finditer(entry.path)
-    }
+
+    def folders(path: str) -> set[str]:
+        return {path[: found.end(1)] for found in _DOCUMENTS.finditer(path)}
+
+    code = {folder for entry in scene.tree if entry.path.endswith((".py", ".so")) for folder in folders(entry.path)}
     for entry in scene.tree:
-        folders = [entry.path[: found.end(1)] for found in name.finditer(entry.path)]
-        if folders and not code.intersection(folders):
+        found = folders(entry.path)
+        if found and not code & found:
             yield entry.path
     yield from _paths(r"^share/(doc|man|info)/", r"^botocore/data/.*/examples-\d+\.json(\.gz)?$", r"\.(js|css)\.map$")(scene)
 
@@ -108,16 +106,21 @@ def _bytecode(scene: Scene) -> Iterator[str]:
 
 
 def _copies(scene: Scene) -> Iterator[str]:
-    """Copies of a shared library under names that nothing links to: wheels hold links as copies."""
+    """Copies of a shared library under names that nothing links to: wheels hold links as copies.
+
+    One that nothing links to by any name is a plug-in, and may be looked for under each: Cyrus SASL takes what ends in .so.
+    """
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in scene.tree:
         if entry.path in scene.native:
             groups.setdefault((entry.path.rpartition("/")[0], entry.content.digest), []).append(entry)
     for entries in (each for each in groups.values() if len(each) > 1):
+        names = {entry.path.rpartition("/")[2] for entry in entries}
+        if scene.needed.isdisjoint(names):
+            continue
         for entry in entries:
             name, file = entry.path.rpartition("/")[2], scene.native[entry.path]
-            others = {other.path.rpartition("/")[2] for other in entries} - {name}
-            if file.soname in others and name not in scene.needed and not file.module:
+            if file.soname in names - {name} and name not in scene.needed and not file.module:
                 yield entry.path
 
 

@@ -16,11 +16,13 @@ from packer.model import Distribution, Entry, Tree
 from packer.once import Once
 from packer.store import Store, digest_of
 
-_FORM = "3"
+_FORM = "4"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
 TEST_FOLDERS = frozenset(("test", "tests", "SelfTest"))
 _WORDS = (re.compile(rb"tests?\b"), re.compile(rb"SelfTest\b"))
-_IMPORTS = re.compile(rb"(?:^|[;:])[ \t]*(?:from|import)[ \t]|import_module\(")
+_IMPORTS = re.compile(rb"(?:^|[;:])[ \t]*(?:from|import)[ \t]|import_module\(|__import__\(")
+_CONTINUED = re.compile(rb"import[ \t]*\\\s*$|(?:import_module|__import__)\(\s*$")
+_CLOSED = re.compile(rb"^[^#\n]*\)", re.MULTILINE)
 _STUBS = (b"attach_stub", b'.pyi"', b".pyi'")
 HEADERS = r"\.(?:h|hh|hpp|hxx|cuh|inl|pxd|pxi)(?:\.in)?"
 NATIVE_SOURCES = r"\.(?:c|cc|cpp|cxx|cu|f|f90|for|pyx|tp)(?:\.in)?|\.(?:pyx|pxd|pxi)\.tp"
@@ -29,8 +31,7 @@ _TEXTS = re.compile(rf"(?:{HEADERS}|{NATIVE_SOURCES})$")
 _NAMED = re.compile(rb"[\"'/]([\w.+-]{1,100})[\"']")
 _VALUE = re.compile(rb"^[^\[\n=]+=\s*([\w.]+)", re.MULTILINE)
 _SDK = b"boto"
-_CALLS = (b"client(", b"resource(", b"boto3.client", b"boto3.resource", b"import client", b"import resource", b"get_available_")
-"""What stands in every source that makes a client, or takes what makes one from the SDK."""
+_CALLS, _WAYS = (b"client(", b"resource("), (b"client", b"resource", b"get_available_")
 SDK = frozenset(("boto3", "botocore", "s3transfer"))
 """Distributions whose own code makes clients only of what their callers name."""
 _MAKERS = frozenset(("client", "resource", "create_client"))
@@ -89,7 +90,7 @@ def scan_sources(tree: Tree, *, look_for_calls: bool = True) -> Scan:
         stubs = stubs or any(word in data for word in _STUBS)
         named.update(texts.intersection(_NAMED.findall(data)) if texts else ())
         looks_at_tests = _mentions_tests(data)
-        looks_at_calls = sdk and any(word in data for word in _CALLS)
+        looks_at_calls = sdk and _mentions_calls(data)
         if not looks_at_tests and not looks_at_calls:
             continue
         parsed = _parsed(data)
@@ -110,6 +111,11 @@ def scan_sources(tree: Tree, *, look_for_calls: bool = True) -> Scan:
     )
 
 
+def _mentions_calls(data: bytes) -> bool:
+    """Say whether a source may make a client: by a call, or, where it names the SDK, in any other way."""
+    return any(word in data for word in _CALLS) or (_SDK in data and any(word in data for word in _WAYS))
+
+
 def _entry_points(tree: Tree) -> Iterator[str]:
     """Give the folders of tests that entry points lead to (PyPA, "Entry points specification")."""
     for entry in tree:
@@ -119,15 +125,17 @@ def _entry_points(tree: Tree) -> Iterator[str]:
 
 
 def _mentions_tests(data: bytes) -> bool:
-    """Say whether a word for tests stands in an import, on its line or in the brackets that one has opened."""
+    """Say whether a word for tests stands in an import: on its line, the next one, or in brackets that it has opened."""
     for found in (each for word in _WORDS for each in word.finditer(data)):
         at = found.start()
         if data[at - 1 : at].isalnum() or data[at - 1 : at] == b"_":
             continue
-        if _IMPORTS.search(data[data.rfind(b"\n", 0, at) + 1 : at]):
+        line = data.rfind(b"\n", 0, at) + 1
+        before = data.rfind(b"\n", 0, max(line - 1, 0)) + 1
+        if _IMPORTS.search(data[line:at]) or _CONTINUED.search(data[before:line]):
             return True
         opened = max(data.rfind(b"import (", 0, at), data.rfind(b"import(", 0, at))
-        if opened >= 0 and b")" not in data[opened:at]:
+        if opened >= 0 and not _CLOSED.search(data, opened, at):
             return True
     return False
 
@@ -173,11 +181,23 @@ def _imported_tests(path: str, module: ast.Module) -> Iterator[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = [*above, *(node.module.split(".") if node.module else [])]
             names = [[*base, alias.name] for alias in node.names]
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            given = node.args[0].value
-            names = [given.split(".")] if isinstance(given, str) and _called(node) == "import_module" else ()
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
+            names = [_resolved(each.value, package) for each in _arguments(node) if isinstance(each, ast.Constant)]
         for parts in names:
             yield from _folders_of_tests(parts)
+
+
+def _arguments(node: ast.Call) -> list[ast.expr]:
+    return [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
+
+
+def _resolved(name: object, package: list[str]) -> list[str]:
+    """Give the parts of a module's name, which may be relative to a package."""
+    if not isinstance(name, str):
+        return []
+    rest = name.lstrip(".")
+    level = len(name) - len(rest)
+    return [*(package[: len(package) - level + 1] if level else []), *rest.split(".")]
 
 
 def _folders_of_tests(parts: Sequence[str]) -> Iterator[str]:
@@ -191,36 +211,51 @@ def _called(node: ast.Call) -> str:
 
 def _service_names(module: ast.Module) -> Iterator[tuple[str, int]]:
     """Give the services that clients are made of, with their lines; an empty name where it is computed."""
-    imported = {
-        alias.asname or alias.name
-        for node in ast.walk(module)
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in SDK
-        for alias in node.names
-        if alias.name in _MAKERS
-    }
+    modules, makers = _imported(module)
     called: set[int] = set()
     for node in ast.walk(module):
-        if isinstance(node, ast.Call) and (
-            (isinstance(node.func, ast.Attribute) and node.func.attr in _MAKERS)
-            or (isinstance(node.func, ast.Name) and node.func.id in imported)
-        ):
+        if isinstance(node, ast.Call):
             called.add(id(node.func))
-            given = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "service_name"), None)
-            if isinstance(given, ast.Constant) and isinstance(given.value, str):
-                yield given.value, node.lineno
-            elif given is not None or any(k.arg is None for k in node.keywords):
+            if _is_maker(node.func, makers):
+                yield from ((name, node.lineno) for name in _given(node))
+            elif _called(node) == "getattr" and node.args and _is_sdk(node.args[0], modules):
                 yield "", node.lineno
         elif isinstance(node, ast.Attribute) and node.attr in _LISTS:
             yield "", node.lineno
+    for node in ast.walk(module):  # what is not called here may be called anywhere
+        if isinstance(getattr(node, "ctx", None), ast.Load) and id(node) not in called:
+            taken = isinstance(node, ast.Attribute) and node.attr in _MAKERS and _is_sdk(node.value, modules)
+            if taken or (isinstance(node, ast.Name) and node.id in makers):
+                yield "", getattr(node, "lineno", 1)
+
+
+def _given(node: ast.Call) -> Iterator[str]:
+    """Give the service that a call names, an empty name where it is computed, and nothing where it has no argument."""
+    given = node.args[0] if node.args else next((each.value for each in node.keywords if each.arg == "service_name"), None)
+    if isinstance(given, ast.Constant) and isinstance(given.value, str):
+        yield given.value
+    elif given is not None or any(each.arg is None for each in node.keywords):
+        yield ""
+
+
+def _imported(module: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
+    """Give the names that stand for modules of the SDK, and for functions of it that make clients."""
+    modules, makers = set(SDK), set()
     for node in ast.walk(module):
-        loaded = isinstance(getattr(node, "ctx", None), ast.Load) and id(node) not in called
-        if loaded and (
-            (isinstance(node, ast.Attribute) and node.attr in _MAKERS and _is_sdk(node.value))
-            or (isinstance(node, ast.Name) and node.id in imported)
-        ):
-            yield "", node.lineno
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname for alias in node.names if alias.asname and alias.name.partition(".")[0] in SDK}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in SDK:
+            makers |= {alias.asname or alias.name for alias in node.names if alias.name in _MAKERS}
+    return frozenset(modules), frozenset(makers)
 
 
-def _is_sdk(node: ast.expr) -> bool:
-    """Say whether an expression is a module of the SDK by its name: what is taken from it may be called anywhere."""
-    return isinstance(node, ast.Name) and node.id in SDK
+def _is_maker(node: ast.expr, makers: frozenset[str]) -> bool:
+    return (isinstance(node, ast.Attribute) and node.attr in _MAKERS) or (isinstance(node, ast.Name) and node.id in makers)
+
+
+def _is_sdk(node: ast.expr, modules: frozenset[str]) -> bool:
+    """Say whether an expression is a module of the SDK, or a session, by its name."""
+    if isinstance(node, ast.Call):
+        return "session" in _called(node).lower()
+    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+    return name in modules or "session" in name.lower()

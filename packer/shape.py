@@ -42,6 +42,10 @@ class Material:
     services: frozenset[str] | None
     notes: tuple[str, ...] = ()
 
+    def has_libraries(self) -> bool:
+        """Say whether a distribution has native code."""
+        return any(files for name, files in self.native.items() if name != OWN_SOURCE)
+
     def owner_names(self) -> dict[str, str]:
         """Give the normalised name of each owner that entries carry."""
         return {OWN_SOURCE: OWN_SOURCE, **{each.filename: each.name for each in self.distributions}}
@@ -124,7 +128,10 @@ class Shaper:
             parts=tuple(parts),
             distributions=tuple(distributions),
             scans=scans,
-            native={each.name: self._native.of_wheel(each) for each in distributions},
+            native={
+                OWN_SOURCE: self._native.of_source(trees[OWN_SOURCE]),
+                **{each.name: self._native.of_wheel(each) for each in distributions},
+            },
             profile=profile,
             services=services,
             notes=(*notes, *_stale(function, profile, distributions)),
@@ -143,10 +150,10 @@ class Shaper:
         if material.profile is not None:
             names = frozenset(name for rule, name in restored if rule == PROFILE)
             versions = {each.name: each.version for each in material.distributions}
-            parts, more = apply_profile(parts, material.profile, versions, names)
+            parts, more = apply_profile(parts, material.profile, versions, names, function.trim.keep)
             removed = (*removed, *more)
         stripped: tuple[Stripped, ...] = ()
-        if function.trim.level != "none" and STRIP not in function.trim.without and any(material.native.values()):
+        if function.trim.level != "none" and STRIP not in function.trim.without and material.has_libraries():
             trouble = self._stripper.unavailable()
             if trouble:
                 missing.append(trouble)
@@ -227,11 +234,11 @@ def _profile(function: Function) -> Profile | None:
 
 def _stale(function: Function, profile: Profile | None, distributions: Sequence[Distribution]) -> Iterator[str]:
     """Say which distributions stay whole because the profile knows another version of them."""
-    known = profile.versions if profile else {}
-    for each in distributions:
-        if known.get(each.name, each.version) != each.version:
-            what = f"the profile of {function.name} knows {each.name} {known[each.name]}, and {each.version} is packed whole"
-            yield f"{what}: run `lpack profile {function.name}` anew."
+    for each in distributions if profile else ():
+        known = profile.versions.get(each.name) if profile else None
+        if known != each.version:
+            what = f"the profile of {function.name} knows {f'{each.name} {known}' if known else f'no {each.name}'}"
+            yield f"{what}, and {each.version} is packed whole: run `lpack profile {function.name}` anew."
 
 
 def _starter(material: Material, tree: Tree) -> tuple[Starter, tuple[str, ...]]:

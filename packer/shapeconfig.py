@@ -156,7 +156,11 @@ def _events(section: Section) -> Iterator[Path]:
     """Give the files that patterns name, below the configuration's folder; raises `packer.errors.UsageError`."""
     folder = section.file.parent.absolute()
     for pattern in section.strings("events"):
-        found = sorted(path for path in folder.glob(pattern) if not path.name.endswith(".expected.json"))
+        try:
+            found = sorted(path for path in folder.glob(pattern) if not path.name.endswith(".expected.json"))
+        except (NotImplementedError, ValueError) as error:
+            what = f"{pattern!r} is no pattern for files below {folder} ({error})"
+            raise section.error("events", what, 'Write events = ["events/*.json"].') from None
         if not found:
             raise section.error("events", f"no file fits {pattern!r} in {folder}", "Name JSON files that are there.")
         yield from found

@@ -59,6 +59,9 @@ class Stripper:
             for name, _ in parts
             if name != OWN_SOURCE and name not in restored
         }
+        # What two distributions share at one path must stay the same in both.
+        held = {entry.path for name, tree in parts if name in restored for entry in tree}
+        wanted = {name: paths - held for name, paths in wanted.items()}
         found = self._all(entry for name, tree in parts for entry in tree if entry.path in wanted.get(name, ()))
         result: list[Part] = []
         stripped: list[Stripped] = []

@@ -1,4 +1,4 @@
-"""AWS's Runtime Interface Emulator in tests: the real program, of the SAM CLI, and a small client in the place of awslambdaric."""
+"""AWS's Runtime Interface Emulator in tests: the SAM CLI's own program, and a small client in the place of awslambdaric."""
 
 from __future__ import annotations
 
@@ -59,9 +59,14 @@ def use_emulator(monkeypatch: pytest.MonkeyPatch, index_folder: Path) -> None:
     found = sorted(environment.glob(f"lib/python3.*/site-packages/samcli/local/rapid/aws-lambda-rie-{ARCHITECTURE}"))
     assert found, f"{_SAM} carries no emulator"
     monkeypatch.setenv(VARIABLE, str(found[0]))
-    make_wheel(index_folder, "awslambdaric", "3.0.0", {"awslambdaric/__init__.py": b"", "awslambdaric/__main__.py": _CLIENT})
+    _write_client(index_folder)
 
 
-def use_no_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+def use_no_emulator(monkeypatch: pytest.MonkeyPatch, index_folder: Path) -> None:
     """Have none be found, whatever the machine has."""
     monkeypatch.setenv(VARIABLE, "/nowhere/aws-lambda-rie")
+    _write_client(index_folder)
+
+
+def _write_client(index_folder: Path) -> None:
+    make_wheel(index_folder, "awslambdaric", "3.0.0", {"awslambdaric/__init__.py": b"", "awslambdaric/__main__.py": _CLIENT})

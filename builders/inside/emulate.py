@@ -20,6 +20,9 @@ import time
 from typing import Any
 
 _REPORT = re.compile(rb"INIT REPORT\(durationMs: ([0-9.]+)")
+_STATUS = re.compile(rb"INIT RTDONE\(status: (\w+)")
+_REQUEST = re.compile(r"^RequestId: \S+ Error: ")
+"""What the emulator puts before its own messages: another one each time."""
 _IMPORT_ERRORS = ("Runtime.ImportModuleError", "Runtime.HandlerNotFound", "Runtime.UserCodeSyntaxError")
 _PATH = "/2015-03-31/functions/function/invocations"
 _PATIENCE = 20.0
@@ -48,15 +51,29 @@ def main(request_path: str, answer_path: str, root: str, late: str) -> int:
         told = log.read()
     sys.stdout.write(told.decode("utf-8", "replace"))
     found = _REPORT.search(told)
-    error = outcomes[0].get("error", {})
+    error = init_error(outcomes[0].get("error"), told)
     answer = {
-        "import": {"error": error} if error.get("type") in _IMPORT_ERRORS else {"result": None},
-        "events": outcomes if events and error.get("type") not in _IMPORT_ERRORS else [],
+        "import": {"error": error} if error else {"result": None},
+        "events": outcomes if events and not error else [],
         "milliseconds": float(found.group(1)) if found else 0.0,
     }
     with open(answer_path, "w", encoding="utf-8") as file:
         json.dump(answer, file)
     return 0
+
+
+def init_error(first: dict[str, str] | None, told: bytes) -> dict[str, str] | None:
+    """Give what ended the init phase; None where it went well. ``first`` is the error of the first event, if any.
+
+    An init phase that fails is begun again with the first event, and if that fails too, the emulator answers with nothing.
+    """
+    if first and first["type"] in _IMPORT_ERRORS:
+        return first
+    statuses = _STATUS.findall(told)
+    if not statuses or statuses[-1] == b"success":
+        return None
+    message = "the runtime ended before the handler was there"
+    return first or {"type": "Runtime.ExitError", "message": message, "trace": told.decode("utf-8", "replace")}
 
 
 def free_port() -> int:
@@ -88,7 +105,8 @@ def outcome(port: int, process: subprocess.Popen[bytes], event: Any) -> dict[str
         return {"error": {"type": "Emulator", "message": text.decode("utf-8", "replace"), "trace": ""}}
     if isinstance(result, dict) and {"errorType", "errorMessage"} <= set(result):
         trace = "".join(result.get("stackTrace") or [])
-        return {"error": {"type": result["errorType"], "message": result["errorMessage"], "trace": trace}}
+        message = _REQUEST.sub("", result["errorMessage"])
+        return {"error": {"type": result["errorType"], "message": message, "trace": trace}}
     return {"result": result}
 
 

@@ -3,7 +3,7 @@
 SPEC has ``mounts``, a list of (folder, place): each folder is seen, read-only, at its place; ``spare``, an empty folder;
 ``tmp``, whether /tmp is to be empty; and ``folder``, where the command starts. All of that, and a network that has nothing but
 itself, is for the command alone: it is done in private namespaces (namespaces(7)), as root or in a user namespace. Exit status
-97 where the machine does not allow it.
+97 where the machine does not allow it; where it does, there is a folder ``confined`` in ``spare``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import struct
 import sys
 
 UNAVAILABLE = 97
+CONFINED = "confined"
 _NEWNS, _NEWIPC, _NEWUSER, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
 _RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
 # What a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)): nosuid, nodev, noexec.
@@ -37,6 +38,7 @@ def main(spec_path: str, command: list) -> int:  # type: ignore[type-arg]
         if spec["tmp"]:
             mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
         os.chdir(spec["folder"])
+        os.mkdir(os.path.join(spec["spare"], CONFINED))  # a command may end with any status
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return UNAVAILABLE

@@ -48,7 +48,7 @@ def _summary(profile: Profile, material: Material, candidate: Candidate) -> str:
     from packer.profile import apply_profile
 
     versions = {each.name: each.version for each in material.distributions}
-    _, removed = apply_profile(candidate.shaped.parts, profile, versions, ())
+    _, removed = apply_profile(candidate.shaped.parts, profile, versions, (), material.function.trim.keep)
     gone: dict[str, int] = {}
     for each in removed:
         gone[each.owner] = gone.get(each.owner, 0) + each.size

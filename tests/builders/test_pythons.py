@@ -196,6 +196,16 @@ def test_without_namespaces_is_found_out_once(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "two" / "work").iterdir()] == ["plain"]
 
 
+@pytest.mark.usefixtures("confined")
+def test_no_status_of_a_function_makes_it_run_again_without_confinement(tmp_path):
+    python = host()
+    marks = tmp_path / "marks"
+    handler = f"import os\nopen({str(marks)!r}, 'a').write('x')\nos._exit({UNAVAILABLE})\n"
+    assert probe(python, tmp_path / "run", handler=handler).status == UNAVAILABLE
+    assert marks.read_text() == "x"
+    assert python._confined
+
+
 def test_the_users_environment_stays_outside(tmp_path, either, monkeypatch):
     for name in ("AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "PYTHONSTARTUP", "HOME", "LD_PRELOAD_NOT"):
         monkeypatch.setenv(name, "the user's own")
@@ -226,7 +236,7 @@ def test_nothing_is_written_into_the_function(tmp_path, either):
     assert sorted(path.name for path in (tmp_path / "tree").iterdir()) == ["app.py", "data.txt", "neighbour.py"]
 
 
-@pytest.mark.parametrize("status", [0, 1, 3])
+@pytest.mark.parametrize("status", [0, 1, 3, UNAVAILABLE])
 def test_a_function_that_ends_the_interpreter_gives_no_answer(tmp_path, either, status):
     done = probe(
         either, tmp_path, "result = 1", handler=f"import os, sys\nprint('so long')\nsys.stdout.flush()\nos._exit({status})\n"

@@ -194,7 +194,8 @@ NAMES = ("lib/libone.so", "lib/libone.so.1", "lib/libone.so.1.2")
 
 def test_copies_of_a_library_go_under_names_that_nothing_links_to():
     tree = tree_of(*NAMES, text="same")
-    assert gone(tree, native=[library(path) for path in NAMES]) == {
+    user = library("pkg/core.so", "", LIBRARY)
+    assert gone(tree, native=[user, *(library(path) for path in NAMES)]) == {
         "lib/libone.so": "library-copies",
         "lib/libone.so.1.2": "library-copies",
     }
@@ -214,6 +215,7 @@ def test_a_copy_stays_where_something_links_to_its_name(link):
         ([library(path, "libother.so.1") for path in NAMES], "none of them has the name that is linked to"),
         ([library(path, module=True) for path in NAMES], "Python imports them by their names"),
         ([], "they are no libraries"),
+        ([library(path) for path in NAMES], "nothing links to any of them: one of the names may be a plug-in's"),
     ],
 )
 def test_copies_stay_where_they_may_be_needed(native, why):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -25,8 +26,8 @@ def project(tmp_path, lpack, index, index_folder, cache) -> Project:
 
 
 @pytest.fixture
-def without(monkeypatch) -> None:
-    use_no_emulator(monkeypatch)
+def without(monkeypatch, index_folder) -> None:
+    use_no_emulator(monkeypatch, index_folder)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ class TestImport:
     def test_a_start_over_the_budget_ends_with_status_3(self, project):
         project.configure('budget = { init = "1 ms" }')
         finished = project.run("coldstart", "--rounds", "1", "--json", status=3)
-        assert "to start, over its budget of 1 ms. Slowest: shop " in finished.stderr
+        assert re.search(r"to start, over its budget of 1 ms\. Slowest: .*\bshop \d+ ms", finished.stderr)
         assert json.loads(finished.stdout)["functions"]["one"]["after"]["median"] > 1
 
     def test_a_start_within_the_budget_is_good(self, project):
@@ -157,7 +158,32 @@ class TestEmulator:
         assert "one needs what trimming removes (tests of late)" in stderr
         assert project.build("--trim", "auto")["trim"]["kept"] == [{"rule": "tests", "distribution": "late"}]
 
-    def test_a_module_that_ends_the_interpreter_is_told(self, project):
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            ("import os; os._exit(3)", "the runtime ended before the handler was there"),
+            ("1 / 0", "the runtime ended before the handler was there"),
+            ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
+        ],
+    )
+    def test_an_init_phase_that_fails_proves_nothing(self, project, words, told):
         project.configure(RIE)
-        project.write({"src/app.py": "import os\nos._exit(3)\n"})
-        assert "one cannot be" in project.run("build", status=4).stderr
+        project.write({"src/app.py": f"{words}\n\ndef handler(event, context):\n    return None\n"})
+        stderr = project.run("build", status=4).stderr
+        assert "cannot be run here, trimmed or not" in stderr
+        assert told in stderr
+
+    def test_a_null_result_is_a_result_in_it(self, project):
+        # The emulator answers with the same to an event that no function was there for.
+        project.configure(RIE)
+        project.write({"src/app.py": "def handler(event, context):\n    return None\n", "events/first.expected.json": "null"})
+        assert project.build()["verified"]["level"] == "rie"
+
+    def test_a_handler_that_ends_the_interpreter_does_so_both_times(self, project):
+        project.configure(RIE)
+        project.write({"src/app.py": "import os\n\ndef handler(event, context):\n    os._exit(3)\n"})
+        project.build()
+        project.write({"events/first.expected.json": "1"})
+        # Without the number of the request, which is another one each time.
+        told = "for the event first.json: Runtime.ExitError: Runtime exited with error: exit status 3"
+        assert told in project.run("build", status=4).stderr

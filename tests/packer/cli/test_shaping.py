@@ -104,7 +104,7 @@ class TestLibraries:
 
     def test_entry_points_load(self, project, mode):
         project.build("--bytecode", mode)
-        code = "from importlib.metadata import entry_points; [one] = entry_points(group='shop.plugins'); result = [one.name, one.load()]"
+        code = "import importlib.metadata as m; [one] = m.entry_points(group='shop.plugins'); result = [one.name, one.load()]"
         assert project.result(code) == ["inner", "inner"]
 
     def test_resources_are_read(self, project, mode):
@@ -129,7 +129,8 @@ class TestLibraries:
 
     def test_errors_say_where_on_lambda_they_were_raised(self, project, mode):
         project.build("--bytecode", mode)
-        code = "import shop, traceback\ntry: shop.fail()\nexcept LookupError as e: at = traceback.extract_tb(e.__traceback__)[-1]\n"
+        code = "import shop, traceback\ntry: shop.fail()\n"
+        code += "except LookupError as e: at = traceback.extract_tb(e.__traceback__)[-1]\n"
         filename, line = project.result(f"{code}result = [at.filename, at.lineno]")
         assert line == SHOP.splitlines().index('    raise LookupError("out of tea")') + 1
         assert filename.endswith("/shop/__init__.py")
