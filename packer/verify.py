@@ -148,8 +148,11 @@ class Verifier:
         self._write = write
 
     def python(self, function: Function) -> TargetPython:
-        """Give the Python to run a function in; raises `BuilderUnavailable`."""
-        return self._pythons.find(function.target, function.verify.place, "run")
+        """Give the Python to run a function in; raises `BuilderUnavailable`, or `VerificationError` for want of an emulator."""
+        found = self._pythons.find(function.target, function.verify.place, "run")
+        if function.verify.level == "rie":
+            _emulator(function, found)
+        return found
 
     def outcome(self, function: Function, archive: Path, digest: str, events: Sequence[Event], late: Tree = NOTHING) -> Outcome:
         """Run an archive with this SHA-256, unless that was done before; raises `VerificationError`.

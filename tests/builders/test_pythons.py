@@ -124,11 +124,15 @@ class TestConfined:
         assert set(listed) | {"task"} <= set(found)
 
     def test_nothing_of_it_is_seen_outside(self, tmp_path):
-        before = Path("/proc/self/mountinfo").read_text()
-        there = Path("/var/task").exists()
+        def mounts():
+            # Others mount elsewhere meanwhile: container engines do.
+            lines = Path("/proc/self/mountinfo").read_text().splitlines()
+            places = [line.split()[4] for line in lines]
+            return [place for place in places if place in ("/tmp", "/var") or place.startswith(("/var/task", str(tmp_path)))]
+
+        before, there = mounts(), Path("/var/task").exists()
         probe(host(), tmp_path, "result = 1")
-        assert Path("/proc/self/mountinfo").read_text() == before
-        assert Path("/var/task").exists() == there
+        assert (mounts(), Path("/var/task").exists()) == (before, there)
 
     def test_another_user_can_confine_it_too(self):
         # One without rights needs a user namespace around the others.
@@ -348,3 +352,11 @@ def test_all_reasons_are_told_and_a_named_place_is_asked_alone():
     with pytest.raises(BuilderUnavailable, match=r"^no engine$"):
         found.find(TARGET, "container", "run")
     assert asked == [False, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells what native code opens")
+def test_a_trace_has_what_native_code_opens(tmp_path):
+    code = "import ctypes\nresult = ctypes.CDLL(None).open(os.fsencode(os.path.join(sys.path[0], 'data.txt')), 0) >= 0"
+    done = probe(host(), tmp_path, code, trace=True)
+    assert results(done) == [True]
+    assert "data.txt" in answer(done)["opened"]
