@@ -44,8 +44,8 @@ PAIR, MONO = "pair", "mono12"
 FUNCTIONS = ("api", "data")
 STARTED = (SAM, SAFE, MAX)
 _OF_WHEELS = ("bytecode", "scans", "stripped")
-_OF_SOURCES = 2
-"""Files of these kinds that one changed source makes: its bytecode as it is, and with what pauses the garbage collector."""
+_OF_SOURCES = 1
+"""Files of these kinds that one changed source makes: its bytecode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
