@@ -76,4 +76,4 @@ def opened(folder: Path) -> Iterator[Starts]:
 
 
 def _no_container(_target: Target, _asked: bool) -> TargetPython:
-    raise BuilderUnavailable("this starts nothing in containers")
+    raise BuilderUnavailable("this starts nothing in containers", remedy="Install that Python on this machine.")

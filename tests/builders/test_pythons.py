@@ -124,7 +124,7 @@ class TestConfined:
         assert set(listed) | {"task"} <= set(found)
 
     def test_nothing_of_it_is_seen_outside(self, tmp_path):
-        def mounts():
+        def mounts() -> list[str]:
             # Others mount elsewhere meanwhile: container engines do.
             lines = Path("/proc/self/mountinfo").read_text().splitlines()
             places = [line.split()[4] for line in lines]
