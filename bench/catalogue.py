@@ -17,7 +17,7 @@ POPULAR = (
     # the web
     *("fastapi", "flask", "django", "starlette", "aiohttp", "httpx", "requests", "pydantic", "mangum", "beautifulsoup4"),
     # AWS
-    *("boto3", "aws-lambda-powertools", "s3fs", "aws-xray-sdk", "aiobotocore"),
+    *("boto3", "aws-lambda-powertools", "s3fs", "aws-xray-sdk", "aiobotocore", "awswrangler"),
     # images and documents
     *("pillow", "opencv-python-headless", "scikit-image", "reportlab", "openpyxl", "lxml", "pypdf", "python-docx"),
     # telemetry, which is found by entry points
