@@ -13,6 +13,7 @@ from pathlib import Path
 from builders.pythons import TargetPython, Task
 from builders.recipes import BuildFailure
 from builders.script import source_of_script
+from packer.compress import CODEC
 from packer.errors import BuildError
 from packer.model import OWN_SOURCE, Content, Entry
 from packer.once import Once
@@ -114,7 +115,7 @@ class _Job:
         """Give the digest of all that decides the bytecode of these sources."""
         listed = [part for entry in entries for part in (entry.path, entry.content.digest)]
         how = (self.python.identity, self.root, str(self.optimize), self.starter.before, self.starter.after)
-        return digest_of(_FORM, source_of_script(_SCRIPT), *how, *listed)
+        return digest_of(_FORM, CODEC, source_of_script(_SCRIPT), *how, *listed)
 
     def write(self, entries: Sequence[Entry], folder: Path) -> None:
         """Write what the script reads."""

@@ -19,6 +19,11 @@ CODEC = f"libdeflate {deflate.__version__} level {_LEVEL}"
 _META = struct.Struct("<IQ")
 
 
+def compressed(data: bytes) -> bytes:
+    """Give the raw deflate stream that `CODEC` names."""
+    return bytes(deflate.deflate_compress(data, _LEVEL))
+
+
 class Deflater:
     """Finds the compressed bytes of any content, and makes those that do not exist yet."""
 
@@ -44,5 +49,5 @@ class Deflater:
 
     def _compress(self, content: Content, key: str) -> Record:
         data = content.read()
-        stream = bytes(deflate.deflate_compress(data, _LEVEL))
+        stream = compressed(data)
         return self._store.save("deflated", key, _META.pack(deflate.crc32(data), len(data)) + stream)

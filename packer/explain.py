@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from fnmatch import fnmatchcase
 
 from packer.errors import UsageError
 from packer.model import OWN_SOURCE, Entry
 from packer.rules import BY_NAME, DROP, PROFILE, SOURCES
 from packer.shape import Material, Shaped
-from packer.trim import Removed
+from packer.trim import Removed, fitting
 from packer.units import size_text
 
 _REASONS = {
@@ -56,8 +55,5 @@ def _why(material: Material, shaped: Shaped, entry: Entry) -> str:
     stripped = next((each for each in shaped.stripped if each.path == entry.path), None)
     if stripped is not None:
         return f"it belongs to {owner}, and stripping made it {size_text(stripped.saved)} smaller"
-    name = material.owner_names()[entry.owner]
-    for pattern_owner, pattern in material.function.trim.keep:
-        if pattern_owner in ("", name) and fnmatchcase(entry.path, pattern):
-            return f"it belongs to {owner}, and the pattern {pattern} keeps it"
-    return f"it belongs to {owner}, and no rule removes it"
+    pattern = fitting(material.function.trim.keep, material.owner_names()[entry.owner], entry.path)
+    return f"it belongs to {owner}, and {f'the pattern {pattern} keeps it' if pattern else 'no rule removes it'}"

@@ -67,12 +67,9 @@ def describe(
 
 def _trim(function: Function, proof: Proof) -> dict[str, Any]:
     """Say what is gone, by rule and distribution, in bytes; what was kept though a rule would have it."""
-    shaped = proof.candidate.shaped
     gone: dict[tuple[str, str], list[int]] = {}
-    for each in shaped.removed:
-        gone.setdefault((each.rule, each.owner), []).append(each.size)
-    for one in shaped.stripped:
-        gone.setdefault(("strip", one.owner), []).append(one.saved)
+    for unit, size in proof.candidate.shaped.gone():
+        gone.setdefault(unit, []).append(size)
     return {
         "level": function.trim.level,
         "removed_bytes": sum(map(sum, gone.values())),

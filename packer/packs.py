@@ -12,11 +12,11 @@ from pathlib import Path
 
 import deflate
 
+from packer.compress import compressed
 from packer.errors import StoreError
 from packer.model import DEFLATED, Content, Span
 from packer.store import Record, Store, explained
 
-LEVEL = 6
 _LENGTH = struct.Struct("<I")
 
 
@@ -52,7 +52,7 @@ def save_pack(store: Store, kind: str, key: str, files: Iterable[tuple[str, byte
     table: list[tuple[str, int, int, int, str]] = []
     streams: list[bytes] = []
     for name, data in files:
-        streams.append(bytes(deflate.deflate_compress(data, LEVEL)))
+        streams.append(compressed(data))
         table.append((name, len(streams[-1]), deflate.crc32(data), len(data), hashlib.sha256(data).hexdigest()))
     head = json.dumps(table).encode()
     return _contents(store.save(kind, key, b"".join([_LENGTH.pack(len(head)), head, *streams])))

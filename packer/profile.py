@@ -11,7 +11,6 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import tomli_w
@@ -21,7 +20,7 @@ from packer.elf import EXTENSION_MODULE
 from packer.errors import UsageError
 from packer.model import FILE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
 from packer.rules import PROFILE, STAYS
-from packer.trim import Removed
+from packer.trim import Removed, fitting
 
 _FORM = 1
 _SHARED = 2
@@ -128,11 +127,8 @@ def apply_profile(
             result.append((name, tree))
             continue
         opened = profile.opened.get(name, frozenset())
-        patterns = [pattern for owner, pattern in keep if owner in ("", name)]
         stays = {
-            entry.path
-            for entry in tree
-            if entry.path in opened or STAYS.search(entry.path) or any(fnmatchcase(entry.path, each) for each in patterns)
+            entry.path for entry in tree if entry.path in opened or STAYS.search(entry.path) or fitting(keep, name, entry.path)
         }
         gone = [entry for entry in tree if entry.path not in stays]
         removed += [Removed(path=entry.path, rule=PROFILE, owner=name, size=entry.content.size) for entry in gone]

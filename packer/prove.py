@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +40,6 @@ class Proof:
     candidate: Candidate
     level: str = "none"
     place: str = ""
-    seconds: float = 0.0
     milliseconds: float = 0.0
     kept: tuple[Unit, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -77,9 +75,9 @@ class Prover:
         function = material.function
         options = function.verify
         changed = candidate.shaped.units() or candidate.shaped.bytecode.mode != "off"
+        remembered = self._remembered(material)
         if options.level == "none" or not (changed or options.demanded):
-            return Proof(candidate=candidate, kept=tuple(sorted(self._remembered(material))))
-        started = time.perf_counter()
+            return Proof(candidate=candidate, kept=tuple(sorted(remembered)))
         try:
             place = self._verifier.python(function).place
         except BuilderUnavailable as error:
@@ -90,15 +88,14 @@ class Prover:
         self._reporter.stage(function.name, "verifying")
         late = carried()
         trial = _Trial(self, self._verifier, self._reporter, material, candidate, late)
-        kept, warnings = trial.settle(self._remembered(material))
+        kept, warnings = trial.settle(remembered)
         proved = trial.candidate
-        if kept != self._remembered(material):
+        if kept != remembered:
             self._store.save(_KIND, self._key(material), json.dumps(sorted(kept)).encode())
         return Proof(
             candidate=proved,
             level=options.level,
             place=place,
-            seconds=time.perf_counter() - started,
             milliseconds=trial.after.milliseconds,
             kept=tuple(sorted(kept)),
             warnings=warnings,

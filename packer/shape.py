@@ -83,8 +83,12 @@ class Shaped:
 
     def units(self) -> tuple[Unit, ...]:
         """Give every (rule, distribution) that has changed something, sorted: what could be to blame."""
-        found = {(each.rule, each.owner) for each in self.removed} | {(STRIP, each.owner) for each in self.stripped}
-        return tuple(sorted(found))
+        return tuple(sorted({unit for unit, _ in self.gone()}))
+
+    def gone(self) -> Iterator[tuple[Unit, int]]:
+        """Give the bytes that each (rule, distribution) took out, file by file."""
+        yield from (((each.rule, each.owner), each.size) for each in self.removed)
+        yield from (((STRIP, each.owner), each.saved) for each in self.stripped)
 
 
 class Shaper:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.strip import strip_file, strip_version
 from packer.assemble import Part
+from packer.compress import CODEC
 from packer.elf import ElfFile
 from packer.elfcheck import difference
 from packer.layout import room_for
@@ -88,7 +89,7 @@ class Stripper:
         return self._contents.get(entry.content.digest, lambda: self._remembered(entry))
 
     def _remembered(self, entry: Entry) -> Content | None:
-        key = digest_of(_FORM, strip_version(), entry.content.digest)
+        key = digest_of(_FORM, CODEC, strip_version(), entry.content.digest)
         known = load_pack(self._store, _KIND, key)
         if known is None:
             known = save_pack(self._store, _KIND, key, self._made(entry))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from packer.model import Function
 from packer.prove import Proof
-from packer.rules import SOURCES, STRIP
+from packer.rules import SOURCES
 from packer.units import size_text
 
 _SHOWN = 3
@@ -22,13 +22,10 @@ def summary(function: Function, proof: Proof) -> str:
 
 
 def _removed(proof: Proof) -> str:
-    shaped = proof.candidate.shaped
     sizes: dict[str, int] = {}
-    for rule, size in (
-        *((each.rule, each.size) for each in shaped.removed if each.rule != SOURCES),
-        *((STRIP, each.saved) for each in shaped.stripped),
-    ):
-        sizes[rule] = sizes.get(rule, 0) + size
+    for (rule, _), size in proof.candidate.shaped.gone():
+        if rule != SOURCES:
+            sizes[rule] = sizes.get(rule, 0) + size
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:_SHOWN]
     named = ", ".join(f"{rule} {size_text(size)}" for rule, size in largest)
     return f"{size_text(sum(sizes.values()))} removed ({named})" if sizes else "nothing removed"

@@ -94,12 +94,16 @@ def _selected(scene: Scene, rules: Sequence[Rule], restored: frozenset[Unit]) ->
 
 def _apply_patterns(name: str, tree: Tree, options: TrimOptions, gone: dict[str, str], restored: frozenset[Unit]) -> None:
     """Let the user's own patterns decide over what the rules have selected."""
-    drop = [pattern for owner, pattern in options.drop if owner in ("", name) and (DROP, name) not in restored]
-    keep = [pattern for owner, pattern in options.keep if owner in ("", name)]
-    if not drop and not keep:
+    drop = options.drop if (DROP, name) not in restored else ()
+    if not drop and not options.keep:
         return
     for entry in tree:
-        if any(fnmatchcase(entry.path, pattern) for pattern in keep):
+        if fitting(options.keep, name, entry.path):
             gone.pop(entry.path, None)
-        elif any(fnmatchcase(entry.path, pattern) for pattern in drop):
+        elif fitting(drop, name, entry.path):
             gone[entry.path] = DROP
+
+
+def fitting(patterns: Sequence[tuple[str, str]], name: str, path: str) -> str:
+    """Give the first of a user's patterns (`packer.options.TrimOptions`) for a distribution's file; empty where none fits."""
+    return next((each for owner, each in patterns if owner in ("", name) and fnmatchcase(path, each)), "")
