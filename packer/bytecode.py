@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from builders.pythons import TargetPython, Task
@@ -46,42 +48,49 @@ class Compiled:
 
 
 class Compiler:
-    """Compiles by way of the store; may be used from many threads. ``jobs`` files are compiled at once."""
+    """Compiles by way of the store; may be used from many threads. ``jobs`` files at once, and ``executor`` saves them."""
 
-    def __init__(self, store: Store, jobs: int) -> None:
+    def __init__(self, store: Store, jobs: int, executor: Executor) -> None:
         self._store = store
         self._jobs = jobs
+        self._executor = executor
         self._packs: Once[str, Mapping[str, Content]] = Once()
 
     def compile(self, entries: Iterable[Entry], python: TargetPython, root: str, optimize: int) -> Compiled:
         """Compile the modules among entries that will lie at ``root``; raises `BuildError` where the compiler itself fails.
 
-        What one distribution has is compiled and kept together.
+        What one distribution has is kept together.
         """
-        job = _Job(python=python, root=root, optimize=optimize)
         owners: dict[str, list[Entry]] = {}
         for entry in entries:
             if _is_module(entry):
                 owners.setdefault(entry.owner, []).append(entry)
-        files: dict[str, Content] = {}
-        for owner, modules in owners.items():
-            files.update(self._pack(owner, modules, job))
-        return Compiled(files=files, failed=tuple(e.path for each in owners.values() for e in each if e.path not in files))
+        return self._compiled(list(owners.values()), _Job(python=python, root=root, optimize=optimize))
 
     def compile_handler(self, entry: Entry, starter: Starter, python: TargetPython, root: str, optimize: int) -> Compiled:
         """Compile a handler's module with a starter's statements around its own."""
-        files = self._pack(entry.owner, [entry], _Job(python=python, root=root, optimize=optimize, starter=starter))
-        return Compiled(files=files, failed=() if files else (entry.path,))
+        return self._compiled([[entry]], _Job(python=python, root=root, optimize=optimize, starter=starter))
 
-    def _pack(self, owner: str, entries: Sequence[Entry], job: _Job) -> Mapping[str, Content]:
-        key = job.key(entries)
-        return self._packs.get(key, lambda: self._remembered(key, owner, entries, job))
+    def _compiled(self, packs: Sequence[Sequence[Entry]], job: _Job) -> Compiled:
+        keys = {job.key(entries): entries for entries in packs}
+        found = self._packs.all(keys, lambda missing: self._remembered({key: keys[key] for key in missing}, job))
+        files = {path: content for pack in found.values() for path, content in pack.items()}
+        failed = tuple(entry.path for entries in packs for entry in entries if entry.path not in files)
+        return Compiled(files=files, failed=failed)
 
-    def _remembered(self, key: str, owner: str, entries: Sequence[Entry], job: _Job) -> Mapping[str, Content]:
-        known = load_pack(self._store, _KIND, key)
-        return save_pack(self._store, _KIND, key, self._made(owner, entries, job)) if known is None else known
+    def _remembered(self, packs: Mapping[str, Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
+        known = {key: load_pack(self._store, _KIND, key) for key in packs}
+        missing = {key: entries for key, entries in packs.items() if known[key] is None}
+        answers = iter(self._made([entry for entries in missing.values() for entry in entries], job) if missing else ())
+        made = {}
+        for key, entries in missing.items():
+            pairs = zip(entries, islice(answers, len(entries)), strict=True)
+            made[key] = [(entry.path, data) for entry, data in pairs if data]
+        saved = {key: self._executor.submit(save_pack, self._store, _KIND, key, files) for key, files in made.items()}
+        return {key: saved[key].result() if pack is None else pack for key, pack in known.items()}
 
-    def _made(self, owner: str, entries: Sequence[Entry], job: _Job) -> list[tuple[str, bytes]]:
+    def _made(self, entries: Sequence[Entry], job: _Job) -> list[bytes]:
+        """Compile in one go; give the bytecode of each, empty where there is none."""
         with self._store.workspace() as folder:
             inputs, work = folder / "in", folder / "work"
             inputs.mkdir()
@@ -93,13 +102,13 @@ class Compiler:
             try:
                 done = job.python.run(task, work)
             except BuildFailure as failure:
-                raise _trouble(owner, job.python, failure.reason, failure.log) from None
+                raise _trouble(entries, job.python, failure.reason, failure.log) from None
         if done.status or done.answer is None:
-            raise _trouble(owner, job.python, f"it ended with status {done.status}", done.log)
+            raise _trouble(entries, job.python, f"it ended with status {done.status}", done.log)
         found = _answers(done.answer)
         if len(found) != len(entries):
-            raise _trouble(owner, job.python, f"{len(entries) - len(found)} of {len(entries)} files got no answer", done.log)
-        return [(entry.path, found[number]) for number, entry in enumerate(entries) if found[number]]
+            raise _trouble(entries, job.python, f"{len(entries) - len(found)} of {len(entries)} files got no answer", done.log)
+        return [found[number] for number in range(len(entries))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +137,9 @@ class _Job:
             (folder / "after").write_text(self.starter.after, encoding="utf-8")
 
 
-def _trouble(owner: str, python: TargetPython, reason: str, log: str) -> BuildError:
-    shown = "the function's own source" if owner == OWN_SOURCE else owner
+def _trouble(entries: Sequence[Entry], python: TargetPython, reason: str, log: str) -> BuildError:
+    owners = sorted({entry.owner for entry in entries})
+    shown = ", ".join("the function's own source" if owner == OWN_SOURCE else owner for owner in owners)
     remedy = 'Mend that Python, or write bytecode = "off".'
     return BuildError(f"Cannot compile {shown} with {python.place}: {reason}.", detail=log.strip(), remedy=remedy)
 

@@ -7,6 +7,7 @@ faster, were seen to write other bytes on other processors. bench/codecs.py meas
 
 from __future__ import annotations
 
+import os
 import struct
 
 import deflate
@@ -22,6 +23,21 @@ _META = struct.Struct("<IQ")
 def compressed(data: bytes) -> bytes:
     """Give the raw deflate stream that `CODEC` names."""
     return bytes(deflate.deflate_compress(data, _LEVEL))
+
+
+def inflated(span: Span, descriptor: int) -> bytes:
+    """Give the raw bytes of a span of an open file, all at once; ``ValueError`` where they are not what it says."""
+    data = os.pread(descriptor, span.length, span.offset)
+    if len(data) != span.length:
+        raise ValueError("it is cut short")
+    if span.method == DEFLATED:
+        try:
+            data = bytes(deflate.deflate_decompress(data, span.size)) if span.size else b""
+        except deflate.DeflateError:
+            raise ValueError("its compressed data is broken") from None
+    if len(data) != span.size or deflate.crc32(data) != span.crc32:
+        raise ValueError("its size or checksum is not the declared one")
+    return data
 
 
 class Deflater:

@@ -8,12 +8,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-import deflate
-
+from packer.compress import inflated
 from packer.errors import PackageError
-from packer.model import DEFLATED
 from packer.process import is_running
 from packer.store import Store, explained
 from packer.zipformat import Member, ZipFormatError, read_members
@@ -61,52 +60,62 @@ def _sweep() -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def unpacked_size(archive: Path) -> int:
-    """Give the bytes that an archive unpacks to; raises `packer.errors.LpackError`."""
-    with explained(archive, "read"), archive.open("rb") as file:
-        return sum(member.size for member in _members(file.fileno(), archive))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """An archive whose directory was read, which is open for as long as its descriptor is."""
+
+    path: Path
+    descriptor: int
+    members: tuple[Member, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it unpacks to."""
+        return sum(member.size for member in self.members)
+
+    def unpack(self, folder: Path, executor: Executor) -> None:
+        """Unpack it into a new folder, with its modes; raises `packer.errors.LpackError`."""
+        with explained(folder, "write to"):
+            folder.mkdir()
+            for path in sorted({os.path.dirname(member.name) for member in self.members}):  # noqa: PTH120 thousands of them
+                os.makedirs(folder / path, exist_ok=True)  # noqa: PTH103
+            batches = [self.members[start : start + _BATCH] for start in range(0, len(self.members), _BATCH)]
+            futures = [executor.submit(self._write, batch, str(folder)) for batch in batches]
+            for future in futures:
+                future.result()
+
+    def _write(self, members: Sequence[Member], folder: str) -> None:
+        for member in members:
+            try:
+                data = inflated(member.span(self.path), self.descriptor)
+            except ValueError:
+                raise PackageError(
+                    f"{member.name} in the archive is broken.", remedy="Run `lpack cache verify`, and build again."
+                ) from None
+            mode = 0o755 if member.mode & 0o111 else 0o644
+            to = os.open(f"{folder}/{member.name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                os.fchmod(to, mode)  # whatever the umask is
+                os.write(to, data)
+            finally:
+                os.close(to)
 
 
-def _members(descriptor: int, archive: Path) -> tuple[Member, ...]:
-    try:
-        return read_members(descriptor)
-    except ZipFormatError as error:
-        raise PackageError(f"{archive} is no archive that can be read: {error.reason}.", remedy="Build again.") from None
+@contextmanager
+def opened_archive(archive: Path) -> Iterator[Packed]:
+    """Open an archive to be unpacked; raises `packer.errors.LpackError`."""
+    with explained(archive, "read"):
+        file = archive.open("rb", buffering=0)
+    with file:
+        try:
+            with explained(archive, "read"):
+                members = read_members(file.fileno())
+        except ZipFormatError as error:
+            raise PackageError(f"{archive} is no archive that can be read: {error.reason}.", remedy="Build again.") from None
+        yield Packed(path=archive, descriptor=file.fileno(), members=members)
 
 
 def unpack(archive: Path, folder: Path, executor: Executor) -> None:
-    """Unpack an archive into a new folder, with its modes; raises `packer.errors.LpackError`."""
-    with explained(folder, "write to"), archive.open("rb") as file:
-        members = _members(file.fileno(), archive)
-        folder.mkdir()
-        for path in sorted({os.path.dirname(member.name) for member in members}):  # noqa: PTH120 thousands of them
-            os.makedirs(folder / path, exist_ok=True)  # noqa: PTH103
-        batches = [members[start : start + _BATCH] for start in range(0, len(members), _BATCH)]
-        futures = [executor.submit(_write, file.fileno(), batch, folder) for batch in batches]
-        for future in futures:
-            future.result()
-
-
-def _write(descriptor: int, members: Sequence[Member], folder: Path) -> None:
-    for member in members:
-        stream = os.pread(descriptor, member.length, member.data_offset)
-        data = _inflated(stream, member)
-        mode = 0o755 if member.mode & 0o111 else 0o644
-        to = os.open(folder / member.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            os.fchmod(to, mode)  # whatever the umask is
-            os.write(to, data)
-        finally:
-            os.close(to)
-
-
-def _inflated(stream: bytes, member: Member) -> bytes:
-    if not member.size:
-        return b""
-    try:
-        data = bytes(deflate.deflate_decompress(stream, member.size)) if member.method == DEFLATED else stream
-    except deflate.DeflateError:
-        data = b""
-    if deflate.crc32(data) != member.crc32:
-        raise PackageError(f"{member.name} in the archive is broken.", remedy="Run `lpack cache verify`, and build again.")
-    return data
+    """Unpack an archive into a new folder; raises `packer.errors.LpackError`."""
+    with opened_archive(archive) as packed:
+        packed.unpack(folder, executor)

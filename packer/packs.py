@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import deflate
 
-from packer.compress import compressed
+from packer.compress import compressed, inflated
 from packer.errors import StoreError
 from packer.model import DEFLATED, Content, Span
 from packer.store import Record, Store, explained
@@ -33,12 +32,11 @@ class PackedContent:
 
     def read(self) -> bytes:
         """Inflate the file; raises `StoreError` where it is gone or broken."""
-        with explained(self.path, "read"), self.path.open("rb") as file:
-            stream = os.pread(file.fileno(), self.length, self.offset)
-        try:
-            data = bytes(deflate.deflate_decompress(stream, self.size)) if self.size else b""
-        except deflate.DeflateError:
-            data = b""
+        with explained(self.path, "read"), self.path.open("rb", buffering=0) as file:
+            try:
+                data = inflated(self.span(), file.fileno())
+            except ValueError:
+                data = b""
         if hashlib.sha256(data).hexdigest() != self.digest:
             raise StoreError(f"{self.path} is broken.", remedy="Run `lpack cache verify`, and build again.")
         return data

@@ -11,7 +11,7 @@ from builders.strip import strip_file, strip_version
 from packer.assemble import Part
 from packer.compress import CODEC
 from packer.elf import ElfFile
-from packer.elfcheck import difference
+from packer.elfcheck import difference, unloaded_size
 from packer.layout import room_for
 from packer.model import OWN_SOURCE, Content, Entry, Tree
 from packer.once import Once
@@ -98,11 +98,13 @@ class Stripper:
     def _made(self, entry: Entry) -> list[tuple[str, bytes]]:
         before = entry.content.read()
         try:
+            if unloaded_size(before) < _LEAST:
+                return []
             with room_for(2 * len(before), self._store) as folder:
                 (folder / "before").write_bytes(before)
                 strip_file(folder / "before", folder / "after")
                 after = (folder / "after").read_bytes()
-        except (BuildFailure, OSError) as error:
+        except (BuildFailure, OSError, ValueError) as error:
             reason = error.reason if isinstance(error, BuildFailure) else str(error)
             self._reporter.debug(f"{entry.path} of {entry.owner} is not stripped: {reason}")
             return []

@@ -15,7 +15,7 @@ from builders.pythons import Done, HostPython, Pythons, TargetPython, Task
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.script import source_of_script
 from packer.errors import UsageError, VerificationError
-from packer.layout import room_for, unpack, unpacked_size
+from packer.layout import opened_archive, room_for, unpack
 from packer.model import Function, Tree
 from packer.outputs.zip import Written
 from packer.store import Store, digest_of
@@ -180,10 +180,11 @@ class Verifier:
     @contextmanager
     def laid_out(self, archive: Path, late: Tree = NOTHING) -> Iterator[LaidOut]:
         """Unpack an archive, and what the runtime has, for as long as it is needed."""
-        with room_for(unpacked_size(archive) + late.size, self._store) as folder:
-            unpack(archive, folder / "task", self._executor)
-            self._write(late, folder / "late.zip")
-            unpack(folder / "late.zip", folder / "late", self._executor)
+        with opened_archive(archive) as packed, room_for(packed.size + late.size, self._store) as folder:
+            packed.unpack(folder / "task", self._executor)
+            if late:
+                self._write(late, folder / "late.zip")
+                unpack(folder / "late.zip", folder / "late", self._executor)
             yield LaidOut(task=folder / "task", late=folder / "late" if late else None)
 
     def run(

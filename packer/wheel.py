@@ -23,6 +23,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from builders.runtimes import IMAGE_LIMIT, MEGABYTE
+from packer.compress import inflated
 from packer.errors import PackageError
 from packer.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
 from packer.zipformat import Member, ZipFormatError, check_path, read_members
@@ -49,8 +50,9 @@ class MemberContent:
         return self.member.size
 
     def read(self) -> bytes:
-        """Inflate the member; ``zlib.error`` or ``ValueError`` where it is broken."""
-        return b"".join(self.chunks())
+        """Inflate the member; ``ValueError`` where it is broken."""
+        with self.path.open("rb", buffering=0) as file:
+            return inflated(self.span(), file.fileno())
 
     def chunks(self) -> Iterator[bytes]:
         """Inflate the member in bounded pieces; ``zlib.error`` or ``ValueError`` where it is broken."""
@@ -58,15 +60,7 @@ class MemberContent:
             yield from _inflate(file.fileno(), self.member)
 
     def span(self) -> Span:
-        member = self.member
-        return Span(
-            path=self.path,
-            offset=member.data_offset,
-            length=member.length,
-            method=member.method,
-            crc32=member.crc32,
-            size=member.size,
-        )
+        return self.member.span(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

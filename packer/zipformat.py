@@ -12,8 +12,9 @@ import stat
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from packer.model import DEFLATED, STORED
+from packer.model import DEFLATED, STORED, Span
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -62,6 +63,12 @@ class Member:
     size: int
     header_offset: int
     data_offset: int
+
+    def span(self, path: Path) -> Span:
+        """Give the place of its bytes, where ``path`` is the archive."""
+        return Span(
+            path=path, offset=self.data_offset, length=self.length, method=self.method, crc32=self.crc32, size=self.size
+        )
 
 
 def check_path(name: str) -> str:

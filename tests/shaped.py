@@ -8,11 +8,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from builders.runtimes import MACHINES
+from packer.bytecode import Compiler
+from packer.store import Store
 
 MINOR = sys.version_info.minor
 RUNTIME = f"python3.{MINOR}"
@@ -25,6 +28,20 @@ sys.path.insert(0, {folder!r})
 {code}
 print(json.dumps(result))
 """
+
+
+class InPlace(Executor):
+    """Runs everything at once, in the thread that asks for it."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(work(*args, **kwargs))
+        return future
+
+
+def compiler_of(folder: Path, jobs: int = 1) -> Compiler:
+    """Give a compiler with a store in this folder."""
+    return Compiler(Store(folder), jobs, InPlace())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,10 @@ each file its size, a space, and its path at run time; and perhaps with ``before
 bytecode around those of each file. ANSWER gets, in any order, for each file its number and length (four
 bytes each, little-endian) and the .pyc file (an unchecked hash-based one, PEP 552), empty where the source does not compile.
 
-The bytes depend on nothing but source, path and Python. marshal writes an object in another way when something else in the
-process refers to it, or has interned it: so each file is compiled in a fork of the same clean process, and every constant is
-referred to. As little as can be is imported here, for each fork copies it.
+The bytes depend on nothing but source, path and Python, whatever was compiled before by the same process. marshal writes an
+object in another way when something else refers to it, or has interned it: so every constant is referred to, the strings that
+all code shares are interned beforehand, and sets, which a code object copies where a string in them is interned already, are
+made anew in one order, equal ones once.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import marshal
 import os
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER
+from itertools import accumulate
 
 TYPE_CHECKING = False
 """As in `typing`, which is too much to copy."""
 if TYPE_CHECKING:
     import ast
+    from types import CodeType
 
 CODE = type((lambda: None).__code__)
 _UNCHECKED = b"\1\0\0\0"
 _MAGIC = int.from_bytes(MAGIC_NUMBER, "little")
 _PLAIN = (str, bytes, int, float, complex)
+_NUMBER = 4
+"""Bytes of a number."""
 _CRASHES = (6, 7, 11)
 """Signals of a file that crashes the compiler itself: SIGABRT, SIGBUS, SIGSEGV."""
 
@@ -38,29 +43,65 @@ def main(folder: str, answer: str, jobs: int) -> int:
         optimize = int(file.readline())
         files = [(int(size), path) for size, _, path in (line[:-1].partition(" ") for line in file)]
     around = text_of(folder + "/before"), text_of(folder + "/after")
-    source = os.open(folder + "/sources", os.O_RDONLY)
-    to = os.open(answer, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    compile("", "", "exec")  # the compiler's own tables, once and not in every fork
+    for single in ("", *map(chr, range(256))):
+        sys.intern(single)
     gc.disable()
-    gc.freeze()
-    offset = 0
-    running: dict[int, int] = {}
-    for number, (size, path) in enumerate(files):
-        if len(running) >= jobs:
-            wait(running, to)
+    job = Job(folder, answer, files, optimize, around)
+    return job.run(min(jobs, len(files)))
+
+
+class Job:
+    """Files to compile: workers, which are forks, read numbers from one queue, and each notes the last in a slot of its own."""
+
+    def __init__(self, folder: str, answer: str, files: list[tuple[int, str]], optimize: int, around: tuple[str, str]) -> None:
+        self.files = files
+        self.optimize = optimize
+        self.around = around
+        self.offsets = list(accumulate((size for size, _ in files), initial=0))
+        self.source = os.open(folder + "/sources", os.O_RDONLY)
+        self.to = os.open(answer, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.slots = os.open(answer + ".slots", os.O_RDWR | os.O_CREAT, 0o644)
+        largest_first = sorted(range(len(files)), key=lambda number: -files[number][0])
+        with open(answer + ".queue", "wb") as queue:
+            queue.write(b"".join(map(number_of, largest_first)))
+        self.queue = os.open(answer + ".queue", os.O_RDONLY)
+
+    def run(self, workers: int) -> int:
+        """Compile all files; give the exit status."""
+        running = {self.fork(slot): slot for slot in range(workers)}
+        while running:
+            process, status = os.wait()
+            slot = running.pop(process)
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _CRASHES:
+                self.answer(os.pread(self.slots, _NUMBER, slot * _NUMBER), b"")
+                running[self.fork(slot)] = slot
+        return 0
+
+    def fork(self, slot: int) -> int:
+        """Start a worker; give its process."""
         process = os.fork()
-        if process == 0:
+        while process == 0:
+            taken = os.read(self.queue, _NUMBER)  # forks share the place that they read at
+            if not taken:
+                os._exit(0)
+            os.pwrite(self.slots, taken, slot * _NUMBER)
+            number = int.from_bytes(taken, "little")
+            size, path = self.files[number]
             try:
-                data = compiled(os.pread(source, size, offset), path, optimize, around)
+                data = compiled(os.pread(self.source, size, self.offsets[number]), path, self.optimize, self.around)
             except Exception:  # noqa: BLE001 what does not compile stays as it is, whatever the reason
                 data = b""
-            os.write(to, head(number, len(data)) + data)
-            os._exit(0)
-        running[process] = number
-        offset += size
-    while running:
-        wait(running, to)
-    return 0
+            self.answer(taken, data)
+        return process
+
+    def answer(self, number: bytes, data: bytes) -> None:
+        """Write the bytecode of one file."""
+        os.write(self.to, number + number_of(len(data)) + data)
+
+
+def number_of(value: int) -> bytes:
+    """Give a number as it stands in all files here."""
+    return value.to_bytes(_NUMBER, "little")
 
 
 def text_of(path: str) -> str:
@@ -71,23 +112,10 @@ def text_of(path: str) -> str:
         return file.read()
 
 
-def head(number: int, length: int) -> bytes:
-    """Give what stands before a file's bytecode."""
-    return number.to_bytes(4, "little") + length.to_bytes(4, "little")
-
-
-def wait(running: dict[int, int], to: int) -> None:
-    """Wait for one fork; a file that crashes the compiler itself does not compile either."""
-    process, status = os.wait()
-    number = running.pop(process)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _CRASHES:
-        os.write(to, head(number, 0))
-
-
 def compiled(source: bytes, path: str, optimize: int, around: tuple[str, str] = ("", "")) -> bytes:
     """Give the .pyc file of a source, empty where its bytes could not be the same twice."""
     form = surrounded(source, path, *around) if any(around) else source
-    code = compile(form, path, "exec", dont_inherit=True, optimize=optimize)
+    code = with_sets(compile(form, path, "exec", dont_inherit=True, optimize=optimize), {})
     held: list[object] = []
     if not hold(code, held):
         return b""
@@ -116,6 +144,22 @@ def surrounded(source: bytes, path: str, before: str, after: str) -> ast.Module:
         added.append(statements)
     module.body = [*module.body[:first], *added[0], *module.body[first:], *added[1]]
     return module
+
+
+def with_sets(code: CodeType, made: dict[tuple[str, ...], frozenset[object]]) -> CodeType:
+    """Give code whose sets were made in one order, and each but once."""
+    constants = tuple(canonical(each, made) for each in code.co_consts)
+    changed = any(constants[place] is not before for place, before in enumerate(code.co_consts))
+    return code.replace(co_consts=constants) if changed else code
+
+
+def canonical(value: object, made: dict[tuple[str, ...], frozenset[object]]) -> object:
+    """Give a constant as `with_sets` wants it."""
+    if isinstance(value, CODE):
+        return with_sets(value, made)
+    if isinstance(value, frozenset):
+        return made.setdefault(tuple(sorted(map(repr, value))), frozenset(sorted(value, key=repr)))
+    return value
 
 
 def hold(value: object, held: list[object]) -> bool:

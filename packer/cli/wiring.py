@@ -112,7 +112,7 @@ def _open_shaping(
         find_host_python, lambda target, asked: _container_python(target, reporter, pull=asked and not policy.offline)
     )
     closing.callback(pythons.close)
-    stripper, compiler = Stripper(store, reporter, executor), Compiler(store, jobs)
+    stripper, compiler = Stripper(store, reporter, executor), Compiler(store, jobs, executor)
     shaper = Shaper(Scanner(store), native, stripper, compiler, pythons, deflater.span)
     verifier = Verifier(store, pythons, executor, write)
     return shaper, Prover(store, shaper, verifier, reporter, write), verifier

@@ -15,11 +15,11 @@ from builders.interpreters import find_interpreter
 from builders.pythons import HostPython
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
-from packer.bytecode import Compiled, Compiler
+from packer.bytecode import Compiled
 from packer.model import BytesContent, Entry, Tree
-from packer.store import Store
 from tests.engine import RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
 from tests.probing import ERROR, answer, probe, results
+from tests.shaped import compiler_of
 
 pytestmark = pytest.mark.docker
 TARGET = Target.of("python3.11", "x86_64")
@@ -45,7 +45,7 @@ def compiled(folder: Path, python: ContainerPython | HostPython) -> Compiled:
         Entry(path=path, mode=0o644, content=BytesContent.of(text.encode()), owner="pkg-1.0-py3-none-any.whl")
         for path, text in SOURCES.items()
     )
-    return Compiler(Store(folder), 2).compile(Tree.of(entries), python, "/var/task", 0)
+    return compiler_of(folder, 2).compile(Tree.of(entries), python, "/var/task", 0)
 
 
 def raw(made: Compiled) -> dict[str, bytes]:

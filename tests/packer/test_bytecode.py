@@ -14,12 +14,13 @@ from types import CodeType
 
 import pytest
 
+from builders.inside import compile as script
 from builders.interpreters import find_interpreter
 from builders.pythons import Done, HostPython, Task
-from packer.bytecode import Compiled, Compiler
+from packer.bytecode import Compiled
 from packer.errors import BuildError
 from packer.model import OWN_SOURCE, BytesContent, Entry, Tree
-from packer.store import Store
+from tests.shaped import compiler_of
 
 OWN = sys.version_info.minor
 MINORS = sorted({OWN, *(minor for minor in range(9, 14) if find_interpreter(minor) is not None)})
@@ -50,7 +51,7 @@ def entry(path: str, source: str | bytes, owner: str = LIBRARY) -> Entry:
 
 
 def compiled(folder: Path, entries: Iterable[Entry], *, minor: int = OWN, jobs: int = 2, optimize: int = 0) -> Compiled:
-    return Compiler(Store(folder), jobs).compile(Tree(tuple(entries)), host(minor), TASK, optimize)
+    return compiler_of(folder, jobs).compile(Tree(tuple(entries)), host(minor), TASK, optimize)
 
 
 def raw(made: Compiled) -> dict[str, bytes]:
@@ -142,6 +143,64 @@ def test_which_other_files_are_compiled_does_not_matter(tmp_path, sample, expect
     assert raw(compiled(tmp_path / "few", few)) == {each.path: expected[each.path] for each in few}
     for each in sample[::60]:
         assert raw(compiled(tmp_path / "each", [each])) == {each.path: expected[each.path]}
+
+
+HISTORIES = {
+    "strings that are names elsewhere": (
+        "onesided = twosided = 1\n",
+        "'onesided'\n",
+        "def f():\n    return onesided, 'twosided'\n",
+    ),
+    "characters that are names elsewhere": ("é = 1\n", "µ = ª = 1\n", "def ö(ü): return ü\n"),
+    "names beyond ASCII": ("αβ = γδ = 1\n", "class αβ:\n    γδ = 'γδ'\n"),
+    "tuples and numbers": ("x = ('αβ', 1 << 70, 1.5, b'b', 'two words')\n", "y = (1 << 70, 1.5, b'b', 'two words')\n"),
+}
+OBSERVED = """\
+def f(x): return x in {'onesided', 'twosided'}
+def g(x): return x in {'twosided', 'onesided'}
+def h(x): return (x in {'αβ', 1, 1.0, b'b'}, 'é', 'ü', 'αβ', 'two words', ' ', '', 1 << 70, 1.5, 'f')
+def i(x): return x in {True, 2} or x in {1, 2} or x in {1.0, 2} or x in {'é', 'ª'}
+"""
+
+
+@pytest.mark.parametrize("minor", MINORS)
+@pytest.mark.parametrize("history", HISTORIES)
+def test_what_was_compiled_before_by_the_same_process_does_not_matter(tmp_path, minor, history):
+    observed = entry("observed.py", OBSERVED)
+    alone = raw(compiled(tmp_path / "alone", [observed], minor=minor, jobs=1))
+    # The largest file comes first: what is padded is compiled before.
+    before = [entry(f"before{number}.py", text + "#" * 4096) for number, text in enumerate(HISTORIES[history])]
+    after = raw(compiled(tmp_path / "after", [*before, observed], minor=minor, jobs=1))
+    assert after["observed.py"] == alone["observed.py"] != b""
+    assert len(after) == len(before) + 1
+
+
+def test_whether_a_process_has_copied_a_set_does_not_matter():
+    """A code object copies a set where it finds a string of it interned already, as another file may have left it."""
+
+    def bytes_of(code: CodeType) -> bytes:
+        held: list[object] = []
+        assert script.hold(code, held)
+        return marshal.dumps(code)
+
+    def copied(code: CodeType) -> CodeType:
+        return code.replace(co_consts=tuple(map(copy, code.co_consts)))
+
+    def copy(each: object) -> object:
+        if isinstance(each, frozenset):
+            return frozenset(reversed(list(each)))
+        return copied(each) if isinstance(each, CodeType) else each
+
+    code = compile(OBSERVED, "observed.py", "exec", dont_inherit=True)
+    assert bytes_of(copied(code)) != bytes_of(code)
+    assert bytes_of(script.with_sets(copied(code), {})) == bytes_of(script.with_sets(code, {}))
+
+
+def test_sets_hold_what_the_source_says(tmp_path):
+    source = entry("pkg.py", OBSERVED)
+    made = compiled(tmp_path / "store", [source])
+    script = "import pkg; print([pkg.f('onesided'), pkg.g('x'), pkg.h(1)[0], pkg.h('x')[0], pkg.i(True), pkg.i('ª'), pkg.i(3)])"
+    assert result(tmp_path / "tree", made, [source], script) == "[True, False, True, False, True, True, False]"
 
 
 def test_the_users_own_python_variables_do_not_matter(tmp_path, sample, expected, monkeypatch):
@@ -265,11 +324,13 @@ class Counting(HostPython):
 
 
 def test_a_distribution_is_compiled_once_for_all_builds(tmp_path):
-    python, store = Counting(), Store(tmp_path)
+    python = Counting()
     tree = Tree((entry("one.py", "x = 1\n"), entry("two.py", "x = 2\n", "two-1.0-py3-none-any.whl")))
-    first = Compiler(store, 2).compile(tree, python, TASK, 0)
-    assert python.runs == 2
-    again = Compiler(Store(tmp_path), 1).compile(tree, python, TASK, 0)
+    first = compiler_of(tmp_path, 2).compile(tree, python, TASK, 0)
+    assert python.runs == 1
+    again = compiler_of(tmp_path).compile(tree, python, TASK, 0)
+    assert python.runs == 1
+    compiler_of(tmp_path).compile(Tree((*tree, entry("zed.py", "x = 3\n", "zed-1.0-py3-none-any.whl"))), python, TASK, 0)
     assert python.runs == 2
     assert raw(again) == raw(first)
     assert [content.span() for content in again.files.values()] == [content.span() for content in first.files.values()]
@@ -277,7 +338,7 @@ def test_a_distribution_is_compiled_once_for_all_builds(tmp_path):
 
 @pytest.mark.parametrize("change", ["root", "optimize", "source", "path"])
 def test_what_changes_the_bytes_is_compiled_anew(tmp_path, change):
-    python, compiler = Counting(), Compiler(Store(tmp_path), 1)
+    python, compiler = Counting(), compiler_of(tmp_path)
     compiler.compile(Tree((entry("one.py", "x = 1\n"),)), python, TASK, 0)
     path, source = "two.py" if change == "path" else "one.py", "x = 2\n" if change == "source" else "x = 1\n"
     root, optimize = "/opt/python" if change == "root" else TASK, int(change == "optimize")
@@ -298,10 +359,10 @@ def test_what_changes_the_bytes_is_compiled_anew(tmp_path, change):
 def test_a_compiler_that_fails_is_an_error_and_nothing_is_kept_of_it(tmp_path, outcome):
     python, tree = Counting(outcome), Tree((entry("one.py", "x = 1\n"),))
     with pytest.raises(BuildError, match=LIBRARY) as caught:
-        Compiler(Store(tmp_path), 1).compile(tree, python, TASK, 0)
+        compiler_of(tmp_path).compile(tree, python, TASK, 0)
     assert "MemoryError" in str(caught.value)
     assert 'bytecode = "off"' in caught.value.remedy
-    assert raw(Compiler(Store(tmp_path), 1).compile(tree, python, TASK, 0))
+    assert raw(compiler_of(tmp_path).compile(tree, python, TASK, 0))
 
 
 def test_the_hash_is_that_of_the_source_and_not_of_what_stands_around_it(expected, sample):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from packer import layout
 from packer.errors import PackageError, StoreError
-from packer.layout import room_for, unpack, unpacked_size
+from packer.layout import opened_archive, room_for, unpack
 from packer.store import Store
 from tests.wheels import DEFLATED, STORED, SYMLINK, RawMember, RawZip, write_members
 
@@ -117,9 +117,15 @@ def test_a_folder_that_is_there_already_is_not_mixed_with(tmp_path, executor):
 
 def test_the_size_of_what_an_archive_unpacks_to(tmp_path):
     archive = write_members(tmp_path / "one.zip", FILES)
-    assert unpacked_size(archive) == sum(map(len, FILES.values()))
-    with pytest.raises(StoreError, match="Cannot read"):
-        unpacked_size(tmp_path / "none.zip")
+    with opened_archive(archive) as packed:
+        assert packed.size == sum(map(len, FILES.values()))
+    with pytest.raises(StoreError, match="Cannot read"), opened_archive(tmp_path / "none.zip"):
+        pass
+
+
+def test_trouble_of_the_one_who_opens_an_archive_is_not_the_archives(tmp_path):
+    with pytest.raises(FileNotFoundError), opened_archive(write_members(tmp_path / "one.zip", FILES)):
+        (tmp_path / "none").read_bytes()
 
 
 @pytest.fixture

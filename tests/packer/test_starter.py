@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from packer.bytecode import Compiler
 from packer.model import OWN_SOURCE, BytesContent, Entry, Tree
 from packer.starter import Starter, handler_module, make_starter, worth_reading
-from packer.store import Store
 from tests.packer.test_bytecode import OWN, TASK, entry, host
+from tests.shaped import compiler_of
 
 PAUSE = make_starter(pause=True, prefetch=())
 BOTH = make_starter(pause=True, prefetch=["lib/large.pyc", "not/there.py", "app.py"])
@@ -24,7 +23,7 @@ THRESHOLD = [700, 10, 10]
 
 def run(folder: Path, source: str, code: str, starter: Starter = BOTH, name: str = "app") -> object:
     """Import a module from its bytecode alone, and give what ``code`` then leaves in ``result``."""
-    compiler = Compiler(Store(folder / "store"), 1)
+    compiler = compiler_of(folder / "store")
     path = f"{name.replace('.', '/')}.py"
     content = compiler.compile_handler(entry(path, source, OWN_SOURCE), starter, host(), TASK, 0).files.get(path)
     assert content is not None
@@ -176,7 +175,7 @@ def test_modules_of_packages_are_started_too(tmp_path, name):
 
 def test_what_does_not_compile_is_not_started(tmp_path):
     broken = entry("app.py", "print 'hello'\n", OWN_SOURCE)
-    assert Compiler(Store(tmp_path), 1).compile_handler(broken, BOTH, host(), TASK, 0).failed == (broken.path,)
+    assert compiler_of(tmp_path).compile_handler(broken, BOTH, host(), TASK, 0).failed == (broken.path,)
 
 
 @pytest.mark.parametrize(

@@ -143,11 +143,20 @@ def test_each_content_is_stripped_once_for_good(own, library, monkeypatch):
     assert len(runs) == 1
 
 
-def test_that_nothing_came_of_it_is_remembered_too(own, tmp_path, monkeypatch):
+def test_that_nothing_came_of_it_is_remembered_too(own, library, monkeypatch):
     runs = counted(monkeypatch)
-    small = compile_library(tmp_path / "libsmall.so").read_bytes()
+    given = part("one", {"one/core.so": library + b"appended data"})
     for _ in range(2):
-        own.strip(part("one", {"one/core.so": small}))
+        assert own.strip(given) == (dict([given]), ())
+    assert len(runs) == 1
+    assert len(own.details.lines) == 1
+
+
+def test_what_has_nothing_to_lose_is_not_even_tried(own, library, monkeypatch):
+    runs = counted(monkeypatch)
+    once, _ = own.strip(part("one", {LOADED: library}))
+    bare = data_of(once["one"])[LOADED]
+    assert own.strip(part("two", {LOADED: bare}))[1] == ()
     assert len(runs) == 1
 
 
