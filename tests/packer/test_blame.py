@@ -105,3 +105,8 @@ def test_a_single_culprit_among_many_takes_few_trials():
         trials = Trials(lambda undone, guilty=guilty: guilty in undone, 1024)  # type: ignore[misc]
         assert culprits(range(1024), trials) == (guilty,)
         assert len(trials.asked) <= 13
+
+
+def test_a_flaky_function_is_no_index_error():
+    answers = iter([False, True, False])  # fails as it is, works with everything undone, fails the next time
+    culprits("a", lambda _undone: next(answers))

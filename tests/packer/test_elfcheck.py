@@ -163,3 +163,10 @@ def test_a_broken_file_is_different_unless_all_that_is_loaded_is_there(library, 
     if not difference(library, bytes(data)):
         for _, start, end in loads(library):
             assert library[max(start, HEADER) : end] == data[max(start, HEADER) : end]
+
+
+def test_appended_data_is_not_lost(tmp_path):
+    path = compile_library(tmp_path / "lib.so", MANY, options=("-g",))
+    path.write_bytes(path.read_bytes() + b"PAYLOAD" * 1000)
+    strip_file(path, tmp_path / "after")
+    assert difference(path.read_bytes(), (tmp_path / "after").read_bytes())

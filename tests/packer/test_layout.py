@@ -163,3 +163,9 @@ def test_what_killed_processes_have_left_in_memory_is_removed_and_nothing_else(t
         (memory / name).mkdir()
     with room_for(1, Store(tmp_path / "store")) as folder:
         assert {path.name for path in memory.iterdir()} == {f"lpack-{os.getpid()}-mine", "other", folder.name}
+
+
+def test_a_broken_stream_is_an_error_of_lpacks(tmp_path, executor):
+    archive = RawZip(members=[RawMember(name="a", data=b"x" * 99, stream=b"\xff" * 9)]).write(tmp_path / "one.zip")
+    with pytest.raises(PackageError, match="a in the archive is broken"):
+        unpack(archive, tmp_path / "task", executor)

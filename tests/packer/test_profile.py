@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.assemble import Part
+from packer.assemble import Part, merge
 from packer.errors import UsageError
 from packer.model import OWN_SOURCE, Tree
 from packer.profile import Profile, apply_profile, read_profile, write_profile
@@ -222,3 +222,25 @@ def test_what_is_held_back_stays_whole():
     found, removed = applied(*parts, given=given, held=("one",))
     assert found["one"] == parts[0][1]
     assert {each.owner for each in removed} == {"two"}
+
+
+def test_a_stub_does_not_break_a_namespace_package(tmp_path):
+    parts = [("one", tree_of("ns/one/__init__.py")), ("two", tree_of("ns/two/__init__.py"))]
+    given = profile({"one": (), "two": ("ns/two/__init__.py",)})
+    found, _ = apply_profile(parts, given, {"one": "1.0", "two": "1.0"}, ())
+    folder = laid_out(tmp_path, merge(found, ()))
+    subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); import ns.two"], check=True)
+
+
+def test_a_stub_does_not_clash_with_another_distributions_package():
+    parts = [("one", tree_of("ns/one/__init__.py")), ("two", tree_of("ns/__init__.py", "ns/two/__init__.py"))]
+    given = profile({"one": (), "two": ("ns/__init__.py", "ns/two/__init__.py")})
+    found, _ = apply_profile(parts, given, {"one": "1.0", "two": "1.0"}, ())
+    merge(found, ())
+
+
+@pytest.mark.parametrize("line", ['opened = "one.py"', "opened = [3]", 'opened = []\nread = "one.py"'])
+def test_a_profile_with_wrong_types_is_refused(tmp_path, line):
+    (tmp_path / "p.toml").write_text(GOOD + f'[distributions.one]\nversion = "1.0"\n{line}\n')
+    with pytest.raises(UsageError):
+        read_profile(tmp_path / "p.toml")

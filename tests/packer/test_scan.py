@@ -282,3 +282,34 @@ def test_native_sources_whose_names_stand_in_a_string_are_found(code, named):
 def test_tests_that_an_entry_point_names_are_found():
     text = "[pkg.plugins]\nloop = pkg.sub.tests.plugin:Loop\nother=pkg.latest\n[console_scripts]\none = pkg.tests_of_old:main\n"
     assert scan_sources(tree_of({"one-1.0.dist-info/entry_points.txt": text})).tests == ("pkg/sub/tests",)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from boto3 import Session, client as make\nmake('s3')\n",
+        "from boto3 import (\n    client as make,\n)\nmake('s3')\n",
+        "import boto3\nmake = boto3.Session().client\nmake('s3')\n",
+        "import boto3\nclients = [*map(boto3.Session().client, ['s3', 'sqs'])]\n",
+        "import boto3 as aws\nfrom functools import partial\nmake = partial(aws.client, 's3')\n",
+        "import boto3\ngetattr(boto3, 'client')('s3')\n",
+    ],
+)
+def test_a_client_is_not_overlooked(code):
+    found = calls(code)
+    assert found.services == ("s3",) or found.dynamic
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import importlib\nimportlib.import_module('.tests', __package__)\n",
+        "from importlib import import_module\nimport_module(\n    'pkg.sub.tests'\n)\n",
+        "from pkg.sub import \\\n    tests\n",
+        "__import__('pkg.sub.tests')\n",
+        "import_module(name='pkg.sub.tests')\n",
+        "from pkg.sub import (  # (see below)\n    tests,\n)\n",
+    ],
+)
+def test_an_import_of_tests_is_not_overlooked(code):
+    assert imported(code) == ("pkg/sub/tests",)

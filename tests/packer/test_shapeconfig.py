@@ -197,3 +197,12 @@ def test_mistakes_are_named_with_their_place(tmp_path, line, place, hint):
     assert f"lpack.toml: {place}" in text
     assert hint in text
     assert f"lpack.toml: functions.orders.{place}" in refusal(tmp_path, f"{FUNCTION}{line}\n")
+
+
+@pytest.mark.parametrize("pattern", ["/events/*.json", "", "a**b"])
+def test_a_wrong_pattern_of_events_is_a_usage_error(tmp_path, pattern):
+    assert "verify.events" in refusal(tmp_path, f'{FUNCTION}verify = {{ events = ["{pattern}"] }}\n')
+
+
+def test_optimize_is_a_whole_number(tmp_path):
+    assert "bytecode.optimize" in refusal(tmp_path, f"{FUNCTION}bytecode = {{ optimize = 1.0 }}\n")

@@ -12,7 +12,7 @@ import pytest
 from builders import strip as recipe
 from builders.recipes import BuilderUnavailable, BuildFailure
 from packer import strip as stripping
-from packer.assemble import Part
+from packer.assemble import Part, merge
 from packer.elf import ElfFile
 from packer.elfcheck import difference
 from packer.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
@@ -254,3 +254,10 @@ def test_what_eu_strip_says_of_a_file_that_it_cannot_read_is_kept(tmp_path):
         recipe.strip_file(tmp_path / "script", tmp_path / "out")
     assert "eu-strip ended with status 1" in caught.value.reason
     assert caught.value.log
+
+
+def test_stripping_one_of_two_equal_libraries_does_not_make_them_clash(own, library):
+    """Held back for one of two that hold one path with one content (what a repair tries): merge refuses."""
+    parts = (part("one", {"shared/lib.so": library}), part("two", {"shared/lib.so": library}))
+    found, _ = own.strip(*parts, restored=frozenset(("one",)))
+    merge(tuple(found.items()), ())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builders.runtimes import UNZIPPED_LIMIT
 from tests.shaped import MINOR, Project, make_project
 from tests.wheels import make_wheel
 
@@ -161,18 +162,34 @@ def interpreter(minor: int) -> object:
 
 
 @pytest.mark.parametrize(
-    ("budget", "why"), [('unzipped = "60 KB"', "unzipped, over the budget"), ('zip = "20 KB"', "zipped, over the budget")]
+    ("budget", "why"), [('unzipped = "30 KB"', "unzipped, over the budget"), ('zip = "20 KB"', "zipped, over the budget")]
 )
 def test_auto_leaves_sources_out_where_they_do_not_fit(project, budget, why):
     project.write({"src/app.py": f"{HANDLER}{NOISE}"})
     roomy = project.build()
     assert (roomy["bytecode"]["mode"], roomy["bytecode"]["why"]) == ("beside", "it fits beside the sources")
-    project.configure(f"budget = {{ {budget} }}" if "zip =" in budget else 'budget = { unzipped = "30 KB" }')
+    project.configure(f"budget = {{ {budget} }}")
     report = project.build()
     assert report["bytecode"]["mode"] == "only"
     assert report["bytecode"]["why"].endswith(why)
     assert "app.py" not in project.names()
     assert project.answer() == "tea 1.50"
+
+
+def test_auto_leaves_sources_out_where_lambdas_own_limit_asks_for_it(project):
+    project.write({"src/app.py": f"{HANDLER}{NOISE}"})
+    project.configure('verify = "none"')
+    room = UNZIPPED_LIMIT - project.build()["artifact"]["unzipped_bytes"]
+    for size, mode, why in (
+        (room, "beside", "it fits beside the sources"),
+        (room + 1, "only", "unzipped, over Lambda's limit"),
+    ):
+        with (project.folder / "src" / "data.bin").open("wb") as file:
+            file.truncate(size)
+        report = project.build()
+        assert report["bytecode"]["mode"] == mode
+        assert report["bytecode"]["why"].endswith(why)
+        assert report["artifact"]["unzipped_bytes"] <= UNZIPPED_LIMIT
 
 
 def test_what_fits_neither_way_is_over_the_budget(project):
