@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from builders.pythons import Pythons, TargetPython
 from builders.recipes import BuilderUnavailable
@@ -25,8 +25,8 @@ from packer.units import size_text
 
 _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
 """Services that botocore itself calls for credentials (botocore, credentials.py and tokens.py)."""
-_HEADERS = 30 + 46
-"""Bytes of a ZIP member's headers beside its name, which stands in both (APPNOTE.TXT 4.3.7 and 4.3.12)."""
+_HEADERS, _END = 30 + 46, 22
+"""Bytes of a ZIP member's headers beside its name, which stands in both, and of what ends it (APPNOTE.TXT 4.3.7, .12, .16)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,37 +191,62 @@ class Shaper:
         handler = handler_module(function.handler, tree)
         others = (entry for entry in tree if entry is not handler)
         compiled = self._compiler.compile(others, python, TASK_FOLDER, options.optimize)
-        mode, why = (options.mode, "as configured") if options.mode != "auto" else self._choose(function, tree, compiled)
-        places = _Places(material, restored, mode)
-        shaped, without = places.put(tree, compiled)
-        facts = _facts(python, compiled, mode, why)
-        if handler is not None:
-            # Last, for it may read ahead what is there by now.
-            starter, starts = _starter(material, shaped)
-            own = self._compiler.compile_handler(handler, starter, python, TASK_FOLDER, options.optimize)
+        work = _Bytecode(material=material, restored=restored, tree=tree, handler=handler, compiled=compiled, python=python)
+        if options.mode != "auto":
+            return *self._placed(work, options.mode, "as configured"), ""
+        found = self._placed(work, "beside", "it fits beside the sources")
+        over = self._over(function, found[0])
+        return *(self._placed(work, "only", f"beside the sources {over}") if over else found), ""
+
+    def _placed(self, work: _Bytecode, mode: str, why: str) -> tuple[Tree, Bytecode, tuple[Removed, ...]]:
+        """Put bytecode into a tree; the handler's comes last, for it may read ahead what is there by now."""
+        places = _Places(work.material, work.restored, mode)
+        shaped, without = places.put(work.tree, work.compiled)
+        compiled, starts = work.compiled, tuple[str, ...]()
+        if work.handler is not None:
+            starter, starts = _starter(work.material, shaped)
+            optimize = work.material.function.bytecode.optimize
+            own = self._compiler.compile_handler(work.handler, starter, work.python, TASK_FOLDER, optimize)
             shaped, more = places.put(shaped, own)
             without = (*without, *more)
-            both = Compiled(files={**compiled.files, **own.files}, failed=(*own.failed, *compiled.failed))
-            facts = replace(_facts(python, both, mode, why), starts=starts if own.files else ())
-        return shaped, facts, without, ""
+            starts = starts if own.files else ()
+            compiled = Compiled(files={**compiled.files, **own.files}, failed=(*own.failed, *compiled.failed))
+        facts = Bytecode(
+            mode=mode,
+            why=why,
+            python=work.python.identity,
+            files=len(compiled.files),
+            size=compiled.size,
+            failed=compiled.failed,
+            starts=starts,
+        )
+        return shaped, facts, without
 
-    def _choose(self, function: Function, tree: Tree, compiled: Compiled) -> tuple[str, str]:
-        """Choose where bytecode goes: beside the sources where that fits, else in their place."""
-        unzipped = tree.size + compiled.size
-        limits = [(UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")]
-        for limit, name in limits:
-            if limit is not None and unzipped > limit:
-                return "only", f"beside the sources it would be {size_text(unzipped)} unzipped, over {name}"
+    def _over(self, function: Function, tree: Tree) -> str:
+        """Say what limit a tree goes beyond; empty where it fits."""
+        for limit, name in ((UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")):
+            if limit is not None and tree.size > limit:
+                return f"it would be {size_text(tree.size)} unzipped, over {name}"
         if function.budget.zip is not None:
-            zipped = self._zipped(tree, compiled)
+            zipped = self._zipped(tree)
             if zipped > function.budget.zip:
-                return "only", f"beside the sources it would be {size_text(zipped)} zipped, over the budget"
-        return "beside", "it fits beside the sources"
+                return f"it would be {size_text(zipped)} zipped, over the budget"
+        return ""
 
-    def _zipped(self, tree: Tree, compiled: Compiled) -> int:
-        contents = [(entry.path, entry.content) for entry in tree]
-        contents += [(beside(path, 99), content) for path, content in compiled.files.items()]
-        return sum(self._spans(content).length + 2 * len(path.encode()) + _HEADERS for path, content in contents)
+    def _zipped(self, tree: Tree) -> int:
+        return sum(self._spans(entry.content).length + 2 * len(entry.path.encode()) + _HEADERS for entry in tree) + _END
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bytecode:
+    """A tree, and the bytecode of all of it but the handler's, which depends on where the rest goes."""
+
+    material: Material
+    restored: frozenset[Unit]
+    tree: Tree
+    handler: Entry | None
+    compiled: Compiled
+    python: TargetPython
 
 
 def _profile(function: Function) -> Profile | None:
@@ -252,17 +277,6 @@ def _starter(material: Material, tree: Tree) -> tuple[Starter, tuple[str, ...]]:
     prefetch = worth_reading(tree, opened, function.target.runtime.minor)
     starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if prefetch else ()))
     return make_starter(pause=options.pause, prefetch=prefetch), starts
-
-
-def _facts(python: TargetPython, compiled: Compiled, mode: str, why: str) -> Bytecode:
-    return Bytecode(
-        mode=mode,
-        why=why,
-        python=python.identity,
-        files=len(compiled.files),
-        size=compiled.size,
-        failed=compiled.failed,
-    )
 
 
 class _Places:
