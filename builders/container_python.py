@@ -27,6 +27,7 @@ class ContainerPython:
         self._target = target
         self._image = images.ready(target, BuildSettings(image=target.runtime_image))
         self.identity = f"3.{target.runtime.minor} of {self._image.digest}"
+        self.path: Path | None = None
         self.place = f"the image {self._image.reference}"
 
     def close(self) -> None:

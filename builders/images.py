@@ -71,7 +71,10 @@ class Images:
         if found is not None and found.architecture == target.image_architecture:
             return found
         if self._offline:
-            remedy = 'Build once without --offline, or name an image that is there: image = "…" in the configuration.'
+            platform = f"--platform linux/{target.image_architecture} " if found else ""
+            remedy = (
+                f'`docker pull {platform}{reference}` brings it, or name one that is there: image = "…" in the configuration.'
+            )
             what = f"the engine does not have the image {reference} for {target.architecture}"
             raise BuilderUnavailable(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
         self._say(f"pulling {reference}")

@@ -59,13 +59,16 @@ class Done:
 class TargetPython(Protocol):
     """Runs scripts in a Python that the target has.
 
-    ``identity`` is its version, which decides the bytes that it makes; ``place`` says for messages where it is.
+    ``identity`` is its version, which decides the bytes that it makes; ``place`` says for messages where it is, and ``path``
+    where among this machine's files, if it is there.
     """
 
     @property
     def identity(self) -> str: ...
     @property
     def place(self) -> str: ...
+    @property
+    def path(self) -> Path | None: ...
     def run(self, task: Task, work: Path) -> Done:
         """Run a script in the empty folder ``work``; raises `BuildFailure` where it cannot be run at all."""
         ...
@@ -98,6 +101,7 @@ class HostPython:
         self._sessions = Sessions()
         self._confined = True
         self.identity = found.version
+        self.path: Path | None = found.path
         self.place = f"Python {found.version} of this machine"
 
     def close(self) -> None:
@@ -150,7 +154,14 @@ class HostPython:
         spare.mkdir()
         script = work / "isolate.py"
         script.write_bytes(source_of_script(script.name))
-        needed = (str(work), str(task.inputs), str(task.late or ""), self._found.prefix, *map(str, task.programs))
+        needed = (
+            str(self._found.path),
+            str(work),
+            str(task.inputs),
+            str(task.late or ""),
+            self._found.prefix,
+            *map(str, task.programs),
+        )
         spec = {
             "mounts": [[str(task.tree), TASK_FOLDER]],
             "spare": str(spare),
@@ -174,12 +185,14 @@ class Pythons:
         }
         self._made: dict[tuple[str, Target, bool], TargetPython | BuilderUnavailable] = {}
         self._lock = Lock()
+        self._closed = False
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
-        for made in self._made.values():
-            if not isinstance(made, BuilderUnavailable):
-                made.close()
+        self._closed = True  # without the lock, which who pulls an image holds for long
+        for each in tuple(self._made.values()):
+            if not isinstance(each, BuilderUnavailable):
+                each.close()
 
     def find(self, target: Target, place: str, purpose: str) -> TargetPython:
         """Give a Python for a purpose (``compile``, which any machine can, or ``run``) at a place.
@@ -210,4 +223,7 @@ class Pythons:
                     self._made[key] = error
                 except BuildFailure as error:
                     self._made[key] = BuilderUnavailable(error.reason, remedy=error.remedy or "Mend the container engine.")
-            return self._made[key]
+            found = self._made[key]
+        if self._closed:
+            raise interrupted()
+        return found

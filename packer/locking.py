@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,7 @@ from packer.discover import PYLOCK, UV_LOCK
 from packer.model import Function
 from packer.ports import Reporter
 from packer.resolve import Resolver
-from packer.store import explained
+from packer.store import replace_file
 
 # A resolver mostly waits for the index.
 _PARALLEL = 4
@@ -43,14 +42,5 @@ def _write(path: Path, text: str) -> bool:
     data = text.encode()
     if path.is_file() and path.read_bytes() == data:
         return False
-    with explained(path, "write"), tempfile.NamedTemporaryFile(dir=path.parent, prefix=".lpack-", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.close()
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    replace_file(path, data)
     return True

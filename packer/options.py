@@ -57,13 +57,15 @@ class BytecodeOptions:
 class VerifyOptions:
     """How a function is proved to work.
 
-    ``events`` are absolute paths of JSON files; one beside it that ends in ``.expected.json`` has the result. ``environment``
+    ``events`` are absolute paths of JSON files; one beside it that ends in ``.expected.json`` has the result. Where another may
+    be added are the folders ``searched``. ``environment``
     are the variables that the function sees. ``demanded`` says that the user asked for it: where it cannot be done, that is
     an error and no warning.
     """
 
     level: VerifyLevel = "none"
     events: tuple[Path, ...] = ()
+    searched: tuple[Path, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     seconds: float = 60.0
     place: VerifyPlace = "auto"

@@ -234,6 +234,7 @@ class Build:
     def _inputs(self, function: Function, scan: Scan) -> _Inputs:
         declaration = declare(function)
         lock = function.lock_path
+        versions, tools = self._tools.shaper.tools(function)
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
         parts.append(links_digest(declaration, self._tools.digests))
@@ -243,7 +244,8 @@ class Build:
             function=function,
             scan=scan,
             declaration=declaration,
-            digest=digest_of(__version__, CODEC, repr(function), declaration.digest, *settings, *parts),
+            digest=digest_of(__version__, CODEC, repr(function), declaration.digest, *settings, *versions, "", *parts),
+            tools=tools,
             digests=self._tools.digests,
         )
 
@@ -268,6 +270,7 @@ class _Inputs:
     scan: Scan
     declaration: Declaration
     digest: str
+    tools: tuple[Path, ...]
     digests: Digests
 
     def fingerprint(self, folders: Iterable[str]) -> str:
@@ -279,6 +282,7 @@ class _Inputs:
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
         paths += _shape_files(self.function)
+        paths += map(str, (*self.function.verify.searched, *self.tools))
         paths += map(str, settings_files(self.declaration.folder, os.environ))
         # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.
         paths += [str(requirements.path.parent)] if requirements else []

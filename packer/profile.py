@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tomli_w
 
+from builders.runtimes import Target
 from packer.assemble import Part
 from packer.elf import EXTENSION_MODULE
 from packer.errors import UsageError
@@ -48,9 +49,14 @@ class Profile:
 
     function: str
     runtime: str
+    architecture: str
     opened: Mapping[str, frozenset[str]]
     versions: Mapping[str, str]
     read: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def fits(self, target: Target) -> bool:
+        """Say whether it was made for a target: another one's native code has other names."""
+        return (self.runtime, self.architecture) == (target.runtime.name, target.architecture)
 
     def paths(self) -> frozenset[str]:
         """Give every file that was opened."""
@@ -71,6 +77,7 @@ def read_profile(path: Path) -> Profile | None:
         return Profile(
             function=data["function"],
             runtime=data["runtime"],
+            architecture=data["architecture"],
             opened={name: _paths(table["opened"], name) for name, table in tables.items()},
             versions={name: table["version"] for name, table in tables.items()},
             read={name: _paths(table.get("read", []), name) for name, table in tables.items()},
@@ -94,6 +101,7 @@ def write_profile(profile: Profile) -> bytes:
         "profile": _FORM,
         "function": profile.function,
         "runtime": profile.runtime,
+        "architecture": profile.architecture,
         "distributions": {
             name: {
                 "version": profile.versions[name],

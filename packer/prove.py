@@ -13,22 +13,23 @@ from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.assemble import merge
 from packer.blame import culprits
 from packer.errors import VerificationError
-from packer.model import Function, Tree
+from packer.model import OWN_SOURCE, Function, Tree
 from packer.outputs.zip import Written
 from packer.ports import Reporter
 from packer.rules import DROP, PROFILE, SOURCES, Unit
 from packer.shape import Material, Shaped, Shaper
 from packer.store import Store, digest_of
-from packer.verify import GIVE_VARIABLES, Outcome, Verifier, read_events, unavailable
+from packer.verify import GIVE_VARIABLES, Outcome, Verifier, event_files, read_events, unavailable
 
 _KIND = "repairs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A way to shape a function, written to an archive."""
+    """A way to shape a function, written to an archive; ``restored`` is what an earlier repair has left alone."""
 
     shaped: Shaped
+    restored: frozenset[Unit] = frozenset()
     path: Path
     written: Written
 
@@ -65,7 +66,9 @@ class Prover:
 
     def shape(self, material: Material, path: Path) -> Candidate:
         """Shape a function, with what an earlier repair has found to be needed, and write it."""
-        return self.candidate(material, self._remembered(material), path)
+        options = material.function
+        repairs = options.trim.repair and options.verify.level != "none"
+        return self.candidate(material, (self._remembered(material) or frozenset()) if repairs else frozenset(), path)
 
     def prove(self, material: Material, candidate: Candidate, carried: Callable[[], Tree]) -> Proof:
         """Prove a candidate, or repair it; ``carried`` gives what the runtime has of what the function leaves out.
@@ -75,26 +78,27 @@ class Prover:
         function = material.function
         options = function.verify
         changed = candidate.shaped.units() or candidate.shaped.bytecode.mode != "off"
-        remembered = self._remembered(material)
         if options.level == "none" or not (changed or options.demanded):
-            return Proof(candidate=candidate, kept=tuple(sorted(remembered)))
+            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
         try:
             place = self._verifier.python(function).place
         except BuilderUnavailable as error:
             trouble = unavailable(function, error)
             if options.demanded:
                 raise trouble from None
-            return Proof(candidate=candidate, missing=(str(trouble),))
+            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)), missing=(str(trouble),))
         self._reporter.stage(function.name, "verifying")
         late = carried()
         trial = _Trial(self, self._verifier, self._reporter, material, candidate, late)
-        kept, warnings = trial.settle(remembered)
+        certain = not candidate.restored or self._load(self._key(material)) is not None
+        kept, warnings = trial.settle(candidate.restored if certain else trial.still_needed(candidate.restored))
         proved = trial.candidate
-        if kept != remembered:
-            self._store.save(_KIND, self._key(material), json.dumps(sorted(kept)).encode())
+        if kept != candidate.restored or not certain:
+            for key in (self._key(material), self._loose_key(material)):
+                self._store.save(_KIND, key, json.dumps(sorted(kept)).encode())
         return Proof(
             candidate=proved,
-            level=options.level,
+            level="import" if options.level == "events" and not options.events else options.level,
             place=place,
             milliseconds=trial.after.milliseconds,
             kept=tuple(sorted(kept)),
@@ -109,18 +113,32 @@ class Prover:
     def candidate(self, material: Material, restored: frozenset[Unit], path: Path) -> Candidate:
         """Shape a function without some of the changes, and write it."""
         shaped = self._shaper.shape(material, restored)
-        return Candidate(shaped=shaped, path=path, written=self._write(shaped.tree, path))
+        return Candidate(shaped=shaped, restored=restored, path=path, written=self._write(shaped.tree, path))
 
     def _key(self, material: Material) -> str:
+        """Give the digest of all that decides what a repair finds."""
+        function = material.function
+        own = (part for entry in dict(material.parts)[OWN_SOURCE] for part in (entry.path, entry.content.digest))
+        events = (digest_of(path.read_text(errors="replace")) for path in event_files(function) if path.is_file())
+        options = (repr(function.trim), repr(function.bytecode), repr(function.verify))
+        return digest_of(
+            function.name, function.handler, *options, *events, "", *(each.digest for each in material.distributions), "", *own
+        )
+
+    @staticmethod
+    def _loose_key(material: Material) -> str:
+        """Give the key of what was found last for the same distributions, which another source may not need."""
         function = material.function
         return digest_of(function.name, repr(function.trim), *(each.digest for each in material.distributions))
 
-    def _remembered(self, material: Material) -> frozenset[Unit]:
-        """Give what the last build of the same distributions had to leave alone."""
-        if not material.function.trim.repair:
-            return frozenset()
-        record = self._store.load(_KIND, self._key(material))
-        return frozenset((rule, name) for rule, name in json.loads(record.payload)) if record else frozenset()
+    def _remembered(self, material: Material) -> frozenset[Unit] | None:
+        """Give what the last build of the same had to leave alone, or else that of the same distributions."""
+        exact = self._load(self._key(material))
+        return self._load(self._loose_key(material)) if exact is None else exact
+
+    def _load(self, key: str) -> frozenset[Unit] | None:
+        record = self._store.load(_KIND, key)
+        return None if record is None else frozenset((rule, name) for rule, name in json.loads(record.payload))
 
 
 class _Trial:
@@ -155,11 +173,21 @@ class _Trial:
         run = partial(self._verifier.outcome, self._function, candidate.path, candidate.written.sha256)
         return run(self._events, self._late)
 
+    def still_needed(self, kept: frozenset[Unit]) -> frozenset[Unit]:
+        """Give what was left alone for another source, if this one needs each of it too; else nothing, and begin without."""
+        for unit in sorted(kept):
+            tried = self._prover.candidate(self._material, kept - {unit}, self._trial_path)
+            if self._agrees(tried, self._outcome(tried)):
+                self.candidate = self._prover.candidate(self._material, frozenset(), self.candidate.path)
+                self.after = self._outcome(self.candidate)
+                return frozenset()
+        return kept
+
     def settle(self, kept: frozenset[Unit]) -> tuple[frozenset[Unit], tuple[str, ...]]:
         """Give what has to be left alone for the function to work, with warnings; raises `VerificationError`."""
         if self._events or not self.after.works:
             before = self._untrimmed()
-            if not self._agrees(self.after):
+            if not self._agrees(self.candidate, self.after):
                 kept = self._repaired(before, kept)
             if not self.after.works and self._function.verify.demanded:
                 what = f"{self._function.name} cannot be run here, trimmed or not: {self.after.trouble()}."
@@ -171,21 +199,27 @@ class _Trial:
 
     def _untrimmed(self) -> Outcome:
         if self._before is None:
-            self._before = self._outcome(self._prover.untrimmed(self._material, self._trial_path))
+            self._before = self._outcome(self._plain())
         return self._before
 
-    def _agrees(self, outcome: Outcome) -> bool:
-        """Say whether an outcome is the untrimmed one; where that is another each time, whether it is of the same kind."""
+    def _plain(self) -> Candidate:
+        return self._prover.untrimmed(self._material, self._trial_path.with_suffix(".plain"))
+
+    def _agrees(self, candidate: Candidate, outcome: Outcome) -> bool:
+        """Say whether a candidate's outcome is the untrimmed one; where that is not steady, whether it is of its kind."""
         before = self._untrimmed()
         if outcome.essence() == before.essence():
             return True
         if not self._loosely and self._kinds(outcome) == self._kinds(before):
-            python = self._verifier.python(self._function)
-            self._prover.untrimmed(self._material, self._trial_path)
-            with self._verifier.laid_out(self._trial_path, self._late) as laid:
-                again, _ = self._verifier.run(self._function, laid, python, self._events)
-            self._loosely = again.essence() != before.essence()
+            # Clocks and chance: both sides once more, one right after the other.
+            again, plain = self._once_more(candidate), self._once_more(self._plain())
+            self._loosely = again.essence() != outcome.essence() or plain.essence() != before.essence()
         return self._loosely and self._kinds(outcome) == self._kinds(before)
+
+    def _once_more(self, candidate: Candidate) -> Outcome:
+        python = self._verifier.python(self._function)
+        with self._verifier.laid_out(candidate.path, self._late) as laid:
+            return self._verifier.run(self._function, laid, python, self._events)[0]
 
     @staticmethod
     def _kinds(outcome: Outcome) -> list[str]:
@@ -199,12 +233,17 @@ class _Trial:
 
         def works(restored: frozenset[Unit]) -> bool:
             tried = self._prover.candidate(self._material, kept | restored, self._trial_path)
-            return self._agrees(self._outcome(tried))
+            outcome = self._outcome(tried)
+            if not restored:
+                self.after = outcome
+            return self._agrees(tried, outcome)
 
         self._reporter.note(f"{self._function.name} fails when it is trimmed; looking for what it needs")
         found = culprits(units, works)
         name = self._function.name
         was = f" ({before.trouble()} without)" if before.trouble() else ""
+        if found == ():
+            return kept  # it does now: it was stopped for time, or by chance
         if not found:
             what = f"{name} does not behave as it does untrimmed, and no rule is to blame: {trouble or 'another result'}{was}."
             raise VerificationError(what, detail=trace, remedy='Write trim = "none" and bytecode = "off", and report it.')

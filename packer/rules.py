@@ -45,6 +45,10 @@ class Rule:
     select: Callable[[Scene], Iterator[str]]
 
 
+_LINKED = re.compile(r"\.(a|la|lib|o|obj|def|exp)$")
+_ONLY_LINKED = ("a", "la")
+# How archives, object files of Linux, Windows and macOS, and lists of exports begin.
+_OBJECT = re.compile(rb"!<arch>\n|\x7fELF|\x64[\x86\xaa]|\x4c\x01|\xcf\xfa\xed\xfe|(?:\s|;[^\n]*\n)*(?:LIBRARY|EXPORTS|NAME)\b")
 _DOCUMENTS = re.compile(r"(?:^|/)(docs?|documentation|examples?|samples?|benchmarks?|demos?|tutorials?)(?=/)")
 
 
@@ -65,6 +69,14 @@ def _unread(pattern: str) -> Callable[[Scene], Iterator[str]]:
         return (path for path in every(scene) if path.rpartition("/")[2] not in scene.scan.named)
 
     return select
+
+
+def _for_linkers(scene: Scene) -> Iterator[str]:
+    """Select what linkers read: some of its extensions are those of other data as well (meshes of Wavefront's are .obj)."""
+    for entry in scene.tree:
+        found = _LINKED.search(entry.path)
+        if found and (found[1] in _ONLY_LINKED or _OBJECT.match(entry.content.read())):
+            yield entry.path
 
 
 def _tests(scene: Scene) -> Iterator[str]:
@@ -171,7 +183,7 @@ RULES: tuple[Rule, ...] = (
         name="static-libraries",
         level="safe",
         reason="static libraries, object files and linkers' scripts: only linkers read them",
-        select=_paths(r"\.(a|la|lib|o|obj|def|exp)$"),
+        select=_for_linkers,
     ),
     Rule(
         name="build-files",

@@ -16,7 +16,7 @@ from packer.model import Distribution, Entry, Tree
 from packer.once import Once
 from packer.store import Store, digest_of
 
-_FORM = "4"
+_FORM = "5"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
 TEST_FOLDERS = frozenset(("test", "tests", "SelfTest"))
 _WORDS = (re.compile(rb"tests?\b"), re.compile(rb"SelfTest\b"))
@@ -72,25 +72,29 @@ class Scanner:
             found = json.loads(record.payload)
             lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
             return Scan(**{**found, **lists})
-        scan = scan_sources(tree, look_for_calls=distribution.name not in SDK)
+        scan = scan_sources(tree, look_for_calls=False if distribution.name in SDK else None)
         self._store.save("scans", key, json.dumps(asdict(scan)).encode())
         return scan
 
 
-def scan_sources(tree: Tree, *, look_for_calls: bool = True) -> Scan:
-    """Read the sources of a tree. Where one of them uses the SDK, a session may be handed to any other."""
+def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> Scan:
+    """Read the sources of a tree, for calls of the SDK as well: None where only if one of them names it.
+
+    Where one does, a session may be handed to any other; and a function's own source may get one from a distribution.
+    """
     tests = set(_entry_points(tree))
     services: set[str] = set()
     named: set[bytes] = set()
     dynamic, stubs = "", False
     texts = {entry.path.rpartition("/")[2].encode() for entry in tree if _TEXTS.search(entry.path)}
     sources = [(entry, entry.content.read()) for entry in _sources(tree)]
-    sdk = look_for_calls and any(_SDK in data for _, data in sources)
+    if look_for_calls is None:
+        look_for_calls = any(_SDK in data for _, data in sources)
     for entry, data in sources:
         stubs = stubs or any(word in data for word in _STUBS)
         named.update(texts.intersection(_NAMED.findall(data)) if texts else ())
         looks_at_tests = _mentions_tests(data)
-        looks_at_calls = sdk and _mentions_calls(data)
+        looks_at_calls = look_for_calls and _mentions_calls(data)
         if not looks_at_tests and not looks_at_calls:
             continue
         parsed = _parsed(data)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from builders.pythons import Pythons, TargetPython
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import TASK_FOLDER, UNZIPPED_LIMIT
+from builders.strip import strip_program, strip_version
 from packer.assemble import Part, merge
 from packer.bytecode import Compiled, Compiler
 from packer.elf import ElfFile
@@ -20,7 +23,7 @@ from packer.rules import PROFILE, SOURCES, STRIP, Unit
 from packer.scan import Scan, Scanner, scan_sources
 from packer.starter import Starter, handler_module, make_starter, worth_reading
 from packer.strip import Stripped, Stripper
-from packer.trim import Known, Removed, trim
+from packer.trim import Known, Removed, fitting, trim
 from packer.units import size_text
 
 _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
@@ -141,6 +144,21 @@ class Shaper:
             notes=(*notes, *_stale(function, profile, distributions)),
         )
 
+    def tools(self, function: Function) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+        """Give the versions of the tools that decide a function's bytes, and which files of this machine they are."""
+        versions: list[str] = []
+        paths: list[Path | None] = []
+        with suppress(BuilderUnavailable):
+            if function.trim.level != "none":
+                versions.append(strip_version())
+                paths.append(strip_program())
+        with suppress(BuilderUnavailable):
+            if function.bytecode.mode != "off":
+                python = self._pythons.find(function.target, "auto", "compile")
+                versions.append(python.identity)
+                paths.append(python.path)
+        return tuple(versions), tuple(filter(None, paths))
+
     def plain(self, material: Material) -> Shaped:
         """Give the function as it is without any shaping."""
         return Shaped(tree=merge(material.parts, material.function.overlap), parts=material.parts)
@@ -151,7 +169,7 @@ class Shaper:
         known = Known(scans=material.scans, native=material.native, services=material.services, restored=restored)
         trimmed = trim(material.parts, function.trim, known)
         parts, removed, missing = trimmed.parts, trimmed.removed, []
-        if material.profile is not None:
+        if material.profile is not None and material.profile.fits(function.target):
             names = frozenset(name for rule, name in restored if rule == PROFILE)
             versions = {each.name: each.version for each in material.distributions}
             parts, more = apply_profile(parts, material.profile, versions, names, function.trim.keep)
@@ -163,7 +181,7 @@ class Shaper:
                 missing.append(trouble)
             else:
                 held = frozenset(name for rule, name in restored if rule == STRIP)
-                parts, stripped = self._stripper.strip(parts, dict(material.native), held)
+                parts, stripped = self._stripper.strip(parts, dict(material.native), held, function.trim.keep)
         tree = merge(parts, function.overlap)
         tree, bytecode, without, trouble = self._with_bytecode(material, tree, restored)
         return Shaped(
@@ -263,8 +281,16 @@ def _profile(function: Function) -> Profile | None:
 
 def _stale(function: Function, profile: Profile | None, distributions: Sequence[Distribution]) -> Iterator[str]:
     """Say which distributions stay whole because the profile knows another version of them."""
-    for each in distributions if profile else ():
-        known = profile.versions.get(each.name) if profile else None
+    if profile is None:
+        return
+    if not profile.fits(function.target):
+        what = (
+            f"the profile of {function.name} is for {profile.runtime} on {profile.architecture}, and nothing is removed by it"
+        )
+        yield f"{what}: run `lpack profile {function.name}` anew."
+        return
+    for each in distributions:
+        known = profile.versions.get(each.name)
         if known != each.version:
             what = f"the profile of {function.name} knows {f'{each.name} {known}' if known else f'no {each.name}'}"
             yield f"{what}, and {each.version} is packed whole: run `lpack profile {function.name}` anew."
@@ -288,6 +314,7 @@ class _Places:
         self._only = mode == "only"
         self._held = frozenset(name for rule, name in restored if rule == SOURCES)
         self._read = material.profile.sources() if material.profile else frozenset()
+        self._keep = material.function.trim.keep
 
     def put(self, tree: Tree, compiled: Compiled) -> tuple[Tree, tuple[Removed, ...]]:
         """Put bytecode into a tree, and say which sources are gone for it."""
@@ -308,7 +335,9 @@ class _Places:
         return Tree.of(entries), tuple(without)
 
     def _stands_alone(self, entry: Entry) -> bool:
-        return self._only and self._names[entry.owner] not in self._held and entry.path not in self._read
+        name = self._names[entry.owner]
+        held = name in self._held or entry.path in self._read or fitting(self._keep, name, entry.path)
+        return self._only and not held
 
 
 def _services(function: Function, scans: Mapping[str, Scan], names: set[str]) -> tuple[frozenset[str] | None, tuple[str, ...]]:

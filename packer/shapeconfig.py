@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def _verify(options: VerifyOptions, section: Section) -> VerifyOptions:
     table.check_keys(_VERIFY_KEYS)
     changes: dict[str, Any] = {}
     if "events" in table.table:
-        changes |= {"events": tuple(_events(table)), "level": "events", "demanded": True}
+        events = tuple(_events(table))
+        folders = {event.parent for event in events} | set(_searched(table))
+        changes |= {"events": events, "searched": tuple(sorted(folders)), "level": "events", "demanded": True}
     if "level" in table.table:
         level = _choice(table, "level", VERIFY_LEVELS)
         changes |= {"level": level, "demanded": level != "none"}
@@ -150,6 +153,17 @@ def _verify(options: VerifyOptions, section: Section) -> VerifyOptions:
     if "where" in table.table:
         changes["place"] = _choice(table, "where", VERIFY_PLACES)
     return replace(options, **changes)
+
+
+def _searched(section: Section) -> Iterator[Path]:
+    """Give the folders in which another file may fit a pattern."""
+    folder = section.file.parent.absolute()
+    for pattern in section.strings("events"):
+        plain = list(takewhile(lambda part: not set(part) & set("*?["), Path(pattern).parts))
+        base = folder.joinpath(*plain)
+        yield base
+        if base.is_dir() and len(plain) < len(Path(pattern).parts) - 1:
+            yield from (path for path in base.rglob("*") if path.is_dir())
 
 
 def _events(section: Section) -> Iterator[Path]:

@@ -74,6 +74,20 @@ def explained(path: Path, doing: str) -> Iterator[None]:
         raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}.", remedy=remedy) from error
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file of the user's whole or not at all; raises `StoreError`."""
+    with explained(path, "write"), tempfile.NamedTemporaryFile(dir=path.parent, prefix=".lpack-", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(data)
+            file.close()
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
 class Store:
     """Reads and writes the cache; may be used from many threads.
 

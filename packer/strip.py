@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from builders.recipes import BuilderUnavailable, BuildFailure
-from builders.strip import strip_file, strip_version
+from builders.strip import Refused, strip_file, strip_version
 from packer.assemble import Part
 from packer.compress import CODEC
 from packer.elf import ElfFile
@@ -18,6 +18,7 @@ from packer.once import Once
 from packer.packs import load_pack, save_pack
 from packer.ports import Reporter
 from packer.store import Store, digest_of
+from packer.trim import fitting
 
 _FORM = "1"
 _LEAST = 4096
@@ -52,14 +53,25 @@ class Stripper:
         return ""
 
     def strip(
-        self, parts: Sequence[Part], native: dict[str, Sequence[ElfFile]], restored: frozenset[str]
+        self,
+        parts: Sequence[Part],
+        native: dict[str, Sequence[ElfFile]],
+        restored: frozenset[str],
+        keep: Sequence[tuple[str, str]] = (),
     ) -> tuple[tuple[Part, ...], tuple[Stripped, ...]]:
-        """Give the parts with smaller libraries; ``native`` are those of each distribution, ``restored`` stay as they are."""
+        """Give the parts with smaller libraries; ``native`` are those of each distribution, ``restored`` stay as they are.
+
+        ``keep`` are the user's own patterns (`packer.options.TrimOptions`).
+        """
         wanted = {
             name: frozenset(file.path for file in native.get(name, ()))
             for name, _ in parts
             if name != OWN_SOURCE and name not in restored
         }
+        if keep:
+            wanted = {
+                name: frozenset(path for path in paths if not fitting(keep, name, path)) for name, paths in wanted.items()
+            }
         # What two distributions share at one path must stay the same in both.
         held = {entry.path for name, tree in parts if name in restored for entry in tree}
         wanted = {name: paths - held for name, paths in wanted.items()}
@@ -92,10 +104,17 @@ class Stripper:
         key = digest_of(_FORM, CODEC, strip_version(), entry.content.digest)
         known = load_pack(self._store, _KIND, key)
         if known is None:
-            known = save_pack(self._store, _KIND, key, self._made(entry))
+            try:
+                made = self._made(entry)
+            except (BuildFailure, OSError) as error:  # another time it may go well: nothing is remembered
+                reason = error.reason if isinstance(error, BuildFailure) else str(error)
+                self._reporter.warn(f"{entry.path} of {entry.owner} is not stripped this time: {reason}")
+                return None
+            known = save_pack(self._store, _KIND, key, made)
         return known.get(_NAME)
 
     def _made(self, entry: Entry) -> list[tuple[str, bytes]]:
+        """Strip a content; nothing where the original is to stay, whenever it is asked. Raises `BuildFailure`, ``OSError``."""
         before = entry.content.read()
         try:
             if unloaded_size(before) < _LEAST:
@@ -104,13 +123,13 @@ class Stripper:
                 (folder / "before").write_bytes(before)
                 strip_file(folder / "before", folder / "after")
                 after = (folder / "after").read_bytes()
-        except (BuildFailure, OSError, ValueError) as error:
-            reason = error.reason if isinstance(error, BuildFailure) else str(error)
-            self._reporter.debug(f"{entry.path} of {entry.owner} is not stripped: {reason}")
-            return []
-        if len(after) + _LEAST > len(before):
-            return []
-        differs = difference(before, after)
+            if len(after) + _LEAST > len(before):
+                return []
+            differs = difference(before, after)
+        except Refused as refusal:
+            differs = refusal.reason
+        except ValueError as error:
+            differs = str(error)
         if differs:
             self._reporter.debug(f"{entry.path} of {entry.owner} is not stripped: {differs}")
             return []

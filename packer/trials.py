@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from builders.emulator import find_emulator
-from builders.pythons import TargetPython
+from builders.pythons import HostPython, TargetPython
 from builders.recipes import BuilderUnavailable
 from packer.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.errors import VerificationError
@@ -24,11 +24,6 @@ from packer.verify import GIVE_VARIABLES, LaidOut, Outcome, read_events, unavail
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
 
-def clock() -> str:
-    """Say what measures starts here: the emulator the whole init phase, or else Python the import of the handler."""
-    return CLOCK_EMULATOR if find_emulator() else CLOCK_IMPORT
-
-
 class Trials:
     """Runs functions in the target's Python; ``folder`` is an empty one for archives."""
 
@@ -37,9 +32,18 @@ class Trials:
         self._build = build
         self._folder = folder
 
+    def clock(self, function: Function) -> str:
+        """Say what measures starts: the emulator, on this machine, the whole init phase; else Python the handler's import.
+
+        Raises `VerificationError` where nothing runs the function.
+        """
+        plain = replace(function, verify=replace(function.verify, level="import"))
+        here = isinstance(self._python(plain), HostPython)
+        return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
+
     def cold_start(self, function: Function, rounds: int, told: Callable[[str], None]) -> ColdStart:
         """Measure starts in turns; ``told`` gets a line on each round. Raises `packer.errors.LpackError`."""
-        level = "rie" if clock() == CLOCK_EMULATOR else "import"
+        level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
         timed = replace(function, verify=replace(function.verify, level=level))  # type: ignore[arg-type]  # one of the two
         material = self._build.material(timed)
         before = self._tools.prover.untrimmed(material, self._folder / f"{function.name}.before")
@@ -62,8 +66,11 @@ class Trials:
         modules = read_import_times(log, after.shaped.tree, material.owner_names())
         return ColdStart(function=function.name, before=tuple(times["before"]), after=tuple(times["after"]), modules=modules)
 
-    def profile(self, function: Function) -> tuple[Profile, Material, Candidate]:
-        """Trace one run of the import and the sample events; raises `packer.errors.LpackError`."""
+    def profile(self, function: Function, warn: Callable[[str], None]) -> tuple[Profile, Material, Candidate]:
+        """Trace one run of the import and the sample events; ``warn`` is told of those that fail.
+
+        Raises `packer.errors.LpackError`.
+        """
         level = "events" if function.verify.events else "import"
         traced = replace(
             function,
@@ -75,6 +82,12 @@ class Trials:
         candidate = self._tools.prover.shape(material, self._folder / f"{function.name}.zip")
         with self._tools.verifier.laid_out(candidate.path, self._build.carried(material)) as laid:
             outcome = self._run(traced, laid, trace=True)
+        for event, found in zip(read_events(traced), outcome.events, strict=True):
+            if "error" in found:
+                trouble = f"{found['error']['type']}: {found['error']['message']}"
+                warn(
+                    f"{function.name} fails for the event {event.name} ({trouble}): what it would open after that is not seen."
+                )
         return _profile(traced, material, candidate, frozenset(outcome.opened)), material, candidate
 
     def _run(self, function: Function, laid: LaidOut, *, flags: tuple[str, ...] = (), trace: bool = False) -> Outcome:
@@ -109,6 +122,7 @@ def _profile(function: Function, material: Material, candidate: Candidate, found
     return Profile(
         function=function.name,
         runtime=function.target.runtime.name,
+        architecture=function.target.architecture,
         opened={name: frozenset(paths) for name, paths in opened.items()},
         versions={each.name: each.version for each in material.distributions},
         read={name: frozenset(paths) for name, paths in read.items()},

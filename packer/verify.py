@@ -164,7 +164,8 @@ class Verifier:
         except BuilderUnavailable as error:
             raise unavailable(function, error) from None
         values = [(event.name, event.value) for event in events]
-        facts = (function.handler, repr(function.verify), json.dumps(values), python.identity, python.place)
+        variables = repr(sorted(environment_of(function).items()))
+        facts = (function.handler, repr(function.verify), variables, json.dumps(values), python.identity, python.place)
         runtime = (entry.content.digest for entry in late)
         scripts = (source_of_script(name) for name in (_PROBE, _EMULATE))
         key = digest_of(_FORM, digest, *scripts, *facts, *runtime)
@@ -256,7 +257,7 @@ def read_done(done: Done, function: Function) -> tuple[Outcome, bool]:
         return Outcome(failure=f"it was stopped after {seconds:g} s", log=done.log), False
     if done.answer is None:
         how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
-        return Outcome(failure=f"the interpreter ended with {how}", log=done.log), done.status > 0
+        return Outcome(failure=f"the interpreter ended with {how}", log=done.log), False
     return _outcome(json.loads(done.answer), done.log), True
 
 

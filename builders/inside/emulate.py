@@ -52,6 +52,8 @@ def main(request_path: str, answer_path: str, root: str, late: str) -> int:
     sys.stdout.write(told.decode("utf-8", "replace"))
     found = _REPORT.search(told)
     error = init_error(outcomes[0].get("error"), told)
+    if not error and not found:
+        error = {"type": "Runtime.NoReport", "message": "the emulator does not say how long the init phase took", "trace": ""}
     answer = {
         "import": {"error": error} if error else {"result": None},
         "events": outcomes if events and not error else [],

@@ -108,10 +108,20 @@ def attempted(call: Callable[[], Any]) -> Outcome:
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         return {"error": {"type": name, "message": str(error), "trace": traceback.format_exc()}}
+    if isinstance(result, bytes):  # which Lambda's client sends as they are, whatever is in them
+        return {"result": result.decode("latin-1")}
     try:
-        return {"result": json.loads(json.dumps(result))}
+        return {"result": json.loads(json.dumps(result, default=number))}
     except (TypeError, ValueError) as error:
         return {"error": {"type": "Runtime.MarshalError", "message": str(error), "trace": ""}}
+
+
+def number(value: Any) -> float | int:
+    """Give a decimal number, as Lambda's client does (awslambdaric, lambda_runtime_marshaller.py); raises ``TypeError``."""
+    decimal = sys.modules.get("decimal")
+    if decimal is None or not isinstance(value, decimal.Decimal):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return json.loads(str(value)) if value.is_finite() else float(value)
 
 
 class Notices:

@@ -33,20 +33,21 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
     """
     from packer.coldstart import can_drop_caches, over_budget
     from packer.errors import LimitError
-    from packer.trials import CLOCK_EMULATOR, clock
+    from packer.trials import CLOCK_EMULATOR
 
     found: list[tuple[Function, ColdStart]] = []
     with reporting(verbose, quiet) as reporter, opened_trials(open_store(), reporter, names, flags) as (trials, functions):
-        if clock() != CLOCK_EMULATOR:
+        clocks = {trials.clock(function) for function in functions}
+        if clocks != {CLOCK_EMULATOR}:
             reporter.note(
-                "The Runtime Interface Emulator is not here, so the import of the handler is timed, not the whole init."
+                "No Runtime Interface Emulator can be used here, so the import of the handler is timed, not the whole init."
             )
         if not can_drop_caches():
             reporter.note("Only root can empty the disk's caches: all starts but the first are warm.")
         found = [(function, trials.cold_start(function, rounds, reporter.note)) for function in functions]
     if as_json:
         document = {
-            "clock": clock(),
+            "clock": " and ".join(sorted(clocks)),
             "cold": can_drop_caches(),
             "functions": {each.function: _as_json(each) for _, each in found},
         }

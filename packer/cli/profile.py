@@ -31,15 +31,16 @@ def command(*, names: tuple[str, ...], verbose: bool, quiet: bool, **flags: Any)
     removes the rest, and leaves stubs that say so when they are imported.
     """
     from packer.profile import write_profile
+    from packer.store import replace_file
 
     with reporting(verbose, quiet) as reporter, opened_trials(open_store(), reporter, names, flags) as (trials, functions):
         for function in functions:
             if not function.verify.events:
                 reporter.warn(f"{function.name} has no sample events: only what its import opens is seen.")
-            profile, material, candidate = trials.profile(function)
+            profile, material, candidate = trials.profile(function, reporter.warn)
             path = function.trim.profile
             assert path is not None  # noqa: S101 every configured function has one
-            path.write_bytes(write_profile(profile))
+            replace_file(path, write_profile(profile))
             sys.stdout.write(f"written    {os.path.relpath(path)}: {_summary(profile, material, candidate)}\n")
 
 

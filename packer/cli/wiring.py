@@ -113,6 +113,7 @@ def _open_shaping(
     )
     closing.callback(pythons.close)
     stripper, compiler = Stripper(store, reporter, executor), Compiler(store, jobs, executor)
+    closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
     shaper = Shaper(Scanner(store), native, stripper, compiler, pythons, deflater.span)
     verifier = Verifier(store, pythons, executor, write)
     return shaper, Prover(store, shaper, verifier, reporter, write), verifier

@@ -310,6 +310,12 @@ def test_results_are_as_lambda_would_send_them(tmp_path, either):
     assert [each["error"]["type"] for each in found[1:]] == ["Runtime.MarshalError"] * 2
 
 
+def test_decimals_are_numbers_and_bytes_are_sent_as_they_are(tmp_path, either):
+    calls = ("import decimal; result = [decimal.Decimal(text) for text in ('12', '0.50', '1E+2')]", "result = b'%PDF'")
+    found = answer(probe(either, tmp_path, *calls))["events"]
+    assert found == [{"result": [12, 0.5, 100.0]}, {"result": "%PDF"}]
+
+
 def test_an_exit_of_the_handler_is_an_outcome(tmp_path, either):
     [error] = answer(probe(either, tmp_path, "sys.exit(4)"))["events"]
     assert (error["error"]["type"], error["error"]["message"]) == ("SystemExit", "4")

@@ -33,6 +33,7 @@ def profile(
     return Profile(
         function="orders",
         runtime="python3.12",
+        architecture="x86_64",
         opened={name: frozenset(paths) for name, paths in opened.items()},
         versions=versions or dict.fromkeys(opened, "1.0"),
         read={name: frozenset(paths) for name, paths in (read or {}).items()},
@@ -60,6 +61,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, opened, versions):
     given = Profile(
         function="orders",
         runtime="python3.12",
+        architecture="x86_64",
         opened={name: found for name, (found, _) in opened.items()},
         versions=dict(zip(opened, versions, strict=False)),
         read={name: found for name, (_, found) in opened.items()},
@@ -79,6 +81,7 @@ def test_the_file_is_made_to_be_reviewed_and_always_the_same():
         "profile": 1,
         "function": "orders",
         "runtime": "python3.12",
+        "architecture": "x86_64",
         "distributions": {
             "one": {"version": "1.0", "opened": []},
             "two": {"version": "1.0", "opened": ["two/a.py", "two/b.py"], "read": ["two/a.py"]},
@@ -96,7 +99,7 @@ def test_paths_and_sources_are_those_of_all_distributions():
     assert found.sources() == {"one/b.py", "two/a.py"}
 
 
-GOOD = 'profile = 1\nfunction = "orders"\nruntime = "python3.12"\n'
+GOOD = 'profile = 1\nfunction = "orders"\nruntime = "python3.12"\narchitecture = "x86_64"\n'
 
 
 def test_a_profile_without_distributions_is_one(tmp_path):

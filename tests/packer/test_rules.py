@@ -40,7 +40,7 @@ TAKEN: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ("pkg/one.cfg", "pkg/c.py", "pkg/one.csv", "pkg/one.css", "pkg/c"),
     ),
     "static-libraries": (
-        ("pkg/libone.a", "lib/libone.la", "pkg/one.o", "pkg/one.lib", "pkg/one.def"),
+        ("pkg/libone.a", "lib/libone.la"),
         ("pkg/one.so", "pkg/libone.so.1", "pkg/one.abi3.so", "pkg/a.py", "pkg/one.json"),
     ),
     "build-files": (
@@ -126,6 +126,24 @@ def test_every_rule_is_tested_and_gives_its_reason():
     assert len(BY_NAME) == len(RULES)
     assert all(rule.reason and not rule.reason.endswith(".") for rule in RULES)
     assert set(ASKED) == {"runtime", "locales", "timezones"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "linked"),
+    [
+        ("one.o", b"\x7fELF\2\1\1", True),
+        ("one.obj", b"\x64\x86\3\0", True),
+        ("one.lib", b"!<arch>\n/       ", True),
+        ("one.def", b"; exports\nLIBRARY one\nEXPORTS\n", True),
+        ("plane.obj", b"# Blender\nmtllib plane.mtl\nv 1 1 0\n", False),
+        ("grammar.def", b"expression := term\n", False),
+        ("stop.lib", b"words\n", False),
+        ("one.exp", b"", False),
+    ],
+)
+def test_what_only_looks_like_a_linkers_file_stays(name, data, linked):
+    entry = Entry(path=f"pkg/{name}", mode=FILE_MODE, content=BytesContent.of(data), owner="pkg")
+    assert gone(Tree.of([*tree_of("pkg/__init__.py"), entry])) == ({entry.path: "static-libraries"} if linked else {})
 
 
 @pytest.mark.parametrize("rule", ASKED)

@@ -185,7 +185,11 @@ def test_the_first_place_is_told_and_what_is_named_is_still_found():
     ],
 )
 def test_nothing_is_a_client_where_no_source_speaks_of_the_sdk(code):
-    assert calls(code) == Scan()
+    assert scan_sources(tree_of({"app.py": code}), look_for_calls=None) == Scan()
+
+
+def test_a_functions_own_source_may_have_its_session_from_a_distribution():
+    assert calls("from company.aws import session\nsession.client('s3')\n") == Scan(services=("s3",))
 
 
 def test_a_session_may_be_handed_to_any_other_source():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,10 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 class Details(Reporter):
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
     def debug(self, message: str) -> None:
         self.lines.append(message)
@@ -227,6 +232,26 @@ def test_a_program_that_does_not_do_its_work_well_leaves_the_original(own, libra
     [line] = own.details.lines
     assert line.startswith(f"{LOADED} of one.whl is not stripped: ")
     assert reason in line
+
+
+@pytest.mark.usefixtures("_forgotten")
+def test_a_program_that_is_killed_is_told_of_and_not_remembered(own, library, tmp_path, monkeypatch):
+    before = os.environ["PATH"]
+    pretend(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    given = part("one", {LOADED: library})
+    assert own.strip(given) == (dict([given]), ())
+    [warning] = own.details.warnings
+    assert warning == f"{LOADED} of one.whl is not stripped this time: eu-strip ended with status -9"
+    assert not (own.store.root / "derived").exists()
+    monkeypatch.setenv("PATH", before)
+    assert own.strip(given)[1]
+
+
+def test_what_the_users_patterns_keep_is_not_stripped(own, library):
+    parts = (part("one", {LOADED: library, "one/core.so": library + b""}),)
+    stripper = Stripper(own.store, own.details, own._executor)
+    _, stripped = stripper.strip(parts, natives(parts), frozenset(), (("", "lib/*"), ("two", "one/*")))
+    assert [each.path for each in stripped] == ["one/core.so"]
 
 
 @pytest.mark.usefixtures("_forgotten")

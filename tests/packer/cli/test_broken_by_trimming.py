@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -129,6 +130,17 @@ def test_the_next_build_needs_no_search(tmp_path, lpack, index, index_folder, ca
     assert project.build()["trim"]["kept"] == [{"rule": BROKEN[name][1], "distribution": name}]
     assert "other.py" in project.names()
     assert project.answer() == (BROKEN[name][2] or len(project.read("measured/_core.so")))
+
+
+def test_what_another_source_needed_is_not_kept_for_this_one(tmp_path, lpack, index, index_folder, cache):
+    project = broken_project(tmp_path, lpack, index_folder, "tested", 'trim = "auto"')
+    project.build()
+    project.write({"src/app.py": "def handler(event, context): ...\n"})
+    assert project.build()["trim"]["kept"] == []
+    first = project.archive.read_bytes()
+    shutil.rmtree(cache / "derived")
+    project.build()
+    assert project.archive.read_bytes() == first
 
 
 def test_data_behind_a_library_stays_there(tmp_path, lpack, index, index_folder, cache):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.shaped import Project, make_project
+from tests.shaped import ARCHITECTURE, RUNTIME, Project, make_project
 from tests.wheels import make_wheel
 
 HANDLER = """\
@@ -212,7 +212,11 @@ def test_sources_that_are_read_as_text_stay_beside_their_bytecode(project, index
         ("not TOML", "is no profile"),
         ("profile = 9\n", "its form is 9"),
         ('profile = 1\nruntime = "python3.11"\n', "'function' is missing"),
-        ('profile = 1\nfunction = "one"\nruntime = "python3.11"\n[distributions.shop]\nopened = []\n', "'version' is missing"),
+        (
+            'profile = 1\nfunction = "one"\nruntime = "python3.11"\narchitecture = "x86_64"\n'
+            "[distributions.shop]\nopened = []\n",
+            "'version' is missing",
+        ),
     ],
 )
 def test_a_profile_that_cannot_be_understood_is_named(project, text, told):
@@ -228,3 +232,26 @@ def test_a_function_that_cannot_start_writes_no_profile(project):
     stderr = project.run("profile", status=4).stderr
     assert "one cannot be started here: KeyError: 'TABLE'" in stderr
     assert not (project.folder / "lpack-profile.one.toml").exists()
+
+
+def test_a_profile_of_another_machine_removes_nothing_and_is_told_of(project):
+    project.run("profile")
+    path = project.folder / "lpack-profile.one.toml"
+    other = "arm64" if ARCHITECTURE == "x86_64" else "x86_64"
+    path.write_text(path.read_text().replace(f'architecture = "{ARCHITECTURE}"', f'architecture = "{other}"'))
+    project.configure(MAX)
+    stderr = project.run("build").stderr
+    assert f"is for {RUNTIME} on {other}, and nothing is removed by it: run `lpack profile one` anew." in stderr
+    assert "shop/never.py" in project.names()
+
+
+def test_an_event_that_fails_is_told_of(project):
+    project.write({"src/app.py": "import shop\n\ndef handler(event, context):\n    raise LookupError('no table')\n"})
+    assert "fails for the event extra.json (LookupError: no table)" in project.run("profile").stderr
+
+
+def test_a_profile_that_cannot_be_written_is_no_crash(project):
+    (project.folder / "lpack-profile.one.toml").mkdir()
+    stderr = project.run("profile", status=1).stderr
+    assert "Cannot write" in stderr
+    assert "Traceback" not in stderr

@@ -203,3 +203,19 @@ def test_nothing_shaped_is_nothing_to_prove_unless_that_is_asked_for(tmp_path, l
     assert not marks.read_text()
     assert project.build(*flags, "--verify", "import")["verified"]["level"] == "import"
     assert marks.read_text() == "x"
+
+
+def test_an_event_that_is_added_is_noticed(tmp_path, lpack, index, cache):
+    project = with_events(tmp_path, lpack, "def handler(event, context):\n    return event['order']\n")
+    project.write({"events/second.json": '{"order": 2}'})
+    project.build()
+    project.write({"events/third.json": "[]", "events/third.expected.json": "3"})
+    assert "for the event third.json" in project.run("build", status=4).stderr
+
+
+def test_functions_of_one_archive_are_told_apart_by_their_names(tmp_path, lpack, index, cache):
+    handler = "import os\nCONFIG = {'one': 1}[os.environ['AWS_LAMBDA_FUNCTION_NAME']]\ndef handler(*_): ...\n"
+    project = with_events(tmp_path, lpack, handler)
+    project.configure('verify = "import"\n[functions.two]\nsource = "src"\nhandler = "app.handler"\nverify = "import"')
+    assert "two cannot be run here, trimmed or not: KeyError: 'two'" in project.run("build", status=4).stderr
+    project.run("build", "one")

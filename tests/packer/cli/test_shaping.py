@@ -192,6 +192,14 @@ def test_auto_leaves_sources_out_where_lambdas_own_limit_asks_for_it(project):
         assert report["artifact"]["unzipped_bytes"] <= UNZIPPED_LIMIT
 
 
+def test_what_the_users_patterns_keep_stays_beside_its_bytecode(project):
+    project.configure('trim = { keep = ["shop/*"] }')
+    project.build("--bytecode", "only")
+    assert "shop/__init__.py" in project.names()
+    assert "app.py" not in project.names()
+    assert project.answer() == "tea 1.50"
+
+
 def test_what_fits_neither_way_is_over_the_budget(project):
     project.configure('budget = { unzipped = "1 KB" }')
     assert "over its budget for the unzipped size" in project.run("build", status=3).stderr
