@@ -72,9 +72,7 @@ class Images:
             return found
         if self._offline:
             platform = f"--platform linux/{target.image_architecture} " if found else ""
-            remedy = (
-                f'`docker pull {platform}{reference}` brings it, or name one that is there: image = "…" in the configuration.'
-            )
+            remedy = f'`docker pull {platform}{reference}` brings it, or name another: image = "…" in the configuration.'
             what = f"the engine does not have the image {reference} for {target.architecture}"
             raise BuilderUnavailable(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
         self._say(f"pulling {reference}")

