@@ -20,12 +20,12 @@ _LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
 
 
 class ContainerPython:
-    """A Python in containers of the run-time image, which must be there; may be used from many threads."""
+    """A Python in containers of an image, by default the target's run-time image; may be used from many threads."""
 
-    def __init__(self, engine: Engine, images: Images, target: Target) -> None:
+    def __init__(self, engine: Engine, images: Images, target: Target, settings: BuildSettings | None = None) -> None:
         self._engine = engine
         self._target = target
-        self._image = images.ready(target, BuildSettings(image=target.runtime_image))
+        self._image = images.ready(target, settings or BuildSettings(image=target.runtime_image))
         self.identity = f"3.{target.runtime.minor} of {self._image.digest}"
         self.path: Path | None = None
         self.place = f"the image {self._image.reference}"

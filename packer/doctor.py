@@ -19,7 +19,7 @@ from builders.images import Images
 from builders.interpreters import find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
 from builders.runtimes import MEGABYTE, Target
-from builders.strip import strip_version
+from builders.strip import HostStrip
 from packer import __version__
 from packer.credentials import Credentials, index_urls, index_variables
 from packer.errors import StoreError
@@ -179,7 +179,7 @@ def _cross(places: Sequence[Place]) -> Finding:
 
 def _strip() -> Finding:
     try:
-        return Finding(check="strip", verdict=GOOD, what=strip_version())
+        return Finding(check="strip", verdict=GOOD, what=HostStrip().identity)
     except BuilderUnavailable as error:
         what = f"{error.reason}: shared libraries are packed with their debug sections and symbols"
         return Finding(check="strip", verdict=ABSENT, what=what, remedy=error.remedy)

@@ -10,7 +10,6 @@ from pathlib import Path
 from builders.pythons import Pythons, TargetPython
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import TASK_FOLDER, UNZIPPED_LIMIT
-from builders.strip import strip_program, strip_version
 from packer.assemble import Part, merge
 from packer.bytecode import Compiled, Compiler
 from packer.elf import ElfFile
@@ -150,8 +149,9 @@ class Shaper:
         paths: list[Path | None] = []
         with suppress(BuilderUnavailable):
             if function.trim.level != "none":
-                versions.append(strip_version())
-                paths.append(strip_program())
+                tool = self._stripper.tool(function)
+                versions.append(tool.identity)
+                paths.append(tool.path)
         with suppress(BuilderUnavailable):
             if function.bytecode.mode != "off":
                 python = self._pythons.find(function.target, "auto", "compile")
@@ -176,12 +176,12 @@ class Shaper:
             removed = (*removed, *more)
         stripped: tuple[Stripped, ...] = ()
         if function.trim.level != "none" and STRIP not in function.trim.without and material.has_libraries():
-            trouble = self._stripper.unavailable()
-            if trouble:
-                missing.append(trouble)
-            else:
-                held = frozenset(name for rule, name in restored if rule == STRIP)
-                parts, stripped = self._stripper.strip(parts, dict(material.native), held, function.trim.keep)
+            held = frozenset(name for rule, name in restored if rule == STRIP)
+            try:
+                tool = self._stripper.tool(function)
+                parts, stripped = self._stripper.strip(parts, dict(material.native), held, tool, function.trim.keep)
+            except BuilderUnavailable as error:
+                missing.append(f"Shared libraries are not stripped: {error.reason}. {error.remedy}")
         tree = merge(parts, function.overlap)
         tree, bytecode, without, trouble = self._with_bytecode(material, tree, restored)
         return Shaped(

@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from builders.strip import HostStrip
+
 EMPTY = "int lpack_test(void) { return 42; }\n"
 NEW_SYMBOL = "#include <stdlib.h>\nunsigned lpack_test(void) { return arc4random(); }\n"
 """Source that needs arc4random, which glibc has since 2.36 (its release notes)."""
@@ -34,3 +36,11 @@ def compile_library(
     assert finished.returncode == 0, finished.stderr
     code.unlink()
     return path
+
+
+def strip_file(path: Path, to: Path) -> None:
+    """Write what this machine's eu-strip makes of a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        [stripped] = HostStrip().strip([path.read_bytes()], Path(folder))
+    assert isinstance(stripped, bytes)
+    to.write_bytes(stripped)

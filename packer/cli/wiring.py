@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from builders.host import HostBuilder
 from builders.pythons import Pythons, TargetPython, find_host_python
-from builders.recipes import Builder, BuildFailure
+from builders.recipes import Builder, BuildFailure, BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
+from builders.strip import StripTool
 from packer.build import StoreBuilder
 from packer.bytecode import Compiler
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
@@ -112,7 +114,8 @@ def _open_shaping(
         find_host_python, lambda target, asked: _container_python(target, reporter, pull=asked and not policy.offline)
     )
     closing.callback(pythons.close)
-    stripper, compiler = Stripper(store, reporter, executor), Compiler(store, jobs, executor)
+    stripper = Stripper(store, reporter, executor, partial(_container_strip, reporter))
+    compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
     shaper = Shaper(Scanner(store), native, stripper, compiler, pythons, deflater.span)
     verifier = Verifier(store, pythons, executor, write)
@@ -127,6 +130,18 @@ def _container_python(target: Target, reporter: Reporter, *, pull: bool) -> Targ
 
     engine = connect()
     return ContainerPython(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target)
+
+
+def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
+    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`, also where an image is not there yet."""
+    from builders.container_python import ContainerPython
+    from builders.engine import connect
+    from builders.images import Images
+    from builders.strip import ContainerStrip
+
+    engine = connect()
+    images = Images(engine, reporter.note, reporter.output, offline=True)
+    return ContainerStrip(ContainerPython(engine, images, target, settings))
 
 
 def _container_builder(say: Callable[[str], None], listen: Callable[[str, str], None], policy: Policy) -> Builder:

@@ -16,9 +16,8 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.strip import strip_file
 from packer.elfcheck import difference
-from tests.native import compile_library
+from tests.native import compile_library, strip_file
 
 HEADER = 64
 """Bytes of a 64-bit ELF header."""

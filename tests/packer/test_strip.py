@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from builders import strip as recipe
-from builders.recipes import BuilderUnavailable, BuildFailure
-from packer import strip as stripping
+from builders.recipes import BuilderUnavailable, BuildSettings
+from builders.runtimes import Target
+from builders.strip import HostStrip, Refused, StripTool, forget_version
 from packer.assemble import Part, merge
 from packer.elf import ElfFile
 from packer.elfcheck import difference
-from packer.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
+from packer.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
 from packer.native import native_files
 from packer.ports import Reporter
 from packer.store import Store
@@ -25,6 +25,14 @@ from tests.native import compile_library
 from tests.packer.test_elfcheck import MANY
 
 LOADED = "lib/libmany.so"
+FUNCTION = Function(
+    name="one",
+    source=Path("src"),
+    handler="app.handler",
+    target=Target.of("python3.12", "x86_64"),
+    requirements=None,
+    lock_path=Path("pylock.toml"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +70,10 @@ def natives(parts: Sequence[Part]) -> dict[str, Sequence[ElfFile]]:
     return {name: tuple(native_files(tree)) for name, tree in parts}
 
 
+def no_container(target: Target, settings: BuildSettings) -> StripTool:
+    raise BuilderUnavailable("there is no engine", remedy="Start one.")
+
+
 class World:
     """A store, and what is stripped by way of it."""
 
@@ -70,9 +82,14 @@ class World:
         self.details = Details()
         self._executor = executor
 
-    def strip(self, *parts: Part, restored: frozenset[str] = frozenset()) -> tuple[dict[str, Tree], tuple[Stripped, ...]]:
-        stripper = Stripper(self.store, self.details, self._executor)
-        found, stripped = stripper.strip(parts, natives(parts), restored)
+    def stripper(self) -> Stripper:
+        return Stripper(self.store, self.details, self._executor, no_container)
+
+    def strip(
+        self, *parts: Part, restored: frozenset[str] = frozenset(), keep: Sequence[tuple[str, str]] = ()
+    ) -> tuple[dict[str, Tree], tuple[Stripped, ...]]:
+        stripper = self.stripper()
+        found, stripped = stripper.strip(parts, natives(parts), restored, stripper.tool(FUNCTION), keep)
         assert [name for name, _ in found] == [name for name, _ in parts]
         return dict(found), stripped
 
@@ -121,19 +138,20 @@ def test_where_little_would_be_saved_the_wheels_own_bytes_stay(own, tmp_path):
 
 def test_only_what_is_known_as_native_is_looked_at(own, library):
     given = part("one", {LOADED: library})
-    stripper = Stripper(own.store, own.details, own._executor)
-    assert stripper.strip([given], {}, frozenset()) == ((given,), ())
+    stripper = own.stripper()
+    assert stripper.strip([given], {}, frozenset(), stripper.tool(FUNCTION)) == ((given,), ())
     assert not (own.store.root / "derived").exists()
 
 
-def counted(monkeypatch) -> list[Path]:
-    runs: list[Path] = []
+def counted(monkeypatch) -> list[bytes]:
+    runs: list[bytes] = []
+    strip = HostStrip.strip
 
-    def run(path: Path, to: Path) -> None:
-        runs.append(path)
-        recipe.strip_file(path, to)
+    def run(self: HostStrip, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+        runs.extend(files)
+        return strip(self, files, work)
 
-    monkeypatch.setattr(stripping, "strip_file", run)
+    monkeypatch.setattr(HostStrip, "strip", run)
     return runs
 
 
@@ -178,19 +196,20 @@ def test_a_damaged_memory_is_made_again(own, library, monkeypatch):
 @pytest.fixture
 def _forgotten() -> Iterator[None]:
     """Have each test ask anew which eu-strip there is."""
-    recipe.strip_version.cache_clear()
+    forget_version()
     yield
-    recipe.strip_version.cache_clear()
+    forget_version()
 
 
 @pytest.mark.usefixtures("_forgotten")
 def test_without_eu_strip_the_message_says_what_brings_it(own, tmp_path, monkeypatch):
-    assert Stripper(own.store, own.details, own._executor).unavailable() == ""
-    recipe.strip_version.cache_clear()
+    own.stripper().tool(FUNCTION)
+    forget_version()
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    message = Stripper(own.store, own.details, own._executor).unavailable()
-    assert message.startswith("Shared libraries are not stripped: there is no eu-strip.")
-    assert "Install elfutils" in message
+    with pytest.raises(BuilderUnavailable, match="there is no eu-strip; there is no engine") as caught:
+        own.stripper().tool(FUNCTION)
+    assert "Install elfutils" in caught.value.remedy
+    assert "Or: Start one." in caught.value.remedy
 
 
 def pretend(folder: Path, monkeypatch, work: str) -> None:
@@ -249,8 +268,7 @@ def test_a_program_that_is_killed_is_told_of_and_not_remembered(own, library, tm
 
 def test_what_the_users_patterns_keep_is_not_stripped(own, library):
     parts = (part("one", {LOADED: library, "one/core.so": library + b""}),)
-    stripper = Stripper(own.store, own.details, own._executor)
-    _, stripped = stripper.strip(parts, natives(parts), frozenset(), (("", "lib/*"), ("two", "one/*")))
+    _, stripped = own.strip(*parts, keep=(("", "lib/*"), ("two", "one/*")))
     assert [each.path for each in stripped] == ["one/core.so"]
 
 
@@ -259,7 +277,7 @@ def test_another_eu_strip_strips_anew(own, library, tmp_path, monkeypatch):
     given = part("one", {LOADED: library})
     _, stripped = own.strip(given)
     assert stripped
-    recipe.strip_version.cache_clear()
+    forget_version()
     pretend(tmp_path, monkeypatch, "sys.exit(1)")
     assert own.strip(given) == (dict([given]), ())
 
@@ -269,16 +287,15 @@ def test_a_program_that_cannot_be_run_is_as_good_as_none(tmp_path, monkeypatch):
     pretend(tmp_path, monkeypatch, "")
     (tmp_path / "bin" / "eu-strip").write_text(f"#!{sys.executable} -I\nraise SystemExit(3)\n")
     with pytest.raises(BuilderUnavailable, match="cannot be run") as caught:
-        recipe.strip_version()
+        HostStrip()
     assert "elfutils" in caught.value.remedy
 
 
 def test_what_eu_strip_says_of_a_file_that_it_cannot_read_is_kept(tmp_path):
-    (tmp_path / "script").write_text("#!/bin/sh\n")
-    with pytest.raises(BuildFailure) as caught:
-        recipe.strip_file(tmp_path / "script", tmp_path / "out")
-    assert "eu-strip ended with status 1" in caught.value.reason
-    assert caught.value.log
+    [refused] = HostStrip().strip([b"#!/bin/sh\n"], tmp_path)
+    assert isinstance(refused, Refused)
+    assert "eu-strip ended with status 1" in refused.reason
+    assert refused.log
 
 
 def test_stripping_one_of_two_equal_libraries_does_not_make_them_clash(own, library):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builders.recipes import BuilderUnavailable
-from builders.strip import strip_version
+from builders.strip import HostStrip
 from tests.native import compile_library
 from tests.shaped import NATIVE_TAG, TRIPLE, Project, make_project
 from tests.wheels import make_wheel
@@ -58,7 +58,7 @@ def record_reader(folder: Path) -> None:
 def library(folder: Path) -> bytes:
     """Give a library of which stripping saves enough to be worth it."""
     try:
-        strip_version()
+        HostStrip()
     except BuilderUnavailable as error:
         pytest.skip(f"{error.reason}: {error.remedy}")
     return compile_library(folder.parent / "native" / "_core.so", MANY_SYMBOLS, target=TRIPLE, options=("-g",)).read_bytes()
