@@ -123,7 +123,7 @@ class HostPython:
         script.write_bytes(source_of_script(task.script))
         tree = TASK_FOLDER if confined else str(task.tree or "")
         words = {"in": str(task.inputs), "task": tree, "late": str(task.late or ""), "answer": str(answer)}
-        python = str(self._found.path)
+        python = os.path.realpath(self._found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         command = [python, *FLAGS, *task.flags, str(script), *(each.format(**words) for each in task.arguments)]
         variables = {**task.environment, "PATH": os.environ.get("PATH", os.defpath)}
         variables = {name: value.replace("{task}", tree) for name, value in variables.items()}
@@ -155,7 +155,7 @@ class HostPython:
         script = work / "isolate.py"
         script.write_bytes(source_of_script(script.name))
         needed = (
-            str(self._found.path),
+            command[0],
             str(work),
             str(task.inputs),
             str(task.late or ""),

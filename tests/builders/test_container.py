@@ -303,7 +303,7 @@ def test_an_image_without_the_python_is_named(builder, tmp_path):
 def test_a_missing_image_is_named(builder):
     with pytest.raises(BuilderUnavailable, match="nobody/nothing:1") as caught:
         builder.recipe(TARGET, BuildSettings(image="nobody/nothing:1"))
-    assert "--offline" in caught.value.remedy
+    assert "`docker pull nobody/nothing:1` brings it" in caught.value.remedy
 
 
 def test_a_missing_image_that_cannot_be_pulled_is_named(engine):
