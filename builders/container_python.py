@@ -9,7 +9,7 @@ from pathlib import Path
 from builders.engine import Engine
 from builders.images import Images
 from builders.job import INPUTS, WORK, Job
-from builders.pythons import FLAGS, Done, Task
+from builders.pythons import FLAGS, TREE, Done, Task
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.script import source_of_script
@@ -48,7 +48,7 @@ class ContainerPython:
             work=pack_work(work),
             tree=_pack_folder(task.tree, work / "tree.tar") if task.tree else None,
             platform=f"linux/{self._image.architecture}",
-            environment={name: value.replace("{task}", TASK_FOLDER) for name, value in task.environment.items()},
+            environment={name: value.replace(TREE, TASK_FOLDER) for name, value in task.environment.items()},
         )
         with self._engine.run(job, lambda _text: None) as ended:
             buffer = io.BytesIO()

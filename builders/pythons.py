@@ -24,6 +24,8 @@ FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
 _SPEC = "isolate.json"
 _SPARE = "spare"
+TREE = "\0tree"
+"""Stands in the variables of a task for where its tree lies; no variable of a user's can hold it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ class HostPython:
         python = os.path.realpath(self._found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         command = [python, *FLAGS, *task.flags, str(script), *(each.format(**words) for each in task.arguments)]
         variables = {**task.environment, "PATH": os.environ.get("PATH", os.defpath)}
-        variables = {name: value.replace("{task}", tree) for name, value in variables.items()}
+        variables = {name: value.replace(TREE, tree) for name, value in variables.items()}
         if confined:
             command = self._isolated(task, work, command)
         folder = work if confined or task.tree is None else task.tree

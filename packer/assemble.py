@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from packer.errors import PackageError, UsageError
-from packer.model import OWN_SOURCE, Entry, Function, Share, Tree
+from packer.model import OWN_SOURCE, Entry, Function, Share, Tree, called, handler_sources
 from packer.pycache import instead
 
 Part = tuple[str, Tree]
@@ -40,14 +40,10 @@ def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tu
     if entry.content.digest == held_entry.content.digest:
         return entry.mode > held_entry.mode
     raise PackageError(
-        f"{_called(other)} and {_called(name)} both hold {entry.path}, with different content.",
+        f"{called(other)} and {called(name)} both hold {entry.path}, with different content.",
         remedy=f'Say which one wins: overlap = {{ "{entry.path}" = "{name.strip("<>")}" }} in the configuration '
         "(patterns may have *).",
     )
-
-
-def _called(name: str) -> str:
-    return "the function's own source" if name == OWN_SOURCE else name
 
 
 def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
@@ -57,7 +53,7 @@ def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
         while parent and parent not in folders:
             if parent in merged:
                 raise PackageError(
-                    f"{_called(merged[parent][0])} has the file {parent}, and {_called(name)} the file {path} below it.",
+                    f"{called(merged[parent][0])} has the file {parent}, and {called(name)} the file {path} below it.",
                     remedy="They cannot be installed together: remove one of them.",
                 )
             folders.add(parent)
@@ -66,9 +62,9 @@ def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
 
 def check_handler(function: Function, tree: Tree) -> None:
     """Prove that the handler's module is in the tree; raises `UsageError` that names the modules nearby."""
-    module = function.handler.rpartition(".")[0].replace(".", "/")
+    sources = handler_sources(function.handler)
+    module = sources[0].removesuffix(".py")
     paths = {entry.path for entry in tree}
-    sources = (f"{module}.py", f"{module}/__init__.py")
     wanted = (*sources, *map(instead, sources))
     if paths.intersection(wanted) or any(path.startswith(f"{module}.") and path.endswith(".so") for path in paths):
         return

@@ -17,7 +17,7 @@ from builders.recipes import BuildFailure
 from builders.script import source_of_script
 from packer.compress import CODEC
 from packer.errors import BuildError
-from packer.model import OWN_SOURCE, Content, Entry
+from packer.model import OWN_SOURCE, Content, Entry, called
 from packer.once import Once
 from packer.packs import load_pack, save_pack
 from packer.starter import Starter
@@ -139,7 +139,7 @@ class _Job:
 
 def _trouble(entries: Sequence[Entry], python: TargetPython, reason: str, log: str) -> BuildError:
     owners = sorted({entry.owner for entry in entries})
-    shown = ", ".join("the function's own source" if owner == OWN_SOURCE else owner for owner in owners)
+    shown = ", ".join(map(called, owners))
     remedy = 'Mend that Python, or write bytecode = "off".'
     return BuildError(f"Cannot compile {shown} with {python.place}: {reason}.", detail=log.strip(), remedy=remedy)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from packer.errors import UsageError
-from packer.model import OWN_SOURCE, Entry
+from packer.model import Entry, called
 from packer.rules import BY_NAME, DROP, PROFILE, SOURCES
 from packer.shape import Material, Shaped
 from packer.trim import Removed, fitting
@@ -35,10 +35,8 @@ def explain(material: Material, shaped: Shaped, path: str) -> str:
 
 
 def _called(material: Material, owner: str) -> str:
-    if owner == OWN_SOURCE:
-        return "the function's own source"
     found = next((each for each in material.distributions if owner in (each.name, each.filename)), None)
-    return f"{found.name} {found.version}" if found else owner
+    return f"{found.name} {found.version}" if found else called(owner)
 
 
 def _gone(material: Material, removed: Removed) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packer.compress import inflated
 from packer.errors import PackageError
+from packer.model import EXECUTABLE_MODE, FILE_MODE
 from packer.process import is_running
 from packer.store import Store, explained
 from packer.zipformat import Member, ZipFormatError, read_members
@@ -92,7 +93,7 @@ class Packed:
                 raise PackageError(
                     f"{member.name} in the archive is broken.", remedy="Run `lpack cache verify`, and build again."
                 ) from None
-            mode = 0o755 if member.mode & 0o111 else 0o644
+            mode = EXECUTABLE_MODE if member.mode & 0o111 else FILE_MODE
             to = os.open(f"{folder}/{member.name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             try:
                 os.fchmod(to, mode)  # whatever the umask is

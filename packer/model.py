@@ -21,6 +21,18 @@ EXECUTABLE_MODE = 0o755
 OWN_SOURCE = "<source>"
 """The owner of entries that come from the function's own folder; no distribution can have this name."""
 
+
+def called(owner: str) -> str:
+    """Give an owner's name for messages."""
+    return "the function's own source" if owner == OWN_SOURCE else owner
+
+
+def handler_sources(handler: str) -> tuple[str, str]:
+    """Give the paths that the source of a handler's module may have: of a module, and of a package."""
+    module = handler.rpartition(".")[0].replace(".", "/")
+    return f"{module}.py", f"{module}/__init__.py"
+
+
 STORED = 0
 DEFLATED = 8
 """Compression methods of a ZIP member (APPNOTE.TXT 4.4.5)."""

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from builders.runtimes import MEGABYTE
 from packer.elf import EXTENSION_MODULE, MAGIC, ElfFile, read_elf
 from packer.errors import PackageError
-from packer.model import OWN_SOURCE, Content, Distribution, Entry, FileContent, Tree
+from packer.model import Content, Distribution, Entry, FileContent, Tree, called
 from packer.once import Once
 from packer.store import NATIVE, Store, digest_of
 from packer.wheel import MemberContent, read_wheel
@@ -71,17 +71,13 @@ def native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iterator[
                 except ValueError as error:
                     if not _SHARED_LIBRARY.search(entry.path):
                         continue  # test data of tools that read such files, for example: nothing loads it
-                    what = f"{_owner(entry)}: {error}"
+                    what = f"{called(entry.owner)}: {error}"
                     raise PackageError(what, remedy="The file is damaged: use another version, or build it again.") from None
         if found is not None:
             yield found
         elif strict and EXTENSION_MODULE.search(entry.path):
-            what = f"{_owner(entry)}: {entry.path} has the name of an extension module, and is none for Linux."
+            what = f"{called(entry.owner)}: {entry.path} has the name of an extension module, and is none for Linux."
             raise PackageError(what, remedy="Its tag promises something else: use another version, or build it from source.")
-
-
-def _owner(entry: Entry) -> str:
-    return "the function's own source" if entry.owner == OWN_SOURCE else entry.owner
 
 
 def begins_native(content: Content) -> bool:

@@ -53,6 +53,10 @@ class BytecodeOptions:
     prefetch: bool = True
 
 
+EXPECTED = ".expected.json"
+"""How the file with the expected result ends that lies beside an event's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
     """How a function is proved to work.

@@ -15,6 +15,7 @@ from packer.names import profile_path
 from packer.options import (
     AUTO,
     BYTECODE_MODES,
+    EXPECTED,
     TRIM_CHOICES,
     VERIFY_LEVELS,
     VERIFY_PLACES,
@@ -171,7 +172,7 @@ def _events(section: Section) -> Iterator[Path]:
     folder = section.file.parent.absolute()
     for pattern in section.strings("events"):
         try:
-            found = sorted(path for path in folder.glob(pattern) if not path.name.endswith(".expected.json"))
+            found = sorted(path for path in folder.glob(pattern) if not path.name.endswith(EXPECTED))
         except (NotImplementedError, ValueError) as error:
             what = f"{pattern!r} is no pattern for files below {folder} ({error})"
             raise section.error("events", what, 'Write events = ["events/*.json"].') from None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from builders.runtimes import TASK_FOLDER
-from packer.model import Entry, Tree
+from packer.model import Entry, Tree, handler_sources
 from packer.pycache import beside, instead
 
 # By expressions alone: a name that an import leaves behind could be one of the module's own. A threshold of 0 pauses the
@@ -70,6 +70,5 @@ def worth_reading(tree: Tree, opened: frozenset[str], minor: int) -> list[str]:
 
 def handler_module(handler: str, tree: Tree) -> Entry | None:
     """Find the source of a handler's module; None where it is none in Python."""
-    stem = handler.rpartition(".")[0].replace(".", "/")
-    wanted = (f"{stem}.py", f"{stem}/__init__.py")
+    wanted = handler_sources(handler)
     return next((entry for entry in tree if entry.path in wanted), None)

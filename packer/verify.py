@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from builders.emulator import REMEDY, find_emulator
-from builders.pythons import Done, HostPython, Pythons, TargetPython, Task
+from builders.pythons import TREE, Done, HostPython, Pythons, TargetPython, Task
 from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.runtimes import LAYERS_FOLDER
 from builders.script import source_of_script
 from packer.errors import UsageError, VerificationError
 from packer.layout import opened_archive, room_for, unpack
 from packer.model import Function, Tree
+from packer.options import EXPECTED
 from packer.outputs.zip import Written
 from packer.store import Store, digest_of
 
@@ -27,8 +29,6 @@ _KIND = "verified"
 GIVE_VARIABLES = 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
 """What to do where a handler cannot be imported for want of them."""
 _PROBE, _EMULATE = "probe.py", "emulate.py"
-EXPECTED = ".expected.json"
-"""How the file with the expected result ends that lies beside an event's."""
 # What every function of Lambda's sees (AWS "Using Lambda environment variables"), with credentials that open nothing.
 _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "lpack",
@@ -40,10 +40,10 @@ _ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "lpack",
     "AWS_SESSION_TOKEN": "lpack",
     "HOME": "/tmp",  # noqa: S108 the only folder of Lambda's that can be written
-    "LAMBDA_TASK_ROOT": "{task}",
+    "LAMBDA_TASK_ROOT": TREE,
     "LANG": "en_US.UTF-8",
     "LC_ALL": "C.UTF-8",
-    "LD_LIBRARY_PATH": "{task}:{task}/lib:/opt/lib",
+    "LD_LIBRARY_PATH": f"{TREE}:{TREE}/lib:{LAYERS_FOLDER}/lib",
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }
@@ -241,7 +241,7 @@ def _emulator(function: Function, python: TargetPython) -> Path:
 
 
 def environment_of(function: Function) -> dict[str, str]:
-    """Give the variables that a function sees; ``{task}`` stands for where it lies."""
+    """Give the variables that a function sees; `TREE` stands for where it lies."""
     own = {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
         "AWS_LAMBDA_FUNCTION_NAME": function.name,

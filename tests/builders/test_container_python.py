@@ -12,7 +12,7 @@ from builders.container_python import ContainerPython
 from builders.engine import connect
 from builders.images import Images
 from builders.interpreters import find_interpreter
-from builders.pythons import HostPython
+from builders.pythons import TREE, HostPython
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
 from packer.bytecode import Compiled
@@ -103,7 +103,7 @@ def test_the_function_is_run_where_lambda_has_it(tmp_path, python):
 def test_its_variables_are_those_that_were_asked_for(tmp_path, python, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "the user's own")
     code = "result = {name: os.environ.get(name) for name in ('MINE', 'ROOT', 'AWS_PROFILE')}"
-    [found] = results(probe(python, tmp_path, code, environment={"MINE": "yes", "ROOT": "{task}"}))
+    [found] = results(probe(python, tmp_path, code, environment={"MINE": "yes", "ROOT": TREE}))
     assert found == {"MINE": "yes", "ROOT": "/var/task", "AWS_PROFILE": None}
 
 

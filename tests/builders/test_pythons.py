@@ -18,7 +18,7 @@ import pytest
 
 from builders import pythons
 from builders.inside.isolate import UNAVAILABLE
-from builders.pythons import HostPython, Pythons, can_run_here, find_host_python
+from builders.pythons import TREE, HostPython, Pythons, can_run_here, find_host_python
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import ARCHITECTURES, Target
 from builders.script import source_of_script
@@ -182,7 +182,7 @@ def test_the_outcome_is_the_same_without_namespaces(tmp_path, monkeypatch):
         "raise KeyError(__file__)",
         "result = open('data.txt').read()",
     )
-    options: dict[str, Any] = {"environment": {"LAMBDA_TASK_ROOT": "{task}"}, "trace": True}
+    options: dict[str, Any] = {"environment": {"LAMBDA_TASK_ROOT": TREE}, "trace": True}
     confined = answer(probe(host(), tmp_path / "confined", *codes, **options))
     refuse_namespaces(monkeypatch)
     python = host()
