@@ -23,7 +23,8 @@ def check_limits(function: Function, artifact: Artifact, parts: Sequence[Share])
         if limit is not None and size > limit:
             raise LimitError(
                 f"{function.name} takes {size_text(size)} ({size:,} bytes), over {name} of {size_text(limit)}.",
-                detail="Largest: " + ", ".join(f"{_called(part)} {size_text(part.unzipped)}" for part in parts[:_LARGEST]),
+                detail="Largest, unzipped: "
+                + ", ".join(f"{_called(part)} {size_text(part.unzipped)}" for part in parts[:_LARGEST]),
                 remedy="Remove what it does not need, leave out what the runtime has (exclude), or split the function.",
             )
     if artifact.zipped > DIRECT_UPLOAD_LIMIT:

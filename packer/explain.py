@@ -19,12 +19,15 @@ _REASONS = {
 }
 
 
-def explain(material: Material, shaped: Shaped, path: str) -> str:
-    """Give one sentence on a path; raises `UsageError` where the function never had it."""
+def explain(material: Material, shaped: Shaped, untouched: Shaped, path: str) -> str:
+    """Give one sentence on a path; raises `UsageError` where the function never had it.
+
+    ``shaped`` is the function as it is built, ``untouched`` as it would be if no repair had left anything alone.
+    """
     name = material.function.name
     entry = next((each for each in shaped.tree if each.path == path), None)
     if entry is not None:
-        return f"{name}: {path} ({size_text(entry.content.size)}) is there: {_why(material, shaped, entry)}."
+        return f"{name}: {path} ({size_text(entry.content.size)}) is there: {_why(material, shaped, untouched, entry)}."
     gone = next((each for each in shaped.removed if each.path == path), None)
     if gone is not None:
         return f"{name}: {path} ({size_text(gone.size)}) is not there: {_gone(material, gone)}."
@@ -43,9 +46,11 @@ def _gone(material: Material, removed: Removed) -> str:
     return f"the rule {removed.rule} removed it from {_called(material, removed.owner)} ({_REASONS[removed.rule]})"
 
 
-def _why(material: Material, shaped: Shaped, entry: Entry) -> str:
+def _why(material: Material, shaped: Shaped, untouched: Shaped, entry: Entry) -> str:
     owner = _called(material, entry.owner)
     before = {each.path for _, tree in material.parts for each in tree}
+    if any(each.path == entry.path and each.rule == PROFILE for each in shaped.removed):
+        return f"a stub in the place of what the profile removed of {owner}"
     if entry.path not in before:
         if entry.path.endswith(".pyc"):
             return f"bytecode of {owner}, made by Python {shaped.bytecode.python} ({shaped.bytecode.why})"
@@ -53,5 +58,8 @@ def _why(material: Material, shaped: Shaped, entry: Entry) -> str:
     stripped = next((each for each in shaped.stripped if each.path == entry.path), None)
     if stripped is not None:
         return f"it belongs to {owner}, and stripping made it {size_text(stripped.saved)} smaller"
+    kept = next((each for each in untouched.removed if each.path == entry.path), None)
+    if kept is not None:
+        return f"it belongs to {owner}, and is kept from the rule {kept.rule}, with which the function did not work"
     pattern = fitting(material.function.trim.keep, material.owner_names()[entry.owner], entry.path)
     return f"it belongs to {owner}, and {f'the pattern {pattern} keeps it' if pattern else 'no rule removes it'}"

@@ -60,6 +60,7 @@ def describe(
         "verified": {
             "level": proof.level,
             **({"by": proof.place, "milliseconds": round(proof.milliseconds, 1)} if proof.place else {}),
+            **({"events": proof.events, "raised": proof.raised} if proof.events else {}),
         },
         "seconds": round(seconds, 3),
     }

@@ -7,6 +7,7 @@ imported after all: not as an ImportError, which code that tries its luck would 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ from packer.rules import PROFILE, STAYS
 from packer.trim import Removed, fitting
 
 _FORM = 1
+_CERTIFICATES = re.compile(r"\.pem$")
+"""What only the first real request opens: few events make one, and what fails then says nothing of a profile."""
 _SHARED = 2
 """Owners of a path from which on a stub would stand in somebody's way."""
 _HEADER = """\
@@ -136,7 +139,12 @@ def apply_profile(
             continue
         opened = profile.opened.get(name, frozenset())
         stays = {
-            entry.path for entry in tree if entry.path in opened or STAYS.search(entry.path) or fitting(keep, name, entry.path)
+            entry.path
+            for entry in tree
+            if entry.path in opened
+            or STAYS.search(entry.path)
+            or _CERTIFICATES.search(entry.path)
+            or fitting(keep, name, entry.path)
         }
         gone = [entry for entry in tree if entry.path not in stays]
         removed += [Removed(path=entry.path, rule=PROFILE, owner=name, size=entry.content.size) for entry in gone]

@@ -19,7 +19,17 @@ from packer.ports import Reporter
 from packer.rules import DROP, PROFILE, SOURCES, Unit
 from packer.shape import Material, Shaped, Shaper
 from packer.store import Store, digest_of
-from packer.verify import GIVE_VARIABLES, Outcome, Verifier, event_files, read_events, unavailable
+from packer.verify import (
+    GIVE_VARIABLES,
+    Outcome,
+    Verifier,
+    error_text,
+    error_trace,
+    event_files,
+    outcome_essence,
+    read_events,
+    unavailable,
+)
 
 _KIND = "repairs"
 
@@ -36,12 +46,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone."""
+    """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone.
+
+    ``raised`` is how many of the ``events`` end with an error, trimmed or not.
+    """
 
     candidate: Candidate
     level: str = "none"
     place: str = ""
     milliseconds: float = 0.0
+    events: int = 0
+    raised: int = 0
     kept: tuple[Unit, ...] = ()
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -101,6 +116,8 @@ class Prover:
             level="import" if options.level == "events" and not options.events else options.level,
             place=place,
             milliseconds=trial.after.milliseconds,
+            events=len(trial.after.events),
+            raised=sum("error" in each for each in trial.after.events),
             kept=tuple(sorted(kept)),
             warnings=warnings,
         )
@@ -229,7 +246,7 @@ class _Trial:
 
     def _repaired(self, before: Outcome, kept: frozenset[Unit]) -> frozenset[Unit]:
         units = tuple(unit for unit in self.candidate.shaped.units() if unit not in kept)
-        trouble, trace = self.after.trouble(), self.after.trace()
+        trouble, trace, was = self._differing(before)
 
         def works(restored: frozenset[Unit]) -> bool:
             tried = self._prover.candidate(self._material, kept | restored, self._trial_path)
@@ -241,21 +258,30 @@ class _Trial:
         self._reporter.note(f"{self._function.name} fails when it is trimmed; looking for what it needs")
         found = culprits(units, works)
         name = self._function.name
-        was = f" ({before.trouble()} without)" if before.trouble() else ""
         if found == ():
             return kept  # it does now: it was stopped for time, or by chance
         if not found:
-            what = f"{name} does not behave as it does untrimmed, and no rule is to blame: {trouble or 'another result'}{was}."
+            what = f"{name} does not behave as it does untrimmed, and no rule is to blame: {trouble}{was}."
             raise VerificationError(what, detail=trace, remedy='Write trim = "none" and bytecode = "off", and report it.')
         named = ", ".join(f"{rule} of {owner}" for rule, owner in found)
         if not self._function.trim.repair:
-            what = f"{name} needs what trimming removes ({named}): {trouble or 'its results differ'}{was}."
+            what = f"{name} needs what trimming removes ({named}): {trouble}{was}."
             raise VerificationError(what, detail=trace, remedy=_remedy(name, found[0][0]))
         kept |= frozenset(found)
         self.candidate = self._prover.candidate(self._material, kept, self.candidate.path)
         self.after = self._outcome(self.candidate)
         self._reporter.warn(f"{name} needs what trimming would remove, which is kept: {named} ({trouble})")
         return kept
+
+    def _differing(self, before: Outcome) -> tuple[str, str, str]:
+        """Say what is the first thing that comes out in another way, with the traceback, and how it does untrimmed."""
+        pairs = [("", before.imported, self.after.imported)]
+        names = [f", for the event {event.name}" for event in self._events]
+        pairs += zip(names, before.events, self.after.events, strict=False)  # the one that cannot be imported has none
+        for name, was, now in pairs:
+            if outcome_essence(was) != outcome_essence(now):
+                return f"{error_text(now) or 'another result'}{name}", error_trace(now), _untrimmed_too(error_text(was))
+        return self.after.trouble() or "another result", self.after.trace(), _untrimmed_too(before.trouble())
 
     def _inconclusive(self) -> str:
         found = f"{self._function.name} cannot be run here, trimmed or not ({self.after.trouble()}), which proves little."
@@ -269,14 +295,19 @@ class _Trial:
                 came = f"{error['type']}: {error['message']}" if error else json.dumps(outcome["result"], ensure_ascii=False)
                 what = f"{self._function.name} does not give what is expected for the event {event.name}: {came[:500]}."
                 wanted = json.dumps(event.expected[0], ensure_ascii=False)[:500]
+                trace = f"{error['trace'].strip()}\n" if error else ""
                 raise VerificationError(
                     what,
-                    detail=error["trace"].strip() if error else f"Expected: {wanted}",
-                    remedy="Mend the function, or the expected result; trimming has no part in it.",
+                    detail=f"{trace}Expected, as a result: {wanted}",
+                    remedy="Mend the function, or the expected result (none where it is to raise); trimming has no part in it.",
                 )
 
 
 _NO_RESULT = object()
+
+
+def _untrimmed_too(trouble: str) -> str:
+    return f" (untrimmed {trouble})" if trouble else ""
 
 
 def _remedy(name: str, rule: str) -> str:

@@ -18,6 +18,8 @@ def summary(function: Function, proof: Proof) -> str:
     bytecode = proof.candidate.shaped.bytecode
     why = f" ({bytecode.why})" if function.bytecode.mode == "auto" and bytecode.mode == "only" else ""
     proved = f"verified by {proof.level}" if proof.level != "none" else "not verified"
+    if proof.raised:
+        proved += f" ({proof.raised} of {proof.events} raise an error, trimmed or not)"
     return f"{_removed(proof)}; {_PLACES[bytecode.mode]}{why}; {proved}"
 
 

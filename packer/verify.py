@@ -74,7 +74,7 @@ class Outcome:
 
     def essence(self) -> str:
         """Give what two runs must agree in: results, and types and messages of errors, but not where they were raised."""
-        found = [self.failure, *(_essential(each) for each in (self.imported, *self.events))]
+        found = [self.failure, *(outcome_essence(each) for each in (self.imported, *self.events))]
         return json.dumps(found, sort_keys=True)
 
     @property
@@ -86,17 +86,26 @@ class Outcome:
         """Say what the first error was; empty where there was none."""
         if self.failure:
             return self.failure
-        for each in (self.imported, *self.events):
-            if "error" in each:
-                return f"{each['error']['type']}: {each['error']['message']}"
-        return ""
+        return next((text for each in (self.imported, *self.events) if (text := error_text(each))), "")
 
     def trace(self) -> str:
         """Give the first error's traceback, or what was printed."""
         return next((each["error"]["trace"] for each in (self.imported, *self.events) if "error" in each), self.log).strip()
 
 
-def _essential(outcome: Mapping[str, Any]) -> Any:
+def error_text(outcome: Mapping[str, Any]) -> str:
+    """Give the type and message of an outcome's error; empty where there is none."""
+    error = outcome.get("error")
+    return f"{error['type']}: {error['message']}" if error else ""
+
+
+def error_trace(outcome: Mapping[str, Any]) -> str:
+    """Give the traceback of an outcome's error; empty where there is none."""
+    return str(outcome["error"]["trace"]).strip() if "error" in outcome else ""
+
+
+def outcome_essence(outcome: Mapping[str, Any]) -> Any:
+    """Give what of an outcome two runs must agree in."""
     error = outcome.get("error")
     return [error["type"], error["message"]] if error else outcome.get("result")
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="How to prove it (default: import).")
-@click.option("--explain", metavar="PATH", help="Say why a file of the artifact is there, or was removed.")
+@click.option("--explain", metavar="PATH", help="Build, then say why a file of the artifact is there, or was removed.")
 @shape_options
 @project_options
 def command(
@@ -228,7 +228,8 @@ class _Run:
                 material = build.material(function)
                 kept = frozenset((each["rule"], each["distribution"]) for each in built[function.name].report["trim"]["kept"])
                 try:
-                    texts.append(explain(material, tools.shaper.shape(material, kept), path))
+                    shaped = tools.shaper.shape(material, kept)
+                    texts.append(explain(material, shaped, tools.shaper.shape(material) if kept else shaped, path))
                 except UsageError as unknown:
                     error = unknown
         if error is not None and not texts:

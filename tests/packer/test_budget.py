@@ -83,6 +83,6 @@ def test_a_function_over_250_megabytes_exits_with_three_and_keeps_the_last_good_
     finished = lpack("build", "fn/", cwd=tmp_path)
     assert finished.returncode == 3
     assert "fn takes 270.0 MB" in finished.stderr
-    assert "Largest: huge 1.0 270.0 MB" in finished.stderr
+    assert "Largest, unzipped: huge 1.0 270.0 MB" in finished.stderr
     assert (tmp_path / "dist" / "lpack.json").read_text() == before
     assert json.loads(before)["functions"]["fn"]["distributions"] == []

@@ -132,6 +132,12 @@ def test_the_next_build_needs_no_search(tmp_path, lpack, index, index_folder, ca
     assert project.answer() == (BROKEN[name][2] or len(project.read("measured/_core.so")))
 
 
+def test_what_a_repair_has_kept_is_explained(tmp_path, lpack, index, index_folder, cache):
+    project = broken_project(tmp_path, lpack, index_folder, "recorded", 'trim = "auto"')
+    told = project.run("build", "--explain", "recorded-1.0.dist-info/RECORD").stdout
+    assert "is kept from the rule install-records, with which the function did not work" in told
+
+
 def test_what_another_source_needed_is_not_kept_for_this_one(tmp_path, lpack, index, index_folder, cache):
     project = broken_project(tmp_path, lpack, index_folder, "tested", 'trim = "auto"')
     project.build()

@@ -282,5 +282,5 @@ def test_over_a_budget_exits_with_three_and_names_the_largest(tmp_path, lpack, i
     finished = lpack("build", cwd=folder)
     assert finished.returncode == 3
     assert "orders takes" in finished.stderr
-    assert "Largest: native 1.0" in finished.stderr
+    assert "Largest, unzipped: native 1.0" in finished.stderr
     assert not (folder / "dist" / "orders.zip").exists()

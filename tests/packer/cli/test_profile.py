@@ -255,3 +255,22 @@ def test_a_profile_that_cannot_be_written_is_no_crash(project):
     stderr = project.run("profile", status=1).stderr
     assert "Cannot write" in stderr
     assert "Traceback" not in stderr
+
+
+def test_a_stub_is_explained_as_one(project):
+    project.run("profile")
+    project.configure(MAX)
+    assert (
+        "is there: a stub in the place of what the profile removed of shop 1.0"
+        in project.run("build", "--explain", "shop/never.py").stdout
+    )
+
+
+def test_certificates_stay(project, index_folder):
+    make_wheel(index_folder, "certs", "1.0", {"certs/__init__.py": b"", "certs/cacert.pem": b"x", "certs/other.txt": b"x"})
+    project.write({"src/requirements.txt": "shop\ncerts\n"})
+    project.run("profile")
+    project.configure(MAX)
+    project.build()
+    assert "certs/cacert.pem" in project.names()
+    assert "certs/other.txt" not in project.names()

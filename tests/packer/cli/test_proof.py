@@ -40,7 +40,7 @@ def test_an_expected_result_that_does_not_come_fails(tmp_path, lpack, index, cac
     project.write({"events/second.expected.json": '{"name": "one", "got": ["a"]}'})
     stderr = project.run("build", status=4).stderr
     assert 'one does not give what is expected for the event second.json: {"got": ["ä"], "name": "one"}' in stderr
-    assert 'Expected: {"name": "one", "got": ["a"]}' in stderr
+    assert 'Expected, as a result: {"name": "one", "got": ["a"]}' in stderr
     # Once it is mended, the next build sees that.
     project.write({"events/second.expected.json": '{"name": "one", "got": ["ä"]}'})
     project.build()
@@ -68,7 +68,7 @@ def test_a_result_that_trimming_changes_is_caught(tmp_path, lpack, index, index_
     handler = f"import pathlib, counted\n\ndef handler(event, context):\n    return {count}\n"
     project = with_events(tmp_path, lpack, handler, requirements="counted\n")
     stderr = project.run("build", status=4).stderr
-    assert "one needs what trimming removes (tests of counted): its results differ" in stderr
+    assert "one needs what trimming removes (tests of counted): another result, for the event first.json" in stderr
     assert project.build("--trim", "auto")["trim"]["kept"] == [{"rule": "tests", "distribution": "counted"}]
     assert project.answer() == 1
 
@@ -219,3 +219,22 @@ def test_functions_of_one_archive_are_told_apart_by_their_names(tmp_path, lpack,
     project.configure('verify = "import"\n[functions.two]\nsource = "src"\nhandler = "app.handler"\nverify = "import"')
     assert "two cannot be run here, trimmed or not: KeyError: 'two'" in project.run("build", status=4).stderr
     project.run("build", "one")
+
+
+def test_the_event_that_differs_is_named_and_not_one_that_fails_anyway(tmp_path, lpack, index, index_folder, cache):
+    make_wheel(index_folder, "late", "1.0", {"late/__init__.py": LATE, "late/tests/it.py": b"VALUE = 1\n"})
+    handler = (
+        "import late\n\ndef handler(event, context):\n    return late.value() if event == {'order': 1} else event[0]['x']\n"
+    )
+    project = with_events(tmp_path, lpack, handler, requirements="late\n")
+    project.write({"events/a-failing-one.json": '["ä"]'})
+    stderr = project.run("build", status=4).stderr
+    assert "one needs what trimming removes (tests of late): ModuleNotFoundError" in stderr
+    assert "for the event first.json" in stderr
+    assert "TypeError" not in stderr
+
+
+def test_events_that_raise_either_way_are_counted(tmp_path, lpack, index, cache):
+    project = with_events(tmp_path, lpack, "def handler(event, context):\n    return event['order']\n")
+    assert "verified by events (1 of 2 raise an error, trimmed or not)" in project.run("build").stderr
+    assert project.build()["verified"]["raised"] == 1
