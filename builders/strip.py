@@ -10,7 +10,6 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -51,9 +50,17 @@ class HostStrip:
     together = 0
 
     def __init__(self) -> None:
-        self.identity = _version()
-        found = shutil.which(_PROGRAM)
-        self.path: Path | None = Path(found) if found else None
+        program = shutil.which(_PROGRAM)
+        if program is None:
+            raise BuilderUnavailable(f"there is no {_PROGRAM}", remedy=_REMEDY)
+        try:
+            finished = subprocess.run(
+                [program, "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=True, text=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BuilderUnavailable(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
+        self.identity = finished.stdout.partition("\n")[0]
+        self.path: Path | None = Path(program)
 
     def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
         """Strip files (`StripTool`)."""
@@ -126,23 +133,3 @@ def _refusal(failed: object, status: int, said: bytes) -> Refused | None:
     if not isinstance(refusal, Refused):
         raise refusal
     return refusal
-
-
-@cache
-def _version() -> str:
-    """Give what eu-strip says of itself, which is part of keys; raises `BuilderUnavailable` where there is none."""
-    program = shutil.which(_PROGRAM)
-    if program is None:
-        raise BuilderUnavailable(f"there is no {_PROGRAM}", remedy=_REMEDY)
-    try:
-        finished = subprocess.run(
-            [program, "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=True, text=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise BuilderUnavailable(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
-    return finished.stdout.partition("\n")[0]
-
-
-def forget_version() -> None:
-    """Ask anew which eu-strip there is."""
-    _version.cache_clear()

@@ -61,10 +61,9 @@ EXPECTED = ".expected.json"
 class VerifyOptions:
     """How a function is proved to work.
 
-    ``events`` are absolute paths of JSON files; one beside it that ends in ``.expected.json`` has the result. Where another may
-    be added are the folders ``searched``. ``environment``
-    are the variables that the function sees. ``demanded`` says that the user asked for it: where it cannot be done, that is
-    an error and no warning.
+    ``events`` are absolute paths of JSON files; one beside it that ends in `EXPECTED` has the result. Another may be added
+    in the folders ``searched``. ``environment`` are the variables that the function sees. ``demanded`` says that the user asked
+    for it: where it cannot be done, that is an error and no warning.
     """
 
     level: VerifyLevel = "none"

@@ -291,14 +291,12 @@ class _Trial:
         """Hold results against the user's own; raises `VerificationError`."""
         for event, outcome in zip(self._events, self.after.events, strict=True):
             if event.expected is not None and list(event.expected) != [outcome.get("result", _NO_RESULT)]:
-                error = outcome.get("error")
-                came = f"{error['type']}: {error['message']}" if error else json.dumps(outcome["result"], ensure_ascii=False)
+                came = error_text(outcome) or json.dumps(outcome["result"], ensure_ascii=False)
                 what = f"{self._function.name} does not give what is expected for the event {event.name}: {came[:500]}."
                 wanted = json.dumps(event.expected[0], ensure_ascii=False)[:500]
-                trace = f"{error['trace'].strip()}\n" if error else ""
                 raise VerificationError(
                     what,
-                    detail=f"{trace}Expected, as a result: {wanted}",
+                    detail=f"{error_trace(outcome)}\nExpected, as a result: {wanted}".lstrip(),
                     remedy="Mend the function, or the expected result (none where it is to raise); trimming has no part in it.",
                 )
 

@@ -19,7 +19,7 @@ from packer.profile import Profile
 from packer.prove import Candidate
 from packer.pycache import beside
 from packer.shape import Material
-from packer.verify import GIVE_VARIABLES, LaidOut, Outcome, read_events, unavailable
+from packer.verify import GIVE_VARIABLES, LaidOut, Outcome, error_text, read_events, unavailable
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
@@ -83,8 +83,8 @@ class Trials:
         with self._tools.verifier.laid_out(candidate.path, self._build.carried(material)) as laid:
             outcome = self._run(traced, laid, trace=True)
         for event, found in zip(read_events(traced), outcome.events, strict=True):
-            if "error" in found:
-                trouble = f"{found['error']['type']}: {found['error']['message']}"
+            trouble = error_text(found)
+            if trouble:
                 warn(
                     f"{function.name} fails for the event {event.name} ({trouble}): what it would open after that is not seen."
                 )

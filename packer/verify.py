@@ -90,7 +90,7 @@ class Outcome:
 
     def trace(self) -> str:
         """Give the first error's traceback, or what was printed."""
-        return next((each["error"]["trace"] for each in (self.imported, *self.events) if "error" in each), self.log).strip()
+        return next((error_trace(each) for each in (self.imported, *self.events) if "error" in each), self.log.strip())
 
 
 def error_text(outcome: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from builders.host import HostBuilder
 from builders.pythons import Pythons, TargetPython, find_host_python
 from builders.recipes import Builder, BuildFailure, BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
-from builders.strip import StripTool
+from builders.strip import ContainerStrip, StripTool
 from packer.build import StoreBuilder
 from packer.bytecode import Compiler
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
@@ -122,26 +122,19 @@ def _open_shaping(
     return shaper, Prover(store, shaper, verifier, reporter, write), verifier
 
 
-def _container_python(target: Target, reporter: Reporter, *, pull: bool) -> TargetPython:
+def _container_python(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> TargetPython:
     """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
     from builders.container_python import ContainerPython
     from builders.engine import connect
     from builders.images import Images
 
     engine = connect()
-    return ContainerPython(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target)
+    return ContainerPython(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target, settings)
 
 
 def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
     """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`, also where an image is not there yet."""
-    from builders.container_python import ContainerPython
-    from builders.engine import connect
-    from builders.images import Images
-    from builders.strip import ContainerStrip
-
-    engine = connect()
-    images = Images(engine, reporter.note, reporter.output, offline=True)
-    return ContainerStrip(ContainerPython(engine, images, target, settings))
+    return ContainerStrip(_container_python(target, reporter, settings, pull=False))
 
 
 def _container_builder(say: Callable[[str], None], listen: Callable[[str, str], None], policy: Policy) -> Builder:

@@ -12,7 +12,7 @@ import pytest
 
 from builders.recipes import BuilderUnavailable, BuildSettings
 from builders.runtimes import Target
-from builders.strip import HostStrip, Refused, StripTool, forget_version
+from builders.strip import HostStrip, Refused, StripTool
 from packer.assemble import Part, merge
 from packer.elf import ElfFile
 from packer.elfcheck import difference
@@ -193,18 +193,8 @@ def test_a_damaged_memory_is_made_again(own, library, monkeypatch):
     assert len(runs) == 2
 
 
-@pytest.fixture
-def _forgotten() -> Iterator[None]:
-    """Have each test ask anew which eu-strip there is."""
-    forget_version()
-    yield
-    forget_version()
-
-
-@pytest.mark.usefixtures("_forgotten")
 def test_without_eu_strip_the_message_says_what_brings_it(own, tmp_path, monkeypatch):
     own.stripper().tool(FUNCTION)
-    forget_version()
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(BuilderUnavailable, match="there is no eu-strip; there is no engine") as caught:
         own.stripper().tool(FUNCTION)
@@ -242,7 +232,6 @@ REFUSED = {
 }
 
 
-@pytest.mark.usefixtures("_forgotten")
 @pytest.mark.parametrize(("work", "reason"), REFUSED.values(), ids=REFUSED)
 def test_a_program_that_does_not_do_its_work_well_leaves_the_original(own, library, tmp_path, monkeypatch, work, reason):
     pretend(tmp_path, monkeypatch, work)
@@ -253,7 +242,6 @@ def test_a_program_that_does_not_do_its_work_well_leaves_the_original(own, libra
     assert reason in line
 
 
-@pytest.mark.usefixtures("_forgotten")
 def test_a_program_that_is_killed_is_told_of_and_not_remembered(own, library, tmp_path, monkeypatch):
     before = os.environ["PATH"]
     pretend(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
@@ -272,17 +260,14 @@ def test_what_the_users_patterns_keep_is_not_stripped(own, library):
     assert [each.path for each in stripped] == ["one/core.so"]
 
 
-@pytest.mark.usefixtures("_forgotten")
 def test_another_eu_strip_strips_anew(own, library, tmp_path, monkeypatch):
     given = part("one", {LOADED: library})
     _, stripped = own.strip(given)
     assert stripped
-    forget_version()
     pretend(tmp_path, monkeypatch, "sys.exit(1)")
     assert own.strip(given) == (dict([given]), ())
 
 
-@pytest.mark.usefixtures("_forgotten")
 def test_a_program_that_cannot_be_run_is_as_good_as_none(tmp_path, monkeypatch):
     pretend(tmp_path, monkeypatch, "")
     (tmp_path / "bin" / "eu-strip").write_text(f"#!{sys.executable} -I\nraise SystemExit(3)\n")
