@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 
 from packer.errors import UsageError
+from packer.material import Material
 from packer.model import Entry, called
 from packer.rules import BY_NAME, DROP, PROFILE, SOURCES
-from packer.shape import Material, Shaped
+from packer.shape import Shaped
 from packer.trim import Removed, fitting
 from packer.units import size_text
 

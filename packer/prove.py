@@ -13,11 +13,12 @@ from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.assemble import merge
 from packer.blame import culprits
 from packer.errors import VerificationError
+from packer.material import Material
 from packer.model import OWN_SOURCE, Function, Tree
 from packer.outputs.zip import Written
 from packer.ports import Reporter
 from packer.rules import DROP, PROFILE, SOURCES, Unit
-from packer.shape import Material, Shaped, Shaper
+from packer.shape import Shaped, Shaper
 from packer.store import Store, digest_of
 from packer.verify import (
     GIVE_VARIABLES,

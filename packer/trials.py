@@ -12,13 +12,14 @@ from builders.pythons import HostPython, TargetPython
 from builders.recipes import BuilderUnavailable
 from packer.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.errors import VerificationError
+from packer.gather import Tools
+from packer.material import Material
 from packer.model import OWN_SOURCE, Function
 from packer.options import BytecodeOptions
-from packer.pipeline import Build, Tools
+from packer.pipeline import Build
 from packer.profile import Profile
 from packer.prove import Candidate
 from packer.pycache import beside
-from packer.shape import Material
 from packer.verify import GIVE_VARIABLES, LaidOut, Outcome, error_text, read_events, unavailable
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"

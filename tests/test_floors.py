@@ -73,11 +73,13 @@ FLOORS = {
             "packer.layers",
             "packer.layout",
             "packer.loadable",
+            "packer.material",
             "packer.manifest",
             "packer.native",
             "packer.obtain",
             "packer.origin",
             "packer.outputs",
+            "packer.placing",
             "packer.profile",
             "packer.prove",
             "packer.repair",
@@ -98,7 +100,7 @@ FLOORS = {
         ),
         3,
     ),
-    **dict.fromkeys(("packer.locking", "packer.pipeline", "packer.trials"), 4),
+    **dict.fromkeys(("packer.gather", "packer.layered", "packer.locking", "packer.pipeline", "packer.trials"), 4),
     **dict.fromkeys(("packer.cli", "packer.ui"), 5),
 }
 

@@ -13,9 +13,9 @@ from packer.cli.trials import opened_trials
 from packer.units import size_text
 
 if TYPE_CHECKING:
+    from packer.material import Material
     from packer.profile import Profile
     from packer.prove import Candidate
-    from packer.shape import Material
 
 _SHOWN = 5
 

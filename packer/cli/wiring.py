@@ -33,12 +33,13 @@ from packer.credentials import Credentials, index_urls
 from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
+from packer.gather import Tools
 from packer.model import Archive, Function, Tree
 from packer.names import DEFAULT_OUT, TEMPLATE_FILE
 from packer.native import NativeCode
 from packer.origin import Origins
 from packer.outputs.zip import Written, write_zip
-from packer.pipeline import Tools
+from packer.placing import Placer
 from packer.ports import Reporter
 from packer.process import run, uv_command
 from packer.prove import Prover
@@ -117,7 +118,7 @@ def _open_shaping(
     stripper = Stripper(store, reporter, executor, partial(_container_strip, reporter))
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
-    shaper = Shaper(Scanner(store), native, stripper, compiler, pythons, deflater.span)
+    shaper = Shaper(Scanner(store), native, stripper, Placer(compiler, pythons, deflater.span))
     verifier = Verifier(store, pythons, executor, write)
     return shaper, Prover(store, shaper, verifier, reporter, write), verifier
 

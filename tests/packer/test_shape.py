@@ -6,6 +6,7 @@ from builders.runtimes import Target
 from packer.model import OWN_SOURCE, Distribution, Function
 from packer.native import NativeCode
 from packer.options import TrimOptions
+from packer.placing import Placer
 from packer.profile import write_profile
 from packer.scan import Scanner
 from packer.shape import Shaper
@@ -33,7 +34,7 @@ def test_keep_holds_for_profiles(tmp_path):
     )
     found = Distribution(name="one", version="1.0", filename=wheel.name, digest="a" * 64, path=wheel)
     store = Store(tmp_path / "store")
-    shaper = Shaper(Scanner(store), NativeCode(store), *[None] * 4)  # type: ignore[arg-type]
+    shaper = Shaper(Scanner(store), NativeCode(store), None, Placer(None, None, None))  # type: ignore[arg-type]
     material = shaper.material(function, [found], [(OWN_SOURCE, tree_of("app.py")), ("one", read_wheel(wheel, wheel.name))])
     [entry] = [each for each in shaper.shape(material).tree if each.path == "one/late.py"]
     assert entry.content.read() == b"X = 1\n"

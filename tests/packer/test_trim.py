@@ -13,6 +13,7 @@ from packer.assemble import Part
 from packer.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
 from packer.native import NativeCode
 from packer.options import TRIM_LEVELS, TrimOptions
+from packer.placing import Placer
 from packer.rules import ASKED, BY_NAME, DROP, Unit
 from packer.scan import Scan, Scanner
 from packer.shape import Shaper
@@ -228,7 +229,7 @@ def models_left(folder: Path, code: str, **trimming: object) -> tuple[set[str], 
     )
     source = Tree.of([Entry(path="app.py", mode=FILE_MODE, content=BytesContent.of(code.encode()), owner=OWN_SOURCE)])
     store = Store(folder / "store")
-    shaper = Shaper(Scanner(store), NativeCode(store), *[None] * 4)  # type: ignore[arg-type]  # nothing to strip or compile
+    shaper = Shaper(Scanner(store), NativeCode(store), None, Placer(None, None, None))  # type: ignore[arg-type]  # nothing to strip or compile
     material = shaper.material(function, [found], [(OWN_SOURCE, source), ("botocore", read_wheel(wheel, wheel.name))])
     shaped = shaper.shape(material)
     assert "botocore/data/endpoints.json" in {entry.path for entry in shaped.tree}
