@@ -19,7 +19,7 @@ import sys
 UNAVAILABLE = 97
 CONFINED = "confined"
 _NEWNS, _NEWIPC, _NEWUSER, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
-_RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
+_RDONLY, _REMOUNT, _BIND, _REC, _UNBINDABLE, _PRIVATE = 1, 32, 4096, 16384, 1 << 17, 1 << 18
 # What a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)): nosuid, nodev, noexec.
 _LOCKED = 2 | 4 | 8
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
@@ -32,8 +32,8 @@ def main(spec_path: str, command: list) -> int:  # type: ignore[type-arg]
     try:
         separate()
         bring_up_loopback()
+        ensure([place for _, place in spec["mounts"]], spec["spare"])
         for folder, place in spec["mounts"]:
-            ensure(place, spec["spare"])
             show(folder, place)
         if spec["tmp"]:
             mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
@@ -82,23 +82,37 @@ def show(folder: str, place: str) -> None:
     mount("none", place, "", _REMOUNT | _BIND | _RDONLY | (os.statvfs(place).f_flag & _LOCKED))
 
 
-def ensure(place: str, spare: str) -> None:
-    """Have an empty folder at a place, and its neighbours where they were: nothing of it can be seen outside."""
-    if os.path.isdir(place):
+def ensure(places: list[str], spare: str) -> None:
+    """Have a folder at each place, and all others where they were: nothing of it can be seen outside.
+
+    Where one is missing, the process gets another root folder: a new one can be made in none of the machine's own, and nothing
+    can be mounted over a folder (/, or where ``spare`` lies) whose content is still to be shown.
+    """
+    missing = [os.path.realpath(place) for place in places if not os.path.isdir(place)]
+    if not missing:
         return
-    parent = os.path.dirname(place)
-    before = os.path.join(spare, parent.strip("/").replace("/", "-"))
-    os.mkdir(before)
-    mount(parent, before, "", _BIND | _REC)
-    mount("tmpfs", parent, "tmpfs", 0, "mode=755")
-    for name in os.listdir(before):
-        old, new = os.path.join(before, name), os.path.join(parent, name)
-        if os.path.islink(old):
-            os.symlink(os.readlink(old), new)
-        elif os.path.isdir(old):
-            os.mkdir(new)
-            mount(old, new, "", _BIND | _REC)
-    os.mkdir(place)
+    root = os.path.join(spare, "root")
+    os.mkdir(root)
+    mount("tmpfs", root, "tmpfs", 0, "mode=755")
+    mount("none", root, "", _UNBINDABLE)  # or it would show itself within itself
+    show_neighbours("/", root, missing)
+    for place in missing:
+        os.makedirs(root + place)
+    os.chroot(root)
+
+
+def show_neighbours(old: str, new: str, missing: list[str]) -> None:
+    """Let all folders below one be seen below another, and make those anew that lead to what is missing."""
+    for name in os.listdir(old):
+        path, at = os.path.join(old, name), os.path.join(new, name)
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), at)
+        elif os.path.isdir(path):
+            os.mkdir(at)
+            if any(place.startswith(path + "/") for place in missing):
+                show_neighbours(path, at, missing)
+            else:
+                mount(path, at, "", _BIND | _REC)
 
 
 def bring_up_loopback() -> None:
