@@ -9,9 +9,9 @@ from pathlib import Path
 from builders.engine import Engine
 from builders.images import Images
 from builders.job import INPUTS, WORK, Job
-from builders.pythons import FLAGS, TREE, Done, Task
+from builders.pythons import FLAGS, Done, Task, located
 from builders.recipes import BuildSettings, Limits
-from builders.runtimes import TASK_FOLDER, UNZIPPED_LIMIT, Target
+from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.script import source_of_script
 from builders.tars import JOB, add_bytes, copy_out, neutral, new_tar, pack_work
 
@@ -38,6 +38,7 @@ class ContainerPython:
         """Run a script in the empty folder ``work``; raises `builders.recipes.BuildFailure`."""
         answer = f"{WORK}/{JOB}/answer"
         words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
+        words["layers"] = LAYERS_FOLDER if task.layers else ""
         arguments = [each.format(**words) for each in task.arguments]
         job = Job(
             image=self._image.identity,
@@ -47,8 +48,9 @@ class ContainerPython:
             inputs=_pack_inputs(task, work / "inputs.tar"),
             work=pack_work(work),
             tree=_pack_folder(task.tree, work / "tree.tar") if task.tree else None,
+            layers=_pack_folder(task.layers, work / "layers.tar") if task.layers else None,
             platform=f"linux/{self._image.architecture}",
-            environment={name: value.replace(TREE, TASK_FOLDER) for name, value in task.environment.items()},
+            environment=located(task.environment, TASK_FOLDER, LAYERS_FOLDER),
         )
         with self._engine.run(job, lambda _text: None) as ended:
             buffer = io.BytesIO()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from builders.job import INPUTS, WORK, Job, confinement
 from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, printed_too_much
-from builders.runtimes import IMAGE_ARCHITECTURES, MACHINES, TASK_FOLDER
+from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_FOLDER, MACHINES, TASK_FOLDER
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -253,7 +253,12 @@ class Engine:
     @contextmanager
     def _volumes(self, job: Job, labels: dict[str, str]) -> Iterator[dict[str, dict[str, str]]]:
         """Make a volume for each of the job's tar files, and fill it by way of a container that is never started."""
-        parts = [(job.inputs, INPUTS, "ro"), (job.work, WORK, "rw"), (job.tree, TASK_FOLDER, "ro")]
+        parts = [
+            (job.inputs, INPUTS, "ro"),
+            (job.work, WORK, "rw"),
+            (job.tree, TASK_FOLDER, "ro"),
+            (job.layers, LAYERS_FOLDER, "ro"),
+        ]
         wanted = [(tar, place, mode) for tar, place, mode in parts if tar is not None]
         name = f"lpack-{uuid.uuid4().hex}"
         made: dict[str, dict[str, str]] = {}

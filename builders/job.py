@@ -16,8 +16,8 @@ class Job:
     """One container's work.
 
     ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`; ``tree`` is
-    one for Lambda's own folder, where it is to start. A job that is not ``sealed`` runs as root on a root file system that it
-    may write, to be committed as an image.
+    one for Lambda's own folder, where it is to start, and ``layers`` one for that of layers. A job that is not ``sealed`` runs
+    as root on a root file system that it may write, to be committed as an image.
     """
 
     image: str
@@ -27,6 +27,7 @@ class Job:
     inputs: Path | None = None
     work: Path | None = None
     tree: Path | None = None
+    layers: Path | None = None
     platform: str = ""
     network: bool = False
     sealed: bool = True

@@ -16,7 +16,7 @@ from typing import Protocol
 from builders.inside.isolate import CONFINED, UNAVAILABLE
 from builders.interpreters import Interpreter, find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure
-from builders.runtimes import MACHINES, TASK_FOLDER, Target
+from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
 from builders.script import source_of_script
 from builders.sessions import Sessions, interrupted
 
@@ -24,23 +24,25 @@ FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
 _SPEC = "isolate.json"
 _SPARE = "spare"
-TREE = "\0tree"
-"""Stands in the variables of a task for where its tree lies; no variable of a user's can hold it."""
+TREE, LAYERS = "\0tree", "\0layers"
+"""Stand in the variables of a task for where its tree and its layers lie; no variable of a user's can hold them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A script to run: ``python SCRIPT ARGUMENTS…``, where ``{in}``, ``{task}``, ``{late}`` and ``{answer}`` stand for paths.
+    """A script to run: ``python SCRIPT ARGUMENTS…``; in these, ``{in}``, ``{task}``, ``{layers}``, ``{late}`` and ``{answer}``
+    stand for paths, empty ones for what is not there.
 
     ``inputs`` is a folder that it may read, ``programs`` are files of this machine that it starts. ``tree``, if there is one,
-    lies at /var/task, or elsewhere where the machine does not allow that; ``late`` are packages that the runtime has. ``flags``
-    are for the interpreter.
+    lies at /var/task, and ``layers``, merged in one folder, at /opt; both lie elsewhere where the machine does not allow that.
+    ``late`` are packages that the runtime has. ``flags`` are for the interpreter.
     """
 
     script: str
     arguments: Sequence[str]
     inputs: Path
     tree: Path | None = None
+    layers: Path | None = None
     late: Path | None = None
     programs: Sequence[Path] = ()
     flags: Sequence[str] = ()
@@ -100,6 +102,7 @@ class HostPython:
 
     def __init__(self, found: Interpreter) -> None:
         self._found = found
+        self._python = os.path.realpath(found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         self._sessions = Sessions()
         self._confined = True
         self.identity = found.version
@@ -112,23 +115,34 @@ class HostPython:
 
     def run(self, task: Task, work: Path) -> Done:
         """Run a script, confined where the machine allows it; raises `BuildFailure`."""
-        if task.tree is not None and self._confined:
+        if task.tree is not None and self._confined and not self._is_hidden(task, work):
             done = self._attempt(task, work / "confined", confined=True)
             if done.status != UNAVAILABLE or (work / "confined" / _SPARE / CONFINED).is_dir():
                 return done
             self._confined = False
         return self._attempt(task, work / "plain", confined=False)
 
+    def _is_hidden(self, task: Task, work: Path) -> bool:
+        """Say whether confinement would hide what the task needs: what lies where its layers, or itself, are to lie."""
+        places = (TASK_FOLDER, *((LAYERS_FOLDER,) if task.layers else ()))
+        return any(self._needs(place, task, work) for place in places)
+
+    def _needs(self, folder: str, task: Task, work: Path) -> bool:
+        """Say whether a task needs something of this machine's below a folder, beside its tree and its layers."""
+        paths = (self._python, self._found.prefix, work, task.inputs, task.late, *task.programs)
+        inside = os.path.realpath(folder) + "/"
+        return any(os.path.realpath(path).startswith(inside) for path in paths if path)
+
     def _attempt(self, task: Task, work: Path, *, confined: bool) -> Done:
         work.mkdir()
         answer, script = work / "answer", work / task.script
         script.write_bytes(source_of_script(task.script))
-        tree = TASK_FOLDER if confined else str(task.tree or "")
-        words = {"in": str(task.inputs), "task": tree, "late": str(task.late or ""), "answer": str(answer)}
-        python = os.path.realpath(self._found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
-        command = [python, *FLAGS, *task.flags, str(script), *(each.format(**words) for each in task.arguments)]
-        variables = {**task.environment, "PATH": os.environ.get("PATH", os.defpath)}
-        variables = {name: value.replace(TREE, tree) for name, value in variables.items()}
+        words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(answer)}
+        words["task"] = TASK_FOLDER if confined else str(task.tree or "")
+        words["layers"] = (LAYERS_FOLDER if confined else str(task.layers)) if task.layers else ""
+        command = [self._python, *FLAGS, *task.flags, str(script), *(each.format(**words) for each in task.arguments)]
+        variables = {**task.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{LAYERS}/bin"}
+        variables = located(variables, words["task"], words["layers"] or LAYERS_FOLDER)
         if confined:
             command = self._isolated(task, work, command)
         folder = work if confined or task.tree is None else task.tree
@@ -156,22 +170,20 @@ class HostPython:
         spare.mkdir()
         script = work / "isolate.py"
         script.write_bytes(source_of_script(script.name))
-        needed = (
-            command[0],
-            str(work),
-            str(task.inputs),
-            str(task.late or ""),
-            self._found.prefix,
-            *map(str, task.programs),
-        )
+        layers = [[str(task.layers), LAYERS_FOLDER]] if task.layers else []
         spec = {
-            "mounts": [[str(task.tree), TASK_FOLDER]],
+            "mounts": [[str(task.tree), TASK_FOLDER], *layers],
             "spare": str(spare),
-            "tmp": not any(os.path.realpath(each).startswith("/tmp/") for each in needed if each),  # noqa: S108 Lambda's own
+            "tmp": not self._needs("/tmp", task, work),  # noqa: S108 Lambda's own
             "folder": TASK_FOLDER,
         }
         (work / _SPEC).write_text(json.dumps(spec), encoding="utf-8")
         return [sys.executable, "-I", "-S", str(script), str(work / _SPEC), *command]
+
+
+def located(variables: Mapping[str, str], tree: str, layers: str) -> dict[str, str]:
+    """Give variables with paths in the place of `TREE` and `LAYERS`."""
+    return {name: value.replace(TREE, tree).replace(LAYERS, layers) for name, value in variables.items()}
 
 
 class Pythons:

@@ -57,6 +57,15 @@ class Runtime:
     create_blocked: date
     update_blocked: date
 
+    @property
+    def layer_packages(self) -> tuple[str, ...]:
+        """The folders of a layer that Python imports from, in the order in which it looks: right after the function's own.
+
+        Sources: AWS "Packaging your layer content"; for their order ``set_default_sys_path`` in /var/runtime/bootstrap.py of
+        AWS's base images for Python.
+        """
+        return f"python/lib/python3.{self.minor}/site-packages", "python"
+
 
 def _runtime(minor: int, micro: int, *dates: str) -> Runtime:
     amazon_linux, glibc = ("Amazon Linux 2", 26) if minor <= 11 else ("Amazon Linux 2023", 34)

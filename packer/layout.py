@@ -1,4 +1,8 @@
-"""Unpacks a written archive as Lambda does, for code to be run on it: in memory where there is plenty, which is far faster."""
+"""Unpacks written archives as Lambda does, for code to be run on them: in memory where there is plenty, which is far faster.
+
+Layers lie merged in one folder. Each is unpacked once for all functions that have it, and then shown to each set of layers by
+hard links.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
+from builders.runtimes import UNZIPPED_LIMIT
 from packer.compress import inflated
 from packer.errors import PackageError
 from packer.model import EXECUTABLE_MODE, FILE_MODE
@@ -25,6 +31,8 @@ _PLENTY = 6
 """How many times what is unpacked must be free in memory: other functions are unpacked at the same time, and run."""
 _BATCH = 256
 """Files that one piece of work unpacks."""
+_MOST = 4 * UNZIPPED_LIMIT
+"""Bytes of unpacked layers that are kept for the functions to come."""
 
 
 @contextmanager
@@ -120,3 +128,119 @@ def unpack(archive: Path, folder: Path, executor: Executor) -> None:
     """Unpack an archive into a new folder; raises `packer.errors.LpackError`."""
     with opened_archive(archive) as packed:
         packed.unpack(folder, executor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerArchive:
+    """A layer's archive, and its SHA-256."""
+
+    path: Path
+    sha256: str
+
+
+class _Kept:
+    """A folder of layers that is being made or is there, how many use it now, and what removes it."""
+
+    def __init__(self) -> None:
+        self.folder: Future[Path] = Future()
+        self.size = 0
+        self.users = 0
+        self.removing = ExitStack()
+
+
+class LayerFolders:
+    """Unpacks layers, merges them, and keeps them for the next ones: ``most`` bytes, or what is in use where that is more.
+
+    May be used from many threads.
+    """
+
+    def __init__(self, store: Store, executor: Executor, most: int = _MOST) -> None:
+        self._store = store
+        self._executor = executor
+        self._most = most
+        self._kept: dict[tuple[str, ...], _Kept] = {}  # by the layers' digests; what was used last is the last
+        self._lock = Lock()
+
+    def close(self) -> None:
+        """Remove all folders, those that are in use as soon as they are not."""
+        self._most = -1
+        self._tidy()
+
+    @contextmanager
+    def merged(self, layers: Sequence[LayerArchive]) -> Iterator[Path]:
+        """Give a folder with the files of layers, as it lies at /opt: of those with one path the last layer's.
+
+        It stays until the context ends, and nobody may write to it. Raises `packer.errors.LpackError`.
+        """
+        key = tuple(layer.sha256 for layer in layers)
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            found = kept is not None
+            kept = self._kept[key] = kept or _Kept()
+            kept.users += 1
+        try:
+            if not found:
+                self._make(key, kept, layers)
+            yield kept.folder.result()
+        finally:
+            with self._lock:
+                kept.users -= 1
+            self._tidy()
+
+    def _make(self, key: tuple[str, ...], kept: _Kept, layers: Sequence[LayerArchive]) -> None:
+        try:
+            folder = self._unpacked(kept, layers[0]) if len(layers) == 1 else self._joined(kept, layers)
+        except BaseException as error:
+            with self._lock:
+                del self._kept[key]
+            kept.folder.set_exception(error)
+            kept.removing.close()
+            raise
+        kept.folder.set_result(folder)
+
+    def _unpacked(self, kept: _Kept, layer: LayerArchive) -> Path:
+        with opened_archive(layer.path) as packed:
+            kept.size = packed.size
+            folder = kept.removing.enter_context(room_for(packed.size, self._store)) / "layers"
+            packed.unpack(folder, self._executor)
+        return folder
+
+    def _joined(self, kept: _Kept, layers: Sequence[LayerArchive]) -> Path:
+        with ExitStack() as using:
+            parts = [using.enter_context(self.merged([layer])) for layer in layers]
+            kept.size = sum(self._kept[layer.sha256,].size for layer in layers)
+            folder = kept.removing.enter_context(room_for(kept.size, self._store)) / "layers"
+            with explained(folder, "write to"):
+                for part in reversed(parts):
+                    _link(str(part), str(folder))
+        return folder
+
+    def _tidy(self) -> None:
+        """Remove what has not been used for longest and is not in use, until the rest is small enough."""
+        gone = []
+        with self._lock:
+            size = sum(kept.size for kept in self._kept.values())
+            for key, kept in tuple(self._kept.items()):
+                if size > self._most and not kept.users:
+                    size -= kept.size
+                    gone.append(self._kept.pop(key))
+        for kept in gone:
+            kept.removing.close()
+
+
+def _link(folder: str, into: str) -> None:
+    """Show the files of a folder in another one, too, but for those where something lies already; ``OSError``."""
+    for place, folders, names in os.walk(folder):
+        to = into + place[len(folder) :]
+        try:
+            os.makedirs(to, exist_ok=True)  # noqa: PTH103 thousands of them
+        except (FileExistsError, NotADirectoryError):
+            folders.clear()  # it is a file there
+            continue
+        for name in names:
+            if os.path.lexists(f"{to}/{name}"):
+                continue
+            try:
+                os.link(f"{place}/{name}", f"{to}/{name}")
+            except OSError:  # another file system, or one without links
+                shutil.copy(f"{place}/{name}", f"{to}/{name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from builders.recipes import BuilderUnavailable
 from packer.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.errors import VerificationError
 from packer.gather import Tools
+from packer.layout import LayerArchive
 from packer.material import Material
 from packer.model import OWN_SOURCE, Function
 from packer.options import BytecodeOptions
@@ -42,8 +43,13 @@ class Trials:
         here = isinstance(self._python(plain), HostPython)
         return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
 
-    def cold_start(self, function: Function, rounds: int, told: Callable[[str], None]) -> ColdStart:
-        """Measure starts in turns; ``told`` gets a line on each round. Raises `packer.errors.LpackError`."""
+    def cold_start(
+        self, function: Function, rounds: int, told: Callable[[str], None], layers: Sequence[LayerArchive] = ()
+    ) -> ColdStart:
+        """Measure starts in turns; ``told`` gets a line on each round. Raises `packer.errors.LpackError`.
+
+        ``layers`` are those of the function as it is built; untrimmed, it has everything by itself.
+        """
         level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
         timed = replace(function, verify=replace(function.verify, level=level))  # type: ignore[arg-type]  # one of the two
         material = self._build.material(timed)
@@ -54,7 +60,7 @@ class Trials:
         with ExitStack() as stack:
             sides = {
                 "before": stack.enter_context(self._tools.verifier.laid_out(before.path, late)),
-                "after": stack.enter_context(self._tools.verifier.laid_out(after.path, late)),
+                "after": stack.enter_context(self._tools.verifier.laid_out(after.path, late, layers)),
             }
             for number in range(rounds):
                 for side, laid in sides.items():
@@ -64,13 +70,17 @@ class Trials:
                 told(f"{function.name} {number + 1}/{rounds}: {times['before'][-1]:.0f} ms, {times['after'][-1]:.0f} ms")
             plain = replace(timed, verify=replace(timed.verify, level="import"))
             log = self._run(plain, sides["after"], flags=("-X", "importtime")).log
-        modules = read_import_times(log, after.shaped.tree, material.owner_names())
+        # Untrimmed, its tree has the modules of its layers as well.
+        tree = before.shaped.tree if layers else after.shaped.tree
+        modules = read_import_times(log, tree, material.owner_names())
         return ColdStart(function=function.name, before=tuple(times["before"]), after=tuple(times["after"]), modules=modules)
 
-    def profile(self, function: Function, warn: Callable[[str], None]) -> tuple[Profile, Material, Candidate]:
+    def profile(
+        self, function: Function, warn: Callable[[str], None], layers: Sequence[LayerArchive] = ()
+    ) -> tuple[Profile, Material, Candidate]:
         """Trace one run of the import and the sample events; ``warn`` is told of those that fail.
 
-        Raises `packer.errors.LpackError`.
+        ``layers`` are those of the function, in their order. Raises `packer.errors.LpackError`.
         """
         level = "events" if function.verify.events else "import"
         traced = replace(
@@ -81,7 +91,7 @@ class Trials:
         )
         material = self._build.material(traced)
         candidate = self._tools.prover.shape(material, self._folder / f"{function.name}.zip")
-        with self._tools.verifier.laid_out(candidate.path, self._build.carried(material)) as laid:
+        with self._tools.verifier.laid_out(candidate.path, self._build.carried(material), layers) as laid:
             outcome = self._run(traced, laid, trace=True)
         for event, found in zip(read_events(traced), outcome.events, strict=True):
             trouble = error_text(found)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from builders.emulator import REMEDY, find_emulator
-from builders.pythons import TREE, Done, HostPython, Pythons, TargetPython, Task
+from builders.pythons import LAYERS, TREE, Done, HostPython, Pythons, TargetPython, Task
 from builders.recipes import BuilderUnavailable, BuildFailure
-from builders.runtimes import LAYERS_FOLDER
+from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER
 from builders.script import source_of_script
 from packer.errors import UsageError, VerificationError
-from packer.layout import opened_archive, room_for, unpack
+from packer.layout import LayerArchive, LayerFolders, opened_archive, room_for, unpack
 from packer.model import Function, Tree
 from packer.options import EXPECTED
 from packer.outputs.zip import Written
@@ -28,6 +29,8 @@ _FORM = "1"
 _KIND = "verified"
 GIVE_VARIABLES = 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
 """What to do where a handler cannot be imported for want of them."""
+# What of a layer lies where, in a package without layers, the function's own does.
+_IN_LAYERS = re.compile(rf"{LAYERS_FOLDER}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_FOLDER}(?=/(lib|bin)\b)")
 _PROBE, _EMULATE = "probe.py", "emulate.py"
 # What every function of Lambda's sees (AWS "Using Lambda environment variables"), with credentials that open nothing.
 _ENVIRONMENT = {
@@ -43,7 +46,7 @@ _ENVIRONMENT = {
     "LAMBDA_TASK_ROOT": TREE,
     "LANG": "en_US.UTF-8",
     "LC_ALL": "C.UTF-8",
-    "LD_LIBRARY_PATH": f"{TREE}:{TREE}/lib:{LAYERS_FOLDER}/lib",
+    "LD_LIBRARY_PATH": f"{TREE}:{TREE}/lib:{LAYERS}/lib",
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }
@@ -105,9 +108,10 @@ def error_trace(outcome: Mapping[str, Any]) -> str:
 
 
 def outcome_essence(outcome: Mapping[str, Any]) -> Any:
-    """Give what of an outcome two runs must agree in."""
+    """Give what of an outcome two runs must agree in; where a file lies, in the function or in a layer, is not of it."""
     error = outcome.get("error")
-    return [error["type"], error["message"]] if error else outcome.get("result")
+    essence = [error["type"], error["message"]] if error else outcome.get("result")
+    return json.loads(_IN_LAYERS.sub(TASK_FOLDER, json.dumps(essence)))
 
 
 def event_files(function: Function) -> tuple[Path, ...]:
@@ -140,10 +144,11 @@ def _json(path: Path) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaidOut:
-    """A function unpacked in a folder, and in another one what the runtime has of packages, if anything."""
+    """A function unpacked in a folder, and in others what the runtime has of packages and its layers, if anything."""
 
     task: Path
     late: Path | None = None
+    layers: Path | None = None
 
 
 class Verifier:
@@ -155,6 +160,11 @@ class Verifier:
         self._pythons = pythons
         self._executor = executor
         self._write = write
+        self._layers = LayerFolders(store, executor)
+
+    def close(self) -> None:
+        """Remove the layers that were unpacked."""
+        self._layers.close()
 
     def python(self, function: Function) -> TargetPython:
         """Give the Python to run a function in; raises `BuilderUnavailable`, or `VerificationError` for want of an emulator."""
@@ -163,10 +173,18 @@ class Verifier:
             _emulator(function, found)
         return found
 
-    def outcome(self, function: Function, archive: Path, digest: str, events: Sequence[Event], late: Tree = NOTHING) -> Outcome:
+    def outcome(
+        self,
+        function: Function,
+        archive: Path,
+        digest: str,
+        events: Sequence[Event],
+        late: Tree = NOTHING,
+        layers: Sequence[LayerArchive] = (),
+    ) -> Outcome:
         """Run an archive with this SHA-256, unless that was done before; raises `VerificationError`.
 
-        ``late`` are packages that the runtime has.
+        ``late`` are packages that the runtime has, ``layers`` the function's, in their order.
         """
         try:
             python = self.python(function)
@@ -176,26 +194,30 @@ class Verifier:
         variables = repr(sorted(environment_of(function).items()))
         facts = (function.handler, repr(function.verify), variables, json.dumps(values), python.identity, python.place)
         runtime = (entry.content.digest for entry in late)
+        attached = json.dumps([layer.sha256 for layer in layers])
         scripts = (source_of_script(name) for name in (_PROBE, _EMULATE))
-        key = digest_of(_FORM, digest, *scripts, *facts, *runtime)
+        key = digest_of(_FORM, digest, *scripts, *facts, attached, *runtime)
         record = self._store.load(_KIND, key)
         if record is not None:
             return _outcome(json.loads(record.payload), "")
-        with self.laid_out(archive, late) as laid:
+        with self.laid_out(archive, late, layers) as laid:
             outcome, stable = self.run(function, laid, python, events)
         if stable:
             self._store.save(_KIND, key, _as_json(outcome))
         return outcome
 
     @contextmanager
-    def laid_out(self, archive: Path, late: Tree = NOTHING) -> Iterator[LaidOut]:
-        """Unpack an archive, and what the runtime has, for as long as it is needed."""
-        with opened_archive(archive) as packed, room_for(packed.size + late.size, self._store) as folder:
+    def laid_out(self, archive: Path, late: Tree = NOTHING, layers: Sequence[LayerArchive] = ()) -> Iterator[LaidOut]:
+        """Unpack an archive, what the runtime has, and the function's layers, for as long as they are needed."""
+        with ExitStack() as needed:
+            packed = needed.enter_context(opened_archive(archive))
+            merged = needed.enter_context(self._layers.merged(layers)) if layers else None
+            folder = needed.enter_context(room_for(packed.size + late.size, self._store))
             packed.unpack(folder / "task", self._executor)
             if late:
                 self._write(late, folder / "late.zip")
                 unpack(folder / "late.zip", folder / "late", self._executor)
-            yield LaidOut(task=folder / "task", late=folder / "late" if late else None)
+            yield LaidOut(task=folder / "task", late=folder / "late" if late else None, layers=merged)
 
     def run(
         self,
@@ -212,6 +234,7 @@ class Verifier:
         request = {
             "handler": function.handler,
             "events": [event.value for event in events],
+            "packages": function.target.runtime.layer_packages,
             "trace": trace,
             "emulator": str(emulator or ""),
         }
@@ -221,9 +244,10 @@ class Verifier:
             (folder / "in" / "request.json").write_text(json.dumps(request), encoding="utf-8")
             task = Task(
                 script=_EMULATE if emulator else _PROBE,
-                arguments=("{in}/request.json", "{answer}", "{task}", "{late}"),
+                arguments=("{in}/request.json", "{answer}", "{task}", "{late}", "{layers}"),
                 inputs=folder / "in",
                 tree=laid.task,
+                layers=laid.layers,
                 late=laid.late,
                 programs=(emulator,) if emulator else (),
                 flags=flags,
@@ -250,7 +274,7 @@ def _emulator(function: Function, python: TargetPython) -> Path:
 
 
 def environment_of(function: Function) -> dict[str, str]:
-    """Give the variables that a function sees; `TREE` stands for where it lies."""
+    """Give the variables that a function sees; `TREE` and `LAYERS` stand for where it and its layers lie."""
     own = {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
         "AWS_LAMBDA_FUNCTION_NAME": function.name,

@@ -9,6 +9,7 @@ from typing import Any
 
 from builders.interpreters import find_interpreter
 from builders.pythons import Done, HostPython, TargetPython, Task
+from builders.runtimes import RUNTIMES
 
 HANDLER = """\
 import os, socket, sys
@@ -42,12 +43,19 @@ def probe(python: TargetPython, folder: Path, *codes: str, handler: str = HANDLE
     inputs, work = folder / "in", folder / "work"
     inputs.mkdir(parents=True)
     work.mkdir()
-    (inputs / "request.json").write_text(json.dumps({"handler": "app.handler", "events": codes, "trace": trace}))
-    arguments = ("{in}/request.json", "{answer}", "{task}", "{late}")
+    request = {"handler": "app.handler", "events": codes, "packages": packages_of(python), "trace": trace}
+    (inputs / "request.json").write_text(json.dumps(request))
+    arguments = ("{in}/request.json", "{answer}", "{task}", "{late}", "{layers}")
     task = Task(script="probe.py", arguments=arguments, inputs=inputs, tree=lay_out(folder, handler), **options)
     done = python.run(task, work)
     assert isinstance(done, Done)
     return done
+
+
+def packages_of(python: TargetPython) -> tuple[str, ...]:
+    """Give the folders of a layer that a Python imports from."""
+    major, minor = python.identity.split()[0].split(".")[:2]
+    return RUNTIMES[f"python{major}.{minor}"].layer_packages
 
 
 def answer(done: Done) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Runs a handler in AWS's Runtime Interface Emulator: ``python emulate.py REQUEST.json ANSWER.json ROOT LATE``.
+"""Runs a handler in AWS's Runtime Interface Emulator: ``python emulate.py REQUEST.json ANSWER.json ROOT LATE LAYERS``.
 
 Request and answer are those of probe.py, but for ``emulator``, the path of the program, and ``milliseconds``, which are those
 of the whole init phase as the emulator tells them. LATE has the runtime interface client. Without events, an empty one is sent
@@ -19,6 +19,7 @@ import tempfile
 import time
 from typing import Any
 
+TASK, LAYERS = "/var/task", "/opt"
 _REPORT = re.compile(rb"INIT REPORT\(durationMs: ([0-9.]+)")
 _STATUS = re.compile(rb"INIT RTDONE\(status: (\w+)")
 _REQUEST = re.compile(r"^RequestId: \S+ Error: ")
@@ -29,14 +30,15 @@ _PATIENCE = 20.0
 _LONGEST = 600.0
 
 
-def main(request_path: str, answer_path: str, root: str, late: str) -> int:
+def main(request_path: str, answer_path: str, root: str, late: str, layers: str = "") -> int:
     """Start the emulator, send the events, and write down what came of them."""
     with open(request_path, encoding="utf-8") as file:
         request = json.load(file)
     port, other = free_port(), free_port()
     addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{other}"]
     runtime = [sys.executable, "-s", "-S", "-B", "-m", "awslambdaric", request["handler"]]
-    environment = {**os.environ, "PYTHONPATH": late}
+    folders = [f"{layers}/{each}" for each in request["packages"] if layers]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((*folders, late))}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [request["emulator"], *addresses, *runtime], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -60,8 +62,16 @@ def main(request_path: str, answer_path: str, root: str, late: str) -> int:
         "milliseconds": float(found.group(1)) if found else 0.0,
     }
     with open(answer_path, "w", encoding="utf-8") as file:
-        json.dump(answer, file)
+        file.write(as_on_lambda(json.dumps(answer), root, layers))
     return 0
+
+
+def as_on_lambda(text: str, root: str, layers: str) -> str:
+    """Give a text in JSON with Lambda's paths in the place of the folders that stand for them, as probe.py does."""
+    places = [(root, TASK), *([(layers, LAYERS)] if layers else [])]
+    for folder, place in sorted(places, key=lambda each: -len(each[0])):
+        text = text.replace(json.dumps(folder)[1:-1], place)
+    return text
 
 
 def init_error(first: dict[str, str] | None, told: bytes) -> dict[str, str] | None:

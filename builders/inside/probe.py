@@ -1,9 +1,10 @@
-"""Runs a handler as Lambda does: ``python probe.py REQUEST.json ANSWER.json ROOT LATE``, in the target's own Python.
+"""Runs a handler as Lambda does: ``python probe.py REQUEST.json ANSWER.json ROOT LATE LAYERS``, in the target's own Python.
 
-It is started without site-packages. ROOT is where the function lies, LATE a folder of what the runtime has, or empty. REQUEST
-has ``handler``, ``events`` (values) and ``trace``, whether opened files are written down. ANSWER gets ``import`` and
-``events``: what came of each, either a ``result`` or an ``error`` with its ``type`` and ``message``; ``milliseconds`` of the
-import; and ``opened``, paths below ROOT.
+It is started without site-packages. ROOT is where the function lies, LATE a folder of what the runtime has, LAYERS where layers
+lie; both may be empty. REQUEST has ``handler``, ``events`` (values), ``packages``, the folders of LAYERS to import from, and
+``trace``, whether opened files are written down. ANSWER gets ``import`` and ``events``: what came of each, either a ``result``
+or an ``error`` with its ``type`` and ``message``; ``milliseconds`` of the import; and ``opened``, paths in the function's own
+package, as if what the layers have lay there too.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 Outcome = dict[str, Any]
-TASK = "/var/task"
-"""What stands in the answer for the function's folder, wherever it lies."""
+TASK, LAYERS = "/var/task", "/opt"
+"""What stands in the answer for the folders of the function and of its layers, wherever they lie."""
 _EVENT = struct.Struct("iIII")
 # inotify(7); reading often enough that the kernel's queue of at least 16384 events never runs over.
 _IN_OPEN, _IN_ISDIR, _FLAGS, _BUFFER, _READ_AFTER = 0x20, 0x40000000, 0o2004000, 1 << 20, 256
@@ -48,17 +49,18 @@ class Context:
         return 30_000
 
 
-def main(request_path: str, answer_path: str, root: str, late: str) -> int:
+def main(request_path: str, answer_path: str, root: str, late: str, layers: str = "") -> int:
     """Import the handler, give it the events, and write down what came of it."""
     with open(request_path, encoding="utf-8") as file:
         request = json.load(file)
     with_builtins()
-    sys.path.insert(0, root)
+    package = Package(root, layers, request["packages"])
+    sys.path[:0] = package.imported
     sys.path += [late] if late else []
     opened: set[str] = set()
-    noticed = Notices(root) if request["trace"] else None
+    noticed = Notices(package) if request["trace"] else None
     if noticed:
-        watch(root, opened, noticed)
+        watch(package, opened, noticed)
     answer: dict[str, Any] = {"events": []}
     handlers: list[Callable[..., Any]] = []
     started = time.perf_counter()
@@ -69,13 +71,20 @@ def main(request_path: str, answer_path: str, root: str, late: str) -> int:
         answer["events"] = [attempted(partial(handlers[0], event, context)) for event in request["events"]]
     if noticed:
         noticed.read()
-        answer["opened"] = sorted(opened | noticed.opened | mapped(root))
-    text = json.dumps(answer).replace(json.dumps(root)[1:-1], TASK)
+        answer["opened"] = sorted(opened | noticed.opened | mapped(package))
     with open(answer_path, "w", encoding="utf-8") as file:
-        file.write(text)
+        file.write(as_on_lambda(json.dumps(answer), root, layers))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # what threads and exit handlers do now is not Lambda's way either
+
+
+def as_on_lambda(text: str, root: str, layers: str) -> str:
+    """Give a text in JSON with Lambda's paths in the place of the folders that stand for them."""
+    places = [(root, TASK), *([(layers, LAYERS)] if layers else [])]
+    for folder, place in sorted(places, key=lambda each: -len(each[0])):
+        text = text.replace(json.dumps(folder)[1:-1], place)
+    return text
 
 
 def with_builtins() -> None:
@@ -124,14 +133,35 @@ def number(value: Any) -> float | int:
     return json.loads(str(value)) if value.is_finite() else float(value)
 
 
+class Package:
+    """The folders of a function and of its layers, seen as the one package that they make together.
+
+    ``packages`` are the layers' folders to import from, the innermost first: what lies there lies on the top of the function's
+    own package, and what the layers have in lib/ and bin/ in the function's folders of these names.
+    """
+
+    def __init__(self, root: str, layers: str, packages: Sequence[str]) -> None:
+        self.roots = [root, layers] if layers else [root]
+        self.imported = [root, *(f"{layers}/{each}" for each in packages if layers)]
+        self._inside = [each.rstrip("/") + "/" for each in (*self.imported, *self.roots[1:])]
+        # As /proc tells of them, which follows links.
+        self._real = [os.path.realpath(each) + "/" for each in self._inside]
+
+    def path(self, path: str) -> str | None:
+        """Give the path in the package of an absolute one; None for what lies elsewhere."""
+        path = os.path.normpath(path)
+        return next((path[len(each) :] for each in (*self._inside, *self._real) if path.startswith(each)), None)
+
+
 class Notices:
-    """What the kernel tells of files below a folder that are opened: native code asks no interpreter (OpenSSL, SQLite).
+    """What the kernel tells of a package's files that are opened: native code asks no interpreter (OpenSSL, SQLite).
 
     Where it tells nothing, because it is another kernel or its limits are too low, ``opened`` stays empty or has a part.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, package: Package) -> None:
         self.opened: set[str] = set()
+        self._package = package
         self._folders: dict[int, str] = {}
         self._descriptor = -1
         try:
@@ -141,9 +171,9 @@ class Notices:
             self._descriptor = libc.inotify_init1(_FLAGS)
         except (ImportError, OSError, AttributeError):
             return
-        for folder, _, _ in os.walk(root) if self._descriptor >= 0 else ():
-            number = libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _IN_OPEN)
-            self._folders[number] = os.path.relpath(folder, root)
+        for root in package.roots if self._descriptor >= 0 else ():
+            for folder, _, _ in os.walk(root):
+                self._folders[libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _IN_OPEN)] = folder
 
     def read(self) -> None:
         """Take in what there is to tell by now."""
@@ -158,12 +188,13 @@ class Notices:
                 name = data[at + _EVENT.size : at + _EVENT.size + length].rstrip(b"\0")
                 at += _EVENT.size + length
                 if name and not mask & _IN_ISDIR and number in self._folders:
-                    self.opened.add(os.path.normpath(os.path.join(self._folders[number], os.fsdecode(name))))
+                    found = self._package.path(os.path.join(self._folders[number], os.fsdecode(name)))
+                    if found:
+                        self.opened.add(found)
 
 
-def watch(root: str, opened: set[str], noticed: Notices) -> None:
-    """Write down each file below a folder that is opened from now on."""
-    inside = root.rstrip("/") + "/"
+def watch(package: Package, opened: set[str], noticed: Notices) -> None:
+    """Write down each file of a package that is opened from now on."""
     unread = [0]
 
     def hook(event: str, arguments: Any) -> None:
@@ -173,23 +204,21 @@ def watch(root: str, opened: set[str], noticed: Notices) -> None:
                 noticed.read()
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             path = os.fsdecode(arguments[0])
-            if path[:1] != "/":
-                path = os.path.join(os.getcwd(), path)
-            if path.startswith(inside):
-                opened.add(os.path.normpath(path)[len(inside) :])
+            found = package.path(path if path[:1] == "/" else os.path.join(os.getcwd(), path))
+            if found:
+                opened.add(found)
 
     sys.addaudithook(hook)
 
 
-def mapped(root: str) -> set[str]:
-    """Give the files below a folder that the loader has mapped (proc(5), /proc/pid/maps)."""
-    inside = os.path.realpath(root).rstrip("/") + "/"
+def mapped(package: Package) -> set[str]:
+    """Give the files of a package that the loader has mapped (proc(5), /proc/pid/maps)."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
             paths = {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/")}
     except OSError:
         return set()
-    return {path[len(inside) :] for path in paths if path.startswith(inside)}
+    return {found for path in paths if (found := package.path(path))}
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def _open_shaping(
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
     shaper = Shaper(Scanner(store), native, stripper, Placer(compiler, pythons, deflater.span))
     verifier = Verifier(store, pythons, executor, write)
+    closing.callback(verifier.close)
     return shaper, Prover(store, shaper, verifier, reporter, write), verifier
 
 
