@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,33 @@ def host() -> HostPython:
     return HostPython(found)
 
 
-def lay_out(folder: Path, handler: str = HANDLER) -> Path:
-    tree = folder / "tree"
-    tree.mkdir(parents=True)
-    (tree / "app.py").write_text(handler)
-    (tree / "neighbour.py").write_text("VALUE = 1\n")
-    (tree / "data.txt").write_text("data")
-    return tree
+def write_files(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write files below a folder."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
 
 
-def probe(python: TargetPython, folder: Path, *codes: str, handler: str = HANDLER, trace: bool = False, **options: Any) -> Done:
-    """Run a handler with pieces of code as its events."""
+def probe(
+    python: TargetPython,
+    folder: Path,
+    *codes: str,
+    handler: str = HANDLER,
+    files: Mapping[str, str] | None = None,
+    trace: bool = False,
+    **options: Any,
+) -> Done:
+    """Run a handler with pieces of code as its events; ``files`` are what the function has beside the usual ones."""
     inputs, work = folder / "in", folder / "work"
     inputs.mkdir(parents=True)
     work.mkdir()
+    tree = write_files(folder / "tree", {"app.py": handler, "neighbour.py": "VALUE = 1\n", "data.txt": "data", **(files or {})})
     request = {"handler": "app.handler", "events": codes, "packages": packages_of(python), "trace": trace}
     (inputs / "request.json").write_text(json.dumps(request))
     arguments = ("{in}/request.json", "{answer}", "{task}", "{late}", "{layers}")
-    task = Task(script="probe.py", arguments=arguments, inputs=inputs, tree=lay_out(folder, handler), **options)
+    task = Task(script="probe.py", arguments=arguments, inputs=inputs, tree=tree, **options)
     done = python.run(task, work)
     assert isinstance(done, Done)
     return done

@@ -18,6 +18,7 @@ from builders.runtimes import Target
 from packer.bytecode import Compiled
 from packer.model import BytesContent, Entry, Tree
 from tests.engine import RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
+from tests.layered import IMPORT, LIBRARY, OWN, PROGRAM, SPREAD, VARIABLES, lay_layers
 from tests.probing import ERROR, answer, probe, results
 from tests.shaped import compiler_of
 
@@ -114,6 +115,26 @@ def test_what_the_runtime_has_comes_after_what_the_function_has(tmp_path, python
     (late / "carried.py").write_text("VALUE = 'carried'\n")
     code = "import carried; result = [neighbour.VALUE, carried.VALUE]"
     assert results(probe(python, tmp_path / "run", code, late=late)) == [[1, "carried"]]
+
+
+def test_layers_lie_where_lambda_has_them(tmp_path, python):
+    layers = lay_layers(tmp_path / "layers", python)
+    codes = (
+        IMPORT,
+        SPREAD,
+        LIBRARY,
+        PROGRAM,
+        "import shared, twice; result = [shared.__file__, neighbour.VALUE, twice.VALUE]",
+        ERROR.format("open('/opt/python/new', 'w')"),
+    )
+    assert results(probe(python, tmp_path / "run", *codes, files=OWN, layers=layers, environment=VARIABLES)) == [
+        ["shared", "placed"],
+        ["own", "theirs"],
+        42,
+        "hello\n",
+        ["/opt/python/shared.py", 1, "of site-packages"],
+        "OSError",
+    ]
 
 
 def test_errors_are_told_as_on_this_machine(tmp_path, python):

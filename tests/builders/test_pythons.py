@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 
-from builders import pythons
 from builders.inside.isolate import UNAVAILABLE
 from builders.pythons import TREE, HostPython, Pythons, can_run_here, find_host_python
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import ARCHITECTURES, Target
-from builders.script import source_of_script
+from tests.builders.conftest import refuse_namespaces
 from tests.probing import ERROR, answer, host, probe, results
 from tests.shaped import ARCHITECTURE, RUNTIME
 
@@ -31,34 +30,6 @@ LOOPBACK = """\
 with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), 5) as client:
     result = client.getpeername()[0]
 """
-
-
-def confinable() -> bool:
-    with tempfile.TemporaryDirectory() as folder:
-        python = host()
-        probe(python, Path(folder))
-        return python._confined
-
-
-@pytest.fixture(scope="module")
-def confined() -> None:
-    if not confinable():
-        pytest.skip("needs a machine that allows private namespaces")
-
-
-@pytest.fixture(params=["confined", "plain"])
-def either(request, monkeypatch) -> HostPython:
-    """A Python on a machine that allows namespaces, and on one that does not."""
-    if request.param == "confined":
-        request.getfixturevalue("confined")
-    else:
-        refuse_namespaces(monkeypatch)
-    return host()
-
-
-def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusal = f"import sys\nsys.exit({UNAVAILABLE})\n".encode()
-    monkeypatch.setattr(pythons, "source_of_script", lambda name: refusal if name == "isolate.py" else source_of_script(name))
 
 
 @pytest.mark.usefixtures("confined")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import itertools
 import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from packer import layout
 from packer.errors import PackageError, StoreError
-from packer.layout import opened_archive, room_for, unpack
+from packer.layout import LayerArchive, LayerFolders, opened_archive, room_for, unpack
 from packer.store import Store
 from tests.wheels import DEFLATED, STORED, SYMLINK, RawMember, RawZip, write_members
 
@@ -169,3 +172,121 @@ def test_a_broken_stream_is_an_error_of_lpacks(tmp_path, executor):
     archive = RawZip(members=[RawMember(name="a", data=b"x" * 99, stream=b"\xff" * 9)]).write(tmp_path / "one.zip")
     with pytest.raises(PackageError, match="a in the archive is broken"):
         unpack(archive, tmp_path / "task", executor)
+
+
+class TestLayers:
+    """Layers merged in one folder, for many functions at a time."""
+
+    @pytest.fixture
+    def make(self, tmp_path) -> Callable[[Mapping[str, bytes]], LayerArchive]:
+        def make(files: Mapping[str, bytes]) -> LayerArchive:
+            path = write_members(tmp_path / f"layer-{len(list(tmp_path.glob('layer-*')))}.zip", files)
+            return LayerArchive(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+        return make
+
+    @pytest.fixture
+    def folders(self, tmp_path, executor) -> Iterator[LayerFolders]:
+        made = LayerFolders(Store(tmp_path / "store"), executor)
+        yield made
+        made.close()
+
+    def test_the_later_one_wins_where_several_have_a_path(self, make, folders):
+        first = make({"python/a.py": b"1", "python/b.py": b"1", "lib/x.so": b"1"})
+        second = make({"python/b.py": b"2", "python/deep/c.py": b"2"})
+        with folders.merged([first, second]) as folder:
+            assert found(folder) == {"python/a.py": b"1", "python/b.py": b"2", "lib/x.so": b"1", "python/deep/c.py": b"2"}
+        with folders.merged([second, first]) as folder:
+            assert found(folder)["python/b.py"] == b"1"
+        with folders.merged([second]) as folder:
+            assert found(folder) == {"python/b.py": b"2", "python/deep/c.py": b"2"}
+
+    def test_so_it_does_where_the_other_is_a_folder(self, make, folders):
+        file, folder = make({"a": b"file", "b": b"other"}), make({"a/b/c": b"below", "a/d": b"beside"})
+        with folders.merged([folder, file]) as merged:
+            assert found(merged) == {"a": b"file", "b": b"other"}
+        with folders.merged([file, folder]) as merged:
+            assert found(merged) == {"a/b/c": b"below", "a/d": b"beside", "b": b"other"}
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        layers=st.lists(st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e", "f/g/h"]), st.binary(max_size=9)), min_size=1)
+    )
+    def test_any_layers_are_merged_as_dictionaries_are(self, tmp_path_factory, executor, layers):
+        folder = tmp_path_factory.mktemp("layers")
+        archives = []
+        for number, files in enumerate(layers):
+            path = write_members(folder / f"{number}.zip", files)
+            archives.append(LayerArchive(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+        folders = LayerFolders(Store(folder / "store"), executor)
+        with folders.merged(archives) as merged:
+            assert found(merged) == {path: data for files in layers for path, data in files.items()}
+        folders.close()
+
+    def test_each_is_unpacked_once_for_all_that_have_it(self, make, folders):
+        shared, one, two = make({"python/shared.py": b"1"}), make({"python/one.py": b"1"}), make({"python/two.py": b"1"})
+        with folders.merged([shared, one]) as first:
+            pass
+        with folders.merged([two, shared]) as second, folders.merged([shared, one]) as again, folders.merged([shared]) as alone:
+            assert again == first
+            assert len({(each / "python/shared.py").stat().st_ino for each in (first, second, alone)}) == 1
+
+    def test_where_there_are_no_links_they_are_copied(self, make, folders, monkeypatch):
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        monkeypatch.setattr(os, "link", refuse)
+        path = write_members(make({}).path, {"bin/tool": b"#!/bin/sh\n", "a": b"1"}, modes={"bin/tool": 0o755})
+        tool = LayerArchive(path=path, sha256="1" * 64)
+        with folders.merged([tool, make({"a": b"2"})]) as folder:
+            assert found(folder) == {"bin/tool": b"#!/bin/sh\n", "a": b"2"}
+            assert (folder / "bin/tool").stat().st_mode & 0o777 == 0o755
+
+    def test_no_more_is_kept_than_may_be_and_what_was_used_last_stays(self, tmp_path, executor, make):
+        folders = LayerFolders(Store(tmp_path / "store"), executor, most=250)
+        layers = [make({f"{number}": bytes(100)}) for number in range(3)]
+        places = []
+        for layer in (layers[0], layers[1], layers[0], layers[2]):
+            with folders.merged([layer]) as folder:
+                places.append(folder)
+        assert [place.exists() for place in (places[0], places[1], places[3])] == [True, False, True]
+        folders.close()
+        assert not any(place.exists() for place in places)
+
+    def test_what_is_in_use_stays_until_it_is_not(self, tmp_path, executor, make):
+        folders = LayerFolders(Store(tmp_path / "store"), executor, most=0)
+        one, two = make({"a": b"1"}), make({"b": b"1"})
+        with folders.merged([one, two]) as outer:
+            with folders.merged([one, two]) as inner, folders.merged([two]) as part:
+                assert inner == outer
+            assert not part.exists()
+            folders.close()
+            assert found(outer) == {"a": b"1", "b": b"1"}
+        assert not outer.exists()
+
+    def test_many_threads_share_them(self, tmp_path, executor, make):
+        folders = LayerFolders(Store(tmp_path / "store"), executor, most=400)
+        layers = [
+            make({f"python/{number}.py": bytes([number]) * 100, "python/same.py": bytes([number])}) for number in range(5)
+        ]
+        sets = [chosen for length in (1, 2, 3) for chosen in itertools.permutations(range(5), length)]
+
+        def use(chosen: Sequence[int]) -> bool:
+            with folders.merged([layers[number] for number in chosen]) as folder:
+                wanted = {f"python/{number}.py": bytes([number]) * 100 for number in chosen}
+                return found(folder) == {**wanted, "python/same.py": bytes([chosen[-1]])}
+
+        with ThreadPoolExecutor(8) as users:
+            assert all(users.map(use, [*sets, *reversed(sets)]))
+        folders.close()
+
+    def test_one_that_cannot_be_read_is_tried_anew(self, tmp_path, make, folders):
+        good = make({"a": b"1"})
+        data = good.path.read_bytes()
+        good.path.write_bytes(b"no archive")
+        for _ in range(2):
+            with pytest.raises(PackageError, match="no archive that can be read"), folders.merged([make({}), good]):
+                pass
+        good.path.write_bytes(data)
+        with folders.merged([good]) as folder:
+            assert found(folder) == {"a": b"1"}

@@ -1,0 +1,40 @@
+"""This machine's Python where it allows private namespaces, and where it does not."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from builders import pythons
+from builders.inside.isolate import UNAVAILABLE
+from builders.pythons import HostPython
+from builders.script import source_of_script
+from tests.probing import host, probe
+
+
+@pytest.fixture(scope="session")
+def confined() -> None:
+    """Skip a test where the machine does not allow private namespaces."""
+    with tempfile.TemporaryDirectory() as folder:
+        python = host()
+        probe(python, Path(folder))
+        if not python._confined:
+            pytest.skip("needs a machine that allows private namespaces")
+
+
+@pytest.fixture(params=["confined", "plain"])
+def either(request, monkeypatch) -> HostPython:
+    """A Python on a machine that allows namespaces, and on one that does not."""
+    if request.param == "confined":
+        request.getfixturevalue("confined")
+    else:
+        refuse_namespaces(monkeypatch)
+    return host()
+
+
+def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this machine allow none."""
+    refusal = f"import sys\nsys.exit({UNAVAILABLE})\n".encode()
+    monkeypatch.setattr(pythons, "source_of_script", lambda name: refusal if name == "isolate.py" else source_of_script(name))
