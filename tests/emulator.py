@@ -68,5 +68,10 @@ def use_no_emulator(monkeypatch: pytest.MonkeyPatch, index_folder: Path) -> None
     _write_client(index_folder)
 
 
+def client_files() -> dict[str, bytes]:
+    """Give the client's files."""
+    return {"awslambdaric/__init__.py": b"", "awslambdaric/__main__.py": _CLIENT}
+
+
 def _write_client(index_folder: Path) -> None:
-    make_wheel(index_folder, "awslambdaric", "3.0.0", {"awslambdaric/__init__.py": b"", "awslambdaric/__main__.py": _CLIENT})
+    make_wheel(index_folder, "awslambdaric", "3.0.0", client_files())

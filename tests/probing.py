@@ -6,11 +6,17 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from builders import pythons
+from builders.inside.isolate import UNAVAILABLE
 from builders.interpreters import find_interpreter
 from builders.pythons import Done, HostPython, TargetPython, Task
 from builders.runtimes import RUNTIMES
+from builders.script import source_of_script
+
+if TYPE_CHECKING:
+    import pytest
 
 HANDLER = """\
 import os, socket, sys
@@ -28,6 +34,12 @@ def host() -> HostPython:
     found = find_interpreter(sys.version_info.minor)
     assert found is not None
     return HostPython(found)
+
+
+def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this machine allow no private namespaces."""
+    refusal = f"import sys\nsys.exit({UNAVAILABLE})\n".encode()
+    monkeypatch.setattr(pythons, "source_of_script", lambda name: refusal if name == "isolate.py" else source_of_script(name))
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

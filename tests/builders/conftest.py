@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builders import pythons
-from builders.inside.isolate import UNAVAILABLE
 from builders.pythons import HostPython
-from builders.script import source_of_script
-from tests.probing import host, probe
+from tests.probing import host, probe, refuse_namespaces
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +29,3 @@ def either(request, monkeypatch) -> HostPython:
     else:
         refuse_namespaces(monkeypatch)
     return host()
-
-
-def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have this machine allow none."""
-    refusal = f"import sys\nsys.exit({UNAVAILABLE})\n".encode()
-    monkeypatch.setattr(pythons, "source_of_script", lambda name: refusal if name == "isolate.py" else source_of_script(name))

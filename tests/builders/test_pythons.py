@@ -20,8 +20,7 @@ from builders.inside.isolate import UNAVAILABLE
 from builders.pythons import TREE, HostPython, Pythons, can_run_here, find_host_python
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import ARCHITECTURES, Target
-from tests.builders.conftest import refuse_namespaces
-from tests.probing import ERROR, answer, host, probe, results
+from tests.probing import ERROR, answer, host, probe, refuse_namespaces, results
 from tests.shaped import ARCHITECTURE, RUNTIME
 
 ROOT = Path(__file__).resolve().parents[2]
