@@ -71,6 +71,7 @@ FLOORS = {
             "packer.fetch",
             "packer.handoff",
             "packer.layers",
+            "packer.layersearch",
             "packer.layout",
             "packer.loadable",
             "packer.material",
