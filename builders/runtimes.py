@@ -21,6 +21,8 @@ MEGABYTE = 1_048_576
 """Bytes in the "MB" of AWS's quota pages."""
 UNZIPPED_LIMIT = 250 * MEGABYTE
 """Bytes a function and its layers may take when unzipped (AWS "Lambda quotas")."""
+LAYERS_LIMIT = 5
+"""Layers that a function may have (AWS "Lambda quotas")."""
 DIRECT_UPLOAD_LIMIT = 50 * MEGABYTE
 """Bytes of a ZIP archive above which an upload must go through S3 (AWS "Lambda quotas")."""
 IMAGE_LIMIT = 10 * 1024 * MEGABYTE

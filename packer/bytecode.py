@@ -61,22 +61,27 @@ class Compiler:
 
         What one distribution has is kept together.
         """
-        owners: dict[str, list[Entry]] = {}
-        for entry in entries:
-            if _is_module(entry):
-                owners.setdefault(entry.owner, []).append(entry)
-        return self._compiled(list(owners.values()), _Job(python=python, root=root, optimize=optimize))
+        return self._compiled(_by_owner(entries), _Job(python=python, root=root, optimize=optimize))
+
+    def warm(self, trees: Iterable[Iterable[Entry]], python: TargetPython, root: str, optimize: int) -> None:
+        """Compile the modules of many trees, which may have paths in common, in one go for later calls of `compile`."""
+        packs = [pack for tree in trees for pack in _by_owner(tree)]
+        self._pack(packs, _Job(python=python, root=root, optimize=optimize))
 
     def compile_handler(self, entry: Entry, starter: Starter, python: TargetPython, root: str, optimize: int) -> Compiled:
         """Compile a handler's module with a starter's statements around its own."""
         return self._compiled([[entry]], _Job(python=python, root=root, optimize=optimize, starter=starter))
 
     def _compiled(self, packs: Sequence[Sequence[Entry]], job: _Job) -> Compiled:
-        keys = {job.key(entries): entries for entries in packs}
-        found = self._packs.all(keys, lambda missing: self._remembered({key: keys[key] for key in missing}, job))
+        found = self._pack(packs, job)
         files = {path: content for pack in found.values() for path, content in pack.items()}
         failed = tuple(entry.path for entries in packs for entry in entries if entry.path not in files)
         return Compiled(files=files, failed=failed)
+
+    def _pack(self, packs: Sequence[Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
+        """Give the bytecode of each pack, by their keys."""
+        keys = {job.key(entries): entries for entries in packs}
+        return self._packs.all(keys, lambda missing: self._remembered({key: keys[key] for key in missing}, job))
 
     def _remembered(self, packs: Mapping[str, Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
         known = {key: load_pack(self._store, _KIND, key) for key in packs}
@@ -135,6 +140,15 @@ class _Job:
         if self.starter:
             (folder / "before").write_text(self.starter.before, encoding="utf-8")
             (folder / "after").write_text(self.starter.after, encoding="utf-8")
+
+
+def _by_owner(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Give the modules of each distribution."""
+    owners: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if _is_module(entry):
+            owners.setdefault(entry.owner, []).append(entry)
+    return list(owners.values())
 
 
 def _trouble(entries: Sequence[Entry], python: TargetPython, reason: str, log: str) -> BuildError:

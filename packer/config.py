@@ -17,6 +17,7 @@ from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTI
 from packer.buildconfig import BUILD_KEYS, PACKAGES, building_of, packages_of
 from packer.discover import find_requirements
 from packer.errors import UsageError
+from packer.layerconfig import LAYER_KEYS, layers_of
 from packer.model import OWN_SOURCE, Budget, Function
 from packer.names import DEFAULT_OUT, PROJECT_FILE
 from packer.options import ShapeFlags
@@ -24,16 +25,17 @@ from packer.section import Section, choices
 from packer.shapeconfig import SHAPE_KEYS, shape_of
 
 _SHARED_KEYS = (
-    *("runtime", "arch", "glibc", "format", "layers", "exclude", "ignore", "overlap", "budget", "provided"),
+    *("runtime", "arch", "glibc", "format", "exclude", "ignore", "overlap", "budget", "provided"),
     *BUILD_KEYS,
     *SHAPE_KEYS,
+    *LAYER_KEYS,
     PACKAGES,
 )
 _PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions")
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _BUDGET_KEYS = ("zip", "unzipped", "init")
 # Keys of the design with the one value that this version can do.
-_ONLY_VALUES = {"format": "zip", "layers": "none"}
+_ONLY_VALUES = {"format": "zip"}
 
 # A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -224,6 +226,7 @@ def make_function(
         trim=shape.trim,
         bytecode=shape.bytecode,
         verify=shape.verify,
+        layers=layers_of(project.file.parent.absolute(), project, section, flags.layers),
     )
 
 

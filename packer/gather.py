@@ -104,18 +104,23 @@ class Gatherer:
         return self._material(function, [made.distribution for made in obtained], scan)
 
     def _material(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> Material:
-        parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self._tree(each)) for each in distributions)]
+        parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self.tree(each)) for each in distributions)]
         material = self._tools.shaper.material(function, distributions, parts)
         for note in material.notes:
             self._tools.reporter.note(note)
         return material
 
     def carried(self, material: Material) -> Tree:
-        """Give what the function leaves to the runtime, in the versions of its lock; raises `LpackError`."""
-        function, names = material.function, carried_names(material.function)
+        """Give what the function leaves to the runtime and to attached layers, in its lock's versions; raises `LpackError`."""
+        function = material.function
+        runtime = carried_names(function)
         lock = self._tools.resolver.lock(function)
-        packed = [part for part in material.parts if part[0] in names]
-        left_out = [package for package in lock.packages if package.name in names.intersection(function.exclude)]
+        packed = [part for part in material.parts if part[0] in runtime]
+        left_out = [
+            package
+            for package in lock.packages
+            if function.leaves_out(package) and (package.name in runtime or package.name not in function.exclude)
+        ]
         try:
             trees = self._obtained_trees(function, left_out)
         except FetchError as error:  # without it the function may fail, untrimmed too, and then a warning says so
@@ -132,7 +137,7 @@ class Gatherer:
 
     def _obtained_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
         made = obtain(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
-        return [(each.distribution.name, self._tree(each.distribution)) for each in made]
+        return [(each.distribution.name, self.tree(each.distribution)) for each in made]
 
     def scan(self, function: Function) -> Scan:
         """Read a function's own folder, and tell of what .gitignore leaves out of it."""
@@ -148,7 +153,7 @@ class Gatherer:
 
     def _obtained(self, function: Function, lock: Lock) -> tuple[Made, ...]:
         """Fetch, or build, the wheel of every package that is not left out."""
-        packages = [package for package in lock.packages if package.name not in function.exclude]
+        packages = [package for package in lock.packages if not function.leaves_out(package)]
         build = partial(self._tools.builder.build_all, function)
         return obtain(packages, function.target, self._tools.fetcher, build)
 
@@ -157,7 +162,7 @@ class Gatherer:
         native, target = self._tools.native, function.target
         trees: dict[str, Callable[[], Tree]] = {
             OWN_SOURCE: lambda: scan.tree,
-            **{each.filename: partial(self._tree, each) for each in distributions},
+            **{each.filename: partial(self.tree, each) for each in distributions},
         }
         parts = {OWN_SOURCE: without_spared(function, native.of_source(scan.tree))}
         parts |= {each.filename: without_spared(function, native.of_wheel(each)) for each in distributions}
@@ -167,7 +172,8 @@ class Gatherer:
             warnings += check_native(shown, files, trees[label], target)
         return (*warnings, *check_closed(function, parts, lambda label: trees[label]()))
 
-    def _tree(self, distribution: Distribution) -> Tree:
+    def tree(self, distribution: Distribution) -> Tree:
+        """Give the files of a wheel as they get installed."""
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
 
     def inputs(self, function: Function, scan: Scan) -> Inputs:

@@ -42,13 +42,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
 
-from builders.runtimes import UNZIPPED_LIMIT
+from builders.runtimes import LAYERS_LIMIT, UNZIPPED_LIMIT
 from packer.layersearch import Problem, search
 
 SMALLEST = 16 * 1024
 """ZIP bytes below which nothing becomes a layer: a slot and one more upload for each update are not worth so little."""
-SLOTS = 5
-"""Layers that a function may have (AWS "Lambda quotas")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +70,7 @@ class Demand:
     """
 
     pieces: frozenset[str]
-    slots: int = SLOTS
+    slots: int = LAYERS_LIMIT
     own: int = 0
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from packer import __version__
 
 if TYPE_CHECKING:
-    from packer.model import Artifact, Function, Lock, Share
+    from packer.layering import MadeLayer
+    from packer.model import Artifact, Distribution, Function, Lock, Share
     from packer.obtain import Made
     from packer.prove import Proof
 
@@ -24,12 +25,15 @@ def describe(
     parts: Sequence[Share],
     obtained: Sequence[Made],
     proof: Proof,
+    layers: Sequence[MadeLayer],
     seconds: float,
 ) -> dict[str, Any]:
-    """Give a function's part of the manifest; sizes are bytes."""
+    """Give a function's part of the manifest; sizes are bytes, ``layers`` are its own in order."""
     from packer.model import OWN_SOURCE
 
     sizes = {part.name: part for part in parts}
+    places = {digest: layer.name for layer in layers for digest in layer.pieces}
+    inside = {OWN_SOURCE, *(made.distribution.name for made in obtained if made.distribution.digest not in places)}
     return {
         "runtime": function.target.runtime.name,
         "architecture": function.target.architecture,
@@ -46,16 +50,15 @@ def describe(
         "source": _size(sizes.get(OWN_SOURCE)),
         "distributions": [
             {
-                "name": made.distribution.name,
-                "version": made.distribution.version,
-                "wheel": made.distribution.filename,
-                "sha256": made.distribution.digest,
-                **_size(sizes.get(made.distribution.name)),
+                **describe_distribution(made.distribution, sizes.get(made.distribution.name)),
+                **({"layer": places[made.distribution.digest]} if made.distribution.digest in places else {}),
                 **({"built": dict(made.record)} if made.record else {}),
             }
             for made in obtained
         ],
-        "trim": _trim(function, proof),
+        **({"attached": [each.arn for each in function.layers.attached]} if function.layers.attached else {}),
+        **({"layers": {layer.name: dict(layer.report) for layer in layers}} if layers else {}),
+        "trim": _trim(function, proof, inside),
         "bytecode": _bytecode(proof),
         "verified": {
             "level": proof.level,
@@ -66,11 +69,23 @@ def describe(
     }
 
 
-def _trim(function: Function, proof: Proof) -> dict[str, Any]:
-    """Say what is gone, by rule and distribution, in bytes; what was kept though a rule would have it."""
+def describe_distribution(distribution: Distribution, part: Share | None) -> dict[str, Any]:
+    """Give a distribution's part of the manifest, with what it adds to an artifact."""
+    return {
+        "name": distribution.name,
+        "version": distribution.version,
+        "wheel": distribution.filename,
+        "sha256": distribution.digest,
+        **_size(part),
+    }
+
+
+def _trim(function: Function, proof: Proof, inside: Collection[str]) -> dict[str, Any]:
+    """Say what is gone of what no layer holds, by rule and distribution, in bytes; and what was kept in spite of a rule."""
     gone: dict[tuple[str, str], list[int]] = {}
     for unit, size in proof.candidate.shaped.gone():
-        gone.setdefault(unit, []).append(size)
+        if unit[1] in inside:
+            gone.setdefault(unit, []).append(size)
     return {
         "level": function.trim.level,
         "removed_bytes": sum(map(sum, gone.values())),
@@ -102,13 +117,36 @@ def _size(part: Share | None) -> dict[str, int]:
 
 
 def make_manifest(functions: Mapping[str, Mapping[str, Any]], template: str = "") -> dict[str, Any]:
-    """Give the whole manifest; ``template`` is the path of the SAM template that was written with it."""
+    """Give the whole manifest of functions' parts; ``template`` is the path of the SAM template that was written with it.
+
+    A layer stands in it once, with all its users, and with every runtime and architecture that they have.
+    """
+    layers: dict[str, dict[str, Any]] = {}
+    for name in sorted(functions):
+        for layer, report in functions[name].get("layers", {}).items():
+            held = layers.setdefault(layer, {**report, "functions": [], "runtimes": [], "architectures": []})
+            held["functions"].append(name)
+            for key, word in (("runtimes", "runtime"), ("architectures", "architecture")):
+                held[key] = sorted({*held[key], functions[name][word]}, key=_in_order)
     return {
         "schema_version": SCHEMA_VERSION,
         "lpack": __version__,
-        "functions": {name: functions[name] for name in sorted(functions)},
+        **({"layers": {name: layers[name] for name in sorted(layers)}} if layers else {}),
+        "functions": {name: _with_names(functions[name]) for name in sorted(functions)},
         **({"template": template} if template else {}),
     }
+
+
+def _in_order(word: str) -> tuple[int, str]:
+    """Sort python3.9 before python3.10."""
+    return len(word), word
+
+
+def _with_names(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a function's part with no more than the names of its layers, in order: attached ones first."""
+    own = {key: value for key, value in function.items() if key != "attached"}
+    held = [*function.get("attached", ()), *function.get("layers", ())]
+    return {**own, **({"layers": held} if held else {})}
 
 
 def write_manifest(manifest: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Protocol
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.errors import BuildError
-from packer.options import BytecodeOptions, TrimOptions, VerifyOptions
+from packer.options import BytecodeOptions, LayerOptions, TrimOptions, VerifyOptions
 
 FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
@@ -248,7 +248,8 @@ class Function:
     """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
 
     ``provided`` are libraries (by soname) that others bring; ``building`` says how packages are built, and ``packages`` how
-    some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved.
+    some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``layers`` what lies
+    elsewhere.
     """
 
     name: str
@@ -267,10 +268,15 @@ class Function:
     trim: TrimOptions = field(default_factory=TrimOptions)
     bytecode: BytecodeOptions = field(default_factory=BytecodeOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
+    layers: LayerOptions = field(default_factory=LayerOptions)
 
     def settings_for(self, package: str) -> BuildSettings:
         """Say how a package of this function is to be built, where it has to be."""
         return dict(self.packages).get(package, self.building)
+
+    def leaves_out(self, package: LockedPackage) -> bool:
+        """Say whether a package is neither packed nor put into a layer: it is excluded, or an attached layer holds it."""
+        return package.name in self.exclude or self.layers.bring(package.name, package.version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

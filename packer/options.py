@@ -15,6 +15,8 @@ BytecodeMode = Literal["auto", "beside", "only", "off"]
 BYTECODE_MODES: tuple[BytecodeMode, ...] = get_args(BytecodeMode)
 VerifyLevel = Literal["none", "import", "events", "rie"]
 VERIFY_LEVELS: tuple[VerifyLevel, ...] = get_args(VerifyLevel)
+LayerMode = Literal["auto", "none"]
+LAYER_MODES: tuple[LayerMode, ...] = get_args(LayerMode)
 VerifyPlace = Literal["auto", "host", "container"]
 VERIFY_PLACES: tuple[VerifyPlace, ...] = get_args(VerifyPlace)
 
@@ -76,9 +78,49 @@ class VerifyOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedLayer:
+    """A layer of the user's: the normalised names of what it holds, or the absolute file that requires it.
+
+    ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it.
+    """
+
+    name: str
+    distributions: tuple[str, ...] = ()
+    requirements: Path | None = None
+    functions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedLayer:
+    """A layer that exists: its ARN, and what the user says that it holds, as (normalised name, version or empty)."""
+
+    arn: str
+    distributions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerOptions:
+    """What a function may have in layers; ``mode`` is for all that no named or attached layer holds."""
+
+    mode: LayerMode = "none"
+    named: tuple[NamedLayer, ...] = ()
+    attached: tuple[AttachedLayer, ...] = ()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether lpack is to make any layer for it."""
+        return self.mode != "none" or bool(self.named)
+
+    def bring(self, name: str, version: str) -> bool:
+        """Say whether an attached layer holds a distribution in this version."""
+        return any((name, given) in layer.distributions for layer in self.attached for given in ("", version))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeFlags:
     """Command-line flags that hold for all functions; None where a flag was not given."""
 
     trim: str | None = None
     bytecode: str | None = None
     verify: str | None = None
+    layers: str | None = None

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
 
-from builders.engine import ENGINE_SOCKETS, ENGINE_VARIABLES
-from builders.interpreters import VARIABLES as TOOL_VARIABLES
-from builders.interpreters import search_folders
-from packer.assemble import check_handler, shares
-from packer.budget import check_limits
-from packer.errors import LpackError, ManyErrors
-from packer.gather import Gathered, Gatherer, Inputs, Tools
-from packer.manifest import describe
+from builders.runtimes import Target
+from packer.assemble import check_handler
+from packer.gather import Gatherer, Tools
+from packer.layered import Group, Member, Place, Planned, gathered_results
 from packer.material import Material
-from packer.model import Artifact, Function, Tree
+from packer.model import Function, Tree
 from packer.prove import Proof
-from packer.state import FunctionState, variable_digests
-from packer.summary import summary
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """A function that is up to date: ``staged`` is its new archive, or None where the one in the output folder still holds."""
-
-    state: FunctionState
-    staged: Path | None
+from packer.record import Built, Work, record
+from packer.state import ALWAYS, FunctionState
+from packer.watch import unchanged
 
 
 class Build:
@@ -38,30 +26,81 @@ class Build:
     """
 
     def __init__(self, tools: Tools, staging: Path, out: Path, started: int) -> None:
+        self._out = out
         self._tools = tools
         self._staging = staging
         self._started = started
         self._gatherer = Gatherer(tools, out)
 
     def all(
-        self, functions: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
+        self,
+        functions: Sequence[Function],
+        everything: Sequence[Function],
+        previous: Callable[[str], FunctionState | None],
+        executor: Executor,
     ) -> dict[str, Built]:
-        """Build every function; raises the one error, or `ManyErrors`, when all have ended."""
-        futures = {function.name: executor.submit(self.one, function, previous(function.name)) for function in functions}
-        errors: list[LpackError] = []
-        built: dict[str, Built] = {}
-        try:
-            for name, future in futures.items():
-                try:
-                    built[name] = future.result()
-                except LpackError as error:
-                    errors.append(error)
-        finally:
-            for future in futures.values():
-                future.cancel()  # has no effect unless the loop was interrupted
-        if errors:
-            raise errors[0] if len(errors) == 1 else ManyErrors(errors)
-        return built
+        """Build functions; raises the one error, or `ManyErrors`, when all have ended.
+
+        ``everything`` are all that the project has: layers are planned for them together.
+        """
+        chosen = frozenset(function.name for function in functions)
+        apart = [function for function in functions if not function.layers.wanted]
+        built = gathered_results(
+            {function.name: executor.submit(self.one, function, previous(function.name)) for function in apart}
+        )
+        for group in self._groups(everything, chosen, previous, executor):
+            built |= group.build(executor)
+        return {function.name: built[function.name] for function in functions}
+
+    def plan(
+        self, everything: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
+    ) -> list[Planned]:
+        """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
+        names = frozenset(function.name for function in everything)
+        return [group.plan(executor) for group in self._groups(everything, names, previous, executor)]
+
+    def _groups(
+        self,
+        everything: Sequence[Function],
+        chosen: frozenset[str],
+        previous: Callable[[str], FunctionState | None],
+        executor: Executor,
+    ) -> Iterator[Group]:
+        """Give the functions that could share a layer with one that is to be built, together."""
+        groups: dict[tuple[Target, str, int], list[Function]] = {}
+        for function in everything:
+            if function.layers.wanted:
+                like = (function.target, function.bytecode.mode, function.bytecode.optimize)
+                groups.setdefault(like, []).append(function)
+        for group in groups.values():
+            if any(function.name in chosen for function in group):
+                yield self._group(group, chosen, previous, executor)
+
+    def _group(
+        self,
+        functions: Sequence[Function],
+        chosen: frozenset[str],
+        previous: Callable[[str], FunctionState | None],
+        executor: Executor,
+    ) -> Group:
+        states = {function.name: previous(function.name) for function in functions}
+        members = gathered_results(
+            {
+                name: executor.submit(self._member, function, states[name])
+                for name, function in zip(states, functions, strict=True)
+            }
+        )
+        written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
+
+        def placed(path: str) -> bool:
+            full = str(self._out / path)
+            return full in written and unchanged([(full, written[full])], ALWAYS)
+
+        place = Place(staging=self._staging, out=self._out, now=self._started)
+        return Group(tuple(members.values()), chosen, (self._tools, self._gatherer), place, placed)
+
+    def _member(self, function: Function, previous: FunctionState | None) -> Member:
+        return Member(function, self._tools, self._gatherer, previous)
 
     def one(self, function: Function, previous: FunctionState | None) -> Built:
         """Build one function, unless what decides its bytes is what it was; raises `LpackError`."""
@@ -75,34 +114,8 @@ class Build:
             return Built(state=inputs.seen_again(previous, self._started), staged=None)
         gathered = self._gatherer.gather(function, scan)
         fingerprint = inputs.fingerprint(gathered.folders)
-        proof = self._proved(gathered.material)
-        return self._built(gathered, proof, inputs, fingerprint, time.perf_counter() - started)
-
-    def _built(self, gathered: Gathered, proof: Proof, inputs: Inputs, fingerprint: str, seconds: float) -> Built:
-        """Say what was built, and hold it against the limits; raises `packer.errors.LimitError`."""
-        function, material, shaped = gathered.function, gathered.material, proof.candidate.shaped
-        artifact = _artifact(function, proof)
-        versions = {each.name: each.version for each in material.distributions}
-        contributions = shares(material.owner_names(), versions, shaped.tree)
-        missing = (*shaped.missing, *proof.missing)
-        limits = check_limits(function, artifact, contributions)
-        state = FunctionState(
-            seen_at=self._started,
-            fingerprint=fingerprint,
-            watched=inputs.watched(gathered.folders),
-            variables=variable_digests(inputs.declaration.variables),
-            artifact={},
-            folders=gathered.folders,
-            warnings=(*gathered.warnings, *missing, *proof.warnings, *limits),
-            report=describe(function, gathered.lock, artifact, contributions, gathered.made, proof, seconds),
-        )
-        told = summary(function, proof)
-        if told:
-            self._tools.reporter.note(f"{function.name}: {told}")
-        self._tools.reporter.stage(function.name, "done")
-        if missing:  # what was left undone for want of a tool is done as soon as there may be one
-            state = state.until((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
-        return Built(state=state, staged=proof.candidate.path)
+        work = Work(gathered=gathered, inputs=inputs, fingerprint=fingerprint, started=started)
+        return record(work, self._proved(gathered.material), tools.reporter, self._started)
 
     def material(self, function: Function) -> Material:
         """Give all that a function is made of, before anything is removed; raises `LpackError`."""
@@ -118,9 +131,3 @@ class Build:
         candidate = prover.shape(material, self._staging / f"{function.name}.zip")
         check_handler(function, candidate.shaped.tree)
         return prover.prove(material, candidate, lambda: self.carried(material))
-
-
-def _artifact(function: Function, proof: Proof) -> Artifact:
-    tree, written = proof.candidate.shaped.tree, proof.candidate.written
-    name = f"{function.name}.zip"
-    return Artifact(path=name, sha256=written.sha256, zipped=written.length, unzipped=tree.size, files=len(tree))

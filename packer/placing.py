@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from posixpath import relpath
 
@@ -42,10 +42,10 @@ class Bytecode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layered:
-    """What a function has in layers: the names of the distributions, their files as they lie in /opt/python, and all bytes."""
+    """What a function has in layers: the names of the distributions, and all bytes; ``tree`` gives the files in /opt/python."""
 
     names: frozenset[str] = frozenset()
-    tree: Tree = field(default_factory=lambda: Tree(()))
+    tree: Callable[[], Tree] = field(default=lambda: Tree(()))
     size: int = 0
 
 
@@ -114,6 +114,11 @@ class Placer:
         over = self._over(function, found.tree, layered.size)
         return self._placed(work, "only", f"beside the sources {over}") if over else found
 
+    def warm(self, trees: Sequence[Tree], target: Target, options: BytecodeOptions) -> None:
+        """Compile the modules of many distributions at once, so that `of_layer` finds their bytecode; a way to be quick."""
+        if options.mode != "off":
+            self._compiler.warm(trees, self.python(target), LAYERS_PYTHON, options.optimize)
+
     def of_layer(self, tree: Tree, stays: frozenset[str], target: Target, options: BytecodeOptions, *, only: bool) -> Tree:
         """Give the tree of distributions with bytecode for where a layer's modules lie; raises `BuilderUnavailable`.
 
@@ -133,7 +138,7 @@ class Placer:
         shaped, without = places.put(work.tree, work.compiled)
         compiled, starts = work.compiled, tuple[str, ...]()
         if work.handler is not None:
-            starter, starts = _starter(work.material, shaped, work.layered.tree)
+            starter, starts = _starter(work.material, shaped, work.layered)
             own = self._compiler.compile_handler(work.handler, starter, work.python, TASK_FOLDER, function.bytecode.optimize)
             shaped, more = places.put(shaped, own)
             without = (*without, *more)
@@ -180,13 +185,14 @@ class _Work:
     python: TargetPython
 
 
-def _starter(material: Material, tree: Tree, layered: Tree) -> tuple[Starter, tuple[str, ...]]:
+def _starter(material: Material, tree: Tree, layered: Layered) -> tuple[Starter, tuple[str, ...]]:
     """Give what the handler's module is to do beside its own code, and the names of that."""
     function, options = material.function, material.function.bytecode
     opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
     minor = function.target.runtime.minor
     prefetch = worth_reading(tree, opened, minor)
-    prefetch += [f"{_TO_LAYERS}/{path}" for path in worth_reading(layered, opened, minor)]
+    if opened:
+        prefetch += [f"{_TO_LAYERS}/{path}" for path in worth_reading(layered.tree(), opened, minor)]
     starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if prefetch else ()))
     return make_starter(pause=options.pause, prefetch=prefetch), starts
 

@@ -13,6 +13,7 @@ from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.assemble import merge
 from packer.blame import culprits
 from packer.errors import VerificationError
+from packer.layout import LayerArchive
 from packer.material import Material
 from packer.model import OWN_SOURCE, Function, Tree
 from packer.outputs.zip import Written
@@ -37,19 +38,24 @@ _KIND = "repairs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A way to shape a function, written to an archive; ``restored`` is what an earlier repair has left alone."""
+    """A way to shape a function, written to an archive; ``restored`` is what an earlier repair has left alone.
+
+    ``layers`` are the archives of its layers, in order.
+    """
 
     shaped: Shaped
     restored: frozenset[Unit] = frozenset()
     path: Path
     written: Written
+    layers: tuple[LayerArchive, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone.
 
-    ``raised`` is how many of the ``events`` end with an error, trimmed or not.
+    ``raised`` is how many of the ``events`` end with an error, trimmed or not. ``alone`` says that it
+    only works without layers.
     """
 
     candidate: Candidate
@@ -59,6 +65,7 @@ class Proof:
     events: int = 0
     raised: int = 0
     kept: tuple[Unit, ...] = ()
+    alone: bool = False
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -78,13 +85,17 @@ class Prover:
         self._shaper = shaper
         self._verifier = verifier
         self._reporter = reporter
-        self._write = write
+        self.write = write
 
     def shape(self, material: Material, path: Path) -> Candidate:
         """Shape a function, with what an earlier repair has found to be needed, and write it."""
+        return self.candidate(material, self.restored(material), path)
+
+    def restored(self, material: Material) -> frozenset[Unit]:
+        """Give what an earlier repair has found to be needed."""
         options = material.function
         repairs = options.trim.repair and options.verify.level != "none"
-        return self.candidate(material, (self._remembered(material) or frozenset()) if repairs else frozenset(), path)
+        return (self._remembered(material) or frozenset()) if repairs else frozenset()
 
     def prove(self, material: Material, candidate: Candidate, carried: Callable[[], Tree]) -> Proof:
         """Prove a candidate, or repair it; ``carried`` gives what the runtime has of what the function leaves out.
@@ -93,7 +104,7 @@ class Prover:
         """
         function = material.function
         options = function.verify
-        changed = candidate.shaped.units() or candidate.shaped.bytecode.mode != "off"
+        changed = candidate.shaped.units() or candidate.shaped.bytecode.mode != "off" or candidate.layers
         if options.level == "none" or not (changed or options.demanded):
             return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
         try:
@@ -120,18 +131,25 @@ class Prover:
             events=len(trial.after.events),
             raised=sum("error" in each for each in trial.after.events),
             kept=tuple(sorted(kept)),
+            alone=trial.alone,
             warnings=warnings,
         )
 
     def untrimmed(self, material: Material, path: Path) -> Candidate:
         """Write a function as it is without any shaping."""
         shaped = self._shaper.plain(material)
-        return Candidate(shaped=shaped, path=path, written=self._write(shaped.tree, path))
+        return Candidate(shaped=shaped, path=path, written=self.write(shaped.tree, path))
 
     def candidate(self, material: Material, restored: frozenset[Unit], path: Path) -> Candidate:
         """Shape a function without some of the changes, and write it."""
-        shaped = self._shaper.shape(material, restored)
-        return Candidate(shaped=shaped, restored=restored, path=path, written=self._write(shaped.tree, path))
+        return self.written(self._shaper.shape(material, restored), restored, path)
+
+    def written(
+        self, shaped: Shaped, restored: frozenset[Unit], path: Path, layers: tuple[LayerArchive, ...] = ()
+    ) -> Candidate:
+        """Write a shaped function, what its layers do not hold."""
+        written = self.write(shaped.tree, path)
+        return Candidate(shaped=shaped, restored=restored, path=path, written=written, layers=layers)
 
     def _key(self, material: Material) -> str:
         """Give the digest of all that decides what a repair finds."""
@@ -180,6 +198,7 @@ class _Trial:
         self._trial_path = candidate.path.with_suffix(".trial")
         self._before: Outcome | None = None
         self._loosely = False
+        self.alone = False
         self.candidate = candidate
         self.after = self._outcome(candidate)
 
@@ -189,7 +208,7 @@ class _Trial:
 
     def _outcome(self, candidate: Candidate) -> Outcome:
         run = partial(self._verifier.outcome, self._function, candidate.path, candidate.written.sha256)
-        return run(self._events, self._late)
+        return run(self._events, self._late, candidate.layers)
 
     def still_needed(self, kept: frozenset[Unit]) -> frozenset[Unit]:
         """Give what was left alone for another source, if this one needs each of it too; else nothing, and begin without."""
@@ -205,7 +224,7 @@ class _Trial:
         """Give what has to be left alone for the function to work, with warnings; raises `VerificationError`."""
         if self._events or not self.after.works:
             before = self._untrimmed()
-            if not self._agrees(self.candidate, self.after):
+            if not self._agrees(self.candidate, self.after) and not (self.candidate.layers and self._works_whole(before)):
                 kept = self._repaired(before, kept)
             if not self.after.works and self._function.verify.demanded:
                 what = f"{self._function.name} cannot be run here, trimmed or not: {self.after.trouble()}."
@@ -236,7 +255,7 @@ class _Trial:
 
     def _once_more(self, candidate: Candidate) -> Outcome:
         python = self._verifier.python(self._function)
-        with self._verifier.laid_out(candidate.path, self._late) as laid:
+        with self._verifier.laid_out(candidate.path, self._late, candidate.layers) as laid:
             return self._verifier.run(self._function, laid, python, self._events)[0]
 
     @staticmethod
@@ -244,6 +263,20 @@ class _Trial:
         """Give the type of each error, and an empty word for each result."""
         found = (outcome.imported, *outcome.events)
         return [outcome.failure, *(each["error"]["type"] if "error" in each else "" for each in found)]
+
+    def _works_whole(self, before: Outcome) -> bool:
+        """Say whether a function that fails with layers works in one package, which it then is; raises `VerificationError`."""
+        name, (trouble, trace, was) = self._function.name, self._differing(before)
+        whole = self._prover.candidate(self._material, self.candidate.restored, self._trial_path)
+        outcome = self._outcome(whole)
+        if not self._agrees(whole, outcome):
+            return False
+        what = f"{name} does not behave with layers as it does in one package: {trouble}{was}"
+        if not self._function.trim.repair:
+            raise VerificationError(f"{what}.", detail=trace, remedy=f'Write layers = "none" for {name}, or trim = "auto".')
+        self._reporter.warn(f"{what}; it is packed whole")
+        self.candidate, self.after, self.alone = whole, outcome, True
+        return True
 
     def _repaired(self, before: Outcome, kept: frozenset[Unit]) -> frozenset[Unit]:
         units = tuple(unit for unit in self.candidate.shaped.units() if unit not in kept)

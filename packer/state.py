@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,28 @@ from packer.watch import Signature, signature, unchanged
 
 Watched = dict[str, Signature]
 
-# lpack's own outputs are renamed into place: a later change has another inode, whatever its time.
-_ALWAYS = 1 << 62
+ALWAYS = 1 << 62
+"""A time for what lpack itself has renamed into place: a later change has another inode, whatever its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayeredState:
+    """What a function of a layered project needs and has: what the next plan is made of without looking at it again.
+
+    ``distributions`` are by their wheels' digests: name, version, the digest of what trimming leaves, and its bytes. ``own``
+    are the bytes of its source; ``stuck`` and ``tied`` as in `packer.layering.Need`. ``tight`` says that sources had to go for
+    their bytecode, ``alone`` that it only works in one package. ``layers`` are the names of its layers in order, and
+    ``inside`` the digests of what lies in its own package.
+    """
+
+    distributions: dict[str, tuple[str, str, str, int]]
+    own: int
+    stuck: tuple[str, ...] = ()
+    tied: tuple[tuple[str, ...], ...] = ()
+    tight: bool = False
+    alone: bool = False
+    layers: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +45,8 @@ class FunctionState:
     ``seen_at`` is the time of that build's start in nanoseconds; ``fingerprint`` is the digest of everything that decides its
     bytes; ``watched`` are the paths whose change could change it, ``variables`` the environment variables with the digests
     of their values; ``folders`` are the local projects that it is built from; ``warnings`` are to be repeated as long as
-    they hold; ``report`` is its part of the manifest.
+    they hold; ``report`` is its part of the manifest. ``artifact`` are its archive and those of its layers. ``layered`` is None
+    for a function without layers.
     """
 
     seen_at: int
@@ -36,10 +57,17 @@ class FunctionState:
     folders: tuple[str, ...]
     warnings: tuple[str, ...]
     report: dict[str, Any]
+    layered: LayeredState | None = None
 
     def lies_in(self, out: Path) -> bool:
         """Say whether the artifact lies in this output folder as it was put there."""
-        return self.is_written() and all(Path(path).parent == out for path in self.artifact)
+        return self.is_written() and all(Path(path).is_relative_to(out) for path in self.artifact)
+
+    def placed(self, out: Path) -> FunctionState:
+        """Give the state with the signatures of its archives in the output folder."""
+        layers = self.report.get("layers", {})
+        paths = [out / self.report["artifact"]["path"], *(out / each["path"] for each in layers.values())]
+        return replace(self, artifact={str(path): signature(path) for path in paths})
 
     def is_unchanged(self) -> bool:
         """Say whether all that was read for it is as it was."""
@@ -56,7 +84,7 @@ class FunctionState:
 
     def is_written(self) -> bool:
         """Say whether the artifact lies in the output folder as it was put there."""
-        return bool(self.artifact) and unchanged(self.artifact.items(), _ALWAYS)
+        return bool(self.artifact) and unchanged(self.artifact.items(), ALWAYS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +110,7 @@ class State:
         chosen = [self.functions[name] for name in names or self.functions]
         return (
             unchanged(self.watched.items(), self.seen_at)
-            and unchanged(self.outputs.items(), _ALWAYS)
+            and unchanged(self.outputs.items(), ALWAYS)
             and all(one.is_unchanged() and one.is_written() for one in chosen)
         )
 
@@ -123,7 +151,7 @@ def save_state(store: Store, key: str, state: State) -> None:
         "watched": state.watched,
         "outputs": state.outputs,
         "functions": {
-            name: {each.name: getattr(function, each.name) for each in fields(function)}
+            name: {**{each.name: getattr(function, each.name) for each in fields(function)}, "layered": _plain(function)}
             for name, function in state.functions.items()
         },
         "digests": state.digests,
@@ -153,4 +181,22 @@ def _function(data: Mapping[str, Any]) -> FunctionState:
         folders=tuple(data["folders"]),
         warnings=tuple(data["warnings"]),
         report=data["report"],
+        layered=_layered(data["layered"]) if data["layered"] else None,
+    )
+
+
+def _plain(function: FunctionState) -> dict[str, Any] | None:
+    return asdict(function.layered) if function.layered else None
+
+
+def _layered(data: Mapping[str, Any]) -> LayeredState:
+    return LayeredState(
+        distributions={digest: tuple(each) for digest, each in data["distributions"].items()},
+        own=data["own"],
+        stuck=tuple(data["stuck"]),
+        tied=tuple(map(tuple, data["tied"])),
+        tight=data["tight"],
+        alone=data["alone"],
+        layers=tuple(data["layers"]),
+        inside=tuple(data["inside"]),
     )

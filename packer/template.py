@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,10 @@ _REMOTE = ("s3://", "http://", "https://")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateFunction:
-    """A function that lpack can build. ``source`` is an absolute folder; ``line`` is where the template declares it, from 1."""
+    """A function that lpack can build. ``source`` is an absolute folder; ``line`` is where the template declares it, from 1.
+
+    ``attached`` are its layers: ARNs, or whatever else stands for one. ``uncounted`` says why these cannot be counted.
+    """
 
     logical_id: str
     runtime: str
@@ -35,6 +40,8 @@ class TemplateFunction:
     source: Path
     line: int
     environment: tuple[tuple[str, str], ...] = ()
+    attached: tuple[str, ...] = ()
+    uncounted: UsageError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +276,12 @@ def _why_ready(resource: _Resource, code: str) -> str:
 
 
 def _read_function(resource: _Resource) -> TemplateFunction:
+    attached: tuple[str, ...] = ()
+    uncounted = None
+    try:
+        attached = _attached(resource)
+    except UsageError as error:  # only of interest where layers are made
+        uncounted = error
     return TemplateFunction(
         logical_id=resource.logical_id,
         runtime=_runtime(resource),
@@ -277,7 +290,35 @@ def _read_function(resource: _Resource) -> TemplateFunction:
         source=_source(resource),
         line=resource.line,
         environment=tuple(_environment(resource)),
+        attached=attached,
+        uncounted=uncounted,
     )
+
+
+def _attached(resource: _Resource) -> tuple[str, ...]:
+    """Give the layers of a function, its own after those of Globals (AWS SAM joins the two); raises `UsageError`."""
+    found: list[str] = []
+    for properties in (resource.shared, resource.section("Properties")):
+        listed = properties.get("Layers", [])
+        if isinstance(listed, dict):
+            with suppress(IntrinsicError):
+                listed = evaluate(listed, resource.scope)
+        if listed is NO_VALUE or listed is None:
+            continue
+        if not isinstance(listed, list):
+            what = "cannot be counted, and a function can have five layers in all"
+            raise resource.fault("Layers", what, 'Write them as a list, or layers = "none" for this function.')
+        found += [word for each in listed if (word := _layer_word(each, resource.scope))]
+    return tuple(found)
+
+
+def _layer_word(node: Any, scope: Scope) -> str:
+    """Give the text of one layer, or what stands for it; empty where there is none. One that may be there counts."""
+    try:
+        value = evaluate(node, scope)
+    except IntrinsicError:
+        return json.dumps(node, default=str)
+    return "" if value in (None, NO_VALUE) else str(value)
 
 
 def _environment(resource: _Resource) -> Iterator[tuple[str, str]]:

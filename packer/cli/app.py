@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "Say whether what builds rely on is there, and what would bring it.",
     "init": "Write a configuration from what a folder holds.",
     "lock": "Write each function's exact versions to pylock.NAME.toml.",
+    "plan": "Show which layers functions would share, and what that saves.",
     "profile": "Write down which files functions open, for `build --trim max`.",
 }
 _INTERRUPTED, _SIGNALLED = 130, 128  # 128 + the signal's number, as shells report them

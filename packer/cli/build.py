@@ -25,18 +25,18 @@ from packer.cli.common import (
 )
 from packer.manifest import make_manifest, write_manifest
 from packer.names import DEFAULT_OUT, MANIFEST_FILE, TEMPLATE_FILE
-from packer.options import VERIFY_LEVELS, ShapeFlags
+from packer.options import LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.settings import relevant_variables
-from packer.state import FunctionState, State, load_state, save_state, state_key
+from packer.state import ALWAYS, FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
 from packer.ui import LineReporter
 from packer.units import size_text
 from packer.versions import version_variables
-from packer.watch import signature
+from packer.watch import signature, unchanged
 
 if TYPE_CHECKING:
     from packer.config import Config, Overrides
-    from packer.pipeline import Built
+    from packer.record import Built
     from packer.resolve import Policy
     from packer.template import Template
 
@@ -48,50 +48,31 @@ if TYPE_CHECKING:
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="How to prove it (default: import).")
+@click.option("--layers", type=click.Choice(LAYER_MODES), help="Share what functions have in common (default: none).")
 @click.option("--explain", metavar="PATH", help="Build, then say why a file of the artifact is there, or was removed.")
 @shape_options
 @project_options
-def command(
-    *,
-    names: tuple[str, ...],
-    out: Path | None,
-    frozen: bool,
-    jobs: int | None,
-    as_json: bool,
-    trim: str | None,
-    bytecode: str | None,
-    verify: str | None,
-    explain: str | None,
-    config: Path | None,
-    template: Path | None,
-    parameters: tuple[str, ...],
-    runtime: str | None,
-    arch: str | None,
-    offline: bool,
-    upgrade: bool,
-    verbose: bool,
-    quiet: bool,
-) -> None:
+def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbose: bool, quiet: bool, **flags: Any) -> None:
     """Build functions into reproducible ZIP archives, trimmed and proved.
 
     NAME is a configured function; without one, all are built. PATH is a folder with a configuration, or one that holds a
     handler and a dependency file.
     """
     started = time.time_ns()
-    project = find_project(names, config, template, parameters)
+    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
-    key = state_key(project.path, _named_out(project, out))
-    shape = ShapeFlags(trim=trim, bytecode=bytecode, verify=verify)
-    digest = _command_digest(project, runtime, arch, shape, frozen=frozen)
+    key = state_key(project.path, _named_out(project, flags["out"]))
+    shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers")})
+    digest = _command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"])
     state, changed = load_state(store, key), tuple[str, ...]()
     settings = _Settings(
-        flags={"runtime": runtime, "architecture": arch, "out": out, "shape": shape},
-        policy={"frozen": frozen, "offline": offline, "upgrade": upgrade},
-        jobs=jobs or os.cpu_count() or 1,
+        flags={"runtime": flags["runtime"], "architecture": flags["arch"], "out": flags["out"], "shape": shape},
+        policy={name: flags[name] for name in ("frozen", "offline", "upgrade")},
+        jobs=flags["jobs"] or os.cpu_count() or 1,
     )
     with reporting(verbose, quiet) as reporter:
-        if state is None or upgrade or not state.nothing_changed(digest, project.names):
-            trusted = state is not None and state.command == digest and not upgrade
+        if state is None or flags["upgrade"] or not state.nothing_changed(digest, project.names):
+            trusted = state is not None and state.command == digest and not flags["upgrade"]
             state, changed = settings.run(store, reporter, project, started).build(digest, state, trusted=trusted)
             save_state(store, key, state)
         chosen = {name: each for name, each in state.functions.items() if not project.names or name in project.names}
@@ -189,14 +170,15 @@ class _Run:
             ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor,
             open_tools(self.store, digests, self.reporter, self.policy, self.jobs) as tools,
         ):
-            built = Build(tools, folder, config.out, self.started).all(functions, known.get, executor)
+            built = Build(tools, folder, config.out, self.started).all(functions, config.functions, known.get, executor)
             states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
-            files = {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
+            files = {name: path for each in built.values() for name, path in each.layers.items()}
+            files |= {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
             files |= self._descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
             publish(files, config.out)
-            self._remove_strangers(config, last)
+            states |= {name: states[name].placed(config.out) for name in built}
+            _remove_strangers(last, states)
         self._warn_of_names(config, states)
-        states |= {name: _placed(states[name], config.out) for name in built}
         state = State(
             command=digest,
             seen_at=self.started,
@@ -250,14 +232,16 @@ class _Run:
     ) -> dict[str, Path]:
         """Write the template and the manifest, which come last so that they never speak of what is not there."""
         files: dict[str, Path] = {}
+        manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
         if template is not None:
-            from packer.handoff.sam import write_template
+            from packer.handoff.sam import layers_of_manifest, write_template
 
             artifacts = {name: config.out / report["artifact"]["path"] for name, report in reports.items()}
+            layers = layers_of_manifest(manifest, config.out)
             files[TEMPLATE_FILE] = folder / TEMPLATE_FILE
-            files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE))
+            files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE, layers))
         files[MANIFEST_FILE] = folder / MANIFEST_FILE
-        files[MANIFEST_FILE].write_bytes(write_manifest(make_manifest(reports, TEMPLATE_FILE if template else "")))
+        files[MANIFEST_FILE].write_bytes(write_manifest(manifest))
         return files
 
     def _warn_of_names(self, config: Config, states: Mapping[str, FunctionState]) -> None:
@@ -275,25 +259,18 @@ class _Run:
         for name in sorted(configured - needed - left_out):
             self.reporter.warn(f"The configuration has a table [packages.{name}], and no function needs that package.")
 
-    def _remove_strangers(self, config: Config, last: State | None) -> None:
-        """Remove archives of functions that are no longer configured, where they are still as lpack wrote them."""
-        names = {function.name for function in config.functions}
-        for name, state in (last.functions if last else {}).items():
-            if name not in names and state.is_written():
-                for path in state.artifact:
-                    Path(path).unlink(missing_ok=True)
+
+def _remove_strangers(last: State | None, states: Mapping[str, FunctionState]) -> None:
+    """Remove archives of functions that are not there any more, and layers without a user, if they are as they were written."""
+    used = {path for state in states.values() for path in state.artifact}
+    for state in (last.functions if last else {}).values():
+        for path, known in state.artifact.items():
+            if path not in used and unchanged([(path, known)], ALWAYS):
+                Path(path).unlink(missing_ok=True)
 
 
 def _described(template: Template | None) -> tuple[str, ...]:
     return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)
-
-
-def _placed(state: FunctionState, out: Path) -> FunctionState:
-    """Give the state with its artifact's signature in the output folder."""
-    from dataclasses import replace
-
-    path = out / state.report["artifact"]["path"]
-    return replace(state, artifact={str(path): signature(path)})
 
 
 def _print_results(state: State, chosen: Mapping[str, FunctionState], changed: Sequence[str], *, as_json: bool) -> None:

@@ -34,6 +34,7 @@ from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.gather import Tools
+from packer.layerconfig import with_attached
 from packer.model import Archive, Function, Tree
 from packer.names import DEFAULT_OUT, TEMPLATE_FILE
 from packer.native import NativeCode
@@ -250,7 +251,13 @@ def _function_of_template(path: Path, project: Section, function: TemplateFuncti
     )
     # What the template says the function sees, the verification shows it, and the configuration has the last word.
     environment = {**dict(function.environment), **dict(made.verify.environment)}
-    return replace(made, verify=replace(made.verify, environment=tuple(sorted(environment.items()))))
+    if function.uncounted is not None and made.layers.wanted:
+        raise function.uncounted
+    return replace(
+        made,
+        verify=replace(made.verify, environment=tuple(sorted(environment.items()))),
+        layers=with_attached(made.layers, function.attached, where),
+    )
 
 
 def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:

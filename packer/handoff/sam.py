@@ -7,12 +7,14 @@ counts as one: every text that is neither absolute nor a URL.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packer.errors import UsageError
-from packer.handoff.yamledit import Edit, EditConflict, Node, Text
+from packer.handoff.yamledit import Edit, EditConflict, Node, Text, Value
 from packer.template import CODE_PROPERTIES, LOOP, Template
 
 LOCAL_PATHS: dict[str, tuple[str, ...]] = {
@@ -53,16 +55,46 @@ _SERVERLESS = "AWS::Serverless::"
 _PUBLISHING = "AWS::ServerlessRepo::Application"
 _PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
 _REMOTE = ("s3://", "http://", "https://")
+_LAYERS = "Layers"
 
 _Place = tuple[Node, str]
 """A mapping (maybe an alias of one), and a key of it."""
 
 
-def write_template(template: Template, artifacts: Mapping[str, Path], destination: Path) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer that was made: the absolute path of its archive, what it fits, and the logical ids of its functions."""
+
+    name: str
+    path: Path
+    runtimes: tuple[str, ...]
+    architectures: tuple[str, ...]
+    users: tuple[str, ...]
+
+
+def layers_of_manifest(manifest: Mapping[str, Any], out: Path) -> tuple[Layer, ...]:
+    """Give the layers of a manifest whose files lie in ``out``, in an order in which each function has its own."""
+    reports = manifest.get("layers", {})
+    order = dict.fromkeys(name for function in manifest["functions"].values() for name in function.get("layers", ()))
+    return tuple(
+        Layer(
+            name=name,
+            path=out / reports[name]["path"],
+            runtimes=tuple(reports[name]["runtimes"]),
+            architectures=tuple(reports[name]["architectures"]),
+            users=tuple(reports[name]["functions"]),
+        )
+        for name in order
+        if name in reports
+    )
+
+
+def write_template(template: Template, artifacts: Mapping[str, Path], destination: Path, layers: Sequence[Layer] = ()) -> bytes:
     """Give the template as it must stand in the file ``destination``.
 
     ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
-    not among them keep their source. All other bytes of the template stay. Raises `UsageError` where YAML aliases forbid that.
+    not among them keep their source. ``layers``, in the order in which functions get them, become resources. All other bytes
+    of the template stay. Raises `UsageError` where YAML aliases forbid that.
     """
     unknown = artifacts.keys() - {function.logical_id for function in template.functions}
     if unknown:
@@ -71,7 +103,7 @@ def write_template(template: Template, artifacts: Mapping[str, Path], destinatio
     move = _Move(old=template.path.parent.resolve(), new=destination.absolute().parent.resolve())
     built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items()}
     try:
-        return text.apply((*_built(text, built), *_moved(text, move, built))).encode()
+        return text.apply((*_built(text, built, layers), *_made(text, move, layers), *_moved(text, move, built))).encode()
     except EditConflict as error:
         raise UsageError(
             f"{template.path}:{error.line}: functions that share this by a YAML alias cannot point to archives of their own",
@@ -100,16 +132,46 @@ class _Move:
         return Path(os.path.relpath(path, self.new)).as_posix()
 
 
-def _built(text: Text, paths: Mapping[str, str]) -> Iterator[Edit]:
-    """Point every built function to its archive, whatever it said before."""
+def _built(text: Text, paths: Mapping[str, str], layers: Sequence[Layer]) -> Iterator[Edit]:
+    """Point every built function to its archive, whatever it said before, and to its layers beside those that it has."""
     for logical_id, path in paths.items():
         resource = _resource(text, logical_id)
         code = CODE_PROPERTIES[_type(resource)]
         properties = resource.get("Properties")
+        own: list[Value] = [{"Ref": _logical_id(layer.name)} for layer in layers if logical_id in layer.users]
         if properties is None or not properties.real.is_mapping:
-            yield text.put(resource, "Properties", {code: path})
-        else:
-            yield text.put(properties, code, path)
+            yield text.put(resource, "Properties", {code: path, **({_LAYERS: own} if own else {})})
+            continue
+        yield text.put(properties, code, path)
+        listed = properties.get(_LAYERS)
+        if own and listed is not None and (listed.real.items or listed.real.text is None):
+            yield text.extend(listed, _LAYERS, own)
+        elif own:
+            yield text.put(properties, _LAYERS, own)
+
+
+def _made(text: Text, move: _Move, layers: Sequence[Layer]) -> Iterator[Edit]:
+    """Declare the layers: as AWS SAM does where its functions have them, else as CloudFormation."""
+    resources = text.root.get("Resources") if layers else None
+    if resources is None:
+        return
+    for layer in layers:
+        serverless = any(_type(_resource(text, user)).startswith(_SERVERLESS) for user in layer.users)
+        kind, content = (
+            ("AWS::Serverless::LayerVersion", "ContentUri") if serverless else ("AWS::Lambda::LayerVersion", "Content")
+        )
+        properties: dict[str, Value] = {
+            "LayerName": layer.name,
+            content: move.relative(layer.path.absolute()),
+            "CompatibleRuntimes": layer.runtimes,
+            "CompatibleArchitectures": layer.architectures,
+        }
+        yield text.put(resources, _logical_id(layer.name), {"Type": kind, "Properties": properties})
+
+
+def _logical_id(layer: str) -> str:
+    """Give a layer's logical id, which has letters and digits alone (AWS CloudFormation, "Resources")."""
+    return "Layer" + "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", layer))
 
 
 def _moved(text: Text, move: _Move, built: Collection[str]) -> Iterator[Edit]:

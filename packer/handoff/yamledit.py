@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 # Text that YAML 1.1 and 1.2 both take for a string without quotes, wherever it stands.
 _PLAIN = re.compile(r"((\.\.?/)+[A-Za-z_]|[A-Za-z_][A-Za-z0-9_@+-]*[./])[A-Za-z0-9_./@+-]*")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+Value: TypeAlias = "str | Mapping[str, Value] | Sequence[Value]"
+"""What can be written: text, and mappings and lists of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +95,7 @@ class Text:
         is_json = text.lstrip().startswith("{") and _is_json(text)
         return cls(text=text, root=_Outliner(text).root(), newline="\r\n" if "\r\n" in text else "\n", json=is_json)
 
-    def put(self, mapping: Node, key: str, value: str | dict[str, str]) -> Edit:
+    def put(self, mapping: Node, key: str, value: Value) -> Edit:
         """Set a key of a mapping (an alias of one gets a value of its own); a new key becomes the first one."""
         written = self._write(value)
         if mapping.target is not None:
@@ -104,6 +107,21 @@ class Text:
         if old is not None:
             return self._replace(old, key, written)
         return self._insert(mapping, key, self._pair(key, written))
+
+    def extend(self, sequence: Node, key: str, values: Sequence[Value]) -> Edit:
+        """Add items at the end of a list; raises `EditConflict` for an alias of one. ``key`` is as in `Edit`."""
+        if sequence.target is not None or not sequence.items:
+            if sequence.target is not None:
+                raise EditConflict(sequence.line)
+            return self._replace(sequence, key, self._write(values))
+        last = sequence.items[-1]
+        if sequence.flow:
+            addition = "".join(f", {self._write(value)}" for value in values)
+        else:
+            start = self.text.rindex("-", 0, sequence.items[0].start)
+            indentation = start - self.text.rfind("\n", 0, start) - 1
+            addition = "".join(f"{self.newline}{' ' * indentation}- {self._write(value)}" for value in values)
+        return Edit(start=last.end, end=last.end, key=key, text=addition, line=sequence.line)
 
     def apply(self, edits: Iterable[Edit]) -> str:
         """Give the text with all edits made; raises `EditConflict`. What lies within a replaced value is left out."""
@@ -132,9 +150,11 @@ class Text:
             addition = f"{written}{self.newline}{' ' * indentation}"
         return Edit(start=mapping.first, end=mapping.first, key=key, text=addition, line=mapping.line)
 
-    def _write(self, value: str | dict[str, str]) -> str:
-        if isinstance(value, dict):
+    def _write(self, value: Value) -> str:
+        if isinstance(value, Mapping):
             return f"{{{', '.join(self._pair(key, self._write(item)) for key, item in value.items())}}}"
+        if not isinstance(value, str):
+            return f"[{', '.join(map(self._write, value))}]"
         if not self.json and _PLAIN.fullmatch(value):
             return value
         return json.dumps(value, ensure_ascii=self.text.isascii())

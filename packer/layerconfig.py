@@ -1,0 +1,110 @@
+"""The part of the configuration that says what layers hold: ``layers``, its tables, and ``attached``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from builders.runtimes import LAYERS_LIMIT
+from packer.errors import UsageError
+from packer.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
+from packer.section import Section, choices
+
+LAYER_KEYS = ("layers", "attached")
+_OTHERS = "others"
+"""The key among named layers that says what becomes of all that none of them holds."""
+_NAMED_KEYS = ("distributions", "requirements", "functions")
+_ATTACHED_KEYS = ("arn", "distributions")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""A layer's name is part of file names; with the digest that follows it stays within the 140 characters of LayerName (AWS)."""
+# The form of a layer version's ARN (AWS "PublishLayerVersion", LayerVersionArn).
+_ARN = re.compile(r"arn:aws[a-zA-Z-]*:lambda:[a-z]{2,}[a-z0-9-]*:[0-9]{12}:layer:[A-Za-z0-9_-]{1,140}:[0-9]+")
+
+
+def layers_of(root: Path, project: Section, function: Section, flag: str | None) -> LayerOptions:
+    """Give what a function has in layers; ``flag`` is the command line's word. Raises `packer.errors.UsageError`."""
+    named: tuple[NamedLayer, ...] = ()
+    mode: LayerMode = "none"
+    for section in (project, function):
+        value = section.table.get("layers")
+        if isinstance(value, dict) and section is project:
+            inner = section.section("layers")
+            named = tuple(_named(root, inner, name) for name in inner.table if name != _OTHERS)
+            mode = _mode(inner, _OTHERS) if _OTHERS in inner.table else mode
+        elif value is not None:
+            mode = _mode(section, "layers")
+            named = () if section is function and mode == "none" else named
+    if flag is not None:
+        mode, named = _known_mode(flag), () if flag == "none" else named
+    options = LayerOptions(mode=mode, named=named, attached=(*_attached(project), *_attached(function)))
+    return with_attached(options, (), function.where("attached"))
+
+
+def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> LayerOptions:
+    """Add layers that a function has anyhow, each once; raises `UsageError` where they are more than it can have."""
+    known = {layer.arn: layer for layer in options.attached}
+    attached = {**{arn: known.get(arn, AttachedLayer(arn=arn)) for arn in arns}, **known}
+    if len(attached) > LAYERS_LIMIT:
+        what = f"{where}: {len(attached)} layers are attached, and a function can have {LAYERS_LIMIT}."
+        raise UsageError(what, remedy="Remove some: each counts.")
+    return replace(options, attached=tuple(attached.values()))
+
+
+def _known_mode(word: str) -> LayerMode:
+    return next(mode for mode in LAYER_MODES if mode == word)
+
+
+def _mode(section: Section, key: str) -> LayerMode:
+    word = section.string(key)
+    if word not in LAYER_MODES:
+        raise section.error(key, f"{word!r} is not known here", choices(word, LAYER_MODES))
+    return _known_mode(word)
+
+
+def _named(root: Path, layers: Section, name: str) -> NamedLayer:
+    if not _NAME.fullmatch(name):
+        remedy = "Use letters, digits, '-' and '_', beginning with a letter or digit, 100 at most."
+        raise layers.error(name, f"{name!r} cannot be a layer's name", remedy)
+    section = layers.section(name)
+    section.check_keys(_NAMED_KEYS)
+    requirements = section.string("requirements")
+    names = tuple(sorted({canonicalize_name(each) for each in section.strings("distributions")}))
+    if bool(names) == bool(requirements):
+        what = "a layer has either distributions or requirements"
+        raise layers.error(name, what, 'Write distributions = ["pandas", "numpy"], or requirements = "layer.txt".')
+    path = (root / requirements).absolute() if requirements else None
+    if path is not None and not path.is_file():
+        raise section.error("requirements", f"there is no file {path}", "Name a requirements file.")
+    return NamedLayer(name=name, distributions=names, requirements=path, functions=section.strings("functions"))
+
+
+def _attached(section: Section) -> Iterator[AttachedLayer]:
+    value = section.table.get("attached", [])
+    if not isinstance(value, list):
+        raise section.error("attached", f"a list is expected, not {value!r}", 'Write attached = ["arn:…"].')
+    for number, each in enumerate(value):
+        where = f"attached[{number}]"
+        table = each if isinstance(each, dict) else {"arn": each}
+        inner = Section(file=section.file, prefix=f"{section.prefix}.{where}".lstrip("."), table=table)
+        inner.check_keys(_ATTACHED_KEYS)
+        yield AttachedLayer(arn=check_arn(inner, "arn"), distributions=tuple(_pins(inner.strings("distributions"))))
+
+
+def check_arn(section: Section, key: str) -> str:
+    """Give the ARN of a layer's version; raises `packer.errors.UsageError` where it names none, and cannot be counted."""
+    arn = section.string(key)
+    if not _ARN.fullmatch(arn):
+        what = f"{arn!r} is not the ARN of a layer's version, and cannot be counted"
+        remedy = "Write all of it, with its version: arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION."
+        raise section.error(key, what, remedy)
+    return arn
+
+
+def _pins(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for word in words:
+        name, _, version = word.partition("==")
+        yield canonicalize_name(name.strip()), version.strip()

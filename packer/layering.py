@@ -1,0 +1,212 @@
+"""Divides what functions need between layers and the functions' own packages: the user's layers first, then the planner's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from builders.runtimes import LAYERS_LIMIT
+from packer.errors import UsageError
+from packer.layers import Demand, Piece, plan_layers
+from packer.layout import LayerArchive
+from packer.model import Tree
+from packer.options import LayerOptions, NamedLayer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """A distribution as one function needs it: ``variant`` is the digest of what its trimming leaves, of ``size`` bytes."""
+
+    name: str
+    version: str
+    variant: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What one function needs: distributions by their wheels' digests, and the bytes of its own source.
+
+    ``stuck`` are those that must lie beside its source, ``tied`` sets of those that must lie on one side together.
+    """
+
+    distributions: Mapping[str, Needed]
+    own: int
+    options: LayerOptions
+    stuck: frozenset[str] = frozenset()
+    tied: tuple[frozenset[str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A layer to be: the wheels' digests of what it holds, and its users, sorted; ``name`` is the user's, or empty."""
+
+    pieces: tuple[str, ...]
+    users: tuple[str, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeLayer:
+    """A layer: ``report`` is its part of the manifest, and ``tree`` gives what lies in /opt/python.
+
+    ``staged`` is the archive where it is new, and ``pieces`` are the wheels' digests of what it holds.
+    """
+
+    name: str
+    pieces: tuple[str, ...]
+    report: Mapping[str, Any]
+    archive: LayerArchive
+    staged: Path | None
+    tree: Callable[[], Tree]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """Who gets what from which layer; ``warnings`` are for the user."""
+
+    shares: tuple[Share, ...]
+    warnings: tuple[str, ...] = ()
+
+    def of(self, function: str) -> tuple[Share, ...]:
+        """Give the layers of a function, in order."""
+        return tuple(share for share in self.shares if function in share.users)
+
+
+def shared(needs: Mapping[str, Need]) -> dict[str, tuple[str, ...]]:
+    """Give the users of each distribution that may lie in a layer: all that are in one function alone are not among them."""
+    users: dict[str, list[str]] = {}
+    for function in sorted(needs):
+        need = needs[function]
+        for digest, each in need.distributions.items():
+            if need.options.mode == "auto" or any(each.name in layer.distributions for layer in need.options.named):
+                users.setdefault(digest, []).append(function)
+    named = {name for need in needs.values() for layer in need.options.named for name in layer.distributions}
+    return {
+        digest: tuple(names)
+        for digest, names in users.items()
+        if len(names) > 1 or needs[names[0]].distributions[digest].name in named
+    }
+
+
+def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
+    """Divide what functions of one kind need; ``sizes`` has all that `shared` gives.
+
+    The named layers of options have their ``distributions`` whatever file required them. Raises `UsageError` where a named
+    layer cannot hold what its users need, or a function would have too many.
+    """
+    shares, warnings = _named_shares(needs)
+    held = {name: {digest for share in shares if name in share.users for digest in share.pieces} for name in needs}
+    slots = {name: _slots(name, need, sum(name in share.users for share in shares)) for name, need in needs.items()}
+    free = {name: frozenset(sizes) & need.distributions.keys() - held[name] - need.stuck for name, need in needs.items()}
+    free = {name: pieces if needs[name].options.mode == "auto" else frozenset() for name, pieces in free.items()}
+    free = _untied(free, {name: need.tied for name, need in needs.items()})
+    demands = {
+        name: Demand(
+            pieces=pieces,
+            slots=slots[name],
+            own=needs[name].own
+            + sum(sizes[digest].unzipped for digest in held[name])
+            + sum(each.size for digest, each in needs[name].distributions.items() if digest not in pieces | held[name]),
+        )
+        for name, pieces in free.items()
+        if pieces
+    }
+    plan = plan_layers(demands, sizes)
+    automatic = (Share(pieces=layer.pieces, users=layer.users) for layer in plan.layers)
+    return Division(shares=(*shares, *automatic), warnings=warnings)
+
+
+def _slots(function: str, need: Need, named: int) -> int:
+    """Give how many layers a function may still get; raises `UsageError` where it has too many."""
+    attached = len(need.options.attached)
+    if attached + named > LAYERS_LIMIT:
+        raise UsageError(
+            f"{function} needs {attached + named} layers ({named} named, {attached} attached), and Lambda takes "
+            f"{LAYERS_LIMIT}.",
+            remedy="Put some of the named layers together, or attach fewer.",
+        )
+    return LAYERS_LIMIT - attached - named
+
+
+def _untied(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[frozenset[str]]]) -> dict[str, frozenset[str]]:
+    """Keep in functions what must lie beside something that others do not have beside it.
+
+    What has the same users is never parted by the planner, and may go into a layer together.
+    """
+    left = dict(free)
+    while True:
+        users: dict[str, set[str]] = {}
+        for name, pieces in left.items():
+            for digest in pieces:
+                users.setdefault(digest, set()).add(name)
+        parted = {
+            name: frozenset(digest for group in tied[name] if _is_parted(group, users) for digest in group & pieces)
+            for name, pieces in left.items()
+        }
+        if not any(parted.values()):
+            return left
+        left = {name: pieces - parted[name] for name, pieces in left.items()}
+
+
+def _is_parted(group: frozenset[str], users: Mapping[str, set[str]]) -> bool:
+    return len({frozenset(users.get(digest, ())) for digest in group}) > 1
+
+
+def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], tuple[str, ...]]:
+    layers = {layer.name: layer for need in needs.values() for layer in need.options.named}
+    shares: list[Share] = []
+    warnings: list[str] = []
+    for layer in layers.values():
+        users = [name for name in sorted(needs) if layer in needs[name].options.named and _gets(name, needs[name], layer)]
+        pieces = tuple(sorted(_held_by(layer, users, needs)))
+        if pieces:
+            shares.append(Share(pieces=pieces, users=tuple(users), name=layer.name))
+        else:
+            warnings.append(
+                f"No function gets the layer {layer.name}: none needs all of {', '.join(layer.distributions)}."
+                if not layer.functions
+                else f"The layer {layer.name} is empty: no function that gets it needs any of {', '.join(layer.distributions)}."
+            )
+    for name in needs:
+        _check_once(name, [share for share in shares if name in share.users], needs[name])
+    return tuple(shares), tuple(warnings)
+
+
+def _gets(function: str, need: Need, layer: NamedLayer) -> bool:
+    if layer.functions:
+        return any(fnmatchcase(function, pattern) for pattern in layer.functions)
+    return {each.name for each in need.distributions.values()}.issuperset(layer.distributions)
+
+
+def _held_by(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Need]) -> Iterator[str]:
+    """Give the wheels of a named layer; raises `UsageError` where its users need different versions of one."""
+    for name in layer.distributions:
+        found: dict[str, tuple[str, str]] = {}
+        for user in users:
+            for digest, each in needs[user].distributions.items():
+                if each.name == name:
+                    found.setdefault(digest, (user, each.version))
+        if len(found) > 1:
+            versions = " and ".join(f"{user} needs {name} {version}" for user, version in found.values())
+            raise UsageError(
+                f"The layer {layer.name} cannot hold {name}: {versions}.",
+                remedy='Write resolution = "shared" so that versions agree, or name the layer\'s functions.',
+            )
+        yield from found
+
+
+def _check_once(function: str, shares: Sequence[Share], need: Need) -> None:
+    seen: dict[str, str] = {}
+    for share in shares:
+        for digest in share.pieces:
+            if digest in seen:
+                what = need.distributions[digest].name if digest in need.distributions else "a distribution"
+                raise UsageError(
+                    f"{function} would get {what} from two layers, {seen[digest]} and {share.name}.",
+                    remedy="Name it in one of them.",
+                )
+            seen[digest] = share.name

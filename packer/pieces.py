@@ -1,0 +1,102 @@
+"""A distribution as several functions share it: what any of them needs of it, with its bytecode, as a layer holds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from packer.compress import CODEC
+from packer.layers import Piece
+from packer.material import Material
+from packer.model import OWN_SOURCE, Distribution, Entry, Tree
+from packer.options import BytecodeOptions
+from packer.placing import Placer, kept_sources
+from packer.rules import Unit
+from packer.shape import Cut
+from packer.store import Store, digest_of
+
+_FORM = "1"
+_KIND = "pieces"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What one function's trimming leaves of a distribution; ``stays`` are sources that no bytecode may replace."""
+
+    distribution: Distribution
+    tree: Tree
+    stays: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """Give the digest of all that a layer may hold of it."""
+        listed = (part for entry in self.tree for part in (entry.path, str(entry.mode), entry.content.digest))
+        return digest_of(self.distribution.digest, *listed, "", *sorted(self.stays))
+
+
+def variants_of(material: Material, cut: Cut, restored: frozenset[Unit]) -> dict[str, Variant]:
+    """Give what trimming leaves of each of a function's distributions, by their digests."""
+    trees = dict(cut.parts)
+    return {
+        each.digest: Variant(distribution=each, tree=trees[each.name], stays=kept_sources(material, trees[each.name], restored))
+        for each in material.distributions
+    }
+
+
+def own_size(cut: Cut) -> int:
+    """Give the bytes of a function's own source."""
+    return sum(tree.size for name, tree in cut.parts if name == OWN_SOURCE)
+
+
+def combine(variants: Sequence[Variant], original: Tree) -> Variant:
+    """Give what all users of a distribution need: what any of them keeps, and unchanged where one needs it so.
+
+    ``original`` is the distribution as it was published.
+    """
+    untouched = {entry.path: entry.content.digest for entry in original}
+    merged: dict[str, Entry] = {}
+    for variant in sorted(variants, key=lambda each: each.digest):
+        for entry in variant.tree:
+            held = merged.get(entry.path)
+            if held is None or (
+                held.content.digest != untouched.get(entry.path) and entry.content.digest == untouched.get(entry.path)
+            ):
+                merged[entry.path] = entry
+    stays = frozenset(path for variant in variants for path in variant.stays)
+    return Variant(distribution=variants[0].distribution, tree=Tree.of(merged.values()), stays=stays)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a group of functions has its distributions compiled; ``python`` is the version that does it, or empty."""
+
+    options: BytecodeOptions
+    python: str
+
+    def key(self, distribution: str, variants: Iterable[str], *, only: bool) -> str:
+        """Name what a layer holds of a distribution: the digest of all that decides its bytes."""
+        how = (self.options.mode, str(self.options.optimize), self.python, str(only))
+        return digest_of(_FORM, CODEC, distribution, *how, *sorted(set(variants)))
+
+
+class Pieces:
+    """Remembers the sizes of pieces by their keys; may be used from many threads."""
+
+    def __init__(self, store: Store, placer: Placer) -> None:
+        self._store = store
+        self._placer = placer
+
+    def sizes(self, key: str, make: Callable[[], Tree]) -> Piece:
+        """Give the sizes of a piece; ``make`` gives its tree where they are not known."""
+        record = self._store.load(_KIND, key)
+        if record is None:
+            tree = make()
+            sizes = {"zipped": self._placer.zipped(tree), "unzipped": tree.size}
+            record = self._store.save(_KIND, key, json.dumps(sizes).encode())
+        found: Mapping[str, int] = json.loads(record.payload)
+        return Piece(zipped=found["zipped"], unzipped=found["unzipped"])
+
+    def known(self, key: str) -> bool:
+        """Say whether the sizes of a piece are known."""
+        return self._store.load(_KIND, key) is not None
