@@ -32,6 +32,9 @@ TASK_FOLDER, LAYERS_FOLDER = "/var/task", "/opt"
 """Where a function, and its layers merged in order, lie at run time (AWS "Lambda runtimes", "Packaging your layer content")."""
 LAYERS_PYTHON = f"{LAYERS_FOLDER}/python"
 """Where the modules of layers lie (the same)."""
+LIBRARY_FOLDER = "lib"
+"""The folder of a function, and of its layers, in which the loader looks for shared libraries that run paths do not lead to: it
+is in LD_LIBRARY_PATH, and so is the function's own folder (AWS "Defined runtime environment variables")."""
 RUNTIME_DISTRIBUTIONS = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 """What every runtime carries by itself, in versions of AWS's choice that change with its updates (AWS "Working with .zip file
 archives for Python Lambda functions", "Runtime dependencies in Python")."""

@@ -92,6 +92,7 @@ FLOORS = {
             "packer.sbom",
             "packer.scaffold",
             "packer.shape",
+            "packer.sharedlibs",
             "packer.source",
             "packer.starter",
             "packer.state",
