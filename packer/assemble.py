@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from packer.errors import PackageError, UsageError
@@ -60,17 +60,16 @@ def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
             parent = parent.rpartition("/")[0]
 
 
-def check_handler(function: Function, tree: Tree, layered: Callable[[], Tree] | None = None) -> None:
+def check_handler(function: Function, tree: Tree, layered: Callable[[], Collection[str]] = tuple) -> None:
     """Prove that the handler's module is in the tree, or in layers; raises `UsageError` that names the modules nearby."""
     sources = handler_sources(function.handler)
     module = sources[0].removesuffix(".py")
     wanted = (*sources, *map(instead, sources))
 
-    def is_in(found: Tree) -> bool:
-        paths = {entry.path for entry in found}
-        return bool(paths.intersection(wanted)) or any(path.startswith(f"{module}.") and path.endswith(".so") for path in paths)
+    def is_in(paths: Collection[str]) -> bool:
+        return any(path in wanted or (path.startswith(f"{module}.") and path.endswith(".so")) for path in paths)
 
-    if is_in(tree) or (layered is not None and is_in(layered())):
+    if is_in([entry.path for entry in tree]) or is_in(layered()):
         return
     own = (entry.path for entry in tree if entry.owner == OWN_SOURCE)
     top = sorted(path for path in own if path.endswith(".py") and "/" not in path)

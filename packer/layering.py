@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +12,6 @@ from builders.runtimes import LAYERS_LIMIT
 from packer.errors import UsageError
 from packer.layers import Demand, Piece, plan_layers
 from packer.layout import LayerArchive
-from packer.model import Tree
 from packer.options import LayerOptions, NamedLayer
 
 
@@ -30,7 +29,8 @@ class Needed:
 class Need:
     """What one function needs: distributions by their wheels' digests, and the bytes of its own source.
 
-    ``stuck`` are those that must lie beside its source, ``tied`` sets of those that must lie on one side together.
+    ``stuck`` are those that must lie beside its source, ``tied`` sets of those that must lie on one side together, and
+    ``libraries`` the digests of the shared libraries in its source.
     """
 
     distributions: Mapping[str, Needed]
@@ -38,6 +38,7 @@ class Need:
     options: LayerOptions
     stuck: frozenset[str] = frozenset()
     tied: tuple[frozenset[str], ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +52,9 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeLayer:
-    """A layer: ``report`` is its part of the manifest, and ``tree`` gives what lies in /opt/python.
+    """A layer: ``report`` is its part of the manifest, and ``pieces`` are the wheels' digests of what it holds.
 
-    ``staged`` is the archive where it is new, and ``pieces`` are the wheels' digests of what it holds.
+    ``staged`` is the archive where it is new; ``warnings`` are for the user.
     """
 
     name: str
@@ -61,7 +62,7 @@ class MadeLayer:
     report: Mapping[str, Any]
     archive: LayerArchive
     staged: Path | None
-    tree: Callable[[], Tree]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
-from packer.assemble import Part, merge, shares
+from packer.assemble import merge, shares
 from packer.budget import check_layer
 from packer.compress import CODEC
+from packer.elf import ElfFile
 from packer.gather import Gatherer, Tools
 from packer.layering import MadeLayer, Share
 from packer.layers import Piece
-from packer.layout import LayerArchive
+from packer.layout import LayerArchive, opened_archive
 from packer.manifest import describe_distribution
 from packer.model import Tree
 from packer.once import Once
 from packer.options import BytecodeOptions
 from packer.origin import tree_digest
 from packer.pieces import Pieces, Variant, Way, combine
-from packer.store import digest_of
+from packer.rules import Unit
+from packer.sharedlibs import gather_libraries
+from packer.store import digest_of, explained
 
 _FORM = "1"
 _KIND = "layers"
-_PYTHON = "python/"
+PYTHON = "python/"
+"""The folder of a layer that modules lie in (AWS "Packaging your layer content")."""
 _LABELLED, _LONGEST = 2, 60
 """How many of a layer's distributions its name has, the largest first, and how many letters of them."""
 _DIGITS = 12
 """Digits of a tree's digest in a layer's name."""
 
 
-Overlap = Sequence[tuple[str, str]]
-"""Patterns of paths with the distribution that wins there (`packer.assemble.merge`)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A function, with what its trimming leaves alone; None for what an earlier repair has found."""
+
+    name: str
+    kept: frozenset[Unit] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A distribution as a layer is to hold it: its ``key``, and a way to the variants that its users need."""
+    """A distribution as a layer is to hold it: what any of these versions of functions needs of it.
 
+    ``key`` names what comes of it; ``only`` says that bytecode takes the place of sources.
+    """
+
+    digest: str
     key: str
     only: bool
-    variants: Callable[[], Sequence[Variant]]
+    versions: tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What the users of a layer have beside it: digests of that, their names, and the paths where one distribution wins."""
+
+    digests: tuple[str, ...]
+    users: tuple[str, ...]
+    overlap: tuple[tuple[str, str], ...]
+
+
+class Source(Protocol):
+    """Gives what functions need, and the native code that they have beside some distributions."""
+
+    def variant(self, digest: str, version: Version) -> Variant: ...
+    def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]: ...
 
 
 class LayerMaker:
@@ -56,97 +83,98 @@ class LayerMaker:
 
     def __init__(
         self,
-        tools: Tools,
-        gatherer: Gatherer,
-        staging: Path,
-        out: Path,
+        parts: tuple[Tools, Gatherer],
+        source: Source,
+        folders: tuple[Path, Path],
         like: tuple[Target, BytecodeOptions],
         placed: Callable[[str], bool],
     ) -> None:
-        self._tools = tools
-        self._gatherer = gatherer
-        self._staging = staging
-        self._out = out
+        self._tools, self._gatherer = parts
+        self._source = source
+        self._staging, self._out = folders
         self._target, options = like
         self._placed = placed
-        self._way = _way(tools, self._target, options)
-        self._pieces = Pieces(tools.store, tools.shaper.placer)
+        self._way = way_of(self._tools, self._target, options)
+        self._pieces = Pieces(self._tools.store, self._tools.shaper.placer)
         self._combined: Once[str, Variant] = Once()
         self._trees: Once[str, Tree] = Once()
-        self._merged: Once[tuple[str, ...], Tree] = Once()
 
-    def key(self, digest: str, variants: Iterable[str], *, only: bool) -> str:
-        """Name what a layer holds of a distribution."""
-        return self._way.key(digest, variants, only=only)
-
-    def known(self, key: str) -> bool:
-        """Say whether the sizes of a distribution are known without its files."""
-        return self._pieces.known(key)
-
-    def compile(self, wanted: Sequence[Wanted]) -> None:
+    def warm(self, wanted: Sequence[Wanted]) -> None:
         """Compile many distributions at once, which takes less time than one after the other."""
-        trees = [self._combine(each).tree for each in wanted]
+        unknown = [each for each in wanted if not self._pieces.known(each.key)]
+        trees = [self._combine(each).tree for each in unknown]
         self._tools.shaper.placer.warm(trees, self._target, self._way.options)
 
-    def sizes(self, wanted: Wanted) -> Piece:
+    def size(self, wanted: Wanted) -> Piece:
         """Give the bytes of a distribution in a layer."""
         return self._pieces.sizes(wanted.key, lambda: self._tree(wanted))
 
-    def make(self, share: Share, wanted: Mapping[str, Wanted], overlap: Overlap) -> MadeLayer:
+    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Give a layer, written only where it does not lie in the output folder already; raises `packer.errors.LpackError`."""
         pieces = [wanted[digest] for digest in share.pieces]
-        tree = partial(self._tree_of, pieces, overlap)
-        key = digest_of(_FORM, CODEC, share.name, repr(overlap), *sorted(each.key for each in pieces))
-        record = self._tools.store.load(_KIND, key)
-        report: dict[str, Any] = json.loads(record.payload) if record else {}
+        key = digest_of(_FORM, CODEC, share.name, repr(beside.overlap), *sorted(each.key for each in pieces))
+        report = self._report(key)
+        if report and report["moves"]:  # then what else its users have decides what may move
+            report = self._report(digest_of(key, *beside.digests))
         staged = None
         if not report or not self._placed(report["path"]):
-            report, staged = self._written(share, pieces, tree())
-            self._tools.store.save(_KIND, key, json.dumps(report).encode())
-        check_layer(
-            Path(report["path"]).stem,
-            report["zip_bytes"],
-            report["unzipped_bytes"],
-            {each["name"]: each["unzipped_bytes"] for each in report["distributions"]},
-        )
+            gathered = self._merged(pieces, beside)
+            report, staged = self._written(share, pieces, gathered)
+            keys = (key, digest_of(key, *beside.digests)) if report["moves"] else (key,)
+            for each in keys:
+                self._tools.store.save(_KIND, each, json.dumps(report).encode())
+        name = Path(report["path"]).stem
+        held = {each["name"]: each["unzipped_bytes"] for each in report["distributions"]}
+        warnings = check_layer(name, report["zip_bytes"], report["unzipped_bytes"], held)
         return MadeLayer(
-            name=Path(report["path"]).stem,
+            name=name,
             pieces=share.pieces,
-            report=report,
+            report={key: value for key, value in report.items() if key != "moves"},
             archive=LayerArchive(path=staged or self._out / report["path"], sha256=report["sha256"]),
             staged=staged,
-            tree=tree,
+            warnings=warnings,
         )
 
-    def _written(self, share: Share, pieces: Sequence[Wanted], tree: Tree) -> tuple[dict[str, Any], Path]:
+    def _report(self, key: str) -> dict[str, Any]:
+        record = self._tools.store.load(_KIND, key)
+        report: dict[str, Any] = json.loads(record.payload) if record else {}
+        return report
+
+    def _merged(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, Tree, bool]:
+        """Merge distributions; give them, the libraries that move beside them, and whether any could move."""
+        variants = {each.digest: self._combine(each) for each in pieces}
+        parts = sorted((variants[each.digest].distribution.name, self._tree(each)) for each in pieces)
+        native = {each.distribution.name: self._tools.native.of_wheel(each.distribution) for each in variants.values()}
+        built = frozenset(each.distribution.name for each in variants.values() if each.built)
+        gathered = gather_libraries(parts, native, others={}, built=built, target=self._target)
+        moves = bool(len(gathered.libraries))
+        if moves:
+            others = self._source.libraries(beside.users, tuple(variants))
+            gathered = gather_libraries(parts, native, others=others, built=built, target=self._target)
+        return merge(gathered.parts, beside.overlap), gathered.libraries, moves
+
+    def _written(self, share: Share, pieces: Sequence[Wanted], merged: tuple[Tree, Tree, bool]) -> tuple[dict[str, Any], Path]:
         """Write a layer's archive, and describe it."""
-        variants = [self._combine(each) for each in pieces]
-        held = [each.distribution for each in variants]
-        sizes = shares({each.filename: each.name for each in held}, {each.name: each.version for each in held}, tree)
-        whole = Tree.of(replace(entry, path=_PYTHON + entry.path) for entry in tree)
-        name = f"{share.name or label([each.name for each in sizes])}-{tree_digest(whole)[:_DIGITS]}"
+        tree, libraries, moves = merged
+        held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
+        names, versions = {each.filename: each.name for each in held}, {each.name: each.version for each in held}
+        whole = Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *libraries))
+        parts = {each.name: each for each in shares(names, versions, whole)}
+        name = f"{share.name or label(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
         path = self._staging / "layers" / f"{name}.zip"
-        path.parent.mkdir(exist_ok=True)
+        with explained(path, "write"):
+            path.parent.mkdir(exist_ok=True)
         written = self._tools.prover.write(whole, path)
-        files = {each.name: each for each in sizes}
         report = {
             "path": f"layers/{name}.zip",
             "sha256": written.sha256,
             "zip_bytes": written.length,
             "unzipped_bytes": whole.size,
             "files": len(whole),
-            "distributions": [
-                describe_distribution(each, files.get(each.name)) for each in sorted(held, key=lambda each: each.name)
-            ],
+            "distributions": [describe_distribution(each, parts.get(each.name)) for each in held],
+            "moves": moves,
         }
         return report, path
-
-    def _tree_of(self, pieces: Sequence[Wanted], overlap: Overlap) -> Tree:
-        def merged() -> Tree:
-            parts: list[Part] = [(self._combine(each).distribution.name, self._tree(each)) for each in pieces]
-            return merge(sorted(parts), overlap)
-
-        return self._merged.get(tuple(each.key for each in pieces), merged)
 
     def _tree(self, wanted: Wanted) -> Tree:
         def placed() -> Tree:
@@ -158,13 +186,19 @@ class LayerMaker:
 
     def _combine(self, wanted: Wanted) -> Variant:
         def combined() -> Variant:
-            variants = wanted.variants()
+            variants = [self._source.variant(wanted.digest, version) for version in wanted.versions]
             return combine(variants, self._gatherer.tree(variants[0].distribution))
 
         return self._combined.get(wanted.key, combined)
 
 
-def _way(tools: Tools, target: Target, options: BytecodeOptions) -> Way:
+def files_of(layer: MadeLayer) -> dict[str, int]:
+    """Give what lies in the python folder of a layer, with its bytes; raises `packer.errors.LpackError`."""
+    with opened_archive(layer.archive.path) as packed:
+        return {each.name.removeprefix(PYTHON): each.size for each in packed.members if each.name.startswith(PYTHON)}
+
+
+def way_of(tools: Tools, target: Target, options: BytecodeOptions) -> Way:
     """Say how the distributions of a layer are compiled: not at all where nothing here can, of which functions are told."""
     if options.mode == "off":
         return Way(options=options, python="")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packer.compress import CODEC
+from packer.gather import Gathered
 from packer.layers import Piece
-from packer.material import Material
 from packer.model import OWN_SOURCE, Distribution, Entry, Tree
 from packer.options import BytecodeOptions
 from packer.placing import Placer, kept_sources
@@ -22,11 +22,15 @@ _KIND = "pieces"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """What one function's trimming leaves of a distribution; ``stays`` are sources that no bytecode may replace."""
+    """What one function's trimming leaves of a distribution; ``stays`` are sources that no bytecode may replace.
+
+    ``built`` says that lpack built it, and may have copied libraries into it.
+    """
 
     distribution: Distribution
     tree: Tree
     stays: frozenset[str]
+    built: bool = False
 
     @property
     def digest(self) -> str:
@@ -35,12 +39,18 @@ class Variant:
         return digest_of(self.distribution.digest, *listed, "", *sorted(self.stays))
 
 
-def variants_of(material: Material, cut: Cut, restored: frozenset[Unit]) -> dict[str, Variant]:
+def variants_of(gathered: Gathered, cut: Cut, restored: frozenset[Unit]) -> dict[str, Variant]:
     """Give what trimming leaves of each of a function's distributions, by their digests."""
     trees = dict(cut.parts)
     return {
-        each.digest: Variant(distribution=each, tree=trees[each.name], stays=kept_sources(material, trees[each.name], restored))
-        for each in material.distributions
+        each.digest: Variant(
+            distribution=each,
+            tree=trees[each.name],
+            stays=kept_sources(gathered.material, trees[each.name], restored),
+            built=bool(made.record),
+        )
+        for made in gathered.made
+        for each in (made.distribution,)
     }
 
 
@@ -64,7 +74,7 @@ def combine(variants: Sequence[Variant], original: Tree) -> Variant:
             ):
                 merged[entry.path] = entry
     stays = frozenset(path for variant in variants for path in variant.stays)
-    return Variant(distribution=variants[0].distribution, tree=Tree.of(merged.values()), stays=stays)
+    return Variant(distribution=variants[0].distribution, tree=Tree.of(merged.values()), stays=stays, built=variants[0].built)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,10 @@ class Way:
         """Name what a layer holds of a distribution: the digest of all that decides its bytes."""
         how = (self.options.mode, str(self.options.optimize), self.python, str(only))
         return digest_of(_FORM, CODEC, distribution, *how, *sorted(set(variants)))
+
+    def is_known(self, store: Store, key: str) -> bool:
+        """Say whether the sizes that belong to a key are known."""
+        return store.load(_KIND, key) is not None
 
 
 class Pieces:

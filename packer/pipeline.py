@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 from builders.runtimes import Target
-from packer.assemble import check_handler
 from packer.gather import Gatherer, Tools
-from packer.layered import Group, Member, Place, Planned, gathered_results
+from packer.layered import Group, Member, Planned, gathered_results
+from packer.makelayer import LayerMaker
 from packer.material import Material
 from packer.model import Function, Tree
-from packer.prove import Proof
-from packer.record import Built, Work, record
+from packer.record import Built
 from packer.state import ALWAYS, FunctionState
 from packer.watch import unchanged
+from packer.workshop import Order, Workshop
 
 
 class Build:
@@ -44,11 +43,9 @@ class Build:
         ``everything`` are all that the project has: layers are planned for them together.
         """
         chosen = frozenset(function.name for function in functions)
-        apart = [function for function in functions if not function.layers.wanted]
-        built = gathered_results(
-            {function.name: executor.submit(self.one, function, previous(function.name)) for function in apart}
-        )
-        for group in self._groups(everything, chosen, previous, executor):
+        taking_part = [function for function in everything if function.layers.wanted or function.name in chosen]
+        built: dict[str, Built] = {}
+        for group in self._groups(taking_part, chosen, previous, executor):
             built |= group.build(executor)
         return {function.name: built[function.name] for function in functions}
 
@@ -56,25 +53,25 @@ class Build:
         self, everything: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
     ) -> list[Planned]:
         """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
-        names = frozenset(function.name for function in everything)
-        return [group.plan(executor) for group in self._groups(everything, names, previous, executor)]
+        wanted = [function for function in everything if function.layers.wanted]
+        names = frozenset(function.name for function in wanted)
+        return [group.plan(executor) for group in self._groups(wanted, names, previous, executor)]
 
     def _groups(
         self,
-        everything: Sequence[Function],
+        functions: Sequence[Function],
         chosen: frozenset[str],
         previous: Callable[[str], FunctionState | None],
         executor: Executor,
     ) -> Iterator[Group]:
         """Give the functions that could share a layer with one that is to be built, together."""
-        groups: dict[tuple[Target, str, int], list[Function]] = {}
-        for function in everything:
-            if function.layers.wanted:
-                like = (function.target, function.bytecode.mode, function.bytecode.optimize)
-                groups.setdefault(like, []).append(function)
-        for group in groups.values():
-            if any(function.name in chosen for function in group):
-                yield self._group(group, chosen, previous, executor)
+        alike: dict[tuple[Target, str, int], list[Function]] = {}
+        for function in functions:
+            alike.setdefault((function.target, function.bytecode.mode, function.bytecode.optimize), []).append(function)
+        for group in alike.values():
+            names = chosen.intersection(function.name for function in group)
+            if names:
+                yield self._group(group, names, previous, executor)
 
     def _group(
         self,
@@ -84,38 +81,19 @@ class Build:
         executor: Executor,
     ) -> Group:
         states = {function.name: previous(function.name) for function in functions}
-        members = gathered_results(
-            {
-                name: executor.submit(self._member, function, states[name])
-                for name, function in zip(states, functions, strict=True)
-            }
-        )
+        looked = {each.name: executor.submit(Member, each, self._gatherer, states[each.name]) for each in functions}
+        members = tuple(gathered_results(looked).values())
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
 
         def placed(path: str) -> bool:
             full = str(self._out / path)
             return full in written and unchanged([(full, written[full])], ALWAYS)
 
-        place = Place(staging=self._staging, out=self._out, now=self._started)
-        return Group(tuple(members.values()), chosen, (self._tools, self._gatherer), place, placed)
-
-    def _member(self, function: Function, previous: FunctionState | None) -> Member:
-        return Member(function, self._tools, self._gatherer, previous)
-
-    def one(self, function: Function, previous: FunctionState | None) -> Built:
-        """Build one function, unless what decides its bytes is what it was; raises `LpackError`."""
-        started = time.perf_counter()
-        tools = self._tools
-        scan = self._gatherer.scan(function)
-        # Taken before anything is built: what is edited meanwhile differs from it, and the next build sees that.
-        inputs = self._gatherer.inputs(function, scan)
-        if previous is not None and previous.is_written() and previous.fingerprint == inputs.fingerprint(previous.folders):
-            tools.reporter.stage(function.name, "unchanged")
-            return Built(state=inputs.seen_again(previous, self._started), staged=None)
-        gathered = self._gatherer.gather(function, scan)
-        fingerprint = inputs.fingerprint(gathered.folders)
-        work = Work(gathered=gathered, inputs=inputs, fingerprint=fingerprint, started=started)
-        return record(work, self._proved(gathered.material), tools.reporter, self._started)
+        parts, folders = (self._tools, self._gatherer), (self._staging, self._out)
+        like = (functions[0].target, functions[0].bytecode)
+        orders = [Order(function=member.function, scan=member.scan) for member in members]
+        work = Workshop(orders, parts, self._staging, lambda source: LayerMaker(parts, source, folders, like, placed))
+        return Group(members, chosen, self._tools, work, self._started)
 
     def material(self, function: Function) -> Material:
         """Give all that a function is made of, before anything is removed; raises `LpackError`."""
@@ -124,10 +102,3 @@ class Build:
     def carried(self, material: Material) -> Tree:
         """Give what the function leaves to the runtime, in the versions of its lock; raises `LpackError`."""
         return self._gatherer.carried(material)
-
-    def _proved(self, material: Material) -> Proof:
-        """Shape, write and prove a function; raises `LpackError`."""
-        function, prover = material.function, self._tools.prover
-        candidate = prover.shape(material, self._staging / f"{function.name}.zip")
-        check_handler(function, candidate.shaped.tree)
-        return prover.prove(material, candidate, lambda: self.carried(material))

@@ -42,10 +42,13 @@ class Bytecode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layered:
-    """What a function has in layers: the names of the distributions, and all bytes; ``tree`` gives the files in /opt/python."""
+    """What a function has in layers: the names of the distributions, and all bytes.
+
+    ``files`` gives what lies in /opt/python, with the bytes of each.
+    """
 
     names: frozenset[str] = frozenset()
-    tree: Callable[[], Tree] = field(default=lambda: Tree(()))
+    files: Callable[[], Mapping[str, int]] = field(default=dict)
     size: int = 0
 
 
@@ -190,9 +193,9 @@ def _starter(material: Material, tree: Tree, layered: Layered) -> tuple[Starter,
     function, options = material.function, material.function.bytecode
     opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
     minor = function.target.runtime.minor
-    prefetch = worth_reading(tree, opened, minor)
+    prefetch = worth_reading({entry.path: entry.content.size for entry in tree}, opened, minor)
     if opened:
-        prefetch += [f"{_TO_LAYERS}/{path}" for path in worth_reading(layered.tree(), opened, minor)]
+        prefetch += [f"{_TO_LAYERS}/{path}" for path in worth_reading(layered.files(), opened, minor)]
     starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if prefetch else ()))
     return make_starter(pause=options.pause, prefetch=prefetch), starts
 

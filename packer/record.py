@@ -1,11 +1,11 @@
-"""Writes down what was built: the state that the next build begins from, the report, and what the limits say of it."""
+"""Writes down what was built: the report, what the limits say of it, and the state that the next build begins from."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from builders.engine import ENGINE_SOCKETS, ENGINE_VARIABLES
 from builders.interpreters import VARIABLES as TOOL_VARIABLES
@@ -16,7 +16,6 @@ from packer.gather import Gathered, Inputs
 from packer.layering import MadeLayer
 from packer.manifest import describe
 from packer.model import Artifact, Function
-from packer.ports import Reporter
 from packer.prove import Proof
 from packer.state import FunctionState, LayeredState, variable_digests
 from packer.summary import summary
@@ -35,55 +34,56 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """A function at work: what it is made of, what decides that, and since when (`time.perf_counter`)."""
+class Result:
+    """What came of a function: its part of the manifest, warnings, and a line that says what became of it.
 
-    gathered: Gathered
-    inputs: Inputs
-    fingerprint: str
-    started: float
-
-
-def record(
-    work: Work,
-    proof: Proof,
-    reporter: Reporter,
-    now: int,
-    layers: tuple[MadeLayer, ...] = (),
-    layered: LayeredState | None = None,
-) -> Built:
-    """Say what was built, and hold it against the limits; ``now`` is the build's start in nanoseconds.
-
-    ``layers`` are those of the function, in order. Raises `packer.errors.LimitError`.
+    ``folders`` are the local projects that it is built from; ``lacking`` says that a tool was not there.
     """
-    gathered, shaped = work.gathered, proof.candidate.shaped
-    function, material = gathered.function, gathered.material
+
+    report: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    told: str
+    folders: tuple[str, ...]
+    lacking: bool
+
+
+def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], seconds: float) -> Result:
+    """Say what was built, and hold it against the limits; ``layers`` are those of the function, in order.
+
+    Raises `packer.errors.LimitError`.
+    """
+    shaped, function, material = proof.candidate.shaped, gathered.function, gathered.material
     artifact = _artifact(function, proof)
     versions = {each.name: each.version for each in material.distributions}
     contributions = shares(material.owner_names(), versions, shaped.tree)
     missing = (*shaped.missing, *proof.missing)
     held = {layer.name: int(layer.report["unzipped_bytes"]) for layer in layers}
     limits = check_limits(function, artifact, contributions, held)
-    seconds = time.perf_counter() - work.started
+    return Result(
+        report=describe(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),
+        warnings=(*gathered.warnings, *missing, *proof.warnings, *limits),
+        told=summary(function, proof),
+        folders=gathered.folders,
+        lacking=bool(missing),
+    )
+
+
+def state_of(result: Result, inputs: Inputs, fingerprint: str, now: int, layered: LayeredState | None = None) -> FunctionState:
+    """Give what the next build has to know; ``now`` is the build's start in nanoseconds."""
     state = FunctionState(
         seen_at=now,
-        fingerprint=work.fingerprint,
-        watched=work.inputs.watched(gathered.folders),
-        variables=variable_digests(work.inputs.declaration.variables),
+        fingerprint=fingerprint,
+        watched=inputs.watched(result.folders),
+        variables=variable_digests(inputs.declaration.variables),
         artifact={},
-        folders=gathered.folders,
-        warnings=(*gathered.warnings, *missing, *proof.warnings, *limits),
-        report=describe(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),
+        folders=result.folders,
+        warnings=result.warnings,
+        report=dict(result.report),
         layered=layered,
     )
-    told = summary(function, proof)
-    if told:
-        reporter.note(f"{function.name}: {told}")
-    reporter.stage(function.name, "done")
-    if missing:  # what was left undone for want of a tool is done as soon as there may be one
+    if result.lacking:  # what was left undone for want of a tool is done as soon as there may be one
         state = state.until((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
-    staged = {layer.report["path"]: layer.staged for layer in layers if layer.staged is not None}
-    return Built(state=state, staged=proof.candidate.path, layers=staged)
+    return state
 
 
 def _artifact(function: Function, proof: Proof) -> Artifact:

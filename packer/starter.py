@@ -8,7 +8,7 @@ The source is not touched, and lines of tracebacks are those of the source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from builders.runtimes import TASK_FOLDER
@@ -60,12 +60,14 @@ def make_starter(*, pause: bool, prefetch: Iterable[str]) -> Starter:
     return Starter(before=reading + (_PAUSE if pause else ""), after=_RESUME if pause else "")
 
 
-def worth_reading(tree: Tree, opened: frozenset[str], minor: int) -> list[str]:
-    """Give the files of a tree to read ahead, the largest first: what was opened, and bytecode where it was a source."""
+def worth_reading(sizes: Mapping[str, int], opened: frozenset[str], minor: int) -> list[str]:
+    """Give the files to read ahead, the largest first: what was opened, and bytecode where it was a source.
+
+    ``sizes`` has the bytes of all that is there, by path.
+    """
     wanted = opened | {beside(path, minor) for path in opened} | {instead(path) for path in opened}
-    compiled = {entry.path for entry in tree if entry.path.endswith(".pyc")}
-    found = [each for each in tree if each.path in wanted and beside(each.path, minor) not in compiled]
-    return [entry.path for entry in sorted(found, key=lambda entry: (-entry.content.size, entry.path))]
+    found = [path for path in sizes if path in wanted and beside(path, minor) not in sizes]
+    return sorted(found, key=lambda path: (-sizes[path], path))
 
 
 def handler_module(handler: str, tree: Tree) -> Entry | None:

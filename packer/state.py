@@ -20,18 +20,19 @@ ALWAYS = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayeredState:
-    """What a function of a layered project needs and has: what the next plan is made of without looking at it again.
+    """What a function needs and has: what the next plan is made of without looking at it again.
 
     ``distributions`` are by their wheels' digests: name, version, the digest of what trimming leaves, and its bytes. ``own``
-    are the bytes of its source; ``stuck`` and ``tied`` as in `packer.layering.Need`. ``tight`` says that sources had to go for
-    their bytecode, ``alone`` that it only works in one package. ``layers`` are the names of its layers in order, and
-    ``inside`` the digests of what lies in its own package.
+    are the bytes of its source; ``stuck``, ``tied`` and ``libraries`` as in `packer.layering.Need`. ``tight`` says that
+    sources had to go for their bytecode, ``alone`` that it only works in one package. ``layers`` are the names of its layers
+    in order, and ``inside`` the digests of what lies in its own package.
     """
 
     distributions: dict[str, tuple[str, str, str, int]]
     own: int
     stuck: tuple[str, ...] = ()
     tied: tuple[tuple[str, ...], ...] = ()
+    libraries: tuple[str, ...] = ()
     tight: bool = False
     alone: bool = False
     layers: tuple[str, ...] = ()
@@ -195,6 +196,7 @@ def _layered(data: Mapping[str, Any]) -> LayeredState:
         own=data["own"],
         stuck=tuple(data["stuck"]),
         tied=tuple(map(tuple, data["tied"])),
+        libraries=tuple(data["libraries"]),
         tight=data["tight"],
         alone=data["alone"],
         layers=tuple(data["layers"]),

@@ -6,25 +6,219 @@ What is asked for, and what is given back, are plain values: whoever plans need 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Protocol
 
-from packer.assemble import Part, check_handler
+from packer.assemble import check_handler
+from packer.elf import ElfFile
 from packer.gather import Gathered, Gatherer, Tools
-from packer.layering import Need, Needed, Share
+from packer.layering import MadeLayer, Need, Needed, Share
 from packer.layers import Piece
-from packer.layout import LayerArchive
-from packer.makelayer import LayerMaker, MadeLayer, Wanted
-from packer.model import OWN_SOURCE, Function, Tree
-from packer.native import native_of
+from packer.makelayer import Beside, LayerMaker, Version, Wanted, files_of
+from packer.model import OWN_SOURCE, Function
 from packer.pieces import Variant, own_size, variants_of
 from packer.placing import Layered
-from packer.prove import Proof
 from packer.record import Result, result_of
 from packer.rules import Unit
 from packer.shape import Cut
 from packer.sharedlibs import entangled
+from packer.source import Scan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A function that was built: ``result`` says what came of it, and ``staged`` is its archive.
+
+    ``restored`` is what was left alone when it was trimmed, and ``need`` what it needs then. ``kept`` is what verification
+    found to be needed, ``alone`` that it only works without layers, ``cramped`` that sources had to go for their bytecode.
+    Where one of these three is news, the plan does not stand.
+    """
+
+    result: Result
+    staged: Path
+    need: Need
+    restored: frozenset[Unit]
+    kept: frozenset[Unit]
+    alone: bool
+    cramped: bool
+
+
+class Work(Protocol):
+    """Does the work, here or elsewhere; may be called from many threads."""
+
+    def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
+        """Lock a function, fetch what it needs and trim that; give what it needs, and what an earlier repair left alone."""
+        ...
+
+    def warm(self, wanted: Sequence[Wanted]) -> None:
+        """Compile many distributions at once, which takes less time than one after the other."""
+        ...
+
+    def size(self, wanted: Wanted) -> Piece:
+        """Give the bytes of a distribution in a layer."""
+        ...
+
+    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+        """Make a layer, if it is not there."""
+        ...
+
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+        """Build a function with its layers, and prove it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A function to work on, with its source as it was found."""
+
+    function: Function
+    scan: Scan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A function with its parts trimmed."""
+
+    gathered: Gathered
+    restored: frozenset[Unit]
+    cut: Cut
+    variants: Mapping[str, Variant]
+    seconds: float
+
+
+class Workshop:
+    """Does the work on this machine, for functions of one target that are compiled alike."""
+
+    def __init__(
+        self, orders: Sequence[Order], parts: tuple[Tools, Gatherer], staging: Path, maker: Callable[[Workshop], LayerMaker]
+    ) -> None:
+        self._orders = {order.function.name: order for order in orders}
+        self._tools, self._gatherer = parts
+        self._staging = staging
+        self._locks = {name: Lock() for name in self._orders}
+        self._prepared: dict[str, _Prepared] = {}
+        self.maker = maker(self)
+
+    def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
+        """Lock a function, fetch what it needs and trim that; raises `packer.errors.LpackError`."""
+        prepared = self._prepare(version)
+        return self._need(prepared), prepared.restored
+
+    def _need(self, prepared: _Prepared) -> Need:
+        material, function = prepared.gathered.material, prepared.gathered.function
+        names = {each.name: each.digest for each in material.distributions}
+        tied, stuck = [], frozenset[str]()
+        if function.layers.mode == "auto":
+            native = self._native(prepared)
+            groups = entangled(material.parts, native, function.target)
+            stuck = frozenset(names[name] for group in groups if OWN_SOURCE in group for name in group if name in names)
+            tied = [frozenset(names[name] for name in group) for group in groups if OWN_SOURCE not in group]
+        return Need(
+            distributions={
+                each.digest: Needed(
+                    name=each.name,
+                    version=each.version,
+                    variant=prepared.variants[each.digest].digest,
+                    size=prepared.variants[each.digest].tree.size,
+                )
+                for each in material.distributions
+            },
+            own=own_size(prepared.cut),
+            options=function.layers,
+            stuck=stuck,
+            tied=tuple(tied),
+            libraries=tuple(sorted(_own_libraries(prepared))),
+        )
+
+    def _prepare(self, version: Version) -> _Prepared:
+        with self._locks[version.name]:
+            known = self._prepared.get(version.name)
+            if known is None or (version.kept is not None and version.kept != known.restored):
+                started = time.perf_counter()
+                order = self._orders[version.name]
+                gathered = known.gathered if known else self._gatherer.gather(order.function, order.scan)
+                restored = self._tools.prover.restored(gathered.material) if version.kept is None else version.kept
+                cut = self._tools.shaper.cut(gathered.material, restored)
+                known = self._prepared[version.name] = _Prepared(
+                    gathered=gathered,
+                    restored=restored,
+                    cut=cut,
+                    variants=variants_of(gathered, cut, restored),
+                    seconds=time.perf_counter() - started,
+                )
+            return known
+
+    def _native(self, prepared: _Prepared) -> dict[str, Sequence[ElfFile]]:
+        """Give the native code of a function's source and of its distributions, by their names."""
+        native, material = self._tools.native, prepared.gathered.material
+        source = dict(material.parts)[OWN_SOURCE]
+        return {OWN_SOURCE: native.of_source(source), **{each.name: native.of_wheel(each) for each in material.distributions}}
+
+    def warm(self, wanted: Sequence[Wanted]) -> None:
+        """Compile many distributions at once; raises `packer.errors.LpackError`."""
+        self.maker.warm(wanted)
+
+    def size(self, wanted: Wanted) -> Piece:
+        """Give the bytes of a distribution in a layer; raises `packer.errors.LpackError`."""
+        return self.maker.size(wanted)
+
+    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+        """Make a layer, if it is not there; raises `packer.errors.LpackError`."""
+        return self.maker.make(share, wanted, beside)
+
+    def variant(self, digest: str, version: Version) -> Variant:
+        """Give what a function needs of a distribution; raises `packer.errors.LpackError`."""
+        return self._prepare(version).variants[digest]
+
+    def libraries(self, names: Sequence[str], without: Sequence[str]) -> dict[str, Sequence[ElfFile]]:
+        """Give the native code that functions have beside these distributions, by wheels' digests and functions' names."""
+        found: dict[str, Sequence[ElfFile]] = {}
+        for name in names:
+            prepared = self._prepare(Version(name=name))
+            native = self._native(prepared)
+            found[f"{OWN_SOURCE} {name}"] = native[OWN_SOURCE]
+            found |= {each.digest: native[each.name] for each in prepared.gathered.material.distributions}
+        return {key: files for key, files in found.items() if key not in without}
+
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+        """Build a function with its layers, and prove it; raises `packer.errors.LpackError`."""
+        started = time.perf_counter()
+        prepared, tools = self._prepare(version), self._tools
+        material = prepared.gathered.material
+        function = material.function
+        held = {digest for layer in layers for digest in layer.pieces}
+        layered = Layered(
+            names=frozenset(each.name for each in material.distributions if each.digest in held),
+            files=lambda: {path: size for layer in layers for path, size in files_of(layer).items()},
+            size=sum(layer.report["unzipped_bytes"] for layer in layers),
+        )
+        shaped = tools.shaper.finish(material, prepared.cut, prepared.restored, layered)
+        check_handler(function, shaped.tree, layered.files)
+        path = self._staging / f"{function.name}.zip"
+        archives = tuple(layer.archive for layer in layers)
+        candidate = tools.prover.written(shaped, prepared.restored, path, archives)
+        proof = tools.prover.prove(material, candidate, partial(self._gatherer.carried, material))
+        cramped = bool(layers) and function.bytecode.mode == "auto" and proof.candidate.shaped.bytecode.mode == "only"
+        seconds = time.perf_counter() - started + prepared.seconds
+        used = () if proof.alone else tuple(layers)
+        if not function.layers.wanted:  # nobody else asks for it, and hundreds of them would take much memory
+            self._prepared.pop(function.name, None)
+        return Settled(
+            result=result_of(prepared.gathered, proof, used, seconds),
+            staged=path,
+            need=self._need(prepared),
+            restored=prepared.restored,
+            kept=frozenset(proof.kept),
+            alone=proof.alone,
+            cramped=cramped,
+        )
+
+
+def _own_libraries(prepared: _Prepared) -> list[str]:
+    """Give the digests of the shared libraries in a function's own source."""
+    source = dict(prepared.gathered.material.parts)[OWN_SOURCE]
+    return [entry.content.digest for entry in source if ".so" in entry.path.rpartition("/")[2]]

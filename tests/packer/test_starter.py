@@ -201,11 +201,9 @@ def sized(path: str, size: int) -> Entry:
 
 def test_the_largest_is_read_first_and_bytecode_where_there_is_some():
     pyc = f"lib/__pycache__/one.cpython-3{OWN}.pyc"
-    tree = Tree.of(
-        [sized("lib/one.py", 90), sized(pyc, 50), sized("lib/two.pyc", 70), sized("lib/data.bin", 60), sized("lib/no.so", 99)]
-    )
+    sizes = {"lib/one.py": 90, pyc: 50, "lib/two.pyc": 70, "lib/data.bin": 60, "lib/no.so": 99}
     opened = frozenset(["lib/one.py", "lib/two.py", "lib/data.bin", "lib/gone.py"])
-    assert worth_reading(tree, opened, OWN) == ["lib/two.pyc", "lib/data.bin", pyc]
+    assert worth_reading(sizes, opened, OWN) == ["lib/two.pyc", "lib/data.bin", pyc]
 
 
 def test_nothing_to_do_is_no_starter():
