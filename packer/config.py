@@ -16,10 +16,11 @@ from packaging.utils import canonicalize_name
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
 from packer.buildconfig import BUILD_KEYS, PACKAGES, building_of, packages_of
 from packer.discover import find_requirements
+from packer.discovery import DISCOVER, Discovery, discover
 from packer.errors import UsageError
 from packer.layerconfig import LAYER_KEYS, layers_of
 from packer.model import OWN_SOURCE, Budget, Function
-from packer.names import DEFAULT_OUT, PROJECT_FILE
+from packer.names import DEFAULT_OUT, PROJECT_FILE, check_name
 from packer.options import ShapeFlags
 from packer.section import Section, choices
 from packer.shapeconfig import SHAPE_KEYS, shape_of
@@ -31,14 +32,12 @@ _SHARED_KEYS = (
     *LAYER_KEYS,
     PACKAGES,
 )
-_PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions")
+_PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions", DISCOVER)
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _BUDGET_KEYS = ("zip", "unzipped", "init")
 # Keys of the design with the one value that this version can do.
 _ONLY_VALUES = {"format": "zip"}
 
-# A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _GLIBC = re.compile(r"2\.([0-9]{1,2})")
 _HANDLER = re.compile(r"[A-Za-z_][\w-]*([./][A-Za-z_][\w-]*)*\.[A-Za-z_]\w*")
 
@@ -66,28 +65,35 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What is to be built. ``files`` are those that it was read from; ``out`` is absolute; ``warnings`` are for the user."""
+    """What is to be built. ``out`` is absolute; ``warnings`` are for the user, ``notes`` for one who asks for more.
+
+    ``files`` are the files that it was read from, and the folders that were searched for functions.
+    """
 
     root: Path
     out: Path
     functions: tuple[Function, ...]
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def load_config(path: Path, overrides: Overrides) -> Config:
     """Read an lpack.toml or pyproject.toml; raises `UsageError`."""
     section = project_section(path)
-    functions = section.tables("functions")
-    if not functions:
-        raise section.error("functions", "no function is configured", "Add a table [functions.NAME], or run `lpack init`.")
     root = path.parent.absolute()
-    out = overrides.out or root / section.string("out", DEFAULT_OUT)
+    out = (overrides.out or root / section.string("out", DEFAULT_OUT)).absolute()
+    found = discover(section, root, out)
+    names = tuple(dict.fromkeys((*section.tables("functions"), *found.functions)))
+    if not names:
+        raise section.error("functions", "no function is configured", "Add a table [functions.NAME], or run `lpack init`.")
     return Config(
         root=root,
-        out=out.absolute(),
-        functions=tuple(_function(root, section, name, overrides) for name in functions),
-        files=(path.absolute(),),
+        out=out,
+        functions=tuple(_function(root, section, name, found, overrides) for name in names),
+        files=(path.absolute(), *found.searched),
+        warnings=found.warnings,
+        notes=found.notes,
     )
 
 
@@ -130,16 +136,6 @@ def make_target(runtime: Setting, architecture: Setting) -> Target:
     return Target.of(name, machine)
 
 
-def check_name(name: str, where: str) -> str:
-    """Give a function's name back if it can be one; raises `UsageError`."""
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{where}: {name!r} cannot be a function's name.",
-            remedy="Use letters, digits, '-' and '_', beginning with a letter or digit, 64 at most.",
-        )
-    return name
-
-
 def check_handler(handler: str, where: str) -> str:
     """Give a handler back if it has the form ``module.function``; raises `UsageError`."""
     if not _HANDLER.fullmatch(handler):
@@ -172,12 +168,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
 
 
-def _function(root: Path, project: Section, name: str, overrides: Overrides) -> Function:
+def _function(root: Path, project: Section, name: str, discovery: Discovery, overrides: Overrides) -> Function:
     section = function_section(project, name)
-    source = (root / section.string("source", ".")).absolute()
+    found = discovery.functions.get(name)
+    if found is None and DISCOVER in project.table and "source" not in section.table:
+        nearest = choices(name, tuple(discovery.functions)) if discovery.functions else ""
+        what = f"no folder that {DISCOVER} finds has this name, and there is no source"
+        raise project.section("functions").error(name, what, f"{nearest} Or name its folder: source.".lstrip())
+    source = found.source if found else (root / section.string("source", ".")).absolute()
     if not source.is_dir():
         raise section.error("source", f"there is no folder {source}", "Name the folder that holds the handler's module.")
-    handler = section.string("handler")
+    handler = section.string("handler", found.handler if found else "")
     if not handler:
         raise section.error("handler", "this key is missing", 'Write handler = "module.function".')
     runtime = _setting("runtime", section, project, DEFAULT_RUNTIME)

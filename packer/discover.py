@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from packer.errors import UsageError
 from packer.model import Requirements
@@ -30,6 +33,8 @@ _STANDARD_FILES = {
     REQUIREMENTS: "requirements.txt",
     PYPROJECT: "pyproject.toml",
 }
+ANY_DEPTH = "**"
+"""The part of a pattern that stands for any number of folders."""
 _PYLOCK_NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
 # Modules that hold a handler by habit, best first: the console's own, then those of the usual templates.
 _MODULES = ("lambda_function", "app", "main", "handler", "index", "function")
@@ -97,19 +102,59 @@ def _standard_file(folder: Path) -> Requirements | None:
 
 def _of_pyproject(path: Path) -> Requirements | None:
     """Give a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+    document = _document(path)
     if "project" not in document:
         if "poetry" in document.get("tool", {}):
             raise UsageError(f"{path} is a Poetry project without a poetry.lock.", remedy="Run `poetry lock` there first.")
         return None
     name = document["project"].get("name", "")
-    locks = [folder / _STANDARD_FILES[UV_LOCK] for folder in path.parents]
-    for lock in (lock for lock in locks if name and lock.is_file()):
+    workspace = find_workspace(path.parent) if name else None
+    lock = workspace / _STANDARD_FILES[UV_LOCK] if workspace else None
+    if lock is not None and lock.is_file():
         return Requirements(kind=UV_LOCK, path=lock, package=name)
     return Requirements(kind=PYPROJECT, path=path)
+
+
+def find_workspace(folder: Path) -> Path | None:
+    """Give the folder above, or this one, whose pyproject.toml makes it a uv workspace that a project's folder is a member of.
+
+    As uv does: the nearest workspace decides, by its ``members`` and ``exclude`` (uv documentation, "Using workspaces").
+    """
+    for parent in (folder, *folder.parents):
+        path = parent / _STANDARD_FILES[PYPROJECT]
+        if not path.is_file():
+            continue
+        workspace = _document(path).get("tool", {}).get("uv", {}).get("workspace")
+        if workspace is not None:
+            return parent if _has_member(workspace, folder.relative_to(parent)) else None
+    return None
+
+
+def _has_member(workspace: Mapping[str, Any], path: Path) -> bool:
+    members, exclude = workspace.get("members", ()), workspace.get("exclude", ())
+    if not path.parts:
+        return True
+    return any(fits(each, path.as_posix()) for each in members) and not any(fits(each, path.as_posix()) for each in exclude)
+
+
+def fits(pattern: str, path: str) -> bool:
+    """Say whether a relative path fits a pattern, part by part; ``**`` stands for any number of folders, none included."""
+    return _fits(PurePosixPath(os.path.normpath(pattern)).parts, PurePosixPath(os.path.normpath(path)).parts)
+
+
+def _fits(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not path
+    if pattern[0] == ANY_DEPTH:
+        return _fits(pattern[1:], path) or (bool(path) and _fits(pattern, path[1:]))
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(pattern[1:], path[1:])
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
 
 
 def find_handler(folder: Path) -> str:
@@ -118,15 +163,36 @@ def find_handler(folder: Path) -> str:
     Raises `UsageError` where there is none, or more than one and no name decides.
     """
     found = dict(_handlers(folder))
-    usual = [module for module in _MODULES if module in found]
-    chosen = usual or sorted(found)
-    if len(chosen) == 1 or usual:
-        return f"{chosen[0]}.{found[chosen[0]]}"
     if not found:
         raise UsageError(
             f"{folder} holds no module with a function named {' or '.join(_ATTRIBUTES)}.",
             remedy="Name the folder of a function, or write a configuration with its handler (`lpack init`).",
         )
+    return _chosen(folder, found)
+
+
+def handler_of(folder: Path) -> str:
+    """Find the handler of a folder that may have none: then it is empty.
+
+    Raises `UsageError` where there is more than one and no name decides, and where a module that cannot be read may hold it.
+    """
+    found = dict(_handlers(folder))
+    if found:
+        return _chosen(folder, found)
+    for path in sorted(folder.glob("*.py")):
+        try:
+            ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError) as error:
+            what = f"Whether {folder} holds a handler cannot be told: {path.name} is not valid Python ({error})."
+            raise UsageError(what, remedy="Mend it, or write a configuration that names the handler.") from None
+    return ""
+
+
+def _chosen(folder: Path, found: Mapping[str, str]) -> str:
+    usual = [module for module in _MODULES if module in found]
+    chosen = usual or sorted(found)
+    if len(chosen) == 1 or usual:
+        return f"{chosen[0]}.{found[chosen[0]]}"
     raise UsageError(
         f"{folder} holds several modules with a handler: {', '.join(f'{module}.py' for module in chosen)}.",
         remedy="Write a configuration that names the handler (`lpack init`).",

@@ -30,6 +30,7 @@ FLOORS = {
             "packer.config",
             "packer.credentials",
             "packer.discover",
+            "packer.discovery",
             "packer.elf",
             "packer.intrinsics",
             "packer.layerconfig",

@@ -159,6 +159,8 @@ class _Run:
         functions = select(config, self.project.names)
         for warning in config.warnings:
             self.reporter.warn(warning)
+        for note in config.notes:
+            self.reporter.debug(note)
         for skipped in template.skipped if template else ():
             self.reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
         digests = Digests(last.digests, last.seen_at) if last else Digests()

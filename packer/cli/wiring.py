@@ -22,7 +22,6 @@ from packer.compress import Deflater
 from packer.config import (
     Config,
     Overrides,
-    check_name,
     function_section,
     load_config,
     lock_path,
@@ -31,12 +30,13 @@ from packer.config import (
 )
 from packer.credentials import Credentials, index_urls
 from packer.discover import find_handler, find_requirements
+from packer.discovery import DISCOVER
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.gather import Tools
 from packer.layerconfig import with_attached
 from packer.model import Archive, Function, Tree
-from packer.names import DEFAULT_OUT, TEMPLATE_FILE
+from packer.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
 from packer.native import NativeCode
 from packer.origin import Origins
 from packer.outputs.zip import Written, write_zip
@@ -225,6 +225,8 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
 
 def _vain_tables(project: Section, template: Template) -> Iterator[str]:
     """Give warnings of what a configuration says of a template's functions in vain; raises `UsageError` for what is wrong."""
+    if DISCOVER in project.table:
+        yield f"{project.where(DISCOVER)}: the template says which functions there are, and that holds."
     functions = project.section("functions")
     known = [function.logical_id for function in template.functions]
     for name in functions.table:

@@ -40,7 +40,8 @@ def test_locks_come_before_what_they_lock(tmp_path, names, expected):
 
 
 def test_a_member_of_a_uv_workspace_is_found_by_its_name(tmp_path):
-    touch(tmp_path, "uv.lock", "pyproject.toml", "services/orders/pyproject.toml")
+    touch(tmp_path, "uv.lock", "services/orders/pyproject.toml")
+    (tmp_path / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["services/*"]\n')
     found = find_requirements(tmp_path / "services" / "orders", None, "here")
     assert found is not None
     assert (found.kind, found.path, found.package) == ("uv.lock", tmp_path / "uv.lock", "orders")
