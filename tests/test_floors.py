@@ -32,6 +32,7 @@ FLOORS = {
             "packer.discover",
             "packer.discovery",
             "packer.elf",
+            "packer.git",
             "packer.intrinsics",
             "packer.layerconfig",
             "packer.locks",
