@@ -25,7 +25,7 @@ PYLOCK, UV_LOCK, POETRY_LOCK, PIPFILE_LOCK, REQUIREMENTS, PYPROJECT = KINDS = (
 )
 """Kinds of dependency files, in the order in which a folder is searched for them: locks are law, so they come first."""
 
-_STANDARD_FILES = {
+STANDARD_FILES = {
     PYLOCK: "pylock.toml",
     UV_LOCK: "uv.lock",
     POETRY_LOCK: "poetry.lock",
@@ -33,6 +33,7 @@ _STANDARD_FILES = {
     REQUIREMENTS: "requirements.txt",
     PYPROJECT: "pyproject.toml",
 }
+"""The name by which each kind is found."""
 ANY_DEPTH = "**"
 """The part of a pattern that stands for any number of folders."""
 _PYLOCK_NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
@@ -73,7 +74,7 @@ def _named_file(path: Path, where: str) -> Requirements:
         return found
     if not path.is_file():
         raise UsageError(f"{where}: there is no file {path}.", remedy="Name an existing file, or remove the key.")
-    for kind, name in _STANDARD_FILES.items():
+    for kind, name in STANDARD_FILES.items():
         if path.name == name:
             return Requirements(kind=kind, path=path)
     if _PYLOCK_NAME.fullmatch(path.name):
@@ -82,12 +83,12 @@ def _named_file(path: Path, where: str) -> Requirements:
         return Requirements(kind=REQUIREMENTS, path=path)
     raise UsageError(
         f"{where}: lpack does not know what kind of dependency file {path.name} is.",
-        remedy=f"Known are: {', '.join(_STANDARD_FILES.values())}, pylock.NAME.toml, and files ending in .txt or .in.",
+        remedy=f"Known are: {', '.join(STANDARD_FILES.values())}, pylock.NAME.toml, and files ending in .txt or .in.",
     )
 
 
 def _standard_file(folder: Path) -> Requirements | None:
-    for kind, name in _STANDARD_FILES.items():
+    for kind, name in STANDARD_FILES.items():
         path = folder / name
         if path.is_file():
             if kind != PYPROJECT:
@@ -109,7 +110,7 @@ def _of_pyproject(path: Path) -> Requirements | None:
         return None
     name = document["project"].get("name", "")
     workspace = find_workspace(path.parent) if name else None
-    lock = workspace / _STANDARD_FILES[UV_LOCK] if workspace else None
+    lock = workspace / STANDARD_FILES[UV_LOCK] if workspace else None
     if lock is not None and lock.is_file():
         return Requirements(kind=UV_LOCK, path=lock, package=name)
     return Requirements(kind=PYPROJECT, path=path)
@@ -121,7 +122,7 @@ def find_workspace(folder: Path) -> Path | None:
     As uv does: the nearest workspace decides, by its ``members`` and ``exclude`` (uv documentation, "Using workspaces").
     """
     for parent in (folder, *folder.parents):
-        path = parent / _STANDARD_FILES[PYPROJECT]
+        path = parent / STANDARD_FILES[PYPROJECT]
         if not path.is_file():
             continue
         workspace = _document(path).get("tool", {}).get("uv", {}).get("workspace")

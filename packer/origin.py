@@ -20,8 +20,8 @@ from packer.watch import Digests
 
 _RULES = "2"
 """Part of the key of what is remembered of a source; raised whenever something else is read of it."""
-# What a project folder leaves out when it is copied to be built: what earlier builds left there, and version control.
-_PROJECT_IGNORE = ("!.gitignore", "/build/", "/dist/")
+PROJECT_IGNORE = ("!.gitignore", "/build/", "/dist/")
+"""What a project folder leaves out when it is copied to be built: what earlier builds left there, and version control."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class Origins:
 
 def project_tree(folder: Path, digests: Digests) -> tuple[Tree, tuple[str, ...]]:
     """Give the files of a local project that its build may see, and the paths whose change could change them."""
-    scan = scan_source(folder, digests, ignore=_PROJECT_IGNORE, git=False)
+    scan = scan_source(folder, digests, ignore=PROJECT_IGNORE, git=False)
     return scan.tree, scan.watched
 
 

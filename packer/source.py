@@ -6,12 +6,14 @@ Which rule decides, first to last: the configuration's ``ignore``, .lpackignore 
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pathspec import GitIgnoreSpec
 
@@ -107,10 +109,13 @@ class _Scanner:
     def _spec(self, path: str) -> GitIgnoreSpec | None:
         self._watched.append(path)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            with self._open(path) as file:
                 return GitIgnoreSpec.from_lines(file)
         except OSError:
             return None
+
+    def _open(self, path: str) -> TextIO:
+        return open(path, encoding="utf-8", errors="surrogateescape")
 
     def _walk(self, prefix: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]) -> None:
         folder = os.path.join(self._folder, prefix)
@@ -173,14 +178,18 @@ class _Scanner:
     def _enter(
         self, item: os.DirEntry[str], path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]
     ) -> None:
-        real = os.path.realpath(item.path)
-        if real in self._skip or _is_output(item.path):
+        if self._is_closed(item.path):
             return
+        real = os.path.realpath(item.path)
         if real in above:
             raise UsageError(f"The link {item.path} leads back to a folder that holds it.", remedy=_IGNORE_REMEDY)
-        if os.path.exists(os.path.join(item.path, "pyvenv.cfg")):
-            return
         self._walk(path + "/", own, git, (*above, real))
+
+    def _is_closed(self, place: str) -> bool:
+        """Say whether a folder is no source whatever the rules say: what is skipped, lpack's output, a virtual environment."""
+        if os.path.realpath(place) in self._skip or _is_output(place):
+            return True
+        return os.path.exists(os.path.join(place, "pyvenv.cfg"))
 
     def _add(self, place: str, path: str, status: os.stat_result) -> None:
         self._watched.append(place)
@@ -192,6 +201,83 @@ class _Scanner:
         mode = EXECUTABLE_MODE if status.st_mode & stat.S_IXUSR else FILE_MODE
         content = FileContent(path=Path(place), digest=digest, size=status.st_size)
         self._entries.append(Entry(path=path, mode=mode, content=content, owner=OWN_SOURCE))
+
+
+_Both = tuple[tuple[_Rules, ...], tuple[_Rules, ...]]
+
+
+class Outline(_Scanner):
+    """The same files by name alone: none is read, and one that is gone can be judged as if it were there.
+
+    ``files`` are their paths; ``links`` map those that are reached by a link to true ones (folders have a slash behind, the
+    folder itself is the empty path); ``rules`` are the files of rules that were looked for. ``replaced`` gives some of these
+    another content, None where there shall be none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ignore: Iterable[str] = (),
+        skip: Iterable[Path] = (),
+        git: bool = True,
+        replaced: Mapping[str, bytes | None] | None = None,
+    ) -> None:
+        super().__init__(folder, Digests(), tuple(ignore), frozenset(map(os.path.realpath, skip)), git)
+        self.files: set[str] = set()
+        self.links: dict[str, str] = {"": os.path.realpath(folder)}
+        self.rules: set[str] = set()
+        self._replaced = replaced or {}
+        self._entered: dict[str, _Both | None] = {}
+        self.scan()
+
+    def holds(self, path: str) -> bool:
+        """Say whether a file at this path would be one of them."""
+        folder, slash, _ = path.rpartition("/")
+        rules = self._rules_in(folder + slash)
+        if rules is None or self._is_left_out(path, *rules):
+            return False
+        return os.path.realpath(os.path.join(self._folder, path)) not in self._skip
+
+    def _rules_in(self, prefix: str) -> _Both | None:
+        """Give the rules that hold in a folder; None where nothing of it counts."""
+        if prefix not in self._entered:
+            self._entered[prefix] = self._read_rules(prefix)
+        return self._entered[prefix]
+
+    def _read_rules(self, prefix: str) -> _Both | None:
+        place = os.path.join(self._folder, prefix)
+        if prefix:
+            above, slash, _ = prefix[:-1].rpartition("/")
+            rules = self._rules_in(above + slash)
+            if rules is None or self._is_left_out(prefix, *rules) or self._is_closed(place):
+                return None
+            own, git = rules
+        else:
+            own, git = (), self._rules_above() if self._git else ()
+        own = self._with_file(own, place, ".lpackignore", prefix)
+        return own, self._with_file(git, place, ".gitignore", prefix) if self._git else ()
+
+    def _open(self, path: str) -> TextIO:
+        self.rules.add(path)
+        if path not in self._replaced:
+            return super()._open(path)
+        content = self._replaced[path]
+        if content is None:
+            raise FileNotFoundError(path)
+        return io.StringIO(content.decode("utf-8", "surrogateescape"), newline=None)
+
+    def _enter(
+        self, item: os.DirEntry[str], path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]
+    ) -> None:
+        if item.is_symlink():
+            self.links[path + "/"] = os.path.realpath(item.path)
+        super()._enter(item, path, own, git, above)
+
+    def _add(self, place: str, path: str, status: os.stat_result) -> None:  # noqa: ARG002 the file is not read
+        self.files.add(path)
+        if os.path.islink(place):
+            self.links[path] = os.path.realpath(place)
 
 
 def _is_output(folder: str) -> bool:

@@ -62,12 +62,12 @@ class Template:
     skipped: tuple[Skipped, ...]
 
 
-def read_template(path: Path, parameters: Mapping[str, str]) -> Template:
-    """Read a template, with parameter values that come before its own defaults.
+def read_template(path: Path, parameters: Mapping[str, str], text: str | None = None) -> Template:
+    """Read a template, with parameter values that come before its own defaults; ``text`` is another content for it.
 
     Raises `UsageError` with file, line and key path for whatever lpack must know and cannot.
     """
-    text = read_text(path)
+    text = read_text(path) if text is None else text
     document = parse(text, path)
     found = list(_read_resources(path, document, _scope(path, document, parameters)))
     functions = tuple(item for item in found if isinstance(item, TemplateFunction))

@@ -14,6 +14,7 @@ from packer.errors import LpackError, ManyErrors
 from packer.ui import QUIET, make_reporter
 
 COMMANDS = {
+    "affected": "Name the functions that what git has changed affects.",
     "build": "Build functions into reproducible ZIP archives, trimmed and proved.",
     "cache": "Show, verify or prune the cache that all projects share.",
     "coldstart": "Measure how long functions take to start, untrimmed and built.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer import __version__
+from packer.cli.affected import narrowed
 from packer.cli.common import (
     FOLDER,
     Project,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="How to prove it (default: import).")
 @click.option("--layers", type=click.Choice(LAYER_MODES), help="Share what functions have in common (default: none).")
+@click.option("--changed-since", metavar="REF", help="Only functions that changes since a commit of git's affect.")
 @click.option("--explain", metavar="PATH", help="Build, then say why a file of the artifact is there, or was removed.")
 @shape_options
 @project_options
@@ -71,6 +73,8 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
         jobs=flags["jobs"] or os.cpu_count() or 1,
     )
     with reporting(verbose, quiet) as reporter:
+        if flags["changed_since"] is not None:
+            project = narrowed(project, settings.flags, flags["changed_since"], state, reporter, as_json=as_json)
         if state is None or flags["upgrade"] or not state.nothing_changed(digest, project.names):
             trusted = state is not None and state.command == digest and not flags["upgrade"]
             state, changed = settings.run(store, reporter, project, started).build(digest, state, trusted=trusted)
@@ -78,8 +82,8 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
         chosen = {name: each for name, each in state.functions.items() if not project.names or name in project.names}
         _warn(chosen, reporter)
         if explain is not None:
-            for text in settings.run(store, reporter, project, started).explain(explain, chosen):
-                sys.stdout.write(text + "\n")
+            texts = settings.run(store, reporter, project, started).explain(explain, chosen)
+            sys.stdout.writelines(f"{text}\n" for text in texts)
             return
     _print_results(state, chosen, changed, as_json=as_json)
 

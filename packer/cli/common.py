@@ -25,23 +25,35 @@ CONFIG, TEMPLATE, FOLDER = "config", "template", "folder"
 """Kinds of projects."""
 
 
-def project_options(command: Command) -> Command:
-    """Add the options that say what to build."""
+def place_options(command: Command) -> Command:
+    """Add the options that say where the functions are configured."""
     file = click.Path(path_type=Path)
     options = (
         click.option("--config", type=file, metavar="FILE", help="Configuration: an lpack.toml or pyproject.toml."),
         click.option("--template", type=file, metavar="FILE", help="AWS SAM template to take the functions from."),
         click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the template."),
+    )
+    return _with(options, command)
+
+
+def message_options(command: Command) -> Command:
+    """Add the options that say how much is told."""
+    options = (
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results."),
+    )
+    return _with(options, command)
+
+
+def project_options(command: Command) -> Command:
+    """Add the options that say what to build."""
+    options = (
         click.option("--runtime", metavar="|".join(RUNTIMES), help="Build for this runtime, whatever is configured."),
         click.option("--arch", metavar="|".join(ARCHITECTURES), help="Build for this architecture, whatever is configured."),
         click.option("--offline", is_flag=True, help="Never touch the network."),
         click.option("--upgrade", is_flag=True, help="Resolve to the newest versions, not those resolved before."),
-        click.option("-v", "--verbose", is_flag=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return place_options(_with(options, message_options(command)))
 
 
 def shape_options(command: Command) -> Command:
@@ -51,6 +63,10 @@ def shape_options(command: Command) -> Command:
         click.option("--trim", type=trim, help="What to remove (default: safe; auto keeps what turns out to be needed)."),
         click.option("--bytecode", type=click.Choice(BYTECODE_MODES), help="Where bytecode goes (default: auto)."),
     )
+    return _with(options, command)
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command

@@ -13,6 +13,7 @@ Options:
   -h, --help  Show this message and exit.
 
 Commands:
+  affected    Name the functions that what git has changed affects.
   build       Build functions into reproducible ZIP archives, trimmed and
               proved.
   cache       Show, verify or prune the cache that all projects share.
