@@ -108,7 +108,7 @@ class Inventory:
     def _settings(self, function: Function) -> _Found:
         """Give uv's own settings, in every folder above that it would read them in."""
         requirements = function.requirements
-        folder = requirements.path.parent if requirements else function.source
+        folder = Path(_true(requirements.path.parent if requirements else function.source))
         above = [each for each in (folder, *folder.parents) if each.is_relative_to(self._change.top)]
         projects = (each / STANDARD_FILES[PYPROJECT] for each in above)
         without = _IN_THE_LOCK if requirements and requirements.kind == UV_LOCK else _OF_OTHERS

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from packer.errors import UsageError
-from packer.source import Scan, scan_source
+from packer.source import Outline, Scan, scan_source
 from packer.watch import Digests
 
 
@@ -110,3 +112,59 @@ def test_broken_links_are_refused_by_name(tmp_path):
     (tmp_path / "gone.py").symlink_to("nowhere.py")
     with pytest.raises(UsageError, match=r"gone\.py"):
         scan(tmp_path)
+
+
+@st.composite
+def ruled(draw) -> dict[str, str]:
+    """Give files by path, some of which are rules."""
+    names = st.sampled_from(["a", "b", "c.log", "x.so", "build", "__pycache__"])
+    paths = draw(st.sets(st.lists(names, min_size=1, max_size=3).map("/".join), max_size=8))
+    files = {path: "content" for path in paths if not any(other.startswith(path + "/") for other in paths)}
+    lines = st.lists(st.sampled_from(["*.log", "a/", "!a/b", "/b", "build", "!__pycache__/", "*.so"]), max_size=3).map(
+        "\n".join
+    )
+    for place in ("", "a/", "b/"):
+        for name in (".gitignore", ".lpackignore"):
+            if draw(st.booleans()) and place[:-1] not in files:
+                files[place + name] = draw(lines)
+    return files
+
+
+@given(files=ruled(), git=st.booleans())
+def test_an_outline_is_what_a_scan_finds(tmp_path_factory, files, git):
+    folder = tmp_path_factory.mktemp("source")
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    found = {entry.path for entry in scan_source(folder, Digests(), git=git).tree}
+    outline = Outline(folder, git=git)
+    assert outline.files == found
+    assert {path for path in files if outline.holds(path)} == found
+    for path in files:
+        (folder / path).unlink() if "ignore" not in path else None
+    gone = Outline(folder, git=git)
+    assert {path for path in files if gone.holds(path)} == found
+
+
+def test_an_outline_follows_links_and_knows_their_ends(tmp_path):
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "x.py").touch()
+    (tmp_path / "one.py").touch()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "shared").symlink_to("../common")
+    (source / "two.py").symlink_to("../one.py")
+    outline = Outline(source)
+    assert outline.files == {"shared/x.py", "two.py"}
+    assert outline.links == {"": str(source), "shared/": str(tmp_path / "common"), "two.py": str(tmp_path / "one.py")}
+
+
+def test_an_outline_with_other_rules(tmp_path):
+    (tmp_path / ".lpackignore").write_text("*.log\n")
+    (tmp_path / "a.log").touch()
+    assert Outline(tmp_path).files == set()
+    path = str(tmp_path / ".lpackignore")
+    assert path in Outline(tmp_path).rules
+    assert Outline(tmp_path, replaced={path: None}).files == {"a.log"}
+    assert Outline(tmp_path, replaced={path: b"*.txt\r\n"}).files == {"a.log"}
+    assert Outline(tmp_path, skip=[tmp_path / "a.log"], replaced={path: None}).holds("a.log") is False
