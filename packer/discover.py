@@ -180,9 +180,9 @@ def handler_of(folder: Path) -> str:
     found = dict(_handlers(folder))
     if found:
         return _chosen(folder, found)
-    for path in sorted(folder.glob("*.py")):
+    for path, data in _candidates(folder):
         try:
-            ast.parse(path.read_bytes())
+            ast.parse(data)
         except (SyntaxError, ValueError) as error:
             what = f"Whether {folder} holds a handler cannot be told: {path.name} is not valid Python ({error})."
             raise UsageError(what, remedy="Mend it, or write a configuration that names the handler.") from None
@@ -200,10 +200,18 @@ def _chosen(folder: Path, found: Mapping[str, str]) -> str:
     )
 
 
-def _handlers(folder: Path) -> Iterator[tuple[str, str]]:
+def _candidates(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Give the modules in which a handler's name stands at all: parsing every other one too would take most of the time."""
     for path in sorted(folder.glob("*.py")):
+        data = path.read_bytes()
+        if any(name.encode() in data for name in _ATTRIBUTES):
+            yield path, data
+
+
+def _handlers(folder: Path) -> Iterator[tuple[str, str]]:
+    for path, data in _candidates(folder):
         try:
-            body = ast.parse(path.read_bytes()).body
+            body = ast.parse(data).body
         except (SyntaxError, ValueError):
             continue
         names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}

@@ -127,8 +127,8 @@ class _Search:
                 if fnmatchcase(child.name, parts[0]):
                     yield from self._walk(child, parts[1:])
         else:
-            self._searched.append(folder)
             child = Path(os.path.normpath(folder / parts[0]))
+            self._searched.append(child)
             if child.is_dir():
                 yield from self._walk(child, parts[1:])
 

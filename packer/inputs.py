@@ -152,8 +152,9 @@ class Inventory:
 
     def _of_uv_lock(self, requirements: Requirements) -> _Found:
         if requirements not in self._closures:
-            documents = [self._document(requirements.path, then=then) for then in (False, True)]
-            now, then = (_closure(document, requirements) for document in documents)
+            then = now = _closure(self._document(requirements.path), requirements)
+            if self._has_changed(requirements.path):
+                then = _closure(self._document(requirements.path, then=True), requirements)
             self._closures[requirements] = now, then
         now, then = self._closures[requirements]
         if now is None:

@@ -38,7 +38,8 @@ def uv_closure(document: Mapping[str, Any], requirements: Requirements) -> Closu
     where it is not. A member that is not there needs everything.
     """
     packages: Sequence[Package] = document.get("package", ())
-    own = [package for package in packages if _is_meant(package, requirements)]
+    name = canonicalize_name(requirements.package)
+    own = [each for each in packages if (each["name"] == name if name else _is_root(each))]
     entries = _follow(packages, own, requirements) if own else [(package, "") for package in packages]
     parts = sorted({json.dumps(_relevant(package, extra), sort_keys=True, default=str) for package, extra in entries})
     folder = requirements.path.parent
@@ -46,9 +47,7 @@ def uv_closure(document: Mapping[str, Any], requirements: Requirements) -> Closu
     return Closure(packages="\n".join(parts), places=tuple(sorted(found)))
 
 
-def _is_meant(package: Package, requirements: Requirements) -> bool:
-    if requirements.package:
-        return bool(package["name"] == canonicalize_name(requirements.package))
+def _is_root(package: Package) -> bool:
     return any(package["source"].get(kind) == "." for kind in _LOCAL)
 
 

@@ -47,6 +47,32 @@ def test_a_member_of_a_uv_workspace_is_found_by_its_name(tmp_path):
     assert (found.kind, found.path, found.package) == ("uv.lock", tmp_path / "uv.lock", "orders")
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        "",
+        PROJECT,
+        "[tool.uv.workspace]\nmembers = ['libs/*']\n",
+        "[tool.uv.workspace]\nmembers = ['**']\nexclude = ['services/or*']\n",
+    ],
+)
+def test_a_lock_above_is_no_lock_of_a_project_that_is_no_member(tmp_path, above):
+    touch(tmp_path, "uv.lock", "services/orders/pyproject.toml")
+    (tmp_path / "pyproject.toml").write_text(above)
+    assert kind(tmp_path / "services" / "orders") == ("pyproject", "pyproject.toml")
+
+
+def test_the_nearest_workspace_decides(tmp_path):
+    touch(tmp_path, "uv.lock", "services/uv.lock", "services/orders/pyproject.toml")
+    (tmp_path / "pyproject.toml").write_text("[tool.uv.workspace]\nmembers = ['**']\n")
+    (tmp_path / "services" / "pyproject.toml").write_text("[tool.uv.workspace]\nmembers = ['orders/']\n")
+    found = find_requirements(tmp_path / "services" / "orders", None, "here")
+    assert found is not None
+    assert (found.kind, found.path, found.package) == ("uv.lock", tmp_path / "services" / "uv.lock", "orders")
+    (tmp_path / "services" / "uv.lock").unlink()
+    assert kind(tmp_path / "services" / "orders") == ("pyproject", "pyproject.toml")
+
+
 def test_named_files_of_every_kind(tmp_path):
     touch(tmp_path, "a/req-prod.txt", "a/base.in", "pylock.api.toml", "b/poetry.lock", "c/pyproject.toml")
     assert kind(tmp_path, tmp_path / "a" / "req-prod.txt") == ("requirements", "req-prod.txt")

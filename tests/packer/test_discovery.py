@@ -204,11 +204,11 @@ def test_a_folder_is_not_passed_over_because_of_a_mistake_in_it(tmp_path):
 
 
 def test_everything_in_which_a_function_may_appear_is_watched(tmp_path):
-    functions(tmp_path, "services/orders")
+    functions(tmp_path, "services/orders", "tools/orders/inner")
     (tmp_path / "services" / "docs").mkdir()
     (tmp_path / "services" / "docs" / "conf.py").write_text("")
-    files = load(tmp_path, "services/*").files
-    for path in ("lpack.toml", ".", "services", "services/docs", "services/docs/conf.py"):
+    files = load(tmp_path, "services/*", "*/orders/inner", "services/orders").files
+    for path in ("lpack.toml", "services", "services/docs", "services/docs/conf.py", "services/orders/inner"):
         assert tmp_path / path in files
 
 
