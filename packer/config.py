@@ -32,8 +32,9 @@ _SHARED_KEYS = (
     *LAYER_KEYS,
     PACKAGES,
 )
-_PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions", DISCOVER)
+_PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions", "resolution", DISCOVER)
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
+_RESOLUTIONS = ("separate", "shared")
 _BUDGET_KEYS = ("zip", "unzipped", "init")
 # Keys of the design with the one value that this version can do.
 _ONLY_VALUES = {"format": "zip"}
@@ -90,7 +91,7 @@ def load_config(path: Path, overrides: Overrides) -> Config:
     return Config(
         root=root,
         out=out,
-        functions=tuple(_function(root, section, name, found, overrides) for name in names),
+        functions=sharing(section, tuple(_function(root, section, name, found, overrides) for name in names)),
         files=(path.absolute(), *found.searched),
         warnings=found.warnings,
         notes=found.notes,
@@ -109,6 +110,17 @@ def project_section(path: Path) -> Section:
         raise UsageError(f"{path} has no table [tool.lpack].", remedy="Run `lpack init` to write one, or name another file.")
     _check_keys(section, _PROJECT_KEYS)
     return section
+
+
+def sharing(project: Section, functions: tuple[Function, ...]) -> tuple[Function, ...]:
+    """Tell functions of those whose versions are to agree with theirs, where the project says so; raises `UsageError`."""
+    resolution = project.string("resolution", _RESOLUTIONS[0])
+    if resolution not in _RESOLUTIONS:
+        what = f"{resolution!r} is no way to resolve dependencies"
+        raise project.error("resolution", what, choices(resolution, _RESOLUTIONS))
+    if resolution == _RESOLUTIONS[0]:
+        return functions
+    return tuple(replace(function, sharing=functions) for function in functions)
 
 
 def function_section(project: Section, name: str) -> Section:

@@ -33,7 +33,8 @@ class Declaration:
     file for uv where the declaration's own ``path`` will not do. ``hashes`` maps names to the allowed SHA-256 digests, and
     is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``option_lines`` are options as in a
     requirements file; ``links`` are the folders of archives on this machine that they name, and the archives in them.
-    ``variables`` are the environment variables that were read.
+    ``variables`` are the environment variables that were read. ``constraints`` are lines that bind versions without asking for
+    them, and no part of what is declared.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Declaration:
     option_lines: tuple[str, ...] = ()
     links: tuple[Path, ...] = ()
     variables: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
 
     @contextmanager
     def input_file(self, folder: Path) -> Iterator[Path]:
@@ -57,6 +59,14 @@ class Declaration:
         path = folder / "requirements.txt"
         path.write_text(self.text + "\n", encoding="utf-8")
         yield path
+
+    def constraint_words(self, folder: Path) -> tuple[str, ...]:
+        """Give uv's option for the constraints, which are written to a new file in ``folder``."""
+        if not self.constraints:
+            return ()
+        path = folder / "constraints.txt"
+        path.write_text("\n".join(self.constraints) + "\n", encoding="utf-8")
+        return ("--constraints", str(path))
 
 
 def declare(function: Function) -> Declaration:

@@ -184,6 +184,7 @@ class Gatherer:
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
         parts.append(links_digest(declaration, self._tools.digests))
+        parts.append(self._tools.resolver.group_digest(function))
         parts += [self._tools.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), repr(version_variables(os.environ)))
         return Inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from packer.discover import PYLOCK, UV_LOCK
@@ -11,6 +12,7 @@ from packer.model import Function
 from packer.ports import Reporter
 from packer.resolve import Resolver
 from packer.store import replace_file
+from packer.union import can_be_asked
 
 # A resolver mostly waits for the index.
 _PARALLEL = 4
@@ -20,8 +22,10 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
     """Write the functions' locks, and say for each whether it changed; nothing is written where one cannot be resolved.
 
     Functions whose dependencies are locked already (uv.lock, pylock.toml), or that have none, are passed over with a note.
+    The locks of those that share versions with the functions are renewed with theirs, where they have one.
     """
     wanted = [function for function in functions if _needs_lock(function, reporter)]
+    wanted += _partners(wanted)
     with ThreadPoolExecutor(_PARALLEL) as executor:
         texts = list(executor.map(resolver.lock_text, wanted))
     return {function.lock_path: _write(function.lock_path, text) for function, text in zip(wanted, texts, strict=True)}
@@ -36,6 +40,18 @@ def _needs_lock(function: Function, reporter: Reporter) -> bool:
         reporter.note(f"{function.name} is locked by {requirements.path.name} already")
         return False
     return True
+
+
+def _partners(functions: Sequence[Function]) -> list[Function]:
+    """Give the other functions with a lock that would no longer agree with theirs if a version moved."""
+    known = {function.name for function in functions}
+    found = {
+        peer.name: replace(peer, sharing=function.sharing)
+        for function in functions
+        for peer in function.sharing
+        if peer.name not in known and peer.target == function.target and peer.lock_path.is_file() and can_be_asked(peer)
+    }
+    return [found[name] for name in sorted(found)]
 
 
 def _write(path: Path, text: str) -> bool:

@@ -249,7 +249,7 @@ class Function:
 
     ``provided`` are libraries (by soname) that others bring; ``building`` says how packages are built, and ``packages`` how
     some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``layers`` what lies
-    elsewhere.
+    elsewhere. ``sharing`` are all functions whose versions are to agree, itself among them; empty where it has its own.
     """
 
     name: str
@@ -269,6 +269,8 @@ class Function:
     bytecode: BytecodeOptions = field(default_factory=BytecodeOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
     layers: LayerOptions = field(default_factory=LayerOptions)
+    # What the others declare decides this one's lock (`packer.sharedsolve`), and is no part of what it is itself.
+    sharing: tuple[Function, ...] = field(default=(), repr=False, compare=False)
 
     def settings_for(self, package: str) -> BuildSettings:
         """Say how a package of this function is to be built, where it has to be."""

@@ -25,7 +25,9 @@ from packer.model import Archive, Function, Lock, LockedPackage, Requirements, S
 from packer.once import Once
 from packer.ports import Reporter
 from packer.process import Finished, Run, uv_command
-from packer.settings import has_settings, settings_digest
+from packer.settings import configured_indexes, has_settings, settings_digest
+from packer.sharedask import is_bound
+from packer.sharedsolve import SharedSolve
 from packer.store import Store, digest_of
 from packer.watch import Digests
 
@@ -38,6 +40,7 @@ _PARALLEL = 2
 _KEPT = '{ api = "max-age=600", files = "max-age=365000000, immutable" }'
 _URL_WITH_LOGIN = re.compile(r"https?://[^\s\"'/@]+@[^\s\"']+")
 _NO_DEPS = "--no-deps"
+_FORMAT = ("--format", "pylock.toml")
 # Options of a requirements file that name no place to look in.
 _NO_PLACES = ("--no-binary", "--only-binary", "--pre", "--prefer-binary")
 _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
@@ -66,6 +69,16 @@ class Resolver:
         self._policy = policy
         self._running = Semaphore(_PARALLEL)
         self._default_index: Once[str, str] = Once()
+        self._texts: Once[str, str] = Once()
+        self._shared = SharedSolve(
+            self._ask,
+            lambda function: self.lock(function).packages,
+            store,
+            digests,
+            credentials.scrub,
+            offline=policy.offline,
+            upgrade=policy.upgrade,
+        )
 
     def lock(self, function: Function) -> Lock:
         """Give the function's exact packages.
@@ -87,7 +100,32 @@ class Resolver:
                 f"{function.name} has no lock {function.lock_path.name}, and --frozen forbids to resolve.",
                 remedy="Run `lpack lock`.",
             )
-        return self._remembered(function, declare(function))
+        declaration, warnings = self._bound(function)
+        return replace(self._remembered(function, declaration), warnings=warnings)
+
+    def group_digest(self, function: Function) -> str:
+        """Give the digest of what the shared solve makes of a function's lock, and says of it; empty where it has no part.
+
+        Raises what `lock` raises.
+        """
+        if not self.group_paths(function):
+            return ""
+        declaration, warnings = self._bound(function)
+        return digest_of(self._text(function, declaration), *warnings)
+
+    def group_paths(self, function: Function) -> tuple[str, ...]:
+        """Give every path whose change, or appearance, can change a function's lock by way of the shared solve."""
+        if self._policy.frozen or function.lock_path.is_file():
+            return ()
+        part = self._shared.part(function)
+        return part.paths if part else ()
+
+    def _bound(self, function: Function, *, relock: bool = False) -> tuple[Declaration, tuple[str, ...]]:
+        """Give what a function declares, bound to the versions that it shares, and what to tell the user of that."""
+        declaration, part = declare(function), self._shared.part(function, relock=relock)
+        if part is None:
+            return declaration, ()
+        return replace(declaration, constraints=part.constraints), part.warnings
 
     def build_requirements(
         self, requires: Sequence[str], target: Target, function: Function, sources: Sequence[str]
@@ -129,8 +167,10 @@ class Resolver:
 
     def lock_text(self, function: Function) -> str:
         """Resolve, and give the text of the function's ``pylock.<function>.toml``; raises `ResolveError`."""
-        declaration = declare(function)
-        return self._resolve(function, declaration)
+        declaration, warnings = self._bound(function, relock=True)
+        for warning in warnings:
+            self._reporter.warn(warning)
+        return self._resolve_bound(function, declaration)
 
     def _locked(self, function: Function) -> Lock:
         lock = read_pylock(function.lock_path, function.target)
@@ -155,7 +195,13 @@ class Resolver:
         return tool["inputs"] == declaration.digest and local_digests(locals_) == locals_
 
     def _remembered(self, function: Function, declaration: Declaration) -> Lock:
-        """Give what was resolved for the same declaration before, or resolve now and remember."""
+        """Give the lock that was resolved for the same declaration before, or resolve now and remember."""
+        text = self._text(function, declaration)
+        self._learn_indexes(function.lock_path.parent, declaration.index_urls)
+        lock = parse_pylock(text, function.lock_path, function.target)
+        return replace(lock, packages=_allowed(function, declaration, lock.packages), origin="resolved")
+
+    def _text(self, function: Function, declaration: Declaration) -> str:
         key = digest_of(
             _resolver_version(),
             str(function.target),
@@ -163,15 +209,36 @@ class Resolver:
             declaration.digest,
             links_digest(declaration, self._digests),
             settings_digest(declaration.folder, os.environ),
+            *(("shared",) if declaration.constraints else ()),
         )
+        if declaration.constraints:  # of the functions that share, many declare the same
+            return self._texts.get(key, lambda: self._resolved(function, declaration, key))
+        return self._resolved(function, declaration, key)
+
+    def _resolved(self, function: Function, declaration: Declaration, key: str) -> str:
         record = None if self._policy.upgrade else self._store.load("resolutions", key)
         text = record.payload.decode() if record else ""
-        if not text or not self._is_fresh(function, declaration, tomllib.loads(text)["tool"]["lpack"]):
-            text = self._resolve(function, declaration)
+        if (
+            not text
+            or not self._is_fresh(function, declaration, tomllib.loads(text)["tool"]["lpack"])
+            or not is_bound(text, function.lock_path.parent, declaration.constraints)
+        ):
+            text = self._resolve_bound(function, declaration)
             self._store.save("resolutions", key, text.encode())
-        self._learn_indexes(function.lock_path.parent, declaration.index_urls)
-        lock = parse_pylock(text, function.lock_path, function.target)
-        return replace(lock, packages=_allowed(function, declaration, lock.packages), origin="resolved")
+        return text
+
+    def _resolve_bound(self, function: Function, declaration: Declaration) -> str:
+        """Resolve with the versions that are shared, or without them where a package is another thing to this function."""
+        try:
+            return self._resolve(function, declaration)
+        except NoSolutionError as error:
+            if not declaration.constraints:
+                raise
+            self._reporter.warn(
+                f"{function.name} cannot have the versions that it should share, and takes others. It may know a package by "
+                f"name that other functions take from a folder or a repository.\n{error.detail}"
+            )
+            return self._resolve(function, replace(declaration, constraints=()))
 
     def _learn_logins(self, path: Path) -> None:
         """Remember the logins that somebody's own lock carries in its URLs; what is read from it has none."""
@@ -179,7 +246,7 @@ class Resolver:
             self._credentials.learn(url)
 
     def _learn_indexes(self, folder: Path, urls: tuple[str, ...]) -> None:
-        for name, url in (*index_urls(os.environ), *_configured_indexes(folder), *(("", url) for url in urls)):
+        for name, url in (*index_urls(os.environ), *configured_indexes(folder), *(("", url) for url in urls)):
             self._credentials.learn(url, name)
 
     def _resolve(self, function: Function, declaration: Declaration) -> str:
@@ -202,14 +269,9 @@ class Resolver:
             return relocate(path.read_text(encoding="utf-8"), folder, base, tool)
 
     def _compile(self, function: Function, declaration: Declaration, into: Path) -> None:
-        finished: Finished | None = None
-        for platform in function.target.resolver_platforms:
-            finished = self._uv(declaration, function.target, ("--python-platform", platform), into)
-            if finished.status == 0:
-                return
-            if finished.status != _NO_SOLUTION:
-                break
-        assert finished is not None  # noqa: S101 every target has a platform
+        finished = self._ask(declaration, function.target, into)
+        if finished.status == 0:
+            return
         detail = self._credentials.scrub(finished.stderr).rstrip()
         place = function.requirements.path if function.requirements else function.source
         what = f"uv could not resolve {place} for {function.target} (function {function.name})."
@@ -222,13 +284,23 @@ class Resolver:
         kind = NoSolutionError if finished.status == _NO_SOLUTION else ResolveError
         raise kind(what, detail=detail, remedy=remedy)
 
-    def _uv(self, declaration: Declaration, target: Target, platforms: tuple[str, ...], into: Path) -> Finished:
-        arguments = ["--quiet", "--no-header", "--format", "pylock.toml", "--python-version", target.python_version]
-        arguments += [*platforms, "--output-file", str(into)]
+    def _ask(self, declaration: Declaration, target: Target, into: Path, words: tuple[str, ...] = _FORMAT) -> Finished:
+        """Run uv for the first of the target's platforms that has a solution."""
+        self._learn_indexes(declaration.folder, declaration.index_urls)
+        for platform in target.resolver_platforms:
+            finished = self._uv(declaration, target, (*words, "--python-platform", platform), into)
+            if finished.status != _NO_SOLUTION:
+                break
+        return finished
+
+    def _uv(self, declaration: Declaration, target: Target, words: tuple[str, ...], into: Path) -> Finished:
+        arguments = ["--quiet", "--no-header", "--python-version", target.python_version, *words, "--output-file", str(into)]
+        # Where an answer may lie already when everything is to be upgraded, it holds what must be kept all the same.
+        renewing = "--refresh" if into.is_file() else "--upgrade"
         arguments += [
-            flag for flag, wanted in (("--offline", self._policy.offline), ("--upgrade", self._policy.upgrade)) if wanted
+            flag for flag, wanted in (("--offline", self._policy.offline), (renewing, self._policy.upgrade)) if wanted
         ]
-        arguments += self._page_keeping(declaration, into.parent)
+        arguments += [*declaration.constraint_words(into.parent), *self._page_keeping(declaration, into.parent)]
         with declaration.input_file(into.parent) as path, self._running:
             return self._pip_compile([*arguments, *declaration.arguments, str(path)], declaration.folder)
 
@@ -283,7 +355,7 @@ class Resolver:
             wider = folder / path.name
             arguments = declaration.arguments if _NO_DEPS in declaration.arguments else (_NO_DEPS,)
             pinned = replace(declaration, text="\n".join([*declaration.option_lines, *pins]), arguments=arguments)
-            if self._uv(pinned, function.target, ("--universal",), wider).status:
+            if self._uv(pinned, function.target, (*_FORMAT, "--universal"), wider).status:
                 return text
             found = {package["name"]: package for package in tomllib.loads(wider.read_text(encoding="utf-8"))["packages"]}
         document = tomllib.loads(text)
@@ -325,18 +397,3 @@ def _checked(function: Function, package: LockedPackage, hashes: frozenset[str] 
             remedy="Do not use them before you know why. If the release changed on purpose, write its hashes anew.",
         )
     return replace(package, wheels=wheels, source=source)
-
-
-def _configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:
-    """Give (name, URL) of the indexes that uv's own configuration names, in the nearest folder that has one."""
-    for parent in (folder, *folder.parents):
-        for name, keys in (("uv.toml", ()), ("pyproject.toml", ("tool", "uv"))):
-            try:
-                table: Any = tomllib.loads((parent / name).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            for key in keys:
-                table = table.get(key, {})
-            if table:
-                return tuple((index.get("name", ""), index["url"]) for index in table.get("index", []) if "url" in index)
-    return ()

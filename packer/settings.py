@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from packer.credentials import without_login
 from packer.store import digest_of
@@ -26,6 +27,12 @@ _SECRET_SUFFIXES = ("_USERNAME", "_PASSWORD", "_TOKEN")
 _PIP_INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 # Variables whose value names files to read (uv documentation, "Environment variables").
 _NAMING_FILES = ("UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_BUILD_CONSTRAINT", "UV_ENV_FILE")
+
+
+# Keys of [tool.uv] that say something of the project beside them, and nothing of others (uv documentation, "Settings").
+_OF_ONE_PROJECT = frozenset(
+    ("sources", "workspace", "package", "managed", "dev-dependencies", "default-groups", "dependency-groups", "build-backend")
+)
 
 
 def relevant_variables(variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -68,6 +75,32 @@ def settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
     return digest_of(*parts)
 
 
+def settings_for_all(folder: Path, variables: Mapping[str, str]) -> str:
+    """Give the digest of the settings that uv finds from a folder upwards, but for what they say of one project alone.
+
+    Folders with the same digest can be spoken for in one question to uv. As with uv, the nearest file is the only one.
+    """
+    nearest = ("", "")
+    for parent in (folder, *folder.parents):
+        found = [path for path in (parent / "uv.toml", parent / "pyproject.toml") if _relevant_text(path)]
+        if found:
+            said = _said_for_all(found[0])
+            nearest = (str(found[0]), said) if said else nearest
+            break
+    return digest_of(*nearest, *(variables.get(name, "") and str(folder) for name in _NAMING_FILES))
+
+
+def _said_for_all(path: Path) -> str:
+    if path.name != "pyproject.toml":
+        return _relevant_text(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["uv"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return _relevant_text(path)
+    rest = {key: value for key, value in table.items() if key not in _OF_ONE_PROJECT}
+    return repr(rest) if rest else ""
+
+
 def has_settings(folder: Path, variables: Mapping[str, str]) -> bool:
     """Say whether the user has told uv anything at all for a folder."""
     return bool(relevant_variables(variables)) or any(map(_relevant_text, settings_files(folder, variables)))
@@ -88,3 +121,18 @@ def _relevant_text(path: Path) -> str:
     except ValueError:
         return digest_of(data)  # uv will say what is wrong with it
     return repr(tool["uv"]) if isinstance(tool, dict) and "uv" in tool else ""
+
+
+def configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Give (name, URL) of the indexes that uv's own configuration names, in the nearest folder that has one."""
+    for parent in (folder, *folder.parents):
+        for name, keys in (("uv.toml", ()), ("pyproject.toml", ("tool", "uv"))):
+            try:
+                table: Any = tomllib.loads((parent / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            for key in keys:
+                table = table.get(key, {})
+            if table:
+                return tuple((index.get("name", ""), index["url"]) for index in table.get("index", []) if "url" in index)
+    return ()

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,6 +179,7 @@ class _Run:
         ):
             built = Build(tools, folder, config.out, self.started).all(functions, config.functions, known.get, executor)
             states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
+            groups = {tools.resolver.group_paths(function) for function in functions}
             files = {name: path for each in built.values() for name, path in each.layers.items()}
             files |= {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
             files |= self._descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
@@ -189,7 +191,7 @@ class _Run:
             command=digest,
             seen_at=self.started,
             complete=all(function.name in states for function in config.functions),
-            watched={str(path): signature(path) for path in config.files or (config.root,)},
+            watched={path: signature(path) for path in (*map(str, config.files or (config.root,)), *chain(*groups))},
             outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
             functions={function.name: states[function.name] for function in config.functions if function.name in states},
             digests=digests.current,

@@ -27,6 +27,7 @@ from packer.config import (
     lock_path,
     make_function,
     project_section,
+    sharing,
 )
 from packer.credentials import Credentials, index_urls
 from packer.discover import find_handler, find_requirements
@@ -216,7 +217,9 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
     return Config(
         root=path.parent,
         out=out.absolute(),
-        functions=tuple(_function_of_template(path, section, function, overrides) for function in template.functions),
+        functions=sharing(
+            section, tuple(_function_of_template(path, section, function, overrides) for function in template.functions)
+        ),
         warnings=tuple(_vain_tables(section, template)),
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
