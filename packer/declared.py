@@ -34,7 +34,8 @@ class Declaration:
     is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``option_lines`` are options as in a
     requirements file; ``links`` are the folders of archives on this machine that they name, and the archives in them.
     ``variables`` are the environment variables that were read. ``constraints`` are lines that bind versions without asking for
-    them, and no part of what is declared.
+    them, and no part of what is declared. ``anchored`` says that paths in it may lead to other projects from another folder,
+    though its digest be the same.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Declaration:
     links: tuple[Path, ...] = ()
     variables: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    anchored: bool = False
 
     @contextmanager
     def input_file(self, folder: Path) -> Iterator[Path]:
@@ -107,6 +109,7 @@ def _of_requirements(requirements: Requirements) -> Declaration:
         option_lines=file.option_lines,
         links=tuple(path for folder in file.links for path in (folder, *_archives_in(folder))),
         variables=file.variables,
+        anchored=any(line.address and "://" not in line.address for line in file.lines),
     )
 
 
@@ -125,6 +128,7 @@ def _of_pyproject(requirements: Requirements) -> Declaration:
         digest=digest_of(_project_digest(requirements.path.parent), *requirements.extras, "", *requirements.groups),
         files=(requirements.path,),
         arguments=tuple(words),
+        anchored=True,
     )
 
 
@@ -170,6 +174,7 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
         hashes=hashes,
         index_urls=urls,
         option_lines=indexes,
+        anchored=any("://" not in _reference(package, folder) for package in placed),
     )
 
 

@@ -209,7 +209,8 @@ class Resolver:
             declaration.digest,
             links_digest(declaration, self._digests),
             settings_digest(declaration.folder, os.environ),
-            *(("shared",) if declaration.constraints else ()),
+            str(declaration.folder) if declaration.anchored else "",
+            "shared" if declaration.constraints else "",
         )
         if declaration.constraints:  # of the functions that share, many declare the same
             return self._texts.get(key, lambda: self._resolved(function, declaration, key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,14 @@ class Answers:
         return self._asked(names, constraints, _PYLOCK, "pylock.shared.toml", given)
 
     def _asked(self, names: Iterable[str], constraints: Iterable[str], words: tuple[str, ...], file: str, given: str) -> Answer:
-        members = [self._members[name] for name in sorted(names)]
+        return self._put(question([self._members[name] for name in sorted(names)], constraints), words, file, given)
+
+    def _put(self, asked: Declaration, words: tuple[str, ...], file: str, given: str) -> Answer:
         with self._store.workspace() as folder:
             path = folder / file
             if given:
                 path.write_text(given, encoding="utf-8")
-            finished = self._ask(question(members, constraints), self._target, path, words)
+            finished = self._ask(asked, self._target, path, words)
             if finished.status == 0:
                 return Answer(text=_from_anywhere(path) if words == _PYLOCK else path.read_text(encoding="utf-8"), refusal="")
         detail = self._scrub(finished.stderr).rstrip()
@@ -95,8 +97,7 @@ class Answers:
         remedy = 'Mend what uv names, and try again; with resolution = "separate", each function is resolved by itself.'
         if self._offline:
             remedy = "Build once without --offline, or commit locks (`lpack lock`): a build with them asks no index."
-        shown = ", ".join(function.name for member in members for function in member.functions[:_NAMED])
-        what = f"uv could not resolve together, for {self._target}, what these functions require: {shown}."
+        what = f"uv could not resolve together what the functions require that share versions on {self._target}."
         raise ResolveError(what, detail=detail, remedy=remedy)
 
     def explain(self, name: str, pins: Mapping[str, str], others: Sequence[str], other_pins: Mapping[str, str]) -> str:
@@ -130,9 +131,25 @@ class Answers:
         ways = sorted((len(chain(each, mine)) + len(chain(each, theirs)), each) for each in differing)
         for _, each in ways:
             if not self.solve([name], {}, [f"{each}=={theirs[each].version}"]).text:
-                own = told(self._members[name], chain(each, mine), mine, self._root)
-                return own, told(self._members[mate], chain(each, theirs), theirs, self._root)
+                own = self._told(name, each, mine, theirs[each].version)
+                return own, self._told(mate, each, theirs, mine[each].version)
         return "", ""
+
+    def _told(self, name: str, package: str, solved: Mapping[str, Solved], refused: str) -> str:
+        """Say what a member needs of a package: by way of what does not bear the ``refused`` version, where that shows."""
+        member = self._members[name]
+        place = member.places.get(package)
+        way = chain(package, solved)
+        if not (solved[package].is_direct and place and place.excludes(refused)):
+            forcing = (each for each in sorted(solved[package].parents) if each in solved)
+            parent = next((each for each in forcing if not self._bears(member, each, solved, f"{package}=={refused}")), "")
+            way = (package, *chain(parent, solved)) if parent else way
+        return told(member, way, solved, self._root)
+
+    def _bears(self, member: Member, parent: str, solved: Mapping[str, Solved], pin: str) -> bool:
+        asked = question([member])
+        text = "\n".join((*asked.option_lines, f"{parent}=={solved[parent].version}", pin))
+        return bool(self._put(replace(asked, text=text, arguments=(), constraints=()), _PYLOCK, "pylock.shared.toml", "").text)
 
     def _called(self, name: str) -> str:
         names = [function.name for function in self._members[name].functions]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 
 from packer.credentials import without_login
 from packer.declared import Declaration
@@ -27,6 +28,13 @@ class Place:
     text: str
     path: Path
     line: int
+
+    def excludes(self, version: str) -> bool:
+        """Say whether the requirement itself does not allow a version."""
+        try:
+            return not Requirement(self.text).specifier.contains(version, prereleases=True)
+        except (InvalidRequirement, InvalidVersion):
+            return True  # a path or an address stands for one version alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
