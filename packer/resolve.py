@@ -19,6 +19,7 @@ from packer.credentials import Credentials, index_urls, index_variables
 from packer.declared import Declaration, declare, links_digest, local_digests
 from packer.discover import PYLOCK, UV_LOCK
 from packer.errors import NoSolutionError, ResolveError, UsageError
+from packer.hashes import allowed
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
 from packer.locks.uvlock import read_uv_lock, uv_lock_is_stale
 from packer.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
@@ -170,7 +171,9 @@ class Resolver:
         declaration, warnings = self._bound(function, relock=True)
         for warning in warnings:
             self._reporter.warn(warning)
-        return self._resolve_bound(function, declaration)
+        if not declaration.constraints:
+            return self._resolve(function, declaration)
+        return self._texts.get(self._key(function, declaration), lambda: self._resolve_bound(function, declaration))
 
     def _locked(self, function: Function) -> Lock:
         lock = read_pylock(function.lock_path, function.target)
@@ -187,7 +190,7 @@ class Resolver:
             warnings = (self._stale(what, "lpack lock"),)
         self._learn_indexes(function.lock_path.parent, declaration.index_urls)
         self._learn_logins(function.lock_path)
-        return replace(lock, packages=_allowed(function, declaration, lock.packages), warnings=warnings)
+        return replace(lock, packages=allowed(function, declaration, lock.packages), warnings=warnings)
 
     def _is_fresh(self, function: Function, declaration: Declaration, tool: Mapping[str, Any]) -> bool:
         base = function.lock_path.parent
@@ -199,10 +202,16 @@ class Resolver:
         text = self._text(function, declaration)
         self._learn_indexes(function.lock_path.parent, declaration.index_urls)
         lock = parse_pylock(text, function.lock_path, function.target)
-        return replace(lock, packages=_allowed(function, declaration, lock.packages), origin="resolved")
+        return replace(lock, packages=allowed(function, declaration, lock.packages), origin="resolved")
 
     def _text(self, function: Function, declaration: Declaration) -> str:
-        key = digest_of(
+        key = self._key(function, declaration)
+        if declaration.constraints:  # of the functions that share, many declare the same
+            return self._texts.get(key, lambda: self._resolved(function, declaration, key))
+        return self._resolved(function, declaration, key)
+
+    def _key(self, function: Function, declaration: Declaration) -> str:
+        return digest_of(
             _resolver_version(),
             str(function.target),
             str(function.lock_path.parent),
@@ -212,9 +221,6 @@ class Resolver:
             str(declaration.folder) if declaration.anchored else "",
             "shared" if declaration.constraints else "",
         )
-        if declaration.constraints:  # of the functions that share, many declare the same
-            return self._texts.get(key, lambda: self._resolved(function, declaration, key))
-        return self._resolved(function, declaration, key)
 
     def _resolved(self, function: Function, declaration: Declaration, key: str) -> str:
         record = None if self._policy.upgrade else self._store.load("resolutions", key)
@@ -262,7 +268,7 @@ class Resolver:
             lock = read_pylock(path, function.target)
             path.write_text(self._widened(function, declaration, lock, path), encoding="utf-8")
             lock = read_pylock(path, function.target)
-            _allowed(function, declaration, lock.packages)
+            allowed(function, declaration, lock.packages)
             base = function.lock_path.parent
             folders = [str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder)]
             locals_ = {os.path.relpath(path, base): digest for path, digest in local_digests(folders).items()}
@@ -370,31 +376,3 @@ def _resolver_version() -> str:
     from importlib.metadata import version
 
     return f"uv {version('uv')}"
-
-
-def _allowed(function: Function, declaration: Declaration, packages: tuple[LockedPackage, ...]) -> tuple[LockedPackage, ...]:
-    """Keep only the archives whose hashes the declaration lists, where it lists any; raises `ResolveError`."""
-    if not declaration.hashes:
-        return packages
-    return tuple(_checked(function, package, declaration.hashes.get(package.name)) for package in packages)
-
-
-def _checked(function: Function, package: LockedPackage, hashes: frozenset[str] | None) -> LockedPackage:
-    place = function.requirements.path if function.requirements else function.source
-    if not package.wheels and not isinstance(package.source, Archive):
-        return package  # a folder of the user's own, or a commit: nothing that an index could have exchanged
-    if hashes is None:
-        raise ResolveError(
-            f"{place} lists hashes, but none for {package}, which its requirements bring in.",
-            remedy="List every package with its hash (`uv pip compile --generate-hashes` does), or none.",
-        )
-    wheels = tuple(wheel for wheel in package.wheels if wheel.sha256 in hashes)
-    source = package.source
-    if isinstance(source, Archive) and source.sha256 not in hashes:
-        source = None
-    if not wheels and source is None:
-        raise ResolveError(
-            f"Hash mismatch: none of the files that the index offers for {package} has a hash that {place} lists.",
-            remedy="Do not use them before you know why. If the release changed on purpose, write its hashes anew.",
-        )
-    return replace(package, wheels=wheels, source=source)

@@ -105,18 +105,23 @@ class Answers:
 
         Gives an empty string where it has no solution even by itself.
         """
-        mates = opponents(name, others, self.agree)
-        if not mates:
+        if not self.agree(frozenset((name,))):
             return ""
+        mates = self._known_opponent(name, others) or opponents(name, others, self.agree)
         refusal = self.answer(frozenset((name, *mates))).refusal
         mine = self._annotated(name, pins)
         theirs = {mate: self._annotated(mate, other_pins) for mate in mates}
         needs = [self._needs(name, mine, mate, theirs[mate]) for mate in mates]
-        reasons = [f"{self._called(mate)} needs {its}" for mate, (_, its) in zip(mates, needs, strict=True) if its]
+        reasons = [f"{self._called(mate)} {self._verb(mate)} {its}" for mate, (_, its) in zip(mates, needs, strict=True) if its]
         own = " and ".join(dict.fromkeys(own for own, _ in needs if own))
         said = f": it needs {own}, and {', and '.join(reasons)}" if reasons else ""
         shown = " and ".join(map(self._called, mates))
         return f"does not share versions with {shown}{said}.\n" + "\n".join(f"  {line}" for line in refusal.splitlines())
+
+    def _known_opponent(self, name: str, others: Sequence[str]) -> tuple[str, ...]:
+        """Give one of the others of which uv has already said that it cannot agree with a member; none where it has not."""
+        known = (each for each in others if (pair := frozenset((name, each))) in self._known and not self._known[pair].text)
+        return tuple(known)[:1]
 
     def _annotated(self, name: str, pins: Mapping[str, str]) -> dict[str, Solved]:
         answer = self._asked([name], pins.values(), _ANNOTATED, "shared.txt", "")
@@ -150,6 +155,9 @@ class Answers:
         asked = question([member])
         text = "\n".join((*asked.option_lines, f"{parent}=={solved[parent].version}", pin))
         return bool(self._put(replace(asked, text=text, arguments=(), constraints=()), _PYLOCK, "pylock.shared.toml", "").text)
+
+    def _verb(self, name: str) -> str:
+        return "needs" if len(self._members[name].functions) == 1 else "need"
 
     def _called(self, name: str) -> str:
         names = [function.name for function in self._members[name].functions]

@@ -79,6 +79,7 @@ FLOORS = {
             "packer.handoff",
             "packer.layering",
             "packer.inputs",
+            "packer.hashes",
             "packer.layers",
             "packer.layersearch",
             "packer.layout",

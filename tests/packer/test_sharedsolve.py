@@ -144,7 +144,7 @@ def test_a_conflict_is_named_with_its_chains_and_the_function_falls_back(world):
     first, *rest = warning.splitlines()
     assert first == (
         "orders does not share versions with users, zoo: it needs beta<2 (orders/requirements.txt:2), "
-        "and users, zoo needs beta 2.0 by way of delta 1.0 (users/requirements.txt:1)."
+        "and users, zoo need beta 2.0 by way of delta 1.0 (users/requirements.txt:1)."
     )
     assert "delta depend on beta>=2" in " ".join(rest)
     assert [lock.warnings for name, lock in locks.items() if name != "orders"] == [(), (), ()]
