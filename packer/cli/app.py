@@ -20,6 +20,7 @@ COMMANDS = {
     "coldstart": "Measure how long functions take to start, untrimmed and built.",
     "completion": "Print a shell's completion script.",
     "doctor": "Say whether what builds rely on is there, and what would bring it.",
+    "graph": "Draw functions, layers and distributions as an SVG picture.",
     "init": "Write a configuration from what a folder holds.",
     "lock": "Write each function's exact versions to pylock.NAME.toml.",
     "plan": "Show which layers functions would share, and what that saves.",

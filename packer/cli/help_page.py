@@ -20,8 +20,10 @@ Commands:
   coldstart   Measure how long functions take to start, untrimmed and built.
   completion  Print a shell's completion script.
   doctor      Say whether what builds rely on is there, and what would bring it.
+  graph       Draw functions, layers and distributions as an SVG picture.
   init        Write a configuration from what a folder holds.
   lock        Write each function's exact versions to pylock.NAME.toml.
+  plan        Show which layers functions would share, and what that saves.
   profile     Write down which files functions open, for `build --trim max`.
 
   Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3
