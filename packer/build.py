@@ -235,7 +235,7 @@ class StoreBuilder:
 
     def _last(self, task: _Task, name: str, why: str) -> Made | None:
         """Give what a builder that is away now made of the same source before."""
-        record = self._store.load("built", self._last_key(task, name))
+        record = self._store.load("last", self._last_key(task, name))
         return self._recalled(record.payload, why) if record else None
 
     def _last_key(self, task: _Task, name: str) -> str:
@@ -244,7 +244,7 @@ class StoreBuilder:
 
     def _recalled(self, payload: bytes, why: str) -> Made | None:
         fields = json.loads(payload)
-        path = self._store.wheel(fields["sha256"])
+        path = self._store.wheel(fields["sha256"], lambda received: accept(received, fields["filename"]))
         if path is None:
             return None
         return _made(fields, path, why)
@@ -284,8 +284,8 @@ class StoreBuilder:
                 warnings = self._without_native(task, native, built.log)
         record = _record(task, plan, repaired, self._scrub)
         fields = {"filename": repaired.filename, "sha256": digest, "record": record, "warnings": warnings}
-        for key in (plan.key, self._last_key(task, plan.name)):
-            self._store.save("built", key, json.dumps(fields).encode())
+        for kind, key in (("built", plan.key), ("last", self._last_key(task, plan.name))):
+            self._store.save(kind, key, json.dumps(fields).encode())
         return _made(fields, path, plan.why)
 
     def _without_native(self, task: _Task, native: Sequence[ElfFile], log: str) -> list[str]:

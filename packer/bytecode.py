@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class Compiler:
         return self._packs.all(keys, lambda missing: self._remembered({key: keys[key] for key in missing}, job))
 
     def _remembered(self, packs: Mapping[str, Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
-        known = {key: load_pack(self._store, _KIND, key) for key in packs}
+        known = dict(zip(packs, self._executor.map(partial(load_pack, self._store, _KIND), packs), strict=True))
         missing = {key: entries for key, entries in packs.items() if known[key] is None}
         answers = iter(self._made([entry for entries in missing.values() for entry in entries], job) if missing else ())
         made = {}

@@ -32,7 +32,7 @@ _SHARED_KEYS = (
     *LAYER_KEYS,
     PACKAGES,
 )
-_PROJECT_KEYS = (*_SHARED_KEYS, "out", "functions", "resolution", DISCOVER)
+_PROJECT_KEYS = (*_SHARED_KEYS, "out", "remote", "functions", "resolution", DISCOVER)
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _RESOLUTIONS = ("separate", "shared")
 _BUDGET_KEYS = ("zip", "unzipped", "init")
@@ -68,7 +68,8 @@ class Overrides:
 class Config:
     """What is to be built. ``out`` is absolute; ``warnings`` are for the user, ``notes`` for one who asks for more.
 
-    ``files`` are the files that it was read from, and the folders that were searched for functions.
+    ``files`` are the files that it was read from, and the folders that were searched for functions. ``remote`` is the address
+    of a remote store, empty for none.
     """
 
     root: Path
@@ -77,6 +78,7 @@ class Config:
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    remote: str = ""
 
 
 def load_config(path: Path, overrides: Overrides) -> Config:
@@ -95,7 +97,14 @@ def load_config(path: Path, overrides: Overrides) -> Config:
         files=(path.absolute(), *found.searched),
         warnings=found.warnings,
         notes=found.notes,
+        remote=remote_of(section),
     )
+
+
+def remote_of(section: Section) -> str:
+    """Give the address of a project's remote store, a path made absolute; raises `UsageError`."""
+    remote = section.string("remote")
+    return remote if "://" in remote or not remote else str((section.file.parent / Path(remote).expanduser()).absolute())
 
 
 def project_section(path: Path) -> Section:

@@ -22,8 +22,9 @@ from builders.runtimes import MEGABYTE, Target
 from builders.strip import HostStrip
 from packer import __version__
 from packer.credentials import Credentials, index_urls, index_variables
-from packer.errors import StoreError
+from packer.errors import StoreError, UsageError
 from packer.process import run, uv_command
+from packer.remote import answer_of
 from packer.store import Store, explained
 from packer.units import size_text
 
@@ -52,13 +53,17 @@ Place = tuple[Target, BuildSettings]
 
 
 def examine(
-    store: Store, folder: Path, places: Sequence[Place], connect: Callable[[], Engine], *, offline: bool
+    store: Store, folder: Path, places: Sequence[Place], connect: Callable[[], Engine], *, offline: bool, remote: str = ""
 ) -> Iterator[Finding]:
-    """Look at everything, for these targets; ``folder`` is the project's, whose index settings count."""
+    """Look at everything, for these targets; ``folder`` is the project's, whose index settings count.
+
+    ``remote`` is what the configuration names as the remote store.
+    """
     yield Finding(check="lpack", verdict=GOOD, what=f"{__version__} on Python {sys.version.split()[0]}, uv {version('uv')}")
     yield _cache(store)
     if not offline:
         yield _index(folder)
+        yield from _remote(remote)
     yield from _engine(places, connect, offline=offline)
     yield from _interpreters(places)
     yield _cross(places)
@@ -90,6 +95,21 @@ def _index(folder: Path) -> Finding:
         remedy = "Check the network, the index's address (UV_DEFAULT_INDEX, PIP_INDEX_URL) and its credentials."
         return Finding(check="index", verdict=BAD, what=f"it does not answer uv: {said}", remedy=remedy)
     return Finding(check="index", verdict=GOOD, what=f"it answers, and has {finished.stdout.strip()} ({seconds:.1f} s)")
+
+
+def _remote(configured: str) -> Iterator[Finding]:
+    started = time.perf_counter()
+    try:
+        answer = answer_of(configured)
+    except UsageError as error:
+        yield Finding(check="remote", verdict=BAD, what=error.what, remedy=error.remedy)
+        return
+    if answer is not None and answer.trouble:
+        remedy = "Builds go on without it. Check the network, the address, and the cloud's credentials and rights."
+        yield Finding(check="remote", verdict=ABSENT, what=f"{answer.address}: {answer.trouble}", remedy=remedy)
+    elif answer is not None:
+        what = f"{answer.address} can be read ({time.perf_counter() - started:.1f} s)"
+        yield Finding(check="remote", verdict=GOOD, what=what)
 
 
 def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: bool) -> Iterator[Finding]:

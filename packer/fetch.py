@@ -93,8 +93,8 @@ class StoreFetcher:
         waiting = [self._known(archive) or self._started(archive) for archive in archives]
         return [found.result() if isinstance(found, Future) else found for found in waiting]
 
-    def _known(self, archive: Archive) -> Fetched | None:
-        path = self._store.wheel(archive.sha256) if archive.sha256 else None
+    def _known(self, archive: Archive, prove: Callable[[Path], None] | None = None) -> Fetched | None:
+        path = self._store.wheel(archive.sha256, prove) if archive.sha256 else None
         return Fetched(path=path, sha256=archive.sha256) if path else None
 
     def _started(self, archive: Archive) -> Future[Fetched]:
@@ -107,6 +107,9 @@ class StoreFetcher:
         return future
 
     def _bring(self, archive: Archive) -> Fetched:
+        shared = self._known(archive, lambda path: self._accept(path, archive))
+        if shared is not None:
+            return shared
         with self._store.temporary() as temporary:
             if urlsplit(archive.location).scheme in ("http", "https"):
                 digest = self._download(archive, temporary)

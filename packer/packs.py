@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,11 @@ def load_pack(store: Store, kind: str, key: str) -> dict[str, Content] | None:
     """Find what `save_pack` wrote; None where it is not there, or no longer whole."""
     record = store.load(kind, key)
     return None if record is None else _contents(record)
+
+
+def load_packs(store: Store, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Content]]:
+    """Find what `save_pack` wrote for keys that are always asked for together; those that are not there are left out."""
+    return {key: _contents(record) for key, record in store.load_all(kind, keys).items()}
 
 
 def _contents(record: Record) -> dict[str, Content]:

@@ -20,7 +20,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +110,13 @@ class Store:
         """Give the place of a derived file, whether it is there or not."""
         return self.root / ("wheels" if kind == NATIVE else "derived") / kind / key[:2] / key
 
-    def wheel(self, digest: str) -> Path | None:
-        """Find a wheel or sdist by its SHA-256; one whose bytes have changed is removed and not found."""
+    def wheel(self, digest: str, prove: Callable[[Path], None] | None = None) -> Path | None:
+        """Find a wheel or sdist by its SHA-256; one whose bytes have changed is removed and not found.
+
+        A store that may get it from elsewhere does so where ``prove`` is given, which raises a `packer.errors.LpackError` for
+        a file that may not enter.
+        """
+        del prove  # what is here was proved when it came
         path = self.wheel_path(digest)
         if digest in self._verified and path.exists():
             return path
@@ -151,6 +156,11 @@ class Store:
                 return None
             _mark_used(path)
         return Record(path=path, offset=_HEADER, payload=payload)
+
+    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
+        """Find derived files that are always asked for together; those that are not there are left out."""
+        found = {key: self.load(kind, key) for key in keys}
+        return {key: record for key, record in found.items() if record is not None}
 
     def save(self, kind: str, key: str, payload: bytes) -> Record:
         """Write a derived file, replacing one with the same key."""

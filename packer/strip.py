@@ -17,7 +17,7 @@ from packer.elfcheck import difference, unloaded_size
 from packer.layout import room_for
 from packer.model import OWN_SOURCE, Content, Entry, Function, Tree
 from packer.once import Once
-from packer.packs import load_pack, save_pack
+from packer.packs import load_pack, load_packs, save_pack
 from packer.ports import Reporter
 from packer.store import Store, digest_of
 from packer.trim import fitting
@@ -128,6 +128,13 @@ class Stripper:
         """Find what is in the store, and make the rest, several at once."""
         known = zip(entries, self._executor.map(partial(load_pack, self._store, _KIND), entries), strict=True)
         packs: dict[str, Mapping[str, Content]] = {key: pack for key, pack in known if pack is not None}
+        # What a distribution has is asked for at once: a store that asks another machine needs few requests then.
+        owners: dict[str, list[str]] = {}
+        for key, entry in entries.items():
+            owners.setdefault(entry.owner, []).append(key)
+        incomplete = [keys for keys in owners.values() if not packs.keys() >= set(keys)]
+        for found in self._executor.map(partial(load_packs, self._store, _KIND), incomplete):
+            packs.update(found)
         missing = [(key, entry) for key, entry in entries.items() if key not in packs]
         for made in self._executor.map(partial(self._made, tool=tool), _batches(missing, tool.together)):
             packs.update(made)

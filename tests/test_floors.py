@@ -36,7 +36,10 @@ FLOORS = {
             "packer.intrinsics",
             "packer.layerconfig",
             "packer.localprojects",
+            "packer.kinds",
+            "packer.line",
             "packer.locks",
+            "packer.objects",
             "packer.once",
             "packer.process",
             "packer.remote",
@@ -138,7 +141,9 @@ FLOORS = {
     **dict.fromkeys(("packer.cli", "packer.ui"), 5),
 }
 
-HEAVY = frozenset({"requests", "rich", "ruamel", "uv", "docker", "packaging", "pathspec", "deflate", "elftools"})
+HEAVY = frozenset(
+    ("requests", "rich", "ruamel", "uv", "docker", "packaging", "pathspec", "deflate", "elftools", "obstore", "boto3")
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

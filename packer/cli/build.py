@@ -175,7 +175,7 @@ class _Run:
             staging(config.out) as folder,
             # The executor ends last: where the loop is interrupted, the tools stop what its threads wait for.
             ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor,
-            open_tools(self.store, digests, self.reporter, self.policy, self.jobs) as tools,
+            open_tools(self.store, digests, self.reporter, self.policy, self.jobs, config.remote) as tools,
         ):
             built = Build(tools, folder, config.out, self.started).all(functions, config.functions, known.get, executor)
             states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
@@ -209,7 +209,7 @@ class _Run:
         config, _ = read_project(self.project, self.overrides)
         with (
             self.store.workspace() as folder,
-            open_tools(self.store, Digests(), self.reporter, self.policy, self.jobs) as tools,
+            open_tools(self.store, Digests(), self.reporter, self.policy, self.jobs, config.remote) as tools,
         ):
             build = Build(tools, folder, config.out, self.started)
             texts: list[str] = []

@@ -25,17 +25,17 @@ _FAILED = 1
 def command(*, config: Path | None, template: Path | None, offline: bool, as_json: bool) -> int:
     """Say whether what builds rely on is there, and what would bring it.
 
-    Looks at the cache, the package index, the container engine with its images and emulation, the interpreters, the cross
-    compiler, eu-strip and the Runtime Interface Emulator, for the targets of the configuration here, or else for the default
-    runtime. Ends with status 1 where no build could succeed.
+    Looks at the cache, the package index, the remote store, the container engine with its images and emulation, the
+    interpreters, the cross compiler, eu-strip and the Runtime Interface Emulator, for the targets of the configuration here,
+    or else for the default runtime. Ends with status 1 where no build could succeed.
     """
     from builders.engine import connect
     from packer.cli.common import open_store
     from packer.doctor import BAD, examine
 
-    folder, places = _places(config, template)
+    folder, places, remote = _places(config, template)
     findings = []
-    for finding in examine(open_store(), folder, places, connect, offline=offline):
+    for finding in examine(open_store(), folder, places, connect, offline=offline, remote=remote):
         findings.append(finding)
         if not as_json:
             _print(finding)
@@ -53,8 +53,8 @@ def _print(finding: Finding) -> None:
     sys.stdout.flush()
 
 
-def _places(config: Path | None, template: Path | None) -> tuple[Path, list[Place]]:
-    """Give the project's folder and targets; without a project, this folder and the default runtime on both machines."""
+def _places(config: Path | None, template: Path | None) -> tuple[Path, list[Place], str]:
+    """Give the project's folder, targets and remote store; without a project, this folder and the default runtime twice."""
     from builders.recipes import BuildSettings
     from builders.runtimes import ARCHITECTURES, DEFAULT_RUNTIME, Target
     from packer.cli.common import find_project
@@ -68,11 +68,11 @@ def _places(config: Path | None, template: Path | None) -> tuple[Path, list[Plac
         if config or template:
             raise
         targets = (Target.of(DEFAULT_RUNTIME, architecture) for architecture in ARCHITECTURES)
-        return Path.cwd(), [(target, BuildSettings()) for target in targets]
+        return Path.cwd(), [(target, BuildSettings()) for target in targets], ""
     read, _ = read_project(project, Overrides())
     places = [
         (function.target, settings)
         for function in read.functions
         for settings in (function.building, *(settings for _, settings in function.packages))
     ]
-    return read.root, list(dict.fromkeys(places))
+    return read.root, list(dict.fromkeys(places)), read.remote

@@ -44,7 +44,7 @@ def command(
     with reporting(verbose, quiet) as reporter:
         configuration, _ = read_project(project, Overrides(runtime=runtime, architecture=arch))
         functions = select(configuration, project.names)
-        with open_tools(store, Digests(), reporter, policy) as tools:
+        with open_tools(store, Digests(), reporter, policy, remote=configuration.remote) as tools:
             outcomes = lock_all(functions, tools.resolver, reporter)
     for path, changed in outcomes.items():
         sys.stdout.write(f"{'written' if changed else 'unchanged':<9}  {os.path.relpath(path)}\n")

@@ -34,6 +34,7 @@ def opened_trials(
     shape = ShapeFlags(trim=flags.get("trim"), bytecode=flags.get("bytecode"))
     config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"], shape=shape))
     policy = Policy(offline=flags["offline"], upgrade=flags["upgrade"])
-    with store.workspace() as folder, open_tools(store, Digests(), reporter, policy, os.cpu_count() or 1) as tools:
+    jobs = os.cpu_count() or 1
+    with store.workspace() as folder, open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools:
         build = Build(tools, folder, config.out, time.time_ns())
         yield Trials(tools, build, folder), select(config, project.names)

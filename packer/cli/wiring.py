@@ -27,6 +27,7 @@ from packer.config import (
     lock_path,
     make_function,
     project_section,
+    remote_of,
     sharing,
 )
 from packer.credentials import Credentials, index_urls
@@ -45,6 +46,7 @@ from packer.placing import Placer
 from packer.ports import Reporter
 from packer.process import run, uv_command
 from packer.prove import Prover
+from packer.remote import opened_remote
 from packer.resolve import Policy, Resolver
 from packer.scan import Scanner
 from packer.section import Section, choices
@@ -63,14 +65,21 @@ _OF_TEMPLATES = ("source", "handler", "runtime", "arch")
 
 
 @contextmanager
-def open_tools(store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1) -> Iterator[Tools]:
-    """Make the parts of the pipeline that work on this machine; ``jobs`` builds of wheels may run at once."""
+def open_tools(
+    store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1, remote: str = ""
+) -> Iterator[Tools]:
+    """Make the parts of the pipeline that work on this machine; ``jobs`` builds of wheels may run at once.
+
+    ``remote`` is what the configuration names as the remote store.
+    """
     credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
     for name, url in index_urls(os.environ):
         credentials.learn(url, name)
     uv_command()  # now, and not first in two threads
-    resolver = Resolver(run, store, credentials, digests, reporter, policy)
     with ExitStack() as closing:
+        if not policy.offline:
+            store = closing.enter_context(opened_remote(store, remote, reporter))
+        resolver = Resolver(run, store, credentials, digests, reporter, policy)
         fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
         closing.callback(fetcher.close)
 
@@ -223,6 +232,7 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
         warnings=tuple(_vain_tables(section, template)),
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
+        remote=remote_of(section),
     )
 
 

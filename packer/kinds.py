@@ -1,0 +1,44 @@
+"""Which kinds of derived files machines may share, and why: the one table that the remote store goes by.
+
+Shared is what a key determines, no matter where it was made, and what costs more to make than to ask for. In a first build of
+bench/workloads/mono12 on two processors, stripping 303 libraries took most of the time, and reading the sources of 46 wheels
+25 ms each. Kinds that are not in the table are not shared, nor is a payload that names the folder of the cache that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from packer.store import NATIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Whether derived files of a kind are shared, and why; ``together``: those that are asked for at once are one object.
+
+    ``replaced``: a newer one takes the place of an older one of the same key.
+    """
+
+    shared: bool
+    why: str
+    together: bool = False
+    replaced: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    "built": Kind(
+        shared=True, why="a build costs minutes; the key has all that decides its bytes, and the record their digest"
+    ),
+    "last": Kind(shared=True, why="machines without a builder get what others built last of a source", replaced=True),
+    "hooks": Kind(shared=True, why="what back ends ask for beyond what sources say: part of the key of a build", replaced=True),
+    "sources": Kind(shared=True, why="to look into a source it must be unpacked, or even checked out"),
+    "bytecode": Kind(shared=True, why="one object for a distribution saves running the target's Python"),
+    "stripped": Kind(shared=True, why="one object for a distribution saves running eu-strip for each library", together=True),
+    "deflated": Kind(shared=False, why="compressing a small file again takes less time than a request"),
+    "scans": Kind(shared=False, why="reading a wheel's sources takes about as long as a request"),
+    NATIVE: Kind(shared=False, why="reading a wheel's native code takes about as long as a request"),
+    "resolutions": Kind(shared=False, why="they name this machine's folders, and say what an index had at one time"),
+    "repairs": Kind(shared=False, why="what was found by running a function is found anew by whoever relies on it"),
+    "verified": Kind(shared=False, why="a proof is worth what ran it, and times of another machine mean nothing here"),
+}
