@@ -55,6 +55,11 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, dict[str, bool]], ...] = (
     ),
     (re.compile(r"\bTimedOut\b"), "it did not answer in time", {}),
     (re.compile(r"\bConnectionRefused\b"), "the connection was refused", {}),
+    (
+        re.compile(r"\b(ConnectionReset|BrokenPipe|IncompleteMessage|IncompleteBody|UnexpectedEof)\b"),
+        "the connection broke off",
+        {},
+    ),
 )
 """What obstore's text says of a failure, what it means, and what it is to `Trouble`."""
 
@@ -290,5 +295,5 @@ def _trouble(error: Exception) -> Trouble:
     refused = isinstance(error, PermissionDeniedError | UnauthenticatedError) or "Permission denied (os error" in text
     if status:
         return Trouble(f"it answered {status.group(1).strip()}{f' ({code})' if code else ''}", denied=refused)
-    first = text.partition("\n")[0].strip().rstrip(".")
+    first = text.partition("\n")[0].rpartition(" - ")[2].strip().rstrip(".")
     return Trouble(first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…", denied=refused)
