@@ -14,6 +14,7 @@ from packer.ports import Reporter
 
 _MOST_FAILURES = 3
 _MOST_SECONDS = 20.0
+_RIGHTS = ", as S3 also says of what is not there where s3:ListBucket is not allowed"
 
 
 class Line:
@@ -91,7 +92,9 @@ class Line:
         if trouble.denied and writing:
             self.writes = False
             return f"Nothing may be written to {self.name}: {trouble.reason}. It is only read."
-        reason = f"it may not be read: {trouble.reason}" if trouble.denied else trouble.reason
+        reason = trouble.reason
+        if trouble.denied:
+            reason = f"it may not be read: {reason}{_RIGHTS if 'AccessDenied' in reason else ''}"
         if not (trouble.denied or trouble.lasting):
             if self._failures < _MOST_FAILURES and self._seconds < _MOST_SECONDS:
                 return ""

@@ -5,6 +5,9 @@ tokens, and what containers and machines are given (ECS, EKS, EC2); where ``~/.a
 boto3 is asked, which also knows profiles and single sign-on. For Google Cloud Storage obstore reads
 ``GOOGLE_APPLICATION_CREDENTIALS``, what ``gcloud auth application-default login`` has written, and the metadata server; for
 Azure the ``AZURE_`` variables, workload and managed identities. Other servers that speak S3 are named by ``AWS_ENDPOINT_URL``.
+
+On S3 the rights s3:GetObject, s3:PutObject and s3:ListBucket are needed: without the last, what is not there is answered with
+403 (Amazon S3 API Reference, "GetObject").
 """
 
 from __future__ import annotations
