@@ -38,8 +38,12 @@ KINDS: Mapping[str, Kind] = {
     "stripped": Kind(shared=True, why="one object for a distribution saves running eu-strip for each library", together=True),
     NATIVE: Kind(shared=True, why="of a large wheel every library must be inflated to be read"),
     "scans": Kind(shared=True, why="of a large wheel thousands of sources must be inflated, and many parsed"),
+    "pieces": Kind(
+        shared=True, why="the sizes of a distribution in a layer, which is trimmed, compiled and compressed for that"
+    ),
     "deflated": Kind(shared=False, why="compressing a small file again takes less time than a request"),
     "resolutions": Kind(shared=False, why="they name this machine's folders, and say what an index had at one time"),
+    "layers": Kind(shared=False, why="they describe archives, and these lie in output folders"),
     "repairs": Kind(shared=False, why="what was found by running a function is found anew by whoever relies on it"),
     "verified": Kind(shared=False, why="a proof is worth what ran it, and times of another machine mean nothing here"),
 }

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from threading import Lock
 
 from packer.model import Distribution, Entry, Tree
 from packer.once import Once
@@ -36,6 +37,10 @@ SDK = frozenset(("boto3", "botocore", "s3transfer"))
 """Distributions whose own code makes clients only of what their callers name."""
 _MAKERS = frozenset(("client", "resource", "create_client"))
 _LISTS = frozenset(("get_available_services", "get_available_resources"))
+
+_PARSING = Lock()
+"""Held by the one thread that parses: the parser of some Pythons counts its depth for all threads together, and is put out by
+what fails in another one (CPython issue 106905); filters of warnings are everybody's too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +163,12 @@ def _is_test(path: str) -> bool:
 
 def _parsed(data: bytes) -> ast.Module | None:
     try:
-        with warnings.catch_warnings():
+        with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(data)
+            try:
+                return ast.parse(data)
+            except SystemError:  # its depth was wrong from before, and is right from now on
+                return ast.parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -22,7 +22,8 @@ from packer.options import LAYER_MODES
 def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
     """Show which layers functions would share, and what that saves.
 
-    For each layer: what is in it, who uses it, and its bytes; for each function what stays inside. All functions are locked, fetched and trimmed for that, and nothing is written to the output folder.
+    For each layer: what is in it, who uses it, and its bytes; for each function what stays inside. All functions are locked,
+    fetched and trimmed for that, and nothing is written to the output folder.
     """
     from packer.planreport import plan_table
 

@@ -34,7 +34,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     with (
         store.workspace() as folder,
         ThreadPoolExecutor(jobs, thread_name_prefix="plan") as executor,
-        open_tools(store, Digests(), reporter, policy, jobs) as tools,
+        open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools,
     ):
         plans = Build(tools, folder, config.out, time.time_ns()).plan(config.functions, lambda _: None, executor)
     for warning in (*config.warnings, *(warning for plan in plans for warning in plan.division.warnings)):
