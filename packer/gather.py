@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from packer.errors import FetchError
 from packer.fetch import StoreFetcher
 from packer.loadable import check_closed, check_native, without_spared
 from packer.material import Material
-from packer.model import OWN_SOURCE, Distribution, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.native import NativeCode
 from packer.obtain import Made, obtain
 from packer.once import Once
@@ -195,6 +195,20 @@ class Gatherer:
             tools=tools,
             digests=self._tools.digests,
         )
+
+
+def files_of_function(function: Function, scan: Scan, folders: Iterable[Path], digests: Digests) -> Iterator[Path]:
+    """Give all files that are read to build a function with these local projects, whether they are there or not."""
+    declaration = declare(function)
+    yield from (entry.content.path for entry in scan.tree if isinstance(entry.content, FileContent))
+    yield function.lock_path
+    yield from declaration.files
+    yield from declaration.links
+    above = (declaration.folder, *declaration.folder.parents)
+    yield from (path for path in settings_files(declaration.folder, {}) if path.parent in above)
+    yield from map(Path, _shape_files(function))
+    for folder in folders:
+        yield from (folder / entry.path for entry in project_tree(folder, digests)[0])
 
 
 def _shape_files(function: Function) -> tuple[str, ...]:

@@ -111,18 +111,25 @@ class LayerMaker:
 
     def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Give a layer, written only where it does not lie in the output folder already; raises `packer.errors.LpackError`."""
+        found = self.found(share, wanted, beside)
+        if found is not None:
+            return found
         pieces = [wanted[digest] for digest in share.pieces]
-        key = digest_of(_FORM, CODEC, share.name, repr(beside.overlap), *sorted(each.key for each in pieces))
-        report = self._report(key)
+        report, staged = self._written(share, pieces, self._merged(pieces, beside))
+        first, second = _keys(share, wanted, beside)
+        for key in (first, second) if report["moves"] else (first,):
+            self._tools.store.save(_KIND, key, json.dumps(report).encode())
+        return self._made(share, report, staged)
+
+    def found(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
+        """Give a layer that lies in the output folder; None where it does not."""
+        first, second = _keys(share, wanted, beside)
+        report = self._report(first)
         if report and report["moves"]:  # then what else its users have decides what may move
-            report = self._report(digest_of(key, *beside.digests))
-        staged = None
-        if not report or not self._placed(report["path"]):
-            gathered = self._merged(pieces, beside)
-            report, staged = self._written(share, pieces, gathered)
-            keys = (key, digest_of(key, *beside.digests)) if report["moves"] else (key,)
-            for each in keys:
-                self._tools.store.save(_KIND, each, json.dumps(report).encode())
+            report = self._report(second)
+        return self._made(share, report, None) if report and self._placed(report["path"]) else None
+
+    def _made(self, share: Share, report: Mapping[str, Any], staged: Path | None) -> MadeLayer:
         name = Path(report["path"]).stem
         held = {each["name"]: each["unzipped_bytes"] for each in report["distributions"]}
         warnings = check_layer(name, report["zip_bytes"], report["unzipped_bytes"], held)
@@ -190,6 +197,13 @@ class LayerMaker:
             return combine(variants, self._gatherer.tree(variants[0].distribution))
 
         return self._combined.get(wanted.key, combined)
+
+
+def _keys(share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
+    """Name a layer by what it holds, and by what lies beside it too."""
+    pieces = sorted(wanted[digest].key for digest in share.pieces)
+    key = digest_of(_FORM, CODEC, share.name, repr(beside.overlap), *pieces)
+    return key, digest_of(key, *beside.digests)
 
 
 def files_of(layer: MadeLayer) -> dict[str, int]:

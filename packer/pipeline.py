@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from builders.runtimes import Target
+from packer.cluster import Cluster
 from packer.gather import Gatherer, Tools
 from packer.layered import Group, Member, Planned, gathered_results
 from packer.makelayer import LayerMaker
@@ -21,14 +22,15 @@ from packer.workshop import Order, Workshop
 class Build:
     """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for.
 
-    ``started`` is the time of the build's start in nanoseconds.
+    ``started`` is the time of the build's start in nanoseconds. A ``cluster`` does the work, where there is one.
     """
 
-    def __init__(self, tools: Tools, staging: Path, out: Path, started: int) -> None:
+    def __init__(self, tools: Tools, staging: Path, out: Path, started: int, cluster: Cluster | None = None) -> None:
         self._out = out
         self._tools = tools
         self._staging = staging
         self._started = started
+        self._cluster = cluster
         self._gatherer = Gatherer(tools, out)
 
     def all(
@@ -92,7 +94,8 @@ class Build:
         parts, folders = (self._tools, self._gatherer), (self._staging, self._out)
         like = (functions[0].target, functions[0].bytecode)
         orders = [Order(function=member.function, scan=member.scan) for member in members]
-        work = Workshop(orders, parts, self._staging, lambda source: LayerMaker(parts, source, folders, like, placed))
+        here = Workshop(orders, parts, self._staging, lambda source: LayerMaker(parts, source, folders, like, placed))
+        work = self._cluster.work(orders, self._tools, here, self._staging) if self._cluster else here
         return Group(members, chosen, self._tools, work, self._started)
 
     def material(self, function: Function) -> Material:

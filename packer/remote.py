@@ -148,6 +148,12 @@ class RemoteStore(Store):
         interrupted = kind is not None and not issubclass(kind, Exception)
         self.close(0 if interrupted else self._patience)
 
+    def flush(self) -> None:
+        """Wait until others can read what was written, or nobody wants to wait any longer."""
+        with self._guard:
+            writing = tuple(self._writing)
+        wait(writing, self._patience)
+
     def close(self, seconds: float) -> None:
         """Wait for what is being written, but no longer than this; what is not begun then is dropped."""
         with self._guard:

@@ -171,6 +171,9 @@ class Store:
             temporary.replace(path)
         return Record(path=path, offset=_HEADER, payload=payload)
 
+    def flush(self) -> None:
+        """Wait until others can read what was written; nobody else has this store."""
+
     def keep_log(self, name: str, text: str) -> Path:
         """Keep the log of something that failed, in place of an earlier one of the same name."""
         path = self.root / "logs" / f"{name}.log"

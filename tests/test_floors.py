@@ -125,6 +125,7 @@ FLOORS = {
     ),
     **dict.fromkeys(
         (
+            "packer.cluster",
             "packer.gather",
             "packer.layered",
             "packer.locking",

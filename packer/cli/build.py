@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -37,6 +38,7 @@ from packer.versions import version_variables
 from packer.watch import signature, unchanged
 
 if TYPE_CHECKING:
+    from packer.cluster import Cluster
     from packer.config import Config, Overrides
     from packer.record import Built
     from packer.resolve import Policy
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the artifacts (default: dist).")
 @click.option("--frozen", is_flag=True, help="Fail where a lock is missing or stale, instead of resolving.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
+@click.option("--scheduler", metavar="ADDRESS", help="Build on a Dask cluster, by way of a remote store (tcp://HOST:8786).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="How to prove it (default: import).")
 @click.option("--layers", type=click.Choice(LAYER_MODES), help="Share what functions have in common (default: none).")
@@ -72,6 +75,7 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
         flags={"runtime": flags["runtime"], "architecture": flags["arch"], "out": flags["out"], "shape": shape},
         policy={name: flags[name] for name in ("frozen", "offline", "upgrade")},
         jobs=flags["jobs"] or os.cpu_count() or 1,
+        scheduler=flags["scheduler"] or "",
     )
     with reporting(verbose, quiet) as reporter:
         if flags["changed_since"] is not None:
@@ -119,6 +123,7 @@ class _Settings:
     flags: Mapping[str, Any]
     policy: Mapping[str, bool]
     jobs: int
+    scheduler: str
 
     def run(self, store: Store, reporter: LineReporter, project: Project, started: int) -> _Run:
         """Give the build that they ask for."""
@@ -132,6 +137,7 @@ class _Settings:
             overrides=Overrides(**self.flags),
             policy=Policy(**self.policy),
             jobs=self.jobs,
+            scheduler=self.scheduler,
             started=started,
         )
 
@@ -146,6 +152,7 @@ class _Run:
     overrides: Overrides
     policy: Policy
     jobs: int
+    scheduler: str
     started: int
 
     def build(self, digest: str, last: State | None, *, trusted: bool) -> tuple[State, tuple[str, ...]]:
@@ -173,11 +180,14 @@ class _Run:
         with (
             only_build(self.store, config.out, lambda: self.reporter.note(f"waiting for another build of {config.out}")),
             staging(config.out) as folder,
+            self._cluster(config.remote) as (cluster, jobs),
             # The executor ends last: where the loop is interrupted, the tools stop what its threads wait for.
-            ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor,
+            ThreadPoolExecutor(jobs, thread_name_prefix="build") as executor,
             open_tools(self.store, digests, self.reporter, self.policy, self.jobs, config.remote) as tools,
         ):
-            built = Build(tools, folder, config.out, self.started).all(functions, config.functions, known.get, executor)
+            built = Build(tools, folder, config.out, self.started, cluster).all(
+                functions, config.functions, known.get, executor
+            )
             states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
             groups = {tools.resolver.group_paths(function) for function in functions}
             files = {name: path for each in built.values() for name, path in each.layers.items()}
@@ -197,6 +207,17 @@ class _Run:
             digests=digests.current,
         )
         return state, tuple(name for name, each in built.items() if each.staged)
+
+    @contextmanager
+    def _cluster(self, remote: str) -> Iterator[tuple[Cluster | None, int]]:
+        """Give the cluster that does the work, if one is named, and how many functions to work on at once."""
+        if not self.scheduler:
+            yield None, self.jobs
+            return
+        from packer.cli.cluster import opened_cluster
+
+        with opened_cluster(self.scheduler, remote, self.policy, self.reporter) as opened:
+            yield opened.cluster, max(self.jobs, opened.jobs + 1)
 
     def explain(self, path: str, built: Mapping[str, FunctionState]) -> list[str]:
         """Say of each built function why a path is there, or what removed it; raises `packer.errors.UsageError`."""
