@@ -88,10 +88,7 @@ def _copies(name: str, tree: Tree, files: Sequence[ElfFile]) -> Iterator[_Copy]:
 
 
 def _linked_to(copies: Iterable[_Copy], target: Target) -> list[_Copy]:
-    """Give the libraries that were copied in, and that another file of the same distribution needs by their own name.
-
-    What they need themselves must be names, too: a path would lead from another folder then.
-    """
+    """Give the libraries that were copied in, and that another file of the same distribution needs by their own name."""
     copies = [copy for copy in copies if copy.distribution != OWN_SOURCE and copy.file.machine == target.machine]
     needed = {(copy.distribution, name) for copy in copies for name in copy.file.needed if name != copy.name}
     return [
@@ -101,7 +98,6 @@ def _linked_to(copies: Iterable[_Copy], target: Target) -> list[_Copy]:
         and not copy.file.module
         and copy.file.soname in ("", copy.name)
         and (copy.distribution, copy.name) in needed
-        and not any("/" in name for name in copy.file.needed)
     ]
 
 
@@ -137,7 +133,10 @@ def _unmistakable(
 
 
 class _Settle:
-    """Leaves those of a choice that can move together: kept once by that, or copied in by lpack, and complete in ``lib``."""
+    """Leaves those of a choice that can move together: kept once by that, or copied in by lpack, and complete in ``lib``.
+
+    What they need must be there by its name; a path would lead elsewhere from there.
+    """
 
     def __init__(self, copies: Iterable[_Copy], built: frozenset[str], target: Target) -> None:
         # Beside a library that has the name of one of the runtime's, it may be that one which was found.

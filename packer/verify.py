@@ -14,7 +14,7 @@ from typing import Any
 from builders.emulator import REMEDY, find_emulator
 from builders.pythons import LAYERS, TREE, Done, HostPython, Pythons, TargetPython, Task
 from builders.recipes import BuilderUnavailable, BuildFailure
-from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER
+from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.script import source_of_script
 from packer.errors import UsageError, VerificationError
 from packer.layout import LayerArchive, LayerFolders, opened_archive, room_for, unpack
@@ -46,7 +46,7 @@ _ENVIRONMENT = {
     "LAMBDA_TASK_ROOT": TREE,
     "LANG": "en_US.UTF-8",
     "LC_ALL": "C.UTF-8",
-    "LD_LIBRARY_PATH": f"{TREE}:{TREE}/lib:{LAYERS}/lib",
+    "LD_LIBRARY_PATH": f"{TREE}:{TREE}/{LIBRARY_FOLDER}:{LAYERS}/{LIBRARY_FOLDER}",
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }

@@ -132,9 +132,11 @@ def worlds(draw) -> World:
     most = draw(some(NAMES, 4))
     world: World = {}
     for owner in (*LAYER, "beside"):
-        held = (most | draw(some(NAMES, 1))) - draw(some(NAMES, 1)) if owner in LAYER else draw(some(NAMES, 1))
-        world[owner] = {f"{owner}.libs/{name}": contents[name, draw(variants)] for name in sorted(held)}
-        world[owner] |= [core(owner, draw(some(NAMES, 3)) | (held & draw(some(NAMES, 4))), draw(kinds))]
+        rare = st.sampled_from((frozenset[str](), frozenset[str](), *map(frozenset, zip(NAMES, strict=True))))
+        held = (most | draw(rare)) - draw(rare) if owner in LAYER else draw(some(NAMES[:2], 1))
+        which = variants if owner in LAYER else st.sampled_from((0, 1))
+        world[owner] = {f"{owner}.libs/{name}": contents[name, draw(which)] for name in sorted(held)}
+        world[owner] |= [core(owner, held | draw(rare), draw(kinds))]
         if draw(st.integers(0, 7)) == 0:
             world[owner] |= [core(owner, held & draw(some(NAMES, 1)), draw(kinds), f"bin/tool-{owner}")]
     world[OWN_SOURCE] = {f"lib/{name}": contents[name, draw(variants)] for name in draw(some(NAMES[2:], 1))}
@@ -161,27 +163,22 @@ BUILT = st.frozensets(st.sampled_from(LAYER))
 ORDER = [*(f"opt/python/{name}" for name in LAYER), "var/task/beside"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(worlds(), BUILT, st.permutations(ORDER))
 @example(plain_world(), frozenset(), ORDER)
 def test_whatever_is_loaded_in_whatever_order_is_what_it_was(world, built, order):
     before, after = laid_out(world), laid_out(world, gathered(world, built))
-    first: dict[str, str] = {}
-    second: dict[str, str] = {}
-    for owner in order:
-        load(f"{owner}/_core.abi3.so", before, SEARCHED, first)
-        load(f"{owner}/_core.abi3.so", after, SEARCHED, second)
-        assert {name: second[name] for name, content in first.items() if content} == {
-            name: content for name, content in first.items() if content
-        }
-    for program in (path for path in before if "/bin/" in path):
-        alone: dict[str, str] = {}
-        now: dict[str, str] = {}
-        load(program, before, (), alone)
-        load(program, after, (), now)
-        assert {name: now[name] for name, content in alone.items() if content} == {
-            name: content for name, content in alone.items() if content
-        }
+    modules = [f"{owner}/_core.abi3.so" for owner in order]
+    programs = [path for path in before if "/bin/" in path]
+    runs = [(modules, SEARCHED), *(([module], SEARCHED) for module in modules), *(([program], ()) for program in programs)]
+    for roots, searched in runs:
+        first: dict[str, str] = {}
+        second: dict[str, str] = {}
+        for root in roots:
+            load(root, before, searched, first)
+            load(root, after, searched, second)
+        there = {name: content for name, content in first.items() if content}
+        assert {name: second[name] for name in there} == there
 
 
 def test_libraries_of_the_plainest_world_move():
