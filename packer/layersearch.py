@@ -77,8 +77,8 @@ def split(layers: Sequence[Found], problem: Problem) -> list[Found]:
     for classes, users in layers:
         add(classes, users)
     while waiting:
-        _, order, users, cut = heappop(waiting)
-        if cut and all(left[user] for user in users):
+        spared, order, users, cut = heappop(waiting)
+        if spared and all(left[user] for user in users):
             for user in users:
                 left[user] += 1
             add(order[:cut], users)
