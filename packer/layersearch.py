@@ -54,6 +54,11 @@ def search(problem: Problem) -> list[Found]:
     found.settle()
     if len(problem.slots) <= MOST_TRIED:
         found.try_all()
+        other = _Search(problem)
+        other.take_largest()
+        other.settle()
+        other.try_all()
+        found = max(found, other, key=_Search.worth)  # the first one where they are equal
     return split(found.layers(), problem)
 
 
@@ -132,6 +137,18 @@ class _Search:
             for layer in chosen:
                 users.setdefault(layer, []).append(function)
         return [(tuple(one.bit_length() - 1 for one in bits(layer)), tuple(users[layer])) for layer in sorted(users)]
+
+    def worth(self) -> tuple[int, float, int]:
+        """Give what plans are compared by, more is better: the bytes saved, then few uploaded again, then few layers."""
+        again, layers = self._change(self._chosen)
+        return self._saved, -again, -layers
+
+    def take_largest(self) -> None:
+        """Give each function its largest classes as layers, which is another place to climb from."""
+        for layer in sorted(self._sizes.keys() - {0}, key=lambda layer: (self._sizes[layer], layer)):
+            gain, joins = self._weigh(layer, at_a_loss=True)
+            if len(joins) > 1:
+                self._move(layer, gain, joins)
 
     def climb(self, candidates: Iterable[Classes]) -> set[int]:
         """Make the layers that save most, one after the other, while one saves anything; give the functions that moved.
