@@ -1,0 +1,101 @@
+"""What the configuration may say of layers, and what it must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from packer.config import Overrides, load_config
+from packer.errors import UsageError
+from packer.options import AttachedLayer, LayerOptions, NamedLayer, ShapeFlags
+
+ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:7"
+
+
+def options(folder: Path, settings: str = "", own: str = "", more: str = "", flag: str | None = None) -> LayerOptions:
+    (folder / "app.py").write_text("def handler(event, context): ...\n")
+    (folder / "layer.txt").write_text("pandas\n")
+    text = f'{settings}\n[functions.one]\nsource = "."\nhandler = "app.handler"\n{own}\n{more}\n'
+    (folder / "lpack.toml").write_text(text)
+    [function] = load_config(folder / "lpack.toml", Overrides(shape=ShapeFlags(layers=flag))).functions
+    return function.layers
+
+
+def test_there_are_none_unless_they_are_asked_for(tmp_path):
+    assert options(tmp_path) == LayerOptions()
+    assert not options(tmp_path).wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "flag", "mode"),
+    [
+        ('layers = "auto"', "", None, "auto"),
+        ('layers = "auto"', 'layers = "none"', None, "none"),
+        ('layers = "none"', 'layers = "auto"', None, "auto"),
+        ('layers = "auto"', "", "none", "none"),
+        ("", "", "auto", "auto"),
+    ],
+)
+def test_the_nearest_word_holds(tmp_path, settings, own, flag, mode):
+    assert options(tmp_path, settings, own, flag=flag).mode == mode
+
+
+NAMED = '[layers.data]\ndistributions = ["Pandas", "numpy"]\nfunctions = ["etl*"]\n'
+
+
+def test_named_layers(tmp_path):
+    layer = NamedLayer(name="data", distributions=("numpy", "pandas"), functions=("etl*",))
+    assert options(tmp_path, more=NAMED) == LayerOptions(named=(layer,))
+    assert options(tmp_path, more='[layers]\nothers = "auto"\n' + NAMED) == LayerOptions(mode="auto", named=(layer,))
+    assert options(tmp_path, own='layers = "auto"', more=NAMED) == LayerOptions(mode="auto", named=(layer,))
+    assert options(tmp_path, own='layers = "none"', more=NAMED) == LayerOptions()
+    assert options(tmp_path, more=NAMED, flag="none") == LayerOptions()
+    [required] = options(tmp_path, more='[layers.data]\nrequirements = "layer.txt"\n').named
+    assert required.requirements == tmp_path / "layer.txt"
+
+
+def test_attached_layers(tmp_path):
+    held = f'attached = [{{ arn = "{ARN}", distributions = ["PyYAML==6.0", "boto3"] }}]'
+    found = options(tmp_path, f'attached = ["{ARN}0"]', held)
+    known = AttachedLayer(arn=ARN, distributions=(("pyyaml", "6.0"), ("boto3", "")))
+    assert found == LayerOptions(attached=(AttachedLayer(arn=f"{ARN}0"), known))
+    assert not found.wanted
+    assert found.bring("pyyaml", "6.0")
+    assert not found.bring("pyyaml", "5.4")
+    assert found.bring("boto3", "1.40")
+    assert len(options(tmp_path, f'attached = ["{ARN}"]', held).attached) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"settings": 'layers = "some"'}, "layers: 'some' is not known here"),
+        ({"settings": "layers = 3"}, "layers: a string that is not empty is expected"),
+        ({"own": 'layers = { data = { distributions = ["a"] } }'}, "layers: a string that is not empty is expected"),
+        ({"more": '[layers.data]\nnames = ["a"]\n'}, "layers.data.names: this key is not known"),
+        ({"more": "[layers.data]\n"}, "layers.data: a layer has either distributions or requirements"),
+        (
+            {"more": '[layers.data]\ndistributions = ["a"]\nrequirements = "layer.txt"\n'},
+            "either distributions or requirements",
+        ),
+        ({"more": '[layers.data]\nrequirements = "gone.txt"\n'}, "there is no file"),
+        ({"more": '[layers."a.b"]\ndistributions = ["a"]\n'}, "cannot be a layer's name"),
+        ({"settings": 'attached = "arn"'}, "attached: a list is expected"),
+        ({"settings": "attached = [3]"}, "attached[0].arn: a string that is not empty is expected"),
+        (
+            {"settings": 'attached = ["arn:aws:lambda:x"]'},
+            "attached[0].arn: 'arn:aws:lambda:x' is not the ARN of a layer's version",
+        ),
+        ({"settings": f'attached = [{{ arn = "{ARN}", holds = [] }}]'}, "attached[0].holds: this key is not known"),
+        (
+            {"settings": f"attached = {[f'{ARN}{each}' for each in range(6)]}"},
+            "6 layers are attached, and a function can have 5",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, parts, words):
+    with pytest.raises(UsageError) as caught:
+        options(tmp_path, **parts)
+    assert words in str(caught.value)
+    assert caught.value.remedy
