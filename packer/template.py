@@ -12,7 +12,7 @@ from typing import Any
 
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, RUNTIMES, Architecture
 from packer.errors import UsageError
-from packer.intrinsics import NO_VALUE, IntrinsicError, Scope, Unknowable, condition, evaluate, leading_text, nearest
+from packer.intrinsics import NO_VALUE, IntrinsicError, Scope, Unknowable, call_of, condition, evaluate, leading_text, nearest
 from packer.templatefile import line_of, parse, read_text
 
 SERVERLESS_FUNCTION = "AWS::Serverless::Function"
@@ -300,25 +300,25 @@ def _attached(resource: _Resource) -> tuple[str, ...]:
     found: list[str] = []
     for properties in (resource.shared, resource.section("Properties")):
         listed = properties.get("Layers", [])
-        if isinstance(listed, dict):
+        if call_of(listed) is not None:
             with suppress(IntrinsicError):
                 listed = evaluate(listed, resource.scope)
         if listed is NO_VALUE or listed is None:
             continue
-        if not isinstance(listed, list):
+        if not isinstance(listed, list) or call_of(listed) is not None:
             what = "cannot be counted, and a function can have five layers in all"
             raise resource.fault("Layers", what, 'Write them as a list, or layers = "none" for this function.')
-        found += [word for each in listed if (word := _layer_word(each, resource.scope))]
+        found += [word for each in listed for word in _layer_words(each, resource.scope)]
     return tuple(found)
 
 
-def _layer_word(node: Any, scope: Scope) -> str:
-    """Give the text of one layer, or what stands for it; empty where there is none. One that may be there counts."""
+def _layer_words(node: Any, scope: Scope) -> list[str]:
+    """Give the text of a layer, or what stands for it, and nothing where there is none. One that may be there counts."""
     try:
         value = evaluate(node, scope)
     except IntrinsicError:
-        return json.dumps(node, default=str)
-    return "" if value in (None, NO_VALUE) else str(value)
+        return [json.dumps(node, default=str)]
+    return [str(each) for each in (value if isinstance(value, list) else [value]) if each not in (None, NO_VALUE)]
 
 
 def _environment(resource: _Resource) -> Iterator[tuple[str, str]]:

@@ -197,7 +197,7 @@ class _Outliner:
             node = self._mapping(event)
         elif isinstance(event, SequenceStartEvent):
             items, end = self._children(event)
-            node = self._made(event, end, items=items)
+            node = self._made(event, end, items=items, flow=bool(event.flow_style))
         else:
             node = self._made(event, self._end(event), text=_scalar_text(event))
         if node.anchor:
