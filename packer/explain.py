@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 
 from packer.errors import UsageError
 from packer.material import Material
@@ -20,15 +21,18 @@ _REASONS = {
 }
 
 
-def explain(material: Material, shaped: Shaped, untouched: Shaped, path: str) -> str:
+def explain(material: Material, shaped: Shaped, untouched: Shaped, path: str, layers: Mapping[str, str]) -> str:
     """Give one sentence on a path; raises `UsageError` where the function never had it.
 
-    ``shaped`` is the function as it is built, ``untouched`` as it would be if no repair had left anything alone.
+    ``shaped`` is the function as it is built, but for its ``layers`` (by the names of distributions); ``untouched`` as it would
+    be if no repair had left anything alone.
     """
     name = material.function.name
     entry = next((each for each in shaped.tree if each.path == path), None)
     if entry is not None:
-        return f"{name}: {path} ({size_text(entry.content.size)}) is there: {_why(material, shaped, untouched, entry)}."
+        layer = layers.get(material.owner_names()[entry.owner])
+        where = f"in the layer {layer}" if layer else "there"
+        return f"{name}: {path} ({size_text(entry.content.size)}) is {where}: {_why(material, shaped, untouched, entry)}."
     gone = next((each for each in shaped.removed if each.path == path), None)
     if gone is not None:
         return f"{name}: {path} ({size_text(gone.size)}) is not there: {_gone(material, gone)}."

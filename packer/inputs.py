@@ -12,6 +12,7 @@ from typing import Any
 
 from packer.affected import Folder, Inputs
 from packer.discover import KINDS, PIPFILE_LOCK, POETRY_LOCK, PYLOCK, PYPROJECT, REQUIREMENTS, STANDARD_FILES, UV_LOCK
+from packer.layerconfig import files_of_layers
 from packer.localprojects import local_projects, named_by
 from packer.locks.pins import absolute
 from packer.locks.pipfile import read_pipfile_lock
@@ -96,10 +97,11 @@ class Inventory:
         return _Found(files=_linked(now), folders=_folders(now), reasons=reasons)
 
     def _proof(self, function: Function) -> _Found:
-        """Give what a function is profiled and proved by; another event may appear beside those that are there."""
+        """Give what a function is profiled and proved by, and what its layers require; other events may appear."""
         profile = function.trim.profile if function.trim.level == "max" else None
         searched = (Folder(path=_true(path), holds=_is_event) for path in function.verify.searched)
-        return _Found(files=(*event_files(function), *([profile] if profile else [])), folders=tuple(searched))
+        files = (*event_files(function), *([profile] if profile else []), *files_of_layers(function.layers))
+        return _Found(files=files, folders=tuple(searched))
 
     def _own_lock(self, function: Function) -> _Found:
         lock = function.lock_path

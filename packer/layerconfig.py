@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from builders.runtimes import LAYERS_LIMIT
 from packer.errors import UsageError
 from packer.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
+from packer.requirements import read_requirements
 from packer.section import Section, choices
 
 LAYER_KEYS = ("layers", "attached")
@@ -52,6 +53,15 @@ def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> Lay
         what = f"{where}: {len(attached)} layers are attached, and a function can have {LAYERS_LIMIT}."
         raise UsageError(what, remedy="Remove some: each counts.")
     return replace(options, attached=tuple(attached.values()))
+
+
+def files_of_layers(options: LayerOptions) -> Iterator[Path]:
+    """Give every file that says what a named layer holds; raises `packer.errors.LpackError` where one cannot be read."""
+    for layer in options.named:
+        if layer.requirements is not None:
+            yield from (
+                read_requirements(layer.requirements).files if layer.requirements.suffix == ".txt" else [layer.requirements]
+            )
 
 
 def _known_mode(word: str) -> LayerMode:

@@ -156,7 +156,7 @@ class Group:
             settled = gathered_results(futures)
             stands = [self._noted(self._members[name], mine[name], each) for name, each in settled.items()]
             if all(stands):
-                for warning in (*planned.division.warnings, *(text for made in layers.values() for text in made.warnings)):
+                for warning in planned.division.warnings:
                     self._tools.reporter.warn(warning)
                 return {name: self._done[name][2] for name in self._chosen}
 
@@ -274,7 +274,9 @@ class Group:
         member.take(settled)
         reporter, name = self._tools.reporter, member.name
         fingerprint = member.inputs.fingerprint(settled.result.folders)
-        state = state_of(settled.result, member.inputs, fingerprint, self._now, member.state(layers))
+        warnings = (*settled.result.warnings, *(warning for layer in layers for warning in layer.warnings))
+        result = replace(settled.result, warnings=warnings)
+        state = state_of(result, member.inputs, fingerprint, self._now, member.state(layers))
         if settled.result.told:
             reporter.note(f"{name}: {settled.result.told}")
         reporter.stage(name, "done")

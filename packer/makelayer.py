@@ -179,9 +179,15 @@ class LayerMaker:
             "unzipped_bytes": whole.size,
             "files": len(whole),
             "distributions": [describe_distribution(each, parts.get(each.name)) for each in held],
+            "removed_bytes": sum(self._removed(each) for each in pieces),
             "moves": moves,
         }
         return report, path
+
+    def _removed(self, wanted: Wanted) -> int:
+        """Give the bytes that trimming and stripping took from a distribution, whatever else its users have."""
+        combined = self._combine(wanted)
+        return self._gatherer.tree(combined.distribution).size - combined.tree.size
 
     def _tree(self, wanted: Wanted) -> Tree:
         def placed() -> Tree:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -26,6 +26,7 @@ from packer.cli.common import (
     shape_options,
     warn_of_runtimes,
 )
+from packer.cli.results import print_results
 from packer.manifest import make_manifest, write_manifest
 from packer.names import DEFAULT_OUT, MANIFEST_FILE, TEMPLATE_FILE
 from packer.options import LAYER_MODES, VERIFY_LEVELS, ShapeFlags
@@ -33,7 +34,6 @@ from packer.settings import relevant_variables
 from packer.state import ALWAYS, FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
 from packer.ui import LineReporter
-from packer.units import size_text
 from packer.versions import version_variables
 from packer.watch import signature, unchanged
 
@@ -90,7 +90,7 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
             texts = settings.run(store, reporter, project, started).explain(explain, chosen)
             sys.stdout.writelines(f"{text}\n" for text in texts)
             return
-    _print_results(state, chosen, changed, as_json=as_json)
+    print_results(state, chosen, changed, as_json=as_json)
 
 
 def _named_out(project: Project, out: Path | None) -> Path | None:
@@ -169,12 +169,7 @@ class _Run:
 
         config, template = read_project(self.project, self.overrides)
         functions = select(config, self.project.names)
-        for warning in config.warnings:
-            self.reporter.warn(warning)
-        for note in config.notes:
-            self.reporter.debug(note)
-        for skipped in template.skipped if template else ():
-            self.reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
+        self._tell(config, template)
         digests = Digests(last.digests, last.seen_at) if last else Digests()
         known = last.functions if last and trusted else {}
         with (
@@ -201,12 +196,20 @@ class _Run:
             command=digest,
             seen_at=self.started,
             complete=all(function.name in states for function in config.functions),
-            watched={path: signature(path) for path in (*map(str, config.files or (config.root,)), *chain(*groups))},
+            watched={path: signature(path) for path in (*_watched(config), *chain(*groups))},
             outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
             functions={function.name: states[function.name] for function in config.functions if function.name in states},
             digests=digests.current,
         )
         return state, tuple(name for name, each in built.items() if each.staged)
+
+    def _tell(self, config: Config, template: Template | None) -> None:
+        for warning in config.warnings:
+            self.reporter.warn(warning)
+        for note in config.notes:
+            self.reporter.debug(note)
+        for skipped in template.skipped if template else ():
+            self.reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
 
     @contextmanager
     def _cluster(self, remote: str) -> Iterator[tuple[Cluster | None, int]]:
@@ -240,7 +243,8 @@ class _Run:
                 kept = frozenset((each["rule"], each["distribution"]) for each in built[function.name].report["trim"]["kept"])
                 try:
                     shaped = tools.shaper.shape(material, kept)
-                    texts.append(explain(material, shaped, tools.shaper.shape(material) if kept else shaped, path))
+                    untouched = tools.shaper.shape(material) if kept else shaped
+                    texts.append(explain(material, shaped, untouched, path, _layers(built[function.name])))
                 except UsageError as unknown:
                     error = unknown
         if error is not None and not texts:
@@ -298,24 +302,18 @@ def _remove_strangers(last: State | None, states: Mapping[str, FunctionState]) -
                 Path(path).unlink(missing_ok=True)
 
 
+def _watched(config: Config) -> Iterator[str]:
+    """Give the paths that decide what is to be built at all, and into which layers."""
+    from packer.layerconfig import files_of_layers
+
+    yield from map(str, config.files or (config.root,))
+    yield from dict.fromkeys(str(path) for function in config.functions for path in files_of_layers(function.layers))
+
+
+def _layers(state: FunctionState) -> dict[str, str]:
+    """Give the layer of each distribution that lies in one."""
+    return {each["name"]: each["layer"] for each in state.report["distributions"] if "layer" in each}
+
+
 def _described(template: Template | None) -> tuple[str, ...]:
     return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)
-
-
-def _print_results(state: State, chosen: Mapping[str, FunctionState], changed: Sequence[str], *, as_json: bool) -> None:
-    if as_json:
-        template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
-        reports = {name: each.report for name, each in chosen.items()}
-        sys.stdout.write(write_manifest(make_manifest(reports, template)).decode())
-        return
-    width = max(map(len, chosen))
-    out = Path(next(iter(state.outputs))).parent
-    shown = os.path.relpath(out)
-    for name, each in chosen.items():
-        artifact = each.report["artifact"]
-        place = (out if shown.startswith("..") else Path(shown)) / artifact["path"]
-        sys.stdout.write(
-            f"{name:<{width}}  {each.report['runtime']} {each.report['architecture']:<6}  "
-            f"{size_text(artifact['zip_bytes']):>9} zipped  {size_text(artifact['unzipped_bytes']):>9} unzipped  "
-            f"{'built' if name in changed else 'unchanged':<9}  {place}\n"
-        )

@@ -2,102 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
-import subprocess
-import sys
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
-from packer.manifest import manifest_schema
+from tests.monorepo import LARGE, Monorepo, noise
+from tests.native import compile_library
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
 from tests.wheels import make_wheel
-
-LARGE = 60_000
-
-
-def noise(name: str, length: int = LARGE) -> bytes:
-    """Give bytes that do not compress, always the same for a name."""
-    return random.Random(name).randbytes(length)  # noqa: S311 nothing secret
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Monorepo:
-    """A project of several functions that take their dependencies from a folder of wheels."""
-
-    folder: Path
-    lpack: Callable[..., subprocess.CompletedProcess[str]]
-
-    def wheel(self, name: str, version: str = "1.0", files: Mapping[str, bytes] | None = None) -> str:
-        """Make a wheel with a module of that name and 60 kB beside it, and give the line that requires it."""
-        content = {f"{name}/__init__.py": f"VERSION = {version!r}\n".encode(), f"{name}/data.bin": noise(f"{name} {version}")}
-        made = make_wheel(self.folder / "wheels", name, version, {**content, **(files or {})})
-        return f"../wheels/{made.name}"
-
-    def function(self, name: str, *requirements: str, source: str = "") -> None:
-        """Write a function whose handler imports the modules that it requires."""
-        modules = [line.rsplit("/", 1)[-1].split("-")[0] for line in requirements]
-        imports = "".join(f"import {module}\n" for module in modules)
-        values = ", ".join(f"{module!r}: {module}.VERSION" for module in modules)
-        handler = f"{imports}{source}\ndef handler(event, context):\n    return {{{values}}}\n"
-        (self.folder / name).mkdir(exist_ok=True)
-        (self.folder / name / "app.py").write_text(handler)
-        (self.folder / name / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements))
-
-    def configure(
-        self, *functions: str, settings: str = 'layers = "auto"', more: str = "", of: Mapping[str, str] | None = None
-    ) -> None:
-        """Write the configuration; ``of`` are lines of single functions."""
-        text = f'runtime = "{RUNTIME}"\narch = "{ARCHITECTURE}"\n{settings}\n'
-        for name in functions:
-            text += f'[functions.{name}]\nsource = "{name}"\nhandler = "app.handler"\n{(of or {}).get(name, "")}\n'
-        (self.folder / "lpack.toml").write_text(text + more)
-
-    def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run the command line, which must end with this status."""
-        finished = self.lpack(*arguments, cwd=self.folder)
-        assert finished.returncode == status, (finished.returncode, finished.stdout, finished.stderr)
-        return finished
-
-    def build(self, *flags: str) -> dict[str, Any]:
-        """Build, and give the manifest, which must follow its schema and agree with the files."""
-        manifest: dict[str, Any] = json.loads(self.run("build", "--json", *flags).stdout)
-        jsonschema.validate(manifest, json.loads(manifest_schema()), cls=jsonschema.Draft202012Validator)
-        for held in (*manifest.get("layers", {}).values(), *(each["artifact"] for each in manifest["functions"].values())):
-            data = (self.folder / "dist" / held["path"]).read_bytes()
-            assert (held["sha256"], held["zip_bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
-        return manifest
-
-    def holds(self, manifest: Mapping[str, Any]) -> dict[tuple[str, ...], list[str]]:
-        """Give what each layer holds, by its users."""
-        return {
-            tuple(layer["functions"]): [each["name"] for each in layer["distributions"]]
-            for layer in manifest.get("layers", {}).values()
-        }
-
-    def answer(self, manifest: Mapping[str, Any], name: str) -> Any:
-        """Give what a function returns when it lies on Lambda's paths as its archives have it, without lpack's help."""
-        function = manifest["functions"][name]
-        task, opt = self.folder / "laid" / name / "task", self.folder / "laid" / name / "opt"
-        for archive, place in (
-            (function["artifact"]["path"], task),
-            *((manifest["layers"][each]["path"], opt) for each in function.get("layers", ())),
-        ):
-            place.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["unzip", "-qo", str(self.folder / "dist" / archive), "-d", str(place)], check=True)
-        code = "import app, json; print(json.dumps(app.handler(None, None)))"
-        paths = [str(task), str(opt / "python"), str(opt / f"python/lib/python3.{MINOR}/site-packages")]
-        command = [sys.executable, "-I", "-S", "-B", "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stderr
-        return json.loads(finished.stdout)
 
 
 @pytest.fixture
@@ -141,8 +55,13 @@ def test_nothing_changes_where_nothing_changed_and_only_users_change_where_somet
     newer = repo.wheel("common", "1.1")
     for name in ("one", "two"):
         repo.function(name, newer)
-    lines = {line.split()[0]: line.split()[-2] for line in repo.run("build").stdout.splitlines()}
-    assert lines == {"one": "built", "two": "built", "three": "unchanged", "four": "unchanged"}
+    lines = [line.split() for line in repo.run("build").stdout.splitlines()]
+    assert {line[0]: "built" if "built" in line else "unchanged" for line in lines if RUNTIME in line} == {
+        "one": "built",
+        "two": "built",
+        "three": "unchanged",
+        "four": "unchanged",
+    }
     second = json.loads((repo.folder / "dist" / "lpack.json").read_text())
     gone, come = set(first["layers"]) - set(second["layers"]), set(second["layers"]) - set(first["layers"])
     assert len(gone) == len(come) == 1
@@ -249,6 +168,72 @@ def test_a_named_layer_holds_what_it_says(repo):
     repo.configure("one", "two", "three", settings="", more='[layers]\nothers = "auto"\n' + named)
     both = repo.build()
     assert repo.holds(both) == {("one", "two"): ["common", "other"]}
+
+
+def test_the_file_of_a_named_layer_is_watched(repo):
+    lines = [repo.wheel(name) for name in ("common", "other")]
+    for name in ("one", "two"):
+        repo.function(name, *lines)
+    listed = repo.folder / "base.txt"
+    listed.write_text(lines[0].removeprefix("../") + "\n")
+    repo.configure("one", "two", settings="", more='[layers.base]\nrequirements = "base.txt"\n')
+    assert repo.holds(repo.build()) == {("one", "two"): ["common"]}
+    listed.write_text("".join(f"{line.removeprefix('../')}\n" for line in lines))
+    assert repo.holds(repo.build()) == {("one", "two"): ["common", "other"]}
+
+
+def test_a_path_in_a_layer_is_explained(repo):
+    common = repo.wheel("common")
+    for name in ("one", "two"):
+        repo.function(name, common)
+    repo.configure("one", "two")
+    [layer] = repo.build()["layers"]
+    said = repo.run("build", "--explain", "common/data.bin").stdout.splitlines()
+    assert said == [
+        f"{name}: common/data.bin (58.6 KB) is in the layer {layer}: it belongs to common 1.0, and no rule removes it."
+        for name in ("one", "two")
+    ]
+    table = repo.run("build").stdout
+    assert "with 1 layer" in table
+    assert f"layer of one, two  dist/layers/{layer}.zip" in table
+
+
+def test_libraries_that_distributions_of_a_layer_have_in_common_lie_once_in_lib(repo):
+    """One library, byte for byte, in two distributions, as auditwheel puts it there; a function still loads both modules."""
+    if ARCHITECTURE != "x86_64":
+        pytest.skip("the libraries are compiled for x86_64")
+    library = "libshared-0a1b2c3d.so.1"
+    made = compile_library(repo.folder / library, "int answer(void) { return 42; }\n", options=(f"-Wl,-soname,{library}",))
+    lines = []
+    for name in ("left", "right"):
+        source = MODULE.replace("NAME", name)
+        options = (f"-Wl,-rpath,$ORIGIN/../{name}.libs", f"-L{repo.folder}", f"-l:{library}", "-Wl,--allow-shlib-undefined")
+        native = compile_library(repo.folder / f"_{name}.so", source, options=options)
+        files = {f"{name}/_native.abi3.so": native.read_bytes(), f"{name}.libs/{library}": made.read_bytes()}
+        own = {f"{name}/__init__.py": LOADING.replace("NAME", name).encode(), f"{name}/data.bin": noise(name)}
+        wheel = make_wheel(
+            repo.folder / "wheels",
+            name,
+            "1.0",
+            {**own, **files},
+            tag="cp39-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64",
+        )
+        lines.append(f"../wheels/{wheel.name}")
+    for name in ("one", "two"):
+        repo.function(name, *lines)
+    repo.configure("one", "two", settings='layers = "auto"\ntrim = { without = ["strip"] }')
+    manifest = repo.build()
+    [layer] = manifest["layers"].values()
+    with zipfile.ZipFile(repo.folder / "dist" / layer["path"]) as archive:
+        found = [name for name in archive.namelist() if name.endswith(library)]
+    assert found == [f"lib/{library}"]
+
+
+LOADING = """\
+import ctypes, os
+VERSION = ctypes.CDLL(os.path.join(os.path.dirname(__file__), "_native.abi3.so")).NAME()
+"""
+MODULE = "int answer(void);\nint NAME(void) { return answer(); }\n"
 
 
 def test_a_named_layer_cannot_hold_two_versions(repo):
