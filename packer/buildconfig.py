@@ -16,6 +16,8 @@ BUILD_KEYS = ("builder", "image", "setup", "network", "limits")
 PACKAGES = "packages"
 PATTERN_KEYS = ("keep", "drop")
 """Keys of a package's table that say what stays of it, and what goes (`packer.shapeconfig`)."""
+RELEASES = "releases"
+"""The key of a package's table that says how often it is released (`packer.layerconfig`)."""
 _OF_CONTAINERS = ("image", "setup", "network")
 # What the distribution specification allows as [registry/]name[:tag][@digest], or an image's own id.
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -40,7 +42,7 @@ def packages_of(project: Section, function: Section) -> tuple[tuple[str, BuildSe
     for packages in tables:
         for name, key in _names(packages).items():
             section = packages.section(name)
-            section.check_keys((*BUILD_KEYS, *PATTERN_KEYS))
+            section.check_keys((*BUILD_KEYS, *PATTERN_KEYS, RELEASES))
             found[key] = (*found.get(key, (project, function)), section)
     return tuple((name, building_of(sections)) for name, sections in sorted(found.items()))
 

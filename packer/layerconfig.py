@@ -10,6 +10,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from builders.runtimes import LAYERS_LIMIT
+from packer.buildconfig import PACKAGES, RELEASES
 from packer.errors import UsageError
 from packer.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
 from packer.requirements import read_requirements
@@ -41,8 +42,17 @@ def layers_of(root: Path, project: Section, function: Section, flag: str | None)
             named = () if section is function and mode == "none" else named
     if flag is not None:
         mode, named = _known_mode(flag), () if flag == "none" else named
-    options = LayerOptions(mode=mode, named=named, attached=(*_attached(project), *_attached(function)))
+    releases = {**_releases(project), **_releases(function)}
+    attached = (*_attached(project), *_attached(function))
+    options = LayerOptions(mode=mode, named=named, attached=attached, releases=tuple(sorted(releases.items())))
     return with_attached(options, (), function.where("attached"))
+
+
+def _releases(section: Section) -> dict[str, float]:
+    """Give how often packages are released, where that is said."""
+    packages = section.section(PACKAGES)
+    tables = {canonicalize_name(name): packages.section(name) for name in packages.table}
+    return {name: table.number(RELEASES) for name, table in tables.items() if RELEASES in table.table}
 
 
 def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> LayerOptions:

@@ -87,7 +87,8 @@ class Member:
         need = self.need
         return LayeredState(
             distributions={
-                digest: (each.name, each.version, each.variant, each.size) for digest, each in need.distributions.items()
+                digest: (each.name, each.version, each.variant, each.size, each.weight)
+                for digest, each in need.distributions.items()
             },
             own=need.own,
             stuck=tuple(sorted(need.stuck)),
@@ -103,8 +104,8 @@ class Member:
 def _remembered(known: LayeredState, function: Function) -> Need:
     return Need(
         distributions={
-            digest: Needed(name=name, version=version, variant=variant, size=size)
-            for digest, (name, version, variant, size) in known.distributions.items()
+            digest: Needed(name=name, version=version, variant=variant, size=size, weight=weight)
+            for digest, (name, version, variant, size, weight) in known.distributions.items()
         },
         own=known.own,
         options=function.layers,
@@ -188,6 +189,8 @@ class Group:
                 break
         self._work.warm(unknown)
         sizes = gathered_results({digest: executor.submit(self._work.size, each) for digest, each in wanted.items()})
+        weights = {digest: each.weight for need in needs.values() for digest, each in need.distributions.items()}
+        sizes = {digest: replace(size, weight=weights[digest]) for digest, size in sizes.items()}
         return Planned(target=self._target, needs=needs, wanted=wanted, sizes=sizes, division=divide(needs, sizes))
 
     def _renewed(self, unknown: Sequence[Wanted], executor: Executor) -> bool:

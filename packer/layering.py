@@ -17,12 +17,16 @@ from packer.options import LayerOptions, NamedLayer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needed:
-    """A distribution as one function needs it: ``variant`` is the digest of what its trimming leaves, of ``size`` bytes."""
+    """A distribution as one function needs it: ``variant`` is the digest of what its trimming leaves, of ``size`` bytes.
+
+    ``weight`` is how often it changes, in parts of how often others do.
+    """
 
     name: str
     version: str
     variant: str
     size: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

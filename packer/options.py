@@ -100,11 +100,15 @@ class AttachedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerOptions:
-    """What a function may have in layers; ``mode`` is for all that no named or attached layer holds."""
+    """What a function may have in layers; ``mode`` is for all that no named or attached layer holds.
+
+    ``releases`` say how often distributions are released, by their normalised names, in parts of how often others are.
+    """
 
     mode: LayerMode = "none"
     named: tuple[NamedLayer, ...] = ()
     attached: tuple[AttachedLayer, ...] = ()
+    releases: tuple[tuple[str, float], ...] = ()
 
     @property
     def wanted(self) -> bool:

@@ -19,7 +19,7 @@ from packer.gather import Gathered, Gatherer, Tools
 from packer.layering import MadeLayer, Need, Needed, Share
 from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted, files_of
-from packer.model import OWN_SOURCE, Function
+from packer.model import OWN_SOURCE, Function, SourceFolder
 from packer.pieces import Variant, own_size, variants_of
 from packer.placing import Layered
 from packer.record import Result, result_of
@@ -27,6 +27,9 @@ from packer.rules import Unit
 from packer.shape import Cut
 from packer.sharedlibs import entangled
 from packer.source import Scan
+
+_LOCAL = 10.0
+"""How often a local project is taken to change, in parts of what an index holds: with commits, and not with releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,8 @@ class Workshop:
     def _need(self, prepared: _Prepared) -> Need:
         material, function = prepared.gathered.material, prepared.gathered.function
         names = {each.name: each.digest for each in material.distributions}
+        local = (each.name for each in prepared.gathered.lock.packages if isinstance(each.source, SourceFolder))
+        weights = {**dict.fromkeys(local, _LOCAL), **dict(function.layers.releases)}
         tied, stuck = [], frozenset[str]()
         if function.layers.mode == "auto":
             native = self._native(prepared)
@@ -124,6 +129,7 @@ class Workshop:
                     version=each.version,
                     variant=prepared.variants[each.digest].digest,
                     size=prepared.variants[each.digest].tree.size,
+                    weight=weights.get(each.name, 1.0),
                 )
                 for each in material.distributions
             },

@@ -123,3 +123,43 @@ def test_locks_of_other_tools_build_for_real(tmp_path, lpack, lock, expected):
     names = {each["name"] for each in function["distributions"]}
     assert expected in names
     assert names.isdisjoint({"pexpect", "sniffio", "iniconfig"})
+
+
+@pytest.mark.parametrize("flags", [("--trim", "none", "--bytecode", "off"), ()])
+def test_all_of_mono12_works_from_layers_as_from_one_package(tmp_path, lpack, flags):
+    """Each function gets a sample event, and is held to what it returns from one package; then without lpack's help."""
+    folder = tmp_path / "mono12"
+    shutil.copytree(WORKLOADS / "mono12", folder)
+    python = find_python("3.12")
+    plain = build(lpack, folder, "--out", str(tmp_path / "plain"), "--verify", "none", *flags)
+    (folder / "events").mkdir()
+    (folder / "events" / "empty.json").write_text("{}")
+    (folder / "events" / "empty.expected.json").write_text('{"ok": true}')
+    config = (folder / "lpack.toml").read_text()
+    head = 'verify = { level = "events", events = ["events/empty.json"] }\nlayers = "auto"\n'
+    (folder / "lpack.toml").write_text(head + config)
+    manifest = build(lpack, folder, *flags)
+    assert len(manifest["layers"]) > 5
+    for name, function in manifest["functions"].items():
+        assert (function["verified"]["level"], function["verified"]["events"], function["verified"]["raised"]) == (
+            "events",
+            1,
+            0,
+        )
+        held = [each["sha256"] for each in function["distributions"]]
+        assert held == [each["sha256"] for each in plain["functions"][name]["distributions"]]
+        layers = function.get("layers", [])
+        assert len(layers) <= 5
+        places = [(function["artifact"]["path"], "task"), *((manifest["layers"][each]["path"], "opt") for each in layers)]
+        laid_out = tmp_path / "laid" / name
+        for archive, place in places:
+            (laid_out / place).mkdir(parents=True, exist_ok=True)
+            unzip = ["unzip", "-qqo", str(folder / "dist" / archive), "-d", str(laid_out / place)]
+            subprocess.run(unzip, check=True)
+        code = f"import sys; sys.path.append({str(laid_out / 'opt' / 'python')!r})\n{IMPORTER}"
+        variables = {**os.environ, "LD_LIBRARY_PATH": str(laid_out / "opt" / "lib")}
+        command = [python, "-I", "-B", "-c", code, str(laid_out / "task"), function["handler"]]
+        finished = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, f"{name}: {finished.stderr}"
+        assert json.loads(finished.stdout) == {"ok": True}
+        shutil.rmtree(laid_out)

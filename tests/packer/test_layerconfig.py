@@ -99,3 +99,10 @@ def test_what_is_wrong_is_named(tmp_path, parts, words):
         options(tmp_path, **parts)
     assert words in str(caught.value)
     assert caught.value.remedy
+
+
+def test_how_often_packages_are_released(tmp_path):
+    more = "[packages.PyYAML]\nreleases = 26\n[functions.one.packages.numpy]\nreleases = 0.5\n"
+    assert options(tmp_path, more=more).releases == (("numpy", 0.5), ("pyyaml", 26.0))
+    with pytest.raises(UsageError, match=r"packages\.numpy\.releases: a number above 0 is expected"):
+        options(tmp_path, more="[packages.numpy]\nreleases = 0\n")

@@ -252,6 +252,20 @@ def test_more_than_five_layers_are_refused(repo):
     assert "one needs 6 layers (6 named, 0 attached), and Lambda takes 5." in repo.run("build", status=2).stderr
 
 
+def test_a_layer_above_lambdas_limit_is_refused(repo):
+    zeros = bytes(131 << 20)
+    lines = [repo.wheel(name, files={f"{name}/zeros.bin": zeros}) for name in ("left", "right")]
+    repo.function("one", lines[0])
+    repo.function("two", lines[1])
+    more = '[layers.both]\ndistributions = ["left", "right"]\nfunctions = ["*"]\n'
+    repo.configure("one", "two", settings="", more=more)
+    error = repo.run("build", status=3).stderr
+    assert "The layer both-" in error
+    assert "over Lambda's limit of 250.0 MB for a function and all of its layers" in error
+    assert "right 131.1 MB, left 131.1 MB" in error
+    assert "divide it between several layers" in error
+
+
 ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:7"
 
 
