@@ -65,13 +65,9 @@ def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> Lay
     return replace(options, attached=tuple(attached.values()))
 
 
-def files_of_layers(options: LayerOptions) -> Iterator[Path]:
-    """Give every file that says what a named layer holds; raises `packer.errors.LpackError` where one cannot be read."""
-    for layer in options.named:
-        if layer.requirements is not None:
-            yield from (
-                read_requirements(layer.requirements).files if layer.requirements.suffix == ".txt" else [layer.requirements]
-            )
+def files_of_layers(options: LayerOptions) -> tuple[Path, ...]:
+    """Give every file that says what a named layer holds."""
+    return tuple(path for layer in options.named for path in layer.files)
 
 
 def _known_mode(word: str) -> LayerMode:
@@ -96,10 +92,17 @@ def _named(root: Path, layers: Section, name: str) -> NamedLayer:
     if bool(names) == bool(requirements):
         what = "a layer has either distributions or requirements"
         raise layers.error(name, what, 'Write distributions = ["pandas", "numpy"], or requirements = "layer.txt".')
-    path = (root / requirements).absolute() if requirements else None
-    if path is not None and not path.is_file():
+    functions = section.strings("functions")
+    if not requirements:
+        return NamedLayer(name=name, distributions=names, functions=functions)
+    path = (root / requirements).absolute()
+    if not path.is_file():
         raise section.error("requirements", f"there is no file {path}", "Name a requirements file.")
-    return NamedLayer(name=name, distributions=names, requirements=path, functions=section.strings("functions"))
+    file = read_requirements(path)
+    asked = tuple(sorted({line.name for line in file.lines if line.name and not line.is_constraint}))
+    if not asked:
+        raise section.error("requirements", f"{path} requires nothing", "Name the distributions in it, one a line.")
+    return NamedLayer(name=name, distributions=asked, functions=functions, closed=True, asked=asked, files=file.files)
 
 
 def _attached(section: Section) -> Iterator[AttachedLayer]:

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 from builders.runtimes import Target
-from packer.config import lock_path
-from packer.discover import find_requirements
 from packer.errors import LpackError, ManyErrors
 from packer.gather import Gatherer, Inputs, Tools
-from packer.layering import Division, MadeLayer, Need, Needed, Share, divide, shared
+from packer.layering import Division, MadeLayer, Need, Needed, Share, divide, shared, with_required
 from packer.layers import Piece
 from packer.makelayer import Beside, Version, Wanted, way_of
 from packer.model import Function
-from packer.once import Once
-from packer.options import NamedLayer
 from packer.record import Built, state_of
 from packer.rules import Unit
 from packer.source import Scan
@@ -87,7 +82,7 @@ class Member:
         need = self.need
         return LayeredState(
             distributions={
-                digest: (each.name, each.version, each.variant, each.size, each.weight)
+                digest: (each.name, each.version, each.variant, each.size, each.weight, each.requires)
                 for digest, each in need.distributions.items()
             },
             own=need.own,
@@ -104,8 +99,8 @@ class Member:
 def _remembered(known: LayeredState, function: Function) -> Need:
     return Need(
         distributions={
-            digest: Needed(name=name, version=version, variant=variant, size=size, weight=weight)
-            for digest, (name, version, variant, size, weight) in known.distributions.items()
+            digest: Needed(name=name, version=version, variant=variant, size=size, weight=weight, requires=tuple(requires))
+            for digest, (name, version, variant, size, weight, requires) in known.distributions.items()
         },
         own=known.own,
         options=function.layers,
@@ -142,7 +137,6 @@ class Group:
         function = members[0].function
         self._target = function.target
         self._way = way_of(tools, function.target, function.bytecode)
-        self._named: Once[tuple[Path, str], tuple[str, ...]] = Once()
         self._done: dict[str, tuple[tuple[str, ...], frozenset[Unit] | None, Built]] = {}
 
     def build(self, executor: Executor) -> dict[str, Built]:
@@ -182,7 +176,7 @@ class Group:
         """Divide what the functions need."""
         while True:
             taking_part = [each for each in self._members.values() if each.function.layers.wanted and not each.alone]
-            needs = {member.name: self._need(member) for member in taking_part}
+            needs = with_required({member.name: member.need for member in taking_part})
             wanted = self._wanted(needs)
             unknown = [each for each in wanted.values() if not self._way.is_known(self._tools.store, each.key)]
             if not self._renewed(unknown, executor):
@@ -213,27 +207,6 @@ class Group:
         digests = {digest for need in users for digest in (*(need.distributions.keys() - held), *need.libraries)}
         overlap = dict.fromkeys(rule for user in share.users for rule in self._members[user].function.overlap)
         return Beside(digests=tuple(sorted(digests)), users=share.users, overlap=tuple(overlap))
-
-    def _need(self, member: Member) -> Need:
-        """Give what a member needs, with what the files of named layers require."""
-        need = member.need
-        named = tuple(
-            layer if layer.requirements is None else replace(layer, distributions=self._required(member.function, layer))
-            for layer in need.options.named
-        )
-        return replace(need, options=replace(need.options, named=named))
-
-    def _required(self, function: Function, layer: NamedLayer) -> tuple[str, ...]:
-        path = layer.requirements
-        if path is None:
-            return layer.distributions
-
-        def resolved() -> tuple[str, ...]:
-            requirements = find_requirements(path.parent, path, f"layers.{layer.name}")
-            asking = replace(function, name=layer.name, requirements=requirements, lock_path=lock_path(path.parent, layer.name))
-            return tuple(package.name for package in self._tools.resolver.lock(asking).packages)
-
-        return self._named.get((path, layer.name), resolved)
 
     def _wanted(self, needs: Mapping[str, Need]) -> dict[str, Wanted]:
         """Say what a layer would hold of each distribution that may lie in one."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from packer.options import LayerOptions, NamedLayer
 class Needed:
     """A distribution as one function needs it: ``variant`` is the digest of what its trimming leaves, of ``size`` bytes.
 
-    ``weight`` is how often it changes, in parts of how often others do.
+    ``weight`` is how often it changes, in parts of how often others do; ``requires`` are the names of what it requires, where
+    a named layer has to know that.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Needed:
     variant: str
     size: int
     weight: float = 1.0
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +99,36 @@ def shared(needs: Mapping[str, Need]) -> dict[str, tuple[str, ...]]:
     }
 
 
+def with_required(needs: Mapping[str, Need]) -> dict[str, Need]:
+    """Give each named layer all that its distributions require, as far as a function that needs it has that."""
+    layers = {layer for need in needs.values() for layer in need.options.named if layer.closed}
+    whole = {layer: replace(layer, distributions=tuple(sorted(_closure(layer, needs.values())))) for layer in layers}
+    return {
+        name: replace(need, options=replace(need.options, named=tuple(whole.get(layer, layer) for layer in need.options.named)))
+        for name, need in needs.items()
+    }
+
+
+def _closure(layer: NamedLayer, needs: Iterable[Need]) -> set[str]:
+    found = set(layer.distributions)
+    for need in needs:
+        if layer in need.options.named:
+            requires = {each.name: each.requires for each in need.distributions.values()}
+            waiting = [name for name in layer.distributions if name in requires]
+            seen = set(waiting)
+            while waiting:
+                more = [name for name in requires[waiting.pop()] if name in requires and name not in seen]
+                waiting += more
+                seen.update(more)
+            found |= seen
+    return found
+
+
 def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
     """Divide what functions of one kind need; ``sizes`` has all that `shared` gives.
 
-    The named layers of options have their ``distributions`` whatever file required them. Raises `UsageError` where a named
-    layer cannot hold what its users need, or a function would have too many.
+    Named layers have all that they are to hold (`with_required`). Raises `UsageError` where one cannot hold what its users
+    need, or a function would have too many.
     """
     shares, warnings = _named_shares(needs)
     held = {name: {digest for share in shares if name in share.users for digest in share.pieces} for name in needs}
@@ -184,7 +211,7 @@ def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], tuple[s
 def _gets(function: str, need: Need, layer: NamedLayer) -> bool:
     if layer.functions:
         return any(fnmatchcase(function, pattern) for pattern in layer.functions)
-    return {each.name for each in need.distributions.values()}.issuperset(layer.distributions)
+    return {each.name for each in need.distributions.values()}.issuperset(layer.asked or layer.distributions)
 
 
 def _held_by(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Need]) -> Iterator[str]:

@@ -79,15 +79,18 @@ class VerifyOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedLayer:
-    """A layer of the user's: the normalised names of what it holds, or the absolute file that requires it.
+    """A layer of the user's: the normalised names of what it holds; if ``closed``, what these require, too.
 
-    ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it.
+    ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it that
+    was ``asked`` for. ``files`` are the absolute files that say so.
     """
 
     name: str
     distributions: tuple[str, ...] = ()
-    requirements: Path | None = None
     functions: tuple[str, ...] = ()
+    closed: bool = False
+    asked: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+
+from packaging.utils import canonicalize_name
 
 from packer.compress import CODEC
 from packer.gather import Gathered
@@ -18,6 +22,8 @@ from packer.store import Store, digest_of
 
 _FORM = "1"
 _KIND = "pieces"
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,18 @@ def variants_of(gathered: Gathered, cut: Cut, restored: frozenset[Unit]) -> dict
         for made in gathered.made
         for each in (made.distribution,)
     }
+
+
+def required_names(tree: Tree) -> tuple[str, ...]:
+    """Give the names of what a distribution requires, extras aside, as its metadata says (PEP 566, Requires-Dist)."""
+    metadata = next((entry for entry in tree if _METADATA.fullmatch(entry.path)), None)
+    if metadata is None:
+        return ()
+    listed = BytesHeaderParser().parsebytes(metadata.content.read()).get_all("Requires-Dist", [])
+    requirements = (line for line in map(str, listed) if "extra" not in line.partition(";")[2])
+    return tuple(
+        sorted({canonicalize_name(_NAME.match(line.strip())[0]) for line in requirements if _NAME.match(line.strip())})
+    )
 
 
 def own_size(cut: Cut) -> int:

@@ -20,7 +20,7 @@ from packer.layering import MadeLayer, Need, Needed, Share
 from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted, files_of
 from packer.model import OWN_SOURCE, Function, SourceFolder
-from packer.pieces import Variant, own_size, variants_of
+from packer.pieces import Variant, own_size, required_names, variants_of
 from packer.placing import Layered
 from packer.record import Result, result_of
 from packer.rules import Unit
@@ -114,6 +114,7 @@ class Workshop:
     def _need(self, prepared: _Prepared) -> Need:
         material, function = prepared.gathered.material, prepared.gathered.function
         names = {each.name: each.digest for each in material.distributions}
+        trees, closed = dict(material.parts), any(layer.closed for layer in function.layers.named)
         local = (each.name for each in prepared.gathered.lock.packages if isinstance(each.source, SourceFolder))
         weights = {**dict.fromkeys(local, _LOCAL), **dict(function.layers.releases)}
         tied, stuck = [], frozenset[str]()
@@ -130,6 +131,7 @@ class Workshop:
                     variant=prepared.variants[each.digest].digest,
                     size=prepared.variants[each.digest].tree.size,
                     weight=weights.get(each.name, 1.0),
+                    requires=required_names(trees[each.name]) if closed else (),
                 )
                 for each in material.distributions
             },

@@ -16,6 +16,7 @@ ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:7"
 def options(folder: Path, settings: str = "", own: str = "", more: str = "", flag: str | None = None) -> LayerOptions:
     (folder / "app.py").write_text("def handler(event, context): ...\n")
     (folder / "layer.txt").write_text("pandas\n")
+    (folder / "empty.txt").write_text("# nothing yet\n-c layer.txt\n")
     text = f'{settings}\n[functions.one]\nsource = "."\nhandler = "app.handler"\n{own}\n{more}\n'
     (folder / "lpack.toml").write_text(text)
     [function] = load_config(folder / "lpack.toml", Overrides(shape=ShapeFlags(layers=flag))).functions
@@ -52,7 +53,7 @@ def test_named_layers(tmp_path):
     assert options(tmp_path, own='layers = "none"', more=NAMED) == LayerOptions()
     assert options(tmp_path, more=NAMED, flag="none") == LayerOptions()
     [required] = options(tmp_path, more='[layers.data]\nrequirements = "layer.txt"\n').named
-    assert required.requirements == tmp_path / "layer.txt"
+    assert (required.asked, required.closed, required.files) == (("pandas",), True, (tmp_path / "layer.txt",))
 
 
 def test_attached_layers(tmp_path):
@@ -80,6 +81,7 @@ def test_attached_layers(tmp_path):
             "either distributions or requirements",
         ),
         ({"more": '[layers.data]\nrequirements = "gone.txt"\n'}, "there is no file"),
+        ({"more": '[layers.data]\nrequirements = "empty.txt"\n'}, "requires nothing"),
         ({"more": '[layers."a.b"]\ndistributions = ["a"]\n'}, "cannot be a layer's name"),
         ({"settings": 'attached = "arn"'}, "attached: a list is expected"),
         ({"settings": "attached = [3]"}, "attached[0].arn: a string that is not empty is expected"),

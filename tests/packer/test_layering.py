@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from packer.errors import UsageError
-from packer.layering import Division, Need, Needed, divide, shared
+from packer.layering import Division, Need, Needed, divide, shared, with_required
 from packer.layers import Piece
 from packer.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
 
@@ -71,6 +73,23 @@ def test_the_functions_of_a_named_layer_get_it_whatever_they_need():
 def test_a_named_layer_that_nobody_has_is_told_of(layer, words):
     [warning] = divided(one=need("a", named=(layer,))).warnings
     assert words in warning
+
+
+def test_what_a_named_layers_file_requires_is_in_it_as_far_as_functions_have_it():
+    layer = NamedLayer(name="base", distributions=("a",), asked=("a",), closed=True)
+    needs = {
+        "one": need("a", "b", "c", "d", named=(layer,)),
+        "two": need("a", named=(layer,)),
+        "three": need("b", named=(layer,)),
+    }
+    requires = {"a": ("b", "gone"), "b": ("c", "a")}
+    for each in needs.values():
+        for digest, one in each.distributions.items():
+            each.distributions[digest] = replace(one, requires=requires.get(digest, ()))  # type: ignore[index]
+    [whole] = {named for each in with_required(needs).values() for named in each.options.named}
+    assert whole.distributions == ("a", "b", "c")
+    division = divided(**with_required(needs))
+    assert [(share.name, share.pieces, share.users) for share in division.shares] == [("base", ("a", "b", "c"), ("one", "two"))]
 
 
 def test_a_named_layer_with_two_versions_is_refused():
