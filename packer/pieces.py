@@ -66,10 +66,8 @@ def required_names(tree: Tree) -> tuple[str, ...]:
     if metadata is None:
         return ()
     listed = BytesHeaderParser().parsebytes(metadata.content.read()).get_all("Requires-Dist", [])
-    requirements = (line for line in map(str, listed) if "extra" not in line.partition(";")[2])
-    return tuple(
-        sorted({canonicalize_name(_NAME.match(line.strip())[0]) for line in requirements if _NAME.match(line.strip())})
-    )
+    found = (_NAME.match(line.strip()) for line in map(str, listed) if "extra" not in line.partition(";")[2])
+    return tuple(sorted({canonicalize_name(name[0]) for name in found if name}))
 
 
 def own_size(cut: Cut) -> int:

@@ -22,9 +22,10 @@ ALWAYS = 1 << 62
 class LayeredState:
     """What a function needs and has: what the next plan is made of without looking at it again.
 
-    ``distributions`` are by their wheels' digests, with the fields of `packer.layering.Needed`. ``own`` are the bytes of its source; ``stuck``, ``tied`` and ``libraries`` as in `packer.layering.Need`. ``tight`` says
-    that sources had to go for their bytecode, ``alone`` that it only works in one package. ``layers`` are the names of its
-    layers in order, and ``inside`` the digests of what lies in its own package.
+    ``distributions`` are by their wheels' digests, with the fields of `packer.layering.Needed`; ``own`` are the bytes of its
+    source, ``stuck``, ``tied`` and ``libraries`` as in `packer.layering.Need`. ``tight`` says that sources had to go for their
+    bytecode, ``alone`` that it only works in one package. ``layers`` are the names of its layers in order, and ``inside`` the
+    digests of what lies in its own package.
     """
 
     distributions: dict[str, tuple[str, str, str, int, float, tuple[str, ...]]]
