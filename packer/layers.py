@@ -30,7 +30,8 @@ again on average. The other one makes it 10,945,278, because what is large chang
 How it goes about it: distributions with the same users are one from here on, a class. Functions that share nothing, directly or
 by way of others, are planned apart, so that neither can move the other's layers. Where each class can have a layer of its own,
 that is the plan, for nothing is stored twice. Elsewhere `packer.layersearch` looks for layers that save much; slots left over
-then split layers, so that an update uploads less again.
+then split layers, so that an update uploads less again, and last of all classes: what is released more often than the rest of
+its class gets a layer of its own.
 
 It is a search and may miss the best plan; ``bench/planner.py`` measures by how much. Ties depend on the names of functions and
 on sizes, never on the keys of pieces, which change with each update.
@@ -39,11 +40,11 @@ on sizes, never on the keys of pieces, which change with each update.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 
 from builders.runtimes import LAYERS_LIMIT, UNZIPPED_LIMIT
-from packer.layersearch import Problem, search
+from packer.layersearch import Problem, search, split
 
 SMALLEST = 16 * 1024
 """ZIP bytes below which nothing becomes a layer: a slot and one more upload for each update are not worth so little."""
@@ -107,12 +108,22 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Class:
-    """Pieces with the same users."""
+    """Pieces with the same users; ``weight`` is that of all of them."""
 
     users: tuple[str, ...]
     pieces: tuple[str, ...]
     zipped: int
     weight: float
+
+    def parts(self, pieces: Mapping[str, Piece]) -> list[_Class]:
+        """Part it by how often its pieces are released, what is released least often first."""
+        weights = sorted({pieces[key].weight for key in self.pieces})
+        found = []
+        for weight in weights:
+            keys = tuple(key for key in self.pieces if pieces[key].weight == weight)
+            size, often = _sum(keys, pieces)
+            found.append(_Class(users=self.users, pieces=keys, zipped=size, weight=often))
+        return found
 
 
 def plan_layers(
@@ -131,8 +142,9 @@ def plan_layers(
     able = {name: demand for name, demand in demands.items() if demand.slots > 0 and _unzipped(demand, pieces) <= limit}
     shared = [found for found in _classes(able, pieces) if len(found.users) > 1 and found.zipped >= max(smallest, 1)]
     planned = [layer for linked in _linked(shared) for layer in _plan_linked(linked, able, pieces)]
-    # Their order must not depend on the pieces' keys; no two layers have the same classes, and no two classes the same users.
-    planned.sort(key=lambda layer: (layer[0], [found.users for found in layer[1]]))
+    # Their order must not depend on the pieces' keys: no two layers have the same classes, and no two classes the same users,
+    # but for the parts of one that are released more and less often.
+    planned.sort(key=lambda layer: (layer[0], [(found.users, found.weight / len(found.pieces)) for found in layer[1]]))
     layers = (
         PlannedLayer(pieces=tuple(sorted(key for found in classes for key in found.pieces)), users=users)
         for users, classes in planned
@@ -193,7 +205,16 @@ def _plan_linked(
         slots=[demands[name].slots for name in names],
         alone=[_sum(keys, pieces) for keys in alone],
     )
-    return [(tuple(names[number] for number in users), [classes[number] for number in held]) for held, users in search(problem)]
+    layers = search(problem)
+    parts = [part for found in classes for part in found.parts(pieces)]
+    if len(parts) > len(classes):
+        numbered = {
+            found.users: [number for number, part in enumerate(parts) if part.users == found.users] for found in classes
+        }
+        layers = [(tuple(part for number in held for part in numbered[classes[number].users]), users) for held, users in layers]
+        sizes, weights = [part.zipped for part in parts], [part.weight for part in parts]
+        layers = split(layers, replace(problem, sizes=sizes, weights=weights))
+    return [(tuple(names[number] for number in users), [parts[number] for number in held]) for held, users in layers]
 
 
 def _sum(keys: Collection[str], pieces: Mapping[str, Piece]) -> tuple[int, float]:

@@ -73,7 +73,7 @@ def split(layers: Sequence[Found], problem: Problem) -> list[Found]:
     whole: list[Found] = []
 
     def add(classes: Iterable[int], users: tuple[int, ...]) -> None:
-        order = sorted(classes, key=lambda number: (problem.weights[number] / problem.sizes[number], number))
+        order = sorted(classes, key=lambda number: (problem.weights[number] / max(1, problem.sizes[number]), number))
         spared, cut = max(((_spared(order, cut, problem), -cut) for cut in range(1, len(order))), default=(0.0, 0))
         heappush(waiting, (-spared, tuple(order), users, -cut))
         for user in users:
