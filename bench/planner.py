@@ -23,6 +23,7 @@ from bench.run import RESULTS
 from packer.layers import Demand, LayerPlan, Piece, plan_layers
 
 _EXACT = 1 + 1e-9
+Artifacts = set[tuple[tuple[str, ...], frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,24 +114,38 @@ def plan_large(exponent: float) -> Sized:
     )
 
 
-def artifacts(plan: LayerPlan) -> set[tuple[tuple[str, ...], frozenset[str]]]:
+def artifacts(plan: LayerPlan) -> Artifacts:
     """Give all artifacts, by their users and pieces."""
     layers = {(layer.users, frozenset(layer.pieces)) for layer in plan.layers}
     return layers | {((name,), kept) for name, kept in plan.packed.items()}
 
 
-def unrelated(instance: Instance) -> Moved:
+def churn(seed: int) -> dict[str, list[Moved]]:
+    """Change a small instance in each way, and see what moves; nothing where no function is over its slots."""
+    instance = small(seed)
+    if not instance.hard:
+        return {}
+    before = artifacts(plan_layers(instance.demands, instance.pieces))
+    needed = sorted({key for demand in instance.demands.values() for key in demand.pieces})
+    return {
+        "an unrelated function": [unrelated(instance, before)],
+        **{
+            f"an update, {percent} % larger": [updated(instance, before, key, 1 + percent / 100) for key in needed[::8]]
+            for percent in (0, 1, 5, 20)
+        },
+    }
+
+
+def unrelated(instance: Instance, before: Artifacts) -> Moved:
     """Add a function that shares nothing; all else must stay."""
-    before = plan_layers(instance.demands, instance.pieces)
     demands = {**instance.demands, "a-new-function": Demand(pieces=frozenset({"new", "newer"}))}
     new = {"new": Piece(zipped=5_000_000, unzipped=0), "newer": Piece(zipped=500_000, unzipped=0)}
-    after = plan_layers(demands, {**instance.pieces, **new})
-    return Moved(needed=1, others=len(artifacts(before) - artifacts(after)), artifacts=len(artifacts(before)))
+    after = artifacts(plan_layers(demands, {**instance.pieces, **new}))
+    return Moved(needed=len(after - before), others=len(before - after), artifacts=len(before))
 
 
-def updated(instance: Instance, factor: float, key: str) -> Moved:
+def updated(instance: Instance, before: Artifacts, key: str, factor: float) -> Moved:
     """Update one distribution: another key and size; what does not hold it should stay."""
-    before = plan_layers(instance.demands, instance.pieces)
     piece = instance.pieces[key]
     pieces = {**instance.pieces, f"{key}-next": replace(piece, zipped=round(piece.zipped * factor))}
     del pieces[key]
@@ -140,15 +155,15 @@ def updated(instance: Instance, factor: float, key: str) -> Moved:
     }
     after = artifacts(plan_layers(demands, pieces))
     renamed = {(users, frozenset(each.removesuffix("-next") for each in kept)) for users, kept in after}
-    held = {artifact for artifact in artifacts(before) if key in artifact[1]}
-    return Moved(needed=len(held), others=len(artifacts(before) - renamed - held), artifacts=len(artifacts(before)) - len(held))
+    held = {artifact for artifact in before if key in artifact[1]}
+    return Moved(needed=len(held), others=len(before - renamed - held), artifacts=len(before) - len(held))
 
 
 def main() -> None:
     """Measure and print the tables; all figures go to ``results/planner.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--instances", type=int, default=200, help="small instances (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=600, help="the solver's limit for each (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=120, help="the solver's limit for each (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="instances solved at once (default: %(default)s)")
     parser.add_argument("--large", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -157,16 +172,17 @@ def main() -> None:
         return
     sized = [measure_large(exponent) for exponent in (0.8, 1.0, 1.2)]
     print(large_table(sized), end="\n\n", flush=True)
-    instances = [small(seed) for seed in range(arguments.instances)]
-    print(churn_table(instances), end="\n\n", flush=True)
-    compared = []
+    seeds, compared = range(arguments.instances), []
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for result in pool.map(partial(compare, seconds=arguments.seconds), range(arguments.instances)):
+        moved = [*pool.map(churn, seeds)]
+        print(churn_table(moved), end="\n\n", flush=True)
+        for result in pool.map(partial(compare, seconds=arguments.seconds), seeds):
             print(f"{result.seed}: {result.ratio:.4f}{'' if result.proved else ' of a bound'}", file=sys.stderr, flush=True)
             compared.append(result)
     print(optimum_table(compared))
     RESULTS.mkdir(exist_ok=True)
     figures = {"machine": machine(), "large": [*map(asdict, sized)], "small": [*map(asdict, compared)]}
+    figures["churn"] = [{name: [*map(asdict, each)] for name, each in one.items()} for one in moved]
     (RESULTS / "planner.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
@@ -222,19 +238,14 @@ def large_table(sized: Sequence[Sized]) -> str:
     return _markdown(lines)
 
 
-def churn_table(instances: Sequence[Instance]) -> str:
+def churn_table(found: Sequence[dict[str, list[Moved]]]) -> str:
     """Give what moves although it need not: every artifact that does not hold what has changed."""
-    hard = [each for each in instances if each.hard]
-    changes: list[tuple[str, Callable[[Instance], list[Moved]]]] = [
-        ("an unrelated function", lambda each: [unrelated(each)]),
-        *((f"an update, {percent} % larger", partial(_updates, factor=1 + percent / 100)) for percent in (0, 1, 5, 20)),
-    ]
     lines = [
         ("change", "changes", "artifacts that must change", "others that change", "changes that move others"),
         ("---",) * 5,
     ]
-    for name, change in changes:
-        moved = [each for instance in hard for each in change(instance)]
+    for name in dict.fromkeys(name for each in found for name in each):
+        moved = [one for each in found for one in each.get(name, ())]
         others, still = sum(each.others for each in moved), sum(each.artifacts for each in moved)
         unquiet = sum(each.others > 0 for each in moved)
         needed = f"{fmean(each.needed for each in moved):.2f}"
@@ -242,11 +253,6 @@ def churn_table(instances: Sequence[Instance]) -> str:
             (name, str(len(moved)), needed, f"{others} of {still} ({others / still:.2%})", f"{unquiet / len(moved):.1%}")
         )
     return _markdown(lines)
-
-
-def _updates(instance: Instance, factor: float) -> list[Moved]:
-    needed = sorted({key for demand in instance.demands.values() for key in demand.pieces})
-    return [updated(instance, factor, key) for key in needed[::8]]
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
