@@ -1,0 +1,197 @@
+"""Times builds of a repository of many functions (`bench.monorepo`): on this machine, and on clusters of one and two workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.measure import Sample, measure
+from bench.monorepo import SHARED_SOURCE, Repository, Shape, write_repository
+from bench.peers import Place
+from bench.rows import Line
+
+FIRST, NOTHING, LOCAL = "first build, wheels cached", "nothing changed", "one local package changed"
+WANTED: Mapping[str, float] = {FIRST: 15.0, NOTHING: 1.0}
+_CLUSTER_WANTED = 1.6
+_ROW = re.compile(r"^(\S+) .* (built|unchanged) ", re.MULTILINE)
+_PATIENCE = 60
+
+
+@dataclass(slots=True, kw_only=True)
+class Timed:
+    """One form of the repository, and the samples of each kind of build; ``rebuilt`` is right where only users were."""
+
+    title: str
+    repository: Repository
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    rebuilt: bool = True
+
+
+class Large:
+    """One run: repositories below the run's folder, and lpack in the run's own cache."""
+
+    def __init__(self, place: Place, shape: Shape) -> None:
+        self._place = place
+        self._shape = shape
+        self._edits = 0
+
+    def timed(self, sets: int, *, locked: bool) -> Timed:
+        """Write a repository of ``sets`` different sets of requirements, 0 for one each, and lock it."""
+        title = (
+            f"{self._shape.functions} functions, {f'{sets} sets' if sets else 'all different'}{', locked' if locked else ''}"
+        )
+        shape = Shape(**{name: getattr(self._shape, name) for name in ("functions", "distributions", "users")}, sets=sets)
+        _say(f"writing {title}")
+        repository = write_repository(self._place.work / title.replace(" ", "-").replace(",", ""), shape)
+        if locked:
+            self._lpack(repository.root, "lock")
+        self._lpack(repository.root, "build")
+        return Timed(title=title, repository=repository)
+
+    def round(self, timed: Timed) -> None:
+        """Build from scratch, again, and after a change in the local package."""
+        root = timed.repository.root
+        self.clear(root)
+        for kind in (FIRST, NOTHING, LOCAL):
+            if kind == LOCAL:
+                self._edits += 1
+                with (root / SHARED_SOURCE).open("a") as file:
+                    file.write(f"# edit {self._edits}\n")
+            sample = self._lpack(root, "build")
+            timed.samples.setdefault(kind, []).append(sample)
+            _say(f"{timed.title}, {kind}: {sample.wall:.2f} s, {sample.cpu:.2f} s of CPU")
+            built = {name for name, word in _ROW.findall(self._log.read_text()) if word == "built"}
+            expected = {FIRST: frozenset(timed.repository.functions), NOTHING: frozenset(), LOCAL: timed.repository.users}
+            timed.rebuilt &= built == expected[kind]
+
+    def clear(self, root: Path) -> None:
+        """Leave nothing but what was downloaded."""
+        for folder in (root / "dist", self._store / "derived", self._store / "projects"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _store(self) -> Path:
+        return self._place.cache / "lpack"
+
+    @property
+    def _log(self) -> Path:
+        return self._place.work / "output.log"
+
+    def _lpack(self, root: Path, *command: str, **variables: str) -> Sample:
+        os.sync()  # what was written before must not be flushed in this one's time
+        environment = self._place.lpack_environment() | variables
+        return measure((str(self._place.lpack), *command), root, environment, self._log, watch=False)
+
+    def on_cluster(self, repository: Repository, workers: int) -> Sample:
+        """Build from scratch on a new cluster, whose workers know nothing; the remote store has the wheels alone."""
+        self.clear(repository.root)
+        folder = self._place.work / "cluster"
+        shutil.rmtree(folder, ignore_errors=True)
+        remote = folder / "remote"
+        remote.mkdir(parents=True)
+        if self._wheels.is_dir():
+            shutil.copytree(self._wheels, remote / "wheels")
+        with cluster(self._place, folder, workers) as address:
+            sample = self._lpack(repository.root, "build", "--scheduler", address, LPACK_REMOTE=str(remote))
+        if not self._wheels.is_dir():
+            shutil.copytree(remote / "wheels", self._wheels)
+        _say(f"{workers} workers: {sample.wall:.2f} s, {sample.cpu:.2f} s of CPU on the machine that asks")
+        return sample
+
+    @property
+    def _wheels(self) -> Path:
+        return self._place.work / "wheels-of-remote"
+
+
+@contextmanager
+def cluster(place: Place, folder: Path, workers: int) -> Iterator[str]:
+    """Run a scheduler and workers of one thread each, and give the scheduler's address when all are there."""
+    from distributed import Client
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    with ExitStack() as running:
+        where = ("--host", "127.0.0.1", "--no-dashboard")
+        _start(running, place, folder / "scheduler", "scheduler", "--port", str(port), *where)
+        for number in range(workers):
+            one = folder / f"worker-{number}"
+            options = ("--nthreads", "1", "--nworkers", "1", "--no-nanny", "--local-directory", str(one))
+            _start(running, place, one, "worker", address, *where, *options)
+        with Client(address, timeout=_PATIENCE, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=_PATIENCE)
+        yield address
+
+
+def _start(running: ExitStack, place: Place, folder: Path, kind: str, *arguments: str) -> None:
+    folder.mkdir(parents=True)
+    environment = place.lpack_environment() | {"LPACK_CACHE_DIR": str(folder / "cache")}
+    log = running.enter_context((folder / "log").open("wb"))
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    running.callback(process.wait)
+    running.callback(process.terminate)
+
+
+def monorepo_lines(large: Large, rounds: int, forms: Sequence[tuple[int, bool]]) -> tuple[list[Line], dict[str, Any]]:
+    """Time builds of each form (sets, locked) in turns."""
+    all_timed = [large.timed(sets, locked=locked) for sets, locked in forms]
+    for _ in range(rounds):
+        for timed in all_timed:
+            large.round(timed)
+    lines = []
+    for timed in all_timed:
+        for kind, samples in timed.samples.items():
+            wall, wanted = median(sample.wall for sample in samples), WANTED.get(kind)
+            users = f"{len(timed.repository.users)} users rebuilt" if timed.rebuilt else "others than the users were rebuilt"
+            lines.append(
+                Line(
+                    part="monorepo",
+                    what=f"{timed.title}: {kind}",
+                    ours=f"{wall:.2f} s ({median(sample.cpu for sample in samples):.2f} s of CPU)",
+                    theirs=users if kind == LOCAL else "",
+                    wanted="only the users rebuilt" if wanted is None else f"under {wanted:g} s",
+                    met=timed.rebuilt if wanted is None else wall < wanted,
+                )
+            )
+    return lines, {timed.title: _as_json(timed.samples) for timed in all_timed}
+
+
+def cluster_lines(large: Large, rounds: int) -> tuple[list[Line], dict[str, Any]]:
+    """Time first builds on one worker and on two, in turns, after one that fills the remote store."""
+    timed = large.timed(0, locked=True)
+    large.on_cluster(timed.repository, 1)
+    samples: dict[str, list[Sample]] = {"1": [], "2": []}
+    for _ in range(rounds):
+        for workers, found in samples.items():
+            found.append(large.on_cluster(timed.repository, int(workers)))
+    one, two = (median(sample.wall for sample in found) for found in samples.values())
+    line = Line(
+        part="cluster",
+        what=f"{timed.title}: first build on two workers",
+        ours=f"{two:.2f} s",
+        theirs=f"one worker: {one:.2f} s",
+        ratio=f"{one / two:.2f}x",
+        wanted=f"at least {_CLUSTER_WANTED}x",
+        met=one / two >= _CLUSTER_WANTED,
+    )
+    return [line], _as_json(samples)
+
+
+def _as_json(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
+    return {kind: [sample.as_json() for sample in found] for kind, found in samples.items()}
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
