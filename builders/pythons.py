@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +16,11 @@ from builders.interpreters import Interpreter, find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
 from builders.script import source_of_script
-from builders.sessions import Sessions, interrupted
+from builders.sessions import Sessions, ended, interrupted
 
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
-_SPEC = "isolate.json"
+_SPEC = "isolate.spec"
 _SPARE = "spare"
 TREE, LAYERS = "\0tree", "\0layers"
 """Stand in the variables of a task for where its tree and its layers lie; no variable of a user's can hold them."""
@@ -151,11 +149,8 @@ class HostPython:
                 process = self._sessions.start(command, folder, variables, stdout=log.fileno())
             except OSError as error:
                 raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
-            late = False
             try:
-                process.wait(task.seconds)
-            except subprocess.TimeoutExpired:
-                late = True
+                late = not ended(process, task.seconds)
             finally:
                 status = self._sessions.end(process)
             log.seek(0)
@@ -170,14 +165,10 @@ class HostPython:
         spare.mkdir()
         script = work / "isolate.py"
         script.write_bytes(source_of_script(script.name))
-        layers = [[str(task.layers), LAYERS_FOLDER]] if task.layers else []
-        spec = {
-            "mounts": [[str(task.tree), TASK_FOLDER], *layers],
-            "spare": str(spare),
-            "tmp": not self._needs("/tmp", task, work),  # noqa: S108 Lambda's own
-            "folder": TASK_FOLDER,
-        }
-        (work / _SPEC).write_text(json.dumps(spec), encoding="utf-8")
+        empty_tmp = not self._needs("/tmp", task, work)  # noqa: S108 Lambda's own
+        words = [str(spare), TASK_FOLDER, str(int(empty_tmp)), str(task.tree), TASK_FOLDER]
+        words += [str(task.layers), LAYERS_FOLDER] if task.layers else []
+        (work / _SPEC).write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
         return [sys.executable, "-I", "-S", str(script), str(work / _SPEC), *command]
 
 

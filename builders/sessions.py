@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -69,3 +70,22 @@ def kill(process: subprocess.Popen[Any]) -> None:
     """Kill a program, and all that it has started."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def ended(process: subprocess.Popen[Any], seconds: float) -> bool:
+    """Wait for a program; say whether it has ended in time.
+
+    ``Popen.wait`` looks every 50 ms at last, which is as long as many a program takes.
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # another system, or a kernel before 5.3 (pidfd_open(2))
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return process.returncode is not None
+    try:
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)

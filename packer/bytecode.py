@@ -64,10 +64,20 @@ class Compiler:
         """
         return self._compiled(_by_owner(entries), _Job(python=python, root=root, optimize=optimize))
 
-    def warm(self, trees: Iterable[Iterable[Entry]], python: TargetPython, root: str, optimize: int) -> None:
-        """Compile the modules of many trees, which may have paths in common, in one go for later calls of `compile`."""
+    def warm(
+        self,
+        trees: Iterable[Iterable[Entry]],
+        python: TargetPython,
+        root: str,
+        optimize: int,
+        starter: Starter = _NO_STARTER,
+    ) -> None:
+        """Compile the modules of many trees, which may have paths in common, in one go for later calls of `compile`.
+
+        With a ``starter``, each tree is a handler's module, and the later calls are of `compile_handler`.
+        """
         packs = [pack for tree in trees for pack in _by_owner(tree)]
-        self._pack(packs, _Job(python=python, root=root, optimize=optimize))
+        self._pack(packs, _Job(python=python, root=root, optimize=optimize, starter=starter))
 
     def compile_handler(self, entry: Entry, starter: Starter, python: TargetPython, root: str, optimize: int) -> Compiled:
         """Compile a handler's module with a starter's statements around its own."""

@@ -201,6 +201,9 @@ class ClusterWork:
         made = self._done(lambda: self._here.make(share, pieces, beside), "make", share, pieces, beside)
         return made if made.staged is not None else self._brought(made)
 
+    def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
+        """Do nothing: each function is a job of its own."""
+
     def _brought(self, made: MadeLayer) -> MadeLayer:
         path = _fetched(self._tools.store, made.archive.sha256, self._staging / made.report["path"])
         return replace(made, archive=replace(made.archive, path=path), staged=path)

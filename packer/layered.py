@@ -147,6 +147,7 @@ class Group:
             layers = self._made(planned, executor)
             mine = {name: tuple(layers[share] for share in planned.division.of(name)) for name in self._chosen}
             todo = [self._members[name] for name in sorted(self._chosen) if not self._stands(self._members[name], mine[name])]
+            self._work.ready({each.name: mine[each.name] for each in todo})
             futures = {each.name: executor.submit(self._work.settle, each.version, mine[each.name]) for each in todo}
             settled = gathered_results(futures)
             stands = [self._noted(self._members[name], mine[name], each) for name, each in settled.items()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from posixpath import relpath
 
@@ -121,6 +122,28 @@ class Placer:
         """Compile the modules of many distributions at once, so that `of_layer` finds their bytecode; a way to be quick."""
         if options.mode != "off":
             self._compiler.warm(trees, self.python(target), LAYERS_PYTHON, options.optimize)
+
+    def warm_functions(self, found: Iterable[tuple[Function, Sequence[Entry]]]) -> None:
+        """Compile the modules that many functions have of their own in few goes, so that `of_function` finds their bytecode.
+
+        The functions are for one target and compiled alike. A handler whose profile decides its code is left out.
+        """
+        others: list[Sequence[Entry]] = []
+        handlers: dict[Starter, list[Sequence[Entry]]] = {}
+        function = None
+        for function, entries in found:
+            handler = handler_module(function.handler, entries)
+            others.append([entry for entry in entries if entry is not handler])
+            if handler is not None and function.trim.level != "max":
+                starter = make_starter(pause=function.bytecode.pause, prefetch=())
+                handlers.setdefault(starter, []).append([handler])
+        if function is None or function.bytecode.mode == "off":
+            return
+        with suppress(BuilderUnavailable):  # which is told of where it matters
+            python = self.python(function.target)
+            self._compiler.warm(others, python, TASK_FOLDER, function.bytecode.optimize)
+            for starter, modules in handlers.items():
+                self._compiler.warm(modules, python, TASK_FOLDER, function.bytecode.optimize, starter)
 
     def of_layer(self, tree: Tree, stays: frozenset[str], target: Target, options: BytecodeOptions, *, only: bool) -> Tree:
         """Give the tree of distributions with bytecode for where a layer's modules lie; raises `BuilderUnavailable`.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from builders.runtimes import TASK_FOLDER
-from packer.model import Entry, Tree, handler_sources
+from packer.model import Entry, handler_sources
 from packer.pycache import beside, instead
 
 # By expressions alone: a name that an import leaves behind could be one of the module's own. A threshold of 0 pauses the
@@ -70,7 +70,7 @@ def worth_reading(sizes: Mapping[str, int], opened: frozenset[str], minor: int) 
     return sorted(found, key=lambda path: (-sizes[path], path))
 
 
-def handler_module(handler: str, tree: Tree) -> Entry | None:
+def handler_module(handler: str, tree: Iterable[Entry]) -> Entry | None:
     """Find the source of a handler's module; None where it is none in Python."""
     wanted = handler_sources(handler)
     return next((entry for entry in tree if entry.path in wanted), None)

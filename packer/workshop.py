@@ -19,7 +19,7 @@ from packer.gather import Gathered, Gatherer, Tools
 from packer.layering import MadeLayer, Need, Needed, Share
 from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted, files_of
-from packer.model import OWN_SOURCE, Function, SourceFolder
+from packer.model import OWN_SOURCE, Entry, Function, SourceFolder
 from packer.pieces import Variant, own_size, required_names, variants_of
 from packer.placing import Layered
 from packer.record import Result, result_of
@@ -67,6 +67,10 @@ class Work(Protocol):
 
     def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Make a layer, if it is not there."""
+        ...
+
+    def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
+        """Compile at once what functions have beside these layers, which takes less time than one after the other."""
         ...
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
@@ -178,6 +182,17 @@ class Workshop:
         """Make a layer, if it is not there; raises `packer.errors.LpackError`."""
         return self.maker.make(share, wanted, beside)
 
+    def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
+        """Compile at once what functions have beside these layers; raises `packer.errors.LpackError`."""
+        self._tools.shaper.placer.warm_functions((self._orders[name].function, self._own(name, todo[name])) for name in todo)
+
+    def _own(self, name: str, layers: Sequence[MadeLayer]) -> list[Entry]:
+        """Give what a function has beside its layers; of one that was not looked into, its source, which is what counts."""
+        prepared = self._prepared.get(name)
+        parts = prepared.cut.parts if prepared else ((OWN_SOURCE, self._orders[name].scan.tree),)
+        held = _held(prepared, layers) if prepared else frozenset[str]()
+        return [entry for part, tree in parts if part == OWN_SOURCE or part not in held for entry in tree]
+
     def variant(self, digest: str, version: Version) -> Variant:
         """Give what a function needs of a distribution; raises `packer.errors.LpackError`."""
         return self._prepare(version).variants[digest]
@@ -198,9 +213,8 @@ class Workshop:
         prepared, tools = self._prepare(version), self._tools
         material = prepared.gathered.material
         function = material.function
-        held = {digest for layer in layers for digest in layer.pieces}
         layered = Layered(
-            names=frozenset(each.name for each in material.distributions if each.digest in held),
+            names=_held(prepared, layers),
             files=lambda: {path: size for layer in layers for path, size in files_of(layer).items()},
             size=sum(layer.report["unzipped_bytes"] for layer in layers),
         )
@@ -224,6 +238,12 @@ class Workshop:
             alone=proof.alone,
             cramped=cramped,
         )
+
+
+def _held(prepared: _Prepared, layers: Sequence[MadeLayer]) -> frozenset[str]:
+    """Give the names of a function's distributions that these layers hold."""
+    held = {digest for layer in layers for digest in layer.pieces}
+    return frozenset(each.name for each in prepared.gathered.material.distributions if each.digest in held)
 
 
 def _own_libraries(prepared: _Prepared) -> list[str]:

@@ -1,18 +1,17 @@
-"""Runs a command where Lambda's paths are: ``python isolate.py SPEC.json COMMAND…``, on this machine, by any Python 3.
+"""Runs a command where Lambda's paths are: ``python isolate.py SPEC COMMAND…``, on this machine, by any Python 3.
 
-SPEC has ``mounts``, a list of (folder, place): each folder is seen, read-only, at its place; ``spare``, an empty folder;
-``tmp``, whether /tmp is to be empty; and ``folder``, where the command starts. All of that, and a network that has nothing but
-itself, is for the command alone: it is done in private namespaces (namespaces(7)), as root or in a user namespace. Exit status
-97 where the machine does not allow it; where it does, there is a folder ``confined`` in ``spare``.
+SPEC has words with a zero byte after each: an empty folder, ``spare``; the folder where the command starts; 1 where /tmp is to
+be empty, else 0; then pairs of a folder and the place where it is seen, read-only. All of that, and a network that has nothing
+but itself, is for the command alone: it is done in private namespaces (namespaces(7)), as root or in a user namespace. Exit
+status 97 where the machine does not allow it; where it does, there is a folder ``confined`` in ``spare``.
 """
 
 from __future__ import annotations
 
+import _socket  # not socket, nor json: they import more than all of this takes
 import ctypes
 import fcntl
-import json
 import os
-import socket
 import struct
 import sys
 
@@ -27,18 +26,19 @@ _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
 
 def main(spec_path: str, command: list) -> int:  # type: ignore[type-arg]
     """Make the namespaces, and become the command."""
-    with open(spec_path, encoding="utf-8") as file:
-        spec = json.load(file)
+    with open(spec_path, "rb") as file:
+        spare, start, tmp, *words = map(os.fsdecode, file.read().split(b"\0")[:-1])
+    mounts = [(words[number], words[number + 1]) for number in range(0, len(words), 2)]
     try:
         separate()
         bring_up_loopback()
-        ensure([place for _, place in spec["mounts"]], spec["spare"])
-        for folder, place in spec["mounts"]:
+        ensure([place for _, place in mounts], spare)
+        for folder, place in mounts:
             show(folder, place)
-        if spec["tmp"]:
+        if tmp == "1":
             mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
-        os.chdir(spec["folder"])
-        os.mkdir(os.path.join(spec["spare"], CONFINED))  # a command may end with any status
+        os.chdir(start)
+        os.mkdir(os.path.join(spare, CONFINED))  # a command may end with any status
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return UNAVAILABLE
@@ -117,10 +117,13 @@ def show_neighbours(old: str, new: str, missing: list[str]) -> None:
 
 def bring_up_loopback() -> None:
     """Let programs in the new network reach each other: it starts with its only interface down (netdevice(7))."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    any_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _GET_FLAGS, request))[1]
         fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", flags | _UP))
+    finally:
+        any_socket.close()
 
 
 if __name__ == "__main__":

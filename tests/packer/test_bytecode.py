@@ -20,6 +20,7 @@ from builders.pythons import Done, HostPython, Task
 from packer.bytecode import Compiled
 from packer.errors import BuildError
 from packer.model import OWN_SOURCE, BytesContent, Entry, Tree
+from packer.starter import make_starter
 from tests.shaped import compiler_of
 
 OWN = sys.version_info.minor
@@ -321,6 +322,19 @@ class Counting(HostPython):
     def run(self, task: Task, work: Path) -> Done:
         self.runs += 1
         return self._outcomes.pop(0) if self._outcomes else super().run(task, work)
+
+
+def test_what_was_compiled_at_once_is_found_by_each_that_needs_it(tmp_path):
+    """Handlers of many functions lie at one path, and have a starter around their code."""
+    python, compiler, starter = Counting(), compiler_of(tmp_path), make_starter(pause=True, prefetch=())
+    handlers = [entry("app.py", f"def handler(event, context):\n    return {number}\n", OWN_SOURCE) for number in range(3)]
+    compiler.warm([[each] for each in handlers], python, TASK, 0, starter)
+    assert python.runs == 1
+    made = [compiler.compile_handler(each, starter, python, TASK, 0) for each in handlers]
+    assert python.runs == 1
+    assert len({raw(each)["app.py"] for each in made}) == 3
+    alone = [compiler_of(tmp_path / each.content.digest).compile_handler(each, starter, python, TASK, 0) for each in handlers]
+    assert list(map(raw, alone)) == list(map(raw, made))
 
 
 def test_a_distribution_is_compiled_once_for_all_builds(tmp_path):
