@@ -1,4 +1,4 @@
-"""Times builds of a repository of many functions (`bench.monorepo`): on this machine, and on clusters of one and two workers."""
+"""Times builds of a repository of many functions (`bench.monorepo`), here and on clusters of one and two workers."""
 
 from __future__ import annotations
 
@@ -47,9 +47,8 @@ class Large:
 
     def timed(self, sets: int, *, locked: bool) -> Timed:
         """Write a repository of ``sets`` different sets of requirements, 0 for one each, and lock it."""
-        title = (
-            f"{self._shape.functions} functions, {f'{sets} sets' if sets else 'all different'}{', locked' if locked else ''}"
-        )
+        kinds = f"{sets} sets" if sets else "all different"
+        title = f"{self._shape.functions} functions, {kinds}{', locked' if locked else ''}"
         shape = Shape(**{name: getattr(self._shape, name) for name in ("functions", "distributions", "users")}, sets=sets)
         _say(f"writing {title}")
         repository = write_repository(self._place.work / title.replace(" ", "-").replace(",", ""), shape)

@@ -25,79 +25,11 @@ _MODULE = 9_000  # bytes of a module, on average
 _LEAST, _MOST = 3, 12  # distributions that a function requires itself
 _EXPONENT = 1.0  # of the popularity of distributions (Zipf)
 _DATE = (2024, 1, 1, 0, 0, 0)
-_WORDS = tuple(
-    [
-        "account",
-        "amount",
-        "batch",
-        "buffer",
-        "bucket",
-        "cache",
-        "charge",
-        "client",
-        "config",
-        "context",
-        "cursor",
-        "customer",
-        "entry",
-        "event",
-        "factor",
-        "field",
-        "filter",
-        "group",
-        "handler",
-        "header",
-        "index",
-        "invoice",
-        "item",
-        "key",
-        "label",
-        "ledger",
-        "limit",
-        "line",
-        "message",
-        "method",
-        "name",
-        "offset",
-        "order",
-        "page",
-        "parser",
-        "payload",
-        "policy",
-        "price",
-        "product",
-        "query",
-        "queue",
-        "record",
-        "region",
-        "report",
-        "request",
-        "result",
-        "retry",
-        "route",
-        "schema",
-        "scope",
-        "session",
-        "shape",
-        "signal",
-        "source",
-        "state",
-        "status",
-        "stream",
-        "table",
-        "task",
-        "token",
-        "total",
-        "trace",
-        "update",
-        "user",
-        "value",
-        "vendor",
-        "version",
-        "window",
-        "writer",
-    ]
-)
+_TEXT = """account amount batch buffer bucket cache charge client config context cursor customer entry event factor field filter
+group handler header index invoice item key label ledger limit line message method name offset order page parser payload policy
+price product query queue record region report request result retry route schema scope session shape signal source state status
+stream table task token total trace update user value vendor version window writer"""
+_WORDS = tuple(_TEXT.split())
 _BACKEND = Path(__file__).parent.parent / "fixtures" / "packages" / "shared_lib" / "backend.py"
 _PROJECT = """[build-system]
 requires = []
@@ -249,7 +181,7 @@ def _function(source: random.Random, indent: str = "", first: str = "") -> str:
         lines.append(
             source.choice(
                 (
-                    f"    if {one} is not None and {one} != {source.randint(0, 9999)}:\n        {names[4]}.append(({one!r}, {one}))",
+                    f"    if {one} is not None and {one} != {source.randint(0, 9999)}:\n        {names[4]}.append({one})",
                     f"    {names[4]}.extend({two}.strip() for {two} in str({one}).split({two[0]!r}) if {two})",
                     f"    for {two}_item in {names[4]}[:{source.randint(1, 99)}]:\n        {one} = {two}_item or {one}",
                     f'    {two} = {{"{two}": {one}, "{source.choice(_WORDS)}_{source.randint(0, 999)}": len({names[4]})}}',

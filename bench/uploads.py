@@ -32,7 +32,7 @@ UPDATES: Mapping[str, str] = {
     "pydantic": "2.11.4",
     "numpy": "2.2.5",
     "pandas": "2.2.2",
-    "botocore": "1.38.29",
+    "botocore": "1.38.45",
 }
 """Another version of each distribution that is updated; all of them go with what the functions have beside it."""
 _OF_DISTINCT, _OF_SAM, _OF_SAM_SAFE = 1.05, 0.47, 0.40
@@ -185,10 +185,11 @@ def update_lines(uploads: Uploads) -> tuple[list[Line], dict[str, Any]]:
         new = {digest: each for digest, each in after.artifacts.items() if digest not in before.artifacts}
         held = {digest for digest, each in before.artifacts.items() if name in each.holds}
         again = sum(each.size for each in new.values())
+        changed = ", ".join(sorted(each.name for each in gone.values()))
         lines.append(
             Line(
                 part="update",
-                what=f"mono12, {name} in {len(users)} functions: changed {', '.join(sorted(each.name for each in gone.values()))}",
+                what=f"mono12, {name} in {len(users)} functions: changed {changed}",
                 ours=f"{len(new)} artifacts, {_megabytes(again)} again",
                 theirs=f"that hold it: {len(held)} of {len(before.artifacts)}",
                 ratio=f"{again / before.size:.3f} of all",

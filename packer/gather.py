@@ -80,6 +80,7 @@ class Gatherer:
         self._tools = tools
         self._out = out
         self._trees: Once[str, Tree] = Once()
+        self._links: Once[tuple[Path, ...], str] = Once()
 
     def gather(self, function: Function, scan: Scan) -> Gathered:
         """Lock a function, and fetch or build all that it needs; raises `LpackError`."""
@@ -114,11 +115,11 @@ class Gatherer:
         """Give what the function leaves to the runtime and to attached layers, in its lock's versions; raises `LpackError`."""
         function = material.function
         runtime = carried_names(function)
-        lock = self._tools.resolver.lock(function)
         packed = [part for part in material.parts if part[0] in runtime]
+        leaves = function.exclude or function.layers.attached
         left_out = [
             package
-            for package in lock.packages
+            for package in (self._tools.resolver.lock(function).packages if leaves else ())
             if function.leaves_out(package) and (package.name in runtime or package.name not in function.exclude)
         ]
         try:
@@ -183,7 +184,7 @@ class Gatherer:
         versions, tools = self._tools.shaper.tools(function)
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
-        parts.append(links_digest(declaration, self._tools.digests))
+        parts.append(self._links.get(declaration.links, lambda: links_digest(declaration, self._tools.digests)))
         parts.append(self._tools.resolver.group_digest(function))
         parts += [self._tools.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), repr(version_variables(os.environ)))

@@ -63,10 +63,17 @@ def _fits_in_memory(size: int) -> bool:
 
 def _sweep() -> None:
     """Remove what killed processes of this user have left in memory."""
-    for left in _MEMORY.glob(_PREFIX + "*"):
-        with suppress(OSError):
-            if left.stat().st_uid == os.getuid() and not is_running(left.name.removeprefix(_PREFIX).partition("-")[0]):
-                shutil.rmtree(left, ignore_errors=True)
+    mine = str(os.getpid())  # which has many of them, and asks again for each
+    with suppress(OSError):
+        for name in os.listdir(_MEMORY):  # noqa: PTH208 names are all that is looked at
+            if name.startswith(_PREFIX) and (process := name.removeprefix(_PREFIX).partition("-")[0]) != mine:
+                _remove_left(_MEMORY / name, process)
+
+
+def _remove_left(folder: Path, process: str) -> None:
+    with suppress(OSError):
+        if folder.stat().st_uid == os.getuid() and not is_running(process):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,17 +237,18 @@ class LayerFolders:
 
 def _link(folder: str, into: str) -> None:
     """Show the files of a folder in another one, too, but for those where something lies already; ``OSError``."""
-    for place, folders, names in os.walk(folder):
-        to = into + place[len(folder) :]
-        try:
-            os.makedirs(to, exist_ok=True)  # noqa: PTH103 thousands of them
-        except (FileExistsError, NotADirectoryError):
-            folders.clear()  # it is a file there
-            continue
-        for name in names:
-            if os.path.lexists(f"{to}/{name}"):
+    try:
+        os.makedirs(into, exist_ok=True)  # noqa: PTH103 thousands of them
+    except (FileExistsError, NotADirectoryError):
+        return  # it is a file there
+    with os.scandir(folder) as found:
+        for each in found:
+            if each.is_dir(follow_symlinks=False):
+                _link(each.path, f"{into}/{each.name}")
                 continue
+            to = f"{into}/{each.name}"
             try:
-                os.link(f"{place}/{name}", f"{to}/{name}")
-            except OSError:  # another file system, or one without links
-                shutil.copy(f"{place}/{name}", f"{to}/{name}")
+                os.link(each.path, to)
+            except OSError:  # there is one, or it is another file system, or one without links
+                if not os.path.lexists(to):
+                    shutil.copy(each.path, to)
