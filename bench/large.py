@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Large:
         title = f"{self._shape.functions} functions, {kinds}{', locked' if locked else ''}"
         shape = Shape(**{name: getattr(self._shape, name) for name in ("functions", "distributions", "users")}, sets=sets)
         _say(f"writing {title}")
-        repository = write_repository(self._place.work / title.replace(" ", "-").replace(",", ""), shape)
+        repository = write_repository(Path(tempfile.mkdtemp(dir=self._place.work)) / "repository", shape)
         if locked:
             self._lpack(repository.root, "lock")
         self._lpack(repository.root, "build")
