@@ -78,3 +78,6 @@ class ManyErrors(LpackError):
         self.errors = tuple(errors)
         statuses = {error.exit_status for error in errors}
         self.exit_status = statuses.pop() if len(statuses) == 1 else LpackError.exit_status
+
+    def __reduce__(self) -> tuple[type[ManyErrors], tuple[tuple[LpackError, ...]]]:
+        return (type(self), (self.errors,))  # an exception is pickled by its text, of which these cannot be made again

@@ -25,6 +25,7 @@ from packer.once import Once
 from packer.origin import project_digest, project_tree
 from packer.ports import Reporter
 from packer.prove import Prover, carried_names, merged
+from packer.requirements import ARCHIVE_SUFFIXES
 from packer.resolve import Resolver
 from packer.settings import settings_digest, settings_files
 from packer.shape import Shaper
@@ -198,18 +199,19 @@ class Gatherer:
         )
 
 
-def files_of_function(function: Function, scan: Scan, folders: Iterable[Path], digests: Digests) -> Iterator[Path]:
-    """Give all files that are read to build a function with these local projects, whether they are there or not."""
+def files_of_function(function: Function, scan: Scan, *, archives: bool) -> Iterator[Path]:
+    """Give the files that are read to build a function from its lock, whether they are there or not.
+
+    The ``archives`` of this machine that it declares are among them where requirements of builds may come from these.
+    """
     declaration = declare(function)
     yield from (entry.content.path for entry in scan.tree if isinstance(entry.content, FileContent))
     yield function.lock_path
-    yield from declaration.files
-    yield from declaration.links
+    declared = (*declaration.files, *declaration.links)
+    yield from (path for path in declared if archives or not path.name.endswith(ARCHIVE_SUFFIXES))
     above = (declaration.folder, *declaration.folder.parents)
     yield from (path for path in settings_files(declaration.folder, {}) if path.parent in above)
     yield from map(Path, _shape_files(function))
-    for folder in folders:
-        yield from (folder / entry.path for entry in project_tree(folder, digests)[0])
 
 
 def _shape_files(function: Function) -> tuple[str, ...]:

@@ -26,9 +26,10 @@ import hashlib
 import hmac
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -151,8 +152,12 @@ class RemoteStore(Store):
     def flush(self) -> None:
         """Wait until others can read what was written, or nobody wants to wait any longer."""
         with self._guard:
+            self._writing = [each for each in self._writing if not each.done()]
             writing = tuple(self._writing)
-        wait(writing, self._patience)
+        end = time.monotonic() + self._patience
+        for each in writing:
+            with suppress(CancelledError, TimeoutError):  # `wait` would sleep on where closing has cancelled one
+                each.result(max(0.0, end - time.monotonic()))
 
     def close(self, seconds: float) -> None:
         """Wait for what is being written, but no longer than this; what is not begun then is dropped."""
@@ -194,6 +199,10 @@ class RemoteStore(Store):
         path = super().adopt(temporary, digest)
         self._give(self._wheel_place(digest), lambda: path)
         return path
+
+    def share(self, digest: str) -> None:
+        path = self.wheel_path(digest)
+        self._give(self._wheel_place(digest), lambda: path)
 
     def load(self, kind: str, key: str) -> Record | None:
         found = super().load(kind, key)

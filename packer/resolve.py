@@ -247,6 +247,16 @@ class Resolver:
             )
             return self._resolve(function, replace(declaration, constraints=()))
 
+    def learn(self, function: Function) -> None:
+        """Remember the logins that a function's own files and the settings beside them carry."""
+        declaration, requirements = declare(function), function.requirements
+        for folder in dict.fromkeys((declaration.folder, function.lock_path.parent)):
+            self._learn_indexes(folder, declaration.index_urls)
+        locks = (function.lock_path, *((requirements.path,) if requirements and requirements.kind == PYLOCK else ()))
+        for path in locks:
+            if path.is_file():
+                self._learn_logins(path)
+
     def _learn_logins(self, path: Path) -> None:
         """Remember the logins that somebody's own lock carries in its URLs; what is read from it has none."""
         for url in _URL_WITH_LOGIN.findall(path.read_text(encoding="utf-8", errors="replace")):

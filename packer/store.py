@@ -174,6 +174,9 @@ class Store:
     def flush(self) -> None:
         """Wait until others can read what was written; nobody else has this store."""
 
+    def share(self, digest: str) -> None:
+        """See that others can have a wheel or sdist that is here; nobody else has this store."""
+
     def keep_log(self, name: str, text: str) -> Path:
         """Keep the log of something that failed, in place of an earlier one of the same name."""
         path = self.root / "logs" / f"{name}.log"

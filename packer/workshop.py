@@ -110,6 +110,11 @@ class Workshop:
         self._prepared: dict[str, _Prepared] = {}
         self.maker = maker(self)
 
+    def add(self, order: Order) -> None:
+        """Take on one function more."""
+        self._locks[order.function.name] = Lock()
+        self._orders[order.function.name] = order
+
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Lock a function, fetch what it needs and trim that; raises `packer.errors.LpackError`."""
         prepared = self._prepare(version)

@@ -127,6 +127,7 @@ FLOORS = {
         (
             "packer.cluster",
             "packer.gather",
+            "packer.jobs",
             "packer.layered",
             "packer.locking",
             "packer.makelayer",
@@ -134,6 +135,7 @@ FLOORS = {
             "packer.pipeline",
             "packer.planreport",
             "packer.record",
+            "packer.site",
             "packer.trials",
             "packer.workshop",
         ),

@@ -38,6 +38,8 @@ from packer.versions import version_variables
 from packer.watch import signature, unchanged
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from packer.cluster import Cluster
     from packer.config import Config, Overrides
     from packer.record import Built
@@ -160,8 +162,6 @@ class _Run:
 
         Only where ``trusted``, a function of the last build may be found unchanged.
         """
-        from concurrent.futures import ThreadPoolExecutor
-
         from packer.cli.wiring import open_tools, read_project, select
         from packer.outputs.folder import only_build, publish, staging
         from packer.pipeline import Build
@@ -175,9 +175,8 @@ class _Run:
         with (
             only_build(self.store, config.out, lambda: self.reporter.note(f"waiting for another build of {config.out}")),
             staging(config.out) as folder,
-            self._cluster(config.remote) as (cluster, jobs),
-            # The executor ends last: where the loop is interrupted, the tools stop what its threads wait for.
-            ThreadPoolExecutor(jobs, thread_name_prefix="build") as executor,
+            # They end last: where the loop is interrupted, the tools stop what the executor's threads wait for.
+            self._workers(config.remote) as (executor, cluster),
             open_tools(self.store, digests, self.reporter, self.policy, self.jobs, config.remote) as tools,
         ):
             built = Build(tools, folder, config.out, self.started, cluster).all(
@@ -212,15 +211,22 @@ class _Run:
             self.reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
 
     @contextmanager
-    def _cluster(self, remote: str) -> Iterator[tuple[Cluster | None, int]]:
-        """Give the cluster that does the work, if one is named, and how many functions to work on at once."""
+    def _workers(self, remote: str) -> Iterator[tuple[Executor, Cluster | None]]:
+        """Give what works on several functions at once, and the cluster that they are worked on by, if one is named."""
+        from concurrent.futures import ThreadPoolExecutor
+
         if not self.scheduler:
-            yield None, self.jobs
+            with ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor:
+                yield executor, None
             return
         from packer.cli.cluster import opened_cluster
 
-        with opened_cluster(self.scheduler, remote, self.policy, self.reporter) as opened:
-            yield opened.cluster, max(self.jobs, opened.jobs + 1)
+        with (
+            opened_cluster(self.scheduler, remote, self.policy, self.reporter) as opened,
+            ThreadPoolExecutor(max(self.jobs, opened.jobs), thread_name_prefix="build") as executor,
+            opened.cluster as cluster,  # ends first, for its threads wait for that
+        ):
+            yield executor, cluster
 
     def explain(self, path: str, built: Mapping[str, FunctionState]) -> list[str]:
         """Say of each built function why a path is there, or what removed it; raises `packer.errors.UsageError`."""

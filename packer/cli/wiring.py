@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -66,11 +66,17 @@ _OF_TEMPLATES = ("source", "handler", "runtime", "arch")
 
 @contextmanager
 def open_tools(
-    store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1, remote: str = ""
+    store: Store,
+    digests: Digests,
+    reporter: Reporter,
+    policy: Policy,
+    jobs: int = 1,
+    remote: str = "",
+    variables: Mapping[str, str] = os.environ,
 ) -> Iterator[Tools]:
     """Make the parts of the pipeline that work on this machine; ``jobs`` builds of wheels may run at once.
 
-    ``remote`` is what the configuration names as the remote store.
+    ``remote`` is what the configuration names as the remote store; ``variables`` are those that builds may see of.
     """
     credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
     for name, url in index_urls(os.environ):
@@ -92,7 +98,7 @@ def open_tools(
             "cross": lambda: _cross_builder(store, listen),
         }
         origins, tooling = Origins(store, digests, credentials.scrub), Tooling(store, resolver, fetcher)
-        builder = StoreBuilder(store, builders, origins, tooling, reporter, credentials.scrub, os.environ, jobs)
+        builder = StoreBuilder(store, builders, origins, tooling, reporter, credentials.scrub, variables, jobs)
         closing.callback(builder.close)
         native = NativeCode(store)
         shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)

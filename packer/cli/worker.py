@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import atexit
+import pickle
+import socket
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from packer.cli.common import open_store
-from packer.cluster import Answer, Site, load_ticket
-from packer.errors import LpackError
+from packer.errors import LpackError, UsageError
+from packer.jobs import Answer, Lacking, identity, load_ticket
 from packer.ports import Reporter
 from packer.remote import opened_remote
+from packer.site import Site
 
 _MOST = 4
-"""Sites that are kept open: a build has one for each target, and a worker may serve some builds at once."""
-_sites: dict[str, _Open] = {}
-_opening = Lock()
+"""Sites that are kept open while nobody uses them: a build has one for each target."""
 
 
 class _Notes(Reporter):
-    """Keeps what is said, for the machine that asks to say it again."""
+    """Keeps what is said, for the machine that builds to say it."""
 
     def __init__(self) -> None:
         self._said: list[tuple[str, str]] = []
@@ -38,6 +39,9 @@ class _Notes(Reporter):
     def debug(self, message: str) -> None:
         self._keep("debug", message)
 
+    def stage(self, function: str, name: str) -> None:
+        self._keep("debug", f"{function}: {name}")
+
     def _keep(self, kind: str, message: str) -> None:
         with self._lock:
             self._said.append((kind, message))
@@ -49,48 +53,100 @@ class _Notes(Reporter):
         return said
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Open:
-    """A site, what it says, and what closes it."""
+    """A site, what it says, what closes it, and how many jobs it is doing."""
 
     site: Site
     notes: _Notes
     closing: ExitStack
+    jobs: int = 0
 
 
-def run(remote: str, ticket: str, name: str, arguments: tuple[Any, ...]) -> Answer:
-    """Do a job; what it raises is part of the answer."""
+class _Sites:
+    """The sites of this process, one for all jobs of a build on functions that are compiled alike."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+        """The one that was asked for last is the last."""
+        self._lock = Lock()
+
+    @contextmanager
+    def of(self, build: str, remote: str, tickets: tuple[str, ...], notes: _Notes) -> Iterator[_Open]:
+        """Give the site of a build, with what is new to it; ``notes`` are for one that must be opened."""
+        with self._lock:
+            found = self._open.pop(build, None) or _opened(remote, tickets[0], notes)
+            self._open[build] = found
+            found.jobs += 1
+            idle = [name for name, each in self._open.items() if not each.jobs]
+            old = [self._open.pop(name) for name in idle[: max(0, len(self._open) - _MOST)]]
+        try:
+            for each in old:
+                each.closing.close()
+            found.site.know(tickets)
+            yield found
+        finally:
+            with self._lock:
+                found.jobs -= 1
+
+    def close(self) -> None:
+        """Close all."""
+        with self._lock:
+            for each in self._open.values():
+                each.closing.close()
+            self._open.clear()
+
+
+_sites = _Sites()
+atexit.register(_sites.close)
+
+
+def run(asking: str, remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> bytes:
+    """Do a job (`packer.cluster.Job`), and give a pickled `Answer`: what it raises is part of that."""
+    if asking != identity():
+        what = f"The worker {socket.gethostname()} is {identity()}, and the build is that of {asking}."
+        return pickle.dumps(Answer(error=UsageError(what, remedy="Install the same versions everywhere.")))
+    return pickle.dumps(_answer(remote, build, tickets, name, arguments))
+
+
+def _answer(remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> Answer:
+    notes, worker = _Notes(), _worker()
     try:
-        opened = _opened(remote, ticket)
-    except LpackError as error:
-        return Answer(error=error)
+        with _sites.of(build, remote, tickets, notes) as opened:
+            site, notes = opened.site, opened.notes
+            try:
+                # Who sends arguments could as well send code: that is what a cluster is for.
+                answer = Answer(value=site.do(name, pickle.loads(arguments)), worker=worker)  # noqa: S301
+            except Lacking as lacking:
+                answer = Answer(lacking=lacking.names, worker=worker)
+            except LpackError as error:
+                answer = Answer(error=error, worker=worker)
+            said = tuple((kind, site.named(text)) for kind, text in notes.taken())
+            return Answer(value=answer.value, error=answer.error, lacking=answer.lacking, worker=worker, said=said)
+    except LpackError as error:  # where there is no site, or a ticket is not there
+        return Answer(error=error, said=notes.taken(), worker=worker)
+
+
+def _worker() -> str:
+    """Give this worker's address as the scheduler knows it; empty where no worker runs this."""
+    from distributed import get_worker
+
     try:
-        return Answer(value=opened.site.do(name, arguments), said=opened.notes.taken())
-    except LpackError as error:
-        return Answer(error=error, said=opened.notes.taken())
+        return str(get_worker().address)
+    except ValueError:
+        return ""
 
 
-def _opened(remote: str, digest: str) -> _Open:
-    """Give the site of a ticket, one for all jobs of it that this process does."""
+def _opened(remote: str, ticket: str, notes: _Notes) -> _Open:
+    """Open a site for functions that are like the one of a ticket; raises `packer.errors.LpackError`."""
     from packer.cli.wiring import open_tools
     from packer.watch import Digests
 
-    with _opening:
-        if digest not in _sites:
-            notes = _Notes()
-            with opened_remote(open_store(), remote, notes) as store:
-                found = load_ticket(store, digest)
-            closing = ExitStack()
-            temporary = tempfile.TemporaryDirectory(prefix="lpack-", ignore_cleanup_errors=True)
-            folder = Path(closing.enter_context(temporary))
-            tools = closing.enter_context(open_tools(open_store(), Digests(), notes, found.policy, remote=remote))
-            _sites[digest] = _Open(site=Site(found, tools, folder), notes=notes, closing=closing)
-            while len(_sites) > _MOST:
-                _sites.pop(next(iter(_sites))).closing.close()
-        return _sites[digest]
-
-
-@atexit.register
-def _close() -> None:
-    for each in _sites.values():
-        each.closing.close()
+    with opened_remote(open_store(), remote, notes) as store:
+        first = load_ticket(store, ticket)
+    with ExitStack() as opening:
+        temporary = tempfile.TemporaryDirectory(prefix="lpack-", ignore_cleanup_errors=True)
+        folder = Path(opening.enter_context(temporary))
+        parts = open_tools(open_store(), Digests(), notes, first.policy, remote=remote, variables=first.variables)
+        site = Site(first, opening.enter_context(parts), folder)
+        return _Open(site=site, notes=notes, closing=opening.pop_all())

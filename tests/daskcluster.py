@@ -1,0 +1,120 @@
+"""A Dask cluster of real processes: a scheduler and workers, each with a cache of its own, that cannot read what is not theirs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conftest import NOWHERE
+
+_DENYING = """\
+import os, sys
+_FORBIDDEN = os.environ["FORBIDDEN_FOLDER"] + "/"
+def _deny(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir") and arguments and isinstance(arguments[0], (str, bytes, os.PathLike)):
+        if os.fsdecode(arguments[0]).startswith(_FORBIDDEN):
+            raise PermissionError(13, "of another machine", os.fsdecode(arguments[0]))
+sys.addaudithook(_deny)
+"""
+"""What has a Python refuse to open, or list, anything of the machine that builds; as ``sitecustomize``."""
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True, kw_only=True)
+class DaskCluster:
+    """A scheduler with workers. ``driver`` is a folder that they cannot read, for the machine that builds."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    scheduler: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return f"tcp://127.0.0.1:{self.port}"
+
+    @property
+    def driver(self) -> Path:
+        """The folder of the machine that builds."""
+        return self.folder / "driver"
+
+    def start_scheduler(self) -> None:
+        """Start the scheduler, and wait until it listens."""
+        self.scheduler = self._start("scheduler", ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"], {})
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise TimeoutError(self.log("scheduler"))
+
+    def start_worker(self, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a worker of one thread."""
+        name = f"worker{len(self.workers)}"
+        own = self.folder / name
+        (own / "modules").mkdir(parents=True)
+        (own / "modules" / "sitecustomize.py").write_text(_DENYING)
+        path = f"{own / 'modules'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)
+        of_worker = {"LPACK_CACHE_DIR": str(own / "cache"), "FORBIDDEN_FOLDER": str(self.driver), "PYTHONPATH": path}
+        words = [self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(own / "dask")]
+        worker = self._start("worker", [*words, "--name", name], of_worker | variables, own)
+        self.workers.append(worker)
+        return worker
+
+    def _start(self, kind: str, words: Sequence[str], variables: dict[str, str], cwd: Path | None = None):
+        name = cwd.name if cwd else kind
+        with (self.folder / f"{name}.log").open("wb") as log:
+            command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *words]
+            if kind == "worker":
+                command = [sys.executable, "-m", "distributed.cli.dask_worker", *words]
+            # Of the user's own settings, and those of the test that happened to be the first, nothing.
+            plain = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_", "LPACK_"))}
+            environment = {**plain, "UV_DEFAULT_INDEX": NOWHERE, "UV_PYTHON_DOWNLOADS": "never", **variables}
+            return subprocess.Popen(
+                command, cwd=cwd or self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def log(self, name: str) -> str:
+        """Give what a process has printed."""
+        return (self.folder / f"{name}.log").read_text()
+
+    def stop(self) -> None:
+        """End all processes that were started here."""
+        for process in (*self.workers, *([self.scheduler] if self.scheduler else [])):
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes], kind: signal.Signals = signal.SIGKILL) -> None:
+    """End a process, and wait for that."""
+    process.send_signal(kind)
+    process.wait(30)
+
+
+@contextmanager
+def running_cluster(folder: Path, workers: int) -> Iterator[DaskCluster]:
+    """Give a cluster that runs, in a folder of its own."""
+    cluster = DaskCluster(folder=folder)
+    cluster.driver.mkdir(parents=True)
+    try:
+        cluster.start_scheduler()
+        for _ in range(workers):
+            cluster.start_worker()
+        yield cluster
+    finally:
+        cluster.stop()
