@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,18 +45,18 @@ Submit = Callable[[Job, str], "Future[bytes]"]
 class Cluster:
     """A cluster, by way of ``submit``; may be used from many threads. ``with`` ends with what is still being done.
 
-    ``alive`` says whether it is worth waiting for.
+    ``workers`` gives the names of those that it has; None where it has had none for so long that nobody waits for any.
     """
 
     def __init__(
-        self, submit: Submit, alive: Callable[[], bool], remote: str, policy: Policy, reporter: Reporter, here: int = 0
+        self, submit: Submit, workers: Callable[[], Collection[str] | None], remote: str, policy: Policy, reporter: Reporter
     ) -> None:
         self._submit = submit
-        self._alive = alive
+        self._workers = workers
         self._remote = remote
         self.policy = policy
         self._reporter = reporter
-        self._here = BoundedSemaphore(here or os.cpu_count() or 1)
+        self._here = BoundedSemaphore(os.cpu_count() or 1)
         self._running: set[Future[bytes]] = set()
         self._guard = Lock()
         self._gone = Event()
@@ -82,6 +83,9 @@ class Cluster:
         answer: Answer = pickle.loads(self._result(job, near))  # noqa: S301
         for kind, text in answer.said:
             getattr(self._reporter, kind)(text)
+        if answer.failure:
+            self._reporter.debug(answer.failure)
+            raise LostError
         if answer.error is not None:
             raise answer.error
         return answer
@@ -90,37 +94,46 @@ class Cluster:
         if self._gone.is_set() or self._stopped.is_set():
             raise LostError
         try:
-            future = self._submit(job, near)
-            with self._guard:
-                self._running.add(future)
-            try:
-                return self._awaited(future)
-            finally:
-                with self._guard:
-                    self._running.discard(future)
-        except (ImportError, AttributeError) as error:
+            if near and near in (self._workers() or ()):
+                with suppress(_MovedError):
+                    return self._submitted(job, near)
+            return self._submitted(job, "")
+        except (ImportError, AttributeError, TypeError) as error:  # what a worker raises that has no lpack, or an older one
             what = f"The cluster cannot do jobs of {identity()}: {error}."
             raise UsageError(what, remedy="Install the same lpack wherever the scheduler and its workers run.") from error
         except LostError:
             raise
         # Schedulers that end, workers that are lost too often, connections: what a cluster may raise has no common base.
         # An error of lpack's own comes up again when the job is done here.
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
+        except (Exception, CancelledError) as error:
             self._reporter.debug(f"the cluster: {type(error).__name__}: {error}")
             raise LostError from error
 
-    def _awaited(self, future: Future[bytes]) -> bytes:
-        while not wait((future,), _GLANCE).done:
-            if self._stopped.is_set() or self._gone.is_set():
-                raise LostError
-            if not self._alive():
-                self._gone.set()
-                self._reporter.warn("The cluster has no workers any more: what is left is done on this machine.")
-                future.cancel()
-                raise LostError
-        return future.result()
+    def _submitted(self, job: Job, near: str) -> bytes:
+        future = self._submit(job, near)
+        with self._guard:
+            self._running.add(future)
+        try:
+            while not wait((future,), _GLANCE).done:
+                self._look(near)
+            return future.result()
+        finally:
+            with self._guard:
+                self._running.discard(future)
+            future.cancel()  # has no effect on one that is done
+
+    def _look(self, near: str) -> None:
+        """Raise what ends the waiting, if anything does."""
+        if self._stopped.is_set() or self._gone.is_set():
+            raise LostError
+        workers = self._workers()
+        if workers is None:
+            self._gone.set()
+            self._reporter.warn("The cluster has no workers any more: what is left is done on this machine.")
+            raise LostError
+        if near and near not in workers:
+            # A job that was to go to a worker that is gone may wait for it for ever (distributed 2026.8), others or no others.
+            raise _MovedError
 
     def instead(self, work: Callable[[], Value], error: Exception) -> Value:
         """Do here what the cluster has not done, no more at once than this machine has processors."""
@@ -137,6 +150,10 @@ class Cluster:
 
 class LostError(Exception):
     """The cluster has not done a job."""
+
+
+class _MovedError(Exception):
+    """The worker that was to do a job is gone."""
 
 
 class ClusterWork:
@@ -182,6 +199,7 @@ class ClusterWork:
             found: Piece = self._done("size", (wanted,), _users(wanted), [wanted.key])
         except (LostError, NotThereError) as error:
             return self._cluster.instead(lambda: self._here.size(wanted), error)
+        self._here.maker.keep_size(wanted, found)  # a worker that knew it before has told nobody
         return found
 
     def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:

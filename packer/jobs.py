@@ -62,7 +62,8 @@ class Ticket:
 class Answer:
     """What came of a job: a value or an error, and what was said on the way, as (kind, text).
 
-    ``lacking`` are functions whose tickets the job needs too; ``worker`` is who did it, as the cluster names it.
+    ``lacking`` are functions whose tickets the job needs too; ``worker`` is who did it, as the cluster names it. ``failure`` is
+    the trace of what should not have happened.
     """
 
     value: Any = None
@@ -70,6 +71,7 @@ class Answer:
     said: tuple[tuple[str, str], ...] = ()
     lacking: tuple[str, ...] = ()
     worker: str = ""
+    failure: str = ""
 
 
 class Lacking(Exception):

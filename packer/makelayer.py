@@ -109,6 +109,11 @@ class LayerMaker:
         """Give the bytes of a distribution in a layer."""
         return self._pieces.sizes(wanted.key, lambda: self._tree(wanted))
 
+    def keep_size(self, wanted: Wanted, piece: Piece) -> None:
+        """Remember what somebody else has found to be the bytes of a distribution in a layer."""
+        if not self._pieces.known(wanted.key):
+            self._pieces.keep(wanted.key, piece)
+
     def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Give a layer, written only where it does not lie in the output folder already; raises `packer.errors.LpackError`."""
         found = self.found(share, wanted, beside)

@@ -122,10 +122,16 @@ class Pieces:
         record = self._store.load(_KIND, key)
         if record is None:
             tree = make()
-            sizes = {"zipped": self._placer.zipped(tree), "unzipped": tree.size}
-            record = self._store.save(_KIND, key, json.dumps(sizes).encode())
+            piece = Piece(zipped=self._placer.zipped(tree), unzipped=tree.size)
+            self.keep(key, piece)
+            return piece
         found: Mapping[str, int] = json.loads(record.payload)
         return Piece(zipped=found["zipped"], unzipped=found["unzipped"])
+
+    def keep(self, key: str, piece: Piece) -> None:
+        """Remember the sizes of a piece."""
+        sizes = {"zipped": piece.zipped, "unzipped": piece.unzipped}
+        self._store.save(_KIND, key, json.dumps(sizes).encode())
 
     def known(self, key: str) -> bool:
         """Say whether the sizes of a piece are known."""

@@ -1,4 +1,4 @@
-"""A Dask cluster of real processes: a scheduler and workers, each with a cache of its own, that cannot read what is not theirs."""
+"""A Dask cluster of real processes: a scheduler, and workers with caches of their own that cannot read what is not theirs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class DaskCluster:
 
     def start_scheduler(self) -> None:
         """Start the scheduler, and wait until it listens."""
-        self.scheduler = self._start("scheduler", ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"], {})
+        self.scheduler = self._start(
+            "scheduler", ["--host", "127.0.0.1", "--port", str(self.port), "--dashboard-address", "127.0.0.1:0"], {}
+        )
         end = time.monotonic() + 60
         while time.monotonic() < end:
             with socket.socket() as probe:
@@ -77,7 +79,9 @@ class DaskCluster:
         self.workers.append(worker)
         return worker
 
-    def _start(self, kind: str, words: Sequence[str], variables: dict[str, str], cwd: Path | None = None):
+    def _start(
+        self, kind: str, words: Sequence[str], variables: dict[str, str], cwd: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         name = cwd.name if cwd else kind
         with (self.folder / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *words]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from packer.cli.worker import run
 from packer.cluster import Cluster, Job
 from packer.errors import UsageError
 from packer.ports import Reporter
@@ -27,6 +27,8 @@ ABSENCE = 20.0
 """Seconds without any worker after which none is waited for: the one that starts a lost worker anew takes a few."""
 _PULSE = 1.0
 _CLOSING = 2.0
+_RUN = "__import__('packer.cli.worker', fromlist=['run']).run(*job)"
+"""A job, as text: a scheduler or a worker that cannot unpickle a function, for want of lpack or of the same Python, ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +40,12 @@ class Opened:
 
 
 class Pulse:
-    """Asks again and again how many workers there are, in a thread of its own: nobody else hangs where nobody answers."""
+    """Asks again and again which workers there are, in a thread of its own: nobody else hangs where nobody answers."""
 
-    def __init__(self, workers: Callable[[], int], every: float = _PULSE) -> None:
-        self._workers = workers
+    def __init__(self, ask: Callable[[], Collection[str]], every: float = _PULSE) -> None:
+        self._ask = ask
         self._every = every
+        self._workers = frozenset(ask())
         self._seen = time.monotonic()
         self._ended = Event()
         self._thread = Thread(target=self._watch, name="pulse", daemon=True)
@@ -51,12 +54,13 @@ class Pulse:
     def _watch(self) -> None:
         while not self._ended.wait(self._every):
             with suppress(Exception):
-                if self._workers():
+                self._workers = frozenset(self._ask())
+                if self._workers:
                     self._seen = time.monotonic()
 
-    def felt(self, within: float) -> bool:
-        """Say whether there was a worker within so many seconds."""
-        return time.monotonic() - self._seen < within
+    def workers(self, within: float) -> frozenset[str] | None:
+        """Give those that there were when somebody answered last; None where there was none within so many seconds."""
+        return self._workers if time.monotonic() - self._seen < within else None
 
     def end(self) -> None:
         """Ask no more."""
@@ -77,11 +81,10 @@ def opened_cluster(address: str, configured: str, policy: Policy, reporter: Repo
         remedy = f'Name one: {VARIABLE}=s3://bucket/prefix, or remote = "…" in the configuration; and leave out --offline.'
         raise UsageError(what, remedy=remedy)
     with _connected(address) as client:
-        pulse = Pulse(lambda: len(client.nthreads()))
+        pulse = Pulse(client.nthreads)
         threads = client.nthreads()
         reporter.note(f"building on {len(threads)} workers of {address}")
-        alive = lambda: pulse.felt(ABSENCE)  # noqa: E731
-        cluster = Cluster(_submitting(client), alive, str(remote), policy, reporter)
+        cluster = Cluster(_submitting(client), lambda: pulse.workers(ABSENCE), str(remote), policy, reporter)
         try:
             # Twice as many: while this machine takes in what came of one job, the worker has the next.
             yield Opened(cluster=cluster, jobs=2 * sum(threads.values()))
@@ -93,10 +96,13 @@ def opened_cluster(address: str, configured: str, policy: Policy, reporter: Repo
 def _connected(address: str) -> Iterator[Client]:
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is told of by `Cluster`
+    for name in tuple(logging.root.manager.loggerDict):  # what is lost is told of by `Cluster`
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
+        asyncio.run(_reach(address))
         client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         remedy = "Start one with `dask scheduler`, and name it as it says: --scheduler tcp://HOST:8786."
         raise UsageError(f"No scheduler answers at {address} ({error}).", remedy=remedy) from None
     try:
@@ -111,12 +117,21 @@ def _connected(address: str) -> Iterator[Client]:
             client.close(_CLOSING)
 
 
+async def _reach(address: str) -> None:
+    """Connect once: a client whose address is not good is not closed without ado."""
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    comm = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
+    await comm.close()
+
+
 def _submitting(client: Client) -> Callable[[Job, str], Future[bytes]]:
     executor = client.get_executor(pure=False)
 
     def submit(job: Job, near: str) -> Future[bytes]:
         place = {"workers": [near], "allow_other_workers": True} if near else {}
-        future: Future[bytes] = executor.submit(run, *job, **place)
+        future: Future[bytes] = executor.submit(eval, _RUN, {"job": job}, **place)
         return future
 
     return submit

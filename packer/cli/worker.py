@@ -6,9 +6,10 @@ import atexit
 import pickle
 import socket
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -106,7 +107,10 @@ def run(asking: str, remote: str, build: str, tickets: tuple[str, ...], name: st
     if asking != identity():
         what = f"The worker {socket.gethostname()} is {identity()}, and the build is that of {asking}."
         return pickle.dumps(Answer(error=UsageError(what, remedy="Install the same versions everywhere.")))
-    return pickle.dumps(_answer(remote, build, tickets, name, arguments))
+    try:
+        return pickle.dumps(_answer(remote, build, tickets, name, arguments))
+    except Exception:  # noqa: BLE001 a disk that is full, or an error of lpack's own: the machine that builds tries it itself
+        return pickle.dumps(Answer(failure=traceback.format_exc()))
 
 
 def _answer(remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> Answer:
@@ -122,7 +126,7 @@ def _answer(remote: str, build: str, tickets: tuple[str, ...], name: str, argume
             except LpackError as error:
                 answer = Answer(error=error, worker=worker)
             said = tuple((kind, site.named(text)) for kind, text in notes.taken())
-            return Answer(value=answer.value, error=answer.error, lacking=answer.lacking, worker=worker, said=said)
+            return replace(answer, said=said)
     except LpackError as error:  # where there is no site, or a ticket is not there
         return Answer(error=error, said=notes.taken(), worker=worker)
 
