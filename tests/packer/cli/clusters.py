@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.daskcluster import DaskCluster
-from tests.packer.cli.test_layers import Monorepo
+from tests.monorepo import Monorepo
 
 IMPATIENT = """\
 import signal, sys

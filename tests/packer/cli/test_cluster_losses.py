@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.daskcluster import DaskCluster, end, running_cluster
+from tests.monorepo import Monorepo
 from tests.packer.cli.clusters import IMPATIENT, Build, content, places, shared_project, warnings_of
-from tests.packer.cli.test_layers import Monorepo
 
 SLOW = "import pathlib, time\nmark = pathlib.Path({mark!r})\nif not mark.exists():\n    mark.touch()\n    time.sleep(20)\n"
 """Code whose first import takes long."""
