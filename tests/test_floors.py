@@ -145,7 +145,20 @@ FLOORS = {
 }
 
 HEAVY = frozenset(
-    ("requests", "rich", "ruamel", "uv", "docker", "packaging", "pathspec", "deflate", "elftools", "obstore", "boto3")
+    (
+        "requests",
+        "rich",
+        "ruamel",
+        "uv",
+        "docker",
+        "packaging",
+        "pathspec",
+        "deflate",
+        "elftools",
+        "obstore",
+        "boto3",
+        "distributed",
+    )
 )
 
 
