@@ -29,6 +29,15 @@ def merge(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
     return Tree.of(entry for _, entry in merged.values())
 
 
+def overlapping(parts: Sequence[Part]) -> frozenset[str]:
+    """Give the parts that hold a path that another one holds with other content."""
+    held: dict[str, dict[str, set[str]]] = {}
+    for name, tree in parts:
+        for entry in tree:
+            held.setdefault(entry.path, {}).setdefault(entry.content.digest, set()).add(name)
+    return frozenset(name for owners in held.values() if len(owners) > 1 for names in owners.values() for name in names)
+
+
 def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tuple[str, str]]) -> bool:
     """Say whether an entry replaces the one that is held at its path."""
     other, held_entry = held

@@ -102,7 +102,7 @@ def _named(root: Path, layers: Section, name: str) -> NamedLayer:
     asked = tuple(sorted({line.name for line in file.lines if line.name and not line.is_constraint}))
     if not asked:
         raise section.error("requirements", f"{path} requires nothing", "Name the distributions in it, one a line.")
-    return NamedLayer(name=name, distributions=asked, functions=functions, closed=True, asked=asked, files=file.files)
+    return NamedLayer(name=name, distributions=asked, functions=functions, closed=True, files=file.files)
 
 
 def _attached(section: Section) -> Iterator[AttachedLayer]:

@@ -14,7 +14,7 @@ from packer.layering import Division, MadeLayer, Need, Needed, Share, divide, sh
 from packer.layers import Piece
 from packer.makelayer import Beside, Version, Wanted, way_of
 from packer.model import Function
-from packer.record import Built, state_of
+from packer.record import Built, held_to_limits, state_of
 from packer.rules import Unit
 from packer.source import Scan
 from packer.state import FunctionState, LayeredState
@@ -36,8 +36,8 @@ class Member:
         self.previous = previous if fits else None
         self.kept: frozenset[Unit] | None = None
         self._need: Need | None = None
-        self.tight = self.known.tight if self.known else function.bytecode.mode == "only"
-        self.alone = bool(self.known and self.known.alone)
+        self.tight = function.bytecode.mode == "only"
+        self.alone = ""
 
     @property
     def name(self) -> str:
@@ -48,6 +48,11 @@ class Member:
     def known(self) -> LayeredState | None:
         """What is remembered of it, where all that decides it is as it was."""
         return self.previous.layered if self.previous else None
+
+    def believe(self) -> None:
+        """Take over what was found out with the same neighbours: that sources must go, or that it works alone only."""
+        if self.known is not None:
+            self.tight, self.alone = self.known.tight, self.known.alone
 
     @property
     def version(self) -> Version:
@@ -76,8 +81,8 @@ class Member:
         """Whether it has been looked at now."""
         return self.kept is not None
 
-    def state(self, layers: Sequence[MadeLayer]) -> LayeredState:
-        """Give what the next build has to know of it."""
+    def state(self, layers: Sequence[MadeLayer], peers: tuple[str, ...]) -> LayeredState:
+        """Give what the next build has to know of it; ``peers`` are the functions that the plan was made for."""
         held = {digest for layer in layers for digest in layer.pieces}
         need = self.need
         return LayeredState(
@@ -91,6 +96,7 @@ class Member:
             libraries=need.libraries,
             tight=self.tight,
             alone=self.alone,
+            peers=peers,
             layers=tuple(layer.name for layer in layers),
             inside=tuple(sorted(need.distributions.keys() - held)),
         )
@@ -137,7 +143,15 @@ class Group:
         function = members[0].function
         self._target = function.target
         self._way = way_of(tools, function.target, function.bytecode)
-        self._done: dict[str, tuple[tuple[str, ...], frozenset[Unit] | None, Built]] = {}
+        self.unused: Mapping[str, str] = {}
+        """Why nobody here gets a named layer, once it has been built."""
+        self._unchanged: dict[str, Built] = {}
+        self._settled: dict[str, tuple[tuple[MadeLayer, ...], Settled]] = {}
+        self._layers: dict[tuple[Share, tuple[str, ...], Beside], MadeLayer] = {}
+        self._peers = tuple(sorted(each.name for each in members if each.function.layers.wanted))
+        if all(each.known is not None and each.known.peers == self._peers for each in members if each.function.layers.wanted):
+            for each in members:
+                each.believe()
 
     def build(self, executor: Executor) -> dict[str, Built]:
         """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended."""
@@ -150,11 +164,9 @@ class Group:
             self._work.ready({each.name: mine[each.name] for each in todo})
             futures = {each.name: executor.submit(self._work.settle, each.version, mine[each.name]) for each in todo}
             settled = gathered_results(futures)
-            stands = [self._noted(self._members[name], mine[name], each) for name, each in settled.items()]
-            if all(stands):
-                for warning in planned.division.warnings:
-                    self._tools.reporter.warn(warning)
-                return {name: self._done[name][2] for name in self._chosen}
+            if all([self._agrees(self._members[name], mine[name], each) for name, each in settled.items()]):  # noqa: C419
+                self.unused = planned.division.unused
+                return self._unchanged | self._noted_all()
 
     def plan(self, executor: Executor) -> Planned:
         """Plan layers, and build nothing; raises the one error, or `ManyErrors`."""
@@ -184,7 +196,10 @@ class Group:
                 break
         self._work.warm(unknown)
         sizes = gathered_results({digest: executor.submit(self._work.size, each) for digest, each in wanted.items()})
-        weights = {digest: each.weight for need in needs.values() for digest, each in need.distributions.items()}
+        weights: dict[str, float] = {}
+        for need in needs.values():
+            for digest, each in need.distributions.items():
+                weights[digest] = max(each.weight, weights.get(digest, 0.0))
         sizes = {digest: replace(size, weight=weights[digest]) for digest, size in sizes.items()}
         return Planned(target=self._target, needs=needs, wanted=wanted, sizes=sizes, division=divide(needs, sizes))
 
@@ -199,15 +214,17 @@ class Group:
         """Make the layers that one of the chosen has."""
         shares = [share for share in planned.division.shares if self._chosen.intersection(share.users)]
         besides = {share: self._beside(share, planned.needs) for share in shares}
-        made = {share: executor.submit(self._work.make, share, planned.wanted, besides[share]) for share in shares}
-        return gathered_results(made)
+        keys = {share: (share, tuple(planned.wanted[each].key for each in share.pieces), besides[share]) for share in shares}
+        new = {key: share for share, key in keys.items() if key not in self._layers}
+        made = {key: executor.submit(self._work.make, share, planned.wanted, besides[share]) for key, share in new.items()}
+        self._layers |= gathered_results(made)
+        return {share: self._layers[key] for share, key in keys.items()}
 
     def _beside(self, share: Share, needs: Mapping[str, Need]) -> Beside:
         held = frozenset(share.pieces)
         users = [needs[user] for user in share.users]
         digests = {digest for need in users for digest in (*(need.distributions.keys() - held), *need.libraries)}
-        overlap = dict.fromkeys(rule for user in share.users for rule in self._members[user].function.overlap)
-        return Beside(digests=tuple(sorted(digests)), users=share.users, overlap=tuple(overlap))
+        return Beside(digests=tuple(sorted(digests)), users=share.users)
 
     def _wanted(self, needs: Mapping[str, Need]) -> dict[str, Wanted]:
         """Say what a layer would hold of each distribution that may lie in one."""
@@ -222,45 +239,57 @@ class Group:
 
     def _stands(self, member: Member, layers: Sequence[MadeLayer]) -> bool:
         """Say whether a function is as it was, or was built with these layers already."""
-        names = tuple(layer.name for layer in layers)
-        known, previous, done = member.known, member.previous, self._done.get(member.name)
-        if (
-            not member.prepared
-            and known is not None
-            and previous is not None
-            and previous.is_written()
-            and known.layers == names
-        ):
+        names = [layer.name for layer in layers]
+        known, previous = member.known, member.previous
+        as_it_was = not member.prepared and known is not None and list(known.layers) == names
+        if as_it_was and known is not None and previous is not None and previous.is_written():
             self._tools.reporter.stage(member.name, "unchanged")
             state = member.inputs.seen_again(previous, self._now)
-            self._done[member.name] = (names, None, Built(state=state, staged=None))
+            state = replace(state, layered=replace(known, peers=self._peers, tight=member.tight, alone=member.alone))
+            self._unchanged[member.name] = Built(state=state, staged=None)
             return True
-        return done is not None and done[:2] == (names, member.kept)
+        done = self._settled.get(member.name)
+        return done is not None and [layer.name for layer in done[0]] == names and done[1].restored == member.kept
 
-    def _noted(self, member: Member, layers: Sequence[MadeLayer], settled: Settled) -> bool:
-        """Take in what came of a function; say whether the plan stands."""
+    def _agrees(self, member: Member, layers: tuple[MadeLayer, ...], settled: Settled) -> bool:
+        """Take in what building a function has found out; say whether the plan stands."""
         if settled.cramped and not member.tight:
             member.tight = True
             return False
         if settled.alone and not member.alone:
-            member.alone = True
+            member.alone = settled.alone
             return False
         if settled.kept != settled.restored:
             member.prepare(self._work, settled.kept)
             return False
         member.take(settled)
-        reporter, name = self._tools.reporter, member.name
-        fingerprint = member.inputs.fingerprint(settled.result.folders)
-        warnings = (*settled.result.warnings, *(warning for layer in layers for warning in layer.warnings))
-        result = replace(settled.result, warnings=warnings)
-        state = state_of(result, member.inputs, fingerprint, self._now, member.state(layers))
-        if settled.result.told:
-            reporter.note(f"{name}: {settled.result.told}")
-        reporter.stage(name, "done")
-        staged = {layer.report["path"]: layer.staged for layer in layers if layer.staged is not None}
-        built = Built(state=state, staged=settled.staged, layers=staged)
-        self._done[name] = (tuple(layer.name for layer in layers), member.kept, built)
+        self._settled[member.name] = (layers, settled)
         return True
+
+    def _noted_all(self) -> dict[str, Built]:
+        """Write down what was built; raises the one error, or `ManyErrors`, for what is over a limit."""
+        built: dict[str, Built] = {}
+        errors: list[LpackError] = []
+        for name, (layers, settled) in self._settled.items():
+            try:
+                built[name] = self._noted(self._members[name], layers, settled)
+            except LpackError as error:
+                errors.append(error)
+        raise_any(errors)
+        return built
+
+    def _noted(self, member: Member, layers: Sequence[MadeLayer], settled: Settled) -> Built:
+        result, reporter = settled.result, self._tools.reporter
+        limits = held_to_limits(member.function, result, layers)
+        warnings = (*result.warnings, *([member.alone] if member.alone else []), *limits)
+        fingerprint = member.inputs.fingerprint(result.folders)
+        layered = member.state(layers, self._peers)
+        state = state_of(replace(result, warnings=warnings), member.inputs, fingerprint, self._now, layered)
+        if result.told:
+            reporter.note(f"{member.name}: {result.told}")
+        reporter.stage(member.name, "done")
+        staged = {layer.report["path"]: layer.staged for layer in layers if layer.staged is not None}
+        return Built(state=state, staged=settled.staged, layers=staged)
 
 
 def gathered_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
@@ -276,6 +305,11 @@ def gathered_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
     finally:
         for future in futures.values():
             future.cancel()  # has no effect unless the loop was interrupted
+    raise_any(errors)
+    return found
+
+
+def raise_any(errors: Sequence[LpackError]) -> None:
+    """Raise the one error, or `ManyErrors`, if there is any."""
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
-    return found

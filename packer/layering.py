@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Share:
 class MadeLayer:
     """A layer: ``report`` is its part of the manifest, and ``pieces`` are the wheels' digests of what it holds.
 
-    ``staged`` is the archive where it is new; ``warnings`` are for the user.
+    ``staged`` is the archive where it is new.
     """
 
     name: str
@@ -68,15 +68,14 @@ class MadeLayer:
     report: Mapping[str, Any]
     archive: LayerArchive
     staged: Path | None
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Division:
-    """Who gets what from which layer; ``warnings`` are for the user."""
+    """Who gets what from which layer; ``unused`` says why nobody gets a named layer, by its name."""
 
     shares: tuple[Share, ...]
-    warnings: tuple[str, ...] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, function: str) -> tuple[Share, ...]:
         """Give the layers of a function, in order."""
@@ -130,7 +129,7 @@ def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
     Named layers have all that they are to hold (`with_required`). Raises `UsageError` where one cannot hold what its users
     need, or a function would have too many.
     """
-    shares, warnings = _named_shares(needs)
+    shares, unused = _named_shares(needs)
     held = {name: {digest for share in shares if name in share.users for digest in share.pieces} for name in needs}
     slots = {name: _slots(name, need, sum(name in share.users for share in shares)) for name, need in needs.items()}
     free = {name: frozenset(sizes) & need.distributions.keys() - held[name] - need.stuck for name, need in needs.items()}
@@ -149,7 +148,7 @@ def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
     }
     plan = plan_layers(demands, sizes)
     automatic = (Share(pieces=layer.pieces, users=layer.users) for layer in plan.layers)
-    return Division(shares=(*shares, *automatic), warnings=warnings)
+    return Division(shares=(*shares, *automatic), unused=unused)
 
 
 def _slots(function: str, need: Need, named: int) -> int:
@@ -188,30 +187,37 @@ def _is_parted(group: frozenset[str], users: Mapping[str, set[str]]) -> bool:
     return len({frozenset(users.get(digest, ())) for digest in group}) > 1
 
 
-def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], tuple[str, ...]]:
+def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], dict[str, str]]:
     layers = {layer.name: layer for need in needs.values() for layer in need.options.named}
     shares: list[Share] = []
-    warnings: list[str] = []
+    unused: dict[str, str] = {}
     for layer in layers.values():
         users = [name for name in sorted(needs) if layer in needs[name].options.named and _gets(name, needs[name], layer)]
         pieces = tuple(sorted(_held_by(layer, users, needs)))
         if pieces:
             shares.append(Share(pieces=pieces, users=tuple(users), name=layer.name))
         else:
-            warnings.append(
-                f"No function gets the layer {layer.name}: none needs all of {', '.join(layer.distributions)}."
-                if not layer.functions
-                else f"The layer {layer.name} is empty: no function that gets it needs any of {', '.join(layer.distributions)}."
-            )
+            unused[layer.name] = _why_unused(layer, users)
     for name in needs:
-        _check_once(name, [share for share in shares if name in share.users], needs[name])
-    return tuple(shares), tuple(warnings)
+        mine = [share for share in shares if name in share.users]
+        _check_once(name, mine, needs[name])
+        _check_together(name, mine, needs[name])
+    return tuple(shares), unused
+
+
+def _why_unused(layer: NamedLayer, users: Sequence[str]) -> str:
+    what = ", ".join(layer.distributions)
+    if not layer.functions:
+        return f"No function gets the layer {layer.name}: none needs all of {what}."
+    if not users:
+        return f"No function gets the layer {layer.name}: none is called {' or '.join(layer.functions)}."
+    return f"The layer {layer.name} is empty: no function that gets it needs any of {what}."
 
 
 def _gets(function: str, need: Need, layer: NamedLayer) -> bool:
     if layer.functions:
         return any(fnmatchcase(function, pattern) for pattern in layer.functions)
-    return {each.name for each in need.distributions.values()}.issuperset(layer.asked or layer.distributions)
+    return {each.name for each in need.distributions.values()}.issuperset(layer.distributions)
 
 
 def _held_by(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Need]) -> Iterator[str]:
@@ -229,6 +235,27 @@ def _held_by(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Need])
                 remedy='Write resolution = "shared" so that versions agree, or name the layer\'s functions.',
             )
         yield from found
+
+
+def _check_together(function: str, shares: Sequence[Share], need: Need) -> None:
+    """Refuse named layers that part what must lie on one side; raises `UsageError`."""
+    held = {digest: share.name for share in shares for digest in share.pieces}
+    names = {digest: each.name for digest, each in need.distributions.items()}
+    for digest in sorted(need.stuck & held.keys(), key=names.__getitem__):
+        raise UsageError(
+            f"The layer {held[digest]} cannot hold {names[digest]} for {function}: it must lie beside what the function has "
+            "itself, for one continues the other's package, or has the same files.",
+            remedy="Leave it out of the layer, or name the layer's functions.",
+        )
+    for group in need.tied:
+        inside = sorted(names[digest] for digest in group - held.keys())
+        outside = sorted(names[digest] for digest in group & held.keys())
+        if inside and outside:
+            layer = held[next(digest for digest in group if names[digest] == outside[0])]
+            raise UsageError(
+                f"The layer {layer} would part {outside[0]} from {inside[0]}, which {function} must have on one side.",
+                remedy=f"Put {', '.join(inside)} into a named layer, too.",
+            )
 
 
 def _check_once(function: str, shares: Sequence[Share], need: Need) -> None:

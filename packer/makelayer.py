@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
 from packer.assemble import merge, shares
-from packer.budget import check_layer
 from packer.compress import CODEC
 from packer.elf import ElfFile
 from packer.gather import Gatherer, Tools
@@ -20,6 +19,7 @@ from packer.layers import Piece
 from packer.layout import LayerArchive, opened_archive
 from packer.manifest import describe_distribution
 from packer.model import Tree
+from packer.names import LAYERS_FOLDER
 from packer.once import Once
 from packer.options import BytecodeOptions
 from packer.origin import tree_digest
@@ -61,11 +61,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What the users of a layer have beside it: digests of that, their names, and the paths where one distribution wins."""
+    """What the users of a layer have beside it: digests of that, and their names."""
 
     digests: tuple[str, ...]
     users: tuple[str, ...]
-    overlap: tuple[tuple[str, str], ...]
 
 
 class Source(Protocol):
@@ -101,7 +100,7 @@ class LayerMaker:
 
     def warm(self, wanted: Sequence[Wanted]) -> None:
         """Compile many distributions at once, which takes less time than one after the other."""
-        unknown = [each for each in wanted if not self._pieces.known(each.key)]
+        unknown = [each for each in wanted if not self._way.is_known(self._tools.store, each.key)]
         trees = [self._combine(each).tree for each in unknown]
         self._tools.shaper.placer.warm(trees, self._target, self._way.options)
 
@@ -111,7 +110,7 @@ class LayerMaker:
 
     def keep_size(self, wanted: Wanted, piece: Piece) -> None:
         """Remember what somebody else has found to be the bytes of a distribution in a layer."""
-        if not self._pieces.known(wanted.key):
+        if not self._way.is_known(self._tools.store, wanted.key):
             self._pieces.keep(wanted.key, piece)
 
     def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
@@ -121,14 +120,14 @@ class LayerMaker:
             return found
         pieces = [wanted[digest] for digest in share.pieces]
         report, staged = self._written(share, pieces, self._merged(pieces, beside))
-        first, second = _keys(share, wanted, beside)
+        first, second = _keys(self._target, share, wanted, beside)
         for key in (first, second) if report["moves"] else (first,):
             self._tools.store.save(_KIND, key, json.dumps(report).encode())
         return self._made(share, report, staged)
 
     def found(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
         """Give a layer that lies in the output folder; None where it does not."""
-        first, second = _keys(share, wanted, beside)
+        first, second = _keys(self._target, share, wanted, beside)
         report = self._report(first)
         if report and report["moves"]:  # then what else its users have decides what may move
             report = self._report(second)
@@ -136,15 +135,12 @@ class LayerMaker:
 
     def _made(self, share: Share, report: Mapping[str, Any], staged: Path | None) -> MadeLayer:
         name = Path(report["path"]).stem
-        held = {each["name"]: each["unzipped_bytes"] for each in report["distributions"]}
-        warnings = check_layer(name, report["zip_bytes"], report["unzipped_bytes"], held)
         return MadeLayer(
             name=name,
             pieces=share.pieces,
             report={key: value for key, value in report.items() if key != "moves"},
             archive=LayerArchive(path=staged or self._out / report["path"], sha256=report["sha256"]),
             staged=staged,
-            warnings=warnings,
         )
 
     def _report(self, key: str) -> dict[str, Any]:
@@ -163,7 +159,7 @@ class LayerMaker:
         if moves:
             others = self._source.libraries(beside.users, tuple(variants))
             gathered = gather_libraries(parts, native, others=others, built=built, target=self._target)
-        return merge(gathered.parts, beside.overlap), gathered.libraries, moves
+        return merge(gathered.parts, ()), gathered.libraries, moves
 
     def _written(self, share: Share, pieces: Sequence[Wanted], merged: tuple[Tree, Tree, bool]) -> tuple[dict[str, Any], Path]:
         """Write a layer's archive, and describe it."""
@@ -173,12 +169,12 @@ class LayerMaker:
         whole = Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *libraries))
         parts = {each.name: each for each in shares(names, versions, whole)}
         name = f"{share.name or label(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
-        path = self._staging / "layers" / f"{name}.zip"
+        path = self._staging / LAYERS_FOLDER / f"{name}.zip"
         with explained(path, "write"):
             path.parent.mkdir(exist_ok=True)
         written = self._tools.prover.write(whole, path)
         report = {
-            "path": f"layers/{name}.zip",
+            "path": f"{LAYERS_FOLDER}/{name}.zip",
             "sha256": written.sha256,
             "zip_bytes": written.length,
             "unzipped_bytes": whole.size,
@@ -210,10 +206,9 @@ class LayerMaker:
         return self._combined.get(wanted.key, combined)
 
 
-def _keys(share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
+def _keys(target: Target, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
     """Name a layer by what it holds, and by what lies beside it too."""
-    pieces = sorted(wanted[digest].key for digest in share.pieces)
-    key = digest_of(_FORM, CODEC, share.name, repr(beside.overlap), *pieces)
+    key = digest_of(_FORM, CODEC, str(target), share.name, *sorted(wanted[digest].key for digest in share.pieces))
     return key, digest_of(key, *beside.digests)
 
 

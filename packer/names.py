@@ -9,6 +9,8 @@ from packer.errors import UsageError
 
 CONFIG_FILE = "lpack.toml"
 PROJECT_FILE = "pyproject.toml"
+LAYERS_FOLDER = "layers"
+"""The folder of the output folder that layers lie in."""
 DEFAULT_OUT = "dist"
 MANIFEST_FILE = "lpack.json"
 TEMPLATE_FILE = "template.yaml"

@@ -81,15 +81,14 @@ class VerifyOptions:
 class NamedLayer:
     """A layer of the user's: the normalised names of what it holds; if ``closed``, what these require, too.
 
-    ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it that
-    was ``asked`` for. ``files`` are the absolute files that say so.
+    ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it.
+    ``files`` are the absolute files that say so.
     """
 
     name: str
     distributions: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     closed: bool = False
-    asked: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
 
 

@@ -132,7 +132,3 @@ class Pieces:
         """Remember the sizes of a piece."""
         sizes = {"zipped": piece.zipped, "unzipped": piece.unzipped}
         self._store.save(_KIND, key, json.dumps(sizes).encode())
-
-    def known(self, key: str) -> bool:
-        """Say whether the sizes of a piece are known."""
-        return self._store.load(_KIND, key) is not None

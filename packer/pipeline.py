@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 from builders.runtimes import Target
 from packer.cluster import Cluster
+from packer.errors import LpackError
 from packer.gather import Gatherer, Tools
 from packer.layered import Group, Member, Planned, gathered_results
 from packer.makelayer import LayerMaker
@@ -31,6 +32,8 @@ class Build:
         self._staging = staging
         self._started = started
         self._cluster = cluster
+        self.warnings: tuple[str, ...] = ()
+        """What `all` has found wrong with the project as a whole."""
         self._gatherer = Gatherer(tools, out)
 
     def all(
@@ -47,8 +50,13 @@ class Build:
         chosen = frozenset(function.name for function in functions)
         taking_part = [function for function in everything if function.layers.wanted or function.name in chosen]
         built: dict[str, Built] = {}
+        unused: list[Mapping[str, str]] = []
         for group in self._groups(taking_part, chosen, previous, executor):
             built |= group.build(executor)
+            unused.append(group.unused)
+        # Another target's functions may have what these do not.
+        nowhere = set[str].intersection(*(set(each) for each in unused)) if unused else set()
+        self.warnings = tuple(unused[0][name] for name in sorted(nowhere))
         return {function.name: built[function.name] for function in functions}
 
     def plan(
@@ -84,6 +92,12 @@ class Build:
     ) -> Group:
         states = {function.name: previous(function.name) for function in functions}
         looked = {each.name: executor.submit(Member, each, self._gatherer, states[each.name]) for each in functions}
+        for name in [name for name in looked if name not in chosen]:
+            try:
+                looked[name].result()
+            except LpackError as error:
+                self._tools.reporter.warn(f"{name} is left out when layers are planned: {error}")
+                del looked[name]
         members = tuple(gathered_results(looked).values())
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
 

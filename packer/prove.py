@@ -54,8 +54,8 @@ class Candidate:
 class Proof:
     """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone.
 
-    ``raised`` is how many of the ``events`` end with an error, trimmed or not. ``alone`` says that it
-    only works without layers.
+    ``raised`` is how many of the ``events`` end with an error, trimmed or not. ``alone`` says why it
+    is packed without layers, if it must be.
     """
 
     candidate: Candidate
@@ -65,7 +65,7 @@ class Proof:
     events: int = 0
     raised: int = 0
     kept: tuple[Unit, ...] = ()
-    alone: bool = False
+    alone: str = ""
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -198,7 +198,7 @@ class _Trial:
         self._trial_path = candidate.path.with_suffix(".trial")
         self._before: Outcome | None = None
         self._loosely = False
-        self.alone = False
+        self.alone = ""
         self.candidate = candidate
         self.after = self._outcome(candidate)
 
@@ -274,8 +274,7 @@ class _Trial:
         what = f"{name} does not behave with layers as it does in one package: {trouble}{was}"
         if not self._function.trim.repair:
             raise VerificationError(f"{what}.", detail=trace, remedy=f'Write layers = "none" for {name}, or trim = "auto".')
-        self._reporter.warn(f"{what}; it is packed whole")
-        self.candidate, self.after, self.alone = whole, outcome, True
+        self.candidate, self.after, self.alone = whole, outcome, f"{what}; it is packed whole"
         return True
 
     def _repaired(self, before: Outcome, kept: frozenset[Unit]) -> frozenset[Unit]:

@@ -11,11 +11,11 @@ from builders.engine import ENGINE_SOCKETS, ENGINE_VARIABLES
 from builders.interpreters import VARIABLES as TOOL_VARIABLES
 from builders.interpreters import search_folders
 from packer.assemble import shares
-from packer.budget import check_limits
+from packer.budget import check_layer, check_limits
 from packer.gather import Gathered, Inputs
 from packer.layering import MadeLayer
 from packer.manifest import describe
-from packer.model import Artifact, Function
+from packer.model import Artifact, Function, Share
 from packer.prove import Proof
 from packer.state import FunctionState, LayeredState, variable_digests
 from packer.summary import summary
@@ -37,10 +37,13 @@ class Built:
 class Result:
     """What came of a function: its part of the manifest, warnings, and a line that says what became of it.
 
-    ``folders`` are the local projects that it is built from; ``lacking`` says that a tool was not there.
+    ``artifact`` and its ``shares`` are what limits are about. ``folders`` are the local projects that it is built from;
+    ``lacking`` says that a tool was not there.
     """
 
     report: Mapping[str, Any]
+    artifact: Artifact
+    shares: tuple[Share, ...]
     warnings: tuple[str, ...]
     told: str
     folders: tuple[str, ...]
@@ -48,24 +51,31 @@ class Result:
 
 
 def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], seconds: float) -> Result:
-    """Say what was built, and hold it against the limits; ``layers`` are those of the function, in order.
-
-    Raises `packer.errors.LimitError`.
-    """
+    """Say what was built; ``layers`` are those of the function, in order."""
     shaped, function, material = proof.candidate.shaped, gathered.function, gathered.material
     artifact = _artifact(function, proof)
     versions = {each.name: each.version for each in material.distributions}
     contributions = shares(material.owner_names(), versions, shaped.tree)
     missing = (*shaped.missing, *proof.missing)
-    held = {layer.name: int(layer.report["unzipped_bytes"]) for layer in layers}
-    limits = check_limits(function, artifact, contributions, held)
     return Result(
         report=describe(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),
-        warnings=(*gathered.warnings, *missing, *proof.warnings, *limits),
+        artifact=artifact,
+        shares=contributions,
+        warnings=(*gathered.warnings, *missing, *proof.warnings),
         told=summary(function, proof),
         folders=gathered.folders,
         lacking=bool(missing),
     )
+
+
+def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+    """Hold a function and its layers against the limits, and give warnings; raises `packer.errors.LimitError`."""
+    warnings: list[str] = []
+    for layer in layers:
+        parts = {each["name"]: each["unzipped_bytes"] for each in layer.report["distributions"]}
+        warnings += check_layer(layer.name, layer.report["zip_bytes"], layer.report["unzipped_bytes"], parts)
+    held = {layer.name: int(layer.report["unzipped_bytes"]) for layer in layers}
+    return (*warnings, *check_limits(function, result.artifact, result.shares, held))
 
 
 def state_of(result: Result, inputs: Inputs, fingerprint: str, now: int, layered: LayeredState | None = None) -> FunctionState:

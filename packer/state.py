@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ class LayeredState:
 
     ``distributions`` are by their wheels' digests, with the fields of `packer.layering.Needed`; ``own`` are the bytes of its
     source, ``stuck``, ``tied`` and ``libraries`` as in `packer.layering.Need`. ``tight`` says that sources had to go for their
-    bytecode, ``alone`` that it only works in one package. ``layers`` are the names of its layers in order, and ``inside`` the
+    bytecode, ``alone`` why it is in one package. ``peers`` are the functions that the plan was made
+    for. ``layers`` are the names of its layers in order, and ``inside`` the
     digests of what lies in its own package.
     """
 
@@ -34,7 +35,8 @@ class LayeredState:
     tied: tuple[tuple[str, ...], ...] = ()
     libraries: tuple[str, ...] = ()
     tight: bool = False
-    alone: bool = False
+    alone: str = ""
+    peers: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
 
@@ -83,6 +85,11 @@ class FunctionState:
         watched = {**self.watched, **{str(path): signature(path) for path in paths}}
         return replace(self, fingerprint="", watched=watched, variables={**self.variables, **variable_digests(variables)})
 
+    def seen_anew(self, paths: Collection[str]) -> FunctionState:
+        """Give the state after these paths were written again with the same content: layers, whose names say what it is."""
+        artifact = {path: signature(path) if path in paths else known for path, known in self.artifact.items()}
+        return replace(self, artifact=artifact)
+
     def is_written(self) -> bool:
         """Say whether the artifact lies in the output folder as it was put there."""
         return bool(self.artifact) and unchanged(self.artifact.items(), ALWAYS)
@@ -93,7 +100,7 @@ class State:
     """One output folder as it was last built.
 
     ``command`` is the digest of version and flags, ``seen_at`` the time of the build's start in nanoseconds; ``complete`` says
-    that every configured function is there.
+    that every configured function is there; ``warnings`` are of the project as a whole, to be repeated as long as they hold.
     """
 
     command: str
@@ -103,12 +110,22 @@ class State:
     outputs: Watched
     functions: dict[str, FunctionState]
     digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
-    def nothing_changed(self, command: str, names: tuple[str, ...]) -> bool:
-        """Say whether all that was read and written for the named functions (for all, where none is named) is as it was."""
+    def nothing_changed(self, command: str, names: tuple[str, ...], *, nobody: bool = False) -> bool:
+        """Say whether all that was read and written for the named functions (for all, where none is named) is as it was.
+
+        With ``nobody`` no function is asked for at all.
+        """
+        if nobody:
+            outputs = unchanged(self.outputs.items(), ALWAYS)
+            return self.command == command and unchanged(self.watched.items(), self.seen_at) and outputs
         if self.command != command or not set(names) <= set(self.functions) or not (names or self.complete):
             return False
         chosen = [self.functions[name] for name in names or self.functions]
+        peers = {name for each in chosen if each.layered for name in each.layered.peers}
+        if not peers <= self.functions.keys() or not all(self.functions[name].is_unchanged() for name in peers):
+            return False  # what they need may have moved the layers of all
         return (
             unchanged(self.watched.items(), self.seen_at)
             and unchanged(self.outputs.items(), ALWAYS)
@@ -138,6 +155,7 @@ def load_state(store: Store, key: str) -> State | None:
             outputs=_watched(data["outputs"]),
             functions={name: _function(value) for name, value in data["functions"].items()},
             digests={path: (tuple(known), digest) for path, (known, digest) in data["digests"].items()},
+            warnings=tuple(data["warnings"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -156,6 +174,7 @@ def save_state(store: Store, key: str, state: State) -> None:
             for name, function in state.functions.items()
         },
         "digests": state.digests,
+        "warnings": state.warnings,
     }
     path = _path(store, key)
     with store.temporary() as temporary, explained(path, "write"):
@@ -199,6 +218,7 @@ def _layered(data: Mapping[str, Any]) -> LayeredState:
         libraries=tuple(data["libraries"]),
         tight=data["tight"],
         alone=data["alone"],
+        peers=tuple(data["peers"]),
         layers=tuple(data["layers"]),
         inside=tuple(data["inside"]),
     )

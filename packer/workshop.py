@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from packer.assemble import check_handler
+from packer.assemble import check_handler, overlapping
 from packer.elf import ElfFile
 from packer.gather import Gathered, Gatherer, Tools
 from packer.layering import MadeLayer, Need, Needed, Share
@@ -37,7 +37,7 @@ class Settled:
     """A function that was built: ``result`` says what came of it, and ``staged`` is its archive.
 
     ``restored`` is what was left alone when it was trimmed, and ``need`` what it needs then. ``kept`` is what verification
-    found to be needed, ``alone`` that it only works without layers, ``cramped`` that sources had to go for their bytecode.
+    found to be needed, ``alone`` why it only works without layers, ``cramped`` that sources had to go for their bytecode.
     Where one of these three is news, the plan does not stand.
     """
 
@@ -46,7 +46,7 @@ class Settled:
     need: Need
     restored: frozenset[Unit]
     kept: frozenset[Unit]
-    alone: bool
+    alone: str
     cramped: bool
 
 
@@ -127,10 +127,12 @@ class Workshop:
         local = (each.name for each in prepared.gathered.lock.packages if isinstance(each.source, SourceFolder))
         weights = {**dict.fromkeys(local, _LOCAL), **dict(function.layers.releases)}
         tied, stuck = [], frozenset[str]()
-        if function.layers.mode == "auto":
-            native = self._native(prepared)
-            groups = entangled(material.parts, native, function.target)
-            stuck = frozenset(names[name] for group in groups if OWN_SOURCE in group for name in group if name in names)
+        if function.layers.wanted:
+            groups = entangled(material.parts, self._native(prepared), function.target)
+            beside_source = {name for group in groups if OWN_SOURCE in group for name in group}
+            # Only the function's own rules say which of them wins, and other functions may have others.
+            ruled = overlapping(material.parts) if function.overlap else frozenset[str]()
+            stuck = frozenset(digest for name, digest in names.items() if name in beside_source | ruled)
             tied = [frozenset(names[name] for name in group) for group in groups if OWN_SOURCE not in group]
         return Need(
             distributions={

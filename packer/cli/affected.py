@@ -96,20 +96,14 @@ class Answer:
         }
 
 
-def narrowed(
-    project: Project, flags: Mapping[str, Any], since: str, state: State | None, reporter: Reporter, *, as_json: bool
-) -> Project:
-    """Give the project with the names of the affected functions alone; where there is none, say so and end well."""
+def narrowed(project: Project, flags: Mapping[str, Any], since: str, state: State | None, reporter: Reporter) -> Project:
+    """Give the project with the affected functions alone; where there is none, say so."""
     from packer.config import Overrides
-    from packer.manifest import make_manifest, write_manifest
 
     answer = find_affected(project, Overrides(**flags), since, state, reporter)
     if not answer.reasons:
         reporter.note(f"Nothing to build: no function is affected by what has changed since {since}.")
-        if as_json:
-            sys.stdout.write(write_manifest(make_manifest({})).decode())
-        raise click.exceptions.Exit(0)
-    return replace(project, names=tuple(answer.reasons))
+    return replace(project, names=tuple(answer.reasons), nobody=not answer.reasons)
 
 
 def find_affected(project: Project, overrides: Overrides, since: str, state: State | None, reporter: Reporter) -> Answer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from packer import __version__
 from packer.cli.affected import narrowed
 from packer.cli.common import (
     FOLDER,
+    TEMPLATE,
     Project,
     find_project,
     open_store,
@@ -28,7 +29,7 @@ from packer.cli.common import (
 )
 from packer.cli.results import print_results
 from packer.manifest import make_manifest, write_manifest
-from packer.names import DEFAULT_OUT, MANIFEST_FILE, TEMPLATE_FILE
+from packer.names import DEFAULT_OUT, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
 from packer.options import LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.settings import relevant_variables
 from packer.state import ALWAYS, FunctionState, State, load_state, save_state, state_key
@@ -69,9 +70,9 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
     started = time.time_ns()
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
-    key = state_key(project.path, _named_out(project, flags["out"]))
+    key = state_key(project.path, named_out(project, flags["out"]))
     shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers")})
-    digest = _command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"])
+    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"])
     state, changed = load_state(store, key), tuple[str, ...]()
     settings = _Settings(
         flags={"runtime": flags["runtime"], "architecture": flags["arch"], "out": flags["out"], "shape": shape},
@@ -81,13 +82,14 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
     )
     with reporting(verbose, quiet) as reporter:
         if flags["changed_since"] is not None:
-            project = narrowed(project, settings.flags, flags["changed_since"], state, reporter, as_json=as_json)
-        if state is None or flags["upgrade"] or not state.nothing_changed(digest, project.names):
-            trusted = state is not None and state.command == digest and not flags["upgrade"]
-            state, changed = settings.run(store, reporter, project, started).build(digest, state, trusted=trusted)
-            save_state(store, key, state)
-        chosen = {name: each for name, each in state.functions.items() if not project.names or name in project.names}
-        _warn(chosen, reporter)
+            project = narrowed(project, settings.flags, flags["changed_since"], state, reporter)
+        if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
+            sys.stdout.write(write_manifest(make_manifest({})).decode() if as_json else "")
+            return
+        if state is None or flags["upgrade"] or not state.nothing_changed(digest, project.names, nobody=project.nobody):
+            state, changed = settings.run(store, reporter, project, started).build(digest, key, afresh=flags["upgrade"])
+        chosen = {name: each for name, each in state.functions.items() if project.asks_for(name)}
+        _warn(chosen, state, reporter)
         if explain is not None:
             texts = settings.run(store, reporter, project, started).explain(explain, chosen)
             sys.stdout.writelines(f"{text}\n" for text in texts)
@@ -95,14 +97,14 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
     print_results(state, chosen, changed, as_json=as_json)
 
 
-def _named_out(project: Project, out: Path | None) -> Path | None:
+def named_out(project: Project, out: Path | None) -> Path | None:
     """Give the output folder as far as no configuration decides it."""
     if out is None and project.kind == FOLDER:
         return Path.cwd() / DEFAULT_OUT
     return out.absolute() if out else None
 
 
-def _command_digest(project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool) -> str:
+def command_digest(project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool) -> str:
     """Give the digest of the version and of every flag and variable that can change what is built."""
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
     variables = (*relevant_variables(os.environ), repr(version_variables(os.environ)))
@@ -110,12 +112,14 @@ def _command_digest(project: Project, runtime: str | None, arch: str | None, sha
     return digest_of(__version__, *named, *parameters, "", *variables)
 
 
-def _warn(functions: Mapping[str, FunctionState], reporter: LineReporter) -> None:
+def _warn(functions: Mapping[str, FunctionState], state: State, reporter: LineReporter) -> None:
     """Repeat what holds of the functions, built just now or not."""
     warn_of_runtimes({each.report["runtime"] for each in functions.values()}, reporter)
     for each in functions.values():
         for warning in each.warnings:
             reporter.warn(warning)
+    for warning in state.warnings:
+        reporter.warn(warning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,49 +161,53 @@ class _Run:
     scheduler: str
     started: int
 
-    def build(self, digest: str, last: State | None, *, trusted: bool) -> tuple[State, tuple[str, ...]]:
+    def build(self, digest: str, key: str, *, afresh: bool) -> tuple[State, tuple[str, ...]]:
         """Build what has changed, publish it, and give the new state and the names of the functions that were written.
 
-        Only where ``trusted``, a function of the last build may be found unchanged.
+        ``key`` is that of the last build's state; ``afresh`` believes nothing of it.
         """
-        from packer.cli.wiring import open_tools, read_project, select
+        from packer.cli.wiring import open_tools, read_project, selected
         from packer.outputs.folder import only_build, publish, staging
         from packer.pipeline import Build
         from packer.watch import Digests
 
         config, template = read_project(self.project, self.overrides)
-        functions = select(config, self.project.names)
+        functions = selected(config, self.project)
         self._tell(config, template)
-        digests = Digests(last.digests, last.seen_at) if last else Digests()
-        known = last.functions if last and trusted else {}
-        with (
-            only_build(self.store, config.out, lambda: self.reporter.note(f"waiting for another build of {config.out}")),
-            staging(config.out) as folder,
-            # They end last: where the loop is interrupted, the tools stop what the executor's threads wait for.
-            self._workers(config.remote) as (executor, cluster),
-            open_tools(self.store, digests, self.reporter, self.policy, self.jobs, config.remote) as tools,
-        ):
-            built = Build(tools, folder, config.out, self.started, cluster).all(
-                functions, config.functions, known.get, executor
+        with ExitStack() as held:
+            held.enter_context(
+                only_build(self.store, config.out, lambda: self.reporter.note(f"waiting for another build of {config.out}"))
             )
+            last = load_state(self.store, key)  # not before: another build may just have written it
+            digests = Digests(last.digests, last.seen_at) if last else Digests()
+            known = last.functions if last and last.command == digest and not afresh else {}
+            folder = held.enter_context(staging(config.out))
+            # They end last: where the loop is interrupted, the tools stop what the executor's threads wait for.
+            executor, cluster = held.enter_context(self._workers(config.remote))
+            tools = held.enter_context(open_tools(self.store, digests, self.reporter, self.policy, self.jobs, config.remote))
+            build = Build(tools, folder, config.out, self.started, cluster)
+            built = build.all(functions, config.functions, known.get, executor)
             states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
             groups = {tools.resolver.group_paths(function) for function in functions}
             files = {name: path for each in built.values() for name, path in each.layers.items()}
             files |= {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
             files |= self._descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
             publish(files, config.out)
-            states |= {name: states[name].placed(config.out) for name in built}
-            _remove_strangers(last, states)
-        self._warn_of_names(config, states)
-        state = State(
-            command=digest,
-            seen_at=self.started,
-            complete=all(function.name in states for function in config.functions),
-            watched={path: signature(path) for path in (*_watched(config), *chain(*groups))},
-            outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
-            functions={function.name: states[function.name] for function in config.functions if function.name in states},
-            digests=digests.current,
-        )
+            new = {str(config.out / name) for name in files}
+            states = {name: each.placed(config.out) if name in built else each.seen_anew(new) for name, each in states.items()}
+            _remove_strangers(last, states, {function.name for function in config.functions})
+            self._warn_of_names(config, states)
+            state = State(
+                command=digest,
+                seen_at=self.started,
+                complete=all(function.name in states for function in config.functions),
+                watched={path: signature(path) for path in (*_watched(config), *chain(*groups))},
+                outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
+                functions={function.name: states[function.name] for function in config.functions if function.name in states},
+                digests=digests.current,
+                warnings=(*build.warnings, *_not_built(template, states)),
+            )
+            save_state(self.store, key, state)
         return state, tuple(name for name, each in built.items() if each.staged)
 
     def _tell(self, config: Config, template: Template | None) -> None:
@@ -299,13 +307,25 @@ class _Run:
             self.reporter.warn(f"The configuration has a table [packages.{name}], and no function needs that package.")
 
 
-def _remove_strangers(last: State | None, states: Mapping[str, FunctionState]) -> None:
+def _remove_strangers(last: State | None, states: Mapping[str, FunctionState], configured: Collection[str]) -> None:
     """Remove archives of functions that are not there any more, and layers without a user, if they are as they were written."""
     used = {path for state in states.values() for path in state.artifact}
-    for state in (last.functions if last else {}).values():
+    for name, state in (last.functions if last else {}).items():
         for path, known in state.artifact.items():
-            if path not in used and unchanged([(path, known)], ALWAYS):
+            own = name in configured and Path(path).parent.name != LAYERS_FOLDER
+            if not own and path not in used and unchanged([(path, known)], ALWAYS):
                 Path(path).unlink(missing_ok=True)
+
+
+def _not_built(template: Template | None, states: Mapping[str, FunctionState]) -> tuple[str, ...]:
+    """Warn of functions that the written template leaves with their sources as they are."""
+    missing = [each.logical_id for each in template.functions if each.logical_id not in states] if template else []
+    if not missing:
+        return ()
+    what = f"{TEMPLATE_FILE} was written with the bare sources of {', '.join(missing)}, which were not built"
+    return (
+        f"{what}: do not deploy it before `lpack build --template {template.path.name if template else ''}` has built all.",
+    )
 
 
 def _watched(config: Config) -> Iterator[str]:

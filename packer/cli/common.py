@@ -76,14 +76,20 @@ def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> 
 class Project:
     """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder.
 
-    ``config`` is the configuration of a template's functions, if there is one.
+    ``config`` is the configuration of a template's functions, if there is one. All functions are asked for where ``names`` has
+    none, but with ``nobody``.
     """
 
     kind: str
     path: Path
     config: Path | None = None
     names: tuple[str, ...] = ()
+    nobody: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def asks_for(self, name: str) -> bool:
+        """Say whether a function was asked for."""
+        return not self.nobody and (not self.names or name in self.names)
 
 
 def find_project(

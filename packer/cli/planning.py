@@ -37,7 +37,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
         open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools,
     ):
         plans = Build(tools, folder, config.out, time.time_ns()).plan(config.functions, lambda _: None, executor)
-    for warning in (*config.warnings, *(warning for plan in plans for warning in plan.division.warnings)):
+    for warning in (*config.warnings, *(text for plan in plans for text in plan.division.unused.values())):
         reporter.warn(warning)
     planned = {name for plan in plans for name in plan.needs}
     return describe_plan(plans, [function.name for function in config.functions if function.name not in planned])

@@ -281,6 +281,11 @@ def _function_of_template(path: Path, project: Section, function: TemplateFuncti
     )
 
 
+def selected(config: Config, project: Project) -> tuple[Function, ...]:
+    """Give the functions of a project that were asked for; raises `UsageError` for a name that is not configured."""
+    return () if project.nobody else select(config, project.names)
+
+
 def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
     """Give the named functions, or all; raises `UsageError` for a name that is not configured."""
     known = {function.name: function for function in config.functions}

@@ -53,7 +53,7 @@ def test_named_layers(tmp_path):
     assert options(tmp_path, own='layers = "none"', more=NAMED) == LayerOptions()
     assert options(tmp_path, more=NAMED, flag="none") == LayerOptions()
     [required] = options(tmp_path, more='[layers.data]\nrequirements = "layer.txt"\n').named
-    assert (required.asked, required.closed, required.files) == (("pandas",), True, (tmp_path / "layer.txt",))
+    assert (required.distributions, required.closed, required.files) == (("pandas",), True, (tmp_path / "layer.txt",))
 
 
 def test_attached_layers(tmp_path):

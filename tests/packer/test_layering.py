@@ -71,12 +71,12 @@ def test_the_functions_of_a_named_layer_get_it_whatever_they_need():
     ],
 )
 def test_a_named_layer_that_nobody_has_is_told_of(layer, words):
-    [warning] = divided(one=need("a", named=(layer,))).warnings
+    [warning] = divided(one=need("a", named=(layer,))).unused.values()
     assert words in warning
 
 
 def test_what_a_named_layers_file_requires_is_in_it_as_far_as_functions_have_it():
-    layer = NamedLayer(name="base", distributions=("a",), asked=("a",), closed=True)
+    layer = NamedLayer(name="base", distributions=("a",), closed=True)
     needs = {
         "one": need("a", "b", "c", "d", named=(layer,)),
         "two": need("a", named=(layer,)),
@@ -89,7 +89,7 @@ def test_what_a_named_layers_file_requires_is_in_it_as_far_as_functions_have_it(
     [whole] = {named for each in with_required(needs).values() for named in each.options.named}
     assert whole.distributions == ("a", "b", "c")
     division = divided(**with_required(needs))
-    assert [(share.name, share.pieces, share.users) for share in division.shares] == [("base", ("a", "b", "c"), ("one", "two"))]
+    assert [(share.name, share.pieces, share.users) for share in division.shares] == [("base", ("a", "b", "c"), ("one",))]
 
 
 def test_a_named_layer_with_two_versions_is_refused():
