@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ def describe(
 
     sizes = {part.name: part for part in parts}
     places = {digest: layer.name for layer in layers for digest in layer.pieces}
-    inside = {OWN_SOURCE, *(made.distribution.name for made in obtained if made.distribution.digest not in places)}
     return {
         "runtime": function.target.runtime.name,
         "architecture": function.target.architecture,
@@ -58,7 +57,7 @@ def describe(
         ],
         **({"attached": [each.arn for each in function.layers.attached]} if function.layers.attached else {}),
         **({"layers": {layer.name: dict(layer.report) for layer in layers}} if layers else {}),
-        "trim": _trim(function, proof, inside),
+        "trim": _trim(function, proof),
         "bytecode": _bytecode(proof),
         "verified": {
             "level": proof.level,
@@ -80,12 +79,11 @@ def describe_distribution(distribution: Distribution, part: Share | None) -> dic
     }
 
 
-def _trim(function: Function, proof: Proof, inside: Collection[str]) -> dict[str, Any]:
+def _trim(function: Function, proof: Proof) -> dict[str, Any]:
     """Say what is gone of what no layer holds, by rule and distribution, in bytes; and what was kept in spite of a rule."""
     gone: dict[tuple[str, str], list[int]] = {}
-    for unit, size in proof.candidate.shaped.gone():
-        if unit[1] in inside:
-            gone.setdefault(unit, []).append(size)
+    for unit, size in proof.candidate.shaped.gone_inside():
+        gone.setdefault(unit, []).append(size)
     return {
         "level": function.trim.level,
         "removed_bytes": sum(map(sum, gone.values())),

@@ -57,6 +57,11 @@ class Shaped:
         yield from (((each.rule, each.owner), each.size) for each in self.removed)
         yield from (((STRIP, each.owner), each.saved) for each in self.stripped)
 
+    def gone_inside(self) -> Iterator[tuple[Unit, int]]:
+        """Give the same of what no layer holds: what a layer has of a distribution, its other users decide too."""
+        inside = {name for name, _ in self.parts}
+        yield from ((unit, size) for unit, size in self.gone() if unit[1] in inside)
+
 
 class Shaper:
     """Shapes functions with the parts of the pipeline; may be used from many threads."""

@@ -24,8 +24,9 @@ def summary(function: Function, proof: Proof) -> str:
 
 
 def _removed(proof: Proof) -> str:
+    """Say what the function's own package lacks."""
     sizes: dict[str, int] = {}
-    for (rule, _), size in proof.candidate.shaped.gone():
+    for (rule, _), size in proof.candidate.shaped.gone_inside():
         if rule != SOURCES:
             sizes[rule] = sizes.get(rule, 0) + size
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:_SHOWN]
