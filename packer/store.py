@@ -39,6 +39,8 @@ _HEADER = 65
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # How often use is written down: well within the shortest time after which anything is pruned (`packer.upkeep`).
 _MARKED_AFTER = 1800
+_FREE_SPACE = "Free some space there (`lpack cache prune` removes what has not been used for long) and try again."
+_OTHER_FOLDER = "Name a folder that can be written: --out for artifacts, LPACK_CACHE_DIR for the cache."
 
 
 def store_folder() -> Path:
@@ -61,22 +63,23 @@ class Record:
 
 
 @contextmanager
-def explained(path: Path, doing: str) -> Iterator[None]:
-    """Turn an ``OSError`` into a `StoreError` that says what was tried, where, and what to do."""
+def explained(path: Path, doing: str, remedy: str = _OTHER_FOLDER) -> Iterator[None]:
+    """Turn an ``OSError`` into a `StoreError` that says what was tried, where, and what to do.
+
+    ``remedy`` is for all but a disk that is full.
+    """
     try:
         yield
     except OSError as error:
-        remedies = {
-            errno.ENOSPC: "Free some space there (`lpack cache prune` removes what has not been used for long) and try again.",
-            errno.EROFS: "Name a folder that can be written: --out for artifacts, LPACK_CACHE_DIR for the cache.",
-        }
-        remedy = remedies.get(error.errno or 0, remedies[errno.EROFS])
-        raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}.", remedy=remedy) from error
+        todo = _FREE_SPACE if error.errno == errno.ENOSPC else remedy
+        raise StoreError(f"Cannot {doing} {path}: {error.strerror or error}.", remedy=todo) from error
 
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file of the user's whole or not at all; raises `StoreError`."""
-    with explained(path, "write"), tempfile.NamedTemporaryFile(dir=path.parent, prefix=".lpack-", delete=False) as file:
+    folder = path.parent
+    remedy = f"See that {folder.absolute()} is a folder that can be written."
+    with explained(path, "write", remedy), tempfile.NamedTemporaryFile(dir=folder, prefix=".lpack-", delete=False) as file:
         temporary = Path(file.name)
         try:
             file.write(data)
