@@ -39,6 +39,8 @@ _BUDGET_KEYS = ("zip", "unzipped", "init")
 # Keys of the design with the one value that this version can do.
 _ONLY_VALUES = {"format": "zip"}
 
+_ADD_FUNCTION = "Add a table [functions.NAME], or run `lpack init`."
+
 _GLIBC = re.compile(r"2\.([0-9]{1,2})")
 _HANDLER = re.compile(r"[A-Za-z_][\w-]*([./][A-Za-z_][\w-]*)*\.[A-Za-z_]\w*")
 
@@ -89,7 +91,9 @@ def load_config(path: Path, overrides: Overrides) -> Config:
     found = discover(section, root, out)
     names = tuple(dict.fromkeys((*section.tables("functions"), *found.functions)))
     if not names:
-        raise section.error("functions", "no function is configured", "Add a table [functions.NAME], or run `lpack init`.")
+        what = f"{section.where('functions')}: no function is configured."
+        remedy = f"Mend {DISCOVER}, or add a table [functions.NAME]." if found.searched else _ADD_FUNCTION
+        raise UsageError(what, detail="\n".join((*found.warnings, *found.notes)), remedy=remedy)
     return Config(
         root=root,
         out=out,

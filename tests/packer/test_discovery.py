@@ -182,7 +182,12 @@ def test_patterns_that_find_no_handler(tmp_path):
     (tmp_path / "empty" / "one").mkdir(parents=True)
     (warning,) = load(tmp_path, "services/*", "empty/*").warnings
     assert "no folder that fits 'empty/*' holds a handler; 1 looked into" in warning
-    assert "no function is configured" in refusal(tmp_path, "empty/*")
+    text = refusal(tmp_path, "empty/*", "!services/*")
+    assert "functions: no function is configured.\n" in text
+    assert "no folder that fits 'empty/*' holds a handler; 1 looked into" in text
+    assert f"{tmp_path / 'empty' / 'one'} holds no handler" in text
+    assert "'!services/*' leaves no folder out" in text
+    assert "Mend discover, or add a table [functions.NAME]." in text
 
 
 def test_a_mark_that_leaves_nothing_out_is_told(tmp_path):
