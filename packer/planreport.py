@@ -18,22 +18,24 @@ def describe_plan(plans: Sequence[Planned], apart: Iterable[str] = ()) -> dict[s
     """Give the plan of functions of all targets; sizes are bytes. ``apart`` are functions that take part in none.
 
     ``separate_bytes`` are what the distributions that functions have in common take in separate ZIPs, ``stored_bytes`` what
-    they take as planned.
+    they take as planned: a layer that is the same for several targets counts once, for it is one archive.
     """
     layers: list[dict[str, Any]] = []
     functions: dict[str, Any] = {name: {"layers": [], "attached": [], "inside": []} for name in apart}
     separate = 0
     stored = 0
+    archives: dict[tuple[str, frozenset[str]], int] = {}
     for plan in plans:
         names = _names(plan)
-        described = [_layer(plan, share, names[share]) for share in plan.division.shares]
-        layers += described
+        for share in plan.division.shares:
+            layers.append(_layer(plan, share, names[share]))
+            archives[share.name, frozenset(plan.wanted[digest].key for digest in share.pieces)] = layers[-1]["zip_bytes"]
         for function, need in plan.needs.items():
             functions[function] = _function(plan, function, need, names)
             separate += sum(plan.sizes[digest].zipped for digest in need.distributions if digest in plan.sizes)
             inside = {each["sha256"] for each in functions[function]["inside"]}
             stored += sum(plan.sizes[digest].zipped for digest in inside if digest in plan.sizes)
-        stored += sum(each["zip_bytes"] for each in described)
+    stored += sum(archives.values())
     return {
         "schema_version": SCHEMA_VERSION,
         "layers": layers,
@@ -117,12 +119,7 @@ def plan_table(document: dict[str, Any]) -> str:
         lines.append("  for    " + ", ".join(users))
     width = max(map(len, document["functions"]), default=0)
     lines += [""] if lines else []
-    for name, function in document["functions"].items():
-        held = [*function["attached"], *function["layers"]]
-        inside = len(function["inside"])
-        lines.append(
-            f"{name:<{width}}  {', '.join(held) or 'no layer'}; {inside} distribution{'' if inside == 1 else 's'} inside"
-        )
+    lines += [f"{name:<{width}}  {_has(function)}" for name, function in document["functions"].items()]
     separate, stored = document["separate_bytes"], document["stored_bytes"]
     if separate:
         lines += [
@@ -130,3 +127,11 @@ def plan_table(document: dict[str, Any]) -> str:
             f"What functions share takes {size_text(stored)} zipped; in separate packages it took {size_text(separate)}.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _has(function: dict[str, Any]) -> str:
+    """Say what a function has; of one that takes part in no plan nothing is known, not even its target."""
+    if "runtime" not in function:
+        return "takes part in no plan"
+    held, inside = [*function["attached"], *function["layers"]], len(function["inside"])
+    return f"{', '.join(held) or 'no layer'}; {inside} distribution{'' if inside == 1 else 's'} inside"
