@@ -7,37 +7,61 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from packer.cli.common import find_project, open_store
+from packer.cli.build import command_digest, named_out
+from packer.cli.common import Project, find_project, open_store
+from packer.errors import UsageError
+from packer.options import ShapeFlags
+from packer.state import State, load_state, state_key
 
 if TYPE_CHECKING:
+    from packer.store import Store
     from packer.ui import LineReporter
 
 
 def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineReporter) -> dict[str, Any]:
-    """Plan the layers of a project, and give that as a document; ``flags`` are those of the command line."""
+    """Plan the layers of a project, and give that as a document; ``flags`` are those of the command line.
+
+    It is what a build with the same flags would make, knowing what the last one has found out. Raises `LpackError`.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from packer.cli.wiring import open_tools, read_project
     from packer.config import Overrides
-    from packer.options import ShapeFlags
     from packer.pipeline import Build
     from packer.planreport import describe_plan
     from packer.resolve import Policy
     from packer.watch import Digests
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    if project.names:
+        raise UsageError(
+            f"{' '.join(project.names)}: no folder or configuration is meant by that, and a plan is always of all functions.",
+            remedy="Name a folder (./NAME for one below this), or nothing for the configuration here.",
+        )
     shape = ShapeFlags(trim=flags["trim"], bytecode=flags["bytecode"], layers=flags["layers"])
     config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"], shape=shape))
     policy = Policy(offline=flags["offline"], upgrade=flags["upgrade"])
     jobs = os.cpu_count() or 1
     store = open_store()
+    last = _last_build(store, project, flags, shape)
+    digests = Digests(last.digests, last.seen_at) if last else Digests()
+    known = last.functions if last else {}
     with (
         store.workspace() as folder,
         ThreadPoolExecutor(jobs, thread_name_prefix="plan") as executor,
-        open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools,
+        open_tools(store, digests, reporter, policy, jobs, config.remote) as tools,
     ):
-        plans = Build(tools, folder, config.out, time.time_ns()).plan(config.functions, lambda _: None, executor)
+        plans = Build(tools, folder, config.out, time.time_ns()).plan(config.functions, known.get, executor)
     for warning in (*config.warnings, *(text for plan in plans for text in plan.division.unused.values())):
         reporter.warn(warning)
     planned = {name for plan in plans for name in plan.needs}
     return describe_plan(plans, [function.name for function in config.functions if function.name not in planned])
+
+
+def _last_build(store: Store, project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> State | None:
+    """Give what the last build has left, where one with these flags would begin from it."""
+    if flags["upgrade"]:
+        return None
+    state = load_state(store, state_key(project.path, named_out(project, None)))
+    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False)
+    return state if state is not None and state.command == digest else None
