@@ -12,7 +12,7 @@ from packer.discovery import DISCOVER, is_meant
 from packer.errors import UsageError
 from packer.model import Function
 from packer.names import PROJECT_FILE
-from packer.template import read_template
+from packer.template import TemplateFunction, read_template
 
 _FUNCTIONS = "functions"
 # Keys of a project that decide nothing of what a function is: which there are is compared function by function.
@@ -47,7 +47,14 @@ def redefined_by_template(
 
 def _of_template(path: Path, parameters: Mapping[str, str], text: str | None) -> dict[str, Any]:
     found = read_template(path, parameters, text).functions
-    return {each.logical_id: (each.runtime, each.architecture, each.handler, each.source, each.environment) for each in found}
+    return {each.logical_id: _facts(each) for each in found}
+
+
+def _facts(function: TemplateFunction) -> tuple[object, ...]:
+    """Give what a template says of a function; an error of its layers counts without its place, which other lines move."""
+    uncounted = function.uncounted is not None
+    what = (function.runtime, function.architecture, function.handler, function.source, function.environment)
+    return (*what, function.attached, uncounted)
 
 
 def _tables(data: bytes | None, filename: str) -> Mapping[str, Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ _REMOTE = ("s3://", "http://", "https://")
 class TemplateFunction:
     """A function that lpack can build. ``source`` is an absolute folder; ``line`` is where the template declares it, from 1.
 
-    ``attached`` are its layers: ARNs, or whatever else stands for one. ``uncounted`` says why these cannot be counted.
+    ``attached`` are its layers: ARNs, or whatever else stands for one. ``uncounted`` says why none can be added to them.
     """
 
     logical_id: str
@@ -276,12 +275,7 @@ def _why_ready(resource: _Resource, code: str) -> str:
 
 
 def _read_function(resource: _Resource) -> TemplateFunction:
-    attached: tuple[str, ...] = ()
-    uncounted = None
-    try:
-        attached = _attached(resource)
-    except UsageError as error:  # only of interest where layers are made
-        uncounted = error
+    attached, uncounted = _attached(resource)
     return TemplateFunction(
         logical_id=resource.logical_id,
         runtime=_runtime(resource),
@@ -295,21 +289,26 @@ def _read_function(resource: _Resource) -> TemplateFunction:
     )
 
 
-def _attached(resource: _Resource) -> tuple[str, ...]:
-    """Give the layers of a function, its own after those of Globals (AWS SAM joins the two); raises `UsageError`."""
-    found: list[str] = []
-    for properties in (resource.shared, resource.section("Properties")):
-        listed = properties.get("Layers", [])
-        if call_of(listed) is not None:
-            with suppress(IntrinsicError):
-                listed = evaluate(listed, resource.scope)
-        if listed is NO_VALUE or listed is None:
-            continue
-        if not isinstance(listed, list) or call_of(listed) is not None:
-            what = "cannot be counted, and a function can have five layers in all"
-            raise resource.fault("Layers", what, 'Write them as a list, or layers = "none" for this function.')
-        found += [word for each in listed for word in _layer_words(each, resource.scope)]
-    return tuple(found)
+def _attached(resource: _Resource) -> tuple[tuple[str, ...], UsageError | None]:
+    """Give the layers of a function, as far as they are known, and an error where they are no plain list.
+
+    AWS SAM joins the list of Globals with the function's own behind it; where one of the two is no list, its own one holds.
+    The error is only of interest where layers are made: what a call gives now may be something else in a deployment.
+    """
+    given = [properties.get("Layers") for properties in (resource.shared, resource.section("Properties"))]
+    listed = [each for each in given if each is not None]
+    if not all(map(_is_plain_list, listed)):
+        listed = listed[-1:]
+    items = [item for each in listed for item in (each if _is_plain_list(each) else [each])]
+    uncounted = None
+    if not all(map(_is_plain_list, listed)):
+        what = "cannot be counted or added to, and a function can have five layers in all"
+        uncounted = resource.fault("Layers", what, 'Write them as a list, or layers = "none" for this function.')
+    return tuple(word for item in items for word in _layer_words(item, resource.scope)), uncounted
+
+
+def _is_plain_list(node: Any) -> bool:
+    return isinstance(node, list) and call_of(node) is None
 
 
 def _layer_words(node: Any, scope: Scope) -> list[str]:

@@ -94,6 +94,9 @@ Resources:
         (TEMPLATE.replace("Default: python3.12", "Default: python3.11"), {"A"}),
         (TEMPLATE.replace("CodeUri: b", "CodeUri: c"), {"B"}),
         (TEMPLATE.replace("  B:", "  Other:"), {"B"}),
+        (TEMPLATE.replace("MemorySize: 128", "Layers: [arn:one]"), {"B"}),
+        (TEMPLATE.replace("MemorySize: 128", "Layers: !Split [',', !Ref Runtime]"), {"B"}),
+        (TEMPLATE.replace("Resources:", "Globals: {Function: {Layers: [arn:one]}}\nResources:"), {"A", "B"}),
         (TEMPLATE.replace("CodeUri: b", "CodeUri: gone"), {"A", "B"}),
         ("Resources: [", {"A", "B"}),
         (None, {"A", "B"}),
@@ -104,6 +107,28 @@ def test_templates(folder, before, expected):
     path.write_text(TEMPLATE)
     functions = [_function(folder, name) for name in ("A", "B")]
     assert set(redefined_by_template(functions, path, before.encode() if before else None, {})) == expected
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        ("[arn:one]", "[arn:two]", {"B"}),
+        ("[arn:one]", "[arn:one, arn:two]", {"B"}),
+        ("[arn:one, arn:two]", "[arn:two, arn:one]", {"B"}),
+        ("[arn:one]", "['arn:one']", set()),
+        ("[!ImportValue one]", "[!ImportValue two]", {"B"}),
+        ("!Split [',', !ImportValue one]", "!Split [',', !ImportValue two]", {"B"}),
+        ("!Split [',', !ImportValue one]", "!Split  [',', !ImportValue one]", set()),
+        ("[arn:one]", "!If [Gone, [arn:one], []]", {"B"}),
+        ("{Ref: AWS::NoValue}", "[]", {"B"}),
+    ],
+)
+def test_layers_in_templates(folder, then, now, expected):
+    path = folder / "template.yaml"
+    before, after = (TEMPLATE.replace("MemorySize: 128", f"Layers: {layers}") for layers in (then, now))
+    path.write_text(after)
+    functions = [_function(folder, name) for name in ("A", "B")]
+    assert set(redefined_by_template(functions, path, before.encode(), {})) == expected
 
 
 def _function(folder: Path, name: str) -> Function:
