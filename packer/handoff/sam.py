@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from packer.errors import UsageError
+from packer.handoff.attach import LAYERS, attach
 from packer.handoff.yamledit import Edit, EditConflict, Node, Text, Value
 from packer.template import CODE_PROPERTIES, LOOP, Template
 
@@ -55,7 +56,6 @@ _SERVERLESS = "AWS::Serverless::"
 _PUBLISHING = "AWS::ServerlessRepo::Application"
 _PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
 _REMOTE = ("s3://", "http://", "https://")
-_LAYERS = "Layers"
 
 _Place = tuple[Node, str]
 """A mapping (maybe an alias of one), and a key of it."""
@@ -94,7 +94,7 @@ def write_template(template: Template, artifacts: Mapping[str, Path], destinatio
 
     ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
     not among them keep their source. ``layers``, in the order in which functions get them, become resources. All other bytes
-    of the template stay. Raises `UsageError` where YAML aliases forbid that.
+    of the template stay. Raises `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
     """
     unknown = artifacts.keys() - {function.logical_id for function in template.functions}
     if unknown:
@@ -103,7 +103,8 @@ def write_template(template: Template, artifacts: Mapping[str, Path], destinatio
     move = _Move(old=template.path.parent.resolve(), new=destination.absolute().parent.resolve())
     built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items()}
     try:
-        return text.apply((*_built(text, built, layers), *_made(text, move, layers), *_moved(text, move, built))).encode()
+        edits = (*_built(text, built, layers, template.path), *_made(text, move, layers), *_moved(text, move, built))
+        return text.apply(edits).encode()
     except EditConflict as error:
         raise UsageError(
             f"{template.path}:{error.line}: functions that share this by a YAML alias cannot point to archives of their own",
@@ -132,22 +133,24 @@ class _Move:
         return Path(os.path.relpath(path, self.new)).as_posix()
 
 
-def _built(text: Text, paths: Mapping[str, str], layers: Sequence[Layer]) -> Iterator[Edit]:
+def _built(text: Text, paths: Mapping[str, str], layers: Sequence[Layer], where: Path) -> Iterator[Edit]:
     """Point every built function to its archive, whatever it said before, and to its layers beside those that it has."""
+    functions: dict[str, Node] = {}
+    for logical_id, kind, body in _typed(text.root):
+        properties = body.get("Properties") if kind in CODE_PROPERTIES else None
+        if properties is not None and properties.real.is_mapping:
+            functions[logical_id] = properties
+    added: dict[str, list[Value]] = {}
     for logical_id, path in paths.items():
         resource = _resource(text, logical_id)
         code = CODE_PROPERTIES[_type(resource)]
-        properties = resource.get("Properties")
         own: list[Value] = [{"Ref": _logical_id(layer.name)} for layer in layers if logical_id in layer.users]
-        if properties is None or not properties.real.is_mapping:
-            yield text.put(resource, "Properties", {code: path, **({_LAYERS: own} if own else {})})
-            continue
-        yield text.put(properties, code, path)
-        listed = properties.get(_LAYERS)
-        if own and listed is not None and (listed.real.items or listed.real.text is None):
-            yield text.extend(listed, _LAYERS, own)
-        elif own:
-            yield text.put(properties, _LAYERS, own)
+        if logical_id in functions:
+            yield text.put(functions[logical_id], code, path)
+            added[logical_id] = own
+        else:
+            yield text.put(resource, "Properties", {code: path, **({LAYERS: own} if own else {})})
+    yield from attach(text, where, functions, added)
 
 
 def _made(text: Text, move: _Move, layers: Sequence[Layer]) -> Iterator[Edit]:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, TypeAlias
 
 # Text that YAML 1.1 and 1.2 both take for a string without quotes, wherever it stands.
@@ -24,16 +25,19 @@ Value: TypeAlias = "str | Mapping[str, Value] | Sequence[Value]"
 class Node:
     """A value in a text, from ``start`` to ``end``. Scalars have ``text`` unless tagged or null; an alias has its ``target``.
 
-    ``first`` is where a first key or item stands, or would stand; ``flow`` is the style with brackets.
+    ``tag`` is empty where none is written; a list with one is no list (``is_list``). ``first`` is where a first key or item
+    stands, or would stand; ``flow`` is the style with brackets.
     """
 
     start: int
     end: int
     line: int
     anchor: str = ""
+    tag: str = ""
     text: str | None = None
     target: Node | None = None
     is_mapping: bool = False
+    is_list: bool = False
     pairs: tuple[tuple[Node, Node], ...] = ()
     items: tuple[Node, ...] = ()
     flow: bool = False
@@ -43,6 +47,10 @@ class Node:
     def real(self) -> Node:
         """The value itself, where this is an alias of it."""
         return self.target or self
+
+    @property
+    def is_null(self) -> bool:
+        return self.text is None and not (self.tag or self.target or self.is_mapping or self.is_list)
 
     def own(self, key: str) -> Node | None:
         """Give the value of a key that is written in this very mapping."""
@@ -63,13 +71,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """Text to put in the place of ``start`` to ``end``; ``key`` tells apart what is inserted at one place."""
+    """Text to put in the place of ``start`` to ``end``; ``key`` tells apart what is inserted at one place.
+
+    ``around`` opens and closes a mapping, which all pairs that are wanted in this place share.
+    """
 
     start: int
     end: int
     key: str
     text: str
     line: int
+    around: tuple[str, str] = ("", "")
 
 
 class EditConflict(Exception):
@@ -98,30 +110,34 @@ class Text:
     def put(self, mapping: Node, key: str, value: Value) -> Edit:
         """Set a key of a mapping (an alias of one gets a value of its own); a new key becomes the first one."""
         written = self._write(value)
-        if mapping.target is not None:
-            override = f"{{<<: *{mapping.anchor}, {self._pair(key, written)}}}"
-            return Edit(start=mapping.start, end=mapping.end, key=key, text=override, line=mapping.line)
-        if not mapping.is_mapping:  # null: the mapping is still to come
-            return self._replace(mapping, key, f"{{{self._pair(key, written)}}}")
+        if mapping.target is not None or not mapping.is_mapping:  # an alias, or null: the mapping is still to come
+            return self._wrap(mapping, key, self._pair(key, written))
         old = mapping.own(key)
         if old is not None:
             return self._replace(old, key, written)
         return self._insert(mapping, key, self._pair(key, written))
 
     def extend(self, sequence: Node, key: str, values: Sequence[Value]) -> Edit:
-        """Add items at the end of a list; raises `EditConflict` for an alias of one. ``key`` is as in `Edit`."""
-        if sequence.target is not None or not sequence.items:
-            if sequence.target is not None:
-                raise EditConflict(sequence.line)
+        """Add items at the end of a list; raises `EditConflict` for what is no list without a tag, or an alias.
+
+        ``key`` is as in `Edit`. The comment of the last item stays beside it.
+        """
+        if not sequence.is_list:
+            raise EditConflict(sequence.line)
+        if not sequence.items:
             return self._replace(sequence, key, self._write(values))
         last = sequence.items[-1]
+        place = last.end
         if sequence.flow:
             addition = "".join(f", {self._write(value)}" for value in values)
+        elif last.is_null:  # the parser does not tell where it stands
+            raise EditConflict(sequence.line)
         else:
-            start = self.text.rindex("-", 0, sequence.items[0].start)
+            place = self._line_end(last.end)
+            start = sequence.start if self.text[sequence.start] == "-" else self.text.rindex("-", 0, sequence.items[0].start)
             indentation = start - self.text.rfind("\n", 0, start) - 1
             addition = "".join(f"{self.newline}{' ' * indentation}- {self._write(value)}" for value in values)
-        return Edit(start=last.end, end=last.end, key=key, text=addition, line=sequence.line)
+        return Edit(start=place, end=place, key=key, text=addition, line=sequence.line)
 
     def apply(self, edits: Iterable[Edit]) -> str:
         """Give the text with all edits made; raises `EditConflict`. What lies within a replaced value is left out."""
@@ -131,11 +147,25 @@ class Text:
             if known.text != edit.text:
                 raise EditConflict(edit.line)
         parts, position = [], 0
-        for edit in sorted(chosen.values(), key=lambda edit: (edit.start, -edit.end, edit.key)):
-            if edit.start >= position:
-                parts += [self.text[position : edit.start], edit.text]
-                position = edit.end
+        ordered = sorted(chosen.values(), key=lambda edit: (edit.start, -edit.end, edit.key))
+        for (start, end), same in groupby(ordered, key=lambda edit: (edit.start, edit.end)):
+            if start >= position:
+                parts += [self.text[position:start], _together(tuple(same))]
+                position = end
         return "".join((*parts, self.text[position:]))
+
+    def _line_end(self, position: int) -> int:
+        end = self.text.find("\n", position)
+        end = len(self.text) if end < 0 else end
+        return end - 1 if self.text[position:end].endswith("\r") else end
+
+    def _wrap(self, mapping: Node, key: str, pair: str) -> Edit:
+        """Write a pair into a mapping that takes the place of an alias (and all that this shows), or of nothing."""
+        if mapping.target is not None:
+            around = (f"{{<<: *{mapping.anchor}, ", "}")
+            return Edit(start=mapping.start, end=mapping.end, key=key, text=pair, line=mapping.line, around=around)
+        empty = self._replace(mapping, key, "{")
+        return replace(empty, text=pair, around=(empty.text, "}"))
 
     def _replace(self, old: Node, key: str, written: str) -> Edit:
         anchor = f"&{old.anchor} " if old.anchor and old.target is None else ""
@@ -161,6 +191,16 @@ class Text:
 
     def _pair(self, key: str, written: str) -> str:
         return f"{key if key.isidentifier() and not self.json else json.dumps(key)}: {written}"
+
+
+def _together(edits: Sequence[Edit]) -> str:
+    """Give the text of all edits of one place, which may be pairs of one mapping, or insertions."""
+    first = edits[0]
+    clash = len({edit.around for edit in edits}) > 1 or (first.start < first.end and not any(first.around))
+    if len(edits) > 1 and clash:
+        raise EditConflict(first.line)
+    opening, closing = first.around
+    return f"{opening}{(', ' if opening else '').join(edit.text for edit in edits)}{closing}"
 
 
 def _is_json(text: str) -> bool:
@@ -197,7 +237,7 @@ class _Outliner:
             node = self._mapping(event)
         elif isinstance(event, SequenceStartEvent):
             items, end = self._children(event)
-            node = self._made(event, end, items=items, flow=bool(event.flow_style))
+            node = self._made(event, end, items=items, is_list=not event.tag, flow=bool(event.flow_style))
         else:
             node = self._made(event, self._end(event), text=_scalar_text(event))
         if node.anchor:
@@ -235,7 +275,8 @@ class _Outliner:
 
     def _made(self, event: Any, end: int, **what: Any) -> Node:
         mark = event.start_mark
-        return Node(start=mark.index, end=end, line=mark.line + 1, anchor=event.anchor or "", **what)
+        tag = str(getattr(event, "tag", None) or "")
+        return Node(start=mark.index, end=end, line=mark.line + 1, anchor=event.anchor or "", tag=tag, **what)
 
 
 def _scalar_text(event: Any) -> str | None:

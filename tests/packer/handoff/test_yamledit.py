@@ -126,3 +126,51 @@ def test_merge_keys_are_looked_through_in_their_order():
     text = Text.of("A: &a {K: 1, L: 1}\nB: &b {K: 2, M: 2}\nC: {<<: [*a, *b], L: 3}\n")
     assert [at(text, "C", key).text for key in "KLM"] == ["1", "3", "2"]
     assert at(text, "C").get("N") is None
+
+
+def test_an_alias_and_a_value_to_come_take_all_pairs_that_are_wanted():
+    text = Text.of("A: &a {K: 1}\nB: *a\nC:\nD: &d\n")
+    edits = [text.put(at(text, name), key, "v/w") for name in "BCD" for key in "LK"]
+    expected = "A: &a {K: 1}\nB: {<<: *a, K: v/w, L: v/w}\nC: {K: v/w, L: v/w}\nD: &d {K: v/w, L: v/w}\n"
+    assert text.apply(edits) == text.apply(reversed(edits)) == expected
+    with pytest.raises(EditConflict):
+        text.apply([*edits, text.put(at(text, "B"), "K", "other.zip")])
+
+
+def test_no_edit_of_a_place_is_lost():
+    text = Text.of("Z: &a {L: 1}\nA:\n  K: *a\n")
+    with pytest.raises(EditConflict) as caught:
+        text.apply([text.put(at(text, "A"), "K", "v/w"), text.put(at(text, "A", "K"), "L", "v/w")])
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("A:\n  - a # c\nB: 1\n", "A:\n  - a # c\n  - x/y\nB: 1\n"),
+        ("A:\n- a\n- b # c\n# d\nB: 1\n", "A:\n- a\n- b # c\n- x/y\n# d\nB: 1\n"),
+        ("A:\n  - a   # c", "A:\n  - a   # c\n  - x/y"),
+        ("A:\r\n  - a # c\r\nB: 1\r\n", "A:\r\n  - a # c\r\n  - x/y\r\nB: 1\r\n"),
+        ("A:\n  -\n    a # c\n", "A:\n  -\n    a # c\n  - x/y\n"),
+        ("A:\n  - >-\n    a\n    b\n\nB: 1\n", "A:\n  - >-\n    a\n    b\n  - x/y\n\nB: 1\n"),
+        ("A:\n  - Ref: a # c\n", "A:\n  - Ref: a # c\n  - x/y\n"),
+        ("A:\n  - !If # c\n    - a-b\n    - d # e\n", "A:\n  - !If # c\n    - a-b\n    - d # e\n  - x/y\n"),
+        ("A:\n  - # c-d\n    a\n", "A:\n  - # c-d\n    a\n  - x/y\n"),
+        ("A: [a] # c\n", "A: [a, x/y] # c\n"),
+        ("A: [\n  a # c\n]\n", "A: [\n  a, x/y # c\n]\n"),
+        ("A: []\n", "A: [x/y]\n"),
+    ],
+)
+def test_lists_grow_at_their_end_and_comments_stay_beside_their_items(before: str, after: str):
+    text = Text.of(before)
+    written = text.apply([text.extend(at(text, "A"), "K", ["x/y"])])
+    assert written == after
+    assert len(YAML(typ="rt").load(written)["A"]) == len(at(text, "A").items) + 1
+
+
+@pytest.mark.parametrize("value", ["!If [c, [a], []]", "!Ref a", "{Fn::If: [c, [a], []]}", "a", "*l", "\n  - a\n  -", ""])
+def test_what_is_no_list_cannot_grow(value: str):
+    text = Text.of(f"L: &l [a]\nA: {value}\nB: 1\n")
+    with pytest.raises(EditConflict) as caught:
+        text.extend(at(text, "A"), "K", ["x/y"])
+    assert caught.value.line in (2, 3)
