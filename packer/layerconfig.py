@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidName, canonicalize_name
 
 from builders.runtimes import LAYERS_LIMIT
 from packer.buildconfig import PACKAGES, RELEASES
@@ -88,7 +89,7 @@ def _named(root: Path, layers: Section, name: str) -> NamedLayer:
     section = layers.section(name)
     section.check_keys(_NAMED_KEYS)
     requirements = section.string("requirements")
-    names = tuple(sorted({canonicalize_name(each) for each in section.strings("distributions")}))
+    names = tuple(sorted({_checked(section, "distributions", each) for each in section.strings("distributions")}))
     if bool(names) == bool(requirements):
         what = "a layer has either distributions or requirements"
         raise layers.error(name, what, 'Write distributions = ["pandas", "numpy"], or requirements = "layer.txt".')
@@ -114,7 +115,8 @@ def _attached(section: Section) -> Iterator[AttachedLayer]:
         table = each if isinstance(each, dict) else {"arn": each}
         inner = Section(file=section.file, prefix=f"{section.prefix}.{where}".lstrip("."), table=table)
         inner.check_keys(_ATTACHED_KEYS)
-        yield AttachedLayer(arn=check_arn(inner, "arn"), distributions=tuple(_pins(inner.strings("distributions"))))
+        pins = tuple(_pin(inner, word) for word in inner.strings("distributions"))
+        yield AttachedLayer(arn=check_arn(inner, "arn"), distributions=pins)
 
 
 def check_arn(section: Section, key: str) -> str:
@@ -127,7 +129,25 @@ def check_arn(section: Section, key: str) -> str:
     return arn
 
 
-def _pins(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for word in words:
-        name, _, version = word.partition("==")
-        yield canonicalize_name(name.strip()), version.strip()
+def _pin(section: Section, word: str) -> tuple[str, str]:
+    name, separator, version = word.partition("==")
+    if separator and not version.strip():
+        raise section.error("distributions", f"{word!r} names no version", 'Write "numpy==2.2.6", or "numpy" for any.')
+    return _checked(section, "distributions", name.strip()), version.strip()
+
+
+def _checked(section: Section, key: str, name: str) -> str:
+    """Give the normalised name of a distribution; raises `UsageError` for what can be none."""
+    try:
+        return str(canonicalize_name(name, validate=True))
+    except InvalidName:
+        raise section.error(key, f"{name!r} cannot be a distribution's name", "Write it as its index does.") from None
+
+
+def check_patterns(layers: Iterable[NamedLayer], functions: Collection[str], file: Path) -> None:
+    """Prove that each pattern of the functions of named layers fits one; raises `UsageError`."""
+    for layer in layers:
+        for pattern in layer.functions:
+            if not any(fnmatchcase(name, pattern) for name in functions):
+                what = f"{file}: layers.{layer.name}.functions: no function is called {pattern!r}."
+                raise UsageError(what, remedy=choices(pattern, tuple(functions)))

@@ -123,10 +123,11 @@ class Prover:
         if kept != candidate.restored or not certain:
             for key in (self._key(material), self._loose_key(material)):
                 self._store.save(_KIND, key, json.dumps(sorted(kept)).encode())
+        level = "import" if options.level == "events" and not options.events else options.level
         return Proof(
             candidate=proved,
-            level="import" if options.level == "events" and not options.events else options.level,
-            place=place,
+            level=level if trial.after.works else "none",
+            place=place if trial.after.works else "",
             milliseconds=trial.after.milliseconds,
             events=len(trial.after.events),
             raised=sum("error" in each for each in trial.after.events),

@@ -317,6 +317,9 @@ def _layer_words(node: Any, scope: Scope) -> list[str]:
         value = evaluate(node, scope)
     except IntrinsicError:
         return [json.dumps(node, default=str)]
+    called = call_of(node)
+    if value is NO_VALUE and called is not None and called[0] == "Fn::If":  # another parameter of a deployment brings it
+        return [json.dumps(node, default=str)]
     return [str(each) for each in (value if isinstance(value, list) else [value]) if each not in (None, NO_VALUE)]
 
 

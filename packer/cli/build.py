@@ -245,6 +245,9 @@ class _Run:
         from packer.watch import Digests
 
         config, _ = read_project(self.project, self.overrides)
+        path = (
+            path.removeprefix("/opt/").removeprefix("/var/task/").removeprefix("python/")
+        )  # as it lies in a layer, or on Lambda
         with (
             self.store.workspace() as folder,
             open_tools(self.store, Digests(), self.reporter, self.policy, self.jobs, config.remote) as tools,

@@ -30,7 +30,8 @@ def print_results(state: State, chosen: Mapping[str, FunctionState], changed: Co
         where = f"{report['runtime']} {report['architecture']:<6}"
         done = "built" if name in changed else "unchanged"
         held = len(report.get("layers", ())) + len(report.get("attached", ()))
-        layers = f"  with {held} layer{'' if held == 1 else 's'}" if held else ""
+        total = report["artifact"]["unzipped_bytes"] + sum(each["unzipped_bytes"] for each in report.get("layers", {}).values())
+        layers = f"  with {held} layer{'' if held == 1 else 's'}: {size_text(total)} unzipped" if held else ""
         sys.stdout.write(
             f"{name:<{width}}  {where}  {_sizes(report['artifact'])}  {done:<9}  {place / report['artifact']['path']}{layers}\n"
         )

@@ -36,7 +36,7 @@ from packer.discovery import DISCOVER
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.gather import Tools
-from packer.layerconfig import with_attached
+from packer.layerconfig import check_patterns, with_attached
 from packer.model import Archive, Function, Tree
 from packer.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
 from packer.native import NativeCode
@@ -191,6 +191,8 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     else:
         config = load_config(project.path, overrides)
     _check_out(config, project)
+    layers = dict.fromkeys(layer for function in config.functions for layer in function.layers.named)
+    check_patterns(layers, [function.name for function in config.functions], project.config or project.path)
     return config, template
 
 

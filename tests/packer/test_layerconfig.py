@@ -83,6 +83,12 @@ def test_attached_layers(tmp_path):
         ({"more": '[layers.data]\nrequirements = "gone.txt"\n'}, "there is no file"),
         ({"more": '[layers.data]\nrequirements = "empty.txt"\n'}, "requires nothing"),
         ({"more": '[layers."a.b"]\ndistributions = ["a"]\n'}, "cannot be a layer's name"),
+        ({"more": '[layers.data]\ndistributions = ["numpy==1.0"]\n'}, "'numpy==1.0' cannot be a distribution's name"),
+        (
+            {"settings": f'attached = [{{ arn = "{ARN}", distributions = ["num py"] }}]'},
+            "'num py' cannot be a distribution's name",
+        ),
+        ({"settings": f'attached = [{{ arn = "{ARN}", distributions = ["numpy=="] }}]'}, "'numpy==' names no version"),
         ({"settings": 'attached = "arn"'}, "attached: a list is expected"),
         ({"settings": "attached = [3]"}, "attached[0].arn: a string that is not empty is expected"),
         (

@@ -24,7 +24,7 @@ def planned(runtime: str, users: tuple[str, ...], key: str, name: str = "") -> P
         needs=dict.fromkeys(users, need),
         wanted={DIGEST: Wanted(digest=DIGEST, key=key, only=False, versions=())},
         sizes={DIGEST: Piece(zipped=SIZE, unzipped=3 * SIZE)},
-        division=Division(shares=(Share(pieces=(DIGEST,), users=users, name=name),), warnings=()),
+        division=Division(shares=(Share(pieces=(DIGEST,), users=users, name=name),)),
     )
 
 

@@ -193,8 +193,9 @@ def test_a_path_in_a_layer_is_explained(repo):
         f"{name}: common/data.bin (58.6 KB) is in the layer {layer}: it belongs to common 1.0, and no rule removes it."
         for name in ("one", "two")
     ]
+    assert repo.run("build", "--explain", "/opt/python/common/data.bin").stdout.splitlines() == said
     table = repo.run("build").stdout
-    assert "with 1 layer" in table
+    assert "with 1 layer: " in table
     assert f"layer of one, two  dist/layers/{layer}.zip" in table
 
 
@@ -234,6 +235,13 @@ import ctypes, os
 VERSION = ctypes.CDLL(os.path.join(os.path.dirname(__file__), "_native.abi3.so")).NAME()
 """
 MODULE = "int answer(void);\nint NAME(void) { return answer(); }\n"
+
+
+def test_a_pattern_that_fits_no_function_is_refused(repo):
+    repo.function("one", repo.wheel("common"))
+    repo.configure("one", settings="", more='[layers.base]\ndistributions = ["common"]\nfunctions = ["oen"]\n')
+    error = repo.run("build", status=2).stderr
+    assert "lpack.toml: layers.base.functions: no function is called 'oen'. Did you mean 'one'?" in error.replace("\n", " ")
 
 
 def test_a_named_layer_cannot_hold_two_versions(repo):

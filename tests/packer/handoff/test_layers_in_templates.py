@@ -76,6 +76,12 @@ def test_what_a_function_has_is_counted(tmp_path, name):
     assert len(function.attached) == count
 
 
+def test_a_layer_that_another_parameter_brings_counts(tmp_path):
+    template = HEAD.replace("Own: {Type: String}", "Own: {Type: String, Default: dev}") + FUNCTION
+    [function] = read(tmp_path, template + "      Layers: [arn:one, !If [IsProd, arn:two, !Ref AWS::NoValue]]\n").functions
+    assert len(function.attached) == 2
+
+
 def test_globals_layers_count_too(tmp_path):
     shared = "Globals:\n  Function:\n    Layers: [arn:one, arn:two]\n"
     [function] = read(tmp_path, HEAD + shared + FUNCTION + "      Layers: [arn:three]\n").functions
