@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from packer.affected import Folder, Inputs
+from packer.affected import Folder, Inputs, affected
 from packer.discover import KINDS, PIPFILE_LOCK, POETRY_LOCK, PYLOCK, PYPROJECT, REQUIREMENTS, STANDARD_FILES, UV_LOCK
+from packer.errors import LpackError
 from packer.layerconfig import files_of_layers
 from packer.localprojects import local_projects, named_by
 from packer.locks.pins import absolute
@@ -22,6 +23,7 @@ from packer.model import Function, LockedPackage, Requirements, SourceFolder
 from packer.origin import PROJECT_IGNORE
 from packer.requirements import ARCHIVE_SUFFIXES, read_requirements
 from packer.source import Outline
+from packer.union import can_be_asked
 from packer.verify import event_files
 
 # What of [tool.uv] concerns one member of a workspace alone, or development; and what a uv.lock says for each member.
@@ -62,6 +64,7 @@ class Inventory:
         self._projects: dict[Path, _Found] = {}
         self._documents: dict[tuple[Path, bool], Mapping[str, Any] | None] = {}
         self._closures: dict[Requirements, tuple[Closure | None, Closure | None]] = {}
+        self._shared: dict[tuple[str, ...], frozenset[str]] = {}
 
     def of(self, function: Function) -> Inputs:
         """Give a function's inputs; raises `packer.errors.LpackError` for what a build could not read either."""
@@ -73,12 +76,40 @@ class Inventory:
         gone = (path for path in self._vanished(function) if not path.exists())
         files = [*(path for part in parts for path in part.files), *gone]
         folders = tuple(folder for part in parts for folder in part.folders)
-        reasons = {_true(path) for part in parts for path in part.reasons}
-        return Inputs(
-            files=frozenset(name for path in files for name in (_place(path), _true(path))),
-            folders=folders,
-            reasons=frozenset(reasons | self._outside(files, folders)),
-        )
+        reasons = self._outside(files, folders) | self._shared_reasons(function)
+        return _inputs(files, folders, reasons, parts)
+
+    def _shared_reasons(self, function: Function) -> frozenset[str]:
+        """Give the changed paths that decide the versions which a function shares with others for its target."""
+        if not can_be_asked(function) or function.lock_path.is_file():
+            return frozenset()  # what is locked keeps its versions
+        peers = [each for each in function.sharing if each.target == function.target and each.requirements]
+        key = (str(function.target), *(each.name for each in peers))
+        if key not in self._shared:
+            found = affected({each.name: self._versions(each) for each in peers}, self._change.paths)
+            self._shared[key] = frozenset(path for paths in found.values() for path in paths)
+        return self._shared[key]
+
+    def _versions(self, function: Function) -> Inputs:
+        """Give what decides which versions a function can have; of its local projects that is what they declare."""
+        requirements = function.requirements
+        assert requirements is not None  # noqa: S101 see _shared_reasons
+        try:
+            parts = [self._own_lock(function), self._settings(function), self._declared(function, requirements)]
+        except LpackError:  # a build goes on without it
+            parts = [_Found(files=(function.lock_path, requirements.path))]
+        parts += [self._declared_by(place) for place in dict.fromkeys(place for part in parts for place in part.locals)]
+        gone = (path for path in self._vanished(function) if not path.exists())
+        files = [*(path for part in parts for path in part.files), *gone]
+        return _inputs(files, [folder for part in parts for folder in part.folders], (), parts)
+
+    def _declared_by(self, place: Path) -> _Found:
+        """Give what decides the dependencies of a local project: all of it, where its build back end finds them out."""
+        path = place / STANDARD_FILES[PYPROJECT]
+        project = (self._document(path) or {}).get("project")
+        if not isinstance(project, dict) or "dependencies" in project.get("dynamic", ()):
+            return self._project(place)
+        return _Found(reasons=(path,) if self._differs(path, _project_tables) else ())
 
     def _outside(self, files: Sequence[Path], folders: Sequence[Folder]) -> set[str]:
         """Give the paths that git says nothing of here: whether they have changed cannot be told, and so they count."""
@@ -209,6 +240,15 @@ class Inventory:
             except (OSError, ValueError):
                 self._documents[path, then] = None
         return self._documents[path, then]
+
+
+def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[str], parts: Iterable[_Found]) -> Inputs:
+    known = (_true(path) for part in parts for path in part.reasons)
+    return Inputs(
+        files=frozenset(name for path in files for name in (_place(path), _true(path))),
+        folders=tuple(folders),
+        reasons=frozenset((*reasons, *known)),
+    )
 
 
 def _closure(document: Mapping[str, Any] | None, requirements: Requirements) -> Closure | None:

@@ -56,8 +56,8 @@ def command(
 
     The working tree, with what is not committed or not tracked yet, is compared with the commit where HEAD and REF part, as
     `git diff REF...HEAD` does. A function is affected by its source, its dependency files and locks, its part of the
-    configuration or template, its events, its profile, and the local projects that it uses. Nothing is resolved or fetched.
-    What git ignores is not seen.
+    configuration or template, its events, its profile, the local projects that it uses, and by what the functions declare with
+    which it shares versions. Nothing is resolved or fetched. What git ignores is not seen.
     """
     from packer.config import Overrides
 

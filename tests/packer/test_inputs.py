@@ -30,8 +30,10 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def reasons(folder: Path, remembered: dict[str, list[str]] | None = None, config: str = "lpack.toml") -> dict[str, list[str]]:
-    """Say what has changed since the branch main for each function that it affects."""
+def reasons(
+    folder: Path, remembered: dict[str, list[str]] | None = None, config: str = "lpack.toml", names: tuple[str, ...] = ()
+) -> dict[str, list[str]]:
+    """Say what has changed since the branch main for each function, of all or of these names, that it affects."""
     found = load_config(folder / config, Overrides())
     tree = working_tree(folder)
     assert tree is not None
@@ -39,7 +41,7 @@ def reasons(folder: Path, remembered: dict[str, list[str]] | None = None, config
     paths = tree.changed(base)
     change = Change(top=tree.top, paths=frozenset(paths), before=lambda path: tree.content(base, path))
     inventory = Inventory(change, found.out, lambda name: (remembered or {}).get(name, ()))
-    answer = affected({each.name: inventory.of(each) for each in found.functions}, paths)
+    answer = affected({each.name: inventory.of(each) for each in found.functions if not names or each.name in names}, paths)
     return {name: [os.path.relpath(path, tree.top) for path in each] for name, each in answer.items()}
 
 
@@ -264,3 +266,47 @@ def test_the_repository_may_reach_above_the_configuration_and_be_reached_by_link
     expected = {"a": [*(f"project/{name}" for name in names), "uv.toml"]}
     assert reasons(root) == expected
     assert reasons(tmp_path / "link") == expected
+
+
+def shared(folder: Path) -> None:
+    """Make the functions a, b and c, of which c is for another target, share versions; a needs a local project."""
+    put(folder / "services" / "c" / "app.py", HANDLER)
+    text = 'discover = ["services/*"]\nresolution = "shared"\n[functions.c]\nruntime = "python3.11"\n'
+    put(folder / "lpack.toml", text)
+    project(folder / "libs", "one", "beta")
+    for name, line in (("a", "../../libs/one"), ("b", "beta"), ("c", "beta")):
+        put(folder / "services" / name / "requirements.txt", f"{line}\n")
+
+
+def test_what_decides_the_versions_of_one_counts_for_all_that_share(folder):
+    shared(folder)
+    make_repository(folder)
+    put(folder / "services" / "a" / "more.py")
+    put(folder / "libs" / "one" / "one.py")
+    source = ["libs/one/one.py", "services/a/more.py"]
+    assert reasons(folder) == {"a": source}  # what is no declaration decides no version
+    put(folder / "services" / "b" / "requirements.txt", "beta<2\n")
+    line = "services/b/requirements.txt"
+    assert reasons(folder) == {"a": [*source, line], "b": [line]}
+    put(folder / "services" / "b" / "requirements.txt", "beta\n")
+    project(folder / "libs", "one", "beta<2")
+    declared = "libs/one/pyproject.toml"
+    assert reasons(folder) == {"a": [*source[:1], declared, *source[1:]], "b": [declared]}
+
+
+def test_a_lock_counts_for_those_that_follow_it_and_keeps_its_own_versions(folder):
+    shared(folder)
+    put(folder / "pylock.a.toml", 'lock-version = "1.0"\n')
+    make_repository(folder)
+    put(folder / "services" / "b" / "requirements.txt", "beta<2\n")
+    assert list(reasons(folder)) == ["b"]
+    put(folder / "services" / "b" / "requirements.txt", "beta\n")
+    put(folder / "pylock.a.toml", 'lock-version = "1.0"\npackages = []\n')
+    assert reasons(folder) == {"a": ["pylock.a.toml"], "b": ["pylock.a.toml"]}
+
+
+def test_a_peer_that_cannot_be_read_counts_by_its_file(folder):
+    shared(folder)
+    make_repository(folder)
+    put(folder / "services" / "b" / "requirements.txt", "-r missing.txt\n")
+    assert reasons(folder, names=("a",)) == {"a": ["services/b/requirements.txt"]}
