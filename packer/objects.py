@@ -22,7 +22,7 @@ from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from builders.runtimes import MEGABYTE
 from packer.errors import UsageError
@@ -108,8 +108,12 @@ def read_address(text: str, folder: Path) -> Address:
     """Read the address of a remote; a path starts at ``folder``. Raises `UsageError`."""
     if "://" not in text:
         return Address(scheme=FOLDER, rest=str((folder / Path(text).expanduser()).absolute()))
-    parts = urlsplit(text)
-    shown = text.replace(f"{parts.netloc.rpartition('@')[0]}@", "") if "@" in parts.netloc else text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        scheme = text.partition("://")[0]
+        raise UsageError(f"The remote store's address {scheme}://… is not a valid URL.", remedy=_FORMS) from None
+    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))  # the rest may be a secret
     if parts.scheme not in _SCHEMES:
         raise UsageError(f"The remote store {shown} has an unknown scheme.", remedy=_FORMS)
     if parts.scheme == FOLDER:

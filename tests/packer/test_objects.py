@@ -48,6 +48,13 @@ def test_a_path_starts_at_the_folder_that_is_given(tmp_path):
         ("s3://bucket/prefix?region=eu", "more than a bucket and a prefix"),
         ("s3://key:hunter2@bucket/prefix", "has credentials"),
         ("gs://hunter2@bucket/prefix", "has credentials"),
+        ("az://container/prefix?sv=2024-11-04&sig=hunter2", "az://container/prefix names"),
+        (
+            "https://account.blob.core.windows.net/c?sig=hunter2#hunter2",
+            "account.blob.core.windows.net/c has an unknown scheme",
+        ),
+        ("s3://[hunter2", "s3://… is not a valid URL"),
+        ("s3://hunter2@[x", "s3://… is not a valid URL"),
         ("file://server/share", "names no folder"),
         ("file://", "names no folder"),
     ],
