@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from packer.credentials import without_login
-from packer.discover import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS, UV_LOCK
+from packer.discover import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS, UV_LOCK, table_at, texts_at
 from packer.errors import UsageError
 from packer.locks.pins import Pin
 from packer.locks.pipfile import read_pipfile_lock
@@ -118,8 +118,9 @@ def _of_pyproject(requirements: Requirements) -> Declaration:
     project = document.get("project")
     if not isinstance(project, dict):
         raise UsageError(f"{requirements.path} has no table [project].", remedy="Declare the dependencies there (PEP 621).")
-    _check_names(requirements, "extras", "project.optional-dependencies", project.get("optional-dependencies", {}))
-    _check_names(requirements, "groups", "dependency-groups", document.get("dependency-groups", {}))
+    texts_at(project, requirements.path, "dependencies", "project")
+    _check_names(requirements, "extras", requirements.extras, document, ("project", "optional-dependencies"))
+    _check_names(requirements, "groups", requirements.groups, document, ("dependency-groups",))
     words = [word for extra in requirements.extras for word in ("--extra", extra)]
     words += [word for group in requirements.groups for word in ("--group", f"{requirements.path}:{group}")]
     return Declaration(
@@ -139,14 +140,17 @@ def _document(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
 
 
-def _check_names(requirements: Requirements, key: str, table: str, known: Mapping[str, Any]) -> None:
-    wanted = requirements.extras if key == "extras" else requirements.groups
+def _check_names(
+    requirements: Requirements, key: str, wanted: Iterable[str], document: Mapping[str, Any], keys: tuple[str, ...]
+) -> None:
+    known, table = table_at(document, requirements.path, *keys) or {}, ".".join(keys)
     for name in wanted:
         if name not in known:
             raise UsageError(
                 f"{requirements.path} has no {name!r} in [{table}], which {key} names.",
                 remedy=f"Known are: {', '.join(known) or 'none'}.",
             )
+        texts_at(known, requirements.path, name, table, others=key == "groups")
 
 
 def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...]) -> Declaration:
@@ -235,7 +239,7 @@ def _project_digest(folder: Path) -> str:
     path = folder / "pyproject.toml"
     document = _document(path) if path.is_file() else {}
     project = document.get("project")
-    if not isinstance(project, dict) or "dependencies" in project.get("dynamic", ()):
+    if not isinstance(project, dict) or "dependencies" in texts_at(project, path, "dynamic", "project"):
         return project_digest(folder, Digests())
     tool = document.get("tool")
     relevant = {

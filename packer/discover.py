@@ -36,6 +36,8 @@ STANDARD_FILES = {
 """The name by which each kind is found."""
 ANY_DEPTH = "**"
 """The part of a pattern that stands for any number of folders."""
+_WORKSPACE = ("tool", "uv", "workspace")
+_MEND = "Mend the file at that place."
 _PYLOCK_NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
 # Modules that hold a handler by habit, best first: the console's own, then those of the usual templates.
 _MODULES = ("lambda_function", "app", "main", "handler", "index", "function")
@@ -104,11 +106,14 @@ def _standard_file(folder: Path) -> Requirements | None:
 def _of_pyproject(path: Path) -> Requirements | None:
     """Give a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
     document = _document(path)
-    if "project" not in document:
-        if "poetry" in document.get("tool", {}):
+    project = table_at(document, path, "project")
+    if project is None:
+        if table_at(document, path, "tool", "poetry") is not None:
             raise UsageError(f"{path} is a Poetry project without a poetry.lock.", remedy="Run `poetry lock` there first.")
         return None
-    name = document["project"].get("name", "")
+    name = project.get("name", "")
+    if not isinstance(name, str):
+        raise UsageError(f"{path}: project.name must be a string.", remedy=_MEND)
     workspace = find_workspace(path.parent) if name else None
     lock = workspace / STANDARD_FILES[UV_LOCK] if workspace else None
     if lock is not None and lock.is_file():
@@ -125,17 +130,50 @@ def find_workspace(folder: Path) -> Path | None:
         path = parent / STANDARD_FILES[PYPROJECT]
         if not path.is_file():
             continue
-        workspace = _document(path).get("tool", {}).get("uv", {}).get("workspace")
-        if workspace is not None:
-            return parent if _has_member(workspace, folder.relative_to(parent)) else None
+        document = _document(path)
+        if table_at(document, path, *_WORKSPACE) is not None:
+            return parent if _has_member(document, path, folder.relative_to(parent)) else None
     return None
 
 
-def _has_member(workspace: Mapping[str, Any], path: Path) -> bool:
-    members, exclude = workspace.get("members", ()), workspace.get("exclude", ())
+def _has_member(document: Mapping[str, Any], file: Path, path: Path) -> bool:
+    members, exclude = (workspace_patterns(document, file, key) for key in ("members", "exclude"))
     if not path.parts:
         return True
     return any(fits(each, path.as_posix()) for each in members) and not any(fits(each, path.as_posix()) for each in exclude)
+
+
+def workspace_patterns(document: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
+    """Give the ``members`` or ``exclude`` of a uv workspace, relative to the folder of its pyproject.toml ``path``.
+
+    Raises `UsageError` that names the file and the key.
+    """
+    patterns = texts_at(table_at(document, path, *_WORKSPACE) or {}, path, key, ".".join(_WORKSPACE))
+    return tuple(os.path.relpath(each, path.parent) if Path(each).is_absolute() else each for each in patterns)
+
+
+def table_at(document: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str, Any] | None:
+    """Give a table of a TOML file, None where there is none; raises `UsageError` that names the file ``path`` and the key."""
+    table: Any = document
+    for number, key in enumerate(keys, 1):
+        if key not in table:
+            return None
+        table = table[key]
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {'.'.join(keys[:number])} must be a table.", remedy=_MEND)
+    return table  # type: ignore[no-any-return]
+
+
+def texts_at(table: Mapping[str, Any], path: Path, key: str, place: str, *, others: bool = False) -> tuple[str, ...]:
+    """Give the strings of a list in a table, none where there is no list; ``place`` is where the table stands in the file.
+
+    Raises `UsageError` that names the file ``path`` and the key; ``others`` leaves out members that are tables.
+    """
+    found = table.get(key, [])
+    known = (str, dict) if others else (str,)
+    if not isinstance(found, list) or not all(isinstance(each, known) for each in found):
+        raise UsageError(f"{path}: {place}.{key} must be a list of strings.", remedy=_MEND)
+    return tuple(each for each in found if isinstance(each, str))
 
 
 def fits(pattern: str, path: str) -> bool:
@@ -155,7 +193,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_MEND) from error
 
 
 def find_handler(folder: Path) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from packer.affected import Folder, Inputs, affected
-from packer.discover import KINDS, PIPFILE_LOCK, POETRY_LOCK, PYLOCK, PYPROJECT, REQUIREMENTS, STANDARD_FILES, UV_LOCK
+from packer.discover import KINDS, PIPFILE_LOCK, POETRY_LOCK, PYLOCK, PYPROJECT, REQUIREMENTS, STANDARD_FILES, UV_LOCK, texts_at
 from packer.errors import LpackError
 from packer.layerconfig import files_of_layers
 from packer.localprojects import local_projects, named_by
-from packer.locks.pins import absolute
+from packer.locks.pins import Value, absolute
 from packer.locks.pipfile import read_pipfile_lock
 from packer.locks.poetry import read_poetry_lock
 from packer.locks.uvclosure import Closure, uv_closure
@@ -107,7 +107,7 @@ class Inventory:
         """Give what decides the dependencies of a local project: all of it, where its build back end finds them out."""
         path = place / STANDARD_FILES[PYPROJECT]
         project = (self._document(path) or {}).get("project")
-        if not isinstance(project, dict) or "dependencies" in project.get("dynamic", ()):
+        if not isinstance(project, dict) or _is_dynamic(project, path):
             return self._project(place)
         return _Found(reasons=(path,) if self._differs(path, _project_tables) else ())
 
@@ -172,7 +172,7 @@ class Inventory:
     def _of_pyproject(self, function: Function, path: Path) -> _Found:
         places = self._with_more(function, named_by(path))
         project = (self._document(path) or {}).get("project")
-        if isinstance(project, dict) and "dependencies" in project.get("dynamic", ()):
+        if isinstance(project, dict) and _is_dynamic(project, path):
             places = (path.parent, *places)  # a build back end may find them anywhere
         return _Found(locals=places, reasons=(path,) if self._differs(path, _project_tables) else ())
 
@@ -197,10 +197,12 @@ class Inventory:
 
     def _of_pylock(self, path: Path) -> tuple[Path, ...]:
         """Give the local projects and archives that a pylock.toml names; what else is in it only counts as a whole."""
-        packages = (self._document(path) or {}).get("packages", ())
-        tables = [package.get(key, {}) for package in packages for key in ("directory", "archive", "sdist")]
-        tables += [wheel for package in packages for wheel in package.get("wheels", ())]
-        return tuple(absolute(table["path"], path) / table.get("subdirectory", "") for table in tables if "path" in table)
+        lock = Value(file=path, place="", raw=self._document(path) or {}, remedy="Lock again (`lpack lock`), or mend the file.")
+        return tuple(
+            absolute(place, path) / table.text_at("subdirectory")
+            for table in _archives_of(lock)
+            if (place := table.text_at("path"))
+        )
 
     def _project(self, place: Path) -> _Found:
         """Give what decides a local project: everything that its build may see; an archive is one file."""
@@ -249,6 +251,18 @@ def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[
         folders=tuple(folders),
         reasons=frozenset((*reasons, *known)),
     )
+
+
+def _archives_of(pylock: Value) -> Iterator[Value]:
+    packages = pylock.find("packages")
+    for package in packages.members() if packages else ():
+        yield from (found for key in ("directory", "archive", "sdist") if (found := package.find(key)))
+        wheels = package.find("wheels")
+        yield from wheels.members() if wheels else ()
+
+
+def _is_dynamic(project: Mapping[str, Any], path: Path) -> bool:
+    return "dependencies" in texts_at(project, path, "dynamic", "project")
 
 
 def _closure(document: Mapping[str, Any] | None, requirements: Requirements) -> Closure | None:

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
-from packer.discover import find_workspace
+from packer.discover import find_workspace, table_at, texts_at, workspace_patterns
+from packer.errors import UsageError
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _FILE_URL = re.compile(r"@\s*(file:[^\s;]+)")
@@ -33,15 +34,16 @@ def local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
 def named_by(path: Path) -> tuple[Path, ...]:
     """Give the local projects that a pyproject.toml names: by [tool.uv.sources], Poetry's paths, or ``file:`` URLs.
 
-    Nothing where it cannot be read. A member inherits the sources of its uv workspace (uv documentation, "Using workspaces").
+    Nothing where it is no TOML. A member inherits the sources of its uv workspace (uv documentation, "Using workspaces").
+    Raises `UsageError` that names the file and the key for values of a wrong kind.
     """
     document = _document(path)
     if not document:
         return ()
-    words = tuple(_requirements(document))
+    words = tuple(_requirements(document, path))
     names = {canonicalize_name(found[1]) for found in map(_NAME.match, words) if found}
     workspace = find_workspace(path.parent)
-    found = [path.parent / unquote(urlsplit(url).path) for word in words for url in _FILE_URL.findall(word)]
+    found = [path.parent / _path_of(url, path) for word in words for url in _FILE_URL.findall(word)]
     sources: dict[str, list[Path]] = {}
     for folder in dict.fromkeys((workspace or path.parent, path.parent)):
         own = _sources(_document(folder / "pyproject.toml"))
@@ -69,12 +71,20 @@ def _sources(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return _table(document, "tool", "uv", "sources")
 
 
-def _requirements(document: Mapping[str, Any]) -> Iterator[str]:
+def _path_of(url: str, path: Path) -> str:
+    try:
+        return unquote(urlsplit(url).path)
+    except ValueError:
+        raise UsageError(f"{path}: {url} is not a valid URL.", remedy="Write file:///PATH.") from None
+
+
+def _requirements(document: Mapping[str, Any], path: Path) -> Iterator[str]:
     """Give every requirement that a project declares, those of its extras and groups too."""
-    lists = [_table(document, "project").get("dependencies")]
-    lists += [*_table(document, "project", "optional-dependencies").values(), *_table(document, "dependency-groups").values()]
-    for each in lists:
-        yield from (word for word in each or () if isinstance(word, str))
+    yield from texts_at(table_at(document, path, "project") or {}, path, "dependencies", "project")
+    for keys in (("project", "optional-dependencies"), ("dependency-groups",)):
+        table = table_at(document, path, *keys) or {}
+        for key in table:
+            yield from texts_at(table, path, key, ".".join(keys), others=keys == ("dependency-groups",))
 
 
 def _places(name: str, source: Any, folder: Path, workspace: Path | None) -> Iterator[Path]:
@@ -87,9 +97,14 @@ def _places(name: str, source: Any, folder: Path, workspace: Path | None) -> Ite
 
 
 def _members(workspace: Path) -> Iterator[Path]:
-    patterns = _table(_document(workspace / "pyproject.toml"), "tool", "uv", "workspace").get("members", ())
-    for pattern in patterns:
-        yield from (path.parent for path in sorted(workspace.glob(f"{pattern.rstrip('/')}/pyproject.toml")))
+    path = workspace / "pyproject.toml"
+    for pattern in workspace_patterns(_document(path), path, "members"):
+        try:
+            found = sorted(workspace.glob(f"{pattern.rstrip('/') or '.'}/pyproject.toml"))
+        except (NotImplementedError, ValueError) as error:
+            what = f"{path}: tool.uv.workspace.members: {pattern!r} is not a pattern of folders: {error}."
+            raise UsageError(what, remedy="Mend the file at that place.") from None
+        yield from (each.parent for each in found)
 
 
 def _called(folder: Path) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from packer.affected import affected
 from packer.config import Overrides, load_config
+from packer.errors import ResolveError
 from packer.git import working_tree
 from packer.inputs import Change, Inventory
 from tests.packer.test_localprojects import project
@@ -310,3 +311,19 @@ def test_a_peer_that_cannot_be_read_counts_by_its_file(folder):
     make_repository(folder)
     put(folder / "services" / "b" / "requirements.txt", "-r missing.txt\n")
     assert reasons(folder, names=("a",)) == {"a": ["services/b/requirements.txt"]}
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [
+        ("packages = [3]\n", r"packages\[0\] must be a table"),
+        ('[[packages]]\nname = "a"\ndirectory = 3\n', r"packages\[0\]\.directory must be a table"),
+        ('[[packages]]\nname = "a"\nwheels = 3\n', r"packages\[0\]\.wheels must be a list"),
+        ('[[packages]]\nname = "a"\narchive = { path = 3 }\n', r"packages\[0\]\.archive\.path must be a string"),
+    ],
+)
+def test_a_lock_of_a_wrong_form_is_named(folder, lock, said):
+    put(folder / "pylock.a.toml", lock)
+    make_repository(folder)
+    with pytest.raises(ResolveError, match=f"pylock.a.toml: {said}"):
+        reasons(folder)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from packer.errors import UsageError
 from packer.localprojects import local_projects, named_by
 
 
@@ -70,3 +71,39 @@ def test_projects_lead_to_others_and_circles_end(tmp_path):
     for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
         project(tmp_path, name, other, tail=f'[tool.uv.sources]\n{other} = {{ path = "../{other}" }}\n')
     assert local_projects([tmp_path / "a"]) == (tmp_path / "a", tmp_path / "b", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("project = 3\n", "project must be a table"),
+        ("[project]\ndependencies = 5\n", r"project\.dependencies must be a list of strings"),
+        ("[project]\ndependencies = [1]\n", r"project\.dependencies must be a list of strings"),
+        ('[project]\noptional-dependencies = ["x"]\n', r"project\.optional-dependencies must be a table"),
+        ("[project.optional-dependencies]\nx = 3\n", r"project\.optional-dependencies\.x must be a list of strings"),
+        ("dependency-groups = 3\n", "dependency-groups must be a table"),
+        ("[dependency-groups]\nx = [3]\n", r"dependency-groups\.x must be a list of strings"),
+        ('[project]\ndependencies = ["a @ file://[x/y"]\n', r"file://\[x/y is not a valid URL"),
+    ],
+)
+def test_values_of_a_wrong_kind_are_named(tmp_path, text, said):
+    path = tmp_path / "fn" / "pyproject.toml"
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"fn/pyproject.toml: {said}"):
+        named_by(path)
+
+
+@pytest.mark.parametrize("members", ["3", '"libs"', "[3]", '["fn", "a**"]'])
+def test_members_of_a_wrong_kind_are_named(tmp_path, members):
+    (tmp_path / "pyproject.toml").write_text(f"[tool.uv.workspace]\nmembers = {members}\n")
+    path = project(tmp_path, "fn", "two", tail="[tool.uv.sources]\ntwo = { workspace = true }\n")
+    with pytest.raises(UsageError, match=rf"{tmp_path}/pyproject.toml: tool\.uv\.workspace\.members"):
+        named_by(path)
+
+
+def test_members_may_be_absolute_paths(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(f'[tool.uv.workspace]\nmembers = ["{tmp_path}/libs/*", "{tmp_path}/fn", ""]\n')
+    project(tmp_path, "libs/two")
+    path = project(tmp_path, "fn", "two", tail="[tool.uv.sources]\ntwo = { workspace = true }\n")
+    assert named(path, tmp_path) == ["libs/two"]
