@@ -118,6 +118,10 @@ class Answers:
         shown = " and ".join(map(self._called, mates))
         return f"does not share versions with {shown}{said}.\n" + "\n".join(f"  {line}" for line in refusal.splitlines())
 
+    def taken(self, name: str, pins: Mapping[str, str]) -> frozenset[str]:
+        """Give the names of the packages that a member needs with the versions ``pins``."""
+        return frozenset(self._annotated(name, pins))
+
     def _known_opponent(self, name: str, others: Sequence[str]) -> tuple[str, ...]:
         """Give one of the others of which uv has already said that it cannot agree with a member; none where it has not."""
         known = (each for each in others if (pair := frozenset((name, each))) in self._known and not self._known[pair].text)
@@ -160,8 +164,12 @@ class Answers:
         return "needs" if len(self._members[name].functions) == 1 else "need"
 
     def _called(self, name: str) -> str:
-        names = [function.name for function in self._members[name].functions]
-        return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        return called([function.name for function in self._members[name].functions])
+
+
+def called(names: Sequence[str]) -> str:
+    """Name functions, of many only the first."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def pinned(text: str, folder: Path) -> dict[str, str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from packer.model import Function, LockedPackage
 from packer.once import Once
 from packer.origin import project_tree
 from packer.settings import settings_digest, settings_files
-from packer.sharedask import Answers, Ask, folders_of, pinned, versions
+from packer.sharedask import Answers, Ask, called, folders_of, pinned, versions
 from packer.store import Store, digest_of
-from packer.union import Member, can_be_asked, family, members_of
+from packer.union import Member, can_be_asked, difference, family, members_of
 from packer.watch import Digests
 
 _KIND = "resolutions"
-_SCHEMA = "shared 1"
+_SCHEMA = "shared 2"
+
+_Declared = Sequence[tuple[Function, Declaration]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Family:
-    """Functions that are resolved together, and those for the same target that are locked already (``fixed``)."""
+    """Functions that are resolved together, and those for the same target that are locked already (``fixed``).
+
+    ``apart`` says for what reason others for the same target are of another family, empty where there are none.
+    """
 
     members: tuple[Member, ...]
     fixed: tuple[Function, ...]
@@ -54,6 +59,11 @@ class _Family:
     key: str
     lineage: str
     """Names it from one declaration to the next, so that versions stay what they were."""
+    apart: str
+
+    @property
+    def is_alone(self) -> bool:
+        return not self.fixed and sum(len(member.functions) for member in self.members) == 1
 
 
 class SharedSolve:
@@ -94,20 +104,24 @@ class SharedSolve:
         found = self._families.get(key, lambda: self._made(function.sharing, relock=relock)).get(function.name)
         if found is None:
             return None
-        return self._parts.get(found.key, lambda: self._parts_of(found, self._solution(found)))[function.name]
+        apart = (f"{function.name} {found.apart}",) if found.apart else ()
+        if found.is_alone:
+            return Part(constraints=(), warnings=apart, paths=found.paths)
+        part = self._parts.get(found.key, lambda: self._parts_of(found, self._solution(found)))[function.name]
+        return replace(part, warnings=(*apart, *part.warnings))
 
     def _parts_of(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, Part]:
         trees = (path for folder in solution["locals"] for path in project_tree(Path(folder), self._digests)[1])
         paths = tuple(dict.fromkeys((*group.paths, *trees)))
         return {
-            name: Part(constraints=tuple(each["pins"].values()), warnings=(warning,) if warning else (), paths=paths)
+            name: Part(constraints=tuple(each["pins"].values()), warnings=tuple(warnings), paths=paths)
             for each in solution["sets"]
-            for name, warning in each["warnings"].items()
+            for name, warnings in each["warnings"].items()
         }
 
     def _made(self, functions: Sequence[Function], *, relock: bool) -> dict[str, _Family]:
         """Sort functions into families, and give each function's by its name; one that is alone has none."""
-        asked: dict[str, list[tuple[Function, Declaration]]] = {}
+        asked: dict[str, dict[str, list[tuple[Function, Declaration]]]] = {}
         fixed: dict[str, list[tuple[Function, Declaration]]] = {}
         for function in sorted(functions, key=lambda each: each.name):
             try:
@@ -117,17 +131,27 @@ class SharedSolve:
             if function.requirements and (not can_be_asked(function) or (function.lock_path.is_file() and not relock)):
                 fixed.setdefault(str(function.target), []).append((function, declaration))
             elif function.requirements:
-                asked.setdefault(family(function, declaration), []).append((function, declaration))
-        families = [self._family(each, fixed.get(str(each[0][0].target), [])) for each in asked.values()]
+                alike = asked.setdefault(str(function.target), {}).setdefault(family(function, declaration), [])
+                alike.append((function, declaration))
+        families = (
+            each for target, of in asked.items() for each in self._families_of(list(of.values()), fixed.get(target, []))
+        )
         return {
             function.name: each
             for each in families
-            if each.fixed or sum(len(member.functions) for member in each.members) > 1
+            if each.apart or not each.is_alone
             for member in each.members
             for function in member.functions
         }
 
-    def _family(self, asked: Sequence[tuple[Function, Declaration]], fixed: Sequence[tuple[Function, Declaration]]) -> _Family:
+    def _families_of(self, asked: Sequence[_Declared], fixed: _Declared) -> Iterable[_Family]:
+        """Give the families for one target. Each but the largest is told why it is apart from that."""
+        largest = max(asked, key=len)
+        # Any of them may come to be of another family.
+        paths = tuple(dict.fromkeys(_watched((*(one for each in asked for one in each), *fixed))))
+        return [self._family(each, fixed, paths, _apart(each, largest) if each is not largest else "") for each in asked]
+
+    def _family(self, asked: _Declared, fixed: _Declared, paths: tuple[str, ...], apart: str) -> _Family:
         members = members_of(asked)
         first, own = asked[0]
         lineage = digest_of(_SCHEMA, str(first.lock_path.parent), family(first, own))
@@ -135,7 +159,8 @@ class SharedSolve:
         return _Family(
             members=members,
             fixed=tuple(function for function, _ in fixed),
-            paths=tuple(dict.fromkeys(_watched((*asked, *fixed)))),
+            paths=paths,
+            apart=apart,
             key=digest_of(
                 lineage,
                 settings_digest(members[0].declaration.folder, os.environ),
@@ -160,13 +185,17 @@ class SharedSolve:
             if all(map(os.path.isdir, known["locals"])) and local_digests(known["locals"]) == known["locals"]:
                 return known
         found = self._solve(group)
+        if found.pop("unread"):
+            return found  # the next time, that lock may be there again
         payload = json.dumps(found).encode()
         self._store.save(_KIND, group.key, payload)
         self._store.save(_KIND, group.lineage, payload)
         return found
 
     def _solve(self, group: _Family) -> dict[str, Any]:
-        root, preferences = group.members[0].functions[0].lock_path.parent, self._preferences(group)
+        root = group.members[0].functions[0].lock_path.parent
+        locked, unread = self._locked(group)
+        preferences = self._preferences(group, locked)
         answers = Answers(self._ask, self._store, group.members, preferences, root, self._scrub, offline=self._offline)
         members = {function.name: member.name for member in group.members for function in member.functions}
 
@@ -176,16 +205,31 @@ class SharedSolve:
         most, *rest = map(together, divide(sorted(members), lambda names: answers.agree(together(names))))
         texts = [answers.answer(most).text]
         shared = pinned(texts[0], root)
-        found = [_set(group, most, shared, {})]
+        found = [_set(group, most, shared, {name: (*unread, *_unlike(answers, name, shared, locked)) for name in most})]
         for names in rest:  # what they can have of the versions of most, they have
             texts.append(answers.solve(names, preferences | versions(shared)).text)
             pins = pinned(texts[-1], root)
-            reasons = {name: answers.explain(name, pins, sorted(most), shared) for name in sorted(names)}
+            why = {name: answers.explain(name, pins, sorted(most), shared) for name in sorted(names)}
+            reasons = {name: (why[name], *unread, *_unlike(answers, name, pins, locked)) for name in names}
             found.append(_set(group, names, pins, reasons))
         folders = {folder for text in texts for folder in folders_of(text)}
-        return {"sets": found, "locals": local_digests(sorted(folders))}
+        return {"sets": found, "locals": local_digests(sorted(folders)), "unread": bool(unread)}
 
-    def _preferences(self, group: _Family) -> dict[str, str]:
+    def _locked(self, group: _Family) -> tuple[dict[str, dict[str, str]], list[str]]:
+        """Give the versions that functions are locked to, by their names, and what to tell of locks that cannot be read."""
+        found: dict[str, dict[str, str]] = {}
+        unread: list[str] = []
+        for function in group.fixed:
+            try:
+                packages = self._fixed(function)
+            except LpackError as error:  # its own build fails, and does not keep the others from theirs
+                said = self._scrub(error.what).replace(f"{function.lock_path.parent}{os.sep}", "")
+                unread.append(f"does not follow the versions of {function.name}: {said}")
+            else:
+                found[function.name] = {each.name: each.version for each in packages if each.wheels or each.source}
+        return found, unread
+
+    def _preferences(self, group: _Family, locked: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         """Give the versions to keep: those of locks that stand first, then those of locks to be renewed, then the last ones."""
         found: dict[str, str] = {}
         if not self._upgrade:
@@ -193,20 +237,51 @@ class SharedSolve:
             for each in reversed(json.loads(record.payload)["sets"] if record else []):
                 found |= versions(each["pins"])
             paths = (function.lock_path for member in group.members for function in member.functions)
-            texts = (path.read_text(encoding="utf-8") for path in paths if path.is_file())
+            texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
             found |= _newest(item for text in texts for item in versions(_pinned_anyhow(text)).items())
-        packages = (package for function in group.fixed for package in self._fixed(function))
-        return found | _newest((package.name, package.version) for package in packages if package.wheels or package.source)
+        return found | _newest(item for each in locked.values() for item in each.items())
 
 
-def _set(group: _Family, names: Iterable[str], pins: Mapping[str, str], reasons: Mapping[str, str]) -> dict[str, Any]:
+def _set(group: _Family, names: Iterable[str], pins: Mapping[str, str], reasons: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     members = {member.name: member for member in group.members}
     warnings = {
-        function.name: f"{function.name} {reasons[name]}" if reasons.get(name) else ""
+        function.name: [f"{function.name} {reason}" for reason in reasons[name] if reason]
         for name in names
         for function in members[name].functions
     }
     return {"pins": dict(pins), "warnings": warnings}
+
+
+def _apart(asked: _Declared, largest: _Declared) -> str:
+    """Say why functions are of another family than most."""
+    root = asked[0][0].lock_path.parent
+    others = called([function.name for function, _ in largest])
+    return f"does not share versions with {others}: {difference(asked[0][1], largest[0][1], root)}."
+
+
+def _unlike(answers: Answers, name: str, pins: Mapping[str, str], locked: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Say of a member which of its packages functions that are locked have in another version."""
+    mine = versions(pins)
+    differing = {
+        package: others
+        for package, version in mine.items()
+        if (others := {each: has[package] for each, has in locked.items() if not _is_same(has.get(package, ""), version)})
+    }
+    taken = answers.taken(name, pins) if differing else ()
+    for package in sorted(differing.keys() & taken):
+        for other in sorted(set(differing[package].values())):
+            holders = [each for each, version in differing[package].items() if version == other]
+            are = "is" if len(holders) == 1 else "are"
+            who = called(holders)
+            yield f"does not share {package} with {who}: it takes {mine[package]}, and {who} {are} locked to {other}."
+
+
+def _is_same(locked: str, version: str) -> bool:
+    """Say whether a locked version is no other one; an empty one is none."""
+    try:
+        return not locked or Version(locked) == Version(version)
+    except InvalidVersion:
+        return locked == version
 
 
 def _pinned_anyhow(text: str) -> dict[str, str]:

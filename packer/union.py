@@ -20,6 +20,9 @@ from packer.requirements import RequirementLine, read_requirements
 from packer.settings import settings_for_all
 from packer.store import digest_of
 
+_FIND_LINKS = "--find-links"
+_LONG_FORMS = {"-f": _FIND_LINKS, "-i": "--index-url"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -65,7 +68,36 @@ def can_be_asked(function: Function) -> bool:
 def family(function: Function, declaration: Declaration) -> str:
     """Give what functions must have in common to stand in one question: the target, options of the index, uv's settings."""
     settings = settings_for_all(declaration.folder, os.environ)
-    return digest_of(str(function.target), *map(_shown, declaration.option_lines), "", settings)
+    return digest_of(str(function.target), *_options(declaration), "", settings)
+
+
+def difference(mine: Declaration, theirs: Declaration, root: Path) -> str:
+    """Say why two declarations for one target are of different families; paths are given relative to ``root``."""
+    ours, others = ([_from_root(line, root) for line in _options(each)] for each in (mine, theirs))
+    own = [f"`{line}`" for line in ours if line not in others]
+    missing = [f"`{line}`" for line in others if line not in ours]
+    if own and missing:
+        return f"it has the option {' and '.join(own)} instead of {' and '.join(missing)}"
+    if own or missing:
+        return f"only it has the option {' and '.join(own)}" if own else f"it lacks the option {' and '.join(missing)}"
+    return "its options stand in another order" if ours != others else "other settings of uv hold in its folder"
+
+
+def _options(declaration: Declaration) -> tuple[str, ...]:
+    """Give the options so that two which mean the same are the same, without logins."""
+    return tuple(dict.fromkeys(map(_plain, declaration.option_lines)))
+
+
+def _plain(line: str) -> str:
+    option, _, value = line.partition(" ")
+    option = _LONG_FORMS.get(option, option)
+    is_path = option == _FIND_LINKS and "://" not in value
+    return f"{option} {os.path.normpath(value) if is_path else _shown(value)}".rstrip()
+
+
+def _from_root(line: str, root: Path) -> str:
+    option, _, value = line.partition(" ")
+    return f"{option} {os.path.relpath(value, root)}" if option == _FIND_LINKS and "://" not in value else line
 
 
 def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[Member, ...]:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from builders.runtimes import Target
 from packer.declared import declare
 from packer.discover import PYPROJECT
 from packer.errors import UsageError
 from packer.model import Function, Requirements
+from tests.packer.world import TARGET
 
 
 def function(folder: Path, text: str) -> Function:
@@ -18,7 +18,7 @@ def function(folder: Path, text: str) -> Function:
         name="fn",
         source=folder,
         handler="app.handler",
-        target=Target(runtime="python3.12", architecture="x86_64"),
+        target=TARGET,
         requirements=Requirements(kind=PYPROJECT, path=path, extras=("fast",), groups=("dev",)),
         lock_path=folder / "pylock.fn.toml",
     )
