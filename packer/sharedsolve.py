@@ -136,20 +136,15 @@ class SharedSolve:
         families = (
             each for target, of in asked.items() for each in self._families_of(list(of.values()), fixed.get(target, []))
         )
-        return {
-            function.name: each
-            for each in families
-            if each.apart or not each.is_alone
-            for member in each.members
-            for function in member.functions
-        }
+        return {function.name: each for each in families for member in each.members for function in member.functions}
 
     def _families_of(self, asked: Sequence[_Declared], fixed: _Declared) -> Iterable[_Family]:
-        """Give the families for one target. Each but the largest is told why it is apart from that."""
+        """Give the families for one target, but none for one without others; smaller ones learn why they are apart."""
         largest = max(asked, key=len)
         # Any of them may come to be of another family.
         paths = tuple(dict.fromkeys(_watched((*(one for each in asked for one in each), *fixed))))
-        return [self._family(each, fixed, paths, _apart(each, largest) if each is not largest else "") for each in asked]
+        found = [self._family(each, fixed, paths, _apart(each, largest) if each is not largest else "") for each in asked]
+        return found if len(found) > 1 else [each for each in found if not each.is_alone]
 
     def _family(self, asked: _Declared, fixed: _Declared, paths: tuple[str, ...], apart: str) -> _Family:
         members = members_of(asked)

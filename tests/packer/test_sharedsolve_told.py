@@ -42,6 +42,15 @@ def test_a_differing_option_is_named_for_those_apart(world):
     assert str(world.folder / "users" / "requirements.txt") in resolver.group_paths(stock)
 
 
+def test_one_of_two_apart_watches_the_other(world):
+    world.configure({"orders": "beta\n", "users": "--pre\nbeta\n"})
+    assert told(world)["users"] == ("users does not share versions with orders: only it has the option `--pre`.",)
+    resolver = world.resolver()
+    for function in world.config().functions:
+        paths = resolver.group_paths(function)
+        assert {str(world.folder / name / "requirements.txt") for name in ("orders", "users")} <= set(paths)
+
+
 def test_options_of_two_kinds_and_settings_are_named(world):
     world.configure({"a": "--pre\nbeta\n", "b": "--pre\nbeta\n", "c": "beta\n", "d": "beta\n"})
     world.write("c/uv.toml", "resolution = 'lowest-direct'\n")
