@@ -140,8 +140,17 @@ def _start(running: ExitStack, place: Place, folder: Path, kind: str, *arguments
     log = running.enter_context((folder / "log").open("wb"))
     command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    running.callback(process.wait)
-    running.callback(process.terminate)
+    running.callback(_end, process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, by force where it does not go."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE / 6)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def monorepo_lines(large: Large, rounds: int, forms: Sequence[tuple[int, bool]]) -> tuple[list[Line], dict[str, Any]]:
