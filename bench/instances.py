@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from packer.layers import SLOTS, Demand, Piece
+from builders.runtimes import LAYERS_LIMIT
+from packer.layers import Demand, Piece
 
 SPARSE, DENSE, ZIPF = "sparse", "dense", "Zipf"
 MODELS = (SPARSE, DENSE, ZIPF)
@@ -59,7 +60,7 @@ def small(seed: int) -> Instance:
     else:
         chance = source.uniform(0.1, 0.3) if model == SPARSE else source.uniform(0.3, 0.7)
         needs = [{number for number in range(distributions) if source.random() < chance} for _ in range(functions)]
-    slots = [SLOTS if source.random() < 0.8 else source.randint(2, SLOTS - 1) for _ in range(functions)]
+    slots = [LAYERS_LIMIT if source.random() < 0.8 else source.randint(2, LAYERS_LIMIT - 1) for _ in range(functions)]
     return _instance(model, sizes, needs, slots)
 
 
@@ -69,7 +70,7 @@ def large(seed: int, functions: int = 1000, distributions: int = 2000, exponent:
     sizes = [_size(source) for _ in range(distributions)]
     popularity = _popularity(distributions, exponent)
     needs = [_popular(source, popularity, source.randint(5, 30)) for _ in range(functions)]
-    return _instance(ZIPF, sizes, needs, [SLOTS] * functions)
+    return _instance(ZIPF, sizes, needs, [LAYERS_LIMIT] * functions)
 
 
 def _instance(model: str, sizes: Sequence[int], needs: Sequence[set[int]], slots: Sequence[int]) -> Instance:
