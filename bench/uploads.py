@@ -40,7 +40,7 @@ _OF_DISTINCT, _OF_SAM, _OF_SAM_SAFE = 1.05, 0.47, 0.40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A function's ZIP or a layer: its bytes, and the names of the distributions in it."""
+    """A function's ZIP or a layer: its bytes, and the distributions in it, as name==version."""
 
     name: str
     size: int
@@ -55,7 +55,7 @@ class Packed:
     wheels: frozenset[str]
     layers: int
     users: Mapping[str, frozenset[str]]
-    """Which functions have each distribution."""
+    """Which functions have each distribution, by name==version."""
 
     @property
     def size(self) -> int:
@@ -68,21 +68,25 @@ def read_packed(manifest: Mapping[str, Any]) -> Packed:
     wheels: set[str] = set()
     users: dict[str, set[str]] = {}
     for name, layer in manifest.get("layers", {}).items():
-        holds = frozenset(each["name"] for each in layer["distributions"])
+        holds = frozenset(map(_exact, layer["distributions"]))
         artifacts[layer["sha256"]] = Artifact(name=name, size=layer["zip_bytes"], holds=holds)
     for name, function in manifest["functions"].items():
-        own = frozenset(each["name"] for each in function["distributions"] if "layer" not in each)
+        own = frozenset(_exact(each) for each in function["distributions"] if "layer" not in each)
         size = function["artifact"]["zip_bytes"]
         artifacts[function["artifact"]["sha256"]] = Artifact(name=name, size=size, holds=own)
         for each in function["distributions"]:
             wheels.add(each["sha256"])
-            users.setdefault(each["name"], set()).add(name)
+            users.setdefault(_exact(each), set()).add(name)
     return Packed(
         artifacts=artifacts,
         wheels=frozenset(wheels),
         layers=len(manifest.get("layers", {})),
         users={name: frozenset(names) for name, names in users.items()},
     )
+
+
+def _exact(distribution: Mapping[str, Any]) -> str:
+    return f"{distribution['name']}=={distribution['version']}"
 
 
 class Uploads:
@@ -178,12 +182,14 @@ def update_lines(uploads: Uploads) -> tuple[list[Line], dict[str, Any]]:
     folders = {path.parent.name.replace("_", ""): path.parent.name for path in (WORKLOADS / MONO).glob("*/app.py")}
     lines, facts = [], {}
     for name, version in UPDATES.items():
-        users = before.users[name]
+        # Where functions have several versions of it, those that have the same one get another.
+        exact = max((each for each in before.users if each.startswith(f"{name}==")), key=lambda each: len(before.users[each]))
+        users = before.users[exact]
         pins = {folders[user.lower()]: {name: version} for user in users}
         after = uploads.build(f"{name} {version}", pins=pins)
         gone = {digest: each for digest, each in before.artifacts.items() if digest not in after.artifacts}
         new = {digest: each for digest, each in after.artifacts.items() if digest not in before.artifacts}
-        held = {digest for digest, each in before.artifacts.items() if name in each.holds}
+        held = {digest for digest, each in before.artifacts.items() if exact in each.holds}
         again = sum(each.size for each in new.values())
         changed = ", ".join(sorted(each.name for each in gone.values()))
         lines.append(
