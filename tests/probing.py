@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,8 +67,8 @@ def probe(
     work.mkdir()
     tree = write_files(folder / "tree", {"app.py": handler, "neighbour.py": "VALUE = 1\n", "data.txt": "data", **(files or {})})
     request = {"handler": "app.handler", "events": codes, "packages": packages_of(python), "trace": trace}
-    (inputs / "request.json").write_text(json.dumps(request))
-    arguments = ("{in}/request.json", "{answer}", "{task}", "{late}", "{layers}")
+    (inputs / "request").write_bytes(marshal.dumps(request, 2))
+    arguments = ("{in}/request", "{answer}", "{task}", "{late}", "{layers}")
     task = Task(script="probe.py", arguments=arguments, inputs=inputs, tree=tree, **options)
     done = python.run(task, work)
     assert isinstance(done, Done)

@@ -1,10 +1,12 @@
-"""Runs a handler as Lambda does: ``python probe.py REQUEST.json ANSWER.json ROOT LATE LAYERS``, in the target's own Python.
+"""Runs a handler as Lambda does: ``python probe.py REQUEST ANSWER.json ROOT LATE LAYERS``, in the target's own Python.
 
 It is started without site-packages. ROOT is where the function lies, LATE a folder of what the runtime has, LAYERS where layers
-lie; both may be empty. REQUEST has ``handler``, ``events`` (values), ``packages``, the folders of LAYERS to import from, and
-``trace``, whether opened files are written down. ANSWER gets ``import`` and ``events``: what came of each, either a ``result``
-or an ``error`` with its ``type`` and ``message``; ``milliseconds`` of the import; and ``opened``, paths in the function's own
-package, as if what the layers have lay there too.
+lie; both may be empty. REQUEST is a mapping in the form of `marshal`, version 2, which all Pythons read: it has ``handler``,
+``events`` (values), ``packages``, the folders of LAYERS to import from, and ``trace``, whether opened files are written down.
+ANSWER gets ``import`` and ``events``: what came of each, either a ``result`` or an ``error`` with its ``type`` and ``message``;
+``milliseconds`` of the import; and ``opened``, paths in the function's own package, as if what the layers have lay there too.
+
+A build may start it hundreds of times, and most runs are an import alone: what only the others need is imported by them.
 """
 
 from __future__ import annotations
@@ -13,20 +15,21 @@ import sys
 
 sys.path.pop(0)  # the folder of this script, which the handler must not see
 
-import json
+import marshal
 import os
-import struct
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
 
-Outcome = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
 TASK, LAYERS = "/var/task", "/opt"
 """What stands in the answer for the folders of the function and of its layers, wherever they lie."""
-_EVENT = struct.Struct("iIII")
 # inotify(7); reading often enough that the kernel's queue of at least 16384 events never runs over.
 _IN_OPEN, _IN_ISDIR, _FLAGS, _BUFFER, _READ_AFTER = 0x20, 0x40000000, 0o2004000, 1 << 20, 256
+NOTHING = {"result": None}
+"""What comes of a call that returns nothing."""
 _PUBLIC_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -51,8 +54,8 @@ class Context:
 
 def main(request_path: str, answer_path: str, root: str, late: str, layers: str = "") -> int:
     """Import the handler, give it the events, and write down what came of it."""
-    with open(request_path, encoding="utf-8") as file:
-        request = json.load(file)
+    with open(request_path, "rb") as file:
+        request = marshal.load(file)  # noqa: S302 lpack itself has written it
     with_builtins()
     package = Package(root, layers, request["packages"])
     sys.path[:0] = package.imported
@@ -68,19 +71,24 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     answer["milliseconds"] = (time.perf_counter() - started) * 1000
     if handlers:
         context = Context()
-        answer["events"] = [attempted(partial(handlers[0], event, context)) for event in request["events"]]
+        answer["events"] = [attempted(lambda event=event: handlers[0](event, context)) for event in request["events"]]  # type: ignore[misc]
     if noticed:
         noticed.read()
         answer["opened"] = sorted(opened | noticed.opened | mapped(package))
     with open(answer_path, "w", encoding="utf-8") as file:
-        file.write(as_on_lambda(json.dumps(answer), root, layers))
+        file.write(text_of(answer, root, layers))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # what threads and exit handlers do now is not Lambda's way either
 
 
-def as_on_lambda(text: str, root: str, layers: str) -> str:
-    """Give a text in JSON with Lambda's paths in the place of the folders that stand for them."""
+def text_of(answer: dict[str, Any], root: str, layers: str) -> str:
+    """Give the answer in JSON, with Lambda's paths in the place of the folders that stand for them."""
+    if answer["import"] == NOTHING and not answer["events"] and "opened" not in answer:
+        return f'{{"events": [], "import": {{"result": null}}, "milliseconds": {answer["milliseconds"]:.6f}}}'
+    import json
+
+    text = json.dumps(answer)
     places = [(root, TASK), *([(layers, LAYERS)] if layers else [])]
     for folder, place in sorted(places, key=lambda each: -len(each[0])):
         text = text.replace(json.dumps(folder)[1:-1], place)
@@ -107,7 +115,7 @@ def handler_of(handler: str) -> Callable[..., Any]:
     return found
 
 
-def attempted(call: Callable[[], Any]) -> Outcome:
+def attempted(call: Callable[[], Any]) -> dict[str, Any]:
     """Call, and give what came of it; results are as Lambda would send them."""
     try:
         result = call()
@@ -117,8 +125,12 @@ def attempted(call: Callable[[], Any]) -> Outcome:
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         return {"error": {"type": name, "message": str(error), "trace": traceback.format_exc()}}
+    if result is None:
+        return NOTHING
     if isinstance(result, bytes):  # which Lambda's client sends as they are, whatever is in them
         return {"result": result.decode("latin-1")}
+    import json
+
     try:
         return {"result": json.loads(json.dumps(result, default=number))}
     except (TypeError, ValueError) as error:
@@ -130,6 +142,8 @@ def number(value: Any) -> float | int:
     decimal = sys.modules.get("decimal")
     if decimal is None or not isinstance(value, decimal.Decimal):
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    import json
+
     return json.loads(str(value)) if value.is_finite() else float(value)
 
 
@@ -177,6 +191,9 @@ class Notices:
 
     def read(self) -> None:
         """Take in what there is to tell by now."""
+        import struct
+
+        event = struct.Struct("iIII")
         while self._descriptor >= 0:
             try:
                 data = os.read(self._descriptor, _BUFFER)
@@ -184,9 +201,9 @@ class Notices:
                 return
             at = 0
             while at < len(data):
-                number, mask, _, length = _EVENT.unpack_from(data, at)
-                name = data[at + _EVENT.size : at + _EVENT.size + length].rstrip(b"\0")
-                at += _EVENT.size + length
+                number, mask, _, length = event.unpack_from(data, at)
+                name = data[at + event.size : at + event.size + length].rstrip(b"\0")
+                at += event.size + length
                 if name and not mask & _IN_ISDIR and number in self._folders:
                     found = self._package.path(os.path.join(self._folders[number], os.fsdecode(name)))
                     if found:
