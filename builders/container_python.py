@@ -48,7 +48,7 @@ class ContainerPython:
             inputs=_pack_inputs(task, work / "inputs.tar"),
             work=pack_work(work),
             tree=_pack_folder(task.tree, work / "tree.tar") if task.tree else None,
-            layers=_pack_folder(task.layers, work / "layers.tar") if task.layers else None,
+            layers=_pack_folder(layers, work / "layers.tar") if (layers := task.merged_layers()) else None,
             platform=f"linux/{self._image.architecture}",
             environment=located(task.environment, TASK_FOLDER, LAYERS_FOLDER),
         )

@@ -25,8 +25,18 @@ FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
 _SPEC = "isolate.spec"
 _SPARE = "spare"
+_LONGEST_MOUNT = 3500
+"""Letters of a mount's options: the kernel reads one page of them (mount(2))."""
 TREE, LAYERS = "\0tree", "\0layers"
 """Stand in the variables of a task for where its tree and its layers lie; no variable of a user's can hold them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStack:
+    """Folders of layers, each on top of those before it; ``merged`` makes one folder of them, for who cannot stack them."""
+
+    parts: tuple[Path, ...]
+    merged: Callable[[], Path]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +53,16 @@ class Task:
     arguments: Sequence[str]
     inputs: Path
     tree: Path | None = None
-    layers: Path | None = None
+    layers: Path | LayerStack | None = None
     late: Path | None = None
     programs: Sequence[Path] = ()
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 600.0
+
+    def merged_layers(self) -> Path | None:
+        """Give its layers as one folder."""
+        return self.layers.merged() if isinstance(self.layers, LayerStack) else self.layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +120,7 @@ class HostPython:
         self._python = os.path.realpath(found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         self._sessions = Sessions()
         self._confined = True
+        self._stacks = True  # some kernels let no unprivileged user stack folders
         self.identity = found.version
         self.path: Path | None = found.path
         self.place = f"Python {found.version} of this machine"
@@ -117,6 +132,11 @@ class HostPython:
     def run(self, task: Task, work: Path) -> Done:
         """Run a script, confined where the machine allows it; raises `BuildFailure`."""
         if task.tree is not None and self._confined and not self._is_hidden(task, work):
+            if self._stacks and _stacked(task):
+                done = self._attempt(task, work / "stacked", confined=True)
+                if done.status != UNAVAILABLE or (work / "stacked" / _SPARE / CONFINED).is_dir():
+                    return done
+                self._stacks = False
             done = self._attempt(task, work / "confined", confined=True)
             if done.status != UNAVAILABLE or (work / "confined" / _SPARE / CONFINED).is_dir():
                 return done
@@ -140,7 +160,7 @@ class HostPython:
         script.write_bytes(source_of_script(task.script))
         words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(answer)}
         words["task"] = TASK_FOLDER if confined else str(task.tree or "")
-        words["layers"] = (LAYERS_FOLDER if confined else str(task.layers)) if task.layers else ""
+        words["layers"] = (LAYERS_FOLDER if confined else str(task.merged_layers())) if task.layers else ""
         command = [self._python, *FLAGS, *task.flags, str(script), *(each.format(**words) for each in task.arguments)]
         variables = {**task.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{LAYERS}/bin"}
         variables = located(variables, words["task"], words["layers"] or LAYERS_FOLDER)
@@ -162,6 +182,10 @@ class HostPython:
             raise interrupted()
         return Done(status=status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=late)
 
+    def _seen(self, task: Task) -> str:
+        """Give what is shown at /opt: one folder, or several on top of each other."""
+        return (_stacked(task) if self._stacks else "") or str(task.merged_layers())
+
     def _isolated(self, task: Task, work: Path, command: list[str]) -> list[str]:
         """Give the command that runs another one where Lambda's paths are."""
         spare = work / _SPARE
@@ -170,9 +194,17 @@ class HostPython:
         script.write_bytes(_compiled(source_of_script("isolate.py")))
         empty_tmp = not self._needs("/tmp", task, work)  # noqa: S108 Lambda's own
         words = [str(spare), TASK_FOLDER, str(int(empty_tmp)), str(task.tree), TASK_FOLDER]
-        words += [str(task.layers), LAYERS_FOLDER] if task.layers else []
+        words += [self._seen(task), LAYERS_FOLDER] if task.layers else []
         (work / _SPEC).write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
         return [sys.executable, "-I", "-S", str(script), str(work / _SPEC), *command]
+
+
+def _stacked(task: Task) -> str:
+    """Give the folders of layers as one mount shows them, the uppermost first; empty where it cannot."""
+    parts = task.layers.parts if isinstance(task.layers, LayerStack) else ()
+    text = ":".join(str(part) for part in reversed(parts))
+    possible = len(parts) > 1 and text.count(":") == len(parts) - 1 and not set(text) & {",", "\\", '"'}
+    return f":{text}" if possible and len(text) < _LONGEST_MOUNT else ""
 
 
 @cache

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from builders.pythons import LayerStack
 from builders.runtimes import UNZIPPED_LIMIT
 from packer.compress import inflated
 from packer.errors import PackageError
@@ -193,6 +194,16 @@ class LayerFolders:
             with self._lock:
                 kept.users -= 1
             self._tidy()
+
+    @contextmanager
+    def stacked(self, layers: Sequence[LayerArchive]) -> Iterator[LayerStack]:
+        """Give the folders of layers, one for each, and a way to have them merged; they stay until the context ends.
+
+        Raises `packer.errors.LpackError`, the way to merge them, too.
+        """
+        with ExitStack() as using:
+            parts = tuple(using.enter_context(self.merged([layer])) for layer in layers)
+            yield LayerStack(parts=parts, merged=lambda: using.enter_context(self.merged(layers)))
 
     def _make(self, key: tuple[str, ...], kept: _Kept, layers: Sequence[LayerArchive]) -> None:
         try:

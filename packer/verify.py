@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builders.emulator import REMEDY, find_emulator
-from builders.pythons import LAYERS, TREE, Done, HostPython, Pythons, TargetPython, Task
+from builders.pythons import LAYERS, TREE, Done, HostPython, LayerStack, Pythons, TargetPython, Task
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.script import source_of_script
@@ -149,7 +149,7 @@ class LaidOut:
 
     task: Path
     late: Path | None = None
-    layers: Path | None = None
+    layers: LayerStack | None = None
 
 
 class Verifier:
@@ -212,13 +212,13 @@ class Verifier:
         """Unpack an archive, what the runtime has, and the function's layers, for as long as they are needed."""
         with ExitStack() as needed:
             packed = needed.enter_context(opened_archive(archive))
-            merged = needed.enter_context(self._layers.merged(layers)) if layers else None
+            stack = needed.enter_context(self._layers.stacked(layers)) if layers else None
             folder = needed.enter_context(room_for(packed.size + late.size, self._store))
             packed.unpack(folder / "task", self._executor)
             if late:
                 self._write(late, folder / "late.zip")
                 unpack(folder / "late.zip", folder / "late", self._executor)
-            yield LaidOut(task=folder / "task", late=folder / "late" if late else None, layers=merged)
+            yield LaidOut(task=folder / "task", late=folder / "late" if late else None, layers=stack)
 
     def run(
         self,

@@ -1,7 +1,8 @@
 """Runs a command where Lambda's paths are: ``python isolate.py SPEC COMMAND…``, on this machine, by any Python 3.
 
 SPEC has words with a zero byte after each: an empty folder, ``spare``; the folder where the command starts; 1 where /tmp is to
-be empty, else 0; then pairs of a folder and the place where it is seen, read-only. All of that, and a network that has nothing
+be empty, else 0; then pairs of a folder and the place where it is seen, read-only; folders with a colon before each are seen on
+top of each other, the first one uppermost. All of that, and a network that has nothing
 but itself, is for the command alone: it is done in private namespaces (namespaces(7)), as root or in a user namespace. Exit
 status 97 where the machine does not allow it; where it does, there is a folder ``confined`` in ``spare``.
 """
@@ -77,7 +78,10 @@ def mount(source: str, place: str, kind: str, flags: int, options: str = "") -> 
 
 
 def show(folder: str, place: str) -> None:
-    """Let a folder be seen, read-only, at a place that is there."""
+    """Let a folder, or several on top of each other, be seen, read-only, at a place that is there."""
+    if folder[:1] == ":":
+        mount("overlay", place, "overlay", _RDONLY, "lowerdir=" + folder[1:])
+        return
     mount(folder, place, "", _BIND | _REC)
     mount("none", place, "", _REMOUNT | _BIND | _RDONLY | (os.statvfs(place).f_flag & _LOCKED))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,27 @@ for place in ("/opt", {NOWHERE!r}):
         found.append([os.getuid(), python._confined, results(done)])
 print(json.dumps(found))
 """
+
+
+@pytest.mark.parametrize("name", ["part", "a part, with a comma"])
+def test_layers_are_stacked_the_last_on_top_or_merged_where_they_cannot_be(tmp_path, either, name):
+    parts = []
+    for number, values in enumerate(({"one": 1, "both": 1}, {"two": 2, "both": 2})):
+        parts.append(tmp_path / f"{name} {number}")
+        for module, value in values.items():
+            place = parts[-1] / "python" / f"{module}.py"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(f"VALUE = {value}\n")
+    asked: list[Path] = []
+
+    def merged() -> Path:
+        asked.append(tmp_path / "merged")
+        for part in parts:
+            shutil.copytree(part, asked[-1], dirs_exist_ok=True)
+        return asked[-1]
+
+    stack = pythons.LayerStack(parts=tuple(parts), merged=merged)
+    code = "import one, two, both; result = [one.VALUE, two.VALUE, both.VALUE]"
+    assert results(probe(either, tmp_path / "run", code, layers=stack)) == [[1, 2, 2]]
+    stackable = "," not in name and either._confined and either._stacks
+    assert bool(asked) != stackable

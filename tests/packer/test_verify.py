@@ -178,11 +178,13 @@ def test_layers_are_removed_at_the_end(world):
     archive = world.archive(OWN)
     with world.verifier.laid_out(archive.path, NOTHING, split(world)) as laid:
         assert laid.layers is not None
-        assert sorted(path.name for path in laid.layers.iterdir()) == ["lib", "python"]
-    assert laid.layers.exists()
+        merged = laid.layers.merged()
+        assert sorted(path.name for path in merged.iterdir()) == ["lib", "python"]
+    folders = (merged, *laid.layers.parts)
+    assert all(folder.exists() for folder in folders)
     assert not laid.task.exists()
     world.verifier.close()
-    assert not laid.layers.exists()
+    assert not any(folder.exists() for folder in folders)
 
 
 @pytest.mark.parametrize(
