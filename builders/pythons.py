@@ -5,7 +5,9 @@ from __future__ import annotations
 import marshal
 import os
 import platform
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,6 +27,8 @@ FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
 _SPEC = "isolate.spec"
 _SPARE = "spare"
+_OFTEN = 20
+"""Runs of a script from which on it is bytecode."""
 _LONGEST_MOUNT = 3500
 """Letters of a mount's options: the kernel reads one page of them (mount(2))."""
 TREE, LAYERS = "\0tree", "\0layers"
@@ -120,6 +124,9 @@ class HostPython:
         self._python = os.path.realpath(found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         self._sessions = Sessions()
         self._confined = True
+        self._runs: Counter[str] = Counter()
+        self._bytecode: dict[str, bytes] = {}
+        self._lock = Lock()
         self._stacks = True  # some kernels let no unprivileged user stack folders
         self.identity = found.version
         self.path: Path | None = found.path
@@ -156,8 +163,7 @@ class HostPython:
 
     def _attempt(self, task: Task, work: Path, *, confined: bool) -> Done:
         work.mkdir()
-        answer, script = work / "answer", work / task.script
-        script.write_bytes(source_of_script(task.script))
+        answer, script = work / "answer", self._script(task.script, work)
         words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(answer)}
         words["task"] = TASK_FOLDER if confined else str(task.tree or "")
         words["layers"] = (LAYERS_FOLDER if confined else str(task.merged_layers())) if task.layers else ""
@@ -181,6 +187,25 @@ class HostPython:
         if self._sessions.closed:
             raise interrupted()
         return Done(status=status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=late)
+
+    def _script(self, name: str, work: Path) -> Path:
+        """Write a script, as bytecode from the time on when that is worth a start of this Python that makes it."""
+        with self._lock:
+            self._runs[name] += 1
+            if self._runs[name] == _OFTEN:
+                self._bytecode[name] = self._compile(name, work)
+            compiled = self._bytecode.get(name)
+        path = work / (f"{name}c" if compiled else name)
+        path.write_bytes(compiled or source_of_script(name))
+        return path
+
+    def _compile(self, name: str, work: Path) -> bytes:
+        """Give a script's bytecode, empty where it cannot be had."""
+        source, made = work / f"of-{name}", work / f"of-{name}c"
+        source.write_bytes(source_of_script(name))
+        code = f"import py_compile; py_compile.compile({str(source)!r}, {str(made)!r}, {name!r}, True)"
+        done = subprocess.run([self._python, "-I", "-S", "-c", code], capture_output=True, check=False)
+        return made.read_bytes() if done.returncode == 0 and made.is_file() else b""
 
     def _seen(self, task: Task) -> str:
         """Give what is shown at /opt: one folder, or several on top of each other."""

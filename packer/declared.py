@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,12 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
 
 
 def _archives_in(folder: Path) -> tuple[Path, ...]:
-    if not folder.is_dir():
-        return ()
+    """Give the archives in a folder, whose time changes with its names."""
+    return _archives_listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else ()
+
+
+@lru_cache(maxsize=64)
+def _archives_listed(folder: Path, _time: int) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVE_SUFFIXES) and path.is_file()))
 
 

@@ -170,7 +170,7 @@ def _take(path: Path, number: int, line: str, gathered: _Gathered, *, is_constra
         if option in _INDEXES:
             gathered.index_urls.append(value)
         elif option in _FOLDERS and "://" not in value:
-            gathered.links.append(path.parent / value)
+            gathered.links.append(Path(os.path.realpath(path.parent / value)))  # one name, from wherever it is told
             value = str(path.parent / value)
         gathered.option_lines.append(f"{option} {value}".rstrip())
 
