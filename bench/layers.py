@@ -14,13 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from bench.large import Large, cluster_lines, monorepo_lines
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError
 from bench.monorepo import Shape
-from bench.peers import Place, prepare
+from bench.peers import Place, add_cache, prepare
 from bench.rows import Line, markdown
 from bench.run import RESULTS
 from bench.uploads import Uploads, update_lines, upload_lines
@@ -87,12 +85,7 @@ def _options() -> argparse.Namespace:
         default=3,
         help=f"1: all sets of requirements different, and locked; 2: without locks, too; 3: and {_SETS} sets",
     )
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=user_cache_path("lpack-bench"),
-        help="environments and caches of the tools (default: %(default)s)",
-    )
+    add_cache(parser)
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 WORKLOADS = Path(__file__).parent / "workloads"
 PYTHON = "3.12"
@@ -125,3 +128,13 @@ def _output(*command: str) -> str:
     except OSError:
         return ""
     return finished.stdout.strip() if finished.returncode == 0 else ""
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where tools are installed, and keep what they download, from one benchmark to the next."""
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=user_cache_path("lpack-bench"),
+        help="environments and caches of the tools (default: %(default)s)",
+    )

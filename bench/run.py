@@ -15,13 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from bench import table
 from bench.contestants import Contestant, Step
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
-from bench.peers import Place, prepare
+from bench.peers import Place, add_cache, prepare
 from bench.scenarios import ROWS, SCENARIOS, Row, Scenario, chosen
 
 RESULTS = Path(__file__).parent / "results"
@@ -158,12 +156,7 @@ def _options() -> argparse.Namespace:
         help="give the peers all wheels in a folder and no index to ask: their best case",
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the workloads and what was built")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=user_cache_path("lpack-bench"),
-        help="environments and caches of the tools (default: %(default)s)",
-    )
+    add_cache(parser)
     return parser.parse_args()
 
 

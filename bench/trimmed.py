@@ -20,12 +20,10 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from platformdirs import user_cache_path
-
 from bench.contestants import PLAIN, Contestant, Lpack, Sam
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
-from bench.peers import Place, prepare
+from bench.peers import Place, add_cache, prepare
 from bench.run import RESULTS
 from bench.starts import TARGET, Starts, opened
 from builders.emulator import CLIENT, VARIABLE
@@ -253,12 +251,7 @@ def main() -> None:
     """Print the table and write bench/results/trimmed.json."""
     parser = argparse.ArgumentParser(prog="python -m bench.trimmed", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="starts and builds of each form (default: %(default)s)")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=user_cache_path("lpack-bench"),
-        help="environments and caches of the tools (default: %(default)s)",
-    )
+    add_cache(parser)
     options = parser.parse_args()
     if not can_drop_caches():
         raise SystemExit("Cold starts can be measured as root on Linux only.")

@@ -83,7 +83,6 @@ class Member:
 
     def state(self, layers: Sequence[MadeLayer], peers: tuple[str, ...]) -> LayeredState:
         """Give what the next build has to know of it; ``peers`` are the functions that the plan was made for."""
-        held = {digest for layer in layers for digest in layer.pieces}
         need = self.need
         return LayeredState(
             distributions={
@@ -98,7 +97,6 @@ class Member:
             alone=self.alone,
             peers=peers,
             layers=tuple(layer.name for layer in layers),
-            inside=tuple(sorted(need.distributions.keys() - held)),
         )
 
 

@@ -100,8 +100,7 @@ class LayerMaker:
 
     def warm(self, wanted: Sequence[Wanted]) -> None:
         """Compile many distributions at once, which takes less time than one after the other."""
-        unknown = [each for each in wanted if not self._way.is_known(self._tools.store, each.key)]
-        trees = [self._combine(each).tree for each in unknown]
+        trees = [self._combine(each).tree for each in wanted]
         self._tools.shaper.placer.warm(trees, self._target, self._way.options)
 
     def size(self, wanted: Wanted) -> Piece:

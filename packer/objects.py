@@ -195,7 +195,7 @@ class Objects:
                     parts = chain((first,), _parts(file, stopped))
                     self._store.put(key, parts, use_multipart=True, chunk_size=_PART, max_concurrency=2)
             except AlreadyExistsError:
-                pass
+                pass  # another machine was quicker, and its object has the same name
             except (BaseError, FileNotFoundError) as error:
                 raise _trouble(error) from None
 

@@ -322,7 +322,7 @@ class RemoteStore(Store):
         except (OSError, LpackError) as error:
             self._line.reporter.debug(f"{place} is not written to {self._line.name}: {error}")
         except Stopped:
-            pass
+            pass  # the build has ended, and said how much was not written
 
 
 def _split(payload: bytes | None, keys: Sequence[str]) -> dict[str, bytes] | None:

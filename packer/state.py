@@ -24,9 +24,8 @@ class LayeredState:
 
     ``distributions`` are by their wheels' digests, with the fields of `packer.layering.Needed`; ``own`` are the bytes of its
     source, ``stuck``, ``tied`` and ``libraries`` as in `packer.layering.Need`. ``tight`` says that sources had to go for their
-    bytecode, ``alone`` why it is in one package. ``peers`` are the functions that the plan was made
-    for. ``layers`` are the names of its layers in order, and ``inside`` the
-    digests of what lies in its own package.
+    bytecode, ``alone`` why it is in one package. ``peers`` are the functions that the plan was made for, and ``layers`` the
+    names of its layers in order.
     """
 
     distributions: dict[str, tuple[str, str, str, int, float, tuple[str, ...]]]
@@ -38,7 +37,6 @@ class LayeredState:
     alone: str = ""
     peers: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
-    inside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,5 +218,4 @@ def _layered(data: Mapping[str, Any]) -> LayeredState:
         alone=data["alone"],
         peers=tuple(data["peers"]),
         layers=tuple(data["layers"]),
-        inside=tuple(data["inside"]),
     )

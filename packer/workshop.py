@@ -94,6 +94,7 @@ class _Prepared:
     restored: frozenset[Unit]
     cut: Cut
     variants: Mapping[str, Variant]
+    need: Need
     seconds: float
 
 
@@ -118,17 +119,17 @@ class Workshop:
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Lock a function, fetch what it needs and trim that; raises `packer.errors.LpackError`."""
         prepared = self._prepare(version)
-        return self._need(prepared), prepared.restored
+        return prepared.need, prepared.restored
 
-    def _need(self, prepared: _Prepared) -> Need:
-        material, function = prepared.gathered.material, prepared.gathered.function
+    def _need(self, gathered: Gathered, cut: Cut, variants: Mapping[str, Variant]) -> Need:
+        material, function = gathered.material, gathered.function
         names = {each.name: each.digest for each in material.distributions}
         trees, closed = dict(material.parts), any(layer.closed for layer in function.layers.named)
-        local = (each.name for each in prepared.gathered.lock.packages if isinstance(each.source, SourceFolder))
+        local = (each.name for each in gathered.lock.packages if isinstance(each.source, SourceFolder))
         weights = {**dict.fromkeys(local, _LOCAL), **dict(function.layers.releases)}
         tied, stuck = [], frozenset[str]()
         if function.layers.wanted:
-            groups = entangled(material.parts, self._native(prepared), function.target)
+            groups = entangled(material.parts, self._native(gathered), function.target)
             beside_source = {name for group in groups if OWN_SOURCE in group for name in group}
             # Only the function's own rules say which of them wins, and other functions may have others.
             ruled = overlapping(material.parts) if function.overlap else frozenset[str]()
@@ -139,18 +140,18 @@ class Workshop:
                 each.digest: Needed(
                     name=each.name,
                     version=each.version,
-                    variant=prepared.variants[each.digest].digest,
-                    size=prepared.variants[each.digest].tree.size,
+                    variant=variants[each.digest].digest,
+                    size=variants[each.digest].tree.size,
                     weight=weights.get(each.name, 1.0),
                     requires=required_names(trees[each.name]) if closed else (),
                 )
                 for each in material.distributions
             },
-            own=own_size(prepared.cut),
+            own=own_size(cut),
             options=function.layers,
             stuck=stuck,
             tied=tuple(tied),
-            libraries=tuple(sorted(_own_libraries(prepared))),
+            libraries=tuple(sorted(_own_libraries(gathered))),
         )
 
     def _prepare(self, version: Version) -> _Prepared:
@@ -162,18 +163,20 @@ class Workshop:
                 gathered = known.gathered if known else self._gatherer.gather(order.function, order.scan)
                 restored = self._tools.prover.restored(gathered.material) if version.kept is None else version.kept
                 cut = self._tools.shaper.cut(gathered.material, restored)
+                variants = variants_of(gathered, cut, restored)
                 known = self._prepared[version.name] = _Prepared(
                     gathered=gathered,
                     restored=restored,
                     cut=cut,
-                    variants=variants_of(gathered, cut, restored),
+                    variants=variants,
+                    need=self._need(gathered, cut, variants),
                     seconds=time.perf_counter() - started,
                 )
             return known
 
-    def _native(self, prepared: _Prepared) -> dict[str, Sequence[ElfFile]]:
+    def _native(self, gathered: Gathered) -> dict[str, Sequence[ElfFile]]:
         """Give the native code of a function's source and of its distributions, by their names."""
-        native, material = self._tools.native, prepared.gathered.material
+        native, material = self._tools.native, gathered.material
         source = dict(material.parts)[OWN_SOURCE]
         return {OWN_SOURCE: native.of_source(source), **{each.name: native.of_wheel(each) for each in material.distributions}}
 
@@ -208,10 +211,10 @@ class Workshop:
         """Give the native code that functions have beside these distributions, by wheels' digests and functions' names."""
         found: dict[str, Sequence[ElfFile]] = {}
         for name in names:
-            prepared = self._prepare(Version(name=name))
-            native = self._native(prepared)
+            gathered = self._prepare(Version(name=name)).gathered
+            native = self._native(gathered)
             found[f"{OWN_SOURCE} {name}"] = native[OWN_SOURCE]
-            found |= {each.digest: native[each.name] for each in prepared.gathered.material.distributions}
+            found |= {each.digest: native[each.name] for each in gathered.material.distributions}
         return {key: files for key, files in found.items() if key not in without}
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
@@ -239,7 +242,7 @@ class Workshop:
         return Settled(
             result=result_of(prepared.gathered, proof, used, seconds),
             staged=path,
-            need=self._need(prepared),
+            need=prepared.need,
             restored=prepared.restored,
             kept=frozenset(proof.kept),
             alone=proof.alone,
@@ -253,7 +256,7 @@ def _held(prepared: _Prepared, layers: Sequence[MadeLayer]) -> frozenset[str]:
     return frozenset(each.name for each in prepared.gathered.material.distributions if each.digest in held)
 
 
-def _own_libraries(prepared: _Prepared) -> list[str]:
+def _own_libraries(gathered: Gathered) -> list[str]:
     """Give the digests of the shared libraries in a function's own source."""
-    source = dict(prepared.gathered.material.parts)[OWN_SOURCE]
+    source = dict(gathered.material.parts)[OWN_SOURCE]
     return [entry.content.digest for entry in source if ".so" in entry.path.rpartition("/")[2]]

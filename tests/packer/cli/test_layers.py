@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
-from pathlib import Path
 
 import pytest
 
-from tests.monorepo import LARGE, Monorepo, noise
+from tests.monorepo import LARGE, noise
 from tests.native import compile_library
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
 from tests.wheels import make_wheel
-
-
-@pytest.fixture
-def repo(tmp_path: Path, lpack, cache: Path) -> Monorepo:
-    folder = tmp_path / "project"
-    (folder / "wheels").mkdir(parents=True)
-    return Monorepo(folder=folder, lpack=lpack)
 
 
 def test_what_functions_share_lies_in_one_layer(repo):

@@ -5,20 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.monorepo import LARGE, Monorepo
 from tests.shaped import RUNTIME
-
-
-@pytest.fixture
-def repo(tmp_path: Path, lpack, cache: Path) -> Monorepo:
-    folder = tmp_path / "project"
-    (folder / "wheels").mkdir(parents=True)
-    return Monorepo(folder=folder, lpack=lpack)
 
 
 def manifest_of(repo: Monorepo) -> dict[str, Any]:

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.monorepo import Monorepo
 from tests.packer.plans import read_drawing
-
-
-@pytest.fixture
-def repo(tmp_path: Path, lpack, cache: Path) -> Monorepo:
-    folder = tmp_path / "project"
-    (folder / "wheels").mkdir(parents=True)
-    return Monorepo(folder=folder, lpack=lpack)
 
 
 @pytest.mark.parametrize("arguments", [("plan", "nosuch"), ("plan", "one"), ("graph", "nosuch", "-o", "x.svg")])
