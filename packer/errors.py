@@ -54,6 +54,14 @@ class BuildError(LpackError):
     """A builder could not make a wheel."""
 
 
+class ImageError(LpackError):
+    """A container image is broken, hostile, or does not fit the target."""
+
+
+class RegistryError(LpackError):
+    """A registry refused something, cannot be reached, or broke its word."""
+
+
 class StoreError(LpackError):
     """The store or the output folder cannot be read or written."""
 

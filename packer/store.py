@@ -2,6 +2,7 @@
 
     wheels/1/ab/<sha256>     wheels and sdists as they were published, accepted and whole; the name is the content's digest
     wheels/native/ab/<key>   what native code a wheel holds, in the form of a derived file
+    blobs/ab/<sha256>        parts of container images, whole; the name is the content's digest
     derived/<kind>/ab/<key>  what lpack computed: a SHA-256 of the rest, a newline, the payload; the name is the key's digest
     projects/<key>.json      what the last build of an output folder saw
     logs/                    what builds printed that failed
@@ -99,15 +100,12 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._verified: set[str] = set()
+        self._verified: set[Path] = set()
         self._lock = Lock()
 
     def wheel_path(self, digest: str) -> Path:
         """Give the place of a wheel or sdist, whether it is there or not."""
-        if not _DIGEST.fullmatch(digest):
-            # Digests come from lock files, and a path made of anything else could lead out of the store.
-            raise StoreError(f"{digest[:80]!r} is not a SHA-256 digest.", remedy="Mend the lock that names it, or lock again.")
-        return self.root / "wheels" / _ACCEPTANCE / digest[:2] / digest
+        return self._named(self.root / "wheels" / _ACCEPTANCE, digest)
 
     def derived_path(self, kind: str, key: str) -> Path:
         """Give the place of a derived file, whether it is there or not."""
@@ -120,8 +118,35 @@ class Store:
         a file that may not enter.
         """
         del prove  # what is here was proved when it came
-        path = self.wheel_path(digest)
-        if digest in self._verified and path.exists():
+        return self._whole(self.wheel_path(digest))
+
+    def adopt(self, temporary: Path, digest: str) -> Path:
+        """Take in a complete and accepted file from `temporary`; its SHA-256 must be ``digest``."""
+        return self._adopt(temporary, self.wheel_path(digest))
+
+    def blob_path(self, digest: str) -> Path:
+        """Give the place of a blob of an image by its SHA-256 (hex), whether it is there or not."""
+        return self._named(self.root / "blobs", digest)
+
+    def blob(self, digest: str) -> Path | None:
+        """Find a blob by its SHA-256; one whose bytes have changed is removed and not found."""
+        return self._whole(self.blob_path(digest))
+
+    def adopt_blob(self, temporary: Path, digest: str) -> Path:
+        """Take in a complete blob from `temporary`, for reading only; its SHA-256 must be ``digest``."""
+        temporary.chmod(0o444)
+        return self._adopt(temporary, self.blob_path(digest))
+
+    @staticmethod
+    def _named(folder: Path, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            # Digests come from lock files, and a path made of anything else could lead out of the store.
+            raise StoreError(f"{digest[:80]!r} is not a SHA-256 digest.", remedy="Mend the lock that names it, or lock again.")
+        return folder / digest[:2] / digest
+
+    def _whole(self, path: Path) -> Path | None:
+        """Give a file that is called by its SHA-256 if it is there; it is read once and then trusted."""
+        if path in self._verified and path.exists():
             return path
         with explained(path, "read"):
             try:
@@ -129,17 +154,15 @@ class Store:
                     found = hashlib.file_digest(file, "sha256").hexdigest()
             except FileNotFoundError:
                 return None
-            if found != digest:
+            if found != path.name:
                 path.unlink(missing_ok=True)
                 return None
             _mark_used(path)
         with self._lock:
-            self._verified.add(digest)
+            self._verified.add(path)
         return path
 
-    def adopt(self, temporary: Path, digest: str) -> Path:
-        """Take in a complete and accepted file from `temporary`; its SHA-256 must be ``digest``."""
-        path = self.wheel_path(digest)
+    def _adopt(self, temporary: Path, path: Path) -> Path:
         with explained(path, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(path)

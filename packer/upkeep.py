@@ -40,7 +40,7 @@ def verify_all(store: Store) -> tuple[int, list[Path]]:
     """Check every file; give how many there are, and the broken ones, which are removed."""
     checked, broken = 0, []
     derived = [*_files(store.root / "derived"), *_files(store.root / "wheels" / NATIVE)]
-    for path in _files(store.root / "wheels"):
+    for path in (*_files(store.root / "wheels"), *_files(store.root / "blobs")):
         if NATIVE in path.relative_to(store.root).parts:
             continue
         checked += 1
@@ -63,7 +63,7 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
     """Remove files that were not used for ``age``; give their number and bytes."""
     limit = time.time() - max(age, _MINIMUM_AGE).total_seconds()
     files = size = 0
-    for name in ("wheels", "derived", "projects", "logs", "tmp"):
+    for name in ("wheels", "blobs", "derived", "projects", "logs", "tmp"):
         for path in list(_files(store.root / name)):
             try:
                 status = path.stat()
