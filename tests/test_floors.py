@@ -160,6 +160,7 @@ HEAVY = frozenset(
         "obstore",
         "boto3",
         "distributed",
+        "zstandard",
     )
 )
 
