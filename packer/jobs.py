@@ -31,7 +31,7 @@ from packer.store import Store, explained
 from packer.versions import version_variables
 from packer.workshop import Order
 
-_TICKETS, _ARTIFACTS = "tickets", "artifacts"
+_TICKETS = "tickets"
 _QUICK = 1
 """zlib's level for what is read a few times: sources become a third of their size in no time."""
 Files = Mapping[str, tuple[int, bytes]]
@@ -170,32 +170,33 @@ def load_files(store: Store, digest: str) -> Files:
 
 def _load(store: Store, digest: str) -> Any:
     # The digest came with the job itself: nobody else who writes to the remote store can have it unpickle anything.
-    return pickle.loads(zlib.decompress(_by_digest(store, _TICKETS, digest)))  # noqa: S301
+    return pickle.loads(zlib.decompress(_sealed(store, digest)))  # noqa: S301
 
 
 def keep_archive(store: Store, digest: str, path: Path) -> None:
     """Put an archive where others find it."""
-    with explained(path, "read"):
-        store.save(_ARTIFACTS, digest, path.read_bytes())
+    store.offer(digest, path)
     store.flush()
 
 
 def fetch_archive(store: Store, digest: str, to: Path) -> Path:
     """Put an archive that others made into a file; raises `NotThereError`."""
-    data = _by_digest(store, _ARTIFACTS, digest)
-    with explained(to, "write"):
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_bytes(data)
+    if not store.obtain(digest, to):
+        raise _not_there("artifacts")
     return to
 
 
-def _by_digest(store: Store, kind: str, digest: str) -> bytes:
-    record = store.load(kind, digest)
+def _sealed(store: Store, digest: str) -> bytes:
+    record = store.load(_TICKETS, digest)
     if record is not None and hashlib.sha256(record.payload).hexdigest() == digest:
         return record.payload
     if record is not None:
         record.path.unlink(missing_ok=True)
-    raise NotThereError(
+    raise _not_there(_TICKETS)
+
+
+def _not_there(kind: str) -> NotThereError:
+    return NotThereError(
         f"The remote store does not give what is to be found there ({kind}).",
         remedy="See that all machines name the same remote store, with the same LPACK_REMOTE_KEY, and may read and write it.",
     )

@@ -45,7 +45,6 @@ KINDS: Mapping[str, Kind] = {
     "resolutions": Kind(shared=False, why="they name this machine's folders, and say what an index had at one time"),
     "layers": Kind(shared=True, why="what a layer's archive is going to be; its distributions must be merged to know it"),
     "tickets": Kind(shared=True, why="what workers of a cluster must know, by its digest"),
-    "artifacts": Kind(shared=True, why="archives that workers of a cluster made, by their digests"),
     "repairs": Kind(shared=False, why="what was found by running a function is found anew by whoever relies on it"),
     "verified": Kind(shared=False, why="a proof is worth what ran it, and times of another machine mean nothing here"),
 }

@@ -3,6 +3,7 @@
     wheels/1/ab/<sha256>              as in the store itself
     derived/<kind>/ab/<key>           a line with a proof, the payload
     derived.<mark>/<kind>/ab/<key>    the same, for those who hold the secret that gives this mark
+    offered/ab/<sha256>               files that one machine of a cluster made for another
 
 What this machine lacks is looked for there first, and what it makes or downloads is written there, in the background. A remote
 is never trusted with more than time: one that is away, slow, or refuses costs a warning, and the build goes on without it.
@@ -11,6 +12,7 @@ What is proved when it is read:
 
 - A wheel has the SHA-256 that it was asked for by, which a lock or a record of a build names, and passes what any download
   must pass. Nobody who writes to the remote can change it.
+- What is offered has the SHA-256 that the machine which made it has told.
 - A derived file's proof binds its payload to its own place. It shows what was cut short, damaged, or put in another's place;
   it does not show who wrote it. **Whoever may write to the remote is trusted with derived files**, which hold bytecode,
   stripped libraries, and which wheel was built from a source: give those builds that run other people's code, such as pull
@@ -50,6 +52,7 @@ VARIABLE, KEY_VARIABLE = "LPACK_REMOTE", "LPACK_REMOTE_KEY"
 _SHORTEST_SECRET = 16
 _LARGEST_WHEEL, _LARGEST_DERIVED = 2048 * MEGABYTE, 512 * MEGABYTE
 """Bytes beyond which nothing is read: a remote cannot fill the disk, or the memory into which derived files go."""
+_OFFERED = "offered"
 _HEAD = b"lpack 1 "
 _PROOF_END = len(_HEAD) + 64
 _LENGTH = 8
@@ -204,6 +207,25 @@ class RemoteStore(Store):
         path = self.wheel_path(digest)
         self._give(self._wheel_place(digest), lambda: path)
 
+    def offer(self, digest: str, path: Path) -> None:
+        self._give(_offered_place(digest), lambda: path)
+
+    def obtain(self, digest: str, to: Path) -> bool:
+        if not self._line.reads:
+            return False
+        place = _offered_place(digest)
+        with explained(to, "write"):
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with to.open("w+b") as file:
+                read = self._line.read(place, file, _LARGEST_DERIVED)
+                file.seek(0)
+                whole = read and hashlib.file_digest(file, "sha256").hexdigest() == digest
+            if not whole:
+                to.unlink()
+        if read and not whole:
+            self._ignore(place, "its SHA-256 is not its name")
+        return whole
+
     def load(self, kind: str, key: str) -> Record | None:
         found = super().load(kind, key)
         rule = KINDS.get(kind)
@@ -323,6 +345,10 @@ class RemoteStore(Store):
             self._line.reporter.debug(f"{place} is not written to {self._line.name}: {error}")
         except Stopped:
             pass  # the build has ended, and said how much was not written
+
+
+def _offered_place(digest: str) -> str:
+    return f"{_OFFERED}/{digest[:2]}/{digest}"
 
 
 def _split(payload: bytes | None, keys: Sequence[str]) -> dict[str, bytes] | None:

@@ -203,6 +203,14 @@ class Store:
     def share(self, digest: str) -> None:
         """See that others can have a wheel or sdist that is here; nobody else has this store."""
 
+    def offer(self, digest: str, path: Path) -> None:
+        """See that others can have a file, by its SHA-256, without keeping it here; `flush` waits for that."""
+
+    def obtain(self, digest: str, to: Path) -> bool:
+        """Write what others have offered to a new file; False where it is not there. Nobody else has this store."""
+        del digest, to
+        return False
+
     def keep_log(self, name: str, text: str) -> Path:
         """Keep the log of something that failed, in place of an earlier one of the same name."""
         path = self.root / "logs" / f"{name}.log"
