@@ -1,8 +1,8 @@
 """What goes between the machine that builds and the workers of a cluster: tickets, jobs and answers, never paths.
 
 What workers must know of a function (its source, lock, dependency files, events) is written to the remote store as one object,
-its ticket, which jobs name by its SHA-256; local projects, which many functions may need, are objects of their own. Local
-archives go there as any wheel does.
+its ticket, which jobs name by its SHA-256; what many functions may need (local projects, archives that their builds may
+require) is in objects of its own. Local archives that a lock names go there as any wheel does.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from packer.gather import Tools, files_of_function
 from packer.model import Archive, Function, Lock, LockedPackage, SourceFolder
 from packer.once import Once
 from packer.origin import project_tree
+from packer.requirements import ARCHIVE_SUFFIXES
 from packer.resolve import Policy
 from packer.store import Store, explained
 from packer.versions import version_variables
@@ -45,7 +46,7 @@ def identity() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """All that a worker has to know of a function; ``folders`` are the digests of its local projects' `Files`.
+    """All that a worker has to know of a function; ``shared`` are the digests of `Files` that others may need, too.
 
     ``variables`` are those by which the user gives projects their versions.
     """
@@ -53,7 +54,7 @@ class Ticket:
     order: Order
     lock: Lock
     files: Files
-    folders: tuple[str, ...]
+    shared: tuple[str, ...]
     policy: Policy
     variables: Mapping[str, str]
 
@@ -98,7 +99,8 @@ class Tickets:
         self._tools = tools
         self._policy = policy
         self._written: Once[str, str] = Once()
-        self._folders: Once[Path, str] = Once()
+        self._folders: Once[Path | frozenset[Path], str] = Once()
+        """Objects of files that several functions read: local projects, and archives that builds may require."""
 
     def of(self, name: str) -> str:
         """Give the digest of a function's ticket; raises `packer.errors.LpackError` where it cannot be locked or read."""
@@ -109,11 +111,14 @@ class Tickets:
         lock = self._shared(function, self._tools.resolver.lock(function))
         folders = [each.source.path for each in lock.packages if isinstance(each.source, SourceFolder)]
         asks = function.verify.level == "rie" or any(choose_wheel(each, function.target) is None for each in lock.packages)
+        files = frozenset(files_of_function(function, order.scan, archives=asks))
+        archives = frozenset(path for path in files if path.name.endswith(ARCHIVE_SUFFIXES))
+        alike = [self._folders.get(archives, partial(self._files, archives))] if archives else []
         ticket = Ticket(
             order=replace(order, function=replace(function, sharing=())),
             lock=lock,
-            files=_read(files_of_function(function, order.scan, archives=asks)),
-            folders=tuple(self._folders.get(folder, partial(self._folder, folder)) for folder in folders),
+            files=_read(sorted(files - archives)),
+            shared=(*alike, *(self._folders.get(folder, partial(self._folder, folder)) for folder in folders)),
             policy=self._policy,
             variables=version_variables(environ),
         )
@@ -123,7 +128,10 @@ class Tickets:
 
     def _folder(self, folder: Path) -> str:
         tree, _ = project_tree(folder, self._tools.digests)
-        return _save(self._tools.store, _read(folder / entry.path for entry in tree))
+        return self._files(folder / entry.path for entry in tree)
+
+    def _files(self, paths: Iterable[Path]) -> str:
+        return _save(self._tools.store, _read(sorted(paths)))
 
     def _shared(self, function: Function, lock: Lock) -> Lock:
         """See that the archives of this machine that a lock names are in the remote store, and name them by their digests."""

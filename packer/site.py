@@ -63,7 +63,7 @@ class Site:
                     self._known.add(digest)
 
     def _take(self, ticket: Ticket) -> None:
-        for digest in ticket.folders:
+        for digest in ticket.shared:
             if digest not in self._known:
                 self._write(load_files(self._tools.store, digest))
                 self._known.add(digest)
