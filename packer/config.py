@@ -18,6 +18,7 @@ from packer.buildconfig import BUILD_KEYS, PACKAGES, building_of, packages_of
 from packer.discover import find_requirements
 from packer.discovery import DISCOVER, Discovery, discover
 from packer.errors import UsageError
+from packer.imageconfig import IMAGE_KEYS, image_of, without_layers
 from packer.layerconfig import LAYER_KEYS, layers_of
 from packer.model import OWN_SOURCE, Budget, Function
 from packer.names import DEFAULT_OUT, PROJECT_FILE, check_name
@@ -26,19 +27,17 @@ from packer.section import Section, choices
 from packer.shapeconfig import SHAPE_KEYS, shape_of
 
 _SHARED_KEYS = (
-    *("runtime", "arch", "glibc", "format", "exclude", "ignore", "overlap", "budget", "provided"),
+    *("runtime", "arch", "glibc", "exclude", "ignore", "overlap", "budget", "provided"),
     *BUILD_KEYS,
     *SHAPE_KEYS,
     *LAYER_KEYS,
+    *IMAGE_KEYS,
     PACKAGES,
 )
 _PROJECT_KEYS = (*_SHARED_KEYS, "out", "remote", "functions", "resolution", DISCOVER)
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _RESOLUTIONS = ("separate", "shared")
 _BUDGET_KEYS = ("zip", "unzipped", "init")
-# Keys of the design with the one value that this version can do.
-_ONLY_VALUES = {"format": "zip"}
-
 _ADD_FUNCTION = "Add a table [functions.NAME], or run `lpack init`."
 
 _GLIBC = re.compile(r"2\.([0-9]{1,2})")
@@ -121,7 +120,7 @@ def project_section(path: Path) -> Section:
         section = Section(file=path, prefix="tool.lpack", table=table)
     elif path.name == PROJECT_FILE:
         raise UsageError(f"{path} has no table [tool.lpack].", remedy="Run `lpack init` to write one, or name another file.")
-    _check_keys(section, _PROJECT_KEYS)
+    section.check_keys(_PROJECT_KEYS)
     return section
 
 
@@ -144,7 +143,7 @@ def function_section(project: Section, name: str) -> Section:
         raise functions.error(name, f"a table is expected, not {table!r}", f"Write [{functions.prefix}.{name}].")
     check_name(name, functions.where(name))
     section = functions.section(name)
-    _check_keys(section, _FUNCTION_KEYS)
+    section.check_keys(_FUNCTION_KEYS)
     return section
 
 
@@ -174,14 +173,6 @@ def check_handler(handler: str, where: str) -> str:
 def lock_path(root: Path, function: str) -> Path:
     """Give the place of a function's own lock."""
     return root / f"pylock.{function}.toml"
-
-
-def _check_keys(section: Section, known: tuple[str, ...]) -> None:
-    section.check_keys(known)
-    for key, value in section.table.items():
-        if value != _ONLY_VALUES.get(key, value):
-            what = f"this version of lpack only knows {_ONLY_VALUES[key]!r} here, not {value!r}"
-            raise section.error(key, what, "Remove the key, or give it that value.")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -228,6 +219,9 @@ def make_function(
     """Make a function of what a project and the function's own ``section`` say of how it is built; raises `UsageError`."""
     requirements = section.string("requirements")
     shape = shape_of(root, name, (project, section), flags)
+    folder = project.file.parent.absolute()
+    layers = layers_of(folder, project, section, flags.layers)
+    image = image_of(folder, (project, section), flags.format)
     return Function(
         name=name,
         source=source,
@@ -252,7 +246,8 @@ def make_function(
         trim=shape.trim,
         bytecode=shape.bytecode,
         verify=shape.verify,
-        layers=layers_of(project.file.parent.absolute(), project, section, flags.layers),
+        layers=without_layers(layers, section) if image.wanted else layers,
+        image=image,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.errors import BuildError
-from packer.options import BytecodeOptions, LayerOptions, TrimOptions, VerifyOptions
+from packer.options import BytecodeOptions, ImageOptions, LayerOptions, TrimOptions, VerifyOptions
 
 FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
@@ -249,7 +249,8 @@ class Function:
 
     ``provided`` are libraries (by soname) that others bring; ``building`` says how packages are built, and ``packages`` how
     some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``layers`` what lies
-    elsewhere. ``sharing`` are all functions whose versions are to agree, itself among them; empty where it has its own.
+    elsewhere, ``image`` whether it becomes an image. ``sharing`` are all functions whose versions are to agree, itself among
+    them; empty where it has its own.
     """
 
     name: str
@@ -269,6 +270,7 @@ class Function:
     bytecode: BytecodeOptions = field(default_factory=BytecodeOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
     layers: LayerOptions = field(default_factory=LayerOptions)
+    image: ImageOptions = field(default_factory=ImageOptions)
     # What the others declare decides this one's lock (`packer.sharedsolve`), and is no part of what it is itself.
     sharing: tuple[Function, ...] = field(default=(), repr=False, compare=False)
 

@@ -17,6 +17,12 @@ VerifyLevel = Literal["none", "import", "events", "rie"]
 VERIFY_LEVELS: tuple[VerifyLevel, ...] = get_args(VerifyLevel)
 LayerMode = Literal["auto", "none"]
 LAYER_MODES: tuple[LayerMode, ...] = get_args(LayerMode)
+Format = Literal["zip", "image"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+ImageCompression = Literal["gzip", "gzip-whole", "zstd"]
+IMAGE_COMPRESSIONS: tuple[ImageCompression, ...] = get_args(ImageCompression)
+ImageForm = Literal["oci", "docker-archive"]
+IMAGE_FORMS: tuple[ImageForm, ...] = get_args(ImageForm)
 VerifyPlace = Literal["auto", "host", "container"]
 VERIFY_PLACES: tuple[VerifyPlace, ...] = get_args(VerifyPlace)
 
@@ -123,6 +129,28 @@ class LayerOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """Whether a function becomes a container image (``wanted``), and how that is made.
+
+    ``base`` is what it is built upon, as `packer.bases` reads it, empty for AWS's run-time image; relative paths in it are
+    below ``root``. ``write`` are the forms that go to the output folder. ``environment``, ``working_dir``, ``entrypoint``,
+    ``user`` and ``labels`` go over those of the base. ``emulator`` adds the Runtime Interface Emulator to a base without it.
+    """
+
+    wanted: bool = False
+    root: Path = Path()
+    base: str = ""
+    compression: ImageCompression = "gzip"
+    write: tuple[ImageForm, ...] = ("oci",)
+    environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    emulator: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeFlags:
     """Command-line flags that hold for all functions; None where a flag was not given."""
 
@@ -130,3 +158,4 @@ class ShapeFlags:
     bytecode: str | None = None
     verify: str | None = None
     layers: str | None = None
+    format: str | None = None

@@ -30,7 +30,7 @@ from packer.cli.common import (
 from packer.cli.results import print_results
 from packer.manifest import make_manifest, write_manifest
 from packer.names import DEFAULT_OUT, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
-from packer.options import LAYER_MODES, VERIFY_LEVELS, ShapeFlags
+from packer.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.settings import relevant_variables
 from packer.state import ALWAYS, FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="How to prove it (default: import).")
 @click.option("--layers", type=click.Choice(LAYER_MODES), help="Share what functions have in common (default: none).")
+@click.option("--format", type=click.Choice(FORMATS), help="What to make of functions (default: zip).")
 @click.option("--changed-since", metavar="REF", help="Only functions that changes since a commit of git's affect.")
 @click.option("--explain", metavar="PATH", help="Build, then say why a file of the artifact is there, or was removed.")
 @shape_options
@@ -71,7 +72,7 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
     key = state_key(project.path, named_out(project, flags["out"]))
-    shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers")})
+    shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers", "format")})
     digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"])
     state, changed = load_state(store, key), tuple[str, ...]()
     settings = _Settings(

@@ -36,6 +36,7 @@ from packer.discovery import DISCOVER
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.gather import Tools
+from packer.imageconfig import image_of
 from packer.layerconfig import check_patterns, with_attached
 from packer.model import Archive, Function, Tree
 from packer.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
@@ -221,6 +222,7 @@ def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
         trim=shape.trim,
         bytecode=shape.bytecode,
         verify=shape.verify,
+        image=image_of(folder, (), overrides.shape.format),
     )
     out = overrides.out or Path.cwd() / DEFAULT_OUT
     return Config(root=folder, out=out.absolute(), functions=(function,))

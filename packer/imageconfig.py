@@ -1,0 +1,96 @@
+"""The part of the configuration that says which functions become container images, and how: ``format`` and ``image``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from packer.options import FORMATS, IMAGE_COMPRESSIONS, IMAGE_FORMS, ImageForm, ImageOptions, LayerOptions
+from packer.section import Section, choices
+
+IMAGE_KEYS = ("format", "image")
+_KEYS = ("base", "compression", "write", "environment", "working-dir", "entrypoint", "user", "labels", "emulator")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def image_of(root: Path, sections: Sequence[Section], flag: str | None) -> ImageOptions:
+    """Give the options that sections make up, the most particular one last; raises `packer.errors.UsageError`.
+
+    ``root`` is the project's folder, ``flag`` the command line's word for the format.
+    """
+    options = ImageOptions(root=root)
+    wanted = "zip"
+    for section in sections:
+        options = _with(options, section.section("image"))
+        if "format" in section.table:
+            wanted = section.string("format")
+            if wanted not in FORMATS:
+                raise section.error("format", f"{wanted!r} is no format of artifacts", choices(wanted, FORMATS))
+    return replace(options, wanted=(flag or wanted) == "image")
+
+
+def without_layers(options: LayerOptions, function: Section) -> LayerOptions:
+    """Give the layers of a function that becomes an image: none of Lambda's, which images cannot have.
+
+    Raises `packer.errors.UsageError` where its own table attaches some.
+    """
+    if "attached" in function.table:
+        what = "layers cannot be attached to a function that is an image"
+        raise function.error("attached", what, 'Remove the key, or write format = "zip".')
+    return LayerOptions(releases=options.releases)
+
+
+def _with(options: ImageOptions, table: Section) -> ImageOptions:
+    table.check_keys(_KEYS)
+    options = replace(options, base=table.string("base", options.base), user=table.string("user", options.user))
+    if "working-dir" in table.table:
+        options = replace(options, working_dir=_absolute(table, "working-dir"))
+    if "compression" in table.table:
+        word = table.string("compression")
+        if word not in IMAGE_COMPRESSIONS:
+            raise table.error("compression", f"{word!r} is not known here", choices(word, IMAGE_COMPRESSIONS))
+        options = replace(options, compression=word)
+    if "write" in table.table:
+        options = replace(options, write=_forms(table))
+    if "entrypoint" in table.table:
+        options = replace(options, entrypoint=table.strings("entrypoint"))
+    if "emulator" in table.table:
+        options = replace(options, emulator=table.boolean("emulator"))
+    return replace(
+        options,
+        environment=_texts(options.environment, table, "environment"),
+        labels=_texts(options.labels, table, "labels"),
+    )
+
+
+def _absolute(table: Section, key: str) -> str:
+    path = table.string(key)
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise table.error(key, f"{path!r} is no absolute path in the image", 'Write it like "/var/task".')
+    return path
+
+
+def _forms(table: Section) -> tuple[ImageForm, ...]:
+    words = table.strings("write")
+    known: Mapping[str, ImageForm] = {form: form for form in IMAGE_FORMS}
+    for word in words:
+        if word not in known:
+            raise table.error("write", f"{word!r} is no form that images can be written in", choices(word, IMAGE_FORMS))
+    if not words:
+        raise table.error("write", "an image must be written somehow", f"Known are: {', '.join(IMAGE_FORMS)}.")
+    return tuple(form for form in IMAGE_FORMS if form in words)
+
+
+def _texts(known: Sequence[tuple[str, str]], table: Section, key: str) -> tuple[tuple[str, str], ...]:
+    """Give pairs of texts with those of a table over them, sorted."""
+    found = dict(known)
+    inner = table.section(key)
+    for name, value in inner.table.items():
+        if not isinstance(value, str):
+            raise inner.error(name, f"a string is expected, not {value!r}", f'Write {name} = "…".')
+        if key == "environment" and not _VARIABLE.fullmatch(name):
+            raise inner.error(name, "this is no name of a variable", "Use letters, digits and _, and no digit first.")
+        found[name] = value
+    return tuple(sorted(found.items()))
