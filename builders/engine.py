@@ -229,6 +229,16 @@ class Engine:
                 if "error" in message:
                     raise BuildFailure(f"the image {reference} cannot be pulled", log=str(message["error"]))
 
+    def save(self, identity: str, to: BinaryIO) -> None:
+        """Write an image as ``docker save`` does."""
+        with asking(f"save the image {identity}"):
+            to.writelines(self._client.api.get_image(identity))
+
+    def load(self, archive: BinaryIO) -> str:
+        """Take in an image that `save`, or lpack, has written; give its id."""
+        with asking("load an image"):
+            return str(self._client.images.load(archive)[0].id)
+
     def sweep(self) -> None:
         """Remove what builds that were killed have left in the engine."""
         with asking("list its containers"):

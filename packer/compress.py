@@ -20,7 +20,7 @@ CODEC = f"libdeflate {deflate.__version__} level {_LEVEL}"
 _META = struct.Struct("<IQ")
 
 
-def compressed(data: bytes) -> bytes:
+def compressed(data: bytes | bytearray) -> bytes:
     """Give the raw deflate stream that `CODEC` names."""
     return bytes(deflate.deflate_compress(data, _LEVEL))
 

@@ -1,0 +1,87 @@
+"""Makes the layers of images by way of the store: a layer of the same files is compressed once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+
+from packer.errors import StoreError
+from packer.image import BlobSource, ImageLayer
+from packer.model import Content, Span, Tree
+from packer.oci import OCI_LAYER, Descriptor
+from packer.once import Once
+from packer.options import ImageCompression
+from packer.outputs.layerpack import identity, write_layer
+from packer.outputs.layertar import Member, members_of
+from packer.store import Store, digest_of, explained
+
+_FORM = "1"
+_KIND = "image-layers"
+_TYPES: dict[ImageCompression, str] = {
+    "gzip": f"{OCI_LAYER}+gzip",
+    "gzip-whole": f"{OCI_LAYER}+gzip",
+    "zstd": f"{OCI_LAYER}+zstd",
+}
+
+
+class StoredBlobs(BlobSource):
+    """Gives blobs that lie in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def bring(self, blob: Descriptor) -> Path:
+        """Give a blob's file; raises `StoreError` where it is gone."""
+        path = self._store.blob(blob.sha256)
+        if path is None:
+            raise StoreError(f"A layer ({blob.digest}) is not in the cache any more.", remedy="Build again.")
+        return path
+
+
+class LayerBlobs:
+    """Makes layers; may be used from many threads, but from none of ``executor``, over which it spreads its work."""
+
+    def __init__(self, store: Store, spans: Callable[[Content], Span], executor: Executor) -> None:
+        self._store = store
+        self._spans = spans
+        self._executor = executor
+        self._blobs = StoredBlobs(store)
+        self._made: Once[str, ImageLayer] = Once()
+
+    def layer(
+        self,
+        parts: Iterable[tuple[str, Tree]],
+        compression: ImageCompression,
+        epoch: int,
+        gone: Iterable[str] = (),
+    ) -> ImageLayer:
+        """Give the layer of trees below their folders, and of whiteouts for the paths ``gone``.
+
+        ``epoch`` is the time of its files, in seconds. Raises `packer.errors.LpackError`.
+        """
+        members = members_of(parts, gone)
+        listed = (part for each in members for part in (each.path, str(each.mode), each.content.digest if each.content else ""))
+        key = digest_of(_FORM, identity(compression), str(epoch), *listed)
+        return self._made.get(key, lambda: self._known(key, compression) or self._written(key, members, compression, epoch))
+
+    def _known(self, key: str, compression: ImageCompression) -> ImageLayer | None:
+        record = self._store.load(_KIND, key)
+        if record is None:
+            return None
+        digest, size, diff_id = json.loads(record.payload)
+        return self._layer(digest, size, diff_id, compression) if self._store.blob_path(digest).exists() else None
+
+    def _written(self, key: str, members: list[Member], compression: ImageCompression, epoch: int) -> ImageLayer:
+        with self._store.temporary() as temporary:
+            with explained(temporary, "write"), temporary.open("wb") as file:
+                written = write_layer(members, file, self._spans, self._executor, compression, epoch)
+            self._store.adopt_blob(temporary, written.digest)
+        facts = (written.digest, written.length, written.diff_id)
+        self._store.save(_KIND, key, json.dumps(facts).encode())
+        return self._layer(*facts, compression)
+
+    def _layer(self, digest: str, size: int, diff_id: str, compression: ImageCompression) -> ImageLayer:
+        descriptor = Descriptor(media_type=_TYPES[compression], digest=f"sha256:{digest}", size=size)
+        return ImageLayer(descriptor=descriptor, diff_id=f"sha256:{diff_id}", blobs=self._blobs, own=True)
