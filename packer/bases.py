@@ -38,6 +38,7 @@ from packer.oci import (
     Manifest,
     Platform,
     Reference,
+    for_platform,
     unusable,
 )
 from packer.outputs.layerpack import identity, pack_tar
@@ -210,15 +211,6 @@ class LayoutBlobs(BlobSource):
         if blob.size > most:
             raise unusable(self._named, f"one of its documents has {blob.size:,} bytes, more than {most:,}")
         return self.bring(blob).read_bytes()
-
-
-def for_platform(manifests: Sequence[Descriptor], platform: Platform, named: str) -> Descriptor:
-    """Give the manifest of an index that is for a platform; raises `ImageError` that lists those there are."""
-    able = [each for each in manifests if each.platform is not None and each.platform.serves(platform)]
-    if not able:
-        there = ", ".join(sorted({str(each.platform) for each in manifests if each.platform})) or "nothing that it names"
-        raise unusable(named, f"it is for {there}, and the function for {platform}")
-    return able[0]
 
 
 def _chosen(manifests: Sequence[Descriptor], tag: str, named: str) -> Descriptor:

@@ -18,6 +18,7 @@ from packer.errors import FetchError
 from packer.model import Archive
 from packer.ports import Reporter
 from packer.store import Store, explained
+from packer.web import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
 
 if TYPE_CHECKING:
     import requests
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.4
-_TIMEOUT = (15, 60)
-_RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PARALLEL = 8
 
 
@@ -175,7 +174,7 @@ class StoreFetcher:
                     received.size += len(chunk)
                     self._reporter.transfer_advanced(archive.filename, received.size)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-            raise _Transient(_short_reason(error)) from error
+            raise _Transient(short_reason(error)) from error
         except requests.RequestException as error:
             reason = self._credentials.scrub(str(error))
             raise FetchError(
@@ -194,36 +193,28 @@ class StoreFetcher:
             archive.location,
             headers=headers,
             stream=True,
-            timeout=_TIMEOUT,
-            auth=_basic(login.user, login.password) if login else None,
+            timeout=TIMEOUT,
+            auth=basic(login.user, login.password) if login else None,
         )
         if response.status_code == 401 and login is None:
             login = self._credentials.ask_keyring(archive.location)
             if login is not None:
                 response.close()
-                auth = _basic(login.user, login.password)
-                response = session.get(archive.location, headers=headers, stream=True, timeout=_TIMEOUT, auth=auth)
+                auth = basic(login.user, login.password)
+                response = session.get(archive.location, headers=headers, stream=True, timeout=TIMEOUT, auth=auth)
         return response
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._thread, "session", None)
         if session is None:
-            import os
-
-            import requests
-
-            session = self._thread.session = requests.Session()
-            # uv's variable for a private certificate authority counts here too; requests reads its own.
-            bundle = os.environ.get("SSL_CERT_FILE")
-            if bundle and not (os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")):
-                session.verify = bundle
+            session = self._thread.session = new_session()
         return session
 
     def _check_status(self, archive: Archive, response: requests.Response) -> None:
         status = response.status_code
         if status in (200, 206):
             return
-        if status in _RETRIED_STATUSES:
+        if status in RETRIED_STATUSES:
             with suppress(ValueError):
                 time.sleep(min(30.0, float(response.headers.get("Retry-After", 0))))
             raise _Transient(f"the server answered {status} {response.reason}")
@@ -241,22 +232,6 @@ class StoreFetcher:
     def _expected_size(response: requests.Response, offset: int) -> int | None:
         length = response.headers.get("Content-Length", "")
         return offset + int(length) if length.isdigit() else None
-
-
-def _basic(user: str, password: str) -> requests.auth.HTTPBasicAuth:
-    from requests.auth import HTTPBasicAuth
-
-    # As UTF-8 bytes: requests would encode text as Latin-1.
-    return HTTPBasicAuth(user.encode(), password.encode())
-
-
-def _short_reason(error: Exception) -> str:
-    """Give the innermost cause: what urllib3 wraps around it repeats the address."""
-    cause: BaseException = error
-    while cause.__cause__ or cause.__context__ or (cause.args and isinstance(cause.args[0], BaseException)):
-        inner = cause.__cause__ or cause.__context__
-        cause = inner if inner is not None else cause.args[0]
-    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
 
 
 def _copy(archive: Archive, temporary: Path) -> str:

@@ -300,6 +300,15 @@ class ImageConfig:
         return {name: value for name, _, value in pairs}
 
 
+def for_platform(manifests: Sequence[Descriptor], platform: Platform, named: str) -> Descriptor:
+    """Give the manifest of an index that is for a platform; raises `ImageError` that lists those there are."""
+    able = [each for each in manifests if each.platform is not None and each.platform.serves(platform)]
+    if not able:
+        there = ", ".join(sorted({str(each.platform) for each in manifests if each.platform})) or "nothing that it names"
+        raise unusable(named, f"it is for {there}, and the function for {platform}")
+    return able[0]
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """An object in a document that is being read, and where it stands."""

@@ -81,7 +81,7 @@ def test_budgets_are_read_in_lambdas_units_and_merged(tmp_path):
         (GOOD + 'requirements = "no.txt"\n', ("functions.orders.requirements", "there is no file")),
         (GOOD + 'requirements = "orders/app.py"\n', ("functions.orders.requirements", "what kind of dependency file")),
         (GOOD + 'extras = ["a"]\n', ("functions.orders.requirements", "no dependency file")),
-        ('format = "image"\n' + GOOD, ("lpack.toml: format", "only knows 'zip'")),
+        ('format = "tar"\n' + GOOD, ("lpack.toml: format", "no format of artifacts")),
         ("runtime = \n", ("not valid TOML", "line 1")),
         ('runtime = "python3.12"\n', ("functions", "no function is configured", "lpack init")),
     ],

@@ -1,0 +1,216 @@
+"""One registry over HTTP: requests that are let in, tried again where the trouble may pass, and else end with a clear error."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from io import RawIOBase
+from threading import local
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from packer.dockerlogin import DOCKER_HUB, DockerLogins, login_remedy
+from packer.errors import RegistryError
+from packer.outputs.registryauth import Gate, is_loopback, no_netrc
+from packer.web import RETRIED_STATUSES, TIMEOUT, new_session, short_reason
+
+if TYPE_CHECKING:
+    import requests
+
+_ATTEMPTS = 6
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.4, 30.0
+_HUB_HOST = "registry-1.docker.io"
+_LARGEST_ERROR = 1 << 16
+_CERTIFICATE = "It shows a certificate that is not trusted: name its authority's with SSL_CERT_FILE."
+Value = TypeVar("Value")
+Body = Callable[[], "bytes | RawIOBase"]
+"""Gives what is sent, anew for each attempt."""
+
+
+class Transient(Exception):
+    """Something that another attempt may mend, after at least ``pause`` seconds."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+class Endpoint:
+    """A registry; may be used from many threads. ``plain`` asks it without TLS."""
+
+    def __init__(self, host: str, logins: DockerLogins, *, plain: bool) -> None:
+        self.host = host
+        self.plain = plain or is_loopback(host)
+        self._base = f"{'http' if self.plain else 'https'}://{_HUB_HOST if host == DOCKER_HUB else host}"
+        self._threads = local()
+        self._sessions: list[requests.Session] = []
+        self._gate = Gate(host, logins, plain=self.plain, session=self._session)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions:
+            session.close()
+
+    def url(self, path: str, base: str = "") -> str:
+        """Give an address below the registry's, or below that of an answer; raises `RegistryError` for one without TLS."""
+        found = urljoin(base or self._base, path)
+        parts = urlsplit(found)
+        if parts.scheme != "https" and not (parts.scheme == "http" and self.plain):
+            what = f"The registry {self.host} leads to {parts.scheme}://{parts.hostname}, without TLS."
+            raise RegistryError(what, remedy="Ask who runs it.")
+        return found
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        scopes: Sequence[str],
+        *,
+        doing: str,
+        expected: Sequence[int] = (200,),
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        query: Sequence[tuple[str, str]] = (),
+    ) -> requests.Response:
+        """Ask until there is an answer that says yes or no; the response's body has been read.
+
+        ``doing`` ends the sentence "Cannot". Raises `RegistryError`.
+        """
+
+        def once() -> requests.Response:
+            response = self.once(method, self.url(path), scopes, headers=headers, body=body, query=query)
+            with response:
+                if response.status_code not in expected:
+                    raise self.error(response, doing)
+                response.content  # noqa: B018 read while the connection is held
+            return response
+
+        return self.patiently(once, doing)
+
+    def patiently(self, attempt: Callable[[], Value], doing: str) -> Value:
+        """Call until it raises no `Transient`, or that has been often enough; then raises `RegistryError`."""
+        for number in range(1, _ATTEMPTS + 1):
+            try:
+                return attempt()
+            except Transient as trouble:
+                if number == _ATTEMPTS:
+                    what = f"Cannot {doing}: {trouble} ({number} attempts)."
+                    raise RegistryError(what, remedy="Try again; what is complete is not sent again.") from None
+                self.pause(number, trouble)
+        raise AssertionError("the last attempt returns or raises")
+
+    @staticmethod
+    def pause(number: int, trouble: Transient) -> None:
+        """Wait before another attempt, longer each time."""
+        pause = _FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
+        time.sleep(min(max(pause, trouble.pause), _LONGEST_PAUSE))
+
+    def once(
+        self,
+        method: str,
+        url: str,
+        scopes: Sequence[str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        query: Sequence[tuple[str, str]] = (),
+        redirected: bool = False,
+    ) -> requests.Response:
+        """Ask, and again where that needs a login; raises `Transient` or `RegistryError`. Whoever gets the answer closes it."""
+        used = self._gate.header(scopes)
+        for _ in range(3):
+            response = self._sent(method, url, headers, used, body, query, redirected=redirected)
+            if response.status_code != 401:
+                break
+            challenge = response.headers.get("WWW-Authenticate", "")
+            response.close()
+            self._gate.answer(challenge, scopes, used)
+            used = self._gate.header(scopes)
+        else:
+            raise self._gate.refused("it does not take the login")
+        if response.status_code in RETRIED_STATUSES:
+            wait = 0.0
+            with suppress(ValueError):
+                wait = float(response.headers.get("Retry-After", 0))
+            response.close()
+            raise Transient(f"the registry {self.host} answers {response.status_code} {response.reason}", wait)
+        return response
+
+    def _sent(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        authorization: str,
+        body: Body | None,
+        query: Sequence[tuple[str, str]],
+        *,
+        redirected: bool,
+    ) -> requests.Response:
+        import requests
+        import urllib3
+
+        own = urlsplit(url).netloc == urlsplit(self._base).netloc
+        sent = {"Accept-Encoding": "identity", **(headers or {})}
+        if authorization and own:  # to nobody else: a blob's bytes, or an upload, may be elsewhere
+            sent["Authorization"] = authorization
+        data = body() if body else None
+        try:
+            return self._session().request(
+                method,
+                url,
+                params=list(query) or None,
+                headers=sent,
+                data=data,
+                stream=True,
+                timeout=TIMEOUT,
+                allow_redirects=redirected,
+                auth=no_netrc,
+            )
+        except requests.exceptions.SSLError as error:
+            what = f"The registry {self.host} cannot be asked by TLS: {short_reason(error)}."
+            raise RegistryError(what, remedy=_CERTIFICATE) from None
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+            raise Transient(f"the registry {self.host} cannot be reached ({short_reason(error)})") from error
+        except (requests.RequestException, ValueError) as error:
+            raise RegistryError(f"The registry {self.host} cannot be asked: {error}.", remedy="Check its name.") from None
+        finally:
+            if data is not None and not isinstance(data, bytes):
+                data.close()
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._threads, "session", None)
+        if session is None:
+            session = self._threads.session = new_session()
+            self._sessions.append(session)
+        return session
+
+    def error(self, response: requests.Response, doing: str) -> RegistryError:
+        """Give the error for an answer that says no, in the registry's own words."""
+        status = response.status_code
+        said = _said(response)
+        remedies = {
+            401: login_remedy(self.host),
+            403: f"Ask for the right to do that. {login_remedy(self.host)}",
+            404: "Check the name; some registries, ECR among them, want a repository to be created first.",
+            413: "The registry takes no blobs of this size; ask who runs it.",
+        }
+        what = f"Cannot {doing}: the registry {self.host} answers {status} {response.reason}{f' ({said})' if said else ''}."
+        return RegistryError(what, remedy=remedies.get(status, "Check the names of registry and repository."))
+
+
+def _said(response: requests.Response) -> str:
+    """Give what a registry says of an error (distribution specification, "Error Codes"), in one line."""
+    import requests
+    import urllib3
+
+    try:
+        data = response.raw.read(_LARGEST_ERROR, decode_content=False)
+        listed = json.loads(data)["errors"]
+        words = [f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in listed]
+    except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException, urllib3.exceptions.HTTPError):
+        return ""
+    return " ".join("; ".join(words).split())[:500]
