@@ -48,6 +48,8 @@ from packer.store import Store, digest_of, explained
 _FORM = "1"
 _PACKED, _IMAGES = "base-layers", "base-images"
 _FORMS = re.compile(r"(oci|docker-archive|engine):(.+)", re.DOTALL)
+LOCAL_FORMS = ("oci:", "docker-archive:", "engine:")
+"""How names begin that are not those of registries."""
 _DEEPEST = 4
 """Indexes that may stand in each other."""
 
@@ -258,7 +260,7 @@ def _path_and_tag(folder: Path, text: str) -> tuple[Path, str]:
         path, found, tag = text.partition(mark)
         if found and (folder / Path(path).expanduser()).exists():
             return folder / Path(path).expanduser(), tag
-    raise UsageError(f"There is no {whole}.", remedy="Name the path of an image that is there (image.base).")
+    raise UsageError(f"There is no {whole}.", remedy="Name the path of an image that is there (oci.base).")
 
 
 @contextmanager

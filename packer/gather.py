@@ -16,6 +16,7 @@ from packer.compress import CODEC
 from packer.declared import Declaration, declare, links_digest
 from packer.errors import FetchError
 from packer.fetch import StoreFetcher
+from packer.imaging import Imaging
 from packer.loadable import check_closed, check_native, without_spared
 from packer.material import Material
 from packer.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
@@ -52,6 +53,7 @@ class Tools:
     verifier: Verifier
     digests: Digests
     reporter: Reporter
+    imaging: Callable[[], Imaging]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +131,10 @@ class Gatherer:
             self._tools.reporter.debug(str(error))
             trees = []
         if function.verify.level == "rie":
-            trees += self._client(function)
+            trees += self.client(function)
         return merged((*packed, *trees))
 
-    def _client(self, function: Function) -> list[Part]:
+    def client(self, function: Function) -> list[Part]:
         """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
         tools = self._tools
         return self._obtained_trees(function, tools.resolver.build_requirements([CLIENT], function.target, function, ()))

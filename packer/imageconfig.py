@@ -1,16 +1,19 @@
-"""The part of the configuration that says which functions become container images, and how: ``format`` and ``image``."""
+"""The part of the configuration that says which functions become container images, and how: ``format`` and ``oci``."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from packer.errors import UsageError
 from packer.options import FORMATS, IMAGE_COMPRESSIONS, IMAGE_FORMS, ImageForm, ImageOptions, LayerOptions
 from packer.section import Section, choices
 
-IMAGE_KEYS = ("format", "image")
+IMAGE_KEYS = ("format", "oci")
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
 _KEYS = ("base", "compression", "write", "environment", "working-dir", "entrypoint", "user", "labels", "emulator")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -20,15 +23,27 @@ def image_of(root: Path, sections: Sequence[Section], flag: str | None) -> Image
 
     ``root`` is the project's folder, ``flag`` the command line's word for the format.
     """
-    options = ImageOptions(root=root)
+    options = ImageOptions(root=root, epoch=source_date_epoch(os.environ))
     wanted = "zip"
     for section in sections:
-        options = _with(options, section.section("image"))
+        options = _with(options, section.section("oci"))
         if "format" in section.table:
             wanted = section.string("format")
             if wanted not in FORMATS:
                 raise section.error("format", f"{wanted!r} is no format of artifacts", choices(wanted, FORMATS))
     return replace(options, wanted=(flag or wanted) == "image")
+
+
+def source_date_epoch(variables: Mapping[str, str]) -> int:
+    """Give when what is built is to say that it was made: SOURCE_DATE_EPOCH (reproducible-builds.org), or 0.
+
+    Raises `UsageError` for what is no such time.
+    """
+    text = variables.get(EPOCH_VARIABLE, "").strip()
+    if text and not re.fullmatch(r"[0-9]{1,11}", text):
+        what = f"{EPOCH_VARIABLE} is {text[:50]!r}, which is no number of seconds."
+        raise UsageError(what, remedy="Set it like `git log -1 --format=%ct` gives it, or unset it.")
+    return int(text or 0)
 
 
 def without_layers(options: LayerOptions, function: Section) -> LayerOptions:

@@ -237,4 +237,4 @@ def _safe(name: str, named: str) -> str:
 
 
 def _hostile(named: str, what: str) -> ImageError:
-    return ImageError(f"A layer of the base {named} is refused: {what}.", remedy="Name another base (image.base).")
+    return ImageError(f"A layer of the base {named} is refused: {what}.", remedy="Name another base (oci.base).")

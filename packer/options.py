@@ -135,6 +135,7 @@ class ImageOptions:
     ``base`` is what it is built upon, as `packer.bases` reads it, empty for AWS's run-time image; relative paths in it are
     below ``root``. ``write`` are the forms that go to the output folder. ``environment``, ``working_dir``, ``entrypoint``,
     ``user`` and ``labels`` go over those of the base. ``emulator`` adds the Runtime Interface Emulator to a base without it.
+    ``epoch`` is when the image says that it was made, in seconds.
     """
 
     wanted: bool = False
@@ -148,6 +149,7 @@ class ImageOptions:
     user: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     emulator: bool = False
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

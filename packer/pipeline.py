@@ -10,6 +10,8 @@ from builders.runtimes import Target
 from packer.cluster import Cluster
 from packer.errors import LpackError
 from packer.gather import Gatherer, Tools
+from packer.imaged import ImageGroup
+from packer.imaging import base_name
 from packer.layered import Group, Member, Planned, gathered_results
 from packer.makelayer import LayerMaker
 from packer.material import Material
@@ -48,7 +50,9 @@ class Build:
         ``everything`` are all that the project has: layers are planned for them together.
         """
         chosen = frozenset(function.name for function in functions)
-        taking_part = [function for function in everything if function.layers.wanted or function.name in chosen]
+        taking_part = [
+            function for function in everything if function.layers.wanted or function.image.wanted or function.name in chosen
+        ]
         built: dict[str, Built] = {}
         unused: list[Mapping[str, str]] = []
         for group in self._groups(taking_part, chosen, previous, executor):
@@ -65,7 +69,8 @@ class Build:
         """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
         wanted = [function for function in everything if function.layers.wanted]
         names = frozenset(function.name for function in wanted)
-        return [group.plan(executor) for group in self._groups(wanted, names, previous, executor)]
+        groups = self._groups(wanted, names, previous, executor)
+        return [group.plan(executor) for group in groups if isinstance(group, Group)]
 
     def _groups(
         self,
@@ -73,11 +78,13 @@ class Build:
         chosen: frozenset[str],
         previous: Callable[[str], FunctionState | None],
         executor: Executor,
-    ) -> Iterator[Group]:
+    ) -> Iterator[Group | ImageGroup]:
         """Give the functions that could share a layer with one that is to be built, together."""
-        alike: dict[tuple[Target, str, int], list[Function]] = {}
+        alike: dict[tuple[Target, str, int, str], list[Function]] = {}
         for function in functions:
-            alike.setdefault((function.target, function.bytecode.mode, function.bytecode.optimize), []).append(function)
+            base = f"{base_name(function)} {function.image.root}" if function.image.wanted else ""
+            how = (function.target, function.bytecode.mode, function.bytecode.optimize, base)
+            alike.setdefault(how, []).append(function)
         for group in alike.values():
             names = chosen.intersection(function.name for function in group)
             if names:
@@ -89,7 +96,7 @@ class Build:
         chosen: frozenset[str],
         previous: Callable[[str], FunctionState | None],
         executor: Executor,
-    ) -> Group:
+    ) -> Group | ImageGroup:
         states = {function.name: previous(function.name) for function in functions}
         looked = {each.name: executor.submit(Member, each, self._gatherer, states[each.name]) for each in functions}
         for name in [name for name in looked if name not in chosen]:
@@ -109,6 +116,8 @@ class Build:
         like = (functions[0].target, functions[0].bytecode)
         orders = [Order(function=member.function, scan=member.scan) for member in members]
         here = Workshop(orders, parts, self._staging, lambda source: LayerMaker(parts, source, folders, like, placed))
+        if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
+            return ImageGroup(members, chosen, parts, here, self._staging, self._started)
         work = self._cluster.work(orders, self._tools, here, self._staging) if self._cluster else here
         return Group(members, chosen, self._tools, work, self._started)
 

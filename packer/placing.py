@@ -184,7 +184,8 @@ class Placer:
     def _over(self, function: Function, tree: Tree, layers: int) -> str:
         """Say what limit a tree goes beyond, beside layers of this many bytes; empty where it fits."""
         size = tree.size + layers
-        for limit, name in ((UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")):
+        limits = (None if function.image.wanted else UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")
+        for limit, name in limits:
             if limit is not None and size > limit:
                 return f"it would be {size_text(size)} unzipped, over {name}"
         if function.budget.zip is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ from builders.engine import ENGINE_SOCKETS, ENGINE_VARIABLES
 from builders.interpreters import VARIABLES as TOOL_VARIABLES
 from builders.interpreters import search_folders
 from packer.assemble import shares
-from packer.budget import check_layer, check_limits
+from packer.budget import check_image, check_layer, check_limits
 from packer.gather import Gathered, Inputs
 from packer.layering import MadeLayer
 from packer.manifest import describe
 from packer.model import Artifact, Function, Share
 from packer.prove import Proof
-from packer.state import FunctionState, LayeredState, variable_digests
+from packer.state import FunctionState, ImageState, LayeredState, variable_digests
 from packer.summary import summary
 
 
@@ -78,7 +78,26 @@ def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLaye
     return (*warnings, *check_limits(function, result.artifact, result.shares, held))
 
 
-def state_of(result: Result, inputs: Inputs, fingerprint: str, now: int, layered: LayeredState | None = None) -> FunctionState:
+def of_image(function: Function, result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:
+    """Say the same of a function that became an image: ``image`` is what the manifest has of that beside the rest.
+
+    ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers. Raises `packer.errors.LimitError`.
+    """
+    artifact = replace(result.artifact, path=path, sha256=image["digest"].removeprefix("sha256:"), zipped=zipped)
+    plain = {"path": path, "sha256": artifact.sha256, "zip_bytes": zipped}
+    report = {**result.report, "format": "image", "artifact": {**result.report["artifact"], **plain}, "image": dict(image)}
+    check_image(function, artifact, result.shares, image["base"]["bytes"])
+    return replace(result, artifact=artifact, report=report)
+
+
+def state_of(
+    result: Result,
+    inputs: Inputs,
+    fingerprint: str,
+    now: int,
+    layered: LayeredState | None = None,
+    image: ImageState | None = None,
+) -> FunctionState:
     """Give what the next build has to know; ``now`` is the build's start in nanoseconds."""
     state = FunctionState(
         seen_at=now,
@@ -90,6 +109,7 @@ def state_of(result: Result, inputs: Inputs, fingerprint: str, now: int, layered
         warnings=result.warnings,
         report=dict(result.report),
         layered=layered,
+        image=image,
     )
     if result.lacking:  # what was left undone for want of a tool is done as soon as there may be one
         state = state.until((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))

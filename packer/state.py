@@ -13,6 +13,8 @@ from packer.store import Store, digest_of, explained
 from packer.watch import Signature, signature, unchanged
 
 Watched = dict[str, Signature]
+LAYOUT_FILES = ("blobs/sha256", "index.json", "oci-layout")
+"""What an OCI image layout is made of (image specification, image-layout.md), the folder of its blobs first."""
 
 ALWAYS = 1 << 62
 """A time for what lpack itself has renamed into place: a later change has another inode, whatever its time."""
@@ -40,6 +42,21 @@ class LayeredState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageState:
+    """What a function's image is made of: what the next plan of images needs without looking at it again.
+
+    ``pieces`` are by the digests of their files: what history says of each, its bytes compressed and not, and how often it is
+    released. ``layers`` are the digests of what each layer holds, lowest first, ``base`` is the digest of what it is built
+    upon, and ``peers`` are the functions that the plan was made for.
+    """
+
+    pieces: dict[str, tuple[str, int, int, float]]
+    layers: tuple[tuple[str, ...], ...]
+    base: str
+    peers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionState:
     """One function as it was last built.
 
@@ -47,7 +64,7 @@ class FunctionState:
     bytes; ``watched`` are the paths whose change could change it, ``variables`` the environment variables with the digests
     of their values; ``folders`` are the local projects that it is built from; ``warnings`` are to be repeated as long as
     they hold; ``report`` is its part of the manifest. ``artifact`` are its archive and those of its layers. ``layered`` is None
-    for a function without layers.
+    for a function without layers, and ``image`` for one that is no image.
     """
 
     seen_at: int
@@ -59,6 +76,12 @@ class FunctionState:
     warnings: tuple[str, ...]
     report: dict[str, Any]
     layered: LayeredState | None = None
+    image: ImageState | None = None
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The functions that what this one shares was planned with."""
+        return self.layered.peers if self.layered else self.image.peers if self.image else ()
 
     def lies_in(self, out: Path) -> bool:
         """Say whether the artifact lies in this output folder as it was put there."""
@@ -67,8 +90,12 @@ class FunctionState:
     def placed(self, out: Path) -> FunctionState:
         """Give the state with the signatures of its archives in the output folder."""
         layers = self.report.get("layers", {})
-        paths = [out / self.report["artifact"]["path"], *(out / each["path"] for each in layers.values())]
-        return replace(self, artifact={str(path): signature(path) for path in paths})
+        own = out / self.report["artifact"]["path"]
+        more = self.report.get("image", {}).get("also", ())
+        paths = [own, *(out / path for path in more), *(out / each["path"] for each in layers.values())]
+        # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
+        whole = [each / path for each in paths for path in (LAYOUT_FILES if each.is_dir() else ("",))]
+        return replace(self, artifact={str(path): signature(path) for path in whole})
 
     def is_unchanged(self) -> bool:
         """Say whether all that was read for it is as it was."""
@@ -121,7 +148,7 @@ class State:
         if self.command != command or not set(names) <= set(self.functions) or not (names or self.complete):
             return False
         chosen = [self.functions[name] for name in names or self.functions]
-        peers = {name for each in chosen if each.layered for name in each.layered.peers}
+        peers = {name for each in chosen for name in each.peers}
         if not peers <= self.functions.keys() or not all(self.functions[name].is_unchanged() for name in peers):
             return False  # what they need may have moved the layers of all
         return (
@@ -168,7 +195,7 @@ def save_state(store: Store, key: str, state: State) -> None:
         "watched": state.watched,
         "outputs": state.outputs,
         "functions": {
-            name: {**{each.name: getattr(function, each.name) for each in fields(function)}, "layered": _plain(function)}
+            name: {**{each.name: getattr(function, each.name) for each in fields(function)}, **_plain(function)}
             for name, function in state.functions.items()
         },
         "digests": state.digests,
@@ -200,11 +227,24 @@ def _function(data: Mapping[str, Any]) -> FunctionState:
         warnings=tuple(data["warnings"]),
         report=data["report"],
         layered=_layered(data["layered"]) if data["layered"] else None,
+        image=_image(data["image"]) if data["image"] else None,
     )
 
 
-def _plain(function: FunctionState) -> dict[str, Any] | None:
-    return asdict(function.layered) if function.layered else None
+def _plain(function: FunctionState) -> dict[str, Any]:
+    return {
+        "layered": asdict(function.layered) if function.layered else None,
+        "image": asdict(function.image) if function.image else None,
+    }
+
+
+def _image(data: Mapping[str, Any]) -> ImageState:
+    return ImageState(
+        pieces={key: tuple(each) for key, each in data["pieces"].items()},
+        layers=tuple(map(tuple, data["layers"])),
+        base=data["base"],
+        peers=tuple(data["peers"]),
+    )
 
 
 def _layered(data: Mapping[str, Any]) -> LayeredState:

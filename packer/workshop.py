@@ -19,9 +19,11 @@ from packer.gather import Gathered, Gatherer, Tools
 from packer.layering import MadeLayer, Need, Needed, Share
 from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted, files_of
-from packer.model import OWN_SOURCE, Entry, Function, SourceFolder
+from packer.material import Material
+from packer.model import OWN_SOURCE, Entry, Function, SourceFolder, Tree
 from packer.pieces import Variant, own_size, required_names, variants_of
 from packer.placing import Layered
+from packer.prove import Proof
 from packer.record import Result, result_of
 from packer.rules import Unit
 from packer.shape import Cut
@@ -48,6 +50,14 @@ class Settled:
     kept: frozenset[Unit]
     alone: str
     cramped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """All files of a function, and the names of the distributions that their owners are."""
+
+    tree: Tree
+    names: Mapping[str, str]
 
 
 class Work(Protocol):
@@ -219,6 +229,21 @@ class Workshop:
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
         """Build a function with its layers, and prove it; raises `packer.errors.LpackError`."""
+        return self._settle(version, layers)[0]
+
+    def whole(self, version: Version) -> tuple[Settled, Whole]:
+        """Build a function that has everything itself, and prove it; raises `packer.errors.LpackError`."""
+        settled, proof, material = self._settle(version, ())
+        return settled, Whole(tree=proof.candidate.shaped.tree, names=material.owner_names())
+
+    def unproved(self, version: Version) -> tuple[Need, Whole]:
+        """Give the files of a function that is not built now, as far as no proof decides them."""
+        prepared = self._prepare(version)
+        material = prepared.gathered.material
+        shaped = self._tools.shaper.finish(material, prepared.cut, prepared.restored)
+        return prepared.need, Whole(tree=shaped.tree, names=material.owner_names())
+
+    def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[Settled, Proof, Material]:
         started = time.perf_counter()
         prepared, tools = self._prepare(version), self._tools
         material = prepared.gathered.material
@@ -239,7 +264,7 @@ class Workshop:
         used = () if proof.alone else tuple(layers)
         if not function.layers.wanted:  # nobody else asks for it, and hundreds of them would take much memory
             self._prepared.pop(function.name, None)
-        return Settled(
+        settled = Settled(
             result=result_of(prepared.gathered, proof, used, seconds),
             staged=path,
             need=prepared.need,
@@ -248,6 +273,7 @@ class Workshop:
             alone=proof.alone,
             cramped=cramped,
         )
+        return settled, proof, material
 
 
 def _held(prepared: _Prepared, layers: Sequence[MadeLayer]) -> frozenset[str]:

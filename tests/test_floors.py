@@ -24,6 +24,7 @@ FLOORS = {
     ),
     **dict.fromkeys(
         (
+            "packer.basepins",
             "packer.buildconfig",
             "packer.coldstart",
             "packer.compress",
@@ -94,6 +95,7 @@ FLOORS = {
             "packer.layering",
             "packer.imagelayers",
             "packer.imageplan",
+            "packer.imaging",
             "packer.inputs",
             "packer.hashes",
             "packer.layercheck",
@@ -136,6 +138,7 @@ FLOORS = {
         (
             "packer.cluster",
             "packer.gather",
+            "packer.imaged",
             "packer.jobs",
             "packer.layered",
             "packer.locking",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -28,8 +29,9 @@ from packer.cli.common import (
     warn_of_runtimes,
 )
 from packer.cli.results import print_results
+from packer.imageconfig import EPOCH_VARIABLE
 from packer.manifest import make_manifest, write_manifest
-from packer.names import DEFAULT_OUT, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
+from packer.names import DEFAULT_OUT, IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
 from packer.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.settings import relevant_variables
 from packer.state import ALWAYS, FunctionState, State, load_state, save_state, state_key
@@ -110,6 +112,7 @@ def command_digest(project: Project, runtime: str | None, arch: str | None, shap
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
     variables = (*relevant_variables(os.environ), repr(version_variables(os.environ)))
     named = (project.kind, str(project.config), runtime or "", arch or "", repr(shape), str(frozen))
+    variables = (*variables, os.environ.get(EPOCH_VARIABLE, ""))
     return digest_of(__version__, *named, *parameters, "", *variables)
 
 
@@ -316,9 +319,24 @@ def _remove_strangers(last: State | None, states: Mapping[str, FunctionState], c
     used = {path for state in states.values() for path in state.artifact}
     for name, state in (last.functions if last else {}).items():
         for path, known in state.artifact.items():
-            own = name in configured and Path(path).parent.name != LAYERS_FOLDER
-            if not own and path not in used and unchanged([(path, known)], ALWAYS):
-                Path(path).unlink(missing_ok=True)
+            kept = name in configured and name not in states and Path(path).parent.name != LAYERS_FOLDER
+            if not kept and path not in used and unchanged([(path, known)], ALWAYS):
+                _remove(Path(path))
+
+
+def _remove(path: Path) -> None:
+    """Remove an artifact, or a part of an image's layout with the folders that are empty then."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    folder = path.parent
+    while IMAGES_FOLDER in folder.parts:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def _not_built(template: Template | None, states: Mapping[str, FunctionState]) -> tuple[str, ...]:

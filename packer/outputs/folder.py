@@ -55,9 +55,17 @@ def staging(out: Path) -> Iterator[Path]:
 
 
 def publish(files: Mapping[str, Path], out: Path) -> None:
-    """Rename complete files to their names below ``out``, in the mapping's order; raises `packer.errors.StoreError`."""
+    """Rename complete files to their names below ``out``, in the mapping's order; raises `packer.errors.StoreError`.
+
+    A folder is the layout of an image, which takes the place of an older one.
+    """
     for name, path in files.items():
         final = out / name
+        if path.is_dir():
+            from packer.outputs.oci import publish_layout
+
+            publish_layout(path, final)
+            continue
         with explained(final, "write"):
             final.parent.mkdir(parents=True, exist_ok=True)
             path.chmod(0o644)

@@ -79,7 +79,7 @@ def assembled(base: Base, steps: Sequence[Step], running: Running, epoch: int) -
         for layer, diff_id in zip(base.manifest.layers, base.config.diff_ids, strict=True)
     ]
     layers = (*below, *(step.layer for step in steps))
-    history = list(base.config.history) or [{"created": created, "created_by": base.named} for _ in below]
+    history = list(base.config.history) or [{"created": created, "created_by": "base"} for _ in below]
     history += [{"created": created, "created_by": f"lpack: {step.told}"} for step in steps]
     document = {
         **{key: value for key, value in base.config.document.items() if key in _KEPT},
@@ -95,7 +95,7 @@ def assembled(base: Base, steps: Sequence[Step], running: Running, epoch: int) -
         raise LimitError(
             f"An image upon {base.named} has {len(layers)} layers and a manifest of {len(manifest):,} bytes; engines stack "
             f"{MOST_LAYERS}, and Lambda takes {_LARGEST:,} bytes.",
-            remedy="Name a base with fewer layers (image.base).",
+            remedy="Name a base with fewer layers (oci.base).",
         )
     return Image(manifest=manifest, config=config, layers=layers, platform=base.config.platform, home=base.home)
 
