@@ -239,6 +239,11 @@ class Engine:
         with asking("load an image"):
             return str(self._client.images.load(archive)[0].id)
 
+    def forget(self, name: str) -> None:
+        """Remove an image's name, and the image with its last one."""
+        with suppress(Exception):  # somebody else may use it, or have removed it
+            self._client.images.remove(name)
+
     def sweep(self) -> None:
         """Remove what builds that were killed have left in the engine."""
         with asking("list its containers"):

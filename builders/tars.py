@@ -22,11 +22,12 @@ _MOST_LINKS = 8
 """How many symbolic links are followed, one after the other, to a file."""
 
 
-def pack_work(into: Path) -> Path:
-    """Write the tar of the folder that the container may write to."""
+def pack_work(into: Path, user: int | None = None, group: int | None = None) -> Path:
+    """Write the tar of the folder that the container may write to: the caller's, or that of another user and group."""
     with new_tar(into / "work.tar") as archive:
         folder = tarfile.TarInfo(JOB)
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, os.getuid(), os.getgid()
+        owner = (os.getuid() if user is None else user, os.getgid() if group is None else group)
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, *owner
         archive.addfile(folder)
     return into / "work.tar"
 
@@ -40,10 +41,10 @@ def new_tar(path: Path) -> Iterator[tarfile.TarFile]:
     os.truncate(path, end)
 
 
-def add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+def add_bytes(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
     """Add a file that everybody may read."""
     info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), 0o644
+    info.size, info.mode = len(data), mode
     archive.addfile(info, io.BytesIO(data))
 
 

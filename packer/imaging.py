@@ -43,13 +43,11 @@ NOTHING = Tree(())
 class Start:
     """How an image starts: its entrypoint, empty for the base's own, and whether the function must bring ``client``.
 
-    ``python`` is the interpreter's path in the image, for who looks into it, empty where that is not known. ``files`` come on
-    top.
+    ``files`` come on top of the base.
     """
 
     entrypoint: tuple[str, ...] = ()
     client: bool = False
-    python: str = ""
     files: Tree = NOTHING
 
 
@@ -87,22 +85,22 @@ class Imaging:
         """Say how an image upon a base starts; raises `ImageError` where nothing there can run the function."""
         options = function.image
         if not options.base and not options.entrypoint:
-            return Start(python=f"/var/lang/bin/python3.{function.target.runtime.minor}")  # AWS's own, which is not looked into
+            return Start()  # AWS's own has all that it needs, and is not looked into
         marks = _marks(base)
         python = _python(marks, function, base)
         has_client = any(each.endswith(f"-packages/{CLIENT}/__init__.py") for each in marks)
         if options.entrypoint:
             named = any(CLIENT in word for word in options.entrypoint)
-            return Start(entrypoint=options.entrypoint, client=named and not has_client, python=python)
+            return Start(entrypoint=options.entrypoint, client=named and not has_client)
         if _SCRIPT in marks:
-            return Start(entrypoint=(f"/{_SCRIPT}",), python=python)
+            return Start(entrypoint=(f"/{_SCRIPT}",))
         if _BOOTSTRAP in marks:
             command: tuple[str, ...] = ("/bin/sh", "-c", f'_HANDLER="$0" exec /{_BOOTSTRAP}')
-            return self._with_emulator(function, marks, Start(entrypoint=command, python=python), f"/{_BOOTSTRAP}")
+            return self._with_emulator(function, marks, Start(entrypoint=command), f"/{_BOOTSTRAP}")
         if not python:
             what = f"The base {base.named} has no Python 3.{function.target.runtime.minor}, which {function.name} runs on."
             raise ImageError(what, remedy="Name another base (oci.base), or say what starts it (oci.entrypoint).")
-        start = Start(entrypoint=(python, "-m", CLIENT), client=not has_client, python=python)
+        start = Start(entrypoint=(python, "-m", CLIENT), client=not has_client)
         return self._with_emulator(function, marks, start, f"{python} -m {CLIENT}")
 
     @staticmethod

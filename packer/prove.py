@@ -23,6 +23,7 @@ from packer.shape import Shaped, Shaper
 from packer.store import Store, digest_of
 from packer.verify import (
     GIVE_VARIABLES,
+    Event,
     Outcome,
     Verifier,
     error_text,
@@ -232,7 +233,7 @@ class _Trial:
                 raise VerificationError(what, detail=self.after.trace(), remedy=GIVE_VARIABLES)
             if not self.after.works:
                 return kept, (self._inconclusive(),)
-        self._check_expected()
+        check_expected(self._function, self._events, self.after)
         return kept, ()
 
     def _untrimmed(self) -> Outcome:
@@ -321,21 +322,22 @@ class _Trial:
         found = f"{self._function.name} cannot be run here, trimmed or not ({self.after.trouble()}), which proves little."
         return f"{found} {GIVE_VARIABLES}"
 
-    def _check_expected(self) -> None:
-        """Hold results against the user's own; raises `VerificationError`."""
-        for event, outcome in zip(self._events, self.after.events, strict=True):
-            if event.expected is not None and list(event.expected) != [outcome.get("result", _NO_RESULT)]:
-                came = error_text(outcome) or json.dumps(outcome["result"], ensure_ascii=False)
-                what = f"{self._function.name} does not give what is expected for the event {event.name}: {came[:500]}."
-                wanted = json.dumps(event.expected[0], ensure_ascii=False)[:500]
-                raise VerificationError(
-                    what,
-                    detail=f"{error_trace(outcome)}\nExpected, as a result: {wanted}".lstrip(),
-                    remedy="Mend the function, or the expected result (none where it is to raise); trimming has no part in it.",
-                )
-
 
 _NO_RESULT = object()
+
+
+def check_expected(function: Function, events: Sequence[Event], found: Outcome) -> None:
+    """Hold the results of events against the user's own; raises `VerificationError`."""
+    for event, outcome in zip(events, found.events, strict=True):
+        if event.expected is not None and list(event.expected) != [outcome.get("result", _NO_RESULT)]:
+            came = error_text(outcome) or json.dumps(outcome["result"], ensure_ascii=False)
+            what = f"{function.name} does not give what is expected for the event {event.name}: {came[:500]}."
+            wanted = json.dumps(event.expected[0], ensure_ascii=False)[:500]
+            raise VerificationError(
+                what,
+                detail=f"{error_trace(outcome)}\nExpected, as a result: {wanted}".lstrip(),
+                remedy="Mend the function, or the expected result (none where it is to raise); trimming has no part in it.",
+            )
 
 
 def _untrimmed_too(trouble: str) -> str:

@@ -19,7 +19,7 @@ from packer.model import OWN_SOURCE, Function
 from packer.options import BytecodeOptions
 from packer.pipeline import Build
 from packer.profile import Profile
-from packer.prove import Candidate
+from packer.prove import Candidate, check_expected
 from packer.pycache import beside
 from packer.verify import GIVE_VARIABLES, LaidOut, Outcome, error_text, read_events, unavailable
 
@@ -138,3 +138,20 @@ def _profile(function: Function, material: Material, candidate: Candidate, found
         versions={each.name: each.version for each in material.distributions},
         read={name: frozenset(paths) for name, paths in read.items()},
     )
+
+
+def verify_archive(tools: Tools, build: Build, function: Function, archive: Path, layers: Sequence[LayerArchive]) -> Outcome:
+    """Run a function from the archives that were built, with its sample events; raises `VerificationError` where it fails."""
+    events = read_events(function) if function.verify.level != "import" else ()
+    verifier = tools.verifier
+    try:
+        python = verifier.python(function)
+    except BuilderUnavailable as error:
+        raise unavailable(function, error) from None
+    with verifier.laid_out(archive, build.carried(build.material(function)), layers) as laid:
+        outcome, _ = verifier.run(function, laid, python, events)
+    if not outcome.works:
+        what = f"{function.name} does not work as it was built: {outcome.trouble()}."
+        raise VerificationError(what, detail=outcome.trace(), remedy=GIVE_VARIABLES)
+    check_expected(function, events, outcome)
+    return outcome

@@ -1,7 +1,8 @@
 """Runs a handler in AWS's Runtime Interface Emulator: ``python emulate.py REQUEST.json ANSWER.json ROOT LATE LAYERS``.
 
 Request and answer are those of probe.py, but for ``emulator``, the path of the program, and ``milliseconds``, which are those
-of the whole init phase as the emulator tells them. LATE has the runtime interface client. Without events, an empty one is sent
+of the whole init phase as the emulator tells them. LATE has the runtime interface client; where the request has a ``command``,
+that is what the emulator starts instead, as an image would. Without events, an empty one is sent
 for there to be an init phase, and its outcome is not told.
 """
 
@@ -36,9 +37,9 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
         request = json.load(file)
     port, other = free_port(), free_port()
     addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{other}"]
-    runtime = [sys.executable, "-s", "-S", "-B", "-m", "awslambdaric", request["handler"]]
+    runtime = request.get("command") or [sys.executable, "-s", "-S", "-B", "-m", "awslambdaric", request["handler"]]
     folders = [f"{layers}/{each}" for each in request["packages"] if layers]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((*folders, late))}
+    environment = {**os.environ, **({} if "command" in request else {"PYTHONPATH": os.pathsep.join((*folders, late))})}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [request["emulator"], *addresses, *runtime], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT

@@ -22,9 +22,12 @@ COMMANDS = {
     "doctor": "Say whether what builds rely on is there, and what would bring it.",
     "graph": "Draw functions, layers and distributions as an SVG picture.",
     "init": "Write a configuration from what a folder holds.",
+    "load": "Put built images into the local container engine.",
     "lock": "Write each function's exact versions to pylock.NAME.toml.",
     "plan": "Show which layers functions would share, and what that saves.",
     "profile": "Write down which files functions open, for `build --trim max`.",
+    "push": "Push built images to a registry, without a daemon.",
+    "verify": "Run what was built, with the configured sample events.",
 }
 _INTERRUPTED, _SIGNALLED = 130, 128  # 128 + the signal's number, as shells report them
 _EPILOG = (

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from builders.host import HostBuilder
 from builders.pythons import Pythons, TargetPython, find_host_python
-from builders.recipes import Builder, BuilderUnavailable, BuildFailure, BuildSettings
+from builders.recipes import Builder, BuildFailure, BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
 from builders.strip import ContainerStrip, StripTool
-from packer.bases import BaseReader, Finders
 from packer.build import StoreBuilder
 from packer.bytecode import Compiler
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
+from packer.cli.imagery import open_imaging
 from packer.compress import Deflater
 from packer.config import (
     Config,
@@ -35,12 +34,10 @@ from packer.config import (
 from packer.credentials import Credentials, index_urls
 from packer.discover import find_handler, find_requirements
 from packer.discovery import DISCOVER
-from packer.dockerlogin import DockerLogins
-from packer.errors import ImageError, UsageError
+from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.gather import Tools
 from packer.imageconfig import image_of
-from packer.imagelayers import LayerBlobs
 from packer.imaging import Imaging
 from packer.layerconfig import check_patterns, with_attached
 from packer.model import Archive, Function, Tree
@@ -48,7 +45,6 @@ from packer.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
 from packer.native import NativeCode
 from packer.once import Once
 from packer.origin import Origins
-from packer.outputs.registry import Registries
 from packer.outputs.zip import Written, write_zip
 from packer.placing import Placer
 from packer.ports import Reporter
@@ -110,7 +106,6 @@ def open_tools(
         closing.callback(builder.close)
         native = NativeCode(store)
         shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)
-        imaging = Once[None, Imaging]()
         yield Tools(
             store=store,
             resolver=resolver,
@@ -122,56 +117,8 @@ def open_tools(
             verifier=verifier,
             digests=digests,
             reporter=reporter,
-            imaging=lambda: imaging.get(None, lambda: open_imaging(store, reporter, policy, jobs, closing)),
+            imaging=partial(Once[None, Imaging]().get, None, partial(open_imaging, store, reporter, policy, jobs, closing)),
         )
-
-
-def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> Imaging:
-    """Make the parts that make images; what they hold open is closed with ``closing``."""
-    executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="layer"))
-    closing.callback(executor.shutdown, wait=False, cancel_futures=True)
-    registries = open_registries(store, reporter, closing)
-    finders = Finders(registry=registries.resolve, engine=LocalEngine)
-    reader = BaseReader(store, executor, finders)
-    return Imaging(reader, LayerBlobs(store, Deflater(store).span, executor), frozen=policy.frozen, refresh=policy.upgrade)
-
-
-def open_registries(store: Store, reporter: Reporter, closing: ExitStack, insecure: Iterable[str] = ()) -> Registries:
-    """Connect to registries as Docker's own settings say; closed with ``closing``."""
-    logins = DockerLogins(os.environ, Path.home())
-    return closing.enter_context(Registries(store, reporter, logins, frozenset(insecure)))
-
-
-class LocalEngine:
-    """The container engine, for images that it has; it is connected to when it is asked."""
-
-    def __init__(self) -> None:
-        from builders.engine import connect
-
-        try:
-            self._engine = connect()
-        except BuilderUnavailable as error:
-            raise ImageError(f"There is no container engine: {error.reason}.", remedy=error.remedy) from None
-
-    def identity(self, name: str) -> str | None:
-        """Give the id of an image; None where the engine has none of that name."""
-        with _engine_errors():
-            found = self._engine.image(name)
-        return found.identity if found else None
-
-    def save(self, identity: str, to: BinaryIO) -> None:
-        """Write an image as ``docker save`` does."""
-        with _engine_errors():
-            self._engine.save(identity, to)
-
-
-@contextmanager
-def _engine_errors() -> Iterator[None]:
-    try:
-        yield
-    except BuildFailure as error:
-        what = f"The container engine does not give an image: {error.reason}."
-        raise ImageError(what, detail=error.log, remedy=error.remedy or "Try again.") from None
 
 
 def _open_shaping(

@@ -1,0 +1,61 @@
+"""Runs images of functions in the engine: without network, as an unprivileged user, nothing writable but /tmp."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from builders.engine import Engine
+from builders.job import INPUTS, WORK, Job
+from builders.pythons import FLAGS, Done
+from builders.recipes import Limits
+from builders.runtimes import TASK_FOLDER
+from builders.script import source_of_script
+from builders.tars import JOB, add_bytes, copy_out, new_tar, pack_work
+
+_USER = (993, 990)
+"""Who runs functions on Lambda: sbx_user1051 (seen by `id` there, as AWS's users report)."""
+_SCRIPT = "emulate.py"
+_LONGEST_ANSWER = 64 << 20
+
+
+def run_image(
+    engine: Engine,
+    image: str,
+    emulator: Path,
+    work: Path,
+    *,
+    python: str,
+    command: Sequence[str],
+    request: Mapping[str, Any],
+    environment: Mapping[str, str],
+    seconds: float,
+) -> Done:
+    """Have the emulator start an image's own ``command``, and send it events, as `builders.inside.emulate` does.
+
+    ``image`` is an id in the engine, ``python`` an interpreter that the image's PATH finds, ``work`` an empty folder. Raises
+    `builders.recipes.BuildFailure` where the engine fails.
+    """
+    answer = f"{WORK}/{JOB}/answer"
+    full = {**request, "command": list(command), "emulator": f"{INPUTS}/emulator", "packages": ()}
+    with new_tar(work / "inputs.tar") as archive:
+        add_bytes(archive, _SCRIPT, source_of_script(_SCRIPT))
+        add_bytes(archive, "request", json.dumps(full).encode())
+        add_bytes(archive, "emulator", emulator.read_bytes(), mode=0o755)
+    job = Job(
+        image=image,
+        command=(python, *FLAGS, f"{INPUTS}/{_SCRIPT}", f"{INPUTS}/request", answer, TASK_FOLDER, ""),
+        limits=Limits(seconds=seconds),
+        user=f"{_USER[0]}:{_USER[1]}",
+        inputs=work / "inputs.tar",
+        work=pack_work(work, *_USER),
+        environment=environment,
+    )
+    with engine.run(job, lambda _text: None) as ended:
+        buffer = io.BytesIO()
+        there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
+        status = ended.status if ended.status < 128 else 128 - ended.status  # as shells tell of signals
+        return Done(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)

@@ -1,0 +1,39 @@
+"""`lpack load`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from packer.cli.common import open_store, reporting
+from packer.cli.outcome import built_options, images_of, read_built_project
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.option("--tag", default="latest", show_default=True, metavar="TAG", help="Tag of the images in the engine.")
+@built_options
+def command(*, names: tuple[str, ...], tag: str, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Put built images into the local container engine, as FUNCTION:TAG.
+
+    Docker and Podman are found as `docker` finds them (DOCKER_HOST). Prints each image's name and its id in the engine.
+    """
+    config, functions = read_built_project(names, flags)
+    with reporting(verbose, quiet) as reporter, ExitStack() as closing:
+        from packer.builtimages import read_built
+        from packer.cli.imagery import LocalEngine, open_registries
+        from packer.imagetrial import load_image
+        from packer.oci import Reference
+        from packer.outputs.registry import RegistryBlobs
+
+        store = open_store()
+        registries = open_registries(store, reporter, closing)
+        engine = LocalEngine()
+        for built in read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home)):
+            name = f"{built.name.lower()}:{tag}"
+            Reference.parse(name)
+            identity = engine.load(built, name, store, load_image)
+            sys.stdout.write(f"{name}  {identity}\n")

@@ -1,0 +1,95 @@
+"""`lpack push`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from packer.cli.common import open_store, reporting
+from packer.cli.outcome import built_options, images_of, read_built_project
+from packer.errors import UsageError
+
+if TYPE_CHECKING:
+    from packer.builtimages import BuiltImage
+    from packer.oci import Reference
+    from packer.outputs.registry import Pushed, Registries
+
+_FUNCTION = "{function}"
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.option("--to", required=True, metavar="REGISTRY/REPO:TAG", help="Where to; {function} stands for each function's name.")
+@click.option("--index", is_flag=True, help="Push the functions' images as one image of several architectures.")
+@click.option("--insecure", multiple=True, metavar="HOST", help="A registry to talk to without TLS (loopback needs no word).")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Blobs to send at once (default: 4).")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with digests and bytes.")
+@built_options
+def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Push built images to a registry, without a daemon.
+
+    NAME is a function that was built as an image; without one, all are pushed. What the registry has already is not sent, and
+    a tag is written last, so that it never leads to a part of an image. Logins are those of `docker login`. Prints each image
+    with its digest.
+    """
+    config, functions = read_built_project(names, flags)
+    with reporting(verbose, quiet) as reporter, ExitStack() as closing:
+        from packer.builtimages import read_built
+        from packer.cli.imagery import open_registries
+        from packer.outputs.registry import RegistryBlobs
+
+        registries = open_registries(open_store(), reporter, closing, flags["insecure"])
+        images = read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home))
+        targets = _targets(to, images, index=index)
+        found = _pushed(registries, images, targets, flags["jobs"] or 4, index=index)
+    if flags["as_json"]:
+        sys.stdout.write(json.dumps({name: _as_json(each) for name, each in found.items()}, indent=2) + os.linesep)
+        return
+    for each in found.values():
+        sys.stdout.write(f"{each.reference}\n")
+
+
+def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Reference]:
+    """Give the place of each image; raises `UsageError`."""
+    from packer.oci import Reference
+
+    if len(images) > 1 and not index and _FUNCTION not in to:
+        what = f"{len(images)} images cannot all be {to}."
+        remedy = f"Put {_FUNCTION} into it, such as registry.example/shop/{_FUNCTION}:1, name one function, or add --index."
+        raise UsageError(what, remedy=remedy)
+    if index and _FUNCTION in to:
+        raise UsageError(f"{to} would be several images, and --index makes one.", remedy=f"Leave {_FUNCTION} out.")
+    found = [Reference.parse(to.replace(_FUNCTION, image.name.lower())) for image in images]
+    if found[0].digest:
+        raise UsageError(f"{to} has a digest, which the image itself decides.", remedy="Name a tag.")
+    return found
+
+
+def _pushed(
+    registries: Registries, images: Sequence[BuiltImage], targets: Sequence[Reference], jobs: int, *, index: bool
+) -> dict[str, Pushed]:
+    if not index:
+        return {built.name: registries.push(built.image, target, jobs) for built, target in zip(images, targets, strict=True)}
+    platforms = [str(built.image.platform) for built in images]
+    if len(set(platforms)) < len(platforms):
+        what = f"An index has one image for each architecture, and these are for {', '.join(platforms)}."
+        raise UsageError(what, remedy="Name functions that were built for different architectures.")
+    name = "+".join(built.name for built in images)
+    return {name: registries.push_index([built.image for built in images], targets[0], jobs)}
+
+
+def _as_json(pushed: Pushed) -> dict[str, Any]:
+    return {
+        "reference": str(pushed.reference),
+        "digest": pushed.reference.digest,
+        "bytes": pushed.sent,
+        "uploaded": pushed.uploaded,
+        "mounted": pushed.mounted,
+        "present": pushed.present,
+    }

@@ -1,0 +1,105 @@
+"""`lpack verify`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from packer.cli.common import open_store, reporting
+from packer.cli.outcome import built_options, read_built_project
+from packer.errors import LpackError, ManyErrors, UsageError
+
+if TYPE_CHECKING:
+    from packer.config import Config
+    from packer.model import Function
+    from packer.store import Store
+    from packer.ui import LineReporter
+    from packer.verify import Outcome
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with what came of each function.")
+@built_options
+def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Run what was built, with the configured sample events.
+
+    Images run in the local container engine, by Lambda's Runtime Interface Emulator: without network, as an unprivileged user,
+    on a root file system that is read-only. Archives run in the target's own Python, with their layers. Ends with status 4
+    where a function does not work, or does not give what is expected.
+    """
+    config, functions = read_built_project(names, flags)
+    found: dict[str, Outcome] = {}
+    errors: list[LpackError] = []
+    with reporting(verbose, quiet) as reporter:
+        runner = _Runner(config, open_store(), reporter)
+        for function in functions:
+            try:
+                found[function.name] = runner.run(function)
+            except UsageError:
+                raise
+            except LpackError as error:
+                errors.append(error)
+    _print(found, as_json=as_json)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+
+
+def _print(found: dict[str, Outcome], *, as_json: bool) -> None:
+    if as_json:
+        listed = {
+            name: {"milliseconds": round(each.milliseconds, 1), "events": list(each.events)} for name, each in found.items()
+        }
+        sys.stdout.write(json.dumps(listed, indent=2) + os.linesep)
+        return
+    width = max(map(len, found), default=0)
+    for name, each in found.items():
+        raised = sum("error" in event for event in each.events)
+        told = f", {raised} of which raise" if raised else ""
+        events = f"{len(each.events)} events{told}" if each.events else "no events"
+        sys.stdout.write(f"{name:<{width}}  works  {each.milliseconds:7.1f} ms to start  {events}\n")
+
+
+class _Runner:
+    """Runs functions of a project as they lie in the output folder."""
+
+    def __init__(self, config: Config, store: Store, reporter: LineReporter) -> None:
+        self._config = config
+        self._store = store
+        self._reporter = reporter
+
+    def run(self, function: Function) -> Outcome:
+        """Run a function; raises `packer.errors.LpackError`."""
+        return self._image(function) if function.image.wanted else self._archive(function)
+
+    def _image(self, function: Function) -> Outcome:
+        from packer.builtimages import read_built
+        from packer.cli.imagery import LocalEngine, open_registries
+        from packer.imagetrial import run_built
+        from packer.outputs.registry import RegistryBlobs
+
+        with ExitStack() as closing:
+            registries = open_registries(self._store, self._reporter, closing)
+            [built] = read_built(self._config.out, (function.name,), lambda home: RegistryBlobs(registries, home))
+            return LocalEngine().verify(built, function, self._store, run_built)
+
+    def _archive(self, function: Function) -> Outcome:
+        from packer.builtimages import read_archives
+        from packer.cli.wiring import open_tools
+        from packer.pipeline import Build
+        from packer.resolve import Policy
+        from packer.trials import verify_archive
+        from packer.watch import Digests
+
+        archive, layers = read_archives(self._config.out, function.name)
+        jobs = os.cpu_count() or 1
+        with (
+            self._store.workspace() as folder,
+            open_tools(self._store, Digests(), self._reporter, Policy(), jobs, self._config.remote) as tools,
+        ):
+            return verify_archive(tools, Build(tools, folder, self._config.out, 0), function, archive, layers)
