@@ -48,7 +48,8 @@ from packer.store import Store, digest_of, explained
 _FORM = "1"
 _PACKED, _IMAGES = "base-layers", "base-images"
 _FORMS = re.compile(r"(oci|docker-archive|engine):(.+)", re.DOTALL)
-LOCAL_FORMS = ("oci:", "docker-archive:", "engine:")
+ENGINE_FORM = "engine:"
+LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
 """How names begin that are not those of registries."""
 _DEEPEST = 4
 """Indexes that may stand in each other."""
@@ -67,6 +68,15 @@ class Finders:
 
     registry: Callable[[Reference, Platform], Base]
     engine: Callable[[], Saver]
+
+
+def files_of_base(named: str, folder: Path) -> tuple[Path, ...]:
+    """Give the files whose change would make a base another one; none for what a registry or an engine has."""
+    form = _FORMS.fullmatch(named)
+    if form is None or form[1] == "engine":
+        return ()
+    path, _ = _path_and_tag(folder, form[2])
+    return (path, path / "index.json") if form[1] == "oci" else (path,)
 
 
 class BaseReader:

@@ -16,7 +16,7 @@ from packer.compress import CODEC
 from packer.declared import Declaration, declare, links_digest
 from packer.errors import FetchError
 from packer.fetch import StoreFetcher
-from packer.imaging import Imaging
+from packer.imaging import Imaging, files_of_image
 from packer.loadable import check_closed, check_native, without_spared
 from packer.material import Material
 from packer.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
@@ -247,6 +247,7 @@ class Inputs:
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
         paths += _shape_files(self.function)
+        paths += map(str, files_of_image(self.function))
         paths += map(str, (*self.function.verify.searched, *self.tools))
         paths += map(str, settings_files(self.declaration.folder, os.environ))
         # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.

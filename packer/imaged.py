@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from packer.assemble import merge
+from packer.bases import ENGINE_FORM
 from packer.errors import LpackError
 from packer.gather import Gatherer, Tools
 from packer.image import Base, Image
@@ -23,7 +24,7 @@ from packer.model import OWN_SOURCE, Entry, Function, Tree
 from packer.origin import tree_digest
 from packer.outputs.oci import Step
 from packer.record import Built, of_image, state_of
-from packer.state import ImageState
+from packer.state import FunctionState, ImageState
 from packer.store import digest_of
 from packer.workshop import Settled, Whole, Workshop
 
@@ -159,8 +160,8 @@ class ImageGroup:
         known, previous = self._known(member), member.previous
         if known is None or previous is None:
             raise ValueError(f"{member.name} was not built")
-        state = member.inputs.seen_again(previous, self._now)
-        return Built(state=replace(state, image=replace(known, peers=self._peers)), staged=None)
+        state = replace(member.inputs.seen_again(previous, self._now), image=replace(known, peers=self._peers))
+        return Built(state=_to_be_asked(member.function, state), staged=None)
 
     def _made(self, imaging: Imaging, base: Base, member: Member, layers: Sequence[Keys]) -> Built:
         """Make a function's image, and write down what came of it; raises `LpackError`."""
@@ -193,10 +194,15 @@ class ImageGroup:
         reporter.stage(member.name, "done")
         fingerprint = member.inputs.fingerprint(result.folders)
         return Built(
-            state=state_of(result, member.inputs, fingerprint, self._now, image=state),
+            state=_to_be_asked(function, state_of(result, member.inputs, fingerprint, self._now, image=state)),
             staged=staged,
             layers={path: self._staging / path for path in more},
         )
+
+
+def _to_be_asked(function: Function, state: FunctionState) -> FunctionState:
+    """Give a state as it is to be remembered: only an engine knows whether an image of its own is another one by now."""
+    return replace(state, seen_at=0) if base_name(function).startswith(ENGINE_FORM) else state
 
 
 def _told(divided: _Divided, keys: Keys) -> str:

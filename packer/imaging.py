@@ -10,7 +10,7 @@ from pathlib import Path
 from builders.emulator import CLIENT, find_emulator
 from builders.emulator import REMEDY as EMULATOR_REMEDY
 from packer.basepins import PINS_FILE, Pins, read_pins
-from packer.bases import LOCAL_FORMS, BaseReader
+from packer.bases import LOCAL_FORMS, BaseReader, files_of_base
 from packer.errors import ImageError, UsageError
 from packer.image import Base, Image
 from packer.imagelayers import LayerBlobs
@@ -36,6 +36,7 @@ exec {command} "$@"
 _FILE_TIME = 0
 """The time of all files in layers: another one would make each of them anew (what `created` says has no part in it)."""
 _DRAFT = "latest"
+_DIGEST = "@sha256:"
 NOTHING = Tree(())
 
 
@@ -67,10 +68,24 @@ class Imaging:
         named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
         return self._bases.get((named, platform, root), lambda: self._found(named, platform, root))
 
-    def _found(self, named: str, platform: Platform, root: Path) -> Base:
+    def pin(self, function: Function) -> Pins:
+        """Say what a lock has of a function's base: the digest that it has already, or, for files and engines, the present one.
+
+        Nothing for a base whose name has a digest itself. Raises `packer.errors.LpackError`.
+        """
+        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        if _DIGEST in named and not named.startswith(LOCAL_FORMS):
+            return {}
+        pinned = "" if named.startswith(LOCAL_FORMS) else self._pinned(named, platform, root)
+        return {(named, str(platform)): pinned or self._reader.read(named, platform, root).digest}
+
+    def _pinned(self, named: str, platform: Platform, root: Path) -> str:
         pins = {} if self._refresh else self._pins.get(root, lambda: read_pins(root))
-        pinned = pins.get((named, str(platform)), "")
-        if self._frozen and not pinned and "@sha256:" not in named:
+        return pins.get((named, str(platform)), "")
+
+    def _found(self, named: str, platform: Platform, root: Path) -> Base:
+        pinned = self._pinned(named, platform, root)
+        if self._frozen and not pinned and _DIGEST not in named:
             what = f"The base {named} for {platform} is not locked."
             raise UsageError(what, remedy=f"`lpack lock` writes its digest to {PINS_FILE}.")
         if pinned and not named.startswith(LOCAL_FORMS):
@@ -165,6 +180,12 @@ class Imaging:
 def artifact_path(function: Function, form: str) -> str:
     """Give where an image lies below the output folder, in a form."""
     return f"{IMAGES_FOLDER}/{function.name}{'' if form == 'oci' else '.tar'}"
+
+
+def files_of_image(function: Function) -> tuple[Path, ...]:
+    """Give the files beside a function's own that decide its image: the lock of bases, and a base that is a file."""
+    options = function.image
+    return (options.root / PINS_FILE, *files_of_base(base_name(function), options.root)) if options.wanted else ()
 
 
 def base_name(function: Function) -> str:

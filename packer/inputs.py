@@ -13,6 +13,7 @@ from typing import Any
 from packer.affected import Folder, Inputs, affected
 from packer.discover import KINDS, PIPFILE_LOCK, POETRY_LOCK, PYLOCK, PYPROJECT, REQUIREMENTS, STANDARD_FILES, UV_LOCK, texts_at
 from packer.errors import LpackError
+from packer.imaging import files_of_image
 from packer.layerconfig import files_of_layers
 from packer.localprojects import local_projects, named_by
 from packer.locks.pins import Value, absolute
@@ -128,10 +129,15 @@ class Inventory:
         return _Found(files=_linked(now), folders=_folders(now), reasons=reasons)
 
     def _proof(self, function: Function) -> _Found:
-        """Give what a function is profiled and proved by, and what its layers require; other events may appear."""
+        """Give what a function is profiled and proved by, and what its layers or its image need; other events may appear."""
         profile = function.trim.profile if function.trim.level == "max" else None
         searched = (Folder(path=_true(path), holds=_is_event) for path in function.verify.searched)
-        files = (*event_files(function), *([profile] if profile else []), *files_of_layers(function.layers))
+        files = (
+            *event_files(function),
+            *([profile] if profile else []),
+            *files_of_layers(function.layers),
+            *files_of_image(function),
+        )
         return _Found(files=files, folders=tuple(searched))
 
     def _own_lock(self, function: Function) -> _Found:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from packer.basepins import PINS_FILE, pins_text
 from packer.discover import PYLOCK, UV_LOCK
+from packer.imaging import Imaging
 from packer.model import Function
 from packer.ports import Reporter
 from packer.resolve import Resolver
@@ -29,6 +31,19 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
     with ThreadPoolExecutor(_PARALLEL) as executor:
         texts = list(executor.map(resolver.lock_text, wanted))
     return {function.lock_path: _write(function.lock_path, text) for function, text in zip(wanted, texts, strict=True)}
+
+
+def lock_bases(functions: Sequence[Function], imaging: Callable[[], Imaging]) -> dict[Path, bool]:
+    """Write the locks of the bases of all functions that become images; say for each whether it changed.
+
+    Bases that nobody is built upon any more go. Raises `packer.errors.LpackError`.
+    """
+    found: dict[Path, dict[tuple[str, str], str]] = {}
+    for function in functions:
+        if function.image.wanted:
+            found.setdefault(function.image.root, {}).update(imaging().pin(function))
+    places = {root / PINS_FILE: pins_text(pins) for root, pins in found.items() if pins}
+    return {path: _write(path, text) for path, text in places.items()}
 
 
 def _needs_lock(function: Function, reporter: Reporter) -> bool:

@@ -61,6 +61,19 @@ def digest_of_bytes(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def media_type_of(data: bytes, named: str, told: str = "") -> str:
+    """Give the media type of a manifest or an index: what it says itself, else what a registry told, else what it looks like.
+
+    Raises `packer.errors.ImageError` for what is no JSON.
+    """
+    found = _loaded(data, named, LARGEST_MANIFEST)
+    document = found if isinstance(found, Mapping) else {}
+    own = document.get("mediaType")
+    if isinstance(own, str):
+        return own
+    return told.partition(";")[0].strip() or (OCI_INDEX if "manifests" in document else OCI_MANIFEST)
+
+
 def encoded(document: Mapping[str, object]) -> bytes:
     """Write a document in the one form that lpack gives it: keys sorted, no space, UTF-8."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -288,12 +288,12 @@ class _Run:
         files: dict[str, Path] = {}
         manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
         if template is not None:
-            from packer.handoff.sam import layers_of_manifest, write_template
+            from packer.handoff.sam import images_of_manifest, layers_of_manifest, write_template
 
             artifacts = {name: config.out / report["artifact"]["path"] for name, report in reports.items()}
-            layers = layers_of_manifest(manifest, config.out)
+            more = layers_of_manifest(manifest, config.out), images_of_manifest(manifest, config.out)
             files[TEMPLATE_FILE] = folder / TEMPLATE_FILE
-            files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE, layers))
+            files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE, *more))
         files[MANIFEST_FILE] = folder / MANIFEST_FILE
         files[MANIFEST_FILE].write_bytes(write_manifest(manifest))
         return files

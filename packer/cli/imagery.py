@@ -30,16 +30,18 @@ def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, cl
     """Make the parts that make images; what they hold open is closed with ``closing``."""
     executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="layer"))
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)
-    registries = open_registries(store, reporter, closing)
+    registries = open_registries(store, reporter, closing, offline=policy.offline)
     finders = Finders(registry=registries.resolve, engine=LocalEngine)
     reader = BaseReader(store, executor, finders)
     return Imaging(reader, LayerBlobs(store, Deflater(store).span, executor), frozen=policy.frozen, refresh=policy.upgrade)
 
 
-def open_registries(store: Store, reporter: Reporter, closing: ExitStack, insecure: Iterable[str] = ()) -> Registries:
+def open_registries(
+    store: Store, reporter: Reporter, closing: ExitStack, insecure: Iterable[str] = (), *, offline: bool = False
+) -> Registries:
     """Connect to registries as Docker's own settings say; closed with ``closing``."""
     logins = DockerLogins(os.environ, Path.home())
-    return closing.enter_context(Registries(store, reporter, logins, frozenset(insecure)))
+    return closing.enter_context(Registries(store, reporter, logins, frozenset(insecure), offline=offline))
 
 
 class LocalEngine:

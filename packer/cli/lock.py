@@ -30,11 +30,12 @@ def command(
     """Write each function's exact versions to pylock.NAME.toml.
 
     The files are standard locks (PEP 751), beside the configuration. A build that finds one never resolves. Versions that a
-    lock already names are kept where they still satisfy the requirements; --upgrade takes the newest.
+    lock already names are kept where they still satisfy the requirements; --upgrade takes the newest. The bases of functions
+    that become images are locked by digest in lpack-bases.toml, of all functions at once.
     """
     from packer.cli.wiring import open_tools, read_project, select
     from packer.config import Overrides
-    from packer.locking import lock_all
+    from packer.locking import lock_all, lock_bases
     from packer.resolve import Policy
     from packer.watch import Digests
 
@@ -45,6 +46,9 @@ def command(
         configuration, _ = read_project(project, Overrides(runtime=runtime, architecture=arch))
         functions = select(configuration, project.names)
         with open_tools(store, Digests(), reporter, policy, remote=configuration.remote) as tools:
-            outcomes = lock_all(functions, tools.resolver, reporter)
+            outcomes = {
+                **lock_all(functions, tools.resolver, reporter),
+                **lock_bases(configuration.functions, tools.imaging),
+            }
     for path, changed in outcomes.items():
         sys.stdout.write(f"{'written' if changed else 'unchanged':<9}  {os.path.relpath(path)}\n")

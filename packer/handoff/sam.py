@@ -15,6 +15,7 @@ from typing import Any
 
 from packer.errors import UsageError
 from packer.handoff.attach import LAYERS, attach
+from packer.handoff.images import as_image, image_properties
 from packer.handoff.yamledit import Edit, EditConflict, Node, Text, Value
 from packer.template import CODE_PROPERTIES, LOOP, Template
 
@@ -57,6 +58,8 @@ _PUBLISHING = "AWS::ServerlessRepo::Application"
 _PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
 _REMOTE = ("s3://", "http://", "https://")
 
+NO_IMAGES: Mapping[str, Path | str] = {}
+
 _Place = tuple[Node, str]
 """A mapping (maybe an alias of one), and a key of it."""
 
@@ -89,25 +92,53 @@ def layers_of_manifest(manifest: Mapping[str, Any], out: Path) -> tuple[Layer, .
     )
 
 
-def write_template(template: Template, artifacts: Mapping[str, Path], destination: Path, layers: Sequence[Layer] = ()) -> bytes:
+def images_of_manifest(manifest: Mapping[str, Any], out: Path) -> dict[str, Path | str]:
+    """Give what each function that is an image is deployed from: its docker-archive, or else what `lpack load` calls it."""
+    found: dict[str, Path | str] = {}
+    for name, report in manifest["functions"].items():
+        if report["format"] == "image":
+            paths = (report["artifact"]["path"], *report["image"].get("also", ()))
+            archive = next((out / path for path in paths if path.endswith(".tar")), None)
+            found[name] = archive or f"{name.lower()}:latest"
+    return found
+
+
+def write_template(
+    template: Template,
+    artifacts: Mapping[str, Path],
+    destination: Path,
+    layers: Sequence[Layer] = (),
+    images: Mapping[str, Path | str] = NO_IMAGES,
+) -> bytes:
     """Give the template as it must stand in the file ``destination``.
 
     ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
-    not among them keep their source. ``layers``, in the order in which functions get them, become resources. All other bytes
-    of the template stay. Raises `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
+    not among them keep their source. ``images`` are those of them that are images: a docker-archive, or a name in the engine.
+    ``layers``, in the order in which functions get them, become resources. All other bytes of the template stay. Raises
+    `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
     """
     unknown = artifacts.keys() - {function.logical_id for function in template.functions}
     if unknown:
         raise ValueError(f"not functions of the template: {', '.join(sorted(unknown))}")
     text = Text.of(template.text)
     move = _Move(old=template.path.parent.resolve(), new=destination.absolute().parent.resolve())
-    built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items()}
+    built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items() if logical_id not in images}
+    uris = {
+        logical_id: move.relative(image.absolute()) if isinstance(image, Path) else image
+        for logical_id, image in images.items()
+        if logical_id in artifacts
+    }
     try:
-        edits = (*_built(text, built, layers, template.path), *_made(text, move, layers), *_moved(text, move, built))
+        edits = (
+            *_imaged(text, uris),
+            *_built(text, built, uris, layers, template.path),
+            *_made(text, move, layers),
+            *_moved(text, move, artifacts),
+        )
         return text.apply(edits).encode()
     except EditConflict as error:
         raise UsageError(
-            f"{template.path}:{error.line}: functions that share this by a YAML alias cannot point to archives of their own",
+            f"{template.path}:{error.line}: functions that share this by a YAML alias cannot point to artifacts of their own",
             remedy="Write their Properties out for each function.",
         ) from error
 
@@ -133,11 +164,24 @@ class _Move:
         return Path(os.path.relpath(path, self.new)).as_posix()
 
 
-def _built(text: Text, paths: Mapping[str, str], layers: Sequence[Layer], where: Path) -> Iterator[Edit]:
+def _imaged(text: Text, uris: Mapping[str, str]) -> Iterator[Edit]:
+    """Point every function that was built as an image to that."""
+    for logical_id, uri in uris.items():
+        resource = _resource(text, logical_id)
+        kind, properties = _type(resource), resource.get("Properties")
+        if properties is not None and properties.real.is_mapping:
+            yield from as_image(text, resource, properties, kind, uri)
+        else:
+            yield text.put(resource, "Properties", image_properties(kind, uri))
+
+
+def _built(
+    text: Text, paths: Mapping[str, str], images: Collection[str], layers: Sequence[Layer], where: Path
+) -> Iterator[Edit]:
     """Point every built function to its archive, whatever it said before, and to its layers beside those that it has."""
     functions: dict[str, Node] = {}
     for logical_id, kind, body in _typed(text.root):
-        properties = body.get("Properties") if kind in CODE_PROPERTIES else None
+        properties = body.get("Properties") if kind in CODE_PROPERTIES and logical_id not in images else None
         if properties is not None and properties.real.is_mapping:
             functions[logical_id] = properties
     added: dict[str, list[Value]] = {}

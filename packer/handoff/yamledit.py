@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, TypeAlias
@@ -135,9 +135,51 @@ class Text:
         else:
             place = self._line_end(last.end)
             start = sequence.start if self.text[sequence.start] == "-" else self.text.rindex("-", 0, sequence.items[0].start)
-            indentation = start - self.text.rfind("\n", 0, start) - 1
+            indentation = self._column(start)
             addition = "".join(f"{self.newline}{' ' * indentation}- {self._write(value)}" for value in values)
         return Edit(start=place, end=place, key=key, text=addition, line=sequence.line)
+
+    def recast(self, mapping: Node, new: Mapping[str, Value], gone: Collection[str]) -> Iterator[Edit]:
+        """Set keys of a mapping, as `put` does, and leave other keys of it out, with the comments on their lines.
+
+        At least one key must stay or be new. Raises `EditConflict` where a key that is to go comes from elsewhere, by an alias.
+        """
+        pairs = {name.text: (name, value) for name, value in mapping.pairs if name.text in gone}
+        if any(key not in pairs and mapping.get(key) is not None for key in gone):
+            raise EditConflict(mapping.line)
+        added = {key: value for key, value in new.items() if mapping.own(key) is None}
+        first = next(iter(mapping.pairs), None)
+        taken = added and first is not None and first[0].text in pairs
+        for key, wanted in new.items():
+            if not (taken and key in added):
+                yield self.put(mapping, key, wanted)
+        for number, (name, value) in enumerate(mapping.pairs):
+            if name.text not in pairs:
+                continue
+            if taken and number == 0:  # what is new stands in the place of the first: nothing could be inserted before that
+                between = ", " if mapping.flow else self.newline + " " * self._column(name.start)
+                text = between.join(self._pair(key, self._write(each)) for key, each in added.items())
+                yield Edit(start=name.start, end=value.end, key=f"-{name.text}", text=text, line=name.line)
+            else:
+                yield self._without(mapping, number)
+
+    def _without(self, mapping: Node, number: int) -> Edit:
+        """Leave a pair out: its lines, or, between brackets, what stands up to its neighbour."""
+        name, value = mapping.pairs[number]
+        start, end = name.start, value.end
+        if not mapping.flow:
+            start = name.start - self._column(name.start)
+            end = min(self._line_end(value.end) + len(self.newline), len(self.text))
+            if self.text[start : name.start].strip():  # the first key of a list's item stands behind a dash
+                raise EditConflict(name.line)
+        elif number + 1 < len(mapping.pairs):
+            end = mapping.pairs[number + 1][0].start
+        elif number:
+            start = mapping.pairs[number - 1][1].end
+        return Edit(start=start, end=end, key=f"-{name.text}", text="", line=name.line)
+
+    def _column(self, place: int) -> int:
+        return place - self.text.rfind("\n", 0, place) - 1
 
     def apply(self, edits: Iterable[Edit]) -> str:
         """Give the text with all edits made; raises `EditConflict`. What lies within a replaced value is left out."""
@@ -176,8 +218,7 @@ class Text:
         if mapping.flow:
             addition = f"{written}, " if mapping.pairs else written
         else:
-            indentation = mapping.first - self.text.rfind("\n", 0, mapping.first) - 1
-            addition = f"{written}{self.newline}{' ' * indentation}"
+            addition = f"{written}{self.newline}{' ' * self._column(mapping.first)}"
         return Edit(start=mapping.first, end=mapping.first, key=key, text=addition, line=mapping.line)
 
     def _write(self, value: Value) -> str:

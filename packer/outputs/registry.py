@@ -34,13 +34,14 @@ from packer.oci import (
     Reference,
     digest_of_bytes,
     for_platform,
+    media_type_of,
     unusable,
 )
 from packer.once import Once
 from packer.outputs.endpoint import Endpoint
 from packer.outputs.transfer import download, upload, upload_bytes
 from packer.ports import Reporter
-from packer.store import Store
+from packer.store import Store, explained
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 
@@ -66,13 +67,25 @@ class _Outcome:
 
 
 class Registries:
-    """All registries that a command talks to; may be used from many threads. ``insecure`` are hosts to ask without TLS."""
+    """All registries that a command talks to; may be used from many threads. ``insecure`` are hosts to ask without TLS.
 
-    def __init__(self, store: Store, reporter: Reporter, logins: DockerLogins, insecure: frozenset[str] = frozenset()) -> None:
+    With ``offline`` none is asked, and what is wanted must be in the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reporter: Reporter,
+        logins: DockerLogins,
+        insecure: frozenset[str] = frozenset(),
+        *,
+        offline: bool = False,
+    ) -> None:
         self._store = store
         self._reporter = reporter
         self._logins = logins
         self._insecure = insecure
+        self._offline = offline
         self._endpoints: dict[str, Endpoint] = {}
         self._lock = Lock()
         self._here: Once[str, Path] = Once()
@@ -92,7 +105,10 @@ class Registries:
             endpoint.close()
 
     def endpoint(self, host: str) -> Endpoint:
-        """Give the registry of a host."""
+        """Give the registry of a host; raises `RegistryError` where none may be asked."""
+        if self._offline:
+            what = f"The registry {host} has what is not in the store, and --offline forbids to ask it."
+            raise RegistryError(what, remedy="`lpack lock` and one build without --offline bring it.")
         with self._lock:
             if host not in self._endpoints:
                 self._endpoints[host] = Endpoint(host, self._logins, plain=host in self._insecure)
@@ -119,6 +135,10 @@ class Registries:
         return Base(named=named, digest=found.digest, manifest=manifest, config=config, blobs=blobs, home=reference)
 
     def _manifest(self, reference: Reference) -> tuple[bytes, Descriptor]:
+        kept = self._store.blob(reference.digest.removeprefix("sha256:")) if reference.digest else None
+        if kept is not None:
+            data = kept.read_bytes()
+            return data, Descriptor(media_type=media_type_of(data, str(reference)), digest=reference.digest, size=len(data))
         endpoint, doing = self.endpoint(reference.registry), f"find the image {reference}"
         path = f"/v2/{reference.repository}/manifests/{reference.wanted}"
         headers = {"Accept": _ACCEPT}
@@ -131,8 +151,16 @@ class Registries:
         if digest != (reference.digest or told) or (told.startswith("sha256:") and told != digest):
             what = f"The registry {reference.registry} gives a manifest for {reference} whose digest is {digest}."
             raise RegistryError(what, remedy="Do not use it before you know why.")
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        return data, Descriptor(media_type=media_type or MANIFESTS[0], digest=digest, size=len(data))
+        media_type = media_type_of(data, str(reference), response.headers.get("Content-Type", ""))
+        self._keep(data, digest)
+        return data, Descriptor(media_type=media_type, digest=digest, size=len(data))
+
+    def _keep(self, data: bytes, digest: str) -> None:
+        """Have a manifest in the store: one that is asked for by its digest need not be fetched again."""
+        with self._store.temporary() as temporary:
+            with explained(temporary, "write"):
+                temporary.write_bytes(data)
+            self._store.adopt_blob(temporary, digest.removeprefix("sha256:"))
 
     def fetch(self, reference: Reference, blob: Descriptor) -> Path:
         """Give a blob of a repository, from the store or else from the registry, once; raises `RegistryError`."""
