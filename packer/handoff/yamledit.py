@@ -153,29 +153,29 @@ class Text:
         for key, wanted in new.items():
             if not (taken and key in added):
                 yield self.put(mapping, key, wanted)
-        for number, (name, value) in enumerate(mapping.pairs):
-            if name.text not in pairs:
-                continue
-            if taken and number == 0:  # what is new stands in the place of the first: nothing could be inserted before that
-                between = ", " if mapping.flow else self.newline + " " * self._column(name.start)
-                text = between.join(self._pair(key, self._write(each)) for key, each in added.items())
-                yield Edit(start=name.start, end=value.end, key=f"-{name.text}", text=text, line=name.line)
-            else:
-                yield self._without(mapping, number)
+        if taken:  # what is new stands in the place of the first: nothing could be inserted before that
+            name, value = mapping.pairs[0]
+            between = ", " if mapping.flow else self.newline + " " * self._column(name.start)
+            text = between.join(self._pair(key, self._write(each)) for key, each in added.items())
+            yield Edit(start=name.start, end=value.end, key=f"-{name.text}", text=text, line=name.line)
+        left = [number for number, (name, _) in enumerate(mapping.pairs) if name.text in pairs and not (taken and number == 0)]
+        runs = groupby(enumerate(left), lambda each: each[1] - each[0])  # pairs that stand side by side go together
+        for _, run in runs:
+            numbers = [number for _, number in run]
+            yield self._without(mapping, numbers[0], numbers[-1])
 
-    def _without(self, mapping: Node, number: int) -> Edit:
-        """Leave a pair out: its lines, or, between brackets, what stands up to its neighbour."""
-        name, value = mapping.pairs[number]
-        start, end = name.start, value.end
+    def _without(self, mapping: Node, first: int, last: int) -> Edit:
+        """Leave pairs out: their lines, or, between brackets, what stands up to their neighbour."""
+        name, start, end = mapping.pairs[first][0], mapping.pairs[first][0].start, mapping.pairs[last][1].end
         if not mapping.flow:
-            start = name.start - self._column(name.start)
-            end = min(self._line_end(value.end) + len(self.newline), len(self.text))
+            start -= self._column(start)
+            end = min(self._line_end(end) + len(self.newline), len(self.text))
             if self.text[start : name.start].strip():  # the first key of a list's item stands behind a dash
                 raise EditConflict(name.line)
-        elif number + 1 < len(mapping.pairs):
-            end = mapping.pairs[number + 1][0].start
-        elif number:
-            start = mapping.pairs[number - 1][1].end
+        elif last + 1 < len(mapping.pairs):
+            end = mapping.pairs[last + 1][0].start
+        elif first:
+            start = mapping.pairs[first - 1][1].end
         return Edit(start=start, end=end, key=f"-{name.text}", text="", line=name.line)
 
     def _column(self, place: int) -> int:
