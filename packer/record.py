@@ -84,8 +84,14 @@ def of_image(function: Function, result: Result, image: Mapping[str, Any], path:
     ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers. Raises `packer.errors.LimitError`.
     """
     artifact = replace(result.artifact, path=path, sha256=image["digest"].removeprefix("sha256:"), zipped=zipped)
-    plain = {"path": path, "sha256": artifact.sha256, "zip_bytes": zipped}
-    report = {**result.report, "format": "image", "artifact": {**result.report["artifact"], **plain}, "image": dict(image)}
+    held = {
+        "path": path,
+        "sha256": artifact.sha256,
+        "stored_bytes": zipped,
+        "unzipped_bytes": artifact.unzipped,
+        "files": artifact.files,
+    }
+    report = {**result.report, "format": "image", "artifact": held, "image": dict(image)}
     check_image(function, artifact, result.shares, image["base"]["bytes"])
     return replace(result, artifact=artifact, report=report)
 

@@ -15,7 +15,7 @@ from packer.ui import QUIET, make_reporter
 
 COMMANDS = {
     "affected": "Name the functions that what git has changed affects.",
-    "build": "Build functions into reproducible ZIP archives, trimmed and proved.",
+    "build": "Build functions into reproducible archives or images, trimmed and proved.",
     "cache": "Show, verify or prune the cache that all projects share.",
     "coldstart": "Measure how long functions take to start, untrimmed and built.",
     "completion": "Print a shell's completion script.",
@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
 def lpack() -> None:
     """Package Python functions for AWS Lambda.
 
-    Dependencies are resolved for the runtime that will run them, and written to byte-for-byte reproducible archives.
+    Dependencies are resolved for the runtime that will run them, and written to byte-for-byte reproducible archives or images.
     """
 
 

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 @shape_options
 @project_options
 def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbose: bool, quiet: bool, **flags: Any) -> None:
-    """Build functions into reproducible ZIP archives, trimmed and proved.
+    """Build functions into reproducible archives or images, trimmed and proved.
 
     NAME is a configured function; without one, all are built. PATH is a folder with a configuration, or one that holds a
     handler and a dependency file.

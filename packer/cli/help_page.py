@@ -6,7 +6,7 @@ Usage: lpack [OPTIONS] COMMAND [ARGS]...
   Package Python functions for AWS Lambda.
 
   Dependencies are resolved for the runtime that will run them, and written to
-  byte-for-byte reproducible archives.
+  byte-for-byte reproducible archives or images.
 
 Options:
   --version   Show the version and exit.
@@ -14,7 +14,7 @@ Options:
 
 Commands:
   affected    Name the functions that what git has changed affects.
-  build       Build functions into reproducible ZIP archives, trimmed and
+  build       Build functions into reproducible archives or images, trimmed and
               proved.
   cache       Show, verify or prune the cache that all projects share.
   coldstart   Measure how long functions take to start, untrimmed and built.
@@ -22,9 +22,12 @@ Commands:
   doctor      Say whether what builds rely on is there, and what would bring it.
   graph       Draw functions, layers and distributions as an SVG picture.
   init        Write a configuration from what a folder holds.
+  load        Put built images into the local container engine.
   lock        Write each function's exact versions to pylock.NAME.toml.
   plan        Show which layers functions would share, and what that saves.
   profile     Write down which files functions open, for `build --trim max`.
+  push        Push built images to a registry, without a daemon.
+  verify      Run what was built, with the configured sample events.
 
   Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3
   over a budget or a limit of Lambda's, 4 verification failed.

@@ -17,9 +17,10 @@ from packer.cli.outcome import built_options, images_of, read_built_project
 @click.option("--tag", default="latest", show_default=True, metavar="TAG", help="Tag of the images in the engine.")
 @built_options
 def command(*, names: tuple[str, ...], tag: str, verbose: bool, quiet: bool, **flags: Any) -> None:
-    """Put built images into the local container engine, as FUNCTION:TAG.
+    """Put built images into the local container engine.
 
-    Docker and Podman are found as `docker` finds them (DOCKER_HOST). Prints each image's name and its id in the engine.
+    They are called FUNCTION:TAG there. Docker and Podman are found as `docker` finds them (DOCKER_HOST). Prints each name and
+    its id in the engine.
     """
     config, functions = read_built_project(names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:

@@ -40,5 +40,5 @@ def print_results(state: State, chosen: Mapping[str, FunctionState], changed: Co
 
 
 def _sizes(artifact: Mapping[str, Any]) -> str:
-    zipped, unzipped = size_text(artifact["zip_bytes"]), size_text(artifact["unzipped_bytes"])
-    return f"{zipped:>9} zipped  {unzipped:>9} unzipped"
+    key, word = ("zip_bytes", "zipped") if "zip_bytes" in artifact else ("stored_bytes", "stored")  # of an image's own layers
+    return f"{size_text(artifact[key]):>9} {word}  {size_text(artifact['unzipped_bytes']):>9} unzipped"
