@@ -14,7 +14,18 @@ from packer.section import Section, choices
 
 IMAGE_KEYS = ("format", "oci")
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
-_KEYS = ("base", "compression", "write", "environment", "working-dir", "entrypoint", "user", "labels", "emulator")
+_KEYS = (
+    "base",
+    "base-layers",
+    "compression",
+    "write",
+    "environment",
+    "working-dir",
+    "entrypoint",
+    "user",
+    "labels",
+    "emulator",
+)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -60,6 +71,8 @@ def without_layers(options: LayerOptions, function: Section) -> LayerOptions:
 def _with(options: ImageOptions, table: Section) -> ImageOptions:
     table.check_keys(_KEYS)
     options = replace(options, base=table.string("base", options.base), user=table.string("user", options.user))
+    if "base-layers" in table.table:
+        options = replace(options, base_layers=table.boolean("base-layers"))
     if "working-dir" in table.table:
         options = replace(options, working_dir=_absolute(table, "working-dir"))
     if "compression" in table.table:

@@ -101,12 +101,13 @@ class Imaging:
         options = function.image
         if not options.base and not options.entrypoint:
             return Start()  # AWS's own has all that it needs, and is not looked into
+        if options.entrypoint and not any(CLIENT in word for word in options.entrypoint):
+            return Start(entrypoint=options.entrypoint)
         marks = _marks(base)
-        python = _python(marks, function, base)
         has_client = any(each.endswith(f"-packages/{CLIENT}/__init__.py") for each in marks)
         if options.entrypoint:
-            named = any(CLIENT in word for word in options.entrypoint)
-            return Start(entrypoint=options.entrypoint, client=named and not has_client)
+            return Start(entrypoint=options.entrypoint, client=not has_client)
+        python = _python(marks, function, base)
         if _SCRIPT in marks:
             return Start(entrypoint=(f"/{_SCRIPT}",))
         if _BOOTSTRAP in marks:
@@ -169,7 +170,7 @@ class Imaging:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if form == "oci":
                     path.mkdir()
-                    write_layout(path, [(image, name)])
+                    write_layout(path, [(image, name)], base_layers=function.image.base_layers)
                 else:
                     with path.open("wb") as file:
                         write_docker_archive(image, name, file)

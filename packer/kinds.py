@@ -46,5 +46,9 @@ KINDS: Mapping[str, Kind] = {
     "layers": Kind(shared=True, why="what a layer's archive is going to be; its distributions must be merged to know it"),
     "tickets": Kind(shared=True, why="what workers of a cluster must know, by its digest"),
     "repairs": Kind(shared=False, why="what was found by running a function is found anew by whoever relies on it"),
+    "image-layers": Kind(shared=False, why="splicing a layer from what is here takes less time than to bring it"),
+    "base-layers": Kind(shared=False, why="they say how layers of this machine's engine and files were packed"),
+    "base-images": Kind(shared=False, why="they name layers that were packed on this machine"),
+    "checked-layers": Kind(shared=False, why="whoever builds upon a base from elsewhere looks into it"),
     "verified": Kind(shared=False, why="a proof is worth what ran it, and times of another machine mean nothing here"),
 }

@@ -133,9 +133,10 @@ class ImageOptions:
     """Whether a function becomes a container image (``wanted``), and how that is made.
 
     ``base`` is what it is built upon, as `packer.bases` reads it, empty for AWS's run-time image; relative paths in it are
-    below ``root``. ``write`` are the forms that go to the output folder. ``environment``, ``working_dir``, ``entrypoint``,
-    ``user`` and ``labels`` go over those of the base. ``emulator`` adds the Runtime Interface Emulator to a base without it.
-    ``epoch`` is when the image says that it was made, in seconds.
+    below ``root``. ``write`` are the forms that go to the output folder; ``base_layers`` says whether a layout also holds what
+    the base's registry has anyhow. ``environment``, ``working_dir``, ``entrypoint``, ``user`` and ``labels`` go over those of
+    the base. ``emulator`` adds the Runtime Interface Emulator to a base without it. ``epoch`` is when the image says that it
+    was made, in seconds.
     """
 
     wanted: bool = False
@@ -143,6 +144,7 @@ class ImageOptions:
     base: str = ""
     compression: ImageCompression = "gzip"
     write: tuple[ImageForm, ...] = ("oci",)
+    base_layers: bool = True
     environment: tuple[tuple[str, str], ...] = ()
     working_dir: str = ""
     entrypoint: tuple[str, ...] = ()

@@ -21,11 +21,11 @@ class Reporter:
     def stage(self, function: str, name: str) -> None:
         """A function enters a stage: ``resolving``, ``fetching``, ``packing``, ``done``."""
 
-    def transfer_started(self, name: str, size: int | None) -> None:
-        """A download begins; ``size`` in bytes where it is known."""
+    def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:
+        """A download, or an ``upload``, begins; ``size`` in bytes where it is known."""
 
     def transfer_advanced(self, name: str, received: int) -> None:
-        """``received`` bytes of the download are here in all."""
+        """``received`` bytes are across in all."""
 
     def transfer_ended(self, name: str) -> None:
-        """A download is complete, or given up."""
+        """It is complete, or given up."""

@@ -34,6 +34,7 @@ class LineReporter(Reporter):
         self._colour = stream.isatty() and not os.environ.get("NO_COLOR")
         self._lock = Lock()
         self._said: set[str] = set()
+        self._doing: dict[str, str] = {}
         self._received: dict[str, int] = {}
         self._partial: dict[str, str] = {}
 
@@ -70,14 +71,15 @@ class LineReporter(Reporter):
             for line in lines:
                 self._write(f"{name}: {line.rstrip()}")
 
-    def transfer_started(self, name: str, size: int | None) -> None:
-        self.debug(f"downloading {name}" + (f" ({size_text(size)})" if size else ""))
+    def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:
+        self._doing[name] = doing
+        self.debug(f"{doing}ing {name}" + (f" ({size_text(size)})" if size else ""))
 
     def transfer_advanced(self, name: str, received: int) -> None:
         self._received[name] = received
 
     def transfer_ended(self, name: str) -> None:
-        self.note(f"downloaded {name} ({size_text(self._received.pop(name, 0))})")
+        self.note(f"{self._doing.pop(name, 'download')}ed {name} ({size_text(self._received.pop(name, 0))})")
 
     def _line(self, kind: str, message: str) -> None:
         with self._lock:
@@ -112,7 +114,7 @@ class BarReporter(LineReporter):
         if self._progress is not None:
             self._progress.stop()
 
-    def transfer_started(self, name: str, size: int | None) -> None:
+    def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:  # noqa: ARG002 its bar says it
         with self._bars:
             self._tasks[name] = self._shown().add_task(_label(name), total=size)
 

@@ -120,18 +120,20 @@ def _run_config(base: Base, running: Running) -> dict[str, object]:
     return {**found, "Cmd": list(running.command), **{key: value for key, value in more.items() if value}}
 
 
-def write_layout(folder: Path, images: Sequence[tuple[Image, str]], *, index: bool = False) -> None:
+def write_layout(folder: Path, images: Sequence[tuple[Image, str]], *, index: bool = False, base_layers: bool = True) -> None:
     """Write images, each with its tag, as an OCI image layout into a new folder, with all that they are made of.
 
-    With ``index``, all are one image of several platforms, whose tag is the first one's. Blobs of the store are linked, where
-    the file system allows that. Raises `packer.errors.LpackError`.
+    Without ``base_layers`` those of a base that came from a registry stay there. With ``index``, all are one image of several
+    platforms, whose tag is the first one's. Blobs of the store are linked, where the file system allows that. Raises
+    `packer.errors.LpackError`.
     """
     blobs = folder / "blobs" / "sha256"
     with explained(folder, "write"):
         blobs.mkdir(parents=True)
         named = []
         for image, tag in images:
-            for layer in image.layers:
+            everything = base_layers or image.home is None
+            for layer in image.layers if everything else [each for each in image.layers if each.own]:
                 _place(layer.blobs.bring(layer.descriptor), blobs / layer.descriptor.sha256)
             for data, descriptor in ((image.config, image.config_descriptor), (image.manifest, image.descriptor)):
                 (blobs / descriptor.sha256).write_bytes(data)

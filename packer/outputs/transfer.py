@@ -91,7 +91,7 @@ def upload(
         return 0
     path = bring()
     name = f"{to.repository} {blob.sha256[:12]}"
-    reporter.transfer_started(name, blob.size)
+    reporter.transfer_started(name, blob.size, "upload")
     try:
         for restart in range(_RESTARTS + 1):
             try:
