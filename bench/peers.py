@@ -79,18 +79,18 @@ def prepare(cache: Path, work: Path, *, offline: bool) -> Place:
     return Place(cache=cache, work=work, peers=peers, lpack=lpack if lpack.exists() else None, offline=offline)
 
 
-def download(cache: Path) -> list[Path]:
-    """Have the wheels of all workloads in ``wheels`` of the cache, each once; give them sorted by name."""
-    wheels = cache / "wheels"
+def download(cache: Path, version: str = PYTHON, folder: str = "wheels") -> list[Path]:
+    """Have the wheels of all workloads for a Python in a folder of the cache, each once; give them sorted by name."""
+    wheels = cache / folder
     wheels.mkdir(parents=True, exist_ok=True)
     # pip takes a platform literally, so every glibc that the target's can stand in for has to be named.
     platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in range(_GLIBC_MINOR, 4, -1)]
-    target = ["--only-binary=:all:", f"--python-version={PYTHON}", *platforms, "--platform=manylinux2014_x86_64"]
+    target = ["--only-binary=:all:", f"--python-version={version}", *platforms, "--platform=manylinux2014_x86_64"]
     peer = cache / "peers" / "bin" / "python"
     for requirements in sorted(WORKLOADS.glob("*/*/requirements.txt")):
         done = wheels / f"{hashlib.sha256(requirements.read_bytes()).hexdigest()}.done"
         if not done.exists():
-            python = str(peer if peer.exists() else find_python(PYTHON))
+            python = str(peer if peer.exists() else find_python(version))
             command = [python, "-m", "pip", "download", "--quiet", "--dest", str(wheels), *target]
             subprocess.run([*command, "--requirement", str(requirements)], check=True)
             done.touch()
