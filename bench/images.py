@@ -38,6 +38,8 @@ _PLAIN = 'verify = "none"\nbytecode = "off"'
 _WHOLE = "lpack with all that it does by default"
 _MEMORY, _PUSHED, _AGAIN = 200_000_000, 0.50, 64_000
 _PATIENCE = 30
+_OF_BASES = ("base-layers", "base-images", "checked-layers")
+"""What lpack keeps of bases, as an engine keeps them."""
 _BASEFILE = """\
 FROM {standin}
 COPY *.whl /wheels/
@@ -149,9 +151,10 @@ class Images:
             file.write(f"# edit {self._edits}\n")
 
     def clear(self, root: Path) -> None:
-        """Leave nothing of lpack's but what was downloaded, and the base."""
+        """Leave nothing of lpack's but what was downloaded, and the base with what is known of it."""
         store = self._place.cache / "lpack"
-        for folder in (root / "dist", store / "derived", store / "projects"):
+        derived = [path for path in (store / "derived").iterdir() if path.name not in _OF_BASES]
+        for folder in (root / "dist", store / "projects", *derived):
             shutil.rmtree(folder, ignore_errors=True)
         for blob in self._made(root):
             blob.unlink(missing_ok=True)
