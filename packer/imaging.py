@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,11 +54,17 @@ class Start:
 
 
 class Imaging:
-    """Makes images; may be used from many threads. ``frozen`` takes no base that is not locked, and ``refresh`` looks anew."""
+    """Makes images; may be used from many threads, but from none of ``makers``, in which layers are made side by side.
 
-    def __init__(self, reader: BaseReader, layers: LayerBlobs, *, frozen: bool = False, refresh: bool = False) -> None:
+    ``frozen`` takes no base that is not locked, and ``refresh`` looks anew.
+    """
+
+    def __init__(
+        self, reader: BaseReader, layers: LayerBlobs, makers: Executor, *, frozen: bool = False, refresh: bool = False
+    ) -> None:
         self._reader = reader
         self._layers = layers
+        self._makers = makers
         self._frozen = frozen
         self._refresh = refresh
         self._bases: Once[tuple[str, Platform, Path], Base] = Once()
@@ -145,10 +152,10 @@ class Imaging:
         options = function.image
         trees = [("the runtime interface emulator", "", start.files)] if start.files else []
         trees += [(told, TASK, tree) for told, tree in parts]
-        steps = [
-            Step(layer=self._layers.layer([(folder, tree)], options.compression, _FILE_TIME), told=told)
-            for told, folder, tree in trees
-        ]
+        make, how = self._layers.layer, (options.compression, _FILE_TIME)
+        largest = sorted(range(len(trees)), key=lambda number: -trees[number][2].size)  # which all would wait for at the end
+        making = {number: self._makers.submit(make, [trees[number][1:]], *how) for number in largest}
+        steps = [Step(layer=making[number].result(), told=told) for number, (told, _, _) in enumerate(trees)]
         running = Running(
             command=(function.handler,),
             entrypoint=start.entrypoint,

@@ -35,6 +35,7 @@ from packer.verify import (
 )
 
 _KIND = "repairs"
+_NOT_WRITTEN = Written(sha256="", length=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,12 @@ class Proof:
     missing: tuple[str, ...] = ()
 
 
+def _is_wanted(function: Function, shaped: Shaped, layers: Sequence[LayerArchive]) -> bool:
+    """Say whether a function is to be run: what is as its wheels have it needs no proof, unless the user asks for one."""
+    changed = shaped.units() or shaped.bytecode.mode != "off" or layers
+    return function.verify.level != "none" and bool(changed or function.verify.demanded)
+
+
 class Prover:
     """Proves functions; may be used from many threads. ``write`` writes a tree as an archive."""
 
@@ -105,8 +112,7 @@ class Prover:
         """
         function = material.function
         options = function.verify
-        changed = candidate.shaped.units() or candidate.shaped.bytecode.mode != "off" or candidate.layers
-        if options.level == "none" or not (changed or options.demanded):
+        if not _is_wanted(function, candidate.shaped, candidate.layers):
             return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
         try:
             place = self._verifier.python(function).place
@@ -152,6 +158,12 @@ class Prover:
         """Write a shaped function, what its layers do not hold."""
         written = self.write(shaped.tree, path)
         return Candidate(shaped=shaped, restored=restored, path=path, written=written, layers=layers)
+
+    def for_image(self, function: Function, shaped: Shaped, restored: frozenset[Unit], path: Path) -> Candidate:
+        """Write a shaped function that becomes an image: an archive is only for its proof, and not wanted without one."""
+        if _is_wanted(function, shaped, ()):
+            return self.written(shaped, restored, path)
+        return Candidate(shaped=shaped, restored=restored, path=path, written=_NOT_WRITTEN)
 
     def _key(self, material: Material) -> str:
         """Give the digest of all that decides what a repair finds."""

@@ -257,7 +257,10 @@ class Workshop:
         check_handler(function, shaped.tree, layered.files)
         path = self._staging / f"{function.name}.zip"
         archives = tuple(layer.archive for layer in layers)
-        candidate = tools.prover.written(shaped, prepared.restored, path, archives)
+        if function.image.wanted:
+            candidate = tools.prover.for_image(function, shaped, prepared.restored, path)
+        else:
+            candidate = tools.prover.written(shaped, prepared.restored, path, archives)
         proof = tools.prover.prove(material, candidate, partial(self._gatherer.carried, material))
         cramped = bool(layers) and function.bytecode.mode == "auto" and proof.candidate.shaped.bytecode.mode == "only"
         seconds = time.perf_counter() - started + prepared.seconds

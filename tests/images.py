@@ -51,7 +51,7 @@ def read_layout(folder: Path) -> list[Read]:
 
 
 def _blob(folder: Path, descriptor: Mapping[str, Any], used: set[str]) -> bytes:
-    data = (folder / "blobs" / "sha256" / descriptor["digest"].removeprefix("sha256:")).read_bytes()
+    data: bytes = (folder / "blobs" / "sha256" / descriptor["digest"].removeprefix("sha256:")).read_bytes()
     assert (digest(data), len(data)) == (descriptor["digest"], descriptor["size"])
     used.add(descriptor["digest"])
     return data
@@ -83,8 +83,7 @@ def _unpacked(media_type: str, data: bytes) -> bytes:
     kind = media_type.removeprefix(LAYER)
     if kind == "+zstd":
         with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as stream:
-            data: bytes = stream.read()
-            return data
+            return bytes(stream.read())
     return gzip.decompress(data) if kind == "+gzip" else data
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -28,12 +28,18 @@ from packer.verify import Outcome
 
 def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> Imaging:
     """Make the parts that make images; what they hold open is closed with ``closing``."""
-    executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="layer"))
-    closing.callback(executor.shutdown, wait=False, cancel_futures=True)
+    executor, makers = (_executor(jobs, name, closing) for name in ("pack", "layer"))
     registries = open_registries(store, reporter, closing, offline=policy.offline)
     finders = Finders(registry=registries.resolve, engine=LocalEngine)
     reader = BaseReader(store, executor, finders)
-    return Imaging(reader, LayerBlobs(store, Deflater(store).span, executor), frozen=policy.frozen, refresh=policy.upgrade)
+    layers = LayerBlobs(store, Deflater(store).span, executor)
+    return Imaging(reader, layers, makers, frozen=policy.frozen, refresh=policy.upgrade)
+
+
+def _executor(jobs: int, name: str, closing: ExitStack) -> Executor:
+    executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix=name))
+    closing.callback(executor.shutdown, wait=False, cancel_futures=True)
+    return executor
 
 
 def open_registries(
