@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -195,8 +195,9 @@ def build_lines(images: Images, services: Services, rounds: int) -> tuple[list[L
         samples.setdefault((kind, side), []).append(sample)
         _say(f"{kind}: {side} {sample.wall:.2f} s, {sample.memory / 1e6:.0f} MB")
 
-    images.lpack(root, "build")
-    images.lpack(whole, "build")
+    for project in (root, whole):
+        images.lpack(project, "lock")  # what is pinned in a Dockerfile and its requirements, is so here
+        images.lpack(project, "build")
     images.docker(root, "data")
     for _ in range(rounds):
         images.remember(whole)
@@ -213,6 +214,12 @@ def build_lines(images: Images, services: Services, rounds: int) -> tuple[list[L
         timed(_LINE, "docker", lambda: images.docker(root, "data"))
         timed(_NOTHING, "lpack", lambda: images.lpack(root, "build"))
         timed(_NOTHING, "docker", lambda: images.docker(root, "data"))
+    return _lines_of(samples), {
+        f"{kind}, {side}": [each.as_json() for each in found] for (kind, side), found in samples.items()
+    }
+
+
+def _lines_of(samples: Mapping[tuple[str, str], Sequence[Sample]]) -> list[Line]:
     lines = []
     for kind, side in ((_COLD, "lpack"), (_LINE, "lpack"), (_NOTHING, "lpack"), (_COLD, _WHOLE), (_LINE, _WHOLE)):
         ours, theirs = (median(each.wall for each in samples[kind, one]) for one in (side, "docker"))
@@ -231,7 +238,7 @@ def build_lines(images: Images, services: Services, rounds: int) -> tuple[list[L
     peak = max(each.memory for each in samples[_COLD, "lpack"])
     wanted_memory = f"under {_MEMORY / 1e6:.0f} MB"
     lines.append(Line(part="build", what="peak memory", ours=f"{peak / 1e6:.0f} MB", wanted=wanted_memory, met=peak < _MEMORY))
-    return lines, {f"{kind}, {side}": [each.as_json() for each in found] for (kind, side), found in samples.items()}
+    return lines
 
 
 def push_lines(images: Images, services: Services, rounds: int) -> tuple[list[Line], Any]:
