@@ -16,6 +16,7 @@ from typing import Literal
 from builders.runtimes import Architecture
 from packer.errors import ImageError, UsageError
 
+_SCHEMA = 2
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -216,6 +217,8 @@ class Manifest:
         """Read and check one; raises `ImageError`."""
         part = _Part(_loaded(data, where, LARGEST_MANIFEST), where)
         media_type = part.media_type(MANIFESTS)
+        if part.document.get("schemaVersion") != _SCHEMA:
+            raise part.broken(f"its manifest has another schemaVersion than {_SCHEMA}")
         layers = part.document.get("layers")
         if not isinstance(layers, list):
             raise part.broken("it has no list of layers")
@@ -238,7 +241,7 @@ class Manifest:
             "config": self.config.document(),
             "layers": [layer.document() for layer in self.layers],
             "mediaType": self.media_type,
-            "schemaVersion": 2,
+            "schemaVersion": _SCHEMA,
         }
         return encoded({**document, "annotations": dict(self.annotations)} if self.annotations else document)
 
@@ -269,7 +272,7 @@ class Index:
         document: dict[str, object] = {
             "manifests": [manifest.document() for manifest in self.manifests],
             "mediaType": self.media_type,
-            "schemaVersion": 2,
+            "schemaVersion": _SCHEMA,
         }
         return encoded({**document, "annotations": dict(self.annotations)} if self.annotations else document)
 
@@ -289,7 +292,7 @@ class ImageConfig:
     def parse(cls, data: bytes, where: str) -> ImageConfig:
         """Read and check one; raises `ImageError`."""
         part = _Part(_loaded(data, where, LARGEST_CONFIG), where)
-        root = _Part(part.document.get("rootfs"), where)
+        root = _Part(part.document.get("rootfs"), where, "the rootfs of its configuration")
         diff_ids = root.document.get("diff_ids")
         if not isinstance(diff_ids, list) or not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in diff_ids):
             raise part.broken("its rootfs has no list of SHA-256 diff ids")
@@ -302,7 +305,7 @@ class ImageConfig:
             platform=_platform(part.document, where),
             diff_ids=tuple(diff_ids),
             history=tuple(history or ()),
-            run={} if run is None else _Part(run, where).document,
+            run={} if run is None else _Part(run, where, "the config of its configuration").document,
         )
 
     @property
@@ -328,11 +331,12 @@ class _Part:
 
     found: object
     where: str
+    name: str = "one of its documents"
 
     @property
     def document(self) -> Mapping[str, object]:
         if not isinstance(self.found, dict):
-            raise self.broken("an object is missing")
+            raise self.broken(f"{self.name} is no object")
         return self.found
 
     def broken(self, what: str) -> ImageError:
