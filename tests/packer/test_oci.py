@@ -85,7 +85,7 @@ def test_a_manifest_is_written_as_it_was_read() -> None:
         ({"layers": [{**LAYER, "size": True}]}, "size is True"),
         ({"layers": [{**LAYER, "digest": "sha256:../../etc"}]}, "no SHA-256 digest"),
         ({"layers": [{**LAYER, "digest": "sha512:" + "a" * 128}]}, "the only kind"),
-        ({"config": None}, "an object is missing"),
+        ({"config": None}, "is no object"),
         ({"mediaType": "application/vnd.docker.distribution.manifest.v1+json"}, "its media type is"),
         ({"annotations": {"a": 1}}, "other things than texts"),
     ],
