@@ -51,14 +51,19 @@ while True:
 '''
 
 
-def use_emulator(monkeypatch: pytest.MonkeyPatch, index_folder: Path) -> None:
-    """Name the emulator that the SAM CLI carries, and add the client to an index."""
+def find_sams_emulator() -> Path:
+    """Give the emulator that the SAM CLI carries; skips the test where there is no SAM CLI."""
     if _SAM is None:
         pytest.skip("needs SAM CLI: pip install aws-sam-cli, and LPACK_TEST_SAM where it is not on PATH")
     environment = Path(os.path.realpath(_SAM)).parent.parent
     found = sorted(environment.glob(f"lib/python3.*/site-packages/samcli/local/rapid/aws-lambda-rie-{ARCHITECTURE}"))
     assert found, f"{_SAM} carries no emulator"
-    monkeypatch.setenv(VARIABLE, str(found[0]))
+    return found[0]
+
+
+def use_emulator(monkeypatch: pytest.MonkeyPatch, index_folder: Path) -> None:
+    """Name the emulator that the SAM CLI carries, and add the client to an index."""
+    monkeypatch.setenv(VARIABLE, str(find_sams_emulator()))
     _write_client(index_folder)
 
 
