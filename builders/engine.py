@@ -341,11 +341,14 @@ class Engine:
                 # The engine's log, not the container's own streams: docker never closes the connection it hijacks for them.
                 stream = container.logs(stream=True, follow=True)
                 for chunk in stream:
+                    if (
+                        room < 0
+                    ):  # read to its end: docker's own way to close a stream leaves the socket to the garbage collector
+                        continue
                     room -= len(chunk)
                     if room < 0:
                         _kill(container)
-                        stream.close()
-                        break
+                        continue
                     parts.append(chunk)
                     listen(chunk.decode("utf-8", "replace"))
                 status = int(container.wait(timeout=_TIMEOUT)["StatusCode"])
