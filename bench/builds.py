@@ -24,7 +24,7 @@ from statistics import median
 from bench.machine import described, machine
 from bench.measure import Sample, measure
 from bench.peers import WORKLOADS
-from bench.run import RESULTS
+from bench.rows import RESULTS
 
 FUNCTIONS = ("markup", "database", "memory")
 IMAGE = "lpack-test/build-python3.11:bookworm"

@@ -27,7 +27,7 @@ from platformdirs import user_cache_path
 
 from bench.machine import machine
 from bench.peers import download
-from bench.run import RESULTS
+from bench.rows import RESULTS
 
 KINDS = {".py": "Python sources", ".so": "shared libraries"}
 _RAW = -15

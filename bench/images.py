@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,8 +26,7 @@ from urllib.request import urlopen
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
 from bench.peers import WORKLOADS, Place, add_cache, download, prepare
-from bench.rows import Line, markdown
-from bench.run import RESULTS
+from bench.rows import Line, markdown, write_results
 
 PARTS = ("build", "push")
 _PYTHON = "3.11"
@@ -300,17 +299,7 @@ def main() -> None:
             raise SystemExit(str(error)) from None
         facts, tools = machine(), versions(place)
     lines = [line for more, _ in found.values() for line in more]
-    document = {
-        "schema": 1,
-        "rounds": options.rounds,
-        "load": {"before": before, "after": os.getloadavg()},
-        "machine": facts,
-        "versions": tools,
-        "lines": [asdict(line) for line in lines],
-        "samples": {part: samples for part, (_, samples) in found.items()},
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "images.json").write_text(json.dumps(document, indent=2) + "\n")
+    write_results("images", options.rounds, before, (facts, tools), lines, {part: each for part, (_, each) in found.items()})
     print(markdown(lines))
     print(f"\nMedians of {options.rounds} in turns. {described(facts, tools)}")
 

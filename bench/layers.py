@@ -7,10 +7,8 @@ made-up repository of 200 functions take, on this machine and on a Dask cluster 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,7 @@ from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError
 from bench.monorepo import Shape
 from bench.peers import Place, add_cache, prepare
-from bench.rows import Line, markdown
-from bench.run import RESULTS
+from bench.rows import Line, markdown, write_results
 from bench.uploads import Uploads, update_lines, upload_lines
 
 PARTS = ("upload", "update", "monorepo", "cluster")
@@ -40,17 +37,7 @@ def main() -> None:
         except CommandFailedError as error:
             raise SystemExit(str(error)) from None
         facts, tools = machine(), versions(place)
-    document = {
-        "schema": 1,
-        "rounds": options.rounds,
-        "load": {"before": before, "after": os.getloadavg()},
-        "machine": facts,
-        "versions": tools,
-        "lines": [asdict(line) for line in lines],
-        "samples": samples,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "layers.json").write_text(json.dumps(document, indent=2) + "\n")
+    write_results("layers", options.rounds, before, (facts, tools), lines, samples)
     print(markdown(lines))
     load = f"The load was {before[0]:.1f} before and {os.getloadavg()[0]:.1f} after."
     print(f"\nMedians of {options.rounds} in turns. {load} {described(facts, tools)}")

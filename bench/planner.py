@@ -19,7 +19,7 @@ from statistics import fmean
 
 from bench.instances import MODELS, Instance, large, small
 from bench.machine import machine
-from bench.run import RESULTS
+from bench.rows import RESULTS
 from packer.layers import Demand, LayerPlan, Piece, plan_layers
 
 _EXACT = 1 + 1e-9

@@ -26,7 +26,7 @@ from bench.catalogue import POPULAR, PROVIDED, base_name, chosen, locked, module
 from bench.machine import described, machine
 from bench.measure import CommandFailedError, measure
 from bench.peers import PYTHON, WORKLOADS, Place
-from bench.run import RESULTS
+from bench.rows import RESULTS
 from bench.starts import Starts, opened
 from packer.verify import Event, Outcome
 

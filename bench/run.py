@@ -20,9 +20,8 @@ from bench.contestants import Contestant, Step
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
 from bench.peers import Place, add_cache, prepare
+from bench.rows import RESULTS
 from bench.scenarios import ROWS, SCENARIOS, Row, Scenario, chosen
-
-RESULTS = Path(__file__).parent / "results"
 
 
 class Run:

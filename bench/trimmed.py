@@ -24,7 +24,7 @@ from bench.contestants import PLAIN, Contestant, Lpack, Sam
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
 from bench.peers import Place, add_cache, prepare
-from bench.run import RESULTS
+from bench.rows import RESULTS
 from bench.starts import TARGET, Starts, opened
 from builders.emulator import CLIENT, VARIABLE
 from packer.coldstart import can_drop_caches, drop_caches

@@ -11,12 +11,11 @@ from typing import Any
 
 from packer.assemble import merge
 from packer.bases import ENGINE_FORM
-from packer.errors import LpackError
 from packer.gather import Gatherer, Tools
 from packer.image import Base, Image
 from packer.imageplan import Keys, plan_images
 from packer.imaging import Imaging, artifact_path, base_name
-from packer.layered import Member, gathered_results
+from packer.layered import Member, gathered_results, left_out
 from packer.layering import Need
 from packer.layers import Piece
 from packer.makelayer import Version
@@ -99,13 +98,8 @@ class ImageGroup:
     def _look(self, names: Sequence[str], executor: Executor) -> None:
         """Build those that were asked for, and find out what the others are made of; one of these that fails is left out."""
         futures = {name: executor.submit(self._looked, self._members[name]) for name in names}
-        for name in [name for name in names if name not in self._chosen]:
-            try:
-                futures.pop(name).result()
-            except LpackError as error:
-                self._tools.reporter.warn(f"{name} is left out when layers are planned: {error}")
-                del self._members[name]
-        gathered_results(futures)
+        for name in left_out(futures, self._chosen, self._tools.reporter):
+            del self._members[name]
 
     def _looked(self, member: Member) -> None:
         version = Version(name=member.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -14,6 +14,7 @@ from packer.layering import Division, MadeLayer, Need, Needed, Share, divide, sh
 from packer.layers import Piece
 from packer.makelayer import Beside, Version, Wanted, way_of
 from packer.model import Function
+from packer.ports import Reporter
 from packer.record import Built, held_to_limits, state_of
 from packer.rules import Unit
 from packer.source import Scan
@@ -175,13 +176,8 @@ class Group:
         """Prepare what has changed; one that is not asked for and fails is left out of the plan."""
         new = {name: each for name, each in self._members.items() if each.known is None and each.function.layers.wanted}
         futures = {name: executor.submit(member.prepare, self._work) for name, member in new.items()}
-        for name in [name for name in futures if name not in self._chosen]:
-            try:
-                futures.pop(name).result()
-            except LpackError as error:
-                self._tools.reporter.warn(f"{name} is left out when layers are planned: {error}")
-                del self._members[name]
-        gathered_results(futures)
+        for name in left_out(futures, self._chosen, self._tools.reporter):
+            del self._members[name]
 
     def _planned(self, executor: Executor) -> Planned:
         """Divide what the functions need."""
@@ -304,6 +300,22 @@ def gathered_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
         for future in futures.values():
             future.cancel()  # has no effect unless the loop was interrupted
     raise_any(errors)
+    return found
+
+
+def left_out(futures: Mapping[str, Future[Value]], chosen: Collection[str], reporter: Reporter) -> list[str]:
+    """Wait for what looks at functions, and give those that the plan must do without: they fail, and nobody asked for them.
+
+    Raises the one error of those that were asked for, or `ManyErrors`.
+    """
+    found: list[str] = []
+    for name in [name for name in futures if name not in chosen]:
+        try:
+            futures[name].result()
+        except LpackError as error:
+            reporter.warn(f"{name} is left out when layers are planned: {error}")
+            found.append(name)
+    gathered_results({name: future for name, future in futures.items() if name in chosen})
     return found
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from builders.runtimes import Target
 from packer.cluster import Cluster
-from packer.errors import LpackError
 from packer.gather import Gatherer, Tools
 from packer.imaged import ImageGroup
 from packer.imaging import base_name
-from packer.layered import Group, Member, Planned, gathered_results
+from packer.layered import Group, Member, Planned, left_out
 from packer.makelayer import LayerMaker
 from packer.material import Material
 from packer.model import Function, Tree
@@ -99,13 +98,8 @@ class Build:
     ) -> Group | ImageGroup:
         states = {function.name: previous(function.name) for function in functions}
         looked = {each.name: executor.submit(Member, each, self._gatherer, states[each.name]) for each in functions}
-        for name in [name for name in looked if name not in chosen]:
-            try:
-                looked[name].result()
-            except LpackError as error:
-                self._tools.reporter.warn(f"{name} is left out when layers are planned: {error}")
-                del looked[name]
-        members = tuple(gathered_results(looked).values())
+        lost = left_out(looked, chosen, self._tools.reporter)
+        members = tuple(future.result() for name, future in looked.items() if name not in lost)
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
 
         def placed(path: str) -> bool:
