@@ -50,6 +50,14 @@ def read_built(out: Path, names: Sequence[str], remote: Callable[[Reference], Bl
     return [_read(out, name, functions[name], remote) for name in chosen]
 
 
+def format_of(out: Path, name: str) -> str:
+    """Give what became of a function, ``zip`` or ``image``, whatever flags the build had; raises `UsageError`."""
+    report = _functions(out).get(name)
+    if report is None:
+        raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
+    return str(report["format"])
+
+
 def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]:
     """Give the archive of a function, and those of its layers in order; raises `UsageError` where it was not built."""
     document = _document(out)

@@ -75,7 +75,9 @@ class _Runner:
 
     def run(self, function: Function) -> Outcome:
         """Run a function; raises `packer.errors.LpackError`."""
-        return self._image(function) if function.image.wanted else self._archive(function)
+        from packer.builtimages import format_of
+
+        return self._image(function) if format_of(self._config.out, function.name) == "image" else self._archive(function)
 
     def _image(self, function: Function) -> Outcome:
         from packer.builtimages import read_built

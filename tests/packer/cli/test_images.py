@@ -276,6 +276,20 @@ def test_what_was_not_built_cannot_be_pushed(repo):
     assert "was built as a ZIP archive" in repo.run("push", "one", "--to", "localhost:1/x:1", status=2).stderr
 
 
+def test_an_archive_is_verified_as_it_lies_there(repo):
+    repo.function("one", repo.wheel("common"))
+    repo.configure("one", settings='verify = "none"')
+    repo.build()
+    assert "works" in repo.run("verify").stdout
+    (repo.folder / "one" / "app.py").write_text("import absent\n")
+    repo.build()
+    assert "absent" in repo.run("verify", status=4).stderr
+    assert (
+        "was not built" in repo.run("verify", "--out", "elsewhere", status=2).stderr
+        or "There is no" in repo.run("verify", "--out", "elsewhere", status=2).stderr
+    )
+
+
 def test_a_layout_that_was_changed_is_not_pushed(repo):
     repo.function("one", repo.wheel("common"))
     configure(repo, "one")
