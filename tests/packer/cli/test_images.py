@@ -284,10 +284,7 @@ def test_an_archive_is_verified_as_it_lies_there(repo):
     (repo.folder / "one" / "app.py").write_text("import absent\n")
     repo.build()
     assert "absent" in repo.run("verify", status=4).stderr
-    assert (
-        "was not built" in repo.run("verify", "--out", "elsewhere", status=2).stderr
-        or "There is no" in repo.run("verify", "--out", "elsewhere", status=2).stderr
-    )
+    assert "There is no" in repo.run("verify", "--out", "elsewhere", status=2).stderr
 
 
 def test_a_layout_that_was_changed_is_not_pushed(repo):
