@@ -50,7 +50,8 @@ class _Divided:
 class ImageGroup:
     """Functions of one target that become images upon one base.
 
-    ``chosen`` are those to be built; the others only take part in the plan. ``now`` is the build's start in nanoseconds.
+    ``chosen`` are those to be built; the others only take part in the plan. ``folders`` are where artifacts are written and
+    where they will lie; ``now`` is the build's start in nanoseconds.
     """
 
     def __init__(
@@ -59,14 +60,14 @@ class ImageGroup:
         chosen: frozenset[str],
         parts: tuple[Tools, Gatherer],
         shop: Workshop,
-        staging: Path,
+        folders: tuple[Path, Path],
         now: int,
     ) -> None:
         self._members = {member.name: member for member in members}
         self._chosen = chosen
         self._tools, self._gatherer = parts
         self._shop = shop
-        self._staging = staging
+        self._staging, self._out = folders
         self._now = now
         self.unused: Mapping[str, str] = {}
         """Why nobody here gets a named layer: images have none."""
@@ -167,7 +168,7 @@ class ImageGroup:
             client = [part for part in self._gatherer.client(function) if part[0] not in names]
             parts.insert(0, ("the runtime interface client", merge(client, ())))
         image, steps = imaging.image(function, base, start, [*parts, (_SOURCE, divided.source)])
-        staged = imaging.write(function, image, self._staging)
+        staged = imaging.write(function, image, self._staging, self._out)
         settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
         first, *more = (artifact_path(function, form) for form in function.image.write)
         zipped = sum(step.layer.descriptor.size for step in steps)

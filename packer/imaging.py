@@ -167,8 +167,11 @@ class Imaging:
         return assembled(base, steps, running, options.epoch), steps
 
     @staticmethod
-    def write(function: Function, image: Image, staging: Path) -> Path:
-        """Write an image in the forms that are asked for, below ``staging``; gives the folder or file of the first."""
+    def write(function: Function, image: Image, staging: Path, out: Path) -> Path:
+        """Write an image in the forms that are asked for, below ``staging``; gives the folder or file of the first.
+
+        ``out`` is the output folder, where the layers of an older one may lie.
+        """
         name = f"{function.name.lower()}:{_DRAFT}"
         first: Path | None = None
         for form in function.image.write:
@@ -177,7 +180,8 @@ class Imaging:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if form == "oci":
                     path.mkdir()
-                    write_layout(path, [(image, name)], base_layers=function.image.base_layers)
+                    older = out / artifact_path(function, form)
+                    write_layout(path, [(image, name)], base_layers=function.image.base_layers, older=older)
                 else:
                     with path.open("wb") as file:
                         write_docker_archive(image, name, file)

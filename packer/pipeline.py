@@ -111,7 +111,7 @@ class Build:
         orders = [Order(function=member.function, scan=member.scan) for member in members]
         here = Workshop(orders, parts, self._staging, lambda source: LayerMaker(parts, source, folders, like, placed))
         if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
-            return ImageGroup(members, chosen, parts, here, self._staging, self._started)
+            return ImageGroup(members, chosen, parts, here, folders, self._started)
         work = self._cluster.work(orders, self._tools, here, self._staging) if self._cluster else here
         return Group(members, chosen, self._tools, work, self._started)
 

@@ -135,7 +135,10 @@ class Store:
     def adopt_blob(self, temporary: Path, digest: str) -> Path:
         """Take in a complete blob from `temporary`, for reading only; its SHA-256 must be ``digest``."""
         temporary.chmod(0o444)
-        return self._adopt(temporary, self.blob_path(digest))
+        path = self._adopt(temporary, self.blob_path(digest))
+        with self._lock:  # whoever wrote it has read each byte just now
+            self._verified.add(path)
+        return path
 
     @staticmethod
     def _named(folder: Path, digest: str) -> Path:

@@ -120,12 +120,19 @@ def _run_config(base: Base, running: Running) -> dict[str, object]:
     return {**found, "Cmd": list(running.command), **{key: value for key, value in more.items() if value}}
 
 
-def write_layout(folder: Path, images: Sequence[tuple[Image, str]], *, index: bool = False, base_layers: bool = True) -> None:
+def write_layout(
+    folder: Path,
+    images: Sequence[tuple[Image, str]],
+    *,
+    index: bool = False,
+    base_layers: bool = True,
+    older: Path | None = None,
+) -> None:
     """Write images, each with its tag, as an OCI image layout into a new folder, with all that they are made of.
 
     Without ``base_layers`` those of a base that came from a registry stay there. With ``index``, all are one image of several
-    platforms, whose tag is the first one's. Blobs of the store are linked, where the file system allows that. Raises
-    `packer.errors.LpackError`.
+    platforms, whose tag is the first one's. Layers that the layout ``older`` has are taken from there. Blobs are linked, where
+    the file system allows that. Raises `packer.errors.LpackError`.
     """
     blobs = folder / "blobs" / "sha256"
     with explained(folder, "write"):
@@ -134,7 +141,7 @@ def write_layout(folder: Path, images: Sequence[tuple[Image, str]], *, index: bo
         for image, tag in images:
             everything = base_layers or image.home is None
             for layer in image.layers if everything else [each for each in image.layers if each.own]:
-                _place(layer.blobs.bring(layer.descriptor), blobs / layer.descriptor.sha256)
+                _place(_in_layout(older, layer) or layer.blobs.bring(layer.descriptor), blobs / layer.descriptor.sha256)
             for data, descriptor in ((image.config, image.config_descriptor), (image.manifest, image.descriptor)):
                 (blobs / descriptor.sha256).write_bytes(data)
             named.append(replace(image.descriptor, annotations={REF_NAME: tag}))
@@ -146,6 +153,13 @@ def write_layout(folder: Path, images: Sequence[tuple[Image, str]], *, index: bo
             named = [replace(whole, annotations={REF_NAME: images[0][1]})]
         (folder / "oci-layout").write_bytes(encoded({"imageLayoutVersion": "1.0.0"}))
         (folder / "index.json").write_bytes(Index(manifests=tuple(named)).encode())
+
+
+def _in_layout(folder: Path | None, layer: ImageLayer) -> Path | None:
+    if folder is None:
+        return None
+    path = folder / "blobs" / "sha256" / layer.descriptor.sha256
+    return path if path.is_file() and path.stat().st_size == layer.descriptor.size else None
 
 
 def _place(blob: Path, to: Path) -> None:
