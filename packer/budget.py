@@ -1,68 +1,163 @@
-"""Holds an artifact against Lambda's limits and the user's budgets."""
+"""Holds what was built, or is going to be, against Lambda's limits and the user's budgets: one place says what applies.
+
+Works on parts of the manifest (`packer.manifest.describe`), so that a build and a check before it say the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, UNZIPPED_LIMIT
 from packer.errors import LimitError
-from packer.model import Artifact, Function, Share
+from packer.options import Budget, LayerOptions
 from packer.units import size_text
 
-_LARGEST = 5
+LARGEST = 5
+"""How many contributors are named of what is over a limit."""
+BYTES, MILLISECONDS = "bytes", "milliseconds"
 _UPLOAD = "above {} it must be uploaded through S3"
+_SPLIT = "Remove what it does not need, leave out what the runtime has (exclude), or split the function."
+_DIVIDE = "Put less into it, or divide it between several layers."
 
 
-def check_limits(
-    function: Function, artifact: Artifact, parts: Sequence[Share], layers: Mapping[str, int] | None = None
-) -> tuple[str, ...]:
-    """Give warnings about the artifact; raises `LimitError` with the largest contributors where it is over a limit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One figure and the limit that it has: ``size`` and ``limit`` in ``unit``.
 
-    ``layers`` has the unzipped bytes of each of the function's layers, which count too.
+    ``key`` is the word of a budget, or ``lambda`` with one for a limit of Lambda's; ``of`` is what is measured, ``what`` names
+    the limit, and ``parts`` are what it is made of, in unzipped bytes (or milliseconds).
     """
-    held = layers or {}
-    unzipped = artifact.unzipped + sum(held.values())
-    own = [(_called(part), part.unzipped) for part in parts]
-    both = [*own, *((f"layer {layer}", taken) for layer, taken in held.items())]
-    _hold(function.name, "Lambda's limit for unzipped packages", unzipped, UNZIPPED_LIMIT, both)
-    _hold(function.name, "its budget for the unzipped size", unzipped, function.budget.unzipped, both)
-    _hold(function.name, "its budget for the ZIP", artifact.zipped, function.budget.zip, own)
-    return upload_warning(function.name, artifact.zipped)
+
+    of: str
+    key: str
+    what: str
+    size: float
+    limit: float
+    parts: tuple[tuple[str, float], ...] = ()
+    unit: str = BYTES
+    remedy: str = _SPLIT
+
+    @property
+    def over(self) -> bool:
+        """Whether the figure is beyond its limit."""
+        return self.size > self.limit
+
+    def largest(self) -> tuple[tuple[str, float], ...]:
+        """Give the largest of the parts."""
+        return tuple(sorted(self.parts, key=lambda part: (-part[1], part[0]))[:LARGEST])
+
+    def sentence(self) -> str:
+        """Say how the figure stands to its limit."""
+        if self.unit == MILLISECONDS:
+            return f"{self.of} takes {self.size:.0f} ms to start, over {self.what} of {self.limit:g} ms."
+        exactly = f" ({round(self.size):,} bytes)"
+        return f"{self.of} takes {size_text(round(self.size))}{exactly}, over {self.what} of {size_text(round(self.limit))}."
+
+    def error(self, advice: Sequence[str] = ()) -> LimitError:
+        """Give the error that says so, with the largest contributors and what would help."""
+        how = "Slowest" if self.unit == MILLISECONDS else "Largest, unzipped"
+        listed = ", ".join(f"{name} {self.text(taken)}" for name, taken in self.largest())
+        remedy = f"What would help: {'; '.join(advice)}." if advice else self.remedy
+        return LimitError(self.sentence(), detail=f"{how}: {listed}" if listed else "", remedy=remedy)
+
+    def text(self, figure: float) -> str:
+        """Write a figure in the unit of this one."""
+        return f"{figure:.0f} ms" if self.unit == MILLISECONDS else size_text(round(figure))
 
 
-def check_image(function: Function, artifact: Artifact, parts: Sequence[Share], base: int) -> None:
-    """Hold an image against Lambda's limit and the budgets; raises `LimitError` with the largest contributors.
+def function_measures(name: str, report: Mapping[str, Any], budget: Budget) -> Iterator[Measure]:
+    """Give what applies to a function, of its part of the manifest."""
+    artifact = report["artifact"]
+    own = tuple(_own_parts(report))
+    if report["format"] == "image":
+        yield from _image_measures(name, report, budget, own)
+        return
+    layers = tuple((f"layer {layer}", each["unzipped_bytes"]) for layer, each in report.get("layers", {}).items())
+    unzipped, both = artifact["unzipped_bytes"] + sum(size for _, size in layers), (*own, *layers)
+    lambdas = "Lambda's limit for unzipped packages"
+    yield Measure(of=name, key="lambda unzipped", what=lambdas, size=unzipped, limit=UNZIPPED_LIMIT, parts=both)
+    if budget.unzipped is not None:
+        what = "its budget for the unzipped size"
+        yield Measure(of=name, key="unzipped", what=what, size=unzipped, limit=budget.unzipped, parts=both)
+    if budget.zip is not None:
+        what = "its budget for the ZIP"
+        yield Measure(of=name, key="zip", what=what, size=artifact["zip_bytes"], limit=budget.zip, parts=own)
 
-    ``base`` are the bytes of the base's layers as they are stored: unpacked they are more, which only fetching them would tell.
+
+def _image_measures(
+    name: str, report: Mapping[str, Any], budget: Budget, own: tuple[tuple[str, float], ...]
+) -> Iterator[Measure]:
+    """Give what applies to an image.
+
+    The base counts as its layers are stored: unpacked they are more, which only fetching them would tell.
     """
-    own = [(_called(part), part.unzipped) for part in parts]
-    _hold(function.name, "Lambda's limit for images", artifact.unzipped + base, IMAGE_LIMIT, [*own, ("the base, packed", base)])
-    _hold(function.name, "its budget for the unzipped size", artifact.unzipped, function.budget.unzipped, own)
-    _hold(function.name, "its budget for the ZIP, or what is stored of an image", artifact.zipped, function.budget.zip, own)
+    artifact, base = report["artifact"], report["image"]["base"]["bytes"]
+    whole, all_parts = artifact["unzipped_bytes"] + base, (*own, ("the base, packed", base))
+    limits = (
+        ("lambda image", "Lambda's limit for images", whole, IMAGE_LIMIT, all_parts),
+        ("image", "its budget for the image", whole, budget.image, all_parts),
+        ("unzipped", "its budget for the unzipped size", artifact["unzipped_bytes"], budget.unzipped, own),
+        ("zip", "its budget for the ZIP, or what is stored of an image", artifact["stored_bytes"], budget.zip, own),
+    )
+    for key, what, size, limit, parts in limits:
+        if limit is not None:
+            yield Measure(of=name, key=key, what=what, size=size, limit=limit, parts=parts)
 
 
-def _hold(name: str, what: str, size: int, limit: int | None, sizes: Sequence[tuple[str, int]]) -> None:
-    if limit is not None and size > limit:
-        largest = sorted(sizes, key=lambda item: -item[1])[:_LARGEST]
-        raise LimitError(
-            f"{name} takes {size_text(size)} ({size:,} bytes), over {what} of {size_text(limit)}.",
-            detail="Largest, unzipped: " + ", ".join(f"{each} {size_text(taken)}" for each, taken in largest),
-            remedy="Remove what it does not need, leave out what the runtime has (exclude), or split the function.",
-        )
+def layer_measures(name: str, report: Mapping[str, Any], budget: Budget) -> Iterator[Measure]:
+    """Give what applies to a layer."""
+    of, parts = f"The layer {name}", tuple((each["name"], each["unzipped_bytes"]) for each in report["distributions"])
+    limits = (
+        ("lambda unzipped", "Lambda's limit", report["unzipped_bytes"], UNZIPPED_LIMIT),
+        ("unzipped", "its budget for the unzipped size", report["unzipped_bytes"], budget.unzipped),
+        ("zip", "its budget for the ZIP", report["zip_bytes"], budget.zip),
+    )
+    for key, what, size, limit in limits:
+        if limit is not None:
+            yield Measure(of=of, key=key, what=what, size=size, limit=limit, parts=parts, remedy=_DIVIDE)
 
 
-def check_layer(name: str, zipped: int, unzipped: int, parts: Mapping[str, int]) -> tuple[str, ...]:
-    """Give warnings about a layer; raises `LimitError` where it is over Lambda's limit. ``parts`` are unzipped bytes."""
-    if unzipped > UNZIPPED_LIMIT:
-        largest = sorted(parts.items(), key=lambda item: -item[1])[:_LARGEST]
-        limit = size_text(UNZIPPED_LIMIT)
-        raise LimitError(
-            f"The layer {name} takes {size_text(unzipped)} ({unzipped:,} bytes), over Lambda's limit of {limit} for a function "
-            "and all of its layers.",
-            detail="Largest, unzipped: " + ", ".join(f"{each} {size_text(taken)}" for each, taken in largest),
-            remedy="Put less into it, or divide it between several layers.",
-        )
-    return upload_warning(f"The layer {name}", zipped)
+def layer_budget(name: str, options: LayerOptions) -> Budget:
+    """Give the budget of a layer by its name, which ends in a digest: its own, or that of all."""
+    own = next((layer.budget for layer in options.named if layer.name == name.rpartition("-")[0]), Budget())
+    return own if own != Budget() else options.budget
+
+
+def growth_measure(of: str, size: int, before: int, budget: Budget, parts: Mapping[str, float]) -> Measure | None:
+    """Say by how much something has grown, where its budget limits that; ``parts`` have grown themselves, in bytes."""
+    limits = [] if budget.growth is None else [float(budget.growth)]
+    limits += [] if budget.growth_percent is None else [before * budget.growth_percent / 100]
+    if not limits:
+        return None
+    grown = tuple((name, taken) for name, taken in parts.items() if taken > 0)
+    what = f"its budget for growth (from {size_text(before)})"
+    return Measure(of=of, key="growth", what=what, size=max(0, size - before), limit=min(limits), parts=grown)
+
+
+def start_measure(name: str, milliseconds: float, budget: Budget, parts: Mapping[str, float]) -> Measure | None:
+    """Hold a measured start against its budget, where there is one; ``parts`` are the milliseconds of distributions."""
+    if budget.init is None:
+        return None
+    remedy = "Import less, or later; `lpack coldstart --json` has the whole import tree. Or raise the budget."
+    return Measure(
+        of=name,
+        key="init",
+        what="its budget",
+        size=milliseconds,
+        limit=budget.init,
+        parts=tuple(parts.items()),
+        unit=MILLISECONDS,
+        remedy=remedy,
+    )
+
+
+def hold(measures: Iterator[Measure]) -> None:
+    """Raise the first `LimitError`, with the largest contributors, if anything is over its limit."""
+    for measure in measures:
+        if measure.over:
+            raise measure.error()
 
 
 def upload_warning(what: str, zipped: int) -> tuple[str, ...]:
@@ -72,5 +167,9 @@ def upload_warning(what: str, zipped: int) -> tuple[str, ...]:
     return (f"{what} is {size_text(zipped)} zipped: {_UPLOAD.format(size_text(DIRECT_UPLOAD_LIMIT))}.",)
 
 
-def _called(part: Share) -> str:
-    return f"{part.name} {part.version}".rstrip()
+def _own_parts(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Give the unzipped bytes of a function's source, and of each distribution that no layer holds."""
+    yield "the function's own source", report["source"]["unzipped_bytes"]
+    for each in report["distributions"]:
+        if "layer" not in each:
+            yield f"{each['name']} {each['version']}".rstrip(), each["unzipped_bytes"]

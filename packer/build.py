@@ -124,6 +124,12 @@ class StoreBuilder:
         futures = [self._pool.submit(self._one, function, package, sdist) for package, sdist in packages]
         return [future.result() for future in futures]
 
+    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        task = self._task(function, package, sdist)
+        found = (self._last(task, name, why) for name, why in builders_to_try(task.settings, task.origin.native))
+        return next(filter(None, found), None)
+
     def _one(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made:
         task = self._task(function, package, sdist)
         # Functions of one build that mean the same thing share one outcome, be it a wheel or an error.

@@ -20,6 +20,7 @@ from packer.compress import CODEC
 from packer.errors import BuildError
 from packer.model import OWN_SOURCE, Content, Entry, called
 from packer.once import Once
+from packer.outline import OutlineContent, expected_bytecode
 from packer.packs import load_pack, save_pack
 from packer.starter import Starter
 from packer.store import Store, digest_of
@@ -60,9 +61,11 @@ class Compiler:
     def compile(self, entries: Iterable[Entry], python: TargetPython, root: str, optimize: int) -> Compiled:
         """Compile the modules among entries that will lie at ``root``; raises `BuildError` where the compiler itself fails.
 
-        What one distribution has is kept together.
+        What one distribution has is kept together. Of what is only outlined, the size of its bytecode is estimated.
         """
-        return self._compiled(_by_owner(entries), _Job(python=python, root=root, optimize=optimize))
+        entries = tuple(entries)
+        found = self._compiled(_by_owner(entries), _Job(python=python, root=root, optimize=optimize))
+        return Compiled(files={**found.files, **expected_bytecode(filter(_is_module, entries))}, failed=found.failed)
 
     def warm(
         self,
@@ -157,7 +160,7 @@ def _by_owner(entries: Iterable[Entry]) -> list[list[Entry]]:
     """Give the modules of each distribution."""
     owners: dict[str, list[Entry]] = {}
     for entry in entries:
-        if _is_module(entry):
+        if _is_module(entry) and not isinstance(entry.content, OutlineContent):
             owners.setdefault(entry.owner, []).append(entry)
     return list(owners.values())
 

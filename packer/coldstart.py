@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from packer.model import OWN_SOURCE, Function, Tree
+from packer.model import Tree
 
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 # What -X importtime prints (CPython documentation, "Command line and environment").
@@ -96,11 +97,21 @@ def slowest(modules: Sequence[ImportedModule], most: int) -> list[ImportedModule
     return sorted(modules, key=lambda module: -module.own)[:most]
 
 
-def over_budget(function: Function, found: ColdStart) -> str:
-    """Say that a start takes longer than the function's budget; empty where it does not."""
-    budget = function.budget.init
-    if budget is None or found.median_after <= budget:
-        return ""
-    parts = [(name, own) for name, own in found.distributions().items() if name != OWN_SOURCE][:5]
-    largest = ", ".join(f"{name} {own:.0f} ms" for name, own in parts)
-    return f"{function.name} takes {found.median_after:.0f} ms to start, over its budget of {budget:g} ms. Slowest: {largest}."
+def describe_start(found: ColdStart) -> dict[str, Any]:
+    """Give all figures of a function, in milliseconds."""
+    return {
+        "before": {"median": round(found.median_before, 1), "samples": [round(each, 1) for each in found.before]},
+        "after": {"median": round(found.median_after, 1), "samples": [round(each, 1) for each in found.after]},
+        "ratio": round(found.median_after / found.median_before, 3),
+        "distributions": {name: round(own, 1) for name, own in found.distributions().items()},
+        "imports": [
+            {
+                "module": each.name,
+                "distribution": each.distribution,
+                "depth": each.depth,
+                "self": round(each.own, 3),
+                "cumulative": round(each.total, 3),
+            }
+            for each in found.modules
+        ],
+    }

@@ -14,20 +14,21 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
+from packer.budgetconfig import BUDGET, budget_of
 from packer.buildconfig import BUILD_KEYS, PACKAGES, building_of, packages_of
 from packer.discover import find_requirements
 from packer.discovery import DISCOVER, Discovery, discover
 from packer.errors import UsageError
 from packer.imageconfig import IMAGE_KEYS, image_of, without_layers
 from packer.layerconfig import LAYER_KEYS, layers_of
-from packer.model import OWN_SOURCE, Budget, Function
+from packer.model import OWN_SOURCE, Function
 from packer.names import DEFAULT_OUT, PROJECT_FILE, check_name
 from packer.options import ShapeFlags
 from packer.section import Section, choices
 from packer.shapeconfig import SHAPE_KEYS, shape_of
 
 _SHARED_KEYS = (
-    *("runtime", "arch", "glibc", "exclude", "ignore", "overlap", "budget", "provided"),
+    *("runtime", "arch", "glibc", "exclude", "ignore", "overlap", BUDGET, "provided"),
     *BUILD_KEYS,
     *SHAPE_KEYS,
     *LAYER_KEYS,
@@ -37,7 +38,6 @@ _SHARED_KEYS = (
 _PROJECT_KEYS = (*_SHARED_KEYS, "out", "remote", "functions", "resolution", DISCOVER)
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _RESOLUTIONS = ("separate", "shared")
-_BUDGET_KEYS = ("zip", "unzipped", "init")
 _ADD_FUNCTION = "Add a table [functions.NAME], or run `lpack init`."
 
 _GLIBC = re.compile(r"2\.([0-9]{1,2})")
@@ -239,7 +239,7 @@ def make_function(
         exclude=tuple(sorted({canonicalize_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
         overlap=(*_overlap(section), *_overlap(project)),
-        budget=_budget(project, section),
+        budget=budget_of((project, section)),
         provided=tuple(sorted({*project.strings("provided"), *section.strings("provided")})),
         building=building_of((project, section)),
         packages=packages_of(project, section),
@@ -275,11 +275,3 @@ def _overlap(section: Section) -> tuple[tuple[str, str], ...]:
 
 def _winner(name: str) -> str:
     return OWN_SOURCE if name == "source" else canonicalize_name(name)
-
-
-def _budget(project: Section, function: Section) -> Budget:
-    merged: dict[str, Any] = {}
-    for section in (project.section("budget"), function.section("budget")):
-        section.check_keys(_BUDGET_KEYS)
-        merged.update({key: section.milliseconds(key) if key == "init" else section.size(key) for key in section.table})
-    return Budget(**merged)

@@ -33,10 +33,11 @@ _PARALLEL = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """An archive that is in the store."""
+    """An archive that is in the store; ``outlined`` says how it is known where only its outline is (`packer.outline`)."""
 
     path: Path
     sha256: str
+    outlined: str = ""
 
 
 class _Transient(Exception):

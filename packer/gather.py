@@ -11,19 +11,18 @@ from pathlib import Path
 from builders.emulator import CLIENT
 from packer import __version__
 from packer.assemble import Part
-from packer.build import StoreBuilder
 from packer.compress import CODEC
 from packer.declared import Declaration, declare, links_digest
 from packer.errors import FetchError
-from packer.fetch import StoreFetcher
 from packer.imaging import Imaging, files_of_image
 from packer.loadable import check_closed, check_native, without_spared
 from packer.material import Material
 from packer.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.native import NativeCode
-from packer.obtain import Made, obtain
+from packer.obtain import Builds, Fetcher, Made, obtain
 from packer.once import Once
 from packer.origin import project_digest, project_tree
+from packer.outline import OUTLINES, read_outline
 from packer.ports import Reporter
 from packer.prove import Prover, carried_names, merged
 from packer.requirements import ARCHIVE_SUFFIXES
@@ -45,8 +44,8 @@ class Tools:
 
     store: Store
     resolver: Resolver
-    fetcher: StoreFetcher
-    builder: StoreBuilder
+    fetcher: Fetcher
+    builder: Builds
     native: NativeCode
     shaper: Shaper
     prover: Prover
@@ -163,6 +162,8 @@ class Gatherer:
 
     def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> tuple[str, ...]:
         """Prove that the runtime can load all native code; raises `packer.errors.PackageError`. Gives warnings."""
+        if any(each.outlined for each in distributions):
+            return ()  # what one of these brings may be what another one lacks
         native, target = self._tools.native, function.target
         trees: dict[str, Callable[[], Tree]] = {
             OWN_SOURCE: lambda: scan.tree,
@@ -178,7 +179,13 @@ class Gatherer:
 
     def tree(self, distribution: Distribution) -> Tree:
         """Give the files of a wheel as they get installed."""
+        if distribution.outlined:
+            return self._trees.get(distribution.digest, lambda: self._outline(distribution))
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
+
+    def _outline(self, distribution: Distribution) -> Tree:
+        record = self._tools.store.load(OUTLINES, distribution.path.name)
+        return read_outline(record.payload if record else b"[]", distribution.filename)
 
     def inputs(self, function: Function, scan: Scan) -> Inputs:
         """Give all that decides a function's bytes, as it is now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,7 @@ class WorkingTree:
         """
         if self._commit("HEAD") is None:
             raise UsageError(f"{self.top} has no commit yet.", remedy="Commit first.")
-        if not ref or ref.startswith("-") or self._commit(ref) is None:
-            raise UsageError(f"{self.top}: git knows no commit {ref!r}.", remedy=self._how_to_get(ref))
+        self.commit(ref)
         status, found, _ = self._run("merge-base", ref, "HEAD")
         if not status:
             return found.decode().strip()
@@ -56,6 +55,26 @@ class WorkingTree:
         name = os.path.relpath(path, self.top)
         status, found, _ = self._run("cat-file", "blob", f"{commit}:{name}")
         return None if status else found
+
+    def commit(self, ref: str) -> str:
+        """Give the commit (hex) that a ref means; raises `UsageError` where there is no such ref in this clone."""
+        found = None if not ref or ref.startswith("-") else self._commit(ref)
+        if found is None:
+            raise UsageError(f"{self.top}: git knows no commit {ref!r}.", remedy=self._how_to_get(ref))
+        return found
+
+    def export(self, commit: str, folder: Path) -> None:
+        """Write all files of a commit to a folder, as a checkout has them; the repository's own index is left alone.
+
+        Raises `UsageError` where git cannot.
+        """
+        index = {"GIT_INDEX_FILE": str(folder / ".git-index")}
+        for words in (("read-tree", commit), ("checkout-index", "--all", f"--prefix={folder}{os.sep}")):
+            status, _, told = _git(self.top, *words, variables=index)
+            if status:
+                what = f"git cannot give the files of {commit[:12]} in {self.top}."
+                raise UsageError(what, detail=told, remedy="Mend what git complains of.")
+        Path(index["GIT_INDEX_FILE"]).unlink()
 
     def _commit(self, ref: str) -> str | None:
         status, found, _ = self._run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
@@ -105,13 +124,14 @@ def _marks(folder: Path) -> Iterator[bool]:
     return (os.path.lexists(parent / ".git") for parent in (folder, *folder.parents))
 
 
-def _git(folder: Path, *words: str) -> tuple[int, bytes, str]:
-    """Run git, and give its exit status, its output as it is, and what it told of itself."""
+def _git(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> tuple[int, bytes, str]:
+    """Run git, and give its exit status, its output as it is, and what it told of itself; ``variables`` are more for it."""
     # Read only: without locks, this never gets in the way of a git command that runs meanwhile.
-    variables = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS} | {"GIT_OPTIONAL_LOCKS": "0"}
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS} | {"GIT_OPTIONAL_LOCKS": "0"}
+    environment |= variables or {}
     try:
         finished = subprocess.run(
-            ["git", *words], cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            ["git", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
     except FileNotFoundError:
         what = "git is not installed, and only git can say what has changed."

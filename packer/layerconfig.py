@@ -11,16 +11,17 @@ from pathlib import Path
 from packaging.utils import InvalidName, canonicalize_name
 
 from builders.runtimes import LAYERS_LIMIT
+from packer.budgetconfig import BUDGET, LAYER_BUDGET, budget_of_layer, budget_of_layers
 from packer.buildconfig import PACKAGES, RELEASES
 from packer.errors import UsageError
 from packer.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
 from packer.requirements import read_requirements
 from packer.section import Section, choices
 
-LAYER_KEYS = ("layers", "attached")
+LAYER_KEYS = ("layers", "attached", LAYER_BUDGET)
 _OTHERS = "others"
 """The key among named layers that says what becomes of all that none of them holds."""
-_NAMED_KEYS = ("distributions", "requirements", "functions")
+_NAMED_KEYS = ("distributions", "requirements", "functions", BUDGET)
 _ATTACHED_KEYS = ("arn", "distributions")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """A layer's name is part of file names; with the digest that follows it stays within the 140 characters of LayerName (AWS)."""
@@ -45,7 +46,13 @@ def layers_of(root: Path, project: Section, function: Section, flag: str | None)
         mode, named = _known_mode(flag), () if flag == "none" else named
     releases = {**_releases(project), **_releases(function)}
     attached = (*_attached(project), *_attached(function))
-    options = LayerOptions(mode=mode, named=named, attached=attached, releases=tuple(sorted(releases.items())))
+    options = LayerOptions(
+        mode=mode,
+        named=named,
+        attached=attached,
+        releases=tuple(sorted(releases.items())),
+        budget=budget_of_layers((project, function)),
+    )
     return with_attached(options, (), function.where("attached"))
 
 
@@ -93,9 +100,9 @@ def _named(root: Path, layers: Section, name: str) -> NamedLayer:
     if bool(names) == bool(requirements):
         what = "a layer has either distributions or requirements"
         raise layers.error(name, what, 'Write distributions = ["pandas", "numpy"], or requirements = "layer.txt".')
-    functions = section.strings("functions")
+    functions, budget = section.strings("functions"), budget_of_layer(section)
     if not requirements:
-        return NamedLayer(name=name, distributions=names, functions=functions)
+        return NamedLayer(name=name, distributions=names, functions=functions, budget=budget)
     path = (root / requirements).absolute()
     if not path.is_file():
         raise section.error("requirements", f"there is no file {path}", "Name a requirements file.")
@@ -103,7 +110,7 @@ def _named(root: Path, layers: Section, name: str) -> NamedLayer:
     asked = tuple(sorted({line.name for line in file.lines if line.name and not line.is_constraint}))
     if not asked:
         raise section.error("requirements", f"{path} requires nothing", "Name the distributions in it, one a line.")
-    return NamedLayer(name=name, distributions=asked, functions=functions, closed=True, files=file.files)
+    return NamedLayer(name=name, distributions=asked, functions=functions, closed=True, files=file.files, budget=budget)
 
 
 def _attached(section: Section) -> Iterator[AttachedLayer]:

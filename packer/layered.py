@@ -15,7 +15,7 @@ from packer.layers import Piece
 from packer.makelayer import Beside, Version, Wanted, way_of
 from packer.model import Function
 from packer.ports import Reporter
-from packer.record import Built, held_to_limits, state_of
+from packer.record import Built, Result, held_to_limits, state_of
 from packer.rules import Unit
 from packer.source import Scan
 from packer.state import FunctionState, LayeredState
@@ -236,7 +236,7 @@ class Group:
         names = [layer.name for layer in layers]
         known, previous = member.known, member.previous
         as_it_was = not member.prepared and known is not None and list(known.layers) == names
-        if as_it_was and known is not None and previous is not None and previous.is_written():
+        if as_it_was and known is not None and previous is not None and self._is_there(previous):
             self._tools.reporter.stage(member.name, "unchanged")
             state = member.inputs.seen_again(previous, self._now)
             state = replace(state, layered=replace(known, peers=self._peers, tight=member.tight, alone=member.alone))
@@ -272,9 +272,17 @@ class Group:
         raise_any(errors)
         return built
 
+    def _is_there(self, previous: FunctionState) -> bool:
+        """Say whether what was made of a function that is as it was lies where it belongs."""
+        return previous.is_written()
+
+    def _limits(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+        """Give warnings about sizes; raises `packer.errors.LimitError`."""
+        return held_to_limits(function, result, layers)
+
     def _noted(self, member: Member, layers: Sequence[MadeLayer], settled: Settled) -> Built:
         result, reporter = settled.result, self._tools.reporter
-        limits = held_to_limits(member.function, result, layers)
+        limits = self._limits(member.function, result, layers)
         warnings = (*result.warnings, *([member.alone] if member.alone else []), *limits)
         fingerprint = member.inputs.fingerprint(result.folders)
         layered = member.state(layers, self._peers)

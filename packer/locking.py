@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from packer.basepins import PINS_FILE, pins_text
+from packer.basepins import PINS_FILE, pins_text, read_pins
+from packer.bases import LOCAL_FORMS
 from packer.discover import PYLOCK, UV_LOCK
-from packer.imaging import Imaging
+from packer.errors import LpackError, UsageError
+from packer.imaging import Imaging, base_name
 from packer.model import Function
+from packer.oci import Platform
 from packer.ports import Reporter
 from packer.resolve import Resolver
 from packer.store import replace_file
@@ -44,6 +47,36 @@ def lock_bases(functions: Sequence[Function], imaging: Callable[[], Imaging]) ->
             found.setdefault(function.image.root, {}).update(imaging().pin(function))
     places = {root / PINS_FILE: pins_text(pins) for root, pins in found.items() if pins}
     return {path: _write(path, text) for path, text in places.items()}
+
+
+def check_locks(functions: Sequence[Function], resolver: Resolver) -> tuple[list[Path], list[LpackError]]:
+    """Say which locks fit what is required, and what is wrong with others; ``resolver`` must be one that resolves nothing.
+
+    Decided without a network. Functions without dependencies have nothing that could be stale.
+    """
+    fresh: list[Path] = []
+    wrong: list[LpackError] = []
+    for function in functions:
+        if function.requirements is None:
+            continue
+        try:
+            resolver.lock(function)
+            own = function.lock_path.is_file() and function.requirements.kind != PYLOCK
+            fresh.append(function.lock_path if own else function.requirements.path)
+            _check_base(function)
+        except LpackError as error:
+            wrong.append(error)
+    return list(dict.fromkeys(fresh)), wrong
+
+
+def _check_base(function: Function) -> None:
+    """Prove that the base of an image is locked; raises `UsageError`."""
+    named, root = base_name(function), function.image.root
+    if not function.image.wanted or named.startswith(LOCAL_FORMS) or "@" in named:
+        return
+    if (named, str(Platform.of(function.target.architecture))) not in read_pins(root):
+        what = f"{function.name} is built upon {named}, which {PINS_FILE} does not have."
+        raise UsageError(what, remedy="Run `lpack lock`.")
 
 
 def _needs_lock(function: Function, reporter: Reporter) -> bool:

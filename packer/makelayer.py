@@ -23,6 +23,7 @@ from packer.names import LAYERS_FOLDER
 from packer.once import Once
 from packer.options import BytecodeOptions
 from packer.origin import tree_digest
+from packer.outputs.zip import Written
 from packer.pieces import Pieces, Variant, Way, combine
 from packer.rules import Unit
 from packer.sharedlibs import gather_libraries
@@ -118,7 +119,8 @@ class LayerMaker:
         if found is not None:
             return found
         pieces = [wanted[digest] for digest in share.pieces]
-        report, staged = self._written(share, pieces, self._merged(pieces, beside))
+        whole, moves = self._whole(pieces, beside)
+        report, staged = self._written(share, pieces, whole, moves=moves)
         first, second = _keys(self._target, share, wanted, beside)
         for key in (first, second) if report["moves"] else (first,):
             self._tools.store.save(_KIND, key, json.dumps(report).encode())
@@ -131,6 +133,24 @@ class LayerMaker:
         if report and report["moves"]:  # then what else its users have decides what may move
             report = self._report(second)
         return self._made(share, report, None) if report and self._placed(report["path"]) else None
+
+    def outlined(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+        """Say what a layer is going to be, and write nothing; raises `packer.errors.LpackError`."""
+        first, second = _keys(self._target, share, wanted, beside)
+        report = self._report(first)
+        if report and report["moves"]:
+            report = self._report(second)
+        if not report:
+            pieces = [wanted[digest] for digest in share.pieces]
+            whole, moves = self._whole(pieces, beside)
+            zipped = self._tools.shaper.placer.zipped(whole)
+            report = self._described(share, pieces, whole, Written(sha256="", length=zipped), moves=moves)
+        return self._made(share, report, None)
+
+    def files(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> dict[str, int]:
+        """Give what is going to lie in the python folder of a layer, with its bytes; raises `packer.errors.LpackError`."""
+        whole, _ = self._whole([wanted[digest] for digest in share.pieces], beside)
+        return {each.path.removeprefix(PYTHON): each.content.size for each in whole if each.path.startswith(PYTHON)}
 
     def _made(self, share: Share, report: Mapping[str, Any], staged: Path | None) -> MadeLayer:
         name = Path(report["path"]).stem
@@ -147,8 +167,8 @@ class LayerMaker:
         report: dict[str, Any] = json.loads(record.payload) if record else {}
         return report
 
-    def _merged(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, Tree, bool]:
-        """Merge distributions; give them, the libraries that move beside them, and whether any could move."""
+    def _whole(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, bool]:
+        """Merge distributions as they lie in a layer, and say whether any library could move beside them."""
         variants = {each.digest: self._combine(each) for each in pieces}
         parts = sorted((variants[each.digest].distribution.name, self._tree(each)) for each in pieces)
         native = {each.distribution.name: self._tools.native.of_wheel(each.distribution) for each in variants.values()}
@@ -158,21 +178,30 @@ class LayerMaker:
         if moves:
             others = self._source.libraries(beside.users, tuple(variants))
             gathered = gather_libraries(parts, native, others=others, built=built, target=self._target)
-        return merge(gathered.parts, ()), gathered.libraries, moves
+        tree = merge(gathered.parts, ())
+        return Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *gathered.libraries)), moves
 
-    def _written(self, share: Share, pieces: Sequence[Wanted], merged: tuple[Tree, Tree, bool]) -> tuple[dict[str, Any], Path]:
+    def _written(self, share: Share, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[dict[str, Any], Path]:
         """Write a layer's archive, and describe it."""
-        tree, libraries, moves = merged
+        folder = self._staging / LAYERS_FOLDER
+        with explained(folder, "write"):
+            folder.mkdir(exist_ok=True)
+        draft = folder / f".{tree_digest(whole)}"
+        report = self._described(share, pieces, whole, self._tools.prover.write(whole, draft), moves=moves)
+        path = self._staging / report["path"]
+        with explained(path, "write"):
+            draft.replace(path)
+        return report, path
+
+    def _described(
+        self, share: Share, pieces: Sequence[Wanted], whole: Tree, written: Written, *, moves: bool
+    ) -> dict[str, Any]:
+        """Give a layer's part of the manifest."""
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
         names, versions = {each.filename: each.name for each in held}, {each.name: each.version for each in held}
-        whole = Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *libraries))
         parts = {each.name: each for each in shares(names, versions, whole)}
         name = f"{share.name or label(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
-        path = self._staging / LAYERS_FOLDER / f"{name}.zip"
-        with explained(path, "write"):
-            path.parent.mkdir(exist_ok=True)
-        written = self._tools.prover.write(whole, path)
-        report = {
+        return {
             "path": f"{LAYERS_FOLDER}/{name}.zip",
             "sha256": written.sha256,
             "zip_bytes": written.length,
@@ -182,7 +211,6 @@ class LayerMaker:
             "removed_bytes": sum(self._removed(each) for each in pieces),
             "moves": moves,
         }
-        return report, path
 
     def _removed(self, wanted: Wanted) -> int:
         """Give the bytes that trimming and stripping took from a distribution, whatever else its users have."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.errors import BuildError
-from packer.options import BytecodeOptions, ImageOptions, LayerOptions, TrimOptions, VerifyOptions
+from packer.options import Budget, BytecodeOptions, ImageOptions, LayerOptions, TrimOptions, VerifyOptions
 
 FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
@@ -211,22 +211,17 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """A wheel in the store: ``path`` is its file, ``digest`` its SHA-256."""
+    """A wheel in the store: ``path`` is its file, ``digest`` its SHA-256.
+
+    Of one that is ``outlined`` only an outline is there (`packer.outline`), and this says how that is known.
+    """
 
     name: str
     version: str
     filename: str
     digest: str
     path: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """The user's own limits: bytes, and milliseconds for ``init``; None where there is none."""
-
-    zip: int | None = None
-    unzipped: int | None = None
-    init: float | None = None
+    outlined: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,12 @@ class NativeCode:
         self._wheels: Once[str, tuple[ElfFile, ...]] = Once()
 
     def of_wheel(self, distribution: Distribution) -> tuple[ElfFile, ...]:
-        """Give the native code of a wheel in the store; raises `PackageError` where it is broken."""
+        """Give the native code of a wheel in the store, none of one that is only outlined.
+
+        Raises `PackageError` where it is broken.
+        """
+        if distribution.outlined:
+            return ()
         return self._wheels.get(distribution.digest, lambda: self._remembered(distribution))
 
     def of_source(self, tree: Tree) -> tuple[ElfFile, ...]:

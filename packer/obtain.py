@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from builders.runtimes import Target
 from packer.choose import choose_wheel, no_wheel_error
-from packer.fetch import Fetched, StoreFetcher
-from packer.model import Archive, Distribution, LockedPackage
+from packer.fetch import Fetched
+from packer.model import Archive, Distribution, Function, LockedPackage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +21,27 @@ class Made:
     warnings: tuple[str, ...] = ()
 
 
+class Fetcher(Protocol):
+    """Gives archives in the store, or what is known of them."""
+
+    def fetch(self, archives: Sequence[Archive]) -> list[Fetched]: ...
+
+
 Missing = tuple[LockedPackage, Fetched | None]
 """A package without a wheel, and its source in the store where that is an archive."""
 Build = Callable[[Sequence[Missing]], Sequence[Made]]
 
 
-def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: StoreFetcher, build: Build) -> tuple[Made, ...]:
+class Builds(Protocol):
+    """Gives the wheels of packages that have none, or what is known of them."""
+
+    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]: ...
+    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        ...
+
+
+def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: Fetcher, build: Build) -> tuple[Made, ...]:
     """Give the wheels of packages in their order; raises `packer.errors.LpackError`."""
     chosen = {package: choose_wheel(package, target) for package in packages}
     for package, wheel in chosen.items():
@@ -48,4 +63,11 @@ def _archive(package: LockedPackage) -> Archive | None:
 
 def _of_wheel(package: LockedPackage, wheel: Archive, file: Fetched) -> Distribution:
     version = wheel.filename.split("-")[1]
-    return Distribution(name=package.name, version=version, filename=wheel.filename, digest=file.sha256, path=file.path)
+    return Distribution(
+        name=package.name,
+        version=version,
+        filename=wheel.filename,
+        digest=file.sha256,
+        path=file.path,
+        outlined=file.outlined,
+    )

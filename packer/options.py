@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The user's own limits: bytes, and milliseconds for ``init``; None where there is none.
+
+    ``image`` is for an image with its base. ``growth`` (bytes) and ``growth_percent`` are against a baseline. Only ``zip`` and
+    ``unzipped`` decide what is built.
+    """
+
+    zip: int | None = None
+    unzipped: int | None = None
+    init: float | None = field(default=None, repr=False)
+    image: int | None = field(default=None, repr=False)
+    growth: int | None = field(default=None, repr=False)
+    growth_percent: float | None = field(default=None, repr=False)
+
 
 TrimLevel = Literal["none", "safe", "max"]
 TRIM_LEVELS: tuple[TrimLevel, ...] = get_args(TrimLevel)
@@ -88,7 +105,7 @@ class NamedLayer:
     """A layer of the user's: the normalised names of what it holds; if ``closed``, what these require, too.
 
     ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it.
-    ``files`` are the absolute files that say so.
+    ``files`` are the absolute files that say so, and ``budget`` is the layer's own.
     """
 
     name: str
@@ -96,6 +113,7 @@ class NamedLayer:
     functions: tuple[str, ...] = ()
     closed: bool = False
     files: tuple[Path, ...] = ()
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +129,14 @@ class LayerOptions:
     """What a function may have in layers; ``mode`` is for all that no named or attached layer holds.
 
     ``releases`` say how often distributions are released, by their normalised names, in parts of how often others are.
+    ``budget`` is each layer's that has none of its own.
     """
 
     mode: LayerMode = "none"
     named: tuple[NamedLayer, ...] = ()
     attached: tuple[AttachedLayer, ...] = ()
     releases: tuple[tuple[str, float], ...] = ()
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
 
     @property
     def wanted(self) -> bool:

@@ -21,6 +21,16 @@ from packer.watch import unchanged
 from packer.workshop import Order, Workshop
 
 
+def alike(functions: Sequence[Function]) -> list[list[Function]]:
+    """Give the functions that could share a layer, together."""
+    groups: dict[tuple[Target, str, int, str], list[Function]] = {}
+    for function in functions:
+        base = f"{base_name(function)} {function.image.root}" if function.image.wanted else ""
+        how = (function.target, function.bytecode.mode, function.bytecode.optimize, base)
+        groups.setdefault(how, []).append(function)
+    return list(groups.values())
+
+
 class Build:
     """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for.
 
@@ -79,12 +89,7 @@ class Build:
         executor: Executor,
     ) -> Iterator[Group | ImageGroup]:
         """Give the functions that could share a layer with one that is to be built, together."""
-        alike: dict[tuple[Target, str, int, str], list[Function]] = {}
-        for function in functions:
-            base = f"{base_name(function)} {function.image.root}" if function.image.wanted else ""
-            how = (function.target, function.bytecode.mode, function.bytecode.optimize, base)
-            alike.setdefault(how, []).append(function)
-        for group in alike.values():
+        for group in alike(functions):
             names = chosen.intersection(function.name for function in group)
             if names:
                 yield self._group(group, names, previous, executor)

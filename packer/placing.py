@@ -19,9 +19,10 @@ from packer.rules import SOURCES, Unit
 from packer.starter import Starter, handler_module, make_starter, worth_reading
 from packer.trim import Removed, fitting
 from packer.units import size_text
+from packer.zipheaders import CENTRAL, END, LOCAL
 
-_HEADERS, _END = 30 + 46, 22
-"""Bytes of a ZIP member's headers beside its name, which stands in both, and of what ends it (APPNOTE.TXT 4.3.7, .12, .16)."""
+_HEADERS = LOCAL.size + CENTRAL.size
+"""Bytes of a ZIP member's headers beside its name, which stands in both."""
 _TO_LAYERS = relpath(LAYERS_PYTHON, TASK_FOLDER)
 
 
@@ -196,7 +197,7 @@ class Placer:
 
     def zipped(self, tree: Tree) -> int:
         """Give the bytes of a tree's archive."""
-        return sum(self._spans(entry.content).length + 2 * len(entry.path.encode()) + _HEADERS for entry in tree) + _END
+        return sum(self._spans(entry.content).length + 2 * len(entry.path.encode()) + _HEADERS for entry in tree) + END.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

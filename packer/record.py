@@ -11,7 +11,7 @@ from builders.engine import ENGINE_SOCKETS, ENGINE_VARIABLES
 from builders.interpreters import VARIABLES as TOOL_VARIABLES
 from builders.interpreters import search_folders
 from packer.assemble import shares
-from packer.budget import check_image, check_layer, check_limits
+from packer.budget import function_measures, hold, layer_budget, layer_measures, upload_warning
 from packer.gather import Gathered, Inputs
 from packer.layering import MadeLayer
 from packer.manifest import describe
@@ -72,16 +72,23 @@ def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLaye
     """Hold a function and its layers against the limits, and give warnings; raises `packer.errors.LimitError`."""
     warnings: list[str] = []
     for layer in layers:
-        parts = {each["name"]: each["unzipped_bytes"] for each in layer.report["distributions"]}
-        warnings += check_layer(layer.name, layer.report["zip_bytes"], layer.report["unzipped_bytes"], parts)
-    held = {layer.name: int(layer.report["unzipped_bytes"]) for layer in layers}
-    return (*warnings, *check_limits(function, result.artifact, result.shares, held))
+        hold(layer_measures(layer.name, layer.report, layer_budget(layer.name, function.layers)))
+        warnings += upload_warning(f"The layer {layer.name}", layer.report["zip_bytes"])
+    hold(function_measures(function.name, result.report, function.budget))
+    return (*warnings, *upload_warning(function.name, result.artifact.zipped))
 
 
 def of_image(function: Function, result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:
-    """Say the same of a function that became an image: ``image`` is what the manifest has of that beside the rest.
+    """Say the same of a function that became an image, and hold it against its limits; raises `packer.errors.LimitError`."""
+    found = as_image(result, image, path, zipped)
+    hold(function_measures(function.name, found.report, function.budget))
+    return found
 
-    ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers. Raises `packer.errors.LimitError`.
+
+def as_image(result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:
+    """Say what came of a function that is an image: ``image`` is what the manifest has of that beside the rest.
+
+    ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers.
     """
     artifact = replace(result.artifact, path=path, sha256=image["digest"].removeprefix("sha256:"), zipped=zipped)
     held = {
@@ -92,7 +99,6 @@ def of_image(function: Function, result: Result, image: Mapping[str, Any], path:
         "files": artifact.files,
     }
     report = {**result.report, "format": "image", "artifact": held, "image": dict(image)}
-    check_image(function, artifact, result.shares, image["base"]["bytes"])
     return replace(result, artifact=artifact, report=report)
 
 

@@ -67,7 +67,9 @@ class Scanner:
         self._wheels: Once[str, Scan] = Once()
 
     def of_wheel(self, distribution: Distribution, tree: Tree) -> Scan:
-        """Give what the sources of a wheel in the store say."""
+        """Give what the sources of a wheel in the store say; nothing of one that is only outlined."""
+        if distribution.outlined:
+            return Scan()
         return self._wheels.get(distribution.digest, lambda: self._remembered(distribution, tree))
 
     def _remembered(self, distribution: Distribution, tree: Tree) -> Scan:

@@ -73,9 +73,9 @@ class Section:
             raise self.error(key, f"{kind} above 0 is expected, not {value!r}", f"Write {key} = 2.")
         return float(value)
 
-    def size(self, key: str) -> int:
+    def size(self, key: str, example: str = "10 MB") -> int:
         """Give the bytes that a key's text says, such as ``10 MB``."""
-        return int(self._amount(key, _SIZE, _UNITS, "10 MB"))
+        return int(self._amount(key, _SIZE, _UNITS, example))
 
     def milliseconds(self, key: str, example: str = "400 ms") -> float:
         """Give the milliseconds that a key's text says, such as ``400 ms``."""

@@ -137,10 +137,10 @@ class State:
     digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    def nothing_changed(self, command: str, names: tuple[str, ...], *, nobody: bool = False) -> bool:
+    def nothing_changed(self, command: str, names: tuple[str, ...], *, nobody: bool = False, written: bool = True) -> bool:
         """Say whether all that was read and written for the named functions (for all, where none is named) is as it was.
 
-        With ``nobody`` no function is asked for at all.
+        With ``nobody`` no function is asked for at all; without ``written`` nothing was made of any.
         """
         if nobody:
             outputs = unchanged(self.outputs.items(), ALWAYS)
@@ -154,7 +154,7 @@ class State:
         return (
             unchanged(self.watched.items(), self.seen_at)
             and unchanged(self.outputs.items(), ALWAYS)
-            and all(one.is_unchanged() and one.is_written() for one in chosen)
+            and all(one.is_unchanged() and (one.is_written() or not written) for one in chosen)
         )
 
 
@@ -168,10 +168,15 @@ def state_key(identity: Path, out: Path | None) -> str:
     return digest_of(str(identity), str(out or ""))
 
 
+def state_path(store: Store, key: str) -> Path:
+    """Give the file of a state, whether it is there or not."""
+    return store.root / "projects" / f"{key}.json"
+
+
 def load_state(store: Store, key: str) -> State | None:
     """Read the last build's state; None where there is none, or it cannot be understood."""
     try:
-        data = json.loads(_path(store, key).read_bytes())
+        data = json.loads(state_path(store, key).read_bytes())
         return State(
             command=data["command"],
             seen_at=data["seen_at"],
@@ -201,15 +206,11 @@ def save_state(store: Store, key: str, state: State) -> None:
         "digests": state.digests,
         "warnings": state.warnings,
     }
-    path = _path(store, key)
+    path = state_path(store, key)
     with store.temporary() as temporary, explained(path, "write"):
         temporary.write_text(json.dumps(data), encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(path)
-
-
-def _path(store: Store, key: str) -> Path:
-    return store.root / "projects" / f"{key}.json"
 
 
 def _watched(data: Mapping[str, Any]) -> Watched:

@@ -86,10 +86,14 @@ class LineReporter(Reporter):
             if message in self._said:
                 return  # many functions may find the same thing
             self._said.add(message)
-            style = _STYLES[kind] if self._colour else ""
-            label = "" if kind in ("note", "debug") else f"{kind}: "
-            text = f"{label}{message}"
-            self._write(f"\x1b[{style}m{text}\x1b[0m" if style else text)
+            self._write(self.styled(kind, message))
+
+    def styled(self, kind: str, message: str) -> str:
+        """Give a message as it is shown; ``kind`` is error, warning, note or debug."""
+        style = _STYLES[kind] if self._colour else ""
+        label = "" if kind in ("note", "debug") else f"{kind}: "
+        text = f"{label}{message}"
+        return f"\x1b[{style}m{text}\x1b[0m" if style else text
 
     def _write(self, text: str) -> None:
         self._stream.write(text + "\n")

@@ -6,7 +6,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Signature = tuple[int, ...]
 """What stat says of a path: (type, size, mtime, ctime, inode, executable), times in nanoseconds; () where nothing is there."""

@@ -21,15 +21,18 @@ from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted, files_of
 from packer.material import Material
 from packer.model import OWN_SOURCE, Entry, Function, SourceFolder, Tree
+from packer.outputs.zip import Written
 from packer.pieces import Variant, own_size, required_names, variants_of
 from packer.placing import Layered
-from packer.prove import Proof
+from packer.prove import Candidate, Proof
 from packer.record import Result, result_of
 from packer.rules import Unit
-from packer.shape import Cut
+from packer.shape import Cut, Shaped
 from packer.sharedlibs import entangled
 from packer.source import Scan
 
+Files = Mapping[str, int]
+"""The bytes of each file, by its path."""
 _LOCAL = 10.0
 """How often a local project is taken to change, in parts of what an index holds: with commits, and not with releases."""
 
@@ -58,6 +61,20 @@ class Whole:
 
     tree: Tree
     names: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appraised:
+    """A function as it is going to be, without a proof; ``result`` says so for the manifest.
+
+    ``restored`` is what an earlier repair has left alone when it was trimmed.
+    """
+
+    gathered: Gathered
+    shaped: Shaped
+    restored: frozenset[Unit]
+    result: Result
+    need: Need
 
 
 class Work(Protocol):
@@ -243,18 +260,45 @@ class Workshop:
         shaped = self._tools.shaper.finish(material, prepared.cut, prepared.restored)
         return prepared.need, Whole(tree=shaped.tree, names=material.owner_names())
 
-    def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[Settled, Proof, Material]:
+    def appraise(self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]) -> Appraised:
+        """Say what a function is going to be with layers that are only outlined, which ``files`` knows; runs nothing of it.
+
+        Raises `packer.errors.LpackError`.
+        """
         started = time.perf_counter()
-        prepared, tools = self._prepare(version), self._tools
-        material = prepared.gathered.material
-        function = material.function
+        prepared, shaped = self._finished(version, layers, files)
+        length = self._tools.shaper.placer.zipped(shaped.tree)
+        written = Written(sha256="", length=length)
+        candidate = Candidate(shaped=shaped, restored=prepared.restored, path=Path(), written=written)
+        seconds = time.perf_counter() - started + prepared.seconds
+        result = result_of(prepared.gathered, Proof(candidate=candidate), tuple(layers), seconds)
+        return Appraised(
+            gathered=prepared.gathered,
+            shaped=shaped,
+            restored=prepared.restored,
+            result=result,
+            need=prepared.need,
+        )
+
+    def _finished(
+        self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]
+    ) -> tuple[_Prepared, Shaped]:
+        """Merge and compile what no layer holds, and prove that the handler is there."""
+        prepared = self._prepare(version)
         layered = Layered(
             names=_held(prepared, layers),
-            files=lambda: {path: size for layer in layers for path, size in files_of(layer).items()},
+            files=lambda: {path: size for layer in layers for path, size in files(layer).items()},
             size=sum(layer.report["unzipped_bytes"] for layer in layers),
         )
-        shaped = tools.shaper.finish(material, prepared.cut, prepared.restored, layered)
-        check_handler(function, shaped.tree, layered.files)
+        shaped = self._tools.shaper.finish(prepared.gathered.material, prepared.cut, prepared.restored, layered)
+        check_handler(prepared.gathered.function, shaped.tree, layered.files)
+        return prepared, shaped
+
+    def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[Settled, Proof, Material]:
+        started = time.perf_counter()
+        prepared, shaped = self._finished(version, layers, files_of)
+        tools, material = self._tools, prepared.gathered.material
+        function = material.function
         path = self._staging / f"{function.name}.zip"
         archives = tuple(layer.archive for layer in layers)
         if function.image.wanted:

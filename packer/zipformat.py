@@ -1,4 +1,4 @@
-"""The ZIP file format (PKWARE APPNOTE.TXT 6.3.10): its headers, written and strictly read, in one place.
+"""The ZIP file format (PKWARE APPNOTE.TXT 6.3.10), strictly read.
 
 The reader refuses whatever two programs could understand in two ways: names that differ between a local header and the
 central directory, members that overlap, encrypted members, compression other than stored and deflate.
@@ -10,27 +10,42 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from packer.model import DEFLATED, STORED, Span
+from packer.zipheaders import (
+    CENTRAL,
+    CENTRAL_SIGNATURE,
+    DESCRIPTOR,
+    ENCRYPTED,
+    END,
+    END64,
+    END64_SIGNATURE,
+    END_SIGNATURE,
+    LOCAL,
+    LOCAL_SIGNATURE,
+    LOCATOR64,
+    LOCATOR64_SIGNATURE,
+    MASKED,
+    MAX16,
+    MAX32,
+    PATCHED,
+    STRONG,
+    UNICODE_PATH_TAG,
+    UNIX,
+    UTF8,
+    ZIP64_TAG,
+)
 
-_LOCAL = struct.Struct("<4s5H3I2H")
-_CENTRAL = struct.Struct("<4s6H3I5H2I")
-_END = struct.Struct("<4s4H2IH")
-_END64 = struct.Struct("<4sQ2H2I4Q")
-_LOCATOR64 = struct.Struct("<4sIQI")
-_LOCAL_SIGNATURE, _CENTRAL_SIGNATURE, _END_SIGNATURE = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
-_END64_SIGNATURE, _LOCATOR64_SIGNATURE = b"PK\x06\x06", b"PK\x06\x07"
-_ZIP64_TAG, _UNICODE_PATH_TAG = 0x0001, 0x7075
-_MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+_USUAL_TAIL = 1 << 10
+"""Bytes at an archive's end that nearly always hold its end of central directory: few have a comment."""
 
-_ENCRYPTED, _DESCRIPTOR, _PATCHED, _STRONG, _UTF8, _MASKED = 0x0001, 0x0008, 0x0020, 0x0040, 0x0800, 0x2000
-_UNIX = 3
-# 1980-01-01 00:00:00, the earliest time that the format can say.
-_DOS_TIME, _DOS_DATE = 0, (1 << 5) | 1
-_VERSION, _VERSION64 = 20, 45
+Read = Callable[[int, int], bytes]
+"""Gives so many bytes of an archive from an offset on, fewer where it ends before."""
+
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 # The ASCII among what `check_path` accepts: relative, without empty, "." or ".." parts, backslashes or control characters.
@@ -93,38 +108,58 @@ def read_members(descriptor: int) -> tuple[Member, ...]:
 
     Raises `ZipFormatError`.
     """
-    size = os.fstat(descriptor).st_size
-    offset, length, count = _find_directory(descriptor, size)
-    directory = os.pread(descriptor, length, offset)
-    if len(directory) != length:
-        raise ZipFormatError("the central directory is cut short")
-    records = tuple(_central_records(directory, count))
+    records, offset = _read_records(partial(os.pread, descriptor), os.fstat(descriptor).st_size)
     members = tuple(_located(descriptor, record) for record in records)
-    described = frozenset(record.offset for record in records if record.flags & _DESCRIPTOR)
+    described = frozenset(record.offset for record in records if record.flags & DESCRIPTOR)
     _check_layout(members, described, offset)
     files = tuple(member for member in members if not member.name.endswith("/"))
     _check_names(files)
     return files
 
 
-def _find_directory(descriptor: int, size: int) -> tuple[int, int, int]:
+def read_directory(read: Read, size: int) -> tuple[Member, ...]:
+    """Read the directory of an archive of ``size`` bytes that is not here, folders left out; where its data lie stays open.
+
+    What only the local headers tell is not proved. Raises `ZipFormatError`, and what ``read`` raises.
+    """
+    records, _ = _read_records(read, size)
+    for record in records:
+        _check_record(record)
+    files = tuple(_member(record, -1) for record in records if not record.name.endswith("/"))
+    _check_names(files)
+    return files
+
+
+def _read_records(read: Read, size: int) -> tuple[tuple[_Record, ...], int]:
+    """Give what the central directory has, and its offset."""
+    offset, length, count = _find_directory(read, size)
+    directory = read(length, offset)
+    if len(directory) != length:
+        raise ZipFormatError("the central directory is cut short")
+    return tuple(_central_records(directory, count)), offset
+
+
+def _find_directory(read: Read, size: int) -> tuple[int, int, int]:
     """Give the central directory's offset, length in bytes and number of records."""
-    tail_length = min(size, _END.size + _MAX16)
-    tail = os.pread(descriptor, tail_length, size - tail_length)
-    at = tail.rfind(_END_SIGNATURE)
-    while at >= 0 and (len(tail) - at < _END.size or _END.unpack_from(tail, at)[7] != len(tail) - at - _END.size):
-        at = tail.rfind(_END_SIGNATURE, 0, at)
-    if at < 0:
+    for most in (_USUAL_TAIL, END.size + MAX16):
+        tail_length = min(size, most)
+        tail = read(tail_length, size - tail_length)
+        at = tail.rfind(END_SIGNATURE)
+        while at >= 0 and (len(tail) - at < END.size or END.unpack_from(tail, at)[7] != len(tail) - at - END.size):
+            at = tail.rfind(END_SIGNATURE, 0, at)
+        if at >= 0:
+            break
+    else:
         raise ZipFormatError("no end of central directory: the file is cut short, or no ZIP archive")
-    if _END_SIGNATURE in tail[at + 1 :]:
+    if END_SIGNATURE in tail[at + 1 :]:
         raise ZipFormatError("the comment holds another end of central directory")
-    _, disk, start_disk, here, count, length, offset, _ = _END.unpack_from(tail, at)
+    _, disk, start_disk, here, count, length, offset, _ = END.unpack_from(tail, at)
     end = size - tail_length + at
-    found = _find_directory64(descriptor, end)
+    found = _find_directory64(read, end)
     if found is not None:
         # Some readers believe the ZIP64 record whenever there is one, others only where the plain one is full: both must agree.
         plain, wide = (here, count, length, offset), found[3:]
-        if any(old not in (new, full) for old, new, full in zip(plain, wide, (_MAX16, _MAX16, _MAX32, _MAX32), strict=True)):
+        if any(old not in (new, full) for old, new, full in zip(plain, wide, (MAX16, MAX16, MAX32, MAX32), strict=True)):
             raise ZipFormatError("the two ends of central directory contradict each other")
         end, disk, start_disk, here, count, length, offset = found
     if disk or start_disk or here != count:
@@ -134,16 +169,16 @@ def _find_directory(descriptor: int, size: int) -> tuple[int, int, int]:
     return offset, length, count
 
 
-def _find_directory64(descriptor: int, end: int) -> tuple[int, int, int, int, int, int, int] | None:
-    locator = os.pread(descriptor, _LOCATOR64.size, max(0, end - _LOCATOR64.size))
-    if len(locator) != _LOCATOR64.size or not locator.startswith(_LOCATOR64_SIGNATURE):
+def _find_directory64(read: Read, end: int) -> tuple[int, int, int, int, int, int, int] | None:
+    locator = read(LOCATOR64.size, max(0, end - LOCATOR64.size))
+    if len(locator) != LOCATOR64.size or not locator.startswith(LOCATOR64_SIGNATURE):
         return None
-    at = _LOCATOR64.unpack(locator)[2]
-    record = os.pread(descriptor, _END64.size, at)
-    if len(record) != _END64.size or not record.startswith(_END64_SIGNATURE):
+    at = LOCATOR64.unpack(locator)[2]
+    record = read(END64.size, at)
+    if len(record) != END64.size or not record.startswith(END64_SIGNATURE):
         raise ZipFormatError("the ZIP64 end of central directory is missing")
-    _, rest, _, _, disk, start_disk, here, count, length, offset = _END64.unpack(record)
-    if at + 12 + rest + _LOCATOR64.size != end:
+    _, rest, _, _, disk, start_disk, here, count, length, offset = END64.unpack(record)
+    if at + 12 + rest + LOCATOR64.size != end:
         raise ZipFormatError("the ZIP64 end of central directory is not where the archive says it is")
     return at, disk, start_disk, here, count, length, offset
 
@@ -166,12 +201,12 @@ class _Record:
 def _central_records(directory: bytes, count: int) -> Iterator[_Record]:
     at = 0
     for _ in range(count):
-        if len(directory) - at < _CENTRAL.size or directory[at : at + 4] != _CENTRAL_SIGNATURE:
+        if len(directory) - at < CENTRAL.size or directory[at : at + 4] != CENTRAL_SIGNATURE:
             raise ZipFormatError("the central directory has fewer records than it says")
-        fields = _CENTRAL.unpack_from(directory, at)
+        fields = CENTRAL.unpack_from(directory, at)
         _, made_by, _, flags, method, _, _, crc32, length, size, name_length, extra_length, comment_length = fields[:13]
         attributes, offset = fields[15:]
-        at += _CENTRAL.size
+        at += CENTRAL.size
         raw = directory[at : at + name_length]
         extra = directory[at + name_length : at + name_length + extra_length]
         at += name_length + extra_length + comment_length
@@ -180,13 +215,13 @@ def _central_records(directory: bytes, count: int) -> Iterator[_Record]:
         name = _decode(raw, flags)
         if extra:
             _check_other_name(extra, raw, name)
-        if _MAX32 in (size, length, offset):
+        if MAX32 in (size, length, offset):
             size, length, offset = _zip64_values(extra, (size, length, offset), name)
         yield _Record(
             name=name,
             raw=raw,
             flags=flags,
-            mode=attributes >> 16 if made_by >> 8 == _UNIX else 0,
+            mode=attributes >> 16 if made_by >> 8 == UNIX else 0,
             method=method,
             crc32=crc32,
             length=length,
@@ -199,7 +234,7 @@ def _central_records(directory: bytes, count: int) -> Iterator[_Record]:
 
 def _decode(raw: bytes, flags: int) -> str:
     try:
-        return raw.decode("utf-8" if flags & _UTF8 else "cp437")
+        return raw.decode("utf-8" if flags & UTF8 else "cp437")
     except UnicodeDecodeError:
         raise ZipFormatError("the name is not valid UTF-8", repr(raw)) from None
 
@@ -207,8 +242,8 @@ def _decode(raw: bytes, flags: int) -> str:
 def _zip64_values(extra: bytes, values: tuple[int, ...], name: str) -> tuple[int, int, int]:
     """Replace the values that are all ones by those of the ZIP64 extra field."""
     wide = list(values)
-    missing = [index for index, value in enumerate(wide) if value == _MAX32]
-    for data in (data for tag, data in _extra_fields(extra) if tag == _ZIP64_TAG):
+    missing = [index for index, value in enumerate(wide) if value == MAX32]
+    for data in (data for tag, data in _extra_fields(extra) if tag == ZIP64_TAG):
         if len(data) < 8 * len(missing):
             raise ZipFormatError("the ZIP64 extra field is too short", name)
         for position, index in enumerate(missing):
@@ -227,7 +262,7 @@ def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _check_other_name(extra: bytes, raw: bytes, name: str) -> None:
     """Refuse an Info-ZIP Unicode Path field that gives the member a second name (APPNOTE.TXT 4.6.9)."""
-    for data in (data for tag, data in _extra_fields(extra) if tag == _UNICODE_PATH_TAG):
+    for data in (data for tag, data in _extra_fields(extra) if tag == UNICODE_PATH_TAG):
         if data[5:] != raw:
             raise ZipFormatError("an extra field gives it another name", name)
 
@@ -237,7 +272,7 @@ def _check_record(record: _Record) -> None:
     wrong = check_path(name.removesuffix("/"))
     if wrong:
         raise ZipFormatError(wrong, name)
-    if record.flags & (_ENCRYPTED | _STRONG | _MASKED | _PATCHED):
+    if record.flags & (ENCRYPTED | STRONG | MASKED | PATCHED):
         raise ZipFormatError("the member is encrypted or patched", name)
     if record.method not in (STORED, DEFLATED):
         raise ZipFormatError(f"compression method {record.method} is neither stored nor deflate", name)
@@ -255,25 +290,29 @@ def _check_record(record: _Record) -> None:
 def _located(descriptor: int, record: _Record) -> Member:
     """Check a record, hold the local header against it, and give the member with its data's offset."""
     _check_record(record)
-    header = os.pread(descriptor, _LOCAL.size + len(record.raw), record.offset)
-    if len(header) != _LOCAL.size + len(record.raw) or not header.startswith(_LOCAL_SIGNATURE):
+    header = os.pread(descriptor, LOCAL.size + len(record.raw), record.offset)
+    if len(header) != LOCAL.size + len(record.raw) or not header.startswith(LOCAL_SIGNATURE):
         raise ZipFormatError("no local header where the central directory says", record.name)
-    _, _, flags, method, _, _, crc32, length, size, name_length, extra_length = _LOCAL.unpack_from(header)
-    if name_length != len(record.raw) or header[_LOCAL.size :] != record.raw:
+    _, _, flags, method, _, _, crc32, length, size, name_length, extra_length = LOCAL.unpack_from(header)
+    if name_length != len(record.raw) or header[LOCAL.size :] != record.raw:
         raise ZipFormatError("the local header has another name than the central directory", record.name)
-    if method != record.method or (flags ^ record.flags) & (_ENCRYPTED | _DESCRIPTOR | _UTF8):
+    if method != record.method or (flags ^ record.flags) & (ENCRYPTED | DESCRIPTOR | UTF8):
         raise ZipFormatError("the local header has another method or other flags than the central directory", record.name)
-    data_offset = record.offset + _LOCAL.size + name_length + extra_length
-    if _MAX32 in (length, size) and extra_length:
+    data_offset = record.offset + LOCAL.size + name_length + extra_length
+    if MAX32 in (length, size) and extra_length:
         extra = os.pread(descriptor, extra_length, data_offset - extra_length)
         size, length, _ = _zip64_values(extra, (size, length, 0), record.name)
     described = (crc32, length, size)
-    if described != (record.crc32, record.length, record.size) and not (flags & _DESCRIPTOR and described == (0, 0, 0)):
+    if described != (record.crc32, record.length, record.size) and not (flags & DESCRIPTOR and described == (0, 0, 0)):
         raise ZipFormatError("the local header has another size or checksum than the central directory", record.name)
+    return _member(record, data_offset)
+
+
+def _member(record: _Record, data_offset: int) -> Member:
     return Member(
         name=record.name,
         mode=record.mode,
-        method=method,
+        method=record.method,
         crc32=record.crc32,
         length=record.length,
         size=record.size,
@@ -315,70 +354,3 @@ def _check_names(files: Sequence[Member]) -> None:
                 raise ZipFormatError(f"a file, and also the folder of {name}", parent)
             folders.add(parent)
             parent = parent.rpartition("/")[0]
-
-
-def local_header(name: bytes, method: int, crc32: int, length: int, size: int) -> bytes:
-    """Make a local header with neutral metadata; ZIP64 where a size asks for it."""
-    flags = 0 if name.isascii() else _UTF8
-    if length >= _MAX32 or size >= _MAX32:
-        extra = struct.pack("<2H2Q", _ZIP64_TAG, 16, size, length)
-        return (
-            _LOCAL.pack(
-                _LOCAL_SIGNATURE, _VERSION64, flags, method, _DOS_TIME, _DOS_DATE, crc32, _MAX32, _MAX32, len(name), len(extra)
-            )
-            + name
-            + extra
-        )
-    return (
-        _LOCAL.pack(_LOCAL_SIGNATURE, _VERSION, flags, method, _DOS_TIME, _DOS_DATE, crc32, length, size, len(name), 0) + name
-    )
-
-
-def central_record(name: bytes, mode: int, method: int, crc32: int, length: int, size: int, offset: int) -> bytes:
-    """Make a central directory record: a regular file of Unix permissions ``mode``."""
-    flags = 0 if name.isascii() else _UTF8
-    wide = b""
-    # The order of the values is the format's: size, length, offset (APPNOTE.TXT 4.5.3).
-    if size >= _MAX32 or length >= _MAX32:
-        wide += struct.pack("<2Q", size, length)
-        size = length = _MAX32
-    if offset >= _MAX32:
-        wide += struct.pack("<Q", offset)
-        offset = _MAX32
-    extra = struct.pack("<2H", _ZIP64_TAG, len(wide)) + wide if wide else b""
-    version = _VERSION64 if wide else _VERSION
-    return (
-        _CENTRAL.pack(
-            _CENTRAL_SIGNATURE,
-            _UNIX << 8 | version,
-            version,
-            flags,
-            method,
-            _DOS_TIME,
-            _DOS_DATE,
-            crc32,
-            length,
-            size,
-            len(name),
-            len(extra),
-            0,
-            0,
-            0,
-            (stat.S_IFREG | mode) << 16,
-            offset,
-        )
-        + name
-        + extra
-    )
-
-
-def end_records(count: int, length: int, offset: int) -> bytes:
-    """Make the end of an archive whose central directory has ``count`` records in ``length`` bytes at ``offset``."""
-    wide = b""
-    if count >= _MAX16 or length >= _MAX32 or offset >= _MAX32:
-        end = offset + length
-        wide = _END64.pack(
-            _END64_SIGNATURE, _END64.size - 12, _UNIX << 8 | _VERSION64, _VERSION64, 0, 0, count, count, length, offset
-        ) + _LOCATOR64.pack(_LOCATOR64_SIGNATURE, 0, end, 1)
-        count, length, offset = min(count, _MAX16), min(length, _MAX32), min(offset, _MAX32)
-    return wide + _END.pack(_END_SIGNATURE, 0, 0, count, count, length, offset, 0)

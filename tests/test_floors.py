@@ -25,6 +25,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "packer.basepins",
+            "packer.budgetconfig",
             "packer.buildconfig",
             "packer.coldstart",
             "packer.compress",
@@ -65,6 +66,7 @@ FLOORS = {
             "packer.wheel",
             "packer.workspace",
             "packer.zipformat",
+            "packer.zipheaders",
         ),
         2,
     ),
@@ -73,7 +75,13 @@ FLOORS = {
             "packer.affected",
             "packer.assemble",
             "packer.blame",
+            "packer.baseline",
             "packer.budget",
+            "packer.checks",
+            "packer.directories",
+            "packer.estimate",
+            "packer.outline",
+            "packer.starts",
             "packer.attempts",
             "packer.bases",
             "packer.build",
@@ -138,6 +146,8 @@ FLOORS = {
     ),
     **dict.fromkeys(
         (
+            "packer.advice",
+            "packer.appraise",
             "packer.cluster",
             "packer.gather",
             "packer.imaged",

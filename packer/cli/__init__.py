@@ -13,6 +13,9 @@ def main() -> None:
 
         sys.stdout.write(HELP)
         return
+    from packer.cli.quick import answer
+
+    answer(sys.argv[1:])
     from packer.cli.app import run
 
     run()

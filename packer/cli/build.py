@@ -205,7 +205,7 @@ class _Run:
                 command=digest,
                 seen_at=self.started,
                 complete=all(function.name in states for function in config.functions),
-                watched={path: signature(path) for path in (*_watched(config), *chain(*groups))},
+                watched={path: signature(path) for path in (*watched_files(config), *chain(*groups))},
                 outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
                 functions={function.name: states[function.name] for function in config.functions if function.name in states},
                 digests=digests.current,
@@ -350,7 +350,7 @@ def _not_built(template: Template | None, states: Mapping[str, FunctionState]) -
     )
 
 
-def _watched(config: Config) -> Iterator[str]:
+def watched_files(config: Config) -> Iterator[str]:
     """Give the paths that decide what is to be built at all, and into which layers."""
     from packer.layerconfig import files_of_layers
 

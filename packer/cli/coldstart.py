@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packer.cli.common import open_store, project_options, reporting, shape_options
+from packer.cli.common import find_project, open_store, project_options, reporting, shape_options
 from packer.cli.trials import opened_trials
 
 if TYPE_CHECKING:
+    from packer.budget import Measure
     from packer.coldstart import ColdStart
     from packer.model import Function
 
@@ -31,12 +32,15 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
     The clock is AWS's Runtime Interface Emulator where it is installed (it comes with the SAM CLI), else the import of the
     handler. As root on Linux each start reads from a cold disk. Ends with status 3 where a start is over the budget `init`.
     """
-    from packer.coldstart import can_drop_caches, over_budget
-    from packer.errors import LimitError
+    from packer.coldstart import can_drop_caches, describe_start
+    from packer.errors import ManyErrors
+    from packer.starts import save_start
     from packer.trials import CLOCK_EMULATOR
 
     found: list[tuple[Function, ColdStart]] = []
-    with reporting(verbose, quiet) as reporter, opened_trials(open_store(), reporter, names, flags) as (trials, functions):
+    store = open_store()
+    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    with reporting(verbose, quiet) as reporter, opened_trials(store, reporter, names, flags) as (trials, functions):
         clocks = {trials.clock(function) for function in functions}
         if clocks != {CLOCK_EMULATOR}:
             reporter.note(
@@ -44,40 +48,31 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
             )
         if not can_drop_caches():
             reporter.note("Only root can empty the disk's caches: all starts but the first are warm.")
-        found = [(function, trials.cold_start(function, rounds, reporter.note)) for function in functions]
+        for function in functions:
+            found.append((function, trials.cold_start(function, rounds, reporter.note)))
+            measured = {**describe_start(found[-1][1]), "clock": trials.clock(function), "cold": can_drop_caches()}
+            save_start(store, project.path, function.name, measured)
     if as_json:
         document = {
             "clock": " and ".join(sorted(clocks)),
             "cold": can_drop_caches(),
-            "functions": {each.function: _as_json(each) for _, each in found},
+            "functions": {each.function: describe_start(each) for _, each in found},
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         _print([each for _, each in found])
-    over = [text for function, each in found if (text := over_budget(function, each))]
+    over = [measure.error() for function, each in found if (measure := _held(function, each)) and measure.over]
     if over:
-        remedy = "Import less, or later; `lpack coldstart --json` has the whole import tree. Or raise the budget."
-        raise LimitError("\n".join(over), remedy=remedy)
+        raise over[0] if len(over) == 1 else ManyErrors(over)
 
 
-def _as_json(found: ColdStart) -> dict[str, Any]:
-    """Give all figures, in milliseconds."""
-    return {
-        "before": {"median": round(found.median_before, 1), "samples": [round(each, 1) for each in found.before]},
-        "after": {"median": round(found.median_after, 1), "samples": [round(each, 1) for each in found.after]},
-        "ratio": round(found.median_after / found.median_before, 3),
-        "distributions": {name: round(own, 1) for name, own in found.distributions().items()},
-        "imports": [
-            {
-                "module": each.name,
-                "distribution": each.distribution,
-                "depth": each.depth,
-                "self": round(each.own, 3),
-                "cumulative": round(each.total, 3),
-            }
-            for each in found.modules
-        ],
-    }
+def _held(function: Function, found: ColdStart) -> Measure | None:
+    """Hold a start against the function's budget, if it has one."""
+    from packer.budget import start_measure
+    from packer.model import OWN_SOURCE
+
+    parts = {name: own for name, own in found.distributions().items() if name != OWN_SOURCE}
+    return start_measure(function.name, found.median_after, function.budget, parts)
 
 
 def _print(found: Sequence[ColdStart]) -> None:

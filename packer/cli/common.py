@@ -87,6 +87,11 @@ class Project:
     nobody: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def folder(self) -> Path:
+        """The folder of its file, or the function's own."""
+        return self.path if self.kind == FOLDER else self.path.parent
+
     def asks_for(self, name: str) -> bool:
         """Say whether a function was asked for."""
         return not self.nobody and (not self.names or name in self.names)

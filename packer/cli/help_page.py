@@ -14,9 +14,11 @@ Options:
 
 Commands:
   affected    Name the functions that what git has changed affects.
+  baseline    Write down what functions take, to hold later states against.
   build       Build functions into reproducible archives or images, trimmed and
               proved.
   cache       Show, verify or prune the cache that all projects share.
+  check       Hold functions against budgets and limits, without building them.
   coldstart   Measure how long functions take to start, untrimmed and built.
   completion  Print a shell's completion script.
   doctor      Say whether what builds rely on is there, and what would bring it.

@@ -121,6 +121,21 @@ def open_tools(
         )
 
 
+@contextmanager
+def open_appraising(
+    store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1, remote: str = ""
+) -> Iterator[Tools]:
+    """Make the same parts with others in the place of two: nothing is fetched whole, and nothing is built."""
+    from packer.directories import OutlineFetcher
+    from packer.estimate import KeptWheels
+
+    with open_tools(store, digests, reporter, policy, jobs, remote) as tools, ExitStack() as closing:
+        credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
+        fetcher = OutlineFetcher(tools.fetcher, tools.store, credentials, reporter, offline=policy.offline)
+        closing.callback(fetcher.close)
+        yield replace(tools, fetcher=fetcher, builder=KeptWheels(tools.builder, tools.store, digests))
+
+
 def _open_shaping(
     store: Store, native: NativeCode, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack
 ) -> tuple[Shaper, Prover, Verifier]:

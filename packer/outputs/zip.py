@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from packer.model import Content, Span, Tree
 from packer.outputs.splice import Sink, Sources
-from packer.zipformat import central_record, end_records, local_header
+from packer.zipheaders import central_record, end_records, local_header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

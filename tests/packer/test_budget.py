@@ -1,36 +1,47 @@
 """Limits: Lambda's own and the user's."""
 
 import json
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from builders.runtimes import DIRECT_UPLOAD_LIMIT, MEGABYTE, UNZIPPED_LIMIT, Target
-from packer.budget import check_limits
+from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, MEGABYTE, UNZIPPED_LIMIT
+from packer.budget import (
+    function_measures,
+    growth_measure,
+    hold,
+    layer_budget,
+    layer_measures,
+    start_measure,
+    upload_warning,
+)
 from packer.errors import LimitError
-from packer.model import Artifact, Budget, Function, Share
+from packer.options import Budget, LayerOptions, NamedLayer
 from packer.units import size_text
 from tests.wheels import make_wheel
 
 
-def function(**limits: int) -> Function:
-    return Function(
-        name="orders",
-        source=Path("/project"),
-        handler="app.handler",
-        target=Target.of("python3.12", "x86_64"),
-        requirements=None,
-        lock_path=Path("/project/pylock.orders.toml"),
-        budget=Budget(**limits),
-    )
+def report(
+    zipped: int = 1,
+    unzipped: int = 1,
+    parts: Sequence[tuple[str, int]] = (),
+    layers: Sequence[tuple[str, int]] = (),
+    base: int | None = None,
+) -> dict[str, Any]:
+    sizes = {"zip_bytes": zipped} if base is None else {"stored_bytes": zipped}
+    return {
+        "format": "zip" if base is None else "image",
+        "artifact": {"unzipped_bytes": unzipped, **sizes},
+        "source": {"unzipped_bytes": 0},
+        "distributions": [{"name": name, "version": "1.0", "unzipped_bytes": size} for name, size in parts],
+        "layers": {name: {"unzipped_bytes": size} for name, size in layers},
+        "image": {"base": {"bytes": base}},
+    }
 
 
-def artifact(zipped: int = 1, unzipped: int = 1) -> Artifact:
-    return Artifact(path="orders.zip", sha256="0" * 64, zipped=zipped, unzipped=unzipped, files=1)
-
-
-def share(name: str, size: int) -> Share:
-    return Share(name=name, version="1.0", files=1, unzipped=size)
+def over(found: Mapping[str, Any], **limits: int) -> list[str]:
+    return [each.key for each in function_measures("orders", found, Budget(**limits)) if each.over]
 
 
 @pytest.mark.parametrize(
@@ -47,27 +58,81 @@ def test_lambdas_limits_in_its_own_units():
 
 
 def test_at_the_limit_is_within_it():
-    assert check_limits(function(zip=10, unzipped=UNZIPPED_LIMIT), artifact(10, UNZIPPED_LIMIT), ()) == ()
+    assert over(report(10, UNZIPPED_LIMIT), zip=10, unzipped=UNZIPPED_LIMIT) == []
 
 
 def test_over_the_limit_names_the_five_largest():
-    parts = [share(f"part{number}", MEGABYTE * (20 - number)) for number in range(7)]
+    parts = [(f"part{number}", MEGABYTE * (20 - number)) for number in range(7)]
     with pytest.raises(LimitError, match=r"over Lambda's limit for unzipped packages of 250\.0 MB") as caught:
-        check_limits(function(), artifact(unzipped=UNZIPPED_LIMIT + 1), parts)
+        hold(function_measures("orders", report(unzipped=UNZIPPED_LIMIT + 1, parts=parts), Budget()))
     assert caught.value.exit_status == 3
     assert "part4 1.0 16.0 MB" in caught.value.detail
     assert "part5" not in caught.value.detail
 
 
-@pytest.mark.parametrize(("limits", "expected"), [({"zip": 9}, "for the ZIP"), ({"unzipped": 9}, "for the unzipped size")])
+@pytest.mark.parametrize(("limits", "expected"), [({"zip": 9}, "zip"), ({"unzipped": 9}, "unzipped")])
 def test_budgets_are_told_apart(limits, expected):
-    with pytest.raises(LimitError, match=expected):
-        check_limits(function(**limits), artifact(10, 10), ())
+    assert over(report(10, 10), **limits) == [expected]
+    assert over(report(9, 9), **limits) == []
+
+
+def test_layers_count_in_what_is_unzipped_and_not_in_the_zip():
+    found = report(10, 10, layers=[("common", UNZIPPED_LIMIT - 9)])
+    assert over(found, zip=10) == ["lambda unzipped"]
+    with pytest.raises(LimitError, match="orders takes 250") as caught:
+        hold(function_measures("orders", found, Budget()))
+    assert "layer common 250.0 MB" in caught.value.detail
+
+
+def test_an_image_counts_with_its_base():
+    assert over(report(10, 10, base=90), image=100) == []
+    assert over(report(10, 11, base=90), image=100) == ["image"]
+    assert over(report(10, IMAGE_LIMIT, base=1)) == ["lambda image"]
+    assert over(report(10, UNZIPPED_LIMIT + 1, base=1)) == []
+
+
+def test_a_layer_has_the_budget_of_its_name_or_that_of_all():
+    options = LayerOptions(named=(NamedLayer(name="science", budget=Budget(zip=5)),), budget=Budget(zip=7))
+    assert layer_budget("science-0123456789ab", options).zip == 5
+    assert layer_budget("other-0123456789ab", options).zip == 7
+    found = {"zip_bytes": 6, "unzipped_bytes": 6, "distributions": [{"name": "numpy", "unzipped_bytes": 6}]}
+    assert [each.key for each in layer_measures("science-x", found, layer_budget("science-x", options)) if each.over] == ["zip"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "grown", "is_over"),
+    [
+        (Budget(growth=100), 100, False),
+        (Budget(growth=100), 101, True),
+        (Budget(growth_percent=5), 50, False),
+        (Budget(growth_percent=5), 51, True),
+        (Budget(growth_percent=0), 1, True),
+        (Budget(growth_percent=0), -10, False),
+    ],
+)
+def test_growth_in_bytes_and_in_per_cent(budget, grown, is_over):
+    measure = growth_measure("orders", 1000 + grown, 1000, budget, {"numpy": grown, "gone": -5})
+    assert measure is not None
+    assert measure.over is is_over
+    assert [name for name, _ in measure.largest()] == (["numpy"] if grown > 0 else [])
+
+
+def test_without_a_budget_nothing_is_held():
+    assert growth_measure("orders", 2, 1, Budget(), {}) is None
+    assert start_measure("orders", 1e9, Budget(), {}) is None
+
+
+def test_a_start_is_told_in_milliseconds():
+    measure = start_measure("orders", 401, Budget(init=400), {"pandas": 300.0, "numpy": 90.0})
+    assert measure is not None
+    error = measure.error()
+    assert error.what == "orders takes 401 ms to start, over its budget of 400 ms."
+    assert error.detail == "Slowest: pandas 300 ms, numpy 90 ms"
 
 
 def test_direct_upload_is_a_warning():
-    assert check_limits(function(), artifact(zipped=DIRECT_UPLOAD_LIMIT), ()) == ()
-    (warning,) = check_limits(function(), artifact(zipped=DIRECT_UPLOAD_LIMIT + 1), ())
+    assert upload_warning("orders", DIRECT_UPLOAD_LIMIT) == ()
+    (warning,) = upload_warning("orders", DIRECT_UPLOAD_LIMIT + 1)
     assert "S3" in warning
 
 

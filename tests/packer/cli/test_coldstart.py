@@ -84,7 +84,7 @@ class TestImport:
     def test_a_start_over_the_budget_ends_with_status_3(self, project):
         project.configure('budget = { init = "1 ms" }')
         finished = project.run("coldstart", "--rounds", "1", "--json", status=3)
-        assert re.search(r"to start, over its budget of 1 ms\. Slowest: .*\bshop \d+ ms", finished.stderr)
+        assert re.search(r"to start, over its budget of 1 ms\.\nSlowest: .*\bshop \d+ ms", finished.stderr)
         assert json.loads(finished.stdout)["functions"]["one"]["after"]["median"] > 1
 
     def test_a_start_within_the_budget_is_good(self, project):

@@ -28,7 +28,8 @@ from packer.model import EXECUTABLE_MODE, FILE_MODE, STORED, BytesContent, Conte
 from packer.outputs.zip import Written, write_zip
 from packer.store import Store
 from packer.wheel import read_wheel
-from packer.zipformat import central_record, end_records, local_header, read_members
+from packer.zipformat import read_members
+from packer.zipheaders import central_record, end_records, local_header
 from tests.wheels import DEFLATED, make_wheel
 from tests.wheels import STORED as AS_IT_IS
 

@@ -1,0 +1,161 @@
+"""What the commands share that say what functions are going to be without building them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packer.baseline import make_baseline
+from packer.cli.build import command_digest, named_out, watched_files
+from packer.cli.common import Project
+from packer.errors import UsageError
+from packer.options import Budget, ShapeFlags
+from packer.state import FunctionState, State, load_state, save_state, state_key, state_path
+from packer.store import Store, digest_of
+from packer.watch import signature
+
+if TYPE_CHECKING:
+    from packer.model import Function
+    from packer.ui import LineReporter
+
+_BUDGETS, _LAYER_BUDGETS = "budget", "layer_budgets"
+
+
+def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> State:
+    """Say what a project's functions are going to be, as the last look has it where nothing has changed since.
+
+    ``flags`` are those of the command line. Raises `packer.errors.LpackError`.
+    """
+    built = state_key(project.path, named_out(project, flags["out"]))
+    key = digest_of("check", built, str(flags["offline"]))
+    shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
+    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False)
+    state = load_state(store, key)
+    if state is not None and not flags["upgrade"] and state.nothing_changed(digest, project.names, written=False):
+        return state
+    state = _Look(project, flags, shape, store, reporter).state(digest, built, None if flags["upgrade"] else state)
+    save_state(store, key, state)
+    return state
+
+
+class _Look:
+    """One look at a project that has something to find out."""
+
+    def __init__(
+        self, project: Project, flags: Mapping[str, Any], shape: ShapeFlags, store: Store, reporter: LineReporter
+    ) -> None:
+        self._project = project
+        self._flags = flags
+        self._shape = shape
+        self._store = store
+        self._reporter = reporter
+
+    def state(self, digest: str, built: str, last: State | None) -> State:
+        """Appraise what has changed since the last look and the last build, whose state has the key ``built``."""
+        from concurrent.futures import ThreadPoolExecutor
+        from itertools import chain
+
+        from packer.appraise import Appraisal
+        from packer.cli.wiring import open_appraising, read_project, selected
+        from packer.config import Overrides
+        from packer.resolve import Policy
+        from packer.watch import Digests
+
+        flags, started = self._flags, time.time_ns()
+        overrides = Overrides(runtime=flags["runtime"], architecture=flags["arch"], out=flags["out"], shape=self._shape)
+        config, _ = read_project(self._project, overrides)
+        functions = selected(config, self._project)
+        build = load_state(self._store, built)
+        known = _Known(last, build, digest)
+        newest = max(filter(None, (last, build)), key=lambda each: each.seen_at, default=None)
+        digests = Digests(newest.digests, newest.seen_at) if newest else Digests()
+        policy, jobs = Policy(offline=flags["offline"], upgrade=flags["upgrade"]), os.cpu_count() or 1
+        with (
+            open_appraising(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
+            ThreadPoolExecutor(jobs, thread_name_prefix="check") as executor,
+        ):
+            found = Appraisal(tools, config.out, started).all(functions, config.functions, known.get, executor)
+            groups = {tools.resolver.group_paths(function) for function in functions}
+        by_name = {function.name: function for function in config.functions}
+        states = {name: _with_budgets(each, by_name[name]) for name, each in found.items()}
+        path = str(state_path(self._store, built))
+        return State(
+            command=digest,
+            seen_at=started,
+            complete=len(states) == len(config.functions),
+            watched={path: signature(path) for path in (*watched_files(config), *chain(*groups))},
+            outputs={path: signature(path)},
+            functions=states,
+            digests=digests.current,
+            warnings=config.warnings,
+        )
+
+
+class _Known:
+    """What is remembered of functions: by the last build of all, else by the last look."""
+
+    def __init__(self, last: State | None, build: State | None, digest: str) -> None:
+        self._states = [each.functions for each in (build, last) if each is not None and each.command == digest]
+
+    def get(self, name: str) -> FunctionState | None:
+        """Give what fits best: one that is as it was, else the newest."""
+        found = [states[name] for states in self._states if name in states]
+        return next((state for state in found if state.is_unchanged()), found[0] if found else None)
+
+
+def _with_budgets(state: FunctionState, function: Function) -> FunctionState:
+    """Write down what the configuration allows, for a look that does not read it."""
+    from packer.budget import layer_budget
+
+    layers = {name: asdict(layer_budget(name, function.layers)) for name in state.report.get("layers", {})}
+    return replace(state, artifact={}, report={**state.report, _BUDGETS: asdict(function.budget), _LAYER_BUDGETS: layers})
+
+
+def budgets_of(states: Mapping[str, FunctionState]) -> tuple[dict[str, Budget], dict[str, Budget]]:
+    """Give the budgets of functions and of layers, by their names."""
+    own = {name: Budget(**state.report[_BUDGETS]) for name, state in states.items()}
+    layers = {name: Budget(**budget) for state in states.values() for name, budget in state.report[_LAYER_BUDGETS].items()}
+    return own, layers
+
+
+def baseline_of_commit(
+    project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
+) -> dict[str, Any]:
+    """Give the baseline of a project as a commit has it: looked at in a copy of that, once.
+
+    Raises `packer.errors.LpackError`.
+    """
+    return make_baseline({name: each.report for name, each in appraised_at(project, ref, flags, store, reporter).items()})
+
+
+def appraised_at(
+    project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
+) -> dict[str, FunctionState]:
+    """Say what a project's functions were going to be in a commit; raises `packer.errors.LpackError`."""
+    from packer.git import working_tree
+
+    tree = working_tree(project.folder)
+    if tree is None:
+        raise UsageError(f"{project.folder} lies in no git repository.", remedy="Name a file instead of a commit.")
+    commit = tree.commit(ref)
+    with store.workspace() as folder:
+        tree.export(commit, folder)
+        there = _moved(project, Path(os.path.realpath(project.folder)), tree.top, folder)
+        if not there.path.exists():
+            what = f"{ref} has no {os.path.relpath(project.path, project.folder)}: the project is younger."
+            raise UsageError(what, remedy="Name a later commit.")
+        shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
+        state = _Look(there, {**flags, "out": None}, shape, store, reporter).state("", state_key(there.path, None), None)
+    return dict(state.functions)
+
+
+def _moved(project: Project, folder: Path, top: Path, to: Path) -> Project:
+    """Give the project as it lies in a copy of its repository, all functions asked for."""
+    place = to / os.path.relpath(folder, top)
+    path = place if project.path == project.folder else place / project.path.name
+    config = place / os.path.relpath(project.config, project.folder) if project.config else None
+    return replace(project, path=path, config=config, names=())

@@ -1,0 +1,206 @@
+"""`lpack check` and `lpack baseline`: what they say before a build is what the build then is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.emulator import use_no_emulator
+from tests.monorepo import Monorepo
+from tests.repository import commit, git, make_repository
+
+
+@pytest.fixture
+def shared(repo):
+    """Give a project of three functions, two of which share a distribution."""
+    common, alone = repo.wheel("common"), repo.wheel("alone", files={"alone/tests/test_it.py": b"import alone\n" * 9000})
+    repo.function("one", common)
+    repo.function("two", common, alone)
+    repo.function("three")
+    repo.configure("one", "two", "three")
+    return repo
+
+
+def checked(repo: Monorepo, *flags: str, status: int = 0) -> dict[str, Any]:
+    """Give what the command prints as JSON."""
+    found: dict[str, Any] = json.loads(repo.run("check", "--json", *flags, status=status).stdout)
+    return found
+
+
+def test_what_is_predicted_is_what_is_built(shared):
+    before = checked(shared)
+    assert not (shared.folder / "dist").exists()
+    manifest = shared.build()
+    assert set(before["layers"]) == set(manifest["layers"]) != set()
+    for name, layer in manifest["layers"].items():
+        expected = {key: layer[key] for key in ("zip_bytes", "unzipped_bytes", "functions")}
+        assert {key: before["layers"][name][key] for key in expected} == expected
+    for name, function in manifest["functions"].items():
+        expected = {key: function["artifact"][key] for key in ("zip_bytes", "unzipped_bytes")}
+        assert {key: before["functions"][name][key] for key in expected} == expected
+        assert before["functions"][name]["exact"]
+        assert before["functions"][name]["layers"] == function.get("layers", [])
+    after = checked(shared)
+    assert after == before
+
+
+def test_a_build_after_a_check_writes_every_archive(shared):
+    shared.run("check")
+    assert set(shared.build()["functions"]) == {"one", "two", "three"}  # which holds them against their files
+
+
+def test_over_a_budget_ends_with_three_and_says_what_would_help(shared):
+    shared.configure("one", "two", "three", settings='trim = "none"', of={"two": 'budget = { zip = "60 KB" }'})
+    finished = shared.run("check", status=3)
+    assert "two takes" in finished.stderr
+    assert "over its budget for the ZIP of 60.0 KB" in finished.stderr
+    assert "Largest, unzipped: alone 1.0" in finished.stderr
+    assert "drop tests: -0.1 MB" in finished.stderr
+    assert "move alone to a layer" in finished.stderr
+    assert "OVER" in next(line for line in finished.stdout.splitlines() if line.startswith("two"))
+    document = checked(shared, status=3)
+    [problem] = document["problems"]
+    assert problem["of"], problem["limit"] == ("two", "zip")
+    assert "over its budget for the ZIP" in shared.run("build", status=3).stderr
+    assert checked(shared, "one") == {**document, "functions": {"one": document["functions"]["one"]}, "problems": []}
+
+
+def test_a_layer_has_a_budget(shared):
+    shared.configure("one", "two", settings='layers = "auto"\nlayer-budget = { zip = "1 KB" }')
+    finished = shared.run("check", status=3)
+    assert "The layer common-" in finished.stderr
+    assert "over its budget for the ZIP of 1.0 KB" in finished.stderr
+    assert "The layer common-" in shared.run("build", status=3).stderr
+
+
+def test_every_problem_is_told_at_once(shared):
+    shared.configure("one", "two", "three", settings='budget = { unzipped = "10 B" }')
+    document = checked(shared, status=3)
+    assert [each["of"] for each in document["problems"]] == ["one", "two", "three"]
+
+
+def test_a_second_look_says_the_same_and_loads_nothing(shared):
+    shared.configure("one", "two", "three", settings='layers = "auto"\nbudget = { unzipped = "10 B" }')
+    first, second, third = (shared.run("check", status=3) for _ in range(3))
+    assert (first.stdout, first.stderr) == (second.stdout, second.stderr) == (third.stdout, third.stderr)
+    (shared.folder / "quick.py").write_text(
+        "import sys\nfrom packer.cli import main\nsys.argv = ['lpack', 'check']\n"
+        "heavy = {'click', 'packer.cli.app', 'rich', 'docker', 'requests'}\n"
+        "try:\n    main()\nfinally:\n    sys.stderr.write(f'loaded {sorted(heavy & set(sys.modules))}')\n"
+    )
+    # Run three times: what decides an answer must be settled before it is believed.
+    command = [sys.executable, "quick.py"]
+    runs = [subprocess.run(command, cwd=shared.folder, capture_output=True, text=True, check=False) for _ in range(3)]
+    assert {each.returncode for each in runs} == {3}
+    assert {each.stdout for each in runs} == {first.stdout}
+    assert runs[-1].stderr == f"{first.stderr}loaded []"
+
+
+@pytest.mark.parametrize("what", ["source", "requirements", "configuration", "baseline", "start"])
+def test_whatever_changes_is_seen(shared, what, monkeypatch, index_folder):
+    use_no_emulator(monkeypatch, index_folder)
+    before = checked(shared)
+    assert checked(shared) == before
+    folder = shared.folder
+    if what == "source":
+        (folder / "one" / "more.py").write_text("VALUE = 1\n")
+    elif what == "requirements":
+        shared.function("three", shared.wheel("common"))
+    elif what == "configuration":
+        shared.configure("one", "two", "three", settings='layers = "none"')
+    elif what == "baseline":
+        shared.run("baseline")
+        shared.configure("one", "two", "three", settings='layers = "auto"\nbudget = { growth = "0 %" }')
+        baseline = json.loads((folder / "lpack-baseline.json").read_text())
+        assert checked(shared)["problems"] == []
+        baseline["functions"]["one"]["unzipped_bytes"] -= 1
+        (folder / "lpack-baseline.json").write_text(json.dumps(baseline))
+    else:
+        shared.function("three", source="import time\ntime.sleep(0.05)")
+        shared.configure("one", "two", "three", of={"three": 'budget = { init = "1 ms" }'})
+        [warning] = checked(shared)["warnings"]
+        assert "run `lpack coldstart three`" in warning
+        assert "over its budget of 1 ms" in shared.run("coldstart", "three", "--rounds", "1", status=3).stderr
+    status = 3 if what in ("baseline", "start") else 0
+    assert checked(shared, status=status) != before
+
+
+def test_growth_is_measured_against_a_baseline(shared):
+    assert "written  lpack-baseline.json  (3 functions)" in shared.run("baseline").stdout
+    shared.configure("one", "two", "three", settings='layers = "auto"\nbudget = { growth = "1 KB" }')
+    assert checked(shared)["problems"] == []
+    (shared.folder / "three" / "data.txt").write_text("x" * 3000)
+    document = checked(shared, status=3)
+    [problem] = document["problems"]
+    assert problem["of"] == "three (unzipped)"
+    assert problem["limit"] == "growth"
+    assert problem["largest"] == [{"name": "the function's own source", "bytes": 3000}]
+
+
+def test_growth_is_measured_against_a_commit(shared):
+    shared.configure("one", "two", "three", settings='layers = "auto"\nbudget = { growth = "3 %" }')
+    make_repository(shared.folder)
+    first = git(shared.folder, "rev-parse", "HEAD")
+    (shared.folder / "three" / "data.txt").write_text("x" * 3000)
+    commit(shared.folder)
+    assert checked(shared, "--baseline", "git:HEAD")["problems"] == []
+    problems = checked(shared, "--baseline", f"git:{first}", status=3)["problems"]
+    assert {each["of"] for each in problems} == {"three (unzipped)", "three (zipped)"}
+    assert git(shared.folder, "status", "--porcelain") == ""
+    assert "git knows no commit 'nosuch'" in shared.run("check", "--baseline", "git:nosuch", status=2).stderr
+
+
+def test_a_manifest_is_a_baseline(shared):
+    shared.build()
+    shared.configure("one", "two", "three", settings='layers = "auto"\nbudget = { growth = "0 %" }')
+    assert checked(shared, "--baseline", "dist/lpack.json")["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "Cannot read"),
+        ("nonsense", "is neither a baseline nor a manifest"),
+        ("{}", "is neither a baseline nor a manifest"),
+        ("[]", "is neither a baseline nor a manifest"),
+        ('{"functions": {"one": {}}, "layers": {}}', "is neither a baseline nor a manifest"),
+        (
+            '{"functions": {"one": {"zip_bytes": "1", "unzipped_bytes": 1, "parts": {}}}, "layers": {}}',
+            "sizes that are no numbers",
+        ),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused(shared, content, expected):
+    if content is not None:
+        (shared.folder / "old.json").write_text(content)
+    assert expected in shared.run("check", "--baseline", "old.json", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ('{ zipp = "1 MB" }', "Did you mean 'zip'?"),
+        ('{ growth = "5 percent" }', "10 MB or 5 %"),
+        ("{ growth = 5 }", "a string that is not empty is expected"),
+        ('{ image = "ten" }', 'such as image = "10 MB"'),
+    ],
+)
+def test_a_budget_that_cannot_be_read_is_refused(shared, budget, expected):
+    shared.configure("one", settings=f"budget = {budget}")
+    assert expected in shared.run("check", status=2).stderr
+
+
+def test_a_baseline_is_of_all_functions(shared):
+    assert "a baseline is always of all functions" in shared.run("baseline", "one", status=2).stderr
+
+
+def test_an_image_is_checked_with_what_is_known_of_its_base(shared):
+    shared.configure("one", settings='format = "image"\nbudget = { unzipped = "10 KB" }')
+    document = checked(shared, "--offline", status=3)
+    assert document["functions"]["one"]["format"] == "image"
+    assert not document["functions"]["one"]["exact"]
+    assert [each["limit"] for each in document["problems"]] == ["unzipped"]
