@@ -110,7 +110,7 @@ def layer_measures(name: str, report: Mapping[str, Any], budget: Budget) -> Iter
     """Give what applies to a layer."""
     of, parts = f"The layer {name}", tuple((each["name"], each["unzipped_bytes"]) for each in report["distributions"])
     limits = (
-        ("lambda unzipped", "Lambda's limit", report["unzipped_bytes"], UNZIPPED_LIMIT),
+        ("lambda unzipped", "Lambda's limit for a function and all of its layers", report["unzipped_bytes"], UNZIPPED_LIMIT),
         ("unzipped", "its budget for the unzipped size", report["unzipped_bytes"], budget.unzipped),
         ("zip", "its budget for the ZIP", report["zip_bytes"], budget.zip),
     )

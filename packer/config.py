@@ -28,7 +28,7 @@ from packer.section import Section, choices
 from packer.shapeconfig import SHAPE_KEYS, shape_of
 
 _SHARED_KEYS = (
-    *("runtime", "arch", "glibc", "exclude", "ignore", "overlap", BUDGET, "provided"),
+    *("runtime", "arch", "glibc", "exclude", "ignore", "allow", "overlap", BUDGET, "provided"),
     *BUILD_KEYS,
     *SHAPE_KEYS,
     *LAYER_KEYS,
@@ -238,6 +238,7 @@ def make_function(
         lock_path=lock_path(root, name),
         exclude=tuple(sorted({canonicalize_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
+        allow=(*project.strings("allow"), *section.strings("allow")),
         overlap=(*_overlap(section), *_overlap(project)),
         budget=budget_of((project, section)),
         provided=tuple(sorted({*project.strings("provided"), *section.strings("provided")})),

@@ -27,6 +27,7 @@ from packer.ports import Reporter
 from packer.prove import Prover, carried_names, merged
 from packer.requirements import ARCHIVE_SUFFIXES
 from packer.resolve import Resolver
+from packer.secrets import Finding, find_secrets, refuse, told
 from packer.settings import settings_digest, settings_files
 from packer.shape import Shaper
 from packer.source import Scan, scan_source
@@ -40,7 +41,7 @@ from packer.wheel import read_wheel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """The concrete parts that the loop works with."""
+    """The concrete parts that the loop works with; ``strict`` packs nothing that looks like a secret."""
 
     store: Store
     resolver: Resolver
@@ -53,6 +54,7 @@ class Tools:
     digests: Digests
     reporter: Reporter
     imaging: Callable[[], Imaging]
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,12 @@ class Gatherer:
         return Gathered(
             lock=lock,
             made=made,
-            warnings=(*lock.warnings, *(warning for each in made for warning in each.warnings), *warnings),
+            warnings=(
+                *told(function.name, _secrets(function, scan)),
+                *lock.warnings,
+                *(warning for each in made for warning in each.warnings),
+                *warnings,
+            ),
             material=self._material(function, distributions, scan),
         )
 
@@ -143,7 +150,7 @@ class Gatherer:
         return [(each.distribution.name, self.tree(each.distribution)) for each in made]
 
     def scan(self, function: Function) -> Scan:
-        """Read a function's own folder, and tell of what .gitignore leaves out of it."""
+        """Read a function's own folder, and tell of what .gitignore leaves out of it; raises `LpackError`."""
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
         scan = scan_source(function.source, self._tools.digests, ignore=function.ignore, skip=skip)
         if scan.left_out:
@@ -152,6 +159,8 @@ class Gatherer:
                 f"{function.name}: .gitignore leaves out {some} ({len(scan.left_out)} in all); a line such as "
                 f"!{scan.left_out[0]} in .lpackignore keeps one"
             )
+        if self._tools.strict:
+            refuse(function.name, _secrets(function, scan))
         return scan
 
     def _obtained(self, function: Function, lock: Lock) -> tuple[Made, ...]:
@@ -206,6 +215,10 @@ class Gatherer:
             tools=tools,
             digests=self._tools.digests,
         )
+
+
+def _secrets(function: Function, scan: Scan) -> tuple[Finding, ...]:
+    return find_secrets(scan.tree, function.allow)
 
 
 def files_of_function(function: Function, scan: Scan, *, archives: bool) -> Iterator[Path]:

@@ -242,7 +242,8 @@ class Requirements:
 class Function:
     """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
 
-    ``provided`` are libraries (by soname) that others bring; ``building`` says how packages are built, and ``packages`` how
+    ``allow`` are patterns of its source that may be packed though they look like secrets, ``provided`` are libraries (by
+    soname) that others bring; ``building`` says how packages are built, and ``packages`` how
     some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``layers`` what lies
     elsewhere, ``image`` whether it becomes an image. ``sharing`` are all functions whose versions are to agree, itself among
     them; empty where it has its own.
@@ -256,6 +257,7 @@ class Function:
     lock_path: Path
     exclude: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
     overlap: tuple[tuple[str, str], ...] = ()
     budget: Budget = field(default_factory=Budget)
     provided: tuple[str, ...] = ()

@@ -49,11 +49,15 @@ _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What a resolver may do: ``frozen`` forbids to resolve, ``upgrade`` forgets what was resolved before."""
+    """What a build may do: ``frozen`` forbids to resolve, ``upgrade`` forgets what was resolved before.
+
+    ``strict`` forbids to pack what looks like a secret.
+    """
 
     frozen: bool = False
     offline: bool = False
     upgrade: bool = False
+    strict: bool = False
 
 
 class Resolver:

@@ -32,7 +32,7 @@ DEFAULT_IGNORE = (
     ".venv/", "node_modules/", ".aws-sam/", ".serverless/", "cdk.out/",
     # locks and configuration that lpack itself reads
     "/lpack.toml", "pylock.*.toml", "/pylock.toml", "/uv.lock", "/poetry.lock", "/Pipfile", "/Pipfile.lock",
-    "lpack-profile.*.toml",
+    "lpack-profile.*.toml", "/lpack-bases.toml", "/lpack-baseline.json",
 )  # fmt: skip
 _SHARED_LIBRARY = re.compile(r".*\.so(\.[0-9.]+)?")
 

@@ -81,6 +81,7 @@ FLOORS = {
             "packer.directories",
             "packer.estimate",
             "packer.outline",
+            "packer.secrets",
             "packer.starts",
             "packer.attempts",
             "packer.bases",

@@ -33,7 +33,7 @@ def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter
     built = state_key(project.path, named_out(project, flags["out"]))
     key = digest_of("check", built, str(flags["offline"]))
     shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
-    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False)
+    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False, strict=flags["strict"])
     state = load_state(store, key)
     if state is not None and not flags["upgrade"] and state.nothing_changed(digest, project.names, written=False):
         return state
@@ -73,7 +73,7 @@ class _Look:
         known = _Known(last, build, digest)
         newest = max(filter(None, (last, build)), key=lambda each: each.seen_at, default=None)
         digests = Digests(newest.digests, newest.seen_at) if newest else Digests()
-        policy, jobs = Policy(offline=flags["offline"], upgrade=flags["upgrade"]), os.cpu_count() or 1
+        policy, jobs = Policy(**{name: flags[name] for name in ("offline", "upgrade", "strict")}), os.cpu_count() or 1
         with (
             open_appraising(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
             ThreadPoolExecutor(jobs, thread_name_prefix="check") as executor,

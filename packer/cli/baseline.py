@@ -34,7 +34,7 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
         what = f"{' '.join(project.names)}: a baseline is always of all functions."
         raise UsageError(what, remedy="Name a folder, or nothing for the configuration here.")
     with reporting(verbose, quiet) as reporter:
-        state = appraised(project, flags, open_store(), reporter)
+        state = appraised(project, {**flags, "strict": False}, open_store(), reporter)
     baseline = make_baseline({name: each.report for name, each in state.functions.items()})
     path = file or project.folder / BASELINE_FILE
     replace_file(path, write_baseline(baseline))

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the artifacts (default: dist).")
 @click.option("--frozen", is_flag=True, help="Fail where a lock is missing or stale, instead of resolving.")
+@click.option("--strict", is_flag=True, help="Fail where source looks like a secret (keys, .env files), instead of warning.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
 @click.option("--scheduler", metavar="ADDRESS", help="Build on a Dask cluster, by way of a remote store (tcp://HOST:8786).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
@@ -75,11 +76,11 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
     store = open_store()
     key = state_key(project.path, named_out(project, flags["out"]))
     shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers", "format")})
-    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"])
+    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], strict=flags["strict"])
     state, changed = load_state(store, key), tuple[str, ...]()
     settings = _Settings(
         flags={"runtime": flags["runtime"], "architecture": flags["arch"], "out": flags["out"], "shape": shape},
-        policy={name: flags[name] for name in ("frozen", "offline", "upgrade")},
+        policy={name: flags[name] for name in ("frozen", "offline", "upgrade", "strict")},
         jobs=flags["jobs"] or os.cpu_count() or 1,
         scheduler=flags["scheduler"] or "",
     )
@@ -107,11 +108,21 @@ def named_out(project: Project, out: Path | None) -> Path | None:
     return out.absolute() if out else None
 
 
-def command_digest(project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool) -> str:
+def command_digest(
+    project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool, strict: bool = False
+) -> str:
     """Give the digest of the version and of every flag and variable that can change what is built."""
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
     variables = (*relevant_variables(os.environ), repr(version_variables(os.environ)))
-    named = (project.kind, str(project.config), runtime or "", arch or "", repr(shape), str(frozen))
+    named = (
+        project.kind,
+        str(project.config),
+        runtime or "",
+        arch or "",
+        repr(shape),
+        str(frozen),
+        *(("strict",) if strict else ()),
+    )
     variables = (*variables, os.environ.get(EPOCH_VARIABLE, ""))
     return digest_of(__version__, *named, *parameters, "", *variables)
 

@@ -35,6 +35,7 @@ _COMMIT = "git:"
 @click.option("--baseline", metavar="FILE|git:REF", help=f"What growth is measured against (default: {BASELINE_FILE}, if any).")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the artifacts (default: dist).")
 @click.option("--layers", type=click.Choice(LAYER_MODES), help="Look as if this stood in the configuration.")
+@click.option("--strict", is_flag=True, help="Fail where source looks like a secret (keys, .env files), instead of warning.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object with all figures instead of a table.")
 @shape_options
 @project_options

@@ -82,9 +82,7 @@ def open_tools(
 
     ``remote`` is what the configuration names as the remote store; ``variables`` are those that builds may see of.
     """
-    credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
-    for name, url in index_urls(os.environ):
-        credentials.learn(url, name)
+    credentials = _credentials()
     uv_command()  # now, and not first in two threads
     with ExitStack() as closing:
         if not policy.offline:
@@ -117,6 +115,7 @@ def open_tools(
             verifier=verifier,
             digests=digests,
             reporter=reporter,
+            strict=policy.strict,
             imaging=partial(Once[None, Imaging]().get, None, partial(open_imaging, store, reporter, policy, jobs, closing)),
         )
 
@@ -130,10 +129,17 @@ def open_appraising(
     from packer.estimate import KeptWheels
 
     with open_tools(store, digests, reporter, policy, jobs, remote) as tools, ExitStack() as closing:
-        credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
-        fetcher = OutlineFetcher(tools.fetcher, tools.store, credentials, reporter, offline=policy.offline)
+        fetcher = OutlineFetcher(tools.fetcher, tools.store, _credentials(), reporter, offline=policy.offline)
         closing.callback(fetcher.close)
         yield replace(tools, fetcher=fetcher, builder=KeptWheels(tools.builder, tools.store, digests))
+
+
+def _credentials() -> Credentials:
+    """Give what is known of logins to indexes."""
+    credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
+    for name, url in index_urls(os.environ):
+        credentials.learn(url, name)
+    return credentials
 
 
 def _open_shaping(

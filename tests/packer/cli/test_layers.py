@@ -261,7 +261,7 @@ def test_a_layer_above_lambdas_limit_is_refused(repo):
     repo.configure("one", "two", settings="", more=more)
     error = repo.run("build", status=3).stderr
     assert "The layer both-" in error
-    assert "over Lambda's limit of 250.0 MB for a function and all of its layers" in error
+    assert "over Lambda's limit for a function and all of its layers of 250.0 MB" in error
     assert "right 131.1 MB, left 131.1 MB" in error
     assert "divide it between several layers" in error
 
