@@ -145,6 +145,11 @@ class Gatherer:
         tools = self._tools
         return self._obtained_trees(function, tools.resolver.build_requirements([CLIENT], function.target, function, ()))
 
+    def trees(self, function: Function) -> dict[str, Tree]:
+        """Give what each of a function's distributions installs, by their names; raises `LpackError`."""
+        made = self._obtained(function, self._tools.resolver.lock(function))
+        return {each.distribution.name: self.tree(each.distribution) for each in made}
+
     def _obtained_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
         made = obtain(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
         return [(each.distribution.name, self.tree(each.distribution)) for each in made]

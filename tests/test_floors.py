@@ -80,6 +80,8 @@ FLOORS = {
             "packer.checks",
             "packer.directories",
             "packer.estimate",
+            "packer.needs",
+            "packer.needsreport",
             "packer.outline",
             "packer.secrets",
             "packer.starts",

@@ -29,7 +29,9 @@ COMMANDS = {
     "plan": "Show which layers functions would share, and what that saves.",
     "profile": "Write down which files functions open, for `build --trim max`.",
     "push": "Push built images to a registry, without a daemon.",
+    "tree": "Show what functions require, as a tree with bytes.",
     "verify": "Run what was built, with the configured sample events.",
+    "why": "Say which requirements bring a package in, and what it costs.",
 }
 _INTERRUPTED, _SIGNALLED = 130, 128  # 128 + the signal's number, as shells report them
 _EPILOG = (

@@ -29,7 +29,9 @@ Commands:
   plan        Show which layers functions would share, and what that saves.
   profile     Write down which files functions open, for `build --trim max`.
   push        Push built images to a registry, without a daemon.
+  tree        Show what functions require, as a tree with bytes.
   verify      Run what was built, with the configured sample events.
+  why         Say which requirements bring a package in, and what it costs.
 
   Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3
   over a budget or a limit of Lambda's, 4 verification failed.

@@ -1,0 +1,36 @@
+"""What the commands share that say who requires what, and the bytes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from packer.cli.appraising import appraised
+from packer.cli.common import find_project, open_store
+
+if TYPE_CHECKING:
+    from packer.needsreport import Costs
+    from packer.ui import LineReporter
+
+
+def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter) -> Iterator[Costs]:
+    """Give the costs of the named functions, or of all; ``flags`` are those of the command line. Raises `LpackError`."""
+    from packer.cli.wiring import open_appraising, read_project, selected
+    from packer.config import Overrides
+    from packer.gather import Gatherer
+    from packer.needs import needs_of
+    from packer.needsreport import Costs
+    from packer.resolve import Policy
+    from packer.watch import Digests
+
+    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    store = open_store()
+    whole = {"out": None, "strict": False, **flags}
+    state = appraised(project, whole, store, reporter)
+    config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"]))
+    policy = Policy(offline=flags["offline"])
+    with open_appraising(store, Digests(), reporter, policy, remote=config.remote) as tools:
+        gatherer = Gatherer(tools, config.out)
+        for function in selected(config, project):
+            needs = needs_of(function, gatherer.trees(function))
+            yield Costs.of(function.name, needs, state.functions[function.name].report)
