@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Hold functions against budgets and limits, without building them.",
     "coldstart": "Measure how long functions take to start, untrimmed and built.",
     "completion": "Print a shell's completion script.",
+    "diff": "Compare two builds, archives, images or commits by what they hold.",
     "doctor": "Say whether what builds rely on is there, and what would bring it.",
     "graph": "Draw functions, layers and distributions as an SVG picture.",
     "init": "Write a configuration from what a folder holds.",
