@@ -35,7 +35,7 @@ _SHARED_KEYS = (
     *IMAGE_KEYS,
     PACKAGES,
 )
-_PROJECT_KEYS = (*_SHARED_KEYS, "out", "remote", "functions", "resolution", DISCOVER)
+_PROJECT_KEYS = (*_SHARED_KEYS, "out", "remote", "sbom", "functions", "resolution", DISCOVER)
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _RESOLUTIONS = ("separate", "shared")
 _ADD_FUNCTION = "Add a table [functions.NAME], or run `lpack init`."
@@ -55,6 +55,7 @@ class Overrides:
     runtime: str | None = None
     architecture: str | None = None
     out: Path | None = None
+    sbom: bool | None = None
     shape: ShapeFlags = field(default_factory=ShapeFlags)
 
     def target(self, runtime: Setting, architecture: Setting) -> Target:
@@ -70,7 +71,7 @@ class Config:
     """What is to be built. ``out`` is absolute; ``warnings`` are for the user, ``notes`` for one who asks for more.
 
     ``files`` are the files that it was read from, and the folders that were searched for functions. ``remote`` is the address
-    of a remote store, empty for none.
+    of a remote store, empty for none. ``sbom`` says whether bills of materials are written.
     """
 
     root: Path
@@ -80,6 +81,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     remote: str = ""
+    sbom: bool = True
 
 
 def load_config(path: Path, overrides: Overrides) -> Config:
@@ -101,7 +103,15 @@ def load_config(path: Path, overrides: Overrides) -> Config:
         warnings=found.warnings,
         notes=found.notes,
         remote=remote_of(section),
+        sbom=sbom_of(section, overrides),
     )
+
+
+def sbom_of(section: Section, overrides: Overrides) -> bool:
+    """Say whether bills of materials are to be written; raises `UsageError`."""
+    if overrides.sbom is not None:
+        return overrides.sbom
+    return section.boolean("sbom") if "sbom" in section.table else True
 
 
 def remote_of(section: Section) -> str:

@@ -94,6 +94,8 @@ class FunctionState:
         more = self.report.get("image", {}).get("also", ())
         paths = [own, *(out / path for path in more), *(out / each["path"] for each in layers.values())]
         # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
+        bills = [self.report, *layers.values()]
+        paths += [out / each["sbom"] for each in bills if "sbom" in each]
         whole = [each / path for each in paths for path in (LAYOUT_FILES if each.is_dir() else ("",))]
         return replace(self, artifact={str(path): signature(path) for path in whole})
 

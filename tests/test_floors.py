@@ -153,6 +153,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "packer.advice",
+            "packer.bills",
             "packer.appraise",
             "packer.cluster",
             "packer.gather",

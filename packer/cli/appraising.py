@@ -33,7 +33,9 @@ def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter
     built = state_key(project.path, named_out(project, flags["out"]))
     key = digest_of("check", built, str(flags["offline"]))
     shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
-    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False, strict=flags["strict"])
+    digest = command_digest(
+        project, flags["runtime"], flags["arch"], shape, frozen=False, more=["strict True"] if flags["strict"] else ()
+    )
     state = load_state(store, key)
     if state is not None and not flags["upgrade"] and state.nothing_changed(digest, project.names, written=False):
         return state

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -31,14 +30,14 @@ from packer.cli.common import (
 from packer.cli.results import print_results
 from packer.imageconfig import EPOCH_VARIABLE
 from packer.manifest import make_manifest, write_manifest
-from packer.names import DEFAULT_OUT, IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
+from packer.names import DEFAULT_OUT
 from packer.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.settings import relevant_variables
-from packer.state import ALWAYS, FunctionState, State, load_state, save_state, state_key
+from packer.state import FunctionState, State, load_state, save_state, state_key
 from packer.store import Store, digest_of
 from packer.ui import LineReporter
 from packer.versions import version_variables
-from packer.watch import signature, unchanged
+from packer.watch import signature
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the artifacts (default: dist).")
 @click.option("--frozen", is_flag=True, help="Fail where a lock is missing or stale, instead of resolving.")
+@click.option("--sbom/--no-sbom", default=None, help="Write bills of materials beside the artifacts (default: sbom).")
 @click.option("--strict", is_flag=True, help="Fail where source looks like a secret (keys, .env files), instead of warning.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
 @click.option("--scheduler", metavar="ADDRESS", help="Build on a Dask cluster, by way of a remote store (tcp://HOST:8786).")
@@ -76,10 +76,18 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
     store = open_store()
     key = state_key(project.path, named_out(project, flags["out"]))
     shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers", "format")})
-    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], strict=flags["strict"])
+    more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags[name] not in (None, False)]
+    more += ["no sbom"] if flags["sbom"] is False else []
+    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
     state, changed = load_state(store, key), tuple[str, ...]()
     settings = _Settings(
-        flags={"runtime": flags["runtime"], "architecture": flags["arch"], "out": flags["out"], "shape": shape},
+        flags={
+            "runtime": flags["runtime"],
+            "architecture": flags["arch"],
+            "out": flags["out"],
+            "sbom": flags["sbom"],
+            "shape": shape,
+        },
         policy={name: flags[name] for name in ("frozen", "offline", "upgrade", "strict")},
         jobs=flags["jobs"] or os.cpu_count() or 1,
         scheduler=flags["scheduler"] or "",
@@ -109,9 +117,12 @@ def named_out(project: Project, out: Path | None) -> Path | None:
 
 
 def command_digest(
-    project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool, strict: bool = False
+    project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool, more: Sequence[str] = ()
 ) -> str:
-    """Give the digest of the version and of every flag and variable that can change what is built."""
+    """Give the digest of the version and of every flag and variable that can change what is built.
+
+    ``more`` are flags that a build alone has, where they were given.
+    """
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
     variables = (*relevant_variables(os.environ), repr(version_variables(os.environ)))
     named = (
@@ -121,7 +132,7 @@ def command_digest(
         arch or "",
         repr(shape),
         str(frozen),
-        *(("strict",) if strict else ()),
+        *more,
     )
     variables = (*variables, os.environ.get(EPOCH_VARIABLE, ""))
     return digest_of(__version__, *named, *parameters, "", *variables)
@@ -181,6 +192,7 @@ class _Run:
 
         ``key`` is that of the last build's state; ``afresh`` believes nothing of it.
         """
+        from packer.cli.publishing import bills, described, descriptions, not_built, remove_strangers
         from packer.cli.wiring import open_tools, read_project, selected
         from packer.outputs.folder import only_build, publish, staging
         from packer.pipeline import Build
@@ -206,21 +218,22 @@ class _Run:
             groups = {tools.resolver.group_paths(function) for function in functions}
             files = {name: path for each in built.values() for name, path in each.layers.items()}
             files |= {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
-            files |= self._descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
+            states, more = bills(config, built, states, folder, self.store)
+            files |= more | descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
             publish(files, config.out)
             new = {str(config.out / name) for name in files}
             states = {name: each.placed(config.out) if name in built else each.seen_anew(new) for name, each in states.items()}
-            _remove_strangers(last, states, {function.name for function in config.functions})
+            remove_strangers(last, states, {function.name for function in config.functions})
             self._warn_of_names(config, states)
             state = State(
                 command=digest,
                 seen_at=self.started,
                 complete=all(function.name in states for function in config.functions),
                 watched={path: signature(path) for path in (*watched_files(config), *chain(*groups))},
-                outputs={str(config.out / name): signature(config.out / name) for name in _described(template)},
+                outputs={str(config.out / name): signature(config.out / name) for name in described(template)},
                 functions={function.name: states[function.name] for function in config.functions if function.name in states},
                 digests=digests.current,
-                warnings=(*build.warnings, *_not_built(template, states)),
+                warnings=(*build.warnings, *not_built(template, states)),
             )
             save_state(self.store, key, state)
         return state, tuple(name for name, each in built.items() if each.staged)
@@ -292,23 +305,6 @@ class _Run:
         names = (function.name for function in config.functions if function.name not in built and function.name in known)
         return {name: known[name].forgotten() for name in names if known[name].lies_in(config.out)}
 
-    def _descriptions(
-        self, config: Config, template: Template | None, reports: Mapping[str, Any], folder: Path
-    ) -> dict[str, Path]:
-        """Write the template and the manifest, which come last so that they never speak of what is not there."""
-        files: dict[str, Path] = {}
-        manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
-        if template is not None:
-            from packer.handoff.sam import images_of_manifest, layers_of_manifest, write_template
-
-            artifacts = {name: config.out / report["artifact"]["path"] for name, report in reports.items()}
-            more = layers_of_manifest(manifest, config.out), images_of_manifest(manifest, config.out)
-            files[TEMPLATE_FILE] = folder / TEMPLATE_FILE
-            files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE, *more))
-        files[MANIFEST_FILE] = folder / MANIFEST_FILE
-        files[MANIFEST_FILE].write_bytes(write_manifest(manifest))
-        return files
-
     def _warn_of_names(self, config: Config, states: Mapping[str, FunctionState]) -> None:
         """Warn of packages that the configuration names, and no function needs: perhaps a name that is misspelt."""
         if any(function.name not in states for function in config.functions):
@@ -325,42 +321,6 @@ class _Run:
             self.reporter.warn(f"The configuration has a table [packages.{name}], and no function needs that package.")
 
 
-def _remove_strangers(last: State | None, states: Mapping[str, FunctionState], configured: Collection[str]) -> None:
-    """Remove archives of functions that are not there any more, and layers without a user, if they are as they were written."""
-    used = {path for state in states.values() for path in state.artifact}
-    for name, state in (last.functions if last else {}).items():
-        for path, known in state.artifact.items():
-            kept = name in configured and name not in states and Path(path).parent.name != LAYERS_FOLDER
-            if not kept and path not in used and unchanged([(path, known)], ALWAYS):
-                _remove(Path(path))
-
-
-def _remove(path: Path) -> None:
-    """Remove an artifact, or a part of an image's layout with the folders that are empty then."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-    folder = path.parent
-    while IMAGES_FOLDER in folder.parts:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
-
-
-def _not_built(template: Template | None, states: Mapping[str, FunctionState]) -> tuple[str, ...]:
-    """Warn of functions that the written template leaves with their sources as they are."""
-    missing = [each.logical_id for each in template.functions if each.logical_id not in states] if template else []
-    if not missing:
-        return ()
-    what = f"{TEMPLATE_FILE} was written with the bare sources of {', '.join(missing)}, which were not built"
-    return (
-        f"{what}: do not deploy it before `lpack build --template {template.path.name if template else ''}` has built all.",
-    )
-
-
 def watched_files(config: Config) -> Iterator[str]:
     """Give the paths that decide what is to be built at all, and into which layers."""
     from packer.layerconfig import files_of_layers
@@ -372,7 +332,3 @@ def watched_files(config: Config) -> Iterator[str]:
 def _layers(state: FunctionState) -> dict[str, str]:
     """Give the layer of each distribution that lies in one."""
     return {each["name"]: each["layer"] for each in state.report["distributions"] if "layer" in each}
-
-
-def _described(template: Template | None) -> tuple[str, ...]:
-    return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)

@@ -29,6 +29,7 @@ from packer.config import (
     make_function,
     project_section,
     remote_of,
+    sbom_of,
     sharing,
 )
 from packer.credentials import Credentials, index_urls
@@ -250,7 +251,7 @@ def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
         image=image_of(folder, (), overrides.shape.format),
     )
     out = overrides.out or Path.cwd() / DEFAULT_OUT
-    return Config(root=folder, out=out.absolute(), functions=(function,))
+    return Config(root=folder, out=out.absolute(), functions=(function,), sbom=overrides.sbom is not False)
 
 
 def _config_of_template(project: Project, template: Template, overrides: Overrides) -> Config:
@@ -268,6 +269,7 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
         remote=remote_of(section),
+        sbom=sbom_of(section, overrides),
     )
 
 

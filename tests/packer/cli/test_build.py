@@ -171,7 +171,9 @@ def test_a_function_that_is_no_longer_configured_leaves_the_output(built, lpack)
     (built / "lpack.toml").write_text(CONFIG.partition("[functions.users]")[0])
     (built / "dist" / "notes.txt").write_text("mine")
     build(lpack, built)
-    assert sorted(path.name for path in (built / "dist").iterdir()) == ["lpack.json", "notes.txt", "orders.zip"]
+    assert sorted(path.name for path in (built / "dist").iterdir()) == [
+        *("lpack.json", "notes.txt", "orders.cdx.json", "orders.zip")
+    ]
 
 
 def test_excluded_distributions_are_not_packed(tmp_path, lpack, index, cache):

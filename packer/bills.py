@@ -1,0 +1,90 @@
+"""Makes the bills of materials of what a build has made, and says in the reports where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from packer.model import Function, Tree
+from packer.needs import needs_of
+from packer.pieces import required_names
+from packer.sbom import SUFFIX, Listed, Sboms
+from packer.state import FunctionState
+from packer.store import Store
+from packer.wheel import read_wheel
+
+SBOM = "sbom"
+"""The key of a report that has the path of its bill, relative to the output folder."""
+
+
+def with_bills(
+    states: Mapping[str, FunctionState], functions: Mapping[str, Function], fresh: Callable[[FunctionState], bool], store: Store
+) -> tuple[dict[str, FunctionState], dict[str, bytes]]:
+    """Give states whose reports name their bills, and the bills to write, by their paths below the output folder.
+
+    ``fresh`` says whether a function, or one of its layers, is new; of any other the bill is there. Raises `LpackError`.
+    """
+    found: dict[str, FunctionState] = {}
+    files: dict[str, bytes] = {}
+    sboms, wheels = Sboms(store), _Wheels(store)
+    for name, state in states.items():
+        report = dict(state.report)
+        if report.get(SBOM) and not fresh(state):
+            found[name] = state
+            continue
+        path = f"{name}{SUFFIX}"
+        files[path] = sboms.make(name, report["artifact"]["sha256"], list(_listed(functions[name], report, wheels)))
+        layers = {}
+        for layer, each in report.get("layers", {}).items():
+            own = f"{Path(each['path']).with_suffix('')}{SUFFIX}"
+            if own not in files:
+                files[own] = sboms.make(layer, each["sha256"], list(_of_layer(each, wheels)))
+            layers[layer] = {**each, SBOM: own}
+        report |= {SBOM: path, **({"layers": layers} if layers else {})}
+        found[name] = replace(state, report=report)
+    return found, files
+
+
+def without_bills(states: Mapping[str, FunctionState]) -> dict[str, FunctionState]:
+    """Give states whose reports name no bills."""
+    return {name: replace(state, report=dict(_without(state.report))) for name, state in states.items()}
+
+
+def _without(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in report.items():
+        if key == "layers":
+            yield key, {name: {word: each for word, each in layer.items() if word != SBOM} for name, layer in value.items()}
+        elif key != SBOM:
+            yield key, value
+
+
+class _Wheels:
+    """Reads wheels, each once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._trees: dict[str, Tree | None] = {}
+
+    def tree(self, digest: str, filename: str) -> Tree | None:
+        """Give what a wheel installs; None where it is not in the store any more."""
+        if digest not in self._trees:
+            path = self._store.wheel(digest)
+            self._trees[digest] = read_wheel(path, filename) if path else None
+        return self._trees[digest]
+
+
+def _listed(function: Function, report: Mapping[str, Any], wheels: _Wheels) -> Iterator[Listed]:
+    trees = {each["name"]: wheels.tree(each["sha256"], each["wheel"]) for each in report["distributions"]}
+    needs = needs_of(function, {name: tree or Tree(()) for name, tree in trees.items()})
+    for each in report["distributions"]:
+        requires = tuple(step.name for step in needs.edges.get(each["name"], ()))
+        yield Listed(report=each, tree=trees[each["name"]], requires=requires)
+
+
+def _of_layer(layer: Mapping[str, Any], wheels: _Wheels) -> Iterator[Listed]:
+    """Give what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
+    for each in layer["distributions"]:
+        tree = wheels.tree(each["sha256"], each["wheel"])
+        yield Listed(report=each, tree=tree, requires=required_names(tree) if tree else ())

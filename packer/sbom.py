@@ -1,0 +1,185 @@
+"""Software bills of materials: CycloneDX 1.6 for each artifact, without times or serial numbers, so that they are reproducible.
+
+Licences are those that METADATA declares (core metadata 2.4: License-Expression; before that License, and classifiers). What
+was vendored into a wheel is told where the wheel tells it (PEP 770, dist-info/sboms, which auditwheel writes), and where lpack
+has put it in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import BytesHeaderParser
+from typing import TYPE_CHECKING, Any
+
+from packer import __version__
+from packer.model import Tree
+from packer.store import Store, digest_of
+
+if TYPE_CHECKING:
+    from cyclonedx.model.component import Component
+
+SUFFIX = ".cdx.json"
+_FORM = "1"
+_KIND = "sboms"
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
+_INNER = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.cdx\.json")
+_LONGEST_NAME = 100
+"""Letters of a License field that are taken for its name: longer ones are its text."""
+_CLASSIFIER = "License :: "
+_NO_LICENSE = frozenset(("", "UNKNOWN", "NONE"))
+_PROPERTY = "lambda-lpack:"
+_DIGEST = "0" * 64
+"""Stands for the artifact's own digest in what is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One distribution of an artifact: its part of the manifest, its files, and the names of what it requires."""
+
+    report: Mapping[str, Any]
+    tree: Tree | None
+    requires: Sequence[str] = ()
+
+
+class Sboms:
+    """Makes bills of materials, each once: what it is made of is its name in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def make(self, name: str, sha256: str, listed: Sequence[Listed]) -> bytes:
+        """Give the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
+        key = self._key(name, listed)
+        record = self._store.load(_KIND, key)
+        draft = record.payload if record else self._store.save(_KIND, key, _draft(name, listed)).payload
+        document = json.loads(draft)
+        document["metadata"]["component"]["hashes"] = [{"alg": "SHA-256", "content": sha256}]
+        return (json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+    @staticmethod
+    def _key(name: str, listed: Sequence[Listed]) -> str:
+        told = [json.dumps([each.report.get("layer"), each.report.get("built"), list(each.requires)]) for each in listed]
+        return digest_of(_FORM, __version__, name, *(each.report["sha256"] for each in listed), *told)
+
+
+def _draft(name: str, listed: Sequence[Listed]) -> bytes:
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.model.component import Component, ComponentType
+    from cyclonedx.output.json import JsonV1Dot6
+
+    root = Component(name=name, type=ComponentType.APPLICATION, bom_ref=f"artifact:{name}", hashes=[_hash(_DIGEST)])
+    components = {each.report["name"]: _component(each) for each in listed}
+    bom = Bom(components=components.values())
+    bom.metadata.component = root
+    bom.metadata.tools.components.add(
+        Component(name="lambda-lpack", version=__version__, type=ComponentType.APPLICATION, bom_ref="tool:lambda-lpack")
+    )
+    bom.register_dependency(root, components.values())
+    for each in listed:
+        needed = [components[required] for required in each.requires if required in components]
+        bom.register_dependency(components[each.report["name"]], needed)
+    text: str = JsonV1Dot6(bom).output_as_string()
+    document = json.loads(text)
+    document.pop("serialNumber", None)  # both are optional in the format
+    document["metadata"].pop("timestamp", None)
+    return json.dumps(document).encode()
+
+
+def _component(each: Listed) -> Component:
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
+    report = each.report
+    metadata = _metadata(each.tree)
+    ref = f"pkg:pypi/{report['name']}@{report['version']}"
+    return Component(
+        name=report["name"],
+        version=report["version"],
+        type=ComponentType.LIBRARY,
+        bom_ref=ref,
+        purl=PackageURL("pypi", None, report["name"], report["version"]),
+        hashes=[_hash(report["sha256"])],
+        description=_text(metadata, "Summary") or None,
+        licenses=_licenses(metadata),
+        components=[*_vendored(each.tree, ref), *_copied(report, ref)],
+        properties=list(_properties(report)),
+    )
+
+
+def _hash(sha256: str) -> Any:
+    from cyclonedx.model import HashAlgorithm, HashType
+
+    return HashType(alg=HashAlgorithm.SHA_256, content=sha256)
+
+
+def _properties(report: Mapping[str, Any]) -> Iterator[Any]:
+    from cyclonedx.model import Property
+
+    yield Property(name=f"{_PROPERTY}wheel", value=report["wheel"])
+    if "layer" in report:
+        yield Property(name=f"{_PROPERTY}layer", value=report["layer"])
+    if "built" in report:
+        yield Property(name=f"{_PROPERTY}built-by", value=report["built"]["builder"])
+
+
+def _metadata(tree: Tree | None) -> Message | None:
+    entry = next((each for each in tree or () if _METADATA.fullmatch(each.path)), None)
+    return BytesHeaderParser().parsebytes(entry.content.read()) if entry else None
+
+
+def _text(metadata: Message | None, key: str) -> str:
+    return str(metadata.get(key, "")).strip() if metadata else ""
+
+
+def _licenses(metadata: Message | None) -> list[Any]:
+    """Give the declared licences: one expression, or names, of which the format's own list knows some as identifiers."""
+    from cyclonedx.contrib.license.factories import LicenseFactory
+    from cyclonedx.model.license import LicenseAcknowledgement
+
+    factory, declared = LicenseFactory(), LicenseAcknowledgement.DECLARED
+    expression = _text(metadata, "License-Expression")
+    if expression:
+        return [factory.make_from_string(expression, license_acknowledgement=declared)]
+    name = _text(metadata, "License")
+    classifiers = [str(each) for each in (metadata.get_all("Classifier", []) if metadata else [])]
+    told = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith(_CLASSIFIER) and each.count(" :: ") > 1]
+    if name.upper() in _NO_LICENSE or "\n" in name or len(name) > _LONGEST_NAME:
+        return [factory.make_with_name(each, acknowledgement=declared) for each in sorted(set(told))]
+    return [factory.make_from_string(name, license_acknowledgement=declared)]
+
+
+def _vendored(tree: Tree | None, ref: str) -> Iterator[Component]:
+    """Give what a wheel says that was vendored into it."""
+    for entry in tree or ():
+        if _INNER.fullmatch(entry.path):
+            try:
+                document = json.loads(entry.content.read())
+                listed = [each for each in document.get("components", []) if isinstance(each, dict)]
+            except (ValueError, AttributeError):
+                continue  # what a wheel says of itself in other forms is in the artifact all the same
+            yield from (_inner(each, ref) for each in listed if isinstance(each.get("name"), str))
+
+
+def _inner(told: Mapping[str, Any], ref: str) -> Component:
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
+    name, version = told["name"], str(told.get("version") or "")
+    try:
+        purl = PackageURL.from_string(told["purl"]) if isinstance(told.get("purl"), str) else None
+    except ValueError:
+        purl = None
+    inner = f"{ref}#{name}@{version}"
+    return Component(name=name, version=version or None, type=ComponentType.LIBRARY, bom_ref=inner, purl=purl)
+
+
+def _copied(report: Mapping[str, Any], ref: str) -> Iterator[Component]:
+    """Give the libraries that lpack has copied into a wheel from the image that it was built in."""
+    from cyclonedx.model.component import Component, ComponentType
+
+    for soname in report.get("built", {}).get("libraries", ()):
+        yield Component(name=soname, type=ComponentType.LIBRARY, bom_ref=f"{ref}#{soname}")
