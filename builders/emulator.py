@@ -5,29 +5,50 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from builders.runtimes import MACHINES
+from builders.runtimes import MACHINES, Architecture
 
 VARIABLE = "LPACK_RIE"
 CLIENT = "awslambdaric"
 """The distribution that connects a Python handler to the emulator, as the runtimes themselves have it."""
 REMEDY = f"Install the SAM CLI, which has it (`pip install aws-sam-cli`), or name the program: {VARIABLE}=PATH."
+_ELF = b"\x7fELF"
+_MACHINE_AT = 18
+_MACHINES = {62: "x86_64", 183: "arm64"}
+"""e_machine of programs, after which Lambda's architectures are called (gABI, chapter 4)."""
 
 
-def find_emulator() -> Path | None:
-    """Find the emulator for this machine: the one that LPACK_RIE names, PATH's, or the SAM CLI's; None where there is none."""
+def find_emulator(architecture: Architecture | None = None) -> Path | None:
+    """Find the emulator for an architecture, or this machine's; None where there is none.
+
+    It is the one that LPACK_RIE names, PATH's, or the SAM CLI's.
+    """
+    wanted = architecture or MACHINES.get(platform.machine())
+    return next((path for path in _candidates(wanted) if _runs_on(path, wanted)), None)
+
+
+def _candidates(architecture: str | None) -> Iterator[Path]:
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(named) if os.access(named, os.X_OK) else None
+        yield Path(named)
+        return
     found = shutil.which("aws-lambda-rie")
     if found:
-        return Path(found)
+        yield Path(found)
     sam = shutil.which("sam")
-    machine = MACHINES.get(platform.machine())
-    if sam and machine:
+    if sam and architecture:
         environment = Path(os.path.realpath(sam)).parent.parent
-        for path in environment.glob(f"lib/python3.*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"):
-            if os.access(path, os.X_OK):
-                return path
-    return None
+        yield from environment.glob(f"lib/python3.*/site-packages/samcli/local/rapid/aws-lambda-rie-{architecture}")
+
+
+def _runs_on(path: Path, architecture: str | None) -> bool:
+    """Say whether a program can be run, and is for an architecture; what is no program of Linux itself may start one."""
+    if not os.access(path, os.X_OK):
+        return False
+    with path.open("rb") as file:
+        head = file.read(_MACHINE_AT + 2)
+    if not head.startswith(_ELF):
+        return True
+    return _MACHINES.get(int.from_bytes(head[_MACHINE_AT:], "little")) == architecture

@@ -10,9 +10,11 @@ The layers of an engine or archive mostly are not compressed: they are packed on
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -21,10 +23,10 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
-from packer.errors import ImageError, UsageError
+from packer.errors import ImageError, StoreError, UsageError
 from packer.image import Base, BlobSource, check_fits
 from packer.imagelayers import StoredBlobs
-from packer.layercheck import CheckedLayers
+from packer.layercheck import CheckedLayers, GuardedInfo
 from packer.oci import (
     INDEXES,
     LARGEST_CONFIG,
@@ -163,7 +165,8 @@ class BaseReader:
         return self._base(named, manifest, parsed)
 
     def _base(self, named: str, manifest: Manifest, config: ImageConfig) -> Base:
-        digest = Descriptor.of(manifest.encode(), manifest.media_type).digest
+        # The configuration is its own: the manifest has the digests of layers as lpack has packed them.
+        digest = manifest.config.digest
         return Base(named=named, digest=digest, manifest=manifest, config=config, blobs=StoredBlobs(self._store))
 
     def _known(self, named: str, config: str) -> Base | None:
@@ -187,7 +190,7 @@ class BaseReader:
         digest, size = json.loads(record.payload) if record else ("", 0)
         if not digest or not self._store.blob_path(digest).exists():
             with self._store.temporary() as temporary, _member(archive, name, named) as source:
-                with explained(temporary, "write"), temporary.open("wb") as file:
+                with _told_apart(temporary), temporary.open("wb") as file:
                     written = pack_tar(source, file, self._executor)
                 if f"sha256:{written.diff_id}" != diff_id:
                     raise unusable(named, f"the layer {name[:100]} is not the one that its configuration promises")
@@ -250,6 +253,10 @@ def _entry(data: bytes, tag: str, named: str) -> _Entry:
         listed = None
     if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed):
         raise unusable(named, "its manifest.json is no list of images")
+    for each in listed:
+        tags = each.get("RepoTags") or []
+        if not isinstance(tags, list) or not all(isinstance(one, str) for one in tags):
+            raise unusable(named, "its manifest.json has tags that are none")
     fit = [each for each in listed if not tag or tag in (each.get("RepoTags") or ())]
     if len(fit) != 1:
         tags = ", ".join(str(one) for each in listed for one in each.get("RepoTags") or ()) or "none"
@@ -277,11 +284,23 @@ def _path_and_tag(folder: Path, text: str) -> tuple[Path, str]:
 def _opened_tar(path: Path, named: str) -> Iterator[tarfile.TarFile]:
     with explained(path, "read"):
         try:
-            archive = tarfile.open(path)  # noqa: SIM115 closed below
-        except tarfile.TarError as error:
+            archive = tarfile.open(path, tarinfo=GuardedInfo)  # noqa: SIM115 closed below
+        except (tarfile.TarError, EOFError, zlib.error) as error:
             raise unusable(named, f"it is no tar ({error})") from None
         with archive:
             yield archive
+
+
+@contextmanager
+def _told_apart(temporary: Path) -> Iterator[None]:
+    """Tell what is wrong with a source from what is wrong with the file that is written of it."""
+    try:
+        with explained(temporary, "write"):
+            yield
+    except StoreError as error:
+        if isinstance(error.__cause__, gzip.BadGzipFile):
+            raise error.__cause__ from None
+        raise
 
 
 @contextmanager
@@ -289,18 +308,19 @@ def _member(archive: tarfile.TarFile, name: str, named: str) -> Iterator[IO[byte
     """Open a file of an archive; a link is followed within the archive alone."""
     try:
         found = archive.extractfile(name)
-    except (KeyError, tarfile.TarError, RecursionError):
+    except (KeyError, tarfile.TarError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile):
         found = None
     if found is None:
         raise unusable(named, f"it lacks {name[:100]!r}")
     with found:
-        yield _unpacked(found)
+        try:
+            yield _unpacked(found)
+        except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
+            raise unusable(named, f"{name[:100]} cannot be read ({error})") from None
 
 
 def _unpacked(file: IO[bytes]) -> IO[bytes]:
     """Give the tar in a file that may be compressed with gzip, as newer engines leave it."""
-    import gzip
-
     head = file.read(2)
     file.seek(0)
     return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if head == b"\x1f\x8b" else file

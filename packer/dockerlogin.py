@@ -28,6 +28,8 @@ _ECR = re.compile(r"[0-9]{12}\.dkr(?:\.ecr(?:-fips)?\.[a-z0-9-]+\.amazonaws\.com
 _ECR_HELPER = "ecr-login"
 _PROGRAM = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS = 60
+_UNKNOWN = "credentials not found in native keychain"
+"""What helpers say of a host that they know nothing of (docker-credential-helpers, errors.go)."""
 _LARGEST = 1 << 20
 
 
@@ -66,7 +68,7 @@ class DockerLogins:
     def _look(self, host: str) -> RegistryLogin | None:
         for path in self._files:
             document = _read(path)
-            helper = _text(document.get("credHelpers"), host) or ""
+            helper = next(filter(None, (_text(document.get("credHelpers"), key) for key in _keys(host))), "")
             store = document.get("credsStore")
             program = helper or (store if isinstance(store, str) else "")
             found = self._ask(program, host, path) if program else None
@@ -102,7 +104,7 @@ class DockerLogins:
             raise RegistryError(f"{name}{where} does not answer ({type(error).__name__}).", remedy=remedy) from None
         if done.returncode:
             said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-            if "not found" in said.lower():
+            if _UNKNOWN in said:
                 return None
             what = f"{name}{where} has no login for {host}: it ended with status {done.returncode}."
             raise RegistryError(what, detail=said[:500], remedy=f"Try `echo {asked} | {name} get`.")
@@ -146,10 +148,15 @@ def _text(table: object, host: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _keys(host: str) -> tuple[str, ...]:
+    """Give the forms that a host may have in a file of logins."""
+    keys = (host, f"https://{host}", f"http://{host}", f"https://{host}/", f"https://{host}/v1/", f"https://{host}/v2/")
+    return (*keys, _HUB_KEY, "index.docker.io") if host == DOCKER_HUB else keys
+
+
 def _of_file(auths: object, host: str) -> RegistryLogin | None:
     """Give a login that a file holds itself, under any of the forms that its key may have."""
-    keys = (host, f"https://{host}", f"http://{host}", f"https://{host}/", f"https://{host}/v1/", f"https://{host}/v2/")
-    for key in (*keys, *((_HUB_KEY, "index.docker.io") if host == DOCKER_HUB else ())):
+    for key in _keys(host):
         entry = auths.get(key) if isinstance(auths, dict) else None
         if not isinstance(entry, dict):
             continue

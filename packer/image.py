@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from builders.runtimes import IMAGE_LIMIT
 from packer.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable
 
 
@@ -70,6 +71,9 @@ def check_fits(manifest: Manifest, config: ImageConfig, where: str) -> None:
     """See that a configuration belongs to a manifest: one diff id a layer, and as many non-empty steps of history, if any."""
     if len(manifest.layers) != len(config.diff_ids):
         raise unusable(where, f"{len(manifest.layers)} layers have {len(config.diff_ids)} diff ids")
+    size = sum(layer.size for layer in manifest.layers)
+    if size > IMAGE_LIMIT:
+        raise unusable(where, f"its layers have {size:,} bytes packed, more than Lambda takes of an image unpacked")
     steps = sum(not step.get("empty_layer") for step in config.history)
     if config.history and steps != len(manifest.layers):
         raise unusable(where, f"its history tells of {steps} layers, and it has {len(manifest.layers)}")

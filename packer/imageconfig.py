@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from packer.errors import UsageError
+from packer.model import Function
+from packer.names import image_name
+from packer.oci import REPOSITORY
 from packer.options import FORMATS, IMAGE_COMPRESSIONS, IMAGE_FORMS, ImageForm, ImageOptions, LayerOptions
 from packer.section import Section, choices
 
@@ -43,6 +46,22 @@ def image_of(root: Path, sections: Sequence[Section], flag: str | None) -> Image
             if wanted not in FORMATS:
                 raise section.error("format", f"{wanted!r} is no format of artifacts", choices(wanted, FORMATS))
     return replace(options, wanted=(flag or wanted) == "image")
+
+
+def check_image_names(functions: Sequence[Function]) -> None:
+    """Prove that images can be called after their functions, and that no two are called alike; raises `UsageError`."""
+    called: dict[str, str] = {}
+    for function in functions:
+        if not function.image.wanted:
+            continue
+        name = image_name(function.name)
+        if not REPOSITORY.fullmatch(name):
+            what = f"The function {function.name} becomes an image, which cannot be called {name!r}."
+            raise UsageError(what, remedy="Let its name end in a letter or digit, without several '-' and '_' side by side.")
+        other = called.setdefault(name, function.name)
+        if other != function.name:
+            what = f"The images of {other} and {function.name} would both be called {name}: they have no large letters."
+            raise UsageError(what, remedy="Rename one of the functions.")
 
 
 def source_date_epoch(variables: Mapping[str, str]) -> int:

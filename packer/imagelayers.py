@@ -40,6 +40,13 @@ class StoredBlobs(BlobSource):
         return path
 
 
+def _identity(content: Content | None) -> tuple[str, ...]:
+    """Give what decides a file's bytes in a layer: its content, and the stream of it that lies ready in a wheel."""
+    span = content.span() if content else None
+    ready = f"{span.path.name} {span.offset}" if span else ""  # wheels are called by their digests
+    return (content.digest, ready) if content else ("",)
+
+
 class LayerBlobs:
     """Makes layers; may be used from many threads, but from none of ``executor``, over which it spreads its work."""
 
@@ -55,14 +62,13 @@ class LayerBlobs:
         parts: Iterable[tuple[str, Tree]],
         compression: ImageCompression,
         epoch: int,
-        gone: Iterable[str] = (),
     ) -> ImageLayer:
-        """Give the layer of trees below their folders, and of whiteouts for the paths ``gone``.
+        """Give the layer of trees below their folders.
 
         ``epoch`` is the time of its files, in seconds. Raises `packer.errors.LpackError`.
         """
-        members = members_of(parts, gone)
-        listed = (part for each in members for part in (each.path, str(each.mode), each.content.digest if each.content else ""))
+        members = members_of(parts)
+        listed = (part for each in members for part in (each.path, str(each.mode), *_identity(each.content)))
         key = digest_of(_FORM, identity(compression), str(epoch), *listed)
         return self._made.get(key, lambda: self._known(key, compression) or self._written(key, members, compression, epoch))
 

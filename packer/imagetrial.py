@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from secrets import token_hex
 
 from builders.container_image import run_image
 from builders.emulator import REMEDY, find_emulator
@@ -28,7 +29,7 @@ def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> st
 
 def run_built(built: BuiltImage, function: Function, engine: Engine, store: Store) -> Outcome:
     """Run an image with its function's sample events, or an empty one; raises `VerificationError` where it does not work."""
-    emulator = find_emulator()
+    emulator = find_emulator(function.target.architecture)
     if emulator is None:
         raise VerificationError(f"{built.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
     events = read_events(function)
@@ -48,7 +49,7 @@ def run_built(built: BuiltImage, function: Function, engine: Engine, store: Stor
 def _run(
     built: BuiltImage, function: Function, engine: Engine, emulator: Path, events: list[object], work: Path, store: Store
 ) -> Outcome:
-    name = f"lpack-verify:{built.image.descriptor.digest.removeprefix('sha256:')[:24]}"
+    name = f"lpack-verify:{token_hex(12)}"  # another process may be running the same image
     identity = load_image(built, name, engine, store)
     try:
         done = run_image(

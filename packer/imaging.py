@@ -17,7 +17,7 @@ from packer.image import Base, Image
 from packer.imagelayers import LayerBlobs
 from packer.layercheck import CheckedLayers
 from packer.model import EXECUTABLE_MODE, BytesContent, Entry, FileContent, Function, Tree
-from packer.names import IMAGES_FOLDER
+from packer.names import IMAGES_FOLDER, image_name
 from packer.oci import Platform, Reference
 from packer.once import Once
 from packer.outputs.oci import Running, Step, assembled, write_docker_archive, write_layout
@@ -29,6 +29,7 @@ _BOOTSTRAP = "var/runtime/bootstrap"
 _PYTHONS = ("var/lang/bin", "usr/local/bin", "usr/bin")
 _ENTRY = """#!/bin/sh
 # Runs the function by Lambda's runtime interface client; outside of Lambda, in the Runtime Interface Emulator.
+export _HANDLER="$1"
 if [ -z "$AWS_LAMBDA_RUNTIME_API" ]; then
     exec /{emulator} {command} "$@"
 fi
@@ -132,9 +133,9 @@ class Imaging:
             return start
         entries = [_entry(_SCRIPT, _ENTRY.format(emulator=_EMULATOR, command=command).encode())]
         if _EMULATOR not in marks:
-            found = find_emulator()
+            found = find_emulator(function.target.architecture)
             if found is None:
-                what = f"The image of {function.name} is to have the Runtime Interface Emulator, and there is none here."
+                what = f"The image of {function.name} is to have the Runtime Interface Emulator, and there is none here for it."
                 raise ImageError(what, remedy=EMULATOR_REMEDY)
             with explained(found, "read"):
                 data = found.read_bytes()
@@ -172,7 +173,7 @@ class Imaging:
 
         ``out`` is the output folder, where the layers of an older one may lie.
         """
-        name = f"{function.name.lower()}:{_DRAFT}"
+        name = f"{image_name(function.name)}:{_DRAFT}"
         first: Path | None = None
         for form in function.image.write:
             path = staging / artifact_path(function, form)

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+from builders.runtimes import IMAGE_LIMIT
 from packer.errors import ImageError
 from packer.image import BlobSource
 from packer.oci import LAYERS, Descriptor
@@ -25,7 +26,7 @@ from packer.store import Store, digest_of, explained
 
 _FORM = "1"
 _KIND = "checked-layers"
-LARGEST = 10 * 1024**3
+LARGEST = IMAGE_LIMIT
 """Bytes of an image, unpacked, that Lambda takes (AWS "Lambda quotas")."""
 _MOST_FILES = 1_000_000
 _MOST_BLOAT = 2000
@@ -167,11 +168,11 @@ class _Tar(tarfile.TarFile):
 @contextmanager
 def _opened(tar: _Raw) -> Iterator[tarfile.TarFile]:
     # Read as a stream: nothing that a header says can make it seek.
-    with _Tar.open(fileobj=tar, mode="r|", bufsize=_PIECE, tarinfo=_Info) as opened:  # type: ignore[call-overload]
+    with _Tar.open(fileobj=tar, mode="r|", bufsize=_PIECE, tarinfo=GuardedInfo) as opened:  # type: ignore[call-overload]
         yield opened
 
 
-class _Info(tarfile.TarInfo):
+class GuardedInfo(tarfile.TarInfo):
     """A header whose extensions are refused where they are gigantic: `tarfile` reads them into memory."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:

@@ -31,6 +31,11 @@ def check_name(name: str, where: str) -> str:
     return name
 
 
+def image_name(function: str) -> str:
+    """Give the name that a function's image has in engines, and in registries where they are called after functions."""
+    return function.lower()
+
+
 def profile_path(root: Path, function: str) -> Path:
     """Give the place of a function's profile, in the project's folder."""
     return root / f"lpack-profile.{function}.toml"

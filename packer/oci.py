@@ -50,11 +50,12 @@ ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _OTHER_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
-_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _HOST = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _LONGEST_REPOSITORY = 255
 _DOCKER_HUB = "docker.io"
+_HUB_NAMES = frozenset((_DOCKER_HUB, "index.docker.io", "registry-1.docker.io"))
 
 
 def digest_of_bytes(data: bytes) -> str:
@@ -95,11 +96,13 @@ class Reference:
         rest, _, digest = text.partition("@")
         host, slash, path = rest.partition("/")
         if not slash or not (set(host) & set(".:") or host == "localhost"):
-            host, path = _DOCKER_HUB, rest if slash else f"library/{rest}"
+            host, path = _DOCKER_HUB, rest
+        host = _DOCKER_HUB if host in _HUB_NAMES else host
+        path = f"library/{path}" if host == _DOCKER_HUB and "/" not in path else path
         repository, _, tag = path.partition(":")
         good = (
             _HOST.fullmatch(host)
-            and _REPOSITORY.fullmatch(repository)
+            and REPOSITORY.fullmatch(repository)
             and len(repository) <= _LONGEST_REPOSITORY
             and (not tag or _TAG.fullmatch(tag))
             and not path.endswith(":")
@@ -382,6 +385,10 @@ def _loaded(data: bytes, where: str, most: int) -> object:
     if len(data) > most:
         raise unusable(where, f"one of its documents has {len(data):,} bytes, more than {most:,}")
     try:
-        return json.loads(data)
+        found: object = json.loads(data)
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise unusable(where, "one of its documents has halves of letters (surrogates)") from None
     except (ValueError, RecursionError):
         raise unusable(where, "one of its documents is no JSON") from None
+    return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from packer.baseline import BASELINE_FILE
 from packer.contents import PackedFile, read_archive, stems, with_owners
@@ -18,6 +19,8 @@ from packer.names import MANIFEST_FILE
 
 _WHAT = "a ZIP archive, a folder with an lpack.json, an OCI layout, a docker-archive, or git:REF"
 _LAYOUT = "oci-layout"
+_ARCHIVE, _IMAGE = "the archive", "the image"
+"""What is compared by itself, however its file is called."""
 Trees = Callable[[str, str], Tree | None]
 """Gives what a wheel installs by its SHA-256 and file name; None where it is not at hand."""
 
@@ -63,7 +66,7 @@ def read_snapshot(path: Path, named: str, trees: Trees) -> Snapshot:
     """Read a file or a folder; raises `UsageError` for what is none of the forms, and `PackageError` for a broken archive."""
     if path.is_dir():
         if (path / _LAYOUT).is_file():
-            return Snapshot(named=named, functions={path.name: _of_layout(path)})
+            return Snapshot(named=named, functions={_IMAGE: _of_layout(path)})
         if (path / MANIFEST_FILE).is_file():
             return _of_manifest(path / MANIFEST_FILE, named, trees)
         raise UsageError(f"{path} has neither an {MANIFEST_FILE} nor an OCI layout.", remedy=f"Name {_WHAT}.")
@@ -72,7 +75,7 @@ def read_snapshot(path: Path, named: str, trees: Trees) -> Snapshot:
     if path.suffix == ".json":
         return _of_manifest(path, named, trees)
     if path.suffix == ".tar":
-        return Snapshot(named=named, functions={path.stem: _of_docker_archive(path)})
+        return Snapshot(named=named, functions={_IMAGE: _of_docker_archive(path)})
     return _of_archive(path, named, trees)
 
 
@@ -84,13 +87,9 @@ def _of_archive(path: Path, named: str, trees: Trees) -> Snapshot:
             found = _of_manifest(manifest, named, trees, only=path)
             for units in (found.functions, found.layers):
                 for unit in units.values():
-                    return Snapshot(named=named, functions={_label(path): unit})
+                    return Snapshot(named=named, functions={_ARCHIVE: unit})
     files = read_archive(path)
-    return Snapshot(named=named, functions={_label(path): _of_files(with_owners(files, {}), path.stat().st_size)})
-
-
-def _label(path: Path) -> str:
-    return "the archive" if path.suffix == ".zip" else path.name
+    return Snapshot(named=named, functions={_ARCHIVE: _of_files(with_owners(files, {}), path.stat().st_size)})
 
 
 def _of_manifest(path: Path, named: str, trees: Trees, only: Path | None = None) -> Snapshot:
@@ -200,7 +199,7 @@ def _of_tars(layers: Iterable[IO[bytes]], stored: int) -> Unit:
     """Put layers over each other as an engine does (image specification, layer.md)."""
     files: dict[str, PackedFile] = {}
     for layer in layers:
-        with layer, tarfile.open(fileobj=_plain(layer), mode="r|*") as archive:
+        with layer, tarfile.open(fileobj=_plain(layer), mode="r|") as archive:
             for found in _regular(archive, files):
                 files[found.path] = found
     return _of_files(with_owners(list(files.values()), {}), stored)
@@ -209,6 +208,10 @@ def _of_tars(layers: Iterable[IO[bytes]], stored: int) -> Unit:
 def _plain(layer: IO[bytes]) -> IO[bytes]:
     magic = layer.read(4)
     layer.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        return cast(
+            "IO[bytes]", gzip.open(layer)
+        )  # which reads several members, as layers have them; tarfile as a stream reads one
     if magic != b"\x28\xb5\x2f\xfd":
         return layer
     import zstandard

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = (15, 60)
 """Seconds to connect, and to wait for the next bytes."""
+_PIECE = 1 << 18
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may go well."""
 
@@ -32,6 +33,32 @@ def basic(user: str, password: str) -> requests.auth.HTTPBasicAuth:
 
     # As UTF-8 bytes: requests would encode text as Latin-1.
     return HTTPBasicAuth(user.encode(), password.encode())
+
+
+def read_at_most(response: requests.Response, most: int) -> bytes:
+    """Read a body as it is sent, of ``most`` bytes and not more; raises ``ValueError`` for a longer one.
+
+    Raises what urllib3 raises where it breaks off.
+    """
+    found = bytearray()
+    while len(found) <= most and (part := response.raw.read(min(_PIECE, most + 1 - len(found)), decode_content=False)):
+        found += part
+    if len(found) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return bytes(found)
+
+
+def is_untrusted(error: Exception) -> bool:
+    """Say whether a certificate was refused: other troubles of TLS pass by themselves."""
+    import ssl
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        inner = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else getattr(cause, "reason", None)
+        cause = cause.__cause__ or cause.__context__ or (inner if isinstance(inner, BaseException) else None)
+    return False
 
 
 def short_reason(error: Exception) -> str:

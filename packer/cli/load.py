@@ -10,6 +10,7 @@ import click
 
 from packer.cli.common import open_store, reporting
 from packer.cli.outcome import built_options, images_of, read_built_project
+from packer.names import image_name
 
 
 @click.command()
@@ -34,7 +35,7 @@ def command(*, names: tuple[str, ...], tag: str, verbose: bool, quiet: bool, **f
         registries = open_registries(store, reporter, closing)
         engine = LocalEngine()
         for built in read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home)):
-            name = f"{built.name.lower()}:{tag}"
+            name = f"{image_name(built.name)}:{tag}"
             Reference.parse(name)
             identity = engine.load(built, name, store, load_image)
             sys.stdout.write(f"{name}  {identity}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import click
 from packer.cli.common import open_store, reporting
 from packer.cli.outcome import built_options, images_of, read_built_project
 from packer.errors import UsageError
+from packer.names import image_name
 
 if TYPE_CHECKING:
     from packer.builtimages import BuiltImage
@@ -47,12 +48,16 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
         registries = open_registries(open_store(), reporter, closing, flags["insecure"])
         images = read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home))
         targets = _targets(to, images, index=index)
-        found = _pushed(registries, images, targets, flags["jobs"] or 4, index=index)
-    if flags["as_json"]:
-        sys.stdout.write(json.dumps({name: _as_json(each) for name, each in found.items()}, indent=2) + os.linesep)
-        return
-    for each in found.values():
-        sys.stdout.write(f"{each.reference}\n")
+        found: dict[str, Pushed] = {}
+        try:
+            for name, each in _pushed(registries, images, targets, flags["jobs"] or 4, index=index):
+                found[name] = each
+                if not flags["as_json"]:
+                    sys.stdout.write(f"{each.reference}\n")
+                    sys.stdout.flush()
+        finally:  # what was pushed before a failure is pushed
+            if flags["as_json"]:
+                sys.stdout.write(json.dumps({name: _as_json(each) for name, each in found.items()}, indent=2) + os.linesep)
 
 
 def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Reference]:
@@ -65,7 +70,7 @@ def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Refe
         raise UsageError(what, remedy=remedy)
     if index and _FUNCTION in to:
         raise UsageError(f"{to} would be several images, and --index makes one.", remedy=f"Leave {_FUNCTION} out.")
-    found = [Reference.parse(to.replace(_FUNCTION, image.name.lower())) for image in images]
+    found = [Reference.parse(to.replace(_FUNCTION, image_name(image.name))) for image in images]
     if found[0].digest:
         raise UsageError(f"{to} has a digest, which the image itself decides.", remedy="Name a tag.")
     return found
@@ -73,15 +78,17 @@ def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Refe
 
 def _pushed(
     registries: Registries, images: Sequence[BuiltImage], targets: Sequence[Reference], jobs: int, *, index: bool
-) -> dict[str, Pushed]:
+) -> Iterator[tuple[str, Pushed]]:
     if not index:
-        return {built.name: registries.push(built.image, target, jobs) for built, target in zip(images, targets, strict=True)}
+        for built, target in zip(images, targets, strict=True):
+            yield built.name, registries.push(built.image, target, jobs)
+        return
     platforms = [str(built.image.platform) for built in images]
     if len(set(platforms)) < len(platforms):
         what = f"An index has one image for each architecture, and these are for {', '.join(platforms)}."
         raise UsageError(what, remedy="Name functions that were built for different architectures.")
     name = "+".join(built.name for built in images)
-    return {name: registries.push_index([built.image for built in images], targets[0], jobs)}
+    yield name, registries.push_index([built.image for built in images], targets[0], jobs)
 
 
 def _as_json(pushed: Pushed) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import click
 
 from packer.cli.common import open_store, reporting
 from packer.cli.outcome import built_options, read_built_project
-from packer.errors import LpackError, ManyErrors, UsageError
+from packer.errors import LpackError, ManyErrors
 
 if TYPE_CHECKING:
     from packer.config import Config
@@ -36,25 +36,26 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     config, functions = read_built_project(names, flags)
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
+    failed: dict[str, str] = {}
     with reporting(verbose, quiet) as reporter:
         runner = _Runner(config, open_store(), reporter)
         for function in functions:
             try:
                 found[function.name] = runner.run(function)
-            except UsageError:
-                raise
             except LpackError as error:
                 errors.append(error)
-    _print(found, as_json=as_json)
+                failed[function.name] = error.what
+    _print(found, failed, as_json=as_json)
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
 
-def _print(found: dict[str, Outcome], *, as_json: bool) -> None:
+def _print(found: dict[str, Outcome], failed: dict[str, str], *, as_json: bool) -> None:
     if as_json:
-        listed = {
+        listed: dict[str, Any] = {
             name: {"milliseconds": round(each.milliseconds, 1), "events": list(each.events)} for name, each in found.items()
         }
+        listed |= {name: {"error": what} for name, what in failed.items()}
         sys.stdout.write(json.dumps(listed, indent=2) + os.linesep)
         return
     width = max(map(len, found), default=0)

@@ -38,7 +38,7 @@ from packer.discovery import DISCOVER
 from packer.errors import UsageError
 from packer.fetch import StoreFetcher
 from packer.gather import Tools
-from packer.imageconfig import image_of
+from packer.imageconfig import check_image_names, image_of
 from packer.imaging import Imaging
 from packer.layerconfig import check_patterns, with_attached
 from packer.model import Archive, Function, Tree
@@ -218,6 +218,7 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     else:
         config = load_config(project.path, overrides)
     _check_out(config, project)
+    check_image_names(config.functions)
     layers = dict.fromkeys(layer for function in config.functions for layer in function.layers.named)
     check_patterns(layers, [function.name for function in config.functions], project.config or project.path)
     return config, template

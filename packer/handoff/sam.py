@@ -17,6 +17,7 @@ from packer.errors import UsageError
 from packer.handoff.attach import LAYERS, attach
 from packer.handoff.images import as_image, image_properties
 from packer.handoff.yamledit import Edit, EditConflict, Node, Text, Value
+from packer.names import image_name
 from packer.template import CODE_PROPERTIES, LOOP, Template
 
 LOCAL_PATHS: dict[str, tuple[str, ...]] = {
@@ -99,7 +100,7 @@ def images_of_manifest(manifest: Mapping[str, Any], out: Path) -> dict[str, Path
         if report["format"] == "image":
             paths = (report["artifact"]["path"], *report["image"].get("also", ()))
             archive = next((out / path for path in paths if path.endswith(".tar")), None)
-            found[name] = archive or f"{name.lower()}:latest"
+            found[name] = archive or f"{image_name(name)}:latest"
     return found
 
 

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from io import RawIOBase
 from threading import local
 from typing import TYPE_CHECKING, TypeVar
@@ -14,8 +15,9 @@ from urllib.parse import urljoin, urlsplit
 
 from packer.dockerlogin import DOCKER_HUB, DockerLogins, login_remedy
 from packer.errors import RegistryError
+from packer.oci import LARGEST_MANIFEST
 from packer.outputs.registryauth import Gate, is_loopback, no_netrc
-from packer.web import RETRIED_STATUSES, TIMEOUT, new_session, short_reason
+from packer.web import RETRIED_STATUSES, TIMEOUT, is_untrusted, new_session, read_at_most, short_reason
 
 if TYPE_CHECKING:
     import requests
@@ -24,6 +26,10 @@ _ATTEMPTS = 6
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.4, 30.0
 _HUB_HOST = "registry-1.docker.io"
 _LARGEST_ERROR = 1 << 16
+_WHO = "Ask who runs it."
+_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
+_MOST_HOPS = 5
+_PORTS = {"https": 443, "http": 80}
 _CERTIFICATE = "It shows a certificate that is not trusted: name its authority's with SSL_CERT_FILE."
 Value = TypeVar("Value")
 Body = Callable[[], "bytes | RawIOBase"]
@@ -36,6 +42,15 @@ class Transient(Exception):
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
         self.pause = pause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a registry has answered; ``content`` is all of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Endpoint:
@@ -60,7 +75,7 @@ class Endpoint:
         parts = urlsplit(found)
         if parts.scheme != "https" and not (parts.scheme == "http" and self.plain):
             what = f"The registry {self.host} leads to {parts.scheme}://{parts.hostname}, without TLS."
-            raise RegistryError(what, remedy="Ask who runs it.")
+            raise RegistryError(what, remedy=_WHO)
         return found
 
     def ask(
@@ -74,19 +89,26 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         query: Sequence[tuple[str, str]] = (),
-    ) -> requests.Response:
-        """Ask until there is an answer that says yes or no; the response's body has been read.
+    ) -> Answer:
+        """Ask until there is an answer that says yes or no.
 
         ``doing`` ends the sentence "Cannot". Raises `RegistryError`.
         """
 
-        def once() -> requests.Response:
-            response = self.once(method, self.url(path), scopes, headers=headers, body=body, query=query)
-            with response:
+        def once() -> Answer:
+            import requests
+            import urllib3
+
+            with self.once(method, self.url(path), scopes, headers=headers, body=body, query=query) as response:
                 if response.status_code not in expected:
                     raise self.error(response, doing)
-                response.content  # noqa: B018 read while the connection is held
-            return response
+                try:
+                    content = read_at_most(response, LARGEST_MANIFEST)
+                except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                    raise Transient(f"the answer of {self.host} breaks off ({short_reason(error)})") from error
+                except ValueError as error:
+                    raise RegistryError(f"Cannot {doing}: the answer of {self.host}: {error}.", remedy=_WHO) from None
+                return Answer(status=response.status_code, headers=response.headers, content=content)
 
         return self.patiently(once, doing)
 
@@ -119,11 +141,17 @@ class Endpoint:
         query: Sequence[tuple[str, str]] = (),
         redirected: bool = False,
     ) -> requests.Response:
-        """Ask, and again where that needs a login; raises `Transient` or `RegistryError`. Whoever gets the answer closes it."""
+        """Ask, and again where that needs a login; raises `Transient` or `RegistryError`. Whoever gets the answer closes it.
+
+        ``redirected`` goes where the registry points to: a blob's bytes may be elsewhere.
+        """
         used = self._gate.header(scopes)
         for _ in range(3):
-            response = self._sent(method, url, headers, used, body, query, redirected=redirected)
-            if response.status_code != 401:
+            response = self._sent(method, url, headers, used, body, query)
+            if redirected:
+                response = self._followed(response, headers)
+            # Nobody but the registry itself is given its login, or is believed where that is to be taken.
+            if response.status_code != 401 or not self._is_own(response.url):
                 break
             challenge = response.headers.get("WWW-Authenticate", "")
             response.close()
@@ -147,15 +175,12 @@ class Endpoint:
         authorization: str,
         body: Body | None,
         query: Sequence[tuple[str, str]],
-        *,
-        redirected: bool,
     ) -> requests.Response:
         import requests
         import urllib3
 
-        own = urlsplit(url).netloc == urlsplit(self._base).netloc
         sent = {"Accept-Encoding": "identity", **(headers or {})}
-        if authorization and own:  # to nobody else: a blob's bytes, or an upload, may be elsewhere
+        if authorization and self._is_own(url):
             sent["Authorization"] = authorization
         data = body() if body else None
         try:
@@ -167,19 +192,39 @@ class Endpoint:
                 data=data,
                 stream=True,
                 timeout=TIMEOUT,
-                allow_redirects=redirected,
+                allow_redirects=False,  # requests would look for logins in .netrc, and forget about TLS
                 auth=no_netrc,
             )
         except requests.exceptions.SSLError as error:
+            if not is_untrusted(error):
+                raise Transient(f"the registry {self.host} breaks off ({short_reason(error)})") from error
             what = f"The registry {self.host} cannot be asked by TLS: {short_reason(error)}."
             raise RegistryError(what, remedy=_CERTIFICATE) from None
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             raise Transient(f"the registry {self.host} cannot be reached ({short_reason(error)})") from error
         except (requests.RequestException, ValueError) as error:
-            raise RegistryError(f"The registry {self.host} cannot be asked: {error}.", remedy="Check its name.") from None
+            # What it says may hold the header that it does not like.
+            what = f"The registry {self.host} cannot be asked ({type(error).__name__})."
+            raise RegistryError(what, remedy="Check its name.") from None
         finally:
             if data is not None and not isinstance(data, bytes):
                 data.close()
+
+    def _followed(self, response: requests.Response, headers: Mapping[str, str] | None) -> requests.Response:
+        """Go where an answer points to, without the login; raises `Transient` or `RegistryError`."""
+        for _ in range(_MOST_HOPS):
+            target = response.headers.get("Location")
+            if response.status_code not in _REDIRECTIONS or not target:
+                return response
+            url = self.url(target, response.url)
+            response.close()
+            response = self._sent("GET", url, headers, "", None, ())
+        response.close()
+        raise RegistryError(f"The registry {self.host} leads from place to place.", remedy=_WHO)
+
+    def _is_own(self, url: str) -> bool:
+        """Say whether an address is the registry's own, however it is written."""
+        return _origin(url) == _origin(self._base)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._threads, "session", None)
@@ -200,6 +245,12 @@ class Endpoint:
         }
         what = f"Cannot {doing}: the registry {self.host} answers {status} {response.reason}{f' ({said})' if said else ''}."
         return RegistryError(what, remedy=remedies.get(status, "Check the names of registry and repository."))
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Give scheme, host and port of an address (RFC 6454, section 4)."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def _said(response: requests.Response) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packer.errors import ImageError
-from packer.model import EXECUTABLE_MODE, FILE_MODE, Content, Span, Tree
+from packer.model import EXECUTABLE_MODE, FILE_MODE, Content, Tree
 
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
@@ -24,11 +23,10 @@ class Member:
     content: Content | None = None
 
 
-def members_of(parts: Iterable[tuple[str, Tree]], gone: Iterable[str] = ()) -> list[Member]:
+def members_of(parts: Iterable[tuple[str, Tree]]) -> list[Member]:
     """Lay trees out below their folders: sorted, each folder once and before what is in it.
 
-    ``gone`` are paths of lower layers that are not to be seen any more (image specification, layer.md, "Whiteouts"). Raises
-    `ImageError` for a path that is there twice, or is a file and a folder.
+    Raises `ImageError` for a path that is there twice, or is a file and a folder.
     """
     files: dict[str, Member] = {}
     for prefix, tree in parts:
@@ -38,10 +36,6 @@ def members_of(parts: Iterable[tuple[str, Tree]], gone: Iterable[str] = ()) -> l
                 raise ImageError(f"Two files of an image's layer are called {path}.", remedy="Leave one of them out.")
             mode = EXECUTABLE_MODE if entry.mode & 0o111 else FILE_MODE
             files[path] = Member(path=path, mode=mode, content=entry.content)
-    for path in gone:
-        folder, _, name = path.rpartition("/")
-        white = f"{folder}/.wh.{name}" if folder else f".wh.{name}"
-        files[white] = Member(path=white, mode=FILE_MODE, content=_NOTHING)
     folders: set[str] = set()
     for path in files:
         above = path.rpartition("/")[0]
@@ -53,22 +47,6 @@ def members_of(parts: Iterable[tuple[str, Tree]], gone: Iterable[str] = ()) -> l
         raise ImageError(what, remedy="Rename one of them.")
     made = [Member(path=path, mode=EXECUTABLE_MODE) for path in folders]
     return sorted((*made, *files.values()), key=lambda each: each.path.encode("utf-8", "surrogateescape"))
-
-
-class _Nothing:
-    """An empty file."""
-
-    digest = hashlib.sha256().hexdigest()
-    size = 0
-
-    def read(self) -> bytes:
-        return b""
-
-    def span(self) -> Span | None:
-        return None
-
-
-_NOTHING = _Nothing()
 
 
 def header_of(member: Member, epoch: int) -> bytes:

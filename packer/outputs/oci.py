@@ -6,6 +6,7 @@ attestations, as Docker's buildx makes it, is refused (RUNTIMES.md has the sourc
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +31,7 @@ from packer.oci import (
     Index,
     Manifest,
     encoded,
+    unusable,
 )
 from packer.store import explained
 
@@ -159,7 +162,10 @@ def _in_layout(folder: Path | None, layer: ImageLayer) -> Path | None:
     if folder is None:
         return None
     path = folder / "blobs" / "sha256" / layer.descriptor.sha256
-    return path if path.is_file() and path.stat().st_size == layer.descriptor.size else None
+    if not path.is_file() or path.stat().st_size != layer.descriptor.size:
+        return None
+    with path.open("rb") as file:  # it was there for anybody to change
+        return path if hashlib.file_digest(file, "sha256").hexdigest() == layer.descriptor.sha256 else None
 
 
 def _place(blob: Path, to: Path) -> None:
@@ -229,6 +235,14 @@ def _add_layer(archive: tarfile.TarFile, name: str, layer: ImageLayer) -> None:
             return
         import zstandard
 
-        size = sum(map(len, zstandard.ZstdDecompressor().read_to_iter(file, write_size=_PIECE)))
-        file.seek(0)
-        archive.addfile(_info(name, size), zstandard.ZstdDecompressor().stream_reader(file))
+        def opened() -> zstandard.ZstdDecompressionReader:
+            file.seek(0)
+            return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+
+        size, found = 0, hashlib.sha256()
+        for part in iter(partial(opened().read, _PIECE), b""):
+            size += len(part)
+            found.update(part)
+        if f"sha256:{found.hexdigest()}" != layer.diff_id:
+            raise unusable(name, "the layer is not the one that its configuration promises")
+        archive.addfile(_info(name, size), opened())

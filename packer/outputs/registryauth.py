@@ -10,12 +10,12 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packer.dockerlogin import DockerLogins, RegistryLogin, login_remedy
 from packer.errors import RegistryError
-from packer.web import TIMEOUT, basic
+from packer.web import TIMEOUT, basic, read_at_most
 
 if TYPE_CHECKING:
     import requests
@@ -28,6 +28,13 @@ _EARLY = 5.0
 """Seconds before its end from which on a token is not used any more."""
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1|\[::1\]")
 _LARGEST = 1 << 20
+_PLAIN: dict[str, Any] = {
+    "timeout": TIMEOUT,
+    "allow_redirects": False,
+    "stream": True,
+    "headers": {"Accept-Encoding": "identity"},
+}
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def is_loopback(host: str) -> bool:
@@ -99,6 +106,7 @@ class Gate:
     def _token(self, realm: str, service: str, scopes: list[str]) -> tuple[str, float]:
         """Ask the token server; gives the token, and for how many seconds it is good."""
         import requests
+        import urllib3
 
         parts = urlsplit(realm)
         safe = parts.scheme == "https" or (parts.scheme == "http" and (self._plain or is_loopback(parts.hostname or "")))
@@ -110,23 +118,30 @@ class Gate:
             if login is not None and login.identity:
                 form = {**named, "grant_type": "refresh_token", "refresh_token": login.identity, "client_id": "lpack"}
                 form["scope"] = " ".join(scopes)
-                response = self._session().post(realm, data=form, timeout=TIMEOUT, allow_redirects=False, auth=no_netrc)
+                response = self._session().post(realm, data=form, auth=no_netrc, **_PLAIN)
             else:
                 auth = basic(login.login.user, login.login.password) if login and login.login else no_netrc
                 query = [*named.items(), *(("scope", scope) for scope in scopes)]
-                response = self._session().get(realm, params=query, timeout=TIMEOUT, allow_redirects=False, auth=auth)
-        except requests.RequestException as error:
+                response = self._session().get(realm, params=query, auth=auth, **_PLAIN)
+            with response:
+                content = read_at_most(response, _LARGEST)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise RegistryError(
                 f"The token server of {self._host} cannot be reached ({type(error).__name__}).", remedy="Try again."
             ) from None
+        except ValueError as error:
+            raise self.refused(f"the answer of its token server: {error}") from None
         if response.status_code != requests.codes.ok:
             raise self.refused(f"its token server answers {response.status_code}")
         try:
-            document = json.loads(response.content[:_LARGEST])
-            token = document.get("token") or document["access_token"]
-            return str(token), float(document.get("expires_in") or _SHORTEST)
+            document = json.loads(content)
+            token = str(document.get("token") or document["access_token"])
+            seconds = float(document.get("expires_in") or _SHORTEST)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self.refused("its token server gives no token") from None
+        if not token.isprintable():
+            raise self.refused("its token server gives a token that no header can have")
+        return token, seconds
 
 
 def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -136,7 +151,8 @@ def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def _challenges(header: str) -> Iterable[tuple[str, dict[str, str]]]:
     """Give the schemes of a WWW-Authenticate header in small letters, with their parameters."""
-    starts = list(_SCHEME.finditer(header))
+    bare = _QUOTED.sub(lambda found: "." * len(found[0]), header)  # what is quoted begins no scheme
+    starts = list(_SCHEME.finditer(bare))
     for start, end in zip(starts, [*(each.start() for each in starts[1:]), len(header)], strict=True):
         text = header[start.end() : end]
         yield start[1].lower(), {each[1].lower(): each[2] or each[3] or "" for each in _PARAMETER.finditer(text)}

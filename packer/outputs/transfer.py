@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import RawIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from packer.errors import RegistryError
 from packer.oci import Descriptor, Reference
@@ -16,9 +18,6 @@ from packer.outputs.endpoint import Body, Endpoint, Transient
 from packer.ports import Reporter
 from packer.store import Store, explained
 from packer.web import short_reason
-
-if TYPE_CHECKING:
-    import requests
 
 _CHUNK = 16 << 20
 """Bytes of a part. ECR takes none below 5 MB but the last (AWS "UploadLayerPart")."""
@@ -89,6 +88,7 @@ def upload(
     begun = _begin(endpoint, to, blob, scopes, mount)
     if begun is None:
         return 0
+    scopes = scopes[:1]  # where it is mounted from has no part in what follows
     path = bring()
     name = f"{to.repository} {blob.sha256[:12]}"
     reporter.transfer_started(name, blob.size, "upload")
@@ -124,18 +124,25 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
 
 def _begin(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: Sequence[str], mount: str) -> _Upload | None:
     """Begin an upload; None where the registry has mounted the blob instead."""
-    query = [("mount", blob.digest), ("from", mount)] if mount else []
     doing = f"push a layer to {to.name}"
     path = f"/v2/{to.repository}/blobs/uploads/"
-    response = endpoint.ask("POST", path, scopes, doing=doing, expected=(201, 202), query=query, body=lambda: b"")
-    if response.status_code == 201:
+    ask = partial(endpoint.ask, "POST", path, doing=doing, expected=(201, 202), body=lambda: b"")
+    if mount:
+        # Who may not read there is told so in many ways, and can send the layer all the same.
+        with suppress(RegistryError):
+            response = ask(scopes, query=[("mount", blob.digest), ("from", mount)])
+            if response.status == 201:
+                return None
+            return _Upload(location=_location(endpoint, response.headers, endpoint.url(path), to))
+    response = ask(scopes[:1])
+    if response.status == 201:
         return None
-    return _Upload(location=_location(endpoint, response, endpoint.url(path), to))
+    return _Upload(location=_location(endpoint, response.headers, endpoint.url(path), to))
 
 
-def _location(endpoint: Endpoint, response: requests.Response, before: str, to: Reference) -> str:
+def _location(endpoint: Endpoint, headers: Mapping[str, str], before: str, to: Reference) -> str:
     """Give where an upload goes on: registries may move it with each answer, and write it relative or absolute."""
-    found = response.headers.get("Location")
+    found = headers.get("Location")
     if not found:
         raise RegistryError(f"The registry of {to.name} does not say where a layer goes.", remedy="Ask who runs it.")
     return endpoint.url(found, before)
@@ -154,7 +161,7 @@ def _send(
     doing = f"push a layer to {to.name}"
     if blob.size > _CHUNK:
         while begun.offset < blob.size:
-            _send_part(endpoint, to, path, scopes, begun, min(begun.offset + _CHUNK, blob.size), told)
+            _send_part(endpoint, to, path, scopes, begun, blob.size, told)
         endpoint.patiently(lambda: _finish(endpoint, to, blob, scopes, begun, lambda: b""), doing)
         return
 
@@ -179,10 +186,10 @@ def _send_part(
     path: Path,
     scopes: Sequence[str],
     begun: _Upload,
-    end: int,
+    size: int,
     told: Callable[[int], None],
 ) -> None:
-    """Send up to a place in the blob, and go on after trouble from where the registry has got to."""
+    """Send one part of a blob of ``size`` bytes, and go on after trouble from where the registry has got to."""
     doing = f"push a layer to {to.name}"
     trouble = False
 
@@ -190,10 +197,11 @@ def _send_part(
         nonlocal trouble
         if trouble:
             _ask_where(endpoint, to, scopes, begun)
-        if begun.offset >= end:
+        if begun.offset >= size:
             return
         trouble = True
         start = begun.offset
+        end = min(start + _CHUNK, size)  # of a part that was cut off only the last may be a small one
         headers = {**_OCTETS, "Content-Range": f"{start}-{end - 1}", "Content-Length": str(end - start)}
         with endpoint.once(
             "PATCH", begun.location, scopes, headers=headers, body=lambda: _Slice(path, start, end, told)
@@ -204,7 +212,7 @@ def _send_part(
                 raise Transient("the registry has another part of the layer than the one before this")
             if response.status_code not in (201, 202, 204):
                 raise endpoint.error(response, doing)
-            begun.location = _location(endpoint, response, begun.location, to)
+            begun.location = _location(endpoint, response.headers, begun.location, to)
             begun.offset = end
 
     endpoint.patiently(attempt, doing)
@@ -221,7 +229,7 @@ def _ask_where(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: 
         last = int(found[1]) if found else 0
         begun.offset = last + 1 if last else 0  # nothing at all is written 0-0
         if response.headers.get("Location"):
-            begun.location = _location(endpoint, response, begun.location, to)
+            begun.location = _location(endpoint, response.headers, begun.location, to)
 
 
 def _finish(
@@ -239,7 +247,7 @@ def _finish(
         if response.status_code in (404, 410):
             # An answer may have been lost on the way: then the blob is there.
             there = f"/v2/{to.repository}/blobs/{blob.digest}"
-            if endpoint.ask("HEAD", there, scopes, doing=doing, expected=(200, 307, 404)).status_code != 404:
+            if endpoint.ask("HEAD", there, scopes, doing=doing, expected=(200, 307, 404)).status != 404:
                 return
             raise _Forgotten
         if response.status_code not in (201, 202, 204):

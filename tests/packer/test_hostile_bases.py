@@ -211,6 +211,8 @@ def test_an_archive_of_docker_is_read_and_packed_once(tmp_path: Path, reader: Ba
         ({"Config": "absent.json"}, "absent.json"),
         ({"Config": 1}, "does not name a configuration"),
         ({"RepoTags": ["other:1"]}, "base:1"),
+        ({"RepoTags": 5}, "tags that are none"),
+        ({"RepoTags": [5]}, "tags that are none"),
     ],
 )
 def test_an_archive_that_lies_is_refused(tmp_path: Path, reader: BaseReader, entry: dict[str, Any], told: str) -> None:
@@ -218,6 +220,40 @@ def test_an_archive_that_lies_is_refused(tmp_path: Path, reader: BaseReader, ent
     with pytest.raises(LpackError) as caught:
         reader.read("docker-archive:base.tar:base:1", HERE, tmp_path)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("broken", ["cut", "corrupt"])
+def test_an_archive_whose_packed_layer_is_broken_is_refused(tmp_path: Path, reader: BaseReader, broken: str) -> None:
+    tar = plain_layer()
+    good = docker_archive(tmp_path / "good.tar", tar).read_bytes()
+    packed = gzip.compress(tar, mtime=0)
+    packed = packed[:-20] if broken == "cut" else packed[:-8] + bytes(8)
+    with tarfile.open(fileobj=io.BytesIO(good)) as archive:
+        files = {each.name: archive.extractfile(each).read() for each in archive}  # type: ignore[union-attr]
+    (tmp_path / "base.tar").write_bytes(tar_of(*({**files, "one/layer.tar": packed}).items()))
+    with pytest.raises(ImageError, match=r"one/layer\.tar cannot be read"):
+        reader.read("docker-archive:base.tar", HERE, tmp_path)
+
+
+def test_an_archive_with_a_gigantic_header_is_refused(tmp_path: Path, reader: BaseReader) -> None:
+    info = tarfile.TarInfo("x")
+    info.pax_headers = {"comment": "x" * (20 << 20)}
+    with tarfile.open(tmp_path / "base.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    with pytest.raises(ImageError, match="is no tar"):
+        reader.read("docker-archive:base.tar.gz", HERE, tmp_path)
+
+
+def test_letters_that_are_halves_are_refused(tmp_path: Path, reader: BaseReader) -> None:
+    write_base(tmp_path / "base", config={"author": "\ud800"})
+    with pytest.raises(ImageError, match="halves of letters"):
+        reader.read("oci:base", HERE, tmp_path)
+
+
+def test_a_base_larger_than_lambda_takes_is_refused_before_it_is_fetched(tmp_path: Path, reader: BaseReader) -> None:
+    write_base(tmp_path / "base", layer={"size": 11 << 30})
+    with pytest.raises(ImageError, match="more than Lambda takes"):
+        reader.read("oci:base", HERE, tmp_path)
 
 
 def test_an_archive_whose_layer_is_another_one_is_refused(tmp_path: Path, reader: BaseReader) -> None:
