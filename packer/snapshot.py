@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -109,6 +109,9 @@ def _of_manifest(path: Path, named: str, trees: Trees, only: Path | None = None)
         archive = folder / placed["path"]
         wheels = [each for each in report["distributions"] if "layer" not in each]
         known = ((each["name"], trees(each["sha256"], each["wheel"])) for each in wheels)
+        if (archive / _LAYOUT).is_file():
+            own = frozenset(each["digest"] for each in report["image"]["layers"])
+            return _of_layout(archive, own, {name: tree for name, tree in known if tree is not None})
         if archive.suffix != ".zip" or not archive.is_file() or _sha256(archive) != placed["sha256"]:
             return fallback(report)
         files = with_owners(read_archive(archive), {name: tree for name, tree in known if tree is not None})
@@ -163,8 +166,8 @@ def _of_files(files: Iterable[PackedFile], zipped: int, versions: Mapping[str, s
     return Unit(zipped=zipped, unzipped=sum(sizes.values()), parts=parts, files=files)
 
 
-def _of_layout(folder: Path) -> Unit:
-    """Read an OCI image layout: the layers that it holds, and no base that it leaves in its registry."""
+def _of_layout(folder: Path, own: Collection[str] = (), trees: Mapping[str, Tree] | None = None) -> Unit:
+    """Read an OCI image layout: the layers that it holds, or those that are ``own`` by their digests, where any are named."""
 
     def blob(digest: str) -> Path:
         return folder / "blobs" / digest.replace(":", "/")
@@ -172,9 +175,9 @@ def _of_layout(folder: Path) -> Unit:
     try:
         [first, *_] = json.loads((folder / "index.json").read_bytes())["manifests"]
         manifest = json.loads(blob(first["digest"]).read_bytes())
-        paths = [blob(each["digest"]) for each in manifest["layers"]]
+        paths = [blob(each["digest"]) for each in manifest["layers"] if not own or each["digest"] in own]
         layers = [path for path in paths if path.is_file()]
-        return _of_tars([path.open("rb") for path in layers], sum(path.stat().st_size for path in layers))
+        return _of_tars([path.open("rb") for path in layers], sum(path.stat().st_size for path in layers), trees)
     except (OSError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
         raise UsageError(f"{folder} is no OCI layout that can be read ({error}).", remedy="Build it again.") from None
 
@@ -195,14 +198,14 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     return found
 
 
-def _of_tars(layers: Iterable[IO[bytes]], stored: int) -> Unit:
+def _of_tars(layers: Iterable[IO[bytes]], stored: int, trees: Mapping[str, Tree] | None = None) -> Unit:
     """Put layers over each other as an engine does (image specification, layer.md)."""
     files: dict[str, PackedFile] = {}
     for layer in layers:
         with layer, tarfile.open(fileobj=_plain(layer), mode="r|") as archive:
             for found in _regular(archive, files):
                 files[found.path] = found
-    return _of_files(with_owners(list(files.values()), {}), stored)
+    return _of_files(with_owners(list(files.values()), trees or {}), stored)
 
 
 def _plain(layer: IO[bytes]) -> IO[bytes]:

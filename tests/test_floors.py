@@ -84,6 +84,7 @@ FLOORS = {
             "packer.needsreport",
             "packer.contents",
             "packer.diff",
+            "packer.history",
             "packer.outline",
             "packer.snapshot",
             "packer.secrets",

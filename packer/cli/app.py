@@ -30,6 +30,7 @@ COMMANDS = {
     "plan": "Show which layers functions would share, and what that saves.",
     "profile": "Write down which files functions open, for `build --trim max`.",
     "push": "Push built images to a registry, without a daemon.",
+    "report": "Write an HTML report of what was built: one file that needs nothing else.",
     "tree": "Show what functions require, as a tree with bytes.",
     "verify": "Run what was built, with the configured sample events.",
     "why": "Say which requirements bring a package in, and what it costs.",

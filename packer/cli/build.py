@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the artifacts (default: dist).")
 @click.option("--frozen", is_flag=True, help="Fail where a lock is missing or stale, instead of resolving.")
 @click.option("--sbom/--no-sbom", default=None, help="Write bills of materials beside the artifacts (default: sbom).")
+@click.option("--report", is_flag=True, help="Write the HTML report of `lpack report`, too.")
 @click.option("--strict", is_flag=True, help="Fail where source looks like a secret (keys, .env files), instead of warning.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
 @click.option("--scheduler", metavar="ADDRESS", help="Build on a Dask cluster, by way of a remote store (tcp://HOST:8786).")
@@ -65,7 +66,9 @@ if TYPE_CHECKING:
 @click.option("--explain", metavar="PATH", help="Build, then say why a file of the artifact is there, or was removed.")
 @shape_options
 @project_options
-def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbose: bool, quiet: bool, **flags: Any) -> None:
+def command(
+    *, names: tuple[str, ...], as_json: bool, explain: str | None, report: bool, verbose: bool, quiet: bool, **flags: Any
+) -> None:
     """Build functions into reproducible archives or images, trimmed and proved.
 
     NAME is a configured function; without one, all are built. PATH is a folder with a configuration, or one that holds a
@@ -107,6 +110,8 @@ def command(*, names: tuple[str, ...], as_json: bool, explain: str | None, verbo
             sys.stdout.writelines(f"{text}\n" for text in texts)
             return
     print_results(state, chosen, changed, as_json=as_json)
+    if report:
+        settings.report(store, project)
 
 
 def named_out(project: Project, out: Path | None) -> Path | None:
@@ -157,6 +162,15 @@ class _Settings:
     jobs: int
     scheduler: str
 
+    def report(self, store: Store, project: Project) -> None:
+        """Write the report, and say on standard error where: standard output is for what was built."""
+        from packer.cli.report import write_report
+        from packer.cli.wiring import read_project
+        from packer.config import Overrides
+
+        config, _ = read_project(project, Overrides(**self.flags))
+        sys.stderr.write(f"report: {os.path.relpath(write_report(store, project, config, self.flags['out']))}\n")
+
     def run(self, store: Store, reporter: LineReporter, project: Project, started: int) -> _Run:
         """Give the build that they ask for."""
         from packer.config import Overrides
@@ -194,6 +208,7 @@ class _Run:
         """
         from packer.cli.publishing import bills, described, descriptions, not_built, remove_strangers
         from packer.cli.wiring import open_tools, read_project, selected
+        from packer.history import remember
         from packer.outputs.folder import only_build, publish, staging
         from packer.pipeline import Build
         from packer.watch import Digests
@@ -236,6 +251,7 @@ class _Run:
                 warnings=(*build.warnings, *not_built(template, states)),
             )
             save_state(self.store, key, state)
+            remember(self.store, key, self.started, {name: each.report for name, each in state.functions.items()})
         return state, tuple(name for name, each in built.items() if each.staged)
 
     def _tell(self, config: Config, template: Template | None) -> None:

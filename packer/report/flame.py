@@ -1,0 +1,81 @@
+"""The import flame graph of a cold start, as SVG: what was imported by what, and how long each took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+from zlib import crc32
+
+WIDTH, _ROW = 960, 18
+_HUES = 8
+_LEAST = 0.6
+"""Pixels of what is drawn; narrower ones nobody could point at."""
+_LETTER = 6.2
+_DEEPEST = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One import: ``own`` and ``total`` milliseconds, and what it imported itself."""
+
+    name: str
+    distribution: str
+    own: float
+    total: float
+    below: tuple[Frame, ...]
+
+
+def frames(imports: Sequence[Mapping[str, Any]]) -> tuple[Frame, ...]:
+    """Give imports (`packer.coldstart.describe_start`) as trees: each comes after those that it brought about."""
+    waiting: list[tuple[int, Frame]] = []
+    for each in imports:
+        below: list[Frame] = []
+        while waiting and waiting[-1][0] > each["depth"]:
+            below.append(waiting.pop()[1])
+        frame = Frame(
+            name=each["module"],
+            distribution=each["distribution"],
+            own=each["self"],
+            total=each["cumulative"],
+            below=tuple(reversed(below)),
+        )
+        waiting.append((each["depth"], frame))
+    return tuple(frame for _, frame in waiting)
+
+
+def flame_graph(function: str, imports: Sequence[Mapping[str, Any]]) -> str:
+    """Give the picture; each frame's title says its name, distribution and milliseconds."""
+    top = frames(imports)
+    whole = sum(each.total for each in top)
+    if not whole:
+        return ""
+    drawn = list(_drawn(top, 0.0, 0, WIDTH / whole))
+    height = (max(row for _, row, _, _ in drawn) + 1) * _ROW if drawn else _ROW
+    boxes = "".join(_box(frame, x, row, width, whole) for x, row, width, frame in drawn)
+    label = escape(f"Imports of {function}: {whole:.0f} ms in all", quote=True)
+    return f'<svg class="flame" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{boxes}</svg>'
+
+
+def _drawn(level: Sequence[Frame], x: float, row: int, scale: float) -> Iterator[tuple[float, int, float, Frame]]:
+    for frame in level:
+        width = frame.total * scale
+        if width >= _LEAST and row < _DEEPEST:
+            yield x, row, width, frame
+            yield from _drawn(frame.below, x, row + 1, scale)
+        x += width
+
+
+def _box(frame: Frame, x: float, row: int, width: float, whole: float) -> str:
+    """Draw a frame: its title, and as much of its name as fits."""
+    told = (
+        f"{frame.name} ({frame.distribution}): {frame.total:.1f} ms, {frame.own:.1f} ms of its own, {frame.total / whole:.0%}"
+    )
+    room = int((width - 6) / _LETTER)
+    name = frame.name if len(frame.name) <= room else f"{frame.name[: room - 1]}…" if room > 3 else ""
+    y = row * _ROW
+    text = f'<text x="{x + 3:.1f}" y="{y + 13}">{escape(name)}</text>' if name else ""
+    hue = crc32(frame.distribution.encode()) % _HUES
+    box = f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" height="{_ROW - 1}"/>'
+    return f'<g class="h{hue}"><title>{escape(told)}</title>{box}{text}</g>'

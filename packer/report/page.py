@@ -1,0 +1,227 @@
+"""Writes the report's page: tables that every browser reads out and prints, and a treemap that a small script draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from packer import __version__
+from packer.budget import Measure
+from packer.report.flame import flame_graph
+from packer.report.treemap import packed_data, treemap_data
+from packer.snapshot import Snapshot
+from packer.units import size_text
+
+_MOST_SHARED = 30
+_MOST_MODULES = 12
+# Nothing is loaded from anywhere, and nothing could be.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a report tells of.
+
+    ``manifest`` is lpack.json, ``snapshot`` the same with files, ``measures`` what limits say, ``starts`` are by functions, and
+    ``history`` as `packer.history.recall` gives it.
+    """
+
+    title: str
+    manifest: Mapping[str, Any]
+    snapshot: Snapshot
+    measures: Sequence[Measure] = ()
+    starts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+
+
+def render(report: Report) -> str:
+    """Give the whole page."""
+    sections = (
+        ("sizes", "Functions and layers", _sizes(report)),
+        ("map", "Where the bytes are", _map()),
+        ("limits", "Budgets and limits", _limits(report.measures)),
+        ("starts", "Cold starts", _starts(report.starts)),
+        ("shared", "What functions share", _shared(report.manifest)),
+        ("removed", "What trimming removed", _removed(report.manifest)),
+        ("history", "The last builds", _history(report.history)),
+    )
+    told = [(anchor, title, body) for anchor, title, body in sections if body]
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in told)
+    bodies = "".join(f'<section id="{anchor}"><h2>{title}</h2>{body}</section>' for anchor, title, body in told)
+    name = escape(report.title)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f"<title>{name}: package sizes</title><style>{_asset('report.css')}</style></head><body>"
+        f'<a class="skip" href="#sizes">Skip to the figures</a><header><h1>{name}</h1>'
+        f'<p class="muted">Packages for AWS Lambda, by lpack {escape(__version__)}. 1 MB is 1,048,576 bytes.</p>'
+        f'<nav aria-label="Sections">{links}</nav></header><main>{bodies}</main>'
+        f'<script type="text/plain" id="data">{packed_data(treemap_data(report.snapshot))}</script>'
+        f"<script>{_asset('report.js')}</script></body></html>\n"
+    )
+
+
+def _asset(name: str) -> str:
+    return files("packer.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """Give a table; cells are HTML, the first of a row names it, and ``numbers`` are columns of figures."""
+
+    def cell(number: int, text: str) -> str:
+        kind = ' class="number"' if number in numbers else ""
+        return f'<th scope="row">{text}</th>' if number == 0 else f"<td{kind}>{text}</td>"
+
+    body = "".join(f"<tr>{''.join(cell(*each) for each in enumerate(row))}</tr>" for row in rows)
+    head = "".join(
+        f'<th scope="col"{" class=number" if number in numbers else ""}>{text}</th>' for number, text in enumerate(heads)
+    )
+    caption = f"<caption>{caption}</caption>"
+    return f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _sizes(report: Report) -> str:
+    manifest = report.manifest
+    layers: Mapping[str, Any] = manifest.get("layers", {})
+    rows = []
+    for name, each in manifest["functions"].items():
+        artifact, held = each["artifact"], [layers[layer] for layer in each.get("layers", ()) if layer in layers]
+        whole = artifact["unzipped_bytes"] + sum(layer["unzipped_bytes"] for layer in held)
+        zipped = artifact.get("zip_bytes", artifact.get("stored_bytes"))
+        cells = (size_text(zipped), size_text(artifact["unzipped_bytes"]), size_text(whole), str(len(each["distributions"])))
+        target = f"{each['runtime']} {each['architecture']}"
+        rows.append((escape(name), escape(target), each["format"], *cells, escape(", ".join(each.get("layers", ())) or "none")))
+    heads = ("Function", "Target", "Form", "Packed", "Unpacked", "With layers", "Distributions", "Layers")
+    found = _table("Functions, as they were built", heads, rows, (3, 4, 5, 6))
+    if not layers:
+        return found
+    more = [
+        (escape(name), size_text(each["zip_bytes"]), size_text(each["unzipped_bytes"]), escape(", ".join(each["functions"])))
+        for name, each in layers.items()
+    ]
+    return found + _table("Layers", ("Layer", "Packed", "Unpacked", "For"), more, (1, 2))
+
+
+def _map() -> str:
+    """Give the place of the treemap; without its script, a word on that."""
+    return (
+        '<div class="bar" id="controls" hidden><label>Show <select id="unit"></select></label>'
+        '<label>by <select id="measure"><option value="2">unpacked bytes</option><option value="3">packed bytes</option>'
+        "</select></label><label>Find "
+        '<input id="find" type="search" autocomplete="off" placeholder="part of a path"></label></div>'
+        '<p id="path" class="path" role="navigation" aria-label="Where the map is"></p>'
+        '<div id="treemap" class="treemap" role="group" aria-label="Treemap"></div>'
+        '<p class="legend" id="legend"></p><p id="told" class="muted" role="status" aria-live="polite"></p>'
+        '<div id="list"></div><noscript><p>The map is drawn by a script, which this browser does not run.</p></noscript>'
+    )
+
+
+def _limits(measures: Sequence[Measure]) -> str:
+    rows = []
+    for each in measures:
+        part = each.size / each.limit if each.limit else 1.0
+        kind = "over" if each.over else "near" if part > 0.9 else "within"
+        width = min(100.0, part * 100)
+        bar = f'<span class="track"><span class="fill {kind}" style="width:{width:.1f}%"></span></span>'
+        told = "over" if each.over else f"{part:.0%}"
+        rows.append((escape(each.of), escape(each.what), each.text(each.size), each.text(each.limit), f"{bar} {told}"))
+    heads = ("Of", "Limit", "Takes", "Allowed", "Used")
+    return _table("What is used of budgets and of Lambda's limits", heads, rows, (2, 3)) if rows else ""
+
+
+def _starts(starts: Mapping[str, Mapping[str, Any]]) -> str:
+    found = []
+    for name, each in starts.items():
+        before, after = each["before"]["median"], each["after"]["median"]
+        slow = sorted(each["imports"], key=lambda one: -one["self"])[:_MOST_MODULES]
+        rows = [
+            (escape(one["module"]), escape(one["distribution"]), f"{one['self']:.1f} ms", f"{one['cumulative']:.1f} ms")
+            for one in slow
+        ]
+        heads = ("Module", "Distribution", "Itself", "With what it imports")
+        found.append(
+            f"<h3>{escape(name)}: {after:.0f} ms, and {before:.0f} ms untrimmed</h3>"
+            f'<p class="muted">Median by {escape(str(each.get("clock", "import")))}.</p>'
+            f'<div class="wide">{flame_graph(name, each["imports"])}</div>'
+            f"<details><summary>The slowest modules</summary>{_table('Slowest modules', heads, rows, (2, 3))}</details>"
+        )
+    return "".join(found)
+
+
+def _shared(manifest: Mapping[str, Any]) -> str:
+    """Give who has which layer, and which distributions several functions have of their own."""
+    names = list(manifest["functions"])
+    heads = [f'<span class="tilted">{escape(name)}</span>' for name in names]
+    found = ""
+    layers: Mapping[str, Any] = manifest.get("layers", {})
+    if layers:
+        rows = [(escape(name), *_marks(names, each["functions"])) for name, each in layers.items()]
+        found += _table("Which function has which layer", ("Layer", *heads), rows)
+    users: dict[tuple[str, str], dict[str, int]] = {}
+    for name, function in manifest["functions"].items():
+        for each in function["distributions"]:
+            if "layer" not in each:
+                users.setdefault((each["name"], each["version"]), {})[name] = each["unzipped_bytes"]
+    several = {key: sizes for key, sizes in users.items() if len(sizes) > 1}
+    again = {key: sum(sizes.values()) - max(sizes.values()) for key, sizes in several.items()}
+    listed = sorted(several, key=lambda key: (-again[key], key))[:_MOST_SHARED]
+    if listed:
+        rows = [(escape(" ".join(key)), size_text(again[key]), *_marks(names, several[key])) for key in listed if again[key]]
+        found += _table("Distributions that several functions carry themselves", ("Distribution", "Again", *heads), rows, (1,))
+    return found
+
+
+def _marks(names: Sequence[str], users: Iterable[str]) -> Iterator[str]:
+    held = set(users)
+    yield from ('<span class="has">yes</span>' if name in held else '<span class="muted">·</span>' for name in names)
+
+
+def _removed(manifest: Mapping[str, Any]) -> str:
+    sizes: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    details: dict[str, dict[str, int]] = {}
+    for function in manifest["functions"].values():
+        for each in function["trim"]["removed"]:
+            rule = each["rule"]
+            sizes[rule] = sizes.get(rule, 0) + each["bytes"]
+            counts[rule] = counts.get(rule, 0) + each["files"]
+            own = details.setdefault(rule, {})
+            own[each["distribution"]] = max(own.get(each["distribution"], 0), each["bytes"])
+    if not sizes:
+        return ""
+    most = max(sizes.values()) or 1
+    rows = []
+    for rule in sorted(sizes, key=lambda each: (-sizes[each], each)):
+        largest = sorted(details[rule].items(), key=lambda item: (-item[1], item[0]))[:4]
+        bar = f'<span class="track"><span class="fill within" style="width:{sizes[rule] / most * 100:.1f}%"></span></span>'
+        told = ", ".join(f"{escape(name)} {size_text(size)}" for name, size in largest)
+        rows.append((escape(rule), f"{counts[rule]:,}", size_text(sizes[rule]), bar, told))
+    heads = ("Rule", "Files", "Bytes", "", "Most of it, in one function")
+    return _table("What rules took out of all functions together", heads, rows, (1, 2))
+
+
+def _history(history: Sequence[Mapping[str, Any]]) -> str:
+    if len(history) < 2:
+        return ""
+    names = sorted({name for each in history for name in each["functions"]})
+    rows = []
+    for name in names:
+        sizes = [each["functions"][name][0] for each in history if name in each["functions"]]
+        change = f"{sizes[-1] / sizes[0] - 1:+.1%}" if sizes[0] else ""
+        rows.append((escape(name), _line(name, sizes), size_text(sizes[0]), size_text(sizes[-1]), change))
+    first, last = (datetime.fromtimestamp(each["at"], UTC).strftime("%Y-%m-%d") for each in (history[0], history[-1]))
+    caption = f"Packed bytes with layers over {len(history)} builds on this machine, {first} to {last}"
+    return _table(caption, ("Function", "", "First", "Now", "Change"), rows, (2, 3, 4))
+
+
+def _line(name: str, sizes: Sequence[int]) -> str:
+    """Draw sizes as a line from 0 to the largest."""
+    top, step = max(sizes) or 1, 200 / max(1, len(sizes) - 1)
+    points = " ".join(f"{number * step:.1f},{38 - size / top * 34:.1f}" for number, size in enumerate(sizes))
+    label = escape(f"{name}: {', '.join(size_text(size) for size in sizes)}", quote=True)
+    return f'<svg class="line" viewBox="0 0 200 40" role="img" aria-label="{label}"><polyline points="{points}"/></svg>'
