@@ -208,7 +208,6 @@ class _Run:
         """
         from packer.cli.publishing import bills, described, descriptions, not_built, remove_strangers
         from packer.cli.wiring import open_tools, read_project, selected
-        from packer.history import remember
         from packer.outputs.folder import only_build, publish, staging
         from packer.pipeline import Build
         from packer.watch import Digests
@@ -250,9 +249,15 @@ class _Run:
                 digests=digests.current,
                 warnings=(*build.warnings, *not_built(template, states)),
             )
-            save_state(self.store, key, state)
-            remember(self.store, key, self.started, {name: each.report for name, each in state.functions.items()})
+            self._keep(key, state)
         return state, tuple(name for name, each in built.items() if each.staged)
+
+    def _keep(self, key: str, state: State) -> None:
+        """Write down what was built, for the next build and for who wants to see where sizes go."""
+        from packer.history import remember
+
+        save_state(self.store, key, state)
+        remember(self.store, key, self.started, {name: each.report for name, each in state.functions.items()})
 
     def _tell(self, config: Config, template: Template | None) -> None:
         for warning in config.warnings:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from packer import __version__
-from packer.budget import Measure
+from packer.budget import MILLISECONDS, Measure
 from packer.report.flame import flame_graph
 from packer.report.treemap import packed_data, treemap_data
 from packer.snapshot import Snapshot
@@ -129,7 +129,8 @@ def _limits(measures: Sequence[Measure]) -> str:
         width = min(100.0, part * 100)
         bar = f'<span class="track"><span class="fill {kind}" style="width:{width:.1f}%"></span></span>'
         told = "over" if each.over else f"{part:.0%}"
-        rows.append((escape(each.of), escape(each.what), each.text(each.size), each.text(each.limit), f"{bar} {told}"))
+        what = f"{each.what} for the start" if each.unit == MILLISECONDS else each.what
+        rows.append((escape(each.of), escape(what), each.text(each.size), each.text(each.limit), f"{bar} {told}"))
     heads = ("Of", "Limit", "Takes", "Allowed", "Used")
     return _table("What is used of budgets and of Lambda's limits", heads, rows, (2, 3)) if rows else ""
 
