@@ -76,7 +76,7 @@ def read_import_times(log: str, tree: Tree, names: Mapping[str, str]) -> tuple[I
             name=name,
             own=int(own) / 1000,
             total=int(total) / 1000,
-            depth=(len(indent) - 1) // 2,
+            depth=len(indent) // 2,
             distribution=_distribution(name, owners),
         )
         for own, total, indent, name in _LINE.findall(log)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from packer import __version__
+from packer.schemas import schema_text
 
 if TYPE_CHECKING:
     from packer.layering import MadeLayer
@@ -154,4 +154,4 @@ def write_manifest(manifest: Mapping[str, Any]) -> bytes:
 
 def manifest_schema() -> str:
     """Give the JSON Schema of the manifest."""
-    return files("packer").joinpath("schemas", f"manifest-{SCHEMA_VERSION}.json").read_text(encoding="utf-8")
+    return schema_text("manifest")

@@ -62,6 +62,7 @@ class Build:
         taking_part = [
             function for function in everything if function.layers.wanted or function.image.wanted or function.name in chosen
         ]
+        self._tools.reporter.expect(len(chosen))
         built: dict[str, Built] = {}
         unused: list[Mapping[str, str]] = []
         for group in self._groups(taking_part, chosen, previous, executor):

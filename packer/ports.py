@@ -18,8 +18,11 @@ class Reporter:
     def output(self, name: str, text: str) -> None:
         """A program that works on something has printed this much."""
 
+    def expect(self, functions: int) -> None:
+        """So many functions are going to be worked on."""
+
     def stage(self, function: str, name: str) -> None:
-        """A function enters a stage: ``resolving``, ``fetching``, ``packing``, ``done``."""
+        """A function enters a stage: ``resolving``, ``fetching``, ``packing``, ``verifying``, ``done`` or ``unchanged``."""
 
     def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:
         """A download, or an ``upload``, begins; ``size`` in bytes where it is known."""

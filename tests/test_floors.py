@@ -54,6 +54,7 @@ FLOORS = {
             "packer.requirements",
             "packer.rules",
             "packer.scan",
+            "packer.schemas",
             "packer.section",
             "packer.shapeconfig",
             "packer.settings",

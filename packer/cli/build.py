@@ -27,7 +27,7 @@ from packer.cli.common import (
     shape_options,
     warn_of_runtimes,
 )
-from packer.cli.results import print_results
+from packer.cli.results import Changes, print_results
 from packer.imageconfig import EPOCH_VARIABLE
 from packer.manifest import make_manifest, write_manifest
 from packer.names import DEFAULT_OUT
@@ -82,7 +82,7 @@ def command(
     more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags[name] not in (None, False)]
     more += ["no sbom"] if flags["sbom"] is False else []
     digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
-    state, changed = load_state(store, key), tuple[str, ...]()
+    state, changes = load_state(store, key), Changes()
     settings = _Settings(
         flags={
             "runtime": flags["runtime"],
@@ -102,14 +102,14 @@ def command(
             sys.stdout.write(write_manifest(make_manifest({})).decode() if as_json else "")
             return
         if state is None or flags["upgrade"] or not state.nothing_changed(digest, project.names, nobody=project.nobody):
-            state, changed = settings.run(store, reporter, project, started).build(digest, key, afresh=flags["upgrade"])
+            state, changes = settings.run(store, reporter, project, started).build(digest, key, afresh=flags["upgrade"])
         chosen = {name: each for name, each in state.functions.items() if project.asks_for(name)}
         _warn(chosen, state, reporter)
         if explain is not None:
             texts = settings.run(store, reporter, project, started).explain(explain, chosen)
             sys.stdout.writelines(f"{text}\n" for text in texts)
             return
-    print_results(state, chosen, changed, as_json=as_json)
+    print_results(state, chosen, changes, as_json=as_json)
     if report:
         settings.report(store, project)
 
@@ -201,8 +201,8 @@ class _Run:
     scheduler: str
     started: int
 
-    def build(self, digest: str, key: str, *, afresh: bool) -> tuple[State, tuple[str, ...]]:
-        """Build what has changed, publish it, and give the new state and the names of the functions that were written.
+    def build(self, digest: str, key: str, *, afresh: bool) -> tuple[State, Changes]:
+        """Build what has changed, publish it, and give the new state and what is new in it.
 
         ``key`` is that of the last build's state; ``afresh`` believes nothing of it.
         """
@@ -250,7 +250,7 @@ class _Run:
                 warnings=(*build.warnings, *not_built(template, states)),
             )
             self._keep(key, state)
-        return state, tuple(name for name, each in built.items() if each.staged)
+        return state, Changes(written=tuple(name for name, each in built.items() if each.staged), before=_packed_before(last))
 
     def _keep(self, key: str, state: State) -> None:
         """Write down what was built, for the next build and for who wants to see where sizes go."""
@@ -340,6 +340,12 @@ class _Run:
         left_out = {name for function in config.functions for name in function.exclude}
         for name in sorted(configured - needed - left_out):
             self.reporter.warn(f"The configuration has a table [packages.{name}], and no function needs that package.")
+
+
+def _packed_before(last: State | None) -> dict[str, int]:
+    """Give the bytes that each function's artifact had."""
+    artifacts = {name: each.report["artifact"] for name, each in (last.functions if last else {}).items()}
+    return {name: each.get("zip_bytes", each.get("stored_bytes")) for name, each in artifacts.items()}
 
 
 def watched_files(config: Config) -> Iterator[str]:

@@ -32,6 +32,8 @@ Commands:
   push        Push built images to a registry, without a daemon.
   report      Write an HTML report of what was built: one file that needs
               nothing else.
+  schema      Print the JSON Schema of a file, or of what a command prints as
+              JSON.
   tree        Show what functions require, as a tree with bytes.
   verify      Run what was built, with the configured sample events.
   why         Say which requirements bring a package in, and what it costs.

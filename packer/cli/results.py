@@ -1,10 +1,12 @@
-"""Prints what `lpack build` has built: the manifest, or a table."""
+"""Prints what `lpack build` has built: the manifest, or a table that fits the terminal."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,23 @@ from packer.names import TEMPLATE_FILE
 from packer.state import FunctionState, State
 from packer.units import size_text
 
+_GAP = "  "
+_KILOBYTE = 1024
+# What goes first where a terminal is narrow, one after the other: the rest still says what was built, and how large it is.
+_DISPENSABLE = ("path", "layers", "seconds", "target", "unzipped")
+_GREEN, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
-def print_results(state: State, chosen: Mapping[str, FunctionState], changed: Collection[str], *, as_json: bool) -> None:
-    """Print the chosen functions with their layers; ``changed`` are those that were built now."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a build has changed: the functions that it wrote, and the bytes that artifacts had before, by functions."""
+
+    written: tuple[str, ...] = ()
+    before: Mapping[str, int] = field(default_factory=dict)
+
+
+def print_results(state: State, chosen: Mapping[str, FunctionState], changes: Changes, *, as_json: bool) -> None:
+    """Print the chosen functions with their layers."""
     template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
     manifest = make_manifest({name: each.report for name, each in chosen.items()}, template)
     if as_json:
@@ -24,21 +40,87 @@ def print_results(state: State, chosen: Mapping[str, FunctionState], changed: Co
     out = Path(next(iter(state.outputs))).parent
     shown = os.path.relpath(out)
     place = out if shown.startswith("..") else Path(shown)
-    width = max(map(len, chosen), default=0)
-    for name, each in chosen.items():
-        report = each.report
-        where = f"{report['runtime']} {report['architecture']:<6}"
-        done = "built" if name in changed else "unchanged"
-        held = len(report.get("layers", ())) + len(report.get("attached", ()))
-        total = report["artifact"]["unzipped_bytes"] + sum(each["unzipped_bytes"] for each in report.get("layers", {}).values())
-        layers = f"  with {held} layer{'' if held == 1 else 's'}: {size_text(total)} unzipped" if held else ""
-        sys.stdout.write(
-            f"{name:<{width}}  {where}  {_sizes(report['artifact'])}  {done:<9}  {place / report['artifact']['path']}{layers}\n"
-        )
-    for layer in manifest.get("layers", {}).values():
-        sys.stdout.write(f"{_sizes(layer)}  layer of {', '.join(layer['functions'])}  {place / layer['path']}\n")
+    rows = [_row(name, each.report, changes, place) for name, each in chosen.items()]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    sys.stdout.writelines(f"{line}\n" for line in table_lines(rows, width, colour=colour))
+    for name, layer in manifest.get("layers", {}).items():
+        users = ", ".join(layer["functions"])
+        line = f"{_sizes(layer)}{_GAP}layer of {users}{_GAP}{place / layer['path']}"
+        narrow = f"{name}{_GAP}{size_text(layer['zip_bytes'])}"
+        sys.stdout.write(f"{line if width is None or len(line) <= width else _cut(narrow, width)}\n")
+
+
+def _row(name: str, report: Mapping[str, Any], changes: Changes, place: Path) -> dict[str, str]:
+    """Give the cells of a function's line."""
+    artifact = report["artifact"]
+    layers = report.get("layers", {}).values()
+    held = len(layers) + len(report.get("attached", ()))
+    total = artifact["unzipped_bytes"] + sum(layer["unzipped_bytes"] for layer in layers)
+    written = name in changes.written
+    zipped, word = _packed(artifact)
+    before = changes.before.get(name)
+    change = "" if not written or before in (None, zipped) else _change(before or 0, zipped)
+    return {
+        "name": name,
+        "target": f"{report['runtime']} {report['architecture']:<6}",
+        "zipped": f"{size_text(zipped):>9} {word}",
+        "unzipped": f"{size_text(artifact['unzipped_bytes']):>9} unzipped",
+        "done": "built" if written else "unchanged",
+        "change": change,
+        "seconds": f"{report['seconds']:.1f} s" if written else "",
+        "path": str(place / artifact["path"]),
+        "layers": f"with {held} layer{'' if held == 1 else 's'}: {size_text(total)} unzipped" if held else "",
+    }
+
+
+def table_lines(rows: Sequence[Mapping[str, str]], width: int | None, *, colour: bool = False) -> list[str]:
+    """Give the rows as lines, in columns, of ``width`` letters at most where there is one."""
+    columns = [key for key in (rows[0] if rows else ()) if any(row[key] for row in rows)]
+    for key in ("", *_DISPENSABLE):
+        columns = [each for each in columns if each != key]
+        widths = {each: max(len(row[each]) for row in rows) for each in columns}
+        if width is None or sum(widths.values()) + len(_GAP) * (len(columns) - 1) <= width:
+            break
+    lines = []
+    for row in rows:
+        cells = [row[each].ljust(widths[each]) for each in columns]
+        line = _GAP.join(cells).rstrip()
+        if width is not None and len(line) > width:
+            line = _cut(line, width)
+        elif colour:
+            line = _GAP.join(_painted(each, cell) for each, cell in zip(columns, cells, strict=True)).rstrip()
+        lines.append(line)
+    return lines
+
+
+def _painted(column: str, cell: str) -> str:
+    shade = ""
+    if column == "done":
+        shade = _GREEN if cell.startswith("built") else _DIM
+    elif column == "change":
+        shade = _RED if cell.startswith("+") else _GREEN
+    elif column in ("seconds", "path"):
+        shade = _DIM
+    words = cell.rstrip()
+    return f"{shade}{words}{_PLAIN}{' ' * (len(cell) - len(words))}" if shade and words else cell
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: max(0, width - 1)] + "…"
+
+
+def _change(before: int, now: int) -> str:
+    size = abs(now - before)
+    return f"{'+' if now > before else '-'}{size_text(size) if size >= _KILOBYTE else f'{size} B'}"
+
+
+def _packed(artifact: Mapping[str, Any]) -> tuple[int, str]:
+    if "zip_bytes" in artifact:
+        return artifact["zip_bytes"], "zipped"
+    return artifact["stored_bytes"], "stored"  # of an image's own layers
 
 
 def _sizes(artifact: Mapping[str, Any]) -> str:
-    key, word = ("zip_bytes", "zipped") if "zip_bytes" in artifact else ("stored_bytes", "stored")  # of an image's own layers
-    return f"{size_text(artifact[key]):>9} {word}  {size_text(artifact['unzipped_bytes']):>9} unzipped"
+    size, word = _packed(artifact)
+    return f"{size_text(size):>9} {word}  {size_text(artifact['unzipped_bytes']):>9} unzipped"
