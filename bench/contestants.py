@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.measure import CommandFailedError
 from bench.peers import PYTHON, WORKLOADS, Place
 
-PLAIN = ("--trim", "none", "--bytecode", "off", "--verify", "none")
+PLAIN = ("--trim", "none", "--bytecode", "off", "--verify", "none", "--no-sbom")
 """What lpack does beyond the peers has a benchmark of its own (bench/trimmed.py); here both do the same work."""
 EDITED = "orders/app.py"
 """The source that changes by one line."""

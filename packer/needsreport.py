@@ -134,4 +134,6 @@ def _unknown(found: Mapping[str, Any]) -> list[str]:
     names = found["unknown"]
     if not names:
         return []
-    return [f"What {', '.join(names)} require is not known: the cache has no wheel of {'it' if len(names) == 1 else 'them'}."]
+    one = len(names) == 1
+    them, verb = ("it", "requires") if one else ("them", "require")
+    return [f"What {', '.join(names)} {verb} is not known: the cache has no wheel of {them}."]

@@ -86,6 +86,7 @@ FLOORS = {
             "packer.contents",
             "packer.diff",
             "packer.history",
+            "packer.keytable",
             "packer.outline",
             "packer.snapshot",
             "packer.secrets",
