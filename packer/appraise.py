@@ -15,7 +15,7 @@ from packer.budget import function_measures
 from packer.errors import LpackError
 from packer.gather import Gatherer, Tools
 from packer.imaging import artifact_path, base_name
-from packer.layered import Group, Member, left_out
+from packer.layered import Group, Member, look_at
 from packer.layering import MadeLayer, Need, Share
 from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted
@@ -154,9 +154,7 @@ class Appraisal:
         previous: Callable[[str], FunctionState | None],
         executor: Executor,
     ) -> dict[str, FunctionState]:
-        looked = {each.name: executor.submit(Member, each, self._gatherer, previous(each.name)) for each in functions}
-        lost = left_out(looked, chosen, self._tools.reporter)
-        members = {name: future.result() for name, future in looked.items() if name not in lost}
+        members = look_at(functions, chosen, self._gatherer, previous, executor, self._tools.reporter)
         found = {name: self._seen_again(each) for name, each in members.items() if each.function.image.wanted and each.previous}
         rest = [each for name, each in members.items() if name not in found]
         if not rest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -292,6 +292,20 @@ class Group:
         reporter.stage(member.name, "done")
         staged = {layer.report["path"]: layer.staged for layer in layers if layer.staged is not None}
         return Built(state=state, staged=settled.staged, layers=staged)
+
+
+def look_at(
+    functions: Sequence[Function],
+    chosen: Collection[str],
+    gatherer: Gatherer,
+    previous: Callable[[str], FunctionState | None],
+    executor: Executor,
+    reporter: Reporter,
+) -> dict[str, Member]:
+    """Look at functions; one that fails and is not ``chosen`` is left out. Raises the one error of others, or `ManyErrors`."""
+    looked = {each.name: executor.submit(Member, each, gatherer, previous(each.name)) for each in functions}
+    lost = left_out(looked, chosen, reporter)
+    return {name: future.result() for name, future in looked.items() if name not in lost}
 
 
 def gathered_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:

@@ -11,7 +11,7 @@ from packer.cluster import Cluster
 from packer.gather import Gatherer, Tools
 from packer.imaged import ImageGroup
 from packer.imaging import base_name
-from packer.layered import Group, Member, Planned, left_out
+from packer.layered import Group, Planned, look_at
 from packer.makelayer import LayerMaker
 from packer.material import Material
 from packer.model import Function, Tree
@@ -103,9 +103,8 @@ class Build:
         executor: Executor,
     ) -> Group | ImageGroup:
         states = {function.name: previous(function.name) for function in functions}
-        looked = {each.name: executor.submit(Member, each, self._gatherer, states[each.name]) for each in functions}
-        lost = left_out(looked, chosen, self._tools.reporter)
-        members = tuple(future.result() for name, future in looked.items() if name not in lost)
+        looked = look_at(functions, chosen, self._gatherer, states.get, executor, self._tools.reporter)
+        members = tuple(looked.values())
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
 
         def placed(path: str) -> bool:

@@ -159,6 +159,14 @@ class State:
             and all(one.is_unchanged() and (one.is_written() or not written) for one in chosen)
         )
 
+    def signatures(self, *, written: bool) -> list[tuple[int, Watched]]:
+        """Give the signatures of all that decided the state, and, if ``written``, of what was made; by when they were taken."""
+        by_time: dict[int, Watched] = {ALWAYS: dict(self.outputs), self.seen_at: dict(self.watched)}
+        for each in self.functions.values():
+            by_time.setdefault(each.seen_at, {}).update(each.watched)
+            by_time[ALWAYS].update(each.artifact if written else {})
+        return list(by_time.items())
+
 
 def variable_digests(names: Iterable[str]) -> dict[str, str]:
     """Give the digest of each environment variable's value; they may be secrets."""

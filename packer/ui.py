@@ -40,6 +40,8 @@ class LineReporter(Reporter):
         self._doing: dict[str, str] = {}
         self._received: dict[str, int] = {}
         self._partial: dict[str, str] = {}
+        self.told = ""
+        """All that was written."""
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +103,7 @@ class LineReporter(Reporter):
         return f"\x1b[{style}m{text}\x1b[0m" if style else text
 
     def _write(self, text: str) -> None:
+        self.told += f"{text}\n"
         self._stream.write(text + "\n")
         self._stream.flush()
 

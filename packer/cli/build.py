@@ -21,13 +21,15 @@ from packer.cli.common import (
     TEMPLATE,
     Project,
     find_project,
+    looked_for,
     open_store,
     project_options,
     reporting,
     shape_options,
     warn_of_runtimes,
 )
-from packer.cli.results import Changes, print_results
+from packer.cli.quick import remember
+from packer.cli.results import Changes, results_text
 from packer.imageconfig import EPOCH_VARIABLE
 from packer.manifest import make_manifest, write_manifest
 from packer.names import DEFAULT_OUT
@@ -79,11 +81,36 @@ def command(
     store = open_store()
     key = state_key(project.path, named_out(project, flags["out"]))
     shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers", "format")})
-    more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags[name] not in (None, False)]
-    more += ["no sbom"] if flags["sbom"] is False else []
-    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
+    digest = _digest_of(project, flags, shape)
     state, changes = load_state(store, key), Changes()
-    settings = _Settings(
+    settings = _settings_of(flags, shape)
+    with reporting(verbose, quiet) as reporter:
+        if flags["changed_since"] is not None:
+            project = narrowed(project, settings.flags, flags["changed_since"], state, reporter)
+        if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
+            sys.stdout.write(write_manifest(make_manifest({})).decode() if as_json else "")
+            return
+        as_it_was = state is not None and state.nothing_changed(digest, project.names, nobody=project.nobody)
+        if state is None or flags["upgrade"] or not as_it_was:
+            as_it_was = False
+            state, changes = settings.run(store, reporter, project, started).build(digest, key, afresh=flags["upgrade"])
+        chosen = {name: each for name, each in state.functions.items() if project.asks_for(name)}
+        _warn(chosen, state, reporter)
+        if explain is not None:
+            texts = settings.run(store, reporter, project, started).explain(explain, chosen)
+            sys.stdout.writelines(f"{text}\n" for text in texts)
+            return
+    text = results_text(state, chosen, changes, as_json=as_json)
+    sys.stdout.write(text)
+    if as_it_was and not report and flags["changed_since"] is None:
+        looked = (started, looked_for(project, names))
+        remember(sys.argv[1:], [*state.signatures(written=True), looked], text, reporter.told, 0)
+    if report:
+        settings.report(store, project)
+
+
+def _settings_of(flags: Mapping[str, Any], shape: ShapeFlags) -> _Settings:
+    return _Settings(
         flags={
             "runtime": flags["runtime"],
             "architecture": flags["arch"],
@@ -95,23 +122,13 @@ def command(
         jobs=flags["jobs"] or os.cpu_count() or 1,
         scheduler=flags["scheduler"] or "",
     )
-    with reporting(verbose, quiet) as reporter:
-        if flags["changed_since"] is not None:
-            project = narrowed(project, settings.flags, flags["changed_since"], state, reporter)
-        if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
-            sys.stdout.write(write_manifest(make_manifest({})).decode() if as_json else "")
-            return
-        if state is None or flags["upgrade"] or not state.nothing_changed(digest, project.names, nobody=project.nobody):
-            state, changes = settings.run(store, reporter, project, started).build(digest, key, afresh=flags["upgrade"])
-        chosen = {name: each for name, each in state.functions.items() if project.asks_for(name)}
-        _warn(chosen, state, reporter)
-        if explain is not None:
-            texts = settings.run(store, reporter, project, started).explain(explain, chosen)
-            sys.stdout.writelines(f"{text}\n" for text in texts)
-            return
-    print_results(state, chosen, changes, as_json=as_json)
-    if report:
-        settings.report(store, project)
+
+
+def _digest_of(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> str:
+    """Give the digest of all that a build's flags say."""
+    more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags[name] not in (None, False)]
+    more += ["no sbom"] if flags["sbom"] is False else []
+    return command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
 
 
 def named_out(project: Project, out: Path | None) -> Path | None:

@@ -14,13 +14,13 @@ import click
 from packer.baseline import BASELINE_FILE, read_baseline
 from packer.checks import Checked, check_table
 from packer.cli.appraising import appraised, baseline_of_commit, budgets_of
-from packer.cli.common import find_project, open_store, project_options, reporting, shape_options
+from packer.cli.common import find_project, looked_for, open_store, project_options, reporting, shape_options
 from packer.cli.quick import remember
 from packer.errors import LimitError, ManyErrors
 from packer.options import LAYER_MODES
 from packer.starts import load_start, start_path
-from packer.state import ALWAYS, FunctionState, State
-from packer.watch import Signature, signature
+from packer.state import FunctionState, State
+from packer.watch import signature
 
 if TYPE_CHECKING:
     from packer.cli.common import Project
@@ -73,7 +73,8 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
         told += [reporter.styled("error", str(error)) for error in errors]
         files = [Path(baseline) if baseline else project.folder / BASELINE_FILE]
         files += [start_path(store, project.path, name) for name in starts]
-        watched = [*_watched(state), (started, {str(path.absolute()): signature(path) for path in files})]
+        watched = [*state.signatures(written=False), (started, looked_for(project, names))]
+        watched += [(started, {str(path.absolute()): signature(path) for path in files})]
         remember(sys.argv[1:], watched, text, "".join(f"{line}\n" for line in told), LimitError.exit_status if errors else 0)
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
@@ -87,14 +88,6 @@ def _warnings(
     for name, found in starts.items():
         if found is None:
             yield f"{name} has a budget for its start, and none was measured: run `lpack coldstart {name}`."
-
-
-def _watched(state: State) -> Iterator[tuple[int, Mapping[str, Signature]]]:
-    """Give the signatures of all that decided a state, by the times that they were taken at."""
-    by_time: dict[int, dict[str, Signature]] = {ALWAYS: dict(state.outputs), state.seen_at: dict(state.watched)}
-    for each in state.functions.values():
-        by_time.setdefault(each.seen_at, {}).update(each.watched)
-    yield from by_time.items()
 
 
 def _baseline(

@@ -17,6 +17,7 @@ from packer.names import CONFIG_FILE, PROJECT_FILE
 from packer.options import BYTECODE_MODES, TRIM_CHOICES
 from packer.store import Store, store_folder
 from packer.ui import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
+from packer.watch import Signature, signature
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -129,6 +130,18 @@ def find_project(
         f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.",
         remedy=f"Run `lpack init` to write one, or name a function's folder: lpack build PATH.{hint}",
     )
+
+
+def looked_for(project: Project, arguments: Sequence[str]) -> dict[str, Signature]:
+    """Give the signatures of all that decided which project was meant: also of what could appear, and decide otherwise."""
+    folders = [project.folder, project.path, *map(Path, arguments)]
+    for parent in (Path.cwd(), *Path.cwd().parents):
+        folders.append(parent)
+        if parent == project.folder:
+            break
+    paths = [each.absolute() for each in map(Path, arguments)]
+    paths += [folder.absolute() / name for folder in folders for name in CONFIG_NAMES]
+    return {str(path): signature(path) for path in dict.fromkeys(paths)}
 
 
 def _of_path(path: Path) -> Project:

@@ -10,17 +10,19 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from packer import __version__
 from packer.watch import Signature, unchanged
 
-ANSWERED = ("check",)
+ANSWERED = ("build", "check")
 """The commands that remember their answers."""
 _FORM = "1"
+_DAY = 86_400
 # What changes from shell to shell and has no say here; PWD is what the key has as the folder.
-_VOLATILE = frozenset(("_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL"))
+_VOLATILE = frozenset(("_", "OLDPWD", "PWD", "SHLVL"))
 _CACHE_VARIABLE = "LPACK_CACHE_DIR"
 
 
@@ -64,10 +66,20 @@ def remember(
 
 def _path(arguments: Sequence[str]) -> str:
     variables = (f"{name}={value}" for name, value in sorted(os.environ.items()) if name not in _VOLATILE)
-    listening = f"{sys.stdout.isatty()} {sys.stderr.isatty()}"
+    listening = f"{_columns()} {sys.stderr.isatty()} {int(time.time()) // _DAY}"  # runtimes are deprecated on a day
     parts = (_FORM, __version__, sys.version, os.getcwd(), listening, *arguments, "", *variables)
     key = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
     return os.path.join(_folder(), "projects", f"{key}.json")
+
+
+def _columns() -> int | None:
+    """Give the width of the terminal that the answer is shown on; None where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 0
 
 
 def _folder() -> str:

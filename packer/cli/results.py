@@ -1,4 +1,4 @@
-"""Prints what `lpack build` has built: the manifest, or a table that fits the terminal."""
+"""Says what `lpack build` has built: the manifest, or a table that fits the terminal."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ class Changes:
     before: Mapping[str, int] = field(default_factory=dict)
 
 
-def print_results(state: State, chosen: Mapping[str, FunctionState], changes: Changes, *, as_json: bool) -> None:
-    """Print the chosen functions with their layers."""
+def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Changes, *, as_json: bool) -> str:
+    """Give what is printed of the chosen functions and their layers."""
     template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
     manifest = make_manifest({name: each.report for name, each in chosen.items()}, template)
     if as_json:
-        sys.stdout.write(write_manifest(manifest).decode())
-        return
+        return write_manifest(manifest).decode()
     out = Path(next(iter(state.outputs))).parent
     shown = os.path.relpath(out)
     place = out if shown.startswith("..") else Path(shown)
     rows = [_row(name, each.report, changes, place) for name, each in chosen.items()]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    sys.stdout.writelines(f"{line}\n" for line in table_lines(rows, width, colour=colour))
+    lines = table_lines(rows, width, colour=colour)
     for name, layer in manifest.get("layers", {}).items():
         users = ", ".join(layer["functions"])
         line = f"{_sizes(layer)}{_GAP}layer of {users}{_GAP}{place / layer['path']}"
         narrow = f"{name}{_GAP}{size_text(layer['zip_bytes'])}"
-        sys.stdout.write(f"{line if width is None or len(line) <= width else _cut(narrow, width)}\n")
+        lines.append(line if width is None or len(line) <= width else _cut(narrow, width))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _row(name: str, report: Mapping[str, Any], changes: Changes, place: Path) -> dict[str, str]:

@@ -1,0 +1,146 @@
+"""Answers that are given again: only where nothing that decided them has changed, wherever it may lie."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from packer.cli.quick import _folder
+from packer.store import store_folder
+from tests.monorepo import Monorepo
+
+CHANGES = ("source", "new file", "requirements", "configuration", "nearer configuration", "variable", "flag")
+_RUN = (
+    "import sys\nfrom packer.cli import main\n"
+    "try:\n    main()\nfinally:\n    sys.stderr.write('SLOW' if 'click' in sys.modules else 'QUICK')\n"
+)
+
+
+@pytest.fixture
+def project(repo) -> Monorepo:
+    repo.function("one", repo.wheel("common"))
+    repo.function("two")
+    repo.configure("one", "two", settings="")
+    made: Monorepo = repo
+    return made
+
+
+def run(project: Monorepo, *arguments: str, cwd: str = ".", **variables: str) -> tuple[str, bool]:
+    """Run a command, and give what it printed, and whether that was given again."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *arguments],
+        cwd=project.folder / cwd,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr.endswith("QUICK")
+
+
+def settled(project: Monorepo, *arguments: str, cwd: str = ".") -> str:
+    """Run a command until its answer is given again, and give that."""
+    for _ in range(4):
+        text, quick = run(project, *arguments, cwd=cwd)
+        if quick:
+            return text
+    raise AssertionError("never given again")
+
+
+@pytest.mark.parametrize("command", ["build", "check"])
+def test_an_answer_is_given_again_as_it_was(project, command):
+    run(project, command)
+    slow, _ = run(project, command)
+    assert settled(project, command) == slow
+
+
+@pytest.mark.parametrize("command", ["build", "check"])
+@pytest.mark.parametrize(
+    "what", ["source", "new file", "requirements", "configuration", "nearer configuration", "variable", "flag"]
+)
+def test_whatever_decides_an_answer_is_looked_at(project, command, what):
+    settled(project, command)
+    folder: Path = project.folder
+    arguments, variables, cwd = [command], {}, "."
+    if what == "source":
+        (folder / "one" / "app.py").write_text((folder / "one" / "app.py").read_text() + "\n# changed\n")
+    elif what == "new file":
+        (folder / "two" / "new.txt").write_text("new")
+    elif what == "requirements":
+        (folder / "two" / "requirements.txt").write_text((folder / "one" / "requirements.txt").read_text())
+    elif what == "configuration":
+        project.configure("one", settings="")
+    elif what == "nearer configuration":
+        cwd = "one"
+        settled(project, command, cwd=cwd)
+        (folder / "one" / "lpack.toml").write_text(
+            (folder / "lpack.toml").read_text().replace('source = "one"', 'source = "."')
+        )
+        with pytest.raises(AssertionError):
+            run(project, command, cwd=cwd)  # which names a function that is not there from here
+        return
+    elif what == "variable":
+        variables = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    else:
+        arguments.append("--offline")
+    assert not run(project, *arguments, cwd=cwd, **variables)[1]
+
+
+@pytest.mark.parametrize("what", ["archive", "manifest", "bill", "touched"])
+def test_a_build_looks_at_what_it_wrote(project, what):
+    settled(project, "build")
+    out = project.folder / "dist"
+    path = {
+        "archive": out / "one.zip",
+        "manifest": out / "lpack.json",
+        "bill": out / "one.cdx.json",
+        "touched": out / "one.zip",
+    }[what]
+    before = path.read_bytes()
+    if what == "touched":
+        path.write_bytes(before[:-1] + b"x")
+    else:
+        path.unlink()
+    assert not run(project, "build")[1]
+    assert path.read_bytes() == before
+
+
+def test_an_argument_that_becomes_a_folder_is_another_one(project):
+    settled(project, "check", "one")
+    text, quick = run(project, "check", "one")
+    assert quick
+    assert text.startswith("one")
+    (project.folder / "one" / "lpack.toml").write_text('[functions.other]\nsource = "."\nhandler = "app.handler"\n')
+    assert not run(project, "check", "one")[1]
+
+
+def test_a_broken_memory_is_no_answer(project):
+    text = settled(project, "check")
+    for path in (Path(os.environ["LPACK_CACHE_DIR"]) / "projects").iterdir():
+        path.write_bytes(path.read_bytes()[:-3])
+    again, quick = run(project, "check")
+    assert again == text
+    assert not quick
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"XDG_CACHE_HOME": "/somewhere"}, {"LPACK_CACHE_DIR": "relative"}, {"XDG_CACHE_HOME": ""}]
+)
+def test_the_cache_is_where_the_store_says(monkeypatch, variables):
+    for name in ("LPACK_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Path(_folder()) == store_folder()
+
+
+def test_what_is_not_a_plain_build_is_never_remembered(project):
+    project.run("build")
+    for flags in (("--upgrade",), ("--report",), ("--explain", "app.py")):
+        for _ in range(3):
+            assert not run(project, "build", *flags)[1]
