@@ -50,5 +50,9 @@ KINDS: Mapping[str, Kind] = {
     "base-layers": Kind(shared=False, why="they say how layers of this machine's engine and files were packed"),
     "base-images": Kind(shared=False, why="they name layers that were packed on this machine"),
     "checked-layers": Kind(shared=False, why="whoever builds upon a base from elsewhere looks into it"),
+    "outlines": Kind(shared=False, why="asking an index for a few KB takes no longer than asking anybody else"),
+    "starts": Kind(shared=False, why="how long something took to start on this machine"),
+    "history": Kind(shared=False, why="what was built on this machine, and when"),
+    "sboms": Kind(shared=False, why="writing one anew takes less time than a request"),
     "verified": Kind(shared=False, why="a proof is worth what ran it, and times of another machine mean nothing here"),
 }

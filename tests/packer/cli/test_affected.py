@@ -115,7 +115,7 @@ def test_a_folder_that_becomes_a_function_is_noticed(workspace, lpack):
 def test_only_what_has_changed_is_built(workspace, lpack):
     (workspace / "services" / "b" / "app.py").write_text(HANDLER + "# more\n")
     assert states(lpack("build", "--changed-since", "main", cwd=workspace)) == {"b": "built"}
-    assert {path.name for path in (workspace / "dist").iterdir()} == {"b.zip", "lpack.json"}
+    assert {path.name for path in (workspace / "dist").iterdir()} == {"b.zip", "b.cdx.json", "lpack.json"}
     assert states(lpack("build", "--changed-since", "main", cwd=workspace)) == {"b": "unchanged"}
     manifest = json.loads(lpack("build", "--changed-since", "main", "--json", "a", "b", cwd=workspace).stdout)
     assert set(manifest["functions"]) == {"b"}

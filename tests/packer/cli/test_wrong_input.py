@@ -18,6 +18,9 @@ from tests.native import NEW_SYMBOL, compile_library
 from tests.packer.cli.test_build import CONFIG, build, names, project
 from tests.wheels import make_wheel
 
+OUTPUT = ["lpack.json", "orders.cdx.json", "orders.zip", "users.cdx.json", "users.zip"]
+"""What a build of both functions leaves."""
+
 
 def refused(finished: subprocess.CompletedProcess[str], status: int, *parts: str) -> None:
     assert finished.returncode == status, finished.stderr
@@ -211,7 +214,7 @@ def test_full_disk(tmp_path, lpack, index, cache, tmpfs):
     before = build(lpack, folder, "--out", str(out))
     (folder / "orders" / "requirements.txt").write_text("big\n")
     refused(lpack("build", "--out", str(out), cwd=folder), 1, "No space left", str(out))
-    assert sorted(path.name for path in out.iterdir()) == ["lpack.json", "orders.zip", "users.zip"]
+    assert sorted(path.name for path in out.iterdir()) == OUTPUT
     assert "alpha/__init__.py" in names(out / "orders.zip")
     assert (out / "orders.zip").stat().st_size == before["functions"]["orders"]["artifact"]["zip_bytes"]
 
@@ -232,7 +235,7 @@ def test_two_builds_at_once(tmp_path, lpack, index, cache):
     ]
     ended = [process.communicate(timeout=120) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], ended
-    assert sorted(path.name for path in (folder / "dist").iterdir()) == ["lpack.json", "orders.zip", "users.zip"]
+    assert sorted(path.name for path in (folder / "dist").iterdir()) == OUTPUT
     names(folder / "dist" / "orders.zip")
     assert verify_all(Store(cache))[1] == []
 
@@ -256,12 +259,12 @@ def test_a_killed_build_leaves_nothing_broken(tmp_path, lpack, index, cache):
         process.wait()
         assert verify_all(Store(cache))[1] == []
         visible = [path for path in (folder / "dist").iterdir() if not path.name.startswith(".lpack-")]
-        assert sorted(path.name for path in visible) == ["lpack.json", "orders.zip", "users.zip"]
+        assert sorted(path.name for path in visible) == OUTPUT
         names(folder / "dist" / "orders.zip")
     (folder / "orders" / "app.py").write_text("def handler(event, context):\n    return 'orders'\n")
     build(lpack, folder)
     assert (folder / "dist" / "orders.zip").read_bytes() == whole
-    assert sorted(path.name for path in (folder / "dist").iterdir()) == ["lpack.json", "orders.zip", "users.zip"]
+    assert sorted(path.name for path in (folder / "dist").iterdir()) == OUTPUT
 
 
 def test_a_secret_appears_nowhere(tmp_path, lpack, private_index, cache, monkeypatch):
