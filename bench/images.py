@@ -33,7 +33,7 @@ _PYTHON = "3.11"
 _STANDIN = "public.ecr.aws/lambda/python:3.11-x86_64"
 _COLD, _LINE, _NOTHING = "image of pair/data, cold artifact cache", "after one source line", "nothing changed"
 _WANTED = {_COLD: 8.0, _LINE: 5.0}
-_PLAIN = 'verify = "none"\nbytecode = "off"'
+_PLAIN = 'verify = "none"\nbytecode = "off"\nsbom = false'
 _WHOLE = "lpack with all that it does by default"
 _MEMORY, _PUSHED, _AGAIN = 200_000_000, 0.50, 64_000
 _PATIENCE = 30

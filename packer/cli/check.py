@@ -68,7 +68,8 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
     text = json.dumps(document, indent=2) + "\n" if as_json else check_table(document)
     sys.stdout.write(text)
     errors = checked.errors()
-    if baseline is None or not baseline.startswith(_COMMIT):  # whose meaning git alone knows
+    # What a commit means, git alone knows, and what is newest, only an index.
+    if not flags["upgrade"] and (baseline is None or not baseline.startswith(_COMMIT)):
         told = [] if quiet else [reporter.styled("warning", warning) for warning in warnings]
         told += [reporter.styled("error", str(error)) for error in errors]
         files = [Path(baseline) if baseline else project.folder / BASELINE_FILE]
