@@ -43,9 +43,15 @@ def answer(arguments: Sequence[str]) -> None:
 
 
 def _print(found: Mapping[str, str | int]) -> NoReturn:
-    sys.stderr.write(str(found["stderr"]))
-    sys.stdout.write(str(found["stdout"]))
-    sys.exit(int(found["status"]))
+    status = int(found["status"])
+    try:
+        sys.stderr.write(str(found["stderr"]))
+        sys.stdout.write(str(found["stdout"]))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough of it; closing keeps Python from complaining again at exit
+        sys.stderr.close()
+        status = 1
+    sys.exit(status)
 
 
 def remember(

@@ -144,3 +144,11 @@ def test_what_is_not_a_plain_build_is_never_remembered(project):
     for flags in (("--upgrade",), ("--report",), ("--explain", "app.py")):
         for _ in range(3):
             assert not run(project, "build", *flags)[1]
+
+
+def test_who_reads_no_further_is_no_trouble(project):
+    settled(project, "check", "--json")
+    command = f"{sys.executable} -m packer.cli check --json | true"
+    done = subprocess.run(["bash", "-c", command], cwd=project.folder, capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
