@@ -51,12 +51,12 @@ def read_baseline(path: Path) -> dict[str, Any]:
         if any("artifact" in each for each in functions.values()):
             return make_baseline({name: _whole(each, found.get("layers", {})) for name, each in functions.items()})
         for each in (*functions.values(), *found["layers"].values()):
-            if not all(isinstance(each[key], int) for key in ("zip_bytes", "unzipped_bytes")):
+            figures = (each["zip_bytes"], each["unzipped_bytes"], *each["parts"].values())
+            if not all(isinstance(figure, int) for figure in figures):
                 raise UsageError(f"{path} has sizes that are no numbers.", remedy=_REMEDY)
-            Counter(each["parts"])
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.", remedy="Run `lpack baseline` to write one.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path} is neither a baseline nor a manifest ({error}).", remedy=_REMEDY) from None
     return dict(found)
 

@@ -168,6 +168,15 @@ def test_a_manifest_is_a_baseline(shared):
         ("{}", "is neither a baseline nor a manifest"),
         ("[]", "is neither a baseline nor a manifest"),
         ('{"functions": {"one": {}}, "layers": {}}', "is neither a baseline nor a manifest"),
+        ("[" * 100_000, "is neither a baseline nor a manifest"),
+        (
+            '{"functions": {"one": {"zip_bytes": 1, "unzipped_bytes": 1, "parts": []}}, "layers": {}}',
+            "is neither a baseline nor a manifest",
+        ),
+        (
+            '{"functions": {"one": {"zip_bytes": 1, "unzipped_bytes": 1, "parts": {"x": "5"}}}, "layers": {}}',
+            "sizes that are no numbers",
+        ),
         (
             '{"functions": {"one": {"zip_bytes": "1", "unzipped_bytes": 1, "parts": {}}}, "layers": {}}',
             "sizes that are no numbers",
