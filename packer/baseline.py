@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from packer import __version__
-from packer.budget import Measure, growth_measure
+from packer.budget import FUNCTION, LAYER, Kind, Measure, growth_measure
 from packer.errors import UsageError
+from packer.model import OWN_SOURCE, called
 from packer.options import Budget
+from packer.reports import (
+    Report,
+    Reports,
+    all_layers,
+    checked_manifest,
+    functions_of,
+    inside,
+    lasting_names,
+    layers_of,
+    packed_with_layers,
+    unpacked_with_layers,
+)
 
 BASELINE_FILE = "lpack-baseline.json"
 SCHEMA_VERSION = 1
-_SOURCE = "the function's own source"
 _REMEDY = "Name a file that `lpack baseline` has written, or an lpack.json."
 Sized = Mapping[str, Any]
 """The bytes of something: ``zip_bytes``, ``unzipped_bytes``, and ``parts``, the unzipped bytes of each part by its name."""
 
 
-def make_baseline(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def make_baseline(reports: Reports) -> dict[str, Any]:
     """Give the baseline of functions' parts of the manifest, with their layers in them; a function counts with its layers.
 
-    Layers are called without the digest, which changes with everything.
+    Layers are called as they are from one build to the next (`packer.reports.lasting_names`).
     """
-    layers = {name: layer for report in reports.values() for name, layer in report.get("layers", {}).items()}
-    stems = Counter(map(_stem, layers))
+    layers, names = all_layers(reports), lasting_names(reports)
     return {
         "schema_version": SCHEMA_VERSION,
         "lpack": __version__,
         "functions": {name: _function(reports[name]) for name in sorted(reports)},
-        "layers": {_stem(name): _layer(layers[name]) for name in sorted(layers) if stems[_stem(name)] == 1},
+        "layers": {names[name]: _layer(layers[name]) for name in sorted(layers, key=names.__getitem__)},
     }
 
 
@@ -45,69 +55,64 @@ def read_baseline(path: Path) -> dict[str, Any]:
     """Read a baseline, or make one of a manifest; raises `UsageError`."""
     try:
         found = json.loads(path.read_bytes())
-        if "functions" not in found:
-            raise UsageError(f"{path} is neither a baseline nor a manifest.", remedy=_REMEDY)
         functions: dict[str, Any] = found["functions"]
         if any("artifact" in each for each in functions.values()):
-            return make_baseline({name: _whole(each, found.get("layers", {})) for name, each in functions.items()})
-        for each in (*functions.values(), *found["layers"].values()):
-            figures = (each["zip_bytes"], each["unzipped_bytes"], *each["parts"].values())
-            if not all(isinstance(figure, int) for figure in figures):
-                raise UsageError(f"{path} has sizes that are no numbers.", remedy=_REMEDY)
+            return make_baseline(functions_of(checked_manifest(found)))
+        _check_sizes((*functions.values(), *found["layers"].values()))
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.", remedy="Run `lpack baseline` to write one.") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path} is neither a baseline nor a manifest ({error}).", remedy=_REMEDY) from None
+        raise UsageError(f"{path} is neither a manifest nor a baseline ({error}).", remedy=_REMEDY) from None
     return dict(found)
 
 
+def _check_sizes(listed: Iterable[Sized]) -> None:
+    for each in listed:
+        if not all(isinstance(figure, int) for figure in (each["zip_bytes"], each["unzipped_bytes"], *each["parts"].values())):
+            raise ValueError("it has sizes that are no numbers")
+
+
 def growth(
-    now: Mapping[str, Any], before: Mapping[str, Any], budgets: Mapping[str, Budget], layers: Mapping[str, Budget]
+    reports: Reports, before: Mapping[str, Any], budgets: Mapping[str, Budget], layers: Mapping[str, Budget]
 ) -> Iterator[Measure]:
-    """Say how the functions and layers of a baseline have grown since another one, where their budgets limit that.
+    """Say how functions and their layers have grown since a baseline, where their budgets limit that.
 
-    What is new has no growth, and Lambda's own limits are all that it has.
+    ``budgets`` and ``layers`` are by the names that the reports have. What is new has no growth, and Lambda's own limits are
+    all that it has.
     """
-    stems = {_stem(name): budget for name, budget in layers.items()}
-    for name, size in now["functions"].items():
-        old = before["functions"].get(name)
-        if old is not None and name in budgets:
-            yield from _grown(name, size, old, budgets[name])
-    for name, size in now["layers"].items():
-        old = before["layers"].get(name)
-        if old is not None:
-            yield from _grown(f"The layer {name}", size, old, stems.get(name, Budget()))
+    for name, report in reports.items():
+        if name in before["functions"] and name in budgets:
+            yield from _grown(FUNCTION, name, _function(report), before["functions"][name], budgets[name])
+    names = lasting_names(reports)
+    for name, layer in all_layers(reports).items():
+        if names[name] in before["layers"]:
+            budget = layers.get(name, Budget())
+            yield from _grown(LAYER, name, _layer(layer), before["layers"][names[name]], budget)
 
 
-def _grown(of: str, now: Sized, before: Sized, budget: Budget) -> Iterator[Measure]:
-    parts = {name: size - before["parts"].get(name, 0) for name, size in now["parts"].items()}
+def _grown(kind: Kind, name: str, size: Sized, before: Sized, budget: Budget) -> Iterator[Measure]:
+    parts = {part: taken - before["parts"].get(part, 0) for part, taken in size["parts"].items()}
     for key, word in (("unzipped_bytes", "unzipped"), ("zip_bytes", "zipped")):
-        measure = growth_measure(f"{of} ({word})", now[key], before[key], budget, parts)
+        measure = growth_measure(kind, name, word, (size[key], before[key]), budget, parts)
         if measure is not None:
             yield measure
 
 
-def _stem(layer: str) -> str:
-    return layer.rpartition("-")[0] or layer
-
-
-def _function(report: Mapping[str, Any]) -> dict[str, Any]:
-    artifact, layers = report["artifact"], report.get("layers", {}).values()
-    parts = {each["name"]: each["unzipped_bytes"] for each in report["distributions"] if "layer" not in each}
-    parts |= {each["name"]: each["unzipped_bytes"] for layer in layers for each in layer["distributions"]}
+def _function(report: Report) -> dict[str, Any]:
+    parts = _parts(inside(report))
+    for layer in layers_of(report).values():
+        parts |= _parts(layer["distributions"])
     return {
-        "zip_bytes": artifact.get("zip_bytes", artifact.get("stored_bytes")) + sum(each["zip_bytes"] for each in layers),
-        "unzipped_bytes": artifact["unzipped_bytes"] + sum(each["unzipped_bytes"] for each in layers),
-        "parts": {**dict(sorted(parts.items())), _SOURCE: report["source"]["unzipped_bytes"]},
+        "zip_bytes": packed_with_layers(report),
+        "unzipped_bytes": unpacked_with_layers(report),
+        "parts": {**dict(sorted(parts.items())), called(OWN_SOURCE): report["source"]["unzipped_bytes"]},
     }
 
 
-def _layer(report: Mapping[str, Any]) -> dict[str, Any]:
-    parts = {each["name"]: each["unzipped_bytes"] for each in report["distributions"]}
-    return {"zip_bytes": report["zip_bytes"], "unzipped_bytes": report["unzipped_bytes"], "parts": parts}
+def _layer(layer: Report) -> dict[str, Any]:
+    sizes = {key: layer[key] for key in ("zip_bytes", "unzipped_bytes")}
+    return {**sizes, "parts": _parts(layer["distributions"])}
 
 
-def _whole(function: Mapping[str, Any], layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a function's part of a manifest with the layers in it that the manifest has apart."""
-    held = {name: layers[name] for name in function.get("layers", ()) if name in layers}
-    return {**function, "layers": held}
+def _parts(distributions: Iterable[Report]) -> dict[str, int]:
+    return {each["name"]: each["unzipped_bytes"] for each in distributions}

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, UNZIPPED_LIMIT
 from packer.errors import LimitError
+from packer.model import OWN_SOURCE, called
 from packer.options import Budget, LayerOptions
+from packer.reports import Report, inside, layer_stem, layers_of, packed_bytes, unpacked_with_layers
 from packer.units import size_text
 
+Kind = Literal["function", "layer"]
+FUNCTION: Kind = "function"
+LAYER: Kind = "layer"
 LARGEST = 5
 """How many contributors are named of what is over a limit."""
 BYTES, MILLISECONDS = "bytes", "milliseconds"
@@ -26,11 +31,12 @@ _DIVIDE = "Put less into it, or divide it between several layers."
 class Measure:
     """One figure and the limit that it has: ``size`` and ``limit`` in ``unit``.
 
-    ``key`` is the word of a budget, or ``lambda`` with one for a limit of Lambda's; ``of`` is what is measured, ``what`` names
-    the limit, and ``parts`` are what it is made of, in unzipped bytes (or milliseconds).
+    ``name`` is that of a function or a layer, as ``kind`` says, and ``side`` which of its sizes is meant where it has several
+    measures of one ``key``. That is the word of a budget, or ``lambda`` with one for a limit of Lambda's; ``what`` names the
+    limit, and ``parts`` are what it is made of, in unzipped bytes (or milliseconds).
     """
 
-    of: str
+    name: str
     key: str
     what: str
     size: float
@@ -38,6 +44,14 @@ class Measure:
     parts: tuple[tuple[str, float], ...] = ()
     unit: str = BYTES
     remedy: str = _SPLIT
+    kind: Kind = FUNCTION
+    side: str = ""
+
+    @property
+    def of(self) -> str:
+        """What is measured, in words."""
+        side = f" ({self.side})" if self.side else ""
+        return f"{'The layer ' if self.kind == LAYER else ''}{self.name}{side}"
 
     @property
     def over(self) -> bool:
@@ -67,48 +81,49 @@ class Measure:
         return f"{figure:.0f} ms" if self.unit == MILLISECONDS else size_text(round(figure))
 
 
-def function_measures(name: str, report: Mapping[str, Any], budget: Budget) -> Iterator[Measure]:
+def function_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:
     """Give what applies to a function, of its part of the manifest."""
-    artifact = report["artifact"]
     own = tuple(_own_parts(report))
     if report["format"] == "image":
         yield from _image_measures(name, report, budget, own)
         return
-    layers = tuple((f"layer {layer}", each["unzipped_bytes"]) for layer, each in report.get("layers", {}).items())
-    unzipped, both = artifact["unzipped_bytes"] + sum(size for _, size in layers), (*own, *layers)
+    layers = tuple((f"layer {layer}", each["unzipped_bytes"]) for layer, each in layers_of(report).items())
+    unzipped, both = unpacked_with_layers(report), (*own, *layers)
     lambdas = "Lambda's limit for unzipped packages"
-    yield Measure(of=name, key="lambda unzipped", what=lambdas, size=unzipped, limit=UNZIPPED_LIMIT, parts=both)
+    yield Measure(name=name, key="lambda unzipped", what=lambdas, size=unzipped, limit=UNZIPPED_LIMIT, parts=both)
     if budget.unzipped is not None:
         what = "its budget for the unzipped size"
-        yield Measure(of=name, key="unzipped", what=what, size=unzipped, limit=budget.unzipped, parts=both)
+        yield Measure(name=name, key="unzipped", what=what, size=unzipped, limit=budget.unzipped, parts=both)
     if budget.zip is not None:
         what = "its budget for the ZIP"
-        yield Measure(of=name, key="zip", what=what, size=artifact["zip_bytes"], limit=budget.zip, parts=own)
+        yield Measure(name=name, key="zip", what=what, size=packed_bytes(report), limit=budget.zip, parts=own)
 
 
-def _image_measures(
-    name: str, report: Mapping[str, Any], budget: Budget, own: tuple[tuple[str, float], ...]
-) -> Iterator[Measure]:
+def _image_measures(name: str, report: Report, budget: Budget, own: tuple[tuple[str, float], ...]) -> Iterator[Measure]:
     """Give what applies to an image.
 
-    The base counts as its layers are stored: unpacked they are more, which only fetching them would tell.
+    The base counts as its layers are stored: unpacked they are more, which only fetching them would tell. Where it is not known
+    by its digest (`packer.appraise`), nothing is said of the whole.
     """
-    artifact, base = report["artifact"], report["image"]["base"]["bytes"]
-    whole, all_parts = artifact["unzipped_bytes"] + base, (*own, ("the base, packed", base))
-    limits = (
+    unpacked, base = report["artifact"]["unzipped_bytes"], report["image"]["base"]["bytes"]
+    whole, all_parts = unpacked + base, (*own, ("the base, packed", base))
+    limits = [
         ("lambda image", "Lambda's limit for images", whole, IMAGE_LIMIT, all_parts),
         ("image", "its budget for the image", whole, budget.image, all_parts),
-        ("unzipped", "its budget for the unzipped size", artifact["unzipped_bytes"], budget.unzipped, own),
-        ("zip", "its budget for the ZIP, or what is stored of an image", artifact["stored_bytes"], budget.zip, own),
-    )
+    ]
+    limits = limits if report["image"]["base"]["digest"] else []
+    limits += [
+        ("unzipped", "its budget for the unzipped size", unpacked, budget.unzipped, own),
+        ("zip", "its budget for the ZIP, or what is stored of an image", packed_bytes(report), budget.zip, own),
+    ]
     for key, what, size, limit, parts in limits:
         if limit is not None:
-            yield Measure(of=name, key=key, what=what, size=size, limit=limit, parts=parts)
+            yield Measure(name=name, key=key, what=what, size=size, limit=limit, parts=parts)
 
 
-def layer_measures(name: str, report: Mapping[str, Any], budget: Budget) -> Iterator[Measure]:
+def layer_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:
     """Give what applies to a layer."""
-    of, parts = f"The layer {name}", tuple((each["name"], each["unzipped_bytes"]) for each in report["distributions"])
+    parts = tuple((each["name"], each["unzipped_bytes"]) for each in report["distributions"])
     limits = (
         ("lambda unzipped", "Lambda's limit for a function and all of its layers", report["unzipped_bytes"], UNZIPPED_LIMIT),
         ("unzipped", "its budget for the unzipped size", report["unzipped_bytes"], budget.unzipped),
@@ -116,24 +131,40 @@ def layer_measures(name: str, report: Mapping[str, Any], budget: Budget) -> Iter
     )
     for key, what, size, limit in limits:
         if limit is not None:
-            yield Measure(of=of, key=key, what=what, size=size, limit=limit, parts=parts, remedy=_DIVIDE)
+            yield Measure(kind=LAYER, name=name, key=key, what=what, size=size, limit=limit, parts=parts, remedy=_DIVIDE)
 
 
 def layer_budget(name: str, options: LayerOptions) -> Budget:
     """Give the budget of a layer by its name, which ends in a digest: its own, or that of all."""
-    own = next((layer.budget for layer in options.named if layer.name == name.rpartition("-")[0]), Budget())
+    own = next((layer.budget for layer in options.named if layer.name == layer_stem(name)), Budget())
     return own if own != Budget() else options.budget
 
 
-def growth_measure(of: str, size: int, before: int, budget: Budget, parts: Mapping[str, float]) -> Measure | None:
-    """Say by how much something has grown, where its budget limits that; ``parts`` have grown themselves, in bytes."""
+def growth_measure(
+    kind: Kind, name: str, side: str, sizes: tuple[int, int], budget: Budget, parts: Mapping[str, float]
+) -> Measure | None:
+    """Say by how much something has grown, where its budget limits that.
+
+    ``sizes`` are what it takes, and took, on the ``side`` that is meant; ``parts`` have grown themselves, in bytes.
+    """
+    size, before = sizes
     limits = [] if budget.growth is None else [float(budget.growth)]
     limits += [] if budget.growth_percent is None else [before * budget.growth_percent / 100]
     if not limits:
         return None
     grown = tuple((name, taken) for name, taken in parts.items() if taken > 0)
     what = f"its budget for growth (from {size_text(before)})"
-    return Measure(of=of, key="growth", what=what, size=max(0, size - before), limit=min(limits), parts=grown)
+    return Measure(
+        kind=kind,
+        name=name,
+        side=side,
+        key="growth",
+        what=what,
+        size=max(0, size - before),
+        limit=min(limits),
+        parts=grown,
+        remedy=_DIVIDE if kind == LAYER else _SPLIT,
+    )
 
 
 def start_measure(name: str, milliseconds: float, budget: Budget, parts: Mapping[str, float]) -> Measure | None:
@@ -142,7 +173,7 @@ def start_measure(name: str, milliseconds: float, budget: Budget, parts: Mapping
         return None
     remedy = "Import less, or later; `lpack coldstart --json` has the whole import tree. Or raise the budget."
     return Measure(
-        of=name,
+        name=name,
         key="init",
         what="its budget",
         size=milliseconds,
@@ -167,9 +198,8 @@ def upload_warning(what: str, zipped: int) -> tuple[str, ...]:
     return (f"{what} is {size_text(zipped)} zipped: {_UPLOAD.format(size_text(DIRECT_UPLOAD_LIMIT))}.",)
 
 
-def _own_parts(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _own_parts(report: Report) -> Iterator[tuple[str, float]]:
     """Give the unzipped bytes of a function's source, and of each distribution that no layer holds."""
-    yield "the function's own source", report["source"]["unzipped_bytes"]
-    for each in report["distributions"]:
-        if "layer" not in each:
-            yield f"{each['name']} {each['version']}".rstrip(), each["unzipped_bytes"]
+    yield called(OWN_SOURCE), report["source"]["unzipped_bytes"]
+    for each in inside(report):
+        yield f"{each['name']} {each['version']}".rstrip(), each["unzipped_bytes"]

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from packer.baseline import growth, make_baseline
-from packer.budget import Measure, function_measures, layer_measures, start_measure
+from packer.baseline import growth
+from packer.budget import FUNCTION, LAYER, Kind, Measure, function_measures, layer_measures, start_measure
 from packer.errors import LimitError
 from packer.model import OWN_SOURCE
 from packer.options import Budget
+from packer.reports import Reports, all_layers, layers_of, packed_bytes, unpacked_with_layers
 from packer.units import size_text
 
 SCHEMA_VERSION = 1
@@ -20,7 +21,7 @@ SCHEMA_VERSION = 1
 class Checked:
     """What was looked at: reports of functions (`packer.appraise`), budgets, starts that were measured, and a baseline."""
 
-    reports: Mapping[str, Mapping[str, Any]]
+    reports: Reports
     budgets: Mapping[str, Budget]
     layer_budgets: Mapping[str, Budget]
     starts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -35,21 +36,17 @@ class Checked:
                 parts = {key: own for key, own in self.starts[name]["distributions"].items() if key != OWN_SOURCE}
                 start = start_measure(name, self.starts[name]["after"]["median"], self.budgets[name], parts)
                 found += [start] if start else []
-        for name, layer in self._layers().items():
+        for name, layer in all_layers(self.reports).items():
             found += layer_measures(name, layer, self.layer_budgets.get(name, Budget()))
         if self.baseline is not None:
-            found += growth(make_baseline(self.reports), self.baseline, self.budgets, self.layer_budgets)
+            found += growth(self.reports, self.baseline, self.budgets, self.layer_budgets)
         return found
-
-    def _layers(self) -> dict[str, Mapping[str, Any]]:
-        return {name: layer for report in self.reports.values() for name, layer in report.get("layers", {}).items()}
 
     def document(self, warnings: Sequence[str] = ()) -> dict[str, Any]:
         """Give everything as JSON has it; sizes are bytes, starts milliseconds."""
         measures = self.measures()
-        users = {
-            name: [each for each in self.reports if name in self.reports[each].get("layers", {})] for name in self._layers()
-        }
+        layers = all_layers(self.reports)
+        users = {name: [each for each, report in self.reports.items() if name in layers_of(report)] for name in layers}
         return {
             "schema_version": SCHEMA_VERSION,
             "functions": {name: self._function(name, measures) for name in self.reports},
@@ -58,9 +55,9 @@ class Checked:
                     "zip_bytes": layer["zip_bytes"],
                     "unzipped_bytes": layer["unzipped_bytes"],
                     "functions": users[name],
-                    "limits": [_limit(each) for each in measures if _is_of(each, f"The layer {name}")],
+                    "limits": [_limit(each) for each in measures if _is_of(each, LAYER, name)],
                 }
-                for name, layer in self._layers().items()
+                for name, layer in layers.items()
             },
             "problems": [
                 {
@@ -78,17 +75,16 @@ class Checked:
 
     def _function(self, name: str, measures: Iterable[Measure]) -> dict[str, Any]:
         report = self.reports[name]
-        artifact, layers = report["artifact"], report.get("layers", {})
         outlined = report.get("estimated", {})
         return {
             "runtime": report["runtime"],
             "architecture": report["architecture"],
             "format": report["format"],
             "exact": not outlined and report["format"] != "image",
-            "zip_bytes": artifact.get("zip_bytes", artifact.get("stored_bytes")),
-            "unzipped_bytes": artifact["unzipped_bytes"],
-            "with_layers_bytes": artifact["unzipped_bytes"] + sum(each["unzipped_bytes"] for each in layers.values()),
-            "layers": list(layers),
+            "zip_bytes": packed_bytes(report),
+            "unzipped_bytes": report["artifact"]["unzipped_bytes"],
+            "with_layers_bytes": unpacked_with_layers(report),
+            "layers": list(layers_of(report)),
             "distributions": [
                 {
                     "name": each["name"],
@@ -100,11 +96,11 @@ class Checked:
                 for each in report["distributions"]
             ],
             **({"start_milliseconds": self.starts[name]["after"]["median"]} if name in self.starts else {}),
-            "limits": [_limit(each) for each in measures if _is_of(each, name)],
+            "limits": [_limit(each) for each in measures if _is_of(each, FUNCTION, name)],
         }
 
     def _advice(self, measure: Measure) -> Sequence[str]:
-        advice: Sequence[str] = self.reports.get(measure.of, {}).get("advice", ())
+        advice: Sequence[str] = self.reports[measure.name].get("advice", ()) if measure.kind == FUNCTION else ()
         return advice if measure.key in ("zip", "unzipped", "image", "lambda unzipped", "lambda image") else ()
 
     def errors(self) -> list[LimitError]:
@@ -112,8 +108,8 @@ class Checked:
         return [each.error(self._advice(each)) for each in self.measures() if each.over]
 
 
-def _is_of(measure: Measure, name: str) -> bool:
-    return measure.of == name or measure.of.startswith(f"{name} (")
+def _is_of(measure: Measure, kind: Kind, name: str) -> bool:
+    return (measure.kind, measure.name) == (kind, name)
 
 
 def _limit(measure: Measure) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from packer.contents import KINDS
-from packer.model import OWN_SOURCE
+from packer.model import called
 from packer.snapshot import Part, Snapshot, Unit
 from packer.units import size_text
 
@@ -15,7 +15,6 @@ SCHEMA_VERSION = 1
 Status = Literal["added", "removed", "changed", "same"]
 _ARROWS = {"added": "+", "removed": "-", "changed": "~", "same": " "}
 _MOST_FILES = 20
-_SOURCE = "the function's own source"
 _TITLES = (("functions", "Function"), ("layers", "Layer"))
 
 
@@ -67,11 +66,18 @@ def _status(old: object | None, new: object | None, *, differs: bool) -> Status:
 
 def _part(name: str, old: Part | None, new: Part | None) -> dict[str, Any]:
     return {
-        "name": _SOURCE if name == OWN_SOURCE else name,
-        "status": _status(old, new, differs=old != new),
+        "name": called(name),
+        "status": _status(old, new, differs=_differ(old, new)),
         "versions": [old.version if old else "", new.version if new else ""],
         "bytes": [old.unzipped if old else 0, new.unzipped if new else 0],
     }
+
+
+def _differ(old: Part | None, new: Part | None) -> bool:
+    """Say whether a part differs; of one that is known by its size alone, as in a baseline, no version is known."""
+    if old is None or new is None:
+        return old is not new
+    return old.unzipped != new.unzipped or (bool(old.version and new.version) and old.version != new.version)
 
 
 def _kinds(old: Unit | None, new: Unit | None) -> dict[str, list[int]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from packer.reports import Report, Reports, packed_with_layers, unpacked_with_layers
 from packer.store import Store, digest_of
 
 _FORM = "1"
@@ -14,7 +14,7 @@ _MOST = 60
 """Builds that are remembered; older ones are forgotten."""
 
 
-def remember(store: Store, key: str, at: int, reports: Mapping[str, Mapping[str, Any]]) -> None:
+def remember(store: Store, key: str, at: int, reports: Reports) -> None:
     """Add a build to those that are remembered for a state's key; ``at`` is its start in nanoseconds."""
     sizes = {name: _sizes(report) for name, report in sorted(reports.items())}
     before = recall(store, key)
@@ -34,10 +34,5 @@ def recall(store: Store, key: str) -> list[dict[str, Any]]:
     return found
 
 
-def _sizes(report: Mapping[str, Any]) -> list[int]:
-    artifact, layers = report["artifact"], report.get("layers", {}).values()
-    zipped = artifact.get("zip_bytes", artifact.get("stored_bytes"))
-    return [
-        zipped + sum(layer["zip_bytes"] for layer in layers),
-        artifact["unzipped_bytes"] + sum(layer["unzipped_bytes"] for layer in layers),
-    ]
+def _sizes(report: Report) -> list[int]:
+    return [packed_with_layers(report), unpacked_with_layers(report)]

@@ -19,15 +19,13 @@ from packer.layered import Member, gathered_results, left_out
 from packer.layering import Need
 from packer.layers import Piece
 from packer.makelayer import Version
-from packer.model import OWN_SOURCE, Entry, Function, Tree
+from packer.model import OWN_SOURCE, Entry, Function, Tree, called
 from packer.origin import tree_digest
 from packer.outputs.oci import Step
 from packer.record import Built, of_image, state_of
 from packer.state import FunctionState, ImageState
 from packer.store import digest_of
 from packer.workshop import Settled, Whole, Workshop
-
-_SOURCE = "the function's own source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +165,7 @@ class ImageGroup:
             names = {part.told.partition(" ")[0] for part in divided.parts.values()}
             client = [part for part in self._gatherer.client(function) if part[0] not in names]
             parts.insert(0, ("the runtime interface client", merge(client, ())))
-        image, steps = imaging.image(function, base, start, [*parts, (_SOURCE, divided.source)])
+        image, steps = imaging.image(function, base, start, [*parts, (called(OWN_SOURCE), divided.source)])
         staged = imaging.write(function, image, self._staging, self._out)
         settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
         first, *more = (artifact_path(function, form) for form in function.image.write)

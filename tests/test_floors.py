@@ -89,6 +89,8 @@ FLOORS = {
             "packer.keytable",
             "packer.outline",
             "packer.snapshot",
+            "packer.imagefiles",
+            "packer.reports",
             "packer.secrets",
             "packer.starts",
             "packer.attempts",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from packer.model import Function
     from packer.ui import LineReporter
 
+COMMIT = "git:"
+"""What a commit is named with where a file could be."""
 _BUDGETS, _LAYER_BUDGETS = "budget", "layer_budgets"
 
 

@@ -361,8 +361,9 @@ class _Run:
 
 def _packed_before(last: State | None) -> dict[str, int]:
     """Give the bytes that each function's artifact had."""
-    artifacts = {name: each.report["artifact"] for name, each in (last.functions if last else {}).items()}
-    return {name: each.get("zip_bytes", each.get("stored_bytes")) for name, each in artifacts.items()}
+    from packer.reports import packed_bytes
+
+    return {name: packed_bytes(each.report) for name, each in (last.functions if last else {}).items()}
 
 
 def watched_files(config: Config) -> Iterator[str]:

@@ -13,7 +13,7 @@ import click
 
 from packer.baseline import BASELINE_FILE, read_baseline
 from packer.checks import Checked, check_table
-from packer.cli.appraising import appraised, baseline_of_commit, budgets_of
+from packer.cli.appraising import COMMIT, appraised, baseline_of_commit, budgets_of
 from packer.cli.common import find_project, looked_for, open_store, project_options, reporting, shape_options
 from packer.cli.quick import remember
 from packer.errors import LimitError, ManyErrors
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from packer.cli.common import Project
     from packer.store import Store
     from packer.ui import LineReporter
-
-_COMMIT = "git:"
 
 
 @click.command()
@@ -69,7 +67,7 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
     sys.stdout.write(text)
     errors = checked.errors()
     # What a commit means, git alone knows, and what is newest, only an index.
-    if not flags["upgrade"] and (baseline is None or not baseline.startswith(_COMMIT)):
+    if not flags["upgrade"] and (baseline is None or not baseline.startswith(COMMIT)):
         told = [] if quiet else [reporter.styled("warning", warning) for warning in warnings]
         told += [reporter.styled("error", str(error)) for error in errors]
         files = [Path(baseline) if baseline else project.folder / BASELINE_FILE]
@@ -98,6 +96,6 @@ def _baseline(
     if named is None:
         path = project.folder / BASELINE_FILE
         return read_baseline(path) if path.is_file() else None
-    if named.startswith(_COMMIT):
-        return baseline_of_commit(project, named.removeprefix(_COMMIT), flags, store, reporter)
+    if named.startswith(COMMIT):
+        return baseline_of_commit(project, named.removeprefix(COMMIT), flags, store, reporter)
     return read_baseline(Path(named))

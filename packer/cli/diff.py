@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from packer.cli.appraising import COMMIT
 from packer.cli.common import find_project, open_store, project_options, reporting
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from packer.store import Store
     from packer.ui import LineReporter
 
-_COMMIT = "git:"
 _NOW = "now"
-_FORMS = ("table", "json", "markdown")
 
 
 @click.command()
@@ -42,10 +41,13 @@ def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet:
     check` does, and nothing is built.
     """
     from packer.diff import compare, diff_markdown, diff_table
+    from packer.snapshot import is_baseline
 
     store = open_store()
     with reporting(verbose, quiet) as reporter:
-        sides = [_read(side, {"out": None, "strict": False, **flags}, store, reporter) for side in (old, new)]
+        # A baseline knows functions with their layers alone, so that the other side counts them so.
+        whole = any(is_baseline(Path(side)) for side in (old, new) if not _is_project(side))
+        sides = [_read(side, {"out": None, "strict": False, **flags}, store, reporter, whole=whole) for side in (old, new)]
     document = compare(*sides)
     if form == "json":
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -53,7 +55,11 @@ def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet:
         sys.stdout.write(diff_markdown(document) if form == "markdown" else diff_table(document, files=files))
 
 
-def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter) -> Snapshot:
+def _is_project(side: str) -> bool:
+    return side == _NOW or side.startswith(COMMIT)
+
+
+def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter, *, whole: bool) -> Snapshot:
     from packer.cli.appraising import appraised, appraised_at
     from packer.snapshot import of_reports, read_snapshot
     from packer.wheel import read_wheel
@@ -62,11 +68,11 @@ def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter
         path = store.wheel(digest)
         return read_wheel(path, filename) if path else None
 
-    if side != _NOW and not side.startswith(_COMMIT):
-        return read_snapshot(Path(side), side, tree)
+    if not _is_project(side):
+        return read_snapshot(Path(side), side, tree, whole=whole)
     project = find_project((), flags["config"], flags["template"], flags["parameters"])
     if side == _NOW:
         states = appraised(project, flags, store, reporter).functions
     else:
-        states = appraised_at(project, side.removeprefix(_COMMIT), flags, store, reporter)
-    return of_reports(side, {name: state.report for name, state in states.items()})
+        states = appraised_at(project, side.removeprefix(COMMIT), flags, store, reporter)
+    return of_reports(side, {name: state.report for name, state in states.items()}, whole=whole)

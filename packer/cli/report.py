@@ -51,11 +51,10 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
 
 def write_report(store: Store, project: Project, config: Config, out: Path | None, file: Path | None = None) -> Path:
     """Write the report of what lies in the output folder, and give its path; raises `packer.errors.LpackError`."""
-    import json
-
     from packer.budget import function_measures, layer_budget, layer_measures, start_measure
     from packer.history import recall
     from packer.report.page import Report, render
+    from packer.reports import functions_of, read_manifest
     from packer.snapshot import read_snapshot
     from packer.starts import load_start
     from packer.wheel import read_wheel
@@ -68,13 +67,13 @@ def write_report(store: Store, project: Project, config: Config, out: Path | Non
         found = store.wheel(digest)
         return read_wheel(found, filename) if found else None
 
-    manifest = json.loads(path.read_bytes())
+    try:
+        manifest = read_manifest(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}).", remedy="Remove it, and run `lpack build`.") from None
     functions = {function.name: function for function in config.functions if function.name in manifest["functions"]}
     layers = manifest.get("layers", {})
-    whole = {
-        name: {**each, "layers": {layer: layers[layer] for layer in each.get("layers", ()) if layer in layers}}
-        for name, each in manifest["functions"].items()
-    }
+    whole = functions_of(manifest)
     measures = [each for name, function in functions.items() for each in function_measures(name, whole[name], function.budget)]
     for name, layer in layers.items():
         options = next((functions[user].layers for user in layer["functions"] if user in functions), None)

@@ -13,6 +13,7 @@ from packer import __version__
 from packer.budget import MILLISECONDS, Measure
 from packer.report.flame import flame_graph
 from packer.report.treemap import packed_data, treemap_data
+from packer.reports import functions_of, inside, packed_bytes, unpacked_with_layers
 from packer.snapshot import Snapshot
 from packer.units import size_text
 
@@ -89,13 +90,18 @@ def _sizes(report: Report) -> str:
     manifest = report.manifest
     layers: Mapping[str, Any] = manifest.get("layers", {})
     rows = []
-    for name, each in manifest["functions"].items():
-        artifact, held = each["artifact"], [layers[layer] for layer in each.get("layers", ()) if layer in layers]
-        whole = artifact["unzipped_bytes"] + sum(layer["unzipped_bytes"] for layer in held)
-        zipped = artifact.get("zip_bytes", artifact.get("stored_bytes"))
-        cells = (size_text(zipped), size_text(artifact["unzipped_bytes"]), size_text(whole), str(len(each["distributions"])))
-        target = f"{each['runtime']} {each['architecture']}"
-        rows.append((escape(name), escape(target), each["format"], *cells, escape(", ".join(each.get("layers", ())) or "none")))
+    for name, each in functions_of(manifest).items():
+        sizes = (packed_bytes(each), each["artifact"]["unzipped_bytes"], unpacked_with_layers(each))
+        target, held = f"{each['runtime']} {each['architecture']}", manifest["functions"][name].get("layers", ())
+        words = (
+            name,
+            target,
+            each["format"],
+            *map(size_text, sizes),
+            str(len(each["distributions"])),
+            ", ".join(held) or "none",
+        )
+        rows.append(tuple(map(escape, words)))
     heads = ("Function", "Target", "Form", "Packed", "Unpacked", "With layers", "Distributions", "Layers")
     found = _table("Functions, as they were built", heads, rows, (3, 4, 5, 6))
     if not layers:
@@ -165,9 +171,8 @@ def _shared(manifest: Mapping[str, Any]) -> str:
         found += _table("Which function has which layer", ("Layer", *heads), rows)
     users: dict[tuple[str, str], dict[str, int]] = {}
     for name, function in manifest["functions"].items():
-        for each in function["distributions"]:
-            if "layer" not in each:
-                users.setdefault((each["name"], each["version"]), {})[name] = each["unzipped_bytes"]
+        for each in inside(function):
+            users.setdefault((each["name"], each["version"]), {})[name] = each["unzipped_bytes"]
     several = {key: sizes for key, sizes in users.items() if len(sizes) > 1}
     again = {key: sum(sizes.values()) - max(sizes.values()) for key, sizes in several.items()}
     listed = sorted(several, key=lambda key: (-again[key], key))[:_MOST_SHARED]

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from packer.contents import KINDS, PackedFile
-from packer.model import OWN_SOURCE
+from packer.model import OWN_SOURCE, called
 from packer.snapshot import Snapshot, Unit
 
 Node = list[Any]
 """A file: its name, the number of its kind, and its bytes unpacked and packed; a folder: its name, and what is in it."""
 _FUNCTION, _LAYER = "function", "layer"
-SOURCE = "the function's own source"
 
 
 def treemap_data(snapshot: Snapshot) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def _nodes(unit: Unit) -> Iterable[tuple[str, list[Node]]]:
 
 
 def _label(owner: str, version: str) -> str:
-    return SOURCE if owner == OWN_SOURCE else f"{owner} {version}".rstrip()
+    return called(OWN_SOURCE) if owner == OWN_SOURCE else f"{owner} {version}".rstrip()
 
 
 def nested(files: Iterable[PackedFile]) -> list[Node]:

@@ -8,6 +8,7 @@ import pytest
 
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, MEGABYTE, UNZIPPED_LIMIT
 from packer.budget import (
+    FUNCTION,
     function_measures,
     growth_measure,
     hold,
@@ -36,7 +37,7 @@ def report(
         "source": {"unzipped_bytes": 0},
         "distributions": [{"name": name, "version": "1.0", "unzipped_bytes": size} for name, size in parts],
         "layers": {name: {"unzipped_bytes": size} for name, size in layers},
-        "image": {"base": {"bytes": base}},
+        "image": {"base": {"bytes": base, "digest": "sha256:0"}},
     }
 
 
@@ -111,14 +112,14 @@ def test_a_layer_has_the_budget_of_its_name_or_that_of_all():
     ],
 )
 def test_growth_in_bytes_and_in_per_cent(budget, grown, is_over):
-    measure = growth_measure("orders", 1000 + grown, 1000, budget, {"numpy": grown, "gone": -5})
+    measure = growth_measure(FUNCTION, "orders", "zipped", (1000 + grown, 1000), budget, {"numpy": grown, "gone": -5})
     assert measure is not None
     assert measure.over is is_over
     assert [name for name, _ in measure.largest()] == (["numpy"] if grown > 0 else [])
 
 
 def test_without_a_budget_nothing_is_held():
-    assert growth_measure("orders", 2, 1, Budget(), {}) is None
+    assert growth_measure(FUNCTION, "orders", "zipped", (2, 1), Budget(), {}) is None
     assert start_measure("orders", 1e9, Budget(), {}) is None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.emulator import use_no_emulator
-from tests.monorepo import Monorepo
+from tests.monorepo import Monorepo, noise
 from tests.repository import commit, git, make_repository
 
 
@@ -64,7 +64,7 @@ def test_over_a_budget_ends_with_three_and_says_what_would_help(shared):
     assert "OVER" in next(line for line in finished.stdout.splitlines() if line.startswith("two"))
     document = checked(shared, status=3)
     [problem] = document["problems"]
-    assert problem["of"], problem["limit"] == ("two", "zip")
+    assert (problem["of"], problem["limit"]) == ("two", "zip")
     assert "over its budget for the ZIP" in shared.run("build", status=3).stderr
     assert checked(shared, "one") == {**document, "functions": {"one": document["functions"]["one"]}, "problems": []}
 
@@ -141,6 +141,22 @@ def test_growth_is_measured_against_a_baseline(shared):
     assert problem["largest"] == [{"name": "the function's own source", "bytes": 3000}]
 
 
+def test_the_growth_of_a_layer_is_told(shared):
+    shared.run("baseline")
+    larger = shared.wheel("common", "2.0", {"common/more.bin": noise("more", 9000)})
+    shared.function("one", larger)
+    shared.function("two", larger, shared.wheel("alone"))
+    settings = 'layers = "auto"\nlayer-budget = { growth = "1 KB" }'
+    shared.configure("one", "two", "three", settings=settings)
+    document = checked(shared, status=3)
+    [(name, layer)] = document["layers"].items()
+    assert [(each["what"], each["over"]) for each in layer["limits"]][-2:] == [("growth", True), ("growth", True)]
+    assert [each["of"] for each in document["problems"]] == [f"The layer {name} (unzipped)", f"The layer {name} (zipped)"]
+    finished = shared.run("check", status=3)
+    assert "growth, OVER" in next(line for line in finished.stdout.splitlines() if line.startswith(name))
+    assert "divide it between several layers" in finished.stderr
+
+
 def test_growth_is_measured_against_a_commit(shared):
     shared.configure("one", "two", "three", settings='layers = "auto"\nbudget = { growth = "3 %" }')
     make_repository(shared.folder)
@@ -164,14 +180,14 @@ def test_a_manifest_is_a_baseline(shared):
     ("content", "expected"),
     [
         (None, "Cannot read"),
-        ("nonsense", "is neither a baseline nor a manifest"),
-        ("{}", "is neither a baseline nor a manifest"),
-        ("[]", "is neither a baseline nor a manifest"),
-        ('{"functions": {"one": {}}, "layers": {}}', "is neither a baseline nor a manifest"),
-        ("[" * 100_000, "is neither a baseline nor a manifest"),
+        ("nonsense", "is neither a manifest nor a baseline"),
+        ("{}", "is neither a manifest nor a baseline"),
+        ("[]", "is neither a manifest nor a baseline"),
+        ('{"functions": {"one": {}}, "layers": {}}', "is neither a manifest nor a baseline"),
+        ("[" * 100_000, "is neither a manifest nor a baseline"),
         (
             '{"functions": {"one": {"zip_bytes": 1, "unzipped_bytes": 1, "parts": []}}, "layers": {}}',
-            "is neither a baseline nor a manifest",
+            "is neither a manifest nor a baseline",
         ),
         (
             '{"functions": {"one": {"zip_bytes": 1, "unzipped_bytes": 1, "parts": {"x": "5"}}}, "layers": {}}',

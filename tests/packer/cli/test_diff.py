@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.images import write_base
 from tests.monorepo import Monorepo
 from tests.repository import git, make_repository
 
@@ -98,6 +99,35 @@ def test_commits_and_baselines(two):
     assert document["functions"]["one"]["unzipped_bytes"][1] - document["functions"]["one"]["unzipped_bytes"][0] == 2
     assert "files" not in document["functions"]["one"]
     assert compared(two, "lpack-baseline.json", "now")["functions"]["one"]["status"] == "changed"
+
+
+def test_after_a_baseline_nothing_differs_from_it(two):
+    two.run("baseline")
+    for side in ("now", "dist", "dist/lpack.json"):
+        assert two.run("diff", "lpack-baseline.json", side).stdout == "Nothing differs.\n"
+        assert two.run("diff", side, "lpack-baseline.json").stdout == "Nothing differs.\n"
+    two.function("one", two.wheel("common", "2.0", files={"common/more.bin": b"x" * 9000}))
+    changed = compared(two, "lpack-baseline.json")["functions"]["one"]
+    [part] = [each for each in changed["distributions"] if each["status"] != "same" and each["name"] == "common"]
+    assert part["versions"] == ["", ""]
+    assert part["bytes"][1] - part["bytes"][0] > 8000
+
+
+def test_an_image_by_itself_is_what_lpack_put_upon_its_base(repo):
+    repo.function("one", repo.wheel("common"))
+    write_base(repo.folder / "base")
+    settings = 'format = "image"\nverify = "none"\nbytecode = "off"'
+    repo.configure("one", settings=settings, more='[oci]\nbase = "oci:base"\nwrite = ["oci", "docker-archive"]\n')
+    repo.run("build")
+    shutil.copytree(repo.folder / "dist", repo.folder / "old")
+    repo.function("one", repo.wheel("common", "2.0"))
+    repo.run("build")
+    [changed] = compared(repo, "old/images/one", "dist/images/one")["functions"].values()
+    parts = {each["name"]: each["versions"] for each in changed["distributions"]}
+    assert parts == {"common": ["1.0", "2.0"], "the function's own source": ["", ""]}
+    archives = compared(repo, "old/images/one.tar", "dist/images/one.tar")["functions"]["the image"]
+    assert "etc/os-release" not in [each["path"] for each in archives["files"]["changed"]]
+    assert "var/task/common/data.bin" in [each["path"] for each in archives["files"]["changed"]]
 
 
 def test_the_table_and_the_comment(two):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_a_report_is_of_what_was_built(repo):
     repo.function("one", repo.wheel("common"))
@@ -16,6 +18,24 @@ def test_a_report_is_of_what_was_built(repo):
     assert repo.run("report", "--file", "other.html").stdout == "other.html\n"
     assert (repo.folder / "other.html").read_bytes() == first
     assert "a report is always of all functions" in repo.run("report", "one", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[]", "the file is missing, or not what it should be"),
+        ('{"functions": {"one": {}}}', "functions.one.format is missing, or not what it should be"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_damaged_manifest_is_told(repo, content, expected):
+    repo.function("one")
+    repo.configure("one")
+    repo.build()
+    (repo.folder / "dist" / "lpack.json").write_text(content)
+    finished = repo.run("report", status=2)
+    assert expected in finished.stderr
+    assert "run `lpack build`" in finished.stderr
 
 
 def test_a_report_stays_when_nothing_is_built_and_when_something_is(repo):
