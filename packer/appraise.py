@@ -20,6 +20,7 @@ from packer.layering import MadeLayer, Need, Share
 from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted
 from packer.model import Function
+from packer.outline import NOTHING, SIZE
 from packer.pipeline import alike
 from packer.record import Result, as_image
 from packer.rules import Unit
@@ -80,14 +81,21 @@ class Appraiser:
 
     def _image(self, function: Function, result: Result) -> Result:
         """Say the same of a function that becomes an image, whose layers are only compressed when they are made."""
-        base = {"name": base_name(function), "digest": "", "bytes": 0, "layers": 0}
-        if not base_name(function).startswith(ENGINE_FORM):  # an engine would have to save all of it
+        base, why = {"name": base_name(function), "digest": "", "bytes": 0, "layers": 0}, ""
+        if base_name(function).startswith(ENGINE_FORM):
+            why = "the engine would have to save all of it"
+        else:
             try:
                 found = self._tools.imaging().base(function)
                 layers = found.manifest.layers
                 base |= {"digest": found.digest, "bytes": sum(each.size for each in layers), "layers": len(layers)}
             except LpackError as error:
-                self._tools.reporter.debug(f"{function.name}: its base is not counted: {error}")
+                why = error.what.rstrip(".")
+        if why:
+            what = (
+                f"{function.name}: its base {base_name(function)} is not counted ({why}), and the whole image held to no limit."
+            )
+            result = replace(result, warnings=(*result.warnings, what))
         image: dict[str, Any] = {"digest": "", "base": base, "layers": []}
         return as_image(result, image, artifact_path(function, function.image.write[0]), result.artifact.zipped)
 
@@ -119,10 +127,14 @@ class AppraisedGroup(Group):
 
 
 class Appraisal:
-    """Appraises functions; ``out`` is the folder that a build would write to, ``now`` the start in nanoseconds."""
+    """Appraises functions; ``out`` is the folder that a build would write to, ``now`` the start in nanoseconds.
 
-    def __init__(self, tools: Tools, out: Path, now: int) -> None:
+    ``offline`` says that nothing could be asked of any server.
+    """
+
+    def __init__(self, tools: Tools, out: Path, now: int, *, offline: bool) -> None:
         self._tools = tools
+        self._offline = offline
         self._out = out
         self._now = now
         self._gatherer = Gatherer(tools, out)
@@ -164,16 +176,26 @@ class Appraisal:
         folders = (_NOWHERE, self._out)
         shop = Workshop(orders, parts, _NOWHERE, lambda source: LayerMaker(parts, source, folders, like, lambda _: False))
         group = AppraisedGroup(rest, chosen - found.keys(), self._tools, Appraiser(shop, self._tools), self._now)
-        built = {name: self._until_fetched(each.state) for name, each in group.build(executor).items()}
+        built = {name: self._until_known(name, each.state) for name, each in group.build(executor).items()}
         return built | {name: state for name, state in found.items() if state}
 
     def _seen_again(self, member: Member) -> FunctionState | None:
         """Give what is remembered of a function that is as it was."""
         return member.inputs.seen_again(member.previous, self._now) if member.previous else None
 
-    def _until_fetched(self, state: FunctionState) -> FunctionState:
-        """Give a state that holds until a wheel comes that is not in the store by now."""
-        outlined = state.report.get(ESTIMATED, {})
+    def _until_known(self, name: str, state: FunctionState) -> FunctionState:
+        """Give a state that holds until a wheel comes that is not in the store by now, and warns of what is hardly known.
+
+        What a server could tell, and did not, is asked for again the next time.
+        """
+        outlined: Mapping[str, str] = state.report.get(ESTIMATED, {})
         digests = [each["sha256"] for each in state.report["distributions"] if each["name"] in outlined]
         paths = [self._tools.store.wheel_path(digest) for digest in digests]
-        return state.until(paths, ()) if paths else state
+        rough = sorted(each for each, how in outlined.items() if how == SIZE and not self._offline)
+        unknown = sorted(each for each, how in outlined.items() if how == NOTHING)
+        told = [f"{name}: no server tells what is in {', '.join(rough)}: sizes are rough."] if rough else []
+        told += [f"{name}: nothing tells the size of {', '.join(unknown)}, which counts as none." for _ in unknown[:1]]
+        state = replace(state, warnings=(*state.warnings, *told))
+        base = state.report.get("image", {}).get("base", {"digest": "known"})
+        missed = not base["digest"] and not base["name"].startswith(ENGINE_FORM)
+        return state.forgotten() if rough or missed else state.until(paths, ()) if paths else state

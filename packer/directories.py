@@ -14,7 +14,7 @@ from packer.fetch import Fetched
 from packer.model import Archive
 from packer.obtain import Fetcher
 from packer.once import Once
-from packer.outline import DIRECTORY, OUTLINES, SIZE, OutlinedFile, guessed, outline_of, write_outline
+from packer.outline import DIRECTORY, NOTHING, OUTLINES, SIZE, OutlinedFile, guessed, outline_of, write_outline
 from packer.ports import Reporter
 from packer.store import Store, digest_of
 from packer.web import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
@@ -32,7 +32,7 @@ _MOST = 32 << 20
 """Bytes that a directory may have; one for each of a million files would not."""
 _ATTEMPTS = 3
 _PARALLEL = 8
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _WEB = ("http", "https")
 
 
@@ -87,13 +87,13 @@ class OutlineFetcher:
             files = self._read(archive)
         if files is None:
             # A size is no directory: what is known by it alone is asked for again when there is a network.
-            name, version = archive.filename.removesuffix(".whl").split("-")[:2]
-            key, how = digest_of(_FORM, digest, SIZE), SIZE
-            files = guessed(name, version, archive.size or 0)
+            name, _, rest = archive.filename.removesuffix(".whl").partition("-")
+            key, how = digest_of(_FORM, digest, SIZE), SIZE if archive.size else NOTHING
+            files = guessed(name, rest.partition("-")[0], archive.size or 0)
         return Fetched(path=self._store.save(OUTLINES, key, write_outline(files)).path, sha256=digest, outlined=how)
 
     def _read(self, archive: Archive) -> list[OutlinedFile] | None:
-        """Read a wheel's directory; None, and a word to the user, where it cannot be had."""
+        """Read a wheel's directory; None, and a word for ``-v``, where it cannot be had."""
         try:
             return outline_of(_Remote(self, archive).members(), archive.filename)
         except (_NoRanges, ZipFormatError, LpackError) as trouble:
@@ -166,11 +166,16 @@ class _Remote:
 
     def _part(self, wanted: str, most: int) -> tuple[int, bytes, int]:
         """Give the offset of what the server sends, its bytes, and the size of the whole."""
+        import urllib3
+
         with self._fetcher.ask(self._archive, wanted) as response:
             found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if not found or int(found[2]) - int(found[1]) + 1 > most:
                 raise _NoRanges("the server gave another range")
-            data = response.raw.read(most, decode_content=False)
+            try:
+                data = response.raw.read(most, decode_content=False)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise _NoRanges(short_reason(error)) from None
         if len(data) != int(found[2]) - int(found[1]) + 1:
             raise _NoRanges("the connection ended early")
         return int(found[1]), data, int(found[3])

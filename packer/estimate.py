@@ -9,7 +9,7 @@ from packer.fetch import Fetched
 from packer.model import Archive, Distribution, Function, LockedPackage, SourceFolder
 from packer.obtain import Builds, Made, Missing
 from packer.origin import project_tree
-from packer.outline import OUTLINES, SOURCE, OutlinedFile, guessed, write_outline
+from packer.outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guessed, write_outline
 from packer.store import Store, digest_of
 from packer.watch import Digests
 
@@ -47,14 +47,13 @@ class KeptWheels:
         else:
             size = package.source.size if isinstance(package.source, Archive) else None
             files = guessed(name.replace("-", "_"), version, size or 0)
+        how = SOURCE if any(each.size for each in files) else NOTHING
         payload = write_outline(files)
         key = digest_of(_FORM, SOURCE, name, version, payload.decode())
         record = self._store.save(OUTLINES, key, payload)
         filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
         return Made(
-            distribution=Distribution(
-                name=name, version=version, filename=filename, digest=key, path=record.path, outlined=SOURCE
-            )
+            distribution=Distribution(name=name, version=version, filename=filename, digest=key, path=record.path, outlined=how)
         )
 
     def _installed(self, folder: Path) -> Iterator[OutlinedFile]:

@@ -15,8 +15,8 @@ from packer.store import digest_of
 from packer.wheel import installed_path
 from packer.zipformat import Member
 
-DIRECTORY, SIZE, SOURCE = "directory", "size", "source"
-"""How a distribution is known: by its wheel's directory, by the size that its lock or index tells, or by its source alone."""
+DIRECTORY, SIZE, SOURCE, NOTHING = "directory", "size", "source", "nothing"
+"""How a distribution is known: by its wheel's directory, by the size that its lock tells, by its source, or not at all."""
 BYTECODE_SIZE, BYTECODE_PACKED = 1.25, 2.0
 """Bytes of bytecode for each byte of source, unpacked and packed, seen over 32 common wheels with CPython 3.12."""
 _UNPACKED = 3.4

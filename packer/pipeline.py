@@ -8,6 +8,7 @@ from pathlib import Path
 
 from builders.runtimes import Target
 from packer.cluster import Cluster
+from packer.errors import ManyErrors
 from packer.gather import Gatherer, Tools
 from packer.imaged import ImageGroup
 from packer.imaging import base_name
@@ -15,7 +16,7 @@ from packer.layered import Group, Planned, look_at
 from packer.makelayer import LayerMaker
 from packer.material import Material
 from packer.model import Function, Tree
-from packer.record import Built
+from packer.record import Built, over_limits
 from packer.state import ALWAYS, FunctionState
 from packer.watch import unchanged
 from packer.workshop import Order, Workshop
@@ -68,6 +69,9 @@ class Build:
         for group in self._groups(taking_part, chosen, previous, executor):
             built |= group.build(executor)
             unused.append(group.unused)
+        held = [found for each in functions for found in over_limits(each, built[each.name].state.report)]
+        if held:  # by what was built before: the rest was held against its limits before it was written
+            raise held[0] if len(held) == 1 else ManyErrors(held)
         # Another target's functions may have what these do not.
         nowhere = set[str].intersection(*(set(each) for each in unused)) if unused else set()
         self.warnings = tuple(unused[0][name] for name in sorted(nowhere))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from builders.interpreters import VARIABLES as TOOL_VARIABLES
 from builders.interpreters import search_folders
 from packer.assemble import shares
 from packer.budget import function_measures, hold, layer_budget, layer_measures, upload_warning
+from packer.errors import LimitError
 from packer.gather import Gathered, Inputs
 from packer.layering import MadeLayer
 from packer.manifest import describe
 from packer.model import Artifact, Function, Share
 from packer.prove import Proof
+from packer.reports import Report, layers_of
 from packer.state import FunctionState, ImageState, LayeredState, variable_digests
 from packer.summary import summary
 
@@ -76,6 +78,14 @@ def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLaye
         warnings += upload_warning(f"The layer {layer.name}", layer.report["zip_bytes"])
     hold(function_measures(function.name, result.report, function.budget))
     return (*warnings, *upload_warning(function.name, result.artifact.zipped))
+
+
+def over_limits(function: Function, report: Report) -> Iterator[LimitError]:
+    """Give what a function that was built before is over by now, by its part of the manifest: budgets may have changed."""
+    measures = list(function_measures(function.name, report, function.budget))
+    for name, layer in layers_of(report).items():
+        measures += layer_measures(name, layer, layer_budget(name, function.layers))
+    yield from (each.error() for each in measures if each.over)
 
 
 def of_image(function: Function, result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:

@@ -82,7 +82,9 @@ class _Look:
             open_appraising(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
             ThreadPoolExecutor(jobs, thread_name_prefix="check") as executor,
         ):
-            found = Appraisal(tools, config.out, started).all(functions, config.functions, known.get, executor)
+            found = Appraisal(tools, config.out, started, offline=policy.offline).all(
+                functions, config.functions, known.get, executor
+            )
             groups = {tools.resolver.group_paths(function) for function in functions}
         by_name = {function.name: function for function in config.functions}
         states = {name: _with_budgets(each, by_name[name]) for name, each in found.items()}
@@ -153,7 +155,8 @@ def appraised_at(
             what = f"{ref} has no {os.path.relpath(project.path, project.folder)}: the project is younger."
             raise UsageError(what, remedy="Name a later commit.")
         shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
-        state = _Look(there, {**flags, "out": None}, shape, store, reporter).state("", state_key(there.path, None), None)
+        then = {**flags, "out": None, "strict": False, "upgrade": False}  # what stood there is not to be mended any more
+        state = _Look(there, then, shape, store, reporter).state("", state_key(there.path, None), None)
     return dict(state.functions)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from packer.credentials import Credentials
 from packer.directories import OutlineFetcher
 from packer.fetch import Fetched, StoreFetcher
 from packer.model import Archive, Tree
-from packer.outline import DIRECTORY, OUTLINES, SIZE, read_outline
+from packer.outline import DIRECTORY, NOTHING, OUTLINES, SIZE, read_outline
 from packer.ports import Reporter
 from packer.store import Store
 from packer.wheel import read_wheel
@@ -137,3 +140,37 @@ def test_faults_leave_the_size_to_go_by(tmp_path, index, wheel, fetcher, fault, 
 def test_a_wheel_of_unknown_size_counts_nothing(tmp_path, index, wheel, fetcher):
     [found] = fetcher(offline=True).fetch([archive(index, wheel, size=None)])
     assert tree(tmp_path, found).size == 0
+    assert found.outlined == NOTHING
+
+
+@pytest.mark.parametrize("name", ["main.zip", "pkg.tar.gz", "pkg-1.0.tar.gz"])
+def test_an_archive_may_have_any_name(tmp_path, index, wheel, fetcher, name):
+    [found] = fetcher(offline=True).fetch([archive(index, wheel, filename=name, location=f"https://none.invalid/{name}")])
+    assert (found.outlined, tree(tmp_path, found).size > 0) == (SIZE, True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"Content-Length: 1000\r\nContent-Range: bytes 0-999/1000\r\n\r\nsome",
+        b"Transfer-Encoding: chunked\r\nContent-Range: bytes 0-999/1000\r\n\r\nno chunk\r\n",
+        b"Content-Length: 4\r\nContent-Range: bytes 0-3/" + b"9" * 5000 + b"\r\n\r\nsome",
+    ],
+)
+def test_a_connection_that_breaks_in_the_answer_leaves_the_size(index, wheel, fetcher, answer):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answering() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(9000)
+                connection.sendall(b"HTTP/1.1 206 Partial Content\r\n" + answer)
+                linger = struct.pack("ii", 1, 0)  # a reset instead of an orderly end
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+        thread = threading.Thread(target=answering)
+        thread.start()
+        location = f"http://127.0.0.1:{server.getsockname()[1]}/{wheel.name}"
+        [found] = fetcher().fetch([archive(index, wheel, location=location)])
+        thread.join()
+    assert found.outlined == SIZE
