@@ -7,12 +7,10 @@ stays without ``web``. So ``web`` costs its own bytes, and with what only it nee
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
@@ -21,10 +19,9 @@ from packaging.utils import canonicalize_name
 from builders.runtimes import Target
 from packer.discover import PYPROJECT, REQUIREMENTS, STANDARD_FILES
 from packer.errors import LpackError
-from packer.model import Entry, Function, Tree
+from packer.metadata import listed, metadata_of
+from packer.model import Function, Tree
 from packer.requirements import read_requirements
-
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +102,7 @@ def needs_of(function: Function, trees: Mapping[str, Tree]) -> Needs:
     return Needs(
         direct=(*first, *(Step(name=name, words=name) for name in lonely)),
         edges=edges,
-        unknown=frozenset(name for name, tree in trees.items() if not _has_metadata(tree)),
+        unknown=frozenset(name for name, tree in trees.items() if metadata_of(tree) is None),
     )
 
 
@@ -149,17 +146,8 @@ def _applies(requirement: Requirement, extras: frozenset[str], target: Target) -
         return True  # what was built is there, whatever it was for
 
 
-def _has_metadata(tree: Tree) -> bool:
-    return bool(_metadata(tree))
-
-
-def _metadata(tree: Tree) -> bytes:
-    entry: Entry | None = next((each for each in tree if _METADATA.fullmatch(each.path)), None)
-    return entry.content.read() if entry else b""
-
-
 def _requires(tree: Tree) -> Iterator[Requirement]:
-    yield from _parsed(map(str, BytesHeaderParser().parsebytes(_metadata(tree)).get_all("Requires-Dist", [])))
+    yield from _parsed(listed(metadata_of(tree), "Requires-Dist"))
 
 
 def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:

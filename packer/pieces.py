@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 
 from packaging.utils import canonicalize_name
 
 from packer.compress import CODEC
 from packer.gather import Gathered
 from packer.layers import Piece
+from packer.metadata import listed, metadata_of
 from packer.model import OWN_SOURCE, Distribution, Entry, Tree
 from packer.options import BytecodeOptions
 from packer.placing import Placer, kept_sources
@@ -22,7 +22,6 @@ from packer.store import Store, digest_of
 
 _FORM = "1"
 _KIND = "pieces"
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -62,11 +61,8 @@ def variants_of(gathered: Gathered, cut: Cut, restored: frozenset[Unit]) -> dict
 
 def required_names(tree: Tree) -> tuple[str, ...]:
     """Give the names of what a distribution requires, extras aside, as its metadata says (PEP 566, Requires-Dist)."""
-    metadata = next((entry for entry in tree if _METADATA.fullmatch(entry.path)), None)
-    if metadata is None:
-        return ()
-    listed = BytesHeaderParser().parsebytes(metadata.content.read()).get_all("Requires-Dist", [])
-    found = (_NAME.match(line.strip()) for line in map(str, listed) if "extra" not in line.partition(";")[2])
+    lines = listed(metadata_of(tree), "Requires-Dist")
+    found = (_NAME.match(line.strip()) for line in lines if "extra" not in line.partition(";")[2])
     return tuple(sorted({canonicalize_name(name[0]) for name in found if name}))
 
 

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import BytesHeaderParser
 from typing import TYPE_CHECKING, Any
 
 from packer import __version__
+from packer.metadata import listed, metadata_of, text_of
 from packer.model import Tree
 from packer.store import Store, digest_of
 
 if TYPE_CHECKING:
+    from email.message import Message
+
     from cyclonedx.model.component import Component
 
 SUFFIX = ".cdx.json"
-_FORM = "1"
+_FORM = "2"
 _KIND = "sboms"
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _INNER = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.cdx\.json")
 _LONGEST_NAME = 100
 """Letters of a License field that are taken for its name: longer ones are its text."""
@@ -51,35 +52,38 @@ class Sboms:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def make(self, name: str, sha256: str, listed: Sequence[Listed]) -> bytes:
+    def make(self, name: str, sha256: str, parts: Sequence[Listed]) -> bytes:
         """Give the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
-        key = self._key(name, listed)
+        key = self._key(name, parts)
         record = self._store.load(_KIND, key)
-        draft = record.payload if record else self._store.save(_KIND, key, _draft(name, listed)).payload
+        draft = record.payload if record else self._store.save(_KIND, key, _draft(name, parts)).payload
         document = json.loads(draft)
         document["metadata"]["component"]["hashes"] = [{"alg": "SHA-256", "content": sha256}]
         return (json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
     @staticmethod
-    def _key(name: str, listed: Sequence[Listed]) -> str:
-        told = [json.dumps([each.report.get("layer"), each.report.get("built"), list(each.requires)]) for each in listed]
-        return digest_of(_FORM, __version__, name, *(each.report["sha256"] for each in listed), *told)
+    def _key(name: str, parts: Sequence[Listed]) -> str:
+        told = [
+            json.dumps([each.report.get("layer"), each.report.get("built"), list(each.requires), each.tree is not None])
+            for each in parts
+        ]
+        return digest_of(_FORM, __version__, name, *(each.report["sha256"] for each in parts), *told)
 
 
-def _draft(name: str, listed: Sequence[Listed]) -> bytes:
+def _draft(name: str, parts: Sequence[Listed]) -> bytes:
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
     root = Component(name=name, type=ComponentType.APPLICATION, bom_ref=f"artifact:{name}", hashes=[_hash(_DIGEST)])
-    components = {each.report["name"]: _component(each) for each in listed}
+    components = {each.report["name"]: _component(each) for each in parts}
     bom = Bom(components=components.values())
     bom.metadata.component = root
     bom.metadata.tools.components.add(
         Component(name="lambda-lpack", version=__version__, type=ComponentType.APPLICATION, bom_ref="tool:lambda-lpack")
     )
     bom.register_dependency(root, components.values())
-    for each in listed:
+    for each in parts:
         needed = [components[required] for required in each.requires if required in components]
         bom.register_dependency(components[each.report["name"]], needed)
     text: str = JsonV1Dot6(bom).output_as_string()
@@ -94,7 +98,7 @@ def _component(each: Listed) -> Component:
     from packageurl import PackageURL
 
     report = each.report
-    metadata = _metadata(each.tree)
+    metadata = metadata_of(each.tree)
     ref = f"pkg:pypi/{report['name']}@{report['version']}"
     return Component(
         name=report["name"],
@@ -103,9 +107,9 @@ def _component(each: Listed) -> Component:
         bom_ref=ref,
         purl=PackageURL("pypi", None, report["name"], report["version"]),
         hashes=[_hash(report["sha256"])],
-        description=_text(metadata, "Summary") or None,
+        description=text_of(metadata, "Summary") or None,
         licenses=_licenses(metadata),
-        components=[*_vendored(each.tree, ref), *_copied(report, ref)],
+        components=_referred((*_vendored(each.tree), *_copied(report)), ref),
         properties=list(_properties(report)),
     )
 
@@ -126,45 +130,39 @@ def _properties(report: Mapping[str, Any]) -> Iterator[Any]:
         yield Property(name=f"{_PROPERTY}built-by", value=report["built"]["builder"])
 
 
-def _metadata(tree: Tree | None) -> Message | None:
-    entry = next((each for each in tree or () if _METADATA.fullmatch(each.path)), None)
-    return BytesHeaderParser().parsebytes(entry.content.read()) if entry else None
-
-
-def _text(metadata: Message | None, key: str) -> str:
-    return str(metadata.get(key, "")).strip() if metadata else ""
-
-
 def _licenses(metadata: Message | None) -> list[Any]:
     """Give the declared licences: one expression, or names, of which the format's own list knows some as identifiers."""
     from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.license import LicenseAcknowledgement
 
     factory, declared = LicenseFactory(), LicenseAcknowledgement.DECLARED
-    expression = _text(metadata, "License-Expression")
+    expression = text_of(metadata, "License-Expression")
     if expression:
         return [factory.make_from_string(expression, license_acknowledgement=declared)]
-    name = _text(metadata, "License")
-    classifiers = [str(each) for each in (metadata.get_all("Classifier", []) if metadata else [])]
-    told = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith(_CLASSIFIER) and each.count(" :: ") > 1]
+    name = text_of(metadata, "License")
+    told = [
+        each.rpartition(" :: ")[2]
+        for each in listed(metadata, "Classifier")
+        if each.startswith(_CLASSIFIER) and each.count(" :: ") > 1
+    ]
     if name.upper() in _NO_LICENSE or "\n" in name or len(name) > _LONGEST_NAME:
         return [factory.make_with_name(each, acknowledgement=declared) for each in sorted(set(told))]
     return [factory.make_from_string(name, license_acknowledgement=declared)]
 
 
-def _vendored(tree: Tree | None, ref: str) -> Iterator[Component]:
+def _vendored(tree: Tree | None) -> Iterator[Component]:
     """Give what a wheel says that was vendored into it."""
     for entry in tree or ():
         if _INNER.fullmatch(entry.path):
             try:
                 document = json.loads(entry.content.read())
-                listed = [each for each in document.get("components", []) if isinstance(each, dict)]
-            except (ValueError, AttributeError):
+                found = [each for each in document.get("components", []) if isinstance(each, dict)]
+            except (ValueError, TypeError, AttributeError, RecursionError):
                 continue  # what a wheel says of itself in other forms is in the artifact all the same
-            yield from (_inner(each, ref) for each in listed if isinstance(each.get("name"), str))
+            yield from (_inner(each) for each in found if isinstance(each.get("name"), str))
 
 
-def _inner(told: Mapping[str, Any], ref: str) -> Component:
+def _inner(told: Mapping[str, Any]) -> Component:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
@@ -173,13 +171,22 @@ def _inner(told: Mapping[str, Any], ref: str) -> Component:
         purl = PackageURL.from_string(told["purl"]) if isinstance(told.get("purl"), str) else None
     except ValueError:
         purl = None
-    inner = f"{ref}#{name}@{version}"
-    return Component(name=name, version=version or None, type=ComponentType.LIBRARY, bom_ref=inner, purl=purl)
+    return Component(name=name, version=version or None, type=ComponentType.LIBRARY, purl=purl)
 
 
-def _copied(report: Mapping[str, Any], ref: str) -> Iterator[Component]:
+def _copied(report: Mapping[str, Any]) -> Iterator[Component]:
     """Give the libraries that lpack has copied into a wheel from the image that it was built in."""
     from cyclonedx.model.component import Component, ComponentType
 
     for soname in report.get("built", {}).get("libraries", ()):
-        yield Component(name=soname, type=ComponentType.LIBRARY, bom_ref=f"{ref}#{soname}")
+        yield Component(name=soname, type=ComponentType.LIBRARY)
+
+
+def _referred(components: Iterable[Component], ref: str) -> list[Component]:
+    """Give components references below that of what holds them, each its own, in an order that is always the same."""
+    found, seen = list(components), Counter[str]()
+    for each in found:
+        name = f"{ref}#{each.name}@{each.version}" if each.version else f"{ref}#{each.name}"
+        seen[name] += 1
+        each.bom_ref.value = name if seen[name] == 1 else f"{name}~{seen[name]}"
+    return found

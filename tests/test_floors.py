@@ -91,6 +91,7 @@ FLOORS = {
             "packer.snapshot",
             "packer.imagefiles",
             "packer.reports",
+            "packer.metadata",
             "packer.secrets",
             "packer.starts",
             "packer.attempts",

@@ -73,7 +73,41 @@ def test_what_a_wheel_says_was_vendored_into_it_is_inside(tmp_path):
     assert (vendored["name"], vendored["version"], vendored["purl"]) == ("openssl", "3.2", "pkg:rpm/openssl@3.2")
 
 
-@pytest.mark.parametrize("told", [b"nonsense", b"[]", b'{"components": [1, {"name": 3}, {"name": "x", "purl": "nonsense"}]}'])
+def test_what_a_wheel_tells_twice_is_the_same_everywhere(tmp_path):
+    twice = [{"name": "zlib", "version": "1"}, {"name": "zlib", "version": "1"}, {"name": "zlib", "purl": "pkg:rpm/zlib"}]
+    inner = json.dumps({"components": twice}).encode()
+    files = {f"pkg-1.0.dist-info/sboms/{name}.cdx.json": inner for name in "ab"}
+    wheel = listed("pkg", more=files, built={"builder": "container", "libraries": ["zlib"]})
+    first, second = (made(tmp_path / name, wheel) for name in ("first", "second"))
+    assert first == second
+    refs = [each["bom-ref"] for each in first["components"][0]["components"]]
+    assert {ref.partition("#")[0] for ref in refs} == {"pkg:pypi/pkg@1.0"}
+    assert len(refs) == len(set(refs)) >= 3
+
+
+def test_metadata_is_utf8(tmp_path):
+    [component] = made(tmp_path, listed("pkg", "Summary: Größe, 大きさ\nLicense: Lizenz für alle\n"))["components"]
+    assert component["description"] == "Größe, 大きさ"
+    assert component["licenses"][0]["license"]["name"] == "Lizenz für alle"
+
+
+def test_a_wheel_that_is_gone_from_the_cache_makes_another_bill(tmp_path):
+    whole = listed("pkg", "Summary: Here\n")
+    bare = Listed(report=whole.report, tree=None)
+    assert "description" not in made(tmp_path, bare)["components"][0]
+    assert made(tmp_path, whole)["components"][0]["description"] == "Here"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"nonsense",
+        b"[]",
+        b'{"components": [1, {"name": 3}, {"name": "x", "purl": "nonsense"}]}',
+        b'{"components": null}',
+        b"[" * 100_000,
+    ],
+)
 def test_what_cannot_be_understood_is_passed_over(tmp_path, told):
     [component] = made(tmp_path, listed("crypt", more={"crypt-1.0.dist-info/sboms/x.cdx.json": told}))["components"]
     assert [each["name"] for each in component.get("components", [])] in ([], ["x"])
