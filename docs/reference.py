@@ -33,10 +33,6 @@ _BEFORE_RULES = """# Rules of trimming
 Rules look at distributions, never at your own source. METADATA, entry points and licence texts stay whatever they say.
 `trim = { without = ["tests"] }` leaves one out, `rules = ["locales"]` asks for one.
 """
-_BEFORE_SCHEMAS = """stdout has results only, stderr messages and progress.
-
-The schemas below are what `lpack schema NAME` prints.
-"""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

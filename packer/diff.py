@@ -14,7 +14,7 @@ from packer.units import size_text
 SCHEMA_VERSION = 1
 Status = Literal["added", "removed", "changed", "same"]
 _ARROWS = {"added": "+", "removed": "-", "changed": "~", "same": " "}
-_MOST_FILES = 20
+_MOST_LISTED = 20
 _TITLES = (("functions", "Function"), ("layers", "Layer"))
 
 
@@ -172,8 +172,8 @@ def diff_markdown(document: Mapping[str, Any]) -> str:
     for title, name, each in differing:
         parts = [part for part in each["distributions"] if _counts(part)]
         lines += [f"**{title} {_escaped(name)}**", ""] if parts else []
-        lines += [f"- {part['status']}: {_escaped(_part_text(part))}" for part in parts[:_MOST_FILES]]
-        more = len(parts) - _MOST_FILES
+        lines += [f"- {part['status']}: {_escaped(_part_text(part))}" for part in parts[:_MOST_LISTED]]
+        more = len(parts) - _MOST_LISTED
         lines += [f"- and {more} more"] if more > 0 else []
         lines += [""] if parts else []
     return "\n".join((*lines, "</details>", ""))

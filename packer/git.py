@@ -135,5 +135,5 @@ def _git(folder: Path, *words: str, variables: Mapping[str, str] | None = None) 
         )
     except FileNotFoundError:
         what = "git is not installed, and only git can say what has changed."
-        raise UsageError(what, remedy="Install git, or build everything: `lpack build`.") from None
+        raise UsageError(what, remedy="Install git, or leave out what names a commit (git:REF, --changed-since).") from None
     return finished.returncode, finished.stdout, finished.stderr.decode(errors="replace").strip()

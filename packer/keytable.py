@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from packer.rules import RULES
 
-PROJECT, FUNCTION, PACKAGE, LAYER = "project", "function", "package", "named layer"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:

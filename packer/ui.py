@@ -41,7 +41,7 @@ class LineReporter(Reporter):
         self._received: dict[str, int] = {}
         self._partial: dict[str, str] = {}
         self.told = ""
-        """All that was written."""
+        """All messages that were shown."""
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +104,9 @@ class LineReporter(Reporter):
 
     def _write(self, text: str) -> None:
         self.told += f"{text}\n"
+        self._show(text)
+
+    def _show(self, text: str) -> None:
         self._stream.write(text + "\n")
         self._stream.flush()
 
@@ -208,10 +211,10 @@ class BarReporter(LineReporter):
             self._progress.start()
         return self._progress
 
-    def _write(self, text: str) -> None:
+    def _show(self, text: str) -> None:
         if self._progress is not None:
             from rich.text import Text
 
             self._progress.console.print(Text.from_ansi(text))
         else:
-            super()._write(text)
+            super()._show(text)

@@ -152,8 +152,8 @@ def appraised_at(
         tree.export(commit, folder)
         there = _moved(project, Path(os.path.realpath(project.folder)), tree.top, folder)
         if not there.path.exists():
-            what = f"{ref} has no {os.path.relpath(project.path, project.folder)}: the project is younger."
-            raise UsageError(what, remedy="Name a later commit.")
+            what = f"{ref} has no {os.path.relpath(os.path.realpath(project.path), tree.top)}."
+            raise UsageError(what, remedy="Commit it, or name a commit that has it.")
         shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
         then = {**flags, "out": None, "strict": False, "upgrade": False}  # what stood there is not to be mended any more
         state = _Look(there, then, shape, store, reporter).state("", state_key(there.path, None), None)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from packer.cli.appraising import appraised
 from packer.cli.common import find_project, open_store
+from packer.errors import UsageError
 
 if TYPE_CHECKING:
     from packer.needsreport import Costs
     from packer.ui import LineReporter
 
 
-def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter) -> Iterator[Costs]:
-    """Give the costs of the named functions, or of all; ``flags`` are those of the command line. Raises `LpackError`."""
+def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter, *, one: bool = False) -> Iterator[Costs]:
+    """Give the costs of the named functions, or of all; ``flags`` are those of the command line.
+
+    With ``one`` there must be one. Raises `LpackError`.
+    """
     from packer.cli.wiring import open_appraising, read_project, selected
     from packer.config import Overrides
     from packer.gather import Gatherer
@@ -26,11 +30,15 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
     whole = {"out": None, "strict": False, **flags}
-    state = appraised(project, whole, store, reporter)
     config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"]))
+    functions = selected(config, project)
+    if one and len(functions) != 1:
+        what = f"{' '.join(names)} has {len(functions)} functions: {', '.join(each.name for each in functions)}."
+        raise UsageError(what, remedy="Name one of them in the folder of its configuration, or with --config.")
+    state = appraised(project, whole, store, reporter)
     policy = Policy(offline=flags["offline"])
     with open_appraising(store, Digests(), reporter, policy, remote=config.remote) as tools:
         gatherer = Gatherer(tools, config.out)
-        for function in selected(config, project):
+        for function in functions:
             needs = needs_of(function, gatherer.trees(function))
             yield Costs.of(function.name, needs, state.functions[function.name].report)

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from packer import __version__
@@ -21,8 +21,14 @@ ANSWERED = ("build", "check")
 """The commands that remember their answers."""
 _FORM = "1"
 _DAY = 86_400
+_LETTERS = 32
+"""Of a digest, in an answer's name: the first half says what was asked, the second under which circumstances."""
+_MOST = 8
+"""Answers to the same command in the same folder that are kept."""
 # What changes from shell to shell and has no say here; PWD is what the key has as the folder.
 _VOLATILE = frozenset(("_", "OLDPWD", "PWD", "SHLVL"))
+# What git tells its hooks of a commit: who, and when.
+_OF_COMMITS = ("GIT_AUTHOR_", "GIT_COMMITTER_")
 _CACHE_VARIABLE = "LPACK_CACHE_DIR"
 
 
@@ -66,16 +72,34 @@ def remember(
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
         os.replace(temporary, path)
+        _forget_others(path)
     except OSError:
         return  # it only makes the next one quick
 
 
 def _path(arguments: Sequence[str]) -> str:
-    variables = (f"{name}={value}" for name, value in sorted(os.environ.items()) if name not in _VOLATILE)
+    variables = (f"{name}={value}" for name, value in sorted(os.environ.items()) if _counts(name))
     listening = f"{_columns()} {sys.stderr.isatty()} {int(time.time()) // _DAY}"  # runtimes are deprecated on a day
-    parts = (_FORM, __version__, sys.version, os.getcwd(), listening, *arguments, "", *variables)
-    key = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
-    return os.path.join(_folder(), "projects", f"{key}.json")
+    asked = _digest((os.getcwd(), *arguments))
+    here = _digest((_FORM, __version__, sys.version, listening, *variables))
+    return os.path.join(_folder(), "projects", f"{asked}-{here}.json")
+
+
+def _counts(variable: str) -> bool:
+    return variable not in _VOLATILE and not variable.startswith(_OF_COMMITS)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:_LETTERS]
+
+
+def _forget_others(path: str) -> None:
+    """Remove the oldest answers of the same command in the same folder, of which other days and shells left some."""
+    folder, name = os.path.split(path)
+    with os.scandir(folder) as found:
+        same = [each for each in found if each.name.startswith(name[: _LETTERS + 1]) and each.name.endswith(".json")]
+    for each in sorted(same, key=lambda each: each.stat().st_mtime_ns)[:-_MOST]:
+        os.unlink(each.path)
 
 
 def _columns() -> int | None:

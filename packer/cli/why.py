@@ -28,6 +28,6 @@ def command(*, function: str, package: str, as_json: bool, verbose: bool, quiet:
     from packer.needsreport import why_text
 
     with reporting(verbose, quiet) as reporter:
-        [costs] = costs_of((function,), flags, reporter)
+        [costs] = costs_of((function,), flags, reporter, one=True)
         found = costs.why(canonicalize_name(package))
     sys.stdout.write(json.dumps(found, indent=2) + "\n" if as_json else why_text(found))

@@ -19,8 +19,11 @@
     if (!size.has(node)) size.set(node, isFolder(node) ? node[1].reduce((sum, each) => sum + weigh(each), 0) : node[Number(measure.value)]);
     return size.get(node);
   };
+  // A path begins anew in each distribution, whose label is no part of it.
+  const labels = new Set(data.parts);
+  const joined = (before, node) => before + node[0] + (labels.has(node) ? " / " : "");
   const matches = (node, wanted, path) => {
-    const here = path + node[0];
+    const here = joined(path, node);
     return isFolder(node) ? node[1].some(each => matches(each, wanted, here)) || here.toLowerCase().includes(wanted) : here.toLowerCase().includes(wanted);
   };
 
@@ -75,7 +78,7 @@
   const wholeName = () => trail.map(node => node[0]).join(" / ");
   const draw = focus => {
     const here = trail[trail.length - 1], whole = weigh(here), wanted = find.value.trim().toLowerCase();
-    const path = trail.slice(1).map(node => node[0]).join("");
+    const path = trail.slice(1).reduce(joined, "");
     map.replaceChildren();
     map.setAttribute("aria-label", `Treemap of ${wholeName()}`);
     for (const [node, x, y, w, h] of layOut(here[1], 0, 0, map.clientWidth, map.clientHeight)) {
@@ -121,7 +124,7 @@
   const list = (here, whole, wanted, path) => {
     const rows = [];
     if (wanted) {
-      const walk = (node, before) => { const own = before + node[0]; if (isFolder(node)) node[1].forEach(each => walk(each, own)); else if (own.toLowerCase().includes(wanted)) rows.push([own, weigh(node)]); };
+      const walk = (node, before) => { const own = joined(before, node); if (isFolder(node)) node[1].forEach(each => walk(each, own)); else if (own.toLowerCase().includes(wanted)) rows.push([own, weigh(node)]); };
       here[1].forEach(node => walk(node, path));
     } else here[1].forEach(node => rows.push([node[0], weigh(node)]));
     rows.sort((a, b) => b[1] - a[1]);
@@ -147,7 +150,14 @@
     const item = document.createElement("span"), colour = document.createElement("i");
     colour.className = `k${number}`; item.append(colour, kind); place("legend").append(item);
   });
-  const start = () => { trail = [units[Number(choice.value)]]; draw(false); };
+  // Of files in the layers of images, no packed bytes are known one by one.
+  const packs = node => isFolder(node) ? node[1].some(packs) : node[3] > 0;
+  const start = () => {
+    const unit = units[Number(choice.value)], known = packs(unit);
+    measure.parentElement.hidden = !known;
+    if (!known && measure.value !== "2") { measure.value = "2"; size = new Map(); }
+    trail = [unit]; draw(false);
+  };
   choice.addEventListener("change", start);
   measure.addEventListener("change", () => { size = new Map(); draw(false); });
   find.addEventListener("input", () => draw(false));

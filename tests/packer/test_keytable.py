@@ -7,7 +7,7 @@ from pathlib import Path
 from packer.budgetconfig import _KEYS as _BUDGET_KEYS
 from packer.buildconfig import _LIMIT_KEYS, BUILD_KEYS, PACKAGES, PATTERN_KEYS, RELEASES
 from packer.config import _FUNCTION_KEYS, _PROJECT_KEYS
-from packer.keytable import FUNCTION, INNER, PACKAGE, PROJECT, key_names, key_table, rule_table
+from packer.keytable import INNER, key_names, key_table, rule_table
 from packer.layerconfig import _ATTACHED_KEYS, _NAMED_KEYS
 from packer.rules import RULES
 from packer.shapeconfig import _BYTECODE_KEYS, _TRIM_KEYS, _VERIFY_KEYS
@@ -17,9 +17,9 @@ _TABLES = {"functions", PACKAGES}
 
 
 def test_every_known_key_is_in_the_table_and_no_other():
-    assert key_names(PROJECT) == set(_PROJECT_KEYS) - _TABLES
-    assert key_names(FUNCTION) == set(_FUNCTION_KEYS) - _TABLES
-    assert key_names(PACKAGE) == {*BUILD_KEYS, *PATTERN_KEYS, RELEASES}
+    assert key_names("project") == set(_PROJECT_KEYS) - _TABLES
+    assert key_names("function") == set(_FUNCTION_KEYS) - _TABLES
+    assert key_names("package") == {*BUILD_KEYS, *PATTERN_KEYS, RELEASES}
 
 
 def test_inner_tables_have_their_keys():

@@ -62,7 +62,7 @@ def test_downloads_are_bars_on_a_terminal(tmp_path, index, cache):
     (tmp_path / "fn" / "requirements.txt").write_text("slow\n")
     tag = "cp39-cp39-manylinux2014_x86_64.manylinux_2_17_x86_64.manylinux_2_5_x86_64"
     make_wheel(index.folder, "slow", "1.0", {"slow.bin": os.urandom(300_000)}, tag=tag)
-    index.fault(f"slow-1.0-{tag}.whl", Fault(drip=30_000, pause=0.1))
+    index.fault(f"slow-1.0-{tag}.whl", Fault(drip=30_000, pause=0.25))
     command = [sys.executable, "-m", "packer.cli", "build", "--runtime", "python3.9", "fn/"]
     status, text = on_a_terminal(command, tmp_path)
     assert status == 0

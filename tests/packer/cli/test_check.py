@@ -217,6 +217,14 @@ def test_growth_is_measured_against_a_commit(shared):
     assert "git knows no commit 'nosuch'" in shared.run("check", "--baseline", "git:nosuch", status=2).stderr
 
 
+def test_a_folder_that_is_in_no_commit_is_told(shared):
+    make_repository(shared.folder)
+    (shared.folder / "lpack.toml").unlink()
+    shared.function("fresh")
+    finished = shared.run("check", "./fresh", "--baseline", "git:HEAD", status=2)
+    assert "HEAD has no fresh." in finished.stderr
+
+
 def test_a_manifest_is_a_baseline(shared):
     shared.build()
     shared.configure("one", "two", "three", settings='layers = "auto"\nbudget = { growth = "0 %" }')

@@ -44,6 +44,16 @@ def test_costs_are_those_of_the_build(web):
         assert json.loads(web.run("why", "orders", name, "--json", "--offline").stdout)["unzipped_bytes"] == size
 
 
+def test_a_folder_of_several_functions_is_no_function(web):
+    web.function("other", web.wheel("alone"))
+    web.configure("orders", "other", settings='bytecode = "off"')
+    finished = web.run("why", ".", "text", "--offline", status=2)
+    assert ". has 2 functions: orders, other." in finished.stderr
+    web.configure("orders", settings='bytecode = "off"')
+    assert "text 2.0 is in orders:" in web.run("why", ".", "text", "--offline").stdout
+    assert set(json.loads(web.run("tree", ".", "--json", "--offline").stdout)["functions"]) == {"orders"}
+
+
 @pytest.mark.parametrize(("name", "expected"), [("wep", "Did you mean web"), ("pandas", "`lpack tree orders` has all")])
 def test_what_is_not_there_is_told_with_what_is_near(web, name, expected):
     assert expected in web.run("why", "orders", name, "--offline", status=2).stderr

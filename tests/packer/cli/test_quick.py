@@ -52,6 +52,20 @@ def settled(project: Monorepo, *arguments: str, cwd: str = ".") -> str:
     raise AssertionError("never given again")
 
 
+def test_in_a_hook_it_does_not_matter_who_commits_and_when(project):
+    for number in range(4):
+        _, quick = run(project, "check", GIT_AUTHOR_DATE=f"@{number} +0000", GIT_COMMITTER_NAME=str(number))
+    assert quick
+
+
+def test_few_answers_to_the_same_are_kept(project):
+    for number in range(12):
+        run(project, "check", ANYTHING=str(number))
+    folder = Path(os.environ["LPACK_CACHE_DIR"]) / "projects"
+    assert len([path for path in folder.iterdir() if "-" in path.name]) == 8
+    assert run(project, "check", ANYTHING="11")[1]
+
+
 @pytest.mark.parametrize("command", ["build", "check"])
 def test_an_answer_is_given_again_as_it_was(project, command):
     run(project, command)

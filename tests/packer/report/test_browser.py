@@ -157,6 +157,18 @@ def test_search_dims_and_lists(page):
     assert found["after"] == 0
 
 
+def test_search_looks_for_paths_as_they_are(page):
+    steps = """
+    pick("layer common");
+    const find = document.getElementById("find");
+    find.value = "python/common/sub/module_1"; find.dispatchEvent(new Event("input"));
+    return [...document.querySelectorAll("#list th")].map(each => each.textContent);
+    """
+    found = browse(page, steps)
+    assert found
+    assert all(row.startswith("common 1.0 / python/common/sub/module_1") for row in found)
+
+
 def test_keys_do_what_the_pointer_does(page):
     steps = """
     pick("layer common");
