@@ -118,6 +118,35 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 """A project whose wheel is bound to the machine that builds it, and that builds anywhere: its native code is make-believe."""
 
 
+_LOCAL = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+_BACKEND = """\
+import base64, hashlib, zipfile
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name, info = "{name}-1.0-py3-none-any.whl", "{name}-1.0.dist-info"
+    files = {{
+        "{name}.py": "VERSION = '1.0'\\n",
+        info + "/METADATA": "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n",
+        info + "/WHEEL": "Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }}
+    def hashed(text):
+        return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    rows = "".join(f"{{path}},sha256={{hashed(text)}},{{len(text)}}\\n" for path, text in files.items()) + info + "/RECORD,,\\n"
+    with zipfile.ZipFile(folder + "/" + name, "w") as archive:
+        for path, text in (*files.items(), (info + "/RECORD", rows)):
+            archive.writestr(path, text)
+    return name
+"""
+"""A build back end that needs nothing, for a project that is one module of its own name."""
+
+
+def source_files(name: str) -> dict[str, bytes]:
+    """Give the files of a project with its own back end."""
+    project = f'[project]\nname = "{name}"\nversion = "1.0"\n\n[build-system]\n{_LOCAL}'
+    return {"pyproject.toml": project.encode(), "backend.py": _BACKEND.format(name=name).encode(), f"{name}.py": b""}
+
+
 def write_sdist(folder: Path, project: Path, stem: str) -> Path:
     """Pack a project folder as the sdist ``stem``.tar.gz."""
     paths = [path for path in project.rglob("*") if path.is_file() and "__pycache__" not in path.parts]

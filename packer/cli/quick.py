@@ -27,8 +27,8 @@ _MOST = 8
 """Answers to the same command in the same folder that are kept."""
 # What changes from shell to shell and has no say here; PWD is what the key has as the folder.
 _VOLATILE = frozenset(("_", "OLDPWD", "PWD", "SHLVL"))
-# What git tells its hooks of a commit: who, and when.
-_OF_COMMITS = ("GIT_AUTHOR_", "GIT_COMMITTER_")
+# What git tells its hooks of a commit: who, when, and the file that it has what is staged in, which lpack does not read.
+_OF_COMMITS = ("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_INDEX_FILE")
 _CACHE_VARIABLE = "LPACK_CACHE_DIR"
 
 

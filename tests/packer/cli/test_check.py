@@ -15,6 +15,7 @@ from tests.emulator import use_no_emulator
 from tests.images import write_base
 from tests.index import Fault
 from tests.monorepo import Monorepo, noise
+from tests.packages import source_files
 from tests.repository import commit, git, make_repository
 from tests.wheels import make_wheel
 
@@ -75,6 +76,32 @@ def test_over_a_budget_ends_with_three_and_says_what_would_help(shared):
     assert (problem["of"], problem["limit"]) == ("two", "zip")
     assert "over its budget for the ZIP" in shared.run("build", status=3).stderr
     assert checked(shared, "one") == {**document, "functions": {"one": document["functions"]["one"]}, "problems": []}
+
+
+@pytest.mark.parametrize(("more", "expected"), [("", True), ('[oci]\nbase = "oci:base"\n', False)])
+def test_what_the_runtime_has_is_advised_to_be_left_out_unless_the_base_is_another(shared, more, expected):
+    write_base(shared.folder / "base")
+    shared.function("one", shared.wheel("boto3"))
+    image = 'format = "image"\n' if more else ""
+    shared.configure("one", settings=f'{image}trim = "none"\nbudget = {{ unzipped = "1 KB" }}', more=more)
+    finished = shared.run("check", status=3)
+    assert ('exclude = ["boto3"], which the runtime has' in finished.stderr) is expected
+
+
+def test_a_package_without_a_wheel_counts_by_its_source_and_then_as_it_was_built(shared):
+    (shared.folder / "local").mkdir()
+    for name, content in {**source_files("mine"), "notes.txt": b"x" * 50_000}.items():
+        (shared.folder / "local" / name).write_bytes(content)
+    shared.function("one")
+    (shared.folder / "one" / "requirements.txt").write_text("../local\n")
+    shared.configure("one", settings='bytecode = "off"')
+    [found] = checked(shared)["functions"]["one"]["distributions"]
+    assert (found["name"], found["known_by"]) == ("mine", "source")
+    assert 0 < found["unzipped_bytes"] < 9000  # its modules, and not what else lies beside them
+    manifest = shared.build()
+    [found] = checked(shared)["functions"]["one"]["distributions"]
+    [built] = manifest["functions"]["one"]["distributions"]
+    assert (found["known_by"], found["unzipped_bytes"]) == ("wheel", built["unzipped_bytes"])
 
 
 def test_a_layer_has_a_budget(shared):

@@ -14,37 +14,9 @@ import pytest
 
 from tests.daskcluster import DaskCluster, free_port, running_cluster
 from tests.monorepo import Monorepo
-from tests.packages import write_sdist_files
+from tests.packages import source_files, write_sdist_files
 from tests.packer.cli.clusters import IMPATIENT, Build, content, places, shared_project, warnings_of
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
-
-LOCAL = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-BACKEND = """\
-import base64, hashlib, zipfile
-def get_requires_for_build_wheel(config_settings=None):
-    return []
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    name, info = "{name}-1.0-py3-none-any.whl", "{name}-1.0.dist-info"
-    files = {{
-        "{name}.py": "VERSION = '1.0'\\n",
-        info + "/METADATA": "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n",
-        info + "/WHEEL": "Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
-    }}
-    def hashed(text):
-        return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-    rows = "".join(f"{{path}},sha256={{hashed(text)}},{{len(text)}}\\n" for path, text in files.items()) + info + "/RECORD,,\\n"
-    with zipfile.ZipFile(folder + "/" + name, "w") as archive:
-        for path, text in (*files.items(), (info + "/RECORD", rows)):
-            archive.writestr(path, text)
-    return name
-"""
-"""A build back end that needs nothing, for a project that is one module of its own name."""
-
-
-def source_files(name: str) -> dict[str, bytes]:
-    """Give the files of a project with its own back end."""
-    project = f'[project]\nname = "{name}"\nversion = "1.0"\n\n[build-system]\n{LOCAL}'
-    return {"pyproject.toml": project.encode(), "backend.py": BACKEND.format(name=name).encode(), f"{name}.py": b""}
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,9 @@ def settled(project: Monorepo, *arguments: str, cwd: str = ".") -> str:
 
 def test_in_a_hook_it_does_not_matter_who_commits_and_when(project):
     for number in range(4):
-        _, quick = run(project, "check", GIT_AUTHOR_DATE=f"@{number} +0000", GIT_COMMITTER_NAME=str(number))
+        _, quick = run(
+            project, "check", GIT_AUTHOR_DATE=f"@{number} +0000", GIT_COMMITTER_NAME=str(number), GIT_INDEX_FILE=str(number)
+        )
     assert quick
 
 
