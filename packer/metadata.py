@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from email.message import Message
-from email.parser import HeaderParser
+from typing import TYPE_CHECKING
 
 from packer.model import Tree
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 _METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 
@@ -15,8 +17,12 @@ def metadata_of(tree: Tree | None) -> Message | None:
     """Give what a distribution's METADATA says, which is UTF-8; None where it has none, or only an outline is there."""
     entry = next((each for each in tree or () if _METADATA.fullmatch(each.path)), None)
     content = entry.content.read() if entry else b""
+    if not content:
+        return None
+    from email.parser import HeaderParser
+
     # Parsed as text: the parser of bytes takes what is not ASCII for an unknown encoding.
-    return HeaderParser().parsestr(content.decode("utf-8", "replace")) if content else None
+    return HeaderParser().parsestr(content.decode("utf-8", "replace"))
 
 
 def listed(metadata: Message | None, field: str) -> list[str]:

@@ -10,6 +10,7 @@ from builders.runtimes import Target
 from packer.choose import choose_wheel, no_wheel_error
 from packer.fetch import Fetched
 from packer.model import Archive, Distribution, Function, LockedPackage
+from packer.once import Once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,22 @@ class Builds(Protocol):
     def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
         """Give the wheel that was last built of a package's source as it is now; None where none was."""
         ...
+
+
+class BuildsLater:
+    """Makes what builds when something is to be built, which for most functions never comes; may be used by many threads."""
+
+    def __init__(self, make: Callable[[], Builds]) -> None:
+        self._make = make
+        self._made: Once[None, Builds] = Once()
+
+    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
+        """Give the wheels of packages that have none, in their order; raises `packer.errors.LpackError`."""
+        return self._made.get(None, self._make).build_all(function, packages)
+
+    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        return self._made.get(None, self._make).kept(function, package, sdist)
 
 
 def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: Fetcher, build: Build) -> tuple[Made, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builders.runtimes import Target
-from packer.cluster import Cluster
 from packer.errors import ManyErrors
 from packer.gather import Gatherer, Tools
 from packer.imaged import ImageGroup
@@ -20,6 +20,9 @@ from packer.record import Built, over_limits
 from packer.state import ALWAYS, FunctionState
 from packer.watch import unchanged
 from packer.workshop import Order, Workshop
+
+if TYPE_CHECKING:
+    from packer.cluster import Cluster
 
 
 def alike(functions: Sequence[Function]) -> list[list[Function]]:

@@ -13,6 +13,8 @@ from packer.store import Store, digest_of, explained
 from packer.watch import Signature, signature, unchanged
 
 Watched = dict[str, Signature]
+SBOM = "sbom"
+"""The key of a report that has the path of its bill of materials, relative to the output folder."""
 LAYOUT_FILES = ("blobs/sha256", "index.json", "oci-layout")
 """What an OCI image layout is made of (image specification, image-layout.md), the folder of its blobs first."""
 
@@ -95,7 +97,7 @@ class FunctionState:
         paths = [own, *(out / path for path in more), *(out / each["path"] for each in layers.values())]
         # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
         bills = [self.report, *layers.values()]
-        paths += [out / each["sbom"] for each in bills if "sbom" in each]
+        paths += [out / each[SBOM] for each in bills if SBOM in each]
         whole = [each / path for each in paths for path in (LAYOUT_FILES if each.is_dir() else ("",))]
         return replace(self, artifact={str(path): signature(path) for path in whole})
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
-import email.parser
 import hashlib
 import io
 import os
@@ -348,11 +347,13 @@ def _prove(wheel: _Opened, member: Member, row: _Row | None) -> None:
 
 def _check_metadata(wheel: _Opened) -> None:
     """Hold WHEEL and METADATA against the file name."""
-    generator = email.parser.HeaderParser().parsestr(_text(wheel, "WHEEL"))
+    from email.parser import HeaderParser
+
+    generator = HeaderParser().parsestr(_text(wheel, "WHEEL"))
     version = str(generator.get("Wheel-Version", "")).strip()
     if version.partition(".")[0] != "1":
         raise _broken(wheel, f"Wheel-Version {version or 'is missing'}; only 1.x is known")
-    metadata = email.parser.HeaderParser().parsestr(_text(wheel, "METADATA"))
+    metadata = HeaderParser().parsestr(_text(wheel, "METADATA"))
     name, declared, _, _ = parse_wheel_filename(wheel.label)
     given_name, given_version = str(metadata.get("Name", "")), str(metadata.get("Version", ""))
     try:

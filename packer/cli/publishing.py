@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packer.manifest import make_manifest, write_manifest
 from packer.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
-from packer.state import ALWAYS, FunctionState, State
+from packer.state import ALWAYS, SBOM, FunctionState, State
 from packer.store import Store
 from packer.watch import unchanged
 
@@ -23,10 +24,10 @@ def bills(
     config: Config, built: Mapping[str, Built], states: Mapping[str, FunctionState], folder: Path, store: Store
 ) -> tuple[dict[str, FunctionState], dict[str, Path]]:
     """Write the bills of materials of what is new, and give the states that name them; raises `packer.errors.LpackError`."""
-    from packer.bills import with_bills, without_bills
-
     if not config.sbom:
-        return without_bills(states), {}
+        return _without_bills(states), {}
+    from packer.bills import with_bills
+
     new = {id(each.state) for each in built.values() if each.staged}
     mine = {name: state for name, state in states.items() if name in built}
     functions = {function.name: function for function in config.functions}
@@ -36,6 +37,19 @@ def bills(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(texts[name])
     return {**states, **found}, files
+
+
+def _without_bills(states: Mapping[str, FunctionState]) -> dict[str, FunctionState]:
+    """Give states whose reports name no bills."""
+    return {name: replace(state, report=dict(_without(state.report))) for name, state in states.items()}
+
+
+def _without(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in report.items():
+        if key == "layers":
+            yield key, {name: {word: each for word, each in layer.items() if word != SBOM} for name, layer in value.items()}
+        elif key != SBOM:
+            yield key, value
 
 
 def descriptions(config: Config, template: Template | None, reports: Mapping[str, Any], folder: Path) -> dict[str, Path]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builders.host import HostBuilder
 from builders.pythons import Pythons, TargetPython, find_host_python
-from builders.recipes import Builder, BuildFailure, BuildSettings
+from builders.recipes import BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
 from builders.strip import ContainerStrip, StripTool
-from packer.build import StoreBuilder
 from packer.bytecode import Compiler
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
 from packer.cli.imagery import open_imaging
@@ -44,8 +43,8 @@ from packer.layerconfig import check_patterns, with_attached
 from packer.model import Archive, Function, Tree
 from packer.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
 from packer.native import NativeCode
+from packer.obtain import Builds, BuildsLater
 from packer.once import Once
-from packer.origin import Origins
 from packer.outputs.zip import Written, write_zip
 from packer.placing import Placer
 from packer.ports import Reporter
@@ -57,13 +56,14 @@ from packer.scan import Scanner
 from packer.section import Section, choices
 from packer.shape import Shaper
 from packer.shapeconfig import shape_of
-from packer.store import COMPILER, Store, explained
+from packer.store import Store, explained
 from packer.strip import Stripper
-from packer.template import Template, TemplateFunction, read_template
-from packer.tooling import Tooling
 from packer.verify import Verifier
 from packer.watch import Digests
 from packer.wheel import accept
+
+if TYPE_CHECKING:
+    from packer.template import Template, TemplateFunction
 
 _OF_TEMPLATES = ("source", "handler", "runtime", "arch")
 """Keys of a function that its template has in words of its own."""
@@ -92,24 +92,20 @@ def open_tools(
         fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
         closing.callback(fetcher.close)
 
-        def listen(name: str, text: str) -> None:
-            reporter.output(name, credentials.scrub(text))
+        def make_builder() -> Builds:
+            from packer.cli.sourcebuilds import make_builder
 
-        builders: dict[str, Callable[[], Builder]] = {
-            "host": lambda: HostBuilder(listen),
-            "container": lambda: _container_builder(lambda text: reporter.note(credentials.scrub(text)), listen, policy),
-            "cross": lambda: _cross_builder(store, listen),
-        }
-        origins, tooling = Origins(store, digests, credentials.scrub), Tooling(store, resolver, fetcher)
-        builder = StoreBuilder(store, builders, origins, tooling, reporter, credentials.scrub, variables, jobs)
-        closing.callback(builder.close)
+            builder = make_builder((store, digests, resolver, fetcher), credentials, reporter, policy, variables, jobs)
+            closing.callback(builder.close)
+            return builder
+
         native = NativeCode(store)
         shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)
         yield Tools(
             store=store,
             resolver=resolver,
             fetcher=fetcher,
-            builder=builder,
+            builder=BuildsLater(make_builder),
             native=native,
             shaper=shaper,
             prover=prover,
@@ -183,24 +179,6 @@ def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings
     return ContainerStrip(_container_python(target, reporter, settings, pull=False))
 
 
-def _container_builder(say: Callable[[str], None], listen: Callable[[str, str], None], policy: Policy) -> Builder:
-    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
-    from builders.container import ContainerBuilder
-    from builders.engine import connect
-    from builders.images import Images
-
-    engine = connect()
-    with suppress(BuildFailure):  # some let nobody see what else is there
-        engine.sweep()
-    return ContainerBuilder(engine, Images(engine, say, listen, offline=policy.offline), listen)
-
-
-def _cross_builder(store: Store, listen: Callable[[str, str], None]) -> Builder:
-    from builders.cross import CrossBuilder
-
-    return CrossBuilder(listen, store.root / COMPILER)
-
-
 def _accept(path: Path, archive: Archive) -> None:
     # An sdist is proved by its hash alone: it is opened by its build tool, in isolation.
     if archive.filename.endswith(".whl"):
@@ -211,6 +189,8 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     """Read a configuration, a template, or a folder without either; raises `UsageError`."""
     template = None
     if project.kind == TEMPLATE:
+        from packer.template import read_template
+
         template = read_template(project.path, project.parameters)
         config = _config_of_template(project, template, overrides)
     elif project.kind == FOLDER:

@@ -33,7 +33,7 @@ _SPLICED = 4096
 """Bytes from which on a file is a member of its own; below, what that takes is more than what compressing again gains."""
 _CHUNK = 1 << 17
 """Raw bytes of one of lpack's own members, about."""
-_STREAMED = 1 << 23
+_STREAMED = 1 << 24
 """Bytes from which on a file is inflated bit by bit."""
 _WINDOW = 1 << 25
 """Raw bytes that wait to be written, at most, beside one file."""

@@ -271,7 +271,8 @@ def test_versions_by_variables_go_with_the_ticket(world, tmp_path, monkeypatch):
     def doing(job: Job) -> bytes:
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("SETUPTOOLS_SCM_PRETEND_VERSION", raising=False)
-            patch.setattr("packer.cli.wiring.StoreBuilder", builder)
+            patch.setattr("packer.cli.sourcebuilds.StoreBuilder", builder)
+            patch.setattr("packer.cli.wiring.BuildsLater", lambda make: make())
             return run(*job)
 
     with pytest.raises(BaseException, match="enough"):

@@ -1,0 +1,66 @@
+"""Picks the concrete classes that build wheels of sources. Imported only where there is one to be built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from builders.recipes import Builder, BuildFailure
+from packer.build import StoreBuilder
+from packer.credentials import Credentials
+from packer.fetch import StoreFetcher
+from packer.origin import Origins
+from packer.ports import Reporter
+from packer.resolve import Policy, Resolver
+from packer.store import COMPILER, Store
+from packer.tooling import Tooling
+from packer.watch import Digests
+
+Listen = Callable[[str, str], None]
+
+
+def make_builder(
+    finders: tuple[Store, Digests, Resolver, StoreFetcher],
+    credentials: Credentials,
+    reporter: Reporter,
+    policy: Policy,
+    variables: Mapping[str, str],
+    jobs: int,
+) -> StoreBuilder:
+    """Make what builds on this machine, ``jobs`` wheels at once; ``variables`` are those that builds may see of."""
+    store, digests, resolver, fetcher = finders
+
+    def listen(name: str, text: str) -> None:
+        reporter.output(name, credentials.scrub(text))
+
+    builders: dict[str, Callable[[], Builder]] = {
+        "host": lambda: _host_builder(listen),
+        "container": lambda: _container_builder(lambda text: reporter.note(credentials.scrub(text)), listen, policy),
+        "cross": lambda: _cross_builder(store, listen),
+    }
+    origins, tooling = Origins(store, digests, credentials.scrub), Tooling(store, resolver, fetcher)
+    return StoreBuilder(store, builders, origins, tooling, reporter, credentials.scrub, variables, jobs)
+
+
+def _host_builder(listen: Listen) -> Builder:
+    from builders.host import HostBuilder
+
+    return HostBuilder(listen)
+
+
+def _container_builder(say: Callable[[str], None], listen: Listen, policy: Policy) -> Builder:
+    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
+    from builders.container import ContainerBuilder
+    from builders.engine import connect
+    from builders.images import Images
+
+    engine = connect()
+    with suppress(BuildFailure):  # some let nobody see what else is there
+        engine.sweep()
+    return ContainerBuilder(engine, Images(engine, say, listen, offline=policy.offline), listen)
+
+
+def _cross_builder(store: Store, listen: Listen) -> Builder:
+    from builders.cross import CrossBuilder
+
+    return CrossBuilder(listen, store.root / COMPILER)
