@@ -11,6 +11,7 @@ from builders.engine import Engine
 from builders.recipes import BuildFailure
 from packer.builtimages import BuiltImage
 from packer.errors import VerificationError
+from packer.faults import remedy
 from packer.model import Function
 from packer.outputs.oci import write_docker_archive
 from packer.prove import check_expected
@@ -41,7 +42,7 @@ def run_built(built: BuiltImage, function: Function, engine: Engine, store: Stor
             raise VerificationError(what, detail=error.log, remedy=error.remedy or "Try again.") from None
     if not outcome.works:
         what = f"{built.name} does not work as an image: {outcome.trouble()}."
-        raise VerificationError(what, detail=outcome.trace(), remedy="See what it printed, mend that, and build again.")
+        raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
     check_expected(function, events, outcome)
     return outcome
 

@@ -13,6 +13,7 @@ from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.assemble import merge
 from packer.blame import culprits
 from packer.errors import VerificationError
+from packer.faults import is_broken, remedy
 from packer.layout import LayerArchive
 from packer.material import Material
 from packer.model import OWN_SOURCE, Function, Tree
@@ -22,7 +23,6 @@ from packer.rules import DROP, PROFILE, SOURCES, Unit
 from packer.shape import Shaped, Shaper
 from packer.store import Store, digest_of
 from packer.verify import (
-    GIVE_VARIABLES,
     Event,
     Outcome,
     Verifier,
@@ -240,9 +240,9 @@ class _Trial:
             before = self._untrimmed()
             if not self._agrees(self.candidate, self.after) and not (self.candidate.layers and self._works_whole(before)):
                 kept = self._repaired(before, kept)
-            if not self.after.works and self._function.verify.demanded:
+            if not self.after.works and (self._function.verify.demanded or is_broken(self.after)):
                 what = f"{self._function.name} cannot be run here, trimmed or not: {self.after.trouble()}."
-                raise VerificationError(what, detail=self.after.trace(), remedy=GIVE_VARIABLES)
+                raise VerificationError(what, detail=self.after.trace(), remedy=remedy(self.after))
             if not self.after.works:
                 return kept, (self._inconclusive(),)
         check_expected(self._function, self._events, self.after)
@@ -332,7 +332,7 @@ class _Trial:
 
     def _inconclusive(self) -> str:
         found = f"{self._function.name} cannot be run here, trimmed or not ({self.after.trouble()}), which proves little."
-        return f"{found} {GIVE_VARIABLES}"
+        return f"{found} {remedy(self.after)}"
 
 
 _NO_RESULT = object()

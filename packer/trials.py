@@ -12,6 +12,7 @@ from builders.pythons import HostPython, TargetPython
 from builders.recipes import BuilderUnavailable
 from packer.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.errors import VerificationError
+from packer.faults import remedy
 from packer.gather import Tools
 from packer.layout import LayerArchive
 from packer.material import Material
@@ -21,7 +22,7 @@ from packer.pipeline import Build
 from packer.profile import Profile
 from packer.prove import Candidate, check_expected
 from packer.pycache import beside
-from packer.verify import GIVE_VARIABLES, LaidOut, Outcome, error_text, read_events, unavailable
+from packer.verify import LaidOut, Outcome, error_text, read_events, unavailable
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
@@ -106,7 +107,7 @@ class Trials:
         outcome, _ = self._tools.verifier.run(function, laid, self._python(function), events, flags=flags, trace=trace)
         if not outcome.works:
             what = f"{function.name} cannot be started here: {outcome.trouble()}."
-            raise VerificationError(what, detail=outcome.trace(), remedy=GIVE_VARIABLES)
+            raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
         return outcome
 
     def _python(self, function: Function) -> TargetPython:
@@ -152,6 +153,6 @@ def verify_archive(tools: Tools, build: Build, function: Function, archive: Path
         outcome, _ = verifier.run(function, laid, python, events)
     if not outcome.works:
         what = f"{function.name} does not work as it was built: {outcome.trouble()}."
-        raise VerificationError(what, detail=outcome.trace(), remedy=GIVE_VARIABLES)
+        raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
     check_expected(function, events, outcome)
     return outcome

@@ -28,8 +28,6 @@ NOTHING = Tree(())
 """No packages."""
 _FORM = "1"
 _KIND = "verified"
-GIVE_VARIABLES = 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
-"""What to do where a handler cannot be imported for want of them."""
 # What of a layer lies where, in a package without layers, the function's own does.
 _IN_LAYERS = re.compile(rf"{LAYERS_FOLDER}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_FOLDER}(?=/(lib|bin)\b)")
 _PROBE, _EMULATE = "probe.py", "emulate.py"

@@ -106,6 +106,7 @@ FLOORS = {
             "packer.doctor",
             "packer.elfcheck",
             "packer.explain",
+            "packer.faults",
             "packer.fetch",
             "packer.graph",
             "packer.graphlayout",

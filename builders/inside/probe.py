@@ -33,6 +33,12 @@ NOTHING = {"result": None}
 _PUBLIC_ID = "00000000-0000-4000-8000-000000000000"
 
 
+class HandlerNotFound(Exception):
+    """A module has no handler of that name; told as Lambda tells it."""
+
+    __module__ = "Runtime"
+
+
 class Context:
     """What a handler gets beside the event (AWS "Using the Lambda context object to retrieve Python function information")."""
 
@@ -109,9 +115,11 @@ def handler_of(handler: str) -> Callable[..., Any]:
     module, _, name = handler.rpartition(".")
     module = module.replace("/", ".")
     __import__(module)  # as importlib.import_module, but for -X importtime, which does not see what that imports
-    found: Callable[..., Any] = getattr(sys.modules[module], name)
+    found: Callable[..., Any] | None = getattr(sys.modules[module], name, None)
+    if found is None:
+        raise HandlerNotFound(f"Handler {name!r} missing on module {module!r}")
     if not callable(found):
-        raise TypeError(f"{handler} is no function")
+        raise HandlerNotFound(f"{handler} is no function")
     return found
 
 

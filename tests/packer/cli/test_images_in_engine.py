@@ -114,6 +114,11 @@ def test_verify_runs_an_image_and_tells_what_breaks(project):
     error = project.run("verify", status=4).stderr
     assert "lpack-test-one does not work as an image" in error
     assert "absent" in error
+    (project.folder / "one" / "app.py").write_text("def handler(event, context)\n    return 1\n")
+    project.run("build")
+    error = project.run("verify", status=4).stderr
+    assert "(app.py, line 1)" in error
+    assert "Variables" not in error
     assert not docker("image", "ls", "--quiet", "lpack-verify").stdout
 
 
