@@ -1,4 +1,4 @@
-"""Runs images of functions in the engine: without network, as an unprivileged user, nothing writable but /tmp."""
+"""Runs images of functions in the engine: without network and privileges, nothing writable but /tmp."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from builders.runtimes import TASK_FOLDER
 from builders.script import source_of_script
 from builders.tars import JOB, add_bytes, copy_out, new_tar, pack_work
 
-_USER = (993, 990)
+LAMBDAS_USER = "993:990"
 """Who runs functions on Lambda: sbx_user1051 (seen by `id` there, as AWS's users report)."""
 _SCRIPT = "emulate.py"
 _LONGEST_ANSWER = 64 << 20
+_PLACES = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
+"""Where the interpreter that runs the emulator is looked for behind the image's own PATH, which need not lead to it."""
 
 
 def run_image(
@@ -32,15 +34,18 @@ def run_image(
     command: Sequence[str],
     request: Mapping[str, Any],
     environment: Mapping[str, str],
+    path: str,
+    user: str = LAMBDAS_USER,
     seconds: float,
 ) -> Done:
     """Have the emulator start an image's own ``command``, and send it events, as `builders.inside.emulate` does.
 
-    ``image`` is an id in the engine, ``python`` an interpreter that the image's PATH finds, ``work`` an empty folder. Raises
-    `builders.recipes.BuildFailure` where the engine fails.
+    ``image`` is an id in the engine, ``python`` the name of an interpreter in it, ``path`` the PATH that the image itself has,
+    ``work`` an empty folder. Raises `builders.recipes.BuildFailure` where the engine fails.
     """
     answer = f"{WORK}/{JOB}/answer"
-    full = {**request, "command": list(command), "emulator": f"{INPUTS}/emulator", "packages": ()}
+    own = {"PATH": environment.get("PATH", path)}
+    full = {**request, "command": list(command), "variables": own, "emulator": f"{INPUTS}/emulator", "packages": ()}
     with new_tar(work / "inputs.tar") as archive:
         add_bytes(archive, _SCRIPT, source_of_script(_SCRIPT))
         add_bytes(archive, "request", json.dumps(full).encode())
@@ -49,10 +54,10 @@ def run_image(
         image=image,
         command=(python, *FLAGS, f"{INPUTS}/{_SCRIPT}", f"{INPUTS}/request", answer, TASK_FOLDER, ""),
         limits=Limits(seconds=seconds),
-        user=f"{_USER[0]}:{_USER[1]}",
+        user=user,
         inputs=work / "inputs.tar",
-        work=pack_work(work, *_USER),
-        environment=environment,
+        work=pack_work(work, 0o777),
+        environment={**environment, "PATH": f"{own['PATH']}:{_PLACES}"},
     )
     with engine.run(job, lambda _text: None) as ended:
         buffer = io.BytesIO()

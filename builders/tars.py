@@ -22,12 +22,11 @@ _MOST_LINKS = 8
 """How many symbolic links are followed, one after the other, to a file."""
 
 
-def pack_work(into: Path, user: int | None = None, group: int | None = None) -> Path:
-    """Write the tar of the folder that the container may write to: the caller's, or that of another user and group."""
+def pack_work(into: Path, mode: int = 0o755) -> Path:
+    """Write the tar of the folder that the container may write to, which is the caller's."""
     with new_tar(into / "work.tar") as archive:
         folder = tarfile.TarInfo(JOB)
-        owner = (os.getuid() if user is None else user, os.getgid() if group is None else group)
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, *owner
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, mode, os.getuid(), os.getgid()
         archive.addfile(folder)
     return into / "work.tar"
 

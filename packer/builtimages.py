@@ -10,7 +10,7 @@ from typing import Any
 
 from packer.bases import LOCAL_FORMS, LayoutBlobs
 from packer.errors import UsageError
-from packer.image import BlobSource, Image, ImageLayer
+from packer.image import PATH, BlobSource, Image, ImageLayer
 from packer.layout import LayerArchive
 from packer.names import MANIFEST_FILE
 from packer.oci import LARGEST_CONFIG, LARGEST_MANIFEST, Descriptor, ImageConfig, Index, Manifest, Reference, unusable
@@ -29,9 +29,23 @@ class BuiltImage:
     @property
     def command(self) -> tuple[str, ...]:
         """What a container of it starts: its entrypoint, and the handler."""
-        run = ImageConfig.parse(self.image.config, self.name).run
+        run = self._config.run
         words = (*(run.get("Entrypoint") or ()), *(run.get("Cmd") or ()))  # type: ignore[misc]  # lists of texts
         return tuple(map(str, words))
+
+    @property
+    def user(self) -> str:
+        """Who a container of it runs as; empty for root."""
+        return str(self._config.run.get("User") or "")
+
+    @property
+    def path(self) -> str:
+        """Where a container of it finds programs."""
+        return self._config.environment.get("PATH", PATH)
+
+    @property
+    def _config(self) -> ImageConfig:
+        return ImageConfig.parse(self.image.config, self.name)
 
 
 def read_built(out: Path, names: Sequence[str], remote: Callable[[Reference], BlobSource]) -> list[BuiltImage]:

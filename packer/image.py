@@ -9,6 +9,9 @@ from typing import Protocol
 from builders.runtimes import IMAGE_LIMIT
 from packer.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where engines look for programs in an image that says nothing of it."""
+
 
 class BlobSource(Protocol):
     """Where blobs of an image come from: a registry, files, an engine."""

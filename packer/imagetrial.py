@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
-from builders.container_image import run_image
+from builders.container_image import LAMBDAS_USER, run_image
 from builders.emulator import REMEDY, find_emulator
 from builders.engine import Engine
 from builders.recipes import BuildFailure
@@ -18,6 +19,9 @@ from packer.prove import check_expected
 from packer.store import Store, explained
 from packer.verify import Outcome, read_done, read_events
 
+_ROOT = ("", "0", "0:0", "root", "root:root")
+"""Users that an image need not be run as: what works as Lambda's works as these."""
+
 
 def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> str:
     """Put an image into an engine under a name (``repository:tag``); gives its id there. Raises `packer.errors.LpackError`."""
@@ -29,29 +33,48 @@ def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> st
 
 
 def run_built(built: BuiltImage, function: Function, engine: Engine, store: Store) -> Outcome:
-    """Run an image with its function's sample events, or an empty one; raises `VerificationError` where it does not work."""
+    """Run an image with its function's sample events, or an empty one, as its own user, if it has one, and as Lambda's.
+
+    Raises `VerificationError` where it does not work.
+    """
     emulator = find_emulator(function.target.architecture)
     if emulator is None:
         raise VerificationError(f"{built.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
     events = read_events(function)
-    with store.workspace() as work:
-        try:
-            outcome = _run(built, function, engine, emulator, [event.value for event in events], work, store)
-        except BuildFailure as error:
-            what = f"{built.name} cannot be verified in the engine: {error.reason}."
-            raise VerificationError(what, detail=error.log, remedy=error.remedy or "Try again.") from None
+    name = f"lpack-verify:{token_hex(12)}"  # another process may be running the same image
+    run = partial(_run, built, function, engine, load_image(built, name, engine, store), emulator)
+    try:
+        outcomes = []
+        for user in (*(() if built.user in _ROOT else (built.user,)), LAMBDAS_USER):
+            with store.workspace() as work:
+                outcomes.append(run([event.value for event in events], user, work))
+            _check(built, user, outcomes[-1])
+            check_expected(function, events, outcomes[-1])
+    finally:
+        engine.forget(name)
+    return outcomes[-1]
+
+
+def _check(built: BuiltImage, user: str, outcome: Outcome) -> None:
     if not outcome.works:
-        what = f"{built.name} does not work as an image: {outcome.trouble()}."
+        what = f"{built.name} does not work as an image{_as(user)}: {outcome.trouble()}."
         raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
-    check_expected(function, events, outcome)
-    return outcome
+
+
+def _as(user: str) -> str:
+    return "" if user == LAMBDAS_USER else f" as its user {user}"
 
 
 def _run(
-    built: BuiltImage, function: Function, engine: Engine, emulator: Path, events: list[object], work: Path, store: Store
+    built: BuiltImage,
+    function: Function,
+    engine: Engine,
+    identity: str,
+    emulator: Path,
+    events: list[object],
+    user: str,
+    work: Path,
 ) -> Outcome:
-    name = f"lpack-verify:{token_hex(12)}"  # another process may be running the same image
-    identity = load_image(built, name, engine, store)
     try:
         done = run_image(
             engine,
@@ -62,8 +85,11 @@ def _run(
             command=built.command,
             request={"handler": function.handler, "events": events},
             environment=dict(function.verify.environment),
+            path=built.path,
+            user=user,
             seconds=function.verify.seconds,
         )
-    finally:
-        engine.forget(name)
+    except BuildFailure as error:
+        what = f"{built.name} cannot be verified in the engine{_as(user)}: {error.reason}."
+        raise VerificationError(what, detail=error.log, remedy=error.remedy or "Try again.") from None
     return read_done(done, function)[0]

@@ -15,6 +15,7 @@ from packer.bases import LOCAL_FORMS, BaseReader, files_of_base
 from packer.errors import ImageError, UsageError
 from packer.image import Base, Image
 from packer.imagelayers import LayerBlobs
+from packer.imagestart import check_start
 from packer.layercheck import CheckedLayers
 from packer.model import EXECUTABLE_MODE, BytesContent, Entry, FileContent, Function, Tree
 from packer.names import IMAGES_FOLDER, image_name
@@ -153,6 +154,7 @@ class Imaging:
         options = function.image
         trees = [("the runtime interface emulator", "", start.files)] if start.files else []
         trees += [(told, TASK, tree) for told, tree in parts]
+        check_start(function, base, [(folder, tree) for _, folder, tree in trees])
         make, how = self._layers.layer, (options.compression, _FILE_TIME)
         largest = sorted(range(len(trees)), key=lambda number: -trees[number][2].size)  # which all would wait for at the end
         making = {number: self._makers.submit(make, [trees[number][1:]], *how) for number in largest}
@@ -211,7 +213,7 @@ def _marks(base: Base) -> frozenset[str]:
     blobs = base.blobs
     if not isinstance(blobs, CheckedLayers):
         return frozenset()
-    return frozenset(path for layer in base.manifest.layers for path in blobs.marks(layer))
+    return frozenset(path for layer in base.manifest.layers for path in blobs.seen(layer).marks)
 
 
 def _python(marks: frozenset[str], function: Function, base: Base) -> str:

@@ -14,6 +14,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -24,7 +25,7 @@ from packer.image import BlobSource
 from packer.oci import LAYERS, Descriptor
 from packer.store import Store, digest_of, explained
 
-_FORM = "1"
+_FORM = "2"
 _KIND = "checked-layers"
 LARGEST = IMAGE_LIMIT
 """Bytes of an image, unpacked, that Lambda takes (AWS "Lambda quotas")."""
@@ -41,6 +42,41 @@ _MARKS = re.compile(
     r"|lambda-entrypoint\.sh|var/runtime/bootstrap|usr/local/bin/aws-lambda-rie|(?:.*/)?awslambdaric/__init__\.py"
 )
 """Files by which lpack tells what an image can run."""
+_NAMES = ("etc/passwd", "etc/group")
+"""Files whose lines begin with the names of users and groups (passwd(5), group(5))."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a layer says of what an image can run, and as whom; paths as in its tar.
+
+    ``marks`` are the files by which lpack tells how Python is started, ``programs`` all files that can be, ``links`` where
+    symbolic links lead, and ``names`` the users and groups, by the files that list them.
+    """
+
+    marks: frozenset[str] = frozenset()
+    programs: frozenset[str] = frozenset()
+    links: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
+
+    def encode(self) -> bytes:
+        """Write it down."""
+        document = {"marks": sorted(self.marks), "programs": sorted(self.programs), "links": self.links, "names": self.names}
+        return json.dumps(document).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Seen:
+        """Read what `encode` has written."""
+        read = json.loads(data)
+        return cls(
+            marks=frozenset(read["marks"]),
+            programs=frozenset(read["programs"]),
+            links=read["links"],
+            names={path: tuple(names) for path, names in read["names"].items()},
+        )
+
+
+_NOTHING = Seen(links={}, names={})
 
 
 class CheckedLayers(BlobSource):
@@ -57,32 +93,32 @@ class CheckedLayers(BlobSource):
     def bring(self, blob: Descriptor) -> Path:
         """Give a blob's file; raises `packer.errors.LpackError`."""
         path = self._blobs.bring(blob)
-        self.marks(blob, path)
+        self.seen(blob, path)
         return path
 
-    def marks(self, blob: Descriptor, path: Path | None = None) -> frozenset[str]:
-        """Give the paths in a layer that tell what an image can run; raises `packer.errors.LpackError`."""
+    def seen(self, blob: Descriptor, path: Path | None = None) -> Seen:
+        """Give what a layer says of what an image can run; raises `packer.errors.LpackError`."""
         diff_id = self._layers.get(blob.digest)
         if diff_id is None:  # no layer
-            return frozenset()
+            return _NOTHING
         key = digest_of(_FORM, blob.digest, blob.media_type, diff_id)
         with self._lock:
             record = self._store.load(_KIND, key)
             if record is None:
                 found = check_layer(path or self._blobs.bring(blob), blob.media_type, diff_id, self._named)
-                record = self._store.save(_KIND, key, json.dumps(sorted(found)).encode())
-        return frozenset(json.loads(record.payload))
+                record = self._store.save(_KIND, key, found.encode())
+        return Seen.decode(record.payload)
 
 
-def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> frozenset[str]:
-    """Look through a layer; give the paths in it that tell what an image can run.
+def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> Seen:
+    """Look through a layer; give what it says of what an image can run.
 
     Raises `ImageError` for what must not be unpacked, for what is cut short, and where the tar is not what ``diff_id`` says.
     """
     with explained(path, "read"), path.open("rb") as file:
         tar = _Raw(_unpacked(file, media_type), path.stat().st_size, named)
         try:
-            found = frozenset(_looked(tar, named))
+            found = _looked(tar, named)
             while tar.read(_PIECE):
                 pass
         except (tarfile.TarError, zlib.error, EOFError, ValueError, UnicodeError) as error:
@@ -186,29 +222,49 @@ class GuardedInfo(tarfile.TarInfo):
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-def _looked(tar: _Raw, named: str) -> Iterator[str]:
+def _looked(tar: _Raw, named: str) -> Seen:
     links: dict[str, str] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    marks, programs = set(), set()
     with _opened(tar) as opened:
-        for number, info in enumerate(opened):
-            if number >= _MOST_FILES:
-                raise _hostile(named, f"it has more than {_MOST_FILES:,} files")
-            path = _safe(info.name, named)
-            if info.islnk() and _safe(info.linkname, named) == path:
-                raise _hostile(named, f"{path} is a link to itself")
+        for path, info in _members(opened, named):
             if info.issym():
                 links[path] = info.linkname
-            elif not (info.isreg() or info.isdir() or info.islnk() or info.isdev() or info.isfifo()):
-                raise _hostile(named, f"{path} is of a kind that no file system knows")
-            opened.members.clear()  # type: ignore[attr-defined]  # of hundreds of thousands of files
             if _MARKS.fullmatch(path):
-                yield path
+                marks.add(path)
+            if (info.isreg() or info.islnk()) and info.mode & 0o111:
+                programs.add(path)
+            if info.isreg() and path in _NAMES:
+                names[path] = _listed(opened, info)
     for path in links:
-        if _ends_nowhere(path, links):
+        if followed(path, links) is None:
             raise _hostile(named, f"the symbolic link {path} leads in a circle")
+    return Seen(marks=frozenset(marks), programs=frozenset(programs), links=links, names=names)
 
 
-def _ends_nowhere(path: str, links: Mapping[str, str]) -> bool:
-    """Say whether a symbolic link leads back to itself, by the links of its own layer (path_resolution(7))."""
+def _members(opened: tarfile.TarFile, named: str) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """Give the members of a tar with their paths; raises `ImageError` for what must not be unpacked."""
+    for number, info in enumerate(opened):
+        if number >= _MOST_FILES:
+            raise _hostile(named, f"it has more than {_MOST_FILES:,} files")
+        path = _safe(info.name, named)
+        if info.islnk() and _safe(info.linkname, named) == path:
+            raise _hostile(named, f"{path} is a link to itself")
+        if not (info.issym() or info.isreg() or info.isdir() or info.islnk() or info.isdev() or info.isfifo()):
+            raise _hostile(named, f"{path} is of a kind that no file system knows")
+        opened.members.clear()  # type: ignore[attr-defined]  # of hundreds of thousands of files
+        yield path, info
+
+
+def _listed(opened: tarfile.TarFile, info: tarfile.TarInfo) -> tuple[str, ...]:
+    """Give the names in a file of users or groups, whose first fields they are."""
+    file = opened.extractfile(info)
+    lines = file.read(_PIECE).decode("utf-8", "replace").splitlines() if file else []
+    return tuple(line.partition(":")[0] for line in lines if ":" in line)
+
+
+def followed(path: str, links: Mapping[str, str]) -> str | None:
+    """Give where a path leads by symbolic links (path_resolution(7)); None where it leads back to itself."""
     left, done, hops = path.split("/"), list[str](), 0
     while left:
         part = left.pop(0)
@@ -223,10 +279,10 @@ def _ends_nowhere(path: str, links: Mapping[str, str]) -> bool:
             continue
         hops += 1
         if hops > _MOST_LINKS:
-            return True
+            return None
         left = [*target.split("/"), *left]
         done = [] if target.startswith("/") else done
-    return False
+    return "/".join(done)
 
 
 def _safe(name: str, named: str) -> str:

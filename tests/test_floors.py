@@ -118,6 +118,7 @@ FLOORS = {
             "packer.imagelayers",
             "packer.imageplan",
             "packer.imagetrial",
+            "packer.imagestart",
             "packer.imaging",
             "packer.inputs",
             "packer.hashes",

@@ -2,8 +2,8 @@
 
 Request and answer are those of probe.py, but for ``emulator``, the path of the program, and ``milliseconds``, which are those
 of the whole init phase as the emulator tells them. LATE has the runtime interface client; where the request has a ``command``,
-that is what the emulator starts instead, as an image would. Without events, an empty one is sent
-for there to be an init phase, and its outcome is not told.
+that is what the emulator starts instead, as an image would, with the image's own ``variables``. Without events, an empty one is
+sent for there to be an init phase, and its outcome is not told.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{other}"]
     runtime = request.get("command") or [sys.executable, "-s", "-S", "-B", "-m", "awslambdaric", request["handler"]]
     folders = [f"{layers}/{each}" for each in request["packages"] if layers]
-    environment = {**os.environ, **({} if "command" in request else {"PYTHONPATH": os.pathsep.join((*folders, late))})}
+    own = request["variables"] if "command" in request else {"PYTHONPATH": os.pathsep.join((*folders, late))}
+    environment = {**os.environ, **own}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [request["emulator"], *addresses, *runtime], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
     """Run what was built, with the configured sample events.
 
-    Images run in the local container engine, by Lambda's Runtime Interface Emulator: without network, as an unprivileged user,
+    Images run in the local container engine, by Lambda's Runtime Interface Emulator: without network, as an unprivileged user
+    (and as their own, where they name one),
     on a root file system that is read-only. Archives run in the target's own Python, with their layers. Ends with status 4
     where a function does not work, or does not give what is expected.
     """

@@ -122,6 +122,26 @@ def test_verify_runs_an_image_and_tells_what_breaks(project):
     assert not docker("image", "ls", "--quiet", "lpack-verify").stdout
 
 
+def test_verify_runs_an_image_as_its_own_user_too(project):
+    config = project.folder / "lpack.toml"
+    config.write_text(CONFIG.replace("emulator = true", 'user = "nobody"'))
+    project.run("build")
+    assert "works" in project.run("verify").stdout
+    (project.folder / "one" / "app.py").write_text(f"import os\nassert os.getuid() == 993, os.getuid()\n{SOURCE}")
+    project.run("build")
+    assert "lpack-test-one does not work as an image as its user nobody" in project.run("verify", status=4).stderr
+    config.write_text(CONFIG)
+    project.run("build")
+    assert "works" in project.run("verify").stdout
+
+
+def test_verify_needs_no_path_of_the_image_and_keeps_it(project):
+    (project.folder / "lpack.toml").write_text(CONFIG.replace('STAGE = "test"', 'PATH = "/opt/tools"'))
+    (project.folder / "one" / "app.py").write_text(f"import os\nassert os.environ['PATH'] == '/opt/tools'\n{SOURCE}")
+    project.run("build")
+    assert "works" in project.run("verify").stdout
+
+
 def test_a_tag_may_be_named_and_a_wrong_one_is_refused(project):
     project.run("build")
     assert project.run("load", "--tag", "7").stdout.startswith("lpack-test-one:7 ")
