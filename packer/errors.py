@@ -66,6 +66,10 @@ class StoreError(LpackError):
     """The store or the output folder cannot be read or written."""
 
 
+class ToolError(LpackError):
+    """A program that a command relies on is not on this machine."""
+
+
 class LimitError(LpackError):
     """An artifact is over a budget or over one of Lambda's limits."""
 

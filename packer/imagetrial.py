@@ -11,7 +11,7 @@ from builders.emulator import REMEDY, find_emulator
 from builders.engine import Engine
 from builders.recipes import BuildFailure
 from packer.builtimages import BuiltImage
-from packer.errors import VerificationError
+from packer.errors import ToolError, VerificationError
 from packer.faults import remedy
 from packer.model import Function
 from packer.outputs.oci import write_docker_archive
@@ -35,11 +35,11 @@ def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> st
 def run_built(built: BuiltImage, function: Function, engine: Engine, store: Store) -> Outcome:
     """Run an image with its function's sample events, or an empty one, as its own user, if it has one, and as Lambda's.
 
-    Raises `VerificationError` where it does not work.
+    Raises `VerificationError` where it does not work, and `ToolError` where there is no emulator.
     """
     emulator = find_emulator(function.target.architecture)
     if emulator is None:
-        raise VerificationError(f"{built.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
+        raise ToolError(f"{built.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
     events = read_events(function)
     name = f"lpack-verify:{token_hex(12)}"  # another process may be running the same image
     run = partial(_run, built, function, engine, load_image(built, name, engine, store), emulator)

@@ -12,7 +12,7 @@ from builders.emulator import CLIENT, find_emulator
 from builders.emulator import REMEDY as EMULATOR_REMEDY
 from packer.basepins import PINS_FILE, Pins, read_pins
 from packer.bases import LOCAL_FORMS, BaseReader, files_of_base
-from packer.errors import ImageError, UsageError
+from packer.errors import ImageError, ToolError, UsageError
 from packer.image import Base, Image
 from packer.imagelayers import LayerBlobs
 from packer.imagestart import check_start
@@ -137,7 +137,7 @@ class Imaging:
             found = find_emulator(function.target.architecture)
             if found is None:
                 what = f"The image of {function.name} is to have the Runtime Interface Emulator, and there is none here for it."
-                raise ImageError(what, remedy=EMULATOR_REMEDY)
+                raise ToolError(what, remedy=EMULATOR_REMEDY)
             with explained(found, "read"):
                 data = found.read_bytes()
             content = FileContent(path=found, digest=hashlib.sha256(data).hexdigest(), size=len(data))

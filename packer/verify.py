@@ -17,7 +17,7 @@ from builders.pythons import LAYERS, TREE, Done, HostPython, LayerStack, Pythons
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.script import source_of_script
-from packer.errors import UsageError, VerificationError
+from packer.errors import ToolError, UsageError, VerificationError
 from packer.layout import LayerArchive, LayerFolders, opened_archive, room_for, unpack
 from packer.model import Function, Tree
 from packer.options import EXPECTED
@@ -166,7 +166,7 @@ class Verifier:
         self._layers.close()
 
     def python(self, function: Function) -> TargetPython:
-        """Give the Python to run a function in; raises `BuilderUnavailable`, or `VerificationError` for want of an emulator."""
+        """Give the Python to run a function in; raises `BuilderUnavailable`, or `ToolError` for want of an emulator."""
         found = self._pythons.find(function.target, function.verify.place, "run")
         if function.verify.level == "rie":
             _emulator(function, found)
@@ -264,10 +264,10 @@ class Verifier:
 
 
 def _emulator(function: Function, python: TargetPython) -> Path:
-    """Find the emulator; raises `VerificationError` where there is none, or it cannot be used."""
+    """Find the emulator; raises `ToolError` where there is none, and `VerificationError` where it cannot be used."""
     found = find_emulator()
     if found is None:
-        raise VerificationError(f"{function.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
+        raise ToolError(f"{function.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
     if not isinstance(python, HostPython):
         what = f"{function.name} is not verified: the Runtime Interface Emulator runs on this machine, not in {python.place}."
         raise VerificationError(what, remedy='Write verify = { level = "events" }, or install that Python.')
@@ -317,7 +317,7 @@ def _as_json(outcome: Outcome) -> bytes:
     return json.dumps(data).encode()
 
 
-def unavailable(function: Function, error: BuilderUnavailable) -> VerificationError:
+def unavailable(function: Function, error: BuilderUnavailable) -> ToolError:
     """Say that nothing here can run a function."""
     what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.reason})."
-    return VerificationError(what, remedy=error.remedy)
+    return ToolError(what, remedy=error.remedy)

@@ -15,7 +15,7 @@ from packer.bases import BaseReader, Finders
 from packer.builtimages import BuiltImage
 from packer.compress import Deflater
 from packer.dockerlogin import DockerLogins
-from packer.errors import ImageError
+from packer.errors import ImageError, ToolError
 from packer.imagelayers import LayerBlobs
 from packer.imaging import Imaging
 from packer.model import Function
@@ -57,7 +57,7 @@ class LocalEngine:
         try:
             self._engine = connect()
         except BuilderUnavailable as error:
-            raise ImageError(f"There is no container engine: {error.reason}.", remedy=error.remedy) from None
+            raise ToolError(f"There is no container engine: {error.reason}.", remedy=error.remedy) from None
 
     def identity(self, name: str) -> str | None:
         """Give the id of an image; None where the engine has none of that name."""

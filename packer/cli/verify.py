@@ -30,9 +30,9 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     """Run what was built, with the configured sample events.
 
     Images run in the local container engine, by Lambda's Runtime Interface Emulator: without network, as an unprivileged user
-    (and as their own, where they name one),
-    on a root file system that is read-only. Archives run in the target's own Python, with their layers. Ends with status 4
-    where a function does not work, or does not give what is expected.
+    (and as their own, where they name one), on a root file system that is read-only. Archives run in the target's own Python,
+    with their layers. Ends with status 4 where a function does not work, or does not give what is expected, and with 1 where
+    the engine, the emulator or the Python is missing.
     """
     config, functions = read_built_project(names, flags)
     found: dict[str, Outcome] = {}

@@ -110,7 +110,7 @@ class TestImport:
 
     def test_the_emulator_is_missed_where_it_was_asked_for(self, project):
         project.configure(RIE)
-        stderr = project.run("build", status=4).stderr
+        stderr = project.run("build", status=1).stderr
         assert "there is no Runtime Interface Emulator" in stderr
         assert "LPACK_RIE=PATH" in stderr
 

@@ -122,6 +122,14 @@ def test_verify_runs_an_image_and_tells_what_breaks(project):
     assert not docker("image", "ls", "--quiet", "lpack-verify").stdout
 
 
+def test_verify_says_where_an_emulator_comes_from(project, monkeypatch):
+    project.run("build")
+    monkeypatch.setenv(VARIABLE, "/nowhere/aws-lambda-rie")
+    error = project.run("verify", status=1).stderr
+    assert "lpack-test-one is not verified: there is no Runtime Interface Emulator" in error
+    assert "pip install aws-sam-cli" in error
+
+
 def test_verify_runs_an_image_as_its_own_user_too(project):
     config = project.folder / "lpack.toml"
     config.write_text(CONFIG.replace("emulator = true", 'user = "nobody"'))
