@@ -233,9 +233,13 @@ def _chosen(manifests: Sequence[Descriptor], tag: str, named: str) -> Descriptor
     fit = [each for each in manifests if tag in ("", each.digest, each.annotations.get(REF_NAME))]
     if len(fit) != 1:
         tags = ", ".join(each.annotations.get(REF_NAME) or each.digest for each in manifests) or "none"
-        what = f"{named} names {len(fit)} images of the layout, which has: {tags}"
+        what = f"{named} names {_counted(fit)} of the layout, which has: {tags}"
         raise UsageError(f"{what}.", remedy="Name one: oci:PATH:TAG or oci:PATH@sha256:DIGEST.")
     return fit[0]
+
+
+def _counted(fit: Sequence[object]) -> str:
+    return f"{len(fit)} images" if fit else "no image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +265,7 @@ def _entry(data: bytes, tag: str, named: str) -> _Entry:
     if len(fit) != 1:
         tags = ", ".join(str(one) for each in listed for one in each.get("RepoTags") or ()) or "none"
         remedy = "Name one: docker-archive:PATH:REPOSITORY:TAG."
-        raise UsageError(f"{named} names {len(fit)} images of the archive, which has: {tags}.", remedy=remedy)
+        raise UsageError(f"{named} names {_counted(fit)} of the archive, which has: {tags}.", remedy=remedy)
     config, layers = fit[0].get("Config"), fit[0].get("Layers")
     if not isinstance(config, str) or not isinstance(layers, list) or not all(isinstance(each, str) for each in layers):
         raise unusable(named, "its manifest.json does not name a configuration and layers")

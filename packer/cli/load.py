@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from packer.cli.common import open_store, reporting
-from packer.cli.outcome import built_options, images_of, read_built_project
+from packer.cli.outcome import built_options, images_of, printed, read_built_project
 from packer.names import image_name
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 @click.option("--tag", default="latest", show_default=True, metavar="TAG", help="Tag of the images in the engine.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with names and ids, or the error.")
 @built_options
-def command(*, names: tuple[str, ...], tag: str, verbose: bool, quiet: bool, **flags: Any) -> None:
+def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
     """Put built images into the local container engine.
 
     They are called FUNCTION:TAG there. Docker and Podman are found as `docker` finds them (DOCKER_HOST). Prints each name and
@@ -34,8 +34,11 @@ def command(*, names: tuple[str, ...], tag: str, verbose: bool, quiet: bool, **f
         store = open_store()
         registries = open_registries(store, reporter, closing)
         engine = LocalEngine()
-        for built in read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home)):
-            name = f"{image_name(built.name)}:{tag}"
-            Reference.parse(name)
-            identity = engine.load(built, name, store, load_image)
-            sys.stdout.write(f"{name}  {identity}\n")
+        images = read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home))
+        with printed(as_json=as_json) as results:
+            for built in images:
+                with results.of(built.name):
+                    name = f"{image_name(built.name)}:{tag}"
+                    Reference.parse(name)
+                    identity = engine.load(built, name, store, load_image)
+                    results.add(built.name, {"image": name, "id": identity}, f"{name}  {identity}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from packer.cli.common import find_project, message_options, place_options
+from packer.errors import LpackError
 
 if TYPE_CHECKING:
     from packer.config import Config
@@ -31,6 +36,50 @@ def read_built_project(names: Sequence[str], flags: dict[str, Any]) -> tuple[Con
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     config, _ = read_project(project, Overrides(out=flags["out"]))
     return config, select(config, project.names)
+
+
+class Results:
+    """What came of functions, one after the other: a line for each as it comes, or one object in the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._found: dict[str, Mapping[str, Any]] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Keep the error that ends a function's part."""
+        try:
+            yield
+        except LpackError as error:
+            self._found[name] = told_as_json(error)
+            raise
+
+    def add(self, name: str, figures: Mapping[str, Any], line: str) -> None:
+        """Tell of a function that went well."""
+        self._found[name] = figures
+        if not self._as_json:
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    def end(self) -> None:
+        """Print the object."""
+        if self._as_json:
+            sys.stdout.write(json.dumps(self._found, indent=2) + os.linesep)
+
+
+@contextmanager
+def printed(*, as_json: bool) -> Iterator[Results]:
+    """Give what prints the results of a command: what was done before a failure is done, and told."""
+    results = Results(as_json=as_json)
+    try:
+        yield results
+    finally:
+        results.end()
+
+
+def told_as_json(error: LpackError) -> dict[str, str]:
+    """Give an error as commands print it in the place of a function's result."""
+    return {"error": error.what, "remedy": error.remedy, "detail": error.detail}
 
 
 def images_of(names: Sequence[str], functions: Sequence[Function]) -> tuple[str, ...]:

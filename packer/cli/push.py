@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from packer.cli.common import open_store, reporting
-from packer.cli.outcome import built_options, images_of, read_built_project
+from packer.cli.outcome import built_options, images_of, printed, read_built_project
 from packer.errors import UsageError
 from packer.names import image_name
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from packer.outputs.registry import Pushed, Registries
 
 _FUNCTION = "{function}"
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
 @click.command()
@@ -30,7 +30,7 @@ _FUNCTION = "{function}"
 @click.option("--index", is_flag=True, help="Push the functions' images as one image of several architectures.")
 @click.option("--insecure", multiple=True, metavar="HOST", help="A registry to talk to without TLS (loopback needs no word).")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Blobs to send at once (default: 4).")
-@click.option("--json", "as_json", is_flag=True, help="Print an object with digests and bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with digests and bytes, or the error.")
 @built_options
 def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
     """Push built images to a registry, without a daemon.
@@ -48,22 +48,23 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
         registries = open_registries(open_store(), reporter, closing, flags["insecure"])
         images = read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home))
         targets = _targets(to, images, index=index)
-        found: dict[str, Pushed] = {}
-        try:
-            for name, each in _pushed(registries, images, targets, flags["jobs"] or 4, index=index):
-                found[name] = each
-                if not flags["as_json"]:
-                    sys.stdout.write(f"{each.reference}\n")
-                    sys.stdout.flush()
-        finally:  # what was pushed before a failure is pushed
-            if flags["as_json"]:
-                sys.stdout.write(json.dumps({name: _as_json(each) for name, each in found.items()}, indent=2) + os.linesep)
+        pushes = _pushes(registries, images, targets, flags["jobs"] or 4, index=index)
+        with printed(as_json=flags["as_json"]) as results:
+            for name, push in pushes:
+                with results.of(name):
+                    pushed = push()
+                    results.add(name, _as_json(pushed), str(pushed.reference))
 
 
 def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Reference]:
     """Give the place of each image; raises `UsageError`."""
     from packer.oci import Reference
 
+    if not to.strip():
+        raise UsageError("--to names no registry.", remedy=f"Write it as HOST/REPOSITORY:TAG; {_FUNCTION} stands for the name.")
+    unknown = next((word for word in _PLACEHOLDER.findall(to) if word != _FUNCTION), "")
+    if unknown:
+        raise UsageError(f"{unknown} in --to {to} stands for nothing.", remedy=f"{_FUNCTION} stands for each function's name.")
     if len(images) > 1 and not index and _FUNCTION not in to:
         what = f"{len(images)} images cannot all be {to}."
         remedy = f"Put {_FUNCTION} into it, such as registry.example/shop/{_FUNCTION}:1, name one function, or add --index."
@@ -76,19 +77,19 @@ def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Refe
     return found
 
 
-def _pushed(
+def _pushes(
     registries: Registries, images: Sequence[BuiltImage], targets: Sequence[Reference], jobs: int, *, index: bool
-) -> Iterator[tuple[str, Pushed]]:
+) -> list[tuple[str, Callable[[], Pushed]]]:
+    """Give what pushes each image, by its name; raises `UsageError`."""
     if not index:
-        for built, target in zip(images, targets, strict=True):
-            yield built.name, registries.push(built.image, target, jobs)
-        return
+        pairs = zip(images, targets, strict=True)
+        return [(built.name, partial(registries.push, built.image, target, jobs)) for built, target in pairs]
     platforms = [str(built.image.platform) for built in images]
     if len(set(platforms)) < len(platforms):
         what = f"An index has one image for each architecture, and these are for {', '.join(platforms)}."
         raise UsageError(what, remedy="Name functions that were built for different architectures.")
     name = "+".join(built.name for built in images)
-    yield name, registries.push_index([built.image for built in images], targets[0], jobs)
+    return [(name, partial(registries.push_index, [built.image for built in images], targets[0], jobs))]
 
 
 def _as_json(pushed: Pushed) -> dict[str, Any]:

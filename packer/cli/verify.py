@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer.cli.common import open_store, reporting
-from packer.cli.outcome import built_options, read_built_project
+from packer.cli.outcome import built_options, read_built_project, told_as_json
 from packer.errors import LpackError, ManyErrors
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     config, functions = read_built_project(names, flags)
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
-    failed: dict[str, str] = {}
+    failed: dict[str, dict[str, str]] = {}
     with reporting(verbose, quiet) as reporter:
         runner = _Runner(config, open_store(), reporter)
         for function in functions:
@@ -45,18 +45,18 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
                 found[function.name] = runner.run(function)
             except LpackError as error:
                 errors.append(error)
-                failed[function.name] = error.what
-    _print(found, failed, as_json=as_json)
+                failed[function.name] = told_as_json(error)
+    _print(found, failed, functions, as_json=as_json)
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
 
-def _print(found: dict[str, Outcome], failed: dict[str, str], *, as_json: bool) -> None:
+def _print(
+    found: dict[str, Outcome], failed: dict[str, dict[str, str]], functions: tuple[Function, ...], *, as_json: bool
+) -> None:
     if as_json:
-        listed: dict[str, Any] = {
-            name: {"milliseconds": round(each.milliseconds, 1), "events": list(each.events)} for name, each in found.items()
-        }
-        listed |= {name: {"error": what} for name, what in failed.items()}
+        files = {function.name: [path.name for path in function.verify.events] for function in functions}
+        listed: dict[str, Any] = {name: _as_json(each, files[name]) for name, each in found.items()} | failed
         sys.stdout.write(json.dumps(listed, indent=2) + os.linesep)
         return
     width = max(map(len, found), default=0)
@@ -65,6 +65,12 @@ def _print(found: dict[str, Outcome], failed: dict[str, str], *, as_json: bool) 
         told = f", {raised} of which raise" if raised else ""
         events = f"{len(each.events)} events{told}" if each.events else "no events"
         sys.stdout.write(f"{name:<{width}}  works  {each.milliseconds:7.1f} ms to start  {events}\n")
+
+
+def _as_json(outcome: Outcome, names: list[str]) -> dict[str, Any]:
+    """Give what came of a function, each event with the name of its file."""
+    events = [{"name": name, **event} for name, event in zip(names, outcome.events, strict=False)]  # some levels send none
+    return {"milliseconds": round(outcome.milliseconds, 1), "events": events}
 
 
 class _Runner:

@@ -6,8 +6,8 @@ from importlib.resources import files
 
 VERSION = 1
 NAMES = (
-    *("affected", "baseline", "cache-info", "check", "coldstart", "diff", "doctor", "manifest", "plan", "push", "tree"),
-    *("verify", "why"),
+    *("affected", "baseline", "cache-info", "check", "coldstart", "diff", "doctor", "load", "manifest", "plan", "push"),
+    *("tree", "verify", "why"),
 )
 
 

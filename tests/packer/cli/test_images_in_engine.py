@@ -16,6 +16,7 @@ from builders.emulator import VARIABLE
 from tests.emulator import find_sams_emulator
 from tests.engine import RUNTIME_IMAGE, docker, need_engine
 from tests.images import read_layout
+from tests.packer.cli.test_schemas import checked
 
 pytestmark = pytest.mark.docker
 
@@ -148,6 +149,25 @@ def test_verify_needs_no_path_of_the_image_and_keeps_it(project):
     (project.folder / "one" / "app.py").write_text(f"import os\nassert os.environ['PATH'] == '/opt/tools'\n{SOURCE}")
     project.run("build")
     assert "works" in project.run("verify").stdout
+
+
+def test_what_is_loaded_and_verified_is_told_as_json(project):
+    events = project.folder / "events"
+    events.mkdir()
+    (events / "first.json").write_text("1")
+    config = CONFIG.replace('verify = "none"', 'verify = { events = ["events/*.json"] }')
+    (project.folder / "lpack.toml").write_text(config)
+    project.run("build")
+    loaded = checked("load", project.run("load", "--json").stdout)["lpack-test-one"]
+    assert loaded["image"] == "lpack-test-one:latest"
+    assert docker("image", "inspect", "--format", "{{.Id}}", loaded["image"]).stdout.strip() == loaded["id"]
+    [event] = checked("verify", project.run("verify", "--json").stdout)["lpack-test-one"]["events"]
+    assert (event["name"], event["result"]["event"]) == ("first.json", 1)
+    (events / "first.expected.json").write_text("2")
+    failed = checked("verify", project.run("verify", "--json", status=4).stdout)["lpack-test-one"]
+    assert "first.json" in failed["error"]
+    assert "Expected" in failed["detail"]
+    assert failed["remedy"]
 
 
 def test_a_tag_may_be_named_and_a_wrong_one_is_refused(project):
