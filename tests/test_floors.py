@@ -146,6 +146,7 @@ FLOORS = {
             "packer.shape",
             "packer.sharedlibs",
             "packer.source",
+            "packer.stale",
             "packer.starter",
             "packer.state",
             "packer.strip",

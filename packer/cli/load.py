@@ -23,7 +23,7 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
     They are called FUNCTION:TAG there. Docker and Podman are found as `docker` finds them (DOCKER_HOST). Prints each name and
     its id in the engine.
     """
-    config, functions = read_built_project(names, flags)
+    project = read_built_project(names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.builtimages import read_built
         from packer.cli.imagery import LocalEngine, open_registries
@@ -34,7 +34,9 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
         store = open_store()
         registries = open_registries(store, reporter, closing)
         engine = LocalEngine()
-        images = read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home))
+        names = images_of(names, project.functions)
+        images = read_built(project.config.out, names, lambda home: RegistryBlobs(registries, home))
+        project.warn_of_changes(flags["out"], store, reporter, "image")
         with printed(as_json=as_json) as results:
             for built in images:
                 with results.of(built.name):

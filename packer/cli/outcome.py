@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,11 @@ from packer.cli.common import find_project, message_options, place_options
 from packer.errors import LpackError
 
 if TYPE_CHECKING:
+    from packer.cli.common import Project
     from packer.config import Config
     from packer.model import Function
+    from packer.ports import Reporter
+    from packer.store import Store
 
 Command = Callable[..., Any]
 
@@ -28,14 +32,40 @@ def built_options(command: Command) -> Command:
     return place_options(out(message_options(command)))
 
 
-def read_built_project(names: Sequence[str], flags: dict[str, Any]) -> tuple[Config, tuple[Function, ...]]:
-    """Give a project's configuration, and the functions that are named, or all; raises `packer.errors.UsageError`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltProject:
+    """A project whose artifacts lie in ``config.out``; ``functions`` are those that are named, or all."""
+
+    project: Project
+    config: Config
+    functions: tuple[Function, ...]
+
+    def warn_of_changes(self, out: Path | None, store: Store, reporter: Reporter, only: str = "") -> None:
+        """Warn of functions that have changed since they were built; of one format ``only``, if it is named.
+
+        ``out`` is the output folder as the command line has it.
+        """
+        from packer.cli.build import named_out
+        from packer.stale import outdated
+        from packer.state import load_state, state_key
+
+        state = load_state(store, state_key(self.project.path, named_out(self.project, out)))
+        if state is None:
+            return
+        formats = {name: each.report["format"] for name, each in state.functions.items()}
+        meant = [function for function in self.functions if only in ("", formats.get(function.name))]
+        for warning in outdated(state, meant, self.config.out, self.project.folder):
+            reporter.warn(warning)
+
+
+def read_built_project(names: Sequence[str], flags: dict[str, Any]) -> BuiltProject:
+    """Read a project, and find the functions that are named; raises `packer.errors.UsageError`."""
     from packer.cli.wiring import read_project, select
     from packer.config import Overrides
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     config, _ = read_project(project, Overrides(out=flags["out"]))
-    return config, select(config, project.names)
+    return BuiltProject(project=project, config=config, functions=select(config, project.names))
 
 
 class Results:

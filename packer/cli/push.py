@@ -39,15 +39,17 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
     a tag is written last, so that it never leads to a part of an image. Logins are those of `docker login`. Prints each image
     with its digest.
     """
-    config, functions = read_built_project(names, flags)
+    built = read_built_project(names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.builtimages import read_built
         from packer.cli.imagery import open_registries
         from packer.outputs.registry import RegistryBlobs
 
-        registries = open_registries(open_store(), reporter, closing, flags["insecure"])
-        images = read_built(config.out, images_of(names, functions), lambda home: RegistryBlobs(registries, home))
+        store = open_store()
+        registries = open_registries(store, reporter, closing, flags["insecure"])
+        images = read_built(built.config.out, images_of(names, built.functions), lambda home: RegistryBlobs(registries, home))
         targets = _targets(to, images, index=index)
+        built.warn_of_changes(flags["out"], store, reporter, "image")
         pushes = _pushes(registries, images, targets, flags["jobs"] or 4, index=index)
         with printed(as_json=flags["as_json"]) as results:
             for name, push in pushes:

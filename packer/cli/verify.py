@@ -34,19 +34,21 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     with their layers. Ends with status 4 where a function does not work, or does not give what is expected, and with 1 where
     the engine, the emulator or the Python is missing.
     """
-    config, functions = read_built_project(names, flags)
+    project = read_built_project(names, flags)
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
     failed: dict[str, dict[str, str]] = {}
     with reporting(verbose, quiet) as reporter:
-        runner = _Runner(config, open_store(), reporter)
-        for function in functions:
+        store = open_store()
+        project.warn_of_changes(flags["out"], store, reporter)
+        runner = _Runner(project.config, store, reporter)
+        for function in project.functions:
             try:
                 found[function.name] = runner.run(function)
             except LpackError as error:
                 errors.append(error)
                 failed[function.name] = told_as_json(error)
-    _print(found, failed, functions, as_json=as_json)
+    _print(found, failed, project.functions, as_json=as_json)
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
