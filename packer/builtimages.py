@@ -114,8 +114,13 @@ def _read(out: Path, name: str, report: Mapping[str, Any], remote: Callable[[Ref
         raise UsageError(f"{name} was built as a ZIP archive, not as an image.", remedy=remedy)
     folder = out / report["artifact"]["path"]
     if not (folder / "index.json").is_file():
-        remedy = 'Have "oci" among oci.write, and build again.'
-        raise UsageError(f"{name} has no OCI image layout in {folder}.", remedy=remedy)
+        if folder.is_file():
+            what = f"{name} was written as a docker-archive alone, and only an OCI image layout is pushed, loaded and verified."
+            remedy = (
+                f'Write oci.write = ["oci", "docker-archive"], and build again; `docker load --input {folder}` takes that file.'
+            )
+            raise UsageError(what, remedy=remedy)
+        raise UsageError(f"{name} has no OCI image layout in {folder}.", remedy=_BUILD)
     own = LayoutBlobs(folder, str(folder))
     index = Index.parse((folder / "index.json").read_bytes(), str(folder))
     found = next((each for each in index.manifests if each.digest == report["image"]["digest"]), None)

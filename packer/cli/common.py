@@ -99,9 +99,17 @@ class Project:
 
 
 def find_project(
-    arguments: Sequence[str], config: Path | None, template: Path | None, parameters: Sequence[str] = ()
+    arguments: Sequence[str],
+    config: Path | None,
+    template: Path | None,
+    parameters: Sequence[str] = (),
+    *,
+    built: str = "",
 ) -> Project:
-    """Tell function names from a path, and find the configuration; raises `UsageError`."""
+    """Tell function names from a path, and find the configuration; raises `UsageError`.
+
+    ``built`` is the command, where it works on what was built already.
+    """
     if template is not None:
         return Project(
             kind=TEMPLATE,
@@ -125,11 +133,19 @@ def find_project(
         raise UsageError(
             f"{arguments[0]} is no folder, and no configuration names it.", remedy="Name a folder, or run `lpack init`."
         )
-    hint = " Or build its functions: lpack build --template template.yaml." if Path("template.yaml").is_file() else ""
     raise UsageError(
-        f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.",
-        remedy=f"Run `lpack init` to write one, or name a function's folder: lpack build PATH.{hint}",
+        f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.", remedy=_way_out(built)
     )
+
+
+def _way_out(built: str) -> str:
+    """Say what to do where no configuration is found; ``built`` as for `find_project`."""
+    has_template = Path("template.yaml").is_file()
+    if built:
+        hint = " Or its template: --template template.yaml." if has_template else ""
+        return f"Name what was built as the build did: lpack {built} PATH for a folder, or --config FILE.{hint}"
+    hint = " Or build its functions: lpack build --template template.yaml." if has_template else ""
+    return f"Run `lpack init` to write one, or name a function's folder: lpack build PATH.{hint}"
 
 
 def looked_for(project: Project, arguments: Sequence[str]) -> dict[str, Signature]:

@@ -13,7 +13,7 @@ from packer.names import image_name
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
 @click.option("--tag", default="latest", show_default=True, metavar="TAG", help="Tag of the images in the engine.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object with names and ids, or the error.")
 @built_options
@@ -23,7 +23,7 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
     They are called FUNCTION:TAG there. Docker and Podman are found as `docker` finds them (DOCKER_HOST). Prints each name and
     its id in the engine.
     """
-    project = read_built_project(names, flags)
+    project = read_built_project("load", names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.builtimages import read_built
         from packer.cli.imagery import LocalEngine, open_registries
@@ -33,10 +33,10 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
 
         store = open_store()
         registries = open_registries(store, reporter, closing)
-        engine = LocalEngine()
         names = images_of(names, project.functions)
         images = read_built(project.config.out, names, lambda home: RegistryBlobs(registries, home))
         project.warn_of_changes(flags["out"], store, reporter, "image")
+        engine = LocalEngine()
         with printed(as_json=as_json) as results:
             for built in images:
                 with results.of(built.name):

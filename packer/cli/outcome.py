@@ -58,12 +58,12 @@ class BuiltProject:
             reporter.warn(warning)
 
 
-def read_built_project(names: Sequence[str], flags: dict[str, Any]) -> BuiltProject:
-    """Read a project, and find the functions that are named; raises `packer.errors.UsageError`."""
+def read_built_project(command: str, names: Sequence[str], flags: dict[str, Any]) -> BuiltProject:
+    """Read a project for a command, and find the functions that are named; raises `packer.errors.UsageError`."""
     from packer.cli.wiring import read_project, select
     from packer.config import Overrides
 
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    project = find_project(names, flags["config"], flags["template"], flags["parameters"], built=command)
     config, _ = read_project(project, Overrides(out=flags["out"]))
     return BuiltProject(project=project, config=config, functions=select(config, project.names))
 

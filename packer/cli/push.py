@@ -25,7 +25,7 @@ _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
 @click.option("--to", required=True, metavar="REGISTRY/REPO:TAG", help="Where to; {function} stands for each function's name.")
 @click.option("--index", is_flag=True, help="Push the functions' images as one image of several architectures.")
 @click.option("--insecure", multiple=True, metavar="HOST", help="A registry to talk to without TLS (loopback needs no word).")
@@ -39,7 +39,7 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
     a tag is written last, so that it never leads to a part of an image. Logins are those of `docker login`. Prints each image
     with its digest.
     """
-    built = read_built_project(names, flags)
+    built = read_built_project("push", names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.builtimages import read_built
         from packer.cli.imagery import open_registries

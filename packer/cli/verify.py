@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
 @click.option("--json", "as_json", is_flag=True, help="Print an object with what came of each function.")
 @built_options
 def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
@@ -34,7 +34,7 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     with their layers. Ends with status 4 where a function does not work, or does not give what is expected, and with 1 where
     the engine, the emulator or the Python is missing.
     """
-    project = read_built_project(names, flags)
+    project = read_built_project("verify", names, flags)
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
     failed: dict[str, dict[str, str]] = {}

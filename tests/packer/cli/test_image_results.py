@@ -70,3 +70,24 @@ def test_a_name_that_a_layout_does_not_have_is_told(repo):
     repo.function("one")
     configure(repo, "one", base="oci:base:nosuch")
     assert "oci:base:nosuch names no image of the layout" in repo.run("build", status=2).stderr
+
+
+@pytest.mark.parametrize("command", [("push", "--to", "localhost:1/one:1"), ("load",), ("verify",)])
+def test_an_archive_for_docker_alone_is_told_of(repo, command):
+    repo.function("one")
+    configure(repo, "one", oci='write = ["docker-archive"]\n')
+    build(repo)
+    error = repo.run(*command, status=2).stderr
+    assert "one was written as a docker-archive alone" in error
+    assert 'oci.write = ["oci", "docker-archive"]' in error
+    assert "docker load --input" in error
+
+
+@pytest.mark.parametrize("command", [("push", "--to", "localhost:1/one:1"), ("load",), ("verify",)])
+def test_what_was_built_without_a_configuration_is_named_by_its_folder(tmp_path, lpack, cache, command):
+    finished = lpack(*command, cwd=tmp_path)
+    assert finished.returncode == 2
+    assert f"lpack {command[0]} PATH" in finished.stderr
+    assert "lpack build PATH" not in finished.stderr
+    (tmp_path / "template.yaml").write_text("Resources: {}\n")
+    assert "--template template.yaml" in lpack(*command, cwd=tmp_path).stderr
