@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS, UNZIPPED_LIMIT
@@ -50,14 +50,20 @@ class _Scales:
         return sum(map(self.weigh, contents))
 
 
-def ways_to_save(gathered: Gathered, shaped: Shaped, report: Report, *, unzipped: bool) -> tuple[str, ...]:
-    """Give what would help, the most first; ``unzipped`` says that what is too large is the unzipped size."""
-    scales, form = _Scales(unzipped=unzipped), report["format"]
+def ways_to_save(gathered: Gathered, shaped: Shaped, report: Report, *, over: Collection[str]) -> tuple[str, ...]:
+    """Give what would help, the most first; ``over`` are the keys of what is too large (`packer.budget.Measure`)."""
+    unzipped, form = any(key != "zip" for key in over), report["format"]
+    scales = _Scales(unzipped=unzipped)
     whole = scales.sum(entry.content for entry in shaped.tree)
     sizes = _sizes(gathered, shaped, scales)
     ways = [*_rules(gathered, shaped, scales), *_runtime(gathered, sizes), *_sources(shaped, scales)]
     ways += [] if unzipped or form != "zip" else _layers(report, sizes, whole)
     ways = sorted((way for way in ways if way.saves > whole * _WORTH), key=lambda way: (-way.saves, way.what))[:_MOST]
+    base = report["image"]["base"] if form == "image" else {"bytes": 0}
+    if base["bytes"] and any(key.endswith("image") for key in over):  # no other limit counts the base
+        ways.append(
+            Way(what=f"name a smaller base (oci.base): {base['name']} takes {size_text(base['bytes'])} packed", saves=0)
+        )
     if unzipped and form == "zip":
         ways.append(Way(what='use an image (format = "image"): Lambda takes 10 GB', saves=0))
     return tuple(map(str, ways))

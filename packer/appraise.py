@@ -107,10 +107,9 @@ def _told(found: Appraised, result: Result) -> dict[str, Any]:
     outlined = {
         each.distribution.name: each.distribution.outlined for each in found.gathered.made if each.distribution.outlined
     }
-    unzipped = any(key != "zip" for key in over)
     return {
         ESTIMATED: outlined,
-        ADVICE: list(ways_to_save(found.gathered, found.shaped, result.report, unzipped=unzipped)) if over else [],
+        ADVICE: list(ways_to_save(found.gathered, found.shaped, result.report, over=over)) if over else [],
     }
 
 

@@ -82,7 +82,7 @@ def growth(
     """
     for name, report in reports.items():
         if name in before["functions"] and name in budgets:
-            yield from _grown(FUNCTION, name, _function(report), before["functions"][name], budgets[name])
+            yield from _grown(FUNCTION, name, _function(report), before["functions"][name], budgets[name], _packed(report))
     names = lasting_names(reports)
     for name, layer in all_layers(reports).items():
         if names[name] in before["layers"]:
@@ -90,9 +90,14 @@ def growth(
             yield from _grown(LAYER, name, _layer(layer), before["layers"][names[name]], budget)
 
 
-def _grown(kind: Kind, name: str, size: Sized, before: Sized, budget: Budget) -> Iterator[Measure]:
+def _packed(report: Report) -> str:
+    """Give the word for a function's bytes as they are kept: nothing of an image is zipped."""
+    return "stored" if report["format"] == "image" else "zipped"
+
+
+def _grown(kind: Kind, name: str, size: Sized, before: Sized, budget: Budget, packed: str = "zipped") -> Iterator[Measure]:
     parts = {part: taken - before["parts"].get(part, 0) for part, taken in size["parts"].items()}
-    for key, word in (("unzipped_bytes", "unzipped"), ("zip_bytes", "zipped")):
+    for key, word in (("unzipped_bytes", "unzipped"), ("zip_bytes", packed)):
         measure = growth_measure(kind, name, word, (size[key], before[key]), budget, parts)
         if measure is not None:
             yield measure

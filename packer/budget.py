@@ -24,6 +24,7 @@ LARGEST = 5
 BYTES, MILLISECONDS = "bytes", "milliseconds"
 _UPLOAD = "above {} it must be uploaded through S3"
 _SPLIT = "Remove what it does not need, leave out what the runtime has (exclude), or split the function."
+_SMALLER_BASE = "Name a smaller base (oci.base), remove what the function does not need, or split it."
 _DIVIDE = "Put less into it, or divide it between several layers."
 
 
@@ -114,11 +115,12 @@ def _image_measures(name: str, report: Report, budget: Budget, own: tuple[tuple[
     limits = limits if report["image"]["base"]["digest"] else []
     limits += [
         ("unzipped", "its budget for the unzipped size", unpacked, budget.unzipped, own),
-        ("zip", "its budget for the ZIP, or what is stored of an image", packed_bytes(report), budget.zip, own),
+        ("zip", "its budget for what is stored of an image (zip)", packed_bytes(report), budget.zip, own),
     ]
     for key, what, size, limit, parts in limits:
         if limit is not None:
-            yield Measure(name=name, key=key, what=what, size=size, limit=limit, parts=parts)
+            remedy = _SMALLER_BASE if parts is all_parts else _SPLIT
+            yield Measure(name=name, key=key, what=what, size=size, limit=limit, parts=parts, remedy=remedy)
 
 
 def layer_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:

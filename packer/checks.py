@@ -134,7 +134,8 @@ def check_table(document: Mapping[str, Any]) -> str:
 
 
 def _sizes(each: Mapping[str, Any], unzipped: int) -> str:
-    return f"{size_text(each['zip_bytes']):>9} zipped  {size_text(unzipped):>9} unzipped"
+    word = "stored" if each.get("format") == "image" else "zipped"
+    return f"{size_text(each['zip_bytes']):>9} {word}  {size_text(unzipped):>9} unzipped"
 
 
 def _tightest(limits: Sequence[Mapping[str, Any]]) -> str:

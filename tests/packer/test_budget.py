@@ -89,6 +89,8 @@ def test_an_image_counts_with_its_base():
     assert over(report(10, 10, base=90), image=100) == []
     assert over(report(10, 11, base=90), image=100) == ["image"]
     assert over(report(10, IMAGE_LIMIT, base=1)) == ["lambda image"]
+    remedies = {each.key: each.remedy for each in function_measures("one", report(base=1), Budget(image=1, unzipped=1, zip=1))}
+    assert [key for key, remedy in remedies.items() if "oci.base" in remedy] == ["lambda image", "image"]
     assert over(report(10, UNZIPPED_LIMIT + 1, base=1)) == []
 
 

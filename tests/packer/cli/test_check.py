@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.emulator import use_no_emulator
-from tests.images import write_base
+from tests.images import plain_layer, tar_of, write_base
 from tests.index import Fault
 from tests.monorepo import Monorepo, noise
 from tests.packages import source_files
@@ -342,4 +342,24 @@ def test_an_image_is_checked_with_what_is_known_of_its_base(shared):
     document = checked(shared, "--offline", status=3)
     assert document["functions"]["one"]["format"] == "image"
     assert not document["functions"]["one"]["exact"]
-    assert [each["limit"] for each in document["problems"]] == ["unzipped"]
+    [problem] = document["problems"]
+    assert problem["limit"] == "unzipped"
+    assert "base" not in "".join(problem["advice"])
+
+
+def test_an_image_has_no_zip_and_may_have_a_smaller_base(shared):
+    write_base(shared.folder / "base", plain_layer(), tar_of(("large.bin", noise("large", 3_000_000))))
+    shared.configure(
+        "one",
+        settings='format = "image"\nbudget = { zip = "1 KB", image = "1 MB", growth = "1 KB" }',
+        more='[oci]\nbase = "oci:base"\n',
+    )
+    shared.run("baseline")
+    (shared.folder / "one" / "more.bin").write_bytes(noise("more"))
+    finished = shared.run("check", status=3)
+    assert " stored " in finished.stdout
+    assert "over its budget for what is stored of an image (zip)" in finished.stderr
+    assert "one (stored) takes" in finished.stderr
+    assert "name a smaller base (oci.base): oci:base takes 2.9 MB packed" in finished.stderr
+    assert "zipped" not in finished.stdout.replace("unzipped", "")
+    assert "zipped" not in finished.stderr.replace("unzipped", "")
