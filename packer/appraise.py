@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from packer.advice import ways_to_save
-from packer.bases import ENGINE_FORM
 from packer.budget import function_measures
 from packer.errors import LpackError
 from packer.gather import Gatherer, Tools
@@ -20,6 +19,7 @@ from packer.layering import MadeLayer, Need, Share
 from packer.layers import Piece
 from packer.makelayer import Beside, LayerMaker, Version, Wanted
 from packer.model import Function
+from packer.names import ENGINE_FORM
 from packer.outline import NOTHING, SIZE
 from packer.pipeline import alike
 from packer.record import Result, as_image

@@ -23,7 +23,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
-from packer.errors import ImageError, StoreError, UsageError
+from packer.errors import ImageError, RegistryError, StoreError, UsageError
 from packer.image import Base, BlobSource, check_fits
 from packer.imagelayers import StoredBlobs
 from packer.layercheck import CheckedLayers, GuardedInfo
@@ -50,9 +50,6 @@ from packer.store import Store, digest_of, explained
 _FORM = "1"
 _PACKED, _IMAGES = "base-layers", "base-images"
 _FORMS = re.compile(r"(oci|docker-archive|engine):(.+)", re.DOTALL)
-ENGINE_FORM = "engine:"
-LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
-"""How names begin that are not those of registries."""
 _DEEPEST = 4
 """Indexes that may stand in each other."""
 
@@ -97,7 +94,10 @@ class BaseReader:
         """
         form = _FORMS.fullmatch(named)
         if form is None:
-            base = self._finders.registry(Reference.parse(named), platform)
+            try:
+                base = self._finders.registry(Reference.parse(named), platform)
+            except RegistryError as error:
+                raise RegistryError(f"oci.base: {error.what}", remedy=error.remedy, detail=error.detail) from None
         elif form[1] == "engine":
             base = self._of_engine(named, form[2])
         elif form[1] == "oci":
@@ -107,11 +107,15 @@ class BaseReader:
             base = self._of_archive(named, path, tag)
         check_fits(base.manifest, base.config, named)
         if not base.config.platform.serves(platform):
-            raise unusable(named, f"it is for {base.config.platform}, and the function for {platform}")
+            what = f"The base {named} is for {base.config.platform}, and the function for {platform}."
+            raise UsageError(what, remedy="Name another base (oci.base), or another architecture (arch).")
         layers = {each.digest: diff for each, diff in zip(base.manifest.layers, base.config.diff_ids, strict=True)}
         return replace(base, named=named, blobs=CheckedLayers(self._store, base.blobs, layers, named))
 
     def _of_layout(self, named: str, folder: Path, tag: str, platform: Platform) -> Base:
+        if folder.is_file():
+            what = f"{folder} is a file, and oci: names the folder of an OCI image layout."
+            raise UsageError(what, remedy="For what `docker save` writes, write docker-archive:PATH.")
         if not (folder / "index.json").is_file():
             raise UsageError(f"{folder} is no OCI image layout: it has no index.json.", remedy="Name the folder of one.")
         blobs = LayoutBlobs(folder, named)
@@ -145,6 +149,9 @@ class BaseReader:
             return self._of_archive(named, temporary, "")
 
     def _of_archive(self, named: str, path: Path, tag: str) -> Base:
+        if path.is_dir():
+            what = f"{path} is a folder, and docker-archive: names a file that `docker save` writes."
+            raise UsageError(what, remedy="For an OCI image layout, write oci:PATH.")
         with ExitStack() as closing:
             archive = closing.enter_context(_opened_tar(path, named))
             entry = _entry(_extracted(archive, "manifest.json", LARGEST_MANIFEST, named), tag, named)
@@ -203,9 +210,10 @@ class BaseReader:
 class LayoutBlobs(BlobSource):
     """Gives the blobs of an OCI image layout, as they lie there."""
 
-    def __init__(self, folder: Path, named: str) -> None:
+    def __init__(self, folder: Path, named: str, remedy: str = "") -> None:
         self._folder = folder
         self._named = named
+        self._remedy = remedy
         self._whole: set[str] = set()
 
     def bring(self, blob: Descriptor) -> Path:
@@ -213,11 +221,11 @@ class LayoutBlobs(BlobSource):
         path = self._folder / "blobs" / "sha256" / blob.sha256
         if blob.digest not in self._whole:
             if not path.is_file() or path.is_symlink():
-                raise unusable(self._named, f"it lacks the blob {blob.digest}")
+                raise unusable(self._named, f"it lacks the blob {blob.digest}", self._remedy)
             with explained(path, "read"), path.open("rb") as file:
                 found = file_digest(file, "sha256").hexdigest()
             if (found, path.stat().st_size) != (blob.sha256, blob.size):
-                raise unusable(self._named, f"the blob {blob.digest} is not what its digest and size say")
+                raise unusable(self._named, f"the blob {blob.digest} is not what its digest and size say", self._remedy)
             self._whole.add(blob.digest)
         return path
 

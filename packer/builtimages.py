@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packer.bases import LOCAL_FORMS, LayoutBlobs
+from packer.bases import LayoutBlobs
 from packer.errors import UsageError
 from packer.image import PATH, BlobSource, Image, ImageLayer
 from packer.layout import LayerArchive
-from packer.names import MANIFEST_FILE
+from packer.names import LOCAL_FORMS, MANIFEST_FILE
 from packer.oci import LARGEST_CONFIG, LARGEST_MANIFEST, Descriptor, ImageConfig, Index, Manifest, Reference, unusable
 
 _BUILD = "Run `lpack build` first."
@@ -121,11 +121,12 @@ def _read(out: Path, name: str, report: Mapping[str, Any], remote: Callable[[Ref
             )
             raise UsageError(what, remedy=remedy)
         raise UsageError(f"{name} has no OCI image layout in {folder}.", remedy=_BUILD)
-    own = LayoutBlobs(folder, str(folder))
+    again = f"Remove {folder}, and run `lpack build`, which writes it again."
+    own = LayoutBlobs(folder, str(folder), again)
     index = Index.parse((folder / "index.json").read_bytes(), str(folder))
     found = next((each for each in index.manifests if each.digest == report["image"]["digest"]), None)
     if found is None:
-        raise unusable(str(folder), "it is not the image that lpack.json tells of")
+        raise unusable(str(folder), "it is not the image that lpack.json tells of", again)
     data = own.read(found, LARGEST_MANIFEST)
     manifest = Manifest.parse(data, str(folder))
     config = own.read(manifest.config, LARGEST_CONFIG)

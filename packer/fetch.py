@@ -130,14 +130,11 @@ class StoreFetcher:
                 f"{archive.filename} is not in the store, and --offline forbids to download it.",
                 remedy="Build once without --offline.",
             )
-        self._reporter.transfer_started(archive.filename, archive.size)
-        try:
-            with explained(temporary, "write"), temporary.open("w+b") as file:
-                self._attempt_often(archive, _Received(file=file))
-                file.seek(0)
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        finally:
-            self._reporter.transfer_ended(archive.filename)
+        telling = self._reporter.transfer(archive.filename, archive.size)
+        with telling, explained(temporary, "write"), temporary.open("w+b") as file:
+            self._attempt_often(archive, _Received(file=file))
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _attempt_often(self, archive: Archive, received: _Received) -> None:
         for attempt in range(1, _ATTEMPTS + 1):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from packer.errors import UsageError
 from packer.model import Function
-from packer.names import image_name
-from packer.oci import REPOSITORY
+from packer.names import LOCAL_FORMS, image_name
+from packer.oci import REPOSITORY, Reference
 from packer.options import FORMATS, IMAGE_COMPRESSIONS, IMAGE_FORMS, ImageForm, ImageOptions, LayerOptions
 from packer.section import Section, choices
 
@@ -45,6 +45,9 @@ def image_of(root: Path, sections: Sequence[Section], flag: str | None) -> Image
             wanted = section.string("format")
             if wanted not in FORMATS:
                 raise section.error("format", f"{wanted!r} is no format of artifacts", choices(wanted, FORMATS))
+    if not options.base_layers and options.base.startswith(LOCAL_FORMS):
+        what = f"{options.base!r} is in no registry where layers could be left"
+        raise sections[-1].error("oci.base-layers", what, "Leave base-layers out, or name a base that is in one.")
     return replace(options, wanted=(flag or wanted) == "image")
 
 
@@ -84,12 +87,15 @@ def without_layers(options: LayerOptions, function: Section) -> LayerOptions:
     if "attached" in function.table:
         what = "layers cannot be attached to a function that is an image"
         raise function.error("attached", what, 'Remove the key, or write format = "zip".')
+    if function.table.get("layers", "none") != "none":
+        what = "a function that is an image has no layers of Lambda's"
+        raise function.error("layers", what, 'Remove the key, or write format = "zip"; images share layers by themselves.')
     return LayerOptions(releases=options.releases)
 
 
 def _with(options: ImageOptions, table: Section) -> ImageOptions:
     table.check_keys(_KEYS)
-    options = replace(options, base=table.string("base", options.base), user=table.string("user", options.user))
+    options = replace(options, base=_base(table, options.base), user=table.string("user", options.user))
     if "base-layers" in table.table:
         options = replace(options, base_layers=table.boolean("base-layers"))
     if "working-dir" in table.table:
@@ -110,6 +116,17 @@ def _with(options: ImageOptions, table: Section) -> ImageOptions:
         environment=_texts(options.environment, table, "environment"),
         labels=_texts(options.labels, table, "labels"),
     )
+
+
+def _base(table: Section, known: str) -> str:
+    named = table.string("base", known)
+    if "base" in table.table and not named.startswith(LOCAL_FORMS):
+        try:
+            Reference.parse(named)
+        except UsageError as error:
+            forms = "oci:FOLDER, docker-archive:FILE and engine:NAME"
+            raise table.error("base", error.what.rstrip("."), f"{error.remedy} Known beside registries: {forms}.") from None
+    return named
 
 
 def _absolute(table: Section, key: str) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from packer.assemble import merge
-from packer.bases import ENGINE_FORM
 from packer.gather import Gatherer, Tools
 from packer.image import Base, Image
 from packer.imageplan import Keys, plan_images
@@ -20,6 +19,7 @@ from packer.layering import Need
 from packer.layers import Piece
 from packer.makelayer import Version
 from packer.model import OWN_SOURCE, Entry, Function, Tree, called
+from packer.names import ENGINE_FORM
 from packer.origin import tree_digest
 from packer.outputs.oci import Step
 from packer.record import Built, of_image, state_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -16,6 +17,7 @@ from packer.options import ImageCompression
 from packer.outputs.layerpack import identity, write_layer
 from packer.outputs.layertar import Member, members_of
 from packer.store import Store, digest_of, explained
+from packer.watch import signature
 
 _FORM = "1"
 _KIND = "image-layers"
@@ -77,7 +79,9 @@ class LayerBlobs:
         if record is None:
             return None
         digest, size, diff_id = json.loads(record.payload)
-        return self._layer(digest, size, diff_id, compression) if self._store.blob_path(digest).exists() else None
+        # The output folder has links to it, through which somebody may have cut it short.
+        whole = signature(self._store.blob_path(digest))[:2] == (stat.S_IFREG, size)
+        return self._layer(digest, size, diff_id, compression) if whole else None
 
     def _written(self, key: str, members: list[Member], compression: ImageCompression, epoch: int) -> ImageLayer:
         with self._store.temporary() as temporary:

@@ -11,14 +11,14 @@ from pathlib import Path
 from builders.emulator import CLIENT, find_emulator
 from builders.emulator import REMEDY as EMULATOR_REMEDY
 from packer.basepins import PINS_FILE, Pins, read_pins
-from packer.bases import LOCAL_FORMS, BaseReader, files_of_base
-from packer.errors import ImageError, ToolError, UsageError
+from packer.bases import BaseReader, files_of_base
+from packer.errors import ToolError, UsageError
 from packer.image import Base, Image
 from packer.imagelayers import LayerBlobs
 from packer.imagestart import check_start
 from packer.layercheck import CheckedLayers
 from packer.model import EXECUTABLE_MODE, BytesContent, Entry, FileContent, Function, Tree
-from packer.names import IMAGES_FOLDER, image_name
+from packer.names import IMAGES_FOLDER, LOCAL_FORMS, image_name
 from packer.oci import Platform, Reference
 from packer.once import Once
 from packer.outputs.oci import Running, Step, assembled, write_docker_archive, write_layout
@@ -88,6 +88,11 @@ class Imaging:
         pinned = "" if named.startswith(LOCAL_FORMS) else self._pinned(named, platform, root)
         return {(named, str(platform)): pinned or self._reader.read(named, platform, root).digest}
 
+    def check(self, function: Function) -> None:
+        """Prove that a function's base, as it is now, can run it; raises `packer.errors.LpackError`."""
+        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        self.start(function, self._reader.read(named, platform, root))
+
     def _pinned(self, named: str, platform: Platform, root: Path) -> str:
         pins = {} if self._refresh else self._pins.get(root, lambda: read_pins(root))
         return pins.get((named, str(platform)), "")
@@ -102,11 +107,11 @@ class Imaging:
         base = self._reader.read(named, platform, root)
         if pinned and base.digest != pinned:
             what = f"The base {named} is not the locked one any more: it is {base.digest}, and {PINS_FILE} has {pinned}."
-            raise ImageError(what, remedy="If it changed on purpose, run `lpack lock` again.")
+            raise UsageError(what, remedy="If it changed on purpose, run `lpack lock` again.")
         return base
 
     def start(self, function: Function, base: Base) -> Start:
-        """Say how an image upon a base starts; raises `ImageError` where nothing there can run the function."""
+        """Say how an image upon a base starts; raises `UsageError` where nothing there can run the function."""
         options = function.image
         if not options.base and not options.entrypoint:
             return Start()  # AWS's own has all that it needs, and is not looked into
@@ -124,7 +129,7 @@ class Imaging:
             return self._with_emulator(function, marks, Start(entrypoint=command), f"/{_BOOTSTRAP}")
         if not python:
             what = f"The base {base.named} has no Python 3.{function.target.runtime.minor}, which {function.name} runs on."
-            raise ImageError(what, remedy="Name another base (oci.base), or say what starts it (oci.entrypoint).")
+            raise UsageError(what, remedy="Name another base (oci.base), or say what starts it (oci.entrypoint).")
         start = Start(entrypoint=(python, "-m", CLIENT), client=not has_client)
         return self._with_emulator(function, marks, start, f"{python} -m {CLIENT}")
 
@@ -224,7 +229,7 @@ def _python(marks: frozenset[str], function: Function, base: Base) -> str:
     others = sorted({each.rpartition("python")[2] for each in marks if "/bin/python3." in each} - {f"3.{minor}"})
     if others and not any(each.endswith(f".{minor}") for each in there):
         what = f"The base {base.named} has Python {', '.join(others)}, and {function.name} is built for 3.{minor}."
-        raise ImageError(what, remedy="Name another base (oci.base), or another runtime.")
+        raise UsageError(what, remedy="Name another base (oci.base), or another runtime.")
     return f"/{there[0]}" if there else ""
 
 

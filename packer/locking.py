@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from packer.basepins import PINS_FILE, pins_text, read_pins
-from packer.bases import LOCAL_FORMS
 from packer.discover import PYLOCK, UV_LOCK
 from packer.errors import LpackError, UsageError
 from packer.imaging import Imaging, base_name
 from packer.model import Function
+from packer.names import ENGINE_FORM, LOCAL_FORMS
 from packer.oci import Platform
 from packer.ports import Reporter
 from packer.resolve import Resolver
@@ -45,38 +46,52 @@ def lock_bases(functions: Sequence[Function], imaging: Callable[[], Imaging]) ->
     for function in functions:
         if function.image.wanted:
             found.setdefault(function.image.root, {}).update(imaging().pin(function))
+            if base_name(function).startswith(LOCAL_FORMS):  # whose layers are here anyway
+                imaging().check(function)
     places = {root / PINS_FILE: pins_text(pins) for root, pins in found.items() if pins}
     return {path: _write(path, text) for path, text in places.items()}
 
 
-def check_locks(functions: Sequence[Function], resolver: Resolver) -> tuple[list[Path], list[LpackError]]:
-    """Say which locks fit what is required, and what is wrong with others; ``resolver`` must be one that resolves nothing.
+def check_locks(
+    functions: Sequence[Function], resolver: Resolver, imaging: Callable[[], Imaging]
+) -> tuple[list[Path], list[LpackError]]:
+    """Say which locks fit what is required, and what is wrong with others.
 
-    Decided without a network. Functions without dependencies have nothing that could be stale.
+    ``resolver`` must be one that resolves nothing, and ``imaging`` one that takes no base that is not locked. Decided without a
+    network. Functions without dependencies have nothing that could be stale but their base.
     """
     fresh: list[Path] = []
     wrong: list[LpackError] = []
     for function in functions:
-        if function.requirements is None:
-            continue
-        try:
-            resolver.lock(function)
-            own = function.lock_path.is_file() and function.requirements.kind != PYLOCK
-            fresh.append(function.lock_path if own else function.requirements.path)
-            _check_base(function)
-        except LpackError as error:
-            wrong.append(error)
+        checks = (partial(_checked, function, resolver), partial(_checked_base, function, imaging))
+        for check in checks:
+            try:
+                fresh += check()
+            except LpackError as error:
+                wrong.append(error)
     return list(dict.fromkeys(fresh)), wrong
 
 
-def _check_base(function: Function) -> None:
-    """Prove that the base of an image is locked; raises `UsageError`."""
+def _checked(function: Function, resolver: Resolver) -> list[Path]:
+    """Give the lock that a function's requirements have; raises `LpackError` for one that does not fit."""
+    if function.requirements is None:
+        return []
+    resolver.lock(function)
+    own = function.lock_path.is_file() and function.requirements.kind != PYLOCK
+    return [function.lock_path if own else function.requirements.path]
+
+
+def _checked_base(function: Function, imaging: Callable[[], Imaging]) -> list[Path]:
+    """Give the lock of the base of an image, held against files that lie here; raises `LpackError`."""
     named, root = base_name(function), function.image.root
-    if not function.image.wanted or named.startswith(LOCAL_FORMS) or "@" in named:
-        return
+    if not function.image.wanted or ("@" in named and not named.startswith(LOCAL_FORMS)):
+        return []
     if (named, str(Platform.of(function.target.architecture))) not in read_pins(root):
         what = f"{function.name} is built upon {named}, which {PINS_FILE} does not have."
         raise UsageError(what, remedy="Run `lpack lock`.")
+    if named.startswith(LOCAL_FORMS) and not named.startswith(ENGINE_FORM):
+        imaging().base(function)
+    return [root / PINS_FILE]
 
 
 def _needs_lock(function: Function, reporter: Reporter) -> bool:

@@ -15,6 +15,9 @@ IMAGES_FOLDER = "images"
 """The folder of the output folder that images lie in."""
 DEFAULT_OUT = "dist"
 MANIFEST_FILE = "lpack.json"
+ENGINE_FORM = "engine:"
+LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
+"""How names of bases begin that are not in a registry."""
 TEMPLATE_FILE = "template.yaml"
 
 # A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.

@@ -81,6 +81,9 @@ def encoded(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+_WRITE = "Write it as HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """The name of an image in a registry. ``registry`` is a host with its port; ``tag`` and ``digest`` may be empty."""
@@ -95,6 +98,9 @@ class Reference:
         """Read a name as Docker does: without a host it is Docker Hub's. Raises `UsageError`."""
         rest, _, digest = text.partition("@")
         host, slash, path = rest.partition("/")
+        bare = host.partition(":")[0]
+        if not slash and ("." in bare or bare == "localhost"):
+            raise UsageError(f"{text[:200]!r} names a registry, and no repository in it.", remedy=_WRITE)
         if not slash or not (set(host) & set(".:") or host == "localhost"):
             host, path = _DOCKER_HUB, rest
         host = _DOCKER_HUB if host in _HUB_NAMES else host
@@ -112,7 +118,7 @@ class Reference:
         if not good:
             raise UsageError(
                 f"{text[:200]!r} is not the name of an image.",
-                remedy="Write it as HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST; repositories are in small letters.",
+                remedy=f"{_WRITE} Repositories are in small letters.",
             )
         return cls(registry=host, repository=repository, tag=tag, digest=digest)
 
@@ -366,11 +372,10 @@ class _Part:
         return str(found)
 
 
-def unusable(where: str, what: str) -> ImageError:
+def unusable(where: str, what: str, remedy: str = "") -> ImageError:
     """Give the error for a document of an image that is wrong."""
-    return ImageError(
-        f"{where} is not an image that lpack can use: {what}.", remedy="Name another image, or have it made again."
-    )
+    remedy = remedy or "Name another image, or have it made again."
+    return ImageError(f"{where} is not an image that lpack can use: {what}.", remedy=remedy)
 
 
 def _platform(document: object, where: str) -> Platform:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class Reporter:
     """Listens to the work; every method is empty, so that silence costs nothing. May be called from any thread."""
@@ -30,5 +33,16 @@ class Reporter:
     def transfer_advanced(self, name: str, received: int) -> None:
         """``received`` bytes are across in all."""
 
-    def transfer_ended(self, name: str) -> None:
+    def transfer_ended(self, name: str, *, complete: bool = True) -> None:
         """It is complete, or given up."""
+
+    @contextmanager
+    def transfer(self, name: str, size: int | None, doing: str = "download") -> Iterator[None]:
+        """Tell of a transfer from its begin to its end, complete where nothing was raised."""
+        self.transfer_started(name, size, doing)
+        complete = False
+        try:
+            yield
+            complete = True
+        finally:
+            self.transfer_ended(name, complete=complete)

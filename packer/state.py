@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from packer.store import Store, digest_of, explained
-from packer.watch import Signature, signature, unchanged
+from packer.watch import SIZED, Signature, signature, unchanged
 
 Watched = dict[str, Signature]
 SBOM = "sbom"
@@ -96,10 +96,12 @@ class FunctionState:
         more = self.report.get("image", {}).get("also", ())
         paths = [own, *(out / path for path in more), *(out / each["path"] for each in layers.values())]
         # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
+        blobs = (blob for each in paths if each.is_dir() for blob in (each / LAYOUT_FILES[0]).iterdir())
+        sizes = {str(blob): signature(blob)[:SIZED] for blob in blobs}
         bills = [self.report, *layers.values()]
         paths += [out / each[SBOM] for each in bills if SBOM in each]
         whole = [each / path for each in paths for path in (LAYOUT_FILES if each.is_dir() else ("",))]
-        return replace(self, artifact={str(path): signature(path) for path in whole})
+        return replace(self, artifact={str(path): signature(path) for path in whole} | sizes)
 
     def is_unchanged(self) -> bool:
         """Say whether all that was read for it is as it was."""

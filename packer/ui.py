@@ -83,8 +83,12 @@ class LineReporter(Reporter):
     def transfer_advanced(self, name: str, received: int) -> None:
         self._received[name] = received
 
-    def transfer_ended(self, name: str) -> None:
-        self.note(f"{self._doing.pop(name, 'download')}ed {name} ({size_text(self._received.pop(name, 0))})")
+    def transfer_ended(self, name: str, *, complete: bool = True) -> None:
+        doing, received = self._doing.pop(name, "download"), size_text(self._received.pop(name, 0))
+        if complete:
+            self.note(f"{doing}ed {name} ({received})")
+        else:
+            self.debug(f"the {doing} of {name} ended after {received}")
 
     def _line(self, kind: str, message: str) -> None:
         with self._lock:
@@ -177,7 +181,7 @@ class BarReporter(LineReporter):
             if name in self._tasks:
                 self._shown().update(self._tasks[name], completed=received)
 
-    def transfer_ended(self, name: str) -> None:
+    def transfer_ended(self, name: str, *, complete: bool = True) -> None:  # noqa: ARG002 its bar goes in any case
         with self._bars:
             task = self._tasks.pop(name, None)
             if task is not None:

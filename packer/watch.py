@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Signature = tuple[int, ...]
-"""What stat says of a path: (type, size, mtime, ctime, inode, executable), times in nanoseconds; () where nothing is there."""
+"""What stat says of a path: (type, size, mtime, ctime, inode, executable), times in nanoseconds; () where nothing is there.
+
+One with fewer fields leaves out those that change by themselves.
+"""
+SIZED = 2
+"""Fields of a signature that say type and size alone."""
 
 # File systems keep times in steps of 10 ms at most, or of 2 s where the nanoseconds are always zero (FAT, HFS+): a file that
 # was touched less than one step before it was read may have changed since without a trace.
@@ -37,7 +42,7 @@ def signature_of(status: os.stat_result) -> Signature:
 
 def settled(known: Signature, seen_at: int) -> bool:
     """Say whether a signature taken at the time ``seen_at`` (nanoseconds) can be trusted to show any later change."""
-    if not known:
+    if len(known) <= SIZED:
         return True
     newest = max(known[2], known[3])
     step = _STEP if newest % 1_000_000_000 else _COARSE_STEP
@@ -46,7 +51,11 @@ def settled(known: Signature, seen_at: int) -> bool:
 
 def unchanged(watched: Iterable[tuple[str, Signature]], seen_at: int) -> bool:
     """Say whether every path still has its signature, and each is settled."""
-    return all(settled(known, seen_at) and signature(path) == known for path, known in watched)
+    return all(settled(known, seen_at) and _as_much(known, signature(path)) == known for path, known in watched)
+
+
+def _as_much(known: Signature, now: Signature) -> Signature:
+    return now[:SIZED] if len(known) == SIZED else now
 
 
 class Digests:

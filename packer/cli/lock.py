@@ -51,7 +51,7 @@ def command(
         functions = select(configuration, project.names)
         with open_tools(store, Digests(), reporter, policy, remote=configuration.remote) as tools:
             if check:
-                fresh, wrong = check_locks(functions, tools.resolver)
+                fresh, wrong = check_locks(functions, tools.resolver, tools.imaging)
                 sys.stdout.writelines(f"fresh      {os.path.relpath(path)}\n" for path in fresh)
                 if wrong:
                     raise ManyErrors(wrong)

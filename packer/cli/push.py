@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,12 @@ _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
-@click.option("--to", required=True, metavar="REGISTRY/REPO:TAG", help="Where to; {function} stands for each function's name.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="REGISTRY/REPO:TAG",
+    help="Where to; {function} stands for each name. Without a tag: latest.",
+)
 @click.option("--index", is_flag=True, help="Push the functions' images as one image of several architectures.")
 @click.option("--insecure", multiple=True, metavar="HOST", help="A registry to talk to without TLS (loopback needs no word).")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Blobs to send at once (default: 4).")
@@ -76,7 +82,7 @@ def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Refe
     found = [Reference.parse(to.replace(_FUNCTION, image_name(image.name))) for image in images]
     if found[0].digest:
         raise UsageError(f"{to} has a digest, which the image itself decides.", remedy="Name a tag.")
-    return found
+    return [replace(each, tag=each.wanted) for each in found]
 
 
 def _pushes(

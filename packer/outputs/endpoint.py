@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import requests
 
 _ATTEMPTS = 6
+_FEW = 2
+"""Attempts where nobody answers at all."""
+_AGAIN = "Try again; what is complete is not sent again."
+_THERE = "Check its name and port, that it runs, and the network."
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.4, 30.0
 _HUB_HOST = "registry-1.docker.io"
 _LARGEST_ERROR = 1 << 16
@@ -37,11 +41,13 @@ Body = Callable[[], "bytes | RawIOBase"]
 
 
 class Transient(Exception):
-    """Something that another attempt may mend, after at least ``pause`` seconds."""
+    """Something that another attempt may mend, after at least ``pause`` seconds; ``most`` is how many are worth it in all."""
 
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
+    def __init__(self, reason: str, pause: float = 0.0, *, most: int = 0, remedy: str = _AGAIN) -> None:
         super().__init__(reason)
         self.pause = pause
+        self.most = most
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +124,8 @@ class Endpoint:
             try:
                 return attempt()
             except Transient as trouble:
-                if number == _ATTEMPTS:
-                    what = f"Cannot {doing}: {trouble} ({number} attempts)."
-                    raise RegistryError(what, remedy="Try again; what is complete is not sent again.") from None
+                if number >= (trouble.most or _ATTEMPTS):
+                    raise RegistryError(f"Cannot {doing}: {trouble} ({number} attempts).", remedy=trouble.remedy) from None
                 self.pause(number, trouble)
         raise AssertionError("the last attempt returns or raises")
 
@@ -201,7 +206,10 @@ class Endpoint:
             what = f"The registry {self.host} cannot be asked by TLS: {short_reason(error)}."
             raise RegistryError(what, remedy=_CERTIFICATE) from None
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-            raise Transient(f"the registry {self.host} cannot be reached ({short_reason(error)})") from error
+            reason = f"the registry {self.host} cannot be reached ({short_reason(error)})"
+            cause = getattr(error.args[0] if error.args else None, "reason", None)
+            nobody = isinstance(cause, urllib3.exceptions.NewConnectionError)  # a name that nobody knows, too
+            raise (Transient(reason, most=_FEW, remedy=_THERE) if nobody else Transient(reason)) from error
         except (requests.RequestException, ValueError) as error:
             # What it says may hold the header that it does not like.
             what = f"The registry {self.host} cannot be asked ({type(error).__name__})."

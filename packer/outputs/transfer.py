@@ -90,22 +90,23 @@ def upload(
         return 0
     scopes = scopes[:1]  # where it is mounted from has no part in what follows
     path = bring()
-    name = f"{to.repository} {blob.sha256[:12]}"
-    reporter.transfer_started(name, blob.size, "upload")
-    try:
+    name = f"{to.repository} {_short(blob)}"
+    with reporter.transfer(name, blob.size, "upload"):
         for restart in range(_RESTARTS + 1):
             try:
                 _send(endpoint, to, blob, path, scopes, begun, lambda sent: reporter.transfer_advanced(name, sent))
             except _Forgotten:
                 if restart == _RESTARTS:
-                    what = f"Cannot push a layer to {to.name}: the registry forgets it each time before it is complete."
+                    what = f"Cannot push the layer {_short(blob)} to {to.name}: the registry forgets it each time."
                     raise RegistryError(what, remedy="Try again, or ask who runs the registry.") from None
                 begun = _begin(endpoint, to, blob, scopes, "") or begun
             else:
                 break
-    finally:
-        reporter.transfer_ended(name)
     return blob.size
+
+
+def _short(blob: Descriptor) -> str:
+    return blob.sha256[:12]
 
 
 def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: bytes, scopes: Sequence[str]) -> None:
@@ -124,7 +125,7 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
 
 def _begin(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: Sequence[str], mount: str) -> _Upload | None:
     """Begin an upload; None where the registry has mounted the blob instead."""
-    doing = f"push a layer to {to.name}"
+    doing = f"push the layer {_short(blob)} to {to.name}"
     path = f"/v2/{to.repository}/blobs/uploads/"
     ask = partial(endpoint.ask, "POST", path, doing=doing, expected=(201, 202), body=lambda: b"")
     if mount:
@@ -158,10 +159,10 @@ def _send(
     told: Callable[[int], None],
 ) -> None:
     """Send what is left of a blob, part by part; raises `_Forgotten` where it must begin anew."""
-    doing = f"push a layer to {to.name}"
+    doing = f"push the layer {_short(blob)} to {to.name}"
     if blob.size > _CHUNK:
         while begun.offset < blob.size:
-            _send_part(endpoint, to, path, scopes, begun, blob.size, told)
+            _send_part(endpoint, to, blob, path, scopes, begun, told)
         endpoint.patiently(lambda: _finish(endpoint, to, blob, scopes, begun, lambda: b""), doing)
         return
 
@@ -183,25 +184,25 @@ def _send(
 def _send_part(
     endpoint: Endpoint,
     to: Reference,
+    blob: Descriptor,
     path: Path,
     scopes: Sequence[str],
     begun: _Upload,
-    size: int,
     told: Callable[[int], None],
 ) -> None:
-    """Send one part of a blob of ``size`` bytes, and go on after trouble from where the registry has got to."""
-    doing = f"push a layer to {to.name}"
+    """Send one part of a blob, and go on after trouble from where the registry has got to."""
+    doing = f"push the layer {_short(blob)} to {to.name}"
     trouble = False
 
     def attempt() -> None:
         nonlocal trouble
         if trouble:
             _ask_where(endpoint, to, scopes, begun)
-        if begun.offset >= size:
+        if begun.offset >= blob.size:
             return
         trouble = True
         start = begun.offset
-        end = min(start + _CHUNK, size)  # of a part that was cut off only the last may be a small one
+        end = min(start + _CHUNK, blob.size)  # of a part that was cut off only the last may be a small one
         headers = {**_OCTETS, "Content-Range": f"{start}-{end - 1}", "Content-Length": str(end - start)}
         with endpoint.once(
             "PATCH", begun.location, scopes, headers=headers, body=lambda: _Slice(path, start, end, told)
@@ -241,7 +242,7 @@ def _finish(
     body: Body,
 ) -> None:
     """Close an upload with its digest; raises `_Forgotten` where the registry does not know it, nor the blob."""
-    doing = f"push a layer to {to.name}"
+    doing = f"push the layer {_short(blob)} to {to.name}"
     query = [("digest", blob.digest)]
     with endpoint.once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
         if response.status_code in (404, 410):
@@ -260,21 +261,17 @@ def _finish(
 
 def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: Store, reporter: Reporter) -> Path:
     """Bring a blob into the store; raises `RegistryError` where it cannot be had, or is not what its digest says."""
-    name = f"{reference.repository} {blob.sha256[:12]}"
+    name = f"{reference.repository} {_short(blob)}"
     doing = f"fetch a layer of {reference}"
-    reporter.transfer_started(name, blob.size)
-    try:
-        with store.temporary() as temporary:
-            with explained(temporary, "write"), temporary.open("w+b") as file:
-                endpoint.patiently(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
-                file.seek(0)
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
-                what = f"The registry {reference.registry} gives other bytes than {blob.digest} for a layer of {reference}."
-                raise RegistryError(what, remedy="Do not use it before you know why.")
-            return store.adopt_blob(temporary, blob.sha256)
-    finally:
-        reporter.transfer_ended(name)
+    with reporter.transfer(name, blob.size), store.temporary() as temporary:
+        with explained(temporary, "write"), temporary.open("w+b") as file:
+            endpoint.patiently(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
+            file.seek(0)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
+            what = f"The registry {reference.registry} gives other bytes than {blob.digest} for a layer of {reference}."
+            raise RegistryError(what, remedy="Do not use it before you know why.")
+        return store.adopt_blob(temporary, blob.sha256)
 
 
 def _receive(

@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from packer.ui import NORMAL, QUIET, VERBOSE, LineReporter
@@ -79,3 +80,15 @@ def test_no_color_is_honoured_on_a_terminal(tmp_path, cache):
     assert text.startswith("error: There is no folder")
     status, text = on_a_terminal([sys.executable, "-m", "packer.cli", "build", "./nowhere"], tmp_path)
     assert text.startswith("\x1b[1;31merror")
+
+
+def test_what_is_given_up_is_not_told_as_done():
+    stream = io.StringIO()
+    reporter = LineReporter(stream, 1)
+    with suppress(ValueError), reporter.transfer("layer", 5, "upload"):
+        reporter.transfer_advanced("layer", 3)
+        raise ValueError
+    assert "uploaded" not in stream.getvalue()
+    with reporter.transfer("layer", 5, "upload"):
+        reporter.transfer_advanced("layer", 5)
+    assert "uploaded layer" in stream.getvalue()

@@ -221,7 +221,7 @@ def test_a_base_is_locked_and_kept_to(repo):
     build(repo, "--frozen")
     shutil.rmtree(repo.folder / "base")
     write_base(repo.folder / "base", config={"author": "somebody else"})
-    assert "is not the locked one any more" in repo.run("build", status=1).stderr
+    assert "is not the locked one any more" in repo.run("build", status=2).stderr
     repo.run("lock")
     build(repo, "--frozen")
     assert image(repo, "one").config["author"] == "somebody else"
@@ -231,8 +231,8 @@ def test_a_base_for_another_machine_is_refused(repo):
     write_base(repo.folder / "base", architecture="arm64")
     repo.function("one")
     configure(repo, "one")
-    finished = repo.run("build", status=1)
-    assert "it is for linux/arm64, and the function for linux/amd64" in finished.stderr
+    finished = repo.run("build", status=2)
+    assert "oci:base is for linux/arm64, and the function for linux/amd64" in finished.stderr
     assert not (repo.folder / "dist/images").exists()
 
 
@@ -240,7 +240,7 @@ def test_a_base_without_the_functions_python_is_refused(repo):
     write_base(repo.folder / "base", tar_of(("usr/bin/python3.9", b"")))
     repo.function("one")
     configure(repo, "one")
-    assert f"has Python 3.9, and one is built for {RUNTIME.removeprefix('python')}" in repo.run("build", status=1).stderr
+    assert f"has Python 3.9, and one is built for {RUNTIME.removeprefix('python')}" in repo.run("build", status=2).stderr
 
 
 @pytest.mark.parametrize(
