@@ -7,6 +7,9 @@ from packer.verify import Outcome
 _SYNTAX = frozenset(("SyntaxError", "IndentationError", "TabError", "Runtime.UserCodeSyntaxError"))
 _HANDLER = "Runtime.HandlerNotFound"
 _IMPORTS = frozenset(("ImportError", "ModuleNotFoundError", "Runtime.ImportModuleError"))
+_ENTRYPOINT = "Runtime.InvalidEntrypoint"
+_OF_LAMBDA = ("Runtime.", "Emulator")
+"""How errors are called that are no exceptions of the handler's module."""
 _NO_FILE = "(<"
 """Stands in the message of a syntax error in a text that is no file's, which may come from a variable."""
 
@@ -24,8 +27,12 @@ def remedy(outcome: Outcome) -> str:
         return "Define it in that module, or name another one: handler."
     if is_broken(outcome):
         return "Mend the source at that line, and build again."
+    if kind == _ENTRYPOINT:
+        return "Name a program of the image, or leave it to the base: oci.entrypoint."
     if kind in _IMPORTS:
         return "Add what it imports to its requirements or its source, and build again."
+    if kind.startswith(_OF_LAMBDA):
+        return "See what it printed, mend that, and build again."
     return 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
 
 

@@ -22,7 +22,8 @@ def check_start(function: Function, base: Base, own: Iterable[tuple[str, Tree]])
     A base whose layers are not brought here is not looked into. Raises `UsageError`.
     """
     options, blobs = function.image, base.blobs
-    if not (options.user or options.entrypoint) or not options.base_layers or not isinstance(blobs, CheckedLayers):
+    brought = options.base_layers or base.home is None
+    if not (options.user or options.entrypoint) or not brought or not isinstance(blobs, CheckedLayers):
         return
     layers = [blobs.seen(layer) for layer in base.manifest.layers]
     _check_user(function, base, layers)

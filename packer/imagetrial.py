@@ -91,5 +91,6 @@ def _run(
         )
     except BuildFailure as error:
         what = f"{built.name} cannot be verified in the engine{_as(user)}: {error.reason}."
-        raise VerificationError(what, detail=error.log, remedy=error.remedy or "Try again.") from None
+        hint = "" if user == LAMBDAS_USER else "If that is why, name a user that the image has: oci.user. "
+        raise VerificationError(what, detail=error.log, remedy=f"{hint}{error.remedy or 'Try again.'}") from None
     return read_done(done, function)[0]

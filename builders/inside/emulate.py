@@ -23,6 +23,7 @@ from typing import Any
 TASK, LAYERS = "/var/task", "/opt"
 _REPORT = re.compile(rb"INIT REPORT\(durationMs: ([0-9.]+)")
 _STATUS = re.compile(rb"INIT RTDONE\(status: (\w+)")
+_NOT_STARTED = "Runtime.InvalidEntrypoint"
 _REQUEST = re.compile(r"^RequestId: \S+ Error: ")
 """What the emulator puts before its own messages: another one each time."""
 _IMPORT_ERRORS = ("Runtime.ImportModuleError", "Runtime.HandlerNotFound", "Runtime.UserCodeSyntaxError")
@@ -86,8 +87,10 @@ def init_error(first: dict[str, str] | None, told: bytes) -> dict[str, str] | No
     statuses = _STATUS.findall(told)
     if not statuses or statuses[-1] == b"success":
         return None
-    message = "the runtime ended before the handler was there"
-    return first or {"type": "Runtime.ExitError", "message": message, "trace": told.decode("utf-8", "replace")}
+    kind, message = "Runtime.ExitError", "the runtime ended before the handler was there"
+    if _NOT_STARTED.encode() in told:
+        kind, message = _NOT_STARTED, "what is to start the runtime cannot be started"
+    return first or {"type": kind, "message": message, "trace": told.decode("utf-8", "replace")}
 
 
 def free_port() -> int:

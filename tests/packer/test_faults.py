@@ -23,6 +23,8 @@ def outcome(kind: str, message: str) -> Outcome:
         ("Runtime.HandlerNotFound", "Handler 'handler' missing on module 'app'", True, "handler"),
         ("ModuleNotFoundError", "No module named 'absent'", False, "requirements"),
         ("Runtime.ImportModuleError", "Unable to import module 'app': No module named 'absent'", False, "requirements"),
+        ("Runtime.InvalidEntrypoint", "what is to start the runtime cannot be started", False, "oci.entrypoint"),
+        ("Runtime.ExitError", "the runtime ended before the handler was there", False, "See what it printed"),
         ("KeyError", "'TABLE'", False, "Variables"),
         ("botocore.exceptions.NoRegionError", "You must specify a region.", False, "Variables"),
     ],

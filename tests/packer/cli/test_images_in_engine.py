@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tests.emulator import find_sams_emulator
 from tests.engine import RUNTIME_IMAGE, docker, need_engine
 from tests.images import read_layout
 from tests.packer.cli.test_schemas import checked
+from tests.registry import running_registry
 
 pytestmark = pytest.mark.docker
 
@@ -142,6 +144,22 @@ def test_verify_runs_an_image_as_its_own_user_too(project):
     config.write_text(CONFIG)
     project.run("build")
     assert "works" in project.run("verify").stdout
+
+
+def test_what_a_base_in_a_registry_does_not_have_is_seen_by_verify(project, tmp_path):
+    with running_registry(tmp_path / "registry") as registry:
+        base = f"{registry.host}/base:1"
+        copy = ["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", f"docker-daemon:{RUNTIME_IMAGE}"]
+        subprocess.run([*copy, f"docker://{base}"], check=True, capture_output=True)
+        config = CONFIG.replace(f"engine:{RUNTIME_IMAGE}", base).replace(', "docker-archive"', "")
+        for line, told in (
+            ('user = "nosuch"', ("as its user nosuch", "oci.user")),
+            ('entrypoint = ["/nosuch"]', ("Runtime.InvalidEntrypoint", "fork/exec /nosuch: no such file", "oci.entrypoint")),
+        ):
+            (project.folder / "lpack.toml").write_text(config.replace("emulator = true", f"base-layers = false\n{line}"))
+            project.run("build")
+            error = project.run("verify", status=4).stderr
+            assert [word for word in told if word not in error] == [], error
 
 
 def test_verify_needs_no_path_of_the_image_and_keeps_it(project):
