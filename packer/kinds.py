@@ -50,6 +50,7 @@ KINDS: Mapping[str, Kind] = {
     "base-layers": Kind(shared=False, why="they say how layers of this machine's engine and files were packed"),
     "base-images": Kind(shared=False, why="they name layers that were packed on this machine"),
     "checked-layers": Kind(shared=False, why="whoever builds upon a base from elsewhere looks into it"),
+    "blob-homes": Kind(shared=False, why="others may not read the repositories that this machine pushed to"),
     "outlines": Kind(shared=False, why="asking an index for a few KB takes no longer than asking anybody else"),
     "starts": Kind(shared=False, why="how long something took to start on this machine"),
     "history": Kind(shared=False, why="what was built on this machine, and when"),

@@ -37,6 +37,7 @@ from packer.oci import (
 )
 from packer.once import Once
 from packer.outputs.endpoint import Endpoint
+from packer.outputs.homes import BlobHomes
 from packer.outputs.transfer import download, upload, upload_bytes
 from packer.ports import Reporter
 from packer.store import Store, explained
@@ -88,8 +89,7 @@ class Registries:
         self._lock = Lock()
         self._here: Once[str, Path] = Once()
         self._there: Once[tuple[str, str], _Outcome] = Once()
-        self._homes: dict[tuple[str, str], str] = {}
-        """A repository that has a blob, by the registry and the blob's digest."""
+        self._homes = BlobHomes(store)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +98,8 @@ class Registries:
         self.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and remember what is where."""
+        self._homes.keep()
         for endpoint in self._endpoints.values():
             endpoint.close()
 
@@ -241,13 +242,13 @@ class Registries:
             outcome = _Outcome("present")
         else:
             sources = [home.repository] if home is not None and home.registry == to.registry else []
-            known = self._homes.get((to.registry, blob.digest))
+            known = self._homes.find(to.registry, blob.digest)
             sources += [known] if known else []
             source = next((each for each in sources if each != to.repository), "")
             endpoint = self.endpoint(to.registry)
             size = upload(endpoint, to, blob, bring, _push(to, source), mount=source, reporter=self._reporter)
             outcome = _Outcome("uploaded", size) if size else _Outcome("mounted")
-        self._homes.setdefault((to.registry, blob.digest), to.repository)
+        self._homes.add(to.registry, blob.digest, to.repository)
         return outcome
 
     def _sent_bytes(self, to: Reference, blob: Descriptor, data: bytes) -> _Outcome:

@@ -101,6 +101,20 @@ def test_without_a_tag_it_is_latest(repo, tmp_path):
     assert json.loads(listed)["Tags"] == ["latest"]
 
 
+def test_what_another_push_has_sent_is_mounted(repo, tmp_path):
+    common = repo.wheel("common")
+    repo.function("one", common)
+    repo.function("two", common)
+    configure(repo, "one", "two")
+    repo.run("build")
+    with running_registry(tmp_path) as registry:
+        first = json.loads(repo.run("push", "one", "--to", f"{registry.host}/shop/one:1", "--json").stdout)["one"]
+        second = json.loads(repo.run("push", "two", "--to", f"{registry.host}/shop/two:1", "--json").stdout)["two"]
+        assert first["mounted"] == 0
+        assert second["mounted"] >= 2  # of the base, and what both have
+        assert registry.is_whole("shop/two", "1")
+
+
 def test_a_registry_without_a_repository_is_no_place(repo):
     repo.function("one")
     configure(repo, "one")
