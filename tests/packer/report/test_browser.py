@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from builders.emulator import VARIABLE
 from tests.monorepo import Monorepo, noise
 from tests.packer.test_graph_browser import CHROMIUM, LEAST_CONTRAST, SCHEMES, luminance
 
@@ -47,9 +48,9 @@ def page(tmp_path_factory) -> Path:
     (folder / "wheels").mkdir(parents=True)
 
     def lpack(*arguments: str, cwd: Path) -> processes.CompletedProcess[str]:
-        environment = {**os.environ, "LPACK_CACHE_DIR": str(folder.parent / "cache")}
+        own = {"LPACK_CACHE_DIR": str(folder.parent / "cache"), VARIABLE: "/nowhere/aws-lambda-rie"}
         command = [sys.executable, "-m", "packer.cli", *arguments]
-        return processes.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        return processes.run(command, cwd=cwd, env=os.environ | own, capture_output=True, text=True, check=False)
 
     repo = Monorepo(folder=folder, lpack=lpack)
     files = {f"common/sub/module_{n}.py": b"VALUE = 1\n" * (n + 1) for n in range(20)}
