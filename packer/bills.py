@@ -7,13 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from packer.model import Function, Tree
-from packer.needs import needs_of
+from packer.needs import needs_of, requirements_of
 from packer.pieces import required_names
 from packer.sbom import SUFFIX, Listed, Sboms
 from packer.state import SBOM, FunctionState
 from packer.store import Store
 from packer.wheel import read_wheel
+
+_GONE = Tree(())
+"""Stands for a wheel that is not in the store any more."""
 
 
 def with_bills(
@@ -45,11 +50,12 @@ def with_bills(
 
 
 class _Wheels:
-    """Reads wheels, each once."""
+    """Reads wheels, each once, and what is in their metadata."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._trees: dict[str, Tree | None] = {}
+        self._requirements: dict[int, tuple[Requirement, ...] | None] = {}
 
     def tree(self, digest: str, filename: str) -> Tree | None:
         """Give what a wheel installs; None where it is not in the store any more."""
@@ -58,10 +64,16 @@ class _Wheels:
             self._trees[digest] = read_wheel(path, filename) if path else None
         return self._trees[digest]
 
+    def requirements(self, tree: Tree) -> tuple[Requirement, ...] | None:
+        """Give what a distribution requires, of one of these trees, which stay as long as this does."""
+        if id(tree) not in self._requirements:
+            self._requirements[id(tree)] = requirements_of(tree)
+        return self._requirements[id(tree)]
+
 
 def _listed(function: Function, report: Mapping[str, Any], wheels: _Wheels) -> Iterator[Listed]:
     trees = {each["name"]: wheels.tree(each["sha256"], each["wheel"]) for each in report["distributions"]}
-    needs = needs_of(function, {name: tree or Tree(()) for name, tree in trees.items()})
+    needs = needs_of(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
     for each in report["distributions"]:
         requires = tuple(step.name for step in needs.edges.get(each["name"], ()))
         yield Listed(report=each, tree=trees[each["name"]], requires=requires)

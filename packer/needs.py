@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
@@ -84,12 +84,24 @@ class Needs:
         return frozenset(seen)
 
 
-def needs_of(function: Function, trees: Mapping[str, Tree]) -> Needs:
+def requirements_of(tree: Tree) -> tuple[Requirement, ...] | None:
+    """Give what a distribution requires, as its metadata says; None where that is not at hand."""
+    metadata = metadata_of(tree)
+    return None if metadata is None else tuple(_parsed(listed(metadata, "Requires-Dist")))
+
+
+def needs_of(
+    function: Function,
+    trees: Mapping[str, Tree],
+    read: Callable[[Tree], tuple[Requirement, ...] | None] = requirements_of,
+) -> Needs:
     """Read who requires what; ``trees`` are the function's distributions by their normalised names.
 
-    A distribution that nobody requires is taken to be asked for: a lock may say so in words of its own.
+    A distribution that nobody requires is taken to be asked for: a lock may say so in words of its own. ``read`` is for who
+    remembers what is in metadata.
     """
-    requires = {name: list(_requires(tree)) for name, tree in trees.items()}
+    told = {name: read(tree) for name, tree in trees.items()}
+    requires = {name: each or () for name, each in told.items()}
     known = frozenset(trees)
     direct = [each for each in _declared(function) if canonicalize_name(each.name) in known]
     asked = _asked_extras(direct, requires, function.target)
@@ -102,7 +114,7 @@ def needs_of(function: Function, trees: Mapping[str, Tree]) -> Needs:
     return Needs(
         direct=(*first, *(Step(name=name, words=name) for name in lonely)),
         edges=edges,
-        unknown=frozenset(name for name, tree in trees.items() if metadata_of(tree) is None),
+        unknown=frozenset(name for name, each in told.items() if each is None),
     )
 
 
@@ -144,10 +156,6 @@ def _applies(requirement: Requirement, extras: frozenset[str], target: Target) -
         return any(requirement.marker.evaluate({**target.markers(), "extra": extra}) for extra in (*sorted(extras), ""))
     except (UndefinedComparison, UndefinedEnvironmentName):
         return True  # what was built is there, whatever it was for
-
-
-def _requires(tree: Tree) -> Iterator[Requirement]:
-    yield from _parsed(listed(metadata_of(tree), "Requires-Dist"))
 
 
 def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:

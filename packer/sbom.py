@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from packer import __version__
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
 
 SUFFIX = ".cdx.json"
-_FORM = "2"
+_FORM = "3"
 _KIND = "sboms"
 _INNER = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.cdx\.json")
 _LONGEST_NAME = 100
@@ -47,50 +48,78 @@ class Listed:
 
 
 class Sboms:
-    """Makes bills of materials, each once: what it is made of is its name in the store."""
+    """Makes bills of materials, each once: what it is made of is its name in the store.
+
+    What a bill says of a distribution is written once for all artifacts that have it: the library takes milliseconds over each.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._written: dict[str, dict[str, Any]] = {}
 
     def make(self, name: str, sha256: str, parts: Sequence[Listed]) -> bytes:
         """Give the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
-        key = self._key(name, parts)
+        key = digest_of(_FORM, __version__, name, *map(_key, parts), json.dumps([list(each.requires) for each in parts]))
         record = self._store.load(_KIND, key)
-        draft = record.payload if record else self._store.save(_KIND, key, _draft(name, parts)).payload
+        draft = record.payload if record else self._store.save(_KIND, key, self._draft(name, parts)).payload
         document = json.loads(draft)
         document["metadata"]["component"]["hashes"] = [{"alg": "SHA-256", "content": sha256}]
         return (json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
-    @staticmethod
-    def _key(name: str, parts: Sequence[Listed]) -> str:
-        told = [
-            json.dumps([each.report.get("layer"), each.report.get("built"), list(each.requires), each.tree is not None])
-            for each in parts
-        ]
-        return digest_of(_FORM, __version__, name, *(each.report["sha256"] for each in parts), *told)
+    def _draft(self, name: str, parts: Sequence[Listed]) -> bytes:
+        frame = self._once("", lambda: _rendered([]))
+        components = {each.report["name"]: self._once(_key(each), partial(_of_one, each)) for each in parts}
+        refs = {each: component["bom-ref"] for each, component in components.items()}
+        root = {**frame["metadata"]["component"], "name": name, "bom-ref": f"artifact:{name}"}
+        edges = {root["bom-ref"]: list(refs.values())}
+        edges |= {refs[each.report["name"]]: [refs[one] for one in each.requires if one in refs] for each in parts}
+        document = {
+            **frame,
+            "metadata": {**frame["metadata"], "component": root},
+            "components": sorted(components.values(), key=lambda each: str(each["bom-ref"])),
+            "dependencies": [
+                {"ref": ref, **({"dependsOn": sorted(set(needed))} if needed else {})} for ref, needed in sorted(edges.items())
+            ],
+        }
+        return json.dumps(document).encode()
+
+    def _once(self, key: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if key not in self._written:
+            self._written[key] = write()
+        return self._written[key]
 
 
-def _draft(name: str, parts: Sequence[Listed]) -> bytes:
+def _key(each: Listed) -> str:
+    """Name all that is said of a distribution, but for what it requires."""
+    told = [each.report[key] for key in ("name", "version", "wheel")]
+    told += [each.report.get("layer"), each.report.get("built"), each.tree is not None]
+    return digest_of(each.report["sha256"], json.dumps(told))
+
+
+def _of_one(each: Listed) -> dict[str, Any]:
+    [component] = _rendered([_component(each)])["components"]
+    found: dict[str, Any] = component
+    return found
+
+
+def _rendered(components: Sequence[Component]) -> dict[str, Any]:
+    """Give the bill of an artifact without a name, as the format has it."""
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
-    root = Component(name=name, type=ComponentType.APPLICATION, bom_ref=f"artifact:{name}", hashes=[_hash(_DIGEST)])
-    components = {each.report["name"]: _component(each) for each in parts}
-    bom = Bom(components=components.values())
+    bom = Bom(components=components)
+    root = Component(name="artifact", type=ComponentType.APPLICATION, hashes=[_hash(_DIGEST)])
     bom.metadata.component = root
+    bom.register_dependency(root, components)
     bom.metadata.tools.components.add(
         Component(name="lambda-lpack", version=__version__, type=ComponentType.APPLICATION, bom_ref="tool:lambda-lpack")
     )
-    bom.register_dependency(root, components.values())
-    for each in parts:
-        needed = [components[required] for required in each.requires if required in components]
-        bom.register_dependency(components[each.report["name"]], needed)
     text: str = JsonV1Dot6(bom).output_as_string()
-    document = json.loads(text)
+    document: dict[str, Any] = json.loads(text)
     document.pop("serialNumber", None)  # both are optional in the format
     document["metadata"].pop("timestamp", None)
-    return json.dumps(document).encode()
+    return document
 
 
 def _component(each: Listed) -> Component:
