@@ -72,14 +72,20 @@ def _version_folders() -> tuple[Path, Path]:
 
 
 def _candidates(minor: int) -> Iterator[Path]:
-    """Give what may be such an interpreter, the best first: this one, PATH's, pyenv's, uv's."""
+    """Give what may be such an interpreter, the best first: this one, PATH's, pyenv's, uv's.
+
+    A shim of pyenv's comes last: it starts several shells to find what is one of pyenv's own mostly.
+    """
     name = f"python3.{minor}"
     if sys.executable and sys.version_info[:2] == (3, minor):
         yield Path(sys.executable)
-    yield from (path for folder in os.get_exec_path() if (path := Path(folder, name)).is_file())
     pyenv, uv = _version_folders()
+    found = [path for folder in os.get_exec_path() if (path := Path(folder, name)).is_file()]
+    shims = [path for path in found if path.parent == pyenv.parent / "shims"]
+    yield from (path for path in found if path not in shims)
     yield from _installed(pyenv, rf"3\.{minor}(?:\.(\d+))?", name)
     yield from _installed(uv, rf"cpython-3\.{minor}(?:\.(\d+))?-.*", name)
+    yield from shims
 
 
 def _installed(folder: Path, pattern: str, name: str) -> list[Path]:

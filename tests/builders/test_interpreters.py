@@ -65,6 +65,20 @@ def test_a_shim_that_fails_is_passed_over(tmp_path):
     assert (found.path, found.version) == (real, f"3.{MINOR}.4")
 
 
+def test_a_shim_is_not_run_where_pyenv_has_one_itself(tmp_path, monkeypatch):
+    shim = tmp_path / "PYENV_ROOT" / "shims" / f"python3.{MINOR}"
+    shim.parent.mkdir(parents=True)
+    shim.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}{os.pathsep}{os.environ['PATH']}")
+    headers = tmp_path / "include"
+    real = write(tmp_path / "PYENV_ROOT" / "versions" / f"3.{MINOR}.4" / "bin" / f"python3.{MINOR}", include=str(headers))
+    found = find_interpreter(MINOR)
+    assert found is not None
+    assert found.path == real
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_the_newest_patch_release_is_taken(tmp_path):
     for patch in (2, 10, 9):
         write(tmp_path / "PYENV_ROOT" / "versions" / f"3.{MINOR}.{patch}" / "bin" / f"python3.{MINOR}", patch=patch)
