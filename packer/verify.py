@@ -27,6 +27,8 @@ from packer.store import Store, digest_of
 NOTHING = Tree(())
 """No packages."""
 _FORM = "1"
+_SCRATCH = 1 << 20
+"""Bytes that the files of a run may take, beside what it runs."""
 _KIND = "verified"
 # What of a layer lies where, in a package without layers, the function's own does.
 _IN_LAYERS = re.compile(rf"{LAYERS_FOLDER}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_FOLDER}(?=/(lib|bin)\b)")
@@ -237,7 +239,7 @@ class Verifier:
             "trace": trace,
             "emulator": str(emulator or ""),
         }
-        with self._store.workspace() as folder:
+        with room_for(_SCRATCH, self._store) as folder:
             for name in ("in", "work"):
                 (folder / name).mkdir()
             # The version of marshal's form that all Pythons read.
