@@ -17,7 +17,7 @@ from packer.profile import apply_profile
 from packer.rules import PROFILE, STRIP, Unit
 from packer.scan import Scanner
 from packer.strip import Stripped, Stripper
-from packer.trim import Known, Removed, trim
+from packer.trim import Known, Removed, Selections, trim
 
 NOTHING_LAYERED = Layered()
 """For a function that has all of its distributions in its own package."""
@@ -71,6 +71,7 @@ class Shaper:
         self._native = native
         self._stripper = stripper
         self.placer = placer
+        self._selections = Selections()
 
     def material(self, function: Function, distributions: Sequence[Distribution], parts: Sequence[Part]) -> Material:
         """Gather what shaping has to know; raises `packer.errors.LpackError` where a file cannot be read."""
@@ -104,7 +105,7 @@ class Shaper:
         """Trim and strip each part; ``restored`` are (rule, distribution) that are not applied."""
         function = material.function
         known = Known(scans=material.scans, native=material.native, services=material.services, restored=restored)
-        trimmed = trim(material.parts, function.trim, known)
+        trimmed = trim(material.parts, function.trim, known, self._selections)
         parts, removed, missing = trimmed.parts, trimmed.removed, tuple[str, ...]()
         if material.profile is not None and material.profile.fits(function.target):
             names = frozenset(name for rule, name in restored if rule == PROFILE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -42,7 +42,27 @@ class Known:
     restored: frozenset[Unit] = field(default_factory=frozenset)
 
 
-def trim(parts: Sequence[Part], options: TrimOptions, known: Known) -> Trimmed:
+class Selections:
+    """Remembers what rules select of a distribution: functions that have one in common mostly ask for the same.
+
+    May be used from many threads.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Hashable, ...], tuple[Tree, dict[str, str]]] = {}
+
+    def of(self, scene: Scene, rules: Sequence[Rule], restored: frozenset[Unit]) -> dict[str, str]:
+        """Give the paths that go with the first rule that selects each."""
+        used = tuple(rule for rule in rules if (rule.name, scene.name) not in restored)
+        names = tuple(rule.name for rule in used)
+        # What is known of a distribution by itself is known by its tree, which is held so that nothing else gets its place.
+        key = (id(scene.tree), names, scene.tests_needed, scene.services, scene.needed)
+        if key not in self._known:
+            self._known[key] = scene.tree, _selected(scene, used)
+        return dict(self._known[key][1])
+
+
+def trim(parts: Sequence[Part], options: TrimOptions, known: Known, selections: Selections | None = None) -> Trimmed:
     """Take out of each distribution what the rules select; ``known.restored`` are (rule, distribution) that are not applied.
 
     The user's ``keep`` goes before everything, and ``drop`` before every rule.
@@ -52,6 +72,7 @@ def trim(parts: Sequence[Part], options: TrimOptions, known: Known) -> Trimmed:
     needed = frozenset(name.rpartition("/")[2] for files in known.native.values() for file in files for name in file.needed)
     tests_needed = frozenset(path for scan in known.scans.values() for path in scan.tests)
     rules = [rule for rule in RULES if _is_used(rule, options)]
+    selections = selections or Selections()
     kept: list[Part] = []
     removed: list[Removed] = []
     for name, tree in parts:
@@ -66,7 +87,7 @@ def trim(parts: Sequence[Part], options: TrimOptions, known: Known) -> Trimmed:
                 services=known.services,
                 needed=needed,
             )
-            gone = _selected(scene, rules, known.restored)
+            gone = selections.of(scene, rules, known.restored)
         _apply_patterns(name, tree, options, gone, known.restored)
         kept.append((name, Tree(tuple(entry for entry in tree if entry.path not in gone))))
         removed += [
@@ -81,14 +102,12 @@ def _is_used(rule: Rule, options: TrimOptions) -> bool:
     return rule.name not in options.without and (rule.level != "asked" or rule.name in options.rules)
 
 
-def _selected(scene: Scene, rules: Sequence[Rule], restored: frozenset[Unit]) -> dict[str, str]:
-    """Give the paths that go with the first rule that selects each."""
+def _selected(scene: Scene, rules: Sequence[Rule]) -> dict[str, str]:
     gone: dict[str, str] = {}
     for rule in rules:
-        if (rule.name, scene.name) not in restored:
-            for path in rule.select(scene):
-                if rule.name == "runtime" or not STAYS.search(path):
-                    gone.setdefault(path, rule.name)
+        for path in rule.select(scene):
+            if rule.name == "runtime" or not STAYS.search(path):
+                gone.setdefault(path, rule.name)
     return gone
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -211,7 +212,9 @@ def _leading_from(folder: Path, path: Path) -> str:
     return Path(os.path.relpath(path, folder.absolute())).as_posix()
 
 
+@lru_cache(maxsize=16)
 def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """Parse a lock, which is asked for twice in a row: for its packages, and for what lpack says of it; nobody changes it."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from packer.rules import ASKED, BY_NAME, DROP, Unit
 from packer.scan import Scan, Scanner
 from packer.shape import Shaper
 from packer.store import Store, digest_of
-from packer.trim import Known, Trimmed, trim
+from packer.trim import Known, Selections, Trimmed, trim
 from packer.wheel import read_wheel
 from tests.packer.test_rules import tree_of
 from tests.wheels import make_wheel
@@ -255,3 +257,15 @@ def test_all_models_stay_for_a_name_that_is_computed_and_the_place_is_told(tmp_p
     assert left == {"s3", "sqs", "sts", "ec2"}
     assert "orders: all of botocore's service models stay: app.py:5 computes" in note
     assert "services = [" in note
+
+
+def test_what_is_remembered_is_told_apart_by_all_that_decides_it():
+    selections = Selections()
+    trees = [tree_of("pkg/__init__.py", f"pkg/tests/test_{name}.py", "pkg/x.pyi") for name in "ab"]
+    safe = TrimOptions(level="safe")
+    asked = (safe, replace(safe, without=("tests",)), safe, replace(safe, keep=(("", "*.pyi"),)))
+    for options, restored, tree in product(asked, (frozenset[Unit](), frozenset({("stubs", "pkg")})), trees):
+        known = Known(scans={"pkg": Scan()}, native={}, services=None, restored=restored)
+        expected = trim([("pkg", tree)], options, known)
+        assert trim([("pkg", tree)], options, known, selections) == expected
+        assert expected.removed or options.without
