@@ -64,7 +64,7 @@ class Sboms:
         draft = record.payload if record else self._store.save(_KIND, key, self._draft(name, parts)).payload
         document = json.loads(draft)
         document["metadata"]["component"]["hashes"] = [{"alg": "SHA-256", "content": sha256}]
-        return (json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
+        return _text(document).encode()
 
     def _draft(self, name: str, parts: Sequence[Listed]) -> bytes:
         frame = self._once("", lambda: _rendered([]))
@@ -87,6 +87,17 @@ class Sboms:
         if key not in self._written:
             self._written[key] = write()
         return self._written[key]
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    """Write a bill with a line for each of what it lists: readable, and written by C alone, as one with indents is not."""
+
+    def written(value: object) -> str:
+        if not isinstance(value, list):
+            return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return "[\n" + ",\n".join(f"    {json.dumps(each, ensure_ascii=False, sort_keys=True)}" for each in value) + "\n  ]"
+
+    return "{\n" + ",\n".join(f'  "{key}": {written(document[key])}' for key in sorted(document)) + "\n}\n"
 
 
 def _key(each: Listed) -> str:
