@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.daskcluster import DaskCluster, end, running_cluster
+from tests.marks import new_mark
 from tests.monorepo import Monorepo
 from tests.packer.cli.clusters import IMPATIENT, Build, content, places, shared_project, warnings_of
 
@@ -43,9 +44,9 @@ def waiting(condition: Callable[[], bool], process: subprocess.Popen[str], secon
 
 
 class TestLosses:
-    def slow(self, own: Build, cluster: DaskCluster) -> tuple[Path, Path]:
+    def slow(self, own: Build) -> tuple[Path, Path]:
         """Write a project one of whose functions hangs when it is first verified; give what it is to be, and its mark."""
-        mark = cluster.folder / "mark"
+        mark = new_mark()
         mark.touch()
         shared_project(own.repo, source=SLOW.format(mark=str(mark)))
         here, _ = own.here()
@@ -74,7 +75,7 @@ class TestLosses:
         return said
 
     def test_a_lost_worker_costs_time_alone(self, own, own_cluster):
-        here, mark = self.slow(own, own_cluster)
+        here, mark = self.slow(own)
         process = self.start(own, own_cluster)
         waiting(mark.exists, process)
         own_cluster.start_worker()
@@ -84,7 +85,7 @@ class TestLosses:
         assert warnings_of(said) == ""
 
     def test_without_any_worker_the_rest_is_done_here(self, own, own_cluster):
-        here, mark = self.slow(own, own_cluster)
+        here, mark = self.slow(own)
         process = self.start(own, own_cluster)
         waiting(mark.exists, process)
         end(own_cluster.workers[0])
@@ -93,7 +94,7 @@ class TestLosses:
         assert said.count("The cluster has no workers any more: what is left is done on this machine.") == 1
 
     def test_without_the_scheduler_the_rest_is_done_here(self, own, own_cluster):
-        here, mark = self.slow(own, own_cluster)
+        here, mark = self.slow(own)
         process = self.start(own, own_cluster)
         waiting(mark.exists, process)
         assert own_cluster.scheduler is not None
@@ -104,7 +105,7 @@ class TestLosses:
         assert "Traceback" not in said, said
 
     def test_an_interrupted_build_ends_and_leaves_nothing(self, own, own_cluster):
-        _, mark = self.slow(own, own_cluster)
+        _, mark = self.slow(own)
         process = self.start(own, own_cluster)
         waiting(mark.exists, process)
         process.send_signal(signal.SIGINT)

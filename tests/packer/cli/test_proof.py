@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.marks import new_mark
 from tests.shaped import RUNTIME, Project, make_project
 from tests.wheels import make_wheel
 
@@ -152,8 +152,7 @@ def test_an_event_that_is_no_json_is_named(tmp_path, lpack, index, cache):
 
 def counted(tmp_path: Path, lpack, settings: str = "") -> tuple[Project, Path]:
     """Give a project whose function leaves a mark whenever it is imported, and the file with the marks."""
-    # Not in /tmp, of which a function that is verified sees an empty one.
-    marks = Path(tempfile.mkdtemp(prefix="lpack-marks-", dir="/var/tmp")) / "marks"
+    marks = new_mark()
     marks.touch()
     handler = f"open({str(marks)!r}, 'a').write('x')\n\ndef handler(event, context):\n    return 1\n"
     return with_events(tmp_path, lpack, handler, settings=settings), marks
