@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import platform
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from builders.inside.isolate import CONFINED, UNAVAILABLE
 from builders.interpreters import Interpreter, find_interpreter
+from builders.isolation import Ended, Isolation, Order
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
 from builders.script import source_of_script
@@ -25,8 +21,7 @@ from builders.sessions import Sessions, ended, interrupted
 
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
-_SPEC = "isolate.spec"
-_SPARE = "spare"
+_LOG, _ANSWER = "log", "answer"
 _OFTEN = 20
 """Runs of a script from which on it is bytecode."""
 _LONGEST_MOUNT = 3500
@@ -123,6 +118,7 @@ class HostPython:
         self._found = found
         self._python = os.path.realpath(found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         self._sessions = Sessions()
+        self._isolation = Isolation()
         self._confined = True
         self._runs: Counter[str] = Counter()
         self._bytecode: dict[str, bytes] = {}
@@ -135,20 +131,21 @@ class HostPython:
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
         self._sessions.close()
+        self._isolation.close()
 
     def run(self, task: Task, work: Path) -> Done:
         """Run a script, confined where the machine allows it; raises `BuildFailure`."""
         if task.tree is not None and self._confined and not self._is_hidden(task, work):
             if self._stacks and _stacked(task):
-                done = self._attempt(task, work / "stacked", confined=True)
-                if done.status != UNAVAILABLE or (work / "stacked" / _SPARE / CONFINED).is_dir():
+                done = self._confined_run(task, work / "stacked")
+                if done is not None:
                     return done
                 self._stacks = False
-            done = self._attempt(task, work / "confined", confined=True)
-            if done.status != UNAVAILABLE or (work / "confined" / _SPARE / CONFINED).is_dir():
+            done = self._confined_run(task, work / "confined")
+            if done is not None:
                 return done
             self._confined = False
-        return self._attempt(task, work / "plain", confined=False)
+        return self._plain_run(task, work / "plain")
 
     def _is_hidden(self, task: Task, work: Path) -> bool:
         """Say whether confinement would hide what the task needs: what lies where its layers, or itself, are to lie."""
@@ -161,32 +158,48 @@ class HostPython:
         inside = os.path.realpath(folder) + "/"
         return any(os.path.realpath(path).startswith(inside) for path in paths if path)
 
-    def _attempt(self, task: Task, work: Path, *, confined: bool) -> Done:
+    def _confined_run(self, task: Task, work: Path) -> Done | None:
+        """Run a script where Lambda's paths are, in a new folder; None where the machine does not allow it."""
         work.mkdir()
-        answer, script = work / "answer", self._script(task.script, work)
-        words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(answer)}
-        words["task"] = TASK_FOLDER if confined else str(task.tree or "")
-        words["layers"] = (LAYERS_FOLDER if confined else str(task.merged_layers())) if task.layers else ""
-        command = [self._python, *FLAGS, *task.flags, str(script), *(each.format(**words) for each in task.arguments)]
-        variables = {**task.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{LAYERS}/bin"}
-        variables = located(variables, words["task"], words["layers"] or LAYERS_FOLDER)
-        if confined:
-            command = self._isolated(task, work, command)
-        folder = work if confined or task.tree is None else task.tree
-        with (work / "log").open("w+b") as log:
+        command, variables = self._command(task, work, TASK_FOLDER, LAYERS_FOLDER)
+        seen = (_stacked(task) if self._stacks else "") or str(task.merged_layers())
+        order = Order(
+            command=command,
+            variables=variables,
+            start=TASK_FOLDER,
+            log=work / _LOG,
+            shown=[(str(task.tree), TASK_FOLDER), *([(seen, LAYERS_FOLDER)] if task.layers else [])],
+            empty_tmp=not self._needs("/tmp", task, work),  # noqa: S108 Lambda's own
+        )
+        over = self._isolation.run(order, task.seconds, work)
+        return _done(over, work) if over else None
+
+    def _plain_run(self, task: Task, work: Path) -> Done:
+        """Run a script in a new folder, where all lies as it is."""
+        work.mkdir()
+        command, variables = self._command(task, work, str(task.tree or ""), str(task.merged_layers() or ""))
+        with (work / _LOG).open("ab") as log:
             try:
-                process = self._sessions.start(command, folder, variables, stdout=log.fileno())
+                process = self._sessions.start(command, task.tree or work, variables, stdout=log.fileno())
             except OSError as error:
                 raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
-            try:
-                late = not ended(process, task.seconds)
-            finally:
-                status = self._sessions.end(process)
-            log.seek(0)
-            text = log.read(_LONGEST_LOG).decode("utf-8", "replace")
+        try:
+            late = not ended(process, task.seconds)
+        finally:
+            status = self._sessions.end(process)
         if self._sessions.closed:
             raise interrupted()
-        return Done(status=status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=late)
+        return _done(Ended(status=status, late=late), work)
+
+    def _command(self, task: Task, work: Path, tree: str, layers: str) -> tuple[list[str], dict[str, str]]:
+        """Give a task's command and variables, for where its tree and its layers lie; its script and log are made."""
+        (work / _LOG).touch()
+        script = str(self._script(task.script, work))
+        words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(work / _ANSWER)}
+        words |= {"task": tree, "layers": layers if task.layers else ""}
+        command = [self._python, *FLAGS, *task.flags, script, *(each.format(**words) for each in task.arguments)]
+        variables = {**task.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{LAYERS}/bin"}
+        return command, located(variables, tree, layers if task.layers else LAYERS_FOLDER)
 
     def _script(self, name: str, work: Path) -> Path:
         """Write a script, as bytecode from the time on when that is worth a start of this Python that makes it."""
@@ -207,21 +220,13 @@ class HostPython:
         done = subprocess.run([self._python, "-I", "-S", "-c", code], capture_output=True, check=False)
         return made.read_bytes() if done.returncode == 0 and made.is_file() else b""
 
-    def _seen(self, task: Task) -> str:
-        """Give what is shown at /opt: one folder, or several on top of each other."""
-        return (_stacked(task) if self._stacks else "") or str(task.merged_layers())
 
-    def _isolated(self, task: Task, work: Path, command: list[str]) -> list[str]:
-        """Give the command that runs another one where Lambda's paths are."""
-        spare = work / _SPARE
-        spare.mkdir()
-        script = work / "isolate.pyc"
-        script.write_bytes(_compiled(source_of_script("isolate.py")))
-        empty_tmp = not self._needs("/tmp", task, work)  # noqa: S108 Lambda's own
-        words = [str(spare), TASK_FOLDER, str(int(empty_tmp)), str(task.tree), TASK_FOLDER]
-        words += [self._seen(task), LAYERS_FOLDER] if task.layers else []
-        (work / _SPEC).write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
-        return [sys.executable, "-I", "-S", str(script), str(work / _SPEC), *command]
+def _done(over: Ended, work: Path) -> Done:
+    """Say how a script that ran in a folder has ended."""
+    with (work / _LOG).open("rb") as log:
+        text = log.read(_LONGEST_LOG).decode("utf-8", "replace")
+    answer = work / _ANSWER
+    return Done(status=over.status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=over.late)
 
 
 def _stacked(task: Task) -> str:
@@ -230,12 +235,6 @@ def _stacked(task: Task) -> str:
     text = ":".join(str(part) for part in reversed(parts))
     possible = len(parts) > 1 and text.count(":") == len(parts) - 1 and not set(text) & {",", "\\", '"'}
     return f":{text}" if possible and len(text) < _LONGEST_MOUNT else ""
-
-
-@cache
-def _compiled(source: bytes) -> bytes:
-    """Give a script as a .pyc file for the Python that runs this: a build may start it hundreds of times."""
-    return MAGIC_NUMBER + bytes(12) + marshal.dumps(compile(source, "isolate.py", "exec"))  # PEP 552: no flags, time or size
 
 
 def located(variables: Mapping[str, str], tree: str, layers: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builders import pythons
+from builders import isolation
 from builders.inside.isolate import UNAVAILABLE
 from builders.interpreters import find_interpreter
 from builders.pythons import Done, HostPython, TargetPython, Task
@@ -40,7 +40,7 @@ def host() -> HostPython:
 def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this machine allow no private namespaces."""
     refusal = f"import sys\nsys.exit({UNAVAILABLE})\n".encode()
-    monkeypatch.setattr(pythons, "source_of_script", lambda name: refusal if name == "isolate.py" else source_of_script(name))
+    monkeypatch.setattr(isolation, "source_of_script", lambda name: refusal if name == "isolate.py" else source_of_script(name))
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

@@ -1,10 +1,13 @@
-"""Runs a command where Lambda's paths are: ``python isolate.py SPEC COMMAND…``, on this machine, by any Python 3.
+"""Runs commands where Lambda's paths are: ``python isolate.py DESCRIPTOR SPARE PLACE…``, by lpack's own Python.
 
-SPEC has words with a zero byte after each: an empty folder, ``spare``; the folder where the command starts; 1 where /tmp is to
-be empty, else 0; then pairs of a folder and the place where it is seen, read-only; folders with a colon before each are seen on
-top of each other, the first one uppermost. All of that, and a network that has nothing
-but itself, is for the command alone: it is done in private namespaces (namespaces(7)), as root or in a user namespace. Exit
-status 97 where the machine does not allow it; where it does, there is a folder ``confined`` in ``spare``.
+It forks for each command, which takes far less time than a Python that is started for it. In private namespaces (namespaces(7),
+root or in a user namespace, it makes each PLACE that is missing, with the help of SPARE, an empty folder; its exit status is
+97 where the machine does not allow that. DESCRIPTOR is a socket of datagrams, each with a connection for one command: when it
+ends, all end.
+
+On its connection comes an order: its length (four bytes) and, in the form of `marshal`, what `Order` has. The answer is ``1``
+once all is seen where it belongs, ``!`` if the command then cannot be started, and in the end ``.`` with four bytes of its wait
+status, after which nothing of it runs. Whoever ends the connection before kills it, and all that it has started.
 """
 
 from __future__ import annotations
@@ -12,39 +15,165 @@ from __future__ import annotations
 import _socket  # not socket, nor json: they import more than all of this takes
 import ctypes
 import fcntl
+import marshal
 import os
+import select
 import struct
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    # Whether /tmp is to be empty; where it starts; pairs of a folder and the place where it is seen, read-only (several with a
+    # colon before each are seen on top of each other, the first one uppermost); its log; the command; its variables.
+    Order = tuple[bool, str, list[tuple[str, str]], str, list[str], dict[str, str]]
+
 UNAVAILABLE = 97
-CONFINED = "confined"
+READY, NOT_STARTED, OVER = b"1", b"!", b"."
+LENGTH, STATUS = struct.Struct("I"), struct.Struct("i")
 _NEWNS, _NEWIPC, _NEWUSER, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
-_RDONLY, _REMOUNT, _BIND, _REC, _UNBINDABLE, _PRIVATE = 1, 32, 4096, 16384, 1 << 17, 1 << 18
+_RDONLY, _REMOUNT, _BIND, _MOVE, _REC, _UNBINDABLE, _PRIVATE = 1, 32, 4096, 8192, 16384, 1 << 17, 1 << 18
 # What a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)): nosuid, nodev, noexec.
 _LOCKED = 2 | 4 | 8
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
+_KILL, _SET_DEATH_SIGNAL = 9, 1
+_OFTEN = 5
+"""Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
 
 
-def main(spec_path: str, command: list) -> int:  # type: ignore[type-arg]
-    """Make the namespaces, and become the command."""
-    with open(spec_path, "rb") as file:
-        spare, start, tmp, *words = map(os.fsdecode, file.read().split(b"\0")[:-1])
-    mounts = [(words[number], words[number + 1]) for number in range(0, len(words), 2)]
+def main(descriptor: str, spare: str, *places: str) -> int:
+    """Make the namespaces, and run what is asked for until nobody is left to ask."""
     try:
         separate()
-        bring_up_loopback()
-        ensure([place for _, place in mounts], spare)
-        for folder, place in mounts:
-            show(folder, place)
-        if tmp == "1":
-            mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
-        os.chdir(start)
-        os.mkdir(os.path.join(spare, CONFINED))  # a command may end with any status
+        ensure(places, spare)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return UNAVAILABLE
-    os.execvp(command[0], command)  # noqa: S606 a list, and no shell
-    return UNAVAILABLE
+    os.set_inheritable(int(descriptor), False)
+    Server(_socket.socket(fileno=int(descriptor))).serve()
+    return 0
+
+
+class Server:
+    """Runs commands, each in a process of its own."""
+
+    def __init__(self, channel: _socket.socket) -> None:
+        self._channel = channel
+        self._connections: dict[int, _socket.socket] = {}  # by the process
+        self._processes: dict[int, int] = {}  # by the descriptor of its connection
+        self._ends: dict[int, int] = {}  # descriptors that tell of a process's end
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def serve(self) -> None:
+        """Run what is asked for, and kill all when nobody is left to ask."""
+        while True:
+            for descriptor, _ in self._poll.poll(_OFTEN if len(self._ends) < len(self._connections) else None):
+                if descriptor == self._channel.fileno():
+                    connection = self._next()
+                    if connection is None:
+                        for process in self._connections:
+                            kill(process)
+                        return
+                    self._start(connection)
+                elif descriptor in self._processes:  # there is nothing to be read but its end
+                    self._poll.unregister(descriptor)
+                    kill(self._processes.pop(descriptor))
+            self._reap()
+
+    def _next(self) -> _socket.socket | None:
+        data, extra, _, _ = self._channel.recvmsg(1, _socket.CMSG_SPACE(LENGTH.size))
+        if not data or not extra:
+            return None
+        descriptor = LENGTH.unpack(extra[0][2])[0]
+        os.set_inheritable(descriptor, False)  # what was received is not so by itself (recvmsg(2), MSG_CMSG_CLOEXEC)
+        return _socket.socket(fileno=descriptor)
+
+    def _start(self, connection: _socket.socket) -> None:
+        try:
+            order = marshal.loads(received(connection, LENGTH.unpack(received(connection, LENGTH.size))[0]))  # noqa: S302
+        except (OSError, EOFError):  # who asked is gone
+            connection.close()
+            return
+        process = os.fork()
+        if process == 0:
+            become(connection, order)
+        self._connections[process] = connection
+        self._processes[connection.fileno()] = process
+        self._poll.register(connection, select.POLLIN)
+        try:
+            self._ends[process] = os.pidfd_open(process)
+        except (AttributeError, OSError):
+            return
+        self._poll.register(self._ends[process], select.POLLIN)
+
+    def _reap(self) -> None:
+        """Tell of what has ended, once nothing is left of it."""
+        while self._connections:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                return
+            process = found.si_pid
+            kill(process)  # the others of its group, which is its own for as long as it is waited for
+            status = os.waitpid(process, 0)[1]
+            connection, end = self._connections.pop(process), self._ends.pop(process, None)
+            if self._processes.pop(connection.fileno(), None):
+                self._poll.unregister(connection)
+            if end is not None:
+                self._poll.unregister(end)
+                os.close(end)
+            try:
+                connection.send(OVER + STATUS.pack(status))
+            except OSError:  # who asked is gone
+                pass
+            connection.close()
+
+
+def received(connection: _socket.socket, length: int) -> bytes:
+    """Read so many bytes; ``EOFError`` where there are no more."""
+    data = b""
+    while len(data) < length:
+        part = connection.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def kill(process: int) -> None:
+    """Kill a process and its group, which it may not have made yet."""
+    for killing in (os.kill, os.killpg):
+        try:
+            killing(process, _KILL)
+        except OSError:
+            pass
+
+
+def become(connection: _socket.socket, order: Order) -> NoReturn:
+    """Become a command, in namespaces of its own."""
+    empty_tmp, start, mounts, log, command, variables = order
+    try:
+        os.setsid()
+        check(libc().prctl(_SET_DEATH_SIGNAL, _KILL), "prctl")  # prctl(2): were this ended by force, nobody else would end it
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        written = os.open(log, os.O_WRONLY | os.O_APPEND)
+        os.dup2(written, 1)
+        os.dup2(written, 2)
+        check(libc().unshare(_NEWNS | _NEWIPC | _NEWNET), "unshare")
+        bring_up_loopback()
+        for folder, place in mounts:
+            show(folder, place)
+        if empty_tmp:
+            mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
+        os.chdir(start)
+        connection.send(READY)
+        try:
+            os.execve(command[0], command, variables)  # noqa: S606 a list, and no shell
+        except OSError:
+            connection.send(NOT_STARTED)
+    finally:
+        os._exit(UNAVAILABLE)
 
 
 def libc() -> ctypes.CDLL:
@@ -62,8 +191,7 @@ def check(status: int, what: str) -> None:
 def separate() -> None:
     """Leave the namespaces that other processes see."""
     user, group = os.getuid(), os.getgid()
-    flags = _NEWNS | _NEWIPC | _NEWNET | (_NEWUSER if user else 0)
-    check(libc().unshare(flags), "unshare")
+    check(libc().unshare(_NEWNS | (_NEWUSER if user else 0)), "unshare")
     if user:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
@@ -86,11 +214,11 @@ def show(folder: str, place: str) -> None:
     mount("none", place, "", _REMOUNT | _BIND | _RDONLY | (os.statvfs(place).f_flag & _LOCKED))
 
 
-def ensure(places: list[str], spare: str) -> None:
+def ensure(places: tuple[str, ...], spare: str) -> None:
     """Have a folder at each place, and all others where they were: nothing of it can be seen outside.
 
     Where one is missing, the process gets another root folder: a new one can be made in none of the machine's own, and nothing
-    can be mounted over a folder (/, or where ``spare`` lies) whose content is still to be shown.
+    can be mounted over a folder (/, or where ``spare`` lies) whose content is still to be shown. In the end ``spare`` is free.
     """
     missing = [os.path.realpath(place) for place in places if not os.path.isdir(place)]
     if not missing:
@@ -102,7 +230,9 @@ def ensure(places: list[str], spare: str) -> None:
     show_neighbours("/", root, missing)
     for place in missing:
         os.makedirs(root + place)
-    os.chroot(root)
+    os.chdir(root)
+    mount(".", "/", "", _MOVE)
+    os.chroot(".")
 
 
 def show_neighbours(old: str, new: str, missing: list[str]) -> None:
@@ -131,4 +261,4 @@ def bring_up_loopback() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(*sys.argv[1:]))

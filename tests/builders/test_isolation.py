@@ -1,0 +1,142 @@
+"""One process that forks for each command: what ends it, what it ends, and that commands do not get in each other's way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from builders.isolation import Isolation, Order
+from builders.recipes import BuildFailure
+from tests.probing import host, probe, refuse_namespaces, results
+
+ROOT = Path(__file__).resolve().parents[2]
+SH = "/bin/sh"
+
+
+def order(folder: Path, script: str, **variables: str) -> Order:
+    """Give the order for a script of the shell, with the folder's `task` at /var/task."""
+    (folder / "task").mkdir(parents=True)
+    (folder / "log").touch()
+    return Order(
+        command=[SH, "-c", script],
+        variables={"PATH": os.defpath, **variables},
+        start="/var/task",
+        log=folder / "log",
+        shown=[(str(folder / "task"), "/var/task")],
+        empty_tmp=False,
+    )
+
+
+def is_gone(process: int) -> bool:
+    """Say whether a process has ended, by now or within half a minute."""
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{process}").exists() and Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.mark.usefixtures("confined")
+class TestMany:
+    def test_each_has_its_own_place_variables_log_and_status(self, tmp_path):
+        isolation = Isolation()
+
+        def run(number: int) -> tuple[int, str]:
+            folder = tmp_path / str(number)
+            one = order(folder, 'ls; echo "$NAME"; ls /proc/self/fd | wc -l; exit "$NAME"', NAME=str(number))
+            (folder / "task" / f"file-{number}").touch()
+            ended = isolation.run(one, 60, folder)
+            assert ended is not None
+            assert not ended.late
+            return ended.status, (folder / "log").read_text()
+
+        with ThreadPoolExecutor(4) as executor:
+            found = list(executor.map(run, range(40)))
+        isolation.close()
+        # Standard input, output, errors, and the folder that is listed: nothing of the others is open.
+        assert found == [(number, f"file-{number}\n{number}\n4\n") for number in range(40)]
+
+    def test_only_what_takes_too_long_is_stopped(self, tmp_path):
+        isolation = Isolation()
+        with ThreadPoolExecutor(2) as executor:
+            slow = executor.submit(isolation.run, order(tmp_path / "slow", "sleep 600"), 0.5, tmp_path / "slow")
+            quick = executor.submit(isolation.run, order(tmp_path / "quick", "sleep 1; exit 3"), 60, tmp_path / "quick")
+            stopped, ended = slow.result(), quick.result()
+        isolation.close()
+        assert stopped is not None
+        assert ended is not None
+        assert (stopped.status, stopped.late) == (-signal.SIGKILL, True)
+        assert (ended.status, ended.late) == (3, False)
+
+    def test_orders_may_be_long(self, tmp_path):
+        # As long as what the kernel takes of one variable (execve(2)), and longer than what a socket holds at once.
+        words = {f"WORD{number}": "x" * 100_000 for number in range(10)}
+        isolation = Isolation()
+        ended = isolation.run(order(tmp_path / "one", 'echo "${#WORD9}"', **words), 60, tmp_path / "one")
+        isolation.close()
+        assert ended is not None
+        assert (tmp_path / "one" / "log").read_text() == "100000\n"
+
+    def test_what_a_command_leaves_running_ends_with_it(self, tmp_path):
+        isolation = Isolation()
+        isolation.run(order(tmp_path / "one", "sleep 600 & echo $!"), 60, tmp_path / "one")
+        left = int((tmp_path / "one" / "log").read_text())
+        assert is_gone(left)
+        isolation.close()
+
+
+@pytest.mark.usefixtures("confined")
+class TestEnds:
+    def test_a_command_that_cannot_be_started_is_told(self, tmp_path):
+        isolation = Isolation()
+        (tmp_path / "task").mkdir()
+        (tmp_path / "log").touch()
+        shown = [(str(tmp_path / "task"), "/var/task")]
+        missing = Order(
+            command=["/nowhere/python"], variables={}, start="/", log=tmp_path / "log", shown=shown, empty_tmp=False
+        )
+        with pytest.raises(BuildFailure, match=r"^/nowhere/python cannot be started$"):
+            isolation.run(missing, 60, tmp_path)
+        isolation.close()
+
+    def test_a_function_that_kills_what_isolates_it_fails_and_the_next_one_runs(self, tmp_path):
+        python = host()
+        killing = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nsignal.pause()\n"
+        with pytest.raises(BuildFailure, match="what isolates it has ended with status -9"):
+            probe(python, tmp_path / "killing", handler=killing)
+        assert results(probe(python, tmp_path / "next", "result = __file__")) == ["/var/task/app.py"]
+        python.close()
+
+    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+    def test_nothing_runs_on_when_lpack_is_killed(self, tmp_path, how):
+        script = (
+            "import sys; from pathlib import Path; from builders.isolation import Isolation\n"
+            "from tests.builders.test_isolation import order\n"
+            "folder = Path(sys.argv[1]); Isolation().run(order(folder, 'echo $$ $PPID; exec sleep 600'), 600, folder)\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "one")], cwd=ROOT)
+        log = tmp_path / "one" / "log"
+        while not (log.exists() and log.read_text().endswith("\n")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(how)
+        process.wait()
+        assert all(is_gone(int(each)) for each in log.read_text().split())
+
+
+def test_a_machine_that_allows_no_namespaces_is_told_each_time(tmp_path, monkeypatch):
+    refuse_namespaces(monkeypatch)
+    isolation = Isolation()
+    for name in ("one", "two"):
+        assert isolation.run(order(tmp_path / name, "exit 0"), 60, tmp_path / name) is None
+    isolation.close()
+    with pytest.raises(BuildFailure, match="interrupted"):
+        isolation.run(order(tmp_path / "three", "exit 0"), 60, tmp_path / "three")
