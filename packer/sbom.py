@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
 
 SUFFIX = ".cdx.json"
-_FORM = "3"
+_FORM = "4"
 _KIND = "sboms"
 _INNER = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.cdx\.json")
 _LONGEST_NAME = 100
@@ -34,8 +34,6 @@ _LONGEST_NAME = 100
 _CLASSIFIER = "License :: "
 _NO_LICENSE = frozenset(("", "UNKNOWN", "NONE"))
 _PROPERTY = "lambda-lpack:"
-_DIGEST = "0" * 64
-"""Stands for the artifact's own digest in what is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +46,9 @@ class Listed:
 
 
 class Sboms:
-    """Makes bills of materials, each once: what it is made of is its name in the store.
+    """Makes bills of materials: what they say of a distribution is written once, and kept in the store for all that have it.
 
-    What a bill says of a distribution is written once for all artifacts that have it: the library takes milliseconds over each.
+    The library takes milliseconds over each, and longer to be imported; the rest of a bill is written in no time.
     """
 
     def __init__(self, store: Store) -> None:
@@ -59,18 +57,11 @@ class Sboms:
 
     def make(self, name: str, sha256: str, parts: Sequence[Listed]) -> bytes:
         """Give the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
-        key = digest_of(_FORM, __version__, name, *map(_key, parts), json.dumps([list(each.requires) for each in parts]))
-        record = self._store.load(_KIND, key)
-        draft = record.payload if record else self._store.save(_KIND, key, self._draft(name, parts)).payload
-        document = json.loads(draft)
-        document["metadata"]["component"]["hashes"] = [{"alg": "SHA-256", "content": sha256}]
-        return _text(document).encode()
-
-    def _draft(self, name: str, parts: Sequence[Listed]) -> bytes:
         frame = self._once("", lambda: _rendered([]))
         components = {each.report["name"]: self._once(_key(each), partial(_of_one, each)) for each in parts}
         refs = {each: component["bom-ref"] for each, component in components.items()}
-        root = {**frame["metadata"]["component"], "name": name, "bom-ref": f"artifact:{name}"}
+        hashes = [{"alg": "SHA-256", "content": sha256}]
+        root = {**frame["metadata"]["component"], "name": name, "bom-ref": f"artifact:{name}", "hashes": hashes}
         edges = {root["bom-ref"]: list(refs.values())}
         edges |= {refs[each.report["name"]]: [refs[one] for one in each.requires if one in refs] for each in parts}
         document = {
@@ -81,12 +72,14 @@ class Sboms:
                 {"ref": ref, **({"dependsOn": sorted(set(needed))} if needed else {})} for ref, needed in sorted(edges.items())
             ],
         }
-        return json.dumps(document).encode()
+        return _text(document).encode()
 
-    def _once(self, key: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        if key not in self._written:
-            self._written[key] = write()
-        return self._written[key]
+    def _once(self, what: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if what not in self._written:
+            key = digest_of(_FORM, __version__, what)
+            record = self._store.load(_KIND, key) or self._store.save(_KIND, key, json.dumps(write()).encode())
+            self._written[what] = json.loads(record.payload)
+        return self._written[what]
 
 
 def _text(document: Mapping[str, Any]) -> str:
@@ -120,7 +113,7 @@ def _rendered(components: Sequence[Component]) -> dict[str, Any]:
     from cyclonedx.output.json import JsonV1Dot6
 
     bom = Bom(components=components)
-    root = Component(name="artifact", type=ComponentType.APPLICATION, hashes=[_hash(_DIGEST)])
+    root = Component(name="artifact", type=ComponentType.APPLICATION)
     bom.metadata.component = root
     bom.register_dependency(root, components)
     bom.metadata.tools.components.add(
