@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
@@ -72,6 +73,12 @@ def scan_source(
     return _Scanner(folder, digests, tuple(ignore), frozenset(map(os.path.realpath, skip)), git).scan()
 
 
+@cache
+def _spec_of(lines: tuple[str, ...]) -> GitIgnoreSpec:
+    """Give patterns ready to be matched: hundreds of functions are scanned by the same ones."""
+    return GitIgnoreSpec.from_lines(lines)
+
+
 class _Scanner:
     def __init__(self, folder: Path, digests: Digests, ignore: tuple[str, ...], skip: frozenset[str], git: bool) -> None:
         self._folder = str(folder)
@@ -79,8 +86,8 @@ class _Scanner:
         self._skip = skip
         self._skip_names = {os.path.basename(path) for path in skip}
         self._git = git
-        self._configured = _Rules(spec=GitIgnoreSpec.from_lines(ignore))
-        self._defaults = _Rules(spec=GitIgnoreSpec.from_lines(DEFAULT_IGNORE))
+        self._configured = _Rules(spec=_spec_of(ignore))
+        self._defaults = _Rules(spec=_spec_of(DEFAULT_IGNORE))
         self._entries: list[Entry] = []
         self._watched: list[str] = []
         self._left_out: list[str] = []
@@ -110,7 +117,7 @@ class _Scanner:
         self._watched.append(path)
         try:
             with self._open(path) as file:
-                return GitIgnoreSpec.from_lines(file)
+                return _spec_of(tuple(file))
         except OSError:
             return None
 

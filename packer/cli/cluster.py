@@ -25,6 +25,9 @@ PATIENCE = 15.0
 """Seconds for which a scheduler may take to answer, and workers to come."""
 ABSENCE = 20.0
 """Seconds without any worker after which none is waited for: the one that starts a lost worker anew takes a few."""
+_AHEAD, _MANY = 8, 64
+"""How many jobs are under way for each thread of the workers: while this machine takes in what came of some, and the scheduler
+hands out others, each worker has a next one. No more than two, where all would be more than so many."""
 _PULSE = 1.0
 _CLOSING = 2.0
 _RUN = "__import__('packer.cli.worker', fromlist=['run']).run(*job)"
@@ -86,8 +89,8 @@ def opened_cluster(address: str, configured: str, policy: Policy, reporter: Repo
         reporter.note(f"building on {len(threads)} workers of {address}")
         cluster = Cluster(_submitting(client), lambda: pulse.workers(ABSENCE), str(remote), policy, reporter)
         try:
-            # Twice as many: while this machine takes in what came of one job, the worker has the next.
-            yield Opened(cluster=cluster, jobs=2 * sum(threads.values()))
+            count = sum(threads.values())
+            yield Opened(cluster=cluster, jobs=min(_AHEAD * count, max(2 * count, _MANY)))
         finally:
             pulse.end()
 
