@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
+import errno
 import marshal
+import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import MAGIC_NUMBER
-from os import waitstatus_to_exitcode
 from pathlib import Path
 from threading import Lock
 
-from builders.inside.isolate import LENGTH, NOT_STARTED, OVER, READY, STATUS, UNAVAILABLE
+from builders.inside.isolate import FAILED, LENGTH, NOTE, OVER, READY, REFUSED, STARTED, UNAVAILABLE
 from builders.recipes import BuildFailure
 from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER
 from builders.script import source_of_script
 from builders.sessions import interrupted
 
 _SCRIPT = "isolate.py"
-_PARTS = 16
-"""Bytes of an answer that are read at once; it has fewer."""
+_BUFFER = 64
+"""Bytes that are read at once: an answer has fewer."""
+_LEAST = 0.001
+"""Seconds of a time-out that has passed already: 0 would mean not to wait at all."""
+_PATIENCE = 10.0
+"""Seconds that the process may take to kill what it runs, or to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A command (its path first) with its variables, the folder it starts in, and its log, which is there and empty.
 
-    ``shown`` are pairs of a folder and the place where it is seen; ``empty_tmp`` says whether /tmp is to be empty.
+    ``shown`` are pairs of folders, each on top of those after it, and the place where they are seen; ``empty_tmp`` says whether
+    /tmp is to be empty.
     """
 
     command: Sequence[str]
     variables: Mapping[str, str]
     start: str
     log: Path
-    shown: Sequence[tuple[str, str]]
+    shown: Sequence[tuple[Sequence[Path], str]]
     empty_tmp: bool
+
+    def words(self) -> bytes:
+        """Give it as `builders.inside.isolate` reads it, with its length; raises ``OSError`` where something is not there."""
+        seen = [self.log, *(folder for folders, _ in self.shown for folder in folders)]
+        same = [(str(path), (facts := path.stat()).st_dev, facts.st_ino) for path in seen]
+        shown = [(_layered(folders), place) for folders, place in self.shown]
+        words = (self.empty_tmp, self.start, shown, str(self.log), list(self.command), dict(self.variables), same)
+        data = marshal.dumps(words)
+        return LENGTH.pack(len(data)) + data
+
+
+def _layered(folders: Sequence[Path]) -> str:
+    return str(folders[0]) if len(folders) == 1 else ":" + ":".join(map(str, folders))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,96 +72,193 @@ class Ended:
     late: bool
 
 
+@dataclass(slots=True, kw_only=True)
+class _Server:
+    """The process, how many runs it has, whether it gets no more of them, and what ends it."""
+
+    channel: socket.socket
+    process: subprocess.Popen[bytes]
+    end: Callable[[], object]
+    runs: int = 0
+    retired: bool = False
+
+    def is_usable(self) -> bool:
+        """Say whether it takes runs; one that has found the machine to allow none does, for it says so."""
+        return not self.retired and self.process.poll() in {None, UNAVAILABLE}
+
+
 class Isolation:
     """Runs commands; may be used from many threads. What still runs is killed when it is closed, or gone."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._channel: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._finish: Callable[[], object] | None = None
+        self._servers: list[_Server] = []  # the last one gets what comes
         self.closed = False
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
         with self._lock:
             self.closed = True
-        if self._finish:
-            self._finish()
+            servers = tuple(self._servers)
+        for server in servers:
+            server.end()
 
     def run(self, order: Order, seconds: float, work: Path) -> Ended | None:
-        """Run a command to its end, with all that it has started; None where the machine does not allow it.
+        """Run a command to its end, with all of its process group; None where the machine does not allow it.
 
         ``work`` is a folder for this run alone. Raises `BuildFailure`.
         """
-        words = (order.empty_tmp, order.start, list(order.shown), str(order.log), list(order.command), dict(order.variables))
-        data = marshal.dumps(words)
-        mine, theirs = socket.socketpair()
-        with mine:
-            with theirs:
-                process = self._send(theirs, work)
-            answer, late = _answer(mine, LENGTH.pack(len(data)) + data, seconds)
-        if self.closed:
-            raise interrupted()
-        marks, over, status = answer.partition(OVER)
-        if not over and process.wait() != UNAVAILABLE:
-            raise BuildFailure(f"what isolates it has ended with status {process.returncode}")
-        if NOT_STARTED in marks:
-            raise BuildFailure(f"{order.command[0]} cannot be started")
-        return Ended(status=waitstatus_to_exitcode(STATUS.unpack(status)[0]), late=late) if READY in marks else None
+        deadline = time.monotonic() + seconds
+        for last in (False, True):
+            with self._borrowed(work, alone=last) as (server, new):
+                notes, late = _answer(server, order.words(), deadline)
+                if self.closed:
+                    raise interrupted()
+                if late or OVER in notes:
+                    if late or REFUSED not in notes or new:
+                        return _ended(order, notes, late=late)
+                elif _end(server.process) == UNAVAILABLE:
+                    return None
+                else:
+                    _kill_group(notes)
+                    if last:
+                        raise BuildFailure(f"what isolates it has ended with status {server.process.wait()}", log=_said(server))
+                # A function has killed it, or what it sees is older than what is to be shown: this run gets one for itself.
+                server.retired = True
+            os.truncate(order.log, 0)
+        raise AssertionError("the last one returns or raises")
 
-    def _send(self, connection: socket.socket, work: Path) -> subprocess.Popen[bytes]:
-        """Hand over one end of a connection to the process, which is started where there is none: some functions kill it."""
+    @contextmanager
+    def _borrowed(self, work: Path, *, alone: bool) -> Iterator[tuple[_Server, bool]]:
+        """Give the process that takes runs, or one for this run alone, and whether it was started for it."""
         with self._lock:
             if self.closed:
                 raise interrupted()
-            if self._process is None or self._channel is None or self._process.poll() not in {None, UNAVAILABLE}:
-                self._channel, self._process = _started(work)
-                self._finish = weakref.finalize(self, _end, self._channel, self._process)
-            with suppress(OSError):  # it has ended, as the missing answer will tell
-                socket.send_fds(self._channel, [b"."], [connection.fileno()])
-            return self._process
+            new = alone or not self._servers or not self._servers[-1].is_usable()
+            if new:
+                self._servers.append(_started(self, work))
+            server = self._servers[-1]
+            server.retired |= alone
+            server.runs += 1
+        try:
+            yield server, new
+        finally:
+            with self._lock:
+                server.runs -= 1
+                over = not server.is_usable() and not server.runs
+                if over:
+                    self._servers.remove(server)
+            if over:
+                server.end()
 
 
-def _started(work: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _started(owner: Isolation, work: Path) -> _Server:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    script, spare = work / f"{_SCRIPT}c", work / "spare"
+    folder = tempfile.mkdtemp(prefix="isolation-", dir=work)
+    script, spare = Path(folder, f"{_SCRIPT}c"), Path(folder, "spare")
     script.write_bytes(_compiled(source_of_script(_SCRIPT)))
     spare.mkdir()
     with theirs:
         command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(spare), TASK_FOLDER, LAYERS_FOLDER]
-        quiet = subprocess.DEVNULL
-        process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, cwd="/"
-        )
-    return mine, process
+        try:
+            process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            mine.close()
+            raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
+    return _Server(channel=mine, process=process, end=weakref.finalize(owner, _closed, mine, process))
 
 
-def _end(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
+def _closed(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
     """Have the process kill what it runs, and end."""
+    channel.shutdown(socket.SHUT_RDWR)
     channel.close()
-    process.wait()
+    _end(process)
+    if process.stderr:
+        process.stderr.close()
 
 
-def _answer(connection: socket.socket, order: bytes, seconds: float) -> tuple[bytes, bool]:
-    """Send an order and read the answer to its end; say whether it had to be stopped for time."""
-    answer, late = b"", False
-    connection.settimeout(seconds)
-    with suppress(ConnectionError):  # the answer is too short then
-        connection.sendall(order)
-        # Not until it has no more to give: what is forked meanwhile has the other end for a moment, too.
-        while len(answer.partition(OVER)[2]) < STATUS.size:
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process that is about to end, and see that it does; give its exit status."""
+    try:
+        return process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:  # a function may have stopped it
+        process.kill()
+        return process.wait()
+
+
+def _said(server: _Server) -> str:
+    return server.process.stderr.read().decode("utf-8", "replace") if server.process.stderr else ""
+
+
+def _answer(server: _Server, order: bytes, deadline: float) -> tuple[dict[bytes, int], bool]:
+    """Send an order and read the notes that answer it, by their kinds; say whether it had to be stopped for time."""
+    late, data = False, bytearray()
+    mine, theirs = socket.socketpair()
+    with mine, suppress(ConnectionError):  # where the process ends, the last note is missing
+        with theirs:
+            _send(server.channel, theirs.fileno())
+        try:
+            mine.settimeout(max(deadline - time.monotonic(), _LEAST))
+            mine.sendall(order)
+            _read(mine, data, deadline)
+        except TimeoutError:
+            late = True
+            mine.shutdown(socket.SHUT_WR)
             try:
-                part = connection.recv(_PARTS)
+                _read(mine, data, time.monotonic() + _PATIENCE)
             except TimeoutError:
-                late = True
-                connection.shutdown(socket.SHUT_WR)
-                connection.settimeout(None)
-                continue
-            if not part:
-                break
-            answer += part
-    return answer, late
+                server.process.kill()
+    return dict(NOTE.iter_unpack(data[: len(data) - len(data) % NOTE.size])), late
+
+
+def _send(channel: socket.socket, descriptor: int) -> None:
+    """Hand over one end of a connection; raises ``ConnectionError`` where there is nobody to take it, or `BuildFailure`."""
+    try:
+        socket.send_fds(channel, [b"."], [descriptor])
+    except ConnectionError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EBADF:  # it was closed just now
+            raise ConnectionError from error
+        raise BuildFailure(f"it cannot be isolated ({error.strerror})") from error
+
+
+def _read(connection: socket.socket, data: bytearray, deadline: float) -> None:
+    """Read on to the last note, or to the end of what there is; raises ``TimeoutError``.
+
+    Not always to the end: what is forked meanwhile has the other side of the connection for a moment, too.
+    """
+    while len(data) % NOTE.size or data[-NOTE.size : 1 - NOTE.size] != OVER:
+        connection.settimeout(max(deadline - time.monotonic(), _LEAST))
+        part = connection.recv(_BUFFER)
+        if not part:
+            return
+        data += part
+
+
+def _ended(order: Order, notes: Mapping[bytes, int], *, late: bool) -> Ended | None:
+    """Say how a command has ended; None where it could not be isolated. Raises `BuildFailure` where it was not started."""
+    if FAILED in notes:
+        raise BuildFailure(f"{order.command[0]} cannot be started ({os.strerror(notes[FAILED])})")
+    if late and OVER not in notes:
+        _kill_group(notes)
+        return Ended(status=-signal.SIGKILL, late=True)
+    return Ended(status=os.waitstatus_to_exitcode(notes[OVER]), late=late) if late or READY in notes else None
+
+
+def _kill_group(notes: Mapping[bytes, int]) -> None:
+    """Kill what may be left of a command that nobody waits for any more."""
+    if STARTED in notes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(notes[STARTED], signal.SIGKILL)
 
 
 @cache

@@ -137,11 +137,11 @@ class HostPython:
         """Run a script, confined where the machine allows it; raises `BuildFailure`."""
         if task.tree is not None and self._confined and not self._is_hidden(task, work):
             if self._stacks and _stacked(task):
-                done = self._confined_run(task, work / "stacked")
+                done = self._confined_run(task, task.tree, work / "stacked")
                 if done is not None:
                     return done
                 self._stacks = False
-            done = self._confined_run(task, work / "confined")
+            done = self._confined_run(task, task.tree, work / "confined")
             if done is not None:
                 return done
             self._confined = False
@@ -158,17 +158,17 @@ class HostPython:
         inside = os.path.realpath(folder) + "/"
         return any(os.path.realpath(path).startswith(inside) for path in paths if path)
 
-    def _confined_run(self, task: Task, work: Path) -> Done | None:
+    def _confined_run(self, task: Task, tree: Path, work: Path) -> Done | None:
         """Run a script where Lambda's paths are, in a new folder; None where the machine does not allow it."""
         work.mkdir()
         command, variables = self._command(task, work, TASK_FOLDER, LAYERS_FOLDER)
-        seen = (_stacked(task) if self._stacks else "") or str(task.merged_layers())
+        layers = (_stacked(task) if self._stacks else ()) or tuple(filter(None, [task.merged_layers()]))
         order = Order(
             command=command,
             variables=variables,
             start=TASK_FOLDER,
             log=work / _LOG,
-            shown=[(str(task.tree), TASK_FOLDER), *([(seen, LAYERS_FOLDER)] if task.layers else [])],
+            shown=[((tree,), TASK_FOLDER), *([(layers, LAYERS_FOLDER)] if layers else [])],
             empty_tmp=not self._needs("/tmp", task, work),  # noqa: S108 Lambda's own
         )
         over = self._isolation.run(order, task.seconds, work)
@@ -229,12 +229,12 @@ def _done(over: Ended, work: Path) -> Done:
     return Done(status=over.status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=over.late)
 
 
-def _stacked(task: Task) -> str:
-    """Give the folders of layers as one mount shows them, the uppermost first; empty where it cannot."""
+def _stacked(task: Task) -> tuple[Path, ...]:
+    """Give the folders of layers that one mount can show, the uppermost first; none where it cannot."""
     parts = task.layers.parts if isinstance(task.layers, LayerStack) else ()
-    text = ":".join(str(part) for part in reversed(parts))
-    possible = len(parts) > 1 and text.count(":") == len(parts) - 1 and not set(text) & {",", "\\", '"'}
-    return f":{text}" if possible and len(text) < _LONGEST_MOUNT else ""
+    text = "".join(f":{part}" for part in parts)
+    possible = len(parts) > 1 and text.count(":") == len(parts) and not set(text) & {",", "\\", '"'}
+    return tuple(reversed(parts)) if possible and len(text) <= _LONGEST_MOUNT else ()
 
 
 def located(variables: Mapping[str, str], tree: str, layers: str) -> dict[str, str]:

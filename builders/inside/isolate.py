@@ -1,19 +1,20 @@
 """Runs commands where Lambda's paths are: ``python isolate.py DESCRIPTOR SPARE PLACE…``, by lpack's own Python.
 
-It forks for each command, which takes far less time than a Python that is started for it. In private namespaces (namespaces(7),
-root or in a user namespace, it makes each PLACE that is missing, with the help of SPARE, an empty folder; its exit status is
-97 where the machine does not allow that. DESCRIPTOR is a socket of datagrams, each with a connection for one command: when it
-ends, all end.
+It forks for each command, which takes far less time than a Python that is started for it. In private namespaces (see
+namespaces(7)), as root or in a user namespace, it makes each PLACE that is missing, with the help of SPARE, an empty folder;
+its exit status is 97 where the machine does not allow that. DESCRIPTOR is a socket of datagrams, each with a connection for one
+command: when it ends, all end.
 
-On its connection comes an order: its length (four bytes) and, in the form of `marshal`, what `Order` has. The answer is ``1``
-once all is seen where it belongs, ``!`` if the command then cannot be started, and in the end ``.`` with four bytes of its wait
-status, after which nothing of it runs. Whoever ends the connection before kills it, and all that it has started.
+On its connection comes an order: its length (four bytes) and, in the form of `marshal`, what `Words` has. The answer is in
+`NOTE`s, a kind and a number each, the last one `OVER`: after that, nothing of the command's process group runs. Whoever ends
+the connection before kills that group.
 """
 
 from __future__ import annotations
 
-import _socket  # not socket, nor json: they import more than all of this takes
+import _socket  # not socket, nor json or signal: they import more than all of this takes
 import ctypes
+import errno
 import fcntl
 import marshal
 import os
@@ -26,18 +27,22 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     # Whether /tmp is to be empty; where it starts; pairs of a folder and the place where it is seen, read-only (several with a
-    # colon before each are seen on top of each other, the first one uppermost); its log; the command; its variables.
-    Order = tuple[bool, str, list[tuple[str, str]], str, list[str], dict[str, str]]
+    # colon before each are seen on top of each other, the first one uppermost); its log; the command; its variables; and what
+    # must be there and be the same as where the order comes from: paths, with their devices and inodes.
+    Words = tuple[bool, str, list[tuple[str, str]], str, list[str], dict[str, str], list[tuple[str, int, int]]]
 
 UNAVAILABLE = 97
-READY, NOT_STARTED, OVER = b"1", b"!", b"."
-LENGTH, STATUS = struct.Struct("I"), struct.Struct("i")
+NOTE = struct.Struct("=ci")
+STARTED, READY, REFUSED, FAILED, OVER = b"s", b"r", b"n", b"f", b"."
+"""Kinds of notes: a process was started (its number); all is seen where it belongs (0); it cannot be (the error's number); the
+command cannot be started (the error's number); it is over (its wait status)."""
+LENGTH = struct.Struct("I")
 _NEWNS, _NEWIPC, _NEWUSER, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
-_RDONLY, _REMOUNT, _BIND, _MOVE, _REC, _UNBINDABLE, _PRIVATE = 1, 32, 4096, 8192, 16384, 1 << 17, 1 << 18
+_RDONLY, _REMOUNT, _BIND, _MOVE, _REC, _UNBINDABLE, _SLAVE = 1, 32, 4096, 8192, 16384, 1 << 17, 1 << 19
 # What a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)): nosuid, nodev, noexec.
 _LOCKED = 2 | 4 | 8
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
-_KILL, _SET_DEATH_SIGNAL = 9, 1
+_KILL, _CHILD_ENDED, _SET_DEATH_SIGNAL = 9, 17, 1
 _OFTEN = 5
 """Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
 
@@ -50,6 +55,7 @@ def main(descriptor: str, spare: str, *places: str) -> int:
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return UNAVAILABLE
+    libc().signal(_CHILD_ENDED, None)  # who started lpack may have had it ignored, and then nobody can be waited for
     os.set_inheritable(int(descriptor), False)
     Server(_socket.socket(fileno=int(descriptor))).serve()
     return 0
@@ -71,36 +77,38 @@ class Server:
         while True:
             for descriptor, _ in self._poll.poll(_OFTEN if len(self._ends) < len(self._connections) else None):
                 if descriptor == self._channel.fileno():
-                    connection = self._next()
-                    if connection is None:
+                    data, extra, _, _ = self._channel.recvmsg(1, _socket.CMSG_SPACE(LENGTH.size))
+                    if not data:
                         for process in self._connections:
                             kill(process)
                         return
-                    self._start(connection)
+                    if extra:
+                        self._take(LENGTH.unpack(extra[0][2])[0])
                 elif descriptor in self._processes:  # there is nothing to be read but its end
                     self._poll.unregister(descriptor)
                     kill(self._processes.pop(descriptor))
             self._reap()
 
-    def _next(self) -> _socket.socket | None:
-        data, extra, _, _ = self._channel.recvmsg(1, _socket.CMSG_SPACE(LENGTH.size))
-        if not data or not extra:
-            return None
-        descriptor = LENGTH.unpack(extra[0][2])[0]
+    def _take(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)  # what was received is not so by itself (recvmsg(2), MSG_CMSG_CLOEXEC)
-        return _socket.socket(fileno=descriptor)
-
-    def _start(self, connection: _socket.socket) -> None:
+        connection = _socket.socket(fileno=descriptor)
         try:
-            order = marshal.loads(received(connection, LENGTH.unpack(received(connection, LENGTH.size))[0]))  # noqa: S302
+            words = marshal.loads(received(connection, LENGTH.unpack(received(connection, LENGTH.size))[0]))  # noqa: S302
         except (OSError, EOFError):  # who asked is gone
             connection.close()
             return
-        process = os.fork()
+        parent = os.getpid()
+        try:
+            process = os.fork()
+        except OSError as error:
+            tell(connection, FAILED, error.errno or 0)
+            tell(connection, OVER, 0)
+            connection.close()
+            return
         if process == 0:
-            become(connection, order)
+            become(connection, words, parent)
         self._connections[process] = connection
-        self._processes[connection.fileno()] = process
+        self._processes[descriptor] = process
         self._poll.register(connection, select.POLLIN)
         try:
             self._ends[process] = os.pidfd_open(process)
@@ -123,10 +131,7 @@ class Server:
             if end is not None:
                 self._poll.unregister(end)
                 os.close(end)
-            try:
-                connection.send(OVER + STATUS.pack(status))
-            except OSError:  # who asked is gone
-                pass
+            tell(connection, OVER, status)
             connection.close()
 
 
@@ -141,6 +146,14 @@ def received(connection: _socket.socket, length: int) -> bytes:
     return data
 
 
+def tell(connection: _socket.socket, kind: bytes, number: int) -> None:
+    """Send a note, if there is still somebody to read it."""
+    try:
+        connection.send(NOTE.pack(kind, number))
+    except OSError:
+        pass
+
+
 def kill(process: int) -> None:
     """Kill a process and its group, which it may not have made yet."""
     for killing in (os.kill, os.killpg):
@@ -150,30 +163,62 @@ def kill(process: int) -> None:
             pass
 
 
-def become(connection: _socket.socket, order: Order) -> NoReturn:
+def become(connection: _socket.socket, words: Words, parent: int) -> NoReturn:
     """Become a command, in namespaces of its own."""
-    empty_tmp, start, mounts, log, command, variables = order
+    empty_tmp, start, shown, log, command, variables, same = words
     try:
-        os.setsid()
-        check(libc().prctl(_SET_DEATH_SIGNAL, _KILL), "prctl")  # prctl(2): were this ended by force, nobody else would end it
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        written = os.open(log, os.O_WRONLY | os.O_APPEND)
-        os.dup2(written, 1)
-        os.dup2(written, 2)
-        check(libc().unshare(_NEWNS | _NEWIPC | _NEWNET), "unshare")
-        bring_up_loopback()
-        for folder, place in mounts:
-            show(folder, place)
-        if empty_tmp:
-            mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
-        os.chdir(start)
-        connection.send(READY)
         try:
+            lead(parent)
+            tell(connection, STARTED, os.getpid())
+            check_seen(same)
+            write_to(log)
+            arrange(shown, start, empty_tmp=empty_tmp)
+        except OSError as error:
+            tell(connection, REFUSED, error.errno or 0)
+        else:
+            tell(connection, READY, 0)
             os.execve(command[0], command, variables)  # noqa: S606 a list, and no shell
-        except OSError:
-            connection.send(NOT_STARTED)
+    except OSError as error:
+        tell(connection, FAILED, error.errno or 0)
+    except ValueError:  # a name or a value that no process can have
+        tell(connection, FAILED, errno.EINVAL)
     finally:
         os._exit(UNAVAILABLE)
+
+
+def lead(parent: int) -> None:
+    """Lead a group of processes, and end when ``parent`` does: were that ended by force, nobody else would end this one."""
+    os.setsid()
+    check(libc().prctl(_SET_DEATH_SIGNAL, _KILL), "prctl")
+    if os.getppid() != parent:  # it was just before, which nobody has told of
+        os._exit(UNAVAILABLE)
+
+
+def check_seen(same: list[tuple[str, int, int]]) -> None:
+    """Raise ``OSError`` where something is not what it is for others: it was made, or mounted, since this was started."""
+    for path, device, inode in same:
+        found = os.stat(path)
+        if (found.st_dev, found.st_ino) != (device, inode):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+
+
+def write_to(log: str) -> None:
+    """Have all that is printed in a log, and nothing to be read."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    written = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+
+
+def arrange(shown: list[tuple[str, str]], start: str, *, empty_tmp: bool) -> None:
+    """Have a network and mounts that nobody else has."""
+    check(libc().unshare(_NEWNS | _NEWIPC | _NEWNET), "unshare")
+    bring_up_loopback()
+    for folder, place in shown:
+        show(folder, place)
+    if empty_tmp:
+        mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
+    os.chdir(start)
 
 
 def libc() -> ctypes.CDLL:
@@ -196,13 +241,13 @@ def separate() -> None:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
-    mount("none", "/", "", _REC | _PRIVATE)
+    mount("none", "/", "", _REC | _SLAVE)  # what is mounted elsewhere later is seen here, too, where others are told of it
 
 
 def mount(source: str, place: str, kind: str, flags: int, options: str = "") -> None:
     """Call mount(2)."""
-    words = [word.encode() or None for word in (source, place, kind)]
-    check(libc().mount(*words, ctypes.c_ulong(flags), options.encode() or None), f"mount {place}")
+    words = [os.fsencode(word) or None for word in (source, place, kind)]
+    check(libc().mount(*words, ctypes.c_ulong(flags), os.fsencode(options) or None), f"mount {place}")
 
 
 def show(folder: str, place: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from builders.isolation import Isolation, Order
 from builders.recipes import BuildFailure
+from builders.script import source_of_script
 from tests.probing import host, probe, refuse_namespaces, results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +31,7 @@ def order(folder: Path, script: str, **variables: str) -> Order:
         variables={"PATH": os.defpath, **variables},
         start="/var/task",
         log=folder / "log",
-        shown=[(str(folder / "task"), "/var/task")],
+        shown=[((folder / "task",), "/var/task")],
         empty_tmp=False,
     )
 
@@ -37,11 +39,15 @@ def order(folder: Path, script: str, **variables: str) -> Order:
 def is_gone(process: int) -> bool:
     """Say whether a process has ended, by now or within half a minute."""
     deadline = time.monotonic() + 30
-    while Path(f"/proc/{process}").exists() and Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        if time.monotonic() > deadline:
-            return False
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
         time.sleep(0.01)
-    return True
+    return False
 
 
 @pytest.mark.usefixtures("confined")
@@ -99,11 +105,11 @@ class TestEnds:
         isolation = Isolation()
         (tmp_path / "task").mkdir()
         (tmp_path / "log").touch()
-        shown = [(str(tmp_path / "task"), "/var/task")]
+        shown = [((tmp_path / "task",), "/var/task")]
         missing = Order(
             command=["/nowhere/python"], variables={}, start="/", log=tmp_path / "log", shown=shown, empty_tmp=False
         )
-        with pytest.raises(BuildFailure, match=r"^/nowhere/python cannot be started$"):
+        with pytest.raises(BuildFailure, match=r"^/nowhere/python cannot be started \(No such file or directory\)$"):
             isolation.run(missing, 60, tmp_path)
         isolation.close()
 
@@ -112,8 +118,96 @@ class TestEnds:
         killing = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nsignal.pause()\n"
         with pytest.raises(BuildFailure, match="what isolates it has ended with status -9"):
             probe(python, tmp_path / "killing", handler=killing)
+        open_files = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(BuildFailure, match="what isolates it has ended with status -9"):
+            probe(python, tmp_path / "again", handler=killing)
+        assert len(list(Path("/proc/self/fd").iterdir())) == open_files
         assert results(probe(python, tmp_path / "next", "result = __file__")) == ["/var/task/app.py"]
         python.close()
+
+    def test_what_ran_beside_a_killer_runs_again(self, tmp_path):
+        isolation, gate = Isolation(), tmp_path / "gate"
+        waiting = f"echo $$; while [ ! -e {gate} ]; do sleep 0.01; done; exit 3"
+        with ThreadPoolExecutor(2) as executor:
+            innocent = executor.submit(isolation.run, order(tmp_path / "innocent", waiting), 60, tmp_path / "innocent")
+            while not (tmp_path / "innocent" / "log").exists() or not (tmp_path / "innocent" / "log").read_text():
+                time.sleep(0.01)
+            with pytest.raises(BuildFailure, match="-9"):
+                isolation.run(order(tmp_path / "killer", "kill -9 $PPID; sleep 600"), 60, tmp_path / "killer")
+            gate.touch()
+            ended = innocent.result()
+        isolation.close()
+        assert ended is not None
+        assert (ended.status, ended.late) == (3, False)
+
+    def test_a_function_that_stops_what_isolates_it_is_stopped_for_time(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("builders.isolation._PATIENCE", 0.5)
+        isolation = Isolation()
+        ended = isolation.run(order(tmp_path / "one", "echo $$; kill -STOP $PPID; sleep 600"), 1, tmp_path / "one")
+        assert ended is not None
+        assert (ended.status, ended.late) == (-signal.SIGKILL, True)
+        assert is_gone(int((tmp_path / "one" / "log").read_text()))
+        after = isolation.run(order(tmp_path / "two", "exit 3"), 60, tmp_path / "two")
+        assert after is not None
+        assert after.status == 3
+        isolation.close()
+
+    def test_no_time_at_all_says_nothing_of_the_machine(self, tmp_path):
+        python = host()
+        assert probe(python, tmp_path / "one", seconds=1e-6).late
+        assert python._confined
+        assert results(probe(python, tmp_path / "two", "result = __file__")) == ["/var/task/app.py"]
+        python.close()
+
+    def test_what_was_made_or_mounted_later_is_seen(self, tmp_path):
+        isolation = Isolation()
+        assert isolation.run(order(tmp_path / "before", "exit 0"), 60, tmp_path / "before") is not None
+        with tempfile.TemporaryDirectory(prefix="lpack-", dir="/var") as name:
+            folder = Path(name, "one")
+            ended = isolation.run(order(folder, "ls; exit 3"), 60, folder)
+            assert ended is not None
+            assert ended.status == 3
+            if os.geteuid() == 0:
+                subprocess.run(["mount", "-t", "tmpfs", "lpack", name], check=True)
+                try:
+                    one = order(folder, "ls; exit 4")
+                    (folder / "task" / "mounted").touch()
+                    ended = isolation.run(one, 60, folder)
+                    assert (folder / "log").read_text() == "mounted\n"
+                finally:
+                    subprocess.run(["umount", "--lazy", name], check=True)
+                assert ended is not None
+                assert ended.status == 4
+        isolation.close()
+
+    def test_children_are_waited_for_even_where_nobody_is_told_of_them(self, tmp_path):
+        script = (
+            "import sys; from pathlib import Path; from builders.isolation import Isolation\n"
+            "from tests.builders.test_isolation import order\n"
+            "folder = Path(sys.argv[1]); print(Isolation().run(order(folder, 'exit 3'), 60, folder))\n"
+        )
+        command = ["env", "--ignore-signal=CHLD", sys.executable, "-c", script, str(tmp_path / "one")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == "Ended(status=3, late=False)\n"
+
+    @pytest.mark.parametrize(
+        ("variables", "why"), [({"A": "x" * 5_000_000}, "Argument list too long"), ({"A": "\0"}, "Invalid")]
+    )
+    def test_variables_that_no_process_can_have_are_told(self, tmp_path, variables, why):
+        isolation = Isolation()
+        with pytest.raises(BuildFailure, match=why):
+            isolation.run(order(tmp_path / "one", "exit 0", **variables), 60, tmp_path / "one")
+        isolation.close()
+
+    def test_an_old_kernel_tells_of_no_end(self, tmp_path, monkeypatch):
+        without = b"import os\ndel os.pidfd_open\n"
+        source = source_of_script("isolate.py").replace(b"from __future__ import annotations\n", b"", 1)
+        monkeypatch.setattr("builders.isolation.source_of_script", lambda _: without + source)
+        isolation = Isolation()
+        ended = isolation.run(order(tmp_path / "one", "exit 3"), 60, tmp_path / "one")
+        isolation.close()
+        assert ended is not None
+        assert ended.status == 3
 
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
     def test_nothing_runs_on_when_lpack_is_killed(self, tmp_path, how):
