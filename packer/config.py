@@ -191,7 +191,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.", remedy="Name a file that exists.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_mending(str(error))) from error
+
+
+def _mending(error: str) -> str:
+    """Say what to do about a file that is no TOML."""
+    if "overwrite" in error:
+        return 'Write a key once, as a value or as a table: beside [layers.NAME], [layers] with others = "auto" plans the rest.'
+    return "Mend the file at that place."
 
 
 def _function(root: Path, project: Section, name: str, discovery: Discovery, overrides: Overrides) -> Function:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from builders.runtimes import LAYERS_LIMIT
-from packer.errors import UsageError
+from packer.errors import LimitError, UsageError
 from packer.layers import Demand, Piece, plan_layers
 from packer.layout import LayerArchive
 from packer.options import LayerOptions, NamedLayer
+
+_NOBODY = "none is called"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +154,10 @@ def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
 
 
 def _slots(function: str, need: Need, named: int) -> int:
-    """Give how many layers a function may still get; raises `UsageError` where it has too many."""
+    """Give how many layers a function may still get; raises `LimitError` where it has too many."""
     attached = len(need.options.attached)
     if attached + named > LAYERS_LIMIT:
-        raise UsageError(
+        raise LimitError(
             f"{function} needs {attached + named} layers ({named} named, {attached} attached), and Lambda takes "
             f"{LAYERS_LIMIT}.",
             remedy="Put some of the named layers together, or attach fewer.",
@@ -197,7 +199,7 @@ def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], dict[st
         if pieces:
             shares.append(Share(pieces=pieces, users=tuple(users), name=layer.name))
         else:
-            unused[layer.name] = _why_unused(layer, users)
+            unused[layer.name] = _why_unused(layer, users, needs)
     for name in needs:
         mine = [share for share in shares if name in share.users]
         _check_once(name, mine, needs[name])
@@ -205,13 +207,27 @@ def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], dict[st
     return tuple(shares), unused
 
 
-def _why_unused(layer: NamedLayer, users: Sequence[str]) -> str:
-    what = ", ".join(layer.distributions)
-    if not layer.functions:
-        return f"No function gets the layer {layer.name}: none needs all of {what}."
-    if not users:
-        return f"No function gets the layer {layer.name}: none is called {' or '.join(layer.functions)}."
-    return f"The layer {layer.name} is empty: no function that gets it needs any of {what}."
+def unused_everywhere(groups: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    """Say why nobody gets those named layers that no group uses: what these do not have, another target may."""
+    reasons = list(groups)
+    nowhere = set[str].intersection(*map(set, reasons)) if reasons else set()
+    return tuple(max((each[name] for each in reasons), key=_tells_most) for name in sorted(nowhere))
+
+
+def _why_unused(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Need]) -> str:
+    if layer.functions and not users:
+        return f"No function gets the layer {layer.name}: {_NOBODY} {' or '.join(layer.functions)}."
+    if layer.functions:
+        return f"The layer {layer.name} is empty: no function that gets it needs any of {', '.join(layer.distributions)}."
+    needed = {each.name for need in needs.values() for each in need.distributions.values()}
+    missing = [name for name in layer.distributions if name not in needed]
+    told = f"nothing needs {' or '.join(missing)}" if missing else f"none needs all of {', '.join(layer.distributions)}"
+    return f"No function gets the layer {layer.name}: {told}."
+
+
+def _tells_most(reason: str) -> tuple[bool, int]:
+    """Compare reasons: that functions are missing here says nothing where another group has them, nor does what is missing."""
+    return _NOBODY not in reason, -len(reason)
 
 
 def _gets(function: str, need: Need, layer: NamedLayer) -> bool:

@@ -13,6 +13,7 @@ from packer.gather import Gatherer, Tools
 from packer.imaged import ImageGroup
 from packer.imaging import base_name
 from packer.layered import Group, Planned, look_at
+from packer.layering import unused_everywhere
 from packer.makelayer import LayerMaker
 from packer.material import Material
 from packer.model import Function, Tree
@@ -75,9 +76,7 @@ class Build:
         held = [found for each in functions for found in over_limits(each, built[each.name].state.report)]
         if held:  # by what was built before: the rest was held against its limits before it was written
             raise held[0] if len(held) == 1 else ManyErrors(held)
-        # Another target's functions may have what these do not.
-        nowhere = set[str].intersection(*(set(each) for each in unused)) if unused else set()
-        self.warnings = tuple(unused[0][name] for name in sorted(nowhere))
+        self.warnings = unused_everywhere(unused)
         return {function.name: built[function.name] for function in functions}
 
     def plan(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from packer.cli.build import command_digest, named_out
 from packer.cli.common import Project, find_project, open_store
 from packer.errors import UsageError
+from packer.layering import unused_everywhere
 from packer.options import ShapeFlags
 from packer.state import State, load_state, state_key
 
@@ -52,7 +53,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
         open_tools(store, digests, reporter, policy, jobs, config.remote) as tools,
     ):
         plans = Build(tools, folder, config.out, time.time_ns()).plan(config.functions, known.get, executor)
-    for warning in (*config.warnings, *(text for plan in plans for text in plan.division.unused.values())):
+    for warning in (*config.warnings, *unused_everywhere(plan.division.unused for plan in plans)):
         reporter.warn(warning)
     planned = {name for plan in plans for name in plan.needs}
     return describe_plan(plans, [function.name for function in config.functions if function.name not in planned])

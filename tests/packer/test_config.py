@@ -83,6 +83,7 @@ def test_budgets_are_read_in_lambdas_units_and_merged(tmp_path):
         (GOOD + 'extras = ["a"]\n', ("functions.orders.requirements", "no dependency file")),
         ('format = "tar"\n' + GOOD, ("lpack.toml: format", "no format of artifacts")),
         ("runtime = \n", ("not valid TOML", "line 1")),
+        ('layers = "auto"\n[layers.base]\n', ("not valid TOML", 'beside [layers.NAME], [layers] with others = "auto"')),
         ('runtime = "python3.12"\n', ("functions", "no function is configured", "lpack init")),
     ],
 )

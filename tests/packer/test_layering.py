@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.errors import UsageError
-from packer.layering import Division, Need, Needed, divide, shared, with_required
+from packer.errors import LimitError, UsageError
+from packer.layering import Division, Need, Needed, divide, shared, unused_everywhere, with_required
 from packer.layers import Piece
 from packer.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
 
@@ -66,13 +66,32 @@ def test_the_functions_of_a_named_layer_get_it_whatever_they_need():
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (NamedLayer(name="base", distributions=("x", "y")), "No function gets the layer base: none needs all of x, y."),
+        (NamedLayer(name="base", distributions=("x", "a", "y")), "No function gets the layer base: nothing needs x or y."),
         (NamedLayer(name="base", distributions=("x",), functions=("one",)), "The layer base is empty"),
     ],
 )
 def test_a_named_layer_that_nobody_has_is_told_of(layer, words):
     [warning] = divided(one=need("a", named=(layer,))).unused.values()
     assert words in warning
+
+
+def test_none_needs_all_where_each_is_needed_by_somebody():
+    layer = NamedLayer(name="base", distributions=("a", "b"))
+    [warning] = divided(one=need("a", named=(layer,)), two=need("b", named=(layer,))).unused.values()
+    assert warning == "No function gets the layer base: none needs all of a, b."
+
+
+def test_of_several_targets_the_one_that_tells_most_says_why():
+    named = NamedLayer(name="base", distributions=("x",), functions=("one",))
+    common = NamedLayer(name="common", distributions=("a", "x"))
+    mine = divided(one=need("a", named=(named, common))).unused
+    others = divided(two=need("b", named=(named, common))).unused
+    reasons = (
+        "The layer base is empty: no function that gets it needs any of x.",
+        "No function gets the layer common: nothing needs x.",
+    )
+    assert unused_everywhere([others, mine]) == unused_everywhere([mine, others]) == reasons
+    assert unused_everywhere([mine, {}]) == ()
 
 
 def test_what_a_named_layers_file_requires_is_in_it_as_far_as_functions_have_it():
@@ -110,7 +129,7 @@ def test_attached_layers_take_slots():
     division = divided(**users)
     assert all(len(division.of(name)) <= 1 for name in users)
     layers = tuple(NamedLayer(name=f"n{number}", distributions=(name,)) for number, name in enumerate(names))
-    with pytest.raises(UsageError, match="one needs 6 layers \\(4 named, 2 attached\\)"):
+    with pytest.raises(LimitError, match="one needs 6 layers \\(4 named, 2 attached\\)"):
         divided(one=need(*names, named=layers, attached=2))
 
 

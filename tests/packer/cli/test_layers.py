@@ -249,7 +249,7 @@ def test_more_than_five_layers_are_refused(repo):
     repo.function("one", *lines)
     more = "".join(f'[layers.l{number}]\ndistributions = ["lib{number}"]\n' for number in range(6))
     repo.configure("one", settings="", more=more)
-    assert "one needs 6 layers (6 named, 0 attached), and Lambda takes 5." in repo.run("build", status=2).stderr
+    assert "one needs 6 layers (6 named, 0 attached), and Lambda takes 5." in repo.run("build", status=3).stderr
 
 
 def test_a_layer_above_lambdas_limit_is_refused(repo):
