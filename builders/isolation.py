@@ -88,9 +88,13 @@ class _Server:
 
 
 class Isolation:
-    """Runs commands; may be used from many threads. What still runs is killed when it is closed, or gone."""
+    """Runs commands; may be used from many threads. What still runs is killed when it is closed, or gone.
 
-    def __init__(self) -> None:
+    ``places`` are folders that commands find there, whether the machine has them or not.
+    """
+
+    def __init__(self, places: Sequence[str] = (TASK_FOLDER, LAYERS_FOLDER)) -> None:
+        self.places = tuple(places)
         self._lock = Lock()
         self._servers: list[_Server] = []  # the last one gets what comes
         self.closed = False
@@ -159,7 +163,7 @@ def _started(owner: Isolation, work: Path) -> _Server:
     script.write_bytes(_compiled(source_of_script(_SCRIPT)))
     spare.mkdir()
     with theirs:
-        command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(spare), TASK_FOLDER, LAYERS_FOLDER]
+        command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(spare), *owner.places]
         try:
             process = subprocess.Popen(
                 command,

@@ -118,7 +118,7 @@ class HostPython:
         self._found = found
         self._python = os.path.realpath(found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         self._sessions = Sessions()
-        self._isolation = Isolation()
+        self._isolation = Isolation((TASK_FOLDER, LAYERS_FOLDER))
         self._confined = True
         self._runs: Counter[str] = Counter()
         self._bytecode: dict[str, bytes] = {}
