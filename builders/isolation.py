@@ -22,7 +22,6 @@ from threading import Lock
 
 from builders.inside.isolate import FAILED, LENGTH, NOTE, OVER, READY, REFUSED, STARTED, UNAVAILABLE
 from builders.recipes import BuildFailure
-from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER
 from builders.script import source_of_script
 from builders.sessions import interrupted
 
@@ -93,7 +92,7 @@ class Isolation:
     ``places`` are folders that commands find there, whether the machine has them or not.
     """
 
-    def __init__(self, places: Sequence[str] = (TASK_FOLDER, LAYERS_FOLDER)) -> None:
+    def __init__(self, places: Sequence[str]) -> None:
         self.places = tuple(places)
         self._lock = Lock()
         self._servers: list[_Server] = []  # the last one gets what comes

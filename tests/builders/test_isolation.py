@@ -20,6 +20,7 @@ from tests.probing import host, probe, refuse_namespaces, results
 
 ROOT = Path(__file__).resolve().parents[2]
 SH = "/bin/sh"
+PLACES = ("/var/task", "/opt")
 
 
 def order(folder: Path, script: str, **variables: str) -> Order:
@@ -53,7 +54,7 @@ def is_gone(process: int) -> bool:
 @pytest.mark.usefixtures("confined")
 class TestMany:
     def test_each_has_its_own_place_variables_log_and_status(self, tmp_path):
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
 
         def run(number: int) -> tuple[int, str]:
             folder = tmp_path / str(number)
@@ -71,7 +72,7 @@ class TestMany:
         assert found == [(number, f"file-{number}\n{number}\n4\n") for number in range(40)]
 
     def test_only_what_takes_too_long_is_stopped(self, tmp_path):
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         with ThreadPoolExecutor(2) as executor:
             slow = executor.submit(isolation.run, order(tmp_path / "slow", "sleep 600"), 0.5, tmp_path / "slow")
             quick = executor.submit(isolation.run, order(tmp_path / "quick", "sleep 1; exit 3"), 60, tmp_path / "quick")
@@ -85,14 +86,14 @@ class TestMany:
     def test_orders_may_be_long(self, tmp_path):
         # As long as what the kernel takes of one variable (execve(2)), and longer than what a socket holds at once.
         words = {f"WORD{number}": "x" * 100_000 for number in range(10)}
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         ended = isolation.run(order(tmp_path / "one", 'echo "${#WORD9}"', **words), 60, tmp_path / "one")
         isolation.close()
         assert ended is not None
         assert (tmp_path / "one" / "log").read_text() == "100000\n"
 
     def test_what_a_command_leaves_running_ends_with_it(self, tmp_path):
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         isolation.run(order(tmp_path / "one", "sleep 600 & echo $!"), 60, tmp_path / "one")
         left = int((tmp_path / "one" / "log").read_text())
         assert is_gone(left)
@@ -102,7 +103,7 @@ class TestMany:
 @pytest.mark.usefixtures("confined")
 class TestEnds:
     def test_a_command_that_cannot_be_started_is_told(self, tmp_path):
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         (tmp_path / "task").mkdir()
         (tmp_path / "log").touch()
         shown = [((tmp_path / "task",), "/var/task")]
@@ -126,7 +127,7 @@ class TestEnds:
         python.close()
 
     def test_what_ran_beside_a_killer_runs_again(self, tmp_path):
-        isolation, gate = Isolation(), tmp_path / "gate"
+        isolation, gate = Isolation(PLACES), tmp_path / "gate"
         waiting = f"echo $$; while [ ! -e {gate} ]; do sleep 0.01; done; exit 3"
         with ThreadPoolExecutor(2) as executor:
             innocent = executor.submit(isolation.run, order(tmp_path / "innocent", waiting), 60, tmp_path / "innocent")
@@ -142,7 +143,7 @@ class TestEnds:
 
     def test_a_function_that_stops_what_isolates_it_is_stopped_for_time(self, tmp_path, monkeypatch):
         monkeypatch.setattr("builders.isolation._PATIENCE", 0.5)
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         ended = isolation.run(order(tmp_path / "one", "echo $$; kill -STOP $PPID; sleep 600"), 1, tmp_path / "one")
         assert ended is not None
         assert (ended.status, ended.late) == (-signal.SIGKILL, True)
@@ -160,7 +161,7 @@ class TestEnds:
         python.close()
 
     def test_what_was_made_or_mounted_later_is_seen(self, tmp_path):
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         assert isolation.run(order(tmp_path / "before", "exit 0"), 60, tmp_path / "before") is not None
         with tempfile.TemporaryDirectory(prefix="lpack-", dir="/var") as name:
             folder = Path(name, "one")
@@ -183,8 +184,8 @@ class TestEnds:
     def test_children_are_waited_for_even_where_nobody_is_told_of_them(self, tmp_path):
         script = (
             "import sys; from pathlib import Path; from builders.isolation import Isolation\n"
-            "from tests.builders.test_isolation import order\n"
-            "folder = Path(sys.argv[1]); print(Isolation().run(order(folder, 'exit 3'), 60, folder))\n"
+            "from tests.builders.test_isolation import PLACES, order\n"
+            "folder = Path(sys.argv[1]); print(Isolation(PLACES).run(order(folder, 'exit 3'), 60, folder))\n"
         )
         command = ["env", "--ignore-signal=CHLD", sys.executable, "-c", script, str(tmp_path / "one")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -194,7 +195,7 @@ class TestEnds:
         ("variables", "why"), [({"A": "x" * 5_000_000}, "Argument list too long"), ({"A": "\0"}, "Invalid")]
     )
     def test_variables_that_no_process_can_have_are_told(self, tmp_path, variables, why):
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         with pytest.raises(BuildFailure, match=why):
             isolation.run(order(tmp_path / "one", "exit 0", **variables), 60, tmp_path / "one")
         isolation.close()
@@ -203,7 +204,7 @@ class TestEnds:
         without = b"import os\ndel os.pidfd_open\n"
         source = source_of_script("isolate.py").replace(b"from __future__ import annotations\n", b"", 1)
         monkeypatch.setattr("builders.isolation.source_of_script", lambda _: without + source)
-        isolation = Isolation()
+        isolation = Isolation(PLACES)
         ended = isolation.run(order(tmp_path / "one", "exit 3"), 60, tmp_path / "one")
         isolation.close()
         assert ended is not None
@@ -213,8 +214,8 @@ class TestEnds:
     def test_nothing_runs_on_when_lpack_is_killed(self, tmp_path, how):
         script = (
             "import sys; from pathlib import Path; from builders.isolation import Isolation\n"
-            "from tests.builders.test_isolation import order\n"
-            "folder = Path(sys.argv[1]); Isolation().run(order(folder, 'echo $$ $PPID; exec sleep 600'), 600, folder)\n"
+            "from tests.builders.test_isolation import PLACES, order\n"
+            "folder = Path(sys.argv[1]); Isolation(PLACES).run(order(folder, 'echo $$ $PPID; exec sleep 600'), 600, folder)\n"
         )
         process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "one")], cwd=ROOT)
         log = tmp_path / "one" / "log"
@@ -228,7 +229,7 @@ class TestEnds:
 
 def test_a_machine_that_allows_no_namespaces_is_told_each_time(tmp_path, monkeypatch):
     refuse_namespaces(monkeypatch)
-    isolation = Isolation()
+    isolation = Isolation(PLACES)
     for name in ("one", "two"):
         assert isolation.run(order(tmp_path / name, "exit 0"), 60, tmp_path / name) is None
     isolation.close()
