@@ -14,7 +14,7 @@ from packer.layers import Demand, Piece, plan_layers
 from packer.layout import LayerArchive
 from packer.options import LayerOptions, NamedLayer
 
-_NOBODY = "none is called"
+_NOBODY, _NOTHING = "none is called", "Nothing needs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,13 +221,13 @@ def _why_unused(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Nee
         return f"The layer {layer.name} is empty: no function that gets it needs any of {', '.join(layer.distributions)}."
     needed = {each.name for need in needs.values() for each in need.distributions.values()}
     missing = [name for name in layer.distributions if name not in needed]
-    told = f"nothing needs {' or '.join(missing)}" if missing else f"none needs all of {', '.join(layer.distributions)}"
-    return f"No function gets the layer {layer.name}: {told}."
+    some = f" {_NOTHING} {' or '.join(missing)}." if 0 < len(missing) < len(layer.distributions) else ""
+    return f"No function gets the layer {layer.name}: none needs all of {', '.join(layer.distributions)}.{some}"
 
 
-def _tells_most(reason: str) -> tuple[bool, int]:
-    """Compare reasons: that functions are missing here says nothing where another group has them, nor does what is missing."""
-    return _NOBODY not in reason, -len(reason)
+def _tells_most(reason: str) -> tuple[bool, bool, int]:
+    """Compare reasons: another group may have the functions that are missing in one, or more of what is needed."""
+    return _NOBODY not in reason, _NOTHING in reason, -len(reason)
 
 
 def _gets(function: str, need: Need, layer: NamedLayer) -> bool:

@@ -66,7 +66,8 @@ def test_the_functions_of_a_named_layer_get_it_whatever_they_need():
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (NamedLayer(name="base", distributions=("x", "a", "y")), "No function gets the layer base: nothing needs x or y."),
+        (NamedLayer(name="base", distributions=("x", "y")), "No function gets the layer base: none needs all of x, y."),
+        (NamedLayer(name="base", distributions=("x", "a", "y")), "none needs all of x, a, y. Nothing needs x or y."),
         (NamedLayer(name="base", distributions=("x",), functions=("one",)), "The layer base is empty"),
     ],
 )
@@ -88,7 +89,7 @@ def test_of_several_targets_the_one_that_tells_most_says_why():
     others = divided(two=need("b", named=(named, common))).unused
     reasons = (
         "The layer base is empty: no function that gets it needs any of x.",
-        "No function gets the layer common: nothing needs x.",
+        "No function gets the layer common: none needs all of a, x. Nothing needs x.",
     )
     assert unused_everywhere([others, mine]) == unused_everywhere([mine, others]) == reasons
     assert unused_everywhere([mine, {}]) == ()
