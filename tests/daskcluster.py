@@ -79,6 +79,15 @@ class DaskCluster:
         self.workers.append(worker)
         return worker
 
+    def wait_for_workers(self) -> None:
+        """Wait until the scheduler knows all workers that were started."""
+        end = time.monotonic() + 60
+        for number in range(len(self.workers)):
+            while "Registered to:" not in self.log(f"worker{number}"):
+                if time.monotonic() > end:
+                    raise TimeoutError(self.log(f"worker{number}"))
+                time.sleep(0.05)
+
     def _start(
         self, kind: str, words: Sequence[str], variables: dict[str, str], cwd: Path | None = None
     ) -> subprocess.Popen[bytes]:
@@ -119,6 +128,7 @@ def running_cluster(folder: Path, workers: int) -> Iterator[DaskCluster]:
         cluster.start_scheduler()
         for _ in range(workers):
             cluster.start_worker()
+        cluster.wait_for_workers()
         yield cluster
     finally:
         cluster.stop()

@@ -79,6 +79,7 @@ class TestLosses:
         process = self.start(own, own_cluster)
         waiting(mark.exists, process)
         own_cluster.start_worker()
+        own_cluster.wait_for_workers()
         end(own_cluster.workers[0])
         said = self.finished(process)
         assert content(own.repo.folder.parent / "out") == content(here)
