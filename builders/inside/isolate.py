@@ -6,8 +6,8 @@ its exit status is 97 where the machine does not allow that. DESCRIPTOR is a soc
 command: when it ends, all end.
 
 On its connection comes an order: its length (four bytes) and, in the form of `marshal`, what `Words` has. The answer is in
-`NOTE`s, a kind and a number each, the last one `OVER`: after that, nothing of the command's process group runs. Whoever ends
-the connection before kills that group.
+`NOTE`s, a kind and a number each, the last one `OVER`: after that, nothing runs that the command has started, in whatever group
+or session (on kernels with CONFIG_PROC_CHILDREN; elsewhere, nothing of its group). Whoever ends the connection before kills it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _RDONLY, _REMOUNT, _BIND, _MOVE, _REC, _UNBINDABLE, _SLAVE = 1, 32, 4096, 8192, 
 # What a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)): nosuid, nodev, noexec.
 _LOCKED = 2 | 4 | 8
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
-_KILL, _CHILD_ENDED, _SET_DEATH_SIGNAL = 9, 17, 1
+_KILL, _CHILD_ENDED, _SET_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 9, 17, 1, 36
 _OFTEN = 5
 """Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
 
@@ -55,6 +55,7 @@ def main(descriptor: str, spare: str, *places: str) -> int:
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return UNAVAILABLE
+    libc().prctl(_SET_CHILD_SUBREAPER, 1)  # what commands leave behind becomes a child of this (prctl(2))
     libc().signal(_CHILD_ENDED, None)  # who started lpack may have had it ignored, and then nobody can be waited for
     os.set_inheritable(int(descriptor), False)
     Server(_socket.socket(fileno=int(descriptor))).serve()
@@ -81,6 +82,8 @@ class Server:
                     if not data:
                         for process in self._connections:
                             kill(process)
+                        self._connections.clear()
+                        self._end_strays()
                         return
                     if extra:
                         self._take(LENGTH.unpack(extra[0][2])[0])
@@ -123,6 +126,9 @@ class Server:
             if found is None:
                 return
             process = found.si_pid
+            if process not in self._connections:  # some command has left it behind
+                os.waitpid(process, 0)
+                continue
             kill(process)  # the others of its group, which is its own for as long as it is waited for
             status = os.waitpid(process, 0)[1]
             connection, end = self._connections.pop(process), self._ends.pop(process, None)
@@ -131,8 +137,38 @@ class Server:
             if end is not None:
                 self._poll.unregister(end)
                 os.close(end)
+            self._end_strays()
             tell(connection, OVER, status)
             connection.close()
+
+    def _end_strays(self) -> None:
+        """Kill what commands that are over have left behind, until nothing is left that these have started, either."""
+        while True:
+            strays = [(process, network(process)) for process in children() if process not in self._connections]
+            running = {network(process) for process in self._connections} if strays else ()
+            left = [process for process, of_command in strays if of_command not in running]
+            for process in left:
+                kill(process)
+                os.waitpid(process, 0)
+            if not left:
+                return
+
+
+def children() -> list[int]:
+    """Give the children of this process; none where the kernel tells of none (proc_pid_task(5))."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def network(process: int) -> str:
+    """Give the network namespace of a process, which no two commands share; empty where it has ended."""
+    try:
+        return os.readlink(f"/proc/{process}/ns/net")
+    except OSError:
+        return ""
 
 
 def received(connection: _socket.socket, length: int) -> bytes:

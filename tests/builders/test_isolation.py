@@ -21,6 +21,8 @@ from tests.probing import host, probe, refuse_namespaces, results
 ROOT = Path(__file__).resolve().parents[2]
 SH = "/bin/sh"
 PLACES = ("/var/task", "/opt")
+_LEAVING = "setsid sh -c 'echo $$; setsid sleep 600 & echo $!; wait' & while [ $(wc -l </proc/$$/fd/2) -lt 2 ]; do :; done"
+"""Starts a process with a session of its own, which starts another such, and prints the numbers of both."""
 
 
 def order(folder: Path, script: str, **variables: str) -> Order:
@@ -98,6 +100,43 @@ class TestMany:
         left = int((tmp_path / "one" / "log").read_text())
         assert is_gone(left)
         isolation.close()
+
+    def test_so_does_what_has_left_its_group_and_what_that_has_started(self, tmp_path):
+        isolation = Isolation(PLACES)
+        ended = isolation.run(order(tmp_path / "one", _LEAVING), 60, tmp_path / "one")
+        assert ended is not None
+        assert not ended.late
+        left = [int(word) for word in (tmp_path / "one" / "log").read_text().split()]
+        assert [process for process in left if Path(f"/proc/{process}").exists()] == []
+        assert len(left) == 2
+        isolation.close()
+
+    def test_what_runs_beside_it_keeps_what_it_has_left_behind(self, tmp_path):
+        isolation = Isolation(PLACES)
+        with ThreadPoolExecutor(1) as executor:
+            script = f"({_LEAVING}); until [ -e over ]; do sleep 0.02; done; kill -0 $(cat $LOG)"
+            one = order(tmp_path / "long", script, LOG=str(tmp_path / "long" / "log"))
+            long = executor.submit(isolation.run, one, 60, tmp_path / "long")
+            while (tmp_path / "long" / "log").read_text().count("\n") < 2:
+                time.sleep(0.01)
+            isolation.run(order(tmp_path / "short", _LEAVING), 60, tmp_path / "short")
+            (tmp_path / "long" / "task" / "over").touch()
+            ended = long.result()
+        isolation.close()
+        assert ended is not None
+        assert ended.status == 0, (tmp_path / "long" / "log").read_text()
+
+    def test_what_was_left_behind_ends_with_all(self, tmp_path):
+        isolation = Isolation(PLACES)
+        log = tmp_path / "one" / "log"
+        with ThreadPoolExecutor(1) as executor:
+            running = executor.submit(isolation.run, order(tmp_path / "one", f"({_LEAVING}); sleep 600"), 60, tmp_path / "one")
+            while not log.exists() or log.read_text().count("\n") < 2:
+                time.sleep(0.01)
+            isolation.close()
+            assert all(is_gone(int(word)) for word in log.read_text().split())
+            with pytest.raises(BuildFailure, match="interrupted"):
+                running.result()
 
 
 @pytest.mark.usefixtures("confined")
