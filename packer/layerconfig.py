@@ -64,12 +64,18 @@ def _releases(section: Section) -> dict[str, float]:
 
 
 def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> LayerOptions:
-    """Add layers that a function has anyhow, each once; raises `UsageError` where they are more than it can have."""
+    """Add layers that a function has anyhow, each once; raises `UsageError` where Lambda would refuse them all together."""
     known = {layer.arn: layer for layer in options.attached}
     attached = {**{arn: known.get(arn, AttachedLayer(arn=arn)) for arn in arns}, **known}
     if len(attached) > LAYERS_LIMIT:
         what = f"{where}: {len(attached)} layers are attached, and a function can have {LAYERS_LIMIT}."
         raise UsageError(what, remedy="Remove some: each counts.")
+    versions: dict[str, str] = {}
+    for arn in filter(_ARN.fullmatch, attached):  # a template may name others by what CloudFormation knows alone
+        other = versions.setdefault(arn.rpartition(":")[0], arn)
+        if other != arn:
+            what = f"{where}: {other} and {arn} are versions of the same layer, and Lambda takes no two of one."
+            raise UsageError(what, remedy="Attach one of them: the project's are attached to each function.")
     return replace(options, attached=tuple(attached.values()))
 
 

@@ -11,6 +11,7 @@ from packer.errors import UsageError
 from packer.options import AttachedLayer, LayerOptions, NamedLayer, ShapeFlags
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:7"
+OTHER = "arn:aws:lambda:eu-central-1:123456789012:layer:more-tools:7"
 
 
 def options(folder: Path, settings: str = "", own: str = "", more: str = "", flag: str | None = None) -> LayerOptions:
@@ -58,9 +59,9 @@ def test_named_layers(tmp_path):
 
 def test_attached_layers(tmp_path):
     held = f'attached = [{{ arn = "{ARN}", distributions = ["PyYAML==6.0", "boto3"] }}]'
-    found = options(tmp_path, f'attached = ["{ARN}0"]', held)
+    found = options(tmp_path, f'attached = ["{OTHER}"]', held)
     known = AttachedLayer(arn=ARN, distributions=(("pyyaml", "6.0"), ("boto3", "")))
-    assert found == LayerOptions(attached=(AttachedLayer(arn=f"{ARN}0"), known))
+    assert found == LayerOptions(attached=(AttachedLayer(arn=OTHER), known))
     assert not found.wanted
     assert found.bring("pyyaml", "6.0")
     assert not found.bring("pyyaml", "5.4")
@@ -97,8 +98,12 @@ def test_attached_layers(tmp_path):
         ),
         ({"settings": f'attached = [{{ arn = "{ARN}", holds = [] }}]'}, "attached[0].holds: this key is not known"),
         (
-            {"settings": f"attached = {[f'{ARN}{each}' for each in range(6)]}"},
+            {"settings": f"attached = {[OTHER.replace('more', str(each)) for each in range(6)]}"},
             "6 layers are attached, and a function can have 5",
+        ),
+        (
+            {"settings": f'attached = ["{ARN}"]', "own": f'attached = ["{ARN}0"]'},
+            f"functions.one.attached: {ARN} and {ARN}0 are versions of the same layer",
         ),
     ],
 )
