@@ -101,6 +101,7 @@ class Gatherer:
             warnings=(
                 *told(function.name, _secrets(function, scan)),
                 *lock.warnings,
+                *_differing(function, lock),
                 *(warning for each in made for warning in each.warnings),
                 *warnings,
             ),
@@ -281,3 +282,13 @@ class Inputs:
         for folder in folders:
             paths += project_tree(Path(folder), self.digests)[1]
         return {path: signature(path) for path in dict.fromkeys(paths)}
+
+
+def _differing(function: Function, lock: Lock) -> Iterator[str]:
+    """Tell of what an attached layer holds in another version than the function's, which is packed beside it."""
+    for package in (each for each in lock.packages if not function.leaves_out(each)):
+        for arn, version in function.layers.differ(package.name, package.version):
+            yield (
+                f"{function.name}: {arn} has {package.name} {version}, and the function gets {package.version} itself, for its "
+                f"lock says so. Lock {package.name}=={version}, or attach a layer that has {package.version}."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -146,6 +147,11 @@ class LayerOptions:
     def bring(self, name: str, version: str) -> bool:
         """Say whether an attached layer holds a distribution in this version."""
         return any((name, given) in layer.distributions for layer in self.attached for given in ("", version))
+
+    def differ(self, name: str, version: str) -> Iterator[tuple[str, str]]:
+        """Give the ARNs of attached layers that hold a distribution in another version, with that version."""
+        held = ((layer.arn, *each) for layer in self.attached for each in layer.distributions)
+        yield from ((arn, given) for arn, what, given in held if what == name and given not in {"", version})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

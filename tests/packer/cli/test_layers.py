@@ -287,6 +287,16 @@ def test_attached_layers_count_and_what_they_hold_is_not_packed(repo):
     assert len(full["functions"]["one"]["layers"]) == 5
 
 
+def test_another_version_than_an_attached_layer_has_is_packed_and_told_of(repo):
+    repo.function("one", repo.wheel("lib"))
+    repo.configure("one", settings=f'attached = [{{ arn = "{ARN}", distributions = ["lib==2.0", "more==1.0"] }}]')
+    told = f"warning: one: {ARN} has lib 2.0, and the function gets 1.0 itself, for its lock says so."
+    for _ in range(2):
+        assert repo.run("build").stderr.count(told) == 1
+    repo.configure("one", settings=f'attached = [{{ arn = "{ARN}", distributions = ["lib==2.0"] }}]\nexclude = ["lib"]')
+    assert told not in repo.run("build").stderr
+
+
 @pytest.mark.parametrize("arn", ["arn:aws:lambda:eu-central-1:123456789012:layer:tools", "tools:7", "${Layer}"])
 def test_an_arn_that_cannot_be_counted_is_refused(repo, arn):
     repo.function("one")
