@@ -13,16 +13,22 @@ from packer.errors import UsageError
 
 _PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|tests?|dist|build|cdk\.out|s?venv|env")
 _MOST_DEPTH = 4
+_MANY = 3
+"""Functions side by side from which on a pattern says it better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A folder with a handler; ``requirements`` is its dependency file's absolute path where it has one."""
+    """A folder with a handler; ``requirements`` is its dependency file's absolute path where it has one.
+
+    ``package`` is the member that it is of a workspace whose lock that file is, or empty.
+    """
 
     name: str
     source: Path
     handler: str
     requirements: Path | None
+    package: str = ""
 
 
 def find_functions(folder: Path) -> tuple[Found, ...]:
@@ -35,7 +41,8 @@ def find_functions(folder: Path) -> tuple[Found, ...]:
         except UsageError:
             continue  # a folder without a handler, or one that only its owner can make sense of
         name = _free_name(place, folder, found)
-        found[name] = Found(name=name, source=place, handler=handler, requirements=requirements.path if requirements else None)
+        path, package = (requirements.path, requirements.package) if requirements else (None, "")
+        found[name] = Found(name=name, source=place, handler=handler, requirements=path, package=package)
     if not found:
         raise UsageError(
             f"No folder in {folder} holds a module with a function named handler or lambda_handler.",
@@ -68,11 +75,17 @@ def _free_name(place: Path, folder: Path, taken: dict[str, Found]) -> str:
 def write_config(functions: Sequence[Found], folder: Path, runtime: str, architecture: str) -> str:
     """Give the text of an lpack.toml."""
     lines = [f'runtime = "{runtime}"', f'arch = "{architecture}"', 'out = "dist"']
+    above = {function.source.parent for function in functions}
+    if len(functions) >= _MANY and len(above) == 1:
+        pattern = _relative(above.pop() / "*", folder)
+        lines.append(f'# Instead of the tables below, and for functions yet to come: discover = ["{pattern}"]')
     for function in functions:
         lines += ["", f"[functions.{function.name}]", f'source = "{_relative(function.source, folder)}"']
         lines.append(f'handler = "{function.handler}"')
         if function.requirements is not None:
             lines.append(f'requirements = "{_relative(function.requirements, folder)}"')
+        if function.package:
+            lines.append(f'package = "{function.package}"')
     return "\n".join(lines) + "\n"
 
 

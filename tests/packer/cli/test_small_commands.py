@@ -25,6 +25,36 @@ def test_init_writes_what_it_finds_and_build_takes_it(tmp_path, lpack, index, ca
     assert set(build(lpack, folder)["functions"]) == {"orders", "users"}
 
 
+def test_init_in_a_workspace_names_each_member_and_the_pattern_that_finds_all(tmp_path, lpack):
+    members = [tmp_path / "services" / name for name in ("orders", "mails", "bills")]
+    (tmp_path / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["services/*"]\n')
+    locked = "version = 1\nrevision = 3\nrequires-python = '>=3.12'\n\n[manifest]\nmembers = ['bills', 'mails', 'orders']\n"
+    for name in ("bills", "mails", "orders"):
+        locked += f"\n[[package]]\nname = '{name}'\nversion = '1'\nsource = {{ virtual = 'services/{name}' }}\n"
+    (tmp_path / "uv.lock").write_text(locked)
+    for folder in members:
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").write_text(
+            f'[project]\nname = "{folder.name}"\nversion = "1"\nrequires-python = ">=3.12"\n'
+        )
+        (folder / "app.py").write_text("def handler(event, context): ...\n")
+    assert lpack("init", "--runtime", "python3.12", cwd=tmp_path).returncode == 0
+    config = tmp_path / "lpack.toml"
+    text = config.read_text()
+    assert 'requirements = "uv.lock"\npackage = "orders"\n' in text
+    [pattern] = [line.partition(": ")[2] for line in text.splitlines() if "discover" in line]
+    flags = ("build", "--verify", "none", "--bytecode", "off")
+    built = lpack(*flags, cwd=tmp_path)
+    assert built.returncode == 0, built.stderr
+    listed = sorted(path.name for path in (tmp_path / "dist").glob("*.zip"))
+    assert listed == ["bills.zip", "mails.zip", "orders.zip"]
+    config.write_text(f'runtime = "python3.12"\narch = "x86_64"\n{pattern}\n')
+    again = lpack(*flags, "--out", "again", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    for name in listed:
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "dist" / name).read_bytes()
+
+
 def test_init_never_overwrites(tmp_path, lpack):
     folder = project(tmp_path / "project")
     before = (folder / "lpack.toml").read_text()
