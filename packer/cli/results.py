@@ -44,7 +44,7 @@ def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Cha
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     lines = table_lines(rows, width, colour=colour)
     for name, layer in manifest.get("layers", {}).items():
-        users = ", ".join(layer["functions"])
+        users = ", ".join(sorted(user for user, each in state.functions.items() if name in each.report.get("layers", {})))
         line = f"{_sizes(layer)}{_GAP}layer of {users}{_GAP}{place / layer['path']}"
         narrow = f"{name}{_GAP}{size_text(layer['zip_bytes'])}"
         lines.append(line if width is None or len(line) <= width else _cut(narrow, width))
