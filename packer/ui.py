@@ -162,7 +162,7 @@ class BarReporter(LineReporter):
             if self._expected and (self._progress is not None or time.monotonic() - self._began > _SOON):
                 progress = self._shown()
                 if self._status is None:
-                    self._status = progress.add_task("", total=self._expected, status=True)
+                    self._status = progress.add_task(self._doing_what(), total=self._expected, status=True)
                 done = sum(each in _ENDED for each in self._stages.values())
                 progress.update(self._status, completed=done, description=self._doing_what())
 
