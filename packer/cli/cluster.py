@@ -105,9 +105,11 @@ def _connected(address: str) -> Iterator[Client]:
     try:
         asyncio.run(_reach(address))
         client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    # What speaks another protocol says lengths that no memory has, and what is no message.
+    except (OSError, ValueError, TypeError, RuntimeError, MemoryError, EOFError, LookupError) as error:
         remedy = "Start one with `dask scheduler`, and name it as it says: --scheduler tcp://HOST:8786."
-        raise UsageError(f"No scheduler answers at {address} ({error}).", remedy=remedy) from None
+        why = str(error) or ("it says nothing" if isinstance(error, TimeoutError) else "it speaks something else")
+        raise UsageError(f"No scheduler answers at {address} ({why}).", remedy=remedy) from None
     try:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
@@ -125,7 +127,9 @@ async def _reach(address: str) -> None:
     from distributed import Security
     from distributed.comm.core import connect
 
-    comm = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
+    # Its own time-out ends where the connection stands, before the other side has said anything (distributed 2026.8).
+    async with asyncio.timeout(PATIENCE):
+        comm = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
     await comm.close()
 
 

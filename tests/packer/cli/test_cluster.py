@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -161,6 +164,23 @@ class TestWrongUse:
         finished = impatient("--scheduler", address, cwd=build.repo.folder)
         assert finished.returncode == 2
         assert f"No scheduler answers at {address}" in finished.stderr
+        assert "Traceback" not in finished.stderr
+
+    @pytest.mark.parametrize(
+        ("answer", "why"), [(b"", "it says nothing"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it speaks something else")]
+    )
+    def test_something_else_listens(self, build, answer, why):
+        shared_project(build.repo)
+        with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as executor:
+            address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+            accepted = executor.submit(listening.accept)
+            running = Thread(target=lambda: accepted.result()[0].sendall(answer))
+            running.start()
+            finished = impatient("--scheduler", address, cwd=build.repo.folder)
+            running.join()
+            accepted.result()[0].close()
+        assert finished.returncode == 2
+        assert f"No scheduler answers at {address} ({why})." in finished.stderr
         assert "Traceback" not in finished.stderr
 
     @pytest.mark.parametrize("address", ["nonsense://x", "tls://127.0.0.1:1", "tcp://127.0.0.1:none"])
