@@ -159,7 +159,7 @@ class Resolver:
     def _locked_by_uv(self, function: Function, requirements: Requirements) -> Lock:
         self._learn_indexes(requirements.path.parent, ())
         warnings: tuple[str, ...] = ()
-        if uv_lock_is_stale(requirements, self._run):
+        if uv_lock_is_stale(requirements, function.target, self._run):
             what = f"{requirements.path.name} is stale: what {function.name} requires has changed since it was made."
             warnings = (self._stale(what, "uv lock"),)
         return replace(read_uv_lock(requirements, function.target, self._run), warnings=warnings)

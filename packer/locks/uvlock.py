@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.errors import ResolveError, UsageError
 from packer.locks.pylock import parse_pylock
@@ -40,14 +41,23 @@ def read_uv_lock(requirements: Requirements, target: Target, run: Run) -> Lock:
     return parse_pylock(finished.stdout, requirements.path, target)
 
 
-def uv_lock_is_stale(requirements: Requirements, run: Run) -> bool:
+def uv_lock_is_stale(requirements: Requirements, target: Target, run: Run) -> bool:
     """Say whether the uv.lock no longer fits the pyproject.toml files beside and below it, as ``uv lock --check`` sees it.
 
-    Needs no network and no warm cache. Where uv cannot tell (the metadata of a ``setup.py`` project must be built, or no Python
-    of the project's is at hand) the answer is no. A lock made with another default index is stale to uv, and so it is here.
+    Needs no network and no warm cache. Where uv finds no Python for the project, the target's is tried. Where it cannot tell
+    (the metadata of a ``setup.py`` project must be built, or no such Python is at hand) the answer is no. A lock made with
+    another default index is stale to uv, and so it is here.
     """
     arguments = [uv_command(), "lock", "--check", "--offline", "--quiet", "--color", "never"]
-    return run(arguments, requirements.path.parent, {"UV_PYTHON_DOWNLOADS": "never"}).status == _STALE
+    status = _status(arguments, requirements, run)
+    if status not in {0, _STALE}:
+        interpreter = find_interpreter(target.runtime.minor)
+        status = _status([*arguments, "--python", str(interpreter.path)], requirements, run) if interpreter else status
+    return status == _STALE
+
+
+def _status(arguments: list[str], requirements: Requirements, run: Run) -> int:
+    return run(arguments, requirements.path.parent, {"UV_PYTHON_DOWNLOADS": "never"}).status
 
 
 def _check_root(path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.errors import ResolveError, UsageError
 from packer.locks.uvlock import read_uv_lock, uv_lock_is_stale
@@ -121,18 +122,18 @@ def test_a_workspace_without_a_root_project_wants_a_member(workspace):
 
 def test_no_network_and_no_cache_are_needed(offline):
     assert names(read(offline, package="fn")) == ["beta", "gamma", "library"]
-    assert not uv_lock_is_stale(asked(offline), run)
+    assert not uv_lock_is_stale(asked(offline), X86, run)
 
 
 def test_a_changed_member_makes_the_lock_stale_even_without_network(offline):
     project(offline / "libs" / "library", "library", "beta<2", tail=BUILT)
-    assert uv_lock_is_stale(asked(offline), run)
+    assert uv_lock_is_stale(asked(offline), X86, run)
 
 
 def test_asking_whether_a_lock_is_stale_does_not_mend_it(workspace):
     project(workspace / "libs" / "library", "library", "beta", "native", tail=BUILT)
     before = (workspace / "uv.lock").read_bytes()
-    assert uv_lock_is_stale(asked(workspace), run)
+    assert uv_lock_is_stale(asked(workspace), X86, run)
     assert (workspace / "uv.lock").read_bytes() == before
 
 
@@ -140,10 +141,31 @@ def test_what_does_not_change_the_lock_does_not_make_it_stale(workspace):
     path = workspace / "libs" / "library" / "pyproject.toml"
     path.write_text(path.read_text() + "[tool.ruff]\nline-length = 100\n")
     before = (workspace / "uv.lock").read_bytes()
-    assert not uv_lock_is_stale(asked(workspace), run)
+    assert not uv_lock_is_stale(asked(workspace), X86, run)
     assert (workspace / "uv.lock").read_bytes() == before
+
+
+@pytest.mark.skipif(find_interpreter(12) is None, reason="needs CPython 3.12")
+def test_a_python_that_only_lpack_finds_tells_that_a_lock_is_stale(tmp_path, index, monkeypatch):
+    interpreter = find_interpreter(12)
+    assert interpreter is not None
+    project(tmp_path, "one", "alpha")
+    path = tmp_path / "pyproject.toml"
+    path.write_text(path.read_text().replace(">=3.11", ">=3.12"))
+    with monkeypatch.context() as patched:
+        patched.setenv("UV_PYTHON", str(interpreter.path))
+        lock(tmp_path)
+    uv = uv_command()
+    monkeypatch.setattr("packer.locks.uvlock.uv_command", lambda: uv)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    without = [uv, "lock", "--check", "--offline", "--quiet"]
+    assert run(without, tmp_path, {"UV_PYTHON_DOWNLOADS": "never"}).status == 2
+    assert not uv_lock_is_stale(asked(tmp_path), X86, run)
+    path.write_text(path.read_text().replace("'alpha'", "'alpha', 'beta'"))
+    assert uv_lock_is_stale(asked(tmp_path), X86, run)
 
 
 def test_where_uv_cannot_tell_the_lock_counts_as_fresh(workspace):
     (workspace / "pyproject.toml").write_text("[[[")
-    assert not uv_lock_is_stale(asked(workspace), run)
+    assert not uv_lock_is_stale(asked(workspace), X86, run)
