@@ -29,6 +29,8 @@ _AHEAD, _MANY = 8, 64
 """How many jobs are under way for each thread of the workers: while this machine takes in what came of some, and the scheduler
 hands out others, each worker has a next one. No more than two, where all would be more than so many."""
 _PULSE = 1.0
+_GREETING = 5.0
+"""Seconds in which who has taken a connection must show that it is a scheduler."""
 _CLOSING = 2.0
 _RUN = "__import__('packer.cli.worker', fromlist=['run']).run(*job)"
 """A job, as text: a scheduler or a worker that cannot unpickle a function, for want of lpack or of the same Python, ends."""
@@ -128,7 +130,7 @@ async def _reach(address: str) -> None:
     from distributed.comm.core import connect
 
     # Its own time-out ends where the connection stands, before the other side has said anything (distributed 2026.8).
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE + _GREETING):
         comm = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
     await comm.close()
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -157,13 +156,20 @@ def impatient(*arguments: str, cwd: Path, **variables: str) -> subprocess.Comple
     )
 
 
+def _answer(listening: socket.socket, data: bytes) -> socket.socket:
+    """Send this to the first who connects, and give the connection."""
+    connection, _ = listening.accept()
+    connection.sendall(data)
+    return connection
+
+
 class TestWrongUse:
     def test_nobody_listens(self, build):
         shared_project(build.repo)
         address = f"tcp://127.0.0.1:{free_port()}"
         finished = impatient("--scheduler", address, cwd=build.repo.folder)
         assert finished.returncode == 2
-        assert f"No scheduler answers at {address}" in finished.stderr
+        assert f"No scheduler answers at {address} (Timed out trying to connect to {address} after " in finished.stderr
         assert "Traceback" not in finished.stderr
 
     @pytest.mark.parametrize(
@@ -173,12 +179,9 @@ class TestWrongUse:
         shared_project(build.repo)
         with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as executor:
             address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
-            accepted = executor.submit(listening.accept)
-            running = Thread(target=lambda: accepted.result()[0].sendall(answer))
-            running.start()
+            answered = executor.submit(_answer, listening, answer)
             finished = impatient("--scheduler", address, cwd=build.repo.folder)
-            running.join()
-            accepted.result()[0].close()
+            answered.result().close()
         assert finished.returncode == 2
         assert f"No scheduler answers at {address} ({why})." in finished.stderr
         assert "Traceback" not in finished.stderr
