@@ -75,6 +75,7 @@ class Resolver:
         self._running = Semaphore(_PARALLEL)
         self._default_index: Once[str, str] = Once()
         self._texts: Once[str, str] = Once()
+        self._stale_locks: Once[tuple[Path, int], bool] = Once()
         self._shared = SharedSolve(
             self._ask,
             lambda function: self.lock(function).packages,
@@ -159,7 +160,8 @@ class Resolver:
     def _locked_by_uv(self, function: Function, requirements: Requirements) -> Lock:
         self._learn_indexes(requirements.path.parent, ())
         warnings: tuple[str, ...] = ()
-        if uv_lock_is_stale(requirements, function.target, self._run):
+        key = (requirements.path, function.target.runtime.minor)
+        if self._stale_locks.get(key, lambda: uv_lock_is_stale(requirements, function.target, self._run)):
             what = f"{requirements.path.name} is stale: what {function.name} requires has changed since it was made."
             warnings = (self._stale(what, "uv lock"),)
         return replace(read_uv_lock(requirements, function.target, self._run), warnings=warnings)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packer.discover import find_handler, find_requirements
 from packer.errors import UsageError
+from packer.model import Requirements
 
 _PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|tests?|dist|build|cdk\.out|s?venv|env")
 _MOST_DEPTH = 4
@@ -19,16 +20,12 @@ _MANY = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A folder with a handler; ``requirements`` is its dependency file's absolute path where it has one.
-
-    ``package`` is the member that it is of a workspace whose lock that file is, or empty.
-    """
+    """A folder with a handler, and its dependency file where it has one."""
 
     name: str
     source: Path
     handler: str
-    requirements: Path | None
-    package: str = ""
+    requirements: Requirements | None
 
 
 def find_functions(folder: Path) -> tuple[Found, ...]:
@@ -41,8 +38,7 @@ def find_functions(folder: Path) -> tuple[Found, ...]:
         except UsageError:
             continue  # a folder without a handler, or one that only its owner can make sense of
         name = _free_name(place, folder, found)
-        path, package = (requirements.path, requirements.package) if requirements else (None, "")
-        found[name] = Found(name=name, source=place, handler=handler, requirements=path, package=package)
+        found[name] = Found(name=name, source=place, handler=handler, requirements=requirements)
     if not found:
         raise UsageError(
             f"No folder in {folder} holds a module with a function named handler or lambda_handler.",
@@ -83,9 +79,9 @@ def write_config(functions: Sequence[Found], folder: Path, runtime: str, archite
         lines += ["", f"[functions.{function.name}]", f'source = "{_relative(function.source, folder)}"']
         lines.append(f'handler = "{function.handler}"')
         if function.requirements is not None:
-            lines.append(f'requirements = "{_relative(function.requirements, folder)}"')
-        if function.package:
-            lines.append(f'package = "{function.package}"')
+            lines.append(f'requirements = "{_relative(function.requirements.path, folder)}"')
+            if function.requirements.package:
+                lines.append(f'package = "{function.requirements.package}"')
     return "\n".join(lines) + "\n"
 
 

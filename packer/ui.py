@@ -160,11 +160,11 @@ class BarReporter(LineReporter):
         with self._bars:
             self._stages[function] = name
             if self._expected and (self._progress is not None or time.monotonic() - self._began > _SOON):
-                progress = self._shown()
+                progress, doing = self._shown(), self._doing_what()
                 if self._status is None:
-                    self._status = progress.add_task(self._doing_what(), total=self._expected, status=True)
+                    self._status = progress.add_task(doing, total=self._expected, status=True)
                 done = sum(each in _ENDED for each in self._stages.values())
-                progress.update(self._status, completed=done, description=self._doing_what())
+                progress.update(self._status, completed=done, description=doing)
 
     def _doing_what(self) -> str:
         """Say what is being done to the functions that are not done yet, in one line."""

@@ -33,7 +33,7 @@ class Changes:
 def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Changes, *, as_json: bool) -> str:
     """Give what is printed of the chosen functions and their layers."""
     template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
-    manifest = make_manifest({name: each.report for name, each in chosen.items()}, template)
+    manifest = _manifest(chosen, template)
     if as_json:
         return write_manifest(manifest).decode()
     out = Path(next(iter(state.outputs))).parent
@@ -43,12 +43,17 @@ def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Cha
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     lines = table_lines(rows, width, colour=colour)
+    everything = manifest if chosen.keys() == state.functions.keys() else _manifest(state.functions)
     for name, layer in manifest.get("layers", {}).items():
-        users = ", ".join(sorted(user for user, each in state.functions.items() if name in each.report.get("layers", {})))
+        users = ", ".join(everything["layers"][name]["functions"])
         line = f"{_sizes(layer)}{_GAP}layer of {users}{_GAP}{place / layer['path']}"
         narrow = f"{name}{_GAP}{size_text(layer['zip_bytes'])}"
         lines.append(line if width is None or len(line) <= width else _cut(narrow, width))
     return "".join(f"{line}\n" for line in lines)
+
+
+def _manifest(functions: Mapping[str, FunctionState], template: str = "") -> dict[str, Any]:
+    return make_manifest({name: each.report for name, each in functions.items()}, template)
 
 
 def _row(name: str, report: Mapping[str, Any], changes: Changes, place: Path) -> dict[str, str]:
