@@ -1,4 +1,4 @@
-"""Starts what was built in the target's own Python, by the clocks of lpack's own verification (`packer.verify`)."""
+"""Starts what was built in the target's own Python, by the clocks of lpack's own verification (`packer.verify.verify`)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers import PYTHON
-from builders.pythons import Pythons, TargetPython, find_host_python
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import RUNTIMES, Target
-from packer.compress import Deflater
-from packer.layout import unpack
-from packer.model import Function, Tree
-from packer.options import VerifyLevel, VerifyOptions
-from packer.outputs.zip import Written, write_zip
-from packer.store import Store
-from packer.verify import Event, LaidOut, Outcome, Verifier
+from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
+from packer.cache.compress import Deflater
+from packer.cache.store import Store
+from packer.core.model import Function, Tree
+from packer.core.options import VerifyLevel, VerifyOptions
+from packer.formats.layout import unpack
+from packer.formats.zip import Written, write_zip
+from packer.verify.verify import Event, LaidOut, Outcome, Verifier
 
 TARGET = Target(runtime=RUNTIMES[f"python{PYTHON}"], architecture="x86_64")
 HANDLER = "app.handler"

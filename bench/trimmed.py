@@ -26,9 +26,9 @@ from bench.measure import CommandFailedError, Sample, measure
 from bench.peers import Place, add_cache, prepare
 from bench.rows import RESULTS
 from bench.starts import TARGET, Starts, opened
-from builders.emulator import CLIENT, VARIABLE
-from packer.coldstart import can_drop_caches, drop_caches
-from packer.verify import LaidOut
+from builders.sandbox.emulator import CLIENT, VARIABLE
+from packer.verify.coldstart import can_drop_caches, drop_caches
+from packer.verify.verify import LaidOut
 
 SAM, OFF, BESIDE, SAFE, MAX = "sam", "safe, no bytecode", "safe, beside", "safe", "max"
 FLAGS: Mapping[str, tuple[str, ...]] = {

@@ -11,10 +11,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES
-from packer import errors
 from packer.cli.app import COMMANDS
-from packer.keytable import inner_table, key_table, rule_table
-from packer.schemas import NAMES, schema_text
+from packer.config.keytable import inner_table, key_table, rule_table
+from packer.core import errors
+from packer.core.schemas import NAMES, schema_text
 
 _WIDTH = 96
 _BEFORE_KEYS = """# Configuration
@@ -53,7 +53,7 @@ def _commands() -> str:
     """Give the help of every command, as click makes it."""
     parts = ["# Commands\n\nThe same as `lpack COMMAND --help`.\n"]
     for name in COMMANDS:
-        command: click.Command = import_module(f"packer.cli.{name}").command
+        command: click.Command = import_module(f"packer.cli.commands.{name}").command
         parts.append(f"## lpack {name}\n\n{_help(command, f'lpack {name}')}")
         if isinstance(command, click.Group):
             parts += [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.emulator import VARIABLE
+from builders.sandbox.emulator import VARIABLE
 from tests.shaped import ARCHITECTURE
 from tests.wheels import make_wheel
 

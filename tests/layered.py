@@ -6,7 +6,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from builders.pythons import LAYERS, TREE, TargetPython
+from builders.sandbox.pythons import LAYERS, TREE, TargetPython
 from tests.native import compile_library
 from tests.probing import packages_of, write_files
 from tests.shaped import TRIPLE

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builders.strip import HostStrip
+from builders.host.strip import HostStrip
 
 EMPTY = "int lpack_test(void) { return 42; }\n"
 NEW_SYMBOL = "#include <stdlib.h>\nunsigned lpack_test(void) { return arc4random(); }\n"

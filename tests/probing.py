@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builders import isolation
 from builders.inside.isolate import UNAVAILABLE
 from builders.interpreters import find_interpreter
-from builders.pythons import Done, HostPython, TargetPython, Task
 from builders.runtimes import RUNTIMES
+from builders.sandbox import isolation
+from builders.sandbox.pythons import Done, HostPython, TargetPython, Task
 from builders.script import source_of_script
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from builders.runtimes import MACHINES
-from packer.bytecode import Compiler
-from packer.store import Store
+from packer.cache.store import Store
+from packer.trim.bytecode import Compiler
 
 MINOR = sys.version_info.minor
 RUNTIME = f"python3.{MINOR}"

@@ -16,7 +16,7 @@ import pytest
 import requests
 from packaging.utils import parse_wheel_filename
 
-from packer.process import uv_command
+from packer.core.process import uv_command
 from tests.index import Fault, LocalIndex
 from tests.packages import FIXTURES, NATIVE_TAGS
 from tests.wheels import make_wheel

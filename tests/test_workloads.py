@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from packer.process import uv_command
+from packer.core.process import uv_command
 
 WORKLOADS = Path(__file__).parent.parent / "bench" / "workloads"
 IMPORTER = """

@@ -1,4 +1,8 @@
-"""The command line. This module stays small: it runs on every start, and the help page must not wait for imports."""
+"""The command line: parses flags, picks the concrete classes, prints results; errors become exit statuses here.
+
+May import: everything.
+To add an option that commands share: `common`.
+"""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from importlib import import_module
 import click
 
 from packer import __version__
-from packer.errors import LpackError, ManyErrors
-from packer.ui import QUIET, make_reporter
+from packer.cli.ui import QUIET, make_reporter
+from packer.core.errors import LpackError, ManyErrors
 
 COMMANDS = {
     "affected": "Name the functions that what git has changed affects.",
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"packer.cli.{cmd_name}").command
+        command: click.Command = import_module(f"packer.cli.commands.{cmd_name}").command
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

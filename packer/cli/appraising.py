@@ -9,18 +9,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packer.baseline import make_baseline
-from packer.cli.build import command_digest, named_out, watched_files
+from packer.cache.store import Store, digest_of
+from packer.cache.watch import signature
+from packer.cli.commands.build import command_digest, named_out, watched_files
 from packer.cli.common import Project
-from packer.errors import UsageError
-from packer.options import Budget, ShapeFlags
-from packer.state import FunctionState, State, load_state, save_state, state_key, state_path
-from packer.store import Store, digest_of
-from packer.watch import signature
+from packer.core.errors import UsageError
+from packer.core.options import Budget, ShapeFlags
+from packer.manifest.baseline import make_baseline
+from packer.pipeline.state import FunctionState, State, load_state, save_state, state_key, state_path
 
 if TYPE_CHECKING:
-    from packer.model import Function
-    from packer.ui import LineReporter
+    from packer.cli.ui import LineReporter
+    from packer.core.model import Function
 
 COMMIT = "git:"
 """What a commit is named with where a file could be."""
@@ -30,7 +30,7 @@ _BUDGETS, _LAYER_BUDGETS = "budget", "layer_budgets"
 def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> State:
     """Say what a project's functions are going to be, as the last look has it where nothing has changed since.
 
-    ``flags`` are those of the command line. Raises `packer.errors.LpackError`.
+    ``flags`` are those of the command line. Raises `LpackError`.
     """
     built = state_key(project.path, named_out(project, flags["out"]))
     key = digest_of("check", built, str(flags["offline"]))
@@ -63,11 +63,11 @@ class _Look:
         from concurrent.futures import ThreadPoolExecutor
         from itertools import chain
 
-        from packer.appraise import Appraisal
+        from packer.cache.watch import Digests
         from packer.cli.wiring import open_appraising, read_project, selected
-        from packer.config import Overrides
-        from packer.resolve import Policy
-        from packer.watch import Digests
+        from packer.config.config import Overrides
+        from packer.inspect.appraise import Appraisal
+        from packer.resolve.resolve import Policy
 
         flags, started = self._flags, time.time_ns()
         overrides = Overrides(runtime=flags["runtime"], architecture=flags["arch"], out=flags["out"], shape=self._shape)
@@ -115,7 +115,7 @@ class _Known:
 
 def _with_budgets(state: FunctionState, function: Function) -> FunctionState:
     """Write down what the configuration allows, for a look that does not read it."""
-    from packer.budget import layer_budget
+    from packer.manifest.budget import layer_budget
 
     layers = {name: asdict(layer_budget(name, function.layers)) for name in state.report.get("layers", {})}
     return replace(state, artifact={}, report={**state.report, _BUDGETS: asdict(function.budget), _LAYER_BUDGETS: layers})
@@ -133,7 +133,7 @@ def baseline_of_commit(
 ) -> dict[str, Any]:
     """Give the baseline of a project as a commit has it: looked at in a copy of that, once.
 
-    Raises `packer.errors.LpackError`.
+    Raises `LpackError`.
     """
     return make_baseline({name: each.report for name, each in appraised_at(project, ref, flags, store, reporter).items()})
 
@@ -141,8 +141,8 @@ def baseline_of_commit(
 def appraised_at(
     project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
 ) -> dict[str, FunctionState]:
-    """Say what a project's functions were going to be in a commit; raises `packer.errors.LpackError`."""
-    from packer.git import working_tree
+    """Say what a project's functions were going to be in a commit; raises `LpackError`."""
+    from packer.source.git import working_tree
 
     tree = working_tree(project.folder)
     if tree is None:

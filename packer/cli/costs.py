@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from packer.cli.appraising import appraised
 from packer.cli.common import find_project, open_store
-from packer.errors import UsageError
+from packer.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from packer.needsreport import Costs
-    from packer.ui import LineReporter
+    from packer.cli.ui import LineReporter
+    from packer.inspect.needsreport import Costs
 
 
 def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter, *, one: bool = False) -> Iterator[Costs]:
@@ -19,13 +19,13 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
 
     With ``one`` there must be one. Raises `LpackError`.
     """
+    from packer.cache.watch import Digests
     from packer.cli.wiring import open_appraising, read_project, selected
-    from packer.config import Overrides
-    from packer.gather import Gatherer
-    from packer.needs import needs_of
-    from packer.needsreport import Costs
-    from packer.resolve import Policy
-    from packer.watch import Digests
+    from packer.config.config import Overrides
+    from packer.inspect.needsreport import Costs
+    from packer.pipeline.gather import Gatherer
+    from packer.resolve.needs import needs_of
+    from packer.resolve.resolve import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()

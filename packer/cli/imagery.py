@@ -9,21 +9,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from builders.engine import connect
+from builders.engine.engine import connect
 from builders.recipes import BuilderUnavailable, BuildFailure
-from packer.bases import BaseReader, Finders
-from packer.builtimages import BuiltImage
-from packer.compress import Deflater
-from packer.dockerlogin import DockerLogins
-from packer.errors import ImageError, ToolError
-from packer.imagelayers import LayerBlobs
-from packer.imaging import Imaging
-from packer.model import Function
-from packer.outputs.registry import Registries
-from packer.ports import Reporter
-from packer.resolve import Policy
-from packer.store import Store
-from packer.verify import Outcome
+from packer.cache.compress import Deflater
+from packer.cache.store import Store
+from packer.core.errors import ImageError, ToolError
+from packer.core.model import Function
+from packer.core.ports import Reporter
+from packer.images.bases import BaseReader, Finders
+from packer.images.builtimages import BuiltImage
+from packer.images.imagelayers import LayerBlobs
+from packer.images.imaging import Imaging
+from packer.net.dockerlogin import DockerLogins
+from packer.registry.registry import Registries
+from packer.resolve.resolve import Policy
+from packer.verify.verify import Outcome
 
 
 def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> Imaging:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer.cli.common import find_project, message_options, place_options
-from packer.errors import LpackError
+from packer.core.errors import LpackError
 
 if TYPE_CHECKING:
+    from packer.cache.store import Store
     from packer.cli.common import Project
-    from packer.config import Config
-    from packer.model import Function
-    from packer.ports import Reporter
-    from packer.store import Store
+    from packer.config.config import Config
+    from packer.core.model import Function
+    from packer.core.ports import Reporter
 
 Command = Callable[..., Any]
 
@@ -45,9 +45,9 @@ class BuiltProject:
 
         ``out`` is the output folder as the command line has it.
         """
-        from packer.cli.build import named_out
-        from packer.stale import outdated
-        from packer.state import load_state, state_key
+        from packer.cli.commands.build import named_out
+        from packer.pipeline.stale import outdated
+        from packer.pipeline.state import load_state, state_key
 
         state = load_state(store, state_key(self.project.path, named_out(self.project, out)))
         if state is None:
@@ -59,9 +59,9 @@ class BuiltProject:
 
 
 def read_built_project(command: str, names: Sequence[str], flags: dict[str, Any]) -> BuiltProject:
-    """Read a project for a command, and find the functions that are named; raises `packer.errors.UsageError`."""
+    """Read a project for a command, and find the functions that are named; raises `UsageError`."""
     from packer.cli.wiring import read_project, select
-    from packer.config import Overrides
+    from packer.config.config import Overrides
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"], built=command)
     config, _ = read_project(project, Overrides(out=flags["out"]))

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from packer import __version__
-from packer.watch import Signature, unchanged
+from packer.cache.watch import Signature, unchanged
 
 ANSWERED = ("build", "check")
 """The commands that remember their answers."""
@@ -113,7 +113,7 @@ def _columns() -> int | None:
 
 
 def _folder() -> str:
-    """Give the cache folder as `packer.store.store_folder` does, whose way to find it takes longer than all else here."""
+    """Give the cache folder as `packer.cache.store.store_folder` does, whose way to find it takes longer than all else here."""
     named = os.environ.get(_CACHE_VARIABLE)
     if named:
         return os.path.abspath(named)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from packer.manifest import make_manifest, write_manifest
-from packer.names import TEMPLATE_FILE
-from packer.state import FunctionState, State
-from packer.units import size_text
+from packer.core.names import TEMPLATE_FILE
+from packer.core.units import size_text
+from packer.manifest.manifest import make_manifest, write_manifest
+from packer.pipeline.state import FunctionState, State
 
 _GAP = "  "
 _KILOBYTE = 1024

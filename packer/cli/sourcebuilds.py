@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from builders.recipes import Builder, BuildFailure
-from packer.build import StoreBuilder
-from packer.credentials import Credentials
-from packer.fetch import StoreFetcher
-from packer.origin import Origins
-from packer.ports import Reporter
-from packer.resolve import Policy, Resolver
-from packer.store import COMPILER, Store
-from packer.tooling import Tooling
-from packer.watch import Digests
+from packer.cache.store import COMPILER, Store
+from packer.cache.watch import Digests
+from packer.core.ports import Reporter
+from packer.net.credentials import Credentials
+from packer.net.fetch import StoreFetcher
+from packer.resolve.resolve import Policy, Resolver
+from packer.source.origin import Origins
+from packer.wheels.build import StoreBuilder
+from packer.wheels.tooling import Tooling
 
 Listen = Callable[[str, str], None]
 
@@ -43,16 +43,16 @@ def make_builder(
 
 
 def _host_builder(listen: Listen) -> Builder:
-    from builders.host import HostBuilder
+    from builders.host.host import HostBuilder
 
     return HostBuilder(listen)
 
 
 def _container_builder(say: Callable[[str], None], listen: Listen, policy: Policy) -> Builder:
-    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
-    from builders.container import ContainerBuilder
-    from builders.engine import connect
-    from builders.images import Images
+    """Connect to the container engine; raises `BuilderUnavailable`."""
+    from builders.engine.container import ContainerBuilder
+    from builders.engine.engine import connect
+    from builders.engine.images import Images
 
     engine = connect()
     with suppress(BuildFailure):  # some let nobody see what else is there
@@ -61,6 +61,6 @@ def _container_builder(say: Callable[[str], None], listen: Listen, policy: Polic
 
 
 def _cross_builder(store: Store, listen: Listen) -> Builder:
-    from builders.cross import CrossBuilder
+    from builders.host.cross import CrossBuilder
 
     return CrossBuilder(listen, store.root / COMPILER)

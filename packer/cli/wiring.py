@@ -11,15 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builders.pythons import Pythons, TargetPython, find_host_python
+from builders.host.strip import ContainerStrip, StripTool
 from builders.recipes import BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
-from builders.strip import ContainerStrip, StripTool
-from packer.bytecode import Compiler
+from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
+from packer.cache.compress import Deflater
+from packer.cache.remote import opened_remote
+from packer.cache.store import Store, explained
+from packer.cache.watch import Digests
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
 from packer.cli.imagery import open_imaging
-from packer.compress import Deflater
-from packer.config import (
+from packer.config.config import (
     Config,
     Overrides,
     function_section,
@@ -31,39 +33,37 @@ from packer.config import (
     sbom_of,
     sharing,
 )
-from packer.credentials import Credentials, index_urls
-from packer.discover import find_handler, find_requirements
-from packer.discovery import DISCOVER
-from packer.errors import UsageError
-from packer.fetch import StoreFetcher
-from packer.gather import Tools
-from packer.imageconfig import check_image_names, image_of
-from packer.imaging import Imaging
-from packer.layerconfig import check_patterns, with_attached
-from packer.model import Archive, Function, Tree
-from packer.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
-from packer.native import NativeCode
-from packer.obtain import Builds, BuildsLater
-from packer.once import Once
-from packer.outputs.zip import Written, write_zip
-from packer.placing import Placer
-from packer.ports import Reporter
-from packer.process import run, uv_command
-from packer.prove import Prover
-from packer.remote import opened_remote
-from packer.resolve import Policy, Resolver
-from packer.scan import Scanner
-from packer.section import Section, choices
-from packer.shape import Shaper
-from packer.shapeconfig import shape_of
-from packer.store import Store, explained
-from packer.strip import Stripper
-from packer.verify import Verifier
-from packer.watch import Digests
-from packer.wheel import accept
+from packer.config.discovery import DISCOVER
+from packer.config.imageconfig import check_image_names, image_of
+from packer.config.layerconfig import check_patterns, with_attached
+from packer.config.section import Section, choices
+from packer.config.shapeconfig import shape_of
+from packer.core.errors import UsageError
+from packer.core.model import Archive, Function, Tree
+from packer.core.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
+from packer.core.once import Once
+from packer.core.ports import Reporter
+from packer.core.process import run, uv_command
+from packer.formats.native import NativeCode
+from packer.formats.wheel import accept
+from packer.formats.zip import Written, write_zip
+from packer.images.imaging import Imaging
+from packer.net.credentials import Credentials, index_urls
+from packer.net.fetch import StoreFetcher
+from packer.pipeline.gather import Tools
+from packer.resolve.resolve import Policy, Resolver
+from packer.source.discover import find_handler, find_requirements
+from packer.source.scan import Scanner
+from packer.trim.bytecode import Compiler
+from packer.trim.placing import Placer
+from packer.trim.shape import Shaper
+from packer.trim.strip import Stripper
+from packer.verify.prove import Prover
+from packer.verify.verify import Verifier
+from packer.wheels.obtain import Builds, BuildsLater
 
 if TYPE_CHECKING:
-    from packer.template import Template, TemplateFunction
+    from packer.sam.template import Template, TemplateFunction
 
 _OF_TEMPLATES = ("source", "handler", "runtime", "arch")
 """Keys of a function that its template has in words of its own."""
@@ -122,8 +122,8 @@ def open_appraising(
     store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1, remote: str = ""
 ) -> Iterator[Tools]:
     """Make the same parts with others in the place of two: nothing is fetched whole, and nothing is built."""
-    from packer.directories import OutlineFetcher
-    from packer.estimate import KeptWheels
+    from packer.wheels.directories import OutlineFetcher
+    from packer.wheels.estimate import KeptWheels
 
     with open_tools(store, digests, reporter, policy, jobs, remote) as tools, ExitStack() as closing:
         fetcher = OutlineFetcher(tools.fetcher, tools.store, _credentials(), reporter, offline=policy.offline)
@@ -165,17 +165,17 @@ def _open_shaping(
 
 
 def _container_python(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> TargetPython:
-    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`."""
-    from builders.container_python import ContainerPython
-    from builders.engine import connect
-    from builders.images import Images
+    """Connect to the container engine; raises `BuilderUnavailable`."""
+    from builders.engine.container_python import ContainerPython
+    from builders.engine.engine import connect
+    from builders.engine.images import Images
 
     engine = connect()
     return ContainerPython(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target, settings)
 
 
 def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
-    """Connect to the container engine; raises `builders.recipes.BuilderUnavailable`, also where an image is not there yet."""
+    """Connect to the container engine; raises `BuilderUnavailable`, also where an image is not there yet."""
     return ContainerStrip(_container_python(target, reporter, settings, pull=False))
 
 
@@ -189,7 +189,7 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     """Read a configuration, a template, or a folder without either; raises `UsageError`."""
     template = None
     if project.kind == TEMPLATE:
-        from packer.template import read_template
+        from packer.sam.template import read_template
 
         template = read_template(project.path, project.parameters)
         config = _config_of_template(project, template, overrides)

@@ -1,1 +1,5 @@
-"""Readers of lock files: each gives exact packages for a target and resolves nothing."""
+"""Lock files: one reader a format, each giving exact packages for a target and resolving nothing.
+
+May import: core, cache, formats, net.
+To add a format: one module with a reader, and one line in the table of readers.
+"""

@@ -15,9 +15,9 @@ from packaging.markers import InvalidMarker, Marker, UndefinedComparison, Undefi
 from packaging.utils import canonicalize_name
 
 from builders.runtimes import Target
-from packer.credentials import without_login
-from packer.errors import ResolveError
-from packer.model import Archive, LockedPackage, Repository, SourceFolder
+from packer.core.errors import ResolveError
+from packer.core.model import Archive, LockedPackage, Repository, SourceFolder
+from packer.net.credentials import without_login
 
 _Kind = TypeVar("_Kind", str, dict[str, Any], list[Any])
 _KINDS = {str: "a string", dict: "a table", list: "a list"}

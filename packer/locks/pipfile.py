@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from packaging.utils import canonicalize_name
 
 from builders.runtimes import Target
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import LockedPackage, Requirements
 from packer.locks.pins import (
     Pin,
     Value,
@@ -25,7 +26,6 @@ from packer.locks.pins import (
     read_text,
     sha256_of,
 )
-from packer.model import LockedPackage, Requirements
 
 _REMEDY = "Lock again with Pipenv (`pipenv lock`), or mend the file."
 _SPECIFICATION = 6

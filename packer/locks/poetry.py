@@ -18,7 +18,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from builders.runtimes import Target
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import LockedPackage, Requirements
 from packer.locks.pins import (
     Pin,
     Value,
@@ -32,7 +33,6 @@ from packer.locks.pins import (
     read_text,
     sha256_of,
 )
-from packer.model import LockedPackage, Requirements
 
 _REMEDY = "Lock again with Poetry (`poetry lock`), or mend the file."
 _MAIN = "main"

@@ -25,10 +25,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from builders.runtimes import Target
-from packer.credentials import without_login
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import Archive, Lock, LockedPackage, Repository, SourceFolder
 from packer.locks.pins import absolute, read_text
-from packer.model import Archive, Lock, LockedPackage, Repository, SourceFolder
+from packer.net.credentials import without_login
 
 _LOCK_AGAIN = "Lock again (`lpack lock`), or mend the file."
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from packer.model import Requirements
+from packer.core.model import Requirements
 
 _LOCAL = ("editable", "directory", "virtual", "path")
 # What of a locked package says nothing of what is installed with it.

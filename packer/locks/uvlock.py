@@ -8,10 +8,10 @@ from typing import Any
 
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import Lock, Requirements
+from packer.core.process import Run, uv_command
 from packer.locks.pylock import parse_pylock
-from packer.model import Lock, Requirements
-from packer.process import Run, uv_command
 
 # What a function's own folder holds is its source: only its dependencies come from the lock, and never those for development.
 _FLAGS = ("--frozen", "--offline", "--no-header", "--format", "pylock.toml", "--no-default-groups", "--no-emit-project")

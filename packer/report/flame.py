@@ -28,7 +28,7 @@ class Frame:
 
 
 def frames(imports: Sequence[Mapping[str, Any]]) -> tuple[Frame, ...]:
-    """Give imports (`packer.coldstart.describe_start`) as trees: each comes after those that it brought about."""
+    """Give imports (`packer.verify.coldstart.describe_start`) as trees: each comes after those that it brought about."""
     waiting: list[tuple[int, Frame]] = []
     for each in imports:
         below: list[Frame] = []

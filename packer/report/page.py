@@ -10,12 +10,12 @@ from importlib.resources import files
 from typing import Any
 
 from packer import __version__
-from packer.budget import MILLISECONDS, Measure
+from packer.core.units import size_text
+from packer.inspect.snapshot import Snapshot
+from packer.manifest.budget import MILLISECONDS, Measure
+from packer.manifest.reports import functions_of, inside, packed_bytes, unpacked_with_layers
 from packer.report.flame import flame_graph
 from packer.report.treemap import packed_data, treemap_data
-from packer.reports import functions_of, inside, packed_bytes, unpacked_with_layers
-from packer.snapshot import Snapshot
-from packer.units import size_text
 
 _MOST_SHARED = 30
 _MOST_MODULES = 12
@@ -28,7 +28,7 @@ class Report:
     """What a report tells of.
 
     ``manifest`` is lpack.json, ``snapshot`` the same with files, ``measures`` what limits say, ``starts`` are by functions, and
-    ``history`` as `packer.history.recall` gives it.
+    ``history`` as `packer.manifest.history.recall` gives it.
     """
 
     title: str

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from packer.contents import KINDS, PackedFile
-from packer.model import OWN_SOURCE, called
-from packer.snapshot import Snapshot, Unit
+from packer.core.model import OWN_SOURCE, called
+from packer.inspect.contents import KINDS, PackedFile
+from packer.inspect.snapshot import Snapshot, Unit
 
 Node = list[Any]
 """A file: its name, the number of its kind, and its bytes unpacked and packed; a folder: its name, and what is in it."""

@@ -24,7 +24,7 @@ from bench.trimmed import (
     rows_of_starts,
     unzipped,
 )
-from builders.emulator import VARIABLE
+from builders.sandbox.emulator import VARIABLE
 
 
 def _row(ours: float, theirs: float, wanted: float | None, kind="ratio", unit="ms") -> Row:

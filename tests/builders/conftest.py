@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.pythons import HostPython
+from builders.sandbox.pythons import HostPython
 from tests.probing import host, probe, refuse_namespaces
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from packer.errors import PackageError
-from packer.model import Tree
-from packer.wheel import accept
+from packer.core.errors import PackageError
+from packer.core.model import Tree
+from packer.formats.wheel import accept
 from tests.wheels import RawMember, RawZip, record_rows, wheel_members
 
 FILENAME = "demo-1.0-py3-none-any.whl"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from packer.process import uv_command
+from packer.core.process import uv_command
 from tests.packer.cli.test_build import build, project
 from tests.packer.locks.test_uvlock import project as member
 from tests.repository import commit, git, make_repository

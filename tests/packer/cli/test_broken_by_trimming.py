@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builders.host.strip import HostStrip
 from builders.recipes import BuilderUnavailable
-from builders.strip import HostStrip
 from tests.native import compile_library
 from tests.shaped import NATIVE_TAG, TRIPLE, Project, make_project
 from tests.wheels import make_wheel

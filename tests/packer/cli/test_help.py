@@ -45,7 +45,7 @@ def test_wrong_usage_exits_with_two(tmp_path, lpack):
 
 
 def test_nothing_heavy_is_imported_where_nothing_changed():
-    code = "import packer.cli.app, packer.cli.build, sys; print(*sys.modules)"
+    code = "import packer.cli.app, packer.cli.commands.build, sys; print(*sys.modules)"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(finished.stdout.split())
     assert loaded.isdisjoint(HEAVY)

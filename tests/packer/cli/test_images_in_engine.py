@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from builders.emulator import VARIABLE
+from builders.sandbox.emulator import VARIABLE
 from tests.emulator import find_sams_emulator
 from tests.engine import RUNTIME_IMAGE, docker, need_engine
 from tests.images import read_layout

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from packer.cache.store import store_folder
 from packer.cli.quick import _folder
-from packer.store import store_folder
 from tests.monorepo import Monorepo
 
 CHANGES = ("source", "new file", "requirements", "configuration", "nearer configuration", "variable", "flag")

@@ -9,9 +9,9 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from packer.model import BytesContent, Entry, Tree
-from packer.sbom import Listed, Sboms
-from packer.store import Store
+from packer.cache.store import Store
+from packer.core.model import BytesContent, Entry, Tree
+from packer.manifest.sbom import Listed, Sboms
 from tests.monorepo import Monorepo
 
 

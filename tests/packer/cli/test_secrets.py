@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from packer.errors import PackageError
-from packer.model import OWN_SOURCE, BytesContent, Entry, Tree
-from packer.secrets import find_secrets, refuse, told
+from packer.core.errors import PackageError
+from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
+from packer.source.secrets import find_secrets, refuse, told
 
 _ID = "AKIA" + "Q3EGRZTT5B2NABCD"
 _SECRET = "abcdEFGH0123abcdEFGH0123abcdEFGH0123/+xy"

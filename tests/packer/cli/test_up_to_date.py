@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from packer.process import uv_command
+from packer.core.process import uv_command
 from tests.index import Fault
 from tests.packer.cli.test_build import CONFIG, build, names, project
 from tests.wheels import make_wheel
@@ -211,7 +211,7 @@ def test_passwords_are_in_no_process_arguments(folder, lpack, private_index, mon
     (folder / "users" / "requirements.txt").write_text("")
     log = tmp_path / "arguments"
     code = (
-        "import packer.process, sys, subprocess\n"
+        "import packer.core.process, sys, subprocess\n"
         "real = subprocess.run\n"
         f"def spy(arguments, **options):\n    open({str(log)!r}, 'a').write(repr(arguments) + chr(10))\n"
         "    return real(arguments, **options)\n"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from builders.runtimes import Target
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import Archive, LockedPackage, Repository, Requirements, SourceFolder
 from packer.locks.pins import Pin
 from packer.locks.pipfile import read_pipfile_lock
-from packer.model import Archive, LockedPackage, Repository, Requirements, SourceFolder
 
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 REAL = FIXTURES / "locks" / "pipfile" / "Pipfile.lock"

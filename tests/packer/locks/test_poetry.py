@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from builders.runtimes import Target
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import Archive, LockedPackage, Repository, Requirements, SourceFolder
 from packer.locks.pins import Pin
 from packer.locks.poetry import read_poetry_lock
-from packer.model import Archive, LockedPackage, Repository, Requirements, SourceFolder
 
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 PROJECTS = FIXTURES / "locks" / "poetry"

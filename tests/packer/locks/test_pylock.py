@@ -10,10 +10,10 @@ import pytest
 from packaging.pylock import Pylock
 
 from builders.runtimes import Target
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import Archive, Lock, Repository, SourceFolder
+from packer.core.process import uv_command
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
-from packer.model import Archive, Lock, Repository, SourceFolder
-from packer.process import uv_command
 
 X86, ARM = Target.of("python3.12", "x86_64"), Target.of("python3.12", "arm64")
 HEAD = 'lock-version = "1.0"\ncreated-by = "hand"\n'

@@ -8,10 +8,10 @@ import pytest
 
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
-from packer.errors import ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
+from packer.core.model import Lock, Requirements, SourceFolder
+from packer.core.process import run, uv_command
 from packer.locks.uvlock import read_uv_lock, uv_lock_is_stale
-from packer.model import Lock, Requirements, SourceFolder
-from packer.process import run, uv_command
 from tests.index import LocalIndex
 
 X86, ARM = Target.of("python3.12", "x86_64"), Target.of("python3.12", "arm64")

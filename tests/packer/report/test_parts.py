@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.contents import KINDS, PackedFile
-from packer.model import OWN_SOURCE
+from packer.core.model import OWN_SOURCE
+from packer.inspect.contents import KINDS, PackedFile
+from packer.inspect.snapshot import Part, Snapshot, Unit
 from packer.report.flame import flame_graph, frames
 from packer.report.page import Report, render
 from packer.report.treemap import nested, packed_data, treemap_data
-from packer.snapshot import Part, Snapshot, Unit
 
 
 def file(path: str, size: int = 1, owner: str = "dist") -> PackedFile:

@@ -1,0 +1,394 @@
+"""A Docker Engine (or Podman's socket, by DOCKER_HOST): runs one container at a time to its end, and leaves none behind.
+
+Nothing is bind-mounted: files go in and out through the Engine API, so that a remote engine serves as well as a local one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event, Lock, Timer
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from builders.engine.job import INPUTS, WORK, Job, confinement
+from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, printed_too_much
+from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_FOLDER, MACHINES, TASK_FOLDER
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+_LABEL = "lpack.expires"
+"""Label of everything that lpack makes in an engine: the second since the epoch after which nobody can still need it."""
+_SLACK = 600
+_TIMEOUT = 120
+"""Seconds that an engine may take to answer; how long a container runs is another matter."""
+_CHUNK = 1 << 20
+_SPECIAL, _LINK = 0x8F280000, 0x08000000
+"""Bits of a file's mode, as the Engine API gives it, of all that is no regular file, and of links (Go's io/fs, FileMode)."""
+ENGINE_SOCKETS = ("/var/run/docker.sock",)
+ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT")
+"""Where an engine may appear."""
+_START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine says of itself.
+
+    ``architecture`` is named as images do; ``storage`` is the folder of its data on its machine, which has so many
+    ``processors``.
+    """
+
+    version: str
+    name: str
+    architecture: str
+    storage: str
+    processors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image that the engine has. ``digest`` is the registry's where it came from one, else the image's own id."""
+
+    reference: str
+    identity: str
+    digest: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What lies at a path: its bytes, where it leads if it is a symbolic link, and whether it is a regular file."""
+
+    size: int
+    link: str
+    regular: bool
+
+
+class Ended:
+    """A container that has ended, and still lies there to be read; ``log`` is all that it printed."""
+
+    def __init__(
+        self, client: DockerClient, container: Container, status: int, log: str, *, out_of_memory: bool, late: bool
+    ) -> None:
+        self._api = client.api
+        self._container = container
+        self.status = status
+        self.log = log
+        self.out_of_memory = out_of_memory
+        self.late = late
+
+    def look(self, path: str) -> Facts | None:
+        """Say what lies at a path; None where there is nothing."""
+        # The docker package has no call for this request of the Engine API ("Get information about files in a container").
+        url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._container.id}/archive"
+        with asking("look into a container"):
+            answer = self._api.head(url, params={"path": path}, timeout=_TIMEOUT)
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                return None
+            answer.raise_for_status()
+            found = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        mode = found["mode"]
+        # Podman gives the target of what is no link, too.
+        return Facts(size=found["size"], link=found["linkTarget"] if mode & _LINK else "", regular=not mode & _SPECIAL)
+
+    def read(self, path: str, to: BinaryIO) -> None:
+        """Write the tar of a file, which should be a regular one, to a file."""
+        with asking("read from a container"):
+            to.writelines(self._container.get_archive(path, chunk_size=_CHUNK)[0])
+
+    def commit(self, repository: str, tag: str) -> None:
+        """Keep the container's file system as an image."""
+        with asking("commit an image"):
+            self._container.commit(repository=repository, tag=tag, conf={"Labels": {}})
+
+
+@contextmanager
+def asking(doing: str) -> Iterator[None]:
+    """Turn what the docker package raises into a `BuildFailure` that says what was tried."""
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except APIError as error:
+        if error.status_code != HTTPStatus.BAD_REQUEST:
+            raise _failure(doing, error) from error
+        remedy = "Mend what it names in the configuration: `image` or `limits`."
+        raise BuildFailure(f"the container engine refuses to {doing}", log=str(error.explanation), remedy=remedy) from error
+    except (DockerException, RequestException, HTTPError, OSError) as error:
+        raise _failure(doing, error) from error
+
+
+def _failure(doing: str, error: Exception) -> BuildFailure:
+    explanation = str(getattr(error, "explanation", None) or error) or type(error).__name__
+    if "no space left on device" in explanation:
+        remedy = "Free some space there: `docker system prune` removes what nothing uses."
+        return BuildFailure("the container engine's disk is full", log=explanation, remedy=remedy)
+    remedy = f"Build again. If the engine is gone: {_START_ENGINE}"
+    return BuildFailure(f"the container engine could not {doing}", log=explanation, remedy=remedy)
+
+
+def connect() -> Engine:
+    """Connect to the engine that DOCKER_HOST names, or else docker's current context; raises `BuilderUnavailable`."""
+    import os
+
+    import docker
+    from docker.errors import DockerException
+
+    if os.environ.get("DOCKER_HOST", "").startswith("ssh://") and find_spec("paramiko") is None:
+        raise BuilderUnavailable(
+            "DOCKER_HOST names an engine to reach by SSH, and the package paramiko, which does that, is not installed",
+            remedy="Install it: `pip install 'docker[ssh]'`.",
+        )
+    options: dict[str, Any] = {}
+    try:
+        if not os.environ.get("DOCKER_HOST"):
+            context = docker.ContextAPI.get_current_context()
+            if context is not None and context.Name != "default" and context.Host:
+                options = {"environment": {**os.environ, "DOCKER_HOST": context.Host}}
+        client = docker.from_env(timeout=_TIMEOUT, **options)
+        client.ping()
+    except (DockerException, OSError, ValueError) as error:
+        where = os.environ.get("DOCKER_HOST") or "its usual socket"
+        raise BuilderUnavailable(f"no container engine answers at {where} ({_cause(error)})", remedy=_START_ENGINE) from None
+    return Engine(client)
+
+
+def _cause(error: BaseException) -> str:
+    """Give the innermost cause in short: docker wraps requests, which wraps urllib3, which wraps the system's own error."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+class Engine:
+    """A connection to a container engine; may be used from many threads."""
+
+    def __init__(self, client: DockerClient) -> None:
+        self._client = client
+        self._running: set[Container] = set()
+        self._lock = Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        with self._lock:
+            self._closed = True
+            running = tuple(self._running)
+        for container in running:
+            _kill(container)
+        if not running:
+            self._client.close()
+
+    def info(self) -> EngineInfo:
+        """Ask the engine what it is."""
+        with asking("describe itself"):
+            version, info = self._client.version(), self._client.info()
+        machine = str(info.get("Architecture", ""))
+        return EngineInfo(
+            version=str(version.get("Version", "")),
+            name=next((part["Name"] for part in version.get("Components") or () if part.get("Name")), "Engine"),
+            architecture=IMAGE_ARCHITECTURES[MACHINES[machine]] if machine in MACHINES else machine,
+            storage=str(info.get("DockerRootDir", "")),
+            processors=int(info.get("NCPU", 0)),
+        )
+
+    def image(self, reference: str) -> Image | None:
+        """Find an image that the engine has."""
+        from docker.errors import ImageNotFound
+
+        with asking(f"look for the image {reference}"):
+            try:
+                found = self._client.images.get(reference)
+            except ImageNotFound:
+                return None
+        digests = [digest.partition("@")[2] for digest in found.attrs.get("RepoDigests") or ()]
+        return Image(
+            reference=reference,
+            identity=str(found.id),
+            digest=next(iter(digests), str(found.id)),
+            architecture=str(found.attrs.get("Architecture", "")),
+        )
+
+    def pull(self, reference: str, platform: str) -> None:
+        """Bring an image from its registry."""
+        with asking(f"pull the image {reference}"):
+            repository, tag = _repository_and_tag(reference)
+            for message in self._client.api.pull(repository, tag=tag, platform=platform, stream=True, decode=True):
+                if "error" in message:
+                    raise BuildFailure(f"the image {reference} cannot be pulled", log=str(message["error"]))
+
+    def save(self, identity: str, to: BinaryIO) -> None:
+        """Write an image as ``docker save`` does."""
+        with asking(f"save the image {identity}"):
+            to.writelines(self._client.api.get_image(identity))
+
+    def load(self, archive: BinaryIO) -> str:
+        """Take in an image that `save`, or lpack, has written; give its id."""
+        with asking("load an image"):
+            return str(self._client.images.load(archive)[0].id)
+
+    def forget(self, name: str) -> None:
+        """Remove an image's name, and the image with its last one."""
+        with suppress(Exception):  # somebody else may use it, or have removed it
+            self._client.images.remove(name)
+
+    def sweep(self) -> None:
+        """Remove what builds that were killed have left in the engine."""
+        with asking("list its containers"):
+            for container in self._client.containers.list(all=True, filters={"label": _LABEL}):
+                if _expired(container.labels):
+                    _remove(container)
+            for volume in self._client.volumes.list(filters={"label": _LABEL}):
+                if _expired(volume.attrs.get("Labels") or {}):
+                    with suppress(Exception):
+                        volume.remove()
+
+    @contextmanager
+    def run(self, job: Job, listen: Callable[[str], None]) -> Iterator[Ended]:
+        """Run a job to its end; ``listen`` gets its output as it comes. The container goes when the context ends.
+
+        Raises `BuildFailure` where the engine fails, or `close` was called.
+        """
+        labels = {_LABEL: str(int(time.time() + job.limits.seconds + _SLACK))}
+        with self._volumes(job, labels) as volumes, self._created(job, labels, volumes) as container:
+            yield self._ended(container, job.limits.seconds, listen)
+
+    @contextmanager
+    def _volumes(self, job: Job, labels: dict[str, str]) -> Iterator[dict[str, dict[str, str]]]:
+        """Make a volume for each of the job's tar files, and fill it by way of a container that is never started."""
+        parts = [
+            (job.inputs, INPUTS, "ro"),
+            (job.work, WORK, "rw"),
+            (job.tree, TASK_FOLDER, "ro"),
+            (job.layers, LAYERS_FOLDER, "ro"),
+        ]
+        wanted = [(tar, place, mode) for tar, place, mode in parts if tar is not None]
+        name = f"lpack-{uuid.uuid4().hex}"
+        made: dict[str, dict[str, str]] = {}
+        try:
+            with asking("take the source in"):
+                for number, (_, place, mode) in enumerate(wanted):
+                    self._client.volumes.create(f"{name}-{number}", labels=labels)
+                    made[f"{name}-{number}"] = {"bind": place, "mode": mode}
+                if wanted:
+                    self._fill(job, labels, made, [(tar, place) for tar, place, _ in wanted])
+            yield made
+        finally:
+            for each in made:
+                with suppress(Exception):
+                    self._client.volumes.get(each).remove(force=True)
+
+    def _fill(
+        self, job: Job, labels: dict[str, str], volumes: dict[str, dict[str, str]], tars: Sequence[tuple[Path, str]]
+    ) -> None:
+        writable = {name: {**where, "mode": "rw"} for name, where in volumes.items()}
+        carrier = self._client.containers.create(job.image, ["true"], labels=labels, volumes=writable, network_mode="none")
+        try:
+            for tar, place in tars:
+                with tar.open("rb") as file:
+                    carrier.put_archive(place, file)
+        finally:
+            _remove(carrier)
+
+    @contextmanager
+    def _created(self, job: Job, labels: dict[str, str], volumes: dict[str, dict[str, str]]) -> Iterator[Container]:
+        # Engines refuse a limit above what their machine has.
+        processors = self.info().processors if job.limits.cpus else 0
+        with asking("make a container"):
+            container = self._client.containers.create(
+                job.image, list(job.command), labels=labels, volumes=volumes, **confinement(job, processors)
+            )
+        try:
+            with self._lock:
+                self._running.add(container)
+                if self._closed:
+                    raise BuildFailure("it was interrupted")
+            yield container
+        finally:
+            with self._lock:
+                self._running.discard(container)
+            _remove(container)
+
+    def _ended(self, container: Container, seconds: float, listen: Callable[[str], None]) -> Ended:
+        late = Event()
+
+        def stop() -> None:
+            late.set()
+            _kill(container)
+
+        timer = Timer(seconds, stop)
+        timer.daemon = True
+        parts: list[bytes] = []
+        room = LONGEST_LOG
+        with asking("run the build to its end"):
+            container.start()
+            timer.start()
+            if self._closed:  # while it was started, when there was nothing to kill yet
+                _kill(container)
+            try:
+                # The engine's log, not the container's own streams: docker never closes the connection it hijacks for them.
+                stream = container.logs(stream=True, follow=True)
+                for chunk in stream:
+                    if (
+                        room < 0
+                    ):  # read to its end: docker's own way to close a stream leaves the socket to the garbage collector
+                        continue
+                    room -= len(chunk)
+                    if room < 0:
+                        _kill(container)
+                        continue
+                    parts.append(chunk)
+                    listen(chunk.decode("utf-8", "replace"))
+                status = int(container.wait(timeout=_TIMEOUT)["StatusCode"])
+                container.reload()
+            finally:
+                timer.cancel()
+        if self._closed:
+            raise BuildFailure("it was interrupted")
+        log = b"".join(parts).decode("utf-8", "replace")
+        if room < 0:
+            raise printed_too_much(log)
+        state = container.attrs.get("State", {})
+        return Ended(self._client, container, status, log, out_of_memory=bool(state.get("OOMKilled")), late=late.is_set())
+
+
+def _repository_and_tag(reference: str) -> tuple[str, str | None]:
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(reference)
+    return repository, tag or "latest"
+
+
+def _expired(labels: Mapping[str, str]) -> bool:
+    value = labels.get(_LABEL, "")
+    return value.isdigit() and int(value) < time.time()
+
+
+def _kill(container: Container) -> None:
+    with suppress(Exception):  # it may have ended by itself, or the engine with it
+        container.kill()
+
+
+def _remove(container: Container) -> None:
+    from docker.errors import APIError
+
+    with suppress(Exception):  # an engine that is gone removes nothing; `sweep` does, later
+        try:
+            container.remove(force=True, v=True)
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            # Somebody else is removing it, and its volumes are in use until that is done.
+            container.wait(condition="removed", timeout=_TIMEOUT)

@@ -1,0 +1,161 @@
+"""The images that builds run in: found in the engine or pulled, for the right machine, with the setup commands done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from threading import Lock
+
+from builders.engine.engine import Ended, Engine, Image
+from builders.engine.job import Job
+from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings, Limits
+from builders.runtimes import Target
+
+_DERIVED = "lpack-build"
+"""Repository name of the images that setup commands made."""
+_TRY = Limits(seconds=60)
+_NO_FORMAT = "exec format error"
+"""What the kernel says of a program for another machine (execve(2), ENOEXEC), as engines pass it on."""
+
+
+class Images:
+    """Gives the image for a target and a build's settings; each is pulled and derived once. May be used from many threads."""
+
+    def __init__(
+        self, engine: Engine, say: Callable[[str], None], listen: Callable[[str, str], None], *, offline: bool
+    ) -> None:
+        self._engine = engine
+        self._say = say
+        self._listen = listen
+        self._offline = offline
+        self._lock = Lock()
+        self._locks: dict[str, Lock] = {}
+        self._bases: dict[tuple[str, Target], Image | BuilderUnavailable] = {}
+        self._working: set[str] = set()
+
+    def base(self, target: Target, settings: BuildSettings) -> Image:
+        """Give the image that a build starts from; raises `BuilderUnavailable` where there is none for the target's machine."""
+        reference = settings.image or target.build_image
+        with self._only(reference):
+            found = self._bases.get((reference, target))
+            if found is None:
+                try:
+                    found = self._found(reference, target)
+                except BuilderUnavailable as refusal:
+                    found = refusal
+                self._bases[reference, target] = found
+        if isinstance(found, BuilderUnavailable):
+            raise found
+        return found
+
+    def ready(self, target: Target, settings: BuildSettings) -> Image:
+        """Give the image that a build runs in, with the setup commands done.
+
+        Raises `BuilderUnavailable` or, where a setup command fails, `BuildFailure`.
+        """
+        base = self.base(target, settings)
+        self.prove(base, target)
+        if not settings.setup:
+            return base
+        tag = setup_tag(base, settings.setup)
+        with self._only(tag):
+            return self._engine.image(f"{_DERIVED}:{tag}") or self._derived(base, settings, tag)
+
+    def _only(self, name: str) -> Lock:
+        """Give the lock of one image: others need not wait for it to be pulled or prepared."""
+        with self._lock:
+            return self._locks.setdefault(name, Lock())
+
+    def _found(self, reference: str, target: Target) -> Image:
+        found = self._engine.image(reference)
+        if found is not None and found.architecture == target.image_architecture:
+            return found
+        if self._offline:
+            platform = f"--platform linux/{target.image_architecture} " if found else ""
+            remedy = f'`docker pull {platform}{reference}` brings it, or name another: image = "…" in the configuration.'
+            what = f"the engine does not have the image {reference} for {target.architecture}"
+            raise BuilderUnavailable(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
+        self._say(f"pulling {reference}")
+        try:
+            self._engine.pull(reference, f"linux/{target.image_architecture}")
+        except BuildFailure as failure:
+            there = f"only for {found.architecture} in the engine" if found else "not in the engine"
+            raise BuilderUnavailable(
+                f"the image {reference} is {there}, and cannot be pulled for {target.architecture} ({failure.log.strip()})",
+                remedy='Check the name and the network, or name an image that is there: image = "…" in the configuration.',
+            ) from None
+        found = self._engine.image(reference)
+        if found is None or found.architecture != target.image_architecture:
+            made_for = found.architecture if found else "nothing"
+            remedy = f'Name an image for {target.image_architecture}: image = "…" in the configuration.'
+            raise BuilderUnavailable(f"the image {reference} is for {made_for}, not for {target.architecture}", remedy=remedy)
+        return found
+
+    def prove(self, image: Image, target: Target) -> None:
+        """Prove that the engine can run an image of another machine, once; raises `BuilderUnavailable` or `BuildFailure`."""
+        with self._only(f"machine {image.architecture}"):
+            if image.architecture in self._working or self._engine.info().architecture == image.architecture:
+                return
+            platform = f"linux/{image.architecture}"
+            job = Job(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=platform)
+            try:
+                with self._engine.run(job, lambda _text: None) as ended:
+                    works = ended.status == 0
+            except BuildFailure as failure:
+                if _NO_FORMAT not in failure.log.lower():
+                    raise
+                works = False
+            if not works:
+                raise no_emulation(target)
+            self._working.add(image.architecture)
+
+    def _derived(self, base: Image, settings: BuildSettings, tag: str) -> Image:
+        self._say(f"preparing {base.reference}: {'; '.join(settings.setup)}")
+        job = Job(
+            image=base.identity,
+            command=("/bin/sh", "-euxc", "\n".join(settings.setup)),
+            limits=settings.limits,
+            network=True,
+            sealed=False,
+            platform=f"linux/{base.architecture}",
+            environment={"DEBIAN_FRONTEND": "noninteractive"},
+        )
+        with self._engine.run(job, lambda text: self._listen("setup", text)) as ended:
+            if ended.status:
+                raise _setup_failure(ended, base, settings)
+            ended.commit(_DERIVED, tag)
+        found = self._engine.image(f"{_DERIVED}:{tag}")
+        if found is None:
+            raise BuildFailure(f"the engine has lost the image {_DERIVED}:{tag} that was just made", remedy="Build again.")
+        return found
+
+
+def _setup_failure(ended: Ended, base: Image, settings: BuildSettings) -> BuildFailure:
+    limits = settings.limits
+    reason = f"the setup commands ended with status {ended.status} in {base.reference}"
+    remedy = "Mend `setup` in the configuration; its commands run as root in /bin/sh."
+    if ended.late:
+        reason = f"the setup commands were stopped after {limits.seconds:g} s in {base.reference}"
+        remedy = 'If they need more time, say so in the configuration: limits = { time = "…" }.'
+    elif ended.out_of_memory:
+        reason = f"the setup commands needed more than {limits.memory >> 20} MB of memory in {base.reference}"
+        remedy = 'If they need more, say so in the configuration: limits = { memory = "…" }.'
+    return BuildFailure(reason, log=ended.log, remedy=remedy)
+
+
+def setup_tag(base: Image, commands: tuple[str, ...]) -> str:
+    """Name what commands make of an image: by the digest of both."""
+    total = hashlib.sha256("\0".join([base.identity, *commands]).encode())
+    return total.hexdigest()[:32]
+
+
+def no_emulation(target: Target) -> BuilderUnavailable:
+    """Say that the engine cannot run programs of the target's machine."""
+    machine = target.architecture
+    return BuilderUnavailable(
+        f"the container engine cannot run programs for {machine}",
+        remedy=(
+            f"Give its machine emulation for {machine} (the packages qemu-user-static and binfmt-support do), use an engine "
+            'on such a machine (DOCKER_HOST), or builder = "cross".'
+        ),
+    )

@@ -1,0 +1,135 @@
+"""The recipe that strips shared libraries: elfutils' eu-strip, which leaves alone what is loaded of a file.
+
+GNU strip and llvm-strip move segments of libraries that patchelf or auditwheel have changed, which then no longer load.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.sandbox.pythons import TargetPython, Task
+
+_PROGRAM = "eu-strip"
+_SECONDS = 300
+_SCRIPT = "strip.py"
+_HEAD = struct.Struct("<3q")
+"""The number of a file, eu-strip's status, and the length of what follows, as the script writes them."""
+_REMEDY = "Install elfutils (the package of that name in Debian, Ubuntu, Fedora and Amazon Linux; `brew install elfutils`)."
+
+
+class Refused(BuildFailure):
+    """eu-strip has looked at a file, and does not strip it."""
+
+
+class StripTool(Protocol):
+    """Strips files. ``identity`` decides the bytes that come of it; ``path`` is the program, if it is this machine's."""
+
+    identity: str
+    path: Path | None
+    together: int
+    """Bytes of files that are best stripped at once: 0 where one at a time is."""
+
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+        """Give each file without debug sections and symbols that nothing links to; ``work`` is an empty folder.
+
+        Raises `BuildFailure` where it does not come to an end, `BuilderUnavailable` where there is no eu-strip after all.
+        """
+        ...
+
+
+class HostStrip:
+    """The eu-strip of this machine; raises `BuilderUnavailable` where there is none. May be used from many threads."""
+
+    together = 0
+
+    def __init__(self) -> None:
+        program = shutil.which(_PROGRAM)
+        if program is None:
+            raise BuilderUnavailable(f"there is no {_PROGRAM}", remedy=_REMEDY)
+        try:
+            finished = subprocess.run(
+                [program, "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=True, text=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BuilderUnavailable(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
+        self.identity = finished.stdout.partition("\n")[0]
+        self.path: Path | None = Path(program)
+
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+        """Strip files (`StripTool`)."""
+        return [self._stripped(data, work) for data in files]
+
+    def _stripped(self, data: bytes, work: Path) -> bytes | Refused:
+        before, after = work / "before", work / "after"
+        before.write_bytes(data)
+        after.unlink(missing_ok=True)
+        try:
+            finished = subprocess.run(
+                [_PROGRAM, "-o", str(after), str(before)],
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=_SECONDS,
+                check=False,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                start_new_session=True,  # it takes moments, and Ctrl-C is for who waits for it
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BuildFailure(f"{_PROGRAM} did not end well ({error})") from None
+        refused = _refusal(finished.returncode or not after.is_file(), finished.returncode, finished.stderr)
+        return refused or after.read_bytes()
+
+
+class ContainerStrip:
+    """The eu-strip of the image that ``python`` is in; may be used from many threads."""
+
+    path: Path | None = None
+    together = 100_000_000
+
+    def __init__(self, python: TargetPython) -> None:
+        self._python = python
+        self.identity = f"{_PROGRAM} of {python.identity}"
+
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+        """Strip files (`StripTool`) in one container."""
+        inputs = work / "in"
+        inputs.mkdir()
+        for number, data in enumerate(files):
+            (inputs / str(number)).write_bytes(data)
+        (work / "work").mkdir()
+        task = Task(script=_SCRIPT, arguments=("{in}", "{answer}"), inputs=inputs, seconds=_SECONDS)
+        done = self._python.run(task, work / "work")
+        if done.answer is None:
+            what = f"{_PROGRAM} cannot be run in {self._python.place} ({done.log.strip() or f'status {done.status}'})"
+            remedy = 'Prepare the image: setup = ["dnf install -y elfutils"] in the configuration.'
+            raise BuilderUnavailable(what, remedy=remedy)
+        found = dict(_answers(done.answer))
+        return [found[number] for number in range(len(files))]
+
+
+def _answers(data: bytes) -> list[tuple[int, bytes | Refused]]:
+    found: list[tuple[int, bytes | Refused]] = []
+    at = 0
+    while at < len(data):
+        number, status, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        found.append((number, _refusal(status, status, data[at : at + length]) or data[at : at + length]))
+        at += length
+    return found
+
+
+def _refusal(failed: object, status: int, said: bytes) -> Refused | None:
+    """Say how eu-strip ended, where not well; raises `BuildFailure` where it was killed."""
+    if not failed:
+        return None
+    kind = BuildFailure if status < 0 else Refused
+    refusal = kind(f"{_PROGRAM} ended with status {status}", log=said.decode("utf-8", "replace"))
+    if not isinstance(refusal, Refused):
+        raise refusal
+    return refusal

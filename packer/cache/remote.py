@@ -1,0 +1,364 @@
+"""A store whose wheels and derived files are shared with other machines through a bucket or a folder.
+
+    wheels/1/ab/<sha256>              as in the store itself
+    derived/<kind>/ab/<key>           a line with a proof, the payload
+    derived.<mark>/<kind>/ab/<key>    the same, for those who hold the secret that gives this mark
+    offered/ab/<sha256>               files that one machine of a cluster made for another
+
+What this machine lacks is looked for there first, and what it makes or downloads is written there, in the background. A remote
+is never trusted with more than time: one that is away, slow, or refuses costs a warning, and the build goes on without it.
+
+What is proved when it is read:
+
+- A wheel has the SHA-256 that it was asked for by, which a lock or a record of a build names, and passes what any download
+  must pass. Nobody who writes to the remote can change it.
+- What is offered has the SHA-256 that the machine which made it has told.
+- A derived file's proof binds its payload to its own place. It shows what was cut short, damaged, or put in another's place;
+  it does not show who wrote it. **Whoever may write to the remote is trusted with derived files**, which hold bytecode,
+  stripped libraries, and which wheel was built from a source: give those builds that run other people's code, such as pull
+  requests, credentials that only read.
+- With ``LPACK_REMOTE_KEY``, the proof is an HMAC-SHA256 (RFC 2104) by that secret: only its holders are trusted, and what
+  others wrote is never seen. An earlier object of the same name can still be put back: that gives what was right before, of
+  those kinds that are replaced (`packer.cache.kinds`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from threading import Event, Lock
+from types import TracebackType
+from typing import Self
+
+from builders.runtimes import MEGABYTE
+from packer.cache.kinds import KINDS
+from packer.cache.line import Line
+from packer.cache.objects import FOLDER, Address, Objects, Stopped, TooLarge, Trouble, read_address
+from packer.cache.store import Record, Store, digest_of, explained
+from packer.core.errors import LpackError, PackageError, UsageError
+from packer.core.ports import Reporter
+
+VARIABLE, KEY_VARIABLE = "LPACK_REMOTE", "LPACK_REMOTE_KEY"
+_SHORTEST_SECRET = 16
+_LARGEST_WHEEL, _LARGEST_DERIVED = 2048 * MEGABYTE, 512 * MEGABYTE
+"""Bytes beyond which nothing is read: a remote cannot fill the disk, or the memory into which derived files go."""
+_OFFERED = "offered"
+_HEAD = b"lpack 1 "
+_PROOF_END = len(_HEAD) + 64
+_LENGTH = 8
+_WRITERS = 4
+_PATIENCE = 120.0
+"""Seconds for which a build that is done waits for what is still being written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a remote says to a request; ``trouble`` is empty where it answers as it should."""
+
+    address: Address
+    trouble: str = ""
+
+
+def named_remote(configured: str) -> Address | None:
+    """Give what ``LPACK_REMOTE`` or else the configuration names; the variable, set to nothing, says none.
+
+    Raises `UsageError`.
+    """
+    named = os.environ.get(VARIABLE, configured)
+    return read_address(named, Path.cwd()) if named else None
+
+
+@contextmanager
+def opened_remote(store: Store, configured: str, reporter: Reporter) -> Iterator[Store]:
+    """Give the store with the remote behind it that is named, if one is; raises `UsageError`."""
+    address = named_remote(configured)
+    secret = os.environ.get(KEY_VARIABLE, "")
+    if address is None:
+        yield store
+    elif secret and len(secret) < _SHORTEST_SECRET:
+        what = f"{KEY_VARIABLE} has fewer than {_SHORTEST_SECRET} characters, and could be guessed."
+        raise UsageError(what, remedy="Make one: `openssl rand -hex 32`.")
+    elif not _is_there(address):
+        reporter.warn(f"There is no folder {address}: the build goes on without a remote store. Make it, or mount it.")
+        yield store
+    else:
+        with RemoteStore(store.root, Line(Objects(address), reporter), secret) as remote:
+            yield remote
+
+
+def answer_of(configured: str) -> Answer | None:
+    """Ask the remote that is named for an object that is not there; None where none is named. Raises `UsageError`."""
+    address = named_remote(configured)
+    if address is None:
+        return None
+    if not _is_there(address):
+        return Answer(address=address, trouble="there is no such folder")
+    try:
+        Objects(address).read("nothing", BytesIO(), 0)
+    except (Trouble, TooLarge) as trouble:
+        return Answer(address=address, trouble=str(trouble))
+    return Answer(address=address)
+
+
+def _is_there(address: Address) -> bool:
+    """Say of a folder whether it is there: it may have to be mounted first."""
+    return address.scheme != FOLDER or Path(address.rest).is_dir()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Group:
+    """Derived files that are one object; ``missing`` are the keys of those that are not here yet."""
+
+    place: str
+    kind: str
+    keys: tuple[str, ...]
+    missing: set[str] = field(default_factory=set)
+
+
+class RemoteStore(Store):
+    """A store with a remote behind it; ``with`` ends when all is written, or nobody wants to wait any longer."""
+
+    def __init__(self, root: Path, line: Line, secret: str = "", patience: float = _PATIENCE) -> None:
+        super().__init__(root)
+        self._line = line
+        self._secret = secret.encode()
+        mark = hmac.new(self._secret, b"mark", hashlib.sha256).hexdigest()[:16] if secret else ""
+        self._derived = f"derived.{mark}" if mark else "derived"
+        self._patience = patience
+        self._here = tuple({os.fsencode(root), json.dumps(str(root))[1:-1].encode()})
+        self._guard = Lock()
+        self._settled: set[str] = set()
+        """Objects that the remote has, or will have, as far as this process has to do with it."""
+        self._wrong: set[str] = set()
+        self._groups: dict[str, list[_Group]] = {}
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="remote")
+        self._writing: list[Future[None]] = []
+        self._stopped = Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        self.close(0 if interrupted else self._patience)
+
+    def flush(self) -> None:
+        """Wait until others can read what was written, or nobody wants to wait any longer."""
+        with self._guard:
+            self._writing = [each for each in self._writing if not each.done()]
+            writing = tuple(self._writing)
+        end = time.monotonic() + self._patience
+        for each in writing:
+            with suppress(CancelledError, TimeoutError):  # `wait` would sleep on where closing has cancelled one
+                each.result(max(0.0, end - time.monotonic()))
+
+    def close(self, seconds: float) -> None:
+        """Wait for what is being written, but no longer than this; what is not begun then is dropped."""
+        with self._guard:
+            writing = tuple(self._writing)
+        left = [each for each in writing if not each.done()]
+        if left and seconds and self._line.writes:
+            self._line.reporter.note(f"writing {len(left)} objects to {self._line.name}")
+        _, late = wait(writing, seconds)
+        with self._guard:
+            self._stopped.set()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if late and seconds:
+            what = f"{len(late)} objects were not written to {self._line.name} in {seconds:.0f} s"
+            self._line.reporter.warn(f"{what}: other machines make them again.")
+
+    def wheel(self, digest: str, prove: Callable[[Path], None] | None = None) -> Path | None:
+        found = super().wheel(digest)
+        if found is not None or prove is None or not self._line.reads:
+            return found
+        place = self._wheel_place(digest)
+        with self.temporary() as temporary:
+            with explained(temporary, "write"), temporary.open("w+b") as file:
+                if not self._line.read(place, file, _LARGEST_WHEEL):
+                    return None
+                file.seek(0)
+                received = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                if received != digest:
+                    raise PackageError(f"its SHA-256 is {received}")
+                prove(temporary)
+            except LpackError as error:
+                self._ignore(place, error.what)
+                return None
+            self._settle(place)
+            return super().adopt(temporary, digest)
+
+    def adopt(self, temporary: Path, digest: str) -> Path:
+        path = super().adopt(temporary, digest)
+        self._give(self._wheel_place(digest), lambda: path)
+        return path
+
+    def share(self, digest: str) -> None:
+        path = self.wheel_path(digest)
+        self._give(self._wheel_place(digest), lambda: path)
+
+    def offer(self, digest: str, path: Path) -> None:
+        self._give(_offered_place(digest), lambda: path)
+
+    def obtain(self, digest: str, to: Path) -> bool:
+        if not self._line.reads:
+            return False
+        place = _offered_place(digest)
+        with explained(to, "write"):
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with to.open("w+b") as file:
+                read = self._line.read(place, file, _LARGEST_DERIVED)
+                file.seek(0)
+                whole = read and hashlib.file_digest(file, "sha256").hexdigest() == digest
+            if not whole:
+                to.unlink()
+        if read and not whole:
+            self._ignore(place, "its SHA-256 is not its name")
+        return whole
+
+    def load(self, kind: str, key: str) -> Record | None:
+        found = super().load(kind, key)
+        rule = KINDS.get(kind)
+        if found is not None or rule is None or not rule.shared or rule.together:
+            return found
+        place = self._derived_place(kind, key)
+        payload = self._read_sealed(place)
+        if payload is None:
+            return None
+        self._settle(place)
+        return super().save(kind, key, payload)
+
+    def save(self, kind: str, key: str, payload: bytes) -> Record:
+        record = super().save(kind, key, payload)
+        rule = KINDS.get(kind)
+        if rule is not None and rule.together:
+            self._complete(key)
+        elif rule is not None and rule.shared and not self._names_this_machine(payload):
+            place = self._derived_place(kind, key)
+            self._give(place, partial(self._sealed_record, place, kind, key), replace=rule.replaced)
+        return record
+
+    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
+        found = super().load_all(kind, keys)
+        rule = KINDS.get(kind)
+        missing = {key for key in keys if key not in found}
+        if not missing or rule is None or not rule.together or not self._line.reads:
+            return found
+        keys = tuple(sorted(keys))
+        place = self._derived_place(kind, digest_of(*keys))
+        payloads = _split(self._read_sealed(place), keys)
+        if payloads is None:
+            group = _Group(place=place, kind=kind, keys=keys, missing=missing)
+            with self._guard:
+                for key in missing:
+                    self._groups.setdefault(key, []).append(group)
+            return found
+        self._settle(place)
+        return found | {key: super(RemoteStore, self).save(kind, key, payloads[key]) for key in missing}
+
+    def _complete(self, key: str) -> None:
+        """Write those groups of which this derived file was the last that was missing."""
+        with self._guard:
+            groups = self._groups.pop(key, [])
+            for group in groups:
+                group.missing.discard(key)
+            complete = [group for group in groups if not group.missing]
+        for group in complete:
+            self._give(group.place, partial(self._sealed_group, group))
+
+    def _wheel_place(self, digest: str) -> str:
+        return self.wheel_path(digest).relative_to(self.root).as_posix()
+
+    def _derived_place(self, kind: str, key: str) -> str:
+        return f"{self._derived}/{kind}/{key[:2]}/{key}"
+
+    def _names_this_machine(self, payload: bytes) -> bool:
+        """Say whether a payload speaks of this cache's folder, as warnings of where a log lies do: nobody else has it."""
+        return any(path in payload for path in self._here)
+
+    def _settle(self, place: str) -> None:
+        with self._guard:
+            self._settled.add(place)
+
+    def _ignore(self, place: str, reason: str) -> None:
+        with self._guard:
+            self._wrong.add(place)
+        self._line.wrong(place, reason)
+
+    def _read_sealed(self, place: str) -> bytes | None:
+        """Read a derived file, or several together; None where it is not there, or its proof does not fit."""
+        file = BytesIO()
+        if not self._line.read(place, file, _LARGEST_DERIVED):
+            return None
+        data = file.getvalue()
+        payload = data[_PROOF_END + 1 :]
+        if not hmac.compare_digest(data[: _PROOF_END + 1], self._head(place, payload)):
+            self._ignore(place, "its proof does not fit its bytes and its name")
+            return None
+        return payload
+
+    def _head(self, place: str, payload: bytes) -> bytes:
+        """Give the line that stands before a payload."""
+        proof = digest_of(place, payload)
+        if self._secret:
+            proof = hmac.new(self._secret, proof.encode(), hashlib.sha256).hexdigest()
+        return _HEAD + proof.encode() + b"\n"
+
+    def _sealed_record(self, place: str, kind: str, key: str) -> bytes | None:
+        """Give what is to be written of a derived file; None where it is gone meanwhile."""
+        record = super().load(kind, key)
+        return None if record is None else self._head(place, record.payload) + record.payload
+
+    def _sealed_group(self, group: _Group) -> bytes | None:
+        records = super().load_all(group.kind, group.keys)
+        if len(records) < len(set(group.keys)):
+            return None
+        payloads = [records[key].payload for key in group.keys]
+        payload = b"".join(len(each).to_bytes(_LENGTH, "big") + each for each in payloads)
+        return None if self._names_this_machine(payload) else self._head(group.place, payload) + payload
+
+    def _give(self, place: str, source: Callable[[], bytes | Path | None], *, replace: bool = False) -> None:
+        """Write an object in the background, once in this process unless it is one that changes."""
+        with self._guard:
+            if not self._line.writes or self._stopped.is_set() or (place in self._settled and not replace):
+                return
+            replace = replace or place in self._wrong
+            self._settled.add(place)
+            self._writing.append(self._pool.submit(self._write, place, source, replace))
+
+    def _write(self, place: str, source: Callable[[], bytes | Path | None], replace: bool) -> None:
+        try:
+            data = source()
+            if data is not None:
+                self._line.write(place, data, self._stopped, replace=replace)
+        except (OSError, LpackError) as error:
+            self._line.reporter.debug(f"{place} is not written to {self._line.name}: {error}")
+        except Stopped:
+            pass  # the build has ended, and said how much was not written
+
+
+def _offered_place(digest: str) -> str:
+    return f"{_OFFERED}/{digest[:2]}/{digest}"
+
+
+def _split(payload: bytes | None, keys: Sequence[str]) -> dict[str, bytes] | None:
+    """Take apart what `RemoteStore._sealed_group` put together; the keys are those that its name was made of."""
+    if payload is None:
+        return None
+    payloads: dict[str, bytes] = {}
+    at = 0
+    for key in keys:
+        start = at + _LENGTH
+        at = start + int.from_bytes(payload[at:start], "big")
+        payloads[key] = payload[start:at]
+    return payloads if at == len(payload) else None

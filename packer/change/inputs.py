@@ -1,0 +1,344 @@
+"""All that decides a function, as paths, for git to say what of it has changed; nothing is resolved, fetched or built."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from packer.change.affected import Folder, Inputs, affected
+from packer.config.layerconfig import files_of_layers
+from packer.core.errors import LpackError
+from packer.core.model import Function, LockedPackage, Requirements, SourceFolder
+from packer.formats.requirements import ARCHIVE_SUFFIXES, read_requirements
+from packer.images.imaging import files_of_image
+from packer.locks.pins import Value, absolute
+from packer.locks.pipfile import read_pipfile_lock
+from packer.locks.poetry import read_poetry_lock
+from packer.locks.uvclosure import Closure, uv_closure
+from packer.resolve.union import can_be_asked
+from packer.source.discover import (
+    KINDS,
+    PIPFILE_LOCK,
+    POETRY_LOCK,
+    PYLOCK,
+    PYPROJECT,
+    REQUIREMENTS,
+    STANDARD_FILES,
+    UV_LOCK,
+    texts_at,
+)
+from packer.source.localprojects import local_projects, named_by
+from packer.source.origin import PROJECT_IGNORE
+from packer.source.source import Outline
+from packer.verify.verify import event_files
+
+# What of [tool.uv] concerns one member of a workspace alone, or development; and what a uv.lock says for each member.
+_OF_OTHERS = frozenset({"workspace", "dev-dependencies", "package"})
+_IN_THE_LOCK = _OF_OTHERS | {"sources"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What git says: the repository's folder, the absolute paths that changed, and the content that one had before, or None."""
+
+    top: Path
+    paths: frozenset[str]
+    before: Callable[[str], bytes | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a part of a function was found to depend on; ``locals`` are local projects and archives."""
+
+    files: tuple[Path, ...] = ()
+    folders: tuple[Folder, ...] = ()
+    locals: tuple[Path, ...] = ()
+    reasons: tuple[Path, ...] = ()
+
+
+class Inventory:
+    """Finds the inputs of functions; what several share is looked into once.
+
+    ``remembered`` gives the local projects that a function was last built from: where no lock is at hand, only the resolver
+    knows what local projects need of others.
+    """
+
+    def __init__(self, change: Change, out: Path, remembered: Callable[[str], Iterable[str]]) -> None:
+        self._change = change
+        self._out = out
+        self._remembered = remembered
+        self._projects: dict[Path, _Found] = {}
+        self._documents: dict[tuple[Path, bool], Mapping[str, Any] | None] = {}
+        self._closures: dict[Requirements, tuple[Closure | None, Closure | None]] = {}
+        self._shared: dict[tuple[str, ...], frozenset[str]] = {}
+
+    def of(self, function: Function) -> Inputs:
+        """Give a function's inputs; raises `LpackError` for what a build could not read either."""
+        requirements = function.requirements
+        parts = [self._source(function), self._proof(function), self._own_lock(function), self._settings(function)]
+        if requirements is not None:
+            parts.append(self._declared(function, requirements))
+        parts += [self._project(place) for place in dict.fromkeys(place for part in parts for place in part.locals)]
+        gone = (path for path in self._vanished(function) if not path.exists())
+        files = [*(path for part in parts for path in part.files), *gone]
+        folders = tuple(folder for part in parts for folder in part.folders)
+        reasons = self._outside(files, folders) | self._shared_reasons(function)
+        return _inputs(files, folders, reasons, parts)
+
+    def _shared_reasons(self, function: Function) -> frozenset[str]:
+        """Give the changed paths that decide the versions which a function shares with others for its target."""
+        if not can_be_asked(function) or function.lock_path.is_file():
+            return frozenset()  # what is locked keeps its versions
+        peers = [each for each in function.sharing if each.target == function.target and each.requirements]
+        key = (str(function.target), *(each.name for each in peers))
+        if key not in self._shared:
+            found = affected({each.name: self._versions(each) for each in peers}, self._change.paths)
+            self._shared[key] = frozenset(path for paths in found.values() for path in paths)
+        return self._shared[key]
+
+    def _versions(self, function: Function) -> Inputs:
+        """Give what decides which versions a function can have; of its local projects that is what they declare."""
+        requirements = function.requirements
+        assert requirements is not None  # noqa: S101 see _shared_reasons
+        try:
+            parts = [self._own_lock(function), self._settings(function), self._declared(function, requirements)]
+        except LpackError:  # a build goes on without it
+            parts = [_Found(files=(function.lock_path, requirements.path))]
+        parts += [self._declared_by(place) for place in dict.fromkeys(place for part in parts for place in part.locals)]
+        gone = (path for path in self._vanished(function) if not path.exists())
+        files = [*(path for part in parts for path in part.files), *gone]
+        return _inputs(files, [folder for part in parts for folder in part.folders], (), parts)
+
+    def _declared_by(self, place: Path) -> _Found:
+        """Give what decides the dependencies of a local project: all of it, where its build back end finds them out."""
+        path = place / STANDARD_FILES[PYPROJECT]
+        project = (self._document(path) or {}).get("project")
+        if not isinstance(project, dict) or _is_dynamic(project, path):
+            return self._project(place)
+        return _Found(reasons=(path,) if self._differs(path, _project_tables) else ())
+
+    def _outside(self, files: Sequence[Path], folders: Sequence[Folder]) -> set[str]:
+        """Give the paths that git says nothing of here: whether they have changed cannot be told, and so they count."""
+        found = {folder.path for folder in folders} | {_true(path) for path in files if path.exists()}
+        return {path for path in found if not Path(path).is_relative_to(self._change.top)}
+
+    def _source(self, function: Function) -> _Found:
+        skip = [self._out, *([function.requirements.path] if function.requirements else [])]
+        outline = partial(Outline, function.source, ignore=function.ignore, skip=skip)
+        now = outline()
+        rules = [path for path in now.rules if self._has_changed(Path(path))]
+        reasons: tuple[Path, ...] = ()
+        if rules:
+            before = outline(replaced={path: self._change.before(_true(Path(path))) for path in rules})
+            reasons = tuple(map(Path, rules)) if before.files != now.files else ()
+        return _Found(files=_linked(now), folders=_folders(now), reasons=reasons)
+
+    def _proof(self, function: Function) -> _Found:
+        """Give what a function is profiled and proved by, and what its layers or its image need; other events may appear."""
+        profile = function.trim.profile if function.trim.level == "max" else None
+        searched = (Folder(path=_true(path), holds=_is_event) for path in function.verify.searched)
+        files = (
+            *event_files(function),
+            *([profile] if profile else []),
+            *files_of_layers(function.layers),
+            *files_of_image(function),
+        )
+        return _Found(files=files, folders=tuple(searched))
+
+    def _own_lock(self, function: Function) -> _Found:
+        lock = function.lock_path
+        return _Found(files=(lock,), locals=self._of_pylock(lock))
+
+    def _settings(self, function: Function) -> _Found:
+        """Give uv's own settings, in every folder above that it would read them in."""
+        requirements = function.requirements
+        folder = Path(_true(requirements.path.parent if requirements else function.source))
+        above = [each for each in (folder, *folder.parents) if each.is_relative_to(self._change.top)]
+        projects = (each / STANDARD_FILES[PYPROJECT] for each in above)
+        without = _IN_THE_LOCK if requirements and requirements.kind == UV_LOCK else _OF_OTHERS
+        changed = (path for path in projects if self._differs(path, partial(_uv_settings, without)))
+        return _Found(files=tuple(each / "uv.toml" for each in above), reasons=tuple(changed))
+
+    def _declared(self, function: Function, requirements: Requirements) -> _Found:
+        path, project = requirements.path, requirements.path.with_name(STANDARD_FILES[PYPROJECT])
+        if requirements.kind == REQUIREMENTS:
+            return self._of_requirements(function, path)
+        if requirements.kind == PYPROJECT:
+            return self._of_pyproject(function, path)
+        if requirements.kind == UV_LOCK:
+            return self._of_uv_lock(requirements)
+        if requirements.kind == PYLOCK:
+            return _Found(files=(path,), locals=self._of_pylock(path))
+        assert requirements.kind in (POETRY_LOCK, PIPFILE_LOCK)  # noqa: S101 there is no other kind
+        read = read_poetry_lock if requirements.kind == POETRY_LOCK else read_pipfile_lock
+        locked = [each for each in read(requirements, function.target) if isinstance(each, LockedPackage)]
+        reasons = (project,) if self._differs(project, _project_tables) else ()
+        return _Found(files=(path,), locals=tuple(_local_places(locked)), reasons=reasons)
+
+    def _of_requirements(self, function: Function, path: Path) -> _Found:
+        file = read_requirements(path)
+        links = tuple(Folder(path=_true(folder), holds=_is_archive) for folder in file.links)
+        return _Found(files=file.files, folders=links, locals=self._with_more(function, file.local_paths))
+
+    def _of_pyproject(self, function: Function, path: Path) -> _Found:
+        places = self._with_more(function, named_by(path))
+        project = (self._document(path) or {}).get("project")
+        if isinstance(project, dict) and _is_dynamic(project, path):
+            places = (path.parent, *places)  # a build back end may find them anywhere
+        return _Found(locals=places, reasons=(path,) if self._differs(path, _project_tables) else ())
+
+    def _with_more(self, function: Function, places: Iterable[Path]) -> tuple[Path, ...]:
+        """Add what local projects lead to: as a lock says it, or else they themselves and the last build."""
+        known = local_projects(places)
+        if not function.lock_path.is_file():
+            known += tuple(map(Path, self._remembered(function.name)))
+        return known
+
+    def _of_uv_lock(self, requirements: Requirements) -> _Found:
+        if requirements not in self._closures:
+            then = now = _closure(self._document(requirements.path), requirements)
+            if self._has_changed(requirements.path):
+                then = _closure(self._document(requirements.path, then=True), requirements)
+            self._closures[requirements] = now, then
+        now, then = self._closures[requirements]
+        if now is None:
+            return _Found(files=(requirements.path,))
+        differs = then is None or now.packages != then.packages
+        return _Found(locals=now.places, reasons=(requirements.path,) if differs else ())
+
+    def _of_pylock(self, path: Path) -> tuple[Path, ...]:
+        """Give the local projects and archives that a pylock.toml names; what else is in it only counts as a whole."""
+        lock = Value(file=path, place="", raw=self._document(path) or {}, remedy="Lock again (`lpack lock`), or mend the file.")
+        return tuple(
+            absolute(place, path) / table.text_at("subdirectory")
+            for table in _archives_of(lock)
+            if (place := table.text_at("path"))
+        )
+
+    def _project(self, place: Path) -> _Found:
+        """Give what decides a local project: everything that its build may see; an archive is one file."""
+        if place not in self._projects:
+            if place.is_dir():
+                outline = Outline(place, ignore=PROJECT_IGNORE, git=False)
+                self._projects[place] = _Found(files=_linked(outline), folders=_folders(outline))
+            else:
+                self._projects[place] = _Found(files=(place,), folders=(Folder(path=_true(place), holds=lambda _: True),))
+        return self._projects[place]
+
+    def _vanished(self, function: Function) -> Iterator[Path]:
+        """Give the dependency files that would come first if they were there: one may have been removed."""
+        requirements = function.requirements
+        kinds = KINDS[: KINDS.index(requirements.kind)] if requirements else KINDS
+        folders = dict.fromkeys((function.source, *([requirements.path.parent] if requirements else [])))
+        yield from (folder / STANDARD_FILES[kind] for folder in folders for kind in kinds)
+        if requirements and requirements.kind == PYPROJECT:
+            yield from (parent / STANDARD_FILES[UV_LOCK] for parent in function.source.parents)
+
+    def _has_changed(self, path: Path) -> bool:
+        return not self._change.paths.isdisjoint((_place(path), _true(path)))
+
+    def _differs(self, path: Path, relevant: Callable[[Mapping[str, Any]], Any]) -> bool:
+        """Say whether the relevant part of a TOML file has changed."""
+        if not self._has_changed(path):
+            return False
+        return bool(relevant(self._document(path) or {}) != relevant(self._document(path, then=True) or {}))
+
+    def _document(self, path: Path, *, then: bool = False) -> Mapping[str, Any] | None:
+        """Give a TOML file's content, now or before; None where it is not there, or cannot be understood."""
+        then = then and self._has_changed(path)
+        if (path, then) not in self._documents:
+            try:
+                data = self._change.before(_true(path)) if then else path.read_bytes()
+                self._documents[path, then] = None if data is None else tomllib.loads(data.decode())
+            except (OSError, ValueError):
+                self._documents[path, then] = None
+        return self._documents[path, then]
+
+
+def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[str], parts: Iterable[_Found]) -> Inputs:
+    known = (_true(path) for part in parts for path in part.reasons)
+    return Inputs(
+        files=frozenset(name for path in files for name in (_place(path), _true(path))),
+        folders=tuple(folders),
+        reasons=frozenset((*reasons, *known)),
+    )
+
+
+def _archives_of(pylock: Value) -> Iterator[Value]:
+    packages = pylock.find("packages")
+    for package in packages.members() if packages else ():
+        yield from (found for key in ("directory", "archive", "sdist") if (found := package.find(key)))
+        wheels = package.find("wheels")
+        yield from wheels.members() if wheels else ()
+
+
+def _is_dynamic(project: Mapping[str, Any], path: Path) -> bool:
+    return "dependencies" in texts_at(project, path, "dynamic", "project")
+
+
+def _closure(document: Mapping[str, Any] | None, requirements: Requirements) -> Closure | None:
+    try:
+        return None if document is None else uv_closure(document, requirements)
+    except (KeyError, TypeError, AttributeError):
+        return None  # of a form that is not known
+
+
+def _uv_settings(without: frozenset[str], document: Mapping[str, Any]) -> Any:
+    tool = document.get("tool")
+    settings = tool.get("uv") if isinstance(tool, dict) else None
+    return {key: value for key, value in settings.items() if key not in without} if isinstance(settings, dict) else {}
+
+
+def _project_tables(document: Mapping[str, Any]) -> Any:
+    """Give what a project says of its dependencies, to whichever tool."""
+    tool = document.get("tool")
+    tools = [tool.get(name) for name in ("uv", "poetry")] if isinstance(tool, dict) else [None, None]
+    return [document.get("project"), document.get("dependency-groups"), *tools]
+
+
+def _local_places(packages: Iterable[LockedPackage]) -> Iterator[Path]:
+    for package in packages:
+        if isinstance(package.source, SourceFolder):
+            yield package.source.path
+        for archive in package.wheels:
+            if "://" not in archive.location:
+                yield Path(archive.location)
+
+
+def _folders(outline: Outline) -> tuple[Folder, ...]:
+    """Give the folder, and those that links in it lead to, each with the paths as they are in the folder."""
+    return tuple(
+        Folder(path=true, holds=partial(_holds, outline, path))
+        for path, true in outline.links.items()
+        if not path or path.endswith("/")
+    )
+
+
+def _holds(outline: Outline, prefix: str, rest: str) -> bool:
+    return outline.holds(prefix + rest)
+
+
+def _linked(outline: Outline) -> tuple[Path, ...]:
+    return tuple(Path(true) for path, true in outline.links.items() if path and not path.endswith("/"))
+
+
+def _is_event(path: str) -> bool:
+    return path.endswith(".json") and "/" not in path
+
+
+def _is_archive(path: str) -> bool:
+    return path.endswith(ARCHIVE_SUFFIXES) and "/" not in path
+
+
+def _true(path: Path) -> str:
+    return os.path.realpath(path)
+
+
+def _place(path: Path) -> str:
+    """Give where a path itself lies, which may be a link: that is how git calls it."""
+    return str(Path(os.path.realpath(path.parent)) / path.name)

@@ -1,0 +1,42 @@
+"""`lpack baseline`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from packer.cache.store import replace_file
+from packer.cli.appraising import appraised
+from packer.cli.common import find_project, open_store, project_options, reporting, shape_options
+from packer.core.errors import UsageError
+from packer.core.options import LAYER_MODES
+from packer.manifest.baseline import BASELINE_FILE, make_baseline, write_baseline
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[PATH]")
+@click.option("--file", type=click.Path(path_type=Path), metavar="FILE", help=f"Where to (default: {BASELINE_FILE}).")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the artifacts (default: dist).")
+@click.option("--layers", type=click.Choice(LAYER_MODES), help="Look as if this stood in the configuration.")
+@shape_options
+@project_options
+def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Write down what functions take, to hold later states against.
+
+    `lpack check` does that. The file lies beside the configuration, and is meant to be committed.
+    """
+    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    if project.names:
+        what = f"{' '.join(project.names)}: a baseline is always of all functions."
+        raise UsageError(what, remedy="Name a folder, or nothing for the configuration here.")
+    with reporting(verbose, quiet) as reporter:
+        state = appraised(project, {**flags, "strict": False}, open_store(), reporter)
+    baseline = make_baseline({name: each.report for name, each in state.functions.items()})
+    path = file or project.folder / BASELINE_FILE
+    replace_file(path, write_baseline(baseline))
+    count = len(baseline["functions"])
+    sys.stdout.write(f"written  {os.path.relpath(path)}  ({count} function{'' if count == 1 else 's'})\n")

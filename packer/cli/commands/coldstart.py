@@ -1,0 +1,94 @@
+"""`lpack coldstart`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from packer.cli.common import find_project, open_store, project_options, reporting, shape_options
+from packer.cli.trials import opened_trials
+
+if TYPE_CHECKING:
+    from packer.core.model import Function
+    from packer.manifest.budget import Measure
+    from packer.verify.coldstart import ColdStart
+
+_SHOWN = 10
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Starts of each form.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with all figures instead of tables.")
+@shape_options
+@project_options
+def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Measure how long functions take to start, untrimmed and built.
+
+    The clock is AWS's Runtime Interface Emulator where it is installed (it comes with the SAM CLI), else the import of the
+    handler. As root on Linux each start reads from a cold disk. Ends with status 3 where a start is over the budget `init`.
+    """
+    from packer.core.errors import ManyErrors
+    from packer.inspect.trials import CLOCK_EMULATOR
+    from packer.manifest.starts import save_start
+    from packer.verify.coldstart import can_drop_caches, describe_start
+
+    found: list[tuple[Function, ColdStart]] = []
+    store = open_store()
+    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    with reporting(verbose, quiet) as reporter, opened_trials(store, reporter, names, flags) as (trials, functions):
+        clocks = {trials.clock(function) for function in functions}
+        if clocks != {CLOCK_EMULATOR}:
+            reporter.note(
+                "No Runtime Interface Emulator can be used here, so the import of the handler is timed, not the whole init."
+            )
+        if not can_drop_caches():
+            reporter.note("Only root can empty the disk's caches: all starts but the first are warm.")
+        for function in functions:
+            found.append((function, trials.cold_start(function, rounds, reporter.note)))
+            measured = {**describe_start(found[-1][1]), "clock": trials.clock(function), "cold": can_drop_caches()}
+            save_start(store, project.path, function.name, measured)
+    if as_json:
+        document = {
+            "clock": " and ".join(sorted(clocks)),
+            "cold": can_drop_caches(),
+            "functions": {each.function: describe_start(each) for _, each in found},
+        }
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        _print([each for _, each in found])
+    over = [measure.error() for function, each in found if (measure := _held(function, each)) and measure.over]
+    if over:
+        raise over[0] if len(over) == 1 else ManyErrors(over)
+
+
+def _held(function: Function, found: ColdStart) -> Measure | None:
+    """Hold a start against the function's budget, if it has one."""
+    from packer.core.model import OWN_SOURCE
+    from packer.manifest.budget import start_measure
+
+    parts = {name: own for name, own in found.distributions().items() if name != OWN_SOURCE}
+    return start_measure(function.name, found.median_after, function.budget, parts)
+
+
+def _print(found: Sequence[ColdStart]) -> None:
+    from packer.core.model import OWN_SOURCE
+    from packer.verify.coldstart import slowest
+
+    width = max(len(each.function) for each in found)
+    sys.stdout.write(f"{'':<{width}}  untrimmed   as built   ratio\n")
+    for each in found:
+        ratio = each.median_after / each.median_before
+        sys.stdout.write(f"{each.function:<{width}}  {each.median_before:6.0f} ms  {each.median_after:6.0f} ms  {ratio:6.2f}\n")
+    for each in found:
+        sys.stdout.write(f"\n{each.function}: the imports of each distribution, warm\n")
+        for name, own in list(each.distributions().items())[:_SHOWN]:
+            shown = {OWN_SOURCE: "its own source", "python": "Python itself"}.get(name, name)
+            sys.stdout.write(f"{own:9.1f} ms  {shown}\n")
+        sys.stdout.write(f"\n{each.function}: the slowest modules, self and cumulative\n")
+        for module in slowest(each.modules, _SHOWN):
+            sys.stdout.write(f"{module.own:9.1f} ms {module.total:9.1f} ms  {module.name}\n")

@@ -1,0 +1,78 @@
+"""`lpack diff`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from packer.cli.appraising import COMMIT
+from packer.cli.common import find_project, open_store, project_options, reporting
+
+if TYPE_CHECKING:
+    from packer.cache.store import Store
+    from packer.cli.ui import LineReporter
+    from packer.core.model import Tree
+    from packer.inspect.snapshot import Snapshot
+
+_NOW = "now"
+
+
+@click.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="[NEW]", default=_NOW)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "json", "markdown")),
+    default="table",
+    help="How to print it (default: table).",
+)
+@click.option("--files", is_flag=True, help="List the files that came, went and changed, too.")
+@project_options
+def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Compare two builds, archives, images or commits by what they hold.
+
+    OLD and NEW are each a ZIP archive, a folder or file of a build's manifest (lpack.json), an OCI layout, a docker-archive, a
+    baseline, git:REF for the project as a commit has it, or `now` for the project as it is. Commits are looked at as `lpack
+    check` does, and nothing is built.
+    """
+    from packer.inspect.diff import compare, diff_markdown, diff_table
+    from packer.inspect.snapshot import is_baseline
+
+    store = open_store()
+    with reporting(verbose, quiet) as reporter:
+        # A baseline knows functions with their layers alone, so that the other side counts them so.
+        whole = any(is_baseline(Path(side)) for side in (old, new) if not _is_project(side))
+        sides = [_read(side, {"out": None, "strict": False, **flags}, store, reporter, whole=whole) for side in (old, new)]
+    document = compare(*sides)
+    if form == "json":
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        sys.stdout.write(diff_markdown(document) if form == "markdown" else diff_table(document, files=files))
+
+
+def _is_project(side: str) -> bool:
+    return side == _NOW or side.startswith(COMMIT)
+
+
+def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter, *, whole: bool) -> Snapshot:
+    from packer.cli.appraising import appraised, appraised_at
+    from packer.formats.wheel import read_wheel
+    from packer.inspect.snapshot import of_reports, read_snapshot
+
+    def tree(digest: str, filename: str) -> Tree | None:
+        path = store.wheel(digest)
+        return read_wheel(path, filename) if path else None
+
+    if not _is_project(side):
+        return read_snapshot(Path(side), side, tree, whole=whole)
+    project = find_project((), flags["config"], flags["template"], flags["parameters"])
+    if side == _NOW:
+        states = appraised(project, flags, store, reporter).functions
+    else:
+        states = appraised_at(project, side.removeprefix(COMMIT), flags, store, reporter)
+    return of_reports(side, {name: state.report for name, state in states.items()}, whole=whole)

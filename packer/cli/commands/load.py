@@ -1,0 +1,46 @@
+"""`lpack load`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from packer.cli.common import open_store, reporting
+from packer.cli.outcome import built_options, images_of, printed, read_built_project
+from packer.core.names import image_name
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
+@click.option("--tag", default="latest", show_default=True, metavar="TAG", help="Tag of the images in the engine.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with names and ids, or the error.")
+@built_options
+def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Put built images into the local container engine.
+
+    They are called FUNCTION:TAG there. Docker and Podman are found as `docker` finds them (DOCKER_HOST). Prints each name and
+    its id in the engine.
+    """
+    project = read_built_project("load", names, flags)
+    with reporting(verbose, quiet) as reporter, ExitStack() as closing:
+        from packer.cli.imagery import LocalEngine, open_registries
+        from packer.formats.oci import Reference
+        from packer.images.builtimages import read_built
+        from packer.registry.registry import RegistryBlobs
+        from packer.verify.imagetrial import load_image
+
+        store = open_store()
+        registries = open_registries(store, reporter, closing)
+        names = images_of(names, project.functions)
+        images = read_built(project.config.out, names, lambda home: RegistryBlobs(registries, home))
+        project.warn_of_changes(flags["out"], store, reporter, "image")
+        engine = LocalEngine()
+        with printed(as_json=as_json) as results:
+            for built in images:
+                with results.of(built.name):
+                    name = f"{image_name(built.name)}:{tag}"
+                    Reference.parse(name)
+                    identity = engine.load(built, name, store, load_image)
+                    results.add(built.name, {"image": name, "id": identity}, f"{name}  {identity}")

@@ -1,0 +1,64 @@
+"""`lpack lock`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from packer.cli.common import find_project, open_store, project_options, reporting
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
+@click.option("--check", is_flag=True, help="Only say whether the locks fit what is required; never touches the network.")
+@project_options
+def command(
+    *,
+    names: tuple[str, ...],
+    check: bool,
+    config: Path | None,
+    template: Path | None,
+    parameters: tuple[str, ...],
+    runtime: str | None,
+    arch: str | None,
+    offline: bool,
+    upgrade: bool,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Write each function's exact versions to pylock.NAME.toml.
+
+    The files are standard locks (PEP 751), beside the configuration. A build that finds one never resolves. Versions that a
+    lock already names are kept where they still satisfy the requirements; --upgrade takes the newest. The bases of functions
+    that become images are locked by digest in lpack-bases.toml, of all functions at once. With --check nothing is written,
+    and the status is 2 where a lock is missing or stale.
+    """
+    from packer.cache.watch import Digests
+    from packer.cli.wiring import open_tools, read_project, select
+    from packer.config.config import Overrides
+    from packer.core.errors import ManyErrors
+    from packer.pipeline.locking import check_locks, lock_all, lock_bases
+    from packer.resolve.resolve import Policy
+
+    project = find_project(names, config, template, parameters)
+    policy = Policy(frozen=check, offline=offline or check, upgrade=upgrade)
+    store = open_store()
+    with reporting(verbose, quiet) as reporter:
+        configuration, _ = read_project(project, Overrides(runtime=runtime, architecture=arch))
+        functions = select(configuration, project.names)
+        with open_tools(store, Digests(), reporter, policy, remote=configuration.remote) as tools:
+            if check:
+                fresh, wrong = check_locks(functions, tools.resolver, tools.imaging)
+                sys.stdout.writelines(f"fresh      {os.path.relpath(path)}\n" for path in fresh)
+                if wrong:
+                    raise ManyErrors(wrong)
+                return
+            outcomes = {
+                **lock_all(functions, tools.resolver, reporter),
+                **lock_bases(configuration.functions, tools.imaging),
+            }
+    for path, changed in outcomes.items():
+        sys.stdout.write(f"{'written' if changed else 'unchanged':<9}  {os.path.relpath(path)}\n")

@@ -1,0 +1,117 @@
+"""`lpack verify`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from packer.cli.common import open_store, reporting
+from packer.cli.outcome import built_options, read_built_project, told_as_json
+from packer.core.errors import LpackError, ManyErrors
+
+if TYPE_CHECKING:
+    from packer.cache.store import Store
+    from packer.cli.ui import LineReporter
+    from packer.config.config import Config
+    from packer.core.model import Function
+    from packer.verify.verify import Outcome
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with what came of each function.")
+@built_options
+def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Run what was built, with the configured sample events.
+
+    Images run in the local container engine, by Lambda's Runtime Interface Emulator: without network, as an unprivileged user
+    (and as their own, where they name one), on a root file system that is read-only. Archives run in the target's own Python,
+    with their layers. Ends with status 4 where a function does not work, or does not give what is expected, and with 1 where
+    the engine, the emulator or the Python is missing.
+    """
+    project = read_built_project("verify", names, flags)
+    found: dict[str, Outcome] = {}
+    errors: list[LpackError] = []
+    failed: dict[str, dict[str, str]] = {}
+    with reporting(verbose, quiet) as reporter:
+        store = open_store()
+        project.warn_of_changes(flags["out"], store, reporter)
+        runner = _Runner(project.config, store, reporter)
+        for function in project.functions:
+            try:
+                found[function.name] = runner.run(function)
+            except LpackError as error:
+                errors.append(error)
+                failed[function.name] = told_as_json(error)
+    _print(found, failed, project.functions, as_json=as_json)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+
+
+def _print(
+    found: dict[str, Outcome], failed: dict[str, dict[str, str]], functions: tuple[Function, ...], *, as_json: bool
+) -> None:
+    if as_json:
+        files = {function.name: [path.name for path in function.verify.events] for function in functions}
+        listed: dict[str, Any] = {name: _as_json(each, files[name]) for name, each in found.items()} | failed
+        sys.stdout.write(json.dumps(listed, indent=2) + os.linesep)
+        return
+    width = max(map(len, found), default=0)
+    for name, each in found.items():
+        raised = sum("error" in event for event in each.events)
+        told = f", {raised} of which raise" if raised else ""
+        events = f"{len(each.events)} events{told}" if each.events else "no events"
+        sys.stdout.write(f"{name:<{width}}  works  {each.milliseconds:7.1f} ms to start  {events}\n")
+
+
+def _as_json(outcome: Outcome, names: list[str]) -> dict[str, Any]:
+    """Give what came of a function, each event with the name of its file."""
+    events = [{"name": name, **event} for name, event in zip(names, outcome.events, strict=False)]  # some levels send none
+    return {"milliseconds": round(outcome.milliseconds, 1), "events": events}
+
+
+class _Runner:
+    """Runs functions of a project as they lie in the output folder."""
+
+    def __init__(self, config: Config, store: Store, reporter: LineReporter) -> None:
+        self._config = config
+        self._store = store
+        self._reporter = reporter
+
+    def run(self, function: Function) -> Outcome:
+        """Run a function; raises `LpackError`."""
+        from packer.images.builtimages import format_of
+
+        return self._image(function) if format_of(self._config.out, function.name) == "image" else self._archive(function)
+
+    def _image(self, function: Function) -> Outcome:
+        from packer.cli.imagery import LocalEngine, open_registries
+        from packer.images.builtimages import read_built
+        from packer.registry.registry import RegistryBlobs
+        from packer.verify.imagetrial import run_built
+
+        with ExitStack() as closing:
+            registries = open_registries(self._store, self._reporter, closing)
+            [built] = read_built(self._config.out, (function.name,), lambda home: RegistryBlobs(registries, home))
+            return LocalEngine().verify(built, function, self._store, run_built)
+
+    def _archive(self, function: Function) -> Outcome:
+        from packer.cache.watch import Digests
+        from packer.cli.wiring import open_tools
+        from packer.images.builtimages import read_archives
+        from packer.inspect.trials import verify_archive
+        from packer.pipeline.pipeline import Build
+        from packer.resolve.resolve import Policy
+
+        archive, layers = read_archives(self._config.out, function.name)
+        jobs = os.cpu_count() or 1
+        with (
+            self._store.workspace() as folder,
+            open_tools(self._store, Digests(), self._reporter, Policy(), jobs, self._config.remote) as tools,
+        ):
+            return verify_archive(tools, Build(tools, folder, self._config.out, 0), function, archive, layers)

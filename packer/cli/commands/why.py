@@ -1,0 +1,33 @@
+"""`lpack why`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from packer.cli.common import project_options, reporting
+from packer.cli.costs import costs_of
+
+
+@click.command()
+@click.argument("function", metavar="FUNCTION|PATH")
+@click.argument("package")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with all figures instead of text.")
+@project_options
+def command(*, function: str, package: str, as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
+    """Say which requirements bring a package in, and what it costs.
+
+    A chain for each distribution that requires it, as the metadata of the wheels has it for the target; the bytes that it takes
+    as it is packed, and those of what nothing else needs.
+    """
+    from packaging.utils import canonicalize_name
+
+    from packer.inspect.needsreport import why_text
+
+    with reporting(verbose, quiet) as reporter:
+        [costs] = costs_of((function,), flags, reporter, one=True)
+        found = costs.why(canonicalize_name(package))
+    sys.stdout.write(json.dumps(found, indent=2) + "\n" if as_json else why_text(found))

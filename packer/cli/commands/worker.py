@@ -1,0 +1,156 @@
+"""What a worker of a Dask cluster runs: jobs of builds, with tools and a cache of this machine's own."""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import socket
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+from packer.cache.remote import opened_remote
+from packer.cli.common import open_store
+from packer.cluster.jobs import Answer, Lacking, identity, load_ticket
+from packer.cluster.site import Site
+from packer.core.errors import LpackError, UsageError
+from packer.core.ports import Reporter
+
+_MOST = 4
+"""Sites that are kept open while nobody uses them: a build has one for each target."""
+
+
+class _Notes(Reporter):
+    """Keeps what is said, for the machine that builds to say it."""
+
+    def __init__(self) -> None:
+        self._said: list[tuple[str, str]] = []
+        self._lock = Lock()
+
+    def warn(self, message: str) -> None:
+        self._keep("warn", message)
+
+    def note(self, message: str) -> None:
+        self._keep("note", message)
+
+    def debug(self, message: str) -> None:
+        self._keep("debug", message)
+
+    def stage(self, function: str, name: str) -> None:
+        self._keep("debug", f"{function}: {name}")
+
+    def _keep(self, kind: str, message: str) -> None:
+        with self._lock:
+            self._said.append((kind, message))
+
+    def taken(self) -> tuple[tuple[str, str], ...]:
+        """Give what was said since this was asked last."""
+        with self._lock:
+            said, self._said = tuple(self._said), []
+        return said
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A site, what it says, what closes it, and how many jobs it is doing."""
+
+    site: Site
+    notes: _Notes
+    closing: ExitStack
+    jobs: int = 0
+
+
+class _Sites:
+    """The sites of this process, one for all jobs of a build on functions that are compiled alike."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+        """The one that was asked for last is the last."""
+        self._lock = Lock()
+
+    @contextmanager
+    def of(self, build: str, remote: str, tickets: tuple[str, ...], notes: _Notes) -> Iterator[_Open]:
+        """Give the site of a build, with what is new to it; ``notes`` are for one that must be opened."""
+        with self._lock:
+            found = self._open.pop(build, None) or _opened(remote, tickets[0], notes)
+            self._open[build] = found
+            found.jobs += 1
+            idle = [name for name, each in self._open.items() if not each.jobs]
+            old = [self._open.pop(name) for name in idle[: max(0, len(self._open) - _MOST)]]
+        try:
+            for each in old:
+                each.closing.close()
+            found.site.know(tickets)
+            yield found
+        finally:
+            with self._lock:
+                found.jobs -= 1
+
+    def close(self) -> None:
+        """Close all."""
+        with self._lock:
+            for each in self._open.values():
+                each.closing.close()
+            self._open.clear()
+
+
+_sites = _Sites()
+atexit.register(_sites.close)
+
+
+def run(asking: str, remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> bytes:
+    """Do a job (`packer.cluster.cluster.Job`), and give a pickled `Answer`: what it raises is part of that."""
+    if asking != identity():
+        what = f"The worker {socket.gethostname()} is {identity()}, and the build is that of {asking}."
+        return pickle.dumps(Answer(error=UsageError(what, remedy="Install the same versions everywhere.")))
+    try:
+        return pickle.dumps(_answer(remote, build, tickets, name, arguments))
+    except Exception:  # noqa: BLE001 a disk that is full, or an error of lpack's own: the machine that builds tries it itself
+        return pickle.dumps(Answer(failure=traceback.format_exc()))
+
+
+def _answer(remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> Answer:
+    notes, worker = _Notes(), _worker()
+    try:
+        with _sites.of(build, remote, tickets, notes) as opened:
+            site, notes = opened.site, opened.notes
+            try:
+                # Who sends arguments could as well send code: that is what a cluster is for.
+                answer = Answer(value=site.do(name, pickle.loads(arguments)), worker=worker)  # noqa: S301
+            except Lacking as lacking:
+                answer = Answer(lacking=lacking.names, worker=worker)
+            except LpackError as error:
+                answer = Answer(error=error, worker=worker)
+            said = tuple((kind, site.named(text)) for kind, text in notes.taken())
+            return replace(answer, said=said)
+    except LpackError as error:  # where there is no site, or a ticket is not there
+        return Answer(error=error, said=notes.taken(), worker=worker)
+
+
+def _worker() -> str:
+    """Give this worker's address as the scheduler knows it; empty where no worker runs this."""
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return ""
+
+
+def _opened(remote: str, ticket: str, notes: _Notes) -> _Open:
+    """Open a site for functions that are like the one of a ticket; raises `LpackError`."""
+    from packer.cache.watch import Digests
+    from packer.cli.wiring import open_tools
+
+    with opened_remote(open_store(), remote, notes) as store:
+        first = load_ticket(store, ticket)
+    with ExitStack() as opening:
+        temporary = tempfile.TemporaryDirectory(prefix="lpack-", ignore_cleanup_errors=True)
+        folder = Path(opening.enter_context(temporary))
+        parts = open_tools(open_store(), Digests(), notes, first.policy, remote=remote, variables=first.variables)
+        site = Site(first, opening.enter_context(parts), folder)
+        return _Open(site=site, notes=notes, closing=opening.pop_all())

@@ -1,0 +1,210 @@
+"""What goes between the machine that builds and the workers of a cluster: tickets, jobs and answers, never paths.
+
+What workers must know of a function (its source, lock, dependency files, events) is written to the remote store as one object,
+its ticket, which jobs name by its SHA-256; what many functions may need (local projects, archives that their builds may
+require) is in objects of its own. Local archives that a lock names go there as any wheel does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import secrets
+import sys
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from os import environ
+from pathlib import Path
+from typing import Any
+
+from packer import __version__
+from packer.cache.store import Store, explained
+from packer.core.errors import LpackError, StoreError
+from packer.core.model import Archive, Function, Lock, LockedPackage, SourceFolder
+from packer.core.once import Once
+from packer.core.versions import version_variables
+from packer.formats.requirements import ARCHIVE_SUFFIXES
+from packer.locks.choose import choose_wheel
+from packer.pipeline.gather import Tools, files_of_function
+from packer.pipeline.workshop import Order
+from packer.resolve.resolve import Policy
+from packer.source.origin import project_tree
+
+_TICKETS = "tickets"
+_QUICK = 1
+"""zlib's level for what is read a few times: sources become a third of their size in no time."""
+Files = Mapping[str, tuple[int, bytes]]
+"""Modes and contents of files, by the paths that they have on the machine that builds."""
+
+
+def identity() -> str:
+    """Say who takes part: jobs are pickled, and what is trimmed is parsed, by this lpack and this Python."""
+    return f"lpack {__version__} on Python {sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """All that a worker has to know of a function; ``shared`` are the digests of `Files` that others may need, too.
+
+    ``variables`` are those by which the user gives projects their versions.
+    """
+
+    order: Order
+    lock: Lock
+    files: Files
+    shared: tuple[str, ...]
+    policy: Policy
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a job: a value or an error, and what was said on the way, as (kind, text).
+
+    ``lacking`` are functions whose tickets the job needs too; ``worker`` is who did it, as the cluster names it. ``failure`` is
+    the trace of what should not have happened.
+    """
+
+    value: Any = None
+    error: LpackError | None = None
+    said: tuple[tuple[str, str], ...] = ()
+    lacking: tuple[str, ...] = ()
+    worker: str = ""
+    failure: str = ""
+
+
+class Lacking(Exception):
+    """A job needs the tickets of other functions too."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__("")
+        self.names = tuple(names)
+
+
+class NotThereError(StoreError):
+    """The remote store does not give what one machine has written for another."""
+
+
+class Tickets:
+    """Writes the tickets of functions that are compiled alike, each once; may be used from many threads.
+
+    ``build`` tells them from those of all other builds, whose remote store may have been in trouble.
+    """
+
+    def __init__(self, orders: Sequence[Order], tools: Tools, policy: Policy) -> None:
+        self.build = secrets.token_hex(16)
+        self._orders = {order.function.name: order for order in orders}
+        self._tools = tools
+        self._policy = policy
+        self._written: Once[str, str] = Once()
+        self._folders: Once[Path | frozenset[Path], str] = Once()
+        """Objects of files that several functions read: local projects, and archives that builds may require."""
+
+    def of(self, name: str) -> str:
+        """Give the digest of a function's ticket; raises `LpackError` where it cannot be locked or read."""
+        return self._written.get(name, partial(self._write, self._orders[name]))
+
+    def _write(self, order: Order) -> str:
+        function, store = order.function, self._tools.store
+        lock = self._shared(function, self._tools.resolver.lock(function))
+        folders = [each.source.path for each in lock.packages if isinstance(each.source, SourceFolder)]
+        asks = function.verify.level == "rie" or any(choose_wheel(each, function.target) is None for each in lock.packages)
+        files = frozenset(files_of_function(function, order.scan, archives=asks))
+        archives = frozenset(path for path in files if path.name.endswith(ARCHIVE_SUFFIXES))
+        alike = [self._folders.get(archives, partial(self._files, archives))] if archives else []
+        ticket = Ticket(
+            order=replace(order, function=replace(function, sharing=())),
+            lock=lock,
+            files=_read(sorted(files - archives)),
+            shared=(*alike, *(self._folders.get(folder, partial(self._folder, folder)) for folder in folders)),
+            policy=self._policy,
+            variables=version_variables(environ),
+        )
+        digest = _save(store, ticket)
+        store.flush()
+        return digest
+
+    def _folder(self, folder: Path) -> str:
+        tree, _ = project_tree(folder, self._tools.digests)
+        return self._files(folder / entry.path for entry in tree)
+
+    def _files(self, paths: Iterable[Path]) -> str:
+        return _save(self._tools.store, _read(sorted(paths)))
+
+    def _shared(self, function: Function, lock: Lock) -> Lock:
+        """See that the archives of this machine that a lock names are in the remote store, and name them by their digests."""
+        return replace(lock, packages=tuple(self._in_store(function, package) for package in lock.packages))
+
+    def _in_store(self, function: Function, package: LockedPackage) -> LockedPackage:
+        wheel = choose_wheel(package, function.target)
+        archive = wheel or package.source
+        if not isinstance(archive, Archive) or archive.location.startswith(("http://", "https://")):
+            return package
+        [fetched] = self._tools.fetcher.fetch([archive])
+        self._tools.store.share(fetched.sha256)
+        known = replace(archive, sha256=fetched.sha256)
+        return replace(package, wheels=(known,)) if wheel else replace(package, source=known)
+
+
+def _read(paths: Iterable[Path]) -> Files:
+    files: dict[str, tuple[int, bytes]] = {}
+    for path in paths:
+        if str(path) not in files and path.is_file():
+            with explained(path, "read"):
+                files[str(path)] = (path.stat().st_mode & 0o777, path.read_bytes())
+    return files
+
+
+def _save(store: Store, value: object) -> str:
+    payload = zlib.compress(pickle.dumps(value), _QUICK)
+    digest = hashlib.sha256(payload).hexdigest()
+    store.save(_TICKETS, digest, payload)
+    return digest
+
+
+def load_ticket(store: Store, digest: str) -> Ticket:
+    """Read a ticket; raises `NotThereError` where it is not there, or not the one that was named."""
+    ticket: Ticket = _load(store, digest)
+    return ticket
+
+
+def load_files(store: Store, digest: str) -> Files:
+    """Read a local project's files; raises `NotThereError` where they are not there, or not those that were named."""
+    files: Files = _load(store, digest)
+    return files
+
+
+def _load(store: Store, digest: str) -> Any:
+    # The digest came with the job itself: nobody else who writes to the remote store can have it unpickle anything.
+    return pickle.loads(zlib.decompress(_sealed(store, digest)))  # noqa: S301
+
+
+def keep_archive(store: Store, digest: str, path: Path) -> None:
+    """Put an archive where others find it."""
+    store.offer(digest, path)
+    store.flush()
+
+
+def fetch_archive(store: Store, digest: str, to: Path) -> Path:
+    """Put an archive that others made into a file; raises `NotThereError`."""
+    if not store.obtain(digest, to):
+        raise _not_there("artifacts")
+    return to
+
+
+def _sealed(store: Store, digest: str) -> bytes:
+    record = store.load(_TICKETS, digest)
+    if record is not None and hashlib.sha256(record.payload).hexdigest() == digest:
+        return record.payload
+    if record is not None:
+        record.path.unlink(missing_ok=True)
+    raise _not_there(_TICKETS)
+
+
+def _not_there(kind: str) -> NotThereError:
+    return NotThereError(
+        f"The remote store does not give what is to be found there ({kind}).",
+        remedy="See that all machines name the same remote store, with the same LPACK_REMOTE_KEY, and may read and write it.",
+    )

@@ -1,0 +1,89 @@
+"""Finds the functions of a folder, for a first configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packer.core.errors import UsageError
+from packer.core.model import Requirements
+from packer.source.discover import find_handler, find_requirements
+
+_PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|tests?|dist|build|cdk\.out|s?venv|env")
+_MOST_DEPTH = 4
+_MANY = 3
+"""Functions side by side from which on a pattern says it better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A folder with a handler, and its dependency file where it has one."""
+
+    name: str
+    source: Path
+    handler: str
+    requirements: Requirements | None
+
+
+def find_functions(folder: Path) -> tuple[Found, ...]:
+    """Find every folder with a handler, the given one included; raises `UsageError` where there is none."""
+    found: dict[str, Found] = {}
+    for place in _folders(folder):
+        try:
+            handler = find_handler(place)
+            requirements = find_requirements(place, None, str(place))
+        except UsageError:
+            continue  # a folder without a handler, or one that only its owner can make sense of
+        name = _free_name(place, folder, found)
+        found[name] = Found(name=name, source=place, handler=handler, requirements=requirements)
+    if not found:
+        raise UsageError(
+            f"No folder in {folder} holds a module with a function named handler or lambda_handler.",
+            remedy="Name another folder, or write lpack.toml by hand.",
+        )
+    return tuple(found.values())
+
+
+def _folders(folder: Path) -> list[Path]:
+    places: list[Path] = []
+    for place, below, _ in os.walk(folder):
+        here = Path(place)
+        depth = len(here.relative_to(folder).parts)
+        below[:] = sorted(name for name in below if depth < _MOST_DEPTH and not _PASSED_OVER.fullmatch(name))
+        if not (here / "pyvenv.cfg").exists():
+            places.append(here)
+        else:
+            below.clear()
+    return places
+
+
+def _free_name(place: Path, folder: Path, taken: dict[str, Found]) -> str:
+    """Name a function by its folder, and by the way to it where that is taken."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", place.name).strip("-_") or "function"
+    if name in taken:
+        name = re.sub(r"[^A-Za-z0-9_-]", "-", "-".join(place.relative_to(folder).parts)).strip("-_")
+    return name[:64]
+
+
+def write_config(functions: Sequence[Found], folder: Path, runtime: str, architecture: str) -> str:
+    """Give the text of an lpack.toml."""
+    lines = [f'runtime = "{runtime}"', f'arch = "{architecture}"', 'out = "dist"']
+    above = {function.source.parent for function in functions}
+    if len(functions) >= _MANY and len(above) == 1:
+        pattern = _relative(above.pop() / "*", folder)
+        lines.append(f'# Instead of the tables below, and for functions yet to come: discover = ["{pattern}"]')
+    for function in functions:
+        lines += ["", f"[functions.{function.name}]", f'source = "{_relative(function.source, folder)}"']
+        lines.append(f'handler = "{function.handler}"')
+        if function.requirements is not None:
+            lines.append(f'requirements = "{_relative(function.requirements.path, folder)}"')
+            if function.requirements.package:
+                lines.append(f'package = "{function.requirements.package}"')
+    return "\n".join(lines) + "\n"
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()

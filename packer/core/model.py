@@ -1,0 +1,302 @@
+"""The words of the design as values: entries, trees, locks, functions, artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+from builders.recipes import BuildSettings
+from builders.runtimes import Target
+from packer.core.errors import BuildError
+from packer.core.options import Budget, BytecodeOptions, ImageOptions, LayerOptions, TrimOptions, VerifyOptions
+
+FILE_MODE = 0o644
+EXECUTABLE_MODE = 0o755
+"""The only two modes that artifacts have (AWS: files must be world-readable)."""
+
+OWN_SOURCE = "<source>"
+"""The owner of entries that come from the function's own folder; no distribution can have this name."""
+
+
+def called(owner: str) -> str:
+    """Give an owner's name for messages."""
+    return "the function's own source" if owner == OWN_SOURCE else owner
+
+
+def handler_sources(handler: str) -> tuple[str, str]:
+    """Give the paths that the source of a handler's module may have: of a module, and of a package."""
+    module = handler.rpartition(".")[0].replace(".", "/")
+    return f"{module}.py", f"{module}/__init__.py"
+
+
+STORED = 0
+DEFLATED = 8
+"""Compression methods of a ZIP member (APPNOTE.TXT 4.4.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Bytes ``offset`` to ``offset + length`` of the file ``path``, which a ZIP member can hold as they are.
+
+    ``method`` says how they are compressed, ``crc32`` and ``size`` describe the raw bytes.
+    """
+
+    path: Path
+    offset: int
+    length: int
+    method: int
+    crc32: int
+    size: int
+
+
+class Content(Protocol):
+    """A file's bytes, known by the SHA-256 ``digest`` (hex) and ``size`` of the raw bytes."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    def read(self) -> bytes:
+        """Give the raw bytes."""
+        ...
+
+    def span(self) -> Span | None:
+        """Give the place where the bytes lie ready compressed, or None where they do not yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytesContent:
+    """Content that lpack made itself and holds in memory."""
+
+    data: bytes
+    digest: str
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> BytesContent:
+        return cls(data=data, digest=hashlib.sha256(data).hexdigest(), size=len(data))
+
+    def read(self) -> bytes:
+        return self.data
+
+    def span(self) -> Span | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileContent:
+    """Content that lies uncompressed in a file of the user's."""
+
+    path: Path
+    digest: str
+    size: int
+
+    def read(self) -> bytes:
+        """Read the file; raises `BuildError` if it is gone, or no longer the one that was hashed."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise BuildError(f"{self.path} cannot be read any more: {error.strerror}.", remedy="Build again.") from error
+        if hashlib.sha256(data).hexdigest() != self.digest:
+            raise BuildError(f"{self.path} changed while it was packed.", remedy="Build again.")
+        return data
+
+    def span(self) -> Span | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file of an artifact. ``path`` is relative, with ``/``; ``owner`` names the distribution it came from."""
+
+    path: str
+    mode: int
+    content: Content
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Entries sorted by path (as UTF-8), each path once. Make one with `of`."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Tree:
+        """Sort entries into a tree; ``ValueError`` names a path that is there twice."""
+        ordered = sorted(entries, key=_sort_key)
+        for before, after in pairwise(ordered):
+            if before.path == after.path:
+                raise ValueError(before.path)
+        return cls(tuple(ordered))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all contents, uncompressed."""
+        return sum(entry.content.size for entry in self.entries)
+
+
+def _sort_key(entry: Entry) -> bytes:
+    return entry.path.encode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A downloadable file of a lock: a wheel or an sdist.
+
+    ``location`` is a URL without credentials, or an absolute path; ``sha256`` is empty only for a path that no lock pins.
+    """
+
+    filename: str
+    location: str
+    sha256: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFolder:
+    """A local project that must be built: an absolute folder."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A version-control reference that must be built, as pip writes it: ``git+https://host/repo@commit``."""
+
+    url: str
+    subdirectory: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPackage:
+    """One exact package of a lock. ``name`` is normalised; ``version`` is empty for local projects without one.
+
+    ``wheels`` are all that the lock offers, whatever their tags; ``source`` is what to build from when none of them fits.
+    """
+
+    name: str
+    version: str = ""
+    wheels: tuple[Archive, ...] = ()
+    source: Archive | SourceFolder | Repository | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """The exact packages of one requirement set on one target, sorted by name.
+
+    ``origin`` says where they come from, for messages: a lock file's name, or ``resolved``. ``warnings`` are what to tell the
+    user of it.
+    """
+
+    target: Target
+    packages: tuple[LockedPackage, ...]
+    origin: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A wheel in the store: ``path`` is its file, ``digest`` its SHA-256.
+
+    Of one that is ``outlined`` only an outline is there (`packer.formats.outline`), and this says how that is known.
+    """
+
+    name: str
+    version: str
+    filename: str
+    digest: str
+    path: Path
+    outlined: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """Where a function's dependencies are declared.
+
+    ``kind`` is one of `packer.source.discover.KINDS`; ``path`` is the absolute file. ``package`` names the member of a
+    workspace lock.
+    """
+
+    kind: str
+    path: Path
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    package: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
+
+    ``allow`` are patterns of its source that may be packed though they look like secrets, ``provided`` are libraries (by
+    soname) that others bring; ``building`` says how packages are built, and ``packages`` how
+    some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``layers`` what lies
+    elsewhere, ``image`` whether it becomes an image. ``sharing`` are all functions whose versions are to agree, itself among
+    them; empty where it has its own.
+    """
+
+    name: str
+    source: Path
+    handler: str
+    target: Target
+    requirements: Requirements | None
+    lock_path: Path
+    exclude: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    overlap: tuple[tuple[str, str], ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    provided: tuple[str, ...] = ()
+    building: BuildSettings = field(default_factory=BuildSettings)
+    packages: tuple[tuple[str, BuildSettings], ...] = ()
+    trim: TrimOptions = field(default_factory=TrimOptions)
+    bytecode: BytecodeOptions = field(default_factory=BytecodeOptions)
+    verify: VerifyOptions = field(default_factory=VerifyOptions)
+    layers: LayerOptions = field(default_factory=LayerOptions)
+    image: ImageOptions = field(default_factory=ImageOptions)
+    # What the others declare decides this one's lock (`packer.resolve.sharedsolve`), and is no part of what it is itself.
+    sharing: tuple[Function, ...] = field(default=(), repr=False, compare=False)
+
+    def settings_for(self, package: str) -> BuildSettings:
+        """Say how a package of this function is to be built, where it has to be."""
+        return dict(self.packages).get(package, self.building)
+
+    def leaves_out(self, package: LockedPackage) -> bool:
+        """Say whether a package is neither packed nor put into a layer: it is excluded, or an attached layer holds it."""
+        return package.name in self.exclude or self.layers.bring(package.name, package.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one distribution (or the function's own source) adds to an artifact, in bytes."""
+
+    name: str
+    version: str
+    files: int
+    unzipped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A written archive. ``path`` is relative to the output folder; sizes are bytes; ``sha256`` is hex."""
+
+    path: str
+    sha256: str
+    zipped: int
+    unzipped: int
+    files: int

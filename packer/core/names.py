@@ -1,0 +1,44 @@
+"""The names of lpack's own files and folders, of the project file that may configure it, and of functions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from packer.core.errors import UsageError
+
+CONFIG_FILE = "lpack.toml"
+PROJECT_FILE = "pyproject.toml"
+LAYERS_FOLDER = "layers"
+"""The folder of the output folder that layers lie in."""
+IMAGES_FOLDER = "images"
+"""The folder of the output folder that images lie in."""
+DEFAULT_OUT = "dist"
+MANIFEST_FILE = "lpack.json"
+ENGINE_FORM = "engine:"
+LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
+"""How names of bases begin that are not in a registry."""
+TEMPLATE_FILE = "template.yaml"
+
+# A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def check_name(name: str, where: str) -> str:
+    """Give a function's name back if it can be one; raises `UsageError`."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{where}: {name!r} cannot be a function's name.",
+            remedy="Use letters, digits, '-' and '_', beginning with a letter or digit, 64 at most.",
+        )
+    return name
+
+
+def image_name(function: str) -> str:
+    """Give the name that a function's image has in engines, and in registries where they are called after functions."""
+    return function.lower()
+
+
+def profile_path(root: Path, function: str) -> Path:
+    """Give the place of a function's profile, in the project's folder."""
+    return root / f"lpack-profile.{function}.toml"

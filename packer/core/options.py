@@ -1,0 +1,191 @@
+"""How a function is shaped once its parts are there: trimmed, compiled and proved; the values that the configuration gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The user's own limits: bytes, and milliseconds for ``init``; None where there is none.
+
+    ``image`` is for an image with its base. ``growth`` (bytes) and ``growth_percent`` are against a baseline. Only ``zip`` and
+    ``unzipped`` decide what is built.
+    """
+
+    zip: int | None = None
+    unzipped: int | None = None
+    init: float | None = field(default=None, repr=False)
+    image: int | None = field(default=None, repr=False)
+    growth: int | None = field(default=None, repr=False)
+    growth_percent: float | None = field(default=None, repr=False)
+
+
+TrimLevel = Literal["none", "safe", "max"]
+TRIM_LEVELS: tuple[TrimLevel, ...] = get_args(TrimLevel)
+AUTO = "auto"
+TRIM_CHOICES = (*TRIM_LEVELS, AUTO)
+"""What can be asked for: a level, or ``auto`` to keep what turns out to be needed."""
+BytecodeMode = Literal["auto", "beside", "only", "off"]
+BYTECODE_MODES: tuple[BytecodeMode, ...] = get_args(BytecodeMode)
+VerifyLevel = Literal["none", "import", "events", "rie"]
+VERIFY_LEVELS: tuple[VerifyLevel, ...] = get_args(VerifyLevel)
+LayerMode = Literal["auto", "none"]
+LAYER_MODES: tuple[LayerMode, ...] = get_args(LayerMode)
+Format = Literal["zip", "image"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+ImageCompression = Literal["gzip", "gzip-whole", "zstd"]
+IMAGE_COMPRESSIONS: tuple[ImageCompression, ...] = get_args(ImageCompression)
+ImageForm = Literal["oci", "docker-archive"]
+IMAGE_FORMS: tuple[ImageForm, ...] = get_args(ImageForm)
+VerifyPlace = Literal["auto", "host", "container"]
+VERIFY_PLACES: tuple[VerifyPlace, ...] = get_args(VerifyPlace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimOptions:
+    """What may be removed.
+
+    ``repair`` keeps what verification finds to be needed, instead of failing. ``rules`` are those asked for by name on top of
+    the level, ``without`` those that are not to be used. ``keep`` and ``drop`` are patterns of paths in the artifact, as
+    (normalised name of a distribution, pattern); an empty name stands for all. ``services`` are those of AWS that the
+    function calls; None where they are to be found in its code. ``profile`` is the absolute path of the function's profile.
+    """
+
+    level: TrimLevel = "none"
+    repair: bool = False
+    rules: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    keep: tuple[tuple[str, str], ...] = ()
+    drop: tuple[tuple[str, str], ...] = ()
+    services: tuple[str, ...] | None = None
+    profile: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytecodeOptions:
+    """Whether sources are compiled, and at which optimisation level (0, 1 without assertions, 2 without docstrings too).
+
+    ``pause`` has the garbage collector wait until the handler has been imported, ``prefetch`` the kernel read ahead what a
+    profile says will be opened (`packer.trim.starter`).
+    """
+
+    mode: BytecodeMode = "off"
+    optimize: int = 0
+    pause: bool = True
+    prefetch: bool = True
+
+
+EXPECTED = ".expected.json"
+"""How the file with the expected result ends that lies beside an event's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """How a function is proved to work.
+
+    ``events`` are absolute paths of JSON files; one beside it that ends in `EXPECTED` has the result. Another may be added
+    in the folders ``searched``. ``environment`` are the variables that the function sees. ``demanded`` says that the user asked
+    for it: where it cannot be done, that is an error and no warning.
+    """
+
+    level: VerifyLevel = "none"
+    events: tuple[Path, ...] = ()
+    searched: tuple[Path, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    seconds: float = 60.0
+    place: VerifyPlace = "auto"
+    demanded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedLayer:
+    """A layer of the user's: the normalised names of what it holds; if ``closed``, what these require, too.
+
+    ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it.
+    ``files`` are the absolute files that say so, and ``budget`` is the layer's own.
+    """
+
+    name: str
+    distributions: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    closed: bool = False
+    files: tuple[Path, ...] = ()
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedLayer:
+    """A layer that exists: its ARN, and what the user says that it holds, as (normalised name, version or empty)."""
+
+    arn: str
+    distributions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerOptions:
+    """What a function may have in layers; ``mode`` is for all that no named or attached layer holds.
+
+    ``releases`` say how often distributions are released, by their normalised names, in parts of how often others are.
+    ``budget`` is each layer's that has none of its own.
+    """
+
+    mode: LayerMode = "none"
+    named: tuple[NamedLayer, ...] = ()
+    attached: tuple[AttachedLayer, ...] = ()
+    releases: tuple[tuple[str, float], ...] = ()
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether lpack is to make any layer for it."""
+        return self.mode != "none" or bool(self.named)
+
+    def bring(self, name: str, version: str) -> bool:
+        """Say whether an attached layer holds a distribution in this version."""
+        return any((name, given) in layer.distributions for layer in self.attached for given in ("", version))
+
+    def differ(self, name: str, version: str) -> Iterator[tuple[str, str]]:
+        """Give the ARNs of attached layers that hold a distribution in another version, with that version."""
+        held = ((layer.arn, *each) for layer in self.attached for each in layer.distributions)
+        yield from ((arn, given) for arn, what, given in held if what == name and given not in {"", version})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """Whether a function becomes a container image (``wanted``), and how that is made.
+
+    ``base`` is what it is built upon, as `packer.images.bases` reads it, empty for AWS's run-time image; relative paths in it
+    are below ``root``. ``write`` are the forms that go to the output folder; ``base_layers`` says whether a layout also holds
+    what the base's registry has anyhow. ``environment``, ``working_dir``, ``entrypoint``, ``user`` and ``labels`` go over
+    those of the base. ``emulator`` adds the Runtime Interface Emulator to a base without it. ``epoch`` is when the image says
+    that it was made, in seconds.
+    """
+
+    wanted: bool = False
+    root: Path = Path()
+    base: str = ""
+    compression: ImageCompression = "gzip"
+    write: tuple[ImageForm, ...] = ("oci",)
+    base_layers: bool = True
+    environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    emulator: bool = False
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeFlags:
+    """Command-line flags that hold for all functions; None where a flag was not given."""
+
+    trim: str | None = None
+    bytecode: str | None = None
+    verify: str | None = None
+    layers: str | None = None
+    format: str | None = None

@@ -1,0 +1,82 @@
+"""Images as values: the base that one is built upon, and a finished one, whose blobs may still lie anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from builders.runtimes import IMAGE_LIMIT
+from packer.formats.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where engines look for programs in an image that says nothing of it."""
+
+
+class BlobSource(Protocol):
+    """Where blobs of an image come from: a registry, files, an engine."""
+
+    def bring(self, blob: Descriptor) -> Path:
+        """Give a file with the blob's bytes, checked against its size and digest; raises `LpackError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """An image that others are built upon, as it was resolved.
+
+    ``named`` is what the user wrote, ``digest`` the manifest's; ``home`` says which repository's registry holds the layers.
+    """
+
+    named: str
+    digest: str
+    manifest: Manifest
+    config: ImageConfig
+    blobs: BlobSource
+    home: Reference | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLayer:
+    """A layer of a finished image: ``descriptor`` of the compressed tar, ``diff_id`` of the tar; ``own`` if lpack wrote it."""
+
+    descriptor: Descriptor
+    diff_id: str
+    blobs: BlobSource
+    own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A finished image of one platform: the bytes of its manifest and configuration, and its layers, lowest first.
+
+    ``home`` is the repository that the base's layers came from, if any: a registry of the same host can mount them.
+    """
+
+    manifest: bytes
+    config: bytes
+    layers: tuple[ImageLayer, ...]
+    platform: Platform
+    home: Reference | None = None
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The manifest's own descriptor, with the platform."""
+        return replace(Descriptor.of(self.manifest, OCI_MANIFEST), platform=self.platform)
+
+    @property
+    def config_descriptor(self) -> Descriptor:
+        """The configuration's descriptor."""
+        return Descriptor.of(self.config, OCI_CONFIG)
+
+
+def check_fits(manifest: Manifest, config: ImageConfig, where: str) -> None:
+    """See that a configuration belongs to a manifest: one diff id a layer, and as many non-empty steps of history, if any."""
+    if len(manifest.layers) != len(config.diff_ids):
+        raise unusable(where, f"{len(manifest.layers)} layers have {len(config.diff_ids)} diff ids")
+    size = sum(layer.size for layer in manifest.layers)
+    if size > IMAGE_LIMIT:
+        raise unusable(where, f"its layers have {size:,} bytes packed, more than Lambda takes of an image unpacked")
+    steps = sum(not step.get("empty_layer") for step in config.history)
+    if config.history and steps != len(manifest.layers):
+        raise unusable(where, f"its history tells of {steps} layers, and it has {len(manifest.layers)}")

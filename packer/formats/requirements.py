@@ -1,0 +1,332 @@
+"""pip's requirements files (pip documentation, "Requirements File Format"), as far as lpack must understand them itself.
+
+uv reads them again when it resolves. lpack needs to know which files and folders count, which hashes are demanded, and which
+indexes are named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+
+from packer.core.errors import ResolveError
+
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+_OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:\s*=\s*|\s+|$)(?P<value>.*)")
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+_NEXT_OPTION = re.compile(r"\s+(?=--?[a-zA-Z])")
+# Options that lead to another file, that name an index, and that stand alone or take a value; all others are errors.
+_NESTED = {"-r": "requirements", "--requirement": "requirements", "-c": "constraints", "--constraint": "constraints"}
+_INDEXES = frozenset({"-i", "--index-url", "--extra-index-url"})
+_FOLDERS = frozenset({"-f", "--find-links"})
+_WITH_VALUE = _FOLDERS | {"--trusted-host", "--only-binary", "--no-binary", "--use-feature"}
+_ALONE = frozenset({"--no-index", "--pre", "--prefer-binary", "--require-hashes"})
+_EDITABLE = frozenset({"-e", "--editable"})
+ARCHIVE_SUFFIXES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
+_SHA256_LENGTH = 64
+_ONE_A_LINE = "Write one option a line, with a space before its value (uv reads no other form)."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementLine:
+    """One requirement.
+
+    ``name`` is normalised, and empty for a path or URL that does not tell it; ``address`` is the path or URL that it points
+    to, as written, and empty where it points to none; ``hashes`` are SHA-256 in hex.
+    """
+
+    file: Path
+    number: int
+    text: str
+    name: str
+    address: str = ""
+    hashes: frozenset[str] = frozenset()
+    is_constraint: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementsFile:
+    """A requirements file with everything that it includes; paths are absolute, ``files`` in the order of reading.
+
+    ``option_lines`` say where distributions may come from and of what kind they may be, as they would stand in a file of any
+    other folder; ``links`` are the folders of archives on this machine among them; ``variables`` are the names of those that
+    were expanded.
+    """
+
+    files: tuple[Path, ...]
+    lines: tuple[RequirementLine, ...]
+    local_paths: tuple[Path, ...]
+    index_urls: tuple[str, ...]
+    option_lines: tuple[str, ...]
+    links: tuple[Path, ...]
+    variables: tuple[str, ...]
+    hash_mode: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Gathered:
+    seen: set[tuple[Path, bool]] = field(default_factory=set)
+    files: list[Path] = field(default_factory=list)
+    lines: list[RequirementLine] = field(default_factory=list)
+    local_paths: list[Path] = field(default_factory=list)
+    index_urls: list[str] = field(default_factory=list)
+    option_lines: list[str] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
+    variables: set[str] = field(default_factory=set)
+    hash_mode: bool = False
+
+
+def read_requirements(path: Path) -> RequirementsFile:
+    """Read a requirements file; raises `ResolveError` that names the file and the line."""
+    gathered = _Gathered()
+    _read(path.absolute(), gathered, is_constraint=False, origin="")
+    if gathered.hash_mode:
+        for line in gathered.lines:
+            _check_hashed(line)
+    return RequirementsFile(
+        files=tuple(dict.fromkeys(gathered.files)),
+        lines=tuple(gathered.lines),
+        local_paths=tuple(dict.fromkeys(gathered.local_paths)),
+        index_urls=tuple(dict.fromkeys(gathered.index_urls)),
+        option_lines=tuple(dict.fromkeys(gathered.option_lines)),
+        links=tuple(dict.fromkeys(gathered.links)),
+        variables=tuple(sorted(gathered.variables)),
+        hash_mode=gathered.hash_mode,
+    )
+
+
+def _read(path: Path, gathered: _Gathered, *, is_constraint: bool, origin: str) -> None:
+    if (path, is_constraint) in gathered.seen:
+        return
+    gathered.seen.add((path, is_constraint))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ResolveError(
+            f"{origin}Cannot read the requirements {path}: {error.strerror}.", remedy="Mend the path, or remove the line."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ResolveError(f"{path} is not valid UTF-8: {error}.", remedy="Save it as UTF-8.") from error
+    gathered.files.append(path)
+    gathered.variables.update(_VARIABLE.findall(text))
+    for number, line in _logical_lines(text):
+        _take(path, number, line, gathered, is_constraint=is_constraint)
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Join continued lines, remove comments, expand variables; give each with the number of its first physical line."""
+    pending, start = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        start = start or number
+        is_comment = _COMMENT.match(line) is not None
+        if line.endswith("\\") and not is_comment:
+            pending += line.strip("\\")  # on both sides, as pip does
+            continue
+        # As in pip: a comment below a continued line ends it, and is one even where it starts at the margin.
+        yield from _expanded_line(start, f"{pending} {line}" if is_comment else pending + line)
+        pending, start = "", 0
+    yield from _expanded_line(start, pending)
+
+
+def _expanded_line(number: int, line: str) -> Iterator[tuple[int, str]]:
+    whole = _COMMENT.sub("", line).strip()
+    if whole:
+        yield number, _VARIABLE.sub(_value, whole)
+
+
+def _value(match: re.Match[str]) -> str:
+    # As in pip: a variable that is not set stays as it is.
+    return os.environ.get(match[1]) or match[0]
+
+
+def _take(path: Path, number: int, line: str, gathered: _Gathered, *, is_constraint: bool) -> None:
+    place = f"{path}:{number}"
+    if not line.startswith("-"):
+        _take_requirement(path, number, line, gathered, is_constraint=is_constraint)
+        return
+    option, value = _split_option(line, place)
+    if option in _NESTED:
+        constrains = is_constraint or _NESTED[option] == "constraints"
+        _read(_nested(value, path, place), gathered, is_constraint=constrains, origin=f"{place}: ")
+    elif option in _EDITABLE:
+        _take_requirement(path, number, value, gathered, is_constraint=is_constraint)
+    elif option == "--require-hashes":
+        gathered.hash_mode = True
+    else:
+        if option in _INDEXES:
+            gathered.index_urls.append(value)
+        elif option in _FOLDERS and "://" not in value:
+            gathered.links.append(Path(os.path.realpath(path.parent / value)))  # one name, from wherever it is told
+            value = str(path.parent / value)
+        gathered.option_lines.append(f"{option} {value}".rstrip())
+
+
+def _split_option(line: str, place: str) -> tuple[str, str]:
+    """Give an option line's option and value, which is empty for those that stand alone; any other form is an error."""
+    found = _OPTION.match(line)
+    assert found is not None  # noqa: S101 every line that starts with "-" matches
+    option, value = found["name"], found["value"].strip()
+    if option not in _NESTED and option not in _INDEXES | _WITH_VALUE | _ALONE | _EDITABLE:
+        raise ResolveError(f"{place}: {option} is not an option of requirements files that lpack knows.", remedy=_ONE_A_LINE)
+    if option in _ALONE:
+        if value:
+            raise ResolveError(f"{place}: {option} takes no value.", remedy=_ONE_A_LINE)
+    elif not value:
+        raise ResolveError(f"{place}: {option} needs a value.", remedy="Give one, or remove the line.")
+    elif option not in _EDITABLE and _NEXT_OPTION.search(value):
+        raise ResolveError(f"{place}: there is a second option behind {option}.", remedy=_ONE_A_LINE)
+    return option, value.strip("\"'")
+
+
+def _nested(value: str, path: Path, place: str) -> Path:
+    if "://" in value and not value.startswith("file:"):
+        raise ResolveError(
+            f"{place}: requirements files are not read from the network.", remedy="Download the file, and name the copy."
+        )
+    return _local(value, path)
+
+
+def _take_requirement(path: Path, number: int, line: str, gathered: _Gathered, *, is_constraint: bool) -> None:
+    place = f"{path}:{number}"
+    text, *options = _NEXT_OPTION.split(line)
+    name, address = _name_and_address(text, place)
+    hashes = _sha256_of(options, address, place)
+    gathered.hash_mode |= bool(options)  # as in pip, a URL's fragment alone demands nothing of the other lines
+    if address:
+        local = _local_path(address, path)
+        if local is not None:
+            gathered.local_paths.append(local)
+    gathered.lines.append(
+        RequirementLine(
+            file=path, number=number, text=text, name=name, address=address, hashes=hashes, is_constraint=is_constraint
+        )
+    )
+
+
+def _sha256_of(options: list[str], address: str, place: str) -> frozenset[str]:
+    """Give the digests that a requirement's ``--hash`` options and its URL's fragment (``#sha256=``) allow."""
+    found = [_hash(option, place) for option in options]
+    fragment = dict(pair.partition("=")[::2] for pair in urlsplit(address).fragment.split("&"))
+    found += [(key, fragment[key]) for key in ("sha256", "sha384", "sha512", "md5") if key in fragment]
+    digests = frozenset(digest.lower() for algorithm, digest in found if algorithm == "sha256")
+    if found and not digests:
+        raise ResolveError(f"{place}: none of the hashes is a sha256, which lpack verifies by.", remedy="Add one.")
+    return digests
+
+
+def _hash(option: str, place: str) -> tuple[str, str]:
+    """Give algorithm and digest of a ``--hash`` option; every other option of a requirement is an error."""
+    name, value = _split_pair(option)
+    if name != "--hash":
+        raise ResolveError(
+            f"{place}: {_shown(name)} is not an option of a requirement that lpack knows.", remedy="Remove it; only --hash is."
+        )
+    algorithm, _, digest = value.partition(":")
+    if not algorithm or not re.fullmatch(r"[0-9a-fA-F]+", digest):
+        raise ResolveError(f"{place}: {option} is not of the form --hash=sha256:DIGEST.", remedy="Mend the hash.")
+    if algorithm == "sha256" and len(digest) != _SHA256_LENGTH:
+        raise ResolveError(f"{place}: {digest} is no sha256: it has {len(digest)} digits.", remedy="Mend the hash.")
+    return algorithm, digest
+
+
+def _split_pair(option: str) -> tuple[str, str]:
+    name, _, value = re.sub(r"\s*=\s*|\s+", "=", option.strip(), count=1).partition("=")
+    return name, value.strip()
+
+
+def _name_and_address(text: str, place: str) -> tuple[str, str]:
+    """Give a requirement's normalised name, and the path or URL it points to where it does."""
+    address = _bare_address(text)
+    if address:
+        return _name_in(address), address
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        reason = str(error).partition("\n")[0]
+        raise ResolveError(
+            f"{place}: {_shown(text)!r} is not a requirement: {reason}.", remedy="Mend the line (PEP 508)."
+        ) from None
+    return canonicalize_name(requirement.name), requirement.url or ""
+
+
+def _bare_address(text: str) -> str:
+    """Give the path or URL that a line consists of but for extras and a marker; empty where it is a requirement by name."""
+    first = re.split(r"\s+", text, maxsplit=1)[0]
+    if "://" not in first:
+        first = first.partition(";")[0]
+    address = re.sub(r"\[[^\]/]*\]$", "", first)
+    if re.match(r"[\w.-]+\s*(\[[^\]]*\]\s*)?@", text):
+        return ""
+    is_path = address.startswith((".", "file:")) or "/" in address
+    return address if is_path or address.endswith(ARCHIVE_SUFFIXES) else ""
+
+
+def _name_in(address: str) -> str:
+    """Give the normalised name that a bare address tells by its archive's file name or its ``#egg=``; empty where none does."""
+    parts = urlsplit(address)
+    egg = re.search(r"(?:^|&)egg=([A-Za-z0-9._-]+)", parts.fragment)
+    if egg is not None:
+        return canonicalize_name(egg[1])
+    filename = unquote(parts.path).rpartition("/")[2]
+    try:
+        return parse_wheel_filename(filename)[0] if filename.endswith(".whl") else parse_sdist_filename(filename)[0]
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return ""
+
+
+def _local_path(address: str, path: Path) -> Path | None:
+    scheme = urlsplit(address).scheme
+    return None if scheme not in ("", "file") else _local(address, path)
+
+
+def _local(place: str, path: Path) -> Path:
+    """Give the absolute path of what a line of the file ``path`` names."""
+    local = unquote(urlsplit(place).path) if place.startswith("file:") else place
+    return Path(os.path.normpath(path.parent / local))
+
+
+def _shown(text: str) -> str:
+    """Give a line's text as a message may show it: variables are expanded in it, and one of them may be a password."""
+    return _LOGIN.sub("****@", text)
+
+
+def _check_hashed(line: RequirementLine) -> None:
+    """Demand what pip demands in hash mode: every requirement pinned, and with a hash.
+
+    Unlike pip, folders of the user's own and repositories, which have no hash, may stand beside: no index could exchange them.
+    """
+    is_archive = urlsplit(line.address).path.endswith(ARCHIVE_SUFFIXES)
+    if line.is_constraint or (line.address and not is_archive):
+        return
+    place = f"{line.file}:{line.number}"
+    if not line.address and [spec.operator in ("==", "===") for spec in Requirement(line.text).specifier] != [True]:
+        raise ResolveError(f"{place}: {_shown(line.text)} has hashes around it and is not pinned by ==.", remedy="Pin it.")
+    if not line.hashes:
+        raise ResolveError(
+            f"{place}: {_shown(line.text)} has no hash, and others have.", remedy="Give every requirement a hash, or none."
+        )
+
+
+def demanded_hashes(file: RequirementsFile) -> Mapping[str, frozenset[str]]:
+    """Give, for each name, the hashes that the file allows; empty where it lists none at all."""
+    if not file.hash_mode:
+        return {}
+    found: dict[str, frozenset[str]] = {}
+    for line in file.lines:
+        if line.name and line.hashes:
+            found[line.name] = found.get(line.name, frozenset()) | line.hashes
+    return found

@@ -1,0 +1,85 @@
+"""Copies ready-compressed bytes from where they lie into what is written, and hashes that on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from packer.core.model import Span
+
+_CHUNK = 1 << 20
+
+
+class Sources:
+    """Keeps the last files open that spans are copied from; neighbours in a tree mostly share one."""
+
+    _MOST = 64
+
+    def __init__(self) -> None:
+        self._open: dict[Path, int] = {}
+
+    def read(self, span: Span) -> Iterator[bytes]:
+        """Give a span's bytes as they lie there, bit by bit; raises ``OSError``."""
+        descriptor = self.descriptor(span.path)
+        offset, end = span.offset, span.offset + span.length
+        while offset < end:
+            data = os.pread(descriptor, min(_CHUNK, end - offset), offset)
+            if not data:
+                raise OSError(f"{span.path} became shorter while it was read")
+            yield data
+            offset += len(data)
+
+    def descriptor(self, path: Path) -> int:
+        """Give a file's descriptor, for reading."""
+        known = self._open.get(path)
+        if known is None:
+            if len(self._open) >= self._MOST:
+                os.close(self._open.pop(next(iter(self._open))))
+            known = self._open[path] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        return known
+
+    def close(self) -> None:
+        """Close all files."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+
+class Sink:
+    """Gathers small writes to a file, and hashes what goes out; ``length`` is how much that is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._parts: list[bytes] = []
+        self._pending = 0
+        self.length = 0
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+        self._parts.append(data)
+        self._pending += len(data)
+        self.length += len(data)
+        if self._pending >= _CHUNK:
+            self._flush()
+
+    def copy(self, span: Span, sources: Sources) -> None:
+        """Write a span's bytes as they lie there; raises ``OSError``."""
+        for data in sources.read(span):
+            self.write(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._parts)
+        self._hash.update(data)
+        self._file.write(data)
+        self._parts.clear()
+        self._pending = 0
+
+    def finish(self) -> str:
+        """Write all that is left; give the SHA-256 (hex) of everything."""
+        self._flush()
+        self._file.flush()
+        return self._hash.hexdigest()

@@ -1,0 +1,364 @@
+"""Wheels (the binary distribution format, PyPA specifications): read strictly, and mapped to a tree.
+
+Reading copies nothing and inflates only the few metadata files that it needs. `accept` inflates everything once, when a wheel
+enters the store, to prove that each member is what RECORD says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import hashlib
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from builders.runtimes import IMAGE_LIMIT, MEGABYTE
+from packer.cache.compress import inflated
+from packer.core.errors import PackageError
+from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
+from packer.formats.zipformat import Member, ZipFormatError, check_path, read_members
+
+_NEUTRAL_SHEBANG = b"#!/usr/bin/env python3"
+_UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+_CHUNK = 1 << 18
+_LARGEST_TEXT = 16 * MEGABYTE
+"""Bytes that a metadata file or a script may have: they are read into memory."""
+# Where the schemes of a wheel's .data folder go, as `pip install --target` lays them out; headers get a folder of their own.
+_SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers": "include/{name}/"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberContent:
+    """Content that lies, compressed or stored, in a wheel."""
+
+    path: Path
+    member: Member
+    digest: str
+
+    @property
+    def size(self) -> int:
+        return self.member.size
+
+    def read(self) -> bytes:
+        """Inflate the member; ``ValueError`` where it is broken."""
+        with self.path.open("rb", buffering=0) as file:
+            return inflated(self.span(), file.fileno())
+
+    def chunks(self) -> Iterator[bytes]:
+        """Inflate the member in bounded pieces; ``zlib.error`` or ``ValueError`` where it is broken."""
+        with self.path.open("rb") as file:
+            yield from _inflate(file.fileno(), self.member)
+
+    def span(self) -> Span:
+        return self.member.span(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One line of RECORD: the hash algorithm's name, the digest's bytes, and the size where it is given."""
+
+    algorithm: str
+    digest: bytes
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A wheel whose structure holds: its members by name, and the folders that its file name announces."""
+
+    path: Path
+    label: str
+    descriptor: int
+    members: dict[str, Member]
+    info: str
+    data: str
+
+
+def read_wheel(path: Path, filename: str) -> Tree:
+    """Map a wheel to the tree that it installs; ``filename`` is its published name, which says what it must hold.
+
+    Raises `PackageError` for anything but a well-formed wheel.
+    """
+    with _opened(path, filename) as wheel:
+        rows = _rows(wheel)
+        entries = [_entry(wheel, member, rows) for member in wheel.members.values()]
+        if any(name.startswith(wheel.data) for name in wheel.members):
+            entries = with_record(entries, wheel.info)
+    try:
+        return Tree.of(entries)
+    except ValueError as error:
+        raise PackageError(f"{filename} installs two files at one path: {error}.", remedy=_REMEDY) from None
+
+
+def read_members_as_tree(path: Path, filename: str) -> Tree:
+    """Give a wheel's members as they lie in it, not as they install; raises `PackageError`."""
+    with _opened(path, filename) as wheel:
+        rows = _rows(wheel)
+        return Tree.of(
+            Entry(path=member.name, mode=_mode(member), content=_content(wheel, member, rows), owner=wheel.label)
+            for member in wheel.members.values()
+        )
+
+
+def accept(path: Path, filename: str) -> None:
+    """Prove a wheel before it enters the store: structure, metadata, and every member against its CRC and RECORD.
+
+    Memory stays bounded whatever the members claim. Raises `PackageError`.
+    """
+    read_wheel(path, filename)
+    with _opened(path, filename) as wheel:
+        total = sum(member.size for member in wheel.members.values())
+        if total > IMAGE_LIMIT:
+            raise _broken(wheel, f"it unpacks to {total:,} bytes, more than the largest Lambda package of any kind")
+        rows = _rows(wheel)
+        for member in wheel.members.values():
+            _prove(wheel, member, rows.get(member.name))
+        _check_metadata(wheel)
+
+
+_REMEDY = "The wheel is broken: use another version of it, or report it to the project that publishes it."
+
+
+def _broken(wheel: _Opened, reason: str, member: str = "") -> PackageError:
+    place = f", member {member}" if member else ""
+    return PackageError(f"{wheel.label} is refused{place}: {reason}.", remedy=_REMEDY)
+
+
+@contextmanager
+def _opened(path: Path, filename: str) -> Iterator[_Opened]:
+    try:
+        parse_wheel_filename(filename)
+    except InvalidWheelFilename as error:
+        raise PackageError(f"{filename} is no wheel's file name: {error}.", remedy=_REMEDY) from None
+    with path.open("rb") as file:
+        descriptor = file.fileno()
+        try:
+            members = {member.name: member for member in read_members(descriptor)}
+        except ZipFormatError as error:
+            place = f", member {error.member}" if error.member else ""
+            raise PackageError(f"{filename} is refused{place}: {error.reason}.", remedy=_REMEDY) from None
+        info = _info_folder(filename, members)
+        yield _Opened(
+            path=path,
+            label=filename,
+            descriptor=descriptor,
+            members=members,
+            info=info,
+            data=info.removesuffix(".dist-info/") + ".data/",
+        )
+
+
+def _info_folder(filename: str, members: dict[str, Member]) -> str:
+    """Give the name, with a slash, of the one dist-info folder, which must be the file name's."""
+    found = sorted({name.partition("/")[0] for name in members if name.partition("/")[0].endswith(".dist-info")})
+    if len(found) != 1:
+        raise PackageError(f"{filename} is refused: it has {len(found)} dist-info folders, not one.", remedy=_REMEDY)
+    name, version, _, _ = parse_wheel_filename(filename)
+    stem = found[0].removesuffix(".dist-info")
+    given_name, _, given_version = stem.partition("-")
+    try:
+        fits = canonicalize_name(given_name) == name and Version(given_version) == version
+    except InvalidVersion:
+        fits = False
+    if not fits:
+        raise PackageError(f"{filename} is refused: its metadata folder {found[0]} is another package's.", remedy=_REMEDY)
+    return found[0] + "/"
+
+
+def _rows(wheel: _Opened) -> dict[str, _Row]:
+    """Read RECORD, and check that it lists exactly the members."""
+    rows: dict[str, _Row] = {}
+    for fields in _csv(wheel, _text(wheel, "RECORD")):
+        if not fields:
+            continue
+        if len(fields) != 3 or check_path(fields[0]):
+            raise _broken(wheel, f"RECORD has a line that is not path,hash,size: {','.join(fields)[:200]}")
+        if fields[0] in rows:
+            raise _broken(wheel, "RECORD lists it twice", fields[0])
+        row = _row(wheel, fields[0], fields[1], fields[2])
+        if row is not None:
+            rows[fields[0]] = row
+        if fields[0] not in wheel.members:
+            raise _broken(wheel, "RECORD lists it and the archive does not have it", fields[0])
+    unhashed = {wheel.info + name for name in _UNHASHED}
+    for name in wheel.members:
+        if name not in rows and name not in unhashed:
+            raise _broken(wheel, "RECORD does not list it with a hash", name)
+    return rows
+
+
+def _csv(wheel: _Opened, text: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise _broken(wheel, f"RECORD cannot be read ({error})") from None
+
+
+def _row(wheel: _Opened, path: str, hashed: str, size: str) -> _Row | None:
+    if not hashed:
+        return None
+    algorithm, _, text = hashed.partition("=")
+    # The specification asks for SHA-256 or better.
+    if algorithm not in ("sha256", "sha384", "sha512"):
+        raise _broken(wheel, f"RECORD has a hash that is weak or not known: {algorithm}", path)
+    try:
+        digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return _Row(algorithm=algorithm, digest=digest, size=int(size) if size else None)
+    except (binascii.Error, ValueError):
+        raise _broken(wheel, "RECORD has a hash or a size that cannot be read", path) from None
+
+
+def _text(wheel: _Opened, name: str) -> str:
+    """Read a file of the dist-info folder."""
+    member = wheel.members.get(wheel.info + name)
+    if member is None:
+        raise _broken(wheel, f"it has no {wheel.info}{name}")
+    if member.size > _LARGEST_TEXT:
+        raise _broken(wheel, f"{member.size:,} bytes are too many for a metadata file", member.name)
+    try:
+        return b"".join(_inflate(wheel.descriptor, member)).decode()
+    except (zlib.error, ValueError) as error:
+        raise _broken(wheel, f"it cannot be read ({error})", member.name) from None
+
+
+def _entry(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> Entry:
+    path = member.name
+    content: Content = _content(wheel, member, rows)
+    mode = _mode(member)
+    if path.startswith(wheel.data):
+        installed = installed_path(path, wheel.label.partition("-")[0])
+        if installed is None:
+            raise _broken(wheel, "the wheel format has no such scheme", path)
+        if path.startswith(f"{wheel.data}scripts/"):
+            content, mode = _with_neutral_shebang(wheel, member.name, content), EXECUTABLE_MODE
+        path = installed
+    return Entry(path=path, mode=mode, content=content, owner=wheel.label)
+
+
+def installed_path(member: str, name: str) -> str | None:
+    """Give where a member of the .data folder of the distribution ``name`` installs; None where its scheme is none."""
+    scheme, _, rest = member.partition("/")[2].partition("/")
+    return _SCHEMES[scheme].format(name=name) + rest if scheme in _SCHEMES and rest else None
+
+
+def _mode(member: Member) -> int:
+    return EXECUTABLE_MODE if member.mode & 0o111 else FILE_MODE
+
+
+def _content(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> MemberContent:
+    row = rows.get(member.name)
+    if row is not None and row.size is not None and row.size != member.size:
+        raise _broken(wheel, f"RECORD says {row.size} bytes and the archive {member.size}", member.name)
+    if row is not None and row.algorithm == "sha256":
+        return MemberContent(path=wheel.path, member=member, digest=row.digest.hex())
+    total = hashlib.sha256()
+    try:
+        for chunk in _inflate(wheel.descriptor, member):
+            total.update(chunk)
+    except (zlib.error, ValueError) as error:
+        raise _broken(wheel, f"it cannot be read ({error})", member.name) from None
+    return MemberContent(path=wheel.path, member=member, digest=total.hexdigest())
+
+
+def _with_neutral_shebang(wheel: _Opened, member: str, content: Content) -> Content:
+    """Replace the ``#!python`` placeholder, which installers must rewrite, by one that holds on every machine."""
+    if content.size > _LARGEST_TEXT:
+        return content  # a program, not a script
+    try:
+        data = content.read()
+    except (zlib.error, ValueError) as error:
+        raise _broken(wheel, f"it cannot be read ({error})", member) from None
+    if not data.startswith(b"#!python"):
+        return content
+    _, newline, rest = data.partition(b"\n")
+    return BytesContent.of(_NEUTRAL_SHEBANG + newline + rest)
+
+
+def with_record(entries: list[Entry], info: str) -> list[Entry]:
+    """Give a wheel's entries with RECORD written anew for them; ``info`` is the dist-info folder with its slash."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        if entry.path.removeprefix(info) in _UNHASHED:
+            writer.writerow((entry.path, "", ""))
+        else:
+            digest = base64.urlsafe_b64encode(bytes.fromhex(entry.content.digest)).rstrip(b"=").decode()
+            writer.writerow((entry.path, f"sha256={digest}", entry.content.size))
+    content = BytesContent.of(text.getvalue().encode())
+    record = Entry(path=f"{info}RECORD", mode=FILE_MODE, content=content, owner=entries[0].owner)
+    return [*(entry for entry in entries if entry.path != record.path), record]
+
+
+def _inflate(descriptor: int, member: Member) -> Iterator[bytes]:
+    """Give a member's raw bytes in bounded chunks; ``ValueError`` where size or CRC are not as declared."""
+    decompressor = zlib.decompressobj(-15) if member.method == DEFLATED else None
+    offset, end = member.data_offset, member.data_offset + member.length
+    size = crc32 = 0
+    while offset < end:
+        data = os.pread(descriptor, min(_CHUNK, end - offset), offset)
+        if not data:
+            raise ValueError("it is cut short")
+        offset += len(data)
+        for chunk in _inflated(decompressor, data, last=offset == end):
+            size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
+            if size > member.size:
+                raise ValueError(f"it unpacks to more than the {member.size} bytes that it declares")
+            yield chunk
+    if decompressor is not None and (not decompressor.eof or decompressor.unused_data):
+        raise ValueError("its compressed data is cut short or goes on after its end")
+    if size != member.size or crc32 != member.crc32:
+        raise ValueError("its size or checksum is not the declared one")
+
+
+def _inflated(decompressor: zlib._Decompress | None, data: bytes, *, last: bool) -> Iterator[bytes]:
+    if decompressor is None:
+        yield data
+        return
+    while data:
+        yield decompressor.decompress(data, 4 * _CHUNK)
+        data = decompressor.unconsumed_tail
+    while last and not decompressor.eof:
+        # With all input taken, output may still wait inside; the limit above let it.
+        rest = decompressor.decompress(b"", 4 * _CHUNK)
+        if not rest:
+            return
+        yield rest
+
+
+def _prove(wheel: _Opened, member: Member, row: _Row | None) -> None:
+    total = hashlib.new(row.algorithm) if row is not None else hashlib.sha256()
+    try:
+        for chunk in _inflate(wheel.descriptor, member):
+            total.update(chunk)
+    except (zlib.error, ValueError) as error:
+        raise _broken(wheel, f"it cannot be read ({error})", member.name) from None
+    if row is not None and total.digest() != row.digest:
+        raise _broken(wheel, "its bytes are not those that RECORD lists", member.name)
+
+
+def _check_metadata(wheel: _Opened) -> None:
+    """Hold WHEEL and METADATA against the file name."""
+    from email.parser import HeaderParser
+
+    generator = HeaderParser().parsestr(_text(wheel, "WHEEL"))
+    version = str(generator.get("Wheel-Version", "")).strip()
+    if version.partition(".")[0] != "1":
+        raise _broken(wheel, f"Wheel-Version {version or 'is missing'}; only 1.x is known")
+    metadata = HeaderParser().parsestr(_text(wheel, "METADATA"))
+    name, declared, _, _ = parse_wheel_filename(wheel.label)
+    given_name, given_version = str(metadata.get("Name", "")), str(metadata.get("Version", ""))
+    try:
+        fits = canonicalize_name(given_name) == name and Version(given_version) == declared
+    except InvalidVersion:
+        fits = False
+    if not fits:
+        raise _broken(wheel, f"its METADATA is that of {given_name or 'nothing'} {given_version}")

@@ -1,1 +1,0 @@
-"""What lpack hands on to other tools."""

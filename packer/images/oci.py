@@ -1,0 +1,248 @@
+"""Images of one platform: put together from a base and layers, and written as OCI image layouts and archives for `docker load`.
+
+Lambda takes one manifest of one platform, of fewer than 25 KB, with a step of history for each layer; an index that holds
+attestations, as Docker's buildx makes it, is refused (RUNTIMES.md has the sources).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from packer.cache.store import explained
+from packer.core.errors import LimitError
+from packer.formats.image import Base, Image, ImageLayer
+from packer.formats.oci import (
+    DOCKER_LAYER,
+    LAYERS,
+    MOST_LAYERS,
+    OCI_CONFIG,
+    OCI_LAYER,
+    Descriptor,
+    Index,
+    Manifest,
+    encoded,
+    unusable,
+)
+
+REF_NAME = "org.opencontainers.image.ref.name"
+_LARGEST = 25_000
+"""Bytes of a manifest that Lambda takes."""
+_KEPT = ("architecture", "os", "os.version", "os.features", "variant", "author")
+"""What an image has of its base's configuration beside how it runs (image specification, config.md, "Properties")."""
+_RUN = (
+    *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"),
+    *("ArgsEscaped", "Healthcheck", "Shell"),
+)
+_DOCKER_TYPES = {DOCKER_LAYER: OCI_LAYER, f"{DOCKER_LAYER}.gzip": f"{OCI_LAYER}+gzip"}
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """How a container of an image starts: ``command`` is what the entrypoint gets, the handler. The rest goes over the base's.
+
+    An empty ``entrypoint``, ``working_dir`` or ``user`` is the base's.
+    """
+
+    command: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
+    environment: Mapping[str, str]
+    working_dir: str = ""
+    user: str = ""
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A layer of lpack's own, and what its step of history says."""
+
+    layer: ImageLayer
+    told: str
+
+
+def assembled(base: Base, steps: Sequence[Step], running: Running, epoch: int) -> Image:
+    """Put an image together; ``epoch`` is when it says that it was made, in seconds.
+
+    Raises `LimitError` where it has more layers than engines stack, or a manifest that Lambda does not take.
+    """
+    created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    below = [
+        ImageLayer(descriptor=_as_oci(layer), diff_id=diff_id, blobs=base.blobs, own=False)
+        for layer, diff_id in zip(base.manifest.layers, base.config.diff_ids, strict=True)
+    ]
+    layers = (*below, *(step.layer for step in steps))
+    history = list(base.config.history) or [{"created": created, "created_by": "base"} for _ in below]
+    history += [{"created": created, "created_by": f"lpack: {step.told}"} for step in steps]
+    document = {
+        **{key: value for key, value in base.config.document.items() if key in _KEPT},
+        "config": _run_config(base, running),
+        "created": created,
+        "history": history,
+        "rootfs": {"diff_ids": [layer.diff_id for layer in layers], "type": "layers"},
+    }
+    config = encoded(document)
+    described = tuple(layer.descriptor for layer in layers)
+    manifest = Manifest(config=Descriptor.of(config, OCI_CONFIG), layers=described).encode()
+    if len(layers) > MOST_LAYERS or len(manifest) > _LARGEST:
+        raise LimitError(
+            f"An image upon {base.named} has {len(layers)} layers and a manifest of {len(manifest):,} bytes; engines stack "
+            f"{MOST_LAYERS}, and Lambda takes {_LARGEST:,} bytes.",
+            remedy="Name a base with fewer layers (oci.base).",
+        )
+    return Image(manifest=manifest, config=config, layers=layers, platform=base.config.platform, home=base.home)
+
+
+def _as_oci(layer: Descriptor) -> Descriptor:
+    """Give a base's layer the media type that it has in OCI's words; annotations are its builder's own."""
+    return replace(layer, media_type=_DOCKER_TYPES.get(layer.media_type, layer.media_type), annotations={})
+
+
+def _run_config(base: Base, running: Running) -> dict[str, object]:
+    found = {key: value for key, value in base.config.run.items() if key in _RUN and value is not None}
+    environment = {**base.config.environment, **running.environment}
+    known = found.get("Labels")
+    labels = {**(known if isinstance(known, dict) else {}), **running.labels}
+    more = {
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Labels": labels,
+        "Entrypoint": list(running.entrypoint),
+        "WorkingDir": running.working_dir,
+        "User": running.user,
+    }
+    return {**found, "Cmd": list(running.command), **{key: value for key, value in more.items() if value}}
+
+
+def write_layout(
+    folder: Path,
+    images: Sequence[tuple[Image, str]],
+    *,
+    index: bool = False,
+    base_layers: bool = True,
+    older: Path | None = None,
+) -> None:
+    """Write images, each with its tag, as an OCI image layout into a new folder, with all that they are made of.
+
+    Without ``base_layers`` those of a base that came from a registry stay there. With ``index``, all are one image of several
+    platforms, whose tag is the first one's. Layers that the layout ``older`` has are taken from there. Blobs are linked, where
+    the file system allows that. Raises `LpackError`.
+    """
+    blobs = folder / "blobs" / "sha256"
+    with explained(folder, "write"):
+        blobs.mkdir(parents=True)
+        named = []
+        for image, tag in images:
+            everything = base_layers or image.home is None
+            for layer in image.layers if everything else [each for each in image.layers if each.own]:
+                _place(_in_layout(older, layer) or layer.blobs.bring(layer.descriptor), blobs / layer.descriptor.sha256)
+            for data, descriptor in ((image.config, image.config_descriptor), (image.manifest, image.descriptor)):
+                (blobs / descriptor.sha256).write_bytes(data)
+            named.append(replace(image.descriptor, annotations={REF_NAME: tag}))
+        if index:
+            inner = Index(manifests=tuple(replace(each, annotations={}) for each in named))
+            data = inner.encode()
+            whole = Descriptor.of(data, inner.media_type)
+            (blobs / whole.sha256).write_bytes(data)
+            named = [replace(whole, annotations={REF_NAME: images[0][1]})]
+        (folder / "oci-layout").write_bytes(encoded({"imageLayoutVersion": "1.0.0"}))
+        (folder / "index.json").write_bytes(Index(manifests=tuple(named)).encode())
+
+
+def _in_layout(folder: Path | None, layer: ImageLayer) -> Path | None:
+    if folder is None:
+        return None
+    path = folder / "blobs" / "sha256" / layer.descriptor.sha256
+    if not path.is_file() or path.stat().st_size != layer.descriptor.size:
+        return None
+    with path.open("rb") as file:  # it was there for anybody to change
+        return path if hashlib.file_digest(file, "sha256").hexdigest() == layer.descriptor.sha256 else None
+
+
+def _place(blob: Path, to: Path) -> None:
+    """Have a blob at a place, without its bytes being copied where that can be."""
+    if to.exists():
+        return
+    try:
+        os.link(blob, to)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(blob, to)
+
+
+def publish_layout(staged: Path, final: Path) -> None:
+    """Put a layout in the place of an older one: what is new comes first, then its index, and last goes what nobody names.
+
+    Whoever reads meanwhile finds the old image or the new one. Raises `StoreError`.
+    """
+    with explained(final, "write"):
+        blobs, old = staged / "blobs" / "sha256", final / "blobs" / "sha256"
+        old.mkdir(parents=True, exist_ok=True)
+        wanted = {path.name for path in blobs.iterdir()}
+        for name in sorted(wanted):
+            (blobs / name).replace(old / name)
+        for name in ("oci-layout", "index.json"):
+            (staged / name).replace(final / name)
+        for path in list(old.iterdir()):
+            if path.name not in wanted:
+                with suppress(FileNotFoundError):
+                    path.unlink()
+
+
+def write_docker_archive(image: Image, name: str, file: BinaryIO) -> None:
+    """Write what `docker load` reads, for an image called ``name`` (``repository:tag``), to an empty file.
+
+    Its layers stay compressed, but for zstd, which older engines do not read. Raises `LpackError`.
+    """
+    config = f"{image.config_descriptor.sha256}.json"
+    paths = [f"{layer.diff_id.removeprefix('sha256:')}.tar" for layer in image.layers]
+    listed = [{"Config": config, "Layers": paths, "RepoTags": [name]}]
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        _add(archive, config, image.config)
+        for path, layer in dict(zip(paths, image.layers, strict=True)).items():
+            _add_layer(archive, path, layer)
+        _add(archive, "manifest.json", encoded_list(listed))
+
+
+def encoded_list(listed: Iterable[Mapping[str, object]]) -> bytes:
+    """Write a list of documents as `packer.formats.oci.encoded` writes each."""
+    return b"[" + b",".join(map(encoded, listed)) + b"]"
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    archive.addfile(_info(name, len(data)), io.BytesIO(data))
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info
+
+
+def _add_layer(archive: tarfile.TarFile, name: str, layer: ImageLayer) -> None:
+    blob = layer.blobs.bring(layer.descriptor)
+    with explained(blob, "read"), blob.open("rb") as file:
+        if LAYERS[layer.descriptor.media_type] != "zstd":
+            archive.addfile(_info(name, layer.descriptor.size), file)
+            return
+        import zstandard
+
+        def opened() -> zstandard.ZstdDecompressionReader:
+            file.seek(0)
+            return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+
+        size, found = 0, hashlib.sha256()
+        for part in iter(partial(opened().read, _PIECE), b""):
+            size += len(part)
+            found.update(part)
+        if f"sha256:{found.hexdigest()}" != layer.diff_id:
+            raise unusable(name, "the layer is not the one that its configuration promises")
+        archive.addfile(_info(name, size), opened())

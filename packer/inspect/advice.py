@@ -1,0 +1,141 @@
+"""Says what would make a function smaller, with the bytes that each way saves; nothing is tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from builders.runtimes import RUNTIME_DISTRIBUTIONS, UNZIPPED_LIMIT
+from packer.core.model import OWN_SOURCE, Content
+from packer.core.options import TrimOptions
+from packer.core.pycache import instead
+from packer.core.units import size_text
+from packer.manifest.reports import Report, inside
+from packer.pipeline.gather import Gathered
+from packer.trim.rules import RULES
+from packer.trim.shape import Shaped
+from packer.trim.trim import Known, trim
+
+_WORTH = 0.01
+"""Part of a function's bytes that something must save to be worth a word."""
+_MOST = 5
+_LAYER_AFTER = 0.15
+"""Part of a function's bytes from which on a distribution is worth a layer of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way to save: what to write or do, and the bytes that it is worth of the size that is too large."""
+
+    what: str
+    saves: int
+
+    def __str__(self) -> str:
+        return f"{self.what}: -{size_text(self.saves)}" if self.saves else self.what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scales:
+    """Weighs files as the size counts them that is too large: ``unzipped``, or as they are compressed."""
+
+    unzipped: bool
+
+    def weigh(self, content: Content) -> int:
+        """Give the bytes of a file; what lies nowhere compressed counts as it is."""
+        span = None if self.unzipped else content.span()
+        return span.length if span else content.size
+
+    def sum(self, contents: Iterable[Content]) -> int:
+        """Give the bytes of several."""
+        return sum(map(self.weigh, contents))
+
+
+def ways_to_save(gathered: Gathered, shaped: Shaped, report: Report, *, over: Collection[str]) -> tuple[str, ...]:
+    """Give what would help, the most first; ``over`` are the keys of what is too large (`packer.manifest.budget.Measure`)."""
+    unzipped, form = any(key != "zip" for key in over), report["format"]
+    scales = _Scales(unzipped=unzipped)
+    whole = scales.sum(entry.content for entry in shaped.tree)
+    sizes = _sizes(gathered, shaped, scales)
+    ways = [*_rules(gathered, shaped, scales), *_runtime(gathered, sizes), *_sources(shaped, scales)]
+    ways += [] if unzipped or form != "zip" else _layers(report, sizes, whole)
+    ways = sorted((way for way in ways if way.saves > whole * _WORTH), key=lambda way: (-way.saves, way.what))[:_MOST]
+    base = report["image"]["base"] if form == "image" else {"bytes": 0}
+    if base["bytes"] and any(key.endswith("image") for key in over):  # no other limit counts the base
+        ways.append(
+            Way(what=f"name a smaller base (oci.base): {base['name']} takes {size_text(base['bytes'])} packed", saves=0)
+        )
+    if unzipped and form == "zip":
+        ways.append(Way(what='use an image (format = "image"): Lambda takes 10 GB', saves=0))
+    return tuple(map(str, ways))
+
+
+def _rules(gathered: Gathered, shaped: Shaped, scales: _Scales) -> Iterator[Way]:
+    """Give what rules would take that are not in use."""
+    material, options = gathered.material, gathered.function.trim
+    used = {rule for (rule, _), _ in shaped.gone()}
+    if options.level == "none":
+        yield from _without_scans(gathered, scales)
+        return
+    asked = tuple(rule.name for rule in RULES if rule.level == "asked" and rule.name != "runtime")
+    everything = replace(options, without=(), rules=asked)
+    known = Known(scans=material.scans, native=material.native, services=material.services)
+    found: dict[str, int] = {}
+    for rule, size in _taken(gathered, everything, known, scales):
+        if rule not in used:
+            found[rule] = found.get(rule, 0) + size
+    for rule, saves in found.items():
+        how = f"drop {rule}" if rule in asked else f"drop {rule} (trim.without keeps them)"
+        yield Way(what=how, saves=saves)
+
+
+def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Way]:
+    """Give what the paths alone say of trimming that is switched off."""
+    from packer.source.scan import Scan
+
+    names = [name for name, _ in gathered.material.parts]
+    known = Known(scans=dict.fromkeys(names, Scan()), native={}, services=None)
+    taken = list(_taken(gathered, replace(gathered.function.trim, level="safe"), known, scales))
+    yield Way(what="drop tests", saves=sum(size for rule, size in taken if rule == "tests"))
+    yield Way(what='trim = "safe"', saves=sum(size for _, size in taken))
+
+
+def _taken(gathered: Gathered, options: TrimOptions, known: Known, scales: _Scales) -> Iterator[tuple[str, int]]:
+    """Give the rules that would take files, with the bytes of each file."""
+    contents = {(name, entry.path): entry.content for name, tree in gathered.material.parts for entry in tree}
+    for each in trim(gathered.material.parts, options, known).removed:
+        yield each.rule, scales.weigh(contents[each.owner, each.path])
+
+
+def _runtime(gathered: Gathered, sizes: Mapping[str, int]) -> Iterator[Way]:
+    """Give what the runtime brings itself; of what the user's own base has, nothing is known."""
+    names = [name for name in RUNTIME_DISTRIBUTIONS if sizes.get(name)]
+    if names and not (gathered.function.image.wanted and gathered.function.image.base):
+        listed = ", ".join(f'"{name}"' for name in names)
+        yield Way(what=f"exclude = [{listed}], which the runtime has", saves=sum(sizes[name] for name in names))
+
+
+def _sources(shaped: Shaped, scales: _Scales) -> Iterator[Way]:
+    """Give what sources take that have their bytecode beside them."""
+    if shaped.bytecode.mode != "beside":
+        return
+    paths = {entry.path for entry in shaped.tree}
+    sources = (entry for entry in shaped.tree if entry.path.endswith(".py") and instead(entry.path) not in paths)
+    yield Way(what='bytecode = "only"', saves=scales.sum(entry.content for entry in sources))
+
+
+def _layers(report: Report, sizes: Mapping[str, int], whole: int) -> Iterator[Way]:
+    """Give what could lie in a layer, which helps where the ZIP is too large, and not where all of the function is."""
+    for each in inside(report):
+        saves = sizes.get(each["name"], 0)
+        if saves > whole * _LAYER_AFTER and each["unzipped_bytes"] < UNZIPPED_LIMIT:
+            yield Way(what=f"move {each['name']} to a layer", saves=saves)
+
+
+def _sizes(gathered: Gathered, shaped: Shaped, scales: _Scales) -> dict[str, int]:
+    names = gathered.material.owner_names()
+    found: dict[str, int] = {}
+    for entry in shaped.tree:
+        name = names[entry.owner]
+        if name != OWN_SOURCE:
+            found[name] = found.get(name, 0) + scales.weigh(entry.content)
+    return found

@@ -1,0 +1,158 @@
+"""Runs functions to learn of them: how long they take to start, and which files they open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from builders.recipes import BuilderUnavailable
+from builders.sandbox.emulator import find_emulator
+from builders.sandbox.pythons import HostPython, TargetPython
+from packer.core.errors import VerificationError
+from packer.core.model import OWN_SOURCE, Function
+from packer.core.options import BytecodeOptions
+from packer.core.pycache import beside
+from packer.formats.layout import LayerArchive
+from packer.pipeline.gather import Tools
+from packer.pipeline.pipeline import Build
+from packer.trim.material import Material
+from packer.trim.profile import Profile
+from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
+from packer.verify.faults import remedy
+from packer.verify.prove import Candidate, check_expected
+from packer.verify.verify import LaidOut, Outcome, error_text, read_events, unavailable
+
+CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
+
+
+class Trials:
+    """Runs functions in the target's Python; ``folder`` is an empty one for archives."""
+
+    def __init__(self, tools: Tools, build: Build, folder: Path) -> None:
+        self._tools = tools
+        self._build = build
+        self._folder = folder
+
+    def clock(self, function: Function) -> str:
+        """Say what measures starts: the emulator, on this machine, the whole init phase; else Python the handler's import.
+
+        Raises `VerificationError` where nothing runs the function.
+        """
+        plain = replace(function, verify=replace(function.verify, level="import"))
+        here = isinstance(self._python(plain), HostPython)
+        return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
+
+    def cold_start(
+        self, function: Function, rounds: int, told: Callable[[str], None], layers: Sequence[LayerArchive] = ()
+    ) -> ColdStart:
+        """Measure starts in turns; ``told`` gets a line on each round. Raises `LpackError`.
+
+        ``layers`` are those of the function as it is built; untrimmed, it has everything by itself.
+        """
+        level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
+        timed = replace(function, verify=replace(function.verify, level=level))  # type: ignore[arg-type]  # one of the two
+        material = self._build.material(timed)
+        before = self._tools.prover.untrimmed(material, self._folder / f"{function.name}.before")
+        after = self._tools.prover.shape(material, self._folder / f"{function.name}.after")
+        late = self._build.carried(material)
+        times: dict[str, list[float]] = {"before": [], "after": []}
+        with ExitStack() as stack:
+            sides = {
+                "before": stack.enter_context(self._tools.verifier.laid_out(before.path, late)),
+                "after": stack.enter_context(self._tools.verifier.laid_out(after.path, late, layers)),
+            }
+            for number in range(rounds):
+                for side, laid in sides.items():
+                    if can_drop_caches():
+                        drop_caches()
+                    times[side].append(self._run(timed, laid).milliseconds)
+                told(f"{function.name} {number + 1}/{rounds}: {times['before'][-1]:.0f} ms, {times['after'][-1]:.0f} ms")
+            plain = replace(timed, verify=replace(timed.verify, level="import"))
+            log = self._run(plain, sides["after"], flags=("-X", "importtime")).log
+        # Untrimmed, its tree has the modules of its layers as well.
+        tree = before.shaped.tree if layers else after.shaped.tree
+        modules = read_import_times(log, tree, material.owner_names())
+        return ColdStart(function=function.name, before=tuple(times["before"]), after=tuple(times["after"]), modules=modules)
+
+    def profile(
+        self, function: Function, warn: Callable[[str], None], layers: Sequence[LayerArchive] = ()
+    ) -> tuple[Profile, Material, Candidate]:
+        """Trace one run of the import and the sample events; ``warn`` is told of those that fail.
+
+        ``layers`` are those of the function, in their order. Raises `LpackError`.
+        """
+        level = "events" if function.verify.events else "import"
+        traced = replace(
+            function,
+            trim=replace(function.trim, level="safe"),
+            bytecode=BytecodeOptions(mode="beside"),
+            verify=replace(function.verify, level=level),  # type: ignore[arg-type]  # one of the two
+        )
+        material = self._build.material(traced)
+        candidate = self._tools.prover.shape(material, self._folder / f"{function.name}.zip")
+        with self._tools.verifier.laid_out(candidate.path, self._build.carried(material), layers) as laid:
+            outcome = self._run(traced, laid, trace=True)
+        for event, found in zip(read_events(traced), outcome.events, strict=True):
+            trouble = error_text(found)
+            if trouble:
+                warn(
+                    f"{function.name} fails for the event {event.name} ({trouble}): what it would open after that is not seen."
+                )
+        return _profile(traced, material, candidate, frozenset(outcome.opened)), material, candidate
+
+    def _run(self, function: Function, laid: LaidOut, *, flags: tuple[str, ...] = (), trace: bool = False) -> Outcome:
+        events = read_events(function) if function.verify.level != "import" else ()
+        outcome, _ = self._tools.verifier.run(function, laid, self._python(function), events, flags=flags, trace=trace)
+        if not outcome.works:
+            what = f"{function.name} cannot be started here: {outcome.trouble()}."
+            raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
+        return outcome
+
+    def _python(self, function: Function) -> TargetPython:
+        try:
+            return self._tools.verifier.python(function)
+        except BuilderUnavailable as error:
+            raise unavailable(function, error) from None
+
+
+def _profile(function: Function, material: Material, candidate: Candidate, found: frozenset[str]) -> Profile:
+    """Say which files of each distribution were opened: a module whose bytecode was, and a source that was read as text."""
+    names, minor = material.owner_names(), function.target.runtime.minor
+    opened: dict[str, set[str]] = {each.name: set() for each in material.distributions}
+    read: dict[str, set[str]] = {each.name: set() for each in material.distributions}
+    compiled = {entry.path for entry in candidate.shaped.tree if entry.path.endswith(".pyc")}
+    for entry in candidate.shaped.tree:
+        name, bytecode = names[entry.owner], beside(entry.path, minor)
+        if name == OWN_SOURCE or entry.path in compiled:
+            continue
+        if entry.path in found or bytecode in found:
+            opened[name].add(entry.path)
+        if entry.path in found and bytecode in compiled:
+            read[name].add(entry.path)
+    return Profile(
+        function=function.name,
+        runtime=function.target.runtime.name,
+        architecture=function.target.architecture,
+        opened={name: frozenset(paths) for name, paths in opened.items()},
+        versions={each.name: each.version for each in material.distributions},
+        read={name: frozenset(paths) for name, paths in read.items()},
+    )
+
+
+def verify_archive(tools: Tools, build: Build, function: Function, archive: Path, layers: Sequence[LayerArchive]) -> Outcome:
+    """Run a function from the archives that were built, with its sample events; raises `VerificationError` where it fails."""
+    events = read_events(function) if function.verify.level != "import" else ()
+    verifier = tools.verifier
+    try:
+        python = verifier.python(function)
+    except BuilderUnavailable as error:
+        raise unavailable(function, error) from None
+    with verifier.laid_out(archive, build.carried(build.material(function)), layers) as laid:
+        outcome, _ = verifier.run(function, laid, python, events)
+    if not outcome.works:
+        what = f"{function.name} does not work as it was built: {outcome.trouble()}."
+        raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
+    check_expected(function, events, outcome)
+    return outcome

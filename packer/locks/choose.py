@@ -1,0 +1,52 @@
+"""Chooses among a locked package's wheels by the target's tags."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from packaging.tags import Tag
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from builders.runtimes import Target
+from packer.core.errors import PackageError
+from packer.core.model import Archive, LockedPackage
+
+
+def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
+    """Give the wheel whose tag stands first among the target's, of equals the highest build number; None if none fits."""
+    ranks = _ranks(target)
+    best: tuple[tuple[int, tuple[int, ...] | tuple[()], str], Archive] | None = None
+    for wheel in package.wheels:
+        try:
+            _, _, build, tags = parse_wheel_filename(wheel.filename)
+        except InvalidWheelFilename:
+            continue
+        fitting = [ranks[tag] for tag in tags if tag in ranks]
+        if not fitting:
+            continue
+        order = (min(fitting), (-build[0],) if build else (0,), wheel.filename)
+        if best is None or order < best[0]:
+            best = (order, wheel)
+    return best[1] if best else None
+
+
+@cache
+def _ranks(target: Target) -> dict[Tag, int]:
+    return {tag: rank for rank, tag in enumerate(target.tags())}
+
+
+def existing_tags(package: LockedPackage) -> str:
+    """Say which wheels the lock offers."""
+    tags = sorted({wheel.filename.removesuffix(".whl").split("-", 2)[-1] for wheel in package.wheels})
+    if not tags:
+        return "The lock has no wheel of it: none exists, or `--no-binary` leaves them out."
+    return f"Wheels exist for: {', '.join(tags)}"
+
+
+def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:
+    """Say that nothing fits, which tags exist, and what to do."""
+    return PackageError(
+        f"{package} has no wheel for {target} ({target.runtime.operating_system}, glibc 2.{target.glibc}), and no source.",
+        detail=existing_tags(package),
+        remedy="Choose a version that has one (the index lists them), another architecture, or a newer runtime.",
+    )

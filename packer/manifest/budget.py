@@ -1,0 +1,207 @@
+"""Holds what was built, or is going to be, against Lambda's limits and the user's budgets: one place says what applies.
+
+Works on parts of the manifest (`packer.manifest.manifest.describe`), so that a build and a check before it say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, UNZIPPED_LIMIT
+from packer.core.errors import LimitError
+from packer.core.model import OWN_SOURCE, called
+from packer.core.options import Budget, LayerOptions
+from packer.core.units import size_text
+from packer.manifest.reports import Report, inside, layer_stem, layers_of, packed_bytes, unpacked_with_layers
+
+Kind = Literal["function", "layer"]
+FUNCTION: Kind = "function"
+LAYER: Kind = "layer"
+LARGEST = 5
+"""How many contributors are named of what is over a limit."""
+BYTES, MILLISECONDS = "bytes", "milliseconds"
+_UPLOAD = "above {} it must be uploaded through S3"
+_SPLIT = "Remove what it does not need, leave out what the runtime has (exclude), or split the function."
+_SMALLER_BASE = "Name a smaller base (oci.base), remove what the function does not need, or split it."
+_DIVIDE = "Put less into it, or divide it between several layers."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One figure and the limit that it has: ``size`` and ``limit`` in ``unit``.
+
+    ``name`` is that of a function or a layer, as ``kind`` says, and ``side`` which of its sizes is meant where it has several
+    measures of one ``key``. That is the word of a budget, or ``lambda`` with one for a limit of Lambda's; ``what`` names the
+    limit, and ``parts`` are what it is made of, in unzipped bytes (or milliseconds).
+    """
+
+    name: str
+    key: str
+    what: str
+    size: float
+    limit: float
+    parts: tuple[tuple[str, float], ...] = ()
+    unit: str = BYTES
+    remedy: str = _SPLIT
+    kind: Kind = FUNCTION
+    side: str = ""
+
+    @property
+    def of(self) -> str:
+        """What is measured, in words."""
+        side = f" ({self.side})" if self.side else ""
+        return f"{'The layer ' if self.kind == LAYER else ''}{self.name}{side}"
+
+    @property
+    def over(self) -> bool:
+        """Whether the figure is beyond its limit."""
+        return self.size > self.limit
+
+    def largest(self) -> tuple[tuple[str, float], ...]:
+        """Give the largest of the parts."""
+        return tuple(sorted(self.parts, key=lambda part: (-part[1], part[0]))[:LARGEST])
+
+    def sentence(self) -> str:
+        """Say how the figure stands to its limit."""
+        if self.unit == MILLISECONDS:
+            return f"{self.of} takes {self.size:.0f} ms to start, over {self.what} of {self.limit:g} ms."
+        exactly = f" ({round(self.size):,} bytes)"
+        return f"{self.of} takes {size_text(round(self.size))}{exactly}, over {self.what} of {size_text(round(self.limit))}."
+
+    def error(self, advice: Sequence[str] = ()) -> LimitError:
+        """Give the error that says so, with the largest contributors and what would help."""
+        how = "Slowest" if self.unit == MILLISECONDS else "Largest, unzipped"
+        listed = ", ".join(f"{name} {self.text(taken)}" for name, taken in self.largest())
+        remedy = f"What would help: {'; '.join(advice)}." if advice else self.remedy
+        return LimitError(self.sentence(), detail=f"{how}: {listed}" if listed else "", remedy=remedy)
+
+    def text(self, figure: float) -> str:
+        """Write a figure in the unit of this one."""
+        return f"{figure:.0f} ms" if self.unit == MILLISECONDS else size_text(round(figure))
+
+
+def function_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:
+    """Give what applies to a function, of its part of the manifest."""
+    own = tuple(_own_parts(report))
+    if report["format"] == "image":
+        yield from _image_measures(name, report, budget, own)
+        return
+    layers = tuple((f"layer {layer}", each["unzipped_bytes"]) for layer, each in layers_of(report).items())
+    unzipped, both = unpacked_with_layers(report), (*own, *layers)
+    lambdas = "Lambda's limit for unzipped packages"
+    yield Measure(name=name, key="lambda unzipped", what=lambdas, size=unzipped, limit=UNZIPPED_LIMIT, parts=both)
+    if budget.unzipped is not None:
+        what = "its budget for the unzipped size"
+        yield Measure(name=name, key="unzipped", what=what, size=unzipped, limit=budget.unzipped, parts=both)
+    if budget.zip is not None:
+        what = "its budget for the ZIP"
+        yield Measure(name=name, key="zip", what=what, size=packed_bytes(report), limit=budget.zip, parts=own)
+
+
+def _image_measures(name: str, report: Report, budget: Budget, own: tuple[tuple[str, float], ...]) -> Iterator[Measure]:
+    """Give what applies to an image.
+
+    The base counts as its layers are stored: unpacked they are more, which only fetching them would tell. Where it is not known
+    by its digest (`packer.inspect.appraise`), nothing is said of the whole.
+    """
+    unpacked, base = report["artifact"]["unzipped_bytes"], report["image"]["base"]["bytes"]
+    whole, all_parts = unpacked + base, (*own, ("the base, packed", base))
+    limits = [
+        ("lambda image", "Lambda's limit for images", whole, IMAGE_LIMIT, all_parts),
+        ("image", "its budget for the image", whole, budget.image, all_parts),
+    ]
+    limits = limits if report["image"]["base"]["digest"] else []
+    limits += [
+        ("unzipped", "its budget for the unzipped size", unpacked, budget.unzipped, own),
+        ("zip", "its budget for what is stored of an image (zip)", packed_bytes(report), budget.zip, own),
+    ]
+    for key, what, size, limit, parts in limits:
+        if limit is not None:
+            remedy = _SMALLER_BASE if parts is all_parts else _SPLIT
+            yield Measure(name=name, key=key, what=what, size=size, limit=limit, parts=parts, remedy=remedy)
+
+
+def layer_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:
+    """Give what applies to a layer."""
+    parts = tuple((each["name"], each["unzipped_bytes"]) for each in report["distributions"])
+    limits = (
+        ("lambda unzipped", "Lambda's limit for a function and all of its layers", report["unzipped_bytes"], UNZIPPED_LIMIT),
+        ("unzipped", "its budget for the unzipped size", report["unzipped_bytes"], budget.unzipped),
+        ("zip", "its budget for the ZIP", report["zip_bytes"], budget.zip),
+    )
+    for key, what, size, limit in limits:
+        if limit is not None:
+            yield Measure(kind=LAYER, name=name, key=key, what=what, size=size, limit=limit, parts=parts, remedy=_DIVIDE)
+
+
+def layer_budget(name: str, options: LayerOptions) -> Budget:
+    """Give the budget of a layer by its name, which ends in a digest: its own, or that of all."""
+    own = next((layer.budget for layer in options.named if layer.name == layer_stem(name)), Budget())
+    return own if own != Budget() else options.budget
+
+
+def growth_measure(
+    kind: Kind, name: str, side: str, sizes: tuple[int, int], budget: Budget, parts: Mapping[str, float]
+) -> Measure | None:
+    """Say by how much something has grown, where its budget limits that.
+
+    ``sizes`` are what it takes, and took, on the ``side`` that is meant; ``parts`` have grown themselves, in bytes.
+    """
+    size, before = sizes
+    limits = [] if budget.growth is None else [float(budget.growth)]
+    limits += [] if budget.growth_percent is None else [before * budget.growth_percent / 100]
+    if not limits:
+        return None
+    grown = tuple((name, taken) for name, taken in parts.items() if taken > 0)
+    what = f"its budget for growth (from {size_text(before)})"
+    return Measure(
+        kind=kind,
+        name=name,
+        side=side,
+        key="growth",
+        what=what,
+        size=max(0, size - before),
+        limit=min(limits),
+        parts=grown,
+        remedy=_DIVIDE if kind == LAYER else _SPLIT,
+    )
+
+
+def start_measure(name: str, milliseconds: float, budget: Budget, parts: Mapping[str, float]) -> Measure | None:
+    """Hold a measured start against its budget, where there is one; ``parts`` are the milliseconds of distributions."""
+    if budget.init is None:
+        return None
+    remedy = "Import less, or later; `lpack coldstart --json` has the whole import tree. Or raise the budget."
+    return Measure(
+        name=name,
+        key="init",
+        what="its budget",
+        size=milliseconds,
+        limit=budget.init,
+        parts=tuple(parts.items()),
+        unit=MILLISECONDS,
+        remedy=remedy,
+    )
+
+
+def hold(measures: Iterator[Measure]) -> None:
+    """Raise the first `LimitError`, with the largest contributors, if anything is over its limit."""
+    for measure in measures:
+        if measure.over:
+            raise measure.error()
+
+
+def upload_warning(what: str, zipped: int) -> tuple[str, ...]:
+    """Say of what is too large for a direct upload how it must go up."""
+    if zipped <= DIRECT_UPLOAD_LIMIT:
+        return ()
+    return (f"{what} is {size_text(zipped)} zipped: {_UPLOAD.format(size_text(DIRECT_UPLOAD_LIMIT))}.",)
+
+
+def _own_parts(report: Report) -> Iterator[tuple[str, float]]:
+    """Give the unzipped bytes of a function's source, and of each distribution that no layer holds."""
+    yield called(OWN_SOURCE), report["source"]["unzipped_bytes"]
+    for each in inside(report):
+        yield f"{each['name']} {each['version']}".rstrip(), each["unzipped_bytes"]

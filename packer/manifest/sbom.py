@@ -1,0 +1,225 @@
+"""Software bills of materials: CycloneDX 1.6 for each artifact, without times or serial numbers, so that they are reproducible.
+
+Licences are those that METADATA declares (core metadata 2.4: License-Expression; before that License, and classifiers). What
+was vendored into a wheel is told where the wheel tells it (PEP 770, dist-info/sboms, which auditwheel writes), and where lpack
+has put it in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from packer import __version__
+from packer.cache.store import Store, digest_of
+from packer.core.model import Tree
+from packer.formats.metadata import listed, metadata_of, text_of
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+    from cyclonedx.model.component import Component
+
+SUFFIX = ".cdx.json"
+_FORM = "4"
+_KIND = "sboms"
+_INNER = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.cdx\.json")
+_LONGEST_NAME = 100
+"""Letters of a License field that are taken for its name: longer ones are its text."""
+_CLASSIFIER = "License :: "
+_NO_LICENSE = frozenset(("", "UNKNOWN", "NONE"))
+_PROPERTY = "lambda-lpack:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One distribution of an artifact: its part of the manifest, its files, and the names of what it requires."""
+
+    report: Mapping[str, Any]
+    tree: Tree | None
+    requires: Sequence[str] = ()
+
+
+class Sboms:
+    """Makes bills of materials: what they say of a distribution is written once, and kept in the store for all that have it.
+
+    The library takes milliseconds over each, and longer to be imported; the rest of a bill is written in no time.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._written: dict[str, dict[str, Any]] = {}
+
+    def make(self, name: str, sha256: str, parts: Sequence[Listed]) -> bytes:
+        """Give the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
+        frame = self._once("", lambda: _rendered([]))
+        components = {each.report["name"]: self._once(_key(each), partial(_of_one, each)) for each in parts}
+        refs = {each: component["bom-ref"] for each, component in components.items()}
+        hashes = [{"alg": "SHA-256", "content": sha256}]
+        root = {**frame["metadata"]["component"], "name": name, "bom-ref": f"artifact:{name}", "hashes": hashes}
+        edges = {root["bom-ref"]: list(refs.values())}
+        edges |= {refs[each.report["name"]]: [refs[one] for one in each.requires if one in refs] for each in parts}
+        document = {
+            **frame,
+            "metadata": {**frame["metadata"], "component": root},
+            "components": sorted(components.values(), key=lambda each: str(each["bom-ref"])),
+            "dependencies": [
+                {"ref": ref, **({"dependsOn": sorted(set(needed))} if needed else {})} for ref, needed in sorted(edges.items())
+            ],
+        }
+        return _text(document).encode()
+
+    def _once(self, what: str, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if what not in self._written:
+            key = digest_of(_FORM, __version__, what)
+            record = self._store.load(_KIND, key) or self._store.save(_KIND, key, json.dumps(write()).encode())
+            self._written[what] = json.loads(record.payload)
+        return self._written[what]
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    """Write a bill with a line for each of what it lists: readable, and written by C alone, as one with indents is not."""
+
+    def written(value: object) -> str:
+        if not isinstance(value, list):
+            return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return "[\n" + ",\n".join(f"    {json.dumps(each, ensure_ascii=False, sort_keys=True)}" for each in value) + "\n  ]"
+
+    return "{\n" + ",\n".join(f'  "{key}": {written(document[key])}' for key in sorted(document)) + "\n}\n"
+
+
+def _key(each: Listed) -> str:
+    """Name all that is said of a distribution, but for what it requires."""
+    told = [each.report[key] for key in ("name", "version", "wheel")]
+    told += [each.report.get("layer"), each.report.get("built"), each.tree is not None]
+    return digest_of(each.report["sha256"], json.dumps(told))
+
+
+def _of_one(each: Listed) -> dict[str, Any]:
+    [component] = _rendered([_component(each)])["components"]
+    found: dict[str, Any] = component
+    return found
+
+
+def _rendered(components: Sequence[Component]) -> dict[str, Any]:
+    """Give the bill of an artifact without a name, as the format has it."""
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.model.component import Component, ComponentType
+    from cyclonedx.output.json import JsonV1Dot6
+
+    bom = Bom(components=components)
+    root = Component(name="artifact", type=ComponentType.APPLICATION)
+    bom.metadata.component = root
+    bom.register_dependency(root, components)
+    bom.metadata.tools.components.add(
+        Component(name="lambda-lpack", version=__version__, type=ComponentType.APPLICATION, bom_ref="tool:lambda-lpack")
+    )
+    text: str = JsonV1Dot6(bom).output_as_string()
+    document: dict[str, Any] = json.loads(text)
+    document.pop("serialNumber", None)  # both are optional in the format
+    document["metadata"].pop("timestamp", None)
+    return document
+
+
+def _component(each: Listed) -> Component:
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
+    report = each.report
+    metadata = metadata_of(each.tree)
+    ref = f"pkg:pypi/{report['name']}@{report['version']}"
+    return Component(
+        name=report["name"],
+        version=report["version"],
+        type=ComponentType.LIBRARY,
+        bom_ref=ref,
+        purl=PackageURL("pypi", None, report["name"], report["version"]),
+        hashes=[_hash(report["sha256"])],
+        description=text_of(metadata, "Summary") or None,
+        licenses=_licenses(metadata),
+        components=_referred((*_vendored(each.tree), *_copied(report)), ref),
+        properties=list(_properties(report)),
+    )
+
+
+def _hash(sha256: str) -> Any:
+    from cyclonedx.model import HashAlgorithm, HashType
+
+    return HashType(alg=HashAlgorithm.SHA_256, content=sha256)
+
+
+def _properties(report: Mapping[str, Any]) -> Iterator[Any]:
+    from cyclonedx.model import Property
+
+    yield Property(name=f"{_PROPERTY}wheel", value=report["wheel"])
+    if "layer" in report:
+        yield Property(name=f"{_PROPERTY}layer", value=report["layer"])
+    if "built" in report:
+        yield Property(name=f"{_PROPERTY}built-by", value=report["built"]["builder"])
+
+
+def _licenses(metadata: Message | None) -> list[Any]:
+    """Give the declared licences: one expression, or names, of which the format's own list knows some as identifiers."""
+    from cyclonedx.contrib.license.factories import LicenseFactory
+    from cyclonedx.model.license import LicenseAcknowledgement
+
+    factory, declared = LicenseFactory(), LicenseAcknowledgement.DECLARED
+    expression = text_of(metadata, "License-Expression")
+    if expression:
+        return [factory.make_from_string(expression, license_acknowledgement=declared)]
+    name = text_of(metadata, "License")
+    told = [
+        each.rpartition(" :: ")[2]
+        for each in listed(metadata, "Classifier")
+        if each.startswith(_CLASSIFIER) and each.count(" :: ") > 1
+    ]
+    if name.upper() in _NO_LICENSE or "\n" in name or len(name) > _LONGEST_NAME:
+        return [factory.make_with_name(each, acknowledgement=declared) for each in sorted(set(told))]
+    return [factory.make_from_string(name, license_acknowledgement=declared)]
+
+
+def _vendored(tree: Tree | None) -> Iterator[Component]:
+    """Give what a wheel says that was vendored into it."""
+    for entry in tree or ():
+        if _INNER.fullmatch(entry.path):
+            try:
+                document = json.loads(entry.content.read())
+                found = [each for each in document.get("components", []) if isinstance(each, dict)]
+            except (ValueError, TypeError, AttributeError, RecursionError):
+                continue  # what a wheel says of itself in other forms is in the artifact all the same
+            yield from (_inner(each) for each in found if isinstance(each.get("name"), str))
+
+
+def _inner(told: Mapping[str, Any]) -> Component:
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
+    name, version = told["name"], str(told.get("version") or "")
+    try:
+        purl = PackageURL.from_string(told["purl"]) if isinstance(told.get("purl"), str) else None
+    except ValueError:
+        purl = None
+    return Component(name=name, version=version or None, type=ComponentType.LIBRARY, purl=purl)
+
+
+def _copied(report: Mapping[str, Any]) -> Iterator[Component]:
+    """Give the libraries that lpack has copied into a wheel from the image that it was built in."""
+    from cyclonedx.model.component import Component, ComponentType
+
+    for soname in report.get("built", {}).get("libraries", ()):
+        yield Component(name=soname, type=ComponentType.LIBRARY)
+
+
+def _referred(components: Iterable[Component], ref: str) -> list[Component]:
+    """Give components references below that of what holds them, each its own, in an order that is always the same."""
+    found, seen = list(components), Counter[str]()
+    for each in found:
+        name = f"{ref}#{each.name}@{each.version}" if each.version else f"{ref}#{each.name}"
+        seen[name] += 1
+        each.bom_ref.value = name if seen[name] == 1 else f"{name}~{seen[name]}"
+    return found

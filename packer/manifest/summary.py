@@ -1,0 +1,34 @@
+"""Says in one line what became of a function: what is gone, how it is compiled, and what was proved."""
+
+from __future__ import annotations
+
+from packer.core.model import Function
+from packer.core.units import size_text
+from packer.trim.rules import SOURCES
+from packer.verify.prove import Proof
+
+_SHOWN = 3
+_PLACES = {"beside": "bytecode beside the sources", "only": "bytecode in the place of sources", "off": "no bytecode"}
+
+
+def summary(function: Function, proof: Proof) -> str:
+    """Give the line, without the function's name; empty where nothing was to be done."""
+    if function.trim.level == "none" and function.bytecode.mode == "off" and proof.level == "none":
+        return ""
+    bytecode = proof.candidate.shaped.bytecode
+    why = f" ({bytecode.why})" if function.bytecode.mode == "auto" and bytecode.mode == "only" else ""
+    proved = f"verified by {proof.level}" if proof.level != "none" else "not verified"
+    if proof.raised:
+        proved += f" ({proof.raised} of {proof.events} raise an error, trimmed or not)"
+    return f"{_removed(proof)}; {_PLACES[bytecode.mode]}{why}; {proved}"
+
+
+def _removed(proof: Proof) -> str:
+    """Say what the function's own package lacks."""
+    sizes: dict[str, int] = {}
+    for (rule, _), size in proof.candidate.shaped.gone_inside():
+        if rule != SOURCES:
+            sizes[rule] = sizes.get(rule, 0) + size
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:_SHOWN]
+    named = ", ".join(f"{rule} {size_text(size)}" for rule, size in largest)
+    return f"{size_text(sum(sizes.values()))} removed ({named})" if sizes else "nothing removed"

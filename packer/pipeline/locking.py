@@ -1,0 +1,125 @@
+"""Writes locks: resolves functions side by side, and replaces a lock file only by a complete one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from packer.cache.store import replace_file
+from packer.core.errors import LpackError, UsageError
+from packer.core.model import Function
+from packer.core.names import ENGINE_FORM, LOCAL_FORMS
+from packer.core.ports import Reporter
+from packer.formats.oci import Platform
+from packer.images.basepins import PINS_FILE, pins_text, read_pins
+from packer.images.imaging import Imaging, base_name
+from packer.resolve.resolve import Resolver
+from packer.resolve.union import can_be_asked
+from packer.source.discover import PYLOCK, UV_LOCK
+
+# A resolver mostly waits for the index.
+_PARALLEL = 4
+
+
+def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Reporter) -> dict[Path, bool]:
+    """Write the functions' locks, and say for each whether it changed; nothing is written where one cannot be resolved.
+
+    Functions whose dependencies are locked already (uv.lock, pylock.toml), or that have none, are passed over with a note.
+    The locks of those that share versions with the functions are renewed with theirs, where they have one.
+    """
+    wanted = [function for function in functions if _needs_lock(function, reporter)]
+    wanted += _partners(wanted)
+    with ThreadPoolExecutor(_PARALLEL) as executor:
+        texts = list(executor.map(resolver.lock_text, wanted))
+    return {function.lock_path: _write(function.lock_path, text) for function, text in zip(wanted, texts, strict=True)}
+
+
+def lock_bases(functions: Sequence[Function], imaging: Callable[[], Imaging]) -> dict[Path, bool]:
+    """Write the locks of the bases of all functions that become images; say for each whether it changed.
+
+    Bases that nobody is built upon any more go. Raises `LpackError`.
+    """
+    found: dict[Path, dict[tuple[str, str], str]] = {}
+    for function in functions:
+        if function.image.wanted:
+            found.setdefault(function.image.root, {}).update(imaging().pin(function))
+            if base_name(function).startswith(LOCAL_FORMS):  # whose layers are here anyway
+                imaging().check(function)
+    places = {root / PINS_FILE: pins_text(pins) for root, pins in found.items() if pins}
+    return {path: _write(path, text) for path, text in places.items()}
+
+
+def check_locks(
+    functions: Sequence[Function], resolver: Resolver, imaging: Callable[[], Imaging]
+) -> tuple[list[Path], list[LpackError]]:
+    """Say which locks fit what is required, and what is wrong with others.
+
+    ``resolver`` must be one that resolves nothing, and ``imaging`` one that takes no base that is not locked. Decided without a
+    network. Functions without dependencies have nothing that could be stale but their base.
+    """
+    fresh: list[Path] = []
+    wrong: list[LpackError] = []
+    for function in functions:
+        checks = (partial(_checked, function, resolver), partial(_checked_base, function, imaging))
+        for check in checks:
+            try:
+                fresh += check()
+            except LpackError as error:
+                wrong.append(error)
+    return list(dict.fromkeys(fresh)), wrong
+
+
+def _checked(function: Function, resolver: Resolver) -> list[Path]:
+    """Give the lock that a function's requirements have; raises `LpackError` for one that does not fit."""
+    if function.requirements is None:
+        return []
+    resolver.lock(function)
+    own = function.lock_path.is_file() and function.requirements.kind != PYLOCK
+    return [function.lock_path if own else function.requirements.path]
+
+
+def _checked_base(function: Function, imaging: Callable[[], Imaging]) -> list[Path]:
+    """Give the lock of the base of an image, held against files that lie here; raises `LpackError`."""
+    named, root = base_name(function), function.image.root
+    if not function.image.wanted or ("@" in named and not named.startswith(LOCAL_FORMS)):
+        return []
+    if (named, str(Platform.of(function.target.architecture))) not in read_pins(root):
+        what = f"{function.name} is built upon {named}, which {PINS_FILE} does not have."
+        raise UsageError(what, remedy="Run `lpack lock`.")
+    if named.startswith(LOCAL_FORMS) and not named.startswith(ENGINE_FORM):
+        imaging().base(function)
+    return [root / PINS_FILE]
+
+
+def _needs_lock(function: Function, reporter: Reporter) -> bool:
+    requirements = function.requirements
+    if requirements is None:
+        reporter.note(f"{function.name} has no dependencies to lock")
+        return False
+    if requirements.kind in (PYLOCK, UV_LOCK):
+        reporter.note(f"{function.name} is locked by {requirements.path.name} already")
+        return False
+    return True
+
+
+def _partners(functions: Sequence[Function]) -> list[Function]:
+    """Give the other functions with a lock that would no longer agree with theirs if a version moved."""
+    known = {function.name for function in functions}
+    found = {
+        peer.name: replace(peer, sharing=function.sharing)
+        for function in functions
+        for peer in function.sharing
+        if peer.name not in known and peer.target == function.target and peer.lock_path.is_file() and can_be_asked(peer)
+    }
+    return [found[name] for name in sorted(found)]
+
+
+def _write(path: Path, text: str) -> bool:
+    data = text.encode()
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    replace_file(path, data)
+    return True

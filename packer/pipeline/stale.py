@@ -1,0 +1,64 @@
+"""Says whether what lies in an output folder is still what a build would make: whoever sends or runs it should know."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from packer.cache.watch import Signature, signature
+from packer.core.model import Function
+from packer.pipeline.state import FunctionState, State
+from packer.source.source import Outline
+
+_TOLD = 3
+"""How many paths are named."""
+
+
+def outdated(state: State, functions: Iterable[Function], out: Path, root: Path) -> Iterator[str]:
+    """Give a warning for each function whose source, or a file below ``root`` that decides it, is another one by now.
+
+    ``state`` is that of the last build into ``out``. What lies elsewhere, such as the tools of this machine, has no say.
+    """
+    shared = {path for path, known in state.watched.items() if _is_below(path, root) and _differs(path, known, state)}
+    for function in functions:
+        known = state.functions.get(function.name)
+        if known is None:
+            continue
+        found = sorted(os.path.relpath(path, root) for path in shared.union(_changed(function, known, state, out, root)))
+        if found:
+            listed = ", ".join(found[:_TOLD]) + (f" and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
+            yield f"{function.name} is as it was built before {listed} changed; `lpack build` makes it anew."
+
+
+def _changed(function: Function, known: FunctionState, state: State, out: Path, root: Path) -> Iterator[str]:
+    source = f"{function.source}{os.sep}"
+    skip = [out, *([function.requirements.path] if function.requirements else [])]
+    now = {f"{source}{path}" for path in Outline(function.source, ignore=function.ignore, skip=skip).files}
+    yield from now - known.watched.keys()
+    for path, was in known.watched.items():
+        if (path.startswith(source) or _is_below(path, root)) and _differs(path, was, state):
+            yield path
+
+
+def _is_below(path: str, root: Path) -> bool:
+    return path.startswith(f"{root}{os.sep}")
+
+
+def _differs(path: str, was: Signature, state: State) -> bool:
+    """Say whether a file has other content than it had; of folders, what is in them tells."""
+    now = signature(path)
+    if now == was or any(stat.S_ISDIR(each[0]) for each in (now, was) if each):
+        return False
+    return not (now and was) or _digest(path) != _remembered(path, state.digests)
+
+
+def _remembered(path: str, digests: Mapping[str, tuple[Signature, str]]) -> str:
+    return digests[path][1] if path in digests else ""
+
+
+def _digest(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,276 @@
+"""What the last build of an output folder saw and wrote: the memory that lets the next one do nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from packer.cache.store import Store, digest_of, explained
+from packer.cache.watch import SIZED, Signature, signature, unchanged
+
+Watched = dict[str, Signature]
+SBOM = "sbom"
+"""The key of a report that has the path of its bill of materials, relative to the output folder."""
+LAYOUT_FILES = ("blobs/sha256", "index.json", "oci-layout")
+"""What an OCI image layout is made of (image specification, image-layout.md), the folder of its blobs first."""
+
+ALWAYS = 1 << 62
+"""A time for what lpack itself has renamed into place: a later change has another inode, whatever its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayeredState:
+    """What a function needs and has: what the next plan is made of without looking at it again.
+
+    ``distributions`` are by their wheels' digests, with the fields of `packer.layers.layering.Needed`; ``own`` are the bytes
+    of its source, ``stuck``, ``tied`` and ``libraries`` as in `packer.layers.layering.Need`. ``tight`` says that sources had
+    to go for their bytecode, ``alone`` why it is in one package. ``peers`` are the functions that the plan was made for, and
+    ``layers`` the names of its layers in order.
+    """
+
+    distributions: dict[str, tuple[str, str, str, int, float, tuple[str, ...]]]
+    own: int
+    stuck: tuple[str, ...] = ()
+    tied: tuple[tuple[str, ...], ...] = ()
+    libraries: tuple[str, ...] = ()
+    tight: bool = False
+    alone: str = ""
+    peers: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageState:
+    """What a function's image is made of: what the next plan of images needs without looking at it again.
+
+    ``pieces`` are by the digests of their files: what history says of each, its bytes compressed and not, and how often it is
+    released. ``layers`` are the digests of what each layer holds, lowest first, ``base`` is the digest of what it is built
+    upon, and ``peers`` are the functions that the plan was made for.
+    """
+
+    pieces: dict[str, tuple[str, int, int, float]]
+    layers: tuple[tuple[str, ...], ...]
+    base: str
+    peers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionState:
+    """One function as it was last built.
+
+    ``seen_at`` is the time of that build's start in nanoseconds; ``fingerprint`` is the digest of everything that decides its
+    bytes; ``watched`` are the paths whose change could change it, ``variables`` the environment variables with the digests
+    of their values; ``folders`` are the local projects that it is built from; ``warnings`` are to be repeated as long as
+    they hold; ``report`` is its part of the manifest. ``artifact`` are its archive and those of its layers. ``layered`` is None
+    for a function without layers, and ``image`` for one that is no image.
+    """
+
+    seen_at: int
+    fingerprint: str
+    watched: Watched
+    variables: dict[str, str]
+    artifact: Watched
+    folders: tuple[str, ...]
+    warnings: tuple[str, ...]
+    report: dict[str, Any]
+    layered: LayeredState | None = None
+    image: ImageState | None = None
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The functions that what this one shares was planned with."""
+        return self.layered.peers if self.layered else self.image.peers if self.image else ()
+
+    def lies_in(self, out: Path) -> bool:
+        """Say whether the artifact lies in this output folder as it was put there."""
+        return self.is_written() and all(Path(path).is_relative_to(out) for path in self.artifact)
+
+    def placed(self, out: Path) -> FunctionState:
+        """Give the state with the signatures of its archives in the output folder."""
+        layers = self.report.get("layers", {})
+        own = out / self.report["artifact"]["path"]
+        more = self.report.get("image", {}).get("also", ())
+        paths = [own, *(out / path for path in more), *(out / each["path"] for each in layers.values())]
+        # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
+        blobs = (blob for each in paths if each.is_dir() for blob in (each / LAYOUT_FILES[0]).iterdir())
+        sizes = {str(blob): signature(blob)[:SIZED] for blob in blobs}
+        bills = [self.report, *layers.values()]
+        paths += [out / each[SBOM] for each in bills if SBOM in each]
+        whole = [each / path for each in paths for path in (LAYOUT_FILES if each.is_dir() else ("",))]
+        return replace(self, artifact={str(path): signature(path) for path in whole} | sizes)
+
+    def is_unchanged(self) -> bool:
+        """Say whether all that was read for it is as it was."""
+        return unchanged(self.watched.items(), self.seen_at) and self.variables == variable_digests(self.variables)
+
+    def forgotten(self) -> FunctionState:
+        """Give the state of a function whose archive stands, and which must be looked at anew before it is believed."""
+        return replace(self, seen_at=0, fingerprint="")
+
+    def until(self, paths: Iterable[Path], variables: Iterable[str]) -> FunctionState:
+        """Give the state of a function that lacks something, to be built anew as soon as one of these changes."""
+        watched = {**self.watched, **{str(path): signature(path) for path in paths}}
+        return replace(self, fingerprint="", watched=watched, variables={**self.variables, **variable_digests(variables)})
+
+    def seen_anew(self, paths: Collection[str]) -> FunctionState:
+        """Give the state after these paths were written again with the same content: layers, whose names say what it is."""
+        artifact = {path: signature(path) if path in paths else known for path, known in self.artifact.items()}
+        return replace(self, artifact=artifact)
+
+    def is_written(self) -> bool:
+        """Say whether the artifact lies in the output folder as it was put there."""
+        return bool(self.artifact) and unchanged(self.artifact.items(), ALWAYS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One output folder as it was last built.
+
+    ``command`` is the digest of version and flags, ``seen_at`` the time of the build's start in nanoseconds; ``complete`` says
+    that every configured function is there; ``warnings`` are of the project as a whole, to be repeated as long as they hold.
+    """
+
+    command: str
+    seen_at: int
+    complete: bool
+    watched: Watched
+    outputs: Watched
+    functions: dict[str, FunctionState]
+    digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def nothing_changed(self, command: str, names: tuple[str, ...], *, nobody: bool = False, written: bool = True) -> bool:
+        """Say whether all that was read and written for the named functions (for all, where none is named) is as it was.
+
+        With ``nobody`` no function is asked for at all; without ``written`` nothing was made of any.
+        """
+        if nobody:
+            outputs = unchanged(self.outputs.items(), ALWAYS)
+            return self.command == command and unchanged(self.watched.items(), self.seen_at) and outputs
+        if self.command != command or not set(names) <= set(self.functions) or not (names or self.complete):
+            return False
+        chosen = [self.functions[name] for name in names or self.functions]
+        peers = {name for each in chosen for name in each.peers}
+        if not peers <= self.functions.keys() or not all(self.functions[name].is_unchanged() for name in peers):
+            return False  # what they need may have moved the layers of all
+        return (
+            unchanged(self.watched.items(), self.seen_at)
+            and unchanged(self.outputs.items(), ALWAYS)
+            and all(one.is_unchanged() and (one.is_written() or not written) for one in chosen)
+        )
+
+    def signatures(self, *, written: bool) -> list[tuple[int, Watched]]:
+        """Give the signatures of all that decided the state, and, if ``written``, of what was made; by when they were taken."""
+        by_time: dict[int, Watched] = {ALWAYS: dict(self.outputs), self.seen_at: dict(self.watched)}
+        for each in self.functions.values():
+            by_time.setdefault(each.seen_at, {}).update(each.watched)
+            by_time[ALWAYS].update(each.artifact if written else {})
+        return list(by_time.items())
+
+
+def variable_digests(names: Iterable[str]) -> dict[str, str]:
+    """Give the digest of each environment variable's value; they may be secrets."""
+    return {name: digest_of(os.environ.get(name, "")) for name in names}
+
+
+def state_key(identity: Path, out: Path | None) -> str:
+    """Name the state of a configuration file (or function folder) that is built into a folder."""
+    return digest_of(str(identity), str(out or ""))
+
+
+def state_path(store: Store, key: str) -> Path:
+    """Give the file of a state, whether it is there or not."""
+    return store.root / "projects" / f"{key}.json"
+
+
+def load_state(store: Store, key: str) -> State | None:
+    """Read the last build's state; None where there is none, or it cannot be understood."""
+    try:
+        data = json.loads(state_path(store, key).read_bytes())
+        return State(
+            command=data["command"],
+            seen_at=data["seen_at"],
+            complete=data["complete"],
+            watched=_watched(data["watched"]),
+            outputs=_watched(data["outputs"]),
+            functions={name: _function(value) for name, value in data["functions"].items()},
+            digests={path: (tuple(known), digest) for path, (known, digest) in data["digests"].items()},
+            warnings=tuple(data["warnings"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def save_state(store: Store, key: str, state: State) -> None:
+    """Write the state of a build that has ended well."""
+    data = {
+        "command": state.command,
+        "seen_at": state.seen_at,
+        "complete": state.complete,
+        "watched": state.watched,
+        "outputs": state.outputs,
+        "functions": {
+            name: {**{each.name: getattr(function, each.name) for each in fields(function)}, **_plain(function)}
+            for name, function in state.functions.items()
+        },
+        "digests": state.digests,
+        "warnings": state.warnings,
+    }
+    path = state_path(store, key)
+    with store.temporary() as temporary, explained(path, "write"):
+        temporary.write_text(json.dumps(data), encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(path)
+
+
+def _watched(data: Mapping[str, Any]) -> Watched:
+    return {path: tuple(known) for path, known in data.items()}
+
+
+def _function(data: Mapping[str, Any]) -> FunctionState:
+    return FunctionState(
+        seen_at=data["seen_at"],
+        fingerprint=data["fingerprint"],
+        watched=_watched(data["watched"]),
+        variables=data["variables"],
+        artifact=_watched(data["artifact"]),
+        folders=tuple(data["folders"]),
+        warnings=tuple(data["warnings"]),
+        report=data["report"],
+        layered=_layered(data["layered"]) if data["layered"] else None,
+        image=_image(data["image"]) if data["image"] else None,
+    )
+
+
+def _plain(function: FunctionState) -> dict[str, Any]:
+    return {
+        "layered": asdict(function.layered) if function.layered else None,
+        "image": asdict(function.image) if function.image else None,
+    }
+
+
+def _image(data: Mapping[str, Any]) -> ImageState:
+    return ImageState(
+        pieces={key: tuple(each) for key, each in data["pieces"].items()},
+        layers=tuple(map(tuple, data["layers"])),
+        base=data["base"],
+        peers=tuple(data["peers"]),
+    )
+
+
+def _layered(data: Mapping[str, Any]) -> LayeredState:
+    return LayeredState(
+        distributions={digest: tuple(each) for digest, each in data["distributions"].items()},
+        own=data["own"],
+        stuck=tuple(data["stuck"]),
+        tied=tuple(map(tuple, data["tied"])),
+        libraries=tuple(data["libraries"]),
+        tight=data["tight"],
+        alone=data["alone"],
+        peers=tuple(data["peers"]),
+        layers=tuple(data["layers"]),
+    )

@@ -1,0 +1,275 @@
+"""One registry over HTTP: requests that are let in, tried again where the trouble may pass, and else end with a clear error."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import RawIOBase
+from threading import local
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from packer.core.errors import RegistryError
+from packer.formats.oci import LARGEST_MANIFEST
+from packer.net.dockerlogin import DOCKER_HUB, DockerLogins, login_remedy
+from packer.net.web import RETRIED_STATUSES, TIMEOUT, is_untrusted, new_session, read_at_most, short_reason
+from packer.registry.registryauth import Gate, is_loopback, no_netrc
+
+if TYPE_CHECKING:
+    import requests
+
+_ATTEMPTS = 6
+_FEW = 2
+"""Attempts where nobody answers at all."""
+_AGAIN = "Try again; what is complete is not sent again."
+_THERE = "Check its name and port, that it runs, and the network."
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.4, 30.0
+_HUB_HOST = "registry-1.docker.io"
+_LARGEST_ERROR = 1 << 16
+_WHO = "Ask who runs it."
+_REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
+_MOST_HOPS = 5
+_PORTS = {"https": 443, "http": 80}
+_CERTIFICATE = "It shows a certificate that is not trusted: name its authority's with SSL_CERT_FILE."
+Value = TypeVar("Value")
+Body = Callable[[], "bytes | RawIOBase"]
+"""Gives what is sent, anew for each attempt."""
+
+
+class Transient(Exception):
+    """Something that another attempt may mend, after at least ``pause`` seconds; ``most`` is how many are worth it in all."""
+
+    def __init__(self, reason: str, pause: float = 0.0, *, most: int = 0, remedy: str = _AGAIN) -> None:
+        super().__init__(reason)
+        self.pause = pause
+        self.most = most
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a registry has answered; ``content`` is all of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Endpoint:
+    """A registry; may be used from many threads. ``plain`` asks it without TLS."""
+
+    def __init__(self, host: str, logins: DockerLogins, *, plain: bool) -> None:
+        self.host = host
+        self.plain = plain or is_loopback(host)
+        self._base = f"{'http' if self.plain else 'https'}://{_HUB_HOST if host == DOCKER_HUB else host}"
+        self._threads = local()
+        self._sessions: list[requests.Session] = []
+        self._gate = Gate(host, logins, plain=self.plain, session=self._session)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions:
+            session.close()
+
+    def url(self, path: str, base: str = "") -> str:
+        """Give an address below the registry's, or below that of an answer; raises `RegistryError` for one without TLS."""
+        found = urljoin(base or self._base, path)
+        parts = urlsplit(found)
+        if parts.scheme != "https" and not (parts.scheme == "http" and self.plain):
+            what = f"The registry {self.host} leads to {parts.scheme}://{parts.hostname}, without TLS."
+            raise RegistryError(what, remedy=_WHO)
+        return found
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        scopes: Sequence[str],
+        *,
+        doing: str,
+        expected: Sequence[int] = (200,),
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        query: Sequence[tuple[str, str]] = (),
+    ) -> Answer:
+        """Ask until there is an answer that says yes or no.
+
+        ``doing`` ends the sentence "Cannot". Raises `RegistryError`.
+        """
+
+        def once() -> Answer:
+            import requests
+            import urllib3
+
+            with self.once(method, self.url(path), scopes, headers=headers, body=body, query=query) as response:
+                if response.status_code not in expected:
+                    raise self.error(response, doing)
+                try:
+                    content = read_at_most(response, LARGEST_MANIFEST)
+                except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                    raise Transient(f"the answer of {self.host} breaks off ({short_reason(error)})") from error
+                except ValueError as error:
+                    raise RegistryError(f"Cannot {doing}: the answer of {self.host}: {error}.", remedy=_WHO) from None
+                return Answer(status=response.status_code, headers=response.headers, content=content)
+
+        return self.patiently(once, doing)
+
+    def patiently(self, attempt: Callable[[], Value], doing: str) -> Value:
+        """Call until it raises no `Transient`, or that has been often enough; then raises `RegistryError`."""
+        for number in range(1, _ATTEMPTS + 1):
+            try:
+                return attempt()
+            except Transient as trouble:
+                if number >= (trouble.most or _ATTEMPTS):
+                    raise RegistryError(f"Cannot {doing}: {trouble} ({number} attempts).", remedy=trouble.remedy) from None
+                self.pause(number, trouble)
+        raise AssertionError("the last attempt returns or raises")
+
+    @staticmethod
+    def pause(number: int, trouble: Transient) -> None:
+        """Wait before another attempt, longer each time."""
+        pause = _FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
+        time.sleep(min(max(pause, trouble.pause), _LONGEST_PAUSE))
+
+    def once(
+        self,
+        method: str,
+        url: str,
+        scopes: Sequence[str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        query: Sequence[tuple[str, str]] = (),
+        redirected: bool = False,
+    ) -> requests.Response:
+        """Ask, and again where that needs a login; raises `Transient` or `RegistryError`. Whoever gets the answer closes it.
+
+        ``redirected`` goes where the registry points to: a blob's bytes may be elsewhere.
+        """
+        used = self._gate.header(scopes)
+        for _ in range(3):
+            response = self._sent(method, url, headers, used, body, query)
+            if redirected:
+                response = self._followed(response, headers)
+            # Nobody but the registry itself is given its login, or is believed where that is to be taken.
+            if response.status_code != 401 or not self._is_own(response.url):
+                break
+            challenge = response.headers.get("WWW-Authenticate", "")
+            response.close()
+            self._gate.answer(challenge, scopes, used)
+            used = self._gate.header(scopes)
+        else:
+            raise self._gate.refused("it does not take the login")
+        if response.status_code in RETRIED_STATUSES:
+            wait = 0.0
+            with suppress(ValueError):
+                wait = float(response.headers.get("Retry-After", 0))
+            response.close()
+            raise Transient(f"the registry {self.host} answers {response.status_code} {response.reason}", wait)
+        return response
+
+    def _sent(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        authorization: str,
+        body: Body | None,
+        query: Sequence[tuple[str, str]],
+    ) -> requests.Response:
+        import requests
+        import urllib3
+
+        sent = {"Accept-Encoding": "identity", **(headers or {})}
+        if authorization and self._is_own(url):
+            sent["Authorization"] = authorization
+        data = body() if body else None
+        try:
+            return self._session().request(
+                method,
+                url,
+                params=list(query) or None,
+                headers=sent,
+                data=data,
+                stream=True,
+                timeout=TIMEOUT,
+                allow_redirects=False,  # requests would look for logins in .netrc, and forget about TLS
+                auth=no_netrc,
+            )
+        except requests.exceptions.SSLError as error:
+            if not is_untrusted(error):
+                raise Transient(f"the registry {self.host} breaks off ({short_reason(error)})") from error
+            what = f"The registry {self.host} cannot be asked by TLS: {short_reason(error)}."
+            raise RegistryError(what, remedy=_CERTIFICATE) from None
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+            reason = f"the registry {self.host} cannot be reached ({short_reason(error)})"
+            cause = getattr(error.args[0] if error.args else None, "reason", None)
+            nobody = isinstance(cause, urllib3.exceptions.NewConnectionError)  # a name that nobody knows, too
+            raise (Transient(reason, most=_FEW, remedy=_THERE) if nobody else Transient(reason)) from error
+        except (requests.RequestException, ValueError) as error:
+            # What it says may hold the header that it does not like.
+            what = f"The registry {self.host} cannot be asked ({type(error).__name__})."
+            raise RegistryError(what, remedy="Check its name.") from None
+        finally:
+            if data is not None and not isinstance(data, bytes):
+                data.close()
+
+    def _followed(self, response: requests.Response, headers: Mapping[str, str] | None) -> requests.Response:
+        """Go where an answer points to, without the login; raises `Transient` or `RegistryError`."""
+        for _ in range(_MOST_HOPS):
+            target = response.headers.get("Location")
+            if response.status_code not in _REDIRECTIONS or not target:
+                return response
+            url = self.url(target, response.url)
+            response.close()
+            response = self._sent("GET", url, headers, "", None, ())
+        response.close()
+        raise RegistryError(f"The registry {self.host} leads from place to place.", remedy=_WHO)
+
+    def _is_own(self, url: str) -> bool:
+        """Say whether an address is the registry's own, however it is written."""
+        return _origin(url) == _origin(self._base)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._threads, "session", None)
+        if session is None:
+            session = self._threads.session = new_session()
+            self._sessions.append(session)
+        return session
+
+    def error(self, response: requests.Response, doing: str) -> RegistryError:
+        """Give the error for an answer that says no, in the registry's own words."""
+        status = response.status_code
+        said = _said(response)
+        remedies = {
+            401: login_remedy(self.host),
+            403: f"Ask for the right to do that. {login_remedy(self.host)}",
+            404: "Check the name; some registries, ECR among them, want a repository to be created first.",
+            413: "The registry takes no blobs of this size; ask who runs it.",
+        }
+        what = f"Cannot {doing}: the registry {self.host} answers {status} {response.reason}{f' ({said})' if said else ''}."
+        return RegistryError(what, remedy=remedies.get(status, "Check the names of registry and repository."))
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Give scheme, host and port of an address (RFC 6454, section 4)."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def _said(response: requests.Response) -> str:
+    """Give what a registry says of an error (distribution specification, "Error Codes"), in one line."""
+    import requests
+    import urllib3
+
+    try:
+        data = response.raw.read(_LARGEST_ERROR, decode_content=False)
+        listed = json.loads(data)["errors"]
+        words = [f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in listed]
+    except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException, urllib3.exceptions.HTTPError):
+        return ""
+    return " ".join("; ".join(words).split())[:500]

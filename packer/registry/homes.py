@@ -1,0 +1,50 @@
+"""Remembers which repository of a registry has a blob, from one push to the next, so that others are asked to mount it."""
+
+from __future__ import annotations
+
+import json
+from threading import Lock
+
+from packer.cache.store import Store, digest_of
+
+_FORM = "1"
+_KIND = "blob-homes"
+_MOST = 4000
+"""Blobs of one registry that are remembered; older ones are forgotten."""
+
+
+class BlobHomes:
+    """Repositories by the registries and digests of blobs that were seen in them; may be used from many threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, dict[str, str]] = {}
+        self._changed: set[str] = set()
+        self._lock = Lock()
+
+    def find(self, registry: str, digest: str) -> str:
+        """Give a repository that had a blob when it was last looked at; empty where none is known."""
+        with self._lock:
+            return self._of(registry).get(digest, "")
+
+    def add(self, registry: str, digest: str, repository: str) -> None:
+        """Remember that a repository has a blob; the one that was seen last is the likeliest to have it still."""
+        with self._lock:
+            known = self._of(registry)
+            if known.get(digest) != repository:
+                known[digest] = repository
+                self._changed.add(registry)
+
+    def keep(self) -> None:
+        """Write down what is new; raises `StoreError`."""
+        with self._lock:
+            for registry in self._changed:
+                newest = list(self._of(registry).items())[-_MOST:]
+                self._store.save(_KIND, digest_of(_FORM, registry), json.dumps(dict(newest)).encode())
+            self._changed.clear()
+
+    def _of(self, registry: str) -> dict[str, str]:
+        if registry not in self._known:
+            record = self._store.load(_KIND, digest_of(_FORM, registry))
+            self._known[registry] = dict(json.loads(record.payload)) if record else {}
+        return self._known[registry]

@@ -1,0 +1,108 @@
+"""Which functions can share versions, and why the others cannot."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from packer.core.blame import culprits
+from packer.resolve.union import Member, Place
+
+_PINNED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>\S+)\s+# via (?P<via>.+)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_BOUND = re.compile(r"[<>=!~@]")
+
+
+def divide(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[tuple[str, ...], ...]:
+    """Divide names into few sets that agree; no name of a later set could join an earlier one.
+
+    ``agree`` never says no to a part of what it says yes to. Names that do not even agree with themselves come last, each
+    alone. Of a b c d e, where a agrees with nobody, a smallest set that does not agree is a b: both step aside. c d e agree,
+    and so they stay; then b may join them, and a may not. So a few give way to many, wherever they stand in the order, and
+    each name that steps aside takes log2(names) questions.
+    """
+    sets: list[tuple[str, ...]] = []
+    rest = tuple(names)
+    while rest:
+        together = _largest(rest, agree)
+        if not together:
+            break
+        sets.append(together)
+        rest = tuple(name for name in rest if name not in together)
+    return (*sets, *((name,) for name in rest))
+
+
+def _largest(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
+    staying, aside = list(names), list[str]()
+    while staying and not agree(frozenset(staying)):
+        smallest = culprits(staying, lambda chosen: not agree(chosen)) or tuple(staying[:1])
+        aside += smallest
+        staying = [name for name in staying if name not in smallest]
+    for name in sorted(aside, key=names.index):
+        if agree(frozenset((*staying, name))):
+            staying.append(name)
+    return tuple(name for name in names if name in staying)
+
+
+def opponents(name: str, others: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
+    """Give as few of the others as cannot agree with a name; none where all can."""
+    return culprits(others, lambda chosen: not agree(chosen | {name})) or ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """One package of a solution: its version, and the packages that require it; ``is_direct`` where a file does, too."""
+
+    version: str
+    parents: tuple[str, ...]
+    is_direct: bool
+
+
+def read_annotated(text: str, own: str = "") -> dict[str, Solved]:
+    """Read what ``uv pip compile --annotation-style line`` writes: ``beta==2.0  # via alpha, -r requirements.txt``.
+
+    What the package ``own`` requires counts as required directly.
+    """
+    found: dict[str, Solved] = {}
+    for match in filter(None, map(_PINNED.match, text.splitlines())):
+        sources = [source.strip() for source in match["via"].split(",") if not source.strip().startswith("-c ")]
+        names = (canonicalize_name(source) for source in sources if _NAME.fullmatch(source))
+        parents = tuple(name for name in names if name != own)
+        name = canonicalize_name(match["name"])
+        found[name] = Solved(version=match["version"], parents=parents, is_direct=len(parents) < len(sources))
+    return found
+
+
+def chain(package: str, solved: Mapping[str, Solved]) -> tuple[str, ...]:
+    """Give the shortest way from a package up to one that is required directly, both included."""
+    ways: list[tuple[str, ...]] = [(package,)]
+    seen = {package}
+    for way in ways:
+        here = solved.get(way[-1])
+        if here is None or here.is_direct:
+            return way
+        for parent in sorted(set(here.parents) - seen):
+            seen.add(parent)
+            ways.append((*way, parent))
+    return (package,)
+
+
+def told(member: Member, way: Sequence[str], solved: Mapping[str, Solved], root: Path) -> str:
+    """Say what a member needs, by way of what, and where that is said; paths are relative to ``root``."""
+    place = member.places.get(way[-1])
+    where = f" ({_where(place, root)})" if place else ""
+    if len(way) == 1 and place and _BOUND.search(place.text):
+        return f"{place.text}{where}"
+    package = f"{way[0]} {solved[way[0]].version}"
+    between = [f"{name} {solved[name].version}" if name in solved else name for name in way[1:]]
+    return f"{package} by way of {' and '.join(between)}{where}" if between else f"{package}{where}"
+
+
+def _where(place: Place, root: Path) -> str:
+    path = os.path.relpath(place.path, root)
+    return f"{path}:{place.line}" if place.line else path

@@ -1,0 +1,266 @@
+"""Finds what no configuration names: the configuration file, a folder's handler and its dependency file."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from packer.core.errors import UsageError
+from packer.core.model import Requirements
+
+PYLOCK, UV_LOCK, POETRY_LOCK, PIPFILE_LOCK, REQUIREMENTS, PYPROJECT = KINDS = (
+    "pylock",
+    "uv.lock",
+    "poetry.lock",
+    "Pipfile.lock",
+    "requirements",
+    "pyproject",
+)
+"""Kinds of dependency files, in the order in which a folder is searched for them: locks are law, so they come first."""
+
+STANDARD_FILES = {
+    PYLOCK: "pylock.toml",
+    UV_LOCK: "uv.lock",
+    POETRY_LOCK: "poetry.lock",
+    PIPFILE_LOCK: "Pipfile.lock",
+    REQUIREMENTS: "requirements.txt",
+    PYPROJECT: "pyproject.toml",
+}
+"""The name by which each kind is found."""
+ANY_DEPTH = "**"
+"""The part of a pattern that stands for any number of folders."""
+_WORKSPACE = ("tool", "uv", "workspace")
+_MEND = "Mend the file at that place."
+_PYLOCK_NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
+# Modules that hold a handler by habit, best first: the console's own, then those of the usual templates.
+_MODULES = ("lambda_function", "app", "main", "handler", "index", "function")
+_ATTRIBUTES = ("lambda_handler", "handler")
+
+
+def find_requirements(
+    source: Path,
+    named: Path | None,
+    where: str,
+    *,
+    package: str = "",
+    extras: tuple[str, ...] = (),
+    groups: tuple[str, ...] = (),
+) -> Requirements | None:
+    """Give the dependency file that is named, or else the first that the source folder holds; None where there is none.
+
+    ``where`` is the place to blame. Raises `UsageError`.
+    """
+    if named is None:
+        found = _standard_file(source)
+        if found is None:
+            if package or extras or groups:
+                raise UsageError(f"{where}: there is no dependency file to take these from.", remedy="Name one: requirements.")
+            return None
+    else:
+        found = _named_file(named.absolute(), where)
+    return replace(found, package=package or found.package, extras=extras, groups=groups)
+
+
+def _named_file(path: Path, where: str) -> Requirements:
+    if path.is_dir():
+        found = _standard_file(path)
+        if found is None:
+            raise UsageError(f"{where}: the folder {path} holds no dependency file.", remedy="Name a file, or remove the key.")
+        return found
+    if not path.is_file():
+        raise UsageError(f"{where}: there is no file {path}.", remedy="Name an existing file, or remove the key.")
+    for kind, name in STANDARD_FILES.items():
+        if path.name == name:
+            return Requirements(kind=kind, path=path)
+    if _PYLOCK_NAME.fullmatch(path.name):
+        return Requirements(kind=PYLOCK, path=path)
+    if path.suffix in (".txt", ".in"):
+        return Requirements(kind=REQUIREMENTS, path=path)
+    raise UsageError(
+        f"{where}: lpack does not know what kind of dependency file {path.name} is.",
+        remedy=f"Known are: {', '.join(STANDARD_FILES.values())}, pylock.NAME.toml, and files ending in .txt or .in.",
+    )
+
+
+def _standard_file(folder: Path) -> Requirements | None:
+    for kind, name in STANDARD_FILES.items():
+        path = folder / name
+        if path.is_file():
+            if kind != PYPROJECT:
+                return Requirements(kind=kind, path=path.absolute())
+            found = _of_pyproject(path.absolute())
+            if found is not None:
+                return found
+    if (folder / "Pipfile").is_file():
+        raise UsageError(f"{folder / 'Pipfile'} has no Pipfile.lock beside it.", remedy="Run `pipenv lock` there first.")
+    return None
+
+
+def _of_pyproject(path: Path) -> Requirements | None:
+    """Give a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
+    document = _document(path)
+    project = table_at(document, path, "project")
+    if project is None:
+        if table_at(document, path, "tool", "poetry") is not None:
+            raise UsageError(f"{path} is a Poetry project without a poetry.lock.", remedy="Run `poetry lock` there first.")
+        return None
+    name = project.get("name", "")
+    if not isinstance(name, str):
+        raise UsageError(f"{path}: project.name must be a string.", remedy=_MEND)
+    workspace = find_workspace(path.parent) if name else None
+    lock = workspace / STANDARD_FILES[UV_LOCK] if workspace else None
+    if lock is not None and lock.is_file():
+        return Requirements(kind=UV_LOCK, path=lock, package=name)
+    return Requirements(kind=PYPROJECT, path=path)
+
+
+def find_workspace(folder: Path) -> Path | None:
+    """Give the folder above, or this one, whose pyproject.toml makes it a uv workspace that a project's folder is a member of.
+
+    As uv does: the nearest workspace decides, by its ``members`` and ``exclude`` (uv documentation, "Using workspaces").
+    """
+    for parent in (folder, *folder.parents):
+        path = parent / STANDARD_FILES[PYPROJECT]
+        if not path.is_file():
+            continue
+        document = _document(path)
+        if table_at(document, path, *_WORKSPACE) is not None:
+            return parent if _has_member(document, path, folder.relative_to(parent)) else None
+    return None
+
+
+def _has_member(document: Mapping[str, Any], file: Path, path: Path) -> bool:
+    members, exclude = (workspace_patterns(document, file, key) for key in ("members", "exclude"))
+    if not path.parts:
+        return True
+    return any(fits(each, path.as_posix()) for each in members) and not any(fits(each, path.as_posix()) for each in exclude)
+
+
+def workspace_patterns(document: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
+    """Give the ``members`` or ``exclude`` of a uv workspace, relative to the folder of its pyproject.toml ``path``.
+
+    Raises `UsageError` that names the file and the key.
+    """
+    patterns = texts_at(table_at(document, path, *_WORKSPACE) or {}, path, key, ".".join(_WORKSPACE))
+    return tuple(os.path.relpath(each, path.parent) if Path(each).is_absolute() else each for each in patterns)
+
+
+def table_at(document: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str, Any] | None:
+    """Give a table of a TOML file, None where there is none; raises `UsageError` that names the file ``path`` and the key."""
+    table: Any = document
+    for number, key in enumerate(keys, 1):
+        if key not in table:
+            return None
+        table = table[key]
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {'.'.join(keys[:number])} must be a table.", remedy=_MEND)
+    return table  # type: ignore[no-any-return]
+
+
+def texts_at(table: Mapping[str, Any], path: Path, key: str, place: str, *, others: bool = False) -> tuple[str, ...]:
+    """Give the strings of a list in a table, none where there is no list; ``place`` is where the table stands in the file.
+
+    Raises `UsageError` that names the file ``path`` and the key; ``others`` leaves out members that are tables.
+    """
+    found = table.get(key, [])
+    known = (str, dict) if others else (str,)
+    if not isinstance(found, list) or not all(isinstance(each, known) for each in found):
+        raise UsageError(f"{path}: {place}.{key} must be a list of strings.", remedy=_MEND)
+    return tuple(each for each in found if isinstance(each, str))
+
+
+def fits(pattern: str, path: str) -> bool:
+    """Say whether a relative path fits a pattern, part by part; ``**`` stands for any number of folders, none included."""
+    return _fits(PurePosixPath(os.path.normpath(pattern)).parts, PurePosixPath(os.path.normpath(path)).parts)
+
+
+def _fits(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not path
+    if pattern[0] == ANY_DEPTH:
+        return _fits(pattern[1:], path) or (bool(path) and _fits(pattern, path[1:]))
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(pattern[1:], path[1:])
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_MEND) from error
+
+
+def find_handler(folder: Path) -> str:
+    """Find the one handler of a folder: a top-level function by its usual names, in a module by the usual names first.
+
+    Raises `UsageError` where there is none, or more than one and no name decides.
+    """
+    found = dict(_handlers(folder))
+    if not found:
+        raise UsageError(
+            f"{folder} holds no module with a function named {' or '.join(_ATTRIBUTES)}.",
+            remedy="Name the folder of a function, or write a configuration with its handler (`lpack init`).",
+        )
+    return _chosen(folder, found)
+
+
+def handler_of(folder: Path) -> str:
+    """Find the handler of a folder that may have none: then it is empty.
+
+    Raises `UsageError` where there is more than one and no name decides, and where a module that cannot be read may hold it.
+    """
+    found = dict(_handlers(folder))
+    if found:
+        return _chosen(folder, found)
+    for path, data in _candidates(folder):
+        try:
+            ast.parse(data)
+        except (SyntaxError, ValueError) as error:
+            what = f"Whether {folder} holds a handler cannot be told: {path.name} is not valid Python ({error})."
+            raise UsageError(what, remedy="Mend it, or write a configuration that names the handler.") from None
+    return ""
+
+
+def _chosen(folder: Path, found: Mapping[str, str]) -> str:
+    usual = [module for module in _MODULES if module in found]
+    chosen = usual or sorted(found)
+    if len(chosen) == 1 or usual:
+        return f"{chosen[0]}.{found[chosen[0]]}"
+    raise UsageError(
+        f"{folder} holds several modules with a handler: {', '.join(f'{module}.py' for module in chosen)}.",
+        remedy="Write a configuration that names the handler (`lpack init`).",
+    )
+
+
+def _candidates(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Give the modules in which a handler's name stands at all: parsing every other one too would take most of the time."""
+    for path in sorted(folder.glob("*.py")):
+        data = path.read_bytes()
+        if any(name.encode() in data for name in _ATTRIBUTES):
+            yield path, data
+
+
+def _handlers(folder: Path) -> Iterator[tuple[str, str]]:
+    for path, data in _candidates(folder):
+        try:
+            body = ast.parse(data).body
+        except (SyntaxError, ValueError):
+            continue
+        names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        names |= {
+            target.id
+            for node in body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for attribute in _ATTRIBUTES:
+            if attribute in names:
+                yield path.stem, attribute
+                break

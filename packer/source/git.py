@@ -1,0 +1,139 @@
+"""What git knows of a working tree: the commit where a branch began, what has changed since, and files as they were then."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packer.core.errors import UsageError
+
+# What git sets for the hooks that it runs, relative to another folder than is meant here (git documentation, githooks).
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+_EXPRESSION = re.compile(r"[~^:@{}*?\[\\\s]")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_DEEPEN = "Run `git fetch --unshallow` (with actions/checkout: fetch-depth: 0)."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingTree:
+    """A repository that is checked out; ``top`` is its own folder, absolute and without links."""
+
+    top: Path
+
+    def base(self, ref: str) -> str:
+        """Give the commit (hex) where HEAD and a ref part, as ``git diff REF...HEAD`` finds it.
+
+        Raises `UsageError` where there is no such ref, or no such commit in this clone.
+        """
+        if self._commit("HEAD") is None:
+            raise UsageError(f"{self.top} has no commit yet.", remedy="Commit first.")
+        self.commit(ref)
+        status, found, _ = self._run("merge-base", ref, "HEAD")
+        if not status:
+            return found.decode().strip()
+        if self._is_shallow():
+            what = f"{self.top} is a shallow clone, and the commit where HEAD and {ref} part is not in it."
+            raise UsageError(what, remedy=_DEEPEN)
+        raise UsageError(f"{self.top}: HEAD and {ref} have no commit in common.", remedy="Name a ref of the same history.")
+
+    def changed(self, base: str) -> tuple[str, ...]:
+        """Give the absolute paths that differ between a commit and the working tree, untracked files too, sorted.
+
+        A file that was renamed is there under both names. A path may be a folder: a submodule, or a repository of its own.
+        """
+        differing = ("diff", "--name-only", "-z", "--no-renames", "--no-relative", "--ignore-submodules=none", base, "--")
+        untracked = ("ls-files", "--others", "--exclude-standard", "-z")
+        names = {name for words in (differing, untracked) for name in self._asked(*words).split(b"\0") if name}
+        return tuple(sorted(str(self.top / os.fsdecode(name)) for name in names))
+
+    def content(self, commit: str, path: str) -> bytes | None:
+        """Give the content that an absolute path had in a commit; None where it was not there."""
+        name = os.path.relpath(path, self.top)
+        status, found, _ = self._run("cat-file", "blob", f"{commit}:{name}")
+        return None if status else found
+
+    def commit(self, ref: str) -> str:
+        """Give the commit (hex) that a ref means; raises `UsageError` where there is no such ref in this clone."""
+        found = None if not ref or ref.startswith("-") else self._commit(ref)
+        if found is None:
+            raise UsageError(f"{self.top}: git knows no commit {ref!r}.", remedy=self._how_to_get(ref))
+        return found
+
+    def export(self, commit: str, folder: Path) -> None:
+        """Write all files of a commit to a folder, as a checkout has them; the repository's own index is left alone.
+
+        Raises `UsageError` where git cannot.
+        """
+        index = {"GIT_INDEX_FILE": str(folder / ".git-index")}
+        for words in (("read-tree", commit), ("checkout-index", "--all", f"--prefix={folder}{os.sep}")):
+            status, _, told = _git(self.top, *words, variables=index)
+            if status:
+                what = f"git cannot give the files of {commit[:12]} in {self.top}."
+                raise UsageError(what, detail=told, remedy="Mend what git complains of.")
+        Path(index["GIT_INDEX_FILE"]).unlink()
+
+    def _commit(self, ref: str) -> str | None:
+        status, found, _ = self._run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        return None if status else found.decode().strip()
+
+    def _is_shallow(self) -> bool:
+        return self._asked("rev-parse", "--is-shallow-repository").strip() == b"true"
+
+    def _how_to_get(self, ref: str) -> str:
+        remotes = self._asked("remote").decode().split()
+        listed = "Name one that is there: `git branch --all` lists the branches."
+        if _EXPRESSION.search(ref) or ref.startswith("-") or not ref:
+            return _DEEPEN if ref and self._is_shallow() else listed
+        if not remotes:
+            return listed
+        remote, _, name = ref.partition("/")
+        if name and remote in remotes:
+            return f"Run `git fetch {remote} {name}:refs/remotes/{ref}`."
+        where = "origin" if "origin" in remotes else remotes[0]
+        return f"Run `git fetch {where} {ref if _COMMIT.fullmatch(ref) else f'{ref}:{ref}'}`."
+
+    def _asked(self, *words: str) -> bytes:
+        status, found, told = self._run(*words)
+        if status:
+            what = f"git cannot say what has changed in {self.top}."
+            raise UsageError(what, detail=told, remedy="Mend what git complains of.")
+        return found
+
+    def _run(self, *words: str) -> tuple[int, bytes, str]:
+        return _git(self.top, *words)
+
+
+def working_tree(folder: Path) -> WorkingTree | None:
+    """Find the repository whose working tree a folder lies in; None where it lies in none.
+
+    Raises `UsageError` where git is not installed, or does not want to read the repository that is there.
+    """
+    status, found, told = _git(folder, "rev-parse", "--show-toplevel")
+    if not status:
+        return WorkingTree(top=Path(os.fsdecode(found.removesuffix(b"\n"))))
+    if any(_marks(folder)):
+        raise UsageError(f"git cannot read the repository of {folder}.", detail=told, remedy="Mend what git complains of.")
+    return None
+
+
+def _marks(folder: Path) -> Iterator[bool]:
+    return (os.path.lexists(parent / ".git") for parent in (folder, *folder.parents))
+
+
+def _git(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> tuple[int, bytes, str]:
+    """Run git, and give its exit status, its output as it is, and what it told of itself; ``variables`` are more for it."""
+    # Read only: without locks, this never gets in the way of a git command that runs meanwhile.
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS} | {"GIT_OPTIONAL_LOCKS": "0"}
+    environment |= variables or {}
+    try:
+        finished = subprocess.run(
+            ["git", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        what = "git is not installed, and only git can say what has changed."
+        raise UsageError(what, remedy="Install git, or leave out what names a commit (git:REF, --changed-since).") from None
+    return finished.returncode, finished.stdout, finished.stderr.decode(errors="replace").strip()

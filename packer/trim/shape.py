@@ -1,0 +1,137 @@
+"""Shapes a function: its parts are trimmed, stripped, merged and compiled, and each of these can be held back for one part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builders.recipes import BuilderUnavailable
+from packer.core.assemble import Part, merge
+from packer.core.model import OWN_SOURCE, Distribution, Function, Tree
+from packer.formats.native import NativeCode
+from packer.source.scan import Scanner
+from packer.trim.material import Material, gather_material
+from packer.trim.placing import Bytecode, Layered, Placer
+from packer.trim.profile import apply_profile
+from packer.trim.rules import PROFILE, STRIP, Unit
+from packer.trim.strip import Stripped, Stripper
+from packer.trim.trim import Known, Removed, Selections, trim
+
+NOTHING_LAYERED = Layered()
+"""For a function that has all of its distributions in its own package."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A function's parts after trimming and stripping, and what is gone. ``missing`` are tools that were not there."""
+
+    parts: tuple[Part, ...]
+    removed: tuple[Removed, ...] = ()
+    stripped: tuple[Stripped, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaped:
+    """A function's tree as it will be written, and what became of its parts.
+
+    ``parts`` are what is merged into it, for its shares. ``missing`` are tools that were not there. ``removed`` and
+    ``stripped`` are also of the distributions that it has in layers.
+    """
+
+    tree: Tree
+    parts: tuple[Part, ...]
+    removed: tuple[Removed, ...] = ()
+    stripped: tuple[Stripped, ...] = ()
+    bytecode: Bytecode = field(default_factory=Bytecode)
+    missing: tuple[str, ...] = ()
+
+    def units(self) -> tuple[Unit, ...]:
+        """Give every (rule, distribution) that has changed something, sorted: what could be to blame."""
+        return tuple(sorted({unit for unit, _ in self.gone()}))
+
+    def gone(self) -> Iterator[tuple[Unit, int]]:
+        """Give the bytes that each (rule, distribution) took out, file by file."""
+        yield from (((each.rule, each.owner), each.size) for each in self.removed)
+        yield from (((STRIP, each.owner), each.saved) for each in self.stripped)
+
+    def gone_inside(self) -> Iterator[tuple[Unit, int]]:
+        """Give the same of what no layer holds: what a layer has of a distribution, its other users decide too."""
+        inside = {name for name, _ in self.parts}
+        yield from ((unit, size) for unit, size in self.gone() if unit[1] in inside)
+
+
+class Shaper:
+    """Shapes functions with the parts of the pipeline; may be used from many threads."""
+
+    def __init__(self, scanner: Scanner, native: NativeCode, stripper: Stripper, placer: Placer) -> None:
+        self._scanner = scanner
+        self._native = native
+        self._stripper = stripper
+        self.placer = placer
+        self._selections = Selections()
+
+    def material(self, function: Function, distributions: Sequence[Distribution], parts: Sequence[Part]) -> Material:
+        """Gather what shaping has to know; raises `LpackError` where a file cannot be read."""
+        return gather_material(function, distributions, parts, self._scanner, self._native)
+
+    def tools(self, function: Function) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+        """Give the versions of the tools that decide a function's bytes, and which files of this machine they are."""
+        versions: list[str] = []
+        paths: list[Path | None] = []
+        with suppress(BuilderUnavailable):
+            if function.trim.level != "none":
+                tool = self._stripper.tool(function)
+                versions.append(tool.identity)
+                paths.append(tool.path)
+        with suppress(BuilderUnavailable):
+            if function.bytecode.mode != "off":
+                python = self.placer.python(function.target)
+                versions.append(python.identity)
+                paths.append(python.path)
+        return tuple(versions), tuple(filter(None, paths))
+
+    def plain(self, material: Material) -> Shaped:
+        """Give the function as it is without any shaping."""
+        return Shaped(tree=merge(material.parts, material.function.overlap), parts=material.parts)
+
+    def shape(self, material: Material, restored: frozenset[Unit] = frozenset()) -> Shaped:
+        """Trim, strip, merge and compile; ``restored`` are (rule, distribution) that are not applied."""
+        return self.finish(material, self.cut(material, restored), restored)
+
+    def cut(self, material: Material, restored: frozenset[Unit] = frozenset()) -> Cut:
+        """Trim and strip each part; ``restored`` are (rule, distribution) that are not applied."""
+        function = material.function
+        known = Known(scans=material.scans, native=material.native, services=material.services, restored=restored)
+        trimmed = trim(material.parts, function.trim, known, self._selections)
+        parts, removed, missing = trimmed.parts, trimmed.removed, tuple[str, ...]()
+        if material.profile is not None and material.profile.fits(function.target):
+            names = frozenset(name for rule, name in restored if rule == PROFILE)
+            versions = {each.name: each.version for each in material.distributions}
+            parts, more = apply_profile(parts, material.profile, versions, names, function.trim.keep)
+            removed = (*removed, *more)
+        stripped: tuple[Stripped, ...] = ()
+        if function.trim.level != "none" and STRIP not in function.trim.without and material.has_libraries():
+            held = frozenset(name for rule, name in restored if rule == STRIP)
+            try:
+                tool = self._stripper.tool(function)
+                parts, stripped = self._stripper.strip(parts, dict(material.native), held, tool, function.trim.keep)
+            except BuilderUnavailable as error:
+                missing = (f"Shared libraries are not stripped: {error.reason}. {error.remedy}",)
+        return Cut(parts=tuple(parts), removed=removed, stripped=stripped, missing=missing)
+
+    def finish(self, material: Material, cut: Cut, restored: frozenset[Unit], layered: Layered = NOTHING_LAYERED) -> Shaped:
+        """Merge and compile what no layer holds."""
+        parts = tuple(part for part in cut.parts if part[0] == OWN_SOURCE or part[0] not in layered.names)
+        tree = merge(parts, material.function.overlap)
+        placed = self.placer.of_function(material, tree, restored, layered)
+        return Shaped(
+            tree=placed.tree,
+            parts=parts,
+            removed=(*cut.removed, *placed.without),
+            stripped=cut.stripped,
+            bytecode=placed.bytecode,
+            missing=(*cut.missing, *([placed.trouble] if placed.trouble else [])),
+        )

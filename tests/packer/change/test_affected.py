@@ -1,0 +1,65 @@
+"""Changed paths against what functions use."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packer.change.affected import Folder, Inputs, affected
+
+
+def everything(_: str) -> bool:
+    return True
+
+
+FUNCTIONS = {
+    "a": Inputs(files=frozenset({"/r/lock"}), folders=(Folder(path="/r/a", holds=lambda path: not path.endswith(".md")),)),
+    "b": Inputs(folders=(Folder(path="/r/b", holds=everything), Folder(path="/r/lib", holds=everything))),
+}
+
+
+def test_files_and_folders():
+    assert affected(FUNCTIONS, ["/r/a/x.py", "/r/lock"]) == {"a": ("/r/a/x.py", "/r/lock")}
+    assert affected(FUNCTIONS, ["/r/lib/deep/er/x"]) == {"b": ("/r/lib/deep/er/x",)}
+    assert affected(FUNCTIONS, ["/r/ab/x", "/r/lock2", "/elsewhere"]) == {}
+
+
+def test_a_folder_says_what_of_it_counts():
+    assert affected(FUNCTIONS, ["/r/a/notes.md"]) == {}
+
+
+def test_a_changed_folder_affects_whatever_uses_anything_in_it():
+    assert affected(FUNCTIONS, ["/r"]) == {"a": ("/r",), "b": ("/r",)}
+    assert affected(FUNCTIONS, ["/r/lib"]) == {"b": ("/r/lib",)}
+
+
+def test_what_is_known_already_is_kept():
+    assert affected({"a": Inputs(reasons=frozenset({"/r/uv.lock"}))}, []) == {"a": ("/r/uv.lock",)}
+
+
+PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+
+
+def is_above(one: str, other: str) -> bool:
+    return other == one or other.startswith(one + "/")
+
+
+@given(
+    functions=st.dictionaries(st.sampled_from("xyz"), st.tuples(st.sets(PATHS, max_size=3), st.sets(PATHS, max_size=3))),
+    changed=st.sets(PATHS, max_size=5),
+)
+def test_the_same_as_comparing_each_with_each(functions, changed):
+    inputs = {
+        name: Inputs(files=frozenset(files), folders=tuple(Folder(path=path, holds=everything) for path in folders))
+        for name, (files, folders) in functions.items()
+    }
+    expected = {
+        name: tuple(
+            sorted(
+                path
+                for path in changed
+                if any(is_above(path, file) for file in files)
+                or any(is_above(path, folder) or is_above(folder, path) for folder in folders)
+            )
+        )
+        for name, (files, folders) in functions.items()
+    }
+    assert affected(inputs, changed) == {name: paths for name, paths in expected.items() if paths}

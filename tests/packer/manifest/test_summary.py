@@ -1,0 +1,56 @@
+"""What is told of a built function, and what its part of the manifest says of the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builders.runtimes import Target
+from packer.core.model import OWN_SOURCE, Artifact, Function, Lock, Tree
+from packer.formats.zip import Written
+from packer.manifest.manifest import describe
+from packer.manifest.summary import summary
+from packer.trim.shape import Shaped
+from packer.trim.strip import Stripped
+from packer.trim.trim import Removed
+from packer.verify.prove import Candidate, Proof
+
+FUNCTION = Function(
+    name="orders",
+    source=Path("orders"),
+    handler="app.handler",
+    target=Target.of("python3.12", "x86_64"),
+    requirements=None,
+    lock_path=Path("lock"),
+)
+REMOVED = (
+    Removed(path="own/tests/a.py", rule="tests", owner="own", size=1024),
+    Removed(path="common/tests/a.py", rule="tests", owner="common", size=1024 * 1024),
+    Removed(path="notes.md", rule="drop", owner=OWN_SOURCE, size=2048),
+)
+STRIPPED = (
+    Stripped(path="own/a.so", owner="own", saved=512),
+    Stripped(path="common/a.so", owner="common", saved=1024 * 1024),
+)
+
+
+def proof(*inside: str) -> Proof:
+    """Give what is proved of a function with these distributions in its own package, and all others in layers."""
+    parts = tuple((name, Tree(())) for name in (OWN_SOURCE, *inside))
+    shaped = Shaped(tree=Tree(()), parts=parts, removed=REMOVED, stripped=STRIPPED)
+    return Proof(candidate=Candidate(shaped=shaped, path=Path("a.zip"), written=Written(sha256="", length=0)), level="import")
+
+
+def removed(found: Proof) -> int:
+    artifact = Artifact(path="orders.zip", sha256="", zipped=0, unzipped=0, files=0)
+    report = describe(FUNCTION, Lock(origin="own", packages=(), target=FUNCTION.target), artifact, (), (), found, (), 0.0)
+    return int(report["trim"]["removed_bytes"])
+
+
+def test_what_a_layer_holds_was_not_removed_from_the_function():
+    assert "3.5 KB removed (drop 2.0 KB, tests 1.0 KB, strip 0.5 KB)" in summary(FUNCTION, proof("own"))
+    assert removed(proof("own")) == 1024 + 2048 + 512
+
+
+def test_all_is_told_where_nothing_is_in_a_layer():
+    assert "2.0 MB removed (" in summary(FUNCTION, proof("own", "common"))
+    assert removed(proof("own", "common")) == 2 * 1024 * 1024 + 1024 + 2048 + 512

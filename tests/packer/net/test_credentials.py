@@ -1,0 +1,84 @@
+"""Credentials: found where uv and pip find them, and never shown."""
+
+from pathlib import Path
+
+import pytest
+
+from packer.net.credentials import Credentials, Login, index_urls, index_variables, login_of, without_login
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_urls_lose_their_login():
+    assert without_login("https://me:p%40ss@host:8443/simple/?a=1#b") == "https://host:8443/simple/?a=1#b"
+    assert login_of("https://me:p%40ss@host/simple") == Login(user="me", password="p@ss")
+    assert login_of("https://host/simple") is None
+
+
+def test_a_login_does_not_show_itself():
+    assert "secret" not in repr(Login(user="me", password="secret"))
+
+
+def test_the_nearest_index_on_the_same_host_decides():
+    credentials = Credentials(["https://a:1@host/team-a/simple", "https://b:2@host/team-b/simple", "https://c:3@other/"], {})
+    assert credentials.find("https://host/team-b/files/x.whl") == Login(user="b", password="2")
+    assert credentials.find("https://host/team-a/files/x.whl") == Login(user="a", password="1")
+    assert credentials.find("https://elsewhere/x.whl") is None
+    assert credentials.find("http://other/x.whl") is None
+
+
+def test_uvs_variables_name_an_indexs_login():
+    variables = {"UV_INDEX_MY_CORP_USERNAME": "me", "UV_INDEX_MY_CORP_PASSWORD": "secret"}
+    credentials = Credentials([], variables)
+    credentials.learn("https://host/simple", "my-corp")
+    assert credentials.find("https://host/x.whl") == Login(user="me", password="secret")
+
+
+def test_netrc_is_read_and_a_broken_one_passed_over(home):
+    (home / ".netrc").write_text("machine host login me password secret\n")
+    assert Credentials([], {}).find("https://host/x.whl") == Login(user="me", password="secret")
+    named = home / "named"
+    named.write_text("nonsense")
+    assert Credentials([], {"NETRC": str(named)}).find("https://host/x.whl") is None
+
+
+def test_no_secret_survives_scrubbing(home):
+    (home / ".netrc").write_text("machine host login me password netrc-secret\n")
+    variables = {"UV_INDEX_CORP_USERNAME": "me", "UV_INDEX_CORP_PASSWORD": "uv-secret"}
+    credentials = Credentials(["https://token-only@a/simple", "https://me:p%40ss@b/simple"], variables)
+    credentials.learn("https://c/simple", "corp")
+    credentials.find("https://host/x.whl")
+    text = "token-only p@ss p%40ss netrc-secret uv-secret https://who:ever@d/simple ssh://git@e/repo"
+    scrubbed = credentials.scrub(text)
+    for secret in ("token-only", "p@ss", "p%40ss", "netrc-secret", "uv-secret", "who", "ever", "git@"):
+        assert secret not in scrubbed
+    assert "https://****@d/simple" in scrubbed
+
+
+def test_pips_variables_count_where_uvs_are_not_set():
+    variables = {"PIP_INDEX_URL": "https://one/simple", "PIP_EXTRA_INDEX_URL": "https://two/simple https://three/simple"}
+    assert index_variables(variables) == {
+        "UV_DEFAULT_INDEX": "https://one/simple",
+        "UV_INDEX": "https://two/simple https://three/simple",
+    }
+    assert [url for _, url in index_urls(variables)] == ["https://one/simple", "https://two/simple", "https://three/simple"]
+    variables |= {"UV_DEFAULT_INDEX": "https://uv/simple", "UV_INDEX": "corp=https://corp/simple"}
+    assert index_variables(variables) == {}
+    assert index_urls(variables) == (("", "https://uv/simple"), ("corp", "https://corp/simple"))
+
+
+def test_the_keyring_command_is_asked_where_the_package_is_missing(tmp_path, monkeypatch):
+    script = tmp_path / "bin" / "keyring"
+    script.parent.mkdir()
+    script.write_text('#!/bin/sh\n[ "$4" = host:8080 ] || exit 1\nprintf "me\\nsecret\\n"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent), prepend=":")
+    monkeypatch.setitem(__import__("sys").modules, "keyring", None)
+    credentials = Credentials([], {})
+    assert credentials.ask_keyring("https://host:8080/x.whl") == Login(user="me", password="secret")
+    assert credentials.ask_keyring("https://other/x.whl") is None
+    assert credentials.scrub("secret") == "****"

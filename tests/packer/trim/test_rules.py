@@ -1,0 +1,268 @@
+"""The table of rules: each takes what it says, and nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from builders.runtimes import RUNTIME_DISTRIBUTIONS
+from packer.core.model import FILE_MODE, BytesContent, Entry, Tree
+from packer.core.options import TrimOptions
+from packer.formats.elf import ElfFile
+from packer.source.scan import Scan
+from packer.trim.rules import ASKED, BY_NAME, RULES
+from packer.trim.trim import Known, trim
+
+EVERYTHING = TrimOptions(level="safe", rules=ASKED)
+LIBRARY = "libone.so.1"
+
+# For each rule the files of one distribution that go, and those beside them that look alike and stay.
+TAKEN: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "tests": (
+        ("pkg/tests/__init__.py", "pkg/tests/data/words.bin", "pkg/sub/test/one.py", "pkg/SelfTest/one.py", "pkg/conftest.py"),
+        (
+            "pkg/testing/__init__.py",
+            "pkg/tests.py",
+            "pkg/test_tools.py",
+            "conftest.py",
+            "pkg/latest/one.py",
+            "pkg/Tests/one.py",
+        ),
+    ),
+    "stubs": (("pkg/one.pyi", "pkg/py.typed", "py.typed"), ("pkg/pyi.py", "pkg/one.pyix", "pkg/py.typed.txt")),
+    "headers": (
+        ("pkg/include/one.h", "pkg/one.hpp", "pkg/one.cuh", "pkg/one.pxd", "pkg/one.h.in", "include/one/one.hxx"),
+        ("pkg/one.html", "pkg/h.py", "pkg/h", "pkg/one.ph"),
+    ),
+    "native-sources": (
+        ("pkg/one.c", "pkg/one.cpp", "pkg/one.cu", "pkg/one.f90", "pkg/one.pyx", "pkg/one.pyx.tp", "pkg/one.c.in"),
+        ("pkg/one.cfg", "pkg/c.py", "pkg/one.csv", "pkg/one.css", "pkg/c"),
+    ),
+    "static-libraries": (
+        ("pkg/libone.a", "lib/libone.la"),
+        ("pkg/one.so", "pkg/libone.so.1", "pkg/one.abi3.so", "pkg/a.py", "pkg/one.json"),
+    ),
+    "build-files": (
+        ("lib/cmake/one.cmake", "lib/one.pc", "pkg/one.pc.in", "pkg/CMakeLists.txt", "pkg/meson.build", "pkg/Makefile.am"),
+        ("pkg/Makefile.py", "pkg/one.pcm", "pkg/my-meson.build", "pkg/cmake.py"),
+    ),
+    "documents": (
+        (
+            *("pkg/docs/index.rst", "docs/one.txt", "pkg/sub/examples/one.csv", "share/man/man1/one.1", "share/doc/one.txt"),
+            *("pkg/static/one.js.map", "botocore/data/s3/2006-03-01/examples-1.json.gz"),
+        ),
+        (
+            "pkg/documents/one.txt",
+            "pkg/docs.py",
+            "pkg/one.js",
+            "share/one/one.txt",
+            "botocore/data/s3/2006-03-01/service-2.json",
+        ),
+    ),
+    "foreign": (
+        ("pkg/one.exe", "pkg/one.dll", "pkg/.dylibs/one.dylib", "pkg/one.pyd", "pkg/one.so.dSYM/one", "One.app/Contents/one"),
+        ("pkg/exe.py", "pkg/one.so", "pkg/one.app/one.txt", "pkg/dll/one.txt"),
+    ),
+    "install-records": (
+        (
+            "one-1.0.dist-info/RECORD",
+            "one-1.0.dist-info/RECORD.jws",
+            "one-1.0.dist-info/INSTALLER",
+            "one-1.0.dist-info/REQUESTED",
+        ),
+        (
+            *("one-1.0.dist-info/WHEEL", "one-1.0.dist-info/direct_url.json", "one-1.0.dist-info/sub/RECORD"),
+            *("pkg/RECORD", "pkg/INSTALLER", "one-1.0.dist-info/top_level.txt"),
+        ),
+    ),
+    "old-bytecode": (
+        ("pkg/__pycache__/one.cpython-312.pyc", "__pycache__/one.cpython-39.opt-1.pyc"),
+        ("pkg/one.pyc", "pkg/__pycache__/one.txt", "pkg/__pycache__/sub/one.pyc"),
+    ),
+    "locales": (
+        ("pkg/locale/de/LC_MESSAGES/one.mo", "pkg/locales/fr_CA/LC_MESSAGES/one.po", "babel/locale-data/de.dat"),
+        (
+            *("pkg/locale/en/LC_MESSAGES/one.mo", "pkg/locale/en_GB/LC_MESSAGES/one.mo", "babel/locale-data/en_US.dat"),
+            *("babel/locale-data/root.dat", "pkg/locale/de/one.py", "pkg/locale/de.py"),
+        ),
+    ),
+    "timezones": (
+        ("tzdata/zoneinfo/Europe/Berlin", "tzdata/zoneinfo/__init__.py", "dateutil/zoneinfo/dateutil-zoneinfo.tar.gz"),
+        ("tzdata/__init__.py", "dateutil/zoneinfo/__init__.py", "pytz/zoneinfo/Europe/Berlin", "tzdata/zones"),
+    ),
+}
+"""The others look at more than names, and have tests of their own: runtime, library-copies and service-models."""
+
+
+def tree_of(*paths: str, owner: str = "one-1.0-py3-none-any.whl", text: str = "") -> Tree:
+    """Give a tree; each file holds its own path unless ``text`` says what all of them hold."""
+    contents = {path: BytesContent.of((text or path).encode()) for path in paths}
+    return Tree.of(Entry(path=path, mode=FILE_MODE, content=content, owner=owner) for path, content in contents.items())
+
+
+def gone(
+    tree: Tree,
+    *,
+    name: str = "one",
+    options: TrimOptions = EVERYTHING,
+    scan: Scan | None = None,
+    native: Sequence[ElfFile] = (),
+    services: frozenset[str] | None = None,
+) -> dict[str, str]:
+    """Give what is trimmed of one distribution: paths with their rules."""
+    known = Known(scans={name: scan or Scan()}, native={name: native}, services=services)
+    return {each.path: each.rule for each in trim([(name, tree)], options, known).removed}
+
+
+@pytest.mark.parametrize("rule", TAKEN)
+def test_each_rule_takes_what_it_says_and_nothing_that_looks_alike(rule):
+    taken, left = TAKEN[rule]
+    assert gone(tree_of("pkg/__init__.py", *taken, *left)) == dict.fromkeys(taken, rule)
+
+
+def test_every_rule_is_tested_and_gives_its_reason():
+    assert {rule.name for rule in RULES} == {*TAKEN, "runtime", "library-copies", "service-models"}
+    assert len(BY_NAME) == len(RULES)
+    assert all(rule.reason and not rule.reason.endswith(".") for rule in RULES)
+    assert set(ASKED) == {"runtime", "locales", "timezones"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "linked"),
+    [
+        ("one.o", b"\x7fELF\2\1\1", True),
+        ("one.obj", b"\x64\x86\3\0", True),
+        ("one.lib", b"!<arch>\n/       ", True),
+        ("one.def", b"; exports\nLIBRARY one\nEXPORTS\n", True),
+        ("plane.obj", b"# Blender\nmtllib plane.mtl\nv 1 1 0\n", False),
+        ("grammar.def", b"expression := term\n", False),
+        ("stop.lib", b"words\n", False),
+        ("one.exp", b"", False),
+    ],
+)
+def test_what_only_looks_like_a_linkers_file_stays(name, data, linked):
+    entry = Entry(path=f"pkg/{name}", mode=FILE_MODE, content=BytesContent.of(data), owner="pkg")
+    assert gone(Tree.of([*tree_of("pkg/__init__.py"), entry])) == ({entry.path: "static-libraries"} if linked else {})
+
+
+@pytest.mark.parametrize("rule", ASKED)
+def test_a_rule_that_must_be_asked_for_is_not_used_by_itself(rule):
+    taken = TAKEN[rule][0] if rule in TAKEN else ("six.py",)
+    tree = tree_of("pkg/__init__.py", *taken)
+    assert gone(tree, name="six", options=TrimOptions(level="safe")) == {}
+    assert set(gone(tree, name="six", options=TrimOptions(level="safe", rules=(rule,))).values()) == {rule}
+
+
+def test_metadata_entry_points_and_licences_stay_wherever_they_lie():
+    info = "one-1.0.dist-info"
+    tree = tree_of(
+        *(f"{info}/METADATA", f"{info}/entry_points.txt", f"{info}/top_level.txt", f"{info}/LICENSE", f"{info}/COPYING.txt"),
+        *(f"{info}/licenses/src/parser.c", f"{info}/licenses/docs/other.h", f"{info}/NOTICE.md", f"{info}/AUTHORS.rst"),
+        *("pkg/docs/LICENSE", "pkg/tests/COPYING", "pkg/include/LICENSE.h", "pkg/docs/licence-mit.txt", "share/doc/copyright"),
+        "pkg/__init__.py",
+    )
+    assert gone(tree) == {}
+
+
+def test_a_name_that_only_begins_like_a_licences_does_not_stay():
+    tree = tree_of("pkg/__init__.py", "pkg/docs/licensed.txt", "pkg/tests/noticed.py", "one-1.0.dist-info/METADATA")
+    assert gone(tree) == {"pkg/docs/licensed.txt": "documents", "pkg/tests/noticed.py": "tests"}
+
+
+def test_a_package_whose_only_top_level_is_named_tests_is_no_test():
+    tree = tree_of("tests/__init__.py", "tests/tests/deep.py", "tests/conftest.py", "one-1.0.dist-info/METADATA")
+    assert gone(tree) == {}
+    with_package = tree_of("pkg/__init__.py", "tests/__init__.py", "one-1.0.dist-info/METADATA")
+    assert gone(with_package) == {"tests/__init__.py": "tests"}
+
+
+def test_tests_stay_where_something_imports_them_and_others_go():
+    tree = tree_of("pkg/__init__.py", "pkg/tests/__init__.py", "pkg/tests/deep/one.py", "pkg/sub/tests/two.py", "tests/one.py")
+    found = gone(tree, scan=Scan(tests=("pkg/tests",)))
+    assert found == {"pkg/sub/tests/two.py": "tests", "tests/one.py": "tests"}
+
+
+def test_folders_named_for_documentation_stay_where_any_module_is_in_them():
+    code = tree_of("boto3/__init__.py", "boto3/docs/__init__.py", "boto3/docs/deep/words.txt", "boto3/examples/one.json")
+    assert gone(code) == {"boto3/examples/one.json": "documents"}
+    native = tree_of("pkg/demos/fast.so", "pkg/demos/words.txt", "docs/words.txt")
+    assert gone(native) == {"docs/words.txt": "documents"}
+
+
+def test_stubs_stay_where_they_are_read_at_run_time():
+    tree = tree_of("pkg/__init__.py", "pkg/__init__.pyi", "pkg/py.typed")
+    assert gone(tree, scan=Scan(reads_stubs=True)) == {}
+    assert gone(tree).keys() == {"pkg/__init__.pyi", "pkg/py.typed"}
+
+
+def test_what_the_runtime_carries_goes_whole_with_its_metadata():
+    tree = tree_of("six.py", "six-1.17.dist-info/METADATA", "six-1.17.dist-info/LICENSE")
+    for name in RUNTIME_DISTRIBUTIONS:
+        assert gone(tree, name=name) == {entry.path: "runtime" for entry in tree}
+    assert gone(tree, name="sixty") == {}
+
+
+def library(path: str, soname: str = LIBRARY, *needed: str, module: bool = False) -> ElfFile:
+    return ElfFile(path=path, machine="x86_64", soname=soname, needed=needed, module=module)
+
+
+NAMES = ("lib/libone.so", "lib/libone.so.1", "lib/libone.so.1.2")
+
+
+def test_copies_of_a_library_go_under_names_that_nothing_links_to():
+    tree = tree_of(*NAMES, text="same")
+    user = library("pkg/core.so", "", LIBRARY)
+    assert gone(tree, native=[user, *(library(path) for path in NAMES)]) == {
+        "lib/libone.so": "library-copies",
+        "lib/libone.so.1.2": "library-copies",
+    }
+
+
+@pytest.mark.parametrize("link", ["libone.so", "$ORIGIN/../lib/libone.so"])
+def test_a_copy_stays_where_something_links_to_its_name(link):
+    tree = tree_of(*NAMES, text="same")
+    user = library("pkg/core.so", "", link)
+    assert gone(tree, native=[user, *(library(path) for path in NAMES)]) == {"lib/libone.so.1.2": "library-copies"}
+
+
+@pytest.mark.parametrize(
+    ("native", "why"),
+    [
+        ([library(path, "") for path in NAMES], "no soname says which of them is meant"),
+        ([library(path, "libother.so.1") for path in NAMES], "none of them has the name that is linked to"),
+        ([library(path, module=True) for path in NAMES], "Python imports them by their names"),
+        ([], "they are no libraries"),
+        ([library(path) for path in NAMES], "nothing links to any of them: one of the names may be a plug-in's"),
+    ],
+)
+def test_copies_stay_where_they_may_be_needed(native, why):
+    assert gone(tree_of(*NAMES, text="same"), native=native) == {}, why
+
+
+def test_libraries_of_other_content_or_in_another_folder_are_no_copies():
+    assert gone(tree_of(*NAMES), native=[library(path) for path in NAMES]) == {}
+    apart = ("lib/libone.so.1", "lib64/libone.so")
+    assert gone(tree_of(*apart, text="same"), native=[library(path) for path in apart]) == {}
+
+
+MODELS = (
+    *("botocore/data/s3/2006-03-01/service-2.json.gz", "botocore/data/sqs/2012-11-05/service-2.json.gz"),
+    *("botocore/data/s3control/2018-08-20/service-2.json.gz", "boto3/data/sqs/2012-11-05/resources-1.json"),
+    *("botocore/data/endpoints.json", "botocore/data/_retry.json", "other/data/sqs/one.json", "botocore/client.py"),
+)
+
+
+def test_models_of_services_that_are_not_called_go():
+    found = gone(tree_of(*MODELS), name="botocore", options=TrimOptions(level="safe"), services=frozenset({"s3"}))
+    assert found == dict.fromkeys((MODELS[1], MODELS[2], MODELS[3]), "service-models")
+
+
+def test_all_models_stay_where_it_is_not_known_which_services_are_called():
+    assert gone(tree_of(*MODELS), name="botocore", options=TrimOptions(level="safe"), services=None) == {}
+
+
+def test_headers_and_native_sources_that_the_code_names_stay():
+    tree = tree_of("pkg/__init__.py", "pkg/kernels.cu", "pkg/one.h", "pkg/two.h", "pkg/my_kernels.cu")
+    scan = Scan(named=("kernels.cu", "one.h"))
+    assert gone(tree, scan=scan) == {"pkg/two.h": "headers", "pkg/my_kernels.cu": "native-sources"}
