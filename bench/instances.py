@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from builders.runtimes import LAYERS_LIMIT
-from packer.layers.layers import Demand, Piece
+from packer.layers.planner import Demand, Piece
 
 SPARSE, DENSE, ZIPF = "sparse", "dense", "Zipf"
 MODELS = (SPARSE, DENSE, ZIPF)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from packer.layers.layers import Demand, Piece
+from packer.layers.planner import Demand, Piece
 
 _MEGABYTE = 1e6  # the solver's tolerances suit numbers of this size
 

@@ -20,7 +20,7 @@ from statistics import fmean
 from bench.instances import MODELS, Instance, large, small
 from bench.machine import machine
 from bench.rows import RESULTS
-from packer.layers.layers import Demand, LayerPlan, Piece, plan_layers
+from packer.layers.planner import Demand, LayerPlan, Piece, plan_layers
 
 _EXACT = 1 + 1e-9
 Artifacts = set[tuple[tuple[str, ...], frozenset[str]]]

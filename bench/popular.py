@@ -28,7 +28,7 @@ from bench.measure import CommandFailedError, measure
 from bench.peers import PYTHON, WORKLOADS, Place
 from bench.rows import RESULTS
 from bench.starts import Starts, opened
-from packer.verify.verify import Event, Outcome
+from packer.verify.runner import Event, Outcome
 
 NAME = "one"
 ROUNDS = 3

@@ -1,4 +1,4 @@
-"""Starts what was built in the target's own Python, by the clocks of lpack's own verification (`packer.verify.verify`)."""
+"""Starts what was built in the target's own Python, by the clocks of lpack's own verification (`packer.verify.runner`)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bench.peers import PYTHON
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import RUNTIMES, Target
 from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
-from packer.cache.compress import Deflater
+from packer.cache.deflate import Deflater
 from packer.cache.store import Store
 from packer.core.model import Function, Tree
 from packer.core.options import VerifyLevel, VerifyOptions
-from packer.formats.layout import unpack
-from packer.formats.zip import Written, write_zip
-from packer.verify.verify import Event, LaidOut, Outcome, Verifier
+from packer.formats.unpack import unpack
+from packer.formats.zip_writer import Written, write_zip
+from packer.verify.runner import Event, LaidOut, Outcome, Verifier
 
 TARGET = Target(runtime=RUNTIMES[f"python{PYTHON}"], architecture="x86_64")
 HANDLER = "app.handler"

@@ -28,7 +28,7 @@ from bench.rows import RESULTS
 from bench.starts import TARGET, Starts, opened
 from builders.sandbox.emulator import CLIENT, VARIABLE
 from packer.verify.coldstart import can_drop_caches, drop_caches
-from packer.verify.verify import LaidOut
+from packer.verify.runner import LaidOut
 
 SAM, OFF, BESIDE, SAFE, MAX = "sam", "safe, no bytecode", "safe, beside", "safe", "max"
 FLAGS: Mapping[str, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ from mkdocs.structure.files import File, Files
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES
 from packer.cli.app import COMMANDS
-from packer.config.keytable import inner_table, key_table, rule_table
+from packer.config.key_reference import inner_table, key_table, rule_table
 from packer.core import errors
 from packer.core.schemas import NAMES, schema_text
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from packer.manifest.manifest import manifest_schema
+from packer.manifest.document import manifest_schema
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
 from tests.wheels import make_wheel
 

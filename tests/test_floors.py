@@ -193,9 +193,9 @@ def test_imported_by_sees_an_import():
         "import packer.cli",
         "import sys; sys.argv = ['lpack', '--help']; import packer.cli; packer.cli.main()",
         "import packer.cli.app",
-        "import packer.core.model, packer.core.errors, packer.core.ports",
+        "import packer.core.model, packer.core.errors, packer.core.events",
         "import packer.cli.commands.build, packer.cli.common",
-        "import packer.cache.watch, packer.pipeline.state",
+        "import packer.cache.signatures, packer.pipeline.state",
     ],
 )
 def test_starting_up_stays_light(code):

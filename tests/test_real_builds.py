@@ -19,7 +19,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from packer.manifest.manifest import manifest_schema
+from packer.manifest.document import manifest_schema
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
 from tests.packages import FIXTURES
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from threading import Lock
 
-from builders.engine.engine import Ended, Engine, Image
+from builders.engine.client import Ended, Engine, Image
 from builders.engine.job import Job
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings, Limits
 from builders.runtimes import Target

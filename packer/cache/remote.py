@@ -19,7 +19,7 @@ What is proved when it is read:
   requests, credentials that only read.
 - With ``LPACK_REMOTE_KEY``, the proof is an HMAC-SHA256 (RFC 2104) by that secret: only its holders are trusted, and what
   others wrote is never seen. An earlier object of the same name can still be put back: that gives what was right before, of
-  those kinds that are replaced (`packer.cache.kinds`).
+  those kinds that are replaced (`packer.cache.sharing`).
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from types import TracebackType
 from typing import Self
 
 from builders.runtimes import MEGABYTE
-from packer.cache.kinds import KINDS
-from packer.cache.line import Line
+from packer.cache.breaker import Line
 from packer.cache.objects import FOLDER, Address, Objects, Stopped, TooLarge, Trouble, read_address
+from packer.cache.sharing import KINDS
 from packer.cache.store import Record, Store, digest_of, explained
 from packer.core.errors import LpackError, PackageError, UsageError
-from packer.core.ports import Reporter
+from packer.core.events import Reporter
 
 VARIABLE, KEY_VARIABLE = "LPACK_REMOTE", "LPACK_REMOTE_KEY"
 _SHORTEST_SECRET = 16

@@ -38,7 +38,7 @@ COMPILER = "zig"
 """The folder of what the cross compiler keeps; its time says when it was last used."""
 _HEADER = 65
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# How often use is written down: well within the shortest time after which anything is pruned (`packer.cache.upkeep`).
+# How often use is written down: well within the shortest time after which anything is pruned (`packer.cache.prune`).
 _MARKED_AFTER = 1800
 _FREE_SPACE = "Free some space there (`lpack cache prune` removes what has not been used for long) and try again."
 _OTHER_FOLDER = "Name a folder that can be written: --out for artifacts, LPACK_CACHE_DIR for the cache."

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from packer.change.affected import Folder, Inputs, affected
-from packer.config.layerconfig import files_of_layers
+from packer.config.layer_table import files_of_layers
 from packer.core.errors import LpackError
 from packer.core.model import Function, LockedPackage, Requirements, SourceFolder
-from packer.formats.requirements import ARCHIVE_SUFFIXES, read_requirements
-from packer.images.imaging import files_of_image
+from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, read_requirements
+from packer.images.builder import files_of_image
 from packer.locks.pins import Value, absolute
 from packer.locks.pipfile import read_pipfile_lock
 from packer.locks.poetry import read_poetry_lock
-from packer.locks.uvclosure import Closure, uv_closure
-from packer.resolve.union import can_be_asked
-from packer.source.discover import (
+from packer.locks.uv_closure import Closure, uv_closure
+from packer.resolve.joint_declaration import can_be_asked
+from packer.source.dependency_files import (
     KINDS,
     PIPFILE_LOCK,
     POETRY_LOCK,
@@ -32,10 +32,10 @@ from packer.source.discover import (
     UV_LOCK,
     texts_at,
 )
-from packer.source.localprojects import local_projects, named_by
-from packer.source.origin import PROJECT_IGNORE
-from packer.source.source import Outline
-from packer.verify.verify import event_files
+from packer.source.function_source import Outline
+from packer.source.local_projects import local_projects, named_by
+from packer.source.package_source import PROJECT_IGNORE
+from packer.verify.runner import event_files
 
 # What of [tool.uv] concerns one member of a workspace alone, or development; and what a uv.lock says for each member.
 _OF_OTHERS = frozenset({"workspace", "dev-dependencies", "package"})

@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from packer import __version__
-from packer.cli.ui import QUIET, make_reporter
+from packer.cli.terminal import QUIET, make_reporter
 from packer.core.errors import LpackError, ManyErrors
 
 COMMANDS = {

@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of
-from packer.cache.watch import signature
 from packer.cli.commands.build import command_digest, named_out, watched_files
 from packer.cli.common import Project
 from packer.core.errors import UsageError
@@ -19,7 +19,7 @@ from packer.manifest.baseline import make_baseline
 from packer.pipeline.state import FunctionState, State, load_state, save_state, state_key, state_path
 
 if TYPE_CHECKING:
-    from packer.cli.ui import LineReporter
+    from packer.cli.terminal import LineReporter
     from packer.core.model import Function
 
 COMMIT = "git:"
@@ -63,11 +63,11 @@ class _Look:
         from concurrent.futures import ThreadPoolExecutor
         from itertools import chain
 
-        from packer.cache.watch import Digests
+        from packer.cache.signatures import Digests
         from packer.cli.wiring import open_appraising, read_project, selected
-        from packer.config.config import Overrides
-        from packer.inspect.appraise import Appraisal
-        from packer.resolve.resolve import Policy
+        from packer.config.load import Overrides
+        from packer.inspect.appraisal import Appraisal
+        from packer.resolve.resolver import Policy
 
         flags, started = self._flags, time.time_ns()
         overrides = Overrides(runtime=flags["runtime"], architecture=flags["arch"], out=flags["out"], shape=self._shape)

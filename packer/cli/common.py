@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import click
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES, WARN_BEFORE
+from packer.cache.signatures import Signature, signature
 from packer.cache.store import Store, store_folder
-from packer.cache.watch import Signature, signature
-from packer.cli.ui import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
+from packer.cli.terminal import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
 from packer.core.errors import UsageError
 from packer.core.names import CONFIG_FILE, PROJECT_FILE
 from packer.core.options import BYTECODE_MODES, TRIM_CHOICES

@@ -10,8 +10,8 @@ from packer.cli.common import find_project, open_store
 from packer.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from packer.cli.ui import LineReporter
-    from packer.inspect.needsreport import Costs
+    from packer.cli.terminal import LineReporter
+    from packer.inspect.requirement_report import Costs
 
 
 def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter, *, one: bool = False) -> Iterator[Costs]:
@@ -19,13 +19,13 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
 
     With ``one`` there must be one. Raises `LpackError`.
     """
-    from packer.cache.watch import Digests
+    from packer.cache.signatures import Digests
     from packer.cli.wiring import open_appraising, read_project, selected
-    from packer.config.config import Overrides
-    from packer.inspect.needsreport import Costs
-    from packer.pipeline.gather import Gatherer
-    from packer.resolve.needs import needs_of
-    from packer.resolve.resolve import Policy
+    from packer.config.load import Overrides
+    from packer.inspect.requirement_report import Costs
+    from packer.pipeline.gatherer import Gatherer
+    from packer.resolve.requirement_graph import needs_of
+    from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()

@@ -9,21 +9,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from builders.engine.engine import connect
+from builders.engine.client import connect
 from builders.recipes import BuilderUnavailable, BuildFailure
-from packer.cache.compress import Deflater
+from packer.cache.deflate import Deflater
 from packer.cache.store import Store
 from packer.core.errors import ImageError, ToolError
+from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.core.ports import Reporter
-from packer.images.bases import BaseReader, Finders
-from packer.images.builtimages import BuiltImage
-from packer.images.imagelayers import LayerBlobs
-from packer.images.imaging import Imaging
-from packer.net.dockerlogin import DockerLogins
-from packer.registry.registry import Registries
-from packer.resolve.resolve import Policy
-from packer.verify.verify import Outcome
+from packer.images.base import BaseReader, Finders
+from packer.images.builder import Imaging
+from packer.images.layer_store import LayerBlobs
+from packer.images.reader import BuiltImage
+from packer.net.registry_login import DockerLogins
+from packer.registry.client import Registries
+from packer.resolve.resolver import Policy
+from packer.verify.runner import Outcome
 
 
 def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> Imaging:

@@ -19,9 +19,9 @@ from packer.core.errors import LpackError
 if TYPE_CHECKING:
     from packer.cache.store import Store
     from packer.cli.common import Project
-    from packer.config.config import Config
+    from packer.config.load import Config
+    from packer.core.events import Reporter
     from packer.core.model import Function
-    from packer.core.ports import Reporter
 
 Command = Callable[..., Any]
 
@@ -61,7 +61,7 @@ class BuiltProject:
 def read_built_project(command: str, names: Sequence[str], flags: dict[str, Any]) -> BuiltProject:
     """Read a project for a command, and find the functions that are named; raises `UsageError`."""
     from packer.cli.wiring import read_project, select
-    from packer.config.config import Overrides
+    from packer.config.load import Overrides
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"], built=command)
     config, _ = read_project(project, Overrides(out=flags["out"]))

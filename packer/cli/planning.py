@@ -11,12 +11,12 @@ from packer.cli.commands.build import command_digest, named_out
 from packer.cli.common import Project, find_project, open_store
 from packer.core.errors import UsageError
 from packer.core.options import ShapeFlags
-from packer.layers.layering import unused_everywhere
+from packer.layers.assignment import unused_everywhere
 from packer.pipeline.state import State, load_state, state_key
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
-    from packer.cli.ui import LineReporter
+    from packer.cli.terminal import LineReporter
 
 
 def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineReporter) -> dict[str, Any]:
@@ -26,12 +26,12 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from packer.cache.watch import Digests
+    from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools, read_project
-    from packer.config.config import Overrides
-    from packer.inspect.planreport import describe_plan
-    from packer.pipeline.pipeline import Build
-    from packer.resolve.resolve import Policy
+    from packer.config.load import Overrides
+    from packer.inspect.plan_document import describe_plan
+    from packer.pipeline.build import Build
+    from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     if project.names:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from packer import __version__
-from packer.cache.watch import Signature, unchanged
+from packer.cache.signatures import Signature, unchanged
 
 ANSWERED = ("build", "check")
 """The commands that remember their answers."""

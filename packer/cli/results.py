@@ -12,7 +12,7 @@ from typing import Any
 
 from packer.core.names import TEMPLATE_FILE
 from packer.core.units import size_text
-from packer.manifest.manifest import make_manifest, write_manifest
+from packer.manifest.document import make_manifest, write_manifest
 from packer.pipeline.state import FunctionState, State
 
 _GAP = "  "

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from builders.recipes import Builder, BuildFailure
+from packer.cache.signatures import Digests
 from packer.cache.store import COMPILER, Store
-from packer.cache.watch import Digests
-from packer.core.ports import Reporter
+from packer.core.events import Reporter
 from packer.net.credentials import Credentials
-from packer.net.fetch import StoreFetcher
-from packer.resolve.resolve import Policy, Resolver
-from packer.source.origin import Origins
-from packer.wheels.build import StoreBuilder
-from packer.wheels.tooling import Tooling
+from packer.net.downloads import StoreFetcher
+from packer.resolve.resolver import Policy, Resolver
+from packer.source.package_source import Origins
+from packer.wheels.build_requirements import Tooling
+from packer.wheels.store_builder import StoreBuilder
 
 Listen = Callable[[str, str], None]
 
@@ -43,15 +43,15 @@ def make_builder(
 
 
 def _host_builder(listen: Listen) -> Builder:
-    from builders.host.host import HostBuilder
+    from builders.host.builder import HostBuilder
 
     return HostBuilder(listen)
 
 
 def _container_builder(say: Callable[[str], None], listen: Listen, policy: Policy) -> Builder:
     """Connect to the container engine; raises `BuilderUnavailable`."""
-    from builders.engine.container import ContainerBuilder
-    from builders.engine.engine import connect
+    from builders.engine.client import connect
+    from builders.engine.container_builder import ContainerBuilder
     from builders.engine.images import Images
 
     engine = connect()
@@ -61,6 +61,6 @@ def _container_builder(say: Callable[[str], None], listen: Listen, policy: Polic
 
 
 def _cross_builder(store: Store, listen: Listen) -> Builder:
-    from builders.host.cross import CrossBuilder
+    from builders.host.cross_builder import CrossBuilder
 
     return CrossBuilder(listen, store.root / COMPILER)

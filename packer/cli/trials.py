@@ -12,7 +12,7 @@ from packer.cli.common import find_project
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
-    from packer.cli.ui import LineReporter
+    from packer.cli.terminal import LineReporter
     from packer.core.model import Function
     from packer.inspect.trials import Trials
 
@@ -22,13 +22,13 @@ def opened_trials(
     store: Store, reporter: LineReporter, names: tuple[str, ...], flags: Mapping[str, Any]
 ) -> Iterator[tuple[Trials, tuple[Function, ...]]]:
     """Give what runs functions, and the functions that are named; ``flags`` are those of the command line."""
-    from packer.cache.watch import Digests
+    from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools, read_project, select
-    from packer.config.config import Overrides
+    from packer.config.load import Overrides
     from packer.core.options import ShapeFlags
     from packer.inspect.trials import Trials
-    from packer.pipeline.pipeline import Build
-    from packer.resolve.resolve import Policy
+    from packer.pipeline.build import Build
+    from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     shape = ShapeFlags(trim=flags.get("trim"), bytecode=flags.get("bytecode"))

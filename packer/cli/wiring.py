@@ -15,13 +15,16 @@ from builders.host.strip import ContainerStrip, StripTool
 from builders.recipes import BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
 from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
-from packer.cache.compress import Deflater
+from packer.cache.deflate import Deflater
 from packer.cache.remote import opened_remote
+from packer.cache.signatures import Digests
 from packer.cache.store import Store, explained
-from packer.cache.watch import Digests
 from packer.cli.common import CONFIG_NAMES, FOLDER, TEMPLATE, Project
 from packer.cli.imagery import open_imaging
-from packer.config.config import (
+from packer.config.discovery import DISCOVER
+from packer.config.image_table import check_image_names, image_of
+from packer.config.layer_table import check_patterns, with_attached
+from packer.config.load import (
     Config,
     Overrides,
     function_section,
@@ -33,34 +36,31 @@ from packer.config.config import (
     sbom_of,
     sharing,
 )
-from packer.config.discovery import DISCOVER
-from packer.config.imageconfig import check_image_names, image_of
-from packer.config.layerconfig import check_patterns, with_attached
 from packer.config.section import Section, choices
-from packer.config.shapeconfig import shape_of
+from packer.config.shape_table import shape_of
 from packer.core.errors import UsageError
+from packer.core.events import Reporter
 from packer.core.model import Archive, Function, Tree
 from packer.core.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
-from packer.core.once import Once
-from packer.core.ports import Reporter
+from packer.core.once_map import Once
 from packer.core.process import run, uv_command
-from packer.formats.native import NativeCode
+from packer.formats.native_code import NativeCode
 from packer.formats.wheel import accept
-from packer.formats.zip import Written, write_zip
-from packer.images.imaging import Imaging
+from packer.formats.zip_writer import Written, write_zip
+from packer.images.builder import Imaging
 from packer.net.credentials import Credentials, index_urls
-from packer.net.fetch import StoreFetcher
-from packer.pipeline.gather import Tools
-from packer.resolve.resolve import Policy, Resolver
-from packer.source.discover import find_handler, find_requirements
-from packer.source.scan import Scanner
+from packer.net.downloads import StoreFetcher
+from packer.pipeline.gatherer import Tools
+from packer.resolve.resolver import Policy, Resolver
+from packer.source.dependency_files import find_handler, find_requirements
+from packer.source.facts import Scanner
 from packer.trim.bytecode import Compiler
-from packer.trim.placing import Placer
+from packer.trim.bytecode_placement import Placer
 from packer.trim.shape import Shaper
 from packer.trim.strip import Stripper
-from packer.verify.prove import Prover
-from packer.verify.verify import Verifier
-from packer.wheels.obtain import Builds, BuildsLater
+from packer.verify.proof import Prover
+from packer.verify.runner import Verifier
+from packer.wheels.provider import Builds, BuildsLater
 
 if TYPE_CHECKING:
     from packer.sam.template import Template, TemplateFunction
@@ -122,8 +122,8 @@ def open_appraising(
     store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1, remote: str = ""
 ) -> Iterator[Tools]:
     """Make the same parts with others in the place of two: nothing is fetched whole, and nothing is built."""
-    from packer.wheels.directories import OutlineFetcher
     from packer.wheels.estimate import KeptWheels
+    from packer.wheels.remote_outlines import OutlineFetcher
 
     with open_tools(store, digests, reporter, policy, jobs, remote) as tools, ExitStack() as closing:
         fetcher = OutlineFetcher(tools.fetcher, tools.store, _credentials(), reporter, offline=policy.offline)
@@ -166,8 +166,8 @@ def _open_shaping(
 
 def _container_python(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> TargetPython:
     """Connect to the container engine; raises `BuilderUnavailable`."""
-    from builders.engine.container_python import ContainerPython
-    from builders.engine.engine import connect
+    from builders.engine.client import connect
+    from builders.engine.image_python import ContainerPython
     from builders.engine.images import Images
 
     engine = connect()

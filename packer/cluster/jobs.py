@@ -23,14 +23,14 @@ from packer import __version__
 from packer.cache.store import Store, explained
 from packer.core.errors import LpackError, StoreError
 from packer.core.model import Archive, Function, Lock, LockedPackage, SourceFolder
-from packer.core.once import Once
-from packer.core.versions import version_variables
-from packer.formats.requirements import ARCHIVE_SUFFIXES
-from packer.locks.choose import choose_wheel
-from packer.pipeline.gather import Tools, files_of_function
-from packer.pipeline.workshop import Order
-from packer.resolve.resolve import Policy
-from packer.source.origin import project_tree
+from packer.core.once_map import Once
+from packer.core.version_variables import version_variables
+from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
+from packer.locks.wheel_choice import choose_wheel
+from packer.pipeline.gatherer import Tools, files_of_function
+from packer.pipeline.local_work import Order
+from packer.resolve.resolver import Policy
+from packer.source.package_source import project_tree
 
 _TICKETS = "tickets"
 _QUICK = 1

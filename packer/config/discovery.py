@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from packer.config.section import Section
 from packer.core.errors import UsageError
 from packer.core.names import check_name
-from packer.source.discover import ANY_DEPTH, fits, handler_of
+from packer.source.dependency_files import ANY_DEPTH, fits, handler_of
 
 DISCOVER = "discover"
 """The key that holds the patterns."""

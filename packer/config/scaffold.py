@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packer.core.errors import UsageError
 from packer.core.model import Requirements
-from packer.source.discover import find_handler, find_requirements
+from packer.source.dependency_files import find_handler, find_requirements
 
 _PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|tests?|dist|build|cdk\.out|s?venv|env")
 _MOST_DEPTH = 4

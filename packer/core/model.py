@@ -213,7 +213,7 @@ class Lock:
 class Distribution:
     """A wheel in the store: ``path`` is its file, ``digest`` its SHA-256.
 
-    Of one that is ``outlined`` only an outline is there (`packer.formats.outline`), and this says how that is known.
+    Of one that is ``outlined`` only an outline is there (`packer.formats.wheel_outline`), and this says how that is known.
     """
 
     name: str
@@ -228,7 +228,7 @@ class Distribution:
 class Requirements:
     """Where a function's dependencies are declared.
 
-    ``kind`` is one of `packer.source.discover.KINDS`; ``path`` is the absolute file. ``package`` names the member of a
+    ``kind`` is one of `packer.source.dependency_files.KINDS`; ``path`` is the absolute file. ``package`` names the member of a
     workspace lock.
     """
 
@@ -269,7 +269,7 @@ class Function:
     verify: VerifyOptions = field(default_factory=VerifyOptions)
     layers: LayerOptions = field(default_factory=LayerOptions)
     image: ImageOptions = field(default_factory=ImageOptions)
-    # What the others declare decides this one's lock (`packer.resolve.sharedsolve`), and is no part of what it is itself.
+    # What the others declare decides this one's lock (`packer.resolve.shared_resolution`), and is no part of what it is itself.
     sharing: tuple[Function, ...] = field(default=(), repr=False, compare=False)
 
     def settings_for(self, package: str) -> BuildSettings:

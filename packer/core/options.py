@@ -70,7 +70,7 @@ class BytecodeOptions:
     """Whether sources are compiled, and at which optimisation level (0, 1 without assertions, 2 without docstrings too).
 
     ``pause`` has the garbage collector wait until the handler has been imported, ``prefetch`` the kernel read ahead what a
-    profile says will be opened (`packer.trim.starter`).
+    profile says will be opened (`packer.trim.handler_prelude`).
     """
 
     mode: BytecodeMode = "off"
@@ -158,7 +158,7 @@ class LayerOptions:
 class ImageOptions:
     """Whether a function becomes a container image (``wanted``), and how that is made.
 
-    ``base`` is what it is built upon, as `packer.images.bases` reads it, empty for AWS's run-time image; relative paths in it
+    ``base`` is what it is built upon, as `packer.images.base` reads it, empty for AWS's run-time image; relative paths in it
     are below ``root``. ``write`` are the forms that go to the output folder; ``base_layers`` says whether a layout also holds
     what the base's registry has anyhow. ``environment``, ``working_dir``, ``entrypoint``, ``user`` and ``labels`` go over
     those of the base. ``emulator`` adds the Runtime Interface Emulator to a base without it. ``epoch`` is when the image says

@@ -22,10 +22,10 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from builders.runtimes import IMAGE_LIMIT, MEGABYTE
-from packer.cache.compress import inflated
+from packer.cache.deflate import inflated
 from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
-from packer.formats.zipformat import Member, ZipFormatError, check_path, read_members
+from packer.formats.zip_reader import Member, ZipFormatError, check_path, read_members
 
 _NEUTRAL_SHEBANG = b"#!/usr/bin/env python3"
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")

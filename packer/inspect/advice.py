@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS, UNZIPPED_LIMIT
+from packer.core.bytecode_paths import instead
 from packer.core.model import OWN_SOURCE, Content
 from packer.core.options import TrimOptions
-from packer.core.pycache import instead
 from packer.core.units import size_text
-from packer.manifest.reports import Report, inside
-from packer.pipeline.gather import Gathered
+from packer.manifest.records import Report, inside
+from packer.pipeline.gatherer import Gathered
+from packer.trim.engine import Known, trim
 from packer.trim.rules import RULES
 from packer.trim.shape import Shaped
-from packer.trim.trim import Known, trim
 
 _WORTH = 0.01
 """Part of a function's bytes that something must save to be worth a word."""
@@ -90,7 +90,7 @@ def _rules(gathered: Gathered, shaped: Shaped, scales: _Scales) -> Iterator[Way]
 
 def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Way]:
     """Give what the paths alone say of trimming that is switched off."""
-    from packer.source.scan import Scan
+    from packer.source.facts import Scan
 
     names = [name for name, _ in gathered.material.parts]
     known = Known(scans=dict.fromkeys(names, Scan()), native={}, services=None)

@@ -10,9 +10,9 @@ from typing import Literal
 
 from packaging.utils import canonicalize_name
 
+from packer.core.bytecode_paths import instead
 from packer.core.model import OWN_SOURCE, Tree
-from packer.core.pycache import instead
-from packer.formats.layout import opened_archive
+from packer.formats.unpack import opened_archive
 
 Kind = Literal["source", "bytecode", "native", "metadata", "data"]
 KINDS: tuple[Kind, ...] = ("source", "bytecode", "native", "metadata", "data")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from builders.engine.engine import Engine
+from builders.engine.client import Engine
 from builders.engine.images import Images
 from builders.host.strip import HostStrip
 from builders.interpreters import find_interpreter

@@ -13,9 +13,9 @@ from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Tree, called
 from packer.core.names import MANIFEST_FILE
 from packer.inspect.contents import PackedFile, read_archive, stems, with_owners
-from packer.inspect.imagefiles import archive_files, layout_files
+from packer.inspect.image_files import archive_files, layout_files
 from packer.manifest.baseline import BASELINE_FILE, Sized, make_baseline, read_baseline
-from packer.manifest.reports import (
+from packer.manifest.records import (
     Report,
     Reports,
     all_layers,
@@ -62,7 +62,7 @@ class Snapshot:
 
 
 def of_reports(named: str, reports: Reports, *, whole: bool = False) -> Snapshot:
-    """Give what functions' reports say (`packer.inspect.appraise`); nothing of it lies anywhere.
+    """Give what functions' reports say (`packer.inspect.appraisal`); nothing of it lies anywhere.
 
     With ``whole``, functions count with their layers, as they do in a baseline.
     """

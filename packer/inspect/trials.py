@@ -10,19 +10,19 @@ from pathlib import Path
 from builders.recipes import BuilderUnavailable
 from builders.sandbox.emulator import find_emulator
 from builders.sandbox.pythons import HostPython, TargetPython
+from packer.core.bytecode_paths import beside
 from packer.core.errors import VerificationError
 from packer.core.model import OWN_SOURCE, Function
 from packer.core.options import BytecodeOptions
-from packer.core.pycache import beside
-from packer.formats.layout import LayerArchive
-from packer.pipeline.gather import Tools
-from packer.pipeline.pipeline import Build
+from packer.formats.unpack import LayerArchive
+from packer.pipeline.build import Build
+from packer.pipeline.gatherer import Tools
 from packer.trim.material import Material
 from packer.trim.profile import Profile
 from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
-from packer.verify.faults import remedy
-from packer.verify.prove import Candidate, check_expected
-from packer.verify.verify import LaidOut, Outcome, error_text, read_events, unavailable
+from packer.verify.diagnosis import remedy
+from packer.verify.proof import Candidate, check_expected
+from packer.verify.runner import LaidOut, Outcome, error_text, read_events, unavailable
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 

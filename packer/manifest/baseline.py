@@ -12,7 +12,7 @@ from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, called
 from packer.core.options import Budget
 from packer.manifest.budget import FUNCTION, LAYER, Kind, Measure, growth_measure
-from packer.manifest.reports import (
+from packer.manifest.records import (
     Report,
     Reports,
     all_layers,
@@ -35,7 +35,7 @@ Sized = Mapping[str, Any]
 def make_baseline(reports: Reports) -> dict[str, Any]:
     """Give the baseline of functions' parts of the manifest, with their layers in them; a function counts with its layers.
 
-    Layers are called as they are from one build to the next (`packer.manifest.reports.lasting_names`).
+    Layers are called as they are from one build to the next (`packer.manifest.records.lasting_names`).
     """
     layers, names = all_layers(reports), lasting_names(reports)
     return {

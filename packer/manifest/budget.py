@@ -1,6 +1,6 @@
 """Holds what was built, or is going to be, against Lambda's limits and the user's budgets: one place says what applies.
 
-Works on parts of the manifest (`packer.manifest.manifest.describe`), so that a build and a check before it say the same.
+Works on parts of the manifest (`packer.manifest.document.describe`), so that a build and a check before it say the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from packer.core.errors import LimitError
 from packer.core.model import OWN_SOURCE, called
 from packer.core.options import Budget, LayerOptions
 from packer.core.units import size_text
-from packer.manifest.reports import Report, inside, layer_stem, layers_of, packed_bytes, unpacked_with_layers
+from packer.manifest.records import Report, inside, layer_stem, layers_of, packed_bytes, unpacked_with_layers
 
 Kind = Literal["function", "layer"]
 FUNCTION: Kind = "function"
@@ -104,7 +104,7 @@ def _image_measures(name: str, report: Report, budget: Budget, own: tuple[tuple[
     """Give what applies to an image.
 
     The base counts as its layers are stored: unpacked they are more, which only fetching them would tell. Where it is not known
-    by its digest (`packer.inspect.appraise`), nothing is said of the whole.
+    by its digest (`packer.inspect.appraisal`), nothing is said of the whole.
     """
     unpacked, base = report["artifact"]["unzipped_bytes"], report["image"]["base"]["bytes"]
     whole, all_parts = unpacked + base, (*own, ("the base, packed", base))

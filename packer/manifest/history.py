@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from packer.cache.store import Store, digest_of
-from packer.manifest.reports import Report, Reports, packed_with_layers, unpacked_with_layers
+from packer.manifest.records import Report, Reports, packed_with_layers, unpacked_with_layers
 
 _FORM = "1"
 _KIND = "history"

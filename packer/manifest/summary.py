@@ -5,7 +5,7 @@ from __future__ import annotations
 from packer.core.model import Function
 from packer.core.units import size_text
 from packer.trim.rules import SOURCES
-from packer.verify.prove import Proof
+from packer.verify.proof import Proof
 
 _SHOWN = 3
 _PLACES = {"beside": "bytecode beside the sources", "only": "bytecode in the place of sources", "off": "no bytecode"}

@@ -13,9 +13,9 @@ from packer.cache.store import Store
 from packer.core.model import Function, Tree
 from packer.formats.wheel import read_wheel
 from packer.manifest.sbom import SUFFIX, Listed, Sboms
-from packer.pipeline.pieces import required_names
+from packer.pipeline.layer_parts import required_names
 from packer.pipeline.state import SBOM, FunctionState
-from packer.resolve.needs import needs_of, requirements_of
+from packer.resolve.requirement_graph import needs_of, requirements_of
 
 _GONE = Tree(())
 """Stands for a wheel that is not in the store any more."""

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from packer.cache.store import replace_file
 from packer.core.errors import LpackError, UsageError
+from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.core.names import ENGINE_FORM, LOCAL_FORMS
-from packer.core.ports import Reporter
 from packer.formats.oci import Platform
-from packer.images.basepins import PINS_FILE, pins_text, read_pins
-from packer.images.imaging import Imaging, base_name
-from packer.resolve.resolve import Resolver
-from packer.resolve.union import can_be_asked
-from packer.source.discover import PYLOCK, UV_LOCK
+from packer.images.base_pins import PINS_FILE, pins_text, read_pins
+from packer.images.builder import Imaging, base_name
+from packer.resolve.joint_declaration import can_be_asked
+from packer.resolve.resolver import Resolver
+from packer.source.dependency_files import PYLOCK, UV_LOCK
 
 # A resolver mostly waits for the index.
 _PARALLEL = 4

@@ -8,10 +8,10 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from packer.cache.watch import Signature, signature
+from packer.cache.signatures import Signature, signature
 from packer.core.model import Function
 from packer.pipeline.state import FunctionState, State
-from packer.source.source import Outline
+from packer.source.function_source import Outline
 
 _TOLD = 3
 """How many paths are named."""

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from packer.cache.signatures import SIZED, Signature, signature, unchanged
 from packer.cache.store import Store, digest_of, explained
-from packer.cache.watch import SIZED, Signature, signature, unchanged
 
 Watched = dict[str, Signature]
 SBOM = "sbom"
@@ -26,8 +26,8 @@ ALWAYS = 1 << 62
 class LayeredState:
     """What a function needs and has: what the next plan is made of without looking at it again.
 
-    ``distributions`` are by their wheels' digests, with the fields of `packer.layers.layering.Needed`; ``own`` are the bytes
-    of its source, ``stuck``, ``tied`` and ``libraries`` as in `packer.layers.layering.Need`. ``tight`` says that sources had
+    ``distributions`` are by their wheels' digests, with the fields of `packer.layers.assignment.Needed`; ``own`` are the bytes
+    of its source, ``stuck``, ``tied`` and ``libraries`` as in `packer.layers.assignment.Need`. ``tight`` says that sources had
     to go for their bytecode, ``alone`` why it is in one package. ``peers`` are the functions that the plan was made for, and
     ``layers`` the names of its layers in order.
     """

@@ -15,9 +15,9 @@ from urllib.parse import urljoin, urlsplit
 
 from packer.core.errors import RegistryError
 from packer.formats.oci import LARGEST_MANIFEST
-from packer.net.dockerlogin import DOCKER_HUB, DockerLogins, login_remedy
-from packer.net.web import RETRIED_STATUSES, TIMEOUT, is_untrusted, new_session, read_at_most, short_reason
-from packer.registry.registryauth import Gate, is_loopback, no_netrc
+from packer.net.http import RETRIED_STATUSES, TIMEOUT, is_untrusted, new_session, read_at_most, short_reason
+from packer.net.registry_login import DOCKER_HUB, DockerLogins, login_remedy
+from packer.registry.challenges import Gate, is_loopback, no_netrc
 
 if TYPE_CHECKING:
     import requests

@@ -13,7 +13,7 @@ from packer import __version__
 from packer.core.units import size_text
 from packer.inspect.snapshot import Snapshot
 from packer.manifest.budget import MILLISECONDS, Measure
-from packer.manifest.reports import functions_of, inside, packed_bytes, unpacked_with_layers
+from packer.manifest.records import functions_of, inside, packed_bytes, unpacked_with_layers
 from packer.report.flame import flame_graph
 from packer.report.treemap import packed_data, treemap_data
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from packer.core.blame import culprits
-from packer.resolve.union import Member, Place
+from packer.core.bisect import culprits
+from packer.resolve.joint_declaration import Member, Place
 
 _PINNED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>\S+)\s+# via (?P<via>.+)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -22,7 +22,7 @@ from packer.sam.intrinsics import (
     leading_text,
     nearest,
 )
-from packer.sam.templatefile import line_of, parse, read_text
+from packer.sam.template_text import line_of, parse, read_text
 
 SERVERLESS_FUNCTION = "AWS::Serverless::Function"
 CODE_PROPERTIES = {SERVERLESS_FUNCTION: "CodeUri", "AWS::Lambda::Function": "Code"}

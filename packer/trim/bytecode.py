@@ -16,14 +16,14 @@ from pathlib import Path
 from builders.recipes import BuildFailure
 from builders.sandbox.pythons import TargetPython, Task
 from builders.script import source_of_script
-from packer.cache.compress import CODEC
-from packer.cache.packs import load_pack, save_pack
+from packer.cache.bundles import load_pack, save_pack
+from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
 from packer.core.errors import BuildError
 from packer.core.model import OWN_SOURCE, Content, Entry, called
-from packer.core.once import Once
-from packer.formats.outline import OutlineContent, expected_bytecode
-from packer.trim.starter import Starter
+from packer.core.once_map import Once
+from packer.formats.wheel_outline import OutlineContent, expected_bytecode
+from packer.trim.handler_prelude import Starter
 
 _FORM = "1"
 _NO_STARTER = Starter()

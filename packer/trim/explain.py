@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from packer.core.errors import UsageError
 from packer.core.model import Entry, called
 from packer.core.units import size_text
+from packer.trim.engine import Removed, fitting
 from packer.trim.material import Material
 from packer.trim.rules import BY_NAME, DROP, PROFILE, SOURCES
 from packer.trim.shape import Shaped
-from packer.trim.trim import Removed, fitting
 
 _REASONS = {
     **{rule.name: rule.reason for rule in BY_NAME.values()},

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from packer.core.assemble import Part
 from packer.core.errors import UsageError
+from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Distribution, Function
 from packer.formats.elf import ElfFile
-from packer.formats.native import NativeCode
-from packer.source.scan import Scan, Scanner, scan_sources
+from packer.formats.native_code import NativeCode
+from packer.source.facts import Scan, Scanner, scan_sources
 from packer.trim.profile import Profile, read_profile
 
 _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))

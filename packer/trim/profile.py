@@ -17,12 +17,12 @@ from pathlib import Path
 import tomli_w
 
 from builders.runtimes import Target
-from packer.core.assemble import Part
 from packer.core.errors import UsageError
+from packer.core.function_tree import Part
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
 from packer.formats.elf import EXTENSION_MODULE
+from packer.trim.engine import Removed, fitting
 from packer.trim.rules import PROFILE, STAYS
-from packer.trim.trim import Removed, fitting
 
 _FORM = 1
 _CERTIFICATES = re.compile(r"\.pem$")

@@ -1,7 +1,7 @@
-"""What a function does not need at run time: one table of named rules, each with its reason. `packer.trim.trim` applies them.
+"""What a function does not need at run time: one table of named rules, each with its reason. `packer.trim.engine` applies them.
 
 Rules look at the distributions of a function, never at its own source, and at their trees as they install. METADATA, entry
-points and licence texts stay whatever the rules say. What a rule needs to know of the sources, `packer.source.scan` has read.
+points and licence texts stay whatever the rules say. What a rule needs to know of the sources, `packer.source.facts` has read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import Entry, Tree
 from packer.formats.elf import ElfFile
-from packer.source.scan import HEADERS, NATIVE_SOURCES, TEST_FOLDERS, Scan
+from packer.source.facts import HEADERS, NATIVE_SOURCES, TEST_FOLDERS, Scan
 
 STRIP, SOURCES, PROFILE = "strip", "sources", "profile"
 """What is no rule of the table, and can be to blame as well: `packer.trim.strip`, bytecode without its sources, a profile."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builders.recipes import BuilderUnavailable
-from packer.core.assemble import Part, merge
+from packer.core.function_tree import Part, merge
 from packer.core.model import OWN_SOURCE, Distribution, Function, Tree
-from packer.formats.native import NativeCode
-from packer.source.scan import Scanner
+from packer.formats.native_code import NativeCode
+from packer.source.facts import Scanner
+from packer.trim.bytecode_placement import Bytecode, Layered, Placer
+from packer.trim.engine import Known, Removed, Selections, trim
 from packer.trim.material import Material, gather_material
-from packer.trim.placing import Bytecode, Layered, Placer
 from packer.trim.profile import apply_profile
 from packer.trim.rules import PROFILE, STRIP, Unit
 from packer.trim.strip import Stripped, Stripper
-from packer.trim.trim import Known, Removed, Selections, trim
 
 NOTHING_LAYERED = Layered()
 """For a function that has all of its distributions in its own package."""

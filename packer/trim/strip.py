@@ -10,17 +10,17 @@ from functools import partial
 from builders.host.strip import HostStrip, Refused, StripTool
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
 from builders.runtimes import Target
-from packer.cache.compress import CODEC
-from packer.cache.packs import load_pack, load_packs, save_pack
+from packer.cache.bundles import load_pack, load_packs, save_pack
+from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
-from packer.core.assemble import Part
+from packer.core.events import Reporter
+from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Content, Entry, Function, Tree
-from packer.core.once import Once
-from packer.core.ports import Reporter
+from packer.core.once_map import Once
 from packer.formats.elf import ElfFile
-from packer.formats.layout import room_for
-from packer.trim.elfcheck import difference, unloaded_size
-from packer.trim.trim import fitting
+from packer.formats.unpack import room_for
+from packer.trim.engine import fitting
+from packer.trim.strip_check import difference, unloaded_size
 
 _FORM = "1"
 _LEAST = 4096

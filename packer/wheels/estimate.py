@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
-from packer.cache.watch import Digests
 from packer.core.model import Archive, Distribution, Function, LockedPackage, SourceFolder
-from packer.formats.outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guessed, write_outline
-from packer.net.fetch import Fetched
-from packer.source.origin import project_tree
-from packer.wheels.obtain import Builds, Made, Missing
+from packer.formats.wheel_outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guessed, write_outline
+from packer.net.downloads import Fetched
+from packer.source.package_source import project_tree
+from packer.wheels.provider import Builds, Made, Missing
 
 _FORM = "1"
 _PACKED = 3

@@ -23,9 +23,9 @@ from builders.runtimes import Target
 from packer.core.errors import BuildError
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.formats.elf import ElfFile, read_elf
-from packer.formats.native import native_files
+from packer.formats.native_code import native_files
 from packer.formats.wheel import installed_path, read_members_as_tree, with_record
-from packer.wheels.loadable import base_name, missing_libraries, needed_glibc, of_machine, sonames, starts_at_origin
+from packer.wheels.abi_check import base_name, missing_libraries, needed_glibc, of_machine, sonames, starts_at_origin
 
 _OWN_WHEEL = re.compile(r"[^/]+\.dist-info/WHEEL")
 _PARALLEL = 4

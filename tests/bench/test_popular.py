@@ -11,7 +11,7 @@ import pytest
 from bench.catalogue import MODULES, POPULAR, PROVIDED, base_name, chosen, locked, modules_of
 from bench.measure import CommandFailedError
 from bench.popular import NAME, Result, Side, difference, entry_points, installed, markdown, reason_of, write_project
-from packer.verify.verify import Outcome
+from packer.verify.runner import Outcome
 
 
 def _outcome(**points: str) -> Outcome:

@@ -9,7 +9,7 @@ import pytest
 
 from packer.cache.store import Store, digest_of
 from packer.core.model import Function, Requirements
-from packer.source.discover import REQUIREMENTS
+from packer.source.dependency_files import REQUIREMENTS
 from tests.packer.world import TARGET, FakeBuilder, World
 from tests.s3 import ACCESS_KEY, BUCKET, MOTO, RCLONE, SECRET_KEY, Proxy, server
 

@@ -1,4 +1,4 @@
-"""Plans of layers as `packer.inspect.planreport.describe_plan` gives them, made for pictures; and pictures read back."""
+"""Plans of layers as `packer.inspect.plan_document.describe_plan` gives them, made for pictures; and pictures read back."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from packer.cache.line import Line
+from packer.cache.breaker import Line
 from packer.cache.objects import Objects, Timing, read_address
 from packer.cache.remote import RemoteStore
 from packer.cache.store import digest_of
-from packer.core.ports import Reporter
+from packer.core.events import Reporter
 
 PATIENT = Timing(request=60.0, retrying=30.0)
 QUICK = Timing(request=1.0, retrying=0.5)

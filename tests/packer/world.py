@@ -16,17 +16,17 @@ from builders.recipes import (
     Recipe,
 )
 from builders.runtimes import Target
+from packer.cache.signatures import Digests
 from packer.cache.store import Store
-from packer.cache.watch import Digests
+from packer.core.events import Reporter
 from packer.core.model import Archive, Function, LockedPackage
-from packer.core.ports import Reporter
 from packer.core.process import run
 from packer.net.credentials import Credentials
-from packer.net.fetch import Fetched, StoreFetcher
-from packer.resolve.resolve import Policy, Resolver
-from packer.source.origin import Origins
-from packer.wheels.build import StoreBuilder
-from packer.wheels.tooling import Tooling
+from packer.net.downloads import Fetched, StoreFetcher
+from packer.resolve.resolver import Policy, Resolver
+from packer.source.package_source import Origins
+from packer.wheels.build_requirements import Tooling
+from packer.wheels.store_builder import StoreBuilder
 from tests.packages import write_sdist_files
 from tests.wheels import make_wheel
 

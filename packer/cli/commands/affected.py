@@ -29,9 +29,9 @@ from packer.pipeline.state import State, load_state, state_key
 
 if TYPE_CHECKING:
     from packer.change.inputs import Change
-    from packer.config.config import Config, Overrides
+    from packer.config.load import Config, Overrides
+    from packer.core.events import Reporter
     from packer.core.model import Function
-    from packer.core.ports import Reporter
     from packer.source.git import WorkingTree
 
 
@@ -59,7 +59,7 @@ def command(
     configuration or template, its events, its profile, the local projects that it uses, and by what the functions declare with
     which it shares versions. Nothing is resolved or fetched. What git ignores is not seen.
     """
-    from packer.config.config import Overrides
+    from packer.config.load import Overrides
 
     project = find_project(names, config, template, parameters)
     out = Path.cwd() / DEFAULT_OUT if project.kind == FOLDER else None
@@ -98,7 +98,7 @@ class Answer:
 
 def narrowed(project: Project, flags: Mapping[str, Any], since: str, state: State | None, reporter: Reporter) -> Project:
     """Give the project with the affected functions alone; where there is none, say so."""
-    from packer.config.config import Overrides
+    from packer.config.load import Overrides
 
     answer = find_affected(project, Overrides(**flags), since, state, reporter)
     if not answer.reasons:

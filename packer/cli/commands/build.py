@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer import __version__
+from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of
-from packer.cache.watch import signature
 from packer.cli.commands.affected import narrowed
 from packer.cli.common import (
     FOLDER,
@@ -32,22 +32,22 @@ from packer.cli.common import (
 )
 from packer.cli.quick import remember
 from packer.cli.results import Changes, results_text
-from packer.cli.ui import LineReporter
-from packer.config.imageconfig import EPOCH_VARIABLE
+from packer.cli.terminal import LineReporter
+from packer.config.image_table import EPOCH_VARIABLE
 from packer.core.names import DEFAULT_OUT
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
-from packer.core.versions import version_variables
-from packer.manifest.manifest import make_manifest, write_manifest
+from packer.core.version_variables import version_variables
+from packer.manifest.document import make_manifest, write_manifest
 from packer.pipeline.state import FunctionState, State, load_state, save_state, state_key
-from packer.resolve.settings import relevant_variables
+from packer.resolve.uv_settings import relevant_variables
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from packer.cluster.cluster import Cluster
-    from packer.config.config import Config, Overrides
-    from packer.pipeline.record import Built
-    from packer.resolve.resolve import Policy
+    from packer.cluster.client import Cluster
+    from packer.config.load import Config, Overrides
+    from packer.pipeline.results import Built
+    from packer.resolve.resolver import Policy
     from packer.sam.template import Template
 
 
@@ -183,15 +183,15 @@ class _Settings:
         """Write the report, and say on standard error where: standard output is for what was built."""
         from packer.cli.commands.report import write_report
         from packer.cli.wiring import read_project
-        from packer.config.config import Overrides
+        from packer.config.load import Overrides
 
         config, _ = read_project(project, Overrides(**self.flags))
         sys.stderr.write(f"report: {os.path.relpath(write_report(store, project, config, self.flags['out']))}\n")
 
     def run(self, store: Store, reporter: LineReporter, project: Project, started: int) -> _Run:
         """Give the build that they ask for."""
-        from packer.config.config import Overrides
-        from packer.resolve.resolve import Policy
+        from packer.config.load import Overrides
+        from packer.resolve.resolver import Policy
 
         return _Run(
             store=store,
@@ -223,11 +223,11 @@ class _Run:
 
         ``key`` is that of the last build's state; ``afresh`` believes nothing of it.
         """
-        from packer.cache.watch import Digests
+        from packer.cache.signatures import Digests
         from packer.cli.wiring import open_tools, read_project, selected
-        from packer.pipeline.folder import only_build, publish, staging
-        from packer.pipeline.pipeline import Build
-        from packer.pipeline.publishing import bills, described, descriptions, not_built, remove_strangers
+        from packer.pipeline.build import Build
+        from packer.pipeline.output_folder import only_build, publish, staging
+        from packer.pipeline.publish import bills, described, descriptions, not_built, remove_strangers
 
         config, template = read_project(self.project, self.overrides)
         functions = selected(config, self.project)
@@ -293,7 +293,7 @@ class _Run:
             with ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor:
                 yield executor, None
             return
-        from packer.cluster.opened import opened_cluster
+        from packer.cluster.connect import opened_cluster
 
         with (
             opened_cluster(self.scheduler, remote, self.policy, self.reporter) as opened,
@@ -304,10 +304,10 @@ class _Run:
 
     def explain(self, path: str, built: Mapping[str, FunctionState]) -> list[str]:
         """Say of each built function why a path is there, or what removed it; raises `UsageError`."""
-        from packer.cache.watch import Digests
+        from packer.cache.signatures import Digests
         from packer.cli.wiring import open_tools, read_project, select
         from packer.core.errors import UsageError
-        from packer.pipeline.pipeline import Build
+        from packer.pipeline.build import Build
         from packer.trim.explain import explain
 
         config, _ = read_project(self.project, self.overrides)
@@ -361,14 +361,14 @@ class _Run:
 
 def _packed_before(last: State | None) -> dict[str, int]:
     """Give the bytes that each function's artifact had."""
-    from packer.manifest.reports import packed_bytes
+    from packer.manifest.records import packed_bytes
 
     return {name: packed_bytes(each.report) for name, each in (last.functions if last else {}).items()}
 
 
 def watched_files(config: Config) -> Iterator[str]:
     """Give the paths that decide what is to be built at all, and into which layers."""
-    from packer.config.layerconfig import files_of_layers
+    from packer.config.layer_table import files_of_layers
 
     yield from map(str, config.files or (config.root,))
     yield from dict.fromkeys(str(path) for function in config.functions for path in files_of_layers(function.layers))

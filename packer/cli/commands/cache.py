@@ -32,7 +32,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(*, as_json: bool) -> None:
     """Show where the cache is and what it holds."""
-    from packer.cache.upkeep import measure
+    from packer.cache.prune import measure
 
     store = open_store()
     usage = measure(store)
@@ -48,7 +48,7 @@ def info(*, as_json: bool) -> None:
 @command.command()
 def verify() -> None:
     """Check every file's digest, and remove the broken ones (exit status 1 where there were any)."""
-    from packer.cache.upkeep import verify_all
+    from packer.cache.prune import verify_all
 
     checked, broken = verify_all(open_store())
     for path in broken:
@@ -64,7 +64,7 @@ def verify() -> None:
 )
 def prune(*, older_than: timedelta) -> None:
     """Remove what has not been used for long."""
-    from packer.cache.upkeep import prune_old
+    from packer.cache.prune import prune_old
 
     files, size = prune_old(open_store(), older_than)
     sys.stdout.write(f"removed {files} files, {size_text(size)}\n")

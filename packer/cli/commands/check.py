@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packer.cache.watch import signature
+from packer.cache.signatures import signature
 from packer.cli.appraising import COMMIT, appraised, baseline_of_commit, budgets_of
 from packer.cli.common import find_project, looked_for, open_store, project_options, reporting, shape_options
 from packer.cli.quick import remember
 from packer.core.errors import LimitError, ManyErrors
 from packer.core.options import LAYER_MODES
-from packer.inspect.checks import Checked, check_table
+from packer.inspect.check_document import Checked, check_table
 from packer.manifest.baseline import BASELINE_FILE, read_baseline
-from packer.manifest.starts import load_start, start_path
+from packer.manifest.start_history import load_start, start_path
 from packer.pipeline.state import FunctionState, State
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
     from packer.cli.common import Project
-    from packer.cli.ui import LineReporter
+    from packer.cli.terminal import LineReporter
 
 
 @click.command()

@@ -34,7 +34,7 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
     """
     from packer.core.errors import ManyErrors
     from packer.inspect.trials import CLOCK_EMULATOR
-    from packer.manifest.starts import save_start
+    from packer.manifest.start_history import save_start
     from packer.verify.coldstart import can_drop_caches, describe_start
 
     found: list[tuple[Function, ColdStart]] = []

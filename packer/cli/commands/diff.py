@@ -14,7 +14,7 @@ from packer.cli.common import find_project, open_store, project_options, reporti
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
-    from packer.cli.ui import LineReporter
+    from packer.cli.terminal import LineReporter
     from packer.core.model import Tree
     from packer.inspect.snapshot import Snapshot
 

@@ -29,7 +29,7 @@ def command(*, config: Path | None, template: Path | None, offline: bool, as_jso
     interpreters, the cross compiler, eu-strip and the Runtime Interface Emulator, for the targets of the configuration here,
     or else for the default runtime. Ends with status 1 where no build could succeed.
     """
-    from builders.engine.engine import connect
+    from builders.engine.client import connect
     from packer.cli.common import open_store
     from packer.inspect.doctor import BAD, examine
 
@@ -59,7 +59,7 @@ def _places(config: Path | None, template: Path | None) -> tuple[Path, list[Plac
     from builders.runtimes import ARCHITECTURES, DEFAULT_RUNTIME, Target
     from packer.cli.common import find_project
     from packer.cli.wiring import read_project
-    from packer.config.config import Overrides
+    from packer.config.load import Overrides
     from packer.core.errors import UsageError
 
     try:

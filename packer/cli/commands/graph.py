@@ -26,7 +26,7 @@ def command(*, names: tuple[str, ...], out: Path | None, verbose: bool, quiet: b
     Any browser shows it, and pointing at a box there shows its curves alone. Without -o it goes to standard output.
     """
     from packer.cache.store import replace_file
-    from packer.report.graph import draw_plan
+    from packer.report.plan_graph import draw_plan
 
     with reporting(verbose, quiet) as reporter:
         picture = draw_plan(plan_of(names, flags, reporter)).encode()

@@ -20,7 +20,7 @@ def command(*, folder: Path, runtime: str, arch: str, only_print: bool) -> None:
 
     Every folder below FOLDER with a handler becomes a function of lpack.toml.
     """
-    from packer.config.config import make_target
+    from packer.config.load import make_target
     from packer.config.scaffold import find_functions, write_config
     from packer.core.errors import UsageError
     from packer.core.names import CONFIG_FILE

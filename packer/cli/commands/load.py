@@ -27,9 +27,9 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.cli.imagery import LocalEngine, open_registries
         from packer.formats.oci import Reference
-        from packer.images.builtimages import read_built
-        from packer.registry.registry import RegistryBlobs
-        from packer.verify.imagetrial import load_image
+        from packer.images.reader import read_built
+        from packer.registry.client import RegistryBlobs
+        from packer.verify.image_runner import load_image
 
         store = open_store()
         registries = open_registries(store, reporter, closing)

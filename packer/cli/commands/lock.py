@@ -36,12 +36,12 @@ def command(
     that become images are locked by digest in lpack-bases.toml, of all functions at once. With --check nothing is written,
     and the status is 2 where a lock is missing or stale.
     """
-    from packer.cache.watch import Digests
+    from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools, read_project, select
-    from packer.config.config import Overrides
+    from packer.config.load import Overrides
     from packer.core.errors import ManyErrors
     from packer.pipeline.locking import check_locks, lock_all, lock_bases
-    from packer.resolve.resolve import Policy
+    from packer.resolve.resolver import Policy
 
     project = find_project(names, config, template, parameters)
     policy = Policy(frozen=check, offline=offline or check, upgrade=upgrade)

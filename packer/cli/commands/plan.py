@@ -25,7 +25,7 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     For each layer: what is in it, who uses it, and its bytes; for each function what stays inside. All functions are locked,
     fetched and trimmed for that, and nothing is written to the output folder.
     """
-    from packer.inspect.planreport import plan_table
+    from packer.inspect.plan_document import plan_table
 
     with reporting(verbose, quiet) as reporter:
         document = plan_of(names, flags, reporter)

@@ -18,8 +18,8 @@ from packer.core.names import image_name
 
 if TYPE_CHECKING:
     from packer.formats.oci import Reference
-    from packer.images.builtimages import BuiltImage
-    from packer.registry.registry import Pushed, Registries
+    from packer.images.reader import BuiltImage
+    from packer.registry.client import Pushed, Registries
 
 _FUNCTION = "{function}"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
@@ -48,8 +48,8 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
     built = read_built_project("push", names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.cli.imagery import open_registries
-        from packer.images.builtimages import read_built
-        from packer.registry.registry import RegistryBlobs
+        from packer.images.reader import read_built
+        from packer.registry.client import RegistryBlobs
 
         store = open_store()
         registries = open_registries(store, reporter, closing, flags["insecure"])

@@ -18,7 +18,7 @@ from packer.core.names import MANIFEST_FILE
 from packer.pipeline.state import state_key
 
 if TYPE_CHECKING:
-    from packer.config.config import Config
+    from packer.config.load import Config
     from packer.core.model import Tree
 
 REPORT_FILE = "lpack-report.html"
@@ -37,7 +37,7 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
     measured, what functions share, what trimming removed, and the sizes of the last builds on this machine.
     """
     from packer.cli.wiring import read_project
-    from packer.config.config import Overrides
+    from packer.config.load import Overrides
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     if project.names:
@@ -55,8 +55,8 @@ def write_report(store: Store, project: Project, config: Config, out: Path | Non
     from packer.inspect.snapshot import read_snapshot
     from packer.manifest.budget import function_measures, layer_budget, layer_measures, start_measure
     from packer.manifest.history import recall
-    from packer.manifest.reports import functions_of, read_manifest
-    from packer.manifest.starts import load_start
+    from packer.manifest.records import functions_of, read_manifest
+    from packer.manifest.start_history import load_start
     from packer.report.page import Report, render
 
     path = config.out / MANIFEST_FILE

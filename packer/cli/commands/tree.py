@@ -21,7 +21,7 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
 
     What a distribution takes as it is packed, and what it takes with all that it requires. Nothing is built.
     """
-    from packer.inspect.needsreport import SCHEMA_VERSION, tree_text
+    from packer.inspect.requirement_report import SCHEMA_VERSION, tree_text
 
     with reporting(verbose, quiet) as reporter:
         found = [costs.tree() for costs in costs_of(names, flags, reporter)]

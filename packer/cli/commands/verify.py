@@ -16,10 +16,10 @@ from packer.core.errors import LpackError, ManyErrors
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
-    from packer.cli.ui import LineReporter
-    from packer.config.config import Config
+    from packer.cli.terminal import LineReporter
+    from packer.config.load import Config
     from packer.core.model import Function
-    from packer.verify.verify import Outcome
+    from packer.verify.runner import Outcome
 
 
 @click.command()
@@ -85,15 +85,15 @@ class _Runner:
 
     def run(self, function: Function) -> Outcome:
         """Run a function; raises `LpackError`."""
-        from packer.images.builtimages import format_of
+        from packer.images.reader import format_of
 
         return self._image(function) if format_of(self._config.out, function.name) == "image" else self._archive(function)
 
     def _image(self, function: Function) -> Outcome:
         from packer.cli.imagery import LocalEngine, open_registries
-        from packer.images.builtimages import read_built
-        from packer.registry.registry import RegistryBlobs
-        from packer.verify.imagetrial import run_built
+        from packer.images.reader import read_built
+        from packer.registry.client import RegistryBlobs
+        from packer.verify.image_runner import run_built
 
         with ExitStack() as closing:
             registries = open_registries(self._store, self._reporter, closing)
@@ -101,12 +101,12 @@ class _Runner:
             return LocalEngine().verify(built, function, self._store, run_built)
 
     def _archive(self, function: Function) -> Outcome:
-        from packer.cache.watch import Digests
+        from packer.cache.signatures import Digests
         from packer.cli.wiring import open_tools
-        from packer.images.builtimages import read_archives
+        from packer.images.reader import read_archives
         from packer.inspect.trials import verify_archive
-        from packer.pipeline.pipeline import Build
-        from packer.resolve.resolve import Policy
+        from packer.pipeline.build import Build
+        from packer.resolve.resolver import Policy
 
         archive, layers = read_archives(self._config.out, function.name)
         jobs = os.cpu_count() or 1

@@ -25,7 +25,7 @@ def command(*, function: str, package: str, as_json: bool, verbose: bool, quiet:
     """
     from packaging.utils import canonicalize_name
 
-    from packer.inspect.needsreport import why_text
+    from packer.inspect.requirement_report import why_text
 
     with reporting(verbose, quiet) as reporter:
         [costs] = costs_of((function,), flags, reporter, one=True)

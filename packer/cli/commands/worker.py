@@ -16,9 +16,9 @@ from threading import Lock
 from packer.cache.remote import opened_remote
 from packer.cli.common import open_store
 from packer.cluster.jobs import Answer, Lacking, identity, load_ticket
-from packer.cluster.site import Site
+from packer.cluster.worker_site import Site
 from packer.core.errors import LpackError, UsageError
-from packer.core.ports import Reporter
+from packer.core.events import Reporter
 
 _MOST = 4
 """Sites that are kept open while nobody uses them: a build has one for each target."""
@@ -103,7 +103,7 @@ atexit.register(_sites.close)
 
 
 def run(asking: str, remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> bytes:
-    """Do a job (`packer.cluster.cluster.Job`), and give a pickled `Answer`: what it raises is part of that."""
+    """Do a job (`packer.cluster.client.Job`), and give a pickled `Answer`: what it raises is part of that."""
     if asking != identity():
         what = f"The worker {socket.gethostname()} is {identity()}, and the build is that of {asking}."
         return pickle.dumps(Answer(error=UsageError(what, remedy="Install the same versions everywhere.")))
@@ -143,7 +143,7 @@ def _worker() -> str:
 
 def _opened(remote: str, ticket: str, notes: _Notes) -> _Open:
     """Open a site for functions that are like the one of a ticket; raises `LpackError`."""
-    from packer.cache.watch import Digests
+    from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools
 
     with opened_remote(open_store(), remote, notes) as store:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine.engine import connect
+from builders.engine.client import connect
 from builders.recipes import BuildFailure
-from tests.builders.engine.test_container import REACH, request, sdist
-from tests.builders.engine.test_engine import build, connected
+from tests.builders.engine.test_client import build, connected
+from tests.builders.engine.test_container_builder import REACH, request, sdist
 from tests.engine import BUILD_IMAGE, need_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

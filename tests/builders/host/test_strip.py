@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine.container_python import ContainerPython
-from builders.engine.engine import connect
+from builders.engine.client import connect
+from builders.engine.image_python import ContainerPython
 from builders.engine.images import Images
 from builders.host.strip import ContainerStrip, HostStrip, Refused
 from builders.recipes import BuilderUnavailable, BuildSettings
 from builders.runtimes import Target
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, need_engine
 from tests.native import compile_library
-from tests.packer.trim.test_elfcheck import MANY
+from tests.packer.trim.test_strip_check import MANY
 
 pytestmark = pytest.mark.docker
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import pytest
 
-from builders.engine.container import ContainerBuilder
-from builders.engine.engine import connect
+from builders.engine.client import connect
+from builders.engine.container_builder import ContainerBuilder
 from builders.engine.images import Images
 from builders.recipes import BuilderUnavailable, BuildSettings, Limits
 from builders.runtimes import IMAGE_ARCHITECTURES, Target
 from packer.formats.elf import read_elf
-from tests.builders.engine.test_container import request, sdist
+from tests.builders.engine.test_container_builder import request, sdist
 from tests.engine import ARM_IMAGE, docker, left_behind, need_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

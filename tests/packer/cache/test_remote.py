@@ -8,8 +8,8 @@ from threading import Barrier, Thread
 
 import pytest
 
-from packer.cache.kinds import KINDS
 from packer.cache.remote import answer_of, opened_remote
+from packer.cache.sharing import KINDS
 from packer.cache.store import Store, digest_of
 from packer.core.errors import PackageError, UsageError
 from tests.packer.sharing import KEY, KEYS, PAYLOAD, Machine, Told, machine

@@ -230,7 +230,7 @@ def test_one_failure_between_others_that_succeed_changes_nothing(tmp_path, signe
 
 
 def test_failures_that_cost_too_much_are_enough(tmp_path, signed_s3, bucket, monkeypatch):
-    monkeypatch.setattr("packer.cache.line._MOST_SECONDS", 0.5)
+    monkeypatch.setattr("packer.cache.breaker._MOST_SECONDS", 0.5)
     two = machine(tmp_path / "two", bucket, timing=QUICK)
     signed_s3.break_with(Fault(hang=True))
     assert two.load("bytecode", KEY) is None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from packer.cache.prune import measure, prune_old, verify_all
 from packer.cache.store import COMPILER, Store, digest_of
-from packer.cache.upkeep import measure, prune_old, verify_all
 from packer.core.errors import StoreError
 
 

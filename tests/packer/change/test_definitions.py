@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from packer.change.definitions import redefined, redefined_by_template
-from packer.config.config import Overrides, load_config
+from packer.config.load import Overrides, load_config
 from packer.core.model import Function
 
 BEFORE = """

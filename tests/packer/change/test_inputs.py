@@ -7,10 +7,10 @@ import pytest
 
 from packer.change.affected import affected
 from packer.change.inputs import Change, Inventory
-from packer.config.config import Overrides, load_config
+from packer.config.load import Overrides, load_config
 from packer.core.errors import ResolveError
 from packer.source.git import working_tree
-from tests.packer.source.test_localprojects import project
+from tests.packer.source.test_local_projects import project
 from tests.repository import commit, git, make_repository
 
 HANDLER = "def handler(event, context): ...\n"

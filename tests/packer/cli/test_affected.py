@@ -9,7 +9,7 @@ import pytest
 
 from packer.core.process import uv_command
 from tests.packer.cli.test_build import build, project
-from tests.packer.locks.test_uvlock import project as member
+from tests.packer.locks.test_uv import project as member
 from tests.repository import commit, git, make_repository
 
 GREETING = Path(__file__).parents[3] / "fixtures" / "packages" / "greeting"

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from packer.manifest.manifest import manifest_schema
+from packer.manifest.document import manifest_schema
 
 CONFIG = """
 runtime = "python3.12"

@@ -17,8 +17,8 @@ from builders.sandbox.emulator import VARIABLE, find_emulator
 from packer.core.errors import ImageError
 from packer.formats.image import Base, Image, ImageLayer
 from packer.formats.oci import OCI_CONFIG, OCI_LAYER, Descriptor, ImageConfig, Manifest, Platform
-from packer.images.imaging import _ENTRY
-from packer.images.oci import Running, assembled, write_docker_archive
+from packer.images.builder import _ENTRY
+from packer.images.layout_writer import Running, assembled, write_docker_archive
 from tests.images import digest, read_layout, tar_of
 from tests.packer.cli.test_images import build, configure, image
 

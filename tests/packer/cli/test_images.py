@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from packer.manifest.manifest import manifest_schema
+from packer.manifest.document import manifest_schema
 from tests.images import ENTRY, Read, read_layout, tar_of, write_base
 from tests.monorepo import Monorepo, noise
 from tests.shaped import RUNTIME

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.engine.test_container import sdist
+from tests.builders.engine.test_container_builder import sdist
 from tests.engine import BUILD_IMAGE, left_behind, need_engine
 
 pytestmark = pytest.mark.docker

@@ -269,7 +269,7 @@ def test_a_file_that_nobody_knows_cannot_be_explained(project):
 def test_the_manifest_follows_its_schema(project):
     import jsonschema
 
-    from packer.manifest.manifest import manifest_schema
+    from packer.manifest.document import manifest_schema
 
     for flags in ((), ("--bytecode", "only"), ("--trim", "none", "--bytecode", "off"), ("--verify", "none")):
         manifest = json.loads(project.run("build", "--json", *flags).stdout)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from packer.cache.kinds import KINDS
+from packer.cache.sharing import KINDS
 from tests.conftest import NOWHERE
 from tests.packer.cli.test_build import build, project
 from tests.packer.cli.test_doctor import findings

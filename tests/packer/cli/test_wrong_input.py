@@ -11,8 +11,8 @@ import zipfile
 
 import pytest
 
+from packer.cache.prune import verify_all
 from packer.cache.store import Store
-from packer.cache.upkeep import verify_all
 from tests.index import Fault
 from tests.native import NEW_SYMBOL, compile_library
 from tests.packer.cli.test_build import CONFIG, build, names, project

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.runtimes import DEFAULT_RUNTIME
-from packer.config.config import Config, Overrides, load_config
 from packer.config.discovery import discover, is_meant
+from packer.config.load import Config, Overrides, load_config
 from packer.config.section import Section
 from packer.core.errors import UsageError
-from packer.source.discover import fits
+from packer.source.dependency_files import fits
 
 HANDLER = "def handler(event, context): ...\n"
 

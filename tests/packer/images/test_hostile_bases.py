@@ -19,8 +19,8 @@ from packer.cache.store import Store
 from packer.core.errors import ImageError, LpackError, UsageError
 from packer.formats.image import Base
 from packer.formats.oci import Platform, Reference
-from packer.images.bases import BaseReader, Finders
-from packer.images.layercheck import check_layer
+from packer.images.base import BaseReader, Finders
+from packer.images.base_check import check_layer
 from tests.images import CONFIG, LAYER, MANIFEST, digest, plain_layer, special, tar_of, write_base
 
 HERE = Platform.of("x86_64")
@@ -179,7 +179,7 @@ def test_documents_that_lie_are_refused(tmp_path: Path, reader: BaseReader, chan
 def test_a_layer_is_looked_through_once(tmp_path: Path, reader: BaseReader, monkeypatch: pytest.MonkeyPatch) -> None:
     write_base(tmp_path / "base")
     brought(reader.read("oci:base", HERE, tmp_path))
-    monkeypatch.setattr("packer.images.layercheck.check_layer", lambda *_: pytest.fail("looked through again"))
+    monkeypatch.setattr("packer.images.base_check.check_layer", lambda *_: pytest.fail("looked through again"))
     brought(reader.read("oci:base", HERE, tmp_path))
 
 

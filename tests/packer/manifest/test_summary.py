@@ -6,13 +6,13 @@ from pathlib import Path
 
 from builders.runtimes import Target
 from packer.core.model import OWN_SOURCE, Artifact, Function, Lock, Tree
-from packer.formats.zip import Written
-from packer.manifest.manifest import describe
+from packer.formats.zip_writer import Written
+from packer.manifest.document import describe
 from packer.manifest.summary import summary
+from packer.trim.engine import Removed
 from packer.trim.shape import Shaped
 from packer.trim.strip import Stripped
-from packer.trim.trim import Removed
-from packer.verify.prove import Candidate, Proof
+from packer.verify.proof import Candidate, Proof
 
 FUNCTION = Function(
     name="orders",

@@ -15,12 +15,12 @@ import pytest
 
 from packer.cache.store import Store
 from packer.core.errors import RegistryError
-from packer.core.ports import Reporter
+from packer.core.events import Reporter
 from packer.formats.oci import OCI_LAYER, Descriptor, Reference, digest_of_bytes
-from packer.net.dockerlogin import DockerLogins
+from packer.net.registry_login import DockerLogins
+from packer.registry.blob_transfer import download, upload
+from packer.registry.challenges import _challenges
 from packer.registry.endpoint import Endpoint
-from packer.registry.registryauth import _challenges
-from packer.registry.transfer import download, upload
 
 BLOB = b"the bytes of a layer" * 100
 LAYER = Descriptor.of(BLOB, OCI_LAYER)

@@ -14,7 +14,7 @@ import pytest
 
 from builders.sandbox.emulator import VARIABLE
 from tests.monorepo import Monorepo, noise
-from tests.packer.report.test_graph_browser import CHROMIUM, LEAST_CONTRAST, SCHEMES, luminance
+from tests.packer.report.test_plan_graph_browser import CHROMIUM, LEAST_CONTRAST, SCHEMES, luminance
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
 SHOTS = Path(os.environ.get("LPACK_TEST_OUTPUT") or Path(__file__).resolve().parents[3] / "build" / "screenshots")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from builders.runtimes import Target
 from packer.core.model import Function
 from packer.resolve.conflicts import Solved, chain, divide, opponents, read_annotated, told
-from packer.resolve.declared import Declaration
-from packer.resolve.union import Member, Place
+from packer.resolve.declaration import Declaration
+from packer.resolve.joint_declaration import Member, Place
 
 NAMES = tuple("abcdefgh")
 CONFLICTS = st.sets(st.frozensets(st.sampled_from(NAMES), min_size=1, max_size=3), max_size=6)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from builders.runtimes import Target
+from packer.cache.signatures import Digests
 from packer.cache.store import Store
-from packer.cache.watch import Digests
+from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.core.ports import Reporter
 from packer.core.process import Finished, run
 from packer.net.credentials import Credentials
-from packer.resolve.resolve import Policy, Resolver
-from packer.source.discover import find_requirements
+from packer.resolve.resolver import Policy, Resolver
+from packer.source.dependency_files import find_requirements
 
 
 class Uv:

@@ -11,9 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from packer.core.errors import UsageError
-from packer.sam.sam import images_of_manifest, write_template
 from packer.sam.template import read_template
-from tests.packer.sam.test_sam import SAM
+from packer.sam.write_back import images_of_manifest, write_template
+from tests.packer.sam.test_write_back import SAM
 
 HEAD = "AWSTemplateFormatVersion: '2010-09-09'\nTransform: AWS::Serverless-2016-10-31\n"
 FULL = (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from packer.sam.intrinsics import NO_VALUE, IntrinsicError, Scope, Unknowable, condition, evaluate, leading_text
-from packer.sam.templatefile import parse
+from packer.sam.template_text import parse
 
 TEMPLATE = """
 Parameters:

@@ -11,9 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from packer.core.errors import UsageError
-from packer.sam.sam import Layer, layers_of_manifest, write_template
 from packer.sam.template import Template, read_template
-from tests.packer.sam.test_sam import SAM
+from packer.sam.write_back import Layer, layers_of_manifest, write_template
+from tests.packer.sam.test_write_back import SAM
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:"
 HEAD = """\

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packer.core.errors import UsageError
-from packer.sam.sam import write_template
 from packer.sam.template import Template, read_template
+from packer.sam.write_back import write_template
 
 SOUND: dict[str, Any] = {
     "Metadata": {"AWS::ServerlessRepo::Application": {"LicenseUrl": "LICENSE"}},

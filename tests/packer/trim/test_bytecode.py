@@ -20,7 +20,7 @@ from builders.sandbox.pythons import Done, HostPython, Task
 from packer.core.errors import BuildError
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
 from packer.trim.bytecode import Compiled
-from packer.trim.starter import make_starter
+from packer.trim.handler_prelude import make_starter
 from tests.shaped import compiler_of
 
 OWN = sys.version_info.minor

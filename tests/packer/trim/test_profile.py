@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.core.assemble import Part, merge
 from packer.core.errors import UsageError
+from packer.core.function_tree import Part, merge
 from packer.core.model import OWN_SOURCE, Tree
+from packer.trim.engine import Removed
 from packer.trim.profile import Profile, apply_profile, read_profile, write_profile
 from packer.trim.rules import PROFILE
-from packer.trim.trim import Removed
 from tests.packer.trim.test_rules import tree_of
 
 INFO = ("one-1.0.dist-info/METADATA", "one-1.0.dist-info/licenses/LICENSE")

@@ -10,9 +10,9 @@ from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import FILE_MODE, BytesContent, Entry, Tree
 from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
-from packer.source.scan import Scan
+from packer.source.facts import Scan
+from packer.trim.engine import Known, trim
 from packer.trim.rules import ASKED, BY_NAME, RULES
-from packer.trim.trim import Known, trim
 
 EVERYTHING = TrimOptions(level="safe", rules=ASKED)
 LIBRARY = "libone.so.1"

@@ -6,10 +6,10 @@ from builders.runtimes import Target
 from packer.cache.store import Store
 from packer.core.model import OWN_SOURCE, Distribution, Function
 from packer.core.options import TrimOptions
-from packer.formats.native import NativeCode
+from packer.formats.native_code import NativeCode
 from packer.formats.wheel import read_wheel
-from packer.source.scan import Scanner
-from packer.trim.placing import Placer
+from packer.source.facts import Scanner
+from packer.trim.bytecode_placement import Placer
 from packer.trim.profile import write_profile
 from packer.trim.shape import Shaper
 from tests.packer.trim.test_profile import profile

@@ -14,15 +14,15 @@ from builders.host.strip import HostStrip, Refused, StripTool
 from builders.recipes import BuilderUnavailable, BuildSettings
 from builders.runtimes import Target
 from packer.cache.store import Store
-from packer.core.assemble import Part, merge
+from packer.core.events import Reporter
+from packer.core.function_tree import Part, merge
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
-from packer.core.ports import Reporter
 from packer.formats.elf import ElfFile
-from packer.formats.native import native_files
-from packer.trim.elfcheck import difference
+from packer.formats.native_code import native_files
 from packer.trim.strip import Stripped, Stripper
+from packer.trim.strip_check import difference
 from tests.native import compile_library
-from tests.packer.trim.test_elfcheck import MANY
+from tests.packer.trim.test_strip_check import MANY
 
 LOADED = "lib/libmany.so"
 FUNCTION = Function(

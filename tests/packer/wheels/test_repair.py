@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from builders.runtimes import Target
-from packer.cache.compress import Deflater
+from packer.cache.deflate import Deflater
 from packer.cache.store import Store
-from packer.formats.native import native_files
+from packer.formats.native_code import native_files
 from packer.formats.wheel import accept, read_wheel
-from packer.formats.zip import write_zip
-from packer.wheels.loadable import missing_libraries, sonames
+from packer.formats.zip_writer import write_zip
+from packer.wheels.abi_check import missing_libraries, sonames
 from packer.wheels.repair import repair
 from tests.native import compile_library
 from tests.wheels import make_wheel

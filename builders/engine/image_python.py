@@ -1,0 +1,75 @@
+"""The Python of a target's run-time image: runs scripts in a container, without network, on a read-only function."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+from builders.engine.client import Engine
+from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral, new_tar, pack_work
+from builders.engine.images import Images
+from builders.engine.job import INPUTS, WORK, Job
+from builders.recipes import BuildSettings, Limits
+from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
+from builders.sandbox.pythons import FLAGS, Done, Task, located
+from builders.script import source_of_script
+
+_LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
+"""Bytes that an answer may have: bytecode is about as large as what it is made of."""
+
+
+class ContainerPython:
+    """A Python in containers of an image, by default the target's run-time image; may be used from many threads."""
+
+    def __init__(self, engine: Engine, images: Images, target: Target, settings: BuildSettings | None = None) -> None:
+        self._engine = engine
+        self._target = target
+        self._image = images.ready(target, settings or BuildSettings(image=target.runtime_image))
+        self.identity = f"3.{target.runtime.minor} of {self._image.digest}"
+        self.path: Path | None = None
+        self.place = f"the image {self._image.reference}"
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        self._engine.close()
+
+    def run(self, task: Task, work: Path) -> Done:
+        """Run a script in the empty folder ``work``; raises `builders.recipes.BuildFailure`."""
+        answer = f"{WORK}/{JOB}/answer"
+        words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
+        words["layers"] = LAYERS_FOLDER if task.layers else ""
+        arguments = [each.format(**words) for each in task.arguments]
+        job = Job(
+            image=self._image.identity,
+            command=(f"python3.{self._target.runtime.minor}", *FLAGS, *task.flags, f"{INPUTS}/{task.script}", *arguments),
+            limits=Limits(seconds=task.seconds),
+            user=f"{os.getuid()}:{os.getgid()}",
+            inputs=_pack_inputs(task, work / "inputs.tar"),
+            work=pack_work(work),
+            tree=_pack_folder(task.tree, work / "tree.tar") if task.tree else None,
+            layers=_pack_folder(layers, work / "layers.tar") if (layers := task.merged_layers()) else None,
+            platform=f"linux/{self._image.architecture}",
+            environment=located(task.environment, TASK_FOLDER, LAYERS_FOLDER),
+        )
+        with self._engine.run(job, lambda _text: None) as ended:
+            buffer = io.BytesIO()
+            there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
+            status = ended.status if ended.status < 128 else 128 - ended.status  # as shells tell of signals
+            return Done(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)
+
+
+def _pack_inputs(task: Task, path: Path) -> Path:
+    with new_tar(path) as archive:
+        add_bytes(archive, task.script, source_of_script(task.script))
+        archive.add(task.inputs, "in", filter=neutral)
+        if task.late:
+            archive.add(task.late, "late", filter=neutral)
+    return path
+
+
+def _pack_folder(folder: Path, path: Path) -> Path:
+    with new_tar(path) as archive:
+        for each in sorted(folder.iterdir()):
+            archive.add(each, each.name, filter=neutral)
+    return path

@@ -1,0 +1,66 @@
+"""Runs images of functions in the engine: without network and privileges, nothing writable but /tmp."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from builders.engine.client import Engine
+from builders.engine.file_transfer import JOB, add_bytes, copy_out, new_tar, pack_work
+from builders.engine.job import INPUTS, WORK, Job
+from builders.recipes import Limits
+from builders.runtimes import TASK_FOLDER
+from builders.sandbox.pythons import FLAGS, Done
+from builders.script import source_of_script
+
+LAMBDAS_USER = "993:990"
+"""Who runs functions on Lambda: sbx_user1051 (seen by `id` there, as AWS's users report)."""
+_SCRIPT = "emulate.py"
+_LONGEST_ANSWER = 64 << 20
+_PLACES = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
+"""Where the interpreter that runs the emulator is looked for behind the image's own PATH, which need not lead to it."""
+
+
+def run_image(
+    engine: Engine,
+    image: str,
+    emulator: Path,
+    work: Path,
+    *,
+    python: str,
+    command: Sequence[str],
+    request: Mapping[str, Any],
+    environment: Mapping[str, str],
+    path: str,
+    user: str = LAMBDAS_USER,
+    seconds: float,
+) -> Done:
+    """Have the emulator start an image's own ``command``, and send it events, as `builders.inside.emulate` does.
+
+    ``image`` is an id in the engine, ``python`` the name of an interpreter in it, ``path`` the PATH that the image itself has,
+    ``work`` an empty folder. Raises `builders.recipes.BuildFailure` where the engine fails.
+    """
+    answer = f"{WORK}/{JOB}/answer"
+    own = {"PATH": environment.get("PATH", path)}
+    full = {**request, "command": list(command), "variables": own, "emulator": f"{INPUTS}/emulator", "packages": ()}
+    with new_tar(work / "inputs.tar") as archive:
+        add_bytes(archive, _SCRIPT, source_of_script(_SCRIPT))
+        add_bytes(archive, "request", json.dumps(full).encode())
+        add_bytes(archive, "emulator", emulator.read_bytes(), mode=0o755)
+    job = Job(
+        image=image,
+        command=(python, *FLAGS, f"{INPUTS}/{_SCRIPT}", f"{INPUTS}/request", answer, TASK_FOLDER, ""),
+        limits=Limits(seconds=seconds),
+        user=user,
+        inputs=work / "inputs.tar",
+        work=pack_work(work, 0o777),
+        environment={**environment, "PATH": f"{own['PATH']}:{_PLACES}"},
+    )
+    with engine.run(job, lambda _text: None) as ended:
+        buffer = io.BytesIO()
+        there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
+        status = ended.status if ended.status < 128 else 128 - ended.status  # as shells tell of signals
+        return Done(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)

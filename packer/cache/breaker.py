@@ -1,0 +1,106 @@
+"""Asks a remote for objects as long as that is worth it, and tells the user once of each way in which it is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Lock
+from typing import IO
+
+from packer.cache.objects import Objects, TooLarge, Trouble
+from packer.core.events import Reporter
+
+_MOST_FAILURES = 3
+_MOST_SECONDS = 20.0
+_RIGHTS = ", as S3 also says of what is not there where s3:ListBucket is not allowed"
+
+
+class Line:
+    """The line to a remote; may be used from many threads.
+
+    It is cut, with one warning, after three requests that failed one after the other, or when such have cost twenty seconds.
+    Where only writing is denied, reading goes on. A request that fails reads and writes nothing, and raises no error.
+    """
+
+    def __init__(self, objects: Objects, reporter: Reporter) -> None:
+        self.name = str(objects.address)
+        self.reporter = reporter
+        self.reads = True
+        self.writes = True
+        self._objects = objects
+        self._lock = Lock()
+        self._failures = 0
+        self._seconds = 0.0
+        self._told = False
+
+    def read(self, key: str, file: IO[bytes], limit: int) -> bool:
+        """Write an object's bytes to a file; False where there is none, or it cannot be had: the file may hold a part then."""
+        if not self.reads:
+            return False
+        found = False
+        with self._listening(f"reading {key}", writing=False):
+            try:
+                found = self._objects.read(key, file, limit)
+            except TooLarge:
+                self.wrong(key, f"it has more than {limit:,} bytes")
+        if found:
+            self.reporter.debug(f"{key} came from {self.name}")
+        return found
+
+    def write(self, key: str, source: bytes | Path, stopped: Event, *, replace: bool) -> None:
+        """Write an object, unless it is there and ``replace`` is False; raises ``OSError`` where ``source`` cannot be read."""
+        if self.writes:
+            with self._listening(f"writing {key}", writing=True):
+                self._objects.write(key, source, stopped, replace=replace)
+
+    def wrong(self, key: str, reason: str) -> None:
+        """Tell of an object that is not what its key promises: the first as a warning."""
+        with self._lock:
+            first, self._told = not self._told, True
+        what = f"{self.name} has something wrong as {key}: {reason}. It is ignored, and made anew."
+        if first:
+            self.reporter.warn(f"{what} Others like it are only told of with -v.")
+        else:
+            self.reporter.debug(what)
+
+    @contextmanager
+    def _listening(self, doing: str, *, writing: bool) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        except Trouble as trouble:
+            self.reporter.debug(f"{self.name}: {doing}: {trouble.reason}")
+            self._failed(trouble, time.monotonic() - started, writing=writing)
+        else:
+            with self._lock:
+                self._failures = 0
+
+    def _failed(self, trouble: Trouble, seconds: float, *, writing: bool) -> None:
+        with self._lock:
+            self._failures += 1
+            self._seconds += seconds
+            said = self._verdict(trouble, writing=writing)
+        if said:
+            self.reporter.warn(said)
+
+    def _verdict(self, trouble: Trouble, *, writing: bool) -> str:
+        """Decide what is no longer asked, and give what to say of it; empty where nothing changes."""
+        if not (self.writes if writing else self.reads):
+            return ""  # another thread had the same trouble at the same time
+        if trouble.denied and writing:
+            self.writes = False
+            return f"Nothing may be written to {self.name}: {trouble.reason}. It is only read."
+        reason = trouble.reason
+        if trouble.denied:
+            reason = f"it may not be read: {reason}{_RIGHTS if 'AccessDenied' in reason else ''}"
+        if not (trouble.denied or trouble.lasting):
+            if self._failures < _MOST_FAILURES and self._seconds < _MOST_SECONDS:
+                return ""
+            what = f"requests that failed have cost {self._seconds:.0f} s"
+            if self._failures >= _MOST_FAILURES:
+                what = f"{self._failures} requests in a row failed"
+            reason = f"{what}, the last because {reason}"
+        self.reads = self.writes = False
+        return f"{self.name} is left alone for the rest of this run: {reason}. The build goes on without it."

@@ -1,0 +1,79 @@
+"""Files that lpack made itself, ready compressed in one derived file of the store: bytecode, and stripped libraries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import deflate
+
+from packer.cache.deflate import compressed, inflated
+from packer.cache.store import Record, Store, explained
+from packer.core.errors import StoreError
+from packer.core.model import DEFLATED, Content, Span
+
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedContent:
+    """Content that lies compressed in a derived file: ``length`` bytes from ``offset`` on."""
+
+    path: Path
+    offset: int
+    length: int
+    crc32: int
+    size: int
+    digest: str
+
+    def read(self) -> bytes:
+        """Inflate the file; raises `StoreError` where it is gone or broken."""
+        with explained(self.path, "read"), self.path.open("rb", buffering=0) as file:
+            try:
+                data = inflated(self.span(), file.fileno())
+            except ValueError:
+                data = b""
+        if hashlib.sha256(data).hexdigest() != self.digest:
+            raise StoreError(f"{self.path} is broken.", remedy="Run `lpack cache verify`, and build again.")
+        return data
+
+    def span(self) -> Span:
+        return Span(path=self.path, offset=self.offset, length=self.length, method=DEFLATED, crc32=self.crc32, size=self.size)
+
+
+def save_pack(store: Store, kind: str, key: str, files: Iterable[tuple[str, bytes]]) -> dict[str, Content]:
+    """Compress files (name, raw bytes) into one derived file, and give their contents by name; raises `StoreError`."""
+    table: list[tuple[str, int, int, int, str]] = []
+    streams: list[bytes] = []
+    for name, data in files:
+        streams.append(compressed(data))
+        table.append((name, len(streams[-1]), deflate.crc32(data), len(data), hashlib.sha256(data).hexdigest()))
+    head = json.dumps(table).encode()
+    return _contents(store.save(kind, key, b"".join([_LENGTH.pack(len(head)), head, *streams])))
+
+
+def load_pack(store: Store, kind: str, key: str) -> dict[str, Content] | None:
+    """Find what `save_pack` wrote; None where it is not there, or no longer whole."""
+    record = store.load(kind, key)
+    return None if record is None else _contents(record)
+
+
+def load_packs(store: Store, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Content]]:
+    """Find what `save_pack` wrote for keys that are always asked for together; those that are not there are left out."""
+    return {key: _contents(record) for key, record in store.load_all(kind, keys).items()}
+
+
+def _contents(record: Record) -> dict[str, Content]:
+    (length,) = _LENGTH.unpack_from(record.payload)
+    offset = _LENGTH.size + length
+    found: dict[str, Content] = {}
+    for name, packed, crc32, size, digest in json.loads(record.payload[_LENGTH.size : offset]):
+        found[name] = PackedContent(
+            path=record.path, offset=record.offset + offset, length=packed, crc32=crc32, size=size, digest=digest
+        )
+        offset += packed
+    return found

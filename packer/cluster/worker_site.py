@@ -1,0 +1,225 @@
+"""A worker's side of a cluster's build: does jobs on functions, whose tickets it has, in a folder of its own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock as Guard
+from typing import Any
+
+from packer.cache.store import explained
+from packer.cluster.jobs import Files, Lacking, Ticket, fetch_archive, keep_archive, load_files, load_ticket
+from packer.core.errors import LpackError, ManyErrors
+from packer.core.model import FileContent, Function, Lock, SourceFolder, Tree
+from packer.core.once_map import Once
+from packer.formats.elf import ElfFile
+from packer.formats.unpack import LayerArchive
+from packer.layers.assignment import MadeLayer, Need, Share
+from packer.layers.planner import Piece
+from packer.pipeline.gatherer import Gatherer, Tools
+from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
+from packer.pipeline.layer_parts import Variant
+from packer.pipeline.local_work import Order, Settled, Workshop
+from packer.resolve.resolver import Resolver
+from packer.source.function_source import Scan
+from packer.trim.rules import Unit
+
+
+class Site:
+    """Does jobs on functions that are compiled as the one of ``first`` is; may be used from many threads.
+
+    What the machine that builds has at a path lies at the same path below ``folder``/root here.
+    """
+
+    def __init__(self, first: Ticket, tools: Tools, folder: Path) -> None:
+        self._root = folder / "root"
+        self._archives = folder / "archives"
+        self._staging = folder / "staging"
+        for each in (self._root, self._archives, self._staging):
+            each.mkdir(parents=True, exist_ok=True)
+        self._names = _Names(self._root, (folder, tools.store.root))
+        self._fetched: Once[str, Path] = Once()
+        self._known: set[str] = set()
+        self._guard = Guard()
+        self._resolver = GivenLocks(tools.resolver)
+        self._tools = replace(tools, resolver=self._resolver)
+        parts = (self._tools, Gatherer(self._tools, folder / "out"))
+        like = (first.order.function.target, first.order.function.bytecode)
+        folders = (self._staging, folder / "out")
+
+        def maker(shop: Workshop) -> LayerMaker:
+            return LayerMaker(parts, _Asking(shop, self._resolver.lacks), folders, like, _nothing)
+
+        self._shop = Workshop((), parts, self._staging, maker)
+
+    def know(self, tickets: Sequence[str]) -> None:
+        """Take in tickets that are not known yet; raises `packer.cluster.jobs.NotThereError`."""
+        with self._guard:
+            for digest in tickets:
+                if digest not in self._known:
+                    self._take(load_ticket(self._tools.store, digest))
+                    self._known.add(digest)
+
+    def _take(self, ticket: Ticket) -> None:
+        for digest in ticket.shared:
+            if digest not in self._known:
+                self._write(load_files(self._tools.store, digest))
+                self._known.add(digest)
+        self._write(ticket.files)
+        order = self._moved(ticket.order)
+        self._shop.add(order)
+        self._resolver.know(order.function, self._moved_lock(ticket.lock))
+
+    def _write(self, files: Files) -> None:
+        for name, (mode, data) in files.items():
+            path = self._path(Path(name))
+            with explained(path, "write"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists():  # another function's ticket may have had it, and somebody may be reading it
+                    path.write_bytes(data)
+                    path.chmod(mode)
+
+    def _path(self, path: Path) -> Path:
+        """Give where a path of the machine that builds lies here."""
+        return self._root / path.relative_to(path.anchor)
+
+    def _moved(self, order: Order) -> Order:
+        function = order.function
+        requirements = function.requirements
+        moved = replace(
+            function,
+            source=self._path(function.source),
+            lock_path=self._path(function.lock_path),
+            requirements=replace(requirements, path=self._path(requirements.path)) if requirements else None,
+            trim=replace(function.trim, profile=self._path(function.trim.profile) if function.trim.profile else None),
+            verify=replace(function.verify, events=tuple(map(self._path, function.verify.events)), searched=()),
+        )
+        entries = (
+            replace(entry, content=replace(entry.content, path=self._path(entry.content.path)))
+            if isinstance(entry.content, FileContent)
+            else entry
+            for entry in order.scan.tree
+        )
+        return Order(function=moved, scan=Scan(tree=Tree(tuple(entries)), watched=(), left_out=()))
+
+    def _moved_lock(self, lock: Lock) -> Lock:
+        packages = (
+            replace(package, source=SourceFolder(path=self._path(package.source.path)))
+            if isinstance(package.source, SourceFolder)
+            else package
+            for package in lock.packages
+        )
+        return replace(lock, packages=tuple(packages))
+
+    def do(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        """Do a job; raises `LpackError`, or `packer.cluster.jobs.Lacking` where it needs more tickets."""
+        try:
+            return getattr(self, name)(*arguments)
+        except LpackError as error:
+            raise self._names.of_error(error) from None
+
+    def named(self, text: str) -> str:
+        """Say something of this machine's so that the other one understands it."""
+        return str(self._names.of(text))
+
+    def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
+        """Prepare a function."""
+        return self._shop.prepare(version)
+
+    def size(self, wanted: Wanted) -> Piece:
+        """Give the bytes of a distribution in a layer."""
+        return self._shop.size(wanted)
+
+    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+        """Make a layer, and give it without its archive, which goes to the remote store."""
+        made = self._shop.make(share, wanted, beside)
+        self._hand_over(made.archive.sha256, made.archive.path)
+        return replace(made, archive=replace(made.archive, path=Path()), staged=None)
+
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+        """Build a function, and give what came of it without its archive, which goes to the remote store."""
+        here = tuple(replace(layer, archive=self._archive(layer.archive.sha256)) for layer in layers)
+        settled = self._shop.settle(version, here)
+        self._hand_over(settled.result.report["artifact"]["sha256"], settled.staged)
+        told = {key: self._names.of(getattr(settled.result, key)) for key in ("report", "warnings", "told", "folders")}
+        return replace(settled, result=replace(settled.result, **told), staged=Path())
+
+    def _archive(self, digest: str) -> LayerArchive:
+        path = self._archives / f"{digest}.zip"
+        found = self._fetched.get(digest, lambda: fetch_archive(self._tools.store, digest, path))
+        return LayerArchive(path=found, sha256=digest)
+
+    def _hand_over(self, digest: str, path: Path) -> None:
+        keep_archive(self._tools.store, digest, path)
+        path.unlink()
+
+
+class _Names:
+    """Puts paths of this machine into words of the machine that builds: its own below ``root``, others with this one's name."""
+
+    def __init__(self, root: Path, others: Sequence[Path]) -> None:
+        host = socket.gethostname()
+        self._pairs = ((str(root), ""), *((str(path), f"{host}:{path}") for path in others))
+
+    def of(self, value: Any) -> Any:
+        """Give a text, or texts within tuples, lists and dictionaries, as they are to be told."""
+        if isinstance(value, str):
+            for mine, theirs in self._pairs:
+                value = value.replace(mine, theirs)
+            return value
+        if isinstance(value, Mapping):
+            return {key: self.of(each) for key, each in value.items()}
+        return type(value)(map(self.of, value)) if isinstance(value, tuple | list) else value
+
+    def of_error(self, error: LpackError) -> LpackError:
+        """Give an error as it is to be told."""
+        if isinstance(error, ManyErrors):
+            return ManyErrors([self.of_error(each) for each in error.errors])
+        return type(error)(self.of(error.what), remedy=self.of(error.remedy), detail=self.of(error.detail))
+
+
+class _Asking:
+    """What layers are made from; functions that are not known yet are asked for."""
+
+    def __init__(self, shop: Workshop, lacks: Callable[[Sequence[str]], tuple[str, ...]]) -> None:
+        self._shop = shop
+        self._lacks = lacks
+
+    def variant(self, digest: str, version: Version) -> Variant:
+        """Give what a function needs of a distribution."""
+        return self._shop.variant(digest, version)
+
+    def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]:
+        """Give the native code that functions have beside some distributions; raises `Lacking`."""
+        lacking = self._lacks(names)
+        if lacking:
+            raise Lacking(lacking)
+        return self._shop.libraries(names, without)
+
+
+def _nothing(_path: str) -> bool:
+    """Say that nothing lies in a worker's output folder."""
+    return False
+
+
+class GivenLocks(Resolver):
+    """A resolver that gives the locks which the machine that builds has made."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        vars(self).update(vars(resolver))  # all else is as with that one
+        self._locks: dict[str, Lock] = {}
+
+    def know(self, function: Function, lock: Lock) -> None:
+        """Take in a function's lock, and the logins that its files carry."""
+        self.learn(function)
+        self._locks[function.name] = lock
+
+    def lacks(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Give those functions whose locks are not known."""
+        return tuple(name for name in names if name not in self._locks)
+
+    def lock(self, function: Function) -> Lock:
+        """Give a function's lock."""
+        return self._locks[function.name]

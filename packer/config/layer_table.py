@@ -1,0 +1,166 @@
+"""The part of the configuration that says what layers hold: ``layers``, its tables, and ``attached``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from packaging.utils import InvalidName, canonicalize_name
+
+from builders.runtimes import LAYERS_LIMIT
+from packer.config.budget_table import BUDGET, LAYER_BUDGET, budget_of_layer, budget_of_layers
+from packer.config.build_table import PACKAGES, RELEASES
+from packer.config.section import Section, choices
+from packer.core.errors import UsageError
+from packer.core.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
+from packer.formats.requirements_txt import read_requirements
+
+LAYER_KEYS = ("layers", "attached", LAYER_BUDGET)
+_OTHERS = "others"
+"""The key among named layers that says what becomes of all that none of them holds."""
+_NAMED_KEYS = ("distributions", "requirements", "functions", BUDGET)
+_ATTACHED_KEYS = ("arn", "distributions")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""A layer's name is part of file names; with the digest that follows it stays within the 140 characters of LayerName (AWS)."""
+# The form of a layer version's ARN (AWS "PublishLayerVersion", LayerVersionArn).
+_ARN = re.compile(r"arn:aws[a-zA-Z-]*:lambda:[a-z]{2,}[a-z0-9-]*:[0-9]{12}:layer:[A-Za-z0-9_-]{1,140}:[0-9]+")
+
+
+def layers_of(root: Path, project: Section, function: Section, flag: str | None) -> LayerOptions:
+    """Give what a function has in layers; ``flag`` is the command line's word. Raises `UsageError`."""
+    named: tuple[NamedLayer, ...] = ()
+    mode: LayerMode = "none"
+    for section in (project, function):
+        value = section.table.get("layers")
+        if isinstance(value, dict) and section is project:
+            inner = section.section("layers")
+            named = tuple(_named(root, inner, name) for name in inner.table if name != _OTHERS)
+            mode = _mode(inner, _OTHERS) if _OTHERS in inner.table else mode
+        elif value is not None:
+            mode = _mode(section, "layers")
+            named = () if section is function and mode == "none" else named
+    if flag is not None:
+        mode, named = _known_mode(flag), () if flag == "none" else named
+    releases = {**_releases(project), **_releases(function)}
+    attached = (*_attached(project), *_attached(function))
+    options = LayerOptions(
+        mode=mode,
+        named=named,
+        attached=attached,
+        releases=tuple(sorted(releases.items())),
+        budget=budget_of_layers((project, function)),
+    )
+    return with_attached(options, (), function.where("attached"))
+
+
+def _releases(section: Section) -> dict[str, float]:
+    """Give how often packages are released, where that is said."""
+    packages = section.section(PACKAGES)
+    tables = {canonicalize_name(name): packages.section(name) for name in packages.table}
+    return {name: table.number(RELEASES) for name, table in tables.items() if RELEASES in table.table}
+
+
+def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> LayerOptions:
+    """Add layers that a function has anyhow, each once; raises `UsageError` where Lambda would refuse them all together."""
+    known = {layer.arn: layer for layer in options.attached}
+    attached = {**{arn: known.get(arn, AttachedLayer(arn=arn)) for arn in arns}, **known}
+    if len(attached) > LAYERS_LIMIT:
+        what = f"{where}: {len(attached)} layers are attached, and a function can have {LAYERS_LIMIT}."
+        raise UsageError(what, remedy="Remove some: each counts.")
+    versions: dict[str, str] = {}
+    for arn in filter(_ARN.fullmatch, attached):  # a template may name others by what CloudFormation knows alone
+        other = versions.setdefault(arn.rpartition(":")[0], arn)
+        if other != arn:
+            what = f"{where}: {other} and {arn} are versions of the same layer, and Lambda takes no two of one."
+            raise UsageError(what, remedy="Attach one of them: the project's are attached to each function.")
+    return replace(options, attached=tuple(attached.values()))
+
+
+def files_of_layers(options: LayerOptions) -> tuple[Path, ...]:
+    """Give every file that says what a named layer holds."""
+    return tuple(path for layer in options.named for path in layer.files)
+
+
+def _known_mode(word: str) -> LayerMode:
+    return next(mode for mode in LAYER_MODES if mode == word)
+
+
+def _mode(section: Section, key: str) -> LayerMode:
+    word = section.string(key)
+    if word not in LAYER_MODES:
+        raise section.error(key, f"{word!r} is not known here", choices(word, LAYER_MODES))
+    return _known_mode(word)
+
+
+def _named(root: Path, layers: Section, name: str) -> NamedLayer:
+    if not _NAME.fullmatch(name):
+        remedy = "Use letters, digits, '-' and '_', beginning with a letter or digit, 100 at most."
+        raise layers.error(name, f"{name!r} cannot be a layer's name", remedy)
+    section = layers.section(name)
+    section.check_keys(_NAMED_KEYS)
+    requirements = section.string("requirements")
+    names = tuple(sorted({_checked(section, "distributions", each) for each in section.strings("distributions")}))
+    if bool(names) == bool(requirements):
+        what = "a layer has either distributions or requirements"
+        raise layers.error(name, what, 'Write distributions = ["pandas", "numpy"], or requirements = "layer.txt".')
+    functions, budget = section.strings("functions"), budget_of_layer(section)
+    if not requirements:
+        return NamedLayer(name=name, distributions=names, functions=functions, budget=budget)
+    path = (root / requirements).absolute()
+    if not path.is_file():
+        raise section.error("requirements", f"there is no file {path}", "Name a requirements file.")
+    file = read_requirements(path)
+    asked = tuple(sorted({line.name for line in file.lines if line.name and not line.is_constraint}))
+    if not asked:
+        raise section.error("requirements", f"{path} requires nothing", "Name the distributions in it, one a line.")
+    return NamedLayer(name=name, distributions=asked, functions=functions, closed=True, files=file.files, budget=budget)
+
+
+def _attached(section: Section) -> Iterator[AttachedLayer]:
+    value = section.table.get("attached", [])
+    if not isinstance(value, list):
+        raise section.error("attached", f"a list is expected, not {value!r}", 'Write attached = ["arn:…"].')
+    for number, each in enumerate(value):
+        where = f"attached[{number}]"
+        table = each if isinstance(each, dict) else {"arn": each}
+        inner = Section(file=section.file, prefix=f"{section.prefix}.{where}".lstrip("."), table=table)
+        inner.check_keys(_ATTACHED_KEYS)
+        pins = tuple(_pin(inner, word) for word in inner.strings("distributions"))
+        yield AttachedLayer(arn=check_arn(inner, "arn"), distributions=pins)
+
+
+def check_arn(section: Section, key: str) -> str:
+    """Give the ARN of a layer's version; raises `UsageError` where it names none, and cannot be counted."""
+    arn = section.string(key)
+    if not _ARN.fullmatch(arn):
+        what = f"{arn!r} is not the ARN of a layer's version, and cannot be counted"
+        remedy = "Write all of it, with its version: arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION."
+        raise section.error(key, what, remedy)
+    return arn
+
+
+def _pin(section: Section, word: str) -> tuple[str, str]:
+    name, separator, version = word.partition("==")
+    if separator and not version.strip():
+        raise section.error("distributions", f"{word!r} names no version", 'Write "numpy==2.2.6", or "numpy" for any.')
+    return _checked(section, "distributions", name.strip()), version.strip()
+
+
+def _checked(section: Section, key: str, name: str) -> str:
+    """Give the normalised name of a distribution; raises `UsageError` for what can be none."""
+    try:
+        return str(canonicalize_name(name, validate=True))
+    except InvalidName:
+        raise section.error(key, f"{name!r} cannot be a distribution's name", "Write it as its index does.") from None
+
+
+def check_patterns(layers: Iterable[NamedLayer], functions: Collection[str], file: Path) -> None:
+    """Prove that each pattern of the functions of named layers fits one; raises `UsageError`."""
+    for layer in layers:
+        for pattern in layer.functions:
+            if not any(fnmatchcase(name, pattern) for name in functions):
+                what = f"{file}: layers.{layer.name}.functions: no function is called {pattern!r}."
+                raise UsageError(what, remedy=choices(pattern, tuple(functions)))

@@ -1,0 +1,295 @@
+"""Configuration: ``[tool.lpack]`` of a pyproject.toml, or the same keys in lpack.toml, checked at the door.
+
+What is wrong is an error of `packer.config.section`, which names the file and the key's path.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
+from packer.config.budget_table import BUDGET, budget_of
+from packer.config.build_table import BUILD_KEYS, PACKAGES, building_of, packages_of
+from packer.config.discovery import DISCOVER, Discovery, discover
+from packer.config.image_table import IMAGE_KEYS, image_of, without_layers
+from packer.config.layer_table import LAYER_KEYS, layers_of
+from packer.config.section import Section, choices
+from packer.config.shape_table import SHAPE_KEYS, shape_of
+from packer.core.errors import UsageError
+from packer.core.model import OWN_SOURCE, Function
+from packer.core.names import DEFAULT_OUT, PROJECT_FILE, check_name
+from packer.core.options import ShapeFlags
+from packer.source.dependency_files import find_requirements
+
+_SHARED_KEYS = (
+    *("runtime", "arch", "glibc", "exclude", "ignore", "allow", "overlap", BUDGET, "provided"),
+    *BUILD_KEYS,
+    *SHAPE_KEYS,
+    *LAYER_KEYS,
+    *IMAGE_KEYS,
+    PACKAGES,
+)
+_PROJECT_KEYS = (*_SHARED_KEYS, "out", "remote", "sbom", "functions", "resolution", DISCOVER)
+_FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
+_RESOLUTIONS = ("separate", "shared")
+_ADD_FUNCTION = "Add a table [functions.NAME], or run `lpack init`."
+
+_GLIBC = re.compile(r"2\.([0-9]{1,2})")
+_HANDLER = re.compile(r"[A-Za-z_][\w-]*([./][A-Za-z_][\w-]*)*\.[A-Za-z_]\w*")
+
+
+Setting = tuple[str, str]
+"""A value, and the place that it comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """Command-line flags that hold for all functions; None where a flag was not given."""
+
+    runtime: str | None = None
+    architecture: str | None = None
+    out: Path | None = None
+    sbom: bool | None = None
+    shape: ShapeFlags = field(default_factory=ShapeFlags)
+
+    def target(self, runtime: Setting, architecture: Setting) -> Target:
+        """Give the target that the flags name, or these settings where they name none; raises `UsageError`."""
+        return make_target(
+            (self.runtime, "--runtime") if self.runtime else runtime,
+            (self.architecture, "--arch") if self.architecture else architecture,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What is to be built. ``out`` is absolute; ``warnings`` are for the user, ``notes`` for one who asks for more.
+
+    ``files`` are the files that it was read from, and the folders that were searched for functions. ``remote`` is the address
+    of a remote store, empty for none. ``sbom`` says whether bills of materials are written.
+    """
+
+    root: Path
+    out: Path
+    functions: tuple[Function, ...]
+    files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    remote: str = ""
+    sbom: bool = True
+
+
+def load_config(path: Path, overrides: Overrides) -> Config:
+    """Read an lpack.toml or pyproject.toml; raises `UsageError`."""
+    section = project_section(path)
+    root = path.parent.absolute()
+    out = (overrides.out or root / section.string("out", DEFAULT_OUT)).absolute()
+    found = discover(section, root, out)
+    names = tuple(dict.fromkeys((*section.tables("functions"), *found.functions)))
+    if not names:
+        what = f"{section.where('functions')}: no function is configured."
+        remedy = f"Mend {DISCOVER}, or add a table [functions.NAME]." if found.searched else _ADD_FUNCTION
+        raise UsageError(what, detail="\n".join((*found.warnings, *found.notes)), remedy=remedy)
+    return Config(
+        root=root,
+        out=out,
+        functions=sharing(section, tuple(_function(root, section, name, found, overrides) for name in names)),
+        files=(path.absolute(), *found.searched),
+        warnings=found.warnings,
+        notes=found.notes,
+        remote=remote_of(section),
+        sbom=sbom_of(section, overrides),
+    )
+
+
+def sbom_of(section: Section, overrides: Overrides) -> bool:
+    """Say whether bills of materials are to be written; raises `UsageError`."""
+    if overrides.sbom is not None:
+        return overrides.sbom
+    return section.boolean("sbom") if "sbom" in section.table else True
+
+
+def remote_of(section: Section) -> str:
+    """Give the address of a project's remote store, a path made absolute; raises `UsageError`."""
+    remote = section.string("remote")
+    return remote if "://" in remote or not remote else str((section.file.parent / Path(remote).expanduser()).absolute())
+
+
+def project_section(path: Path) -> Section:
+    """Read the keys of a project, and check that each is known; raises `UsageError`."""
+    document = _read_toml(path)
+    tool = document.get("tool", {})
+    table = tool.get("lpack") if isinstance(tool, dict) else None
+    section = Section(file=path, prefix="", table=document)
+    if isinstance(table, dict):
+        section = Section(file=path, prefix="tool.lpack", table=table)
+    elif path.name == PROJECT_FILE:
+        raise UsageError(f"{path} has no table [tool.lpack].", remedy="Run `lpack init` to write one, or name another file.")
+    section.check_keys(_PROJECT_KEYS)
+    return section
+
+
+def sharing(project: Section, functions: tuple[Function, ...]) -> tuple[Function, ...]:
+    """Tell functions of those whose versions are to agree with theirs, where the project says so; raises `UsageError`."""
+    resolution = project.string("resolution", _RESOLUTIONS[0])
+    if resolution not in _RESOLUTIONS:
+        what = f"{resolution!r} is no way to resolve dependencies"
+        raise project.error("resolution", what, choices(resolution, _RESOLUTIONS))
+    if resolution == _RESOLUTIONS[0]:
+        return functions
+    return tuple(replace(function, sharing=functions) for function in functions)
+
+
+def function_section(project: Section, name: str) -> Section:
+    """Give the keys of a function, none where the project has no table for it; raises `UsageError`."""
+    functions = project.section("functions")
+    table = functions.table.get(name, {})
+    if not isinstance(table, dict):
+        raise functions.error(name, f"a table is expected, not {table!r}", f"Write [{functions.prefix}.{name}].")
+    check_name(name, functions.where(name))
+    section = functions.section(name)
+    section.check_keys(_FUNCTION_KEYS)
+    return section
+
+
+def make_target(runtime: Setting, architecture: Setting) -> Target:
+    """Look a target up; raises `UsageError` that names the place and the nearest runtime or architecture."""
+    name, where = runtime
+    if name not in RUNTIMES:
+        raise UsageError(
+            f"{where}: {name!r} is not a Python runtime of Lambda that lpack knows.", remedy=choices(name, tuple(RUNTIMES))
+        )
+    machine, where = architecture
+    if machine not in ARCHITECTURES:
+        raise UsageError(f"{where}: {machine!r} is not an architecture of Lambda.", remedy=choices(machine, ARCHITECTURES))
+    return Target.of(name, machine)
+
+
+def check_handler(handler: str, where: str) -> str:
+    """Give a handler back if it has the form ``module.function``; raises `UsageError`."""
+    if not _HANDLER.fullmatch(handler):
+        raise UsageError(
+            f"{where}: {handler!r} is not a handler.",
+            remedy="Write module.function, such as app.handler for the function `handler` in app.py.",
+        )
+    return handler
+
+
+def lock_path(root: Path, function: str) -> Path:
+    """Give the place of a function's own lock."""
+    return root / f"pylock.{function}.toml"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.", remedy="Name a file that exists.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_mending(str(error))) from error
+
+
+def _mending(error: str) -> str:
+    """Say what to do about a file that is no TOML."""
+    if "overwrite" in error:
+        return 'Write a key once, as a value or as a table: beside [layers.NAME], [layers] with others = "auto" plans the rest.'
+    return "Mend the file at that place."
+
+
+def _function(root: Path, project: Section, name: str, discovery: Discovery, overrides: Overrides) -> Function:
+    section = function_section(project, name)
+    found = discovery.functions.get(name)
+    if found is None and DISCOVER in project.table and "source" not in section.table:
+        nearest = choices(name, tuple(discovery.functions)) if discovery.functions else ""
+        what = f"no folder that {DISCOVER} finds has this name, and there is no source"
+        raise project.section("functions").error(name, what, f"{nearest} Or name its folder: source.".lstrip())
+    source = found.source if found else (root / section.string("source", ".")).absolute()
+    if not source.is_dir():
+        raise section.error("source", f"there is no folder {source}", "Name the folder that holds the handler's module.")
+    handler = section.string("handler", found.handler if found else "")
+    if not handler:
+        raise section.error("handler", "this key is missing", 'Write handler = "module.function".')
+    runtime = _setting("runtime", section, project, DEFAULT_RUNTIME)
+    target = overrides.target(runtime, _setting("arch", section, project, DEFAULT_ARCHITECTURE))
+    where = section.where("handler")
+    return make_function(
+        root, project, section, name=name, source=source, handler=(handler, where), target=target, flags=overrides.shape
+    )
+
+
+def make_function(
+    root: Path,
+    project: Section,
+    section: Section,
+    *,
+    name: str,
+    source: Path,
+    handler: Setting,
+    target: Target,
+    flags: ShapeFlags,
+) -> Function:
+    """Make a function of what a project and the function's own ``section`` say of how it is built; raises `UsageError`."""
+    requirements = section.string("requirements")
+    shape = shape_of(root, name, (project, section), flags)
+    folder = project.file.parent.absolute()
+    layers = layers_of(folder, project, section, flags.layers)
+    image = image_of(folder, (project, section), flags.format)
+    return Function(
+        name=name,
+        source=source,
+        handler=check_handler(*handler),
+        target=_with_glibc(target, section, project),
+        requirements=find_requirements(
+            source,
+            section.file.parent.absolute() / requirements if requirements else None,
+            section.where("requirements"),
+            package=section.string("package"),
+            extras=section.strings("extras"),
+            groups=section.strings("groups"),
+        ),
+        lock_path=lock_path(root, name),
+        exclude=tuple(sorted({canonicalize_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
+        ignore=(*project.strings("ignore"), *section.strings("ignore")),
+        allow=(*project.strings("allow"), *section.strings("allow")),
+        overlap=(*_overlap(section), *_overlap(project)),
+        budget=budget_of((project, section)),
+        provided=tuple(sorted({*project.strings("provided"), *section.strings("provided")})),
+        building=building_of((project, section)),
+        packages=packages_of(project, section),
+        trim=shape.trim,
+        bytecode=shape.bytecode,
+        verify=shape.verify,
+        layers=without_layers(layers, section) if image.wanted else layers,
+        image=image,
+    )
+
+
+def _with_glibc(target: Target, function: Section, project: Section) -> Target:
+    section = function if "glibc" in function.table else project
+    if "glibc" not in section.table:
+        return target
+    found = _GLIBC.fullmatch(section.string("glibc"))
+    if not found:
+        what = f"{section.table['glibc']!r} is not a version of glibc 2"
+        raise section.error("glibc", what, 'Write that of your own run-time image, such as "2.36".')
+    return replace(target, ceiling=int(found[1]))
+
+
+def _setting(key: str, function: Section, project: Section, default: str) -> Setting:
+    """Give what the function says, else the project, with the place that says it."""
+    section = function if key in function.table else project
+    return section.string(key, default), section.where(key)
+
+
+def _overlap(section: Section) -> tuple[tuple[str, str], ...]:
+    inner = section.section("overlap")
+    return tuple((pattern, _winner(inner.string(pattern))) for pattern in inner.table)
+
+
+def _winner(name: str) -> str:
+    return OWN_SOURCE if name == "source" else canonicalize_name(name)

@@ -1,0 +1,99 @@
+"""Merges a function's source and its distributions into one tree, and proves that the handler is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from packer.core.bytecode_paths import instead
+from packer.core.errors import PackageError, UsageError
+from packer.core.model import OWN_SOURCE, Entry, Function, Share, Tree, called, handler_sources
+
+Part = tuple[str, Tree]
+"""A distribution's normalised name (or `packer.core.model.OWN_SOURCE`) and its tree."""
+
+
+def merge(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
+    """Merge trees; a path that two own with the same content is kept once.
+
+    ``overlap`` maps path patterns to the distribution that wins there. Raises `PackageError` that names both owners where no
+    rule decides, and where one has a file and another a folder of the same name.
+    """
+    merged: dict[str, tuple[str, Entry]] = {}
+    for name, tree in parts:
+        for entry in tree:
+            held = merged.get(entry.path)
+            if held is None or _wins(entry, name, held, overlap):
+                merged[entry.path] = (name, entry)
+    _check_folders(merged)
+    return Tree.of(entry for _, entry in merged.values())
+
+
+def overlapping(parts: Sequence[Part]) -> frozenset[str]:
+    """Give the parts that hold a path that another one holds with other content."""
+    held: dict[str, dict[str, set[str]]] = {}
+    for name, tree in parts:
+        for entry in tree:
+            held.setdefault(entry.path, {}).setdefault(entry.content.digest, set()).add(name)
+    return frozenset(name for owners in held.values() if len(owners) > 1 for names in owners.values() for name in names)
+
+
+def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tuple[str, str]]) -> bool:
+    """Say whether an entry replaces the one that is held at its path."""
+    other, held_entry = held
+    if entry.content.digest == held_entry.content.digest and entry.mode == held_entry.mode:
+        return False
+    for pattern, winner in overlap:
+        if fnmatchcase(entry.path, pattern) and winner in (name, other):
+            return winner == name
+    if entry.content.digest == held_entry.content.digest:
+        return entry.mode > held_entry.mode
+    raise PackageError(
+        f"{called(other)} and {called(name)} both hold {entry.path}, with different content.",
+        remedy=f'Say which one wins: overlap = {{ "{entry.path}" = "{name.strip("<>")}" }} in the configuration '
+        "(patterns may have *).",
+    )
+
+
+def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
+    folders: set[str] = set()
+    for path, (name, _) in merged.items():
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
+            if parent in merged:
+                raise PackageError(
+                    f"{called(merged[parent][0])} has the file {parent}, and {called(name)} the file {path} below it.",
+                    remedy="They cannot be installed together: remove one of them.",
+                )
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
+
+
+def check_handler(function: Function, tree: Tree, layered: Callable[[], Collection[str]] = tuple) -> None:
+    """Prove that the handler's module is in the tree, or in layers; raises `UsageError` that names the modules nearby."""
+    sources = handler_sources(function.handler)
+    module = sources[0].removesuffix(".py")
+    wanted = (*sources, *map(instead, sources))
+
+    def is_in(paths: Collection[str]) -> bool:
+        return any(path in wanted or (path.startswith(f"{module}.") and path.endswith(".so")) for path in paths)
+
+    if is_in([entry.path for entry in tree]) or is_in(layered()):
+        return
+    own = (entry.path for entry in tree if entry.owner == OWN_SOURCE)
+    top = sorted(path for path in own if path.endswith(".py") and "/" not in path)
+    raise UsageError(
+        f"The handler {function.handler} of {function.name} is not there: {function.source} has no {wanted[0]}.",
+        remedy=f"Its modules are: {', '.join(top) or 'none'}. Set handler to module.function, or mend source.",
+    )
+
+
+def shares(names: Mapping[str, str], versions: Mapping[str, str], tree: Tree) -> tuple[Share, ...]:
+    """Say what each part adds to the merged tree, the largest first; ``names`` are the parts' by the owners of entries."""
+    kept: dict[str, list[int]] = {}
+    for entry in tree:
+        kept.setdefault(names[entry.owner], []).append(entry.content.size)
+    found = (
+        Share(name=name, version=versions.get(name, ""), files=len(sizes), unzipped=sum(sizes)) for name, sizes in kept.items()
+    )
+    return tuple(sorted(found, key=lambda share: (-share.unzipped, share.name)))

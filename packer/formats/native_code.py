@@ -1,0 +1,110 @@
+"""The native code of wheels and sources: found, and read, once each."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import BinaryIO
+
+from builders.runtimes import MEGABYTE
+from packer.cache.store import NATIVE, Store, digest_of
+from packer.core.errors import PackageError
+from packer.core.model import Content, Distribution, Entry, FileContent, Tree, called
+from packer.core.once_map import Once
+from packer.formats.elf import EXTENSION_MODULE, MAGIC, ElfFile, read_elf
+from packer.formats.wheel import MemberContent, read_wheel
+
+_FORM = "3"
+"""Part of the key of what is remembered of a file; raised whenever more, or something else, is read."""
+_IN_MEMORY = 8 * MEGABYTE
+_SHARED_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
+
+
+class NativeCode:
+    """Reads what native code there is in wheels and sources, each once, and remembers it in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._wheels: Once[str, tuple[ElfFile, ...]] = Once()
+
+    def of_wheel(self, distribution: Distribution) -> tuple[ElfFile, ...]:
+        """Give the native code of a wheel in the store, none of one that is only outlined.
+
+        Raises `PackageError` where it is broken.
+        """
+        if distribution.outlined:
+            return ()
+        return self._wheels.get(distribution.digest, lambda: self._remembered(distribution))
+
+    def of_source(self, tree: Tree) -> tuple[ElfFile, ...]:
+        """Give the shared libraries of a function's own source, by their names."""
+        return tuple(native_files(entry for entry in tree if _SHARED_LIBRARY.search(entry.path)))
+
+    def _remembered(self, distribution: Distribution) -> tuple[ElfFile, ...]:
+        key = digest_of(_FORM, distribution.digest)
+        record = self._store.load(NATIVE, key)
+        if record is not None:
+            return tuple(_from_json(item) for item in json.loads(record.payload))
+        # A wheel for any machine may bring what is for others.
+        strict = not distribution.filename.endswith("-any.whl")
+        files = tuple(native_files(read_wheel(distribution.path, distribution.filename), strict=strict))
+        self._store.save(NATIVE, key, json.dumps([asdict(file) for file in files]).encode())
+        return files
+
+
+def _from_json(item: Mapping[str, object]) -> ElfFile:
+    lists = {name: tuple(value) for name, value in item.items() if isinstance(value, list)}
+    return ElfFile(**{**item, **lists, "versions": tuple(map(tuple, lists["versions"]))})  # type: ignore[arg-type]
+
+
+def native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iterator[ElfFile]:
+    """Give the native code among entries; raises `PackageError` for a file that begins like such and is broken.
+
+    With ``strict``, whatever has the name of an extension module must be native code.
+    """
+    for entry in entries:
+        found: ElfFile | None = None
+        if begins_native(entry.content):
+            with opened(entry.content) as file:
+                try:
+                    found = read_elf(file, entry.path)
+                except ValueError as error:
+                    if not _SHARED_LIBRARY.search(entry.path):
+                        continue  # test data of tools that read such files, for example: nothing loads it
+                    what = f"{called(entry.owner)}: {error}"
+                    raise PackageError(what, remedy="The file is damaged: use another version, or build it again.") from None
+        if found is not None:
+            yield found
+        elif strict and EXTENSION_MODULE.search(entry.path):
+            what = f"{called(entry.owner)}: {entry.path} has the name of an extension module, and is none for Linux."
+            raise PackageError(what, remedy="Its tag promises something else: use another version, or build it from source.")
+
+
+def begins_native(content: Content) -> bool:
+    """Say whether a content begins as ELF files do."""
+    if content.size < len(MAGIC):
+        return False
+    if isinstance(content, MemberContent):
+        return next(content.chunks(), b"")[: len(MAGIC)] == MAGIC
+    if isinstance(content, FileContent):
+        with content.path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    return content.read()[: len(MAGIC)] == MAGIC
+
+
+@contextmanager
+def opened(content: Content) -> Iterator[BinaryIO]:
+    """Give a content as a file that can be read anywhere; raises `PackageError` where a wheel's member is broken."""
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+        try:
+            for chunk in content.chunks() if isinstance(content, MemberContent) else (content.read(),):
+                file.write(chunk)
+        except (zlib.error, ValueError) as error:
+            raise PackageError(f"A file cannot be read ({error}).", remedy="Run `lpack cache verify`.") from None
+        file.seek(0)
+        yield file  # type: ignore[misc]

@@ -1,0 +1,265 @@
+"""Unpacks written archives as Lambda does, for code to be run on them: in memory where there is plenty, which is far faster.
+
+Layers lie merged in one folder. Each is unpacked once for all functions that have it, and then shown to each set of layers by
+hard links.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from builders.runtimes import UNZIPPED_LIMIT
+from builders.sandbox.pythons import LayerStack
+from packer.cache.deflate import inflated
+from packer.cache.store import Store, explained
+from packer.core.errors import PackageError
+from packer.core.model import EXECUTABLE_MODE, FILE_MODE
+from packer.core.process import is_running
+from packer.formats.zip_reader import Member, ZipFormatError, read_members
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 a folder of one's own is made in it
+"""Where Linux has a file system in memory for everybody (shm_overview(7))."""
+_PREFIX = "lpack-"
+_PLENTY = 6
+"""How many times what is unpacked must be free in memory: other functions are unpacked at the same time, and run."""
+_BATCH = 256
+"""Files that one piece of work unpacks."""
+_MOST = 4 * UNZIPPED_LIMIT
+"""Bytes of unpacked layers that are kept for the functions to come."""
+
+
+@contextmanager
+def room_for(size: int, store: Store) -> Iterator[Path]:
+    """Give a new folder for ``size`` bytes, in memory or in the store; it is removed at the end."""
+    if not _fits_in_memory(size):
+        with store.workspace() as folder:
+            yield folder
+        return
+    _sweep()
+    made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _fits_in_memory(size: int) -> bool:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        facts = os.statvfs(_MEMORY)
+    except (OSError, ValueError, StopIteration):
+        return False
+    free = min(available, facts.f_bavail * facts.f_frsize)
+    return size * _PLENTY < free and not facts.f_flag & os.ST_NOEXEC and os.access(_MEMORY, os.W_OK)
+
+
+def _sweep() -> None:
+    """Remove what killed processes of this user have left in memory."""
+    mine = str(os.getpid())  # which has many of them, and asks again for each
+    with suppress(OSError):
+        for name in os.listdir(_MEMORY):  # noqa: PTH208 names are all that is looked at
+            if name.startswith(_PREFIX) and (process := name.removeprefix(_PREFIX).partition("-")[0]) != mine:
+                _remove_left(_MEMORY / name, process)
+
+
+def _remove_left(folder: Path, process: str) -> None:
+    with suppress(OSError):
+        if folder.stat().st_uid == os.getuid() and not is_running(process):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """An archive whose directory was read, which is open for as long as its descriptor is."""
+
+    path: Path
+    descriptor: int
+    members: tuple[Member, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it unpacks to."""
+        return sum(member.size for member in self.members)
+
+    def unpack(self, folder: Path, executor: Executor) -> None:
+        """Unpack it into a new folder, with its modes; raises `LpackError`."""
+        with explained(folder, "write to"):
+            folder.mkdir()
+            for path in sorted({os.path.dirname(member.name) for member in self.members}):  # noqa: PTH120 thousands of them
+                os.makedirs(folder / path, exist_ok=True)  # noqa: PTH103
+            batches = [self.members[start : start + _BATCH] for start in range(0, len(self.members), _BATCH)]
+            futures = [executor.submit(self._write, batch, str(folder)) for batch in batches]
+            for future in futures:
+                future.result()
+
+    def _write(self, members: Sequence[Member], folder: str) -> None:
+        for member in members:
+            try:
+                data = inflated(member.span(self.path), self.descriptor)
+            except ValueError:
+                raise PackageError(
+                    f"{member.name} in the archive is broken.", remedy="Run `lpack cache verify`, and build again."
+                ) from None
+            mode = EXECUTABLE_MODE if member.mode & 0o111 else FILE_MODE
+            to = os.open(f"{folder}/{member.name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                os.fchmod(to, mode)  # whatever the umask is
+                os.write(to, data)
+            finally:
+                os.close(to)
+
+
+@contextmanager
+def opened_archive(archive: Path) -> Iterator[Packed]:
+    """Open an archive to be unpacked; raises `LpackError`."""
+    with explained(archive, "read"):
+        file = archive.open("rb", buffering=0)
+    with file:
+        try:
+            with explained(archive, "read"):
+                members = read_members(file.fileno())
+        except ZipFormatError as error:
+            raise PackageError(f"{archive} is no archive that can be read: {error.reason}.", remedy="Build again.") from None
+        yield Packed(path=archive, descriptor=file.fileno(), members=members)
+
+
+def unpack(archive: Path, folder: Path, executor: Executor) -> None:
+    """Unpack an archive into a new folder; raises `LpackError`."""
+    with opened_archive(archive) as packed:
+        packed.unpack(folder, executor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerArchive:
+    """A layer's archive, and its SHA-256."""
+
+    path: Path
+    sha256: str
+
+
+class _Kept:
+    """A folder of layers that is being made or is there, how many use it now, and what removes it."""
+
+    def __init__(self) -> None:
+        self.folder: Future[Path] = Future()
+        self.size = 0
+        self.users = 0
+        self.removing = ExitStack()
+
+
+class LayerFolders:
+    """Unpacks layers, merges them, and keeps them for the next ones: ``most`` bytes, or what is in use where that is more.
+
+    May be used from many threads.
+    """
+
+    def __init__(self, store: Store, executor: Executor, most: int = _MOST) -> None:
+        self._store = store
+        self._executor = executor
+        self._most = most
+        self._kept: dict[tuple[str, ...], _Kept] = {}  # by the layers' digests; what was used last is the last
+        self._lock = Lock()
+
+    def close(self) -> None:
+        """Remove all folders, those that are in use as soon as they are not."""
+        self._most = -1
+        self._tidy()
+
+    @contextmanager
+    def merged(self, layers: Sequence[LayerArchive]) -> Iterator[Path]:
+        """Give a folder with the files of layers, as it lies at /opt: of those with one path the last layer's.
+
+        It stays until the context ends, and nobody may write to it. Raises `LpackError`.
+        """
+        key = tuple(layer.sha256 for layer in layers)
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            found = kept is not None
+            kept = self._kept[key] = kept or _Kept()
+            kept.users += 1
+        try:
+            if not found:
+                self._make(key, kept, layers)
+            yield kept.folder.result()
+        finally:
+            with self._lock:
+                kept.users -= 1
+            self._tidy()
+
+    @contextmanager
+    def stacked(self, layers: Sequence[LayerArchive]) -> Iterator[LayerStack]:
+        """Give the folders of layers, one for each, and a way to have them merged; they stay until the context ends.
+
+        Raises `LpackError`, the way to merge them, too.
+        """
+        with ExitStack() as using:
+            parts = tuple(using.enter_context(self.merged([layer])) for layer in layers)
+            yield LayerStack(parts=parts, merged=lambda: using.enter_context(self.merged(layers)))
+
+    def _make(self, key: tuple[str, ...], kept: _Kept, layers: Sequence[LayerArchive]) -> None:
+        try:
+            folder = self._unpacked(kept, layers[0]) if len(layers) == 1 else self._joined(kept, layers)
+        except BaseException as error:
+            with self._lock:
+                del self._kept[key]
+            kept.folder.set_exception(error)
+            kept.removing.close()
+            raise
+        kept.folder.set_result(folder)
+
+    def _unpacked(self, kept: _Kept, layer: LayerArchive) -> Path:
+        with opened_archive(layer.path) as packed:
+            kept.size = packed.size
+            folder = kept.removing.enter_context(room_for(packed.size, self._store)) / "layers"
+            packed.unpack(folder, self._executor)
+        return folder
+
+    def _joined(self, kept: _Kept, layers: Sequence[LayerArchive]) -> Path:
+        with ExitStack() as using:
+            parts = [using.enter_context(self.merged([layer])) for layer in layers]
+            kept.size = sum(self._kept[layer.sha256,].size for layer in layers)
+            folder = kept.removing.enter_context(room_for(kept.size, self._store)) / "layers"
+            with explained(folder, "write to"):
+                for part in reversed(parts):
+                    _link(str(part), str(folder))
+        return folder
+
+    def _tidy(self) -> None:
+        """Remove what has not been used for longest and is not in use, until the rest is small enough."""
+        gone = []
+        with self._lock:
+            size = sum(kept.size for kept in self._kept.values())
+            for key, kept in tuple(self._kept.items()):
+                if size > self._most and not kept.users:
+                    size -= kept.size
+                    gone.append(self._kept.pop(key))
+        for kept in gone:
+            kept.removing.close()
+
+
+def _link(folder: str, into: str) -> None:
+    """Show the files of a folder in another one, too, but for those where something lies already; ``OSError``."""
+    try:
+        os.makedirs(into, exist_ok=True)  # noqa: PTH103 thousands of them
+    except (FileExistsError, NotADirectoryError):
+        return  # it is a file there
+    with os.scandir(folder) as found:
+        for each in found:
+            if each.is_dir(follow_symlinks=False):
+                _link(each.path, f"{into}/{each.name}")
+                continue
+            to = f"{into}/{each.name}"
+            try:
+                os.link(each.path, to)
+            except OSError:  # there is one, or it is another file system, or one without links
+                if not os.path.lexists(to):
+                    shutil.copy(each.path, to)

@@ -1,0 +1,44 @@
+"""Writes a tree as a deterministic ZIP archive by splicing: ready-compressed bytes are copied, never compressed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from packer.core.model import Content, Span, Tree
+from packer.formats.splice import Sink, Sources
+from packer.formats.zip_headers import central_record, end_records, local_header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A finished archive: SHA-256 (hex) and length in bytes of the file."""
+
+    sha256: str
+    length: int
+
+
+def write_zip(tree: Tree, file: BinaryIO, spans: Callable[[Content], Span]) -> Written:
+    """Write the tree's entries in their order, with neutral metadata, to an empty file.
+
+    ``spans`` finds (or makes) each content's compressed bytes. Raises ``OSError`` as reading and writing do.
+    """
+    sink = Sink(file)
+    sources = Sources()
+    records: list[bytes] = []
+    try:
+        for entry in tree:
+            span = spans(entry.content)
+            name = entry.path.encode()
+            facts = (span.method, span.crc32, span.length, span.size)
+            records.append(central_record(name, entry.mode, *facts, sink.length))
+            sink.write(local_header(name, *facts))
+            sink.copy(span, sources)
+    finally:
+        sources.close()
+    offset = sink.length
+    directory = b"".join(records)
+    sink.write(directory)
+    sink.write(end_records(len(records), len(directory), offset))
+    return Written(sha256=sink.finish(), length=sink.length)

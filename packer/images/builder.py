@@ -1,0 +1,237 @@
+"""Makes the images of functions: finds what each is built upon, says how it starts, and writes it in the forms asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from builders.sandbox.emulator import CLIENT, find_emulator
+from builders.sandbox.emulator import REMEDY as EMULATOR_REMEDY
+from packer.cache.store import explained
+from packer.core.errors import ToolError, UsageError
+from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, FileContent, Function, Tree
+from packer.core.names import IMAGES_FOLDER, LOCAL_FORMS, image_name
+from packer.core.once_map import Once
+from packer.formats.image import Base, Image
+from packer.formats.oci import Platform, Reference
+from packer.images.base import BaseReader, files_of_base
+from packer.images.base_check import CheckedLayers
+from packer.images.base_pins import PINS_FILE, Pins, read_pins
+from packer.images.entrypoint import check_start
+from packer.images.layer_store import LayerBlobs
+from packer.images.layout_writer import Running, Step, assembled, write_docker_archive, write_layout
+
+TASK = "var/task"
+_SCRIPT, _EMULATOR = "lambda-entrypoint.sh", "usr/local/bin/aws-lambda-rie"
+_BOOTSTRAP = "var/runtime/bootstrap"
+_PYTHONS = ("var/lang/bin", "usr/local/bin", "usr/bin")
+_ENTRY = """#!/bin/sh
+# Runs the function by Lambda's runtime interface client; outside of Lambda, in the Runtime Interface Emulator.
+export _HANDLER="$1"
+if [ -z "$AWS_LAMBDA_RUNTIME_API" ]; then
+    exec /{emulator} {command} "$@"
+fi
+exec {command} "$@"
+"""
+_FILE_TIME = 0
+"""The time of all files in layers: another one would make each of them anew (what `created` says has no part in it)."""
+_DRAFT = "latest"
+_DIGEST = "@sha256:"
+NOTHING = Tree(())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How an image starts: its entrypoint, empty for the base's own, and whether the function must bring ``client``.
+
+    ``files`` come on top of the base.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    client: bool = False
+    files: Tree = NOTHING
+
+
+class Imaging:
+    """Makes images; may be used from many threads, but from none of ``makers``, in which layers are made side by side.
+
+    ``frozen`` takes no base that is not locked, and ``refresh`` looks anew.
+    """
+
+    def __init__(
+        self, reader: BaseReader, layers: LayerBlobs, makers: Executor, *, frozen: bool = False, refresh: bool = False
+    ) -> None:
+        self._reader = reader
+        self._layers = layers
+        self._makers = makers
+        self._frozen = frozen
+        self._refresh = refresh
+        self._bases: Once[tuple[str, Platform, Path], Base] = Once()
+        self._pins: Once[Path, Pins] = Once()
+
+    def base(self, function: Function) -> Base:
+        """Find a function's base, the locked one if it is locked; raises `LpackError`."""
+        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        return self._bases.get((named, platform, root), lambda: self._found(named, platform, root))
+
+    def pin(self, function: Function) -> Pins:
+        """Say what a lock has of a function's base: the digest that it has already, or, for files and engines, the present one.
+
+        Nothing for a base whose name has a digest itself. Raises `LpackError`.
+        """
+        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        if _DIGEST in named and not named.startswith(LOCAL_FORMS):
+            return {}
+        pinned = "" if named.startswith(LOCAL_FORMS) else self._pinned(named, platform, root)
+        return {(named, str(platform)): pinned or self._reader.read(named, platform, root).digest}
+
+    def check(self, function: Function) -> None:
+        """Prove that a function's base, as it is now, can run it; raises `LpackError`."""
+        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        self.start(function, self._reader.read(named, platform, root))
+
+    def _pinned(self, named: str, platform: Platform, root: Path) -> str:
+        pins = {} if self._refresh else self._pins.get(root, lambda: read_pins(root))
+        return pins.get((named, str(platform)), "")
+
+    def _found(self, named: str, platform: Platform, root: Path) -> Base:
+        pinned = self._pinned(named, platform, root)
+        if self._frozen and not pinned and _DIGEST not in named:
+            what = f"The base {named} for {platform} is not locked."
+            raise UsageError(what, remedy=f"`lpack lock` writes its digest to {PINS_FILE}.")
+        if pinned and not named.startswith(LOCAL_FORMS):
+            return self._reader.read(str(replace(Reference.parse(named), tag="", digest=pinned)), platform, root)
+        base = self._reader.read(named, platform, root)
+        if pinned and base.digest != pinned:
+            what = f"The base {named} is not the locked one any more: it is {base.digest}, and {PINS_FILE} has {pinned}."
+            raise UsageError(what, remedy="If it changed on purpose, run `lpack lock` again.")
+        return base
+
+    def start(self, function: Function, base: Base) -> Start:
+        """Say how an image upon a base starts; raises `UsageError` where nothing there can run the function."""
+        options = function.image
+        if not options.base and not options.entrypoint:
+            return Start()  # AWS's own has all that it needs, and is not looked into
+        if options.entrypoint and not any(CLIENT in word for word in options.entrypoint):
+            return Start(entrypoint=options.entrypoint)
+        marks = _marks(base)
+        has_client = any(each.endswith(f"-packages/{CLIENT}/__init__.py") for each in marks)
+        if options.entrypoint:
+            return Start(entrypoint=options.entrypoint, client=not has_client)
+        python = _python(marks, function, base)
+        if _SCRIPT in marks:
+            return Start(entrypoint=(f"/{_SCRIPT}",))
+        if _BOOTSTRAP in marks:
+            command: tuple[str, ...] = ("/bin/sh", "-c", f'_HANDLER="$0" exec /{_BOOTSTRAP}')
+            return self._with_emulator(function, marks, Start(entrypoint=command), f"/{_BOOTSTRAP}")
+        if not python:
+            what = f"The base {base.named} has no Python 3.{function.target.runtime.minor}, which {function.name} runs on."
+            raise UsageError(what, remedy="Name another base (oci.base), or say what starts it (oci.entrypoint).")
+        start = Start(entrypoint=(python, "-m", CLIENT), client=not has_client)
+        return self._with_emulator(function, marks, start, f"{python} -m {CLIENT}")
+
+    @staticmethod
+    def _with_emulator(function: Function, marks: frozenset[str], start: Start, command: str) -> Start:
+        if not function.image.emulator:
+            return start
+        entries = [_entry(_SCRIPT, _ENTRY.format(emulator=_EMULATOR, command=command).encode())]
+        if _EMULATOR not in marks:
+            found = find_emulator(function.target.architecture)
+            if found is None:
+                what = f"The image of {function.name} is to have the Runtime Interface Emulator, and there is none here for it."
+                raise ToolError(what, remedy=EMULATOR_REMEDY)
+            with explained(found, "read"):
+                data = found.read_bytes()
+            content = FileContent(path=found, digest=hashlib.sha256(data).hexdigest(), size=len(data))
+            entries.append(Entry(path=_EMULATOR, mode=EXECUTABLE_MODE, content=content, owner="emulator"))
+        return replace(start, entrypoint=(f"/{_SCRIPT}",), files=Tree.of(entries))
+
+    def image(
+        self, function: Function, base: Base, start: Start, parts: Sequence[tuple[str, Tree]]
+    ) -> tuple[Image, list[Step]]:
+        """Put a function's image together; ``parts`` are its layers, lowest first, with what history says of each.
+
+        Gives the image, and lpack's own layers of it.
+        """
+        options = function.image
+        trees = [("the runtime interface emulator", "", start.files)] if start.files else []
+        trees += [(told, TASK, tree) for told, tree in parts]
+        check_start(function, base, [(folder, tree) for _, folder, tree in trees])
+        make, how = self._layers.layer, (options.compression, _FILE_TIME)
+        largest = sorted(range(len(trees)), key=lambda number: -trees[number][2].size)  # which all would wait for at the end
+        making = {number: self._makers.submit(make, [trees[number][1:]], *how) for number in largest}
+        steps = [Step(layer=making[number].result(), told=told) for number, (told, _, _) in enumerate(trees)]
+        running = Running(
+            command=(function.handler,),
+            entrypoint=start.entrypoint,
+            environment=dict(options.environment),
+            working_dir=options.working_dir or ("" if base.config.run.get("WorkingDir") else f"/{TASK}"),
+            user=options.user,
+            labels={"org.opencontainers.image.title": function.name, **dict(options.labels)},
+        )
+        return assembled(base, steps, running, options.epoch), steps
+
+    @staticmethod
+    def write(function: Function, image: Image, staging: Path, out: Path) -> Path:
+        """Write an image in the forms that are asked for, below ``staging``; gives the folder or file of the first.
+
+        ``out`` is the output folder, where the layers of an older one may lie.
+        """
+        name = f"{image_name(function.name)}:{_DRAFT}"
+        first: Path | None = None
+        for form in function.image.write:
+            path = staging / artifact_path(function, form)
+            with explained(path, "write"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if form == "oci":
+                    path.mkdir()
+                    older = out / artifact_path(function, form)
+                    write_layout(path, [(image, name)], base_layers=function.image.base_layers, older=older)
+                else:
+                    with path.open("wb") as file:
+                        write_docker_archive(image, name, file)
+            first = first or path
+        return first or staging
+
+
+def artifact_path(function: Function, form: str) -> str:
+    """Give where an image lies below the output folder, in a form."""
+    return f"{IMAGES_FOLDER}/{function.name}{'' if form == 'oci' else '.tar'}"
+
+
+def files_of_image(function: Function) -> tuple[Path, ...]:
+    """Give the files beside a function's own that decide its image: the lock of bases, and a base that is a file."""
+    options = function.image
+    return (options.root / PINS_FILE, *files_of_base(base_name(function), options.root)) if options.wanted else ()
+
+
+def base_name(function: Function) -> str:
+    """Give the name of what a function's image is built upon: AWS's run-time image, where the user names none."""
+    return function.image.base or function.target.runtime_image
+
+
+def _marks(base: Base) -> frozenset[str]:
+    """Give what tells how a base runs Python; whiteouts in upper layers do not matter for these files in practice."""
+    blobs = base.blobs
+    if not isinstance(blobs, CheckedLayers):
+        return frozenset()
+    return frozenset(path for layer in base.manifest.layers for path in blobs.seen(layer).marks)
+
+
+def _python(marks: frozenset[str], function: Function, base: Base) -> str:
+    """Give the path of an interpreter of the function's minor in a base; empty where it has none of any minor."""
+    minor = function.target.runtime.minor
+    names = (f"python3.{minor}", "python3")
+    there = [f"{folder}/{name}" for name in names for folder in _PYTHONS if f"{folder}/{name}" in marks]
+    others = sorted({each.rpartition("python")[2] for each in marks if "/bin/python3." in each} - {f"3.{minor}"})
+    if others and not any(each.endswith(f".{minor}") for each in there):
+        what = f"The base {base.named} has Python {', '.join(others)}, and {function.name} is built for 3.{minor}."
+        raise UsageError(what, remedy="Name another base (oci.base), or another runtime.")
+    return f"/{there[0]}" if there else ""
+
+
+def _entry(path: str, data: bytes) -> Entry:
+    return Entry(path=path, mode=EXECUTABLE_MODE, content=BytesContent.of(data), owner="lpack")

@@ -1,0 +1,165 @@
+"""Reads back the images that a build has written: for who pushes them, loads them into an engine, or runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packer.core.errors import UsageError
+from packer.core.names import LOCAL_FORMS, MANIFEST_FILE
+from packer.formats.image import PATH, BlobSource, Image, ImageLayer
+from packer.formats.oci import LARGEST_CONFIG, LARGEST_MANIFEST, Descriptor, ImageConfig, Index, Manifest, Reference, unusable
+from packer.formats.unpack import LayerArchive
+from packer.images.base import LayoutBlobs
+
+_BUILD = "Run `lpack build` first."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """A function's image as it lies in the output folder; ``report`` is the function's part of the manifest."""
+
+    name: str
+    image: Image
+    report: Mapping[str, Any]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What a container of it starts: its entrypoint, and the handler."""
+        run = self._config.run
+        words = (*(run.get("Entrypoint") or ()), *(run.get("Cmd") or ()))  # type: ignore[misc]  # lists of texts
+        return tuple(map(str, words))
+
+    @property
+    def user(self) -> str:
+        """Who a container of it runs as; empty for root."""
+        return str(self._config.run.get("User") or "")
+
+    @property
+    def path(self) -> str:
+        """Where a container of it finds programs."""
+        return self._config.environment.get("PATH", PATH)
+
+    @property
+    def _config(self) -> ImageConfig:
+        return ImageConfig.parse(self.image.config, self.name)
+
+
+def read_built(out: Path, names: Sequence[str], remote: Callable[[Reference], BlobSource]) -> list[BuiltImage]:
+    """Give the images of functions that were built into a folder; all of them where no name is given.
+
+    ``remote`` gives the blobs of a base that the output folder does not hold. Raises `UsageError` where one was not built, or
+    is no image, and `ImageError` where it is not what it was.
+    """
+    functions = _functions(out)
+    for name in names:
+        if name not in functions:
+            raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
+    chosen = [name for name in functions if name in names] if names else _images(functions)
+    if not chosen:
+        raise UsageError(f"{out} has no image.", remedy='Write format = "image" for a function, and run `lpack build`.')
+    return [_read(out, name, functions[name], remote) for name in chosen]
+
+
+def format_of(out: Path, name: str) -> str:
+    """Give what became of a function, ``zip`` or ``image``, whatever flags the build had; raises `UsageError`."""
+    report = _functions(out).get(name)
+    if report is None:
+        raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
+    return str(report["format"])
+
+
+def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]:
+    """Give the archive of a function, and those of its layers in order; raises `UsageError` where it was not built."""
+    document = _document(out)
+    report = document["functions"].get(name)
+    if report is None or report["format"] != "zip":
+        raise UsageError(f"{name} was not built into {out} as a ZIP archive.", remedy=_BUILD)
+    layers = document.get("layers", {})
+    own = [layers[layer] for layer in report.get("layers", ()) if layer in layers]
+    found = tuple(LayerArchive(path=out / layer["path"], sha256=layer["sha256"]) for layer in own)
+    archive = out / report["artifact"]["path"]
+    for path in (archive, *(layer.path for layer in found)):
+        if not path.is_file():
+            raise UsageError(f"There is no {path}.", remedy=_BUILD)
+    return archive, found
+
+
+def _functions(out: Path) -> Mapping[str, Mapping[str, Any]]:
+    functions: Mapping[str, Mapping[str, Any]] = _document(out)["functions"]
+    return functions
+
+
+def _document(out: Path) -> Mapping[str, Any]:
+    try:
+        document: Mapping[str, Any] = json.loads((out / MANIFEST_FILE).read_bytes())
+        document["functions"].items()
+    except FileNotFoundError:
+        raise UsageError(f"There is no {out / MANIFEST_FILE}.", remedy=_BUILD) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{out / MANIFEST_FILE} cannot be read.", remedy="Remove it, and run `lpack build`.") from None
+    return document
+
+
+def _images(functions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [name for name, report in functions.items() if report["format"] == "image"]
+
+
+def _read(out: Path, name: str, report: Mapping[str, Any], remote: Callable[[Reference], BlobSource]) -> BuiltImage:
+    if report["format"] != "image":
+        remedy = f'Write format = "image" for it, or leave it out: {name} is an archive.'
+        raise UsageError(f"{name} was built as a ZIP archive, not as an image.", remedy=remedy)
+    folder = out / report["artifact"]["path"]
+    if not (folder / "index.json").is_file():
+        if folder.is_file():
+            what = f"{name} was written as a docker-archive alone, and only an OCI image layout is pushed, loaded and verified."
+            remedy = (
+                f'Write oci.write = ["oci", "docker-archive"], and build again; `docker load --input {folder}` takes that file.'
+            )
+            raise UsageError(what, remedy=remedy)
+        raise UsageError(f"{name} has no OCI image layout in {folder}.", remedy=_BUILD)
+    again = f"Remove {folder}, and run `lpack build`, which writes it again."
+    own = LayoutBlobs(folder, str(folder), again)
+    index = Index.parse((folder / "index.json").read_bytes(), str(folder))
+    found = next((each for each in index.manifests if each.digest == report["image"]["digest"]), None)
+    if found is None:
+        raise unusable(str(folder), "it is not the image that lpack.json tells of", again)
+    data = own.read(found, LARGEST_MANIFEST)
+    manifest = Manifest.parse(data, str(folder))
+    config = own.read(manifest.config, LARGEST_CONFIG)
+    parsed = ImageConfig.parse(config, str(folder))
+    base = report["image"]["base"]
+    home = None if base["name"].startswith(LOCAL_FORMS) else Reference.parse(base["name"])
+    below = int(base["layers"])
+    layers = tuple(
+        ImageLayer(
+            descriptor=layer,
+            diff_id=diff_id,
+            blobs=_LayoutOrRemote(folder, own, home, remote) if number < below else own,
+            own=number >= below,
+        )
+        for number, (layer, diff_id) in enumerate(zip(manifest.layers, parsed.diff_ids, strict=True))
+    )
+    image = Image(manifest=data, config=config, layers=layers, platform=parsed.platform, home=home)
+    return BuiltImage(name=name, image=image, report=report)
+
+
+class _LayoutOrRemote(BlobSource):
+    """Gives a base's blobs from the layout, where it holds them, or else from where the base came from."""
+
+    def __init__(
+        self, folder: Path, own: LayoutBlobs, home: Reference | None, remote: Callable[[Reference], BlobSource]
+    ) -> None:
+        self._folder = folder
+        self._own = own
+        self._home = home
+        self._remote = remote
+
+    def bring(self, blob: Descriptor) -> Path:
+        """Give a blob's file; raises `LpackError`."""
+        if self._home is None or (self._folder / "blobs" / "sha256" / blob.sha256).exists():
+            return self._own.bring(blob)
+        return self._remote(self._home).bring(blob)

@@ -1,0 +1,200 @@
+"""Says what functions are going to be, to the byte where their wheels are in the store, without writing or running any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from packer.core.errors import LpackError
+from packer.core.model import Function
+from packer.core.names import ENGINE_FORM
+from packer.formats.wheel_outline import NOTHING, SIZE
+from packer.images.builder import artifact_path, base_name
+from packer.inspect.advice import ways_to_save
+from packer.layers.assignment import MadeLayer, Need, Share
+from packer.layers.planner import Piece
+from packer.manifest.budget import function_measures
+from packer.pipeline.build import alike
+from packer.pipeline.gatherer import Gatherer, Tools
+from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
+from packer.pipeline.local_work import Appraised, Files, Order, Settled, Workshop
+from packer.pipeline.results import Result, as_image
+from packer.pipeline.state import FunctionState
+from packer.pipeline.zip_groups import Group, Member, look_at
+from packer.trim.rules import Unit
+
+_NOWHERE = Path()
+ESTIMATED, ADVICE = "estimated", "advice"
+"""Keys that a report has beside those of the manifest: how distributions are known that are not, and what would help."""
+
+
+class Appraiser:
+    """Does the work of a build without making anything; may be called from many threads."""
+
+    def __init__(self, shop: Workshop, tools: Tools) -> None:
+        self._shop = shop
+        self._tools = tools
+        self._files: dict[str, Callable[[], Files]] = {}
+
+    def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
+        """Lock a function, look at what it needs and trim that; raises `LpackError`."""
+        return self._shop.prepare(version)
+
+    def warm(self, wanted: Sequence[Wanted]) -> None:
+        """Compile many distributions at once; raises `LpackError`."""
+        self._shop.warm(wanted)
+
+    def size(self, wanted: Wanted) -> Piece:
+        """Give the bytes of a distribution in a layer; raises `LpackError`."""
+        return self._shop.size(wanted)
+
+    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+        """Say what a layer is going to be; raises `LpackError`."""
+        layer = self._shop.maker.outlined(share, wanted, beside)
+        self._files[layer.name] = partial(self._shop.maker.files, share, wanted, beside)
+        return layer
+
+    def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
+        """Compile at once what functions have beside these layers; raises `LpackError`."""
+        self._shop.ready(todo)
+
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+        """Say what a function is going to be; raises `LpackError`."""
+        found = self._shop.appraise(version, layers, lambda layer: self._files[layer.name]())
+        result, function = found.result, found.gathered.function
+        if function.image.wanted:
+            result = self._image(function, result)
+        result = replace(result, told="", report={**result.report, **_told(found, result)})
+        return Settled(
+            result=result,
+            staged=_NOWHERE,
+            need=found.need,
+            restored=found.restored,
+            kept=found.restored,
+            alone="",
+            cramped=bool(layers) and function.bytecode.mode == "auto" and found.shaped.bytecode.mode == "only",
+        )
+
+    def _image(self, function: Function, result: Result) -> Result:
+        """Say the same of a function that becomes an image, whose layers are only compressed when they are made."""
+        base, why = {"name": base_name(function), "digest": "", "bytes": 0, "layers": 0}, ""
+        if base_name(function).startswith(ENGINE_FORM):
+            why = "the engine would have to save all of it"
+        else:
+            try:
+                found = self._tools.imaging().base(function)
+                layers = found.manifest.layers
+                base |= {"digest": found.digest, "bytes": sum(each.size for each in layers), "layers": len(layers)}
+            except LpackError as error:
+                why = error.what.rstrip(".")
+        if why:
+            what = (
+                f"{function.name}: its base {base_name(function)} is not counted ({why}), and the whole image held to no limit."
+            )
+            result = replace(result, warnings=(*result.warnings, what))
+        image: dict[str, Any] = {"digest": "", "base": base, "layers": []}
+        return as_image(result, image, artifact_path(function, function.image.write[0]), result.artifact.zipped)
+
+
+def _told(found: Appraised, result: Result) -> dict[str, Any]:
+    """Say how distributions are known that are not in the store, and what would help where something is too large."""
+    name, budget = found.gathered.function.name, found.gathered.function.budget
+    over = [each.key for each in function_measures(name, result.report, budget) if each.over]
+    outlined = {
+        each.distribution.name: each.distribution.outlined for each in found.gathered.made if each.distribution.outlined
+    }
+    return {
+        ESTIMATED: outlined,
+        ADVICE: list(ways_to_save(found.gathered, found.shaped, result.report, over=over)) if over else [],
+    }
+
+
+class AppraisedGroup(Group):
+    """Functions that are only appraised: nothing of them has to lie anywhere, and what is over a limit is no error yet."""
+
+    def _is_there(self, previous: FunctionState) -> bool:
+        del previous
+        return True
+
+    def _limits(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+        del function, result, layers
+        return ()
+
+
+class Appraisal:
+    """Appraises functions; ``out`` is the folder that a build would write to, ``now`` the start in nanoseconds.
+
+    ``offline`` says that nothing could be asked of any server.
+    """
+
+    def __init__(self, tools: Tools, out: Path, now: int, *, offline: bool) -> None:
+        self._tools = tools
+        self._offline = offline
+        self._out = out
+        self._now = now
+        self._gatherer = Gatherer(tools, out)
+
+    def all(
+        self,
+        functions: Sequence[Function],
+        everything: Sequence[Function],
+        previous: Callable[[str], FunctionState | None],
+        executor: Executor,
+    ) -> dict[str, FunctionState]:
+        """Appraise functions; raises the one error, or `ManyErrors`, when all have ended.
+
+        ``everything`` are all that the project has: layers are planned for them together.
+        """
+        chosen = frozenset(function.name for function in functions)
+        taking_part = [function for function in everything if function.layers.wanted or function.name in chosen]
+        found: dict[str, FunctionState] = {}
+        for group in alike(taking_part):
+            names = chosen.intersection(function.name for function in group)
+            if names:
+                found |= self._group(group, names, previous, executor)
+        return {function.name: found[function.name] for function in functions}
+
+    def _group(
+        self,
+        functions: Sequence[Function],
+        chosen: frozenset[str],
+        previous: Callable[[str], FunctionState | None],
+        executor: Executor,
+    ) -> dict[str, FunctionState]:
+        members = look_at(functions, chosen, self._gatherer, previous, executor, self._tools.reporter)
+        found = {name: self._seen_again(each) for name, each in members.items() if each.function.image.wanted and each.previous}
+        rest = [each for name, each in members.items() if name not in found]
+        if not rest:
+            return {name: state for name, state in found.items() if state}
+        orders = [Order(function=member.function, scan=member.scan) for member in rest]
+        parts, like = (self._tools, self._gatherer), (functions[0].target, functions[0].bytecode)
+        folders = (_NOWHERE, self._out)
+        shop = Workshop(orders, parts, _NOWHERE, lambda source: LayerMaker(parts, source, folders, like, lambda _: False))
+        group = AppraisedGroup(rest, chosen - found.keys(), self._tools, Appraiser(shop, self._tools), self._now)
+        built = {name: self._until_known(name, each.state) for name, each in group.build(executor).items()}
+        return built | {name: state for name, state in found.items() if state}
+
+    def _seen_again(self, member: Member) -> FunctionState | None:
+        """Give what is remembered of a function that is as it was."""
+        return member.inputs.seen_again(member.previous, self._now) if member.previous else None
+
+    def _until_known(self, name: str, state: FunctionState) -> FunctionState:
+        """Give a state that holds until a wheel comes that is not in the store by now, and warns of what is hardly known.
+
+        What a server could tell, and did not, is asked for again the next time.
+        """
+        outlined: Mapping[str, str] = state.report.get(ESTIMATED, {})
+        digests = [each["sha256"] for each in state.report["distributions"] if each["name"] in outlined]
+        paths = [self._tools.store.wheel_path(digest) for digest in digests]
+        rough = sorted(each for each, how in outlined.items() if how == SIZE and not self._offline)
+        unknown = sorted(each for each, how in outlined.items() if how == NOTHING)
+        told = [f"{name}: no server tells what is in {', '.join(rough)}: sizes are rough."] if rough else []
+        told += [f"{name}: nothing tells the size of {', '.join(unknown)}, which counts as none." for _ in unknown[:1]]
+        state = replace(state, warnings=(*state.warnings, *told))
+        base = state.report.get("image", {}).get("base", {"digest": "known"})
+        missed = not base["digest"] and not base["name"].startswith(ENGINE_FORM)
+        return state.forgotten() if rough or missed else state.until(paths, ()) if paths else state

@@ -1,0 +1,249 @@
+"""Downloads what a lock names: in parallel, resumed after a dropped connection, and proved before it enters the store."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock, local
+from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from packer.cache.store import Store, explained
+from packer.core.errors import FetchError
+from packer.core.events import Reporter
+from packer.core.model import Archive
+from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
+
+if TYPE_CHECKING:
+    import requests
+
+    from packer.net.credentials import Credentials
+
+_CHUNK = 1 << 18
+_ATTEMPTS = 5
+_FIRST_PAUSE = 0.4
+_PARALLEL = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """An archive that is in the store; ``outlined`` says how it is known where only its outline is
+    (`packer.formats.wheel_outline`)."""
+
+    path: Path
+    sha256: str
+    outlined: str = ""
+
+
+class _Transient(Exception):
+    """Something that another attempt may mend; the bytes received so far stay."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Received:
+    """How far a download has come."""
+
+    file: IO[bytes]
+    size: int = 0
+
+    def restart(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.size = 0
+
+
+class StoreFetcher:
+    """Fetches into a store; each archive once, however many functions ask for it at the same time.
+
+    ``accept`` proves a complete file before it is taken in, and raises an `LpackError` where it is not good.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        credentials: Credentials,
+        reporter: Reporter,
+        accept: Callable[[Path, Archive], None],
+        *,
+        offline: bool = False,
+    ) -> None:
+        self._store = store
+        self._credentials = credentials
+        self._reporter = reporter
+        self._accept = accept
+        self._offline = offline
+        self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="fetch")
+        self._running: dict[tuple[str, str], Future[Fetched]] = {}
+        self._lock = Lock()
+        self._thread = local()
+        self._stopped = Event()
+
+    def close(self) -> None:
+        """Stop: begin no other download, and give up those that have begun."""
+        self._stopped.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def fetch(self, archives: Sequence[Archive]) -> list[Fetched]:
+        """Give the archives' files in the store, in the same order; raises `FetchError` or what ``accept`` raises."""
+        waiting = [self._known(archive) or self._started(archive) for archive in archives]
+        return [found.result() if isinstance(found, Future) else found for found in waiting]
+
+    def _known(self, archive: Archive, prove: Callable[[Path], None] | None = None) -> Fetched | None:
+        path = self._store.wheel(archive.sha256, prove) if archive.sha256 else None
+        return Fetched(path=path, sha256=archive.sha256) if path else None
+
+    def _started(self, archive: Archive) -> Future[Fetched]:
+        with self._lock:
+            # Two locks may expect different bytes at one address: each is held against its own hash.
+            future = self._running.get((archive.location, archive.sha256))
+            if future is None:
+                future = self._pool.submit(self._bring, archive)
+                self._running[archive.location, archive.sha256] = future
+        return future
+
+    def _bring(self, archive: Archive) -> Fetched:
+        shared = self._known(archive, lambda path: self._accept(path, archive))
+        if shared is not None:
+            return shared
+        with self._store.temporary() as temporary:
+            if urlsplit(archive.location).scheme in ("http", "https"):
+                digest = self._download(archive, temporary)
+            else:
+                digest = _copy(archive, temporary)
+            if archive.sha256 and digest != archive.sha256:
+                raise FetchError(
+                    f"{archive.filename} is not the file that its lock promises: "
+                    f"SHA-256 {digest} came from {archive.location}, {archive.sha256} was expected.",
+                    remedy="Do not use it before you know why. If the index changed on purpose, lock again.",
+                )
+            self._accept(temporary, archive)
+            return Fetched(path=self._store.adopt(temporary, digest), sha256=digest)
+
+    def _download(self, archive: Archive, temporary: Path) -> str:
+        if self._offline:
+            raise FetchError(
+                f"{archive.filename} is not in the store, and --offline forbids to download it.",
+                remedy="Build once without --offline.",
+            )
+        telling = self._reporter.transfer(archive.filename, archive.size)
+        with telling, explained(temporary, "write"), temporary.open("w+b") as file:
+            self._attempt_often(archive, _Received(file=file))
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _attempt_often(self, archive: Archive, received: _Received) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            before = received.size
+            try:
+                return self._attempt(archive, received)
+            except _Transient as trouble:
+                reason = self._credentials.scrub(str(trouble))
+                if attempt == _ATTEMPTS:
+                    raise FetchError(
+                        f"Cannot download {archive.filename} from {archive.location}: {reason} ({attempt} attempts).",
+                        remedy="Check the network and the index's address, then try again; what is complete is kept.",
+                    ) from None
+                self._reporter.debug(f"{archive.filename}: {reason}; trying again from byte {received.size:,}")
+                if received.size == before:
+                    time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311 no secret
+        raise AssertionError("the last attempt returns or raises")
+
+    def _attempt(self, archive: Archive, received: _Received) -> None:
+        """Ask once for what is still missing; raises `_Transient` or `FetchError`."""
+        import requests
+        import urllib3
+
+        try:
+            with self._ask(archive, received.size) as response:
+                self._check_status(archive, response)
+                if received.size and response.status_code != requests.codes.partial_content:
+                    received.restart()
+                expected = self._expected_size(response, received.size)
+                # What has arrived, not full chunks: those lose the bytes before a dropped connection.
+                while chunk := response.raw.read1(_CHUNK, decode_content=False):
+                    if self._stopped.is_set():
+                        raise FetchError(f"The download of {archive.filename} was interrupted.", remedy="Build again.")
+                    received.file.write(chunk)
+                    received.size += len(chunk)
+                    self._reporter.transfer_advanced(archive.filename, received.size)
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+            raise _Transient(short_reason(error)) from error
+        except requests.RequestException as error:
+            reason = self._credentials.scrub(str(error))
+            raise FetchError(
+                f"Cannot download {archive.filename} from {archive.location}: {reason}.", remedy="Check the index's address."
+            ) from None
+        if expected is not None and received.size < expected:
+            raise _Transient(f"the connection ended after {received.size:,} of {expected:,} bytes")
+
+    def _ask(self, archive: Archive, offset: int) -> requests.Response:
+        session = self._session()
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        login = self._credentials.find(archive.location)
+        response = session.get(
+            archive.location,
+            headers=headers,
+            stream=True,
+            timeout=TIMEOUT,
+            auth=basic(login.user, login.password) if login else None,
+        )
+        if response.status_code == 401 and login is None:
+            login = self._credentials.ask_keyring(archive.location)
+            if login is not None:
+                response.close()
+                auth = basic(login.user, login.password)
+                response = session.get(archive.location, headers=headers, stream=True, timeout=TIMEOUT, auth=auth)
+        return response
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._thread, "session", None)
+        if session is None:
+            session = self._thread.session = new_session()
+        return session
+
+    def _check_status(self, archive: Archive, response: requests.Response) -> None:
+        status = response.status_code
+        if status in (200, 206):
+            return
+        if status in RETRIED_STATUSES:
+            with suppress(ValueError):
+                time.sleep(min(30.0, float(response.headers.get("Retry-After", 0))))
+            raise _Transient(f"the server answered {status} {response.reason}")
+        remedy = "Lock again: the file is no longer where the lock says."
+        if status in (401, 403):
+            remedy = (
+                "Give the index's credentials in its URL, a netrc file, keyring, or UV_INDEX_<NAME>_USERNAME and _PASSWORD."
+            )
+        raise FetchError(
+            f"Cannot download {archive.filename} from {archive.location}: the server answered {status} {response.reason}.",
+            remedy=remedy,
+        )
+
+    @staticmethod
+    def _expected_size(response: requests.Response, offset: int) -> int | None:
+        length = response.headers.get("Content-Length", "")
+        return offset + int(length) if length.isdigit() else None
+
+
+def _copy(archive: Archive, temporary: Path) -> str:
+    """Take a file of this machine: an absolute path or a file: URL."""
+    parts = urlsplit(archive.location)
+    path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(archive.location)
+    total = hashlib.sha256()
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise FetchError(f"Cannot read {path}: {error.strerror}.", remedy="Lock again, or put the file back.") from error
+    with source, explained(temporary, "write"), temporary.open("wb") as target:
+        while chunk := source.read(_CHUNK):
+            total.update(chunk)
+            target.write(chunk)
+    return total.hexdigest()

@@ -1,0 +1,294 @@
+"""Gathers what functions are made of: their sources, their locks, the wheels of these, and what decides their bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from builders.sandbox.emulator import CLIENT
+from packer import __version__
+from packer.cache.deflate import CODEC
+from packer.cache.signatures import Digests, Signature, signature
+from packer.cache.store import Store, digest_of
+from packer.core.errors import FetchError
+from packer.core.events import Reporter
+from packer.core.function_tree import Part
+from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.core.once_map import Once
+from packer.core.version_variables import version_variables
+from packer.formats.native_code import NativeCode
+from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
+from packer.formats.wheel import read_wheel
+from packer.formats.wheel_outline import OUTLINES, read_outline
+from packer.images.builder import Imaging, files_of_image
+from packer.pipeline.state import FunctionState, variable_digests
+from packer.resolve.declaration import Declaration, declare, links_digest
+from packer.resolve.resolver import Resolver
+from packer.resolve.uv_settings import settings_digest, settings_files
+from packer.source.function_source import Scan, scan_source
+from packer.source.package_source import project_digest, project_tree
+from packer.source.secrets import Finding, find_secrets, refuse, told
+from packer.trim.material import Material
+from packer.trim.shape import Shaper
+from packer.verify.proof import Prover, carried_names, merged
+from packer.verify.runner import Verifier, event_files
+from packer.wheels.abi_check import check_closed, check_native, without_spared
+from packer.wheels.provider import Builds, Fetcher, Made, obtain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The concrete parts that the loop works with; ``strict`` packs nothing that looks like a secret."""
+
+    store: Store
+    resolver: Resolver
+    fetcher: Fetcher
+    builder: Builds
+    native: NativeCode
+    shaper: Shaper
+    prover: Prover
+    verifier: Verifier
+    digests: Digests
+    reporter: Reporter
+    imaging: Callable[[], Imaging]
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """All of a function before anything is removed: its lock, the wheels of that, and the trees that they are."""
+
+    lock: Lock
+    made: tuple[Made, ...]
+    warnings: tuple[str, ...]
+    material: Material
+
+    @property
+    def function(self) -> Function:
+        """The function that it is of."""
+        return self.material.function
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The local projects that it is built from."""
+        return tuple(str(package.source.path) for package in self.lock.packages if isinstance(package.source, SourceFolder))
+
+
+class Gatherer:
+    """Gathers functions by way of the tools; may be used from many threads. ``out`` is the folder of the artifacts."""
+
+    def __init__(self, tools: Tools, out: Path) -> None:
+        self._tools = tools
+        self._out = out
+        self._trees: Once[str, Tree] = Once()
+        self._links: Once[tuple[Path, ...], str] = Once()
+
+    def gather(self, function: Function, scan: Scan) -> Gathered:
+        """Lock a function, and fetch or build all that it needs; raises `LpackError`."""
+        tools = self._tools
+        lock = tools.resolver.lock(function)
+        tools.reporter.stage(function.name, "fetching")
+        made = self._obtained(function, lock)
+        distributions = [each.distribution for each in made]
+        warnings = self._check_native(function, distributions, scan)
+        tools.reporter.stage(function.name, "packing")
+        return Gathered(
+            lock=lock,
+            made=made,
+            warnings=(
+                *told(function.name, _secrets(function, scan)),
+                *lock.warnings,
+                *_differing(function, lock),
+                *(warning for each in made for warning in each.warnings),
+                *warnings,
+            ),
+            material=self._material(function, distributions, scan),
+        )
+
+    def material(self, function: Function) -> Material:
+        """Give all that a function is made of, before anything is removed; raises `LpackError`."""
+        scan = self.scan(function)
+        obtained = self._obtained(function, self._tools.resolver.lock(function))
+        return self._material(function, [made.distribution for made in obtained], scan)
+
+    def _material(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> Material:
+        parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self.tree(each)) for each in distributions)]
+        material = self._tools.shaper.material(function, distributions, parts)
+        for note in material.notes:
+            self._tools.reporter.note(note)
+        return material
+
+    def carried(self, material: Material) -> Tree:
+        """Give what the function leaves to the runtime and to attached layers, in its lock's versions; raises `LpackError`."""
+        function = material.function
+        runtime = carried_names(function)
+        packed = [part for part in material.parts if part[0] in runtime]
+        leaves = function.exclude or function.layers.attached
+        left_out = [
+            package
+            for package in (self._tools.resolver.lock(function).packages if leaves else ())
+            if function.leaves_out(package) and (package.name in runtime or package.name not in function.exclude)
+        ]
+        try:
+            trees = self._obtained_trees(function, left_out)
+        except FetchError as error:  # without it the function may fail, untrimmed too, and then a warning says so
+            self._tools.reporter.debug(str(error))
+            trees = []
+        if function.verify.level == "rie":
+            trees += self.client(function)
+        return merged((*packed, *trees))
+
+    def client(self, function: Function) -> list[Part]:
+        """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
+        tools = self._tools
+        return self._obtained_trees(function, tools.resolver.build_requirements([CLIENT], function.target, function, ()))
+
+    def trees(self, function: Function) -> dict[str, Tree]:
+        """Give what each of a function's distributions installs, by their names; raises `LpackError`."""
+        made = self._obtained(function, self._tools.resolver.lock(function))
+        return {each.distribution.name: self.tree(each.distribution) for each in made}
+
+    def _obtained_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
+        made = obtain(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
+        return [(each.distribution.name, self.tree(each.distribution)) for each in made]
+
+    def scan(self, function: Function) -> Scan:
+        """Read a function's own folder, and tell of what .gitignore leaves out of it; raises `LpackError`."""
+        skip = [self._out, *([function.requirements.path] if function.requirements else [])]
+        scan = scan_source(function.source, self._tools.digests, ignore=function.ignore, skip=skip)
+        if scan.left_out:
+            some = ", ".join(scan.left_out[:5]) + (", …" if len(scan.left_out) > 5 else "")
+            self._tools.reporter.note(
+                f"{function.name}: .gitignore leaves out {some} ({len(scan.left_out)} in all); a line such as "
+                f"!{scan.left_out[0]} in .lpackignore keeps one"
+            )
+        if self._tools.strict:
+            refuse(function.name, _secrets(function, scan))
+        return scan
+
+    def _obtained(self, function: Function, lock: Lock) -> tuple[Made, ...]:
+        """Fetch, or build, the wheel of every package that is not left out."""
+        packages = [package for package in lock.packages if not function.leaves_out(package)]
+        build = partial(self._tools.builder.build_all, function)
+        return obtain(packages, function.target, self._tools.fetcher, build)
+
+    def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> tuple[str, ...]:
+        """Prove that the runtime can load all native code; raises `PackageError`. Gives warnings."""
+        if any(each.outlined for each in distributions):
+            return ()  # what one of these brings may be what another one lacks
+        native, target = self._tools.native, function.target
+        trees: dict[str, Callable[[], Tree]] = {
+            OWN_SOURCE: lambda: scan.tree,
+            **{each.filename: partial(self.tree, each) for each in distributions},
+        }
+        parts = {OWN_SOURCE: without_spared(function, native.of_source(scan.tree))}
+        parts |= {each.filename: without_spared(function, native.of_wheel(each)) for each in distributions}
+        warnings: list[str] = []
+        for label, files in parts.items():
+            shown = f"the source of {function.name}" if label == OWN_SOURCE else label
+            warnings += check_native(shown, files, trees[label], target)
+        return (*warnings, *check_closed(function, parts, lambda label: trees[label]()))
+
+    def tree(self, distribution: Distribution) -> Tree:
+        """Give the files of a wheel as they get installed."""
+        if distribution.outlined:
+            return self._trees.get(distribution.digest, lambda: self._outline(distribution))
+        return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
+
+    def _outline(self, distribution: Distribution) -> Tree:
+        record = self._tools.store.load(OUTLINES, distribution.path.name)
+        return read_outline(record.payload if record else b"[]", distribution.filename)
+
+    def inputs(self, function: Function, scan: Scan) -> Inputs:
+        """Give all that decides a function's bytes, as it is now."""
+        declaration = declare(function)
+        lock = function.lock_path
+        versions, tools = self._tools.shaper.tools(function)
+        parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
+        parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
+        parts.append(self._links.get(declaration.links, lambda: links_digest(declaration, self._tools.digests)))
+        parts.append(self._tools.resolver.group_digest(function))
+        parts += [self._tools.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
+        settings = (settings_digest(declaration.folder, os.environ), repr(version_variables(os.environ)))
+        return Inputs(
+            function=function,
+            scan=scan,
+            declaration=declaration,
+            digest=digest_of(__version__, CODEC, repr(function), declaration.digest, *settings, *versions, "", *parts),
+            tools=tools,
+            digests=self._tools.digests,
+        )
+
+
+def _secrets(function: Function, scan: Scan) -> tuple[Finding, ...]:
+    return find_secrets(scan.tree, function.allow)
+
+
+def files_of_function(function: Function, scan: Scan, *, archives: bool) -> Iterator[Path]:
+    """Give the files that are read to build a function from its lock, whether they are there or not.
+
+    The ``archives`` of this machine that it declares are among them where requirements of builds may come from these.
+    """
+    declaration = declare(function)
+    yield from (entry.content.path for entry in scan.tree if isinstance(entry.content, FileContent))
+    yield function.lock_path
+    declared = (*declaration.files, *declaration.links)
+    yield from (path for path in declared if archives or not path.name.endswith(ARCHIVE_SUFFIXES))
+    above = (declaration.folder, *declaration.folder.parents)
+    yield from (path for path in settings_files(declaration.folder, {}) if path.parent in above)
+    yield from map(Path, _shape_files(function))
+
+
+def _shape_files(function: Function) -> tuple[str, ...]:
+    """Give the files that decide how a function is trimmed, and what it is proved by, whether they are there or not."""
+    profile = (function.trim.profile,) if function.trim.level == "max" and function.trim.profile else ()
+    return tuple(map(str, (*profile, *event_files(function))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that decides a function's bytes, but for the local projects, which only the lock names."""
+
+    function: Function
+    scan: Scan
+    declaration: Declaration
+    digest: str
+    tools: tuple[Path, ...]
+    digests: Digests
+
+    def fingerprint(self, folders: Iterable[str]) -> str:
+        """Give the digest of everything, with these local projects as they are now."""
+        return digest_of(self.digest, *(project_digest(Path(folder), self.digests) for folder in folders))
+
+    def seen_again(self, state: FunctionState, now: int) -> FunctionState:
+        """Give the state of a function that is still what it was, as it is to be remembered from now on."""
+        variables = variable_digests(self.declaration.variables)
+        return replace(state, seen_at=now, watched=self.watched(state.folders), variables=variables)
+
+    def watched(self, folders: Iterable[str]) -> dict[str, Signature]:
+        """Give every path whose change, or appearance, could change the function."""
+        source, requirements = self.function.source, self.function.requirements
+        paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
+        paths += _shape_files(self.function)
+        paths += map(str, files_of_image(self.function))
+        paths += map(str, (*self.function.verify.searched, *self.tools))
+        paths += map(str, settings_files(self.declaration.folder, os.environ))
+        # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.
+        paths += [str(requirements.path.parent)] if requirements else []
+        paths += [str(parent / "uv.lock") for parent in (source, *source.parents)]
+        for folder in folders:
+            paths += project_tree(Path(folder), self.digests)[1]
+        return {path: signature(path) for path in dict.fromkeys(paths)}
+
+
+def _differing(function: Function, lock: Lock) -> Iterator[str]:
+    """Tell of what an attached layer holds in another version than the function's, which is packed beside it."""
+    for package in (each for each in lock.packages if not function.leaves_out(each)):
+        for arn, version in function.layers.differ(package.name, package.version):
+            yield (
+                f"{function.name}: {arn} has {package.name} {version}, and the function gets {package.version} itself, for its "
+                f"lock says so. Lock {package.name}=={version}, or attach a layer that has {package.version}."
+            )

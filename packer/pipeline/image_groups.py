@@ -1,0 +1,224 @@
+"""Builds functions that become images: what all need is planned together, so that what they share lies in the same layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from packer.cache.store import digest_of
+from packer.core.function_tree import merge
+from packer.core.model import OWN_SOURCE, Entry, Function, Tree, called
+from packer.core.names import ENGINE_FORM
+from packer.formats.image import Base, Image
+from packer.images.builder import Imaging, artifact_path, base_name
+from packer.images.layer_plan import Keys, plan_images
+from packer.images.layout_writer import Step
+from packer.layers.assignment import Need
+from packer.layers.planner import Piece
+from packer.pipeline.gatherer import Gatherer, Tools
+from packer.pipeline.layer_maker import Version
+from packer.pipeline.local_work import Settled, Whole, Workshop
+from packer.pipeline.results import Built, of_image, state_of
+from packer.pipeline.state import FunctionState, ImageState
+from packer.pipeline.zip_groups import Member, gathered_results, left_out
+from packer.source.package_source import tree_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What a function has of one distribution: its files, and what a plan must know of them."""
+
+    told: str
+    tree: Tree
+    piece: Piece
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Divided:
+    """A function by its distributions, by the digests of their files; ``source`` is all else."""
+
+    parts: Mapping[str, _Part]
+    source: Tree
+
+
+class ImageGroup:
+    """Functions of one target that become images upon one base.
+
+    ``chosen`` are those to be built; the others only take part in the plan. ``folders`` are where artifacts are written and
+    where they will lie; ``now`` is the build's start in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        chosen: frozenset[str],
+        parts: tuple[Tools, Gatherer],
+        shop: Workshop,
+        folders: tuple[Path, Path],
+        now: int,
+    ) -> None:
+        self._members = {member.name: member for member in members}
+        self._chosen = chosen
+        self._tools, self._gatherer = parts
+        self._shop = shop
+        self._staging, self._out = folders
+        self._now = now
+        self.unused: Mapping[str, str] = {}
+        """Why nobody here gets a named layer: images have none."""
+        self._peers = tuple(sorted(self._members))
+        self._settled: dict[str, Settled] = {}
+        self._divided: dict[str, _Divided] = {}
+
+    def build(self, executor: Executor) -> dict[str, Built]:
+        """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended."""
+        imaging: Imaging = self._tools.imaging()
+        function = next(iter(self._members.values())).function
+        base = imaging.base(function)
+        fresh = [name for name, member in self._members.items() if self._known(member) is None]
+        self._look(fresh, executor)
+        pieces = {key: piece for name in self._members for key, piece in self._pieces(name).items()}
+        plan = plan_images({name: frozenset(self._pieces(name)) for name in self._members}, pieces)
+        standing = {name for name in self._chosen if self._stands(self._members[name], plan[name], base)}
+        self._look([name for name in sorted(self._chosen) if name not in standing and name not in self._settled], executor)
+        todo = sorted(self._chosen - standing)
+        make = partial(self._made, imaging, base)
+        futures = {name: executor.submit(make, self._members[name], plan[name]) for name in todo}
+        built = gathered_results(futures)
+        return {**{name: self._seen_again(self._members[name]) for name in standing}, **built}
+
+    def _known(self, member: Member) -> ImageState | None:
+        """Give what is remembered of a function, where all that decides it is as it was."""
+        return member.previous.image if member.previous else None
+
+    def _look(self, names: Sequence[str], executor: Executor) -> None:
+        """Build those that were asked for, and find out what the others are made of; one of these that fails is left out."""
+        futures = {name: executor.submit(self._looked, self._members[name]) for name in names}
+        for name in left_out(futures, self._chosen, self._tools.reporter):
+            del self._members[name]
+
+    def _looked(self, member: Member) -> None:
+        version = Version(name=member.name)
+        if member.name in self._chosen:
+            settled, whole = self._shop.whole(version)
+            self._settled[member.name] = settled
+            need = settled.need
+        else:
+            need, whole = self._shop.unproved(version)
+        self._divided[member.name] = self._parts(need, whole)
+
+    def _parts(self, need: Need, whole: Whole) -> _Divided:
+        facts = {each.name: each for each in need.distributions.values()}
+        entries: dict[str, list[Entry]] = {}
+        for entry in whole.tree:
+            entries.setdefault(whole.names.get(entry.owner, entry.owner), []).append(entry)
+        zipped = self._tools.shaper.placer.zipped
+        found: dict[str, _Part] = {}
+        for name, held in sorted(entries.items()):
+            if name == OWN_SOURCE:
+                continue
+            tree, fact = Tree(tuple(held)), facts.get(name)
+            piece = Piece(zipped=zipped(tree), unzipped=tree.size, weight=fact.weight if fact else 1.0)
+            told = f"{name} {fact.version}".rstrip() if fact else name
+            found[digest_of(name, tree_digest(tree))] = _Part(told=told, tree=tree, piece=piece)
+        return _Divided(parts=found, source=Tree(tuple(entries.get(OWN_SOURCE, ()))))
+
+    def _pieces(self, name: str) -> dict[str, Piece]:
+        """Give what a function needs, for the plan."""
+        if name in self._divided:
+            return {key: part.piece for key, part in self._divided[name].parts.items()}
+        known = self._known(self._members[name])
+        return {
+            key: Piece(zipped=zipped, unzipped=unzipped, weight=weight)
+            for key, (_, zipped, unzipped, weight) in (known.pieces if known else {}).items()
+        }
+
+    def _stands(self, member: Member, layers: Sequence[Keys], base: Base) -> bool:
+        """Say whether a function's image is as it was, in the output folder."""
+        known, previous = self._known(member), member.previous
+        return (
+            member.name not in self._settled
+            and known is not None
+            and previous is not None
+            and previous.is_written()
+            and tuple(known.layers) == tuple(layers)
+            and known.base == base.digest
+        )
+
+    def _seen_again(self, member: Member) -> Built:
+        self._tools.reporter.stage(member.name, "unchanged")
+        known, previous = self._known(member), member.previous
+        if known is None or previous is None:
+            raise ValueError(f"{member.name} was not built")
+        state = replace(member.inputs.seen_again(previous, self._now), image=replace(known, peers=self._peers))
+        return Built(state=_to_be_asked(member.function, state), staged=None)
+
+    def _made(self, imaging: Imaging, base: Base, member: Member, layers: Sequence[Keys]) -> Built:
+        """Make a function's image, and write down what came of it; raises `LpackError`."""
+        function, settled, divided = member.function, self._settled[member.name], self._divided[member.name]
+        start = imaging.start(function, base)
+        parts = [(_told(divided, keys), _together(divided, keys)) for keys in layers]
+        if start.client:
+            names = {part.told.partition(" ")[0] for part in divided.parts.values()}
+            client = [part for part in self._gatherer.client(function) if part[0] not in names]
+            parts.insert(0, ("the runtime interface client", merge(client, ())))
+        image, steps = imaging.image(function, base, start, [*parts, (called(OWN_SOURCE), divided.source)])
+        staged = imaging.write(function, image, self._staging, self._out)
+        settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
+        first, *more = (artifact_path(function, form) for form in function.image.write)
+        zipped = sum(step.layer.descriptor.size for step in steps)
+        report = _report(function, base, image, steps, more)
+        result = of_image(function, settled.result, report, first, zipped)
+        state = ImageState(
+            pieces={
+                key: (part.told, part.piece.zipped, part.piece.unzipped, part.piece.weight)
+                for key, part in divided.parts.items()
+            },
+            layers=tuple(layers),
+            base=base.digest,
+            peers=self._peers,
+        )
+        reporter = self._tools.reporter
+        if result.told:
+            reporter.note(f"{member.name}: {result.told}")
+        reporter.stage(member.name, "done")
+        fingerprint = member.inputs.fingerprint(result.folders)
+        return Built(
+            state=_to_be_asked(function, state_of(result, member.inputs, fingerprint, self._now, image=state)),
+            staged=staged,
+            layers={path: self._staging / path for path in more},
+        )
+
+
+def _to_be_asked(function: Function, state: FunctionState) -> FunctionState:
+    """Give a state as it is to be remembered: only an engine knows whether an image of its own is another one by now."""
+    return replace(state, seen_at=0) if base_name(function).startswith(ENGINE_FORM) else state
+
+
+def _told(divided: _Divided, keys: Keys) -> str:
+    return ", ".join(sorted(divided.parts[key].told for key in keys))
+
+
+def _together(divided: _Divided, keys: Keys) -> Tree:
+    return Tree.of(entry for key in keys for entry in divided.parts[key].tree)
+
+
+def _report(function: Function, base: Base, image: Image, steps: Sequence[Step], also: Sequence[str]) -> dict[str, Any]:
+    """Give what the manifest has of an image beside what it has of every function; sizes are bytes as they are stored."""
+    return {
+        "digest": image.descriptor.digest,
+        "platform": str(image.platform),
+        "base": {
+            "name": base_name(function),
+            "digest": base.digest,
+            "bytes": sum(layer.size for layer in base.manifest.layers),
+            "layers": len(base.manifest.layers),
+        },
+        "layers": [
+            {"digest": step.layer.descriptor.digest, "bytes": step.layer.descriptor.size, "holds": step.told} for step in steps
+        ],
+        **({"also": list(also)} if also else {}),
+    }

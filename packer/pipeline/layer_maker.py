@@ -1,0 +1,260 @@
+"""Makes layers: what their users need of each distribution, merged, with bytecode, under python/, in one archive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from builders.recipes import BuilderUnavailable
+from builders.runtimes import Target
+from packer.cache.deflate import CODEC
+from packer.cache.store import digest_of, explained
+from packer.core.function_tree import merge, shares
+from packer.core.model import Tree
+from packer.core.names import LAYERS_FOLDER
+from packer.core.once_map import Once
+from packer.core.options import BytecodeOptions
+from packer.formats.elf import ElfFile
+from packer.formats.unpack import LayerArchive, opened_archive
+from packer.formats.zip_writer import Written
+from packer.layers.assignment import MadeLayer, Share
+from packer.layers.planner import Piece
+from packer.layers.shared_libraries import gather_libraries
+from packer.manifest.document import describe_distribution
+from packer.pipeline.gatherer import Gatherer, Tools
+from packer.pipeline.layer_parts import Pieces, Variant, Way, combine
+from packer.source.package_source import tree_digest
+from packer.trim.rules import Unit
+
+_FORM = "1"
+_KIND = "layers"
+PYTHON = "python/"
+"""The folder of a layer that modules lie in (AWS "Packaging your layer content")."""
+_LABELLED, _LONGEST = 2, 60
+"""How many of a layer's distributions its name has, the largest first, and how many letters of them."""
+_DIGITS = 12
+"""Digits of a tree's digest in a layer's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A function, with what its trimming leaves alone; None for what an earlier repair has found."""
+
+    name: str
+    kept: frozenset[Unit] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A distribution as a layer is to hold it: what any of these versions of functions needs of it.
+
+    ``key`` names what comes of it; ``only`` says that bytecode takes the place of sources.
+    """
+
+    digest: str
+    key: str
+    only: bool
+    versions: tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What the users of a layer have beside it: digests of that, and their names."""
+
+    digests: tuple[str, ...]
+    users: tuple[str, ...]
+
+
+class Source(Protocol):
+    """Gives what functions need, and the native code that they have beside some distributions."""
+
+    def variant(self, digest: str, version: Version) -> Variant: ...
+    def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]: ...
+
+
+class LayerMaker:
+    """Makes the layers of functions that are built alike; may be used from many threads.
+
+    ``placed`` says whether a path below the output folder still holds what lpack wrote there.
+    """
+
+    def __init__(
+        self,
+        parts: tuple[Tools, Gatherer],
+        source: Source,
+        folders: tuple[Path, Path],
+        like: tuple[Target, BytecodeOptions],
+        placed: Callable[[str], bool],
+    ) -> None:
+        self._tools, self._gatherer = parts
+        self._source = source
+        self._staging, self._out = folders
+        self._target, options = like
+        self._placed = placed
+        self._way = way_of(self._tools, self._target, options)
+        self._pieces = Pieces(self._tools.store, self._tools.shaper.placer)
+        self._combined: Once[str, Variant] = Once()
+        self._trees: Once[str, Tree] = Once()
+
+    def warm(self, wanted: Sequence[Wanted]) -> None:
+        """Compile many distributions at once, which takes less time than one after the other."""
+        trees = [self._combine(each).tree for each in wanted]
+        self._tools.shaper.placer.warm(trees, self._target, self._way.options)
+
+    def size(self, wanted: Wanted) -> Piece:
+        """Give the bytes of a distribution in a layer."""
+        return self._pieces.sizes(wanted.key, lambda: self._tree(wanted))
+
+    def keep_size(self, wanted: Wanted, piece: Piece) -> None:
+        """Remember what somebody else has found to be the bytes of a distribution in a layer."""
+        if not self._way.is_known(self._tools.store, wanted.key):
+            self._pieces.keep(wanted.key, piece)
+
+    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+        """Give a layer, written only where it does not lie in the output folder already; raises `LpackError`."""
+        found = self.found(share, wanted, beside)
+        if found is not None:
+            return found
+        pieces = [wanted[digest] for digest in share.pieces]
+        whole, moves = self._whole(pieces, beside)
+        report, staged = self._written(share, pieces, whole, moves=moves)
+        first, second = _keys(self._target, share, wanted, beside)
+        for key in (first, second) if report["moves"] else (first,):
+            self._tools.store.save(_KIND, key, json.dumps(report).encode())
+        return self._made(share, report, staged)
+
+    def found(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
+        """Give a layer that lies in the output folder; None where it does not."""
+        first, second = _keys(self._target, share, wanted, beside)
+        report = self._report(first)
+        if report and report["moves"]:  # then what else its users have decides what may move
+            report = self._report(second)
+        return self._made(share, report, None) if report and self._placed(report["path"]) else None
+
+    def outlined(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+        """Say what a layer is going to be, and write nothing; raises `LpackError`."""
+        first, second = _keys(self._target, share, wanted, beside)
+        report = self._report(first)
+        if report and report["moves"]:
+            report = self._report(second)
+        if not report:
+            pieces = [wanted[digest] for digest in share.pieces]
+            whole, moves = self._whole(pieces, beside)
+            zipped = self._tools.shaper.placer.zipped(whole)
+            report = self._described(share, pieces, whole, Written(sha256="", length=zipped), moves=moves)
+        return self._made(share, report, None)
+
+    def files(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> dict[str, int]:
+        """Give what is going to lie in the python folder of a layer, with its bytes; raises `LpackError`."""
+        whole, _ = self._whole([wanted[digest] for digest in share.pieces], beside)
+        return {each.path.removeprefix(PYTHON): each.content.size for each in whole if each.path.startswith(PYTHON)}
+
+    def _made(self, share: Share, report: Mapping[str, Any], staged: Path | None) -> MadeLayer:
+        name = Path(report["path"]).stem
+        return MadeLayer(
+            name=name,
+            pieces=share.pieces,
+            report={key: value for key, value in report.items() if key != "moves"},
+            archive=LayerArchive(path=staged or self._out / report["path"], sha256=report["sha256"]),
+            staged=staged,
+        )
+
+    def _report(self, key: str) -> dict[str, Any]:
+        record = self._tools.store.load(_KIND, key)
+        report: dict[str, Any] = json.loads(record.payload) if record else {}
+        return report
+
+    def _whole(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, bool]:
+        """Merge distributions as they lie in a layer, and say whether any library could move beside them."""
+        variants = {each.digest: self._combine(each) for each in pieces}
+        parts = sorted((variants[each.digest].distribution.name, self._tree(each)) for each in pieces)
+        native = {each.distribution.name: self._tools.native.of_wheel(each.distribution) for each in variants.values()}
+        built = frozenset(each.distribution.name for each in variants.values() if each.built)
+        gathered = gather_libraries(parts, native, others={}, built=built, target=self._target)
+        moves = bool(len(gathered.libraries))
+        if moves:
+            others = self._source.libraries(beside.users, tuple(variants))
+            gathered = gather_libraries(parts, native, others=others, built=built, target=self._target)
+        tree = merge(gathered.parts, ())
+        return Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *gathered.libraries)), moves
+
+    def _written(self, share: Share, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[dict[str, Any], Path]:
+        """Write a layer's archive, and describe it."""
+        folder = self._staging / LAYERS_FOLDER
+        with explained(folder, "write"):
+            folder.mkdir(exist_ok=True)
+        draft = folder / f".{tree_digest(whole)}"
+        report = self._described(share, pieces, whole, self._tools.prover.write(whole, draft), moves=moves)
+        path = self._staging / report["path"]
+        with explained(path, "write"):
+            draft.replace(path)
+        return report, path
+
+    def _described(
+        self, share: Share, pieces: Sequence[Wanted], whole: Tree, written: Written, *, moves: bool
+    ) -> dict[str, Any]:
+        """Give a layer's part of the manifest."""
+        held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
+        names, versions = {each.filename: each.name for each in held}, {each.name: each.version for each in held}
+        parts = {each.name: each for each in shares(names, versions, whole)}
+        name = f"{share.name or label(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
+        return {
+            "path": f"{LAYERS_FOLDER}/{name}.zip",
+            "sha256": written.sha256,
+            "zip_bytes": written.length,
+            "unzipped_bytes": whole.size,
+            "files": len(whole),
+            "distributions": [describe_distribution(each, parts.get(each.name)) for each in held],
+            "removed_bytes": sum(self._removed(each) for each in pieces),
+            "moves": moves,
+        }
+
+    def _removed(self, wanted: Wanted) -> int:
+        """Give the bytes that trimming and stripping took from a distribution, whatever else its users have."""
+        combined = self._combine(wanted)
+        return self._gatherer.tree(combined.distribution).size - combined.tree.size
+
+    def _tree(self, wanted: Wanted) -> Tree:
+        def placed() -> Tree:
+            combined = self._combine(wanted)
+            place = self._tools.shaper.placer.of_layer
+            return place(combined.tree, combined.stays, self._target, self._way.options, only=wanted.only)
+
+        return self._trees.get(wanted.key, placed)
+
+    def _combine(self, wanted: Wanted) -> Variant:
+        def combined() -> Variant:
+            variants = [self._source.variant(wanted.digest, version) for version in wanted.versions]
+            return combine(variants, self._gatherer.tree(variants[0].distribution))
+
+        return self._combined.get(wanted.key, combined)
+
+
+def _keys(target: Target, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
+    """Name a layer by what it holds, and by what lies beside it too."""
+    key = digest_of(_FORM, CODEC, str(target), share.name, *sorted(wanted[digest].key for digest in share.pieces))
+    return key, digest_of(key, *beside.digests)
+
+
+def files_of(layer: MadeLayer) -> dict[str, int]:
+    """Give what lies in the python folder of a layer, with its bytes; raises `LpackError`."""
+    with opened_archive(layer.archive.path) as packed:
+        return {each.name.removeprefix(PYTHON): each.size for each in packed.members if each.name.startswith(PYTHON)}
+
+
+def way_of(tools: Tools, target: Target, options: BytecodeOptions) -> Way:
+    """Say how the distributions of a layer are compiled: not at all where nothing here can, of which functions are told."""
+    if options.mode == "off":
+        return Way(options=options, python="")
+    try:
+        return Way(options=options, python=tools.shaper.placer.python(target).identity)
+    except BuilderUnavailable:
+        return Way(options=replace(options, mode="off"), python="")
+
+
+def label(names: Sequence[str]) -> str:
+    """Name a layer by the largest of its distributions."""
+    return "-".join(names[:_LABELLED])[:_LONGEST].rstrip("-") or "empty"

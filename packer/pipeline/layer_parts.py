@@ -1,0 +1,130 @@
+"""A distribution as several functions share it: what any of them needs of it, with its bytecode, as a layer holds it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from packaging.utils import canonicalize_name
+
+from packer.cache.deflate import CODEC
+from packer.cache.store import Store, digest_of
+from packer.core.model import OWN_SOURCE, Distribution, Entry, Tree
+from packer.core.options import BytecodeOptions
+from packer.formats.metadata import listed, metadata_of
+from packer.layers.planner import Piece
+from packer.pipeline.gatherer import Gathered
+from packer.trim.bytecode_placement import Placer, kept_sources
+from packer.trim.rules import Unit
+from packer.trim.shape import Cut
+
+_FORM = "1"
+_KIND = "pieces"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What one function's trimming leaves of a distribution; ``stays`` are sources that no bytecode may replace.
+
+    ``built`` says that lpack built it, and may have copied libraries into it.
+    """
+
+    distribution: Distribution
+    tree: Tree
+    stays: frozenset[str]
+    built: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Give the digest of all that a layer may hold of it."""
+        listed = (part for entry in self.tree for part in (entry.path, str(entry.mode), entry.content.digest))
+        return digest_of(self.distribution.digest, *listed, "", *sorted(self.stays))
+
+
+def variants_of(gathered: Gathered, cut: Cut, restored: frozenset[Unit]) -> dict[str, Variant]:
+    """Give what trimming leaves of each of a function's distributions, by their digests."""
+    trees = dict(cut.parts)
+    return {
+        each.digest: Variant(
+            distribution=each,
+            tree=trees[each.name],
+            stays=kept_sources(gathered.material, trees[each.name], restored),
+            built=bool(made.record),
+        )
+        for made in gathered.made
+        for each in (made.distribution,)
+    }
+
+
+def required_names(tree: Tree) -> tuple[str, ...]:
+    """Give the names of what a distribution requires, extras aside, as its metadata says (PEP 566, Requires-Dist)."""
+    lines = listed(metadata_of(tree), "Requires-Dist")
+    found = (_NAME.match(line.strip()) for line in lines if "extra" not in line.partition(";")[2])
+    return tuple(sorted({canonicalize_name(name[0]) for name in found if name}))
+
+
+def own_size(cut: Cut) -> int:
+    """Give the bytes of a function's own source."""
+    return sum(tree.size for name, tree in cut.parts if name == OWN_SOURCE)
+
+
+def combine(variants: Sequence[Variant], original: Tree) -> Variant:
+    """Give what all users of a distribution need: what any of them keeps, and unchanged where one needs it so.
+
+    ``original`` is the distribution as it was published.
+    """
+    untouched = {entry.path: entry.content.digest for entry in original}
+    merged: dict[str, Entry] = {}
+    for variant in sorted(variants, key=lambda each: each.digest):
+        for entry in variant.tree:
+            held = merged.get(entry.path)
+            if held is None or (
+                held.content.digest != untouched.get(entry.path) and entry.content.digest == untouched.get(entry.path)
+            ):
+                merged[entry.path] = entry
+    stays = frozenset(path for variant in variants for path in variant.stays)
+    return Variant(distribution=variants[0].distribution, tree=Tree.of(merged.values()), stays=stays, built=variants[0].built)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a group of functions has its distributions compiled; ``python`` is the version that does it, or empty."""
+
+    options: BytecodeOptions
+    python: str
+
+    def key(self, distribution: str, variants: Iterable[str], *, only: bool) -> str:
+        """Name what a layer holds of a distribution: the digest of all that decides its bytes."""
+        how = (self.options.mode, str(self.options.optimize), self.python, str(only))
+        return digest_of(_FORM, CODEC, distribution, *how, *sorted(set(variants)))
+
+    def is_known(self, store: Store, key: str) -> bool:
+        """Say whether the sizes that belong to a key are known."""
+        return store.load(_KIND, key) is not None
+
+
+class Pieces:
+    """Remembers the sizes of pieces by their keys; may be used from many threads."""
+
+    def __init__(self, store: Store, placer: Placer) -> None:
+        self._store = store
+        self._placer = placer
+
+    def sizes(self, key: str, make: Callable[[], Tree]) -> Piece:
+        """Give the sizes of a piece; ``make`` gives its tree where they are not known."""
+        record = self._store.load(_KIND, key)
+        if record is None:
+            tree = make()
+            piece = Piece(zipped=self._placer.zipped(tree), unzipped=tree.size)
+            self.keep(key, piece)
+            return piece
+        found: Mapping[str, int] = json.loads(record.payload)
+        return Piece(zipped=found["zipped"], unzipped=found["unzipped"])
+
+    def keep(self, key: str, piece: Piece) -> None:
+        """Remember the sizes of a piece."""
+        sizes = {"zipped": piece.zipped, "unzipped": piece.unzipped}
+        self._store.save(_KIND, key, json.dumps(sizes).encode())

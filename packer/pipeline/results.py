@@ -1,0 +1,144 @@
+"""Writes down what was built: the report, what the limits say of it, and the state that the next build begins from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
+from builders.interpreters import VARIABLES as TOOL_VARIABLES
+from builders.interpreters import search_folders
+from packer.core.errors import LimitError
+from packer.core.function_tree import shares
+from packer.core.model import Artifact, Function, Share
+from packer.layers.assignment import MadeLayer
+from packer.manifest.budget import function_measures, hold, layer_budget, layer_measures, upload_warning
+from packer.manifest.document import describe
+from packer.manifest.records import Report, layers_of
+from packer.manifest.summary import summary
+from packer.pipeline.gatherer import Gathered, Inputs
+from packer.pipeline.state import FunctionState, ImageState, LayeredState, variable_digests
+from packer.verify.proof import Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A function that is up to date: ``staged`` is its new archive, or None where the one in the output folder still holds.
+
+    ``layers`` are the new archives of its layers, by their paths below the output folder.
+    """
+
+    state: FunctionState
+    staged: Path | None
+    layers: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a function: its part of the manifest, warnings, and a line that says what became of it.
+
+    ``artifact`` and its ``shares`` are what limits are about. ``folders`` are the local projects that it is built from;
+    ``lacking`` says that a tool was not there.
+    """
+
+    report: Mapping[str, Any]
+    artifact: Artifact
+    shares: tuple[Share, ...]
+    warnings: tuple[str, ...]
+    told: str
+    folders: tuple[str, ...]
+    lacking: bool
+
+
+def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], seconds: float) -> Result:
+    """Say what was built; ``layers`` are those of the function, in order."""
+    shaped, function, material = proof.candidate.shaped, gathered.function, gathered.material
+    artifact = _artifact(function, proof)
+    versions = {each.name: each.version for each in material.distributions}
+    contributions = shares(material.owner_names(), versions, shaped.tree)
+    missing = (*shaped.missing, *proof.missing)
+    return Result(
+        report=describe(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),
+        artifact=artifact,
+        shares=contributions,
+        warnings=(*gathered.warnings, *missing, *proof.warnings),
+        told=summary(function, proof),
+        folders=gathered.folders,
+        lacking=bool(missing),
+    )
+
+
+def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+    """Hold a function and its layers against the limits, and give warnings; raises `LimitError`."""
+    warnings: list[str] = []
+    for layer in layers:
+        hold(layer_measures(layer.name, layer.report, layer_budget(layer.name, function.layers)))
+        warnings += upload_warning(f"The layer {layer.name}", layer.report["zip_bytes"])
+    hold(function_measures(function.name, result.report, function.budget))
+    return (*warnings, *upload_warning(function.name, result.artifact.zipped))
+
+
+def over_limits(function: Function, report: Report) -> Iterator[LimitError]:
+    """Give what a function that was built before is over by now, by its part of the manifest: budgets may have changed."""
+    measures = list(function_measures(function.name, report, function.budget))
+    for name, layer in layers_of(report).items():
+        measures += layer_measures(name, layer, layer_budget(name, function.layers))
+    yield from (each.error() for each in measures if each.over)
+
+
+def of_image(function: Function, result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:
+    """Say the same of a function that became an image, and hold it against its limits; raises `LimitError`."""
+    found = as_image(result, image, path, zipped)
+    hold(function_measures(function.name, found.report, function.budget))
+    return found
+
+
+def as_image(result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:
+    """Say what came of a function that is an image: ``image`` is what the manifest has of that beside the rest.
+
+    ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers.
+    """
+    artifact = replace(result.artifact, path=path, sha256=image["digest"].removeprefix("sha256:"), zipped=zipped)
+    held = {
+        "path": path,
+        "sha256": artifact.sha256,
+        "stored_bytes": zipped,
+        "unzipped_bytes": artifact.unzipped,
+        "files": artifact.files,
+    }
+    report = {**result.report, "format": "image", "artifact": held, "image": dict(image)}
+    return replace(result, artifact=artifact, report=report)
+
+
+def state_of(
+    result: Result,
+    inputs: Inputs,
+    fingerprint: str,
+    now: int,
+    layered: LayeredState | None = None,
+    image: ImageState | None = None,
+) -> FunctionState:
+    """Give what the next build has to know; ``now`` is the build's start in nanoseconds."""
+    state = FunctionState(
+        seen_at=now,
+        fingerprint=fingerprint,
+        watched=inputs.watched(result.folders),
+        variables=variable_digests(inputs.declaration.variables),
+        artifact={},
+        folders=result.folders,
+        warnings=result.warnings,
+        report=dict(result.report),
+        layered=layered,
+        image=image,
+    )
+    if result.lacking:  # what was left undone for want of a tool is done as soon as there may be one
+        state = state.until((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
+    return state
+
+
+def _artifact(function: Function, proof: Proof) -> Artifact:
+    tree, written = proof.candidate.shaped.tree, proof.candidate.written
+    name = f"{function.name}.zip"
+    return Artifact(path=name, sha256=written.sha256, zipped=written.length, unzipped=tree.size, files=len(tree))

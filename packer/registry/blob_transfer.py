@@ -1,0 +1,305 @@
+"""Moves blobs to and from a registry: in parts, and after trouble from where that left off."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from io import RawIOBase
+from pathlib import Path
+from typing import IO
+
+from packer.cache.store import Store, explained
+from packer.core.errors import RegistryError
+from packer.core.events import Reporter
+from packer.formats.oci import Descriptor, Reference
+from packer.net.http import short_reason
+from packer.registry.endpoint import Body, Endpoint, Transient
+
+_CHUNK = 16 << 20
+"""Bytes of a part. ECR takes none below 5 MB but the last (AWS "UploadLayerPart")."""
+_READ = 1 << 18
+_RESTARTS = 3
+"""How often an upload begins anew, after the registry has forgotten it."""
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]+)")
+_OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+class _Forgotten(Exception):
+    """The registry does not know the upload any more."""
+
+
+class _Slice(RawIOBase):
+    """A part of a file, as a stream that starts at 0 and knows its length: requests asks for both."""
+
+    def __init__(self, path: Path, start: int, end: int, told: Callable[[int], None]) -> None:
+        super().__init__()
+        self._file = path.open("rb")
+        self._file.seek(start)
+        self._start, self._at, self._end = start, start, end
+        self._told = told
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def tell(self) -> int:
+        return self._at - self._start
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        left = self._end - self._at
+        data = self._file.read(left if size < 0 else min(size, left))
+        self._at += len(data)
+        self._told(self._at)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Upload:
+    """An upload that has begun: where it goes on, and how much of it the registry has."""
+
+    location: str
+    offset: int = 0
+
+
+def upload(
+    endpoint: Endpoint,
+    to: Reference,
+    blob: Descriptor,
+    bring: Callable[[], Path],
+    scopes: Sequence[str],
+    *,
+    mount: str,
+    reporter: Reporter,
+) -> int:
+    """Have a blob in a repository: mounted from ``mount``, if that has it, or else sent from the file that ``bring`` gives.
+
+    Gives the bytes that were sent, 0 where it was mounted. Raises `RegistryError`, or what ``bring`` raises.
+    """
+    begun = _begin(endpoint, to, blob, scopes, mount)
+    if begun is None:
+        return 0
+    scopes = scopes[:1]  # where it is mounted from has no part in what follows
+    path = bring()
+    name = f"{to.repository} {_short(blob)}"
+    with reporter.transfer(name, blob.size, "upload"):
+        for restart in range(_RESTARTS + 1):
+            try:
+                _send(endpoint, to, blob, path, scopes, begun, lambda sent: reporter.transfer_advanced(name, sent))
+            except _Forgotten:
+                if restart == _RESTARTS:
+                    what = f"Cannot push the layer {_short(blob)} to {to.name}: the registry forgets it each time."
+                    raise RegistryError(what, remedy="Try again, or ask who runs the registry.") from None
+                begun = _begin(endpoint, to, blob, scopes, "") or begun
+            else:
+                break
+    return blob.size
+
+
+def _short(blob: Descriptor) -> str:
+    return blob.sha256[:12]
+
+
+def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: bytes, scopes: Sequence[str]) -> None:
+    """Send a small blob; raises `RegistryError`."""
+
+    def attempt() -> None:
+        begun = _begin(endpoint, to, blob, scopes, "")
+        if begun is not None:
+            _finish(endpoint, to, blob, scopes, begun, lambda: data)
+
+    try:
+        endpoint.patiently(attempt, f"push to {to.name}")
+    except _Forgotten:
+        raise RegistryError(f"Cannot push to {to.name}: the registry forgets what it began.", remedy="Try again.") from None
+
+
+def _begin(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: Sequence[str], mount: str) -> _Upload | None:
+    """Begin an upload; None where the registry has mounted the blob instead."""
+    doing = f"push the layer {_short(blob)} to {to.name}"
+    path = f"/v2/{to.repository}/blobs/uploads/"
+    ask = partial(endpoint.ask, "POST", path, doing=doing, expected=(201, 202), body=lambda: b"")
+    if mount:
+        # Who may not read there is told so in many ways, and can send the layer all the same.
+        with suppress(RegistryError):
+            response = ask(scopes, query=[("mount", blob.digest), ("from", mount)])
+            if response.status == 201:
+                return None
+            return _Upload(location=_location(endpoint, response.headers, endpoint.url(path), to))
+    response = ask(scopes[:1])
+    if response.status == 201:
+        return None
+    return _Upload(location=_location(endpoint, response.headers, endpoint.url(path), to))
+
+
+def _location(endpoint: Endpoint, headers: Mapping[str, str], before: str, to: Reference) -> str:
+    """Give where an upload goes on: registries may move it with each answer, and write it relative or absolute."""
+    found = headers.get("Location")
+    if not found:
+        raise RegistryError(f"The registry of {to.name} does not say where a layer goes.", remedy="Ask who runs it.")
+    return endpoint.url(found, before)
+
+
+def _send(
+    endpoint: Endpoint,
+    to: Reference,
+    blob: Descriptor,
+    path: Path,
+    scopes: Sequence[str],
+    begun: _Upload,
+    told: Callable[[int], None],
+) -> None:
+    """Send what is left of a blob, part by part; raises `_Forgotten` where it must begin anew."""
+    doing = f"push the layer {_short(blob)} to {to.name}"
+    if blob.size > _CHUNK:
+        while begun.offset < blob.size:
+            _send_part(endpoint, to, blob, path, scopes, begun, told)
+        endpoint.patiently(lambda: _finish(endpoint, to, blob, scopes, begun, lambda: b""), doing)
+        return
+
+    def whole() -> _Slice:
+        return _Slice(path, 0, blob.size, told)
+
+    def attempt() -> None:
+        try:
+            _finish(endpoint, to, blob, scopes, begun, whole)
+        except Transient:
+            fresh = _begin(endpoint, to, blob, scopes, "")  # what has arrived of it is not worth asking
+            if fresh is not None:
+                begun.location = fresh.location
+            raise
+
+    endpoint.patiently(attempt, doing)
+
+
+def _send_part(
+    endpoint: Endpoint,
+    to: Reference,
+    blob: Descriptor,
+    path: Path,
+    scopes: Sequence[str],
+    begun: _Upload,
+    told: Callable[[int], None],
+) -> None:
+    """Send one part of a blob, and go on after trouble from where the registry has got to."""
+    doing = f"push the layer {_short(blob)} to {to.name}"
+    trouble = False
+
+    def attempt() -> None:
+        nonlocal trouble
+        if trouble:
+            _ask_where(endpoint, to, scopes, begun)
+        if begun.offset >= blob.size:
+            return
+        trouble = True
+        start = begun.offset
+        end = min(start + _CHUNK, blob.size)  # of a part that was cut off only the last may be a small one
+        headers = {**_OCTETS, "Content-Range": f"{start}-{end - 1}", "Content-Length": str(end - start)}
+        with endpoint.once(
+            "PATCH", begun.location, scopes, headers=headers, body=lambda: _Slice(path, start, end, told)
+        ) as response:
+            if response.status_code in (404, 410):
+                raise _Forgotten
+            if response.status_code == 416:
+                raise Transient("the registry has another part of the layer than the one before this")
+            if response.status_code not in (201, 202, 204):
+                raise endpoint.error(response, doing)
+            begun.location = _location(endpoint, response.headers, begun.location, to)
+            begun.offset = end
+
+    endpoint.patiently(attempt, doing)
+
+
+def _ask_where(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: _Upload) -> None:
+    """Find out how much of an upload the registry has (distribution specification, "Pushing a blob in chunks")."""
+    with endpoint.once("GET", begun.location, scopes) as response:
+        if response.status_code in (404, 410):
+            raise _Forgotten
+        if response.status_code not in (200, 202, 204):
+            raise endpoint.error(response, f"push a layer to {to.name}")
+        found = _RANGE.fullmatch(response.headers.get("Range", ""))
+        last = int(found[1]) if found else 0
+        begun.offset = last + 1 if last else 0  # nothing at all is written 0-0
+        if response.headers.get("Location"):
+            begun.location = _location(endpoint, response.headers, begun.location, to)
+
+
+def _finish(
+    endpoint: Endpoint,
+    to: Reference,
+    blob: Descriptor,
+    scopes: Sequence[str],
+    begun: _Upload,
+    body: Body,
+) -> None:
+    """Close an upload with its digest; raises `_Forgotten` where the registry does not know it, nor the blob."""
+    doing = f"push the layer {_short(blob)} to {to.name}"
+    query = [("digest", blob.digest)]
+    with endpoint.once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
+        if response.status_code in (404, 410):
+            # An answer may have been lost on the way: then the blob is there.
+            there = f"/v2/{to.repository}/blobs/{blob.digest}"
+            if endpoint.ask("HEAD", there, scopes, doing=doing, expected=(200, 307, 404)).status != 404:
+                return
+            raise _Forgotten
+        if response.status_code not in (201, 202, 204):
+            raise endpoint.error(response, doing)
+        told = response.headers.get("Docker-Content-Digest", blob.digest)
+    if told.startswith("sha256:") and told != blob.digest:
+        what = f"The registry of {to.name} says that a layer has the digest {told}, which is not what was sent."
+        raise RegistryError(what, remedy="Do not use that repository before you know why.")
+
+
+def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: Store, reporter: Reporter) -> Path:
+    """Bring a blob into the store; raises `RegistryError` where it cannot be had, or is not what its digest says."""
+    name = f"{reference.repository} {_short(blob)}"
+    doing = f"fetch a layer of {reference}"
+    with reporter.transfer(name, blob.size), store.temporary() as temporary:
+        with explained(temporary, "write"), temporary.open("w+b") as file:
+            endpoint.patiently(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
+            file.seek(0)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
+            what = f"The registry {reference.registry} gives other bytes than {blob.digest} for a layer of {reference}."
+            raise RegistryError(what, remedy="Do not use it before you know why.")
+        return store.adopt_blob(temporary, blob.sha256)
+
+
+def _receive(
+    endpoint: Endpoint, reference: Reference, blob: Descriptor, file: IO[bytes], reporter: Reporter, name: str
+) -> None:
+    """Ask once for what is still missing."""
+    import requests
+    import urllib3
+
+    have = file.seek(0, 2)
+    url = endpoint.url(f"/v2/{reference.repository}/blobs/{blob.digest}")
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    scopes = (f"repository:{reference.repository}:pull",)
+    try:
+        with endpoint.once("GET", url, scopes, headers=headers, redirected=True) as response:
+            if response.status_code not in (200, 206):
+                raise endpoint.error(response, f"fetch a layer of {reference}")
+            if have and response.status_code != 206:
+                have = file.seek(0)
+                file.truncate()
+            while chunk := response.raw.read1(_READ, decode_content=False):
+                file.write(chunk)
+                have += len(chunk)
+                reporter.transfer_advanced(name, have)
+                if have > blob.size:
+                    what = f"The registry {reference.registry} gives more bytes for a layer of {reference} than it has."
+                    raise RegistryError(what, remedy="Do not use it before you know why.")
+    except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+        raise Transient(short_reason(error)) from error
+    if have < blob.size:
+        raise Transient(f"the connection ended after {have:,} of {blob.size:,} bytes")

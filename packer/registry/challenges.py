@@ -1,0 +1,158 @@
+"""Answers what registries ask before they let somebody in: Basic, or a token from a server that they name.
+
+Sources: RFC 9110 (WWW-Authenticate), RFC 7617, and the distribution project's "Token Authentication Specification".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from packer.core.errors import RegistryError
+from packer.net.http import TIMEOUT, basic, read_at_most
+from packer.net.registry_login import DockerLogins, RegistryLogin, login_remedy
+
+if TYPE_CHECKING:
+    import requests
+
+_SCHEME = re.compile(r"(?:^|,\s*)(Basic|Bearer)\b\s*", re.IGNORECASE)
+_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
+_SHORTEST = 60.0
+"""Seconds that a token is good for where its server does not say."""
+_EARLY = 5.0
+"""Seconds before its end from which on a token is not used any more."""
+_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1|\[::1\]")
+_LARGEST = 1 << 20
+_PLAIN: dict[str, Any] = {
+    "timeout": TIMEOUT,
+    "allow_redirects": False,
+    "stream": True,
+    "headers": {"Accept-Encoding": "identity"},
+}
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host, with its port or without, is this machine."""
+    return bool(_LOOPBACK.fullmatch(host.rpartition(":")[0] if re.search(r"(?<!:):[0-9]+$", host) else host))
+
+
+class Gate:
+    """Gives the headers that a registry's requests need; may be used from many threads.
+
+    ``plain`` says that the registry itself is asked without TLS.
+    """
+
+    def __init__(self, host: str, logins: DockerLogins, *, plain: bool, session: Callable[[], requests.Session]) -> None:
+        self._host = host
+        self._logins = logins
+        self._plain = plain
+        self._session = session
+        self._lock = Lock()
+        self._basic = ""
+        self._realm: tuple[str, str] | None = None
+        self._tokens: dict[frozenset[str], tuple[str, float]] = {}
+
+    def header(self, scopes: Iterable[str]) -> str:
+        """Give the Authorization header for these scopes as far as it is known; empty for none."""
+        with self._lock:
+            if self._basic:
+                return self._basic
+            token, until = self._tokens.get(frozenset(scopes), ("", 0.0))
+            return f"Bearer {token}" if token and time.monotonic() < until else ""
+
+    def answer(self, challenge: str, scopes: Iterable[str], used: str) -> None:
+        """Get what a 401's WWW-Authenticate asks for, where the header ``used`` was not enough.
+
+        Raises `RegistryError` where that cannot be had.
+        """
+        if self.header(scopes) not in ("", used):
+            return  # another thread has got it meanwhile
+        found = dict(_challenges(challenge))
+        if "bearer" in found:
+            wanted = frozenset(scopes) or frozenset(found["bearer"].get("scope", "").split())
+            realm, service = found["bearer"].get("realm", ""), found["bearer"].get("service", "")
+            token, seconds = self._token(realm, service, sorted(wanted))
+            with self._lock:
+                self._tokens[frozenset(scopes)] = (token, time.monotonic() + max(seconds - _EARLY, 1.0))
+            return
+        login = self._logins.find(self._host)
+        if "basic" not in found or login is None or login.login is None:
+            raise self.refused("it wants a login" if "basic" in found else "it asks for what lpack does not know")
+        header = self._prepared(login)
+        if header == used:
+            raise self.refused("it does not take the login")
+        with self._lock:
+            self._basic = header
+
+    def refused(self, why: str) -> RegistryError:
+        """Give the error for somebody who is not let in."""
+        return RegistryError(f"The registry {self._host} does not let lpack in: {why}.", remedy=login_remedy(self._host))
+
+    @staticmethod
+    def _prepared(login: RegistryLogin) -> str:
+        import base64
+
+        if login.login is None:
+            return ""
+        pair = f"{login.login.user}:{login.login.password}".encode()
+        return "Basic " + base64.b64encode(pair).decode("ascii")
+
+    def _token(self, realm: str, service: str, scopes: list[str]) -> tuple[str, float]:
+        """Ask the token server; gives the token, and for how many seconds it is good."""
+        import requests
+        import urllib3
+
+        parts = urlsplit(realm)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and (self._plain or is_loopback(parts.hostname or "")))
+        if not safe or not parts.hostname:
+            raise self.refused(f"its token server {realm[:200]!r} is not asked without TLS")
+        login = self._logins.find(self._host)
+        named = {"service": service} if service else {}
+        try:
+            if login is not None and login.identity:
+                form = {**named, "grant_type": "refresh_token", "refresh_token": login.identity, "client_id": "lpack"}
+                form["scope"] = " ".join(scopes)
+                response = self._session().post(realm, data=form, auth=no_netrc, **_PLAIN)
+            else:
+                auth = basic(login.login.user, login.login.password) if login and login.login else no_netrc
+                query = [*named.items(), *(("scope", scope) for scope in scopes)]
+                response = self._session().get(realm, params=query, auth=auth, **_PLAIN)
+            with response:
+                content = read_at_most(response, _LARGEST)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise RegistryError(
+                f"The token server of {self._host} cannot be reached ({type(error).__name__}).", remedy="Try again."
+            ) from None
+        except ValueError as error:
+            raise self.refused(f"the answer of its token server: {error}") from None
+        if response.status_code != requests.codes.ok:
+            raise self.refused(f"its token server answers {response.status_code}")
+        try:
+            document = json.loads(content)
+            token = str(document.get("token") or document["access_token"])
+            seconds = float(document.get("expires_in") or _SHORTEST)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self.refused("its token server gives no token") from None
+        if not token.isprintable():
+            raise self.refused("its token server gives a token that no header can have")
+        return token, seconds
+
+
+def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave a request as it is: without any auth, requests would take a login from .netrc."""
+    return request
+
+
+def _challenges(header: str) -> Iterable[tuple[str, dict[str, str]]]:
+    """Give the schemes of a WWW-Authenticate header in small letters, with their parameters."""
+    bare = _QUOTED.sub(lambda found: "." * len(found[0]), header)  # what is quoted begins no scheme
+    starts = list(_SCHEME.finditer(bare))
+    for start, end in zip(starts, [*(each.start() for each in starts[1:]), len(header)], strict=True):
+        text = header[start.end() : end]
+        yield start[1].lower(), {each[1].lower(): each[2] or each[3] or "" for each in _PARAMETER.finditer(text)}

@@ -1,0 +1,298 @@
+"""Pushes images to registries and finds bases in them, by the OCI distribution specification 1.1, without a daemon.
+
+A tag is written last: whoever asks for it finds an image that is whole. Blobs that a registry has are neither sent nor, where
+they are a base's, fetched first; those that another repository of the same registry has are mounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+from packer.cache.store import Store, explained
+from packer.core.errors import RegistryError
+from packer.core.events import Reporter
+from packer.core.once_map import Once
+from packer.formats.image import Base, BlobSource, Image, check_fits
+from packer.formats.oci import (
+    INDEXES,
+    LARGEST_CONFIG,
+    MANIFESTS,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    Platform,
+    Reference,
+    digest_of_bytes,
+    for_platform,
+    media_type_of,
+    unusable,
+)
+from packer.net.registry_login import DockerLogins
+from packer.registry.blob_locations import BlobHomes
+from packer.registry.blob_transfer import download, upload, upload_bytes
+from packer.registry.endpoint import Endpoint
+
+_ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What came of a push: ``reference`` has the digest; ``sent`` are bytes of blobs and manifests.
+
+    The counts are of blobs that were uploaded, mounted from another repository, and there already.
+    """
+
+    reference: Reference
+    sent: int = 0
+    uploaded: int = 0
+    mounted: int = 0
+    present: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    kind: str
+    size: int = 0
+
+
+class Registries:
+    """All registries that a command talks to; may be used from many threads. ``insecure`` are hosts to ask without TLS.
+
+    With ``offline`` none is asked, and what is wanted must be in the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reporter: Reporter,
+        logins: DockerLogins,
+        insecure: frozenset[str] = frozenset(),
+        *,
+        offline: bool = False,
+    ) -> None:
+        self._store = store
+        self._reporter = reporter
+        self._logins = logins
+        self._insecure = insecure
+        self._offline = offline
+        self._endpoints: dict[str, Endpoint] = {}
+        self._lock = Lock()
+        self._here: Once[str, Path] = Once()
+        self._there: Once[tuple[str, str], _Outcome] = Once()
+        self._homes = BlobHomes(store)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections, and remember what is where."""
+        self._homes.keep()
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+
+    def endpoint(self, host: str) -> Endpoint:
+        """Give the registry of a host; raises `RegistryError` where none may be asked."""
+        if self._offline:
+            what = f"The registry {host} has what is not in the store, and --offline forbids to ask it."
+            raise RegistryError(what, remedy="`lpack lock` and one build without --offline bring it.")
+        with self._lock:
+            if host not in self._endpoints:
+                self._endpoints[host] = Endpoint(host, self._logins, plain=host in self._insecure)
+            return self._endpoints[host]
+
+    def resolve(self, reference: Reference, platform: Platform) -> Base:
+        """Find an image for a platform; its layers are not fetched yet.
+
+        Raises `RegistryError`, and `ImageError` for one that cannot be used.
+        """
+        named = str(reference)
+        data, found = self._manifest(reference)
+        if found.media_type in INDEXES:
+            chosen = for_platform(Index.parse(data, named).manifests, platform, named)
+            data, found = self._manifest(replace(reference, tag="", digest=chosen.digest))
+        if found.media_type not in MANIFESTS:
+            raise unusable(named, f"its media type is {found.media_type[:100]!r}")
+        manifest = Manifest.parse(data, named)
+        if manifest.config.size > LARGEST_CONFIG:
+            raise unusable(named, f"its configuration has {manifest.config.size:,} bytes, more than {LARGEST_CONFIG:,}")
+        blobs = RegistryBlobs(self, reference)
+        config = ImageConfig.parse(blobs.bring(manifest.config).read_bytes(), named)
+        check_fits(manifest, config, named)
+        return Base(named=named, digest=found.digest, manifest=manifest, config=config, blobs=blobs, home=reference)
+
+    def _manifest(self, reference: Reference) -> tuple[bytes, Descriptor]:
+        kept = self._store.blob(reference.digest.removeprefix("sha256:")) if reference.digest else None
+        if kept is not None:
+            data = kept.read_bytes()
+            return data, Descriptor(media_type=media_type_of(data, str(reference)), digest=reference.digest, size=len(data))
+        endpoint, doing = self.endpoint(reference.registry), f"find the image {reference}"
+        path = f"/v2/{reference.repository}/manifests/{reference.wanted}"
+        headers = {"Accept": _ACCEPT}
+        response = endpoint.ask("GET", path, _pull(reference), doing=doing, headers=headers)
+        data = response.content
+        digest = digest_of_bytes(data)
+        told = response.headers.get("Docker-Content-Digest", digest)
+        if digest != (reference.digest or told) or (told.startswith("sha256:") and told != digest):
+            what = f"The registry {reference.registry} gives a manifest for {reference} whose digest is {digest}."
+            raise RegistryError(what, remedy="Do not use it before you know why.")
+        media_type = media_type_of(data, str(reference), response.headers.get("Content-Type", ""))
+        self._keep(data, digest)
+        return data, Descriptor(media_type=media_type, digest=digest, size=len(data))
+
+    def _keep(self, data: bytes, digest: str) -> None:
+        """Have a manifest in the store: one that is asked for by its digest need not be fetched again."""
+        with self._store.temporary() as temporary:
+            with explained(temporary, "write"):
+                temporary.write_bytes(data)
+            self._store.adopt_blob(temporary, digest.removeprefix("sha256:"))
+
+    def fetch(self, reference: Reference, blob: Descriptor) -> Path:
+        """Give a blob of a repository, from the store or else from the registry, once; raises `RegistryError`."""
+
+        def bring() -> Path:
+            known = self._store.blob(blob.sha256)
+            return known or download(self.endpoint(reference.registry), reference, blob, self._store, self._reporter)
+
+        return self._here.get(blob.digest, bring)
+
+    def push(self, image: Image, to: Reference, workers: int = 4) -> Pushed:
+        """Push an image under a tag, or none, and give what was sent; raises `RegistryError`."""
+        data, described = image.manifest, image.descriptor
+        if self._has_manifest(to, described.digest):
+            return Pushed(reference=replace(to, digest=described.digest), present=len(image.layers) + 1)
+        pushed = self._blobs(image, to, workers)
+        sent = self._put_manifest(to, to.tag or described.digest, data, OCI_MANIFEST)
+        return replace(pushed, reference=replace(to, digest=described.digest), sent=pushed.sent + sent)
+
+    def push_index(self, images: Sequence[Image], to: Reference, workers: int = 4) -> Pushed:
+        """Push images of several platforms, and an index of them under the tag; raises `RegistryError`."""
+        total = Pushed(reference=to)
+        for image in images:
+            one = self._blobs(image, to, workers)
+            sent = self._put_manifest(to, image.descriptor.digest, image.manifest, OCI_MANIFEST)
+            total = replace(
+                total,
+                sent=total.sent + one.sent + sent,
+                uploaded=total.uploaded + one.uploaded,
+                mounted=total.mounted + one.mounted,
+                present=total.present + one.present,
+            )
+        data = Index(manifests=tuple(image.descriptor for image in images)).encode()
+        sent = self._put_manifest(to, to.tag or digest_of_bytes(data), data, OCI_INDEX)
+        return replace(total, reference=replace(to, digest=digest_of_bytes(data)), sent=total.sent + sent)
+
+    def _has_manifest(self, to: Reference, digest: str) -> bool:
+        path = f"/v2/{to.repository}/manifests/{to.tag or digest}"
+        doing = f"look for {to}"
+        response = self.endpoint(to.registry).ask(
+            "HEAD", path, _push(to), doing=doing, expected=(200, 404), headers={"Accept": _ACCEPT}
+        )
+        return response.status == 200 and response.headers.get("Docker-Content-Digest") == digest
+
+    def _blobs(self, image: Image, to: Reference, workers: int) -> Pushed:
+        """See that a repository has all that an image is made of; raises `RegistryError`."""
+        put: list[Callable[[], _Outcome]] = []
+        for layer in {each.descriptor.digest: each for each in image.layers}.values():
+            home = None if layer.own else image.home
+            put.append(partial(self._put, to, layer.descriptor, partial(layer.blobs.bring, layer.descriptor), home))
+        config = image.config_descriptor
+        with ThreadPoolExecutor(max(1, workers), thread_name_prefix="push") as executor:
+            futures = [executor.submit(each) for each in put]
+            try:
+                outcomes = [future.result() for future in futures]
+            finally:
+                for future in futures:
+                    future.cancel()
+        outcomes.append(self._there.get((to.name, config.digest), partial(self._sent_bytes, to, config, image.config)))
+        kinds = [each.kind for each in outcomes]
+        return Pushed(
+            reference=to,
+            sent=sum(each.size for each in outcomes),
+            uploaded=kinds.count("uploaded"),
+            mounted=kinds.count("mounted"),
+            present=kinds.count("present"),
+        )
+
+    def _put(self, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None) -> _Outcome:
+        """See that a repository has a blob; what somebody else of this command has sent there counts as present."""
+        mine: list[_Outcome] = []
+
+        def send() -> _Outcome:
+            mine.append(self._sent(to, blob, bring, home))
+            return mine[0]
+
+        self._there.get((to.name, blob.digest), send)
+        return mine[0] if mine else _Outcome("present")
+
+    def _sent(self, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None) -> _Outcome:
+        if self._has_blob(to, blob):
+            outcome = _Outcome("present")
+        else:
+            sources = [home.repository] if home is not None and home.registry == to.registry else []
+            known = self._homes.find(to.registry, blob.digest)
+            sources += [known] if known else []
+            source = next((each for each in sources if each != to.repository), "")
+            endpoint = self.endpoint(to.registry)
+            size = upload(endpoint, to, blob, bring, _push(to, source), mount=source, reporter=self._reporter)
+            outcome = _Outcome("uploaded", size) if size else _Outcome("mounted")
+        self._homes.add(to.registry, blob.digest, to.repository)
+        return outcome
+
+    def _sent_bytes(self, to: Reference, blob: Descriptor, data: bytes) -> _Outcome:
+        if self._has_blob(to, blob):
+            return _Outcome("present")
+        upload_bytes(self.endpoint(to.registry), to, blob, data, _push(to))
+        return _Outcome("uploaded", len(data))
+
+    def _has_blob(self, to: Reference, blob: Descriptor) -> bool:
+        path, doing = f"/v2/{to.repository}/blobs/{blob.digest}", f"look for a layer in {to.name}"
+        expected = (200, 307, 404)
+        response = self.endpoint(to.registry).ask("HEAD", path, _push(to), doing=doing, expected=expected)
+        return response.status != 404
+
+    def _put_manifest(self, to: Reference, name: str, data: bytes, media_type: str) -> int:
+        """Write a manifest under a tag or its digest; gives its bytes. Raises `RegistryError`."""
+        path, doing = f"/v2/{to.repository}/manifests/{name}", f"push {to.name}:{name}"
+        headers = {"Content-Type": media_type}
+        response = self.endpoint(to.registry).ask(
+            "PUT", path, _push(to), doing=doing, expected=(200, 201, 202), headers=headers, body=lambda: data
+        )
+        told = response.headers.get("Docker-Content-Digest", "")
+        if told.startswith("sha256:") and told != digest_of_bytes(data):
+            what = f"The registry {to.registry} says that {to.name}:{name} has the digest {told}, which is not what was sent."
+            raise RegistryError(what, remedy="Do not use that tag before you know why.")
+        return len(data)
+
+
+class RegistryBlobs(BlobSource):
+    """Gives the blobs of a repository."""
+
+    def __init__(self, registries: Registries, reference: Reference) -> None:
+        self._registries = registries
+        self._reference = reference
+
+    def bring(self, blob: Descriptor) -> Path:
+        """Give a blob's file; raises `RegistryError`."""
+        return self._registries.fetch(self._reference, blob)
+
+
+def _pull(reference: Reference) -> tuple[str, ...]:
+    return (f"repository:{reference.repository}:pull",)
+
+
+def _push(to: Reference, source: str = "") -> tuple[str, ...]:
+    scopes = (f"repository:{to.repository}:pull,push",)
+    return (*scopes, f"repository:{source}:pull") if source else scopes

@@ -1,0 +1,199 @@
+"""Reads what a picture of a plan has to show: boxes in three columns, and who is linked to what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from packer.core.units import size_text
+
+FUNCTION, LAYER, ATTACHED, DISTRIBUTION, LANE = "function", "layer", "attached", "distribution", "lane"
+"""Kinds of boxes. A lane is none to see: on it the curves of all functions that hold a distribution inside pass the layers."""
+
+_SHOWN = 60
+"""Up to so many distributions each has a box; of more, those that one function alone has are summed up in its box."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """What is drawn as one box; ``told`` is all that is known of it, in lines."""
+
+    key: str
+    kind: str
+    name: str = ""
+    figures: str = ""
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Boxes by column, each sorted by its key, and links from keys to keys of the next column, sorted."""
+
+    columns: tuple[tuple[Box, ...], ...]
+    links: tuple[tuple[str, str], ...]
+    distributions: int
+    targets: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """A distribution while the plan is read: layers and functions by their keys, with what is told of each."""
+
+    name: str
+    version: str
+    sha256: str
+    layers: dict[str, str] = field(default_factory=dict)
+    inside: dict[str, str] = field(default_factory=dict)
+    zipped: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @property
+    def alone(self) -> bool:
+        """Say whether one function has it and no layer."""
+        return not self.layers and len(self.inside) == 1
+
+
+def read_plan(document: Mapping[str, Any]) -> Picture:
+    """Read a plan as `packer.inspect.plan_document.describe_plan` gives it."""
+    functions: dict[str, Any] = dict(sorted(document["functions"].items()))
+    layers = {f"{LAYER} {number:05}": layer for number, layer in enumerate(sorted(document["layers"], key=_rank))}
+    targets = tuple(sorted({_target(each) for each in (*layers.values(), *functions.values())} - {""}))
+    held = _holdings(layers, functions)
+    summed = {key for key, each in held.items() if each.alone} if len(held) > _SHOWN else set()
+    arns = sorted({arn for function in functions.values() for arn in function["attached"]})
+    shown = {key: each for key, each in held.items() if key not in summed}
+    middle = [
+        *(_attached_box(arn, functions) for arn in arns),
+        *(Box(key=f"{LANE} {key}", kind=LANE) for key, each in shown.items() if each.inside),
+        *(_layer_box(key, layer, len(targets) > 1) for key, layer in layers.items()),
+    ]
+    mine: dict[str, list[str]] = {}
+    for key in summed:
+        mine.setdefault(next(iter(held[key].inside)), []).append(held[key].text)
+    left = [_function_box(name, function, layers, mine.get(name, ())) for name, function in functions.items()]
+    return Picture(
+        columns=(tuple(left), tuple(middle), tuple(_distribution_box(key, each) for key, each in shown.items())),
+        links=tuple(sorted({*_links(functions, layers), *_links_of_held(shown)})),
+        distributions=len(held),
+        targets=targets,
+    )
+
+
+def _rank(layer: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Sort layers: those of several targets may be called alike."""
+    return (
+        layer["name"],
+        layer["runtime"],
+        layer["architecture"],
+        sorted(layer["functions"]),
+        sorted(each["sha256"] for each in layer["distributions"]),
+    )
+
+
+def _target(each: Mapping[str, Any]) -> str:
+    """Give the target of a layer or function; that of a function which takes part in no plan is not known."""
+    return f"{each['runtime']} {each['architecture']}" if "runtime" in each else ""
+
+
+def _holdings(layers: Mapping[str, Any], functions: Mapping[str, Any]) -> dict[str, _Held]:
+    """Give every distribution of the plan, sorted by key; the same version from another wheel is another one."""
+    held: dict[str, _Held] = {}
+
+    def find(each: Mapping[str, Any]) -> _Held:
+        key = f"{DISTRIBUTION} {each['name']} {each['version']} {each['sha256']}"
+        return held.setdefault(key, _Held(name=each["name"], version=each["version"], sha256=each["sha256"]))
+
+    for key, layer in layers.items():
+        for each in layer["distributions"]:
+            found = find(each)
+            found.zipped = max(found.zipped, each["zip_bytes"])
+            sizes = f"{size_text(each['zip_bytes'])} zipped, {size_text(each['unzipped_bytes'])} unzipped"
+            found.layers[key] = f"in layer {layer['name']} ({_target(layer)}): {sizes}"
+    for name, function in functions.items():
+        for each in function["inside"]:
+            find(each).inside[name] = name
+    return dict(sorted(held.items()))
+
+
+def _links(functions: Mapping[str, Any], layers: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for key, layer in layers.items():
+        yield from ((f"{FUNCTION} {name}", key) for name in layer["functions"])
+    for name, function in functions.items():
+        yield from ((f"{FUNCTION} {name}", f"{ATTACHED} {arn}") for arn in function["attached"])
+
+
+def _links_of_held(held: Mapping[str, _Held]) -> Iterable[tuple[str, str]]:
+    for key, each in held.items():
+        yield from ((layer, key) for layer in each.layers)
+        if each.inside:
+            yield f"{LANE} {key}", key
+            yield from ((f"{FUNCTION} {name}", f"{LANE} {key}") for name in each.inside)
+
+
+def _function_box(name: str, function: Mapping[str, Any], layers: Mapping[str, Any], summed: Sequence[str]) -> Box:
+    if not _target(function):
+        alone = _lines([name, "takes part in no plan of layers, so what is inside it was not looked at"])
+        return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures="takes part in no plan", told=alone)
+    mine = [layer for layer in layers.values() if name in layer["functions"]]
+    count = len(mine) + len(function["attached"])
+    size = size_text(sum(layer["zip_bytes"] for layer in mine))
+    inside = sorted(f"{each['name']} {each['version']}" for each in function["inside"])
+    has = f"{counted(count, 'layer')}{f', {size}' if mine else ''}" if count else "no layer"
+    more = f"+ {len(summed)} more inside" if summed else f"{len(inside)} inside"
+    told = [
+        name,
+        _target(function),
+        f"{has}: {', '.join(sorted((*(layer['name'] for layer in mine), *function['attached'])))}" if count else has,
+        f"{counted(len(inside), 'distribution')} inside{': ' if inside else ''}{', '.join(inside)}",
+        f"in no curve, as no other function has them: {', '.join(sorted(summed))}" if summed else "",
+    ]
+    return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures=f"{has}; {more}", told=_lines(told))
+
+
+def _layer_box(key: str, layer: Mapping[str, Any], several_targets: bool) -> Box:
+    zipped, saved = size_text(layer["zip_bytes"]), saving(layer["saved_bytes"])
+    users = counted(len(layer["functions"]), "function")
+    holds = ", ".join(sorted(f"{each['name']} {each['version']}" for each in layer["distributions"]))
+    told = [
+        layer["name"],
+        f"{_target(layer)}{', named in the configuration' if layer['named'] else ''}",
+        f"{zipped} zipped, {size_text(layer['unzipped_bytes'])} unzipped; {saved}",
+        f"holds {holds}",
+        f"{users}: {', '.join(sorted(layer['functions']))}",
+    ]
+    figures = f"{zipped}; {users}; {_target(layer) if several_targets else saved}"
+    return Box(key=key, kind=LAYER, name=layer["name"], figures=figures, told=_lines(told))
+
+
+def _attached_box(arn: str, functions: Mapping[str, Any]) -> Box:
+    users = sorted(name for name, function in functions.items() if arn in function["attached"])
+    # arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION
+    name = arn.partition(":layer:")[2] or arn
+    number = counted(len(users), "function")
+    told = _lines([arn, "attached as it is, and not made here", f"{number}: {', '.join(users)}"])
+    return Box(key=f"{ATTACHED} {arn}", kind=ATTACHED, name=name, figures=f"attached; {number}", told=told)
+
+
+def _distribution_box(key: str, each: _Held) -> Box:
+    inside = f"inside {counted(len(each.inside), 'function')}: {', '.join(sorted(each.inside))}" if each.inside else ""
+    told = _lines([each.text, f"wheel {each.sha256}", *sorted(each.layers.values()), inside])
+    figures = size_text(each.zipped) if each.layers else ""
+    return Box(key=key, kind=DISTRIBUTION, name=each.text, figures=figures, told=told)
+
+
+def saving(size: int) -> str:
+    """Say what a layer saves; one whose users do not need all that is in it may well take more."""
+    return f"saves {size_text(size)}" if size >= 0 else f"takes {size_text(-size)} more"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(line for line in lines if line)

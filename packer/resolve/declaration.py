@@ -1,0 +1,255 @@
+"""What a function declares to need, as uv is asked for it: the files, their digest, and the words on uv's command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from packer.cache.signatures import Digests
+from packer.cache.store import digest_of
+from packer.core.errors import UsageError
+from packer.core.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
+from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, demanded_hashes, read_requirements
+from packer.locks.pins import Pin
+from packer.locks.pipfile import read_pipfile_lock
+from packer.locks.poetry import read_poetry_lock
+from packer.net.credentials import without_login
+from packer.source.dependency_files import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS, UV_LOCK, table_at, texts_at
+from packer.source.package_source import project_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What to ask uv for, from the folder that relative paths start from.
+
+    ``digest`` changes when the dependencies may; ``files`` are all that were read for it. ``text`` is what to write to a
+    file for uv where the declaration's own ``path`` will not do. ``hashes`` maps names to the allowed SHA-256 digests, and
+    is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``option_lines`` are options as in a
+    requirements file; ``links`` are the folders of archives on this machine that they name, and the archives in them.
+    ``variables`` are the environment variables that were read. ``constraints`` are lines that bind versions without asking for
+    them, and no part of what is declared. ``anchored`` says that paths in it may lead to other projects from another folder,
+    though its digest be the same.
+    """
+
+    folder: Path
+    path: Path
+    digest: str
+    files: tuple[Path, ...]
+    arguments: tuple[str, ...] = ()
+    text: str | None = None
+    hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    index_urls: tuple[str, ...] = ()
+    option_lines: tuple[str, ...] = ()
+    links: tuple[Path, ...] = ()
+    variables: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    anchored: bool = False
+
+    @contextmanager
+    def input_file(self, folder: Path) -> Iterator[Path]:
+        """Give the file to hand to uv; ``folder`` is where a new one may be written."""
+        if self.text is None:
+            yield self.path
+            return
+        path = folder / "requirements.txt"
+        path.write_text(self.text + "\n", encoding="utf-8")
+        yield path
+
+    def constraint_words(self, folder: Path) -> tuple[str, ...]:
+        """Give uv's option for the constraints, which are written to a new file in ``folder``."""
+        if not self.constraints:
+            return ()
+        path = folder / "constraints.txt"
+        path.write_text("\n".join(self.constraints) + "\n", encoding="utf-8")
+        return ("--constraints", str(path))
+
+
+def declare(function: Function) -> Declaration:
+    """Read what the function declares; raises `UsageError` or `ResolveError` where it cannot be read."""
+    requirements = function.requirements
+    if requirements is None:
+        return Declaration(folder=function.source, path=function.source, digest=digest_of(), files=())
+    if requirements.kind == REQUIREMENTS:
+        return _of_requirements(requirements)
+    if requirements.kind == PYPROJECT:
+        return _of_pyproject(requirements)
+    if requirements.kind == POETRY_LOCK:
+        return _of_pins(requirements, read_poetry_lock(requirements, function.target))
+    if requirements.kind == PIPFILE_LOCK:
+        return _of_pins(requirements, read_pipfile_lock(requirements, function.target))
+    return _of_lock(function.source, requirements)
+
+
+def _of_lock(source: Path, requirements: Requirements) -> Declaration:
+    """A uv.lock or pylock.toml says all; the projects beside it only tell whether it is stale."""
+    projects = (path / "pyproject.toml" for path in dict.fromkeys((requirements.path.parent, source)))
+    files = (requirements.path, *(path for path in projects if requirements.kind == UV_LOCK and path.is_file()))
+    return Declaration(folder=requirements.path.parent, path=requirements.path, digest=_files_digest(files), files=files)
+
+
+def _of_requirements(requirements: Requirements) -> Declaration:
+    file = read_requirements(requirements.path)
+    files = (*file.files, *(path for path in file.local_paths if path.is_file()))
+    # The text after expansion: a variable may stand in a version. A token that differs between machines changes nothing.
+    lines = (without_login(line.text) if "://" in line.text else line.text for line in file.lines)
+    return Declaration(
+        folder=requirements.path.parent,
+        path=requirements.path,
+        digest=digest_of(_files_digest(files), *lines),
+        files=files,
+        hashes=demanded_hashes(file),
+        index_urls=(*file.index_urls, *(line.address for line in file.lines if "://" in line.address)),
+        option_lines=file.option_lines,
+        links=tuple(path for folder in file.links for path in (folder, *_archives_in(folder))),
+        variables=file.variables,
+        anchored=any(line.address and "://" not in line.address for line in file.lines),
+    )
+
+
+def _of_pyproject(requirements: Requirements) -> Declaration:
+    document = _document(requirements.path)
+    project = document.get("project")
+    if not isinstance(project, dict):
+        raise UsageError(f"{requirements.path} has no table [project].", remedy="Declare the dependencies there (PEP 621).")
+    texts_at(project, requirements.path, "dependencies", "project")
+    _check_names(requirements, "extras", requirements.extras, document, ("project", "optional-dependencies"))
+    _check_names(requirements, "groups", requirements.groups, document, ("dependency-groups",))
+    words = [word for extra in requirements.extras for word in ("--extra", extra)]
+    words += [word for group in requirements.groups for word in ("--group", f"{requirements.path}:{group}")]
+    return Declaration(
+        folder=requirements.path.parent,
+        path=requirements.path,
+        digest=digest_of(_project_digest(requirements.path.parent), *requirements.extras, "", *requirements.groups),
+        files=(requirements.path,),
+        arguments=tuple(words),
+        anchored=True,
+    )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+
+
+def _check_names(
+    requirements: Requirements, key: str, wanted: Iterable[str], document: Mapping[str, Any], keys: tuple[str, ...]
+) -> None:
+    known, table = table_at(document, requirements.path, *keys) or {}, ".".join(keys)
+    for name in wanted:
+        if name not in known:
+            raise UsageError(
+                f"{requirements.path} has no {name!r} in [{table}], which {key} names.",
+                remedy=f"Known are: {', '.join(known) or 'none'}.",
+            )
+        texts_at(known, requirements.path, name, table, others=key == "groups")
+
+
+def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...]) -> Declaration:
+    """Ask uv only where the exact versions of a lock without URLs lie: no dependency of theirs is followed."""
+    pins = [package for package in packages if isinstance(package, Pin)]
+    placed = [package for package in packages if isinstance(package, LockedPackage)]
+    urls = tuple(dict.fromkeys(pin.index for pin in pins if pin.index))
+    hashes = {pin.name: pin.sha256 for pin in pins}
+    hashes |= {each.name: frozenset(archive.sha256 for archive in _archives(each)) for each in placed if _archives(each)}
+    lines = [f"{pin.name}=={pin.version}" for pin in pins]
+    folder = requirements.path.parent
+    indexes = tuple(f"--extra-index-url {url}" for url in urls)
+    return Declaration(
+        folder=folder,
+        path=requirements.path,
+        digest=digest_of(
+            *lines,
+            *(f"{package.name} @ {_reference(package, folder)}" for package in placed),
+            *(digest for name in sorted(hashes) for digest in sorted(hashes[name])),
+        ),
+        files=(requirements.path, folder / "pyproject.toml", *_local_archives(placed)),
+        # Any index may hold a pinned version: the hashes say which file is meant, so the best match over all of them is safe.
+        arguments=("--no-deps", "--index-strategy", "unsafe-best-match"),
+        text="\n".join([*indexes, *lines, *(f"{package.name} @ {_reference(package, None)}" for package in placed)]),
+        hashes=hashes,
+        index_urls=urls,
+        option_lines=indexes,
+        anchored=any("://" not in _reference(package, folder) for package in placed),
+    )
+
+
+def _archives_in(folder: Path) -> tuple[Path, ...]:
+    """Give the archives in a folder, whose time changes with its names."""
+    return _archives_listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else ()
+
+
+@lru_cache(maxsize=64)
+def _archives_listed(folder: Path, _time: int) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVE_SUFFIXES) and path.is_file()))
+
+
+def links_digest(declaration: Declaration, digests: Digests) -> str:
+    """Give the digest of the archives that the declaration's folders offer.
+
+    It is no part of the declaration's own digest: as with an index, what is newly offered makes no lock stale.
+    """
+    archives = (path for path in declaration.links if path.is_file())
+    return digest_of(*(part for path in archives for part in (path.name, digests.digest(str(path)))))
+
+
+def _archives(package: LockedPackage) -> tuple[Archive, ...]:
+    return tuple(archive for archive in (*package.wheels, package.source) if isinstance(archive, Archive))
+
+
+def _local_archives(packages: Iterable[LockedPackage]) -> Iterator[Path]:
+    for archive in (archive for package in packages for archive in _archives(package)):
+        if "://" not in archive.location:
+            yield Path(archive.location)
+
+
+def _reference(package: LockedPackage, folder: Path | None) -> str:
+    """Say where a package lies as a requirement does; local paths relative to ``folder`` where one is given."""
+    source = package.source or next(iter(package.wheels))
+    if isinstance(source, Repository):
+        return source.url + (f"#subdirectory={source.subdirectory}" if source.subdirectory else "")
+    if isinstance(source, Archive) and "://" in source.location:
+        return source.location
+    path = source.path if isinstance(source, SourceFolder) else Path(source.location)
+    return os.path.relpath(path, folder) if folder else path.as_uri()
+
+
+def _files_digest(files: Iterable[Path]) -> str:
+    """Give the digest of the files' names and contents, which does not depend on where the project lies."""
+    parts: list[str] = []
+    for path in files:
+        parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return digest_of(*parts)
+
+
+def local_digests(folders: Iterable[str]) -> dict[str, str]:
+    """Give, for each local project, the digest of all that decides what it needs."""
+    return {folder: _project_digest(Path(folder)) for folder in folders}
+
+
+def _project_digest(folder: Path) -> str:
+    """Give the digest of what decides a project's dependencies: tables of its pyproject.toml, or else every file.
+
+    A new line in a linter's settings makes no lock stale. Dependencies that a build back end finds out may come from anywhere.
+    """
+    path = folder / "pyproject.toml"
+    document = _document(path) if path.is_file() else {}
+    project = document.get("project")
+    if not isinstance(project, dict) or "dependencies" in texts_at(project, path, "dynamic", "project"):
+        return project_digest(folder, Digests())
+    tool = document.get("tool")
+    relevant = {
+        "project": project,
+        "groups": document.get("dependency-groups"),
+        "uv": tool.get("uv") if isinstance(tool, dict) else None,
+    }
+    return digest_of(json.dumps(relevant, sort_keys=True, default=str))

@@ -1,0 +1,202 @@
+"""One question to uv out of what several functions declare: whose declarations can stand in it, and its words."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+
+from packer.cache.store import digest_of
+from packer.core.model import Function, Requirements
+from packer.formats.requirements_txt import RequirementLine, read_requirements
+from packer.net.credentials import without_login
+from packer.resolve.declaration import Declaration
+from packer.resolve.uv_settings import settings_for_all
+from packer.source.dependency_files import PYPROJECT, REQUIREMENTS
+
+_FIND_LINKS = "--find-links"
+_LONG_FORMS = {"-f": _FIND_LINKS, "-i": "--index-url"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A requirement of a function's own: its text without a login, and the file and line (0: not known) that it stands in."""
+
+    text: str
+    path: Path
+    line: int
+
+    def excludes(self, version: str) -> bool:
+        """Say whether the requirement itself does not allow a version."""
+        try:
+            return not Requirement(self.text).specifier.contains(version, prereleases=True)
+        except (InvalidRequirement, InvalidVersion):
+            return True  # a path or an address stands for one version alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """Functions that declare the same. ``name`` is the first one's, ``key`` tells what is asked from what others ask.
+
+    ``lines``, ``constraints`` and ``arguments`` are how uv is asked for it from any folder; ``places`` maps the normalised
+    names of what is required directly to where that is said. ``own`` is the normalised name of the project that is asked for
+    as a package, empty where none is.
+    """
+
+    name: str
+    key: str
+    functions: tuple[Function, ...]
+    declaration: Declaration
+    lines: tuple[str, ...]
+    constraints: tuple[str, ...]
+    arguments: tuple[str, ...]
+    places: dict[str, Place]
+    own: str = ""
+
+
+def can_be_asked(function: Function) -> bool:
+    """Say whether a function declares requirements, and no exact versions."""
+    return function.requirements is not None and function.requirements.kind in (REQUIREMENTS, PYPROJECT)
+
+
+def family(function: Function, declaration: Declaration) -> str:
+    """Give what functions must have in common to stand in one question: the target, options of the index, uv's settings."""
+    settings = settings_for_all(declaration.folder, os.environ)
+    return digest_of(str(function.target), *_options(declaration), "", settings)
+
+
+def difference(mine: Declaration, theirs: Declaration, root: Path) -> str:
+    """Say why two declarations for one target are of different families; paths are given relative to ``root``."""
+    ours, others = ([_from_root(line, root) for line in _options(each)] for each in (mine, theirs))
+    own = [f"`{line}`" for line in ours if line not in others]
+    missing = [f"`{line}`" for line in others if line not in ours]
+    if own and missing:
+        return f"it has the option {' and '.join(own)} instead of {' and '.join(missing)}"
+    if own or missing:
+        return f"only it has the option {' and '.join(own)}" if own else f"it lacks the option {' and '.join(missing)}"
+    return "its options stand in another order" if ours != others else "other settings of uv hold in its folder"
+
+
+def _options(declaration: Declaration) -> tuple[str, ...]:
+    """Give the options so that two which mean the same are the same, without logins."""
+    return tuple(dict.fromkeys(map(_plain, declaration.option_lines)))
+
+
+def _plain(line: str) -> str:
+    option, _, value = line.partition(" ")
+    option = _LONG_FORMS.get(option, option)
+    is_path = option == _FIND_LINKS and "://" not in value
+    return f"{option} {os.path.normpath(value) if is_path else _shown(value)}".rstrip()
+
+
+def _from_root(line: str, root: Path) -> str:
+    option, _, value = line.partition(" ")
+    return f"{option} {os.path.relpath(value, root)}" if option == _FIND_LINKS and "://" not in value else line
+
+
+def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[Member, ...]:
+    """Give what functions of one family declare, each declaration once, in the order of the names."""
+    found: dict[str, Member] = {}
+    for function, declaration in sorted(declared, key=lambda each: each[0].name):
+        member = _member(function, declaration)
+        known = found.get(member.key)
+        found[member.key] = replace(known, functions=(*known.functions, function)) if known else member
+    return tuple(found.values())
+
+
+def question(members: Sequence[Member], constraints: Iterable[str] = ()) -> Declaration:
+    """Give what to ask uv for all members at once. The constraints of one of them bind all."""
+    first = members[0].declaration
+    lines = dict.fromkeys((*first.option_lines, *(line for member in members for line in member.lines)))
+    return Declaration(
+        folder=first.folder,
+        path=first.path,
+        digest="",
+        files=(),
+        arguments=tuple(word for member in members for word in member.arguments),
+        text="\n".join(lines),
+        index_urls=tuple(dict.fromkeys(url for member in members for url in member.declaration.index_urls)),
+        option_lines=first.option_lines,
+        constraints=(*dict.fromkeys(line for member in members for line in member.constraints), *constraints),
+    )
+
+
+def _member(function: Function, declaration: Declaration) -> Member:
+    requirements = function.requirements
+    assert requirements is not None  # noqa: S101 see can_be_asked
+    lines, arguments, constraints, own = tuple[str, ...](), tuple[str, ...](), tuple[str, ...](), ""
+    if requirements.kind == PYPROJECT:
+        lines, arguments, own = _words_of_project(requirements)
+        places = _places_of_project(requirements)
+    else:
+        read = read_requirements(requirements.path).lines
+        lines = tuple(_from_anywhere(line, declaration.folder) for line in read if not line.is_constraint)
+        constraints = tuple(_from_anywhere(line, declaration.folder) for line in read if line.is_constraint)
+        places = {line.name: _place(line) for line in reversed(read) if line.name and not line.is_constraint}
+    # Two that ask the same and allow other hashes ask for the same versions.
+    key = digest_of(*map(_shown, lines), "", *map(_shown, constraints), "", *arguments)
+    return Member(
+        name=function.name,
+        key=digest_of(key, declaration.digest if requirements.kind == PYPROJECT else ""),
+        functions=(function,),
+        declaration=declaration,
+        lines=lines,
+        constraints=constraints,
+        arguments=arguments,
+        places=places,
+        own=own,
+    )
+
+
+def _shown(line: str) -> str:
+    return without_login(line) if "://" in line else line
+
+
+def _place(line: RequirementLine) -> Place:
+    return Place(text=_shown(line.text), path=line.file, line=line.number)
+
+
+def _from_anywhere(line: RequirementLine, folder: Path) -> str:
+    """Give a line's text with a path that holds in every folder; uv takes relative ones from where it runs."""
+    if not line.address or "://" in line.address:
+        return line.text
+    path = Path(os.path.normpath(folder / line.address.removeprefix("file:")))
+    is_bare = line.text.startswith(line.address)
+    return line.text.replace(line.address, str(path) if is_bare else path.as_uri(), 1)
+
+
+def _words_of_project(requirements: Requirements) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Give the lines and the arguments that stand for a pyproject.toml, and its name where it is asked for as a package.
+
+    uv's ``--extra`` would hold for every project in the question, and so one with extras is asked for as a package.
+    """
+    path = requirements.path
+    arguments = tuple(word for group in requirements.groups for word in ("--group", f"{path}:{group}"))
+    if not requirements.extras:
+        return (), (*arguments, str(path)), ""
+    name = tomllib.loads(path.read_text(encoding="utf-8"))["project"].get("name", "")
+    return (f"{name}[{','.join(requirements.extras)}] @ {path.parent.as_uri()}",), arguments, canonicalize_name(name)
+
+
+def _places_of_project(requirements: Requirements) -> dict[str, Place]:
+    text = requirements.path.read_text(encoding="utf-8")
+    document = tomllib.loads(text)
+    project, groups = document["project"], document.get("dependency-groups", {})
+    optional = project.get("optional-dependencies", {})
+    wanted = [*project.get("dependencies", ()), *(each for extra in requirements.extras for each in optional.get(extra, ()))]
+    wanted += [each for group in requirements.groups for each in groups.get(group, ()) if isinstance(each, str)]
+    found: dict[str, Place] = {}
+    for each in wanted:
+        try:
+            name = canonicalize_name(Requirement(each).name)
+        except InvalidRequirement:
+            continue
+        line = next((number for number, line in enumerate(text.splitlines(), 1) if each in line), 0)
+        found.setdefault(name, Place(text=_shown(each), path=requirements.path, line=line))
+    return found

@@ -1,0 +1,197 @@
+"""Who requires what among a function's distributions, and what each costs: as the metadata of their wheels says it.
+
+A worked example: a function requires ``web`` and ``tools``; ``web`` requires ``json`` and ``text``, and ``tools`` requires
+``text``. Then ``json`` is there because of ``web -> json`` alone, and goes with it; ``text`` is there for two reasons, and
+stays without ``web``. So ``web`` costs its own bytes, and with what only it needs those of ``json`` too.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from builders.runtimes import Target
+from packer.core.errors import LpackError
+from packer.core.model import Function, Tree
+from packer.formats.metadata import listed, metadata_of
+from packer.formats.requirements_txt import read_requirements
+from packer.source.dependency_files import PYPROJECT, REQUIREMENTS, STANDARD_FILES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One requirement of a chain: the normalised name, and the words that require it."""
+
+    name: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """A function's distributions by who requires them.
+
+    ``direct`` is what the function itself requires; ``edges`` has what each distribution requires; ``unknown`` are those whose
+    metadata is not at hand. Names are normalised.
+    """
+
+    direct: tuple[Step, ...]
+    edges: Mapping[str, tuple[Step, ...]]
+    unknown: frozenset[str] = frozenset()
+
+    def chains(self, name: str, most: int) -> list[tuple[Step, ...]]:
+        """Give the shortest chain by way of each distribution that requires ``name``, the function itself first."""
+        shortest = self._shortest()
+        found: list[tuple[Step, ...]] = [(step,) for step in self.direct if step.name == name]
+        for parent in sorted(self.edges, key=lambda each: (len(shortest.get(each, ())), each)):
+            steps = [step for step in self.edges[parent] if step.name == name]
+            if steps and parent in shortest and parent != name:
+                found.append((*shortest[parent], steps[0]))
+        return found[:most]
+
+    def _shortest(self) -> dict[str, tuple[Step, ...]]:
+        found: dict[str, tuple[Step, ...]] = {step.name: (step,) for step in reversed(self.direct)}
+        waiting = deque(step.name for step in self.direct)
+        while waiting:
+            name = waiting.popleft()
+            for step in self.edges.get(name, ()):
+                if step.name not in found:
+                    found[step.name] = (*found[name], step)
+                    waiting.append(step.name)
+        return found
+
+    def below(self, name: str) -> frozenset[str]:
+        """Give a distribution with all that it requires."""
+        return self.reached((name,))
+
+    def only_for(self, name: str) -> frozenset[str]:
+        """Give a distribution with all that would go with it."""
+        return frozenset(self.edges) - self.reached((step.name for step in self.direct if step.name != name), without=name)
+
+    def reached(self, names: Iterable[str], without: str = "") -> frozenset[str]:
+        """Give distributions with all that they require, as if ``without`` were not there."""
+        waiting, seen = list(names), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name not in seen and name != without:
+                seen.add(name)
+                waiting += [step.name for step in self.edges.get(name, ())]
+        return frozenset(seen)
+
+
+def requirements_of(tree: Tree) -> tuple[Requirement, ...] | None:
+    """Give what a distribution requires, as its metadata says; None where that is not at hand."""
+    metadata = metadata_of(tree)
+    return None if metadata is None else tuple(_parsed(listed(metadata, "Requires-Dist")))
+
+
+def needs_of(
+    function: Function,
+    trees: Mapping[str, Tree],
+    read: Callable[[Tree], tuple[Requirement, ...] | None] = requirements_of,
+) -> Needs:
+    """Read who requires what; ``trees`` are the function's distributions by their normalised names.
+
+    A distribution that nobody requires is taken to be asked for: a lock may say so in words of its own. ``read`` is for who
+    remembers what is in metadata.
+    """
+    told = {name: read(tree) for name, tree in trees.items()}
+    requires = {name: each or () for name, each in told.items()}
+    known = frozenset(trees)
+    direct = [each for each in _declared(function) if canonicalize_name(each.name) in known]
+    asked = _asked_extras(direct, requires, function.target)
+    edges = {name: tuple(_steps(requires[name], asked.get(name, frozenset()), function.target, known)) for name in trees}
+    first = tuple(dict.fromkeys(_step(each) for each in direct))
+    draft = Needs(direct=first, edges=edges)
+    reached = draft.reached(step.name for step in first)
+    wanted = {step.name for steps in edges.values() for step in steps}
+    lonely = sorted(name for name in known - reached if name not in wanted) or sorted(known - reached)
+    return Needs(
+        direct=(*first, *(Step(name=name, words=name) for name in lonely)),
+        edges=edges,
+        unknown=frozenset(name for name, each in told.items() if each is None),
+    )
+
+
+def _asked_extras(
+    direct: Sequence[Requirement], requires: Mapping[str, Sequence[Requirement]], target: Target
+) -> dict[str, frozenset[str]]:
+    """Give the extras that are asked for of each distribution, by anyone."""
+    asked: dict[str, frozenset[str]] = {}
+    waiting = [(canonicalize_name(each.name), frozenset(each.extras)) for each in direct]
+    while waiting:
+        name, extras = waiting.pop()
+        before = asked.get(name)
+        if before is not None and extras <= before:
+            continue
+        asked[name] = extras | (before or frozenset())
+        applying = (each for each in requires.get(name, ()) if _applies(each, asked[name], target))
+        waiting += [(canonicalize_name(each.name), frozenset(each.extras)) for each in applying]
+    return asked
+
+
+def _steps(requires: Sequence[Requirement], extras: frozenset[str], target: Target, known: frozenset[str]) -> Iterator[Step]:
+    found: dict[str, Step] = {}
+    for each in requires:
+        name = canonicalize_name(each.name)
+        if name in known and _applies(each, extras, target):
+            found.setdefault(name, _step(each))
+    yield from (found[name] for name in sorted(found))
+
+
+def _step(requirement: Requirement) -> Step:
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return Step(name=canonicalize_name(requirement.name), words=f"{requirement.name}{extras}{requirement.specifier}")
+
+
+def _applies(requirement: Requirement, extras: frozenset[str], target: Target) -> bool:
+    if requirement.marker is None:
+        return True
+    try:
+        return any(requirement.marker.evaluate({**target.markers(), "extra": extra}) for extra in (*sorted(extras), ""))
+    except (UndefinedComparison, UndefinedEnvironmentName):
+        return True  # what was built is there, whatever it was for
+
+
+def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:
+    for text in texts:
+        try:
+            yield Requirement(text)
+        except InvalidRequirement:
+            continue  # whoever installs it has found a way
+
+
+def _declared(function: Function) -> Iterator[Requirement]:
+    """Give what a function's own files require, as far as they say it by names."""
+    requirements = function.requirements
+    if requirements is None:
+        return
+    if requirements.kind == REQUIREMENTS:
+        try:
+            lines = read_requirements(requirements.path).lines
+        except LpackError:
+            return
+        yield from _parsed(line.text.partition(" --")[0] for line in lines if line.name and not line.is_constraint)
+        return
+    own = requirements.path if requirements.kind == PYPROJECT else None
+    for path in dict.fromkeys((own, function.source / STANDARD_FILES[PYPROJECT])):
+        if path is not None and path.is_file():
+            yield from _parsed(_of_project(path.read_bytes(), requirements.extras, requirements.groups))
+            return
+
+
+def _of_project(data: bytes, extras: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
+    try:
+        document = tomllib.loads(data.decode())
+    except ValueError:
+        return
+    project = document.get("project", {})
+    lists = [project.get("dependencies", [])]
+    lists += [project.get("optional-dependencies", {}).get(extra, []) for extra in extras]
+    lists += [document.get("dependency-groups", {}).get(group, []) for group in groups]
+    yield from (each for listed in lists for each in listed if isinstance(each, str))

@@ -1,0 +1,308 @@
+"""Versions that agree: one solve over all functions that can stand in one question, and each function's part of it.
+
+uv is asked once for everything that the functions of a family require; each function's own lock is then resolved with these
+versions as constraints, and so holds only what the function needs. Functions that are locked already (uv.lock, poetry.lock, a
+pylock of their own …) keep their versions, and the others follow them where they can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from packer.cache.signatures import Digests
+from packer.cache.store import Store, digest_of
+from packer.core.errors import LpackError
+from packer.core.model import Function, LockedPackage
+from packer.core.once_map import Once
+from packer.resolve.conflicts import divide
+from packer.resolve.declaration import Declaration, declare, links_digest, local_digests
+from packer.resolve.joint_declaration import Member, can_be_asked, difference, family, members_of
+from packer.resolve.uv_queries import Answers, Ask, called, folders_of, pinned, versions
+from packer.resolve.uv_settings import settings_digest, settings_files
+from packer.source.package_source import project_tree
+
+_KIND = "resolutions"
+_SCHEMA = "shared 2"
+
+_Declared = Sequence[tuple[Function, Declaration]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a function has of the shared solve: the lines that bind its versions, and what to tell the user of it.
+
+    ``paths`` are all whose change may change it.
+    """
+
+    constraints: tuple[str, ...]
+    warnings: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Family:
+    """Functions that are resolved together, and those for the same target that are locked already (``fixed``).
+
+    ``apart`` says for what reason others for the same target are of another family, empty where there are none.
+    """
+
+    members: tuple[Member, ...]
+    fixed: tuple[Function, ...]
+    paths: tuple[str, ...]
+    key: str
+    lineage: str
+    """Names it from one declaration to the next, so that versions stay what they were."""
+    apart: str
+
+    @property
+    def is_alone(self) -> bool:
+        return not self.fixed and sum(len(member.functions) for member in self.members) == 1
+
+
+class SharedSolve:
+    """Finds the versions that functions share; may be used from many threads.
+
+    ``fixed`` gives the packages of a function that is locked already. ``upgrade`` forgets what was resolved before.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        fixed: Callable[[Function], tuple[LockedPackage, ...]],
+        store: Store,
+        digests: Digests,
+        scrub: Callable[[str], str],
+        *,
+        offline: bool,
+        upgrade: bool,
+    ) -> None:
+        self._ask = ask
+        self._fixed = fixed
+        self._store = store
+        self._digests = digests
+        self._scrub = scrub
+        self._offline = offline
+        self._upgrade = upgrade
+        self._families: Once[tuple[str, ...], dict[str, _Family]] = Once()
+        self._parts: Once[str, dict[str, Part]] = Once()
+
+    def part(self, function: Function, *, relock: bool = False) -> Part | None:
+        """Give a function's part, None where it shares with nobody. ``relock`` renews locks instead of keeping to them.
+
+        Raises `ResolveError` where uv cannot tell.
+        """
+        if not function.sharing or not can_be_asked(function):
+            return None
+        key = (str(relock), str(function.lock_path.parent), *(each.name for each in function.sharing))
+        found = self._families.get(key, lambda: self._made(function.sharing, relock=relock)).get(function.name)
+        if found is None:
+            return None
+        apart = (f"{function.name} {found.apart}",) if found.apart else ()
+        if found.is_alone:
+            return Part(constraints=(), warnings=apart, paths=found.paths)
+        part = self._parts.get(found.key, lambda: self._parts_of(found, self._solution(found)))[function.name]
+        return replace(part, warnings=(*apart, *part.warnings))
+
+    def _parts_of(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, Part]:
+        trees = (path for folder in solution["locals"] for path in project_tree(Path(folder), self._digests)[1])
+        paths = tuple(dict.fromkeys((*group.paths, *trees)))
+        return {
+            name: Part(constraints=tuple(each["pins"].values()), warnings=tuple(warnings), paths=paths)
+            for each in solution["sets"]
+            for name, warnings in each["warnings"].items()
+        }
+
+    def _made(self, functions: Sequence[Function], *, relock: bool) -> dict[str, _Family]:
+        """Sort functions into families, and give each function's by its name; one that is alone has none."""
+        asked: dict[str, dict[str, list[tuple[Function, Declaration]]]] = {}
+        fixed: dict[str, list[tuple[Function, Declaration]]] = {}
+        for function in sorted(functions, key=lambda each: each.name):
+            try:
+                declaration = declare(function)
+            except LpackError:
+                continue  # its own build says so, and does not keep the others from theirs
+            if function.requirements and (not can_be_asked(function) or (function.lock_path.is_file() and not relock)):
+                fixed.setdefault(str(function.target), []).append((function, declaration))
+            elif function.requirements:
+                alike = asked.setdefault(str(function.target), {}).setdefault(family(function, declaration), [])
+                alike.append((function, declaration))
+        families = (
+            each for target, of in asked.items() for each in self._families_of(list(of.values()), fixed.get(target, []))
+        )
+        return {function.name: each for each in families for member in each.members for function in member.functions}
+
+    def _families_of(self, asked: Sequence[_Declared], fixed: _Declared) -> Iterable[_Family]:
+        """Give the families for one target, but none for one without others; smaller ones learn why they are apart."""
+        largest = max(asked, key=len)
+        # Any of them may come to be of another family.
+        paths = tuple(dict.fromkeys(_watched((*(one for each in asked for one in each), *fixed))))
+        found = [self._family(each, fixed, paths, _apart(each, largest) if each is not largest else "") for each in asked]
+        return found if len(found) > 1 else [each for each in found if not each.is_alone]
+
+    def _family(self, asked: _Declared, fixed: _Declared, paths: tuple[str, ...], apart: str) -> _Family:
+        members = members_of(asked)
+        first, own = asked[0]
+        lineage = digest_of(_SCHEMA, str(first.lock_path.parent), family(first, own))
+        files = [path for function, _ in (*asked, *fixed) for path in _lock_files(function)]
+        return _Family(
+            members=members,
+            fixed=tuple(function for function, _ in fixed),
+            paths=paths,
+            apart=apart,
+            key=digest_of(
+                lineage,
+                settings_digest(members[0].declaration.folder, os.environ),
+                *(
+                    part
+                    for function, declaration in asked
+                    for part in (function.name, repr(function.requirements), declaration.digest)
+                ),
+                *(links_digest(declaration, self._digests) for _, declaration in asked),
+                *(member.key for member in members),
+                *(repr(function.requirements) for function, _ in fixed),
+                *(f"{path.name} {self._digests.digest(str(path))}" for path in files if path.is_file()),
+            ),
+            lineage=lineage,
+        )
+
+    def _solution(self, group: _Family) -> dict[str, Any]:
+        """Give what was found for the same family before, or solve now and remember."""
+        record = None if self._upgrade else self._store.load(_KIND, group.key)
+        if record:
+            known: dict[str, Any] = json.loads(record.payload)
+            if all(map(os.path.isdir, known["locals"])) and local_digests(known["locals"]) == known["locals"]:
+                return known
+        found = self._solve(group)
+        if found.pop("unread"):
+            return found  # the next time, that lock may be there again
+        payload = json.dumps(found).encode()
+        self._store.save(_KIND, group.key, payload)
+        self._store.save(_KIND, group.lineage, payload)
+        return found
+
+    def _solve(self, group: _Family) -> dict[str, Any]:
+        root = group.members[0].functions[0].lock_path.parent
+        locked, unread = self._locked(group)
+        preferences = self._preferences(group, locked)
+        answers = Answers(self._ask, self._store, group.members, preferences, root, self._scrub, offline=self._offline)
+        members = {function.name: member.name for member in group.members for function in member.functions}
+
+        def together(names: Iterable[str]) -> frozenset[str]:
+            return frozenset(map(members.__getitem__, names))
+
+        most, *rest = map(together, divide(sorted(members), lambda names: answers.agree(together(names))))
+        texts = [answers.answer(most).text]
+        shared = pinned(texts[0], root)
+        found = [_set(group, most, shared, {name: (*unread, *_unlike(answers, name, shared, locked)) for name in most})]
+        for names in rest:  # what they can have of the versions of most, they have
+            texts.append(answers.solve(names, preferences | versions(shared)).text)
+            pins = pinned(texts[-1], root)
+            why = {name: answers.explain(name, pins, sorted(most), shared) for name in sorted(names)}
+            reasons = {name: (why[name], *unread, *_unlike(answers, name, pins, locked)) for name in names}
+            found.append(_set(group, names, pins, reasons))
+        folders = {folder for text in texts for folder in folders_of(text)}
+        return {"sets": found, "locals": local_digests(sorted(folders)), "unread": bool(unread)}
+
+    def _locked(self, group: _Family) -> tuple[dict[str, dict[str, str]], list[str]]:
+        """Give the versions that functions are locked to, by their names, and what to tell of locks that cannot be read."""
+        found: dict[str, dict[str, str]] = {}
+        unread: list[str] = []
+        for function in group.fixed:
+            try:
+                packages = self._fixed(function)
+            except LpackError as error:  # its own build fails, and does not keep the others from theirs
+                said = self._scrub(error.what).replace(f"{function.lock_path.parent}{os.sep}", "")
+                unread.append(f"does not follow the versions of {function.name}: {said}")
+            else:
+                found[function.name] = {each.name: each.version for each in packages if each.wheels or each.source}
+        return found, unread
+
+    def _preferences(self, group: _Family, locked: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """Give the versions to keep: those of locks that stand first, then those of locks to be renewed, then the last ones."""
+        found: dict[str, str] = {}
+        if not self._upgrade:
+            record = self._store.load(_KIND, group.lineage)
+            for each in reversed(json.loads(record.payload)["sets"] if record else []):
+                found |= versions(each["pins"])
+            paths = (function.lock_path for member in group.members for function in member.functions)
+            texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
+            found |= _newest(item for text in texts for item in versions(_pinned_anyhow(text)).items())
+        return found | _newest(item for each in locked.values() for item in each.items())
+
+
+def _set(group: _Family, names: Iterable[str], pins: Mapping[str, str], reasons: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    members = {member.name: member for member in group.members}
+    warnings = {
+        function.name: [f"{function.name} {reason}" for reason in reasons[name] if reason]
+        for name in names
+        for function in members[name].functions
+    }
+    return {"pins": dict(pins), "warnings": warnings}
+
+
+def _apart(asked: _Declared, largest: _Declared) -> str:
+    """Say why functions are of another family than most."""
+    root = asked[0][0].lock_path.parent
+    others = called([function.name for function, _ in largest])
+    return f"does not share versions with {others}: {difference(asked[0][1], largest[0][1], root)}."
+
+
+def _unlike(answers: Answers, name: str, pins: Mapping[str, str], locked: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Say of a member which of its packages functions that are locked have in another version."""
+    mine = versions(pins)
+    differing = {
+        package: others
+        for package, version in mine.items()
+        if (others := {each: has[package] for each, has in locked.items() if not _is_same(has.get(package, ""), version)})
+    }
+    taken = answers.taken(name, pins) if differing else ()
+    for package in sorted(differing.keys() & taken):
+        for other in sorted(set(differing[package].values())):
+            holders = [each for each, version in differing[package].items() if version == other]
+            are = "is" if len(holders) == 1 else "are"
+            who = called(holders)
+            yield f"does not share {package} with {who}: it takes {mine[package]}, and {who} {are} locked to {other}."
+
+
+def _is_same(locked: str, version: str) -> bool:
+    """Say whether a locked version is no other one; an empty one is none."""
+    try:
+        return not locked or Version(locked) == Version(version)
+    except InvalidVersion:
+        return locked == version
+
+
+def _pinned_anyhow(text: str) -> dict[str, str]:
+    try:
+        return pinned(text, Path())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # a lock that is to be replaced need not be a good one
+
+
+def _newest(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Give each package's newest version, whatever the order."""
+    found: dict[str, Version] = {}
+    for name, text in items:
+        try:
+            found[name] = max(found.get(name, Version(text)), Version(text))
+        except InvalidVersion:
+            continue
+    return {name: str(version) for name, version in sorted(found.items())}
+
+
+def _lock_files(function: Function) -> tuple[Path, ...]:
+    requirements = function.requirements
+    return (function.lock_path, *((requirements.path,) if requirements else ()))
+
+
+def _watched(declared: Iterable[tuple[Function, Declaration]]) -> Iterable[str]:
+    for function, declaration in declared:
+        yield from map(str, (*_lock_files(function), *declaration.files, *declaration.links))
+        yield from map(str, settings_files(declaration.folder, os.environ))

@@ -1,0 +1,221 @@
+"""Asks uv about parts of a family of functions, each part once: whether it has a solution, which one, and why not."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from builders.runtimes import Target
+from packer.cache.store import Store
+from packer.core.errors import ResolveError
+from packer.core.process import Finished
+from packer.locks.pins import absolute
+from packer.resolve.conflicts import Solved, chain, opponents, read_annotated, told
+from packer.resolve.declaration import Declaration
+from packer.resolve.joint_declaration import Member, question
+
+Ask = Callable[[Declaration, Target, Path, tuple[str, ...]], Finished]
+"""Ask uv for a target, to write its answer to a file, with more words on its command line; what the file holds is preferred."""
+
+_PYLOCK = ("--format", "pylock.toml")
+_ANNOTATED = ("--format", "requirements.txt", "--annotation-style", "line")
+_NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
+_NAMED = 3  # of many functions that declare the same, so many are named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A solution as a pylock.toml; empty where there is none, and then ``refusal`` is what uv says."""
+
+    text: str
+    refusal: str
+
+
+class Answers:
+    """What uv says of the members of one family.
+
+    ``preferences`` are versions to keep where they can be. Messages give paths relative to ``root``. ``offline`` says that a
+    missing solution may only be a missing page; ``scrub`` removes secrets from uv's words.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        store: Store,
+        members: Sequence[Member],
+        preferences: Mapping[str, str],
+        root: Path,
+        scrub: Callable[[str], str],
+        *,
+        offline: bool,
+    ) -> None:
+        self._ask = ask
+        self._store = store
+        self._members = {member.name: member for member in members}
+        self._target = members[0].functions[0].target
+        self._preferences = preferences
+        self._root = root
+        self._scrub = scrub
+        self._offline = offline
+        self._known: dict[frozenset[str], Answer] = {}
+
+    def agree(self, names: frozenset[str]) -> bool:
+        """Say whether there is a solution for these members together; raises `ResolveError` where uv cannot tell."""
+        return not names or bool(self.answer(names).text)
+
+    def answer(self, names: frozenset[str]) -> Answer:
+        """Give the solution for these members together; raises `ResolveError` where uv cannot tell."""
+        if names not in self._known:
+            self._known[names] = self.solve(names, self._preferences)
+        return self._known[names]
+
+    def solve(self, names: Iterable[str], preferences: Mapping[str, str], constraints: Iterable[str] = ()) -> Answer:
+        """Ask for the members together; raises `ResolveError` where uv cannot tell."""
+        import tomli_w
+
+        packages = [{"name": name, "version": version} for name, version in sorted(preferences.items())]
+        given = tomli_w.dumps({"lock-version": "1.0", "created-by": "lpack", "packages": packages}) if packages else ""
+        return self._asked(names, constraints, _PYLOCK, "pylock.shared.toml", given)
+
+    def _asked(self, names: Iterable[str], constraints: Iterable[str], words: tuple[str, ...], file: str, given: str) -> Answer:
+        return self._put(question([self._members[name] for name in sorted(names)], constraints), words, file, given)
+
+    def _put(self, asked: Declaration, words: tuple[str, ...], file: str, given: str) -> Answer:
+        with self._store.workspace() as folder:
+            path = folder / file
+            if given:
+                path.write_text(given, encoding="utf-8")
+            finished = self._ask(asked, self._target, path, words)
+            if finished.status == 0:
+                return Answer(text=_from_anywhere(path) if words == _PYLOCK else path.read_text(encoding="utf-8"), refusal="")
+        detail = self._scrub(finished.stderr).rstrip()
+        if finished.status == _NO_SOLUTION and not self._offline:
+            return Answer(text="", refusal=detail)
+        remedy = 'Mend what uv names, and try again; with resolution = "separate", each function is resolved by itself.'
+        if self._offline:
+            remedy = "Build once without --offline, or commit locks (`lpack lock`): a build with them asks no index."
+        what = f"uv could not resolve together what the functions require that share versions on {self._target}."
+        raise ResolveError(what, detail=detail, remedy=remedy)
+
+    def explain(self, name: str, pins: Mapping[str, str], others: Sequence[str], other_pins: Mapping[str, str]) -> str:
+        """Say why a member with the versions ``pins`` cannot have ``other_pins``, with which members ``others`` agree.
+
+        Gives an empty string where it has no solution even by itself.
+        """
+        if not self.agree(frozenset((name,))):
+            return ""
+        mates = self._known_opponent(name, others) or opponents(name, others, self.agree)
+        refusal = self.answer(frozenset((name, *mates))).refusal
+        mine = self._annotated(name, pins)
+        theirs = {mate: self._annotated(mate, other_pins) for mate in mates}
+        needs = [self._needs(name, mine, mate, theirs[mate]) for mate in mates]
+        reasons = [f"{self._called(mate)} {self._verb(mate)} {its}" for mate, (_, its) in zip(mates, needs, strict=True) if its]
+        own = " and ".join(dict.fromkeys(own for own, _ in needs if own))
+        said = f": it needs {own}, and {', and '.join(reasons)}" if reasons else ""
+        shown = " and ".join(map(self._called, mates))
+        return f"does not share versions with {shown}{said}.\n" + "\n".join(f"  {line}" for line in refusal.splitlines())
+
+    def taken(self, name: str, pins: Mapping[str, str]) -> frozenset[str]:
+        """Give the names of the packages that a member needs with the versions ``pins``."""
+        return frozenset(self._annotated(name, pins))
+
+    def _known_opponent(self, name: str, others: Sequence[str]) -> tuple[str, ...]:
+        """Give one of the others of which uv has already said that it cannot agree with a member; none where it has not."""
+        known = (each for each in others if (pair := frozenset((name, each))) in self._known and not self._known[pair].text)
+        return tuple(known)[:1]
+
+    def _annotated(self, name: str, pins: Mapping[str, str]) -> dict[str, Solved]:
+        answer = self._asked([name], pins.values(), _ANNOTATED, "shared.txt", "")
+        return read_annotated(answer.text, self._members[name].own)
+
+    def _needs(self, name: str, mine: Mapping[str, Solved], mate: str, theirs: Mapping[str, Solved]) -> tuple[str, str]:
+        """Give what a member and its mate need of the package that they cannot agree on; empty where no package shows it.
+
+        That is the one with the shortest ways to it, of those that the member cannot have in its mate's version.
+        """
+        differing = [each for each in mine if each in theirs and mine[each].version != theirs[each].version]
+        ways = sorted((len(chain(each, mine)) + len(chain(each, theirs)), each) for each in differing)
+        for _, each in ways:
+            if not self.solve([name], {}, [f"{each}=={theirs[each].version}"]).text:
+                own = self._told(name, each, mine, theirs[each].version)
+                return own, self._told(mate, each, theirs, mine[each].version)
+        return "", ""
+
+    def _told(self, name: str, package: str, solved: Mapping[str, Solved], refused: str) -> str:
+        """Say what a member needs of a package: by way of what does not bear the ``refused`` version, where that shows."""
+        member = self._members[name]
+        place = member.places.get(package)
+        way = chain(package, solved)
+        if not (solved[package].is_direct and place and place.excludes(refused)):
+            forcing = (each for each in sorted(solved[package].parents) if each in solved)
+            parent = next((each for each in forcing if not self._bears(member, each, solved, f"{package}=={refused}")), "")
+            way = (package, *chain(parent, solved)) if parent else way
+        return told(member, way, solved, self._root)
+
+    def _bears(self, member: Member, parent: str, solved: Mapping[str, Solved], pin: str) -> bool:
+        asked = question([member])
+        text = "\n".join((*asked.option_lines, f"{parent}=={solved[parent].version}", pin))
+        return bool(self._put(replace(asked, text=text, arguments=(), constraints=()), _PYLOCK, "pylock.shared.toml", "").text)
+
+    def _verb(self, name: str) -> str:
+        return "needs" if len(self._members[name].functions) == 1 else "need"
+
+    def _called(self, name: str) -> str:
+        return called([function.name for function in self._members[name].functions])
+
+
+def called(names: Sequence[str]) -> str:
+    """Name functions, of many only the first."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def pinned(text: str, folder: Path) -> dict[str, str]:
+    """Give the line that binds each package of a lock, which lies in a folder, to its version or its archive.
+
+    Local projects and repositories are bound by what is declared of them.
+    """
+    return {package["name"]: line for package in tomllib.loads(text).get("packages", ()) if (line := _line(package, folder))}
+
+
+def is_bound(text: str, folder: Path, constraints: Sequence[str]) -> bool:
+    """Say whether a lock, which lies in a folder, has no package in another version than constraints allow."""
+    if not constraints:
+        return True
+    allowed = {line.partition("==")[0].partition(" @ ")[0]: line for line in constraints}
+    return all(allowed.get(name, line) == line for name, line in pinned(text, folder).items())
+
+
+def versions(pins: Mapping[str, str]) -> dict[str, str]:
+    """Give the versions among such lines."""
+    return {name: line.partition("==")[2] for name, line in pins.items() if line.startswith(f"{name}==")}
+
+
+def _line(package: Mapping[str, Any], folder: Path) -> str:
+    if "directory" in package or "vcs" in package:
+        return ""
+    if "archive" in package:
+        place = package["archive"]
+        address = place.get("url") or absolute(place["path"], folder / "pylock.toml").as_uri()
+        return "" if "@" in address else f"{package['name']} @ {address}"  # uv compares it with one that has the login
+    return f"{package['name']}=={package['version']}" if "version" in package else ""
+
+
+def _from_anywhere(path: Path) -> str:
+    """Give a lock's text with absolute paths."""
+    import tomli_w
+
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    for package in document.get("packages", ()):
+        for key in ("directory", "archive"):
+            if "path" in package.get(key, {}):
+                package[key]["path"] = str(absolute(package[key]["path"], path))
+    return tomli_w.dumps(document)
+
+
+def folders_of(text: str) -> tuple[str, ...]:
+    """Give the local projects of such a lock."""
+    found = (package["directory"] for package in tomllib.loads(text).get("packages", ()) if "directory" in package)
+    return tuple(str(Path(each["path"], each.get("subdirectory", ""))) for each in found)

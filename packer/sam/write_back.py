@@ -1,0 +1,310 @@
+"""Writes an AWS SAM or CloudFormation template back, so that it points at what lpack built and still finds all the rest.
+
+Which properties hold local paths is the rule of ``aws cloudformation package`` and of SAM CLI's build, which also fixes what
+counts as one: every text that is neither absolute nor a URL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packer.core.errors import UsageError
+from packer.core.names import image_name
+from packer.sam.image_functions import as_image, image_properties
+from packer.sam.layer_references import LAYERS, attach
+from packer.sam.template import CODE_PROPERTIES, LOOP, Template
+from packer.sam.yaml_edit import Edit, EditConflict, Node, Text, Value
+
+LOCAL_PATHS: dict[str, tuple[str, ...]] = {
+    "AWS::ApiGateway::RestApi": ("BodyS3Location",),
+    "AWS::ApiGatewayV2::Api": ("BodyS3Location",),
+    "AWS::AppSync::FunctionConfiguration": (
+        "RequestMappingTemplateS3Location",
+        "ResponseMappingTemplateS3Location",
+        "CodeS3Location",
+    ),
+    "AWS::AppSync::GraphQLSchema": ("DefinitionS3Location",),
+    "AWS::AppSync::Resolver": ("RequestMappingTemplateS3Location", "ResponseMappingTemplateS3Location", "CodeS3Location"),
+    "AWS::CloudFormation::ModuleVersion": ("ModulePackage",),
+    "AWS::CloudFormation::ResourceVersion": ("SchemaHandlerPackage",),
+    "AWS::CloudFormation::Stack": ("TemplateURL",),
+    "AWS::CloudFormation::StackSet": ("TemplateURL",),
+    "AWS::ElasticBeanstalk::ApplicationVersion": ("SourceBundle",),
+    "AWS::Glue::Job": ("Command.ScriptLocation",),
+    "AWS::Lambda::Function": ("Code",),
+    "AWS::Lambda::LayerVersion": ("Content",),
+    "AWS::Serverless::Api": ("DefinitionUri",),
+    "AWS::Serverless::Application": ("Location",),
+    "AWS::Serverless::Function": ("CodeUri",),
+    "AWS::Serverless::GraphQLApi": ("SchemaUri", "Functions.*.CodeUri", "Resolvers.*.*.CodeUri"),
+    "AWS::Serverless::HttpApi": ("DefinitionUri",),
+    "AWS::Serverless::LayerVersion": ("ContentUri",),
+    "AWS::Serverless::StateMachine": ("DefinitionUri",),
+    "AWS::Serverless::WebFunction": ("CodeUri",),
+    "AWS::StepFunctions::StateMachine": ("DefinitionS3Location",),
+}
+"""Resource types, and the dotted paths of their properties that hold local paths; ``*`` stands for every key."""
+
+# Local archives of images; a name such as `orders:latest` looks no different, so only a file that exists counts.
+_IMAGE_PATHS = {"AWS::Serverless::Function": ("ImageUri",), "AWS::Lambda::Function": ("Code.ImageUri",)}
+# Metadata of functions and layers that `sam build` reads relative to the template, and the CDK's own key.
+_METADATA_PATHS = ("DockerContext", "ContextPath", "ProjectRootDirectory", "WorkingDirectory", "aws:asset:path")
+_SERVERLESS = "AWS::Serverless::"
+_PUBLISHING = "AWS::ServerlessRepo::Application"
+_PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
+_REMOTE = ("s3://", "http://", "https://")
+
+NO_IMAGES: Mapping[str, Path | str] = {}
+
+_Place = tuple[Node, str]
+"""A mapping (maybe an alias of one), and a key of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer that was made: the absolute path of its archive, what it fits, and the logical ids of its functions."""
+
+    name: str
+    path: Path
+    runtimes: tuple[str, ...]
+    architectures: tuple[str, ...]
+    users: tuple[str, ...]
+
+
+def layers_of_manifest(manifest: Mapping[str, Any], out: Path) -> tuple[Layer, ...]:
+    """Give the layers of a manifest whose files lie in ``out``, in an order in which each function has its own."""
+    reports = manifest.get("layers", {})
+    order = dict.fromkeys(name for function in manifest["functions"].values() for name in function.get("layers", ()))
+    return tuple(
+        Layer(
+            name=name,
+            path=out / reports[name]["path"],
+            runtimes=tuple(reports[name]["runtimes"]),
+            architectures=tuple(reports[name]["architectures"]),
+            users=tuple(reports[name]["functions"]),
+        )
+        for name in order
+        if name in reports
+    )
+
+
+def images_of_manifest(manifest: Mapping[str, Any], out: Path) -> dict[str, Path | str]:
+    """Give what each function that is an image is deployed from: its docker-archive, or else what `lpack load` calls it."""
+    found: dict[str, Path | str] = {}
+    for name, report in manifest["functions"].items():
+        if report["format"] == "image":
+            paths = (report["artifact"]["path"], *report["image"].get("also", ()))
+            archive = next((out / path for path in paths if path.endswith(".tar")), None)
+            found[name] = archive or f"{image_name(name)}:latest"
+    return found
+
+
+def write_template(
+    template: Template,
+    artifacts: Mapping[str, Path],
+    destination: Path,
+    layers: Sequence[Layer] = (),
+    images: Mapping[str, Path | str] = NO_IMAGES,
+) -> bytes:
+    """Give the template as it must stand in the file ``destination``.
+
+    ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
+    not among them keep their source. ``images`` are those of them that are images: a docker-archive, or a name in the engine.
+    ``layers``, in the order in which functions get them, become resources. All other bytes of the template stay. Raises
+    `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
+    """
+    unknown = artifacts.keys() - {function.logical_id for function in template.functions}
+    if unknown:
+        raise ValueError(f"not functions of the template: {', '.join(sorted(unknown))}")
+    text = Text.of(template.text)
+    move = _Move(old=template.path.parent.resolve(), new=destination.absolute().parent.resolve())
+    built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items() if logical_id not in images}
+    uris = {
+        logical_id: move.relative(image.absolute()) if isinstance(image, Path) else image
+        for logical_id, image in images.items()
+        if logical_id in artifacts
+    }
+    try:
+        edits = (
+            *_imaged(text, uris),
+            *_built(text, built, uris, layers, template.path),
+            *_made(text, move, layers),
+            *_moved(text, move, artifacts),
+        )
+        return text.apply(edits).encode()
+    except EditConflict as error:
+        raise UsageError(
+            f"{template.path}:{error.line}: functions that share this by a YAML alias cannot point to artifacts of their own",
+            remedy="Write their Properties out for each function.",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    """A move of the template from the folder ``old`` to the folder ``new``, both without symbolic links."""
+
+    old: Path
+    new: Path
+
+    def rebase(self, value: str | None) -> str | None:
+        """Give a local path as it reads after the move; None for anything else."""
+        if value is None or value.startswith(_REMOTE) or Path(value).is_absolute():
+            return None
+        return self.relative(Path(os.path.normpath(self.old / value)))
+
+    def rebase_file(self, value: str | None) -> str | None:
+        """Do the same for a value that is a path only where it names a file."""
+        return self.rebase(value) if value is not None and (self.old / value).is_file() else None
+
+    def relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.new)).as_posix()
+
+
+def _imaged(text: Text, uris: Mapping[str, str]) -> Iterator[Edit]:
+    """Point every function that was built as an image to that."""
+    for logical_id, uri in uris.items():
+        resource = _resource(text, logical_id)
+        kind, properties = _type(resource), resource.get("Properties")
+        if properties is not None and properties.real.is_mapping:
+            yield from as_image(text, resource, properties, kind, uri)
+        else:
+            yield text.put(resource, "Properties", image_properties(kind, uri))
+
+
+def _built(
+    text: Text, paths: Mapping[str, str], images: Collection[str], layers: Sequence[Layer], where: Path
+) -> Iterator[Edit]:
+    """Point every built function to its archive, whatever it said before, and to its layers beside those that it has."""
+    functions: dict[str, Node] = {}
+    for logical_id, kind, body in _typed(text.root):
+        properties = body.get("Properties") if kind in CODE_PROPERTIES and logical_id not in images else None
+        if properties is not None and properties.real.is_mapping:
+            functions[logical_id] = properties
+    added: dict[str, list[Value]] = {}
+    for logical_id, path in paths.items():
+        resource = _resource(text, logical_id)
+        code = CODE_PROPERTIES[_type(resource)]
+        own: list[Value] = [{"Ref": _logical_id(layer.name)} for layer in layers if logical_id in layer.users]
+        if logical_id in functions:
+            yield text.put(functions[logical_id], code, path)
+            added[logical_id] = own
+        else:
+            yield text.put(resource, "Properties", {code: path, **({LAYERS: own} if own else {})})
+    yield from attach(text, where, functions, added)
+
+
+def _made(text: Text, move: _Move, layers: Sequence[Layer]) -> Iterator[Edit]:
+    """Declare the layers: as AWS SAM does where its functions have them, else as CloudFormation."""
+    resources = text.root.get("Resources") if layers else None
+    if resources is None:
+        return
+    for layer in layers:
+        serverless = any(_type(_resource(text, user)).startswith(_SERVERLESS) for user in layer.users)
+        kind, content = (
+            ("AWS::Serverless::LayerVersion", "ContentUri") if serverless else ("AWS::Lambda::LayerVersion", "Content")
+        )
+        properties: dict[str, Value] = {
+            "LayerName": layer.name,
+            content: move.relative(layer.path.absolute()),
+            "CompatibleRuntimes": layer.runtimes,
+            "CompatibleArchitectures": layer.architectures,
+        }
+        yield text.put(resources, _logical_id(layer.name), {"Type": kind, "Properties": properties})
+
+
+def _logical_id(layer: str) -> str:
+    """Give a layer's logical id, which has letters and digits alone (AWS CloudFormation, "Resources")."""
+    return "Layer" + "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", layer))
+
+
+def _moved(text: Text, move: _Move, built: Collection[str]) -> Iterator[Edit]:
+    """Let every other local path still lead to the same file."""
+    rules = ((_places(text.root, built), move.rebase), (_images(text.root), move.rebase_file))
+    for places, rebase in rules:
+        for mapping, key in places:
+            value = mapping.get(key)
+            path = value.real.text if value is not None else None
+            moved = rebase(path)
+            # A path that is written elsewhere, and only shows here, may get another value there.
+            if moved is not None and (moved != path or mapping.own(key) is None):
+                yield text.put(mapping, key, moved)
+
+
+def _resource(text: Text, logical_id: str) -> Node:
+    """Find a resource that reading the template has found before."""
+    resources = text.root.get("Resources")
+    resource = resources.get(logical_id) if resources else None
+    if resource is None:
+        raise ValueError(logical_id)
+    return resource
+
+
+def _places(root: Node, built: Collection[str]) -> Iterator[_Place]:
+    """Find every place that may hold a local path, apart from the code of what was built."""
+    for logical_id, kind, body in _typed(root):
+        paths = LOCAL_PATHS.get(kind, ()) if logical_id not in built else ()
+        for path in paths:
+            yield from _at(body, ["Properties", *path.split(".")])
+        for name in _METADATA_PATHS:
+            yield from _at(body, ["Metadata", name])
+    for kind, paths in LOCAL_PATHS.items():
+        for path in paths if kind.startswith(_SERVERLESS) else ():
+            yield from _at(root, ["Globals", kind.removeprefix(_SERVERLESS), *path.split(".")])
+    for name in _PUBLISHING_PATHS:
+        yield from _at(root, ["Metadata", _PUBLISHING, name])
+    yield from _includes(root)
+
+
+def _images(root: Node) -> Iterator[_Place]:
+    for _, kind, body in _typed(root):
+        for path in _IMAGE_PATHS.get(kind, ()):
+            yield from _at(body, ["Properties", *path.split(".")])
+
+
+def _typed(root: Node) -> Iterator[tuple[str, str, Node]]:
+    """Give every resource's logical id, type and body."""
+    resources = root.get("Resources")
+    if resources is not None:
+        yield from _in_section(resources)
+
+
+def _in_section(section: Node) -> Iterator[tuple[str, str, Node]]:
+    for key in section.names():
+        body = section.get(key)
+        if body is None:
+            continue
+        if key.startswith(LOOP) and body.real.items:
+            yield from _in_section(body.real.items[-1])
+        else:
+            yield key, _type(body), body
+
+
+def _type(resource: Node) -> str:
+    kind = resource.get("Type")
+    return (kind.real.text if kind else None) or ""
+
+
+def _at(node: Node | None, keys: Sequence[str]) -> Iterator[_Place]:
+    """Find the places at a path of keys below a node; none where the path breaks off."""
+    if node is None or not node.real.is_mapping:
+        return
+    first, *rest = keys
+    for key in node.names() if first == "*" else (first,):
+        if rest:
+            yield from _at(node.get(key), rest)
+        elif node.get(key) is not None:
+            yield node, key
+
+
+def _includes(node: Node) -> Iterator[_Place]:
+    """Find the files that AWS::Include transforms name, which may stand anywhere."""
+    name = node.own("Name")
+    if name is not None and name.real.text == "AWS::Include":
+        yield from _at(node, ["Parameters", "Location"])
+    for child in (*node.items, *(value for _, value in node.pairs)):
+        yield from _includes(child)

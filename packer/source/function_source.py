@@ -1,0 +1,299 @@
+"""A function's own source as a tree: what git would keep, less what .lpackignore and the configuration leave out.
+
+Which rule decides, first to last: the configuration's ``ignore``, .lpackignore files, lpack's defaults, .gitignore files
+(deeper ones first). A .gitignore never leaves out a shared library, and everything else it leaves out is reported.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TextIO
+
+from pathspec import GitIgnoreSpec
+
+from packer.cache.signatures import Digests
+from packer.core.errors import UsageError
+from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
+from packer.core.names import MANIFEST_FILE
+
+DEFAULT_IGNORE = (
+    # version control
+    ".git", ".hg", ".svn", ".bzr", ".gitignore", ".gitattributes", ".gitmodules", ".lpackignore",
+    # what tools leave behind
+    "__pycache__/", "*.py[co]", ".mypy_cache/", ".pytest_cache/", ".ruff_cache/", ".hypothesis/", ".tox/", ".nox/", ".coverage",
+    "*.egg-info/", ".ipynb_checkpoints/", ".DS_Store", "Thumbs.db", ".idea/", ".vscode/", "*.swp", "*~",
+    # virtual environments and other package managers' folders
+    ".venv/", "node_modules/", ".aws-sam/", ".serverless/", "cdk.out/",
+    # locks and configuration that lpack itself reads
+    "/lpack.toml", "pylock.*.toml", "/pylock.toml", "/uv.lock", "/poetry.lock", "/Pipfile", "/Pipfile.lock",
+    "lpack-profile.*.toml", "/lpack-bases.toml", "/lpack-baseline.json",
+)  # fmt: skip
+_SHARED_LIBRARY = re.compile(r".*\.so(\.[0-9.]+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """A scanned folder: its tree, every path whose change could change it, and what .gitignore left out."""
+
+    tree: Tree
+    watched: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """Patterns of one folder, which lies below the source folder (at ``base``) or above it (by ``above``).
+
+    Both are empty, or end in a slash.
+    """
+
+    spec: GitIgnoreSpec
+    base: str = ""
+    above: str = ""
+
+    def verdict(self, path: str) -> bool | None:
+        """Say whether the path is left out (True), kept (False), or not spoken of (None)."""
+        return self.spec.check_file(self.above + path[len(self.base) :]).include
+
+
+def scan_source(
+    folder: Path, digests: Digests, *, ignore: Iterable[str] = (), skip: Iterable[Path] = (), git: bool = True
+) -> Scan:
+    """Scan a folder; ``skip`` names paths below it that are no source, such as the output folder.
+
+    Without ``git``, .gitignore files have no say. Raises `UsageError` for what cannot be packed.
+    """
+    return _Scanner(folder, digests, tuple(ignore), frozenset(map(os.path.realpath, skip)), git).scan()
+
+
+@cache
+def _spec_of(lines: tuple[str, ...]) -> GitIgnoreSpec:
+    """Give patterns ready to be matched: hundreds of functions are scanned by the same ones."""
+    return GitIgnoreSpec.from_lines(lines)
+
+
+class _Scanner:
+    def __init__(self, folder: Path, digests: Digests, ignore: tuple[str, ...], skip: frozenset[str], git: bool) -> None:
+        self._folder = str(folder)
+        self._digests = digests
+        self._skip = skip
+        self._skip_names = {os.path.basename(path) for path in skip}
+        self._git = git
+        self._configured = _Rules(spec=_spec_of(ignore))
+        self._defaults = _Rules(spec=_spec_of(DEFAULT_IGNORE))
+        self._entries: list[Entry] = []
+        self._watched: list[str] = []
+        self._left_out: list[str] = []
+
+    def scan(self) -> Scan:
+        self._walk("", (), self._rules_above() if self._git else (), (os.path.realpath(self._folder),))
+        return Scan(
+            tree=Tree.of(self._entries), watched=tuple(dict.fromkeys(self._watched)), left_out=tuple(sorted(self._left_out))
+        )
+
+    def _rules_above(self) -> tuple[_Rules, ...]:
+        """Give the .gitignore rules of the folders above, up to the repository's root, deepest first."""
+        found: list[_Rules] = []
+        below = ""  # the way from the rules' folder down to the source
+        folder = Path(self._folder)
+        while not (folder / ".git").exists():
+            if folder.parent == folder:
+                return ()
+            below = f"{folder.name}/{below}"
+            folder = folder.parent
+            spec = self._spec(str(folder / ".gitignore"))
+            if spec is not None:
+                found.append(_Rules(spec=spec, above=below))
+        return tuple(found)
+
+    def _spec(self, path: str) -> GitIgnoreSpec | None:
+        self._watched.append(path)
+        try:
+            with self._open(path) as file:
+                return _spec_of(tuple(file))
+        except OSError:
+            return None
+
+    def _open(self, path: str) -> TextIO:
+        return open(path, encoding="utf-8", errors="surrogateescape")
+
+    def _walk(self, prefix: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]) -> None:
+        folder = os.path.join(self._folder, prefix)
+        self._watched.append(folder)
+        own = self._with_file(own, folder, ".lpackignore", prefix)
+        if self._git:
+            git = self._with_file(git, folder, ".gitignore", prefix)
+        for item in self._listed(folder):
+            path = prefix + item.name
+            self._check_name(path)
+            try:
+                status = item.stat()
+            except OSError as error:
+                raise UsageError(f"Cannot read {item.path}: {error.strerror}.", remedy=_IGNORE_REMEDY) from error
+            is_folder = stat.S_ISDIR(status.st_mode)
+            if self._is_left_out(path + "/" * is_folder, own, git):
+                continue
+            if is_folder:
+                self._enter(item, path, own, git, above)
+            elif stat.S_ISREG(status.st_mode) and not self._is_skipped(item):
+                self._add(item.path, path, status)
+
+    def _is_skipped(self, item: os.DirEntry[str]) -> bool:
+        # By name first: the true path of each of thousands of files would cost a system call.
+        return item.name in self._skip_names and os.path.realpath(item.path) in self._skip
+
+    def _listed(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as items:
+                return sorted(items, key=lambda item: item.name)
+        except OSError as error:
+            raise UsageError(f"Cannot read the folder {folder}: {error.strerror}.", remedy=_IGNORE_REMEDY) from error
+
+    def _with_file(self, rules: tuple[_Rules, ...], folder: str, name: str, prefix: str) -> tuple[_Rules, ...]:
+        spec = self._spec(os.path.join(folder, name))
+        return rules if spec is None else (_Rules(spec=spec, base=prefix), *rules)
+
+    def _check_name(self, path: str) -> None:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{path!r} in {self._folder} is no valid UTF-8 name.", remedy="Rename the file.") from None
+        if "\\" in path:
+            raise UsageError(f"{path!r} in {self._folder} has a backslash in its name.", remedy="Rename the file.")
+
+    def _is_left_out(self, path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...]) -> bool:
+        for rules in (self._configured, *own, self._defaults):
+            verdict = rules.verdict(path)
+            if verdict is not None:
+                return verdict
+        for rules in git:
+            verdict = rules.verdict(path)
+            if verdict is not None:
+                if not verdict or _SHARED_LIBRARY.fullmatch(path):
+                    return False
+                self._left_out.append(path)
+                return True
+        return False
+
+    def _enter(
+        self, item: os.DirEntry[str], path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]
+    ) -> None:
+        if self._is_closed(item.path):
+            return
+        real = os.path.realpath(item.path)
+        if real in above:
+            raise UsageError(f"The link {item.path} leads back to a folder that holds it.", remedy=_IGNORE_REMEDY)
+        self._walk(path + "/", own, git, (*above, real))
+
+    def _is_closed(self, place: str) -> bool:
+        """Say whether a folder is no source whatever the rules say: what is skipped, lpack's output, a virtual environment."""
+        if os.path.realpath(place) in self._skip or _is_output(place):
+            return True
+        return os.path.exists(os.path.join(place, "pyvenv.cfg"))
+
+    def _add(self, place: str, path: str, status: os.stat_result) -> None:
+        self._watched.append(place)
+        try:
+            digest = self._digests.digest(place, status)
+        except OSError as error:
+            raise UsageError(f"Cannot read {place}: {error.strerror}.", remedy=_IGNORE_REMEDY) from error
+        # Only the owner's bit counts: the others depend on the umask of whoever checked the file out.
+        mode = EXECUTABLE_MODE if status.st_mode & stat.S_IXUSR else FILE_MODE
+        content = FileContent(path=Path(place), digest=digest, size=status.st_size)
+        self._entries.append(Entry(path=path, mode=mode, content=content, owner=OWN_SOURCE))
+
+
+_Both = tuple[tuple[_Rules, ...], tuple[_Rules, ...]]
+
+
+class Outline(_Scanner):
+    """The same files by name alone: none is read, and one that is gone can be judged as if it were there.
+
+    ``files`` are their paths; ``links`` map those that are reached by a link to true ones (folders have a slash behind, the
+    folder itself is the empty path); ``rules`` are the files of rules that were looked for. ``replaced`` gives some of these
+    another content, None where there shall be none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ignore: Iterable[str] = (),
+        skip: Iterable[Path] = (),
+        git: bool = True,
+        replaced: Mapping[str, bytes | None] | None = None,
+    ) -> None:
+        super().__init__(folder, Digests(), tuple(ignore), frozenset(map(os.path.realpath, skip)), git)
+        self.files: set[str] = set()
+        self.links: dict[str, str] = {"": os.path.realpath(folder)}
+        self.rules: set[str] = set()
+        self._replaced = replaced or {}
+        self._entered: dict[str, _Both | None] = {}
+        self.scan()
+
+    def holds(self, path: str) -> bool:
+        """Say whether a file at this path would be one of them."""
+        folder, slash, _ = path.rpartition("/")
+        rules = self._rules_in(folder + slash)
+        if rules is None or self._is_left_out(path, *rules):
+            return False
+        return os.path.realpath(os.path.join(self._folder, path)) not in self._skip
+
+    def _rules_in(self, prefix: str) -> _Both | None:
+        """Give the rules that hold in a folder; None where nothing of it counts."""
+        if prefix not in self._entered:
+            self._entered[prefix] = self._read_rules(prefix)
+        return self._entered[prefix]
+
+    def _read_rules(self, prefix: str) -> _Both | None:
+        place = os.path.join(self._folder, prefix)
+        if prefix:
+            above, slash, _ = prefix[:-1].rpartition("/")
+            rules = self._rules_in(above + slash)
+            if rules is None or self._is_left_out(prefix, *rules) or self._is_closed(place):
+                return None
+            own, git = rules
+        else:
+            own, git = (), self._rules_above() if self._git else ()
+        own = self._with_file(own, place, ".lpackignore", prefix)
+        return own, self._with_file(git, place, ".gitignore", prefix) if self._git else ()
+
+    def _open(self, path: str) -> TextIO:
+        self.rules.add(path)
+        if path not in self._replaced:
+            return super()._open(path)
+        content = self._replaced[path]
+        if content is None:
+            raise FileNotFoundError(path)
+        return io.StringIO(content.decode("utf-8", "surrogateescape"), newline=None)
+
+    def _enter(
+        self, item: os.DirEntry[str], path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]
+    ) -> None:
+        if item.is_symlink():
+            self.links[path + "/"] = os.path.realpath(item.path)
+        super()._enter(item, path, own, git, above)
+
+    def _add(self, place: str, path: str, status: os.stat_result) -> None:  # noqa: ARG002 the file is not read
+        self.files.add(path)
+        if os.path.islink(place):
+            self.links[path] = os.path.realpath(place)
+
+
+def _is_output(folder: str) -> bool:
+    """Say whether lpack has written its artifacts to a folder: packing them would make every archive hold the last one."""
+    try:
+        with open(os.path.join(folder, MANIFEST_FILE), "rb") as file:
+            return b'"schema_version"' in file.read(200)
+    except OSError:
+        return False
+
+
+_IGNORE_REMEDY = "Mend it, or leave it out with a line in .lpackignore."

@@ -1,0 +1,122 @@
+"""The local projects that a declaration leads to, as far as the files say it themselves: nothing is resolved."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import canonicalize_name
+
+from packer.core.errors import UsageError
+from packer.source.dependency_files import find_workspace, table_at, texts_at, workspace_patterns
+
+_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_FILE_URL = re.compile(r"@\s*(file:[^\s;]+)")
+
+
+def local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
+    """Give local projects and archives, and all that these lead to in turn, each once; absolute paths."""
+    found: dict[Path, None] = {}
+    waiting = list(places)
+    while waiting:
+        place = waiting.pop(0)
+        if place not in found:
+            found[place] = None
+            waiting += named_by(place / "pyproject.toml")
+    return tuple(found)
+
+
+def named_by(path: Path) -> tuple[Path, ...]:
+    """Give the local projects that a pyproject.toml names: by [tool.uv.sources], Poetry's paths, or ``file:`` URLs.
+
+    Nothing where it is no TOML. A member inherits the sources of its uv workspace (uv documentation, "Using workspaces").
+    Raises `UsageError` that names the file and the key for values of a wrong kind.
+    """
+    document = _document(path)
+    if not document:
+        return ()
+    words = tuple(_requirements(document, path))
+    names = {canonicalize_name(found[1]) for found in map(_NAME.match, words) if found}
+    workspace = find_workspace(path.parent)
+    found = [path.parent / _path_of(url, path) for word in words for url in _FILE_URL.findall(word)]
+    sources: dict[str, list[Path]] = {}
+    for folder in dict.fromkeys((workspace or path.parent, path.parent)):
+        own = _sources(_document(folder / "pyproject.toml"))
+        sources |= {canonicalize_name(name): list(_places(name, each, folder, workspace)) for name, each in own.items()}
+    found += [place for name in sorted(names & sources.keys()) for place in sources[name]]
+    found += [path.parent / place for place in _poetry(document)]
+    return tuple(dict.fromkeys(Path(os.path.normpath(place)) for place in found))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _table(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    table: Any = document
+    for key in keys:
+        table = table.get(key) if isinstance(table, dict) else None
+    return table if isinstance(table, dict) else {}
+
+
+def _sources(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _table(document, "tool", "uv", "sources")
+
+
+def _path_of(url: str, path: Path) -> str:
+    try:
+        return unquote(urlsplit(url).path)
+    except ValueError:
+        raise UsageError(f"{path}: {url} is not a valid URL.", remedy="Write file:///PATH.") from None
+
+
+def _requirements(document: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Give every requirement that a project declares, those of its extras and groups too."""
+    yield from texts_at(table_at(document, path, "project") or {}, path, "dependencies", "project")
+    for keys in (("project", "optional-dependencies"), ("dependency-groups",)):
+        table = table_at(document, path, *keys) or {}
+        for key in table:
+            yield from texts_at(table, path, key, ".".join(keys), others=keys == ("dependency-groups",))
+
+
+def _places(name: str, source: Any, folder: Path, workspace: Path | None) -> Iterator[Path]:
+    """Give where a source of uv leads to; one may be split by markers into several."""
+    for each in source if isinstance(source, list) else [source]:
+        if isinstance(each, dict) and isinstance(each.get("path"), str):
+            yield folder / each["path"]
+        elif isinstance(each, dict) and each.get("workspace") is True and workspace is not None:
+            yield from (member for member in _members(workspace) if _called(member) == canonicalize_name(name))
+
+
+def _members(workspace: Path) -> Iterator[Path]:
+    path = workspace / "pyproject.toml"
+    for pattern in workspace_patterns(_document(path), path, "members"):
+        try:
+            found = sorted(workspace.glob(f"{pattern.rstrip('/') or '.'}/pyproject.toml"))
+        except (NotImplementedError, ValueError) as error:
+            what = f"{path}: tool.uv.workspace.members: {pattern!r} is not a pattern of folders: {error}."
+            raise UsageError(what, remedy="Mend the file at that place.") from None
+        yield from (each.parent for each in found)
+
+
+def _called(folder: Path) -> str:
+    name = _table(_document(folder / "pyproject.toml"), "project").get("name")
+    return canonicalize_name(name) if isinstance(name, str) else ""
+
+
+def _poetry(document: Mapping[str, Any]) -> Iterator[str]:
+    poetry = _table(document, "tool", "poetry")
+    groups = [_table(group, "dependencies") for group in _table(poetry, "group").values() if isinstance(group, dict)]
+    for dependencies in (_table(poetry, "dependencies"), *groups):
+        for each in dependencies.values():
+            for one in each if isinstance(each, list) else [each]:
+                if isinstance(one, dict) and isinstance(one.get("path"), str):
+                    yield one["path"]

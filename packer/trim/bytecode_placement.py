@@ -1,0 +1,253 @@
+"""Puts bytecode into trees: beside the sources or in their place, as it is configured, or as the limits have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from posixpath import relpath
+
+from builders.recipes import BuilderUnavailable
+from builders.runtimes import LAYERS_PYTHON, TASK_FOLDER, UNZIPPED_LIMIT, Target
+from builders.sandbox.pythons import Pythons, TargetPython
+from packer.core.bytecode_paths import beside, instead
+from packer.core.model import FILE_MODE, Content, Entry, Function, Span, Tree
+from packer.core.options import BytecodeOptions
+from packer.core.units import size_text
+from packer.formats.zip_headers import CENTRAL, END, LOCAL
+from packer.trim.bytecode import Compiled, Compiler
+from packer.trim.engine import Removed, fitting
+from packer.trim.handler_prelude import Starter, handler_module, make_starter, worth_reading
+from packer.trim.material import Material
+from packer.trim.rules import SOURCES, Unit
+
+_HEADERS = LOCAL.size + CENTRAL.size
+"""Bytes of a ZIP member's headers beside its name, which stands in both."""
+_TO_LAYERS = relpath(LAYERS_PYTHON, TASK_FOLDER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytecode:
+    """What was compiled: ``mode`` is what came of ``auto``, ``why`` the reason; ``python`` made it.
+
+    ``starts`` names what the handler's module does beside its own code (`packer.trim.handler_prelude`).
+    """
+
+    mode: str = "off"
+    why: str = ""
+    python: str = ""
+    files: int = 0
+    size: int = 0
+    failed: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layered:
+    """What a function has in layers: the names of the distributions, and all bytes.
+
+    ``files`` gives what lies in /opt/python, with the bytes of each.
+    """
+
+    names: frozenset[str] = frozenset()
+    files: Callable[[], Mapping[str, int]] = field(default=dict)
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A tree with its bytecode; ``without`` are the sources that are gone for it, ``trouble`` says why nothing was compiled."""
+
+    tree: Tree
+    bytecode: Bytecode = field(default_factory=Bytecode)
+    without: tuple[Removed, ...] = ()
+    trouble: str = ""
+
+
+def kept_sources(material: Material, tree: Tree, restored: frozenset[Unit]) -> frozenset[str]:
+    """Give the paths of sources that must stay, whatever lies beside them."""
+    names, keep = material.owner_names(), material.function.trim.keep
+    held = frozenset(name for rule, name in restored if rule == SOURCES)
+    read = material.profile.sources() if material.profile else frozenset()
+    return frozenset(
+        entry.path
+        for entry in tree
+        if entry.path.endswith(".py")
+        and ((name := names[entry.owner]) in held or entry.path in read or fitting(keep, name, entry.path))
+    )
+
+
+class Placer:
+    """Compiles trees, and puts the bytecode into them; may be used from many threads."""
+
+    def __init__(self, compiler: Compiler, pythons: Pythons, spans: Callable[[Content], Span]) -> None:
+        self._compiler = compiler
+        self._pythons = pythons
+        self._spans = spans
+
+    def python(self, target: Target) -> TargetPython:
+        """Find the Python that compiles for a target; raises `BuilderUnavailable`."""
+        return self._pythons.find(target, "auto", "compile")
+
+    def of_function(self, material: Material, tree: Tree, restored: frozenset[Unit], layered: Layered) -> Placed:
+        """Give a function's own tree with bytecode, for the place where it lies on Lambda."""
+        function = material.function
+        options = function.bytecode
+        if options.mode == "off":
+            return Placed(tree=tree)
+        try:
+            python = self.python(function.target)
+        except BuilderUnavailable as error:
+            name = f"3.{function.target.runtime.minor}"
+            remedy = f"`uv python install {name}` or a container engine brings one."
+            return Placed(tree=tree, trouble=f"Nothing is compiled to bytecode: no Python {name} ({error.reason}). {remedy}")
+        handler = handler_module(function.handler, tree)
+        others = (entry for entry in tree if entry is not handler)
+        compiled = self._compiler.compile(others, python, TASK_FOLDER, options.optimize)
+        work = _Work(
+            material=material,
+            tree=tree,
+            stays=kept_sources(material, tree, restored),
+            layered=layered,
+            handler=handler,
+            compiled=compiled,
+            python=python,
+        )
+        if options.mode != "auto":
+            return self._placed(work, options.mode, "as configured")
+        found = self._placed(work, "beside", "it fits beside the sources")
+        over = self._over(function, found.tree, layered.size)
+        return self._placed(work, "only", f"beside the sources {over}") if over else found
+
+    def warm(self, trees: Sequence[Tree], target: Target, options: BytecodeOptions) -> None:
+        """Compile the modules of many distributions at once, so that `of_layer` finds their bytecode; a way to be quick."""
+        if options.mode != "off":
+            self._compiler.warm(trees, self.python(target), LAYERS_PYTHON, options.optimize)
+
+    def warm_functions(self, found: Iterable[tuple[Function, Sequence[Entry]]]) -> None:
+        """Compile the modules that many functions have of their own in few goes, so that `of_function` finds their bytecode.
+
+        The functions are for one target and compiled alike. A handler whose profile decides its code is left out.
+        """
+        others: list[Sequence[Entry]] = []
+        handlers: dict[Starter, list[Sequence[Entry]]] = {}
+        function = None
+        for function, entries in found:
+            handler = handler_module(function.handler, entries)
+            others.append([entry for entry in entries if entry is not handler])
+            if handler is not None and function.trim.level != "max":
+                starter = make_starter(pause=function.bytecode.pause, prefetch=())
+                handlers.setdefault(starter, []).append([handler])
+        if function is None or function.bytecode.mode == "off":
+            return
+        with suppress(BuilderUnavailable):  # which is told of where it matters
+            python = self.python(function.target)
+            self._compiler.warm(others, python, TASK_FOLDER, function.bytecode.optimize)
+            for starter, modules in handlers.items():
+                self._compiler.warm(modules, python, TASK_FOLDER, function.bytecode.optimize, starter)
+
+    def of_layer(self, tree: Tree, stays: frozenset[str], target: Target, options: BytecodeOptions, *, only: bool) -> Tree:
+        """Give the tree of distributions with bytecode for where a layer's modules lie; raises `BuilderUnavailable`.
+
+        ``only`` puts it in the place of sources, but for ``stays``.
+        """
+        if options.mode == "off":
+            return tree
+        compiled = self._compiler.compile(tree, self.python(target), LAYERS_PYTHON, options.optimize)
+        owners = {entry.owner: entry.owner for entry in tree}
+        return _Places(names=owners, minor=target.runtime.minor, only=only, stays=stays).put(tree, compiled)[0]
+
+    def _placed(self, work: _Work, mode: str, why: str) -> Placed:
+        """Put bytecode into a tree; the handler's comes last, for it may read ahead what is there by now."""
+        function = work.material.function
+        minor = function.target.runtime.minor
+        places = _Places(names=work.material.owner_names(), minor=minor, only=mode == "only", stays=work.stays)
+        shaped, without = places.put(work.tree, work.compiled)
+        compiled, starts = work.compiled, tuple[str, ...]()
+        if work.handler is not None:
+            starter, starts = _starter(work.material, shaped, work.layered)
+            own = self._compiler.compile_handler(work.handler, starter, work.python, TASK_FOLDER, function.bytecode.optimize)
+            shaped, more = places.put(shaped, own)
+            without = (*without, *more)
+            starts = starts if own.files else ()
+            compiled = Compiled(files={**compiled.files, **own.files}, failed=(*own.failed, *compiled.failed))
+        facts = Bytecode(
+            mode=mode,
+            why=why,
+            python=work.python.identity,
+            files=len(compiled.files),
+            size=compiled.size,
+            failed=compiled.failed,
+            starts=starts,
+        )
+        return Placed(tree=shaped, bytecode=facts, without=without)
+
+    def _over(self, function: Function, tree: Tree, layers: int) -> str:
+        """Say what limit a tree goes beyond, beside layers of this many bytes; empty where it fits."""
+        size = tree.size + layers
+        limits = (None if function.image.wanted else UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")
+        for limit, name in limits:
+            if limit is not None and size > limit:
+                return f"it would be {size_text(size)} unzipped, over {name}"
+        if function.budget.zip is not None:
+            zipped = self.zipped(tree)
+            if zipped > function.budget.zip:
+                return f"it would be {size_text(zipped)} zipped, over the budget"
+        return ""
+
+    def zipped(self, tree: Tree) -> int:
+        """Give the bytes of a tree's archive."""
+        return sum(self._spans(entry.content).length + 2 * len(entry.path.encode()) + _HEADERS for entry in tree) + END.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """A function's tree, and the bytecode of all of it but the handler's, which depends on where the rest goes."""
+
+    material: Material
+    tree: Tree
+    stays: frozenset[str]
+    layered: Layered
+    handler: Entry | None
+    compiled: Compiled
+    python: TargetPython
+
+
+def _starter(material: Material, tree: Tree, layered: Layered) -> tuple[Starter, tuple[str, ...]]:
+    """Give what the handler's module is to do beside its own code, and the names of that."""
+    function, options = material.function, material.function.bytecode
+    opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
+    minor = function.target.runtime.minor
+    prefetch = worth_reading({entry.path: entry.content.size for entry in tree}, opened, minor)
+    if opened:
+        prefetch += [f"{_TO_LAYERS}/{path}" for path in worth_reading(layered.files(), opened, minor)]
+    starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if prefetch else ()))
+    return make_starter(pause=options.pause, prefetch=prefetch), starts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where bytecode goes: beside sources, or in their place but for those that stay; ``names`` are by owners of entries."""
+
+    names: Mapping[str, str]
+    minor: int
+    only: bool
+    stays: frozenset[str] = field(default_factory=frozenset)
+
+    def put(self, tree: Tree, compiled: Compiled) -> tuple[Tree, tuple[Removed, ...]]:
+        """Put bytecode into a tree, and say which sources are gone for it."""
+        entries: list[Entry] = []
+        without: list[Removed] = []
+        taken = {entry.path for entry in tree}
+        for entry in tree:
+            content = compiled.files.get(entry.path)
+            alone = content is not None and self.only and entry.path not in self.stays and instead(entry.path) not in taken
+            if alone:
+                owner = self.names[entry.owner]
+                without.append(Removed(path=entry.path, rule=SOURCES, owner=owner, size=entry.content.size))
+            else:
+                entries.append(entry)
+            path = instead(entry.path) if alone else beside(entry.path, self.minor)
+            if content is not None and path not in taken:
+                entries.append(Entry(path=path, mode=FILE_MODE, content=content, owner=entry.owner))
+        return Tree.of(entries), tuple(without)

@@ -1,0 +1,41 @@
+"""Tells a function that can start nowhere from one that only lacks something here, and says what to do about either."""
+
+from __future__ import annotations
+
+from packer.verify.runner import Outcome
+
+_SYNTAX = frozenset(("SyntaxError", "IndentationError", "TabError", "Runtime.UserCodeSyntaxError"))
+_HANDLER = "Runtime.HandlerNotFound"
+_IMPORTS = frozenset(("ImportError", "ModuleNotFoundError", "Runtime.ImportModuleError"))
+_ENTRYPOINT = "Runtime.InvalidEntrypoint"
+_OF_LAMBDA = ("Runtime.", "Emulator")
+"""How errors are called that are no exceptions of the handler's module."""
+_NO_FILE = "(<"
+"""Stands in the message of a syntax error in a text that is no file's, which may come from a variable."""
+
+
+def is_broken(outcome: Outcome) -> bool:
+    """Say whether a handler's module cannot be imported for what is written there, whatever variables it has."""
+    kind, message = _error(outcome)
+    return kind == _HANDLER or (kind in _SYNTAX and _NO_FILE not in message)
+
+
+def remedy(outcome: Outcome) -> str:
+    """Say what to do about a handler that cannot be imported."""
+    kind, _ = _error(outcome)
+    if kind == _HANDLER:
+        return "Define it in that module, or name another one: handler."
+    if is_broken(outcome):
+        return "Mend the source at that line, and build again."
+    if kind == _ENTRYPOINT:
+        return "Name a program of the image, or leave it to the base: oci.entrypoint."
+    if kind in _IMPORTS:
+        return "Add what it imports to its requirements or its source, and build again."
+    if kind.startswith(_OF_LAMBDA):
+        return "See what it printed, mend that, and build again."
+    return 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
+
+
+def _error(outcome: Outcome) -> tuple[str, str]:
+    error = outcome.imported.get("error")
+    return (str(error["type"]), str(error["message"])) if error else ("", "")

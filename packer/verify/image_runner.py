@@ -1,0 +1,96 @@
+"""Runs images that were built: in the local engine, by Lambda's Runtime Interface Emulator, confined as on Lambda."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+
+from builders.engine.client import Engine
+from builders.engine.image_runner import LAMBDAS_USER, run_image
+from builders.recipes import BuildFailure
+from builders.sandbox.emulator import REMEDY, find_emulator
+from packer.cache.store import Store, explained
+from packer.core.errors import ToolError, VerificationError
+from packer.core.model import Function
+from packer.images.layout_writer import write_docker_archive
+from packer.images.reader import BuiltImage
+from packer.verify.diagnosis import remedy
+from packer.verify.proof import check_expected
+from packer.verify.runner import Outcome, read_done, read_events
+
+_ROOT = ("", "0", "0:0", "root", "root:root")
+"""Users that an image need not be run as: what works as Lambda's works as these."""
+
+
+def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> str:
+    """Put an image into an engine under a name (``repository:tag``); gives its id there. Raises `LpackError`."""
+    with store.temporary() as temporary:
+        with explained(temporary, "write"), temporary.open("wb") as file:
+            write_docker_archive(built.image, name, file)
+        with temporary.open("rb") as file:
+            return engine.load(file)
+
+
+def run_built(built: BuiltImage, function: Function, engine: Engine, store: Store) -> Outcome:
+    """Run an image with its function's sample events, or an empty one, as its own user, if it has one, and as Lambda's.
+
+    Raises `VerificationError` where it does not work, and `ToolError` where there is no emulator.
+    """
+    emulator = find_emulator(function.target.architecture)
+    if emulator is None:
+        raise ToolError(f"{built.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
+    events = read_events(function)
+    name = f"lpack-verify:{token_hex(12)}"  # another process may be running the same image
+    run = partial(_run, built, function, engine, load_image(built, name, engine, store), emulator)
+    try:
+        outcomes = []
+        for user in (*(() if built.user in _ROOT else (built.user,)), LAMBDAS_USER):
+            with store.workspace() as work:
+                outcomes.append(run([event.value for event in events], user, work))
+            _check(built, user, outcomes[-1])
+            check_expected(function, events, outcomes[-1])
+    finally:
+        engine.forget(name)
+    return outcomes[-1]
+
+
+def _check(built: BuiltImage, user: str, outcome: Outcome) -> None:
+    if not outcome.works:
+        what = f"{built.name} does not work as an image{_as(user)}: {outcome.trouble()}."
+        raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
+
+
+def _as(user: str) -> str:
+    return "" if user == LAMBDAS_USER else f" as its user {user}"
+
+
+def _run(
+    built: BuiltImage,
+    function: Function,
+    engine: Engine,
+    identity: str,
+    emulator: Path,
+    events: list[object],
+    user: str,
+    work: Path,
+) -> Outcome:
+    try:
+        done = run_image(
+            engine,
+            identity,
+            emulator,
+            work,
+            python=f"python3.{function.target.runtime.minor}",
+            command=built.command,
+            request={"handler": function.handler, "events": events},
+            environment=dict(function.verify.environment),
+            path=built.path,
+            user=user,
+            seconds=function.verify.seconds,
+        )
+    except BuildFailure as error:
+        what = f"{built.name} cannot be verified in the engine{_as(user)}: {error.reason}."
+        hint = "" if user == LAMBDAS_USER else "If that is why, name a user that the image has: oci.user. "
+        raise VerificationError(what, detail=error.log, remedy=f"{hint}{error.remedy or 'Try again.'}") from None
+    return read_done(done, function)[0]

@@ -1,0 +1,325 @@
+"""Runs what was written: the handler is imported, and gets its sample events, in the target's own Python, as Lambda would."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
+from builders.sandbox.emulator import REMEDY, find_emulator
+from builders.sandbox.pythons import LAYERS, TREE, Done, HostPython, LayerStack, Pythons, TargetPython, Task
+from builders.script import source_of_script
+from packer.cache.store import Store, digest_of
+from packer.core.errors import ToolError, UsageError, VerificationError
+from packer.core.model import Function, Tree
+from packer.core.options import EXPECTED
+from packer.formats.unpack import LayerArchive, LayerFolders, opened_archive, room_for, unpack
+from packer.formats.zip_writer import Written
+
+NOTHING = Tree(())
+"""No packages."""
+_FORM = "1"
+_SCRATCH = 1 << 20
+"""Bytes that the files of a run may take, beside what it runs."""
+_KIND = "verified"
+# What of a layer lies where, in a package without layers, the function's own does.
+_IN_LAYERS = re.compile(rf"{LAYERS_FOLDER}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_FOLDER}(?=/(lib|bin)\b)")
+_PROBE, _EMULATE = "probe.py", "emulate.py"
+# What every function of Lambda's sees (AWS "Using Lambda environment variables"), with credentials that open nothing.
+_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "lpack",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_REGION": "us-east-1",
+    "AWS_SECRET_ACCESS_KEY": "lpack",
+    "AWS_SESSION_TOKEN": "lpack",
+    "HOME": "/tmp",  # noqa: S108 the only folder of Lambda's that can be written
+    "LAMBDA_TASK_ROOT": TREE,
+    "LANG": "en_US.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "LD_LIBRARY_PATH": f"{TREE}:{TREE}/{LIBRARY_FOLDER}:{LAYERS}/{LIBRARY_FOLDER}",
+    "PYTHONHASHSEED": "0",
+    "TZ": ":UTC",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A sample event; ``expected`` is None where any result will do, else a list of the one value."""
+
+    name: str
+    value: Any
+    expected: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a run: the import's, and each event's, as `builders.inside.probe` writes it, or the ``failure`` of all.
+
+    ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for.
+    """
+
+    imported: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Mapping[str, Any], ...] = ()
+    failure: str = ""
+    log: str = ""
+    milliseconds: float = 0.0
+    opened: tuple[str, ...] = ()
+
+    def essence(self) -> str:
+        """Give what two runs must agree in: results, and types and messages of errors, but not where they were raised."""
+        found = [self.failure, *(outcome_essence(each) for each in (self.imported, *self.events))]
+        return json.dumps(found, sort_keys=True)
+
+    @property
+    def works(self) -> bool:
+        """Whether the handler could be imported."""
+        return not self.failure and "error" not in self.imported
+
+    def trouble(self) -> str:
+        """Say what the first error was; empty where there was none."""
+        if self.failure:
+            return self.failure
+        return next((text for each in (self.imported, *self.events) if (text := error_text(each))), "")
+
+    def trace(self) -> str:
+        """Give the first error's traceback, or what was printed."""
+        return next((error_trace(each) for each in (self.imported, *self.events) if "error" in each), self.log.strip())
+
+
+def error_text(outcome: Mapping[str, Any]) -> str:
+    """Give the type and message of an outcome's error; empty where there is none."""
+    error = outcome.get("error")
+    return f"{error['type']}: {error['message']}" if error else ""
+
+
+def error_trace(outcome: Mapping[str, Any]) -> str:
+    """Give the traceback of an outcome's error; empty where there is none."""
+    return str(outcome["error"]["trace"]).strip() if "error" in outcome else ""
+
+
+def outcome_essence(outcome: Mapping[str, Any]) -> Any:
+    """Give what of an outcome two runs must agree in; where a file lies, in the function or in a layer, is not of it."""
+    error = outcome.get("error")
+    essence = [error["type"], error["message"]] if error else outcome.get("result")
+    return json.loads(_IN_LAYERS.sub(TASK_FOLDER, json.dumps(essence)))
+
+
+def event_files(function: Function) -> tuple[Path, ...]:
+    """Give the files of a function's events and of what is expected of them, whether these are there or not."""
+    return tuple(path for event in function.verify.events for path in (event, _expected(event)))
+
+
+def _expected(event: Path) -> Path:
+    return event.with_name(event.name.removesuffix(".json") + EXPECTED)
+
+
+def read_events(function: Function) -> tuple[Event, ...]:
+    """Read the sample events of a function; raises `UsageError`."""
+    found = []
+    for path in function.verify.events:
+        expected = _expected(path)
+        value = (_json(expected),) if expected.is_file() else None
+        found.append(Event(name=path.name, value=_json(path), expected=value))
+    return tuple(found)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read the event {path}: {error.strerror}.", remedy="Name a file that exists.") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}.", remedy="Mend the file at that place.") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaidOut:
+    """A function unpacked in a folder, and in others what the runtime has of packages and its layers, if anything."""
+
+    task: Path
+    late: Path | None = None
+    layers: LayerStack | None = None
+
+
+class Verifier:
+    """Runs archives, each once: what came of it is kept in the store. May be used from many threads."""
+
+    def __init__(self, store: Store, pythons: Pythons, executor: Executor, write: Callable[[Tree, Path], Written]) -> None:
+        """``write`` writes a tree as an archive."""
+        self._store = store
+        self._pythons = pythons
+        self._executor = executor
+        self._write = write
+        self._layers = LayerFolders(store, executor)
+
+    def close(self) -> None:
+        """Remove the layers that were unpacked."""
+        self._layers.close()
+
+    def python(self, function: Function) -> TargetPython:
+        """Give the Python to run a function in; raises `BuilderUnavailable`, or `ToolError` for want of an emulator."""
+        found = self._pythons.find(function.target, function.verify.place, "run")
+        if function.verify.level == "rie":
+            _emulator(function, found)
+        return found
+
+    def outcome(
+        self,
+        function: Function,
+        archive: Path,
+        digest: str,
+        events: Sequence[Event],
+        late: Tree = NOTHING,
+        layers: Sequence[LayerArchive] = (),
+    ) -> Outcome:
+        """Run an archive with this SHA-256, unless that was done before; raises `VerificationError`.
+
+        ``late`` are packages that the runtime has, ``layers`` the function's, in their order.
+        """
+        try:
+            python = self.python(function)
+        except BuilderUnavailable as error:
+            raise unavailable(function, error) from None
+        values = [(event.name, event.value) for event in events]
+        variables = repr(sorted(environment_of(function).items()))
+        facts = (function.handler, repr(function.verify), variables, json.dumps(values), python.identity, python.place)
+        runtime = (entry.content.digest for entry in late)
+        attached = json.dumps([layer.sha256 for layer in layers])
+        scripts = (source_of_script(name) for name in (_PROBE, _EMULATE))
+        key = digest_of(_FORM, digest, *scripts, *facts, attached, *runtime)
+        record = self._store.load(_KIND, key)
+        if record is not None:
+            return _outcome(json.loads(record.payload), "")
+        with self.laid_out(archive, late, layers) as laid:
+            outcome, stable = self.run(function, laid, python, events)
+        if stable:
+            self._store.save(_KIND, key, _as_json(outcome))
+        return outcome
+
+    @contextmanager
+    def laid_out(self, archive: Path, late: Tree = NOTHING, layers: Sequence[LayerArchive] = ()) -> Iterator[LaidOut]:
+        """Unpack an archive, what the runtime has, and the function's layers, for as long as they are needed."""
+        with ExitStack() as needed:
+            packed = needed.enter_context(opened_archive(archive))
+            stack = needed.enter_context(self._layers.stacked(layers)) if layers else None
+            folder = needed.enter_context(room_for(packed.size + late.size, self._store))
+            packed.unpack(folder / "task", self._executor)
+            if late:
+                self._write(late, folder / "late.zip")
+                unpack(folder / "late.zip", folder / "late", self._executor)
+            yield LaidOut(task=folder / "task", late=folder / "late" if late else None, layers=stack)
+
+    def run(
+        self,
+        function: Function,
+        laid: LaidOut,
+        python: TargetPython,
+        events: Sequence[Event],
+        *,
+        flags: Sequence[str] = (),
+        trace: bool = False,
+    ) -> tuple[Outcome, bool]:
+        """Run a function now; give what came of it, and whether another run would end the same way."""
+        emulator = _emulator(function, python) if function.verify.level == "rie" else None
+        request = {
+            "handler": function.handler,
+            "events": [event.value for event in events],
+            "packages": function.target.runtime.layer_packages,
+            "trace": trace,
+            "emulator": str(emulator or ""),
+        }
+        with room_for(_SCRATCH, self._store) as folder:
+            for name in ("in", "work"):
+                (folder / name).mkdir()
+            # The version of marshal's form that all Pythons read.
+            document = json.dumps(request).encode() if emulator else marshal.dumps(request, 2)
+            (folder / "in" / "request").write_bytes(document)
+            task = Task(
+                script=_EMULATE if emulator else _PROBE,
+                arguments=("{in}/request", "{answer}", "{task}", "{late}", "{layers}"),
+                inputs=folder / "in",
+                tree=laid.task,
+                layers=laid.layers,
+                late=laid.late,
+                programs=(emulator,) if emulator else (),
+                flags=flags,
+                environment=environment_of(function),
+                seconds=function.verify.seconds,
+            )
+            try:
+                done = python.run(task, folder / "work")
+            except BuildFailure as error:
+                what = f"{function.name} cannot be verified in {python.place}: {error.reason}."
+                raise VerificationError(what, detail=error.log, remedy=error.remedy or "Build again.") from None
+        return read_done(done, function)
+
+
+def _emulator(function: Function, python: TargetPython) -> Path:
+    """Find the emulator; raises `ToolError` where there is none, and `VerificationError` where it cannot be used."""
+    found = find_emulator()
+    if found is None:
+        raise ToolError(f"{function.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
+    if not isinstance(python, HostPython):
+        what = f"{function.name} is not verified: the Runtime Interface Emulator runs on this machine, not in {python.place}."
+        raise VerificationError(what, remedy='Write verify = { level = "events" }, or install that Python.')
+    return found
+
+
+def environment_of(function: Function) -> dict[str, str]:
+    """Give the variables that a function sees; `TREE` and `LAYERS` stand for where it and its layers lie."""
+    own = {
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "_HANDLER": function.handler,
+    }
+    return {**_ENVIRONMENT, **own, **dict(function.verify.environment)}
+
+
+def read_done(done: Done, function: Function) -> tuple[Outcome, bool]:
+    """Give what came of a run, and whether another one would end the same way."""
+    if done.late:
+        seconds = function.verify.seconds
+        return Outcome(failure=f"it was stopped after {seconds:g} s", log=done.log), False
+    if done.answer is None:
+        how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
+        return Outcome(failure=f"the interpreter ended with {how}", log=done.log), False
+    return _outcome(json.loads(done.answer), done.log), True
+
+
+def _outcome(data: Mapping[str, Any], log: str) -> Outcome:
+    return Outcome(
+        imported=data["import"],
+        events=tuple(data["events"]),
+        failure=data.get("failure", ""),
+        log=data.get("log", log),
+        milliseconds=data["milliseconds"],
+        opened=tuple(data.get("opened", ())),
+    )
+
+
+def _as_json(outcome: Outcome) -> bytes:
+    data = {
+        "import": outcome.imported,
+        "events": outcome.events,
+        "failure": outcome.failure,
+        "log": outcome.log[-4096:],
+        "milliseconds": outcome.milliseconds,
+    }
+    return json.dumps(data).encode()
+
+
+def unavailable(function: Function, error: BuilderUnavailable) -> ToolError:
+    """Say that nothing here can run a function."""
+    what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.reason})."
+    return ToolError(what, remedy=error.remedy)

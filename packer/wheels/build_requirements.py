@@ -1,0 +1,115 @@
+"""Brings what builds need: build requirements are resolved for where the build runs, and fetched or built themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from builders.runtimes import Target
+from packer.cache.store import Store, digest_of, explained
+from packer.core.errors import BuildError, NoSolutionError, ResolveError
+from packer.core.model import Distribution, Function, LockedPackage
+from packer.net.downloads import StoreFetcher
+from packer.resolve.resolver import Resolver
+from packer.source.package_source import link_or_copy
+from packer.wheels.provider import Build, obtain
+
+_NAME_IT = (
+    "One that has no wheel is only taken where the configuration names it, as its code may run on this machine, to say what it "
+    'needs: [packages.NAME] builder = "auto".'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What the build of a package asks for (PEP 508), to run on a target.
+
+    ``wanting`` is the package, for messages; it is ``trusted`` where it is a project of the user's own.
+    """
+
+    requires: tuple[str, ...]
+    target: Target
+    wanting: str
+    trusted: bool = False
+
+
+def _checked(requirement: str, needs: Needs) -> Requirement:
+    """Read a requirement, which may then stand in a requirements file; raises `BuildError`."""
+    try:
+        parsed = Requirement(requirement)
+    except InvalidRequirement:
+        what = f"Cannot build {needs.wanting}: it asks for {requirement!r}, which is no requirement (PEP 508)."
+        raise BuildError(what, remedy="Mend the source, or use another version.") from None
+    if parsed.url and not needs.trusted:
+        what = f"Cannot build {needs.wanting}: it asks for {requirement!r}, which is to come from a place of its own choice."
+        raise BuildError(what, remedy="Use a version that takes its build requirements from the index.")
+    return parsed
+
+
+class Tooling:
+    """Brings build requirements into the store."""
+
+    def __init__(self, store: Store, resolver: Resolver, fetcher: StoreFetcher) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._fetcher = fetcher
+
+    def bring(self, needs: Needs, function: Function, build: Build) -> tuple[Distribution, ...]:
+        """Give the wheels of what a build needs, and of all that needs in turn; ``build`` builds those without a wheel.
+
+        Raises `BuildError` and others.
+        """
+        if not needs.requires:
+            return ()
+        requires = [_checked(each, needs) for each in needs.requires]
+        try:
+            packages = self._resolved(requires, needs, function)
+        except ResolveError as error:
+            raise BuildError(
+                f"Cannot build {needs.wanting}: its build requirements ({', '.join(map(str, requires))}) cannot be resolved "
+                f"for {needs.target}.",
+                detail=error.detail or error.what,
+                remedy=f"{error.remedy} {_NAME_IT}",
+            ) from None
+        made = obtain(packages, needs.target, self._fetcher, build)
+        return tuple(each.distribution for each in made)
+
+    def _resolved(self, requires: Sequence[Requirement], needs: Needs, function: Function) -> tuple[LockedPackage, ...]:
+        """Resolve among wheels alone, and with the source of a package only where that is the user's own choice.
+
+        Whatever has no wheel may have to be run for its requirements to be known, here and not in a container, and who wrote
+        the source of another package must not be able to bring that about. Nor is anything compiled that has a wheel: of the
+        packages that the configuration names, one alone is tried first, and all only then.
+        """
+        named = [name for name, _ in function.packages]
+        placed = [str(canonicalize_name(each.name)) for each in requires if each.url]
+        steps = tuple(dict.fromkeys((*placed, *more) for more in ((), *((name,) for name in named), named)))
+        lines = [str(each) for each in requires]
+        # What has answered last is asked first: a step that finds nothing would ask the index again each time.
+        key = digest_of("steps 2", str(needs.target), *lines, "", *named)
+        record = self._store.load("resolutions", key)
+        first = int(record.payload) if record else 0
+        failure: NoSolutionError | None = None
+        for number in dict.fromkeys((first, *range(len(steps)))):
+            try:
+                found = self._resolver.build_requirements(lines, needs.target, function, steps[number])
+            except NoSolutionError as error:
+                failure = failure or error
+            else:
+                if number != first:
+                    self._store.save("resolutions", key, str(number).encode())
+                return found
+        assert failure is not None  # noqa: S101 there is always a first step
+        raise failure
+
+    def place(self, tools: Sequence[Distribution], folder: Path) -> tuple[Path, ...]:
+        """Put wheels into a new folder under their own file names."""
+        with explained(folder, "write"):
+            folder.mkdir()
+            for tool in tools:
+                link_or_copy(tool.path, folder / tool.filename)
+        return tuple(folder / tool.filename for tool in tools)

@@ -1,0 +1,90 @@
+"""Brings the wheels of locked packages into the store: fetched where one fits the target, and built where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from builders.runtimes import Target
+from packer.core.model import Archive, Distribution, Function, LockedPackage
+from packer.core.once_map import Once
+from packer.locks.wheel_choice import choose_wheel, no_wheel_error
+from packer.net.downloads import Fetched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A package's wheel. ``record`` says for the manifest how it was built, and is empty where it was fetched."""
+
+    distribution: Distribution
+    record: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class Fetcher(Protocol):
+    """Gives archives in the store, or what is known of them."""
+
+    def fetch(self, archives: Sequence[Archive]) -> list[Fetched]: ...
+
+
+Missing = tuple[LockedPackage, Fetched | None]
+"""A package without a wheel, and its source in the store where that is an archive."""
+Build = Callable[[Sequence[Missing]], Sequence[Made]]
+
+
+class Builds(Protocol):
+    """Gives the wheels of packages that have none, or what is known of them."""
+
+    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]: ...
+    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        ...
+
+
+class BuildsLater:
+    """Makes what builds when something is to be built, which for most functions never comes; may be used by many threads."""
+
+    def __init__(self, make: Callable[[], Builds]) -> None:
+        self._make = make
+        self._made: Once[None, Builds] = Once()
+
+    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
+        """Give the wheels of packages that have none, in their order; raises `LpackError`."""
+        return self._made.get(None, self._make).build_all(function, packages)
+
+    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        return self._made.get(None, self._make).kept(function, package, sdist)
+
+
+def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: Fetcher, build: Build) -> tuple[Made, ...]:
+    """Give the wheels of packages in their order; raises `LpackError`."""
+    chosen = {package: choose_wheel(package, target) for package in packages}
+    for package, wheel in chosen.items():
+        if wheel is None and package.source is None:
+            raise no_wheel_error(package, target)
+    needed = {package: archive for package, wheel in chosen.items() if (archive := wheel or _archive(package)) is not None}
+    fetched = dict(zip(needed, fetcher.fetch(list(needed.values())), strict=True))
+    missing = [(package, fetched.get(package)) for package, wheel in chosen.items() if wheel is None]
+    built = dict(zip((package for package, _ in missing), build(missing), strict=True)) if missing else {}
+    return tuple(
+        Made(distribution=_of_wheel(package, wheel, fetched[package])) if wheel else built[package]
+        for package, wheel in chosen.items()
+    )
+
+
+def _archive(package: LockedPackage) -> Archive | None:
+    return package.source if isinstance(package.source, Archive) else None
+
+
+def _of_wheel(package: LockedPackage, wheel: Archive, file: Fetched) -> Distribution:
+    version = wheel.filename.split("-")[1]
+    return Distribution(
+        name=package.name,
+        version=version,
+        filename=wheel.filename,
+        digest=file.sha256,
+        path=file.path,
+        outlined=file.outlined,
+    )

@@ -1,0 +1,47 @@
+"""The figures of a plan, and how they are told."""
+
+from __future__ import annotations
+
+from builders.runtimes import Target
+from packer.core.options import LayerOptions
+from packer.inspect.plan_document import describe_plan, plan_table
+from packer.layers.assignment import Division, Need, Needed, Share
+from packer.layers.planner import Piece
+from packer.pipeline.layer_maker import Wanted
+from packer.pipeline.zip_groups import Planned
+
+DIGEST, SIZE = "a" * 64, 50_000
+
+
+def planned(runtime: str, users: tuple[str, ...], key: str, name: str = "") -> Planned:
+    """Give a plan in which functions share a layer of one distribution."""
+    needed = Needed(name="common", version="1.0", variant="v", size=3 * SIZE, weight=1.0, requires=())
+    need = Need(
+        distributions={DIGEST: needed}, own=0, options=LayerOptions(mode="auto"), stuck=frozenset(), tied=(), libraries=()
+    )
+    return Planned(
+        target=Target.of(runtime, "x86_64"),
+        needs=dict.fromkeys(users, need),
+        wanted={DIGEST: Wanted(digest=DIGEST, key=key, only=False, versions=())},
+        sizes={DIGEST: Piece(zipped=SIZE, unzipped=3 * SIZE)},
+        division=Division(shares=(Share(pieces=(DIGEST,), users=users, name=name),)),
+    )
+
+
+def test_a_layer_that_is_the_same_for_two_targets_is_stored_once():
+    old, new = planned("python3.12", ("one", "two"), "k"), planned("python3.13", ("three", "four"), "k")
+    found = describe_plan([old, new])
+    assert (found["separate_bytes"], found["stored_bytes"], found["saved_bytes"]) == (4 * SIZE, SIZE, 3 * SIZE)
+    assert [each["runtime"] for each in found["layers"]] == ["python3.12", "python3.13"]
+
+
+def test_layers_that_differ_in_content_or_name_are_each_stored():
+    old = planned("python3.12", ("one", "two"), "k", "lib")
+    for other in (planned("python3.13", ("three", "four"), "l", "lib"), planned("python3.13", ("three", "four"), "k", "other")):
+        assert describe_plan([old, other])["stored_bytes"] == 2 * SIZE
+
+
+def test_a_function_outside_the_plan_is_told_as_such():
+    lines = plan_table(describe_plan([planned("python3.12", ("one", "two"), "k")], ["apart"])).splitlines()
+    assert [line.split(None, 1)[1] for line in lines if line.startswith("apart")] == ["takes part in no plan"]
+    assert [line.split(None, 1)[1] for line in lines if line.startswith("one")] == ["common; 0 distributions inside"]

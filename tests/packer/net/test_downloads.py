@@ -1,0 +1,185 @@
+"""Downloads against a real HTTP server that misbehaves: resumed, retried, verified, and silent about secrets."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from packer.cache.store import Store
+from packer.core.errors import FetchError, PackageError, StoreError
+from packer.core.events import Reporter
+from packer.core.model import Archive
+from packer.formats.wheel import accept
+from packer.net.credentials import Credentials
+from packer.net.downloads import StoreFetcher
+from tests.index import Fault, LocalIndex
+from tests.wheels import make_wheel
+
+NAME = "thing-1.0-py3-none-any.whl"
+
+
+class Recorder(Reporter):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.transfers: list[tuple[str, int]] = []
+
+    def debug(self, message: str) -> None:
+        self.lines.append(message)
+
+    def transfer_advanced(self, name: str, received: int) -> None:
+        self.transfers.append((name, received))
+
+
+@pytest.fixture
+def index(tmp_path) -> Iterator[LocalIndex]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    # Bytes that do not compress, so that the wheel is large enough to be cut.
+    noise = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(20_000))
+    make_wheel(folder, "thing", "1.0", {"thing/data.bin": noise, "thing/__init__.py": b""})
+    with LocalIndex(folder) as running:
+        yield running
+
+
+def archive(index: LocalIndex, **changes) -> Archive:
+    facts = {"filename": NAME, "location": index.file_url(NAME), "sha256": index.sha256(NAME)}
+    return Archive(**{**facts, **changes})
+
+
+def fetch(tmp_path: Path, *archives: Archive, reporter: Reporter | None = None, offline: bool = False, urls=()) -> Store:
+    store = Store(tmp_path / "cache")
+    credentials = Credentials(urls, {})
+    fetcher = StoreFetcher(
+        store, credentials, reporter or Reporter(), lambda path, file: accept(path, file.filename), offline=offline
+    )
+    try:
+        for found, asked in zip(fetcher.fetch(archives), archives, strict=True):
+            assert hashlib.sha256(found.path.read_bytes()).hexdigest() == found.sha256
+            assert asked.sha256 in ("", found.sha256)
+    finally:
+        fetcher.close()
+    assert not list((store.root / "tmp").iterdir())
+    return store
+
+
+def test_a_file_is_fetched_once_for_all_who_ask(tmp_path, index):
+    store = fetch(tmp_path, *[archive(index)] * 5)
+    assert store.wheel(index.sha256(NAME)) is not None
+    fetch(tmp_path, archive(index))
+    assert len(index.requests_for(NAME)) == 1
+
+
+def test_a_dropped_connection_is_resumed_where_it_ended(tmp_path, index):
+    index.fault(NAME, Fault(times=2, drop_after=200_000))
+    reporter = Recorder()
+    fetch(tmp_path, archive(index), reporter=reporter)
+    ranges = [request.headers.get("range") for request in index.requests_for(NAME)]
+    assert ranges == [None, "bytes=200000-", "bytes=400000-"]
+    assert "trying again from byte 200,000" in reporter.lines[0]
+
+
+def test_a_server_without_ranges_is_asked_again_from_the_start(tmp_path, index):
+    index.fault(NAME, Fault(times=1, drop_after=200_000))
+    store = Store(tmp_path / "cache")
+    index.fault(NAME, Fault(times=2, drop_after=300_000, ignore_ranges=True))
+    fetch(tmp_path, archive(index))
+    assert store.wheel(index.sha256(NAME)) is not None
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(tmp_path, index, status):
+    index.fault(NAME, Fault(times=2, status=status, retry_after=0.01))
+    fetch(tmp_path, archive(index))
+    assert [request.status for request in index.requests_for(NAME)] == [status, status, 200]
+
+
+def test_a_server_that_stays_broken_is_given_up_with_its_address(tmp_path, index):
+    index.fault(NAME, Fault(status=503, retry_after=0.0))
+    with pytest.raises(FetchError, match=r"answered 503 .* \(5 attempts\)") as caught:
+        fetch(tmp_path, archive(index))
+    assert index.file_url(NAME) in str(caught.value)
+
+
+def test_a_server_that_is_not_there(tmp_path, index):
+    gone = archive(index, location="http://127.0.0.1:1/files/" + NAME)
+    with pytest.raises(FetchError, match="Cannot download"):
+        fetch(tmp_path, gone)
+
+
+def test_wrong_bytes_never_enter_the_store(tmp_path, index):
+    index.fault(NAME, Fault(content=b"something else"))
+    with pytest.raises(FetchError, match="not the file that its lock promises") as caught:
+        fetch(tmp_path, archive(index))
+    assert index.sha256(NAME) in str(caught.value)
+    assert not (tmp_path / "cache" / "wheels").exists()
+
+
+def test_a_wheel_cut_short_at_its_source_is_a_hash_mismatch(tmp_path, index):
+    index.fault(NAME, Fault(truncate_to=1000))
+    with pytest.raises(FetchError, match="not the file that its lock promises"):
+        fetch(tmp_path, archive(index))
+
+
+def test_a_broken_wheel_with_the_right_hash_is_refused(tmp_path, index):
+    path = index.folder / NAME
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(PackageError, match=NAME):
+        fetch(tmp_path, archive(index))
+    assert not (tmp_path / "cache" / "wheels").exists()
+
+
+def test_a_file_that_is_gone_says_to_lock_again(tmp_path, index):
+    gone = archive(index, location=index.file_url("other-1.0-py3-none-any.whl"))
+    with pytest.raises(FetchError, match="404") as caught:
+        fetch(tmp_path, gone)
+    assert "Lock again" in str(caught.value)
+
+
+def test_offline_never_asks(tmp_path, index):
+    with pytest.raises(FetchError, match="--offline"):
+        fetch(tmp_path, archive(index), offline=True)
+    assert index.requests == ()
+
+
+def test_local_files_are_taken_by_path_and_by_url(tmp_path, index):
+    path = index.folder / NAME
+    fetch(tmp_path, archive(index, location=str(path)), archive(index, location=path.as_uri(), sha256=""))
+    with pytest.raises(FetchError, match="Cannot read"):
+        fetch(tmp_path, archive(index, location=str(path) + "x", sha256=""))
+
+
+def test_progress_is_told(tmp_path, index):
+    reporter = Recorder()
+    fetch(tmp_path, archive(index), reporter=reporter)
+    received = [size for _, size in reporter.transfers]
+    assert received == sorted(received)
+    assert received[-1] == (index.folder / NAME).stat().st_size
+
+
+def test_credentials_open_a_private_index_and_stay_secret(tmp_path, index):
+    with LocalIndex(index.folder, user="me", password="p@ss:wörd") as private:
+        wanted = archive(private)
+        with pytest.raises(FetchError, match="401") as caught:
+            fetch(tmp_path, wanted)
+        assert "netrc" in str(caught.value)
+        private.fault(NAME, Fault(times=1, status=500))
+        reporter = Recorder()
+        fetch(tmp_path, wanted, urls=[private.url_with_login], reporter=reporter)
+        assert private.requests_for(NAME)[-1].authorised
+        assert "p@ss" not in "".join(reporter.lines)
+
+
+def test_each_lock_is_held_against_its_own_hash(tmp_path, index):
+    with pytest.raises(FetchError, match="not the file that its lock promises"):
+        fetch(tmp_path, archive(index), archive(index, sha256="0" * 64))
+
+
+def test_a_digest_that_is_none_never_becomes_a_path(tmp_path, index):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    with pytest.raises(StoreError, match="not a SHA-256 digest"):
+        fetch(tmp_path, archive(index, sha256=str(victim)))
+    assert victim.read_text() == "precious"

@@ -1,0 +1,79 @@
+"""What a layer holds of a distribution: all that any of its users needs, and unchanged where one needs it so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from packer.core.model import BytesContent, Distribution, Entry, Tree
+from packer.core.options import BytecodeOptions
+from packer.pipeline.layer_parts import Variant, Way, combine, required_names
+
+FOUND = Distribution(name="one", version="1.0", filename="one-1.0-py3-none-any.whl", digest="a" * 64, path=Path("one"))
+
+
+def tree(**files: str) -> Tree:
+    return Tree.of(
+        Entry(path=f"one/{name}", mode=0o644, content=BytesContent.of(text.encode()), owner=FOUND.filename)
+        for name, text in files.items()
+    )
+
+
+def variant(stays: tuple[str, ...] = (), **files: str) -> Variant:
+    return Variant(distribution=FOUND, tree=tree(**files), stays=frozenset(stays))
+
+
+def texts(found: Tree) -> dict[str, str]:
+    return {entry.path.removeprefix("one/"): entry.content.read().decode() for entry in found}
+
+
+ORIGINAL = tree(a="a", b="b", c="c")
+
+
+def test_what_one_user_needs_is_there_for_all():
+    found = combine([variant(a="a", b="b"), variant(("one/c",), b="b", c="c")], ORIGINAL)
+    assert texts(found.tree) == {"a": "a", "b": "b", "c": "c"}
+    assert found.stays == {"one/c"}
+
+
+def test_what_one_user_needs_unchanged_is_unchanged():
+    changed, untouched = variant(a="stripped"), variant(a="a")
+    for variants in ([changed, untouched], [untouched, changed]):
+        assert texts(combine(variants, ORIGINAL).tree) == {"a": "a"}
+
+
+def test_the_order_of_users_is_irrelevant():
+    first, second = variant(a="stub of one"), variant(a="stub of two", b="b")
+    assert combine([first, second], ORIGINAL) == combine([second, first], ORIGINAL)
+
+
+def test_a_variants_digest_has_all_that_a_layer_may_hold():
+    known = {variant(a="a").digest, variant(a="b").digest, variant(b="a").digest, variant(("one/a",), a="a").digest}
+    assert len(known) == 4
+    assert variant(a="a").digest == variant(a="a").digest
+
+
+def test_a_key_has_all_that_decides_the_bytes():
+    options = BytecodeOptions(mode="beside")
+    way = Way(options=options, python="3.12.1")
+    keys = {
+        way.key("d", ["v"], only=False),
+        way.key("e", ["v"], only=False),
+        way.key("d", ["w"], only=False),
+        way.key("d", ["v", "w"], only=False),
+        way.key("d", ["v"], only=True),
+        Way(options=options, python="3.12.2").key("d", ["v"], only=False),
+        Way(options=BytecodeOptions(mode="beside", optimize=2), python="3.12.1").key("d", ["v"], only=False),
+        Way(options=BytecodeOptions(mode="off"), python="3.12.1").key("d", ["v"], only=False),
+    }
+    assert len(keys) == 8
+    assert way.key("d", ["w", "v", "v"], only=False) == way.key("d", ["v", "w"], only=False)
+
+
+def test_what_a_distribution_requires_is_read_from_its_metadata():
+    text = (
+        b"Metadata-Version: 2.1\nName: one\nRequires-Dist: Two_Parts>=1; python_version < '4'\n"
+        b"Requires-Dist: three[fast] (>=2)\nRequires-Dist: four; extra == 'more'\n\nRequires-Dist: five\n"
+    )
+    entry = Entry(path="one-1.0.dist-info/METADATA", mode=0o644, content=BytesContent.of(text), owner=FOUND.filename)
+    assert required_names(Tree.of([entry])) == ("three", "two-parts")
+    assert required_names(ORIGINAL) == ()

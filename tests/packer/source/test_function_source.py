@@ -1,0 +1,170 @@
+"""A function's source: what is packed, what is left out, and that nothing goes missing in silence."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packer.cache.signatures import Digests
+from packer.core.errors import UsageError
+from packer.source.function_source import Outline, Scan, scan_source
+
+
+def scan(folder: Path, **options) -> Scan:
+    return scan_source(folder, Digests(), **options)
+
+
+def paths(folder: Path, **options) -> list[str]:
+    return [entry.path for entry in scan(folder, **options).tree]
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def test_data_and_shared_libraries_are_packed(tmp_path):
+    write(
+        tmp_path, "app.py", "model.bin", "lib/libx.so", "lib/liby.so.1.2", "pkg/data.json", "empty/.keep", "tests/test_app.py"
+    )
+    expected = ["app.py", "empty/.keep", "lib/libx.so", "lib/liby.so.1.2", "model.bin", "pkg/data.json", "tests/test_app.py"]
+    assert paths(tmp_path) == expected
+
+
+def test_defaults_leave_out_what_tools_leave_behind(tmp_path):
+    write(tmp_path, "app.py", ".git/config", "__pycache__/app.cpython-312.pyc", "x.pyc", ".mypy_cache/a", "node_modules/a/b.js")
+    write(
+        tmp_path, "myenv/pyvenv.cfg", "myenv/lib/x.py", "pkg.egg-info/PKG-INFO", "pylock.a.toml", ".DS_Store", "sub/.DS_Store"
+    )
+    assert paths(tmp_path) == ["app.py"]
+
+
+def test_gitignore_counts_nested_negated_and_from_above(tmp_path):
+    write(tmp_path, ".git/config")
+    (tmp_path / ".gitignore").write_text("*.log\n/services/orders/secret\n")
+    source = tmp_path / "services" / "orders"
+    write(source, "app.py", "a.log", "secret/key", "keep/b.log", "keep/c.tmp")
+    (source / "keep" / ".gitignore").write_text("!b.log\n*.tmp\n")
+    found = scan(source)
+    assert [entry.path for entry in found.tree] == ["app.py", "keep/b.log"]
+    assert found.left_out == ("a.log", "keep/c.tmp", "secret/")
+
+
+def test_gitignore_outside_of_a_repository_has_no_say_from_above(tmp_path):
+    (tmp_path / ".gitignore").write_text("*.py\n")
+    source = tmp_path / "orders"
+    write(source, "app.py")
+    assert paths(source) == ["app.py"]
+
+
+def test_gitignore_never_leaves_out_a_shared_library(tmp_path):
+    write(tmp_path, ".git/config", "native.so", "x.dat")
+    (tmp_path / ".gitignore").write_text("*.so\n*.dat\n")
+    found = scan(tmp_path)
+    assert [entry.path for entry in found.tree] == ["native.so"]
+    assert found.left_out == ("x.dat",)
+
+
+def test_lpackignore_and_configuration_come_first(tmp_path):
+    write(tmp_path, ".git/config", "app.py", "data.bin", "big.so", "notes/x.md", "tests/t.py")
+    (tmp_path / ".gitignore").write_text("data.bin\n")
+    (tmp_path / ".lpackignore").write_text("!data.bin\nbig.so\nnotes/\n")
+    found = scan(tmp_path, ignore=("tests/",))
+    assert [entry.path for entry in found.tree] == ["app.py", "data.bin"]
+    assert found.left_out == ()
+
+
+def test_the_output_folder_is_no_source(tmp_path):
+    write(tmp_path, "app.py", "dist/app.zip")
+    assert paths(tmp_path, skip=[tmp_path / "dist"]) == ["app.py"]
+
+
+def test_modes_depend_on_the_owners_bit_alone(tmp_path):
+    write(tmp_path, "run.sh", "group.sh", "app.py")
+    (tmp_path / "run.sh").chmod(0o700)
+    (tmp_path / "group.sh").chmod(0o674)
+    (tmp_path / "app.py").chmod(0o600)
+    assert {entry.path: entry.mode for entry in scan(tmp_path).tree} == {"run.sh": 0o755, "group.sh": 0o644, "app.py": 0o644}
+
+
+def test_links_are_followed_and_loops_refused(tmp_path):
+    write(tmp_path, "shared/util.py", "orders/app.py")
+    (tmp_path / "orders" / "util.py").symlink_to("../shared/util.py")
+    (tmp_path / "orders" / "shared").symlink_to("../shared")
+    assert paths(tmp_path / "orders") == ["app.py", "shared/util.py", "util.py"]
+    (tmp_path / "orders" / "loop").symlink_to(".")
+    with pytest.raises(UsageError, match="leads back"):
+        scan(tmp_path / "orders")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.txt", b"a\\b.txt"])
+def test_names_that_no_archive_can_hold_are_refused(tmp_path, name):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("x")
+    with pytest.raises(UsageError, match="Rename the file"):
+        scan(tmp_path)
+
+
+def test_broken_links_are_refused_by_name(tmp_path):
+    (tmp_path / "gone.py").symlink_to("nowhere.py")
+    with pytest.raises(UsageError, match=r"gone\.py"):
+        scan(tmp_path)
+
+
+@st.composite
+def ruled(draw) -> dict[str, str]:
+    """Give files by path, some of which are rules."""
+    names = st.sampled_from(["a", "b", "c.log", "x.so", "build", "__pycache__"])
+    paths = draw(st.sets(st.lists(names, min_size=1, max_size=3).map("/".join), max_size=8))
+    files = {path: "content" for path in paths if not any(other.startswith(path + "/") for other in paths)}
+    lines = st.lists(st.sampled_from(["*.log", "a/", "!a/b", "/b", "build", "!__pycache__/", "*.so"]), max_size=3).map(
+        "\n".join
+    )
+    for place in ("", "a/", "b/"):
+        for name in (".gitignore", ".lpackignore"):
+            if draw(st.booleans()) and place[:-1] not in files:
+                files[place + name] = draw(lines)
+    return files
+
+
+@given(files=ruled(), git=st.booleans())
+def test_an_outline_is_what_a_scan_finds(tmp_path_factory, files, git):
+    folder = tmp_path_factory.mktemp("source")
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    found = {entry.path for entry in scan_source(folder, Digests(), git=git).tree}
+    outline = Outline(folder, git=git)
+    assert outline.files == found
+    assert {path for path in files if outline.holds(path)} == found
+    for path in files:
+        (folder / path).unlink() if "ignore" not in path else None
+    gone = Outline(folder, git=git)
+    assert {path for path in files if gone.holds(path)} == found
+
+
+def test_an_outline_follows_links_and_knows_their_ends(tmp_path):
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "x.py").touch()
+    (tmp_path / "one.py").touch()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "shared").symlink_to("../common")
+    (source / "two.py").symlink_to("../one.py")
+    outline = Outline(source)
+    assert outline.files == {"shared/x.py", "two.py"}
+    assert outline.links == {"": str(source), "shared/": str(tmp_path / "common"), "two.py": str(tmp_path / "one.py")}
+
+
+def test_an_outline_with_other_rules(tmp_path):
+    (tmp_path / ".lpackignore").write_text("*.log\n")
+    (tmp_path / "a.log").touch()
+    assert Outline(tmp_path).files == set()
+    path = str(tmp_path / ".lpackignore")
+    assert path in Outline(tmp_path).rules
+    assert Outline(tmp_path, replaced={path: None}).files == {"a.log"}
+    assert Outline(tmp_path, replaced={path: b"*.txt\r\n"}).files == {"a.log"}
+    assert Outline(tmp_path, skip=[tmp_path / "a.log"], replaced={path: None}).holds("a.log") is False
