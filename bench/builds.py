@@ -17,9 +17,11 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from bench.machine import described, machine
 from bench.measure import Sample, measure
@@ -40,8 +42,7 @@ _TOOLS = ("setuptools", "wheel", "cython")
 _LPACK = Path(sys.executable).parent / "lpack"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """All samples of one kind of build."""
 
     title: str

@@ -17,12 +17,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from platformdirs import user_cache_path
 
 from bench.machine import machine
@@ -36,8 +37,7 @@ _RAW = -15
 Compress = Callable[[bytes], bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Codec:
+class Codec(Struct, frozen=True, kw_only=True):
     """One way to compress; ``load`` raises `ImportError` where its package is not there.
 
     ``processors`` says whether the bytes stay the same on every processor.
@@ -49,8 +49,7 @@ class Codec:
     processors: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """One codec on one kind of file. Speeds are raw bytes a second; ``two_threads`` is the gain of a second thread.
 
     ``digest`` is the SHA-256 of all streams in order: equal on two machines where the codec gives both the same bytes.

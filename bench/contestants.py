@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bench.measure import CommandFailedError
 from bench.peers import PYTHON, WORKLOADS, Place
@@ -18,8 +19,7 @@ EDITED = "orders/app.py"
 _UV_PLATFORM = "x86_64-manylinux_2_34"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One command; the steps of a sample run one after the other and their times are added."""
 
     command: tuple[str, ...]

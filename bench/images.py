@@ -17,11 +17,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 from urllib.request import urlopen
+
+from msgspec import Struct, field
 
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
@@ -55,8 +56,7 @@ _CONFIG = 'runtime = "python3.11"\nformat = "image"\ntrim = "{trim}"\n{more}\n[o
 _FUNCTION = '\n[functions.{name}]\nsource = "{name}"\nhandler = "app.handler"\n'
 
 
-@dataclass(slots=True)
-class Services:
+class Services(Struct):
     """A registry and an index of wheels on loopback; ``data`` is where the registry keeps what it was sent."""
 
     place: Place

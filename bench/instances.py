@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+
+from msgspec import Struct
 
 from builders.runtimes import LAYERS_LIMIT
 from packer.layers.planner import Demand, Piece
@@ -18,8 +19,7 @@ _SMALLEST, _LARGEST = 10_000, 60_000_000
 _MEDIAN, _SPREAD = 700_000, 1.8  # of the log-normal distribution of sizes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(Struct, frozen=True, kw_only=True):
     """One planning problem."""
 
     model: str

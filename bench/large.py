@@ -11,10 +11,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from msgspec import Struct, field
 
 from bench.measure import Sample, measure
 from bench.monorepo import SHARED_SOURCE, Repository, Shape, write_repository
@@ -31,8 +32,7 @@ _ROW = re.compile(r"^(\S+) .* (built|unchanged) ", re.MULTILINE)
 _PATIENCE = 60
 
 
-@dataclass(slots=True, kw_only=True)
-class Timed:
+class Timed(Struct, kw_only=True):
     """One form of the repository, and the samples of each kind of build; ``rebuilt`` is right where only users were."""
 
     title: str

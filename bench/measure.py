@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _INTERVAL = 0.004
@@ -19,8 +21,7 @@ _SHARE = 20
 _TAIL = 2_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Sample(Struct, frozen=True, kw_only=True):
     """What a command took: seconds and bytes.
 
     ``largest_process`` is the kernel's own peak resident set of the largest process (wait4's ru_maxrss). ``tree_rss`` and

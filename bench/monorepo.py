@@ -13,8 +13,9 @@ import random
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 SHARED_SOURCE = "libs/shared/shared_lib/__init__.py"
 """The file of the local package that changes."""
@@ -42,8 +43,7 @@ version = "1.0"
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """How large a repository is: ``sets`` is how many different sets of requirements there are, or 0 for one each."""
 
     functions: int = 200
@@ -52,8 +52,7 @@ class Shape:
     sets: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
+class Repository(Struct, frozen=True, kw_only=True):
     """A repository that was written: the names of all functions, and of those that use the local package."""
 
     root: Path

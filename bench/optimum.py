@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, field
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
@@ -15,8 +15,7 @@ from packer.layers.planner import Demand, Piece
 _MEGABYTE = 1e6  # the solver's tolerances suit numbers of this size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Optimum:
+class Optimum(Struct, frozen=True, kw_only=True):
     """The bytes of the best plan; ``bound`` is what no plan can be below, the same where ``proved``."""
 
     stored: int | None
@@ -24,8 +23,7 @@ class Optimum:
     proved: bool
 
 
-@dataclass(slots=True)
-class _Model:
+class _Model(Struct):
     """Binary variables with what each adds to the bytes, and rows whose sum may not exceed a constant."""
 
     costs: list[float] = field(default_factory=list)

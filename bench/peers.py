@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from platformdirs import user_cache_path
 
 WORKLOADS = Path(__file__).parent / "workloads"
@@ -22,8 +22,7 @@ _DROPPED = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH", "PYTHON
 """What would slow a tool down, or show it packages that its users do not have."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """The folders of one run and the tools in them.
 
     ``cache`` outlives the run (environments and the tools' own caches); ``work`` is fresh, and on the same file system, so

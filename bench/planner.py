@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import fmean
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from bench.instances import MODELS, Instance, large, small
 from bench.machine import machine
@@ -26,8 +28,7 @@ _EXACT = 1 + 1e-9
 Artifacts = set[tuple[tuple[str, ...], frozenset[str]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class Compared(Struct, frozen=True, kw_only=True):
     """One small instance: the plan's bytes, the optimum's or what nothing can be below, and the seconds of both."""
 
     seed: int
@@ -44,8 +45,7 @@ class Compared:
         return self.stored / self.optimum
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sized:
+class Sized(Struct, frozen=True, kw_only=True):
     """One large instance, planned in a process of its own: ``memory`` is its peak, in bytes."""
 
     exponent: float
@@ -58,8 +58,7 @@ class Sized:
     apart: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class Moved(Struct, frozen=True, kw_only=True):
     """One change: how many artifacts had to change, how many others did, and of how many there are in all."""
 
     needed: int

@@ -14,12 +14,13 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from platformdirs import user_cache_path
 
 from bench.catalogue import POPULAR, PROVIDED, base_name, chosen, locked, modules_of
@@ -65,8 +66,7 @@ def load(point):
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class Side(Struct, frozen=True, kw_only=True):
     """A function as it was built: unzipped bytes, files, and milliseconds of each import; ``trouble`` where it fails."""
 
     bytes: int
@@ -75,8 +75,7 @@ class Side:
     trouble: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What became of one distribution; ``trouble`` says why it does not work, and is empty where it does.
 
     ``before`` is None where it is over Lambda's limit, and ``after`` where it cannot be built either.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 RESULTS = Path(__file__).parent / "results"
 
 _HEAD = ("", "what", "lpack", "against", "ratio", "wanted", "met")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """Texts for the table; ``met`` is None where nothing is wanted."""
 
     part: str

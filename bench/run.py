@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from msgspec.structs import asdict
 
 from bench import table
 from bench.contestants import Contestant, Step

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+from msgspec import Struct
 
 from bench.contestants import Contestant, Lpack, Sam, Startup, Uv
 from bench.measure import Sample
@@ -18,8 +19,7 @@ STARTUP_ROUNDS = 30
 LOCKED, RESOLVED, SAM, UV, HELP, PYTHON = "lpack, locked", "lpack, resolving", "sam", "uv", "lpack --help", "python -c pass"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
+class Scenario(Struct, frozen=True, kw_only=True):
     """Contestants that are measured in turns; ``rounds`` is None where the command line decides."""
 
     name: str
@@ -27,8 +27,7 @@ class Scenario:
     rounds: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """lpack (``subject``) against a peer, both by their names in the scenario.
 
     ``faster`` is how many times faster lpack has to be; ``slower`` how many times slower it may be; ``cpu`` the CPU seconds

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from bench.peers import PYTHON
 from builders.recipes import BuilderUnavailable
@@ -25,8 +26,7 @@ TARGET = Target(runtime=RUNTIMES[f"python{PYTHON}"], architecture="x86_64")
 HANDLER = "app.handler"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Starts:
+class Starts(Struct, frozen=True, kw_only=True):
     """Starts functions whose handler is `HANDLER`; each start is one of its own, and none is remembered."""
 
     verifier: Verifier

@@ -15,10 +15,12 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from bench.contestants import PLAIN, Contestant, Lpack, Sam
 from bench.machine import described, machine, versions
@@ -46,8 +48,7 @@ _OF_SOURCES = 1
 """Files of these kinds that one changed source makes: its bytecode."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """lpack's figure and that of what it is held against; ``wanted`` is the most that may come of them, None where any may.
 
     ``kind`` says what comes of them: lpack's figure in parts of the other, or what it has on top.

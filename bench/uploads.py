@@ -9,9 +9,10 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from bench.contestants import Sam, Step
 from bench.measure import measure
@@ -38,8 +39,7 @@ UPDATES: Mapping[str, str] = {
 _OF_DISTINCT, _OF_SAM, _OF_SAM_SAFE = 1.05, 0.47, 0.40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(Struct, frozen=True, kw_only=True):
     """A function's ZIP or a layer: its bytes, and the distributions in it, as name==version."""
 
     name: str
@@ -47,8 +47,7 @@ class Artifact:
     holds: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Packed(Struct, frozen=True, kw_only=True):
     """What a build has written: artifacts by their SHA-256, and the SHA-256 of all wheels in them."""
 
     artifacts: Mapping[str, Artifact]

@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 _SECONDS = 30
 """How long an interpreter may take to say what it is."""
@@ -29,8 +30,7 @@ print(json.dumps({
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interpreter:
+class Interpreter(Struct, frozen=True, kw_only=True):
     """A CPython of this machine, installed below ``prefix``.
 
     ``include`` is the folder of its C headers; None where they are not installed.

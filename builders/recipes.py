@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
+
+from msgspec import Struct, field
 
 from builders.runtimes import MEGABYTE, Target
 
@@ -17,8 +18,7 @@ SOURCE_DATE_EPOCH = "315532800"
 """1980-01-01T00:00:00Z, the earliest time a ZIP member can carry: build back ends that write times all write this one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """What one build may take: bytes of memory, processes and threads, processors (None: all there are), seconds."""
 
     memory: int = 4096 * MEGABYTE
@@ -27,8 +27,7 @@ class Limits:
     seconds: float = 1800.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildSettings:
+class BuildSettings(Struct, frozen=True, kw_only=True):
     """How a package is to be built.
 
     ``image`` is empty for the target's own build image; ``setup`` are shell commands that prepare it; ``network`` lets the
@@ -42,8 +41,7 @@ class BuildSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
+class BuildRequest(Struct, frozen=True, kw_only=True):
     """A source to turn into a wheel for a target.
 
     ``path`` is an sdist, named as it was published, or a project folder. ``wheels`` are the files of all build requirements and
@@ -60,8 +58,7 @@ class BuildRequest:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltWheel:
+class BuiltWheel(Struct, frozen=True, kw_only=True):
     """A wheel as its build left it. ``library`` finds a shared library (by its soname) of where it was built."""
 
     path: Path
@@ -69,8 +66,7 @@ class BuiltWheel:
     library: Callable[[str, tuple[str, ...]], Path | None] = lambda _name, _folders: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(Struct, frozen=True, kw_only=True):
     """How a builder would build a request.
 
     ``key`` changes with everything about the builder that can change a wheel's bytes. ``requirements_for`` is what the build

@@ -6,10 +6,11 @@ Sources: AWS "Lambda runtimes" (operating systems, architectures, end of support
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -45,8 +46,7 @@ WARN_BEFORE = timedelta(days=90)
 """How long before a runtime's deprecation lpack starts to warn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
+class Runtime(Struct, frozen=True, kw_only=True):
     """One managed Python runtime.
 
     ``glibc`` is the newest minor of glibc 2 that native code may ask for; ``micro`` is the patch release that environment
@@ -150,8 +150,7 @@ _SYMBOL_CEILINGS: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """A runtime on an architecture: what fixes the Python, the glibc ceiling, the wheel tags and the images.
 
     ``ceiling`` is the minor of glibc 2 where the run-time image is another than AWS's.

@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
+
+from msgspec import Struct, field
 
 from builders.inside.wheel import FAILED, NO_ENVIRONMENT
 from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements
@@ -32,8 +33,7 @@ ENVIRONMENT = {
 _WHEEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """How a run of the script has ended; ``late`` and ``out_of_memory`` say that it was stopped."""
 
     status: int
@@ -42,8 +42,7 @@ class Outcome:
     out_of_memory: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What the script says: the names of the wheels, and the folders in which the loader looks for libraries."""
 
     wheels: tuple[str, ...] = ()
@@ -52,8 +51,7 @@ class Answer:
     processes_refused: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """Paths as the script sees them; ``variables`` are for the back end alone, ``folders`` go first on its PATH."""
 
     source: str

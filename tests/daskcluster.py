@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from tests.conftest import NOWHERE
 
@@ -34,8 +35,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass(slots=True, kw_only=True)
-class DaskCluster:
+class DaskCluster(Struct, kw_only=True):
     """A scheduler with workers. ``driver`` is a folder that they cannot read, for the machine that builds."""
 
     folder: Path

@@ -14,7 +14,6 @@ import socket
 import time
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.parser import HeaderParser
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
+from msgspec import Struct
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 _JSON = "application/vnd.pypi.simple.v1+json"
@@ -31,8 +31,7 @@ _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """How a file (or a project's page) misbehaves, for its first ``times`` requests, or for good where that is None.
 
     ``drop_after``: send that many bytes of the answer's body and close the connection. ``status``: answer this instead, with
@@ -52,8 +51,7 @@ class Fault:
     ignore_ranges: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What somebody asked for. ``headers`` has lower-case names and no secrets; ``status`` is what the index answered."""
 
     method: str
@@ -68,8 +66,7 @@ class Request:
         return unquote(self.path.removeprefix("/files/")) if self.path.startswith("/files/") else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
+class _Answer(Struct, frozen=True, kw_only=True):
     """What the server sends: ``fault`` decides how the body goes out."""
 
     status: int

@@ -8,11 +8,11 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+from msgspec import Struct
 
 from packer.manifest.document import manifest_schema
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
@@ -26,8 +26,7 @@ def noise(name: str, length: int = LARGE) -> bytes:
     return random.Random(name).randbytes(length)  # noqa: S311 nothing secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Monorepo:
+class Monorepo(Struct, frozen=True, kw_only=True):
     """A project of several functions that take their dependencies from a folder of wheels."""
 
     folder: Path

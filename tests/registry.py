@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,14 +17,14 @@ from typing import Self
 from urllib.request import Request, urlopen
 
 import pytest
+from msgspec import Struct, field
 
 from tests.images import MANIFEST
 
 _PATIENCE = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
+class Registry(Struct, frozen=True, kw_only=True):
     """A registry that is empty at first: its host with the port, and the folder that it keeps everything in."""
 
     host: str
@@ -79,8 +78,7 @@ def running_registry(folder: Path, extra: str = "") -> Iterator[Registry]:
         process.wait()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """What is done with a request instead of passing it on, or with its answer.
 
     ``status`` answers by itself, with ``body``; ``reset`` ends the connection without an answer, ``cut`` passes on so many

@@ -14,7 +14,6 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +21,8 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 BUCKET = "bucket"
 ACCESS_KEY, SECRET_KEY = "accesskey", "secretsecret"
@@ -68,8 +69,7 @@ def _create(address: str) -> None:
     connection.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """How requests of a method misbehave, for the first ``times`` of them, or for good where that is None.
 
     ``status`` and ``body``: answer this. ``change``: change the body before it is sent, its length told truly. ``drop_after``:
@@ -92,8 +92,7 @@ class Fault:
 _NONE = Fault(method="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """A request that came through."""
 
     method: str

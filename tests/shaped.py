@@ -9,9 +9,10 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from builders.runtimes import MACHINES
 from packer.cache.store import Store
@@ -44,8 +45,7 @@ def compiler_of(folder: Path, jobs: int = 1) -> Compiler:
     return Compiler(Store(folder), jobs, InPlace())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class Project(Struct, frozen=True, kw_only=True):
     """A configured project with one function, ``one``, whose handler is ``app.handler``."""
 
     folder: Path

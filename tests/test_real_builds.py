@@ -12,12 +12,12 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from msgspec import Struct
 
 from packer.manifest.document import manifest_schema
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
@@ -46,8 +46,7 @@ setup = ["echo '#define PREPARED_ANSWER 42' > /usr/local/include/prepared.h"]
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Built:
+class Built(Struct, frozen=True, kw_only=True):
     folder: Path
     cache: Path
     said: str

@@ -12,9 +12,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, Unpack
+
+from msgspec import Struct, field
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED, DESCRIPTOR, UTF8 = 0x0001, 0x0008, 0x0800
@@ -141,8 +142,7 @@ def make_wheel(
     return write_members(folder / wheel_filename(name, version, tag, build), members, modes=modes, method=method)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawMember:
+class RawMember(Struct, frozen=True, kw_only=True):
     """One member of a `RawZip`. What is None follows from ``name`` and ``data``; anything else is written as it is.
 
     The ``local_`` values are for the local header alone, the others for the central directory and, where no local value
@@ -247,8 +247,7 @@ class RawMember:
         return header + name + extra
 
 
-@dataclass(slots=True, kw_only=True)
-class RawZip:
+class RawZip(Struct, kw_only=True):
     """Puts a ZIP archive together byte by byte, and believes whatever it is told.
 
     ``prefix`` stands before the first member; offsets count it unless ``shifted`` is false (as when junk was prepended to a

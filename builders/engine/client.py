@@ -11,12 +11,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from builders.engine.job import INPUTS, WORK, Job, confinement
 from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, printed_too_much
@@ -40,8 +41,7 @@ ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT")
 _START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineInfo:
+class EngineInfo(Struct, frozen=True, kw_only=True):
     """What an engine says of itself.
 
     ``architecture`` is named as images do; ``storage`` is the folder of its data on its machine, which has so many
@@ -55,8 +55,7 @@ class EngineInfo:
     processors: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Struct, frozen=True, kw_only=True):
     """An image that the engine has. ``digest`` is the registry's where it came from one, else the image's own id."""
 
     reference: str
@@ -65,8 +64,7 @@ class Image:
     architecture: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What lies at a path: its bytes, where it leads if it is a symbolic link, and whether it is a regular file."""
 
     size: int

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from builders.recipes import Limits
 from builders.runtimes import TASK_FOLDER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """One container's work.
 
     ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`; ``tree`` is

@@ -8,10 +8,11 @@ import platform
 import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+
+from msgspec.structs import replace
 
 from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, BuildRequest, printed_too_much
 from builders.runtimes import IMAGE_LIMIT, MACHINES, Runtime, Target

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
+
+from msgspec import Struct
 
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
@@ -80,16 +81,14 @@ _METADATA = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zig:
+class Zig(Struct, frozen=True, kw_only=True):
     """An installed zig: its program and its version."""
 
     program: Path
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toolchain:
+class Toolchain(Struct, frozen=True, kw_only=True):
     """Text files to write for a target: ``programs`` go on the PATH of the back end, ``modules`` into its environment."""
 
     programs: Mapping[str, str]

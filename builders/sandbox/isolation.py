@@ -14,11 +14,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from threading import Lock
+
+from msgspec import Struct
 
 from builders.inside.isolate import FAILED, LENGTH, NOTE, OVER, READY, REFUSED, STARTED, UNAVAILABLE
 from builders.recipes import BuildFailure
@@ -34,8 +35,7 @@ _PATIENCE = 10.0
 """Seconds that the process may take to kill what it runs, or to end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True):
     """A command (its path first) with its variables, the folder it starts in, and its log, which is there and empty.
 
     ``shown`` are pairs of folders, each on top of those after it, and the place where they are seen; ``empty_tmp`` says whether
@@ -63,16 +63,14 @@ def _layered(folders: Sequence[Path]) -> str:
     return str(folders[0]) if len(folders) == 1 else ":" + ":".join(map(str, folders))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """How a command has ended: its exit status (negative: a signal), and whether it was stopped for time."""
 
     status: int
     late: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class _Server:
+class _Server(Struct, kw_only=True):
     """The process, how many runs it has, whether it gets no more of them, and what ends it."""
 
     channel: socket.socket

@@ -7,10 +7,11 @@ import platform
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from builders.interpreters import Interpreter, find_interpreter
 from builders.recipes import BuilderUnavailable, BuildFailure
@@ -30,16 +31,14 @@ TREE, LAYERS = "\0tree", "\0layers"
 """Stand in the variables of a task for where its tree and its layers lie; no variable of a user's can hold them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerStack:
+class LayerStack(Struct, frozen=True, kw_only=True):
     """Folders of layers, each on top of those before it; ``merged`` makes one folder of them, for who cannot stack them."""
 
     parts: tuple[Path, ...]
     merged: Callable[[], Path]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True):
     """A script to run: ``python SCRIPT ARGUMENTS…``; in these, ``{in}``, ``{task}``, ``{layers}``, ``{late}`` and ``{answer}``
     stand for paths, empty ones for what is not there.
 
@@ -64,8 +63,7 @@ class Task:
         return self.layers.merged() if isinstance(self.layers, LayerStack) else self.layers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(Struct, frozen=True, kw_only=True):
     """How a script has ended: its exit status (negative: a signal), what it printed, and its answer if it wrote one."""
 
     status: int

@@ -6,10 +6,10 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import deflate
+from msgspec import Struct
 
 from packer.cache.deflate import compressed, inflated
 from packer.cache.store import Record, Store, explained
@@ -19,8 +19,7 @@ from packer.core.model import DEFLATED, Content, Span
 _LENGTH = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedContent:
+class PackedContent(Struct, frozen=True, kw_only=True):
     """Content that lies compressed in a derived file: ``length`` bytes from ``offset`` on."""
 
     path: Path

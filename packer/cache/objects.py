@@ -16,13 +16,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 from builders.runtimes import MEGABYTE
 from packer.core.errors import UsageError
@@ -67,8 +68,7 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, dict[str, bool]], ...] = (
 """What obstore's text says of a failure, what it means, and what it is to `Trouble`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(Struct, frozen=True, kw_only=True):
     """Seconds: until a connection stands, for one request in all, and in which failed requests are tried again."""
 
     connect: float = 5.0
@@ -93,8 +93,7 @@ class TooLarge(Exception):
     """An object that is larger than any that lpack writes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Struct, frozen=True, kw_only=True):
     """Where a remote is; ``rest`` is the bucket and the prefix, or the folder's absolute path."""
 
     scheme: str

@@ -7,9 +7,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec import Struct
 
 from packer.cache.store import COMPILER, NATIVE, Store, explained
 
@@ -17,8 +18,7 @@ from packer.cache.store import COMPILER, NATIVE, Store, explained
 _MINIMUM_AGE = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """How much one kind of content takes, in bytes."""
 
     kind: str

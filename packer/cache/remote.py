@@ -32,13 +32,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from threading import Event, Lock
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct, field
 
 from builders.runtimes import MEGABYTE
 from packer.cache.breaker import Line
@@ -61,8 +62,7 @@ _PATIENCE = 120.0
 """Seconds for which a build that is done waits for what is still being written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a remote says to a request; ``trouble`` is empty where it answers as it should."""
 
     address: Address
@@ -115,8 +115,7 @@ def _is_there(address: Address) -> bool:
     return address.scheme != FOLDER or Path(address.rest).is_dir()
 
 
-@dataclass(slots=True, kw_only=True)
-class _Group:
+class _Group(Struct, kw_only=True):
     """Derived files that are one object; ``missing`` are the keys of those that are not here yet."""
 
     place: str

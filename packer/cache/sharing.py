@@ -9,13 +9,13 @@ Kinds that are not in the table are not shared, nor is a payload that names the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from packer.cache.store import NATIVE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(Struct, frozen=True, kw_only=True):
     """Whether derived files of a kind are shared, and why; ``together``: those that are asked for at once are one object.
 
     ``replaced``: a newer one takes the place of an older one of the same key.

@@ -23,9 +23,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+
+from msgspec import Struct
 
 from packer.core.errors import StoreError
 
@@ -54,8 +55,7 @@ def store_folder() -> Path:
     return user_cache_path("lpack")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """A derived file: its payload starts at ``offset`` of ``path``."""
 
     path: Path

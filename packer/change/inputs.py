@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from packer.change.affected import Folder, Inputs, affected
 from packer.config.layer_table import files_of_layers
@@ -42,8 +43,7 @@ _OF_OTHERS = frozenset({"workspace", "dev-dependencies", "package"})
 _IN_THE_LOCK = _OF_OTHERS | {"sources"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """What git says: the repository's folder, the absolute paths that changed, and the content that one had before, or None."""
 
     top: Path
@@ -51,8 +51,7 @@ class Change:
     before: Callable[[str], bytes | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Struct, frozen=True, kw_only=True):
     """What a part of a function was found to depend on; ``locals`` are local projects and archives."""
 
     files: tuple[Path, ...] = ()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from msgspec import Struct, field
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES, WARN_BEFORE
 from packer.cache.signatures import Signature, signature
@@ -73,8 +73,7 @@ def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> 
     return command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class Project(Struct, frozen=True, kw_only=True):
     """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder.
 
     ``config`` is the configuration of a template's functions, if there is one. All functions are asked for where ``names`` has

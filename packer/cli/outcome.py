@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
 from packer.cli.common import find_project, message_options, place_options
 from packer.core.errors import LpackError
@@ -32,8 +32,7 @@ def built_options(command: Command) -> Command:
     return place_options(out(message_options(command)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltProject:
+class BuiltProject(Struct, frozen=True, kw_only=True):
     """A project whose artifacts lie in ``config.out``; ``functions`` are those that are named, or all."""
 
     project: Project

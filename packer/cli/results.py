@@ -6,9 +6,10 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from packer.core.names import TEMPLATE_FILE
 from packer.core.units import size_text
@@ -22,8 +23,7 @@ _DISPENSABLE = ("path", "layers", "seconds", "target", "unzipped")
 _GREEN, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class Changes(Struct, frozen=True, kw_only=True):
     """What a build has changed: the functions that it wrote, and the bytes that artifacts had before, by functions."""
 
     written: tuple[str, ...] = ()

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore, Event, Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from msgspec.structs import replace
 
 from packer.cluster.jobs import Answer, NotThereError, Tickets, fetch_archive, identity, keep_archive
 from packer.core.errors import BuildError, UsageError

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from packer.cache.remote import VARIABLE, named_remote
 from packer.cluster.client import Cluster, Job
@@ -36,8 +37,7 @@ _RUN = "__import__('packer.cli.commands.worker', fromlist=['run']).run(*job)"
 """A job, as text: a scheduler or a worker that cannot unpickle a function, for want of lpack or of the same Python, ends."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(Struct, frozen=True, kw_only=True):
     """A cluster, and how many jobs to give it at once."""
 
     cluster: Cluster

@@ -13,11 +13,13 @@ import secrets
 import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from os import environ
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer import __version__
 from packer.cache.store import Store, explained
@@ -44,8 +46,7 @@ def identity() -> str:
     return f"lpack {__version__} on Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class Ticket(Struct, frozen=True, kw_only=True):
     """All that a worker has to know of a function; ``shared`` are the digests of `Files` that others may need, too.
 
     ``variables`` are those by which the user gives projects their versions.
@@ -59,8 +60,7 @@ class Ticket:
     variables: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What came of a job: a value or an error, and what was said on the way, as (kind, text).
 
     ``lacking`` are functions whose tickets the job needs too; ``worker`` is who did it, as the cluster names it. ``failure`` is

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock as Guard
 from typing import Any
+
+from msgspec.structs import replace
 
 from packer.cache.store import explained
 from packer.cluster.jobs import Files, Lacking, Ticket, fetch_archive, keep_archive, load_files, load_ticket

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from packaging.utils import InvalidName, canonicalize_name
 
 from builders.recipes import BUILDERS, BuildSettings, Limits

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct, field
 
 from packer.config.section import Section
 from packer.core.errors import UsageError
@@ -21,16 +22,14 @@ _WILD = re.compile(r"[*?\[]")
 _PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|cdk\.out")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A folder that holds a function, absolute, and its handler."""
 
     source: Path
     handler: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discovery:
+class Discovery(Struct, frozen=True, kw_only=True):
     """Functions by name.
 
     ``searched`` are the paths in which another one may appear; ``notes`` say what was passed over, ``warnings`` which patterns

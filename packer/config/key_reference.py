@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from packer.trim.rules import RULES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(Struct, frozen=True, kw_only=True):
     """Keys that belong together: ``where`` they may stand, what they mean, and what holds without them, in Markdown."""
 
     names: tuple[str, ...]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from msgspec.structs import replace
 from packaging.utils import InvalidName, canonicalize_name
 
 from builders.runtimes import LAYERS_LIMIT

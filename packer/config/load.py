@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
@@ -48,8 +49,7 @@ Setting = tuple[str, str]
 """A value, and the place that it comes from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overrides:
+class Overrides(Struct, frozen=True, kw_only=True):
     """Command-line flags that hold for all functions; None where a flag was not given."""
 
     runtime: str | None = None
@@ -66,8 +66,7 @@ class Overrides:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """What is to be built. ``out`` is absolute; ``warnings`` are for the user, ``notes`` for one who asks for more.
 
     ``files`` are the files that it was read from, and the folders that were searched for functions. ``remote`` is the address

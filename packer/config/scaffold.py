@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.model import Requirements
@@ -18,8 +19,7 @@ _MANY = 3
 """Functions side by side from which on a pattern says it better."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A folder with a handler, and its dependency file where it has one."""
 
     name: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from builders.runtimes import MEGABYTE
 from packer.core.errors import UsageError
@@ -22,8 +23,7 @@ _LARGEST = 1e9
 """What no number of a configuration, in its own unit, can mean to reach."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Struct, frozen=True, kw_only=True):
     """A table of the configuration; its methods raise `UsageError` for values that are not what the key needs."""
 
     file: Path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from packer.config.build_table import PATTERN_KEYS
@@ -34,8 +35,7 @@ _VERIFY_KEYS = ("level", "events", "environment", "time", "where")
 _OPTIMIZE = (0, 1, 2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """All options of a function's shape."""
 
     trim: TrimOptions
@@ -58,16 +58,16 @@ def shape_of(root: Path, name: str, sections: Sequence[Section], flags: ShapeFla
     if flags.trim is not None:
         trim = _with_level(trim, flags.trim)
     if flags.bytecode is not None:
-        bytecode = replace(bytecode, mode=flags.bytecode)  # type: ignore[arg-type]  # click has checked it
+        bytecode = replace(bytecode, mode=flags.bytecode)  # click has checked it
     if flags.verify is not None:
-        verify = replace(verify, level=flags.verify, demanded=flags.verify != "none")  # type: ignore[arg-type]
+        verify = replace(verify, level=flags.verify, demanded=flags.verify != "none")
     return Shape(trim=trim, bytecode=bytecode, verify=verify)
 
 
 def _with_level(options: TrimOptions, word: str) -> TrimOptions:
     if word == AUTO:
         return replace(options, level=options.level if options.level != "none" else "safe", repair=True)
-    return replace(options, level=word, repair=False)  # type: ignore[arg-type]  # the caller has checked it
+    return replace(options, level=word, repair=False)  # the caller has checked it
 
 
 def _choice(section: Section, key: str, known: Sequence[str]) -> str:
@@ -115,7 +115,7 @@ def _bytecode(options: BytecodeOptions, section: Section) -> BytecodeOptions:
     if "bytecode" not in section.table:
         return options
     if not isinstance(section.table["bytecode"], dict):
-        return replace(options, mode=_choice(section, "bytecode", BYTECODE_MODES))  # type: ignore[arg-type]
+        return replace(options, mode=_choice(section, "bytecode", BYTECODE_MODES))
     table = section.section("bytecode")
     table.check_keys(_BYTECODE_KEYS)
     changes: dict[str, Any] = {"mode": _choice(table, "mode", BYTECODE_MODES)} if "mode" in table.table else {}
@@ -135,7 +135,7 @@ def _verify(options: VerifyOptions, section: Section) -> VerifyOptions:
         return options
     if not isinstance(section.table["verify"], dict):
         level = _choice(section, "verify", VERIFY_LEVELS)
-        return replace(options, level=level, demanded=level != "none")  # type: ignore[arg-type]
+        return replace(options, level=level, demanded=level != "none")
     table = section.section("verify")
     table.check_keys(_VERIFY_KEYS)
     changes: dict[str, Any] = {}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+from msgspec import Struct, field
 
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
@@ -38,8 +39,7 @@ DEFLATED = 8
 """Compression methods of a ZIP member (APPNOTE.TXT 4.4.5)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """Bytes ``offset`` to ``offset + length`` of the file ``path``, which a ZIP member can hold as they are.
 
     ``method`` says how they are compressed, ``crc32`` and ``size`` describe the raw bytes.
@@ -69,8 +69,7 @@ class Content(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BytesContent:
+class BytesContent(Struct, frozen=True, kw_only=True):
     """Content that lpack made itself and holds in memory."""
 
     data: bytes
@@ -88,8 +87,7 @@ class BytesContent:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileContent:
+class FileContent(Struct, frozen=True, kw_only=True):
     """Content that lies uncompressed in a file of the user's."""
 
     path: Path
@@ -110,8 +108,7 @@ class FileContent:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One file of an artifact. ``path`` is relative, with ``/``; ``owner`` names the distribution it came from."""
 
     path: str
@@ -120,8 +117,7 @@ class Entry:
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(Struct, frozen=True):
     """Entries sorted by path (as UTF-8), each path once. Make one with `of`."""
 
     entries: tuple[Entry, ...]
@@ -151,8 +147,7 @@ def _sort_key(entry: Entry) -> bytes:
     return entry.path.encode("utf-8", "surrogatepass")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
+class Archive(Struct, frozen=True, kw_only=True):
     """A downloadable file of a lock: a wheel or an sdist.
 
     ``location`` is a URL without credentials, or an absolute path; ``sha256`` is empty only for a path that no lock pins.
@@ -164,23 +159,20 @@ class Archive:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFolder:
+class SourceFolder(Struct, frozen=True, kw_only=True):
     """A local project that must be built: an absolute folder."""
 
     path: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
+class Repository(Struct, frozen=True, kw_only=True):
     """A version-control reference that must be built, as pip writes it: ``git+https://host/repo@commit``."""
 
     url: str
     subdirectory: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedPackage:
+class LockedPackage(Struct, frozen=True, kw_only=True):
     """One exact package of a lock. ``name`` is normalised; ``version`` is empty for local projects without one.
 
     ``wheels`` are all that the lock offers, whatever their tags; ``source`` is what to build from when none of them fits.
@@ -195,8 +187,7 @@ class LockedPackage:
         return f"{self.name} {self.version}".rstrip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
+class Lock(Struct, frozen=True, kw_only=True):
     """The exact packages of one requirement set on one target, sorted by name.
 
     ``origin`` says where they come from, for messages: a lock file's name, or ``resolved``. ``warnings`` are what to tell the
@@ -209,8 +200,7 @@ class Lock:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
+class Distribution(Struct, frozen=True, kw_only=True):
     """A wheel in the store: ``path`` is its file, ``digest`` its SHA-256.
 
     Of one that is ``outlined`` only an outline is there (`packer.formats.wheel_outline`), and this says how that is known.
@@ -224,8 +214,7 @@ class Distribution:
     outlined: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirements:
+class Requirements(Struct, frozen=True, kw_only=True):
     """Where a function's dependencies are declared.
 
     ``kind`` is one of `packer.source.dependency_files.KINDS`; ``path`` is the absolute file. ``package`` names the member of a
@@ -239,8 +228,7 @@ class Requirements:
     package: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
+class Function(Struct, frozen=True, kw_only=True):
     """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
 
     ``allow`` are patterns of its source that may be packed though they look like secrets, ``provided`` are libraries (by
@@ -270,7 +258,9 @@ class Function:
     layers: LayerOptions = field(default_factory=LayerOptions)
     image: ImageOptions = field(default_factory=ImageOptions)
     # What the others declare decides this one's lock (`packer.resolve.shared_resolution`), and is no part of what it is itself.
-    sharing: tuple[Function, ...] = field(default=(), repr=False, compare=False)
+    sharing: tuple[Function, ...] = ()
+
+    unkeyed: ClassVar = ("sharing",)
 
     def settings_for(self, package: str) -> BuildSettings:
         """Say how a package of this function is to be built, where it has to be."""
@@ -281,8 +271,7 @@ class Function:
         return package.name in self.exclude or self.layers.bring(package.name, package.version)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(Struct, frozen=True, kw_only=True):
     """What one distribution (or the function's own source) adds to an artifact, in bytes."""
 
     name: str
@@ -291,8 +280,7 @@ class Share:
     unzipped: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(Struct, frozen=True, kw_only=True):
     """A written archive. ``path`` is relative to the output folder; sizes are bytes; ``sha256`` is hex."""
 
     path: str

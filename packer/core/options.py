@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     """The user's own limits: bytes, and milliseconds for ``init``; None where there is none.
 
     ``image`` is for an image with its base. ``growth`` (bytes) and ``growth_percent`` are against a baseline. Only ``zip`` and
@@ -18,10 +18,12 @@ class Budget:
 
     zip: int | None = None
     unzipped: int | None = None
-    init: float | None = field(default=None, repr=False)
-    image: int | None = field(default=None, repr=False)
-    growth: int | None = field(default=None, repr=False)
-    growth_percent: float | None = field(default=None, repr=False)
+    init: float | None = None
+    image: int | None = None
+    growth: int | None = None
+    growth_percent: float | None = None
+
+    unkeyed: ClassVar = ("init", "image", "growth", "growth_percent")
 
 
 TrimLevel = Literal["none", "safe", "max"]
@@ -45,8 +47,7 @@ VerifyPlace = Literal["auto", "host", "container"]
 VERIFY_PLACES: tuple[VerifyPlace, ...] = get_args(VerifyPlace)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrimOptions:
+class TrimOptions(Struct, frozen=True, kw_only=True):
     """What may be removed.
 
     ``repair`` keeps what verification finds to be needed, instead of failing. ``rules`` are those asked for by name on top of
@@ -65,8 +66,7 @@ class TrimOptions:
     profile: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BytecodeOptions:
+class BytecodeOptions(Struct, frozen=True, kw_only=True):
     """Whether sources are compiled, and at which optimisation level (0, 1 without assertions, 2 without docstrings too).
 
     ``pause`` has the garbage collector wait until the handler has been imported, ``prefetch`` the kernel read ahead what a
@@ -83,8 +83,7 @@ EXPECTED = ".expected.json"
 """How the file with the expected result ends that lies beside an event's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyOptions:
+class VerifyOptions(Struct, frozen=True, kw_only=True):
     """How a function is proved to work.
 
     ``events`` are absolute paths of JSON files; one beside it that ends in `EXPECTED` has the result. Another may be added
@@ -101,8 +100,7 @@ class VerifyOptions:
     demanded: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedLayer:
+class NamedLayer(Struct, frozen=True, kw_only=True):
     """A layer of the user's: the normalised names of what it holds; if ``closed``, what these require, too.
 
     ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it.
@@ -114,19 +112,19 @@ class NamedLayer:
     functions: tuple[str, ...] = ()
     closed: bool = False
     files: tuple[Path, ...] = ()
-    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
+    budget: Budget = Budget()
+
+    unkeyed: ClassVar = ("budget",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttachedLayer:
+class AttachedLayer(Struct, frozen=True, kw_only=True):
     """A layer that exists: its ARN, and what the user says that it holds, as (normalised name, version or empty)."""
 
     arn: str
     distributions: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerOptions:
+class LayerOptions(Struct, frozen=True, kw_only=True):
     """What a function may have in layers; ``mode`` is for all that no named or attached layer holds.
 
     ``releases`` say how often distributions are released, by their normalised names, in parts of how often others are.
@@ -137,7 +135,9 @@ class LayerOptions:
     named: tuple[NamedLayer, ...] = ()
     attached: tuple[AttachedLayer, ...] = ()
     releases: tuple[tuple[str, float], ...] = ()
-    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
+    budget: Budget = Budget()
+
+    unkeyed: ClassVar = ("budget",)
 
     @property
     def wanted(self) -> bool:
@@ -154,8 +154,7 @@ class LayerOptions:
         yield from ((arn, given) for arn, what, given in held if what == name and given not in {"", version})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOptions:
+class ImageOptions(Struct, frozen=True, kw_only=True):
     """Whether a function becomes a container image (``wanted``), and how that is made.
 
     ``base`` is what it is built upon, as `packer.images.base` reads it, empty for AWS's run-time image; relative paths in it
@@ -180,8 +179,7 @@ class ImageOptions:
     epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShapeFlags:
+class ShapeFlags(Struct, frozen=True, kw_only=True):
     """Command-line flags that hold for all functions; None where a flag was not given."""
 
     trim: str | None = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+
+class Finished(Struct, frozen=True, kw_only=True):
     """A program that has ended: its exit status and what it printed."""
 
     status: int

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from os import SEEK_END
 from struct import calcsize, unpack
 from struct import error as struct_error
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
@@ -29,8 +30,7 @@ _MOST_LIBRARIES = 64
 """Libraries whose versions a message looks through."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElfFile:
+class ElfFile(Struct, frozen=True, kw_only=True):
     """One dynamically linked file; a ``module`` is one that Python imports.
 
     ``machine`` is named as wheel tags do, or as ELF does where they have no name for it. ``needed`` are the sonames that it

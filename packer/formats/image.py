@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import IMAGE_LIMIT
 from packer.formats.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable
@@ -21,8 +23,7 @@ class BlobSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class Base(Struct, frozen=True, kw_only=True):
     """An image that others are built upon, as it was resolved.
 
     ``named`` is what the user wrote, ``digest`` the manifest's; ``home`` says which repository's registry holds the layers.
@@ -36,8 +37,7 @@ class Base:
     home: Reference | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLayer:
+class ImageLayer(Struct, frozen=True, kw_only=True):
     """A layer of a finished image: ``descriptor`` of the compressed tar, ``diff_id`` of the tar; ``own`` if lpack wrote it."""
 
     descriptor: Descriptor
@@ -46,8 +46,7 @@ class ImageLayer:
     own: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Struct, frozen=True, kw_only=True):
     """A finished image of one platform: the bytes of its manifest and configuration, and its layers, lowest first.
 
     ``home`` is the repository that the base's layers came from, if any: a registry of the same host can mount them.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import BinaryIO
+
+import msgspec
 
 from builders.runtimes import MEGABYTE
 from packer.cache.store import NATIVE, Store, digest_of
@@ -49,17 +49,12 @@ class NativeCode:
         key = digest_of(_FORM, distribution.digest)
         record = self._store.load(NATIVE, key)
         if record is not None:
-            return tuple(_from_json(item) for item in json.loads(record.payload))
+            return msgspec.json.decode(record.payload, type=tuple[ElfFile, ...])
         # A wheel for any machine may bring what is for others.
         strict = not distribution.filename.endswith("-any.whl")
         files = tuple(native_files(read_wheel(distribution.path, distribution.filename), strict=strict))
-        self._store.save(NATIVE, key, json.dumps([asdict(file) for file in files]).encode())
+        self._store.save(NATIVE, key, msgspec.json.encode(files))
         return files
-
-
-def _from_json(item: Mapping[str, object]) -> ElfFile:
-    lists = {name: tuple(value) for name, value in item.items() if isinstance(value, list)}
-    return ElfFile(**{**item, **lists, "versions": tuple(map(tuple, lists["versions"]))})  # type: ignore[arg-type]
 
 
 def native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iterator[ElfFile]:

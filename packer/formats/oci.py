@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from builders.runtimes import Architecture
 from packer.core.errors import ImageError, UsageError
@@ -84,8 +85,7 @@ def encoded(document: Mapping[str, object]) -> bytes:
 _WRITE = "Write it as HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(Struct, frozen=True, kw_only=True):
     """The name of an image in a registry. ``registry`` is a host with its port; ``tag`` and ``digest`` may be empty."""
 
     registry: str
@@ -137,8 +137,7 @@ class Reference:
         return self.digest or self.tag or "latest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class Platform(Struct, frozen=True, kw_only=True):
     """What an image runs on; ``variant`` is mostly empty (``v8`` for arm64)."""
 
     architecture: str
@@ -163,8 +162,7 @@ class Platform:
         return (self.os, self.architecture) == (wanted.os, wanted.architecture) and self.variant in ("", "v8", wanted.variant)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True, kw_only=True):
     """Names a blob: its media type, ``sha256:`` digest and length in bytes."""
 
     media_type: str
@@ -212,8 +210,7 @@ class Descriptor:
         return self.digest.removeprefix("sha256:")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """An image of one platform: its configuration and its layers, lowest first."""
 
     config: Descriptor
@@ -255,8 +252,7 @@ class Manifest:
         return encoded({**document, "annotations": dict(self.annotations)} if self.annotations else document)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(Struct, frozen=True, kw_only=True):
     """Several manifests under one name, mostly one for each platform."""
 
     manifests: tuple[Descriptor, ...]
@@ -286,8 +282,7 @@ class Index:
         return encoded({**document, "annotations": dict(self.annotations)} if self.annotations else document)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageConfig:
+class ImageConfig(Struct, frozen=True, kw_only=True):
     """An image's configuration; what lpack does not know of it stays in ``document`` as it is."""
 
     document: Mapping[str, object]
@@ -334,8 +329,7 @@ def for_platform(manifests: Sequence[Descriptor], platform: Platform, named: str
     return able[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """An object in a document that is being read, and where it stands."""
 
     found: object

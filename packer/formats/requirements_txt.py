@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from msgspec import Struct, field
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import (
     InvalidSdistFilename,
@@ -41,8 +41,7 @@ _SHA256_LENGTH = 64
 _ONE_A_LINE = "Write one option a line, with a space before its value (uv reads no other form)."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequirementLine:
+class RequirementLine(Struct, frozen=True, kw_only=True):
     """One requirement.
 
     ``name`` is normalised, and empty for a path or URL that does not tell it; ``address`` is the path or URL that it points
@@ -58,8 +57,7 @@ class RequirementLine:
     is_constraint: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequirementsFile:
+class RequirementsFile(Struct, frozen=True, kw_only=True):
     """A requirements file with everything that it includes; paths are absolute, ``files`` in the order of reading.
 
     ``option_lines`` say where distributions may come from and of what kind they may be, as they would stand in a file of any
@@ -77,8 +75,7 @@ class RequirementsFile:
     hash_mode: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class _Gathered:
+class _Gathered(Struct, kw_only=True):
     seen: set[tuple[Path, bool]] = field(default_factory=set)
     files: list[Path] = field(default_factory=list)
     lines: list[RequirementLine] = field(default_factory=list)

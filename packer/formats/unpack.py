@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+
+from msgspec import Struct
 
 from builders.runtimes import UNZIPPED_LIMIT
 from builders.sandbox.pythons import LayerStack
@@ -77,8 +78,7 @@ def _remove_left(folder: Path, process: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Packed(Struct, frozen=True, kw_only=True):
     """An archive whose directory was read, which is open for as long as its descriptor is."""
 
     path: Path
@@ -138,8 +138,7 @@ def unpack(archive: Path, folder: Path, executor: Executor) -> None:
         packed.unpack(folder, executor)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerArchive:
+class LayerArchive(Struct, frozen=True, kw_only=True):
     """A layer's archive, and its SHA-256."""
 
     path: Path

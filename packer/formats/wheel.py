@@ -15,9 +15,9 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
@@ -36,8 +36,7 @@ _LARGEST_TEXT = 16 * MEGABYTE
 _SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers": "include/{name}/"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberContent:
+class MemberContent(Struct, frozen=True, kw_only=True):
     """Content that lies, compressed or stored, in a wheel."""
 
     path: Path
@@ -62,8 +61,7 @@ class MemberContent:
         return self.member.span(self.path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class _Row(Struct, frozen=True, kw_only=True):
     """One line of RECORD: the hash algorithm's name, the digest's bytes, and the size where it is given."""
 
     algorithm: str
@@ -71,8 +69,7 @@ class _Row:
     size: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
+class _Opened(Struct, frozen=True, kw_only=True):
     """A wheel whose structure holds: its members by name, and the folders that its file name announces."""
 
     path: Path

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from packer.cache.store import digest_of
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, Content, Entry, Span, Tree
@@ -26,8 +27,7 @@ OUTLINES = "outlines"
 """The kind of derived files that outlines are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutlineContent:
+class OutlineContent(Struct, frozen=True, kw_only=True):
     """A file of which the sizes are known; the digest only tells it from other outlines."""
 
     digest: str
@@ -43,8 +43,7 @@ class OutlineContent:
         return Span(path=Path(), offset=0, length=self.packed, method=DEFLATED, crc32=0, size=self.size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutlinedFile:
+class OutlinedFile(Struct, frozen=True, kw_only=True):
     """One file as it installs; sizes are bytes."""
 
     path: str

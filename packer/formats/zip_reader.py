@@ -11,9 +11,10 @@ import re
 import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from packer.core.model import DEFLATED, STORED, Span
 from packer.formats.zip_headers import (
@@ -66,8 +67,7 @@ class ZipFormatError(Exception):
         return f"{self.member}: {self.reason}" if self.member else self.reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """One file in an archive: where its compressed bytes lie, and what the central directory says of it."""
 
     name: str
@@ -183,8 +183,7 @@ def _find_directory64(read: Read, end: int) -> tuple[int, int, int, int, int, in
     return at, disk, start_disk, here, count, length, offset
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Record:
+class _Record(Struct, frozen=True, kw_only=True):
     """What the central directory says of one member."""
 
     name: str

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from packer.core.model import Content, Span, Tree
 from packer.formats.splice import Sink, Sources
 from packer.formats.zip_headers import central_record, end_records, local_header
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """A finished archive: SHA-256 (hex) and length in bytes of the file."""
 
     sha256: str

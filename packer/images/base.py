@@ -18,10 +18,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import ImageError, RegistryError, StoreError, UsageError
@@ -61,8 +63,7 @@ class Saver(Protocol):
     def save(self, identity: str, to: BinaryIO) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finders:
+class Finders(Struct, frozen=True, kw_only=True):
     """Where bases are found beside files: ``registry`` resolves a reference, ``engine`` connects to the local engine."""
 
     registry: Callable[[Reference, Platform], Base]
@@ -250,8 +251,7 @@ def _counted(fit: Sequence[object]) -> str:
     return f"{len(fit)} images" if fit else "no image"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Entry(Struct, frozen=True, kw_only=True):
     """An image of an archive, by its members' names."""
 
     config: str

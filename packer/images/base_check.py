@@ -14,10 +14,11 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from builders.runtimes import IMAGE_LIMIT
 from packer.cache.store import Store, digest_of, explained
@@ -46,8 +47,7 @@ _NAMES = ("etc/passwd", "etc/group")
 """Files whose lines begin with the names of users and groups (passwd(5), group(5))."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """What a layer says of what an image can run, and as whom; paths as in its tar.
 
     ``marks`` are the files by which lpack tells how Python is started, ``programs`` all files that can be, ``links`` where

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.sandbox.emulator import CLIENT, find_emulator
 from builders.sandbox.emulator import REMEDY as EMULATOR_REMEDY
@@ -43,8 +45,7 @@ _DIGEST = "@sha256:"
 NOTHING = Tree(())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Struct, frozen=True, kw_only=True):
     """How an image starts: its entrypoint, empty for the base's own, and whether the function must bring ``client``.
 
     ``files`` come on top of the base.

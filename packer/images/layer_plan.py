@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from packer.layers.planner import Demand, Piece, plan_layers
 
@@ -37,8 +38,7 @@ _NO_LIMIT = 1 << 62
 Keys = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(Struct, frozen=True):
     keys: Keys
     users: tuple[str, ...]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from packer.core.errors import ImageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, Content, Tree
@@ -18,8 +19,7 @@ _LONGEST_PATH, _LARGEST = 99, 0o7777_7777_777
 _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """A file or folder of the tar; ``content`` is None for a folder."""
 
     path: str

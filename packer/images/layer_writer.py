@@ -17,10 +17,10 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 import deflate
+from msgspec import Struct
 
 from packer.cache.deflate import CODEC, compressed, inflated
 from packer.core.errors import ImageError
@@ -54,8 +54,7 @@ def identity(compression: ImageCompression) -> str:
     return f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))} level {_ZSTD_LEVEL}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenLayer:
+class WrittenLayer(Struct, frozen=True, kw_only=True):
     """A finished layer: ``digest`` (SHA-256, hex) and ``length`` of the file, ``diff_id`` (SHA-256, hex) of the tar."""
 
     digest: str
@@ -63,8 +62,7 @@ class WrittenLayer:
     diff_id: str
 
 
-@dataclass(slots=True)
-class _Piece:
+class _Piece(Struct):
     """A part of the tar: raw bytes and small files that lpack compresses, or one large file that lies compressed."""
 
     raw: list[bytes | Content]
@@ -72,8 +70,7 @@ class _Piece:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
+class _Ready(Struct, frozen=True):
     """A part of the tar with its bytes; ``packed`` is its gzip member's body, empty where the span has that."""
 
     raw: bytes

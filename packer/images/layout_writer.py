@@ -13,11 +13,13 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cache.store import explained
 from packer.core.errors import LimitError
@@ -48,8 +50,7 @@ _DOCKER_TYPES = {DOCKER_LAYER: OCI_LAYER, f"{DOCKER_LAYER}.gzip": f"{OCI_LAYER}+
 _PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(Struct, frozen=True, kw_only=True):
     """How a container of an image starts: ``command`` is what the entrypoint gets, the handler. The rest goes over the base's.
 
     An empty ``entrypoint``, ``working_dir`` or ``user`` is the base's.
@@ -63,8 +64,7 @@ class Running:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """A layer of lpack's own, and what its step of history says."""
 
     layer: ImageLayer

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.names import LOCAL_FORMS, MANIFEST_FILE
@@ -18,8 +19,7 @@ from packer.images.base import LayoutBlobs
 _BUILD = "Run `lpack build` first."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
+class BuiltImage(Struct, frozen=True, kw_only=True):
     """A function's image as it lies in the output folder; ``report`` is the function's part of the manifest."""
 
     name: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS, UNZIPPED_LIMIT
 from packer.core.bytecode_paths import instead
@@ -23,8 +25,7 @@ _LAYER_AFTER = 0.15
 """Part of a function's bytes from which on a distribution is worth a layer of its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Way(Struct, frozen=True, kw_only=True):
     """One way to save: what to write or do, and the bytes that it is worth of the size that is too large."""
 
     what: str
@@ -34,8 +35,7 @@ class Way:
         return f"{self.what}: -{size_text(self.saves)}" if self.saves else self.what
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scales:
+class _Scales(Struct, frozen=True, kw_only=True):
     """Weighs files as the size counts them that is too large: ``unzipped``, or as they are compressed."""
 
     unzipped: bool

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from packer.core.errors import LimitError
 from packer.core.model import OWN_SOURCE
@@ -17,8 +18,7 @@ from packer.manifest.records import Reports, all_layers, layers_of, packed_bytes
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(Struct, frozen=True, kw_only=True):
     """What was looked at: reports of functions (`packer.inspect.appraisal`), budgets, starts that were measured, and a
     baseline."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
 from packaging.utils import canonicalize_name
 
 from packer.core.bytecode_paths import instead
@@ -23,8 +23,7 @@ _CACHED = re.compile(r"(?P<folder>.*/|)__pycache__/(?P<name>[^/]+)\.cpython-\d+(
 _ROOTS = re.compile(r"(?:var/task/|python/(?:lib/python3\.\d+/site-packages/)?)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedFile:
+class PackedFile(Struct, frozen=True, kw_only=True):
     """One file of an artifact: bytes unpacked and packed, and ``mark``, which is the same where the content is.
 
     ``owner`` is the normalised name of a distribution, or `packer.core.model.OWN_SOURCE`.

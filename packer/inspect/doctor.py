@@ -9,9 +9,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from msgspec import Struct
 
 from builders.engine.client import Engine
 from builders.engine.images import Images
@@ -38,8 +39,7 @@ _PROBE = "pip"
 """A package that every index has, or passes on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One thing that was looked at; ``remedy`` is what to do where it is not good."""
 
     check: str

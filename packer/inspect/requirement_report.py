@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.units import size_text
@@ -17,8 +18,7 @@ _BRANCH, _LAST, _PASSED, _NOTHING = "├── ", "└── ", "│   ", "    "
 _AGAIN = " (again)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
+class Costs(Struct, frozen=True, kw_only=True):
     """A function's distributions by their names: versions and bytes as packed, and who requires them.
 
     ``whole`` are the bytes of all of the function, and ``exact`` says that they are no estimates.

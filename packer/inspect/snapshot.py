@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Tree, called
@@ -34,16 +35,14 @@ Trees = Callable[[str, str], Tree | None]
 """Gives what a wheel installs by its SHA-256 and file name; None where it is not at hand."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """A distribution (or `OWN_SOURCE`) in a unit: its version, and its bytes unpacked."""
 
     version: str
     unzipped: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class Unit(Struct, frozen=True, kw_only=True):
     """A function, a layer, or an archive by itself. Sizes are bytes; ``files`` is None where they are not at hand."""
 
     zipped: int
@@ -52,8 +51,7 @@ class Unit:
     files: tuple[PackedFile, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """What there is, by names; layers are called by theirs without the digest."""
 
     named: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from builders.recipes import BuilderUnavailable
 from builders.sandbox.emulator import find_emulator
@@ -52,7 +53,7 @@ class Trials:
         ``layers`` are those of the function as it is built; untrimmed, it has everything by itself.
         """
         level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
-        timed = replace(function, verify=replace(function.verify, level=level))  # type: ignore[arg-type]  # one of the two
+        timed = replace(function, verify=replace(function.verify, level=level))  # one of the two
         material = self._build.material(timed)
         before = self._tools.prover.untrimmed(material, self._folder / f"{function.name}.before")
         after = self._tools.prover.shape(material, self._folder / f"{function.name}.after")
@@ -88,7 +89,7 @@ class Trials:
             function,
             trim=replace(function.trim, level="safe"),
             bytecode=BytecodeOptions(mode="beside"),
-            verify=replace(function.verify, level=level),  # type: ignore[arg-type]  # one of the two
+            verify=replace(function.verify, level=level),  # one of the two
         )
         material = self._build.material(traced)
         candidate = self._tools.prover.shape(material, self._folder / f"{function.name}.zip")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builders.runtimes import LAYERS_LIMIT
 from packer.core.errors import LimitError, UsageError
@@ -17,8 +19,7 @@ from packer.layers.planner import Demand, Piece, plan_layers
 _NOBODY, _NOTHING = "none is called", "Nothing needs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
+class Needed(Struct, frozen=True, kw_only=True):
     """A distribution as one function needs it: ``variant`` is the digest of what its trimming leaves, of ``size`` bytes.
 
     ``weight`` is how often it changes, in parts of how often others do; ``requires`` are the names of what it requires, where
@@ -33,8 +34,7 @@ class Needed:
     requires: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(Struct, frozen=True, kw_only=True):
     """What one function needs: distributions by their wheels' digests, and the bytes of its own source.
 
     ``stuck`` are those that must lie beside its source, ``tied`` sets of those that must lie on one side together, and
@@ -49,8 +49,7 @@ class Need:
     libraries: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(Struct, frozen=True, kw_only=True):
     """A layer to be: the wheels' digests of what it holds, and its users, sorted; ``name`` is the user's, or empty."""
 
     pieces: tuple[str, ...]
@@ -58,8 +57,7 @@ class Share:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MadeLayer:
+class MadeLayer(Struct, frozen=True, kw_only=True):
     """A layer: ``report`` is its part of the manifest, and ``pieces`` are the wheels' digests of what it holds.
 
     ``staged`` is the archive where it is new.
@@ -72,8 +70,7 @@ class MadeLayer:
     staged: Path | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Division:
+class Division(Struct, frozen=True, kw_only=True):
     """Who gets what from which layer; ``unused`` says why nobody gets a named layer, by its name."""
 
     shares: tuple[Share, ...]

@@ -40,8 +40,10 @@ on sizes, never on the keys of pieces, which change with each update.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import fsum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import LAYERS_LIMIT, UNZIPPED_LIMIT
 from packer.layers.search import Problem, search, split
@@ -50,8 +52,7 @@ SMALLEST = 16 * 1024
 """ZIP bytes below which nothing becomes a layer: a slot and one more upload for each update are not worth so little."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Piece(Struct, frozen=True, kw_only=True):
     """A distribution as it would be packed; a mapping's key, such as its digest, identifies it.
 
     ``zipped`` is its bytes in an archive, ``weight`` how often it is released, relative to others.
@@ -62,8 +63,7 @@ class Piece:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(Struct, frozen=True, kw_only=True):
     """What one function needs: the keys of its pieces.
 
     ``slots`` are the layers that it may have, less those that the user attaches; ``own`` the unzipped bytes that it has beside
@@ -75,16 +75,14 @@ class Demand:
     own: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedLayer:
+class PlannedLayer(Struct, frozen=True, kw_only=True):
     """Pieces that several functions share, both sorted; every user needs every piece."""
 
     pieces: tuple[str, ...]
     users: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerPlan:
+class LayerPlan(Struct, frozen=True, kw_only=True):
     """The layers, and for each function those that it has and the pieces that stay in its package.
 
     ``stored`` is the ZIP bytes of all that is written, each artifact once; ``uploaded_again`` the bytes of the artifacts that
@@ -106,8 +104,7 @@ class LayerPlan:
         return self.packed[function]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Class:
+class _Class(Struct, frozen=True, kw_only=True):
     """Pieces with the same users; ``weight`` is that of all of them."""
 
     users: tuple[str, ...]

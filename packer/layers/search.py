@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import fsum
+
+from msgspec import Struct
 
 Classes = int
 Joins = Sequence[tuple[int, tuple[Classes, ...]]]
@@ -29,8 +30,7 @@ MOST_TRIED = 200
 _NEIGHBOURS = 10  # looking for what is next to a function's layers takes about as long as weighing up so many choices
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """What is to be shared: by class its bytes, how often it changes and the functions that need it; by function its slots.
 
     No two classes have the same holders. Number classes and functions by something that lasts: ties go to the lower number.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from operator import attrgetter
 from posixpath import normpath
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import LIBRARY_FOLDER, Target
 from packer.core.function_tree import Part
@@ -27,8 +29,7 @@ _LIBRARY_NAMED, _BEFORE_A_NAME = re.compile(rb"lib[\w+-]+"), b"\"'/\\"
 _FOLDER_NAMED = re.compile(rb"(?:%s|[\"'}*/\\]|([\w+-]+))\.libs\b")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class Gathered(Struct, frozen=True, kw_only=True):
     """``parts`` are the distributions without what moved, ``libraries`` what stands at the layer's root, beside ``python/``.
 
     ``saved`` are the unzipped bytes that were there more than once.
@@ -39,8 +40,7 @@ class Gathered:
     saved: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Copy:
+class _Copy(Struct, frozen=True, kw_only=True):
     """A native file of a part."""
 
     distribution: str
@@ -156,8 +156,7 @@ class _Settle:
             settled = left
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Named:
+class _Named(Struct, frozen=True, kw_only=True):
     """What the Python code of a distribution names: beginnings of libraries' names, and folders without their ``.libs``."""
 
     libraries: tuple[str, ...]
@@ -238,8 +237,7 @@ class _Ties:
         return tuple(sorted(set(map(frozenset, self._groups.values())), key=sorted))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(Struct, frozen=True, kw_only=True):
     """A file of a part, or a folder, whose ``path`` ends in a slash: what it holds are entries ``start`` to ``end``.
 
     Thousands of entries are left alone: those of one folder follow each other, and only folders of several parts are opened.

@@ -6,11 +6,11 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from msgspec import Struct
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import canonicalize_name
 
@@ -26,8 +26,7 @@ _SCP_ADDRESS = re.compile(r"(?P<host>[^/:]+@[^/:]+):(?P<path>(?!//).+)")
 _EXTRA_COMPARED = re.compile(r"""\bextra\s*(?P<operator>==|!=)\s*(?P<name>"[^"]*"|'[^']*')""")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Pin(Struct, frozen=True, kw_only=True):
     """An exact package that still has to be located in an index.
 
     ``name`` is normalised; ``sha256`` are the digests (hex) that its files may have; ``index`` is a URL without credentials,
@@ -40,8 +39,7 @@ class Pin:
     index: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
+class Value(Struct, frozen=True, kw_only=True):
     """A value of the lock ``file`` at the key path ``place``; what is wrong with it raises `ResolveError` that names both."""
 
     file: Path

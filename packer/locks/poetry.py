@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import replace
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -43,8 +44,7 @@ _EXTRA_MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _COMPARISON = re.compile(r"(?P<operator>\^|~=|~|===|==|!=|<=|>=|<|>|=)?\s*(?P<version>[^\s,|<>=!~^]+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Dependency:
+class _Dependency(Struct, frozen=True, kw_only=True):
     """One edge of the graph: ``constraint`` is in Poetry's own language, ``extras`` are what it asks of the package."""
 
     name: str

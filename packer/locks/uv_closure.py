@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from packaging.utils import canonicalize_name
 
 from packer.core.model import Requirements
@@ -20,8 +20,7 @@ _NO_MATTER = ("metadata", "dev-dependencies", "optional-dependencies")
 Package = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closure:
+class Closure(Struct, frozen=True, kw_only=True):
     """Everything that a member needs on any platform: ``packages`` changes when one of them does.
 
     ``places`` are the absolute paths of what lies on this machine: local projects, and archives.

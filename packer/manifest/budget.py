@@ -6,8 +6,9 @@ Works on parts of the manifest (`packer.manifest.document.describe`), so that a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, UNZIPPED_LIMIT
 from packer.core.errors import LimitError
@@ -28,8 +29,7 @@ _SMALLER_BASE = "Name a smaller base (oci.base), remove what the function does n
 _DIVIDE = "Put less into it, or divide it between several layers."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
+class Measure(Struct, frozen=True, kw_only=True):
     """One figure and the limit that it has: ``size`` and ``limit`` in ``unit``.
 
     ``name`` is that of a function or a layer, as ``kind`` says, and ``side`` which of its sizes is meant where it has several

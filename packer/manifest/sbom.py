@@ -11,9 +11,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from packer import __version__
 from packer.cache.store import Store, digest_of
@@ -36,8 +37,7 @@ _NO_LICENSE = frozenset(("", "UNKNOWN", "NONE"))
 _PROPERTY = "lambda-lpack:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """One distribution of an artifact: its part of the manifest, its files, and the names of what it requires."""
 
     report: Mapping[str, Any]

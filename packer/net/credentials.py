@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from threading import RLock
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 # uv's own variables, and pip's where uv's are not set (documentation of both: uv "Environment variables", pip "Configuration").
 _DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
@@ -20,8 +21,7 @@ _EXTRA_INDEX = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _URL_WITH_USER = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]+@")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
+class Login(Struct, frozen=True, kw_only=True):
     """A user name and a password; ``repr`` shows neither."""
 
     user: str

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, local
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from packer.cache.store import Store, explained
 from packer.core.errors import FetchError
@@ -31,8 +32,7 @@ _FIRST_PAUSE = 0.4
 _PARALLEL = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(Struct, frozen=True, kw_only=True):
     """An archive that is in the store; ``outlined`` says how it is known where only its outline is
     (`packer.formats.wheel_outline`)."""
 
@@ -45,8 +45,7 @@ class _Transient(Exception):
     """Something that another attempt may mend; the bytes received so far stay."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Received:
+class _Received(Struct, kw_only=True):
     """How far a download has come."""
 
     file: IO[bytes]

@@ -12,11 +12,12 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 from threading import Lock
 from typing import Any
+
+from msgspec import Struct
 
 from packer.core.errors import RegistryError
 from packer.net.credentials import Login
@@ -33,8 +34,7 @@ _UNKNOWN = "credentials not found in native keychain"
 _LARGEST = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryLogin:
+class RegistryLogin(Struct, frozen=True, kw_only=True):
     """A user's name and password, or a token that stands for who has logged in before; ``repr`` shows none of it."""
 
     login: Login | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.sandbox.emulator import CLIENT
 from packer import __version__
@@ -15,6 +17,7 @@ from packer.cache.signatures import Digests, Signature, signature
 from packer.cache.store import Store, digest_of
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
+from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.core.once_map import Once
@@ -39,8 +42,7 @@ from packer.wheels.abi_check import check_closed, check_native, without_spared
 from packer.wheels.provider import Builds, Fetcher, Made, obtain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class Tools(Struct, frozen=True, kw_only=True):
     """The concrete parts that the loop works with; ``strict`` packs nothing that looks like a secret."""
 
     store: Store
@@ -57,8 +59,7 @@ class Tools:
     strict: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class Gathered(Struct, frozen=True, kw_only=True):
     """All of a function before anything is removed: its lock, the wheels of that, and the trees that they are."""
 
     lock: Lock
@@ -212,12 +213,12 @@ class Gatherer:
         parts.append(self._links.get(declaration.links, lambda: links_digest(declaration, self._tools.digests)))
         parts.append(self._tools.resolver.group_digest(function))
         parts += [self._tools.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
-        settings = (settings_digest(declaration.folder, os.environ), repr(version_variables(os.environ)))
+        settings = (settings_digest(declaration.folder, os.environ), fingerprint(version_variables(os.environ)))
         return Inputs(
             function=function,
             scan=scan,
             declaration=declaration,
-            digest=digest_of(__version__, CODEC, repr(function), declaration.digest, *settings, *versions, "", *parts),
+            digest=digest_of(__version__, CODEC, fingerprint(function), declaration.digest, *settings, *versions, "", *parts),
             tools=tools,
             digests=self._tools.digests,
         )
@@ -248,8 +249,7 @@ def _shape_files(function: Function) -> tuple[str, ...]:
     return tuple(map(str, (*profile, *event_files(function))))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class Inputs(Struct, frozen=True, kw_only=True):
     """All that decides a function's bytes, but for the local projects, which only the lock names."""
 
     function: Function

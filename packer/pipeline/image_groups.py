@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cache.store import digest_of
 from packer.core.function_tree import merge
@@ -28,8 +30,7 @@ from packer.pipeline.zip_groups import Member, gathered_results, left_out
 from packer.source.package_source import tree_digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class _Part(Struct, frozen=True, kw_only=True):
     """What a function has of one distribution: its files, and what a plan must know of them."""
 
     told: str
@@ -37,8 +38,7 @@ class _Part:
     piece: Piece
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Divided:
+class _Divided(Struct, frozen=True, kw_only=True):
     """A function by its distributions, by the digests of their files; ``source`` is all else."""
 
     parts: Mapping[str, _Part]

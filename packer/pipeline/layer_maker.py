@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
@@ -39,16 +41,14 @@ _DIGITS = 12
 """Digits of a tree's digest in a layer's name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class Version(Struct, frozen=True, kw_only=True):
     """A function, with what its trimming leaves alone; None for what an earlier repair has found."""
 
     name: str
     kept: frozenset[Unit] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A distribution as a layer is to hold it: what any of these versions of functions needs of it.
 
     ``key`` names what comes of it; ``only`` says that bytecode takes the place of sources.
@@ -60,8 +60,7 @@ class Wanted:
     versions: tuple[Version, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class Beside(Struct, frozen=True, kw_only=True):
     """What the users of a layer have beside it: digests of that, and their names."""
 
     digests: tuple[str, ...]

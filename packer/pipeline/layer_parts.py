@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from packaging.utils import canonicalize_name
 
 from packer.cache.deflate import CODEC
@@ -25,8 +25,7 @@ _KIND = "pieces"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(Struct, frozen=True, kw_only=True):
     """What one function's trimming leaves of a distribution; ``stays`` are sources that no bytecode may replace.
 
     ``built`` says that lpack built it, and may have copied libraries into it.
@@ -89,8 +88,7 @@ def combine(variants: Sequence[Variant], original: Tree) -> Variant:
     return Variant(distribution=variants[0].distribution, tree=Tree.of(merged.values()), stays=stays, built=variants[0].built)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Way(Struct, frozen=True, kw_only=True):
     """How a group of functions has its distributions compiled; ``python`` is the version that does it, or empty."""
 
     options: BytecodeOptions

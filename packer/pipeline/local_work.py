@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
+
+from msgspec import Struct
 
 from packer.core.function_tree import check_handler, overlapping
 from packer.core.model import OWN_SOURCE, Entry, Function, SourceFolder, Tree
@@ -37,8 +38,7 @@ _LOCAL = 10.0
 """How often a local project is taken to change, in parts of what an index holds: with commits, and not with releases."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """A function that was built: ``result`` says what came of it, and ``staged`` is its archive.
 
     ``restored`` is what was left alone when it was trimmed, and ``need`` what it needs then. ``kept`` is what verification
@@ -55,16 +55,14 @@ class Settled:
     cramped: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class Whole(Struct, frozen=True, kw_only=True):
     """All files of a function, and the names of the distributions that their owners are."""
 
     tree: Tree
     names: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appraised:
+class Appraised(Struct, frozen=True, kw_only=True):
     """A function as it is going to be, without a proof; ``result`` says so for the manifest.
 
     ``restored`` is what an earlier repair has left alone when it was trimmed.
@@ -105,16 +103,14 @@ class Work(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True):
     """A function to work on, with its source as it was found."""
 
     function: Function
     scan: Scan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
+class _Prepared(Struct, frozen=True, kw_only=True):
     """A function with its parts trimmed."""
 
     gathered: Gathered

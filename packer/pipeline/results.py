@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
 from builders.interpreters import VARIABLES as TOOL_VARIABLES
@@ -23,8 +25,7 @@ from packer.pipeline.state import FunctionState, ImageState, LayeredState, varia
 from packer.verify.proof import Proof
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class Built(Struct, frozen=True, kw_only=True):
     """A function that is up to date: ``staged`` is its new archive, or None where the one in the output folder still holds.
 
     ``layers`` are the new archives of its layers, by their paths below the output folder.
@@ -35,8 +36,7 @@ class Built:
     layers: Mapping[str, Path] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What came of a function: its part of the manifest, warnings, and a line that says what became of it.
 
     ``artifact`` and its ``shares`` are what limits are about. ``folders`` are the local projects that it is built from;

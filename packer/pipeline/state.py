@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from packer.cache.signatures import SIZED, Signature, signature, unchanged
 from packer.cache.store import Store, digest_of, explained
@@ -22,8 +24,7 @@ ALWAYS = 1 << 62
 """A time for what lpack itself has renamed into place: a later change has another inode, whatever its time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayeredState:
+class LayeredState(Struct, frozen=True, kw_only=True):
     """What a function needs and has: what the next plan is made of without looking at it again.
 
     ``distributions`` are by their wheels' digests, with the fields of `packer.layers.assignment.Needed`; ``own`` are the bytes
@@ -43,8 +44,7 @@ class LayeredState:
     layers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageState:
+class ImageState(Struct, frozen=True, kw_only=True):
     """What a function's image is made of: what the next plan of images needs without looking at it again.
 
     ``pieces`` are by the digests of their files: what history says of each, its bytes compressed and not, and how often it is
@@ -58,8 +58,7 @@ class ImageState:
     peers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionState:
+class FunctionState(Struct, frozen=True, kw_only=True):
     """One function as it was last built.
 
     ``seen_at`` is the time of that build's start in nanoseconds; ``fingerprint`` is the digest of everything that decides its
@@ -126,8 +125,7 @@ class FunctionState:
         return bool(self.artifact) and unchanged(self.artifact.items(), ALWAYS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Struct, frozen=True, kw_only=True):
     """One output folder as it was last built.
 
     ``command`` is the digest of version and flags, ``seen_at`` the time of the build's start in nanoseconds; ``complete`` says
@@ -190,87 +188,15 @@ def state_path(store: Store, key: str) -> Path:
 def load_state(store: Store, key: str) -> State | None:
     """Read the last build's state; None where there is none, or it cannot be understood."""
     try:
-        data = json.loads(state_path(store, key).read_bytes())
-        return State(
-            command=data["command"],
-            seen_at=data["seen_at"],
-            complete=data["complete"],
-            watched=_watched(data["watched"]),
-            outputs=_watched(data["outputs"]),
-            functions={name: _function(value) for name, value in data["functions"].items()},
-            digests={path: (tuple(known), digest) for path, (known, digest) in data["digests"].items()},
-            warnings=tuple(data["warnings"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return msgspec.json.decode(state_path(store, key).read_bytes(), type=State)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
 def save_state(store: Store, key: str, state: State) -> None:
     """Write the state of a build that has ended well."""
-    data = {
-        "command": state.command,
-        "seen_at": state.seen_at,
-        "complete": state.complete,
-        "watched": state.watched,
-        "outputs": state.outputs,
-        "functions": {
-            name: {**{each.name: getattr(function, each.name) for each in fields(function)}, **_plain(function)}
-            for name, function in state.functions.items()
-        },
-        "digests": state.digests,
-        "warnings": state.warnings,
-    }
     path = state_path(store, key)
     with store.temporary() as temporary, explained(path, "write"):
-        temporary.write_text(json.dumps(data), encoding="utf-8")
+        temporary.write_bytes(msgspec.json.encode(state))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(path)
-
-
-def _watched(data: Mapping[str, Any]) -> Watched:
-    return {path: tuple(known) for path, known in data.items()}
-
-
-def _function(data: Mapping[str, Any]) -> FunctionState:
-    return FunctionState(
-        seen_at=data["seen_at"],
-        fingerprint=data["fingerprint"],
-        watched=_watched(data["watched"]),
-        variables=data["variables"],
-        artifact=_watched(data["artifact"]),
-        folders=tuple(data["folders"]),
-        warnings=tuple(data["warnings"]),
-        report=data["report"],
-        layered=_layered(data["layered"]) if data["layered"] else None,
-        image=_image(data["image"]) if data["image"] else None,
-    )
-
-
-def _plain(function: FunctionState) -> dict[str, Any]:
-    return {
-        "layered": asdict(function.layered) if function.layered else None,
-        "image": asdict(function.image) if function.image else None,
-    }
-
-
-def _image(data: Mapping[str, Any]) -> ImageState:
-    return ImageState(
-        pieces={key: tuple(each) for key, each in data["pieces"].items()},
-        layers=tuple(map(tuple, data["layers"])),
-        base=data["base"],
-        peers=tuple(data["peers"]),
-    )
-
-
-def _layered(data: Mapping[str, Any]) -> LayeredState:
-    return LayeredState(
-        distributions={digest: tuple(each) for digest, each in data["distributions"].items()},
-        own=data["own"],
-        stuck=tuple(data["stuck"]),
-        tied=tuple(map(tuple, data["tied"])),
-        libraries=tuple(data["libraries"]),
-        tight=data["tight"],
-        alone=data["alone"],
-        peers=tuple(data["peers"]),
-        layers=tuple(data["layers"]),
-    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import Target
 from packer.core.errors import LpackError, ManyErrors
@@ -115,8 +117,7 @@ def _remembered(known: LayeredState, function: Function) -> Need:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """What functions of a target need, what of that may lie in layers, how large that is there, and who gets what."""
 
     target: Target

@@ -6,11 +6,12 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from io import RawIOBase
 from pathlib import Path
 from typing import IO
+
+from msgspec import Struct
 
 from packer.cache.store import Store, explained
 from packer.core.errors import RegistryError
@@ -63,8 +64,7 @@ class _Slice(RawIOBase):
         super().close()
 
 
-@dataclass(slots=True, kw_only=True)
-class _Upload:
+class _Upload(Struct, kw_only=True):
     """An upload that has begun: where it goes on, and how much of it the registry has."""
 
     location: str

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cache.store import Store, explained
 from packer.core.errors import RegistryError
@@ -45,8 +47,7 @@ from packer.registry.endpoint import Endpoint
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class Pushed(Struct, frozen=True, kw_only=True):
     """What came of a push: ``reference`` has the digest; ``sent`` are bytes of blobs and manifests.
 
     The counts are of blobs that were uploaded, mounted from another repository, and there already.
@@ -59,8 +60,7 @@ class Pushed:
     present: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Outcome(Struct, frozen=True):
     kind: str
     size: int = 0
 

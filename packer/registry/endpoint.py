@@ -7,11 +7,12 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from io import RawIOBase
 from threading import local
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
+
+from msgspec import Struct
 
 from packer.core.errors import RegistryError
 from packer.formats.oci import LARGEST_MANIFEST
@@ -50,8 +51,7 @@ class Transient(Exception):
         self.remedy = remedy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a registry has answered; ``content`` is all of the body."""
 
     status: int

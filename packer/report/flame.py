@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 from zlib import crc32
+
+from msgspec import Struct
 
 WIDTH, _ROW = 960, 18
 _HUES = 8
@@ -16,8 +17,7 @@ _LETTER = 6.2
 _DEEPEST = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(Struct, frozen=True, kw_only=True):
     """One import: ``own`` and ``total`` milliseconds, and what it imported itself."""
 
     name: str

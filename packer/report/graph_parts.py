@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from packer.core.units import size_text
 
@@ -15,8 +16,7 @@ _SHOWN = 60
 """Up to so many distributions each has a box; of more, those that one function alone has are summed up in its box."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class Box(Struct, frozen=True, kw_only=True):
     """What is drawn as one box; ``told`` is all that is known of it, in lines."""
 
     key: str
@@ -26,8 +26,7 @@ class Box:
     told: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Picture(Struct, frozen=True, kw_only=True):
     """Boxes by column, each sorted by its key, and links from keys to keys of the next column, sorted."""
 
     columns: tuple[tuple[Box, ...], ...]
@@ -36,8 +35,7 @@ class Picture:
     targets: tuple[str, ...]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Held:
+class _Held(Struct, kw_only=True):
     """A distribution while the plan is read: layers and functions by their keys, with what is told of each."""
 
     name: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 from typing import Any
+
+from msgspec import Struct, field
 
 from packer import __version__
 from packer.core.units import size_text
@@ -23,8 +24,7 @@ _MOST_MODULES = 12
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """What a report tells of.
 
     ``manifest`` is lpack.json, ``snapshot`` the same with files, ``measures`` what limits say, ``starts`` are by functions, and

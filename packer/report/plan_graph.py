@@ -5,8 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from packer.core.units import size_text
 from packer.report.graph_layout import arrange, place
@@ -33,8 +34,7 @@ _LEGEND_MIDDLE, _SAMPLE = 86.0, 28.0
 _HINT = "Point at a box: its curves alone, and all about it."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Drawn:
+class _Drawn(Struct, frozen=True, kw_only=True):
     """A box at its place; ``id`` names it in the file, and ``low`` ones are of one line."""
 
     box: Box
@@ -51,8 +51,7 @@ class _Drawn:
         return self.top + self.height / 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class _Plan(Struct, frozen=True, kw_only=True):
     """All that is drawn; ``colours`` are the numbers of layers' colours, by key."""
 
     picture: Picture

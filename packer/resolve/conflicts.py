@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from packaging.utils import canonicalize_name
 
 from packer.core.bisect import culprits
@@ -54,8 +54,7 @@ def opponents(name: str, others: Sequence[str], agree: Callable[[frozenset[str]]
     return culprits(others, lambda chosen: not agree(chosen | {name})) or ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Solved:
+class Solved(Struct, frozen=True, kw_only=True):
     """One package of a solution: its version, and the packages that require it; ``is_direct`` where a file does, too."""
 
     version: str

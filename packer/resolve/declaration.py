@@ -8,10 +8,11 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from packer.cache.signatures import Digests
 from packer.cache.store import digest_of
@@ -26,8 +27,7 @@ from packer.source.dependency_files import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT,
 from packer.source.package_source import project_digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class Declaration(Struct, frozen=True, kw_only=True):
     """What to ask uv for, from the folder that relative paths start from.
 
     ``digest`` changes when the dependencies may; ``files`` are all that were read for it. ``text`` is what to write to a

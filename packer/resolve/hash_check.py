@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from packer.core.errors import ResolveError
 from packer.core.model import Archive, Function, LockedPackage

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import replace
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
@@ -24,8 +25,7 @@ _FIND_LINKS = "--find-links"
 _LONG_FORMS = {"-f": _FIND_LINKS, "-i": "--index-url"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """A requirement of a function's own: its text without a login, and the file and line (0: not known) that it stands in."""
 
     text: str
@@ -40,8 +40,7 @@ class Place:
             return True  # a path or an address stands for one version alone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """Functions that declare the same. ``name`` is the first one's, ``key`` tells what is asked from what others ask.
 
     ``lines``, ``constraints`` and ``arguments`` are how uv is asked for it from any folder; ``places`` maps the normalised

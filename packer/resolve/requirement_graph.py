@@ -10,8 +10,8 @@ from __future__ import annotations
 import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -24,16 +24,14 @@ from packer.formats.requirements_txt import read_requirements
 from packer.source.dependency_files import PYPROJECT, REQUIREMENTS, STANDARD_FILES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One requirement of a chain: the normalised name, and the words that require it."""
 
     name: str
     words: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(Struct, frozen=True, kw_only=True):
     """A function's distributions by who requires them.
 
     ``direct`` is what the function itself requires; ``edges`` has what each distribution requires; ``unknown`` are those whose

@@ -8,10 +8,12 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import Target
 from packer.cache.signatures import Digests
@@ -47,8 +49,7 @@ _NO_PLACES = ("--no-binary", "--only-binary", "--pre", "--prefer-binary")
 _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """What a build may do: ``frozen`` forbids to resolve, ``upgrade`` forgets what was resolved before.
 
     ``strict`` forbids to pack what looks like a secret.

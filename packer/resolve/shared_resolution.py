@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from packaging.version import InvalidVersion, Version
 
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.errors import LpackError
+from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, LockedPackage
 from packer.core.once_map import Once
 from packer.resolve.conflicts import divide
@@ -34,8 +36,7 @@ _SCHEMA = "shared 2"
 _Declared = Sequence[tuple[Function, Declaration]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """What a function has of the shared solve: the lines that bind its versions, and what to tell the user of it.
 
     ``paths`` are all whose change may change it.
@@ -46,8 +47,7 @@ class Part:
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Family:
+class _Family(Struct, frozen=True, kw_only=True):
     """Functions that are resolved together, and those for the same target that are locked already (``fixed``).
 
     ``apart`` says for what reason others for the same target are of another family, empty where there are none.
@@ -162,11 +162,11 @@ class SharedSolve:
                 *(
                     part
                     for function, declaration in asked
-                    for part in (function.name, repr(function.requirements), declaration.digest)
+                    for part in (function.name, fingerprint(function.requirements), declaration.digest)
                 ),
                 *(links_digest(declaration, self._digests) for _, declaration in asked),
                 *(member.key for member in members),
-                *(repr(function.requirements) for function, _ in fixed),
+                *(fingerprint(function.requirements) for function, _ in fixed),
                 *(f"{path.name} {self._digests.digest(str(path))}" for path in files if path.is_file()),
             ),
             lineage=lineage,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import Target
 from packer.cache.store import Store
@@ -26,8 +28,7 @@ _NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other
 _NAMED = 3  # of many functions that declare the same, so many are named
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """A solution as a pylock.toml; empty where there is none, and then ``refusal`` is what uv says."""
 
     text: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from packer.cache.store import digest_of
+from packer.core.fingerprint import fingerprint
 from packer.net.credentials import without_login
 
 # Variables that change how uv works, and not what it answers; and those that hold secrets.
@@ -98,7 +99,7 @@ def _said_for_all(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return _relevant_text(path)
     rest = {key: value for key, value in table.items() if key not in _OF_ONE_PROJECT}
-    return repr(rest) if rest else ""
+    return fingerprint(rest) if rest else ""
 
 
 def has_settings(folder: Path, variables: Mapping[str, str]) -> bool:
@@ -120,7 +121,7 @@ def _relevant_text(path: Path) -> str:
         tool = tomllib.loads(data.decode()).get("tool")
     except ValueError:
         return digest_of(data)  # uv will say what is wrong with it
-    return repr(tool["uv"]) if isinstance(tool, dict) and "uv" in tool else ""
+    return fingerprint(tool["uv"]) if isinstance(tool, dict) and "uv" in tool else ""
 
 
 def configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Nothing(Enum):
@@ -41,8 +43,7 @@ class Unknowable(IntrinsicError):
         super().__init__(reason, remedy=remedy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class Scope(Struct, frozen=True, kw_only=True):
     """What names stand for in a template.
 
     The sections are as parsed; ``given`` are parameter values from the command line; ``asked`` are the conditions that are

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, RUNTIMES, Architecture
 from packer.core.errors import UsageError
@@ -35,8 +36,7 @@ _NESTED = {"AWS::Serverless::Application": "Location", "AWS::CloudFormation::Sta
 _REMOTE = ("s3://", "http://", "https://")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateFunction:
+class TemplateFunction(Struct, frozen=True, kw_only=True):
     """A function that lpack can build. ``source`` is an absolute folder; ``line`` is where the template declares it, from 1.
 
     ``attached`` are its layers: ARNs, or whatever else stands for one. ``uncounted`` says why none can be added to them.
@@ -53,16 +53,14 @@ class TemplateFunction:
     uncounted: UsageError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
+class Skipped(Struct, frozen=True, kw_only=True):
     """A resource that lpack leaves as it is, and why: ``reason`` ends the sentence "it is left as it is because"."""
 
     logical_id: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
+class Template(Struct, frozen=True, kw_only=True):
     """A template that was read: its absolute path and text, and what it holds, in the template's order."""
 
     path: Path
@@ -90,8 +88,7 @@ def read_template(path: Path, parameters: Mapping[str, str], text: str | None = 
     return Template(path=path.absolute(), text=text, functions=functions, skipped=skipped)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Resource:
+class _Resource(Struct, frozen=True, kw_only=True):
     """One resource with what is needed to look its properties up. ``shared`` is Globals.Function, where that holds for it."""
 
     file: Path

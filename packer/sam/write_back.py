@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.names import image_name
@@ -65,8 +66,7 @@ _Place = tuple[Node, str]
 """A mapping (maybe an alias of one), and a key of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Struct, frozen=True, kw_only=True):
     """A layer that was made: the absolute path of its archive, what it fits, and the logical ids of its functions."""
 
     name: str
@@ -144,8 +144,7 @@ def write_template(
         ) from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Move:
+class _Move(Struct, frozen=True, kw_only=True):
     """A move of the template from the folder ``old`` to the folder ``new``, both without symbolic links."""
 
     old: Path

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 # Text that YAML 1.1 and 1.2 both take for a string without quotes, wherever it stands.
 _PLAIN = re.compile(r"((\.\.?/)+[A-Za-z_]|[A-Za-z_][A-Za-z0-9_@+-]*[./])[A-Za-z0-9_./@+-]*")
@@ -21,8 +23,7 @@ Value: TypeAlias = "str | Mapping[str, Value] | Sequence[Value]"
 """What can be written: text, and mappings and lists of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Node:
+class Node(Struct, frozen=True, kw_only=True, eq=False):
     """A value in a text, from ``start`` to ``end``. Scalars have ``text`` unless tagged or null; an alias has its ``target``.
 
     ``tag`` is empty where none is written; a list with one is no list (``is_list``). ``first`` is where a first key or item
@@ -69,8 +70,7 @@ class Node:
         return (name.text for name, _ in self.real.pairs if name.text is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(Struct, frozen=True, kw_only=True):
     """Text to put in the place of ``start`` to ``end``; ``key`` tells apart what is inserted at one place.
 
     ``around`` opens and closes a mapping, which all pairs that are wanted in this place share.
@@ -92,8 +92,7 @@ class EditConflict(Exception):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Struct, frozen=True, kw_only=True):
     """A YAML or JSON text that can be changed; ``root`` is its one document."""
 
     text: str

@@ -6,12 +6,13 @@ Only files in which a plain search finds something worth a look are parsed, and 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from threading import Lock
+
+import msgspec
+from msgspec import Struct
 
 from packer.cache.store import Store, digest_of
 from packer.core.model import Distribution, Entry, Tree
@@ -43,8 +44,7 @@ _PARSING = Lock()
 what fails in another one (CPython issue 106905); filters of warnings are everybody's too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
+class Scan(Struct, frozen=True, kw_only=True):
     """What sources say.
 
     ``tests`` are folders of tests that something else imports, or an entry point names; ``reads_stubs`` says that type stubs
@@ -76,11 +76,9 @@ class Scanner:
         key = digest_of("scan", _FORM, distribution.digest)
         record = self._store.load("scans", key)
         if record is not None:
-            found = json.loads(record.payload)
-            lists = {name: tuple(value) for name, value in found.items() if isinstance(value, list)}
-            return Scan(**{**found, **lists})
+            return msgspec.json.decode(record.payload, type=Scan)
         scan = scan_sources(tree, look_for_calls=False if distribution.name in SDK else None)
-        self._store.save("scans", key, json.dumps(asdict(scan)).encode())
+        self._store.save("scans", key, msgspec.json.encode(scan))
         return scan
 
 

@@ -11,11 +11,11 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TextIO
 
+from msgspec import Struct
 from pathspec import GitIgnoreSpec
 
 from packer.cache.signatures import Digests
@@ -38,8 +38,7 @@ DEFAULT_IGNORE = (
 _SHARED_LIBRARY = re.compile(r".*\.so(\.[0-9.]+)?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
+class Scan(Struct, frozen=True, kw_only=True):
     """A scanned folder: its tree, every path whose change could change it, and what .gitignore left out."""
 
     tree: Tree
@@ -47,8 +46,7 @@ class Scan:
     left_out: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rules:
+class _Rules(Struct, frozen=True, kw_only=True):
     """Patterns of one folder, which lies below the source folder (at ``base``) or above it (by ``above``).
 
     Both are empty, or end in a slash.

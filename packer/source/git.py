@@ -6,8 +6,9 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from packer.core.errors import UsageError
 
@@ -18,8 +19,7 @@ _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _DEEPEN = "Run `git fetch --unshallow` (with actions/checkout: fetch-depth: 0)."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkingTree:
+class WorkingTree(Struct, frozen=True, kw_only=True):
     """A repository that is checked out; ``top`` is its own folder, absolute and without links."""
 
     top: Path

@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from builders.recipes import BuildFailure
 from builders.sources import build_system, check_out, native_part
@@ -24,8 +25,7 @@ PROJECT_IGNORE = ("!.gitignore", "/build/", "/dist/")
 """What a project folder leaves out when it is copied to be built: what earlier builds left there, and version control."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """A source: ``key`` changes with its bytes; ``native`` is the file that shows native code, empty where none does.
 
     ``requires`` are the build requirements that it lists (PEP 518).

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from packer.core.errors import PackageError
 from packer.core.model import Entry, Tree
@@ -34,8 +35,7 @@ _PASSWORDS = frozenset(
 _REPOSITORIES = frozenset((".git", ".hg", ".svn", ".bzr"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """A file of the source that should not be packed, and what is in it."""
 
     path: str

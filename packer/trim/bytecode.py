@@ -8,10 +8,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+
+from msgspec import Struct
 
 from builders.recipes import BuildFailure
 from builders.sandbox.pythons import TargetPython, Task
@@ -36,8 +37,7 @@ _NO_MODULES = ("bin", "share", "include", "etc")
 """Folders at the top of an artifact that hold no modules."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
+class Compiled(Struct, frozen=True, kw_only=True):
     """The .pyc of each source that compiles, by the source's path; and those that do not."""
 
     files: Mapping[str, Content]
@@ -130,8 +130,7 @@ class Compiler:
         return [found[number] for number in range(len(entries))]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Job(Struct, frozen=True, kw_only=True):
     """How sources are compiled."""
 
     python: TargetPython

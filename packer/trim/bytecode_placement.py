@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from posixpath import relpath
+
+from msgspec import Struct, field
 
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import LAYERS_PYTHON, TASK_FOLDER, UNZIPPED_LIMIT, Target
@@ -26,8 +27,7 @@ _HEADERS = LOCAL.size + CENTRAL.size
 _TO_LAYERS = relpath(LAYERS_PYTHON, TASK_FOLDER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bytecode:
+class Bytecode(Struct, frozen=True, kw_only=True):
     """What was compiled: ``mode`` is what came of ``auto``, ``why`` the reason; ``python`` made it.
 
     ``starts`` names what the handler's module does beside its own code (`packer.trim.handler_prelude`).
@@ -42,8 +42,7 @@ class Bytecode:
     starts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layered:
+class Layered(Struct, frozen=True, kw_only=True):
     """What a function has in layers: the names of the distributions, and all bytes.
 
     ``files`` gives what lies in /opt/python, with the bytes of each.
@@ -54,8 +53,7 @@ class Layered:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class Placed(Struct, frozen=True, kw_only=True):
     """A tree with its bytecode; ``without`` are the sources that are gone for it, ``trouble`` says why nothing was compiled."""
 
     tree: Tree
@@ -200,8 +198,7 @@ class Placer:
         return sum(self._spans(entry.content).length + 2 * len(entry.path.encode()) + _HEADERS for entry in tree) + END.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
+class _Work(Struct, frozen=True, kw_only=True):
     """A function's tree, and the bytecode of all of it but the handler's, which depends on where the rest goes."""
 
     material: Material
@@ -225,8 +222,7 @@ def _starter(material: Material, tree: Tree, layered: Layered) -> tuple[Starter,
     return make_starter(pause=options.pause, prefetch=prefetch), starts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
+class _Places(Struct, frozen=True, kw_only=True):
     """Where bytecode goes: beside sources, or in their place but for those that stay; ``names`` are by owners of entries."""
 
     names: Mapping[str, str]

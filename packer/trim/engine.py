@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+
+from msgspec import Struct, field
 
 from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Tree
@@ -14,8 +15,7 @@ from packer.source.facts import Scan
 from packer.trim.rules import DROP, RULES, STAYS, Rule, Scene, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
+class Removed(Struct, frozen=True, kw_only=True):
     """A file that a rule takes out of a distribution; ``size`` in bytes. ``path`` is that in the artifact."""
 
     path: str
@@ -24,16 +24,14 @@ class Removed:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trimmed:
+class Trimmed(Struct, frozen=True, kw_only=True):
     """Parts after trimming, and what is gone from them."""
 
     parts: tuple[Part, ...]
     removed: tuple[Removed, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Struct, frozen=True, kw_only=True):
     """What has been read of a function's distributions, by their normalised names, and of the function as a whole."""
 
     scans: Mapping[str, Scan]

@@ -9,7 +9,8 @@ The source is not touched, and lines of tracebacks are those of the source.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from builders.runtimes import TASK_FOLDER
 from packer.core.bytecode_paths import beside, instead
@@ -42,8 +43,7 @@ del __lpack_prefetch__
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Starter:
+class Starter(Struct, frozen=True, kw_only=True):
     """Statements to run before a module's own, after its docstring and future imports, and after all of its own."""
 
     before: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.function_tree import Part
@@ -17,8 +18,7 @@ _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
 """Services that botocore itself calls for credentials (botocore, credentials.py and tokens.py)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class Material(Struct, frozen=True, kw_only=True):
     """All that a function is made of, before anything is removed. ``scans`` and ``native`` are by normalised names."""
 
     function: Function

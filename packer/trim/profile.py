@@ -11,10 +11,10 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomli_w
+from msgspec import Struct, field
 
 from builders.runtimes import Target
 from packer.core.errors import UsageError
@@ -43,8 +43,7 @@ raise RuntimeError(
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """Opened files, by the normalised names of distributions, with their versions at that time.
 
     ``read`` are sources that were opened though their bytecode was there: code reads them as text.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import Entry, Tree
@@ -22,8 +23,7 @@ Unit = tuple[str, str]
 """A rule, and the distribution that it is applied to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Scene(Struct, frozen=True, kw_only=True):
     """What rules may look at: one distribution, and what is known of the whole function."""
 
     name: str
@@ -35,8 +35,7 @@ class Scene:
     needed: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """``select`` gives the paths of a scene that go. ``level`` is ``asked`` for what is only used where it is named."""
 
     name: str

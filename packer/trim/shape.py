@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from builders.recipes import BuilderUnavailable
 from packer.core.function_tree import Part, merge
@@ -23,8 +24,7 @@ NOTHING_LAYERED = Layered()
 """For a function that has all of its distributions in its own package."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Cut(Struct, frozen=True, kw_only=True):
     """A function's parts after trimming and stripping, and what is gone. ``missing`` are tools that were not there."""
 
     parts: tuple[Part, ...]
@@ -33,8 +33,7 @@ class Cut:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shaped:
+class Shaped(Struct, frozen=True, kw_only=True):
     """A function's tree as it will be written, and what became of its parts.
 
     ``parts`` are what is merged into it, for its shares. ``missing`` are tools that were not there. ``removed`` and

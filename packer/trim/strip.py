@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.host.strip import HostStrip, Refused, StripTool
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
@@ -28,8 +30,7 @@ _LEAST = 4096
 _KIND, _NAME = "stripped", "library"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stripped:
+class Stripped(Struct, frozen=True, kw_only=True):
     """A file that became smaller; ``saved`` in bytes."""
 
     path: str

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from packer.formats.elf import MAGIC
 
@@ -38,8 +39,7 @@ class _Segment(NamedTuple):
         return self.offset + self.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
+class _Layout(Struct, frozen=True, kw_only=True):
     """What the tables of a file say. ``header`` is all of it but where the sections' headers are, which no loader reads.
 
     ``end`` is where all ends that the tables speak of, ``unloaded`` are the bytes of sections that are not loaded.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from msgspec import Struct
 
 from packer.core.model import Tree
 
@@ -19,8 +20,7 @@ _RUNTIME = "python"
 """What stands for Python itself among the distributions; none can have been installed by that name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedModule:
+class ImportedModule(Struct, frozen=True, kw_only=True):
     """One module of an import tree: its own and all milliseconds, how deep it lies, and the distribution that it is of."""
 
     name: str
@@ -30,8 +30,7 @@ class ImportedModule:
     distribution: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColdStart:
+class ColdStart(Struct, frozen=True, kw_only=True):
     """A function's measured starts, in milliseconds; ``modules`` in the order in which their imports ended."""
 
     function: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
@@ -14,6 +15,7 @@ from packer.cache.store import Store, digest_of
 from packer.core.bisect import culprits
 from packer.core.errors import VerificationError
 from packer.core.events import Reporter
+from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import merge
 from packer.core.model import OWN_SOURCE, Function, Tree
 from packer.formats.unpack import LayerArchive
@@ -38,8 +40,7 @@ _KIND = "repairs"
 _NOT_WRITTEN = Written(sha256="", length=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     """A way to shape a function, written to an archive; ``restored`` is what an earlier repair has left alone.
 
     ``layers`` are the archives of its layers, in order.
@@ -52,8 +53,7 @@ class Candidate:
     layers: tuple[LayerArchive, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class Proof(Struct, frozen=True, kw_only=True):
     """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone.
 
     ``raised`` is how many of the ``events`` end with an error, trimmed or not. ``alone`` says why it
@@ -170,16 +170,16 @@ class Prover:
         function = material.function
         own = (part for entry in dict(material.parts)[OWN_SOURCE] for part in (entry.path, entry.content.digest))
         events = (digest_of(path.read_text(errors="replace")) for path in event_files(function) if path.is_file())
-        options = (repr(function.trim), repr(function.bytecode), repr(function.verify))
+        options = fingerprint(function.trim, function.bytecode, function.verify)
         return digest_of(
-            function.name, function.handler, *options, *events, "", *(each.digest for each in material.distributions), "", *own
+            function.name, function.handler, options, *events, "", *(each.digest for each in material.distributions), "", *own
         )
 
     @staticmethod
     def _loose_key(material: Material) -> str:
         """Give the key of what was found last for the same distributions, which another source may not need."""
         function = material.function
-        return digest_of(function.name, repr(function.trim), *(each.digest for each in material.distributions))
+        return digest_of(function.name, fingerprint(function.trim), *(each.digest for each in material.distributions))
 
     def _remembered(self, material: Material) -> frozenset[Unit] | None:
         """Give what the last build of the same had to leave alone, or else that of the same distributions."""

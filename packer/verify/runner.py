@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
@@ -19,6 +20,7 @@ from builders.sandbox.pythons import LAYERS, TREE, Done, HostPython, LayerStack,
 from builders.script import source_of_script
 from packer.cache.store import Store, digest_of
 from packer.core.errors import ToolError, UsageError, VerificationError
+from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.options import EXPECTED
 from packer.formats.unpack import LayerArchive, LayerFolders, opened_archive, room_for, unpack
@@ -53,8 +55,7 @@ _ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """A sample event; ``expected`` is None where any result will do, else a list of the one value."""
 
     name: str
@@ -62,8 +63,7 @@ class Event:
     expected: tuple[Any, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What came of a run: the import's, and each event's, as `builders.inside.probe` writes it, or the ``failure`` of all.
 
     ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for.
@@ -143,8 +143,7 @@ def _json(path: Path) -> Any:
         raise UsageError(f"{path} is not valid JSON: {error}.", remedy="Mend the file at that place.") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaidOut:
+class LaidOut(Struct, frozen=True, kw_only=True):
     """A function unpacked in a folder, and in others what the runtime has of packages and its layers, if anything."""
 
     task: Path
@@ -192,8 +191,8 @@ class Verifier:
         except BuilderUnavailable as error:
             raise unavailable(function, error) from None
         values = [(event.name, event.value) for event in events]
-        variables = repr(sorted(environment_of(function).items()))
-        facts = (function.handler, repr(function.verify), variables, json.dumps(values), python.identity, python.place)
+        variables = fingerprint(environment_of(function))
+        facts = (function.handler, fingerprint(function.verify), variables, json.dumps(values), python.identity, python.place)
         runtime = (entry.content.digest for entry in late)
         attached = json.dumps([layer.sha256 for layer in layers])
         scripts = (source_of_script(name) for name in (_PROBE, _EMULATE))

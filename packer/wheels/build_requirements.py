@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -24,8 +24,7 @@ _NAME_IT = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(Struct, frozen=True, kw_only=True):
     """What the build of a package asks for (PEP 508), to run on a target.
 
     ``wanting`` is the package, for messages; it is ``trusted`` where it is a project of the user's own.

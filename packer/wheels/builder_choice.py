@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from builders.recipes import BuilderUnavailable, BuildSettings, NativeResult
 from packer.core.errors import BuildError
@@ -44,8 +45,7 @@ def builders_to_try(settings: BuildSettings, native: str) -> Iterator[tuple[str,
         yield name, why if number == 0 else f"{why}; {', '.join(order[:number])} could not"
 
 
-@dataclass(slots=True, kw_only=True)
-class Attempts:
+class Attempts(Struct, kw_only=True):
     """The builders that could not build a package, with what they said."""
 
     package: LockedPackage

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from builders.runtimes import Target
 from packer.core.model import Archive, Distribution, Function, LockedPackage
@@ -13,8 +14,7 @@ from packer.locks.wheel_choice import choose_wheel, no_wheel_error
 from packer.net.downloads import Fetched
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """A package's wheel. ``record`` says for the manifest how it was built, and is empty where it was fetched."""
 
     distribution: Distribution

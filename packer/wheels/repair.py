@@ -13,10 +13,11 @@ import subprocess
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from msgspec import Struct
+from msgspec.structs import replace
 from packaging.utils import parse_wheel_filename
 
 from builders.runtimes import Target
@@ -34,8 +35,7 @@ Find = Callable[[str, tuple[str, ...]], Path | None]
 """Finds a shared library by its soname and the run paths of what needs it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
+class Repaired(Struct, frozen=True, kw_only=True):
     """A wheel's members after repair, under the file name they deserve; ``libraries`` are the sonames that were copied in."""
 
     filename: str
@@ -43,8 +43,7 @@ class Repaired:
     libraries: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Copied:
+class _Copied(Struct, frozen=True, kw_only=True):
     """A library that goes into the wheel: ``path`` is a copy of it, ``name`` the one it gets there."""
 
     name: str

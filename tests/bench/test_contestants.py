@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bench.contestants import EDITED, Lpack, Sam, Uv
 from bench.measure import CommandFailedError

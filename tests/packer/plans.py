@@ -6,8 +6,9 @@ import hashlib
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 TARGET = ("python3.12", "x86_64")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -70,8 +71,7 @@ def monorepo(functions: int = 12, layers: int = 10, apiece: int = 2) -> dict[str
     return plan(own, shared, {name: [f"arn:aws:lambda:eu-west-1:123456789012:layer:{name[-1]}:7"] for name in names[::4]})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(Struct, frozen=True, kw_only=True):
     """A box of a picture."""
 
     id: str
@@ -88,8 +88,7 @@ class Shown:
         return self.told.split("\n")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class Drawing(Struct, frozen=True, kw_only=True):
     """A picture read back; curves are from the id of a box, or lane, to another one's, each with its first and last point."""
 
     root: ET.Element

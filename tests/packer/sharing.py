@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from packer.cache.breaker import Line
 from packer.cache.objects import Objects, Timing, read_address
@@ -35,8 +36,7 @@ class Told(Reporter):
         self.details.append(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """A cache of its own, and what its user was told."""
 
     store: RemoteStore

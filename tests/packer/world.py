@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builders.recipes import (
     BuilderUnavailable,
@@ -35,8 +37,7 @@ PURE = {"pyproject.toml": b"[build-system]\nrequires = []\n", "one.py": b""}
 NATIVE = {**PURE, "src/one.c": b"int one;\n"}
 
 
-@dataclass
-class FakeBuilder:
+class FakeBuilder(Struct):
     """Writes a small wheel, or does what it is told instead."""
 
     name: str
@@ -72,8 +73,7 @@ class Notes(Reporter):
         self._notes.append(message)
 
 
-@dataclass
-class World:
+class World(Struct):
     folder: Path
     store: Store
     index: Path

@@ -6,11 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cli.common import (
     CONFIG,
@@ -76,8 +77,7 @@ def command(
         sys.stdout.write("".join(f"{name}\n" for name in answer.reasons))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """Which functions are affected, each with the paths that do it, relative to the repository; ``base`` is a commit."""
 
     since: str

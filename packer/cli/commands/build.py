@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
 from packer import __version__
 from packer.cache.signatures import signature
@@ -34,6 +34,7 @@ from packer.cli.quick import remember
 from packer.cli.results import Changes, results_text
 from packer.cli.terminal import LineReporter
 from packer.config.image_table import EPOCH_VARIABLE
+from packer.core.fingerprint import fingerprint
 from packer.core.names import DEFAULT_OUT
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.core.version_variables import version_variables
@@ -146,13 +147,13 @@ def command_digest(
     ``more`` are flags that a build alone has, where they were given.
     """
     parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
-    variables = (*relevant_variables(os.environ), repr(version_variables(os.environ)))
+    variables = (*relevant_variables(os.environ), fingerprint(version_variables(os.environ)))
     named = (
         project.kind,
         str(project.config),
         runtime or "",
         arch or "",
-        repr(shape),
+        fingerprint(shape),
         str(frozen),
         *more,
     )
@@ -170,8 +171,7 @@ def _warn(functions: Mapping[str, FunctionState], state: State, reporter: LineRe
         reporter.warn(warning)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
+class _Settings(Struct, frozen=True, kw_only=True):
     """What the flags say; what they are for is loaded only when there is something to do."""
 
     flags: Mapping[str, Any]
@@ -205,8 +205,7 @@ class _Settings:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _Run(Struct, frozen=True, kw_only=True):
     """One build that has something to do; ``started`` is in nanoseconds since the epoch."""
 
     store: Store

@@ -40,7 +40,7 @@ def command(*, config: Path | None, template: Path | None, offline: bool, as_jso
         if not as_json:
             _print(finding)
     if as_json:
-        from dataclasses import asdict
+        from msgspec.structs import asdict
 
         sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False) + "\n")
     return _FAILED if any(finding.verdict == BAD for finding in findings) else 0

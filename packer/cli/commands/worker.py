@@ -9,9 +9,11 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cache.remote import opened_remote
 from packer.cli.common import open_store
@@ -54,8 +56,7 @@ class _Notes(Reporter):
         return said
 
 
-@dataclass(slots=True, kw_only=True)
-class _Open:
+class _Open(Struct, kw_only=True):
     """A site, what it says, what closes it, and how many jobs it is doing."""
 
     site: Site

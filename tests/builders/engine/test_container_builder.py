@@ -8,10 +8,10 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from builders.engine.client import Engine, connect
 from builders.engine.container_builder import ContainerBuilder

@@ -10,10 +10,10 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from builders.host.cross_builder import CrossBuilder
 from builders.interpreters import find_interpreter

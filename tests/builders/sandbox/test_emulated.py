@@ -10,9 +10,9 @@ import subprocess
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from builders.engine.client import connect
 from builders.engine.container_builder import ContainerBuilder

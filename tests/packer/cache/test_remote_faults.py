@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cache.store import digest_of
 from tests.packer.cache.test_remote import LARGE
@@ -20,8 +21,7 @@ OTHER = digest_of("another key")
 WHEEL = b"a wheel, and nothing but a wheel " * 300
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
+class Thing(Struct, frozen=True, kw_only=True):
     """Something that is shared: how one machine makes it, and another looks for it."""
 
     make: Callable[[Machine], object]

@@ -7,13 +7,13 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
+from msgspec import Struct, field
 
 from packer.cache.remote import opened_remote
 from packer.cache.signatures import Digests
@@ -33,8 +33,7 @@ from tests.monorepo import Monorepo
 from tests.packer.sharing import Told
 
 
-@dataclass
-class InProcess:
+class InProcess(Struct):
     """Does jobs at once, and keeps what was sent; ``doing`` may do something else instead."""
 
     doing: Callable[[Job], bytes] = lambda job: run(*job)
@@ -54,8 +53,7 @@ class InProcess:
         return Cluster(self.submit, lambda: self.known, str(remote), Policy(), told)
 
 
-@dataclass
-class World:
+class World(Struct):
     """A project and a remote store; the cache of workers is the one that the environment names."""
 
     repo: Monorepo

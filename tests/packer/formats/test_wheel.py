@@ -9,11 +9,11 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from packer.core.model import DEFLATED, EXECUTABLE_MODE
 from packer.formats.wheel import accept, read_members_as_tree, read_wheel

@@ -7,11 +7,11 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE
 from packer.formats.wheel import accept, read_wheel

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.runtimes import Target
 from packer.core.errors import PackageError
@@ -28,8 +29,7 @@ FUNCTION = Function(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class File:
+class File(Struct, frozen=True, kw_only=True):
     """A file of a distribution; native code where ``elf`` says what it is."""
 
     data: bytes
@@ -40,7 +40,7 @@ class File:
 def elf(path: str, *needed: str, data: bytes = b"", **facts: object) -> tuple[str, File]:
     name = path.rpartition("/")[2]
     described = ElfFile(path=path, machine="x86_64", soname=name, needed=needed, module=name.endswith(".abi3.so"))
-    return path, File(data=data or path.encode(), elf=replace(described, **facts))  # type: ignore[arg-type]
+    return path, File(data=data or path.encode(), elf=replace(described, **facts))
 
 
 def text(path: str, data: bytes = b"") -> tuple[str, File]:
@@ -142,7 +142,7 @@ def at_two(path: str, **facts: object) -> tuple[str, File]:
     """Give a file of the second distribution with other facts."""
     file = distribution("two")[path]
     assert file.elf
-    return path, replace(file, elf=replace(file.elf, **facts))  # type: ignore[arg-type]
+    return path, replace(file, elf=replace(file.elf, **facts))
 
 
 OUTER_AT, CORE_AT = f"two.libs/{OUTER}", "two/_core.abi3.so"

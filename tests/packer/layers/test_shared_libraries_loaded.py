@@ -9,13 +9,14 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import normpath
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
@@ -41,8 +42,7 @@ SEARCHED = (SYSTEM, "var/task", "var/task/lib", "opt/lib")
 """LD_LIBRARY_PATH of Lambda, as far as it matters."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Native:
+class Native(Struct, frozen=True, kw_only=True):
     """A native file: ``kind`` says which of the two run paths it has."""
 
     content: str

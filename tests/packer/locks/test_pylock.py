@@ -3,10 +3,10 @@
 import shutil
 import subprocess
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from packaging.pylock import Pylock
 
 from builders.runtimes import Target

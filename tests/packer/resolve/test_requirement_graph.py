@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
+import msgspec.structs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,7 +106,7 @@ def test_a_project_file_names_what_it_requires(function, tmp_path):
         '[dependency-groups]\nweb = ["d", {include-group = "other"}]\n'
     )
     wanted = Requirements(kind=PYPROJECT, path=path, extras=("fast",), groups=("web",))
-    needs = needs_of(dataclasses.replace(function, requirements=wanted), {name: tree(name) for name in "abcd"})
+    needs = needs_of(msgspec.structs.replace(function, requirements=wanted), {name: tree(name) for name in "abcd"})
     assert [step.words for step in needs.direct] == ["a>=1", "b", "d", "c"]
 
 

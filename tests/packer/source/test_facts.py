@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from packer.cache.store import Store
 from packer.core.model import FILE_MODE, BytesContent, Distribution, Entry, Span, Tree
@@ -213,8 +213,7 @@ def test_a_clients_own_name_is_no_call():
     assert calls("import boto3\nclass Shop:\n    def __init__(self, client):\n        self.client = client\n") == Scan()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True, kw_only=True):
     """A content that must not be read."""
 
     digest: str = "0" * 64

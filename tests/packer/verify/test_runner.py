@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
@@ -56,8 +57,7 @@ SHOP = {
 EVENTS = ("load", "place", "fail", "miss")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class World(Struct, frozen=True, kw_only=True):
     """A verifier, and where archives for it are written."""
 
     verifier: Verifier
