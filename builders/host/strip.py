@@ -110,15 +110,22 @@ class ContainerStrip:
             remedy = 'Prepare the image: setup = ["dnf install -y elfutils"] in the configuration.'
             raise BuilderUnavailable(what, remedy=remedy)
         found = dict(_answers(done.answer))
+        if found.keys() != set(range(len(files))):
+            raise BuildFailure(f"{_PROGRAM} has answered for {len(found)} of {len(files)} files", log=done.log)
         return [found[number] for number in range(len(files))]
 
 
 def _answers(data: bytes) -> list[tuple[int, bytes | Refused]]:
+    """Return what came of each file, with its number; raises `BuildFailure` where the answer is cut short."""
     found: list[tuple[int, bytes | Refused]] = []
     at = 0
     while at < len(data):
+        if len(data) - at < _HEAD.size:
+            raise BuildFailure(f"the answer of {_PROGRAM} is cut short")
         number, status, length = _HEAD.unpack_from(data, at)
         at += _HEAD.size
+        if not 0 <= length <= len(data) - at:
+            raise BuildFailure(f"the answer of {_PROGRAM} is cut short")
         found.append((number, _refusal(status, status, data[at : at + length]) or data[at : at + length]))
         at += length
     return found

@@ -2,8 +2,8 @@
 
 INPUT is a folder with ``sources``, the files one after the other, and ``index``: a line with the optimisation level, then for
 each file its size, a space, and its path at run time; and perhaps with ``before`` and ``after``, statements that stand in the
-bytecode around those of each file. ANSWER gets, in any order, for each file its number and length (four
-bytes each, little-endian) and the .pyc file (an unchecked hash-based one, PEP 552), empty where the source does not compile.
+bytecode around those of each file. ANSWER gets, in any order, for each file its number, length and CRC-32 (four bytes each,
+little-endian) and the .pyc file (an unchecked hash-based one, PEP 552), empty where the source does not compile.
 
 The bytes depend on nothing but source, path and Python, whatever was compiled before by the same process. marshal writes an
 object in another way when something else refers to it, or has interned it: so every constant is referred to, the strings that
@@ -19,6 +19,7 @@ import marshal
 import os
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER
+from binascii import crc32
 from itertools import accumulate
 
 TYPE_CHECKING = False
@@ -69,34 +70,57 @@ class Job:
     def run(self, workers: int) -> int:
         """Compile all files; give the exit status."""
         running = {self.fork(slot): slot for slot in range(workers)}
+        failed = 0
         while running:
             process, status = os.wait()
             slot = running.pop(process)
             if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _CRASHES:
                 self.answer(os.pread(self.slots, _NUMBER, slot * _NUMBER), b"")
                 running[self.fork(slot)] = slot
-        return 0
+            elif status:
+                failed = 1
+        return failed
 
     def fork(self, slot: int) -> int:
         """Start a worker; give its process."""
         process = os.fork()
-        while process == 0:
-            taken = os.read(self.queue, _NUMBER)  # forks share the place that they read at
-            if not taken:
-                os._exit(0)
-            os.pwrite(self.slots, taken, slot * _NUMBER)
+        if process == 0:
+            try:
+                self.work(slot)
+            except OSError as error:
+                sys.stderr.write(f"{error}\n")
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        return process
+
+    def work(self, slot: int) -> None:
+        """Compile files until none is left; raises ``OSError`` where they cannot be read, or the answer not be written."""
+        while taken := os.read(self.queue, _NUMBER):  # forks share the place that they read at
+            check_length("the number of a file", os.pwrite(self.slots, taken, slot * _NUMBER), _NUMBER)
             number = int.from_bytes(taken, "little")
             size, path = self.files[number]
+            source = os.pread(self.source, size, self.offsets[number])
+            check_length("the sources", len(source), size)
             try:
-                data = compiled(os.pread(self.source, size, self.offsets[number]), path, self.optimize, self.around)
+                data = compiled(source, path, self.optimize, self.around)
             except Exception:  # noqa: BLE001 what does not compile stays as it is, whatever the reason
                 data = b""
             self.answer(taken, data)
-        return process
 
     def answer(self, number: bytes, data: bytes) -> None:
-        """Write the bytecode of one file."""
-        os.write(self.to, number + number_of(len(data)) + data)
+        """Write the bytecode of one file at once; raises ``OSError`` where not all of it is taken.
+
+        The rest cannot follow later: other workers write to the same end.
+        """
+        record = number + number_of(len(data)) + number_of(crc32(data)) + data
+        check_length("the answer", os.write(self.to, record), len(record))
+
+
+def check_length(what: str, found: int, length: int) -> None:
+    """Check how many bytes were read or written; raises ``OSError``: a full disk may take a part without saying so."""
+    if found != length:
+        raise OSError(f"{what}: {found} of {length} bytes; is the disk full?")
 
 
 def number_of(value: int) -> bytes:

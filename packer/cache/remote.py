@@ -187,6 +187,7 @@ class RemoteStore(Store):
                     return None
                 file.seek(0)
                 received = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.tell()
             try:
                 if received != digest:
                     raise PackageError(f"its SHA-256 is {received}")
@@ -195,10 +196,10 @@ class RemoteStore(Store):
                 self._ignore(place, error.what)
                 return None
             self._settle(place)
-            return super().adopt(temporary, digest)
+            return super().adopt(temporary, digest, size)
 
-    def adopt(self, temporary: Path, digest: str) -> Path:
-        path = super().adopt(temporary, digest)
+    def adopt(self, temporary: Path, digest: str, size: int) -> Path:
+        path = super().adopt(temporary, digest, size)
         self._give(self._wheel_place(digest), lambda: path)
         return path
 

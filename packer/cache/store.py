@@ -28,6 +28,7 @@ from threading import Lock
 
 from msgspec import Struct
 
+from builders.files import check_length
 from packer.core.errors import StoreError
 
 CACHE_VARIABLE = "LPACK_CACHE_DIR"
@@ -85,6 +86,7 @@ def replace_file(path: Path, data: bytes) -> None:
         try:
             file.write(data)
             file.close()
+            check_length(temporary, len(data))
             temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
@@ -120,9 +122,9 @@ class Store:
         del prove  # what is here was proved when it came
         return self._whole(self.wheel_path(digest))
 
-    def adopt(self, temporary: Path, digest: str) -> Path:
-        """Take in a complete and accepted file from `temporary`; its SHA-256 must be ``digest``."""
-        return self._adopt(temporary, self.wheel_path(digest))
+    def adopt(self, temporary: Path, digest: str, size: int) -> Path:
+        """Take in an accepted file from `temporary`, of which ``size`` bytes were written that have the SHA-256 ``digest``."""
+        return self._adopt(temporary, self.wheel_path(digest), size)
 
     def blob_path(self, digest: str) -> Path:
         """Give the place of a blob of an image by its SHA-256 (hex), whether it is there or not."""
@@ -132,10 +134,10 @@ class Store:
         """Find a blob by its SHA-256; one whose bytes have changed is removed and not found."""
         return self._whole(self.blob_path(digest))
 
-    def adopt_blob(self, temporary: Path, digest: str) -> Path:
-        """Take in a complete blob from `temporary`, for reading only; its SHA-256 must be ``digest``."""
+    def adopt_blob(self, temporary: Path, digest: str, size: int) -> Path:
+        """Take in a blob from `temporary`, for reading only; ``size`` bytes were written that have the SHA-256 ``digest``."""
         temporary.chmod(0o444)
-        path = self._adopt(temporary, self.blob_path(digest))
+        path = self._adopt(temporary, self.blob_path(digest), size)
         with self._lock:  # whoever wrote it has read each byte just now
             self._verified.add(path)
         return path
@@ -165,8 +167,9 @@ class Store:
             self._verified.add(path)
         return path
 
-    def _adopt(self, temporary: Path, path: Path) -> Path:
+    def _adopt(self, temporary: Path, path: Path, size: int) -> Path:
         with explained(path, "write"):
+            check_length(temporary, size)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(path)
         return path
@@ -196,6 +199,7 @@ class Store:
         path = self.derived_path(kind, key)
         with self.temporary() as temporary, explained(path, "write"):
             temporary.write_bytes(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+            check_length(temporary, _HEADER + len(payload))
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(path)
         return Record(path=path, offset=_HEADER, payload=payload)

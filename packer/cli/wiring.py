@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from builders.files import check_length
 from builders.host.strip import ContainerStrip, StripTool
 from builders.recipes import BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
@@ -147,8 +148,11 @@ def _open_shaping(
     deflater = Deflater(store)
 
     def write(tree: Tree, path: Path) -> Written:
-        with explained(path, "write"), path.open("wb") as file:
-            return write_zip(tree, file, deflater.span)
+        with explained(path, "write"):
+            with path.open("wb") as file:
+                written = write_zip(tree, file, deflater.span)
+            check_length(path, written.length)
+        return written
 
     executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="shape"))
     # An image that is not there is only worth pulling where a container is asked for.

@@ -17,6 +17,7 @@ from threading import Lock
 
 from msgspec import Struct
 
+from builders.files import write_whole
 from builders.runtimes import UNZIPPED_LIMIT
 from builders.sandbox.pythons import LayerStack
 from packer.cache.deflate import inflated
@@ -113,7 +114,7 @@ class Packed(Struct, frozen=True, kw_only=True):
             to = os.open(f"{folder}/{member.name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             try:
                 os.fchmod(to, mode)  # whatever the umask is
-                os.write(to, data)
+                write_whole(to, data)
             finally:
                 os.close(to)
 

@@ -203,7 +203,7 @@ class BaseReader:
                 if f"sha256:{written.diff_id}" != diff_id:
                     raise unusable(named, f"the layer {name[:100]} is not the one that its configuration promises")
                 digest, size = written.digest, written.length
-                self._store.adopt_blob(temporary, digest)
+                self._store.adopt_blob(temporary, digest, size)
             self._store.save(_PACKED, key, json.dumps([digest, size]).encode())
         return Descriptor(media_type=f"{OCI_LAYER}+gzip", digest=f"sha256:{digest}", size=size)
 

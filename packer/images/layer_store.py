@@ -87,7 +87,7 @@ class LayerBlobs:
         with self._store.temporary() as temporary:
             with explained(temporary, "write"), temporary.open("wb") as file:
                 written = write_layer(members, file, self._spans, self._executor, compression, epoch)
-            self._store.adopt_blob(temporary, written.digest)
+            self._store.adopt_blob(temporary, written.digest, written.length)
         facts = (written.digest, written.length, written.diff_id)
         self._store.save(_KIND, key, json.dumps(facts).encode())
         return self._layer(*facts, compression)

@@ -112,9 +112,9 @@ class StoreFetcher:
             return shared
         with self._store.temporary() as temporary:
             if urlsplit(archive.location).scheme in ("http", "https"):
-                digest = self._download(archive, temporary)
+                digest, size = self._download(archive, temporary)
             else:
-                digest = _copy(archive, temporary)
+                digest, size = _copy(archive, temporary)
             if archive.sha256 and digest != archive.sha256:
                 raise FetchError(
                     f"{archive.filename} is not the file that its lock promises: "
@@ -122,9 +122,10 @@ class StoreFetcher:
                     remedy="Do not use it before you know why. If the index changed on purpose, lock again.",
                 )
             self._accept(temporary, archive)
-            return Fetched(path=self._store.adopt(temporary, digest), sha256=digest)
+            return Fetched(path=self._store.adopt(temporary, digest, size), sha256=digest)
 
-    def _download(self, archive: Archive, temporary: Path) -> str:
+    def _download(self, archive: Archive, temporary: Path) -> tuple[str, int]:
+        """Fetch a file, and return the SHA-256 and the number of its bytes."""
         if self._offline:
             raise FetchError(
                 f"{archive.filename} is not in the store, and --offline forbids to download it.",
@@ -132,9 +133,10 @@ class StoreFetcher:
             )
         telling = self._reporter.transfer(archive.filename, archive.size)
         with telling, explained(temporary, "write"), temporary.open("w+b") as file:
-            self._attempt_often(archive, _Received(file=file))
+            received = _Received(file=file)
+            self._attempt_often(archive, received)
             file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest(), received.size
 
     def _attempt_often(self, archive: Archive, received: _Received) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -232,11 +234,11 @@ class StoreFetcher:
         return offset + int(length) if length.isdigit() else None
 
 
-def _copy(archive: Archive, temporary: Path) -> str:
-    """Take a file of this machine: an absolute path or a file: URL."""
+def _copy(archive: Archive, temporary: Path) -> tuple[str, int]:
+    """Copy a file of this machine (an absolute path or a file: URL), and return the SHA-256 and the number of its bytes."""
     parts = urlsplit(archive.location)
     path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(archive.location)
-    total = hashlib.sha256()
+    total, size = hashlib.sha256(), 0
     try:
         source = path.open("rb")
     except OSError as error:
@@ -244,5 +246,6 @@ def _copy(archive: Archive, temporary: Path) -> str:
     with source, explained(temporary, "write"), temporary.open("wb") as target:
         while chunk := source.read(_CHUNK):
             total.update(chunk)
+            size += len(chunk)
             target.write(chunk)
-    return total.hexdigest()
+    return total.hexdigest(), size

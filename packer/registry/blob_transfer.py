@@ -271,7 +271,7 @@ def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: 
         if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
             what = f"The registry {reference.registry} gives other bytes than {blob.digest} for a layer of {reference}."
             raise RegistryError(what, remedy="Do not use it before you know why.")
-        return store.adopt_blob(temporary, blob.sha256)
+        return store.adopt_blob(temporary, blob.sha256, blob.size)
 
 
 def _receive(

@@ -157,7 +157,7 @@ class Registries:
         with self._store.temporary() as temporary:
             with explained(temporary, "write"):
                 temporary.write_bytes(data)
-            self._store.adopt_blob(temporary, digest.removeprefix("sha256:"))
+            self._store.adopt_blob(temporary, digest.removeprefix("sha256:"), len(data))
 
     def fetch(self, reference: Reference, blob: Descriptor) -> Path:
         """Give a blob of a repository, from the store or else from the registry, once; raises `RegistryError`."""

@@ -6,6 +6,7 @@ The files are unchecked hash-based .pyc (PEP 552): Lambda's folders are read-onl
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -30,8 +31,8 @@ _FORM = "1"
 _NO_STARTER = Starter()
 _KIND = "bytecode"
 _SCRIPT = "compile.py"
-_HEAD = struct.Struct("<II")
-"""The number of a file, and the length of its bytecode, as the script writes them."""
+_HEAD = struct.Struct("<III")
+"""The number of a file, and the length and CRC-32 of its bytecode, as the script writes them."""
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 _NO_MODULES = ("bin", "share", "include", "etc")
 """Folders at the top of an artifact that hold no modules."""
@@ -124,7 +125,10 @@ class Compiler:
                 raise _trouble(entries, job.python, failure.reason, failure.log) from None
         if done.status or done.answer is None:
             raise _trouble(entries, job.python, f"it ended with status {done.status}", done.log)
-        found = _answers(done.answer)
+        try:
+            found = _answers(done.answer)
+        except ValueError as error:
+            raise _trouble(entries, job.python, str(error), done.log) from None
         if len(found) != len(entries):
             raise _trouble(entries, job.python, f"{len(entries) - len(found)} of {len(entries)} files got no answer", done.log)
         return [found[number] for number in range(len(entries))]
@@ -172,12 +176,17 @@ def _trouble(entries: Sequence[Entry], python: TargetPython, reason: str, log: s
 
 
 def _answers(data: bytes) -> dict[int, bytes]:
+    """Return the bytecode of each file by its number; ``ValueError`` where it is not all that was compiled."""
     found: dict[int, bytes] = {}
     at = 0
     while at < len(data):
-        number, length = _HEAD.unpack_from(data, at)
+        if len(data) - at < _HEAD.size:
+            raise ValueError("its answer is cut short")
+        number, length, checksum = _HEAD.unpack_from(data, at)
         at += _HEAD.size
         found[number] = data[at : at + length]
+        if len(found[number]) != length or zlib.crc32(found[number]) != checksum:
+            raise ValueError("its answer is cut short, or broken")
         at += length
     return found
 

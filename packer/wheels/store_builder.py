@@ -323,7 +323,7 @@ class StoreBuilder:
             with explained(temporary, "write"), temporary.open("wb") as file:
                 written = write_zip(repaired.tree, file, self._deflater.span)
             accept(temporary, repaired.filename)
-            return written.sha256, self._store.adopt(temporary, written.sha256)
+            return written.sha256, self._store.adopt(temporary, written.sha256, written.length)
 
 
 def _is_version(wanted: str, made: str) -> bool:

@@ -47,7 +47,7 @@ class Machine(Struct, frozen=True, kw_only=True):
         digest = hashlib.sha256(data).hexdigest()
         with self.store.temporary() as temporary:
             temporary.write_bytes(data)
-            self.store.adopt(temporary, digest)
+            self.store.adopt(temporary, digest, len(data))
         return digest
 
     def wheel(self, digest: str) -> bytes | None:

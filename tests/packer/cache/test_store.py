@@ -18,7 +18,7 @@ def adopt(store: Store, data: bytes) -> str:
     digest = hashlib.sha256(data).hexdigest()
     with store.temporary() as path:
         path.write_bytes(data)
-        store.adopt(path, digest)
+        store.adopt(path, digest, len(data))
     return digest
 
 

@@ -102,7 +102,7 @@ def test_what_the_store_has_is_given_whole(index, wheel, fetcher, tmp_path):
     store = Store(tmp_path / "store")
     with store.temporary() as temporary:
         temporary.write_bytes(wheel.read_bytes())
-        store.adopt(temporary, hashlib.sha256(wheel.read_bytes()).hexdigest())
+        store.adopt(temporary, hashlib.sha256(wheel.read_bytes()).hexdigest(), wheel.stat().st_size)
     before = len(index.requests)
     [found] = fetcher().fetch([archive(index, wheel)])
     assert (found.outlined, found.path.read_bytes()) == ("", wheel.read_bytes())
