@@ -180,6 +180,12 @@ class LayerFolders:
 
         It stays until the context ends, and nobody may write to it. Raises `LpackError`.
         """
+        with self._used(layers) as kept:
+            yield kept.folder.result()
+
+    @contextmanager
+    def _used(self, layers: Sequence[LayerArchive]) -> Iterator[_Kept]:
+        """Have layers merged, and keep them for as long as the context lasts."""
         key = tuple(layer.sha256 for layer in layers)
         with self._lock:
             kept = self._kept.pop(key, None)
@@ -189,7 +195,8 @@ class LayerFolders:
         try:
             if not found:
                 self._make(key, kept, layers)
-            yield kept.folder.result()
+            kept.folder.result()
+            yield kept
         finally:
             with self._lock:
                 kept.users -= 1
@@ -225,12 +232,12 @@ class LayerFolders:
 
     def _joined(self, kept: _Kept, layers: Sequence[LayerArchive]) -> Path:
         with ExitStack() as using:
-            parts = [using.enter_context(self.merged([layer])) for layer in layers]
-            kept.size = sum(self._kept[layer.sha256,].size for layer in layers)
+            parts = [using.enter_context(self._used([layer])) for layer in layers]
+            kept.size = sum(part.size for part in parts)
             folder = kept.removing.enter_context(room_for(kept.size, self._store)) / "layers"
             with explained(folder, "write to"):
                 for part in reversed(parts):
-                    _link(str(part), str(folder))
+                    _link(str(part.folder.result()), str(folder))
         return folder
 
     def _tidy(self) -> None:

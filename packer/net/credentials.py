@@ -15,6 +15,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from msgspec import Struct
 
+from packer.core.once_map import Once
+
 # uv's own variables, and pip's where uv's are not set (documentation of both: uv "Environment variables", pip "Configuration").
 _DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 _EXTRA_INDEX = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL")
@@ -57,7 +59,7 @@ class Credentials:
         self._indexes: dict[str, Login] = {}
         self._variables = variables
         self._netrc = _read_netrc(variables)
-        self._keyring: dict[str, Login | None] = {}
+        self._keyring: Once[str, Login | None] = Once()
         self._lock = RLock()
         self._secrets = {
             value for name, value in variables.items() if name.startswith("UV_INDEX_") and name.endswith("_PASSWORD")
@@ -109,9 +111,7 @@ class Credentials:
     def ask_keyring(self, url: str) -> Login | None:
         """Ask the system's keyring about an address that has said no; each host is asked for once."""
         host = urlsplit(url).netloc.rpartition("@")[2]
-        if host not in self._keyring:
-            self._keyring[host] = _from_keyring(host)
-        login = self._keyring[host]
+        login = self._keyring.get(host, lambda: _from_keyring(host))
         if login is not None:
             self._keep_secret(login)
         return login

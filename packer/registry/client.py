@@ -100,7 +100,9 @@ class Registries:
     def close(self) -> None:
         """Close all connections, and remember what is where."""
         self._homes.keep()
-        for endpoint in self._endpoints.values():
+        with self._lock:
+            endpoints = tuple(self._endpoints.values())
+        for endpoint in endpoints:
             endpoint.close()
 
     def endpoint(self, host: str) -> Endpoint:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Thread, current_thread
 
 import pytest
 from hypothesis import given, settings
@@ -279,6 +280,37 @@ class TestLayers:
         with ThreadPoolExecutor(8) as users:
             assert all(users.map(use, [*sets, *reversed(sets)]))
         folders.close()
+
+    def test_one_that_another_thread_takes_meanwhile_is_joined(self, make, folders, monkeypatch):
+        one, two = make({"a": b"1"}), make({"b": b"1"})
+        taken, over = Event(), Event()
+
+        class Contended(dict):
+            """Lets another thread take an entry out, and put it back, while one is read."""
+
+            def pop(self, *arguments):
+                popped = super().pop(*arguments)
+                if current_thread() is other:
+                    taken.set()
+                    over.wait(5)
+                return popped
+
+            def __getitem__(self, key):
+                other.start()
+                taken.wait(1)
+                try:
+                    return super().__getitem__(key)
+                finally:
+                    over.set()
+
+        def use():
+            with folders.merged([one]):
+                pass
+
+        other = Thread(target=use)
+        monkeypatch.setattr(folders, "_kept", Contended())
+        with folders.merged([one, two]) as folder:
+            assert found(folder) == {"a": b"1", "b": b"1"}
 
     def test_one_that_cannot_be_read_is_tried_anew(self, tmp_path, make, folders):
         good = make({"a": b"1"})

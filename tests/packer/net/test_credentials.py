@@ -1,5 +1,6 @@
 """Credentials: found where uv and pip find them, and never shown."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,17 @@ def test_the_keyring_command_is_asked_where_the_package_is_missing(tmp_path, mon
     assert credentials.ask_keyring("https://host:8080/x.whl") == Login(user="me", password="secret")
     assert credentials.ask_keyring("https://other/x.whl") is None
     assert credentials.scrub("secret") == "****"
+
+
+def test_the_keyring_is_asked_once_for_a_host_by_many_threads(tmp_path, monkeypatch):
+    script = tmp_path / "bin" / "keyring"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\necho asked >> {tmp_path}/asked\nsleep 0.2\nprintf "me\\nsecret\\n"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(script.parent), prepend=":")
+    monkeypatch.setitem(__import__("sys").modules, "keyring", None)
+    credentials = Credentials([], {})
+    with ThreadPoolExecutor(4) as executor:
+        found = set(executor.map(credentials.ask_keyring, ["https://host/x.whl"] * 4))
+    assert found == {Login(user="me", password="secret")}
+    assert (tmp_path / "asked").read_text() == "asked\n"

@@ -25,6 +25,7 @@ from packer.images.base import BaseReader, Finders
 from packer.images.layout_writer import Running, assembled
 from packer.net.registry_login import DockerLogins
 from packer.registry.client import Registries
+from packer.registry.endpoint import Endpoint
 from tests.images import plain_layer, tar_of, write_base
 from tests.registry import Fault, FaultProxy, Registry, Rule, running_registry
 
@@ -334,3 +335,10 @@ def test_without_the_right_login_the_way_in_is_told(tmp_path: Path, guarded: Reg
         registries.push(image, reference(guarded.host))
     assert f"docker login {guarded.host}" in str(caught.value)
     assert "wrong" not in str(caught.value)
+
+
+def test_a_registry_that_is_asked_for_while_all_are_closed_is_no_trouble(tmp_path: Path, monkeypatch) -> None:
+    registries = opened(tmp_path)
+    registries.endpoint("one.example")
+    monkeypatch.setattr(Endpoint, "close", lambda _endpoint: registries.endpoint("two.example"))
+    registries.close()
