@@ -143,20 +143,32 @@ class _Search:
         """Give the folders in a folder that a wildcard may stand for, sorted."""
         self._searched.append(folder)
         try:
-            children = sorted(child for child in folder.iterdir() if child.is_dir())
+            children = sorted(child for child in folder.iterdir() if not _PASSED_OVER.fullmatch(child.name))
         except OSError as error:
             what = f"the folder {folder} cannot be searched: {error.strerror}"
             raise self._project.error(DISCOVER, what, f'Leave it out: "!{self._relative(folder)}".') from error
         for child in children:
-            passed_over = _PASSED_OVER.fullmatch(child.name) or (child / "pyvenv.cfg").exists()
-            if not passed_over and os.path.realpath(child) != self._out:
+            # What is left out is not looked at: whoever gets it goes no further.
+            if self._fitting(child) or (self._is_folder(child) and os.path.realpath(child) != self._out):
                 yield child
 
+    def _is_folder(self, path: Path) -> bool:
+        """Say whether something is a folder, and no virtual environment."""
+        try:
+            return path.is_dir() and not (path / "pyvenv.cfg").exists()
+        except OSError as error:
+            what = f"{path} cannot be looked into: {error.strerror}"
+            raise self._project.error(DISCOVER, what, f'Leave it out: "!{self._relative(path)}".') from error
+
     def _is_left_out(self, folder: Path) -> bool:
-        path = self._relative(folder)
-        found = [pattern for pattern in self._negative if fits(pattern, path)]
+        found = self._fitting(folder)
         self._in_use.update(found)
         return bool(found)
+
+    def _fitting(self, folder: Path) -> list[str]:
+        """Return the patterns that leave a folder out."""
+        path = self._relative(folder)
+        return [pattern for pattern in self._negative if fits(pattern, path)]
 
     def _relative(self, folder: Path) -> str:
         return Path(os.path.relpath(folder, self._root)).as_posix()

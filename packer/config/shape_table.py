@@ -167,12 +167,17 @@ def _searched(section: Section) -> Iterator[Path]:
             yield from (path for path in base.rglob("*") if path.is_dir())
 
 
+def _is_event(name: str, pattern: str) -> bool:
+    """Say whether a file that fits a pattern is an event; a wildcard means nothing hidden, such as editors' links."""
+    return not name.endswith(EXPECTED) and (not name.startswith(".") or pattern.startswith("."))
+
+
 def _events(section: Section) -> Iterator[Path]:
     """Give the files that patterns name, below the configuration's folder; raises `UsageError`."""
     folder = section.file.parent.absolute()
     for pattern in section.strings("events"):
         try:
-            found = sorted(path for path in folder.glob(pattern) if not path.name.endswith(EXPECTED))
+            found = sorted(path for path in folder.glob(pattern) if _is_event(path.name, Path(pattern).name))
         except (NotImplementedError, ValueError) as error:
             what = f"{pattern!r} is no pattern for files below {folder} ({error})"
             raise section.error("events", what, 'Write events = ["events/*.json"].') from None

@@ -204,8 +204,10 @@ def find_handler(folder: Path) -> str:
     """
     found = dict(_handlers(folder))
     if not found:
+        lost = [path.name for path in _modules(folder) if not path.exists()]
+        more = f" ({', '.join(lost)} leads nowhere)" if lost else ""
         raise UsageError(
-            f"{folder} holds no module with a function named {' or '.join(_ATTRIBUTES)}.",
+            f"{folder} holds no module with a function named {' or '.join(_ATTRIBUTES)}{more}.",
             remedy="Name the folder of a function, or write a configuration with its handler (`lpack init`).",
         )
     return _chosen(folder, found)
@@ -241,10 +243,21 @@ def _chosen(folder: Path, found: Mapping[str, str]) -> str:
 
 def _candidates(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Give the modules in which a handler's name stands at all: parsing every other one too would take most of the time."""
-    for path in sorted(folder.glob("*.py")):
-        data = path.read_bytes()
+    for path in _modules(folder):
+        if not path.is_file():
+            continue  # a folder, or a link that leads nowhere, which whoever packs the folder tells of unless it is left out
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            what = f"Whether {folder} holds a handler cannot be told: {path.name} cannot be read ({error.strerror})."
+            raise UsageError(what, remedy="Mend it, or write a configuration that names the handler.") from None
         if any(name.encode() in data for name in _ATTRIBUTES):
             yield path, data
+
+
+def _modules(folder: Path) -> list[Path]:
+    """Return what may be a module by its name: nothing hidden, such as the links by which editors lock files."""
+    return sorted(path for path in folder.glob("*.py") if not path.name.startswith("."))
 
 
 def _handlers(folder: Path) -> Iterator[tuple[str, str]]:

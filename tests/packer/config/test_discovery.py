@@ -256,3 +256,30 @@ def test_the_search_finds_what_the_patterns_mean(tmp_path_factory, paths, patter
     else:
         with pytest.raises(UsageError, match="no folder fits"):
             discover(project, folder, folder / "dist")
+
+
+def test_what_is_passed_over_or_left_out_is_not_looked_at(tmp_path, monkeypatch):
+    functions(tmp_path, "services/orders", "services/.cache", "services/closed")
+    looked, is_dir = set(), Path.is_dir
+
+    def look(path: Path) -> bool:
+        looked.add(path.name)
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", look)
+    assert sources(load(tmp_path, "services/*", "!services/closed")) == {"orders": "services/orders"}
+    assert "orders" in looked
+    assert not {".cache", "closed"} & looked
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(tmp_path, monkeypatch):
+    functions(tmp_path, "services/orders", "services/closed")
+    exists = Path.exists
+
+    def refuse(path: Path) -> bool:
+        if path.parent.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert '"!services/closed"' in refusal(tmp_path, "services/*")

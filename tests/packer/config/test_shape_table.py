@@ -135,6 +135,8 @@ def test_events_are_files_below_the_project_without_expected_results(tmp_path):
         (tmp_path / "events" / name).touch()
     verify = read(tmp_path, 'verify = { events = ["events/*.json"] }').verify
     assert verify.events == (tmp_path / "events" / "a.json", tmp_path / "events" / "b.json")
+    (tmp_path / "events" / ".#a.json").symlink_to("me@host.1234")
+    assert read(tmp_path, 'verify = { events = ["events/*.json"] }').verify.events == verify.events
     assert (verify.level, verify.demanded) == ("events", True)
     verify = read(tmp_path, 'verify = { events = ["events/b.json", "**/a.json"], level = "rie" }').verify
     assert [path.name for path in verify.events] == ["b.json", "a.json"]

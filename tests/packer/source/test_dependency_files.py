@@ -1,11 +1,12 @@
 """Finding what is not configured: dependency files and handlers."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from packer.core.errors import UsageError
-from packer.source.dependency_files import find_handler, find_requirements
+from packer.source.dependency_files import find_handler, find_requirements, handler_of
 
 PROJECT = '[project]\nname = "orders"\nversion = "1"\n'
 
@@ -121,4 +122,27 @@ def test_a_folder_without_a_handler_or_with_too_many_is_refused(tmp_path):
     (tmp_path / "one.py").write_text("def handler(event, context): ...\n")
     (tmp_path / "two.py").write_text("def handler(event, context): ...\n")
     with pytest.raises(UsageError, match=r"one\.py, two\.py"):
+        find_handler(tmp_path)
+
+
+def test_links_that_lead_nowhere_and_folders_hold_no_handler(tmp_path):
+    (tmp_path / "app.py").write_text("def handler(event, context): ...\n")
+    (tmp_path / ".#app.py").symlink_to("me@host.1234")
+    (tmp_path / "gone.py").symlink_to("nowhere.py")
+    (tmp_path / "folder.py").mkdir()
+    assert find_handler(tmp_path) == handler_of(tmp_path) == "app.handler"
+
+
+def test_a_module_that_leads_nowhere_is_told_of_where_there_is_no_handler(tmp_path):
+    (tmp_path / ".#app.py").symlink_to("me@host.1234")
+    (tmp_path / "app.py").symlink_to("nowhere.py")
+    assert handler_of(tmp_path) == ""
+    with pytest.raises(UsageError, match=r"\(app\.py leads nowhere\)"):
+        find_handler(tmp_path)
+
+
+def test_a_module_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "app.py").touch()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: os.open(path / "no folder", os.O_RDONLY))
+    with pytest.raises(UsageError, match=r"app\.py cannot be read \(Not a directory\)"):
         find_handler(tmp_path)
