@@ -128,7 +128,7 @@ class Inventory:
 
     def _source(self, function: Function) -> _Found:
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
-        outline = partial(Outline, function.source, ignore=function.ignore, skip=skip)
+        outline = partial(Outline, function.source, root=function.root, ignore=function.ignore, skip=skip)
         now = outline()
         rules = [path for path in now.rules if self._has_changed(Path(path))]
         reasons: tuple[Path, ...] = ()

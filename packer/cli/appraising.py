@@ -151,6 +151,7 @@ def appraised_at(
     commit = tree.commit(ref)
     with store.workspace() as folder:
         tree.export(commit, folder)
+        (folder / ".git").mkdir()  # links and .gitignore files reach as far as in the repository itself
         there = _moved(project, Path(os.path.realpath(project.folder)), tree.top, folder)
         if not there.path.exists():
             what = f"{ref} has no {os.path.relpath(os.path.realpath(project.path), tree.top)}."

@@ -262,6 +262,11 @@ class Function(Struct, frozen=True, kw_only=True):
 
     unkeyed: ClassVar = ("sharing",)
 
+    @property
+    def root(self) -> Path:
+        """The folder of the configuration that names it."""
+        return self.lock_path.parent
+
     def settings_for(self, package: str) -> BuildSettings:
         """Say how a package of this function is to be built, where it has to be."""
         return dict(self.packages).get(package, self.building)

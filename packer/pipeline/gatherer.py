@@ -159,7 +159,7 @@ class Gatherer:
     def scan(self, function: Function) -> Scan:
         """Read a function's own folder, and tell of what .gitignore leaves out of it; raises `LpackError`."""
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
-        scan = scan_source(function.source, self._tools.digests, ignore=function.ignore, skip=skip)
+        scan = scan_source(function.source, self._tools.digests, root=function.root, ignore=function.ignore, skip=skip)
         if scan.left_out:
             some = ", ".join(scan.left_out[:5]) + (", …" if len(scan.left_out) > 5 else "")
             self._tools.reporter.note(

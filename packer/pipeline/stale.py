@@ -36,7 +36,7 @@ def outdated(state: State, functions: Iterable[Function], out: Path, root: Path)
 def _changed(function: Function, known: FunctionState, state: State, out: Path, root: Path) -> Iterator[str]:
     source = f"{function.source}{os.sep}"
     skip = [out, *([function.requirements.path] if function.requirements else [])]
-    now = {f"{source}{path}" for path in Outline(function.source, ignore=function.ignore, skip=skip).files}
+    now = {f"{source}{path}" for path in Outline(function.source, root=function.root, ignore=function.ignore, skip=skip).files}
     yield from now - known.watched.keys()
     for path, was in known.watched.items():
         if (path.startswith(source) or _is_below(path, root)) and _differs(path, was, state):

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import TextIO
@@ -22,13 +23,14 @@ from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
 from packer.core.names import MANIFEST_FILE
+from packer.source.links import check_link, function_boundary, project_boundary
 
 DEFAULT_IGNORE = (
     # version control
     ".git", ".hg", ".svn", ".bzr", ".gitignore", ".gitattributes", ".gitmodules", ".lpackignore",
     # what tools leave behind
     "__pycache__/", "*.py[co]", ".mypy_cache/", ".pytest_cache/", ".ruff_cache/", ".hypothesis/", ".tox/", ".nox/", ".coverage",
-    "*.egg-info/", ".ipynb_checkpoints/", ".DS_Store", "Thumbs.db", ".idea/", ".vscode/", "*.swp", "*~",
+    "*.egg-info/", ".ipynb_checkpoints/", ".DS_Store", "Thumbs.db", ".idea/", ".vscode/", "*.swp", "*~", ".#*", "\\#*#",
     # virtual environments and other package managers' folders
     ".venv/", "node_modules/", ".aws-sam/", ".serverless/", "cdk.out/",
     # locks and configuration that lpack itself reads
@@ -61,14 +63,29 @@ class _Rules(Struct, frozen=True, kw_only=True):
         return self.spec.check_file(self.above + path[len(self.base) :]).include
 
 
+class _Verdict(IntEnum):
+    """What the rules say of a path; all but the first leave it out."""
+
+    KEPT = 0
+    BY_US = 1
+    BY_GIT = 2
+
+
 def scan_source(
-    folder: Path, digests: Digests, *, ignore: Iterable[str] = (), skip: Iterable[Path] = (), git: bool = True
+    folder: Path,
+    digests: Digests,
+    *,
+    root: Path | None = None,
+    ignore: Iterable[str] = (),
+    skip: Iterable[Path] = (),
+    git: bool = True,
 ) -> Scan:
     """Scan a folder; ``skip`` names paths below it that are no source, such as the output folder.
 
-    Without ``git``, .gitignore files have no say. Raises `UsageError` for what cannot be packed.
+    ``root`` is the folder of the configuration that names it, if it is a function's. Without ``git``, .gitignore files have no
+    say. Raises `UsageError` for what cannot be packed.
     """
-    return _Scanner(folder, digests, tuple(ignore), frozenset(map(os.path.realpath, skip)), git).scan()
+    return _Scanner(folder, digests, root, tuple(ignore), frozenset(map(os.path.realpath, skip)), git).scan()
 
 
 @cache
@@ -78,8 +95,11 @@ def _spec_of(lines: tuple[str, ...]) -> GitIgnoreSpec:
 
 
 class _Scanner:
-    def __init__(self, folder: Path, digests: Digests, ignore: tuple[str, ...], skip: frozenset[str], git: bool) -> None:
+    def __init__(
+        self, folder: Path, digests: Digests, root: Path | None, ignore: tuple[str, ...], skip: frozenset[str], git: bool
+    ) -> None:
         self._folder = str(folder)
+        self._boundary = function_boundary(folder, root) if root else project_boundary(folder)
         self._digests = digests
         self._skip = skip
         self._skip_names = {os.path.basename(path) for path in skip}
@@ -130,22 +150,55 @@ class _Scanner:
             git = self._with_file(git, folder, ".gitignore", prefix)
         for item in self._listed(folder):
             path = prefix + item.name
-            self._check_name(path)
-            try:
-                status = item.stat()
-            except OSError as error:
-                raise UsageError(f"Cannot read {item.path}: {error.strerror}.", remedy=_IGNORE_REMEDY) from error
-            is_folder = stat.S_ISDIR(status.st_mode)
-            if self._is_left_out(path + "/" * is_folder, own, git):
+            status = self._looked_at(item, path, own, git)
+            if status is None:
                 continue
-            if is_folder:
+            self._check_name(path)
+            if stat.S_ISDIR(status.st_mode):
                 self._enter(item, path, own, git, above)
-            elif stat.S_ISREG(status.st_mode) and not self._is_skipped(item):
+            elif stat.S_ISREG(status.st_mode):
+                self._check_link(item)
                 self._add(item.path, path, status)
+
+    def _looked_at(
+        self, item: os.DirEntry[str], path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...]
+    ) -> os.stat_result | None:
+        """Return what something is, following links; None for what is left out, which is looked at only where rules need that.
+
+        Rules may speak of folders alone: of what a link leads to nothing is known before, and what leads nowhere is left out
+        if it would be as either.
+        """
+        is_link = item.is_symlink()
+        forms = (path, f"{path}/") if is_link else (path + "/" * item.is_dir(follow_symlinks=False),)
+        verdicts = {form: self._verdict(form, own, git) for form in forms}
+        if all(verdicts.values()):
+            self._note(forms[0], verdicts[forms[0]])
+            return None
+        if self._is_skipped(item):
+            return None
+        try:
+            status = item.stat()
+        except OSError as error:
+            if any(verdicts.values()):
+                return None
+            self._check_link(item)
+            leads = f" (a link to {os.readlink(item.path)})" if is_link else ""
+            raise UsageError(f"Cannot read {item.path}{leads}: {error.strerror}.", remedy=_IGNORE_REMEDY) from error
+        form = forms[-1] if stat.S_ISDIR(status.st_mode) else forms[0]
+        self._note(form, verdicts[form])
+        return None if verdicts[form] else status
+
+    def _note(self, path: str, verdict: _Verdict) -> None:
+        if verdict is _Verdict.BY_GIT:
+            self._left_out.append(path)
+
+    def _check_link(self, item: os.DirEntry[str]) -> None:
+        if item.is_symlink():
+            check_link(item.path, self._boundary)
 
     def _is_skipped(self, item: os.DirEntry[str]) -> bool:
         # By name first: the true path of each of thousands of files would cost a system call.
-        return item.name in self._skip_names and os.path.realpath(item.path) in self._skip
+        return (item.name in self._skip_names or item.is_symlink()) and os.path.realpath(item.path) in self._skip
 
     def _listed(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -166,25 +219,23 @@ class _Scanner:
         if "\\" in path:
             raise UsageError(f"{path!r} in {self._folder} has a backslash in its name.", remedy="Rename the file.")
 
-    def _is_left_out(self, path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...]) -> bool:
+    def _verdict(self, path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...]) -> _Verdict:
         for rules in (self._configured, *own, self._defaults):
             verdict = rules.verdict(path)
             if verdict is not None:
-                return verdict
+                return _Verdict.BY_US if verdict else _Verdict.KEPT
         for rules in git:
             verdict = rules.verdict(path)
             if verdict is not None:
-                if not verdict or _SHARED_LIBRARY.fullmatch(path):
-                    return False
-                self._left_out.append(path)
-                return True
-        return False
+                return _Verdict.BY_GIT if verdict and not _SHARED_LIBRARY.fullmatch(path) else _Verdict.KEPT
+        return _Verdict.KEPT
 
     def _enter(
         self, item: os.DirEntry[str], path: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]
     ) -> None:
         if self._is_closed(item.path):
             return
+        self._check_link(item)
         real = os.path.realpath(item.path)
         if real in above:
             raise UsageError(f"The link {item.path} leads back to a folder that holds it.", remedy=_IGNORE_REMEDY)
@@ -223,12 +274,13 @@ class Outline(_Scanner):
         self,
         folder: Path,
         *,
+        root: Path | None = None,
         ignore: Iterable[str] = (),
         skip: Iterable[Path] = (),
         git: bool = True,
         replaced: Mapping[str, bytes | None] | None = None,
     ) -> None:
-        super().__init__(folder, Digests(), tuple(ignore), frozenset(map(os.path.realpath, skip)), git)
+        super().__init__(folder, Digests(), root, tuple(ignore), frozenset(map(os.path.realpath, skip)), git)
         self.files: set[str] = set()
         self.links: dict[str, str] = {"": os.path.realpath(folder)}
         self.rules: set[str] = set()
@@ -240,7 +292,7 @@ class Outline(_Scanner):
         """Say whether a file at this path would be one of them."""
         folder, slash, _ = path.rpartition("/")
         rules = self._rules_in(folder + slash)
-        if rules is None or self._is_left_out(path, *rules):
+        if rules is None or self._verdict(path, *rules):
             return False
         return os.path.realpath(os.path.join(self._folder, path)) not in self._skip
 
@@ -255,7 +307,7 @@ class Outline(_Scanner):
         if prefix:
             above, slash, _ = prefix[:-1].rpartition("/")
             rules = self._rules_in(above + slash)
-            if rules is None or self._is_left_out(prefix, *rules) or self._is_closed(place):
+            if rules is None or self._verdict(prefix, *rules) or self._is_closed(place):
                 return None
             own, git = rules
         else:

@@ -285,7 +285,7 @@ class TestLayers:
         one, two = make({"a": b"1"}), make({"b": b"1"})
         taken, over = Event(), Event()
 
-        class Contended(dict):
+        class Contended(dict):  # type: ignore[type-arg]
             """Lets another thread take an entry out, and put it back, while one is read."""
 
             def pop(self, *arguments):

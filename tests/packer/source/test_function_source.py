@@ -95,10 +95,10 @@ def test_links_are_followed_and_loops_refused(tmp_path):
     write(tmp_path, "shared/util.py", "orders/app.py")
     (tmp_path / "orders" / "util.py").symlink_to("../shared/util.py")
     (tmp_path / "orders" / "shared").symlink_to("../shared")
-    assert paths(tmp_path / "orders") == ["app.py", "shared/util.py", "util.py"]
+    assert paths(tmp_path / "orders", root=tmp_path) == ["app.py", "shared/util.py", "util.py"]
     (tmp_path / "orders" / "loop").symlink_to(".")
     with pytest.raises(UsageError, match="leads back"):
-        scan(tmp_path / "orders")
+        scan(tmp_path / "orders", root=tmp_path)
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.txt", b"a\\b.txt"])
@@ -110,8 +110,40 @@ def test_names_that_no_archive_can_hold_are_refused(tmp_path, name):
 
 def test_broken_links_are_refused_by_name(tmp_path):
     (tmp_path / "gone.py").symlink_to("nowhere.py")
-    with pytest.raises(UsageError, match=r"gone\.py"):
+    with pytest.raises(UsageError, match=r"gone\.py \(a link to nowhere\.py\): No such file") as caught:
         scan(tmp_path)
+    assert ".lpackignore" in caught.value.remedy
+
+
+@pytest.mark.parametrize("rule", ["*.log", "gone/", "*"])
+def test_broken_links_that_are_left_out_are_not_looked_at(tmp_path, rule):
+    write(tmp_path, "app.py")
+    for name in (".#app.py", "gone", "x.log"):
+        (tmp_path / name).symlink_to("me@host.1234")
+    (tmp_path / ".lpackignore").write_text(f".#*\ngone/\n*.log\n{rule}\n!app.py\n")
+    assert paths(tmp_path) == ["app.py"]
+
+
+def test_what_editors_leave_beside_a_file_is_left_out_by_default(tmp_path):
+    write(tmp_path, "app.py", "#app.py#")
+    (tmp_path / ".#app.py").symlink_to("me@host.1234")
+    assert paths(tmp_path) == ["app.py"]
+
+
+def test_names_that_no_archive_can_hold_may_be_left_out(tmp_path):
+    write(tmp_path, "app.py", "a\\b.log")
+    (tmp_path / ".lpackignore").write_text("*.log\n")
+    assert paths(tmp_path) == ["app.py"]
+
+
+def test_a_link_that_rules_for_folders_leave_out_is_left_out_where_it_leads_to_one(tmp_path):
+    write(tmp_path, "app.py", ".git/config", "real/x.py", "file.py")
+    (tmp_path / ".gitignore").write_text("folder/\nfile/\n")
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "file").symlink_to("file.py")
+    found = scan(tmp_path)
+    assert [entry.path for entry in found.tree] == ["app.py", "file", "file.py", "real/x.py"]
+    assert found.left_out == ("folder/",)
 
 
 @st.composite
@@ -154,7 +186,7 @@ def test_an_outline_follows_links_and_knows_their_ends(tmp_path):
     source.mkdir()
     (source / "shared").symlink_to("../common")
     (source / "two.py").symlink_to("../one.py")
-    outline = Outline(source)
+    outline = Outline(source, root=tmp_path)
     assert outline.files == {"shared/x.py", "two.py"}
     assert outline.links == {"": str(source), "shared/": str(tmp_path / "common"), "two.py": str(tmp_path / "one.py")}
 
