@@ -15,9 +15,10 @@ def command(*, shell: str) -> None:
 
     For bash: lpack completion bash > ~/.local/share/bash-completion/completions/lpack
     """
+    from packer.cli import COMPLETE_VARIABLE
     from packer.cli.app import lpack
 
     completion = get_completion_class(shell)
     if completion is None:
         raise click.UsageError(f"click has no completion for {shell}.")
-    sys.stdout.write(completion(lpack, {}, "lpack", "_LPACK_COMPLETE").source() + "\n")
+    sys.stdout.write(completion(lpack, {}, "lpack", COMPLETE_VARIABLE).source())

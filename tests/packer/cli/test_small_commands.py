@@ -1,10 +1,7 @@
-"""`lpack init`, `lpack cache`, `lpack completion` and `lpack lock`, as a user meets them."""
+"""`lpack init`, `lpack cache` and `lpack lock`, as a user meets them."""
 
 import json
-import subprocess
 import tomllib
-
-import pytest
 
 from tests.packer.cli.test_build import build, project
 
@@ -98,15 +95,6 @@ def test_a_damaged_wheel_is_fetched_again(tmp_path, lpack, index, cache):
     (folder / "dist" / "orders.zip").unlink()
     after = build(lpack, folder)
     assert after["functions"]["orders"]["artifact"] == before["functions"]["orders"]["artifact"]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(tmp_path, lpack, shell):
-    finished = lpack("completion", shell, cwd=tmp_path)
-    assert finished.returncode == 0
-    assert "_LPACK_COMPLETE" in finished.stdout
-    if shell == "bash":
-        subprocess.run(["bash", "-n"], input=finished.stdout, text=True, check=True)
 
 
 def test_lock_keeps_versions_until_asked_to_upgrade(tmp_path, lpack, index, cache):
