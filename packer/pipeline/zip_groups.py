@@ -13,11 +13,12 @@ from builders.runtimes import Target
 from packer.core.errors import LpackError, ManyErrors
 from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.layers.assignment import Division, MadeLayer, Need, Needed, Share, divide, shared, with_required
+from packer.layers.assignment import Division, MadeLayer, Need, Share, divide, shared, with_required
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gatherer, Inputs, Tools
 from packer.pipeline.layer_maker import Beside, Version, Wanted, way_of
 from packer.pipeline.local_work import Settled, Work
+from packer.pipeline.plan_progress import Progress, begin_progress
 from packer.pipeline.results import Built, Result, held_to_limits, state_of
 from packer.pipeline.state import FunctionState, LayeredState
 from packer.source.function_source import Scan
@@ -28,7 +29,7 @@ Value = TypeVar("Value")
 
 
 class Member:
-    """A function on its way through the build: what decides it, what it was, and what has been found out of it."""
+    """A function that takes part in a build: what decides it, and what it was."""
 
     def __init__(self, function: Function, gatherer: Gatherer, previous: FunctionState | None) -> None:
         self.function = function
@@ -37,10 +38,6 @@ class Member:
         self.inputs: Inputs = gatherer.inputs(function, self.scan)
         fits = previous is not None and previous.fingerprint == self.inputs.fingerprint(previous.folders)
         self.previous = previous if fits else None
-        self.kept: frozenset[Unit] | None = None
-        self._need: Need | None = None
-        self.tight = function.bytecode.mode == "only"
-        self.alone = ""
 
     @property
     def name(self) -> str:
@@ -51,70 +48,6 @@ class Member:
     def known(self) -> LayeredState | None:
         """What is remembered of it, where all that decides it is as it was."""
         return self.previous.layered if self.previous else None
-
-    def believe(self) -> None:
-        """Take over what was found out with the same neighbours: that sources must go, or that it works alone only."""
-        if self.known is not None:
-            self.tight, self.alone = self.known.tight, self.known.alone
-
-    @property
-    def version(self) -> Version:
-        """How it is trimmed."""
-        return Version(name=self.name, kept=self.kept)
-
-    @property
-    def need(self) -> Need:
-        """What it needs; it has been prepared, or is remembered."""
-        if self._need is None:
-            if self.known is None:
-                raise ValueError(f"{self.name} was not prepared")
-            self._need = _remembered(self.known, self.function)
-        return self._need
-
-    def prepare(self, work: Work, kept: frozenset[Unit] | None = None) -> None:
-        """Find out what it needs; raises `LpackError`."""
-        self._need, self.kept = work.prepare(Version(name=self.name, kept=kept))
-
-    def take(self, settled: Settled) -> None:
-        """Take in what building it has found out."""
-        self._need, self.kept = settled.need, settled.restored
-
-    @property
-    def prepared(self) -> bool:
-        """Whether it has been looked at now."""
-        return self.kept is not None
-
-    def state(self, layers: Sequence[MadeLayer], peers: tuple[str, ...]) -> LayeredState:
-        """Give what the next build has to know of it; ``peers`` are the functions that the plan was made for."""
-        need = self.need
-        return LayeredState(
-            distributions={
-                digest: (each.name, each.version, each.variant, each.size, each.weight, each.requires)
-                for digest, each in need.distributions.items()
-            },
-            own=need.own,
-            stuck=tuple(sorted(need.stuck)),
-            tied=tuple(tuple(sorted(group)) for group in need.tied),
-            libraries=need.libraries,
-            tight=self.tight,
-            alone=self.alone,
-            peers=peers,
-            layers=tuple(layer.name for layer in layers),
-        )
-
-
-def _remembered(known: LayeredState, function: Function) -> Need:
-    return Need(
-        distributions={
-            digest: Needed(name=name, version=version, variant=variant, size=size, weight=weight, requires=tuple(requires))
-            for digest, (name, version, variant, size, weight, requires) in known.distributions.items()
-        },
-        own=known.own,
-        options=function.layers,
-        stuck=frozenset(known.stuck),
-        tied=tuple(map(frozenset, known.tied)),
-        libraries=known.libraries,
-    )
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -148,47 +81,52 @@ class Group:
         self._unchanged: dict[str, Built] = {}
         self._settled: dict[str, tuple[tuple[MadeLayer, ...], Settled]] = {}
         self._layers: dict[tuple[Share, tuple[str, ...], Beside], MadeLayer] = {}
-        self._peers = tuple(sorted(each.name for each in members if each.function.layers.wanted))
-        if all(each.known is not None and each.known.peers == self._peers for each in members if each.function.layers.wanted):
-            for each in members:
-                each.believe()
+        wanted = [each for each in members if each.function.layers.wanted]
+        self._peers = tuple(sorted(each.name for each in wanted))
+        self._believed = all(each.known is not None and each.known.peers == self._peers for each in wanted)
 
     def build(self, executor: Executor) -> dict[str, Built]:
-        """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended."""
-        self._prepare(executor)
+        """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended.
+
+        What a build finds out may change the plan: it is made again, and what it changes is built again, until nothing is
+        found out any more. `Progress.revised` says why that ends.
+        """
+        progress = self._begun(executor)
         while True:
-            planned = self._planned(executor)
+            progress, planned = self._planned(progress, executor)
             layers = self._made(planned, executor)
             mine = {name: tuple(layers[share] for share in planned.division.of(name)) for name in self._chosen}
-            todo = [self._members[name] for name in sorted(self._chosen) if not self._stands(self._members[name], mine[name])]
-            self._work.ready({each.name: mine[each.name] for each in todo})
-            futures = {each.name: executor.submit(self._work.settle, each.version, mine[each.name]) for each in todo}
-            settled = gathered_results(futures)
-            if all([self._agrees(self._members[name], mine[name], each) for name, each in settled.items()]):  # noqa: C419
+            settled = self._settled_now(progress, mine, executor)
+            revised = _revised(progress, settled)
+            stands = {name: progress[name].taken(each) for name, each in settled.items() if name not in revised}
+            self._settled |= {name: (mine[name], settled[name]) for name in stands}
+            progress = {**progress, **stands, **self._prepared_again(progress, revised, executor)}
+            if not revised:
                 self.unused = planned.division.unused
-                return self._unchanged | self._noted_all()
+                return self._unchanged | self._noted_all(progress)
 
     def plan(self, executor: Executor) -> Planned:
         """Plan layers, and build nothing; raises the one error, or `ManyErrors`."""
-        self._prepare(executor)
-        return self._planned(executor)
+        return self._planned(self._begun(executor), executor)[1]
 
-    def _prepare(self, executor: Executor) -> None:
+    def _begun(self, executor: Executor) -> dict[str, Progress]:
         """Prepare what has changed; one that is not asked for and fails is left out of the plan."""
-        new = {name: each for name, each in self._members.items() if each.known is None and each.function.layers.wanted}
-        futures = {name: executor.submit(member.prepare, self._work) for name, member in new.items()}
+        progress = {
+            name: begin_progress(each.function, each.known, believed=self._believed) for name, each in self._members.items()
+        }
+        new = [name for name, each in self._members.items() if each.known is None and each.function.layers.wanted]
+        futures = {name: executor.submit(self._work.prepare, Version(name=name)) for name in new}
         for name in left_out(futures, self._chosen, self._tools.reporter):
-            del self._members[name]
+            del self._members[name], progress[name], futures[name]
+        return progress | {name: _prepared(progress[name], future.result()) for name, future in futures.items()}
 
-    def _planned(self, executor: Executor) -> Planned:
-        """Divide what the functions need."""
-        while True:
-            taking_part = [each for each in self._members.values() if each.function.layers.wanted and not each.alone]
-            needs = with_required({member.name: member.need for member in taking_part})
-            wanted = self._wanted(needs)
-            unknown = [each for each in wanted.values() if not self._way.is_known(self._tools.store, each.key)]
-            if not self._renewed(unknown, executor):
-                break
+    def _planned(self, progress: Mapping[str, Progress], executor: Executor) -> tuple[dict[str, Progress], Planned]:
+        """Divide what the functions need; return what is known of them by then, too."""
+        progress = dict(progress)
+        needs, wanted, unknown = self._asked(progress)
+        while old := _only_remembered(progress, unknown):  # fewer each time: those that are prepared now are not among them
+            progress |= self._prepared_now(progress, old, executor)
+            needs, wanted, unknown = self._asked(progress)
         self._work.warm(unknown)
         sizes = gathered_results({digest: executor.submit(self._work.size, each) for digest, each in wanted.items()})
         weights: dict[str, float] = {}
@@ -196,14 +134,37 @@ class Group:
             for digest, each in need.distributions.items():
                 weights[digest] = max(each.weight, weights.get(digest, 0.0))
         sizes = {digest: replace(size, weight=weights[digest]) for digest, size in sizes.items()}
-        return Planned(target=self._target, needs=needs, wanted=wanted, sizes=sizes, division=divide(needs, sizes))
+        planned = Planned(target=self._target, needs=needs, wanted=wanted, sizes=sizes, division=divide(needs, sizes))
+        return progress, planned
 
-    def _renewed(self, unknown: Sequence[Wanted], executor: Executor) -> bool:
-        """Prepare who needs what nothing is known of, and is only remembered; say whether there was any."""
-        names = {version.name for each in unknown for version in each.versions}
-        old = [self._members[name] for name in sorted(names) if not self._members[name].prepared]
-        gathered_results({member.name: executor.submit(member.prepare, self._work) for member in old})
-        return bool(old)
+    def _asked(self, progress: Mapping[str, Progress]) -> tuple[dict[str, Need], dict[str, Wanted], list[Wanted]]:
+        """Return what functions need, what layers would hold of that, and what of these nothing is known of."""
+        taking_part = [each for each in self._members.values() if each.function.layers.wanted and not progress[each.name].alone]
+        needs = with_required({member.name: progress[member.name].needed() for member in taking_part})
+        wanted = self._wanted(progress, needs)
+        return needs, wanted, [each for each in wanted.values() if not self._way.is_known(self._tools.store, each.key)]
+
+    def _prepared_now(
+        self, progress: Mapping[str, Progress], names: Collection[str], executor: Executor
+    ) -> dict[str, Progress]:
+        """Return what is known of functions that are looked at now."""
+        futures = {name: executor.submit(self._work.prepare, progress[name].version) for name in names}
+        return {name: _prepared(progress[name], found) for name, found in gathered_results(futures).items()}
+
+    def _prepared_again(
+        self, progress: Mapping[str, Progress], revised: Mapping[str, Progress], executor: Executor
+    ) -> dict[str, Progress]:
+        """Look again at those that are to be trimmed in another way; return what is known of all that were revised."""
+        trimmed = [name for name, each in revised.items() if each.kept != progress[name].kept]
+        return {**revised, **self._prepared_now(revised, trimmed, executor)}
+
+    def _settled_now(
+        self, progress: Mapping[str, Progress], mine: Mapping[str, tuple[MadeLayer, ...]], executor: Executor
+    ) -> dict[str, Settled]:
+        """Build what does not stand with its layers as it is."""
+        todo = [name for name in sorted(self._chosen) if not self._stands(self._members[name], progress[name], mine[name])]
+        self._work.ready({name: mine[name] for name in todo})
+        return gathered_results({name: executor.submit(self._work.settle, progress[name].version, mine[name]) for name in todo})
 
     def _made(self, planned: Planned, executor: Executor) -> dict[Share, MadeLayer]:
         """Make the layers that one of the chosen has."""
@@ -221,53 +182,38 @@ class Group:
         digests = {digest for need in users for digest in (*(need.distributions.keys() - held), *need.libraries)}
         return Beside(digests=tuple(sorted(digests)), users=share.users)
 
-    def _wanted(self, needs: Mapping[str, Need]) -> dict[str, Wanted]:
+    def _wanted(self, progress: Mapping[str, Progress], needs: Mapping[str, Need]) -> dict[str, Wanted]:
         """Say what a layer would hold of each distribution that may lie in one."""
         found: dict[str, Wanted] = {}
         for digest, users in shared(needs).items():
             variants = {needs[user].distributions[digest].variant: user for user in reversed(users)}
-            only = any(self._members[user].tight for user in users)
-            versions = tuple(self._members[variants[each]].version for each in sorted(variants))
+            only = any(progress[user].tight for user in users)
+            versions = tuple(progress[variants[each]].version for each in sorted(variants))
             key = self._way.key(digest, variants, only=only)
             found[digest] = Wanted(digest=digest, key=key, only=only, versions=versions)
         return found
 
-    def _stands(self, member: Member, layers: Sequence[MadeLayer]) -> bool:
+    def _stands(self, member: Member, progress: Progress, layers: Sequence[MadeLayer]) -> bool:
         """Say whether a function is as it was, or was built with these layers already."""
         names = [layer.name for layer in layers]
         known, previous = member.known, member.previous
-        as_it_was = not member.prepared and known is not None and list(known.layers) == names
+        as_it_was = not progress.prepared and known is not None and list(known.layers) == names
         if as_it_was and known is not None and previous is not None and self._is_there(previous):
             self._tools.reporter.stage(member.name, "unchanged")
             state = member.inputs.seen_again(previous, self._now)
-            state = replace(state, layered=replace(known, peers=self._peers, tight=member.tight, alone=member.alone))
+            state = replace(state, layered=replace(known, peers=self._peers, tight=progress.tight, alone=progress.alone))
             self._unchanged[member.name] = Built(state=state, staged=None)
             return True
         done = self._settled.get(member.name)
-        return done is not None and [layer.name for layer in done[0]] == names and done[1].restored == member.kept
+        return done is not None and [layer.name for layer in done[0]] == names and done[1].restored == progress.kept
 
-    def _agrees(self, member: Member, layers: tuple[MadeLayer, ...], settled: Settled) -> bool:
-        """Take in what building a function has found out; say whether the plan stands."""
-        if settled.cramped and not member.tight:
-            member.tight = True
-            return False
-        if settled.alone and not member.alone:
-            member.alone = settled.alone
-            return False
-        if settled.kept != settled.restored:
-            member.prepare(self._work, settled.kept)
-            return False
-        member.take(settled)
-        self._settled[member.name] = (layers, settled)
-        return True
-
-    def _noted_all(self) -> dict[str, Built]:
+    def _noted_all(self, progress: Mapping[str, Progress]) -> dict[str, Built]:
         """Write down what was built; raises the one error, or `ManyErrors`, for what is over a limit."""
         built: dict[str, Built] = {}
         errors: list[LpackError] = []
         for name, (layers, settled) in self._settled.items():
             try:
-                built[name] = self._noted(self._members[name], layers, settled)
+                built[name] = self._noted(self._members[name], progress[name], layers, settled)
             except LpackError as error:
                 errors.append(error)
         raise_any(errors)
@@ -281,18 +227,64 @@ class Group:
         """Give warnings about sizes; raises `LimitError`."""
         return held_to_limits(function, result, layers)
 
-    def _noted(self, member: Member, layers: Sequence[MadeLayer], settled: Settled) -> Built:
+    def _noted(self, member: Member, progress: Progress, layers: Sequence[MadeLayer], settled: Settled) -> Built:
         result, reporter = settled.result, self._tools.reporter
         limits = self._limits(member.function, result, layers)
-        warnings = (*result.warnings, *([member.alone] if member.alone else []), *limits)
+        warnings = (*result.warnings, *([progress.alone] if progress.alone else []), *limits)
         fingerprint = member.inputs.fingerprint(result.folders)
-        layered = member.state(layers, self._peers)
+        layered = _state_of(progress, layers, self._peers)
         state = state_of(replace(result, warnings=warnings), member.inputs, fingerprint, self._now, layered)
         if result.told:
             reporter.note(f"{member.name}: {result.told}")
         reporter.stage(member.name, "done")
         staged = {layer.report["path"]: layer.staged for layer in layers if layer.staged is not None}
         return Built(state=state, staged=settled.staged, layers=staged)
+
+
+def _prepared(progress: Progress, found: tuple[Need, frozenset[Unit]]) -> Progress:
+    """Return what is known of a function that was looked at now."""
+    need, kept = found
+    return replace(progress, need=need, kept=kept)
+
+
+def _only_remembered(progress: Mapping[str, Progress], unknown: Sequence[Wanted]) -> list[str]:
+    """Return who needs what nothing is known of, and was not looked at now."""
+    names = {version.name for each in unknown for version in each.versions}
+    return [name for name in sorted(names) if not progress[name].prepared]
+
+
+def _revised(progress: Mapping[str, Progress], settled: Mapping[str, Settled]) -> dict[str, Progress]:
+    """Return what builds have changed, of those alone whose build asks for another plan; raises as `raise_any` does."""
+    found: dict[str, Progress] = {}
+    errors: list[LpackError] = []
+    for name, each in settled.items():
+        try:
+            revised = progress[name].revised(each)
+        except LpackError as error:
+            errors.append(error)
+        else:
+            found |= {name: revised} if revised is not None else {}
+    raise_any(errors)
+    return found
+
+
+def _state_of(progress: Progress, layers: Sequence[MadeLayer], peers: tuple[str, ...]) -> LayeredState:
+    """Return what the next build has to know of a function; ``peers`` are the functions that the plan was made for."""
+    need = progress.needed()
+    return LayeredState(
+        distributions={
+            digest: (each.name, each.version, each.variant, each.size, each.weight, each.requires)
+            for digest, each in need.distributions.items()
+        },
+        own=need.own,
+        stuck=tuple(sorted(need.stuck)),
+        tied=tuple(tuple(sorted(group)) for group in need.tied),
+        libraries=need.libraries,
+        tight=progress.tight,
+        alone=progress.alone,
+        peers=peers,
+        layers=tuple(layer.name for layer in layers),
+    )
 
 
 def look_at(
