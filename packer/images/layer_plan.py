@@ -64,15 +64,20 @@ def _divided(layers: list[_Layer], pieces: Mapping[str, Piece]) -> list[_Layer]:
     """Put large pieces into layers of their own, the largest first, as long as all users of their layer have room."""
     room = Counter({name: MOST_OWN - 1 for layer in layers for name in layer.users})
     room.subtract(name for layer in layers for name in layer.users)
-    left = {layer: set(layer.keys) for layer in layers}
+    left = [set(layer.keys) for layer in layers]
     apart: list[_Layer] = []
-    large = [(pieces[key].zipped, key, layer) for layer in layers for key in layer.keys if pieces[key].zipped >= _LARGE]
-    for _, key, layer in sorted(large, key=lambda each: (-each[0], each[1], each[2].users)):
-        if len(left[layer]) > 1 and all(room[name] > 0 for name in layer.users):
-            left[layer].discard(key)
-            apart.append(_Layer((key,), layer.users))
-            room.subtract(layer.users)
-    return [*apart, *(_Layer(tuple(sorted(keys)), layer.users) for layer, keys in left.items())]
+    large = [
+        (pieces[key].zipped, key, layer.users, place)
+        for place, layer in enumerate(layers)
+        for key in layer.keys
+        if pieces[key].zipped >= _LARGE
+    ]
+    for _, key, users, place in sorted(large, key=lambda each: (-each[0], *each[1:])):
+        if len(left[place]) > 1 and all(room[name] > 0 for name in users):
+            left[place].discard(key)
+            apart.append(_Layer((key,), users))
+            room.subtract(users)
+    return [*apart, *(_Layer(tuple(sorted(keys)), layer.users) for layer, keys in zip(layers, left, strict=True))]
 
 
 def _order(layer: _Layer, pieces: Mapping[str, Piece]) -> tuple[int, float, int, Keys]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from packer.core.units import size_text
-from packer.layers.assignment import Need, Share
+from packer.layers.assignment import Need, Needed, Share
 from packer.pipeline.layer_maker import label
 from packer.pipeline.zip_groups import Planned
 
@@ -26,9 +26,10 @@ def describe_plan(plans: Sequence[Planned], apart: Iterable[str] = ()) -> dict[s
     stored = 0
     archives: dict[tuple[str, frozenset[str]], int] = {}
     for plan in plans:
-        names = _names(plan)
-        for share in plan.division.shares:
-            layers.append(_layer(plan, share, names[share]))
+        known = {digest: each for need in plan.needs.values() for digest, each in need.distributions.items()}
+        names = _names(plan, known)
+        for share, name in zip(plan.division.shares, names, strict=True):
+            layers.append(_layer(plan, share, name, known))
             archives[share.name, frozenset(plan.wanted[digest].key for digest in share.pieces)] = layers[-1]["zip_bytes"]
         for function, need in plan.needs.items():
             functions[function] = _function(plan, function, need, names)
@@ -46,25 +47,24 @@ def describe_plan(plans: Sequence[Planned], apart: Iterable[str] = ()) -> dict[s
     }
 
 
-def _names(plan: Planned) -> dict[Share, str]:
+def _names(plan: Planned, known: Mapping[str, Needed]) -> list[str]:
     """Name each layer as its archive is going to be, but for the digest, and number those that would be called alike."""
-    wanted = {share: share.name or label(_sized(plan, share)) for share in plan.division.shares}
     seen: Counter[str] = Counter()
-    names: dict[Share, str] = {}
-    for share, name in wanted.items():
+    names: list[str] = []
+    for share in plan.division.shares:
+        name = share.name or label(_sized(plan, share, known))
         seen[name] += 1
-        names[share] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
     return names
 
 
-def _sized(plan: Planned, share: Share) -> list[str]:
+def _sized(plan: Planned, share: Share, known: Mapping[str, Needed]) -> list[str]:
     """Give the names of what a layer holds, the largest first."""
-    known = {digest: each.name for need in plan.needs.values() for digest, each in need.distributions.items()}
-    return [known[digest] for digest in sorted(share.pieces, key=lambda each: (-plan.sizes[each].unzipped, known[each]))]
+    held = sorted(share.pieces, key=lambda each: (-plan.sizes[each].unzipped, known[each].name))
+    return [known[digest].name for digest in held]
 
 
-def _layer(plan: Planned, share: Share, name: str) -> dict[str, Any]:
-    known = {digest: each for need in plan.needs.values() for digest, each in need.distributions.items()}
+def _layer(plan: Planned, share: Share, name: str, known: Mapping[str, Needed]) -> dict[str, Any]:
     users = [user for user in share.users if user in plan.needs]
     size = sum(plan.sizes[digest].zipped for digest in share.pieces)
     held = sorted(share.pieces, key=lambda digest: known[digest].name)
@@ -93,14 +93,14 @@ def _layer(plan: Planned, share: Share, name: str) -> dict[str, Any]:
     }
 
 
-def _function(plan: Planned, name: str, need: Need, names: dict[Share, str]) -> dict[str, Any]:
+def _function(plan: Planned, name: str, need: Need, names: Sequence[str]) -> dict[str, Any]:
     mine = plan.division.of(name)
     held = {digest for share in mine for digest in share.pieces}
     inside = sorted((each.name, each.version, digest) for digest, each in need.distributions.items() if digest not in held)
     return {
         "runtime": plan.target.runtime.name,
         "architecture": plan.target.architecture,
-        "layers": [names[share] for share in mine],
+        "layers": [names[place] for place in plan.division.places(name)],
         "attached": [layer.arn for layer in need.options.attached],
         "inside": [{"name": each, "version": version, "sha256": digest} for each, version, digest in inside],
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from packer.formats.unpack import LayerArchive
 from packer.layers.planner import Demand, Piece, plan_layers
 
 _NOBODY, _NOTHING = "none is called", "Nothing needs"
+_WILD = re.compile(r"[*?\[]")
+_Known = Mapping[str, Sequence[tuple[str, str]]]
+"""The digests and versions of a function's distributions, by their names."""
 
 
 class Needed(Struct, frozen=True, kw_only=True):
@@ -75,21 +79,40 @@ class Division(Struct, frozen=True, kw_only=True):
 
     shares: tuple[Share, ...]
     unused: Mapping[str, str] = field(default_factory=dict)
+    _places: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", _places_of(self.shares))
 
     def of(self, function: str) -> tuple[Share, ...]:
         """Give the layers of a function, in order."""
-        return tuple(share for share in self.shares if function in share.users)
+        return tuple(self.shares[place] for place in self.places(function))
+
+    def places(self, function: str) -> tuple[int, ...]:
+        """Return where the layers of a function stand in ``shares``, in order; a share's own hash is that of all its users."""
+        return self._places.get(function, ())
+
+
+def _places_of(shares: Sequence[Share]) -> dict[str, tuple[int, ...]]:
+    """Return by function where its layers stand."""
+    found: dict[str, list[int]] = {}
+    for place, share in enumerate(shares):
+        for user in share.users:
+            found.setdefault(user, []).append(place)
+    return {user: tuple(places) for user, places in found.items()}
 
 
 def shared(needs: Mapping[str, Need]) -> dict[str, tuple[str, ...]]:
     """Give the users of each distribution that may lie in a layer: all that are in one function alone are not among them."""
     users: dict[str, list[str]] = {}
+    named: set[str] = set()
     for function in sorted(needs):
         need = needs[function]
+        mine = {name for layer in need.options.named for name in layer.distributions}
+        named |= mine
         for digest, each in need.distributions.items():
-            if need.options.mode == "auto" or any(each.name in layer.distributions for layer in need.options.named):
+            if need.options.mode == "auto" or each.name in mine:
                 users.setdefault(digest, []).append(function)
-    named = {name for need in needs.values() for layer in need.options.named for name in layer.distributions}
     return {
         digest: tuple(names)
         for digest, names in users.items()
@@ -99,27 +122,33 @@ def shared(needs: Mapping[str, Need]) -> dict[str, tuple[str, ...]]:
 
 def with_required(needs: Mapping[str, Need]) -> dict[str, Need]:
     """Give each named layer all that its distributions require, as far as a function that needs it has that."""
-    layers = {layer for need in needs.values() for layer in need.options.named if layer.closed}
-    whole = {layer: replace(layer, distributions=tuple(sorted(_closure(layer, needs.values())))) for layer in layers}
+    layers = {layer.name: layer for need in needs.values() for layer in need.options.named if layer.closed}
+    if not layers:
+        return dict(needs)
+    held = {name: set(layer.distributions) for name, layer in layers.items()}
+    for need in needs.values():
+        requires = {each.name: each.requires for each in need.distributions.values()}
+        for layer in need.options.named:
+            if layer.closed:
+                held[layer.name] |= _reached(layer.distributions, requires)
+    whole = {name: replace(layer, distributions=tuple(sorted(held[name]))) for name, layer in layers.items()}
     return {
-        name: replace(need, options=replace(need.options, named=tuple(whole.get(layer, layer) for layer in need.options.named)))
+        name: replace(
+            need, options=replace(need.options, named=tuple(whole.get(layer.name, layer) for layer in need.options.named))
+        )
         for name, need in needs.items()
     }
 
 
-def _closure(layer: NamedLayer, needs: Iterable[Need]) -> set[str]:
-    found = set(layer.distributions)
-    for need in needs:
-        if layer in need.options.named:
-            requires = {each.name: each.requires for each in need.distributions.values()}
-            waiting = [name for name in layer.distributions if name in requires]
-            seen = set(waiting)
-            while waiting:
-                more = [name for name in requires[waiting.pop()] if name in requires and name not in seen]
-                waiting += more
-                seen.update(more)
-            found |= seen
-    return found
+def _reached(names: Iterable[str], requires: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return what these names require, and what that requires, as far as it is there; themselves, too."""
+    waiting = [name for name in names if name in requires]
+    seen = set(waiting)
+    while waiting:
+        more = [name for name in requires[waiting.pop()] if name in requires and name not in seen]
+        waiting += more
+        seen.update(more)
+    return seen
 
 
 def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
@@ -129,25 +158,34 @@ def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
     need, or a function would have too many.
     """
     shares, unused = _named_shares(needs)
-    held = {name: {digest for share in shares if name in share.users for digest in share.pieces} for name in needs}
-    slots = {name: _slots(name, need, sum(name in share.users for share in shares)) for name, need in needs.items()}
-    free = {name: frozenset(sizes) & need.distributions.keys() - held[name] - need.stuck for name, need in needs.items()}
-    free = {name: pieces if needs[name].options.mode == "auto" else frozenset() for name, pieces in free.items()}
-    free = _untied(free, {name: need.tied for name, need in needs.items()})
+    named = Division(shares=shares)
+    held = {name: frozenset(digest for share in named.of(name) for digest in share.pieces) for name in needs}
+    slots = {name: _slots(name, need, len(named.places(name))) for name, need in needs.items()}
+    free = _untied(
+        {name: _free(need, sizes, held[name]) for name, need in needs.items()},
+        {name: need.tied for name, need in needs.items()},
+    )
     demands = {
-        name: Demand(
-            pieces=pieces,
-            slots=slots[name],
-            own=needs[name].own
-            + sum(sizes[digest].unzipped for digest in held[name])
-            + sum(each.size for digest, each in needs[name].distributions.items() if digest not in pieces | held[name]),
-        )
+        name: Demand(pieces=pieces, slots=slots[name], own=_beside_pieces(needs[name], pieces, held[name], sizes))
         for name, pieces in free.items()
         if pieces
     }
     plan = plan_layers(demands, sizes)
     automatic = (Share(pieces=layer.pieces, users=layer.users) for layer in plan.layers)
     return Division(shares=(*shares, *automatic), unused=unused)
+
+
+def _free(need: Need, sizes: Mapping[str, Piece], held: frozenset[str]) -> frozenset[str]:
+    """Return what the planner may put into layers of a function's distributions."""
+    if need.options.mode != "auto":
+        return frozenset()
+    return frozenset(digest for digest in need.distributions if digest in sizes and digest not in held) - need.stuck
+
+
+def _beside_pieces(need: Need, pieces: frozenset[str], held: frozenset[str], sizes: Mapping[str, Piece]) -> int:
+    """Return the bytes that a function has beside what the planner may put into layers."""
+    inside = sum(each.size for digest, each in need.distributions.items() if digest not in pieces and digest not in held)
+    return need.own + sum(sizes[digest].unzipped for digest in held) + inside
 
 
 def _slots(function: str, need: Need, named: int) -> int:
@@ -165,43 +203,70 @@ def _slots(function: str, need: Need, named: int) -> int:
 def _untied(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[frozenset[str]]]) -> dict[str, frozenset[str]]:
     """Keep in functions what must lie beside something that others do not have beside it.
 
-    What has the same users is never parted by the planner, and may go into a layer together.
+    What has the same users is never parted by the planner, and may go into a layer together. Each round takes a piece from
+    some function, and so there are no more rounds than pieces of functions.
     """
     left = dict(free)
-    while True:
-        users: dict[str, set[str]] = {}
-        for name, pieces in left.items():
-            for digest in pieces:
-                users.setdefault(digest, set()).add(name)
-        parted = {
-            name: frozenset(digest for group in tied[name] if _is_parted(group, users) for digest in group & pieces)
-            for name, pieces in left.items()
-        }
-        if not any(parted.values()):
-            return left
-        left = {name: pieces - parted[name] for name, pieces in left.items()}
+    while parted := _parted(left, tied):
+        left = {name: pieces - parted.get(name, frozenset()) for name, pieces in left.items()}
+    return left
 
 
-def _is_parted(group: frozenset[str], users: Mapping[str, set[str]]) -> bool:
-    return len({frozenset(users.get(digest, ())) for digest in group}) > 1
+def _parted(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[frozenset[str]]]) -> dict[str, frozenset[str]]:
+    """Return by function what is tied to something with other users; functions without any are left out."""
+    users: dict[str, list[str]] = {}
+    for name in free if any(tied.values()) else ():
+        for digest in free[name]:
+            users.setdefault(digest, []).append(name)
+    numbers: dict[tuple[str, ...], int] = {}
+    alike = {digest: numbers.setdefault(tuple(names), len(numbers)) for digest, names in users.items()}
+    found = {
+        name: frozenset(
+            digest for group in tied[name] if len(set(map(alike.get, group))) > 1 for digest in group if digest in pieces
+        )
+        for name, pieces in free.items()
+        if tied[name]
+    }
+    return {name: pieces for name, pieces in found.items() if pieces}
 
 
 def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], dict[str, str]]:
     layers = {layer.name: layer for need in needs.values() for layer in need.options.named}
+    known = {name: _by_name(needs[name]) for name in sorted(needs) if needs[name].options.named}
+    users = _users_of(layers, known, needs)
     shares: list[Share] = []
     unused: dict[str, str] = {}
     for layer in layers.values():
-        users = [name for name in sorted(needs) if layer in needs[name].options.named and _gets(name, needs[name], layer)]
-        pieces = tuple(sorted(_held_by(layer, users, needs)))
+        pieces = tuple(sorted(_held_by(layer, users[layer.name], known)))
         if pieces:
-            shares.append(Share(pieces=pieces, users=tuple(users), name=layer.name))
+            shares.append(Share(pieces=pieces, users=tuple(users[layer.name]), name=layer.name))
         else:
-            unused[layer.name] = _why_unused(layer, users, needs)
+            unused[layer.name] = _why_unused(layer, users[layer.name], needs)
+    places = _places_of(shares)
     for name in needs:
-        mine = [share for share in shares if name in share.users]
+        mine = [shares[place] for place in places.get(name, ())]
         _check_once(name, mine, needs[name])
         _check_together(name, mine, needs[name])
     return tuple(shares), unused
+
+
+def _by_name(need: Need) -> _Known:
+    """Return the digests and versions of a function's distributions, by their names."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for digest, each in need.distributions.items():
+        found.setdefault(each.name, []).append((digest, each.version))
+    return found
+
+
+def _users_of(layers: Mapping[str, NamedLayer], known: Mapping[str, _Known], needs: Mapping[str, Need]) -> dict[str, list[str]]:
+    """Return who gets each named layer; a name stands for one layer in all of a project."""
+    gets = {name: _who_gets(layer) for name, layer in layers.items()}
+    users: dict[str, list[str]] = {name: [] for name in layers}
+    for function, distributions in known.items():
+        for layer in needs[function].options.named:
+            if gets[layer.name](function, distributions):
+                users[layer.name].append(function)
+    return users
 
 
 def unused_everywhere(groups: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
@@ -227,20 +292,22 @@ def _tells_most(reason: str) -> tuple[bool, bool, int]:
     return _NOBODY not in reason, _NOTHING in reason, -len(reason)
 
 
-def _gets(function: str, need: Need, layer: NamedLayer) -> bool:
-    if layer.functions:
-        return any(fnmatchcase(function, pattern) for pattern in layer.functions)
-    return {each.name for each in need.distributions.values()}.issuperset(layer.distributions)
+def _who_gets(layer: NamedLayer) -> Callable[[str, _Known], bool]:
+    """Return what says whether a function with these distributions, by their names, gets a layer."""
+    if not layer.functions:
+        return lambda _, distributions: all(name in distributions for name in layer.distributions)
+    patterns = [pattern for pattern in layer.functions if _WILD.search(pattern)]
+    names = frozenset(layer.functions).difference(patterns)
+    return lambda function, _: function in names or any(fnmatchcase(function, pattern) for pattern in patterns)
 
 
-def _held_by(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Need]) -> Iterator[str]:
+def _held_by(layer: NamedLayer, users: Sequence[str], known: Mapping[str, _Known]) -> Iterator[str]:
     """Give the wheels of a named layer; raises `UsageError` where its users need different versions of one."""
     for name in layer.distributions:
         found: dict[str, tuple[str, str]] = {}
         for user in users:
-            for digest, each in needs[user].distributions.items():
-                if each.name == name:
-                    found.setdefault(digest, (user, each.version))
+            for digest, version in known[user].get(name, ()):
+                found.setdefault(digest, (user, version))
         if len(found) > 1:
             versions = " and ".join(f"{user} needs {name} {version}" for user, version in found.values())
             raise UsageError(
@@ -252,6 +319,8 @@ def _held_by(layer: NamedLayer, users: Sequence[str], needs: Mapping[str, Need])
 
 def _check_together(function: str, shares: Sequence[Share], need: Need) -> None:
     """Refuse named layers that part what must lie on one side; raises `UsageError`."""
+    if not shares:
+        return
     held = {digest: share.name for share in shares for digest in share.pieces}
     names = {digest: each.name for digest, each in need.distributions.items()}
     for digest in sorted(need.stuck & held.keys(), key=names.__getitem__):

@@ -40,6 +40,7 @@ on sizes, never on the keys of pieces, which change with each update.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from math import fsum
 
 from msgspec import Struct
@@ -203,12 +204,12 @@ def _plan_linked(
         alone=[_sum(keys, pieces) for keys in alone],
     )
     layers = search(problem)
-    parts = [part for found in classes for part in found.parts(pieces)]
+    divided = [found.parts(pieces) for found in classes]
+    parts = [part for each in divided for part in each]
     if len(parts) > len(classes):
-        numbered = {
-            found.users: [number for number, part in enumerate(parts) if part.users == found.users] for found in classes
-        }
-        layers = [(tuple(part for number in held for part in numbered[classes[number].users]), users) for held, users in layers]
+        ends = list(accumulate(len(each) for each in divided))
+        numbered = [range(end - len(each), end) for end, each in zip(ends, divided, strict=True)]
+        layers = [(tuple(part for number in held for part in numbered[number]), users) for held, users in layers]
         sizes, weights = [part.zipped for part in parts], [part.weight for part in parts]
         layers = split(layers, replace(problem, sizes=sizes, weights=weights))
     return [(tuple(names[number] for number in users), [parts[number] for number in held]) for held, users in layers]

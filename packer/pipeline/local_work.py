@@ -233,12 +233,13 @@ class Workshop:
     def libraries(self, names: Sequence[str], without: Sequence[str]) -> dict[str, Sequence[ElfFile]]:
         """Give the native code that functions have beside these distributions, by wheels' digests and functions' names."""
         found: dict[str, Sequence[ElfFile]] = {}
+        held = frozenset(without)
         for name in names:
             gathered = self._prepare(Version(name=name)).gathered
             native = self._native(gathered)
             found[f"{OWN_SOURCE} {name}"] = native[OWN_SOURCE]
             found |= {each.digest: native[each.name] for each in gathered.material.distributions}
-        return {key: files for key, files in found.items() if key not in without}
+        return {key: files for key, files in found.items() if key not in held}
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
         """Build a function with its layers, and prove it; raises `LpackError`."""

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.runtimes import Target
+from packer.cache.store import digest_of
 from packer.core.errors import LpackError, ManyErrors
 from packer.core.events import Reporter
 from packer.core.model import Function
@@ -80,7 +81,7 @@ class Group:
         """Why nobody here gets a named layer, once it has been built."""
         self._unchanged: dict[str, Built] = {}
         self._settled: dict[str, tuple[tuple[MadeLayer, ...], Settled]] = {}
-        self._layers: dict[tuple[Share, tuple[str, ...], Beside], MadeLayer] = {}
+        self._layers: dict[str, MadeLayer] = {}
         wanted = [each for each in members if each.function.layers.wanted]
         self._peers = tuple(sorted(each.name for each in wanted))
         self._believed = all(each.known is not None and each.known.peers == self._peers for each in wanted)
@@ -95,7 +96,7 @@ class Group:
         while True:
             progress, planned = self._planned(progress, executor)
             layers = self._made(planned, executor)
-            mine = {name: tuple(layers[share] for share in planned.division.of(name)) for name in self._chosen}
+            mine = {name: tuple(layers[place] for place in planned.division.places(name)) for name in self._chosen}
             settled = self._settled_now(progress, mine, executor)
             revised = _revised(progress, settled)
             stands = {name: progress[name].taken(each) for name, each in settled.items() if name not in revised}
@@ -166,15 +167,16 @@ class Group:
         self._work.ready({name: mine[name] for name in todo})
         return gathered_results({name: executor.submit(self._work.settle, progress[name].version, mine[name]) for name in todo})
 
-    def _made(self, planned: Planned, executor: Executor) -> dict[Share, MadeLayer]:
-        """Make the layers that one of the chosen has."""
-        shares = [share for share in planned.division.shares if self._chosen.intersection(share.users)]
-        besides = {share: self._beside(share, planned.needs) for share in shares}
-        keys = {share: (share, tuple(planned.wanted[each].key for each in share.pieces), besides[share]) for share in shares}
-        new = {key: share for share, key in keys.items() if key not in self._layers}
-        made = {key: executor.submit(self._work.make, share, planned.wanted, besides[share]) for key, share in new.items()}
+    def _made(self, planned: Planned, executor: Executor) -> dict[int, MadeLayer]:
+        """Make the layers that one of the chosen has; return them by their places in the plan."""
+        shares = {place: share for place, share in enumerate(planned.division.shares) if self._chosen.intersection(share.users)}
+        besides = {place: self._beside(share, planned.needs) for place, share in shares.items()}
+        keys = {place: _layer_key(share, planned.wanted, besides[place]) for place, share in shares.items()}
+        new = {key: place for place, key in keys.items() if key not in self._layers}
+        make = self._work.make
+        made = {key: executor.submit(make, shares[place], planned.wanted, besides[place]) for key, place in new.items()}
         self._layers |= gathered_results(made)
-        return {share: self._layers[key] for share, key in keys.items()}
+        return {place: self._layers[key] for place, key in keys.items()}
 
     def _beside(self, share: Share, needs: Mapping[str, Need]) -> Beside:
         held = frozenset(share.pieces)
@@ -239,6 +241,12 @@ class Group:
         reporter.stage(member.name, "done")
         staged = {layer.report["path"]: layer.staged for layer in layers if layer.staged is not None}
         return Built(state=state, staged=settled.staged, layers=staged)
+
+
+def _layer_key(share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> str:
+    """Return the digest of all that decides a layer."""
+    keys = [wanted[digest].key for digest in share.pieces]
+    return digest_of(share.name, *share.pieces, "", *share.users, "", *keys, "", *beside.digests)
 
 
 def _prepared(progress: Progress, found: tuple[Need, frozenset[Unit]]) -> Progress:

@@ -92,6 +92,8 @@ class SharedSolve:
         self._upgrade = upgrade
         self._families: Once[tuple[str, ...], dict[str, _Family]] = Once()
         self._parts: Once[str, dict[str, Part]] = Once()
+        self._named: dict[int, tuple[Sequence[Function], str]] = {}
+        """By identity: functions that share versions, and the digest of their names; all functions hold the same thousands."""
 
     def part(self, function: Function, *, relock: bool = False) -> Part | None:
         """Give a function's part, None where it shares with nobody. ``relock`` renews locks instead of keeping to them.
@@ -100,7 +102,7 @@ class SharedSolve:
         """
         if not function.sharing or not can_be_asked(function):
             return None
-        key = (str(relock), str(function.lock_path.parent), *(each.name for each in function.sharing))
+        key = (str(relock), str(function.lock_path.parent), self._digest_of_names(function.sharing))
         found = self._families.get(key, lambda: self._made(function.sharing, relock=relock)).get(function.name)
         if found is None:
             return None
@@ -109,6 +111,12 @@ class SharedSolve:
             return Part(constraints=(), warnings=apart, paths=found.paths)
         part = self._parts.get(found.key, lambda: self._parts_of(found, self._solution(found)))[function.name]
         return replace(part, warnings=(*apart, *part.warnings))
+
+    def _digest_of_names(self, functions: Sequence[Function]) -> str:
+        known = self._named.get(id(functions))
+        if known is None or known[0] is not functions:
+            known = self._named[id(functions)] = (functions, digest_of(*(each.name for each in functions)))
+        return known[1]
 
     def _parts_of(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, Part]:
         trees = (path for folder in solution["locals"] for path in project_tree(Path(folder), self._digests)[1])

@@ -60,17 +60,20 @@ class BuildsLater:
 
 def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: Fetcher, build: Build) -> tuple[Made, ...]:
     """Give the wheels of packages in their order; raises `LpackError`."""
-    chosen = {package: choose_wheel(package, target) for package in packages}
-    for package, wheel in chosen.items():
+    # By their places: a package's hash is that of all files that its lock offers.
+    chosen = [choose_wheel(package, target) for package in packages]
+    for package, wheel in zip(packages, chosen, strict=True):
         if wheel is None and package.source is None:
             raise no_wheel_error(package, target)
-    needed = {package: archive for package, wheel in chosen.items() if (archive := wheel or _archive(package)) is not None}
+    wanted = [wheel or _archive(package) for package, wheel in zip(packages, chosen, strict=True)]
+    needed = {place: archive for place, archive in enumerate(wanted) if archive is not None}
     fetched = dict(zip(needed, fetcher.fetch(list(needed.values())), strict=True))
-    missing = [(package, fetched.get(package)) for package, wheel in chosen.items() if wheel is None]
-    built = dict(zip((package for package, _ in missing), build(missing), strict=True)) if missing else {}
+    lacking = [place for place, wheel in enumerate(chosen) if wheel is None]
+    missing = [(packages[place], fetched.get(place)) for place in lacking]
+    built = dict(zip(lacking, build(missing), strict=True)) if missing else {}
     return tuple(
-        Made(distribution=_of_wheel(package, wheel, fetched[package])) if wheel else built[package]
-        for package, wheel in chosen.items()
+        Made(distribution=_of_wheel(packages[place], wheel, fetched[place])) if wheel else built[place]
+        for place, wheel in enumerate(chosen)
     )
 
 

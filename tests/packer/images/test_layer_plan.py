@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packer.images.layer_plan import MOST_OWN, plan_images
+from packer.images.layer_plan import MOST_OWN, _Layer, plan_images
 from packer.layers.planner import Piece
+from tests.counting import count_hashes
 
 KILO = 1000
 SIZES = {"numpy": 16_637, "pandas": 12_306, "pyarrow": 42_000, "requests": 65, "pillow": 7_038}
@@ -57,3 +58,11 @@ def test_what_two_functions_share_lies_in_the_same_order_in_both(needs: dict[str
         for other in needs:
             shared = set(plan[one]) & set(plan[other])
             assert [each for each in plan[one] if each in shared] == [each for each in plan[other] if each in shared]
+
+
+def test_layers_are_not_hashed_with_all_their_users(monkeypatch) -> None:
+    hashed = count_hashes(monkeypatch, _Layer)
+    needs = {f"f{number}": frozenset(KEYS[:10]) for number in range(20)}
+    plan = plan_images(needs, {key: Piece(zipped=1 << 21, unzipped=1 << 22) for key in KEYS})
+    assert len(plan["f0"]) == 10
+    assert hashed == {}

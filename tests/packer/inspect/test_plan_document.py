@@ -9,6 +9,7 @@ from packer.layers.assignment import Division, Need, Needed, Share
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Wanted
 from packer.pipeline.zip_groups import Planned
+from tests.counting import Passes, count_hashes
 
 DIGEST, SIZE = "a" * 64, 50_000
 
@@ -45,3 +46,35 @@ def test_a_function_outside_the_plan_is_told_as_such():
     lines = plan_table(describe_plan([planned("python3.12", ("one", "two"), "k")], ["apart"])).splitlines()
     assert [line.split(None, 1)[1] for line in lines if line.startswith("apart")] == ["takes part in no plan"]
     assert [line.split(None, 1)[1] for line in lines if line.startswith("one")] == ["common; 0 distributions inside"]
+
+
+def with_layers(count: int) -> Planned:
+    """Give a plan in which two functions share so many layers of one distribution each."""
+    digests = [f"{number:064}" for number in range(count)]
+    distributions = {
+        digest: Needed(name=f"d{number}", version="1", variant="v", size=SIZE) for number, digest in enumerate(digests)
+    }
+    need = Need(distributions=Passes(distributions), own=0, options=LayerOptions(mode="auto"))
+    return Planned(
+        target=Target.of("python3.12", "x86_64"),
+        needs={"one": need, "two": need},
+        wanted={digest: Wanted(digest=digest, key=digest, only=False, versions=()) for digest in digests},
+        sizes={digest: Piece(zipped=SIZE, unzipped=SIZE) for digest in digests},
+        division=Division(shares=tuple(Share(pieces=(digest,), users=("one", "two")) for digest in digests)),
+    )
+
+
+def test_functions_are_gone_through_as_often_for_ten_layers_as_for_one():
+    counts = []
+    for plan in (with_layers(1), with_layers(10)):
+        before = Passes.gone_through
+        describe_plan([plan])
+        counts.append(Passes.gone_through - before)
+    assert counts[0] == counts[1] > 0
+
+
+def test_layers_are_not_hashed_with_all_their_users(monkeypatch):
+    hashed = count_hashes(monkeypatch, Share)
+    found = describe_plan([with_layers(3)])
+    assert found["functions"]["one"]["layers"] == ["d0", "d1", "d2"]
+    assert hashed == {}

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from packer.core.errors import LimitError, UsageError
 from packer.core.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
-from packer.layers.assignment import Division, Need, Needed, divide, shared, unused_everywhere, with_required
-from packer.layers.planner import Piece
+from packer.layers.assignment import Division, Need, Needed, Share, divide, shared, unused_everywhere, with_required
+from packer.layers.planner import Piece, layering
+from tests.counting import Name, Passes, count_comparisons, count_hashes
 
 LARGE = 1_000_000
 ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:"
@@ -172,3 +173,77 @@ def test_every_function_sees_its_own_once_and_what_is_tied_on_one_side(needs, ch
     names = list(needs)
     chance.shuffle(names)
     assert divided(**{name: needs[name] for name in names}) == division
+
+
+def crowd(functions: int, layers: int) -> dict[str, Need]:
+    """Give functions that need ten distributions, each with its own copies of these layers, which list them all."""
+    names = tuple(f"f{number}" for number in range(functions))
+    digests = [f"d{number}" for number in range(10)]
+    return {
+        name: replace(
+            need(
+                *digests,
+                named=tuple(
+                    NamedLayer(name=f"layer{each}", distributions=(digests[each],), functions=(*names,), closed=True)
+                    for each in range(layers)
+                ),
+            ),
+            distributions=Passes(need(*digests).distributions),
+        )
+        for name in names
+    }
+
+
+def test_named_layers_are_neither_hashed_nor_compared(monkeypatch):
+    hashed, compared = count_hashes(monkeypatch, NamedLayer), count_comparisons(monkeypatch, NamedLayer)
+    divided(**with_required(crowd(20, 4)))
+    assert (hashed, compared) == ({}, {})
+
+
+def test_names_of_functions_are_looked_up_and_not_matched(monkeypatch):
+    matched = []
+    monkeypatch.setattr("packer.layers.assignment.fnmatchcase", lambda *pair: matched.append(pair))
+    division = divided(**crowd(20, 2))
+    assert [len(share.users) for share in division.shares if share.name] == [20, 20]
+    assert matched == []
+
+
+def passes(layers: int) -> int:
+    before = Passes.gone_through
+    divided(**with_required(crowd(20, layers)))
+    return Passes.gone_through - before
+
+
+def test_each_function_is_gone_through_as_often_for_four_layers_as_for_one():
+    assert passes(4) == passes(1) > 0
+
+
+def test_layers_of_a_function_are_found_without_a_search():
+    names = [Name(f"f{number}") for number in range(100)]
+    shares = tuple(Share(pieces=(f"d{number}",), users=tuple(names[number:])) for number in range(50))
+    division = Division(shares=shares)
+    before = Name.compared
+    assert [len(division.of(name)) for name in names[:3]] == [1, 2, 3]
+    assert [len(division.of(name)) for name in names] == [min(number + 1, 50) for number in range(100)]
+    assert Name.compared == before
+
+
+def members_of_sets(monkeypatch, functions: int) -> int:
+    """Count the members of all sets that are made to divide what so many functions need."""
+    counted = []
+
+    def counting(members=()):
+        found = frozenset(members)
+        counted.append(len(found))
+        return found
+
+    monkeypatch.setattr(layering, "frozenset", counting, raising=False)
+    tied = (frozenset(("a", "b")), frozenset(("b", "c")))
+    needs = {f"f{number}": need("a", "b", "c", f"d{number}", f"e{number // 2}", tied=tied) for number in range(functions)}
+    divided(**needs, other=need("a"))
+    return sum(counted)
+
+
+def test_sets_of_all_users_or_all_sizes_are_not_made_again_for_each_function(monkeypatch):
+    few, many = members_of_sets(monkeypatch, 50), members_of_sets(monkeypatch, 200)
+    assert many < 5 * few

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from packer.layers.planner import SMALLEST, Demand, LayerPlan, Piece, PlannedLayer, plan_layers
+from tests.counting import Name
 
 LIMIT = 60_000_000
 Repository = tuple[dict[str, Demand], dict[str, Piece]]
@@ -244,3 +245,22 @@ def test_a_piece_that_is_not_there_is_an_error():
         plan_layers({"orders": Demand(pieces=frozenset({"numpy"}))}, {})
     with pytest.raises(KeyError, match="orders"):
         example(slots=5).layers_of("nobody's orders")
+
+
+def comparisons(classes: int) -> int:
+    """Count the comparisons of names in a plan of so many classes, each released in two ways, with two users more than one."""
+    names = [Name(f"f{number:03}") for number in range(classes + 1)]
+    keys = {name: [f"{name}-{part}" for part in range(2)] for name in names[1:]}
+    demands = {name: Demand(pieces=frozenset(each)) for name, each in keys.items()}
+    demands[names[0]] = Demand(pieces=frozenset(key for each in keys.values() for key in each))
+    pieces = {
+        key: Piece(zipped=20_000 + 100 * number, unzipped=20_000, weight=1.0 + number % 2)
+        for number, key in enumerate(key for each in keys.values() for key in each)
+    }
+    before = Name.compared
+    plan_layers(demands, pieces)
+    return Name.compared - before
+
+
+def test_parts_of_classes_are_not_searched_for_by_their_users():
+    assert comparisons(80) < 3 * comparisons(40)

@@ -14,11 +14,13 @@ from builders.runtimes import Target
 from packer.core.errors import LpackError, VerificationError
 from packer.core.model import Function
 from packer.core.options import LayerOptions, TrimOptions
-from packer.layers.assignment import MadeLayer, Need, Needed
+from packer.layers.assignment import MadeLayer, Need, Needed, Share
 from packer.layers.planner import Piece
+from packer.pipeline.layer_maker import Beside
 from packer.pipeline.local_work import Settled
 from packer.pipeline.plan_progress import MOST_REVISIONS, Progress
 from packer.pipeline.zip_groups import Group, Member
+from tests.counting import count_hashes
 
 TARGET = Target.of("python3.12", "x86_64")
 UNITS = [("tests", f"dist{number}") for number in range(1000)]
@@ -149,3 +151,10 @@ def test_a_revision_is_another_value():
     assert second.revised(cramped) is None
     alone = settled(restored=frozenset(), kept=frozenset(), cramped=True, alone="why")
     assert second.revised(alone) == Progress(name="a", tight=True, alone="why", revisions=2)
+
+
+def test_planned_layers_are_not_hashed_with_all_their_users(monkeypatch):
+    hashed = count_hashes(monkeypatch, Share, Beside)
+    built, _ = build({"a": 1, "b": 0, "c": 0})
+    assert [len(layers) for layers, _ in built.values()] == [1, 1, 1]
+    assert hashed == {}
