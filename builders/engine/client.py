@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec import Struct
 
+from builders.causes import causes
 from builders.engine.job import INPUTS, WORK, Job, confinement
 from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, printed_too_much
 from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_FOLDER, MACHINES, TASK_FOLDER
@@ -165,9 +166,8 @@ def connect() -> Engine:
 
 def _cause(error: BaseException) -> str:
     """Give the innermost cause in short: docker wraps requests, which wraps urllib3, which wraps the system's own error."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    *_, innermost = causes(error)
+    return getattr(innermost, "strerror", None) or str(innermost) or type(innermost).__name__
 
 
 class Engine:

@@ -92,6 +92,10 @@ class Cluster:
             raise answer.error
         return answer
 
+    def tell(self, what: str) -> None:
+        """Say to one who asks for more why the cluster has not done a job."""
+        self._reporter.debug(f"the cluster: {what}")
+
     def _result(self, job: Job, near: str) -> bytes:
         if self._gone.is_set() or self._stopped.is_set():
             raise LostError
@@ -172,7 +176,11 @@ class ClusterWork:
         self._offered: Once[str, None] = Once()
 
     def _done(self, name: str, arguments: tuple[Any, ...], functions: Iterable[str], about: Iterable[str]) -> Any:
-        """Have a job done that needs to know ``functions``, by whoever knows most of what it is ``about``."""
+        """Have a job done that needs to know ``functions``, by whoever knows most of what it is ``about``.
+
+        Each answer but the last asks for functions that were not told of yet, and so there are no more than functions; raises
+        `LostError` where a worker asks for the same again.
+        """
         names, about = tuple(dict.fromkeys(functions)), tuple(about)
         homes = Counter(self._homes[each] for each in about if each in self._homes)
         near = homes.most_common(1)[0][0] if homes else ""
@@ -182,7 +190,10 @@ class ClusterWork:
             if not answer.lacking:
                 self._homes.update(dict.fromkeys(about, answer.worker))
                 return answer.value
-            names, near = (*names, *answer.lacking), answer.worker
+            if not set(answer.lacking).difference(names):
+                self._cluster.tell(f"{answer.worker} asks again for {', '.join(answer.lacking)}, which it was told of")
+                raise LostError
+            names, near = tuple(dict.fromkeys((*names, *answer.lacking))), answer.worker
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Prepare a function."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from builders.causes import causes
+
 if TYPE_CHECKING:
     import requests
 
@@ -52,19 +54,20 @@ def is_untrusted(error: Exception) -> bool:
     """Say whether a certificate was refused: other troubles of TLS pass by themselves."""
     import ssl
 
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        inner = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else getattr(cause, "reason", None)
-        cause = cause.__cause__ or cause.__context__ or (inner if isinstance(inner, BaseException) else None)
-    return False
+    def wrapped(cause: BaseException) -> BaseException | None:
+        reason = getattr(cause, "reason", None)
+        return _first_argument(cause) or (reason if isinstance(reason, BaseException) else None)
+
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error, wrapped))
 
 
 def short_reason(error: Exception) -> str:
     """Give the innermost cause: what urllib3 wraps around it repeats the address."""
-    cause: BaseException = error
-    while cause.__cause__ or cause.__context__ or (cause.args and isinstance(cause.args[0], BaseException)):
-        inner = cause.__cause__ or cause.__context__
-        cause = inner if inner is not None else cause.args[0]
+    *_, cause = causes(error, _first_argument)
     return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+
+
+def _first_argument(error: BaseException) -> BaseException | None:
+    """Return the error that another one was made of, as urllib3 and requests do; None where it was made of none."""
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, BaseException) else None

@@ -25,6 +25,8 @@ _CHUNK = 16 << 20
 _READ = 1 << 18
 _RESTARTS = 3
 """How often an upload begins anew, after the registry has forgotten it."""
+_MOST_SETBACKS = 5
+"""How often an upload goes back behind parts that the registry had acknowledged; then it is begun anew."""
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]+)")
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -69,6 +71,8 @@ class _Upload(Struct, kw_only=True):
 
     location: str
     offset: int = 0
+    setbacks: int = 0
+    """How often the registry has lost parts that it had acknowledged."""
 
 
 def upload(
@@ -197,7 +201,11 @@ def _send_part(
     def attempt() -> None:
         nonlocal trouble
         if trouble:
+            acknowledged = begun.offset
             _ask_where(endpoint, to, scopes, begun)
+            begun.setbacks += begun.offset < acknowledged
+            if begun.setbacks > _MOST_SETBACKS:
+                raise _Forgotten
         if begun.offset >= blob.size:
             return
         trouble = True

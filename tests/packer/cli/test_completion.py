@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def _completed(words: str, *, word: int, by: str) -> list[str]:
 def _typed_in_bash(folder: Path, keys: str, wanted: str) -> str:
     """Return what an interactive bash shows for these keys, until it shows what is wanted or too much time has passed."""
     terminal, inside = pty.openpty()
-    streams = {"stdin": inside, "stdout": inside, "stderr": inside, "start_new_session": True}
+    streams: dict[str, Any] = {"stdin": inside, "stdout": inside, "stderr": inside, "start_new_session": True}
     environment = _environment(PS1="$ ", TERM="dumb", INPUTRC="/dev/null")
     shown = ""
     end = time.monotonic() + _LONGEST

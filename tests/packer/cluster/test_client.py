@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from packer.cache.signatures import Digests
 from packer.cache.store import Store
 from packer.cli.commands.worker import _sites, run
 from packer.cli.wiring import open_tools
-from packer.cluster.client import Cluster, Job, LostError
+from packer.cluster.client import Cluster, ClusterWork, Job, LostError
 from packer.cluster.jobs import Answer, NotThereError, Tickets, identity, load_ticket
 from packer.cluster.worker_site import _Names
 from packer.config.load import Overrides, load_config
@@ -288,3 +289,23 @@ def test_paths_of_a_worker_are_told_as_the_other_machine_knows_them(monkeypatch)
     ]
     error = names.of_error(ManyErrors([BuildError("At /cache/x.", detail="/tmp/lpack-1/root/y", remedy="Mend /cache.")]))
     assert str(error) == "At host:/cache/x.\n/y\nMend host:/cache."
+
+
+@pytest.mark.parametrize("lacking", [("one",), ("two",)])
+def test_a_worker_that_asks_for_the_same_again_loses_the_job(lacking):
+    calls: list[tuple[str, ...]] = []
+
+    def call(_build, tickets, *_job):
+        calls.append(tickets)
+        assert len(calls) < 10
+        return Answer(lacking=lacking, worker="w")
+
+    told: list[str] = []
+    cluster: Any = SimpleNamespace(call=call, tell=told.append)
+    tickets: Any = SimpleNamespace(of=lambda name: name, build="b")
+    nothing: Any = SimpleNamespace(store=None)
+    work = ClusterWork(cluster, tickets, nothing, nothing, Path())
+    with pytest.raises(LostError):
+        work._done("prepare", (), ["one"], ["one"])
+    assert calls == ([("one",)] if lacking == ("one",) else [("one",), ("one", "two")])
+    assert told == [f"w asks again for {lacking[0]}, which it was told of"]

@@ -251,7 +251,7 @@ def comparisons(classes: int) -> int:
     """Count the comparisons of names in a plan of so many classes, each released in two ways, with two users more than one."""
     names = [Name(f"f{number:03}") for number in range(classes + 1)]
     keys = {name: [f"{name}-{part}" for part in range(2)] for name in names[1:]}
-    demands = {name: Demand(pieces=frozenset(each)) for name, each in keys.items()}
+    demands: dict[str, Demand] = {name: Demand(pieces=frozenset(each)) for name, each in keys.items()}
     demands[names[0]] = Demand(pieces=frozenset(key for each in keys.values() for key in each))
     pieces = {
         key: Piece(zipped=20_000 + 100 * number, unzipped=20_000, weight=1.0 + number % 2)

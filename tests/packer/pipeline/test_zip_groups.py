@@ -16,7 +16,7 @@ from packer.core.model import Function
 from packer.core.options import LayerOptions, TrimOptions
 from packer.layers.assignment import MadeLayer, Need, Needed, Share
 from packer.layers.planner import Piece
-from packer.pipeline.layer_maker import Beside
+from packer.pipeline.layer_maker import Beside, Version
 from packer.pipeline.local_work import Settled
 from packer.pipeline.plan_progress import MOST_REVISIONS, Progress
 from packer.pipeline.zip_groups import Group, Member
@@ -45,7 +45,7 @@ def function(name: str) -> Function:
 
 
 def settled(
-    *, restored: frozenset, kept: frozenset, alone: str = "", cramped: bool = False, need: Need | None = None
+    *, restored: frozenset[Any], kept: frozenset[Any], alone: str = "", cramped: bool = False, need: Need | None = None
 ) -> Settled:
     nothing: Any = None
     need = need or Need(distributions={}, own=0, options=LayerOptions())
@@ -58,7 +58,7 @@ class FakeWork(Struct):
     findings: dict[str, int]
     settled: list[str] = field(default_factory=list)
 
-    def prepare(self, version):
+    def prepare(self, version: Version) -> tuple[Need, frozenset[Any]]:
         shared = Needed(name="shared", version="1", variant="v", size=1_000_000)
         own = Needed(name=version.name, version="1", variant="v", size=10)
         need = Need(distributions={"shared": shared, version.name: own}, own=1, options=LayerOptions(mode="auto"))
@@ -73,7 +73,8 @@ class FakeWork(Struct):
 
     def make(self, share, wanted, beside):
         del wanted, beside
-        return MadeLayer(name="layer", pieces=share.pieces, report={}, archive=None, staged=None)
+        nothing: Any = None
+        return MadeLayer(name="layer", pieces=share.pieces, report={}, archive=nothing, staged=None)
 
     def ready(self, todo):
         del todo

@@ -27,7 +27,12 @@ def test_names_of_all_functions_are_read_once_and_not_for_each_function(monkeypa
     ]
     every = Row(functions)
     asked = []
-    monkeypatch.setattr(SharedSolve, "_made", lambda _self, sharing, **_: asked.append(sharing) or {})
+
+    def made(_self, sharing, **_options):
+        asked.append(sharing)
+        return {}
+
+    monkeypatch.setattr(SharedSolve, "_made", made)
     nothing: Any = None
     solve = SharedSolve(nothing, nothing, nothing, nothing, nothing, offline=True, upgrade=False)
     sharing = [replace(function, sharing=every) for function in functions]
