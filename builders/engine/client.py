@@ -224,6 +224,8 @@ class Engine:
         with asking(f"pull the image {reference}"):
             repository, tag = _repository_and_tag(reference)
             for message in self._client.api.pull(repository, tag=tag, platform=platform, stream=True, decode=True):
+                if self._closed:
+                    raise BuildFailure("it was interrupted")
                 if "error" in message:
                     raise BuildFailure(f"the image {reference} cannot be pulled", log=str(message["error"]))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from threading import Lock
 
 from builders.engine.client import Ended, Engine, Image
 from builders.engine.job import Job
+from builders.once import Locks, Once
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings, Limits
 from builders.runtimes import Target
 
@@ -28,25 +28,20 @@ class Images:
         self._say = say
         self._listen = listen
         self._offline = offline
-        self._lock = Lock()
-        self._locks: dict[str, Lock] = {}
-        self._bases: dict[tuple[str, Target], Image | BuilderUnavailable] = {}
+        self._locks: Locks[str] = Locks()
+        self._bases: Once[tuple[str, str], Image] = Once()
+        self._derivations: Once[str, Image] = Once()
         self._working: set[str] = set()
 
     def base(self, target: Target, settings: BuildSettings) -> Image:
         """Give the image that a build starts from; raises `BuilderUnavailable` where there is none for the target's machine."""
         reference = settings.image or target.build_image
-        with self._only(reference):
-            found = self._bases.get((reference, target))
-            if found is None:
-                try:
-                    found = self._found(reference, target)
-                except BuilderUnavailable as refusal:
-                    found = refusal
-                self._bases[reference, target] = found
-        if isinstance(found, BuilderUnavailable):
-            raise found
-        return found
+
+        def find() -> Image:
+            with self._locks.of(reference):  # an engine has a name for one machine at a time
+                return self._found(reference, target)
+
+        return self._bases.get((reference, target.image_architecture), find)
 
     def ready(self, target: Target, settings: BuildSettings) -> Image:
         """Give the image that a build runs in, with the setup commands done.
@@ -58,13 +53,7 @@ class Images:
         if not settings.setup:
             return base
         tag = setup_tag(base, settings.setup)
-        with self._only(tag):
-            return self._engine.image(f"{_DERIVED}:{tag}") or self._derived(base, settings, tag)
-
-    def _only(self, name: str) -> Lock:
-        """Give the lock of one image: others need not wait for it to be pulled or prepared."""
-        with self._lock:
-            return self._locks.setdefault(name, Lock())
+        return self._derivations.get(tag, lambda: self._engine.image(f"{_DERIVED}:{tag}") or self._derived(base, settings, tag))
 
     def _found(self, reference: str, target: Target) -> Image:
         found = self._engine.image(reference)
@@ -93,7 +82,7 @@ class Images:
 
     def prove(self, image: Image, target: Target) -> None:
         """Prove that the engine can run an image of another machine, once; raises `BuilderUnavailable` or `BuildFailure`."""
-        with self._only(f"machine {image.architecture}"):
+        with self._locks.of(f"machine {image.architecture}"):
             if image.architecture in self._working or self._engine.info().architecture == image.architecture:
                 return
             platform = f"linux/{image.architecture}"

@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from builders.interpreters import Interpreter, find_interpreter
+from builders.once import Once
 from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
 from builders.sandbox.isolation import Ended, Isolation, Order
@@ -251,16 +252,14 @@ class Pythons:
             "host": lambda target, _asked: host(target),
             "container": container,
         }
-        self._made: dict[tuple[str, Target, bool], TargetPython | BuilderUnavailable] = {}
-        self._lock = Lock()
+        self._made: Once[tuple[str, Target, bool], TargetPython] = Once()
         self._closed = False
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
-        self._closed = True  # without the lock, which who pulls an image holds for long
-        for each in tuple(self._made.values()):
-            if not isinstance(each, BuilderUnavailable):
-                each.close()
+        self._closed = True
+        for each in self._made.values():
+            each.close()
 
     def find(self, target: Target, place: str, purpose: str) -> TargetPython:
         """Give a Python for a purpose (``compile``, which any machine can, or ``run``) at a place.
@@ -270,28 +269,32 @@ class Pythons:
         names = tuple(self._ways) if place == "auto" else (place,)
         refusals = []
         for name in names:
-            found = self._get(name, target, purpose, asked=place == name)
-            if not isinstance(found, BuilderUnavailable):
-                return found
-            refusals.append(found)
+            try:
+                return self._get(name, target, purpose, asked=place == name)
+            except BuilderUnavailable as refusal:
+                refusals.append(refusal)
         raise BuilderUnavailable(
             "; ".join(each.reason for each in refusals), remedy=" Or: ".join(each.remedy for each in refusals)
         )
 
-    def _get(self, name: str, target: Target, purpose: str, *, asked: bool) -> TargetPython | BuilderUnavailable:
+    def _get(self, name: str, target: Target, purpose: str, *, asked: bool) -> TargetPython:
         if name == "host" and purpose == "run" and not can_run_here(target):
             what = f"this machine cannot run native code for {target.architecture}"
-            return BuilderUnavailable(what, remedy="Start a container engine with emulation, or build on such a machine.")
-        key = (name, target, asked)
-        with self._lock:
-            if key not in self._made:
-                try:
-                    self._made[key] = self._ways[name](target, asked)
-                except BuilderUnavailable as error:
-                    self._made[key] = error
-                except BuildFailure as error:
-                    self._made[key] = BuilderUnavailable(error.reason, remedy=error.remedy or "Mend the container engine.")
-            found = self._made[key]
-        if self._closed:
+            raise BuilderUnavailable(what, remedy="Start a container engine with emulation, or build on such a machine.")
+        try:
+            found = self._made.get((name, target, asked), lambda: self._opened(name, target, asked=asked))
+        except BuilderUnavailable:
+            if self._closed:
+                raise interrupted() from None
+            raise
+        if self._closed:  # perhaps while it was made
+            found.close()
             raise interrupted()
         return found
+
+    def _opened(self, name: str, target: Target, *, asked: bool) -> TargetPython:
+        """Make a Python; raises `BuilderUnavailable`."""
+        try:
+            return self._ways[name](target, asked)
+        except BuildFailure as error:
+            raise BuilderUnavailable(error.reason, remedy=error.remedy or "Mend the container engine.") from None

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import ImageError, RegistryError, StoreError, UsageError
+from packer.core.once_map import Locks
 from packer.formats.image import Base, BlobSource, check_fits
 from packer.formats.oci import (
     INDEXES,
@@ -86,6 +87,8 @@ class BaseReader:
         self._store = store
         self._executor = executor
         self._finders = finders
+        self._saving: Locks[str] = Locks()
+        self._packing: Locks[str] = Locks()
 
     def read(self, named: str, platform: Platform, folder: Path) -> Base:
         """Find a base by its name; relative paths in it are below ``folder``.
@@ -141,13 +144,19 @@ class BaseReader:
         if found is None:
             remedy = f"`docker pull {name}` brings it, or name the registry's: leave out engine:."
             raise UsageError(f"The engine has no image {name}.", remedy=remedy)
-        known = self._known(named, found)
-        if known is not None:
-            return known
-        with self._store.temporary() as temporary:
-            with explained(temporary, "write"), temporary.open("wb") as file:
-                engine.save(found, file)
-            return self._of_archive(named, temporary, "")
+        with self._saving.of(found):  # who asks for the same image meanwhile finds what came of it
+            known = self._known(named, found)
+            if known is not None:
+                return known
+            with self._store.temporary() as temporary:
+                with explained(temporary, "write"), temporary.open("wb") as file:
+                    engine.save(found, file)
+                base = self._of_archive(named, temporary, "")
+            if found != base.digest:  # engines that keep images as containerd does call them by their manifest
+                known_as = self._store.load(_IMAGES, self._image_key(base.digest))
+                if known_as is not None:
+                    self._store.save(_IMAGES, self._image_key(found), known_as.payload)
+            return base
 
     def _of_archive(self, named: str, path: Path, tag: str) -> Base:
         if path.is_dir():
@@ -159,6 +168,7 @@ class BaseReader:
             config = _extracted(archive, entry.config, LARGEST_CONFIG, named)
             parsed = ImageConfig.parse(config, named)
             described = Descriptor.of(config, OCI_CONFIG)
+            closing.enter_context(self._packing.of(described.digest))
             known = self._known(named, described.digest)
             if known is not None:
                 return known
@@ -167,9 +177,9 @@ class BaseReader:
             layers = tuple(
                 self._packed(archive, name, diff_id, named) for name, diff_id in zip(entry.layers, parsed.diff_ids, strict=True)
             )
-        manifest = Manifest(config=described, layers=layers)
-        remembered = json.dumps([manifest.encode().decode(), config.decode()]).encode()
-        self._store.save(_IMAGES, self._image_key(described.digest), remembered)
+            manifest = Manifest(config=described, layers=layers)
+            remembered = json.dumps([manifest.encode().decode(), config.decode()]).encode()
+            self._store.save(_IMAGES, self._image_key(described.digest), remembered)
         return self._base(named, manifest, parsed)
 
     def _base(self, named: str, manifest: Manifest, config: ImageConfig) -> Base:

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO
 
 from msgspec import Struct
@@ -23,6 +22,7 @@ from msgspec import Struct
 from builders.runtimes import IMAGE_LIMIT
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import ImageError
+from packer.core.once_map import Once
 from packer.formats.image import BlobSource
 from packer.formats.oci import LAYERS, Descriptor
 
@@ -88,7 +88,7 @@ class CheckedLayers(BlobSource):
         self._blobs = blobs
         self._layers = layers
         self._named = named
-        self._lock = Lock()
+        self._seen: Once[str, Seen] = Once()
 
     def bring(self, blob: Descriptor) -> Path:
         """Give a blob's file; raises `LpackError`."""
@@ -102,12 +102,15 @@ class CheckedLayers(BlobSource):
         if diff_id is None:  # no layer
             return _NOTHING
         key = digest_of(_FORM, blob.digest, blob.media_type, diff_id)
-        with self._lock:
+
+        def look() -> Seen:
             record = self._store.load(_KIND, key)
             if record is None:
                 found = check_layer(path or self._blobs.bring(blob), blob.media_type, diff_id, self._named)
                 record = self._store.save(_KIND, key, found.encode())
-        return Seen.decode(record.payload)
+            return Seen.decode(record.payload)
+
+        return self._seen.get(key, look)
 
 
 def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> Seen:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Lock, local
+from threading import Event, local
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +19,7 @@ from packer.cache.store import Store, explained
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.model import Archive
+from packer.core.once_map import Once
 from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ class StoreFetcher:
         self._accept = accept
         self._offline = offline
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="fetch")
-        self._running: dict[tuple[str, str], Future[Fetched]] = {}
-        self._lock = Lock()
+        self._brought: Once[tuple[str, str], Fetched] = Once()
         self._thread = local()
         self._stopped = Event()
 
@@ -98,13 +98,8 @@ class StoreFetcher:
         return Fetched(path=path, sha256=archive.sha256) if path else None
 
     def _started(self, archive: Archive) -> Future[Fetched]:
-        with self._lock:
-            # Two locks may expect different bytes at one address: each is held against its own hash.
-            future = self._running.get((archive.location, archive.sha256))
-            if future is None:
-                future = self._pool.submit(self._bring, archive)
-                self._running[archive.location, archive.sha256] = future
-        return future
+        # Two locks may expect different bytes at one address: each is held against its own hash.
+        return self._brought.submit(self._pool, (archive.location, archive.sha256), lambda: self._bring(archive))
 
     def _bring(self, archive: Archive) -> Fetched:
         shared = self._known(archive, lambda path: self._accept(path, archive))

@@ -14,12 +14,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
-from threading import Lock
 from typing import Any
 
 from msgspec import Struct
 
 from packer.core.errors import RegistryError
+from packer.core.once_map import Once
 from packer.net.credentials import Login
 
 DOCKER_HUB = "docker.io"
@@ -55,15 +55,11 @@ class DockerLogins:
         if variables.get("XDG_RUNTIME_DIR"):
             self._files.append(Path(variables["XDG_RUNTIME_DIR"]) / "containers" / "auth.json")
         self._variables = variables
-        self._found: dict[str, RegistryLogin | None] = {}
-        self._lock = Lock()
+        self._found: Once[str, RegistryLogin | None] = Once()
 
     def find(self, host: str) -> RegistryLogin | None:
         """Give the login for a registry; raises `RegistryError` where a file or a program that should know it is broken."""
-        with self._lock:
-            if host not in self._found:
-                self._found[host] = self._look(host)
-            return self._found[host]
+        return self._found.get(host, lambda: self._look(host))
 
     def _look(self, host: str) -> RegistryLogin | None:
         for path in self._files:

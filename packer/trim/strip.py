@@ -53,7 +53,7 @@ class Stripper:
         self._reporter = reporter
         self._executor = executor
         self._container = container
-        self._tools: Once[tuple[Target, BuildSettings], StripTool | BuilderUnavailable] = Once()
+        self._tools: Once[tuple[Target, BuildSettings], StripTool] = Once()
         self._contents: Once[str, Content | None] = Once()
 
     def tool(self, function: Function) -> StripTool:
@@ -62,12 +62,9 @@ class Stripper:
         Raises `BuilderUnavailable`.
         """
         key = (function.target, function.building)
-        found = self._tools.get(key, lambda: self._found(*key))
-        if isinstance(found, BuilderUnavailable):
-            raise found
-        return found
+        return self._tools.get(key, lambda: self._found(*key))
 
-    def _found(self, target: Target, settings: BuildSettings) -> StripTool | BuilderUnavailable:
+    def _found(self, target: Target, settings: BuildSettings) -> StripTool:
         try:
             return HostStrip()
         except BuilderUnavailable as here:
@@ -75,9 +72,9 @@ class Stripper:
                 return self._container(target, settings)
             except BuilderUnavailable as there:
                 remedy = f"{here.remedy} Or: {there.remedy}"
-                return BuilderUnavailable(f"{here.reason}; {there.reason}", remedy=remedy)
+                raise BuilderUnavailable(f"{here.reason}; {there.reason}", remedy=remedy) from None
             except BuildFailure as failure:
-                return BuilderUnavailable(f"{here.reason}; {failure.reason}", remedy=here.remedy)
+                raise BuilderUnavailable(f"{here.reason}; {failure.reason}", remedy=here.remedy) from None
 
     def strip(
         self,

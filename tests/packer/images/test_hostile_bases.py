@@ -10,7 +10,8 @@ import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from threading import Barrier
+from typing import Any, BinaryIO
 
 import pytest
 import zstandard
@@ -20,7 +21,7 @@ from packer.core.errors import ImageError, LpackError, UsageError
 from packer.formats.image import Base
 from packer.formats.oci import Platform, Reference
 from packer.images.base import BaseReader, Finders
-from packer.images.base_check import check_layer
+from packer.images.base_check import Seen, check_layer
 from tests.images import CONFIG, LAYER, MANIFEST, digest, plain_layer, special, tar_of, write_base
 
 HERE = Platform.of("x86_64")
@@ -181,6 +182,59 @@ def test_a_layer_is_looked_through_once(tmp_path: Path, reader: BaseReader, monk
     brought(reader.read("oci:base", HERE, tmp_path))
     monkeypatch.setattr("packer.images.base_check.check_layer", lambda *_: pytest.fail("looked through again"))
     brought(reader.read("oci:base", HERE, tmp_path))
+
+
+def test_layers_are_looked_through_side_by_side_and_each_once(
+    tmp_path: Path, reader: BaseReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_base(tmp_path / "base", plain_layer(), tar_of(("usr/other", b"x")))
+    base = reader.read("oci:base", HERE, tmp_path)
+    both = Barrier(2)
+    looked: list[Path] = []
+
+    def look(path: Path, *rest: Any) -> Seen:
+        looked.append(path)
+        both.wait(10)  # broken where one has to wait for the other
+        return check_layer(path, *rest)
+
+    monkeypatch.setattr("packer.images.base_check.check_layer", look)
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(base.blobs.bring, [*base.manifest.layers] * 2))
+    assert len(looked) == 2
+
+
+class Engine:
+    """Has an image of a name; ``saved`` counts how often it was asked for all of it."""
+
+    def __init__(self, folder: Path, both: Barrier | None = None) -> None:
+        self._folder = folder
+        self._both = both
+        self.saved: list[str] = []
+
+    def identity(self, name: str) -> str:
+        return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"  # as containerd does: not the configuration's
+
+    def save(self, identity: str, to: BinaryIO) -> None:
+        self.saved.append(identity)
+        if self._both:
+            self._both.wait(10)  # broken where one has to wait for the other
+        path = self._folder / f"{identity.partition(':')[2]}.tar"
+        to.write(docker_archive(path, tar_of(("usr/name", identity.encode()))).read_bytes())
+
+
+@pytest.mark.parametrize("names", [["one"] * 8, ["one", "two"]], ids=["the same image", "different images"])
+def test_engine_saves_an_image_once_and_several_side_by_side(tmp_path: Path, names: list[str]) -> None:
+    different = len(set(names))
+    engine = Engine(tmp_path, Barrier(different) if different > 1 else None)
+
+    def nobody(*_: object) -> Any:
+        raise AssertionError("no registry is asked")
+
+    with ThreadPoolExecutor(2) as packers, ThreadPoolExecutor(8) as executor:
+        reader = BaseReader(Store(tmp_path / "store"), packers, Finders(registry=nobody, engine=lambda: engine))
+        bases = list(executor.map(lambda name: reader.read(f"engine:{name}", HERE, tmp_path), names))
+    assert len({base.digest for base in bases}) == different
+    assert len(engine.saved) == different
 
 
 def docker_archive(path: Path, tar: bytes, entry: dict[str, Any] | None = None) -> Path:

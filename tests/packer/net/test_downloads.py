@@ -183,3 +183,14 @@ def test_a_digest_that_is_none_never_becomes_a_path(tmp_path, index):
     with pytest.raises(StoreError, match="not a SHA-256 digest"):
         fetch(tmp_path, archive(index, sha256=str(victim)))
     assert victim.read_text() == "precious"
+
+
+def test_download_that_failed_is_tried_again_by_who_asks_later(tmp_path, index):
+    index.fault(NAME, Fault(times=1, status=404))
+    fetcher = StoreFetcher(Store(tmp_path / "cache"), Credentials((), {}), Reporter(), lambda *_: None)
+    try:
+        with pytest.raises(FetchError, match="404"):
+            fetcher.fetch([archive(index)])
+        assert [each.sha256 for each in fetcher.fetch([archive(index)])] == [index.sha256(NAME)]
+    finally:
+        fetcher.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,43 @@ def test_nothing_is_no_login(home, config):
 def test_a_login_is_never_shown(home):
     (home / ".docker" / "config.json").write_text(json.dumps({"auths": {"r.example": encoded("me:hunter2")}}))
     assert "hunter2" not in repr(DockerLogins({}, home).find("r.example"))
+
+
+def logins(home: Path) -> DockerLogins:
+    (home / ".docker" / "config.json").write_text(json.dumps({"credsStore": "test"}))
+    return DockerLogins({"PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"}, home)
+
+
+def test_helper_is_asked_once_for_a_host_by_eight_threads(home):
+    asked = home / "asked"
+    helper(home, "test", f'echo "$host" >> {asked}; sleep 0.2; echo "{{\\"Username\\": \\"me\\", \\"Secret\\": \\"x\\"}}"')
+    known = logins(home)
+    with ThreadPoolExecutor(8) as executor:
+        found = list(executor.map(known.find, ["r.example"] * 8))
+    assert [each and each.login and each.login.user for each in found] == ["me"] * 8
+    assert asked.read_text().split() == ["r.example"]
+
+
+def test_helper_that_is_slow_for_one_host_does_not_keep_another_waiting(home):
+    # The helper answers for the first host only after it was asked for the second.
+    gate = home / "gate"
+    slow = f"for n in $(seq 100); do [ -e {gate} ] && break; sleep 0.05; done; [ -e {gate} ] || exit 1"
+    answer = 'echo "{\\"Username\\": \\"me\\", \\"Secret\\": \\"x\\"}"'
+    helper(home, "test", f'if [ "$host" = slow.example ]; then {slow}; else touch {gate}; fi; {answer}')
+    known = logins(home)
+    with ThreadPoolExecutor(2) as executor:
+        first = executor.submit(known.find, "slow.example")
+        second = executor.submit(known.find, "quick.example")
+        assert second.result() is not None
+        assert first.result() is not None
+
+
+def test_helper_that_failed_is_asked_again(home):
+    # The first time it fails, as a keychain does that is locked.
+    once = home / "once"
+    answer = 'echo "{\\"Username\\": \\"me\\", \\"Secret\\": \\"x\\"}"'
+    helper(home, "test", f"if [ ! -e {once} ]; then touch {once}; echo locked; exit 1; fi; {answer}")
+    known = logins(home)
+    with pytest.raises(RegistryError, match="ended with status 1"):
+        known.find("r.example")
+    assert known.find("r.example") is not None

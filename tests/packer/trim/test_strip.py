@@ -288,3 +288,20 @@ def test_stripping_one_of_two_equal_libraries_does_not_make_them_clash(own, libr
     parts = (part("one", {"shared/lib.so": library}), part("two", {"shared/lib.so": library}))
     found, _ = own.strip(*parts, restored=frozenset(("one",)))
     merge(tuple(found.items()), ())
+
+
+def test_container_that_was_away_is_asked_again(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    tools = iter([BuilderUnavailable("no engine", remedy="Start it."), "a tool"])
+
+    def container(*_: object) -> object:
+        tool = next(tools)
+        if isinstance(tool, Exception):
+            raise tool
+        return tool
+
+    with ThreadPoolExecutor(1) as executor:
+        stripper = Stripper(own.store, own.details, executor, container)  # type: ignore[arg-type]
+        with pytest.raises(BuilderUnavailable, match="no engine"):
+            stripper.tool(FUNCTION)
+        assert stripper.tool(FUNCTION) == "a tool"  # type: ignore[comparison-overlap]
