@@ -23,11 +23,11 @@ from packaging.utils import (
 )
 
 from packer.core.errors import ResolveError
+from packer.net.redaction import without_user_parts
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:\s*=\s*|\s+|$)(?P<value>.*)")
-_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 _NEXT_OPTION = re.compile(r"\s+(?=--?[a-zA-Z])")
 # Options that lead to another file, that name an index, and that stand alone or take a value; all others are errors.
 _NESTED = {"-r": "requirements", "--requirement": "requirements", "-c": "constraints", "--constraint": "constraints"}
@@ -298,7 +298,7 @@ def _local(place: str, path: Path) -> Path:
 
 def _shown(text: str) -> str:
     """Give a line's text as a message may show it: variables are expanded in it, and one of them may be a password."""
-    return _LOGIN.sub("****@", text)
+    return without_user_parts(text)
 
 
 def _check_hashed(line: RequirementLine) -> None:

@@ -1,4 +1,4 @@
-"""Index addresses and their credentials, from where uv and pip take them; and the means to keep secrets out of all text.
+"""Index addresses and their credentials, from where uv and pip take them.
 
 Sources, first to last: the URL itself, uv's ``UV_INDEX_<NAME>_USERNAME``/``_PASSWORD``, netrc, keyring.
 """
@@ -10,17 +10,22 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
+from shutil import which
 from threading import RLock
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from msgspec import Struct
 
+from packer.core.errors import FetchError
 from packer.core.once_map import Once
+from packer.net.redaction import Redaction
 
 # uv's own variables, and pip's where uv's are not set (documentation of both: uv "Environment variables", pip "Configuration").
 _DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 _EXTRA_INDEX = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-_URL_WITH_USER = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]+@")
+_KEYRING_SECONDS = 30
+OTHER_PLACES = "the index's URL, a netrc file, or UV_INDEX_<NAME>_USERNAME and _PASSWORD"
+"""Where a login may be given, but for the keyring."""
 
 
 class Login(Struct, frozen=True, kw_only=True):
@@ -59,11 +64,12 @@ class Credentials:
         self._indexes: dict[str, Login] = {}
         self._variables = variables
         self._netrc = _read_netrc(variables)
-        self._keyring: Once[str, Login | None] = Once()
+        self._keyring: Once[str, Login | FetchError | None] = Once()
         self._lock = RLock()
-        self._secrets = {
-            value for name, value in variables.items() if name.startswith("UV_INDEX_") and name.endswith("_PASSWORD")
-        }
+        self._redaction = Redaction()
+        for name, value in variables.items():
+            if name.startswith("UV_INDEX_") and name.endswith("_PASSWORD"):
+                self._redaction.add(value)
         for url in index_urls:
             self.learn(url)
 
@@ -77,13 +83,11 @@ class Credentials:
         if login is not None:
             with self._lock:
                 self._indexes[without_login(url)] = login
-                self._keep_secret(login)
+            self._keep_secret(login)
 
     def _keep_secret(self, login: Login) -> None:
         # A user name without a password is a token.
-        secret = login.password or login.user
-        with self._lock:
-            self._secrets.update((secret, quote(secret, safe="")))
+        self._redaction.add(login.password or login.user)
 
     def find(self, url: str) -> Login | None:
         """Give the login for an address without asking anybody: the nearest index's on the same host, or netrc's."""
@@ -109,20 +113,32 @@ class Credentials:
         return login
 
     def ask_keyring(self, url: str) -> Login | None:
-        """Ask the system's keyring about an address that has said no; each host is asked for once."""
+        """Return what the system's keyring has for an address that wants a login.
+
+        A host is asked for once: an answer may cost the user a prompt, and whoever dismissed one is not asked for each file.
+        Raises `FetchError` where the keyring cannot be asked.
+        """
         host = urlsplit(url).netloc.rpartition("@")[2]
-        login = self._keyring.get(host, lambda: _from_keyring(host))
+        found = self._keyring.get(host, lambda: self._from_keyring(host))
+        if isinstance(found, FetchError):
+            raise found
+        return found
+
+    def _from_keyring(self, host: str) -> Login | FetchError | None:
+        try:
+            login = _from_keyring(host)
+        except _KeyringFailure as failure:
+            reason = self.scrub(str(failure))
+            what = f"{host} wants a login, and the keyring cannot be asked for one: {reason}"
+            remedy = f"Try `keyring get {host} USER` and unlock or repair the keyring, or give the login by {OTHER_PLACES}."
+            return FetchError(what, remedy=remedy)
         if login is not None:
             self._keep_secret(login)
         return login
 
     def scrub(self, text: str) -> str:
         """Remove every known secret, and the user part of every URL, from a text that is to be shown or kept."""
-        with self._lock:
-            secrets = sorted(filter(None, self._secrets), key=len, reverse=True)
-        for secret in secrets:
-            text = text.replace(secret, "****")
-        return _URL_WITH_USER.sub(r"\g<scheme>****@", text)
+        return self._redaction.redacted(text)
 
 
 def index_variables(variables: Mapping[str, str]) -> dict[str, str]:
@@ -161,25 +177,56 @@ def _read_netrc(variables: Mapping[str, str]) -> netrc | None:
     path = Path(named) if named else Path.home() / ".netrc"
     try:
         return netrc(str(path))
-    except (OSError, NetrcParseError):
+    except (OSError, NetrcParseError, UnicodeDecodeError):
         return None
+
+
+class _KeyringFailure(Exception):
+    """The keyring cannot be asked; the text says why."""
 
 
 def _from_keyring(host: str) -> Login | None:
-    """Read a login from the keyring package, or from its command where lpack's environment does not have it."""
+    """Return a login from the keyring package, or from its command where lpack's environment does not have the package.
+
+    Raises `_KeyringFailure`.
+    """
     try:
         import keyring
-    except ImportError:
-        return _from_keyring_command(host)
-    found = keyring.get_credential(host, None)
-    return Login(user=found.username, password=found.password) if found else None
+    except ModuleNotFoundError as error:
+        if error.name == "keyring":
+            return _from_keyring_command(host)
+        raise _KeyringFailure(_in_short(error)) from error
+    except Exception as error:  # its own modules run, and those of its plug-ins
+        raise _KeyringFailure(_in_short(error)) from error
+    try:
+        found = keyring.get_credential(host, None)
+        user, password = (found.username, found.password) if found else (None, None)
+    except Exception as error:  # back ends raise what their systems do: D-Bus, keychains, files
+        raise _KeyringFailure(_in_short(error)) from error
+    return Login(user=user or "", password=password) if password else None
+
+
+def _in_short(error: Exception) -> str:
+    said = " ".join(str(error).split())[:300].rstrip(".")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _from_keyring_command(host: str) -> Login | None:
-    command = ["keyring", "--mode", "creds", "get", host, ""]
-    try:
-        finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
+    """Return a login from the program; raises `_KeyringFailure`."""
+    program = which("keyring")
+    if program is None:
         return None
+    command = [program, "--mode", "creds", "get", host, ""]
+    try:
+        finished = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_KEYRING_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise _KeyringFailure(f"{program} does not answer within {_KEYRING_SECONDS} s") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _KeyringFailure(f"{program}: {_in_short(error)}") from error
+    lines = finished.stderr.strip().splitlines()
+    if finished.returncode and lines:  # for what it does not have, it ends with 1 and says nothing
+        raise _KeyringFailure(f"{program} ended with status {finished.returncode}: {lines[-1].strip()[:300].rstrip('.')}")
     user, _, password = finished.stdout.strip().partition("\n")
     return Login(user=user, password=password) if finished.returncode == 0 and password else None

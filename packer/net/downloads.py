@@ -192,9 +192,9 @@ class StoreFetcher:
             auth=basic(login.user, login.password) if login else None,
         )
         if response.status_code == 401 and login is None:
+            response.close()
             login = self._credentials.ask_keyring(archive.location)
             if login is not None:
-                response.close()
                 auth = basic(login.user, login.password)
                 response = session.get(archive.location, headers=headers, stream=True, timeout=TIMEOUT, auth=auth)
         return response

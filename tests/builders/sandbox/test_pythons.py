@@ -11,9 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -340,57 +338,6 @@ def test_all_reasons_are_told_and_a_named_place_is_asked_alone():
     with pytest.raises(BuilderUnavailable, match=r"^no engine$"):
         found.find(TARGET, "container", "run")
     assert asked == [False, True]
-
-
-def test_images_of_different_runtimes_are_prepared_side_by_side_and_each_once():
-    both = Barrier(2)
-    asked: list[Target] = []
-
-    def container(target: Target, _named: bool) -> Any:
-        asked.append(target)
-        both.wait(10)  # broken where one has to wait for the other
-        return Fake()
-
-    found = Pythons(away("no Python"), container)
-    targets = [Target.of(runtime, ARCHITECTURE) for runtime in ("python3.12", "python3.13")] * 4
-    with ThreadPoolExecutor(8) as executor:
-        made = list(executor.map(lambda target: found.find(target, "container", "run"), targets))
-    assert len(asked) == len(set(map(id, made))) == 2
-
-
-def test_container_engine_that_was_away_is_asked_again():
-    fake = Fake()
-    answers = iter([BuilderUnavailable("no engine", remedy="Start it."), fake])
-
-    def container(_target: Target, _named: bool) -> Any:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    found = Pythons(away("no Python"), container)
-    with pytest.raises(BuilderUnavailable, match="no engine"):
-        found.find(TARGET, "container", "run")
-    assert found.find(TARGET, "container", "run") is fake  # type: ignore[comparison-overlap]
-
-
-def test_python_that_was_made_while_all_was_closed_is_closed():
-    fake, begun, closed = Fake(), Event(), Event()
-
-    def container(_target: Target, _named: bool) -> Any:
-        begun.set()
-        assert closed.wait(10)
-        return fake
-
-    found = Pythons(away("no Python"), container)
-    with ThreadPoolExecutor(1) as executor:
-        finding = executor.submit(found.find, TARGET, "container", "run")
-        assert begun.wait(10)
-        found.close()
-        closed.set()
-        with pytest.raises(BuildFailure, match="interrupted"):
-            finding.result()
-    assert fake.closed
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells what native code opens")

@@ -1,5 +1,6 @@
 """Requirements files: what they include, demand and name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,12 @@ def test_no_error_shows_a_password(tmp_path, monkeypatch, text):
         read(tmp_path, text)
     assert "s3cret" not in str(caught.value)
     assert "****@host" in str(caught.value)
+
+
+def test_no_error_shows_a_part_of_a_password_that_is_not_encoded(tmp_path):
+    with pytest.raises(ResolveError, match=re.escape("https://****@host/x")) as caught:
+        read(tmp_path, "a @ https://u:p@s3cret@host/x y\n")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_file_that_is_not_text(tmp_path):

@@ -1,10 +1,14 @@
 """Credentials: found where uv and pip find them, and never shown."""
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from packer.core.errors import FetchError
 from packer.net.credentials import Credentials, Login, index_urls, index_variables, login_of, without_login
 
 
@@ -97,3 +101,100 @@ def test_the_keyring_is_asked_once_for_a_host_by_many_threads(tmp_path, monkeypa
         found = set(executor.map(credentials.ask_keyring, ["https://host/x.whl"] * 4))
     assert found == {Login(user="me", password="secret")}
     assert (tmp_path / "asked").read_text() == "asked\n"
+
+
+def keyring_that(get: Callable[[str], object], monkeypatch) -> None:
+    """Have a keyring package that answers by ``get``."""
+    monkeypatch.setitem(__import__("sys").modules, "keyring", SimpleNamespace(get_credential=lambda host, _user: get(host)))
+
+
+def test_keyring_is_asked_once_for_a_host_by_eight_threads(monkeypatch):
+    asked: list[str] = []
+
+    def prompt(host: str) -> object:
+        asked.append(host)
+        time.sleep(0.2)  # as long as the user takes
+        return SimpleNamespace(username="me", password="secret") if host == "host" else None
+
+    keyring_that(prompt, monkeypatch)
+    credentials = Credentials([], {})
+    with ThreadPoolExecutor(8) as executor:
+        found = list(executor.map(credentials.ask_keyring, ["https://host/a.whl", "https://other/b.whl"] * 4))
+    assert found == [Login(user="me", password="secret"), None] * 4
+    assert sorted(asked) == ["host", "other"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to unlock the collection!"),
+        ImportError("cannot import name 'x' from 'secretstorage'"),
+        OSError(5, "the bus is away"),
+        KeyError("backend"),
+        Exception(),
+    ],
+    ids=repr,
+)
+def test_trouble_with_the_keyring_is_an_error_that_says_what_to_do_and_is_found_out_once(monkeypatch, error):
+    asked: list[str] = []
+
+    def fail(host: str) -> object:
+        asked.append(host)
+        raise error
+
+    keyring_that(fail, monkeypatch)
+    credentials = Credentials([], {})
+
+    def attempt(_: int) -> str:
+        with pytest.raises(FetchError) as caught:
+            credentials.ask_keyring("https://host:8080/x.whl")
+        return str(caught.value)
+
+    with ThreadPoolExecutor(8) as executor:
+        (said,) = set(executor.map(attempt, range(8)))
+    assert attempt(8) == said
+    assert said.startswith(f"host:8080 wants a login, and the keyring cannot be asked for one: {type(error).__name__}")
+    assert "netrc" in said
+    assert "keyring get host:8080" in said
+    assert asked == ["host:8080"]
+
+
+def test_keyring_whose_own_modules_are_missing_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "keyring").mkdir()
+    (tmp_path / "keyring" / "__init__.py").write_text("import jaraco_that_is_not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "keyring", raising=False)
+    with pytest.raises(FetchError, match="ModuleNotFoundError: No module named 'jaraco_that_is_not_there'"):
+        Credentials([], {}).ask_keyring("https://host/x.whl")
+
+
+@pytest.mark.parametrize(
+    "found", [SimpleNamespace(username=None, password="secret"), SimpleNamespace(username="me", password=None)]
+)
+def test_keyring_may_lack_the_user_or_the_password(monkeypatch, found):
+    keyring_that(lambda _host: found, monkeypatch)
+    login = Login(user="", password="secret") if found.password else None
+    assert Credentials([], {}).ask_keyring("https://host/x.whl") == login
+
+
+def test_keyring_command_that_fails_is_an_error_with_its_last_line(tmp_path, monkeypatch):
+    script = tmp_path / "keyring"
+    script.write_text(
+        "#!/bin/sh\necho 'Traceback (most recent call last):' >&2\necho 'NoKeyringError: no backend.' >&2\nexit 1\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "keyring", None)
+    with pytest.raises(FetchError, match="keyring ended with status 1: NoKeyringError: no backend") as caught:
+        Credentials([], {}).ask_keyring("https://host/x.whl")
+    assert "Traceback" not in str(caught.value)
+
+
+def test_netrc_in_another_encoding_is_passed_over(home):
+    (home / ".netrc").write_bytes(b"machine host login me password \xff\xfe\n")
+    assert Credentials([], {}).find("https://host/x.whl") is None
+
+
+def test_password_of_one_letter_leaves_messages_readable():
+    credentials = Credentials(["https://me:a@host/simple"], {"UV_INDEX_CORP_PASSWORD": "e"})
+    assert credentials.scrub("cannot read a page at https://me:a@host/a") == "cannot read a page at https://****@host/a"

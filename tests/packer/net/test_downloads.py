@@ -1,8 +1,11 @@
 """Downloads against a real HTTP server that misbehaves: resumed, retried, verified, and silent about secrets."""
 
 import hashlib
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -194,3 +197,35 @@ def test_download_that_failed_is_tried_again_by_who_asks_later(tmp_path, index):
         assert [each.sha256 for each in fetcher.fetch([archive(index)])] == [index.sha256(NAME)]
     finally:
         fetcher.close()
+
+
+def test_private_index_asks_the_keyring_once_for_many_files(tmp_path, index, monkeypatch):
+    asked: list[str] = []
+
+    def prompt(host: str, _user: None) -> object:
+        asked.append(host)
+        time.sleep(0.2)  # as long as the user takes
+        return SimpleNamespace(username="me", password="pass")
+
+    monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_credential=prompt))
+    for number in range(8):
+        make_wheel(index.folder, f"part{number}", "1.0", {f"part{number}/__init__.py": b""})
+    names = [f"part{number}-1.0-py3-none-any.whl" for number in range(8)]
+    with LocalIndex(index.folder, user="me", password="pass") as private:
+        fetch(
+            tmp_path,
+            *(Archive(filename=name, location=private.file_url(name), sha256=private.sha256(name)) for name in names),
+        )
+    assert len(asked) == 1
+
+
+def test_keyring_that_is_locked_is_told_instead_of_a_traceback(tmp_path, index, monkeypatch):
+    def locked(_host: str, _user: None) -> object:
+        raise RuntimeError("the collection is locked")
+
+    monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_credential=locked))
+    with (
+        LocalIndex(index.folder, user="me", password="pass") as private,
+        pytest.raises(FetchError, match="the keyring cannot be asked for one: RuntimeError: the collection is locked"),
+    ):
+        fetch(tmp_path, archive(private))
