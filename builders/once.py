@@ -32,10 +32,11 @@ class Once(Generic[Key, Value]):
     A value is kept. An error is raised in every thread that was waiting, and whoever asks later tries again: the trouble may
     have passed. Only an error that took longer than a second to appear is kept for as long as it took, so that two hundred
     functions that need the same thing do not each wait for the same retries or the same failing build. Hence at most half of
-    the time is spent on finding out again what is wrong.
+    the time is spent on finding out again what is wrong. ``cheap`` is that second: with infinity, no error is kept.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, cheap: float = _CHEAP) -> None:
+        self._cheap = cheap
         self._attempts: dict[Key, _Attempt[Value]] = {}
         self._lock = Lock()
         self._clock = clock
@@ -109,7 +110,7 @@ class Once(Generic[Key, Value]):
         """Return until when an error counts whose attempt began then."""
         now = self._clock()
         took = now - began
-        return now + took if took > _CHEAP else now
+        return now + took if took > self._cheap else now
 
 
 class Locks(Generic[Key]):

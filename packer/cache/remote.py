@@ -176,14 +176,14 @@ class RemoteStore(Store):
             what = f"{len(late)} objects were not written to {self._line.name} in {seconds:.0f} s"
             self._line.reporter.warn(f"{what}: other machines make them again.")
 
-    def wheel(self, digest: str, prove: Callable[[Path], None] | None = None) -> Path | None:
+    def wheel(self, digest: str, prove: Callable[[Path], None] | None = None, size: int | None = None) -> Path | None:
         found = super().wheel(digest)
         if found is not None or prove is None or not self._line.reads:
             return found
         place = self._wheel_place(digest)
         with self.temporary() as temporary:
             with explained(temporary, "write"), temporary.open("w+b") as file:
-                if not self._line.read(place, file, _LARGEST_WHEEL):
+                if not self._line.read(place, file, _LARGEST_WHEEL if size is None else min(size, _LARGEST_WHEEL)):
                     return None
                 file.seek(0)
                 received = hashlib.file_digest(file, "sha256").hexdigest()

@@ -113,13 +113,13 @@ class Store:
         """Give the place of a derived file, whether it is there or not."""
         return self.root / ("wheels" if kind == NATIVE else "derived") / kind / key[:2] / key
 
-    def wheel(self, digest: str, prove: Callable[[Path], None] | None = None) -> Path | None:
+    def wheel(self, digest: str, prove: Callable[[Path], None] | None = None, size: int | None = None) -> Path | None:
         """Find a wheel or sdist by its SHA-256; one whose bytes have changed is removed and not found.
 
         A store that may get it from elsewhere does so where ``prove`` is given, which raises a `LpackError` for
-        a file that may not enter.
+        a file that may not enter. ``size`` is what its lock says, if it does: no more is read from elsewhere.
         """
-        del prove  # what is here was proved when it came
+        del prove, size  # what is here was proved when it came
         return self._whole(self.wheel_path(digest))
 
     def adopt(self, temporary: Path, digest: str, size: int) -> Path:

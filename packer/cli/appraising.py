@@ -80,8 +80,9 @@ class _Look:
         digests = Digests(newest.digests, newest.seen_at) if newest else Digests()
         policy, jobs = Policy(**{name: flags[name] for name in ("offline", "upgrade", "strict")}), os.cpu_count() or 1
         with (
-            open_appraising(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
+            # It ends last: where the loop is interrupted, the tools stop what its threads wait for.
             ThreadPoolExecutor(jobs, thread_name_prefix="check") as executor,
+            open_appraising(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
         ):
             found = Appraisal(tools, config.out, started, offline=policy.offline).all(
                 functions, config.functions, known.get, executor

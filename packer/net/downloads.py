@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event, local
 from typing import IO, TYPE_CHECKING
@@ -20,7 +18,7 @@ from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.model import Archive
 from packer.core.once_map import Once
-from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
+from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason, wanted_pause
 
 if TYPE_CHECKING:
     import requests
@@ -31,6 +29,8 @@ _CHUNK = 1 << 18
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.4
 _PARALLEL = 8
+_LARGEST = 4 << 30
+"""Bytes of an archive whose size no lock says: no wheel is larger but by ZIP64, and no function could hold one."""
 
 
 class Fetched(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,11 @@ class Fetched(Struct, frozen=True, kw_only=True):
 
 
 class _Transient(Exception):
-    """Something that another attempt may mend; the bytes received so far stay."""
+    """Something that another attempt, after ``pause`` seconds, may mend; the bytes received so far stay."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
 
 
 class _Received(Struct, kw_only=True):
@@ -89,12 +93,20 @@ class StoreFetcher:
         self._pool.shutdown(cancel_futures=True)
 
     def fetch(self, archives: Sequence[Archive]) -> list[Fetched]:
-        """Give the archives' files in the store, in the same order; raises `FetchError` or what ``accept`` raises."""
+        """Give the archives' files in the store, in the same order; raises `FetchError` or what ``accept`` raises.
+
+        One that has failed is told at once, whatever the others are still waiting for.
+        """
         waiting = [self._known(archive) or self._started(archive) for archive in archives]
+        running = [each for each in waiting if isinstance(each, Future)]
+        wait(running, return_when=FIRST_EXCEPTION)
+        for each in running:
+            if each.done() and (error := each.exception()) is not None:
+                raise error
         return [found.result() if isinstance(found, Future) else found for found in waiting]
 
     def _known(self, archive: Archive, prove: Callable[[Path], None] | None = None) -> Fetched | None:
-        path = self._store.wheel(archive.sha256, prove) if archive.sha256 else None
+        path = self._store.wheel(archive.sha256, prove, archive.size) if archive.sha256 else None
         return Fetched(path=path, sha256=archive.sha256) if path else None
 
     def _started(self, archive: Archive) -> Future[Fetched]:
@@ -146,8 +158,9 @@ class StoreFetcher:
                         remedy="Check the network and the index's address, then try again; what is complete is kept.",
                     ) from None
                 self._reporter.debug(f"{archive.filename}: {reason}; trying again from byte {received.size:,}")
-                if received.size == before:
-                    time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311 no secret
+                pause = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
+                if self._stopped.wait(max(pause if received.size == before else 0.0, trouble.pause)):
+                    raise _interrupted(archive) from None
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self, archive: Archive, received: _Received) -> None:
@@ -161,10 +174,14 @@ class StoreFetcher:
                 if received.size and response.status_code != requests.codes.partial_content:
                     received.restart()
                 expected = self._expected_size(response, received.size)
+                if expected is not None and expected > _most(archive):
+                    raise _too_large(archive)
                 # What has arrived, not full chunks: those lose the bytes before a dropped connection.
                 while chunk := response.raw.read1(_CHUNK, decode_content=False):
                     if self._stopped.is_set():
-                        raise FetchError(f"The download of {archive.filename} was interrupted.", remedy="Build again.")
+                        raise _interrupted(archive)
+                    if received.size + len(chunk) > _most(archive):
+                        raise _too_large(archive)
                     received.file.write(chunk)
                     received.size += len(chunk)
                     self._reporter.transfer_advanced(archive.filename, received.size)
@@ -210,9 +227,7 @@ class StoreFetcher:
         if status in (200, 206):
             return
         if status in RETRIED_STATUSES:
-            with suppress(ValueError):
-                time.sleep(min(30.0, float(response.headers.get("Retry-After", 0))))
-            raise _Transient(f"the server answered {status} {response.reason}")
+            raise _Transient(f"the server answered {status} {response.reason}", wanted_pause(response))
         remedy = "Lock again: the file is no longer where the lock says."
         if status in (401, 403):
             remedy = (
@@ -227,6 +242,26 @@ class StoreFetcher:
     def _expected_size(response: requests.Response, offset: int) -> int | None:
         length = response.headers.get("Content-Length", "")
         return offset + int(length) if length.isdigit() else None
+
+
+def _most(archive: Archive) -> int:
+    return _LARGEST if archive.size is None else archive.size
+
+
+def _interrupted(archive: Archive) -> FetchError:
+    return FetchError(f"The download of {archive.filename} was interrupted.", remedy="Build again.")
+
+
+def _too_large(archive: Archive) -> FetchError:
+    """Return the error for a server that sends more than it should, of which nothing more is read."""
+    most = _most(archive)
+    limit = (
+        f"{most:,} bytes, which is the most that lpack downloads" if archive.size is None else f"the {most:,} bytes of its lock"
+    )
+    return FetchError(
+        f"{archive.filename} from {archive.location} is larger than {limit}: the download was given up.",
+        remedy="Do not use it before you know why. If the index changed on purpose, lock again.",
+    )
 
 
 def _copy(archive: Archive, temporary: Path) -> tuple[str, int]:

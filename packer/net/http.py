@@ -17,6 +17,19 @@ RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may go well."""
 
 
+LONGEST_PAUSE = 30.0
+"""Seconds to wait before another attempt, at most, whatever a server asks for."""
+
+
+def wanted_pause(response: requests.Response) -> float:
+    """Return the seconds that a server asks to wait (Retry-After), 0 where it does not say, or not in seconds."""
+    try:
+        seconds = float(response.headers.get("Retry-After", 0))
+    except ValueError:
+        return 0.0
+    return min(seconds, LONGEST_PAUSE) if seconds > 0 else 0.0  # and 0 for what is no number (NaN)
+
+
 def new_session() -> requests.Session:
     """Give a session that reads proxies and certificates as every Python tool does."""
     import requests

@@ -300,14 +300,23 @@ def _receive(
             if have and response.status_code != 206:
                 have = file.seek(0)
                 file.truncate()
+            length = response.headers.get("Content-Length", "")
+            if length.isdigit() and have + int(length) > blob.size:
+                raise _too_large(reference)
             while chunk := response.raw.read1(_READ, decode_content=False):
+                endpoint.proceed(f"fetch a layer of {reference}")
+                if have + len(chunk) > blob.size:
+                    raise _too_large(reference)
                 file.write(chunk)
                 have += len(chunk)
                 reporter.transfer_advanced(name, have)
-                if have > blob.size:
-                    what = f"The registry {reference.registry} gives more bytes for a layer of {reference} than it has."
-                    raise RegistryError(what, remedy="Do not use it before you know why.")
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
         raise Transient(short_reason(error)) from error
     if have < blob.size:
         raise Transient(f"the connection ended after {have:,} of {blob.size:,} bytes")
+
+
+def _too_large(reference: Reference) -> RegistryError:
+    """Return the error for a registry that sends more than the manifest says, of which nothing more is read."""
+    what = f"The registry {reference.registry} gives more bytes for a layer of {reference} than it has."
+    return RegistryError(what, remedy="Do not use it before you know why.")

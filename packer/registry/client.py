@@ -7,8 +7,9 @@ they are a base's, fetched first; those that another repository of the same regi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import partial
+from math import inf
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -88,7 +89,7 @@ class Registries:
         self._endpoints: dict[str, Endpoint] = {}
         self._lock = Lock()
         self._here: Once[str, Path] = Once()
-        self._there: Once[tuple[str, str], _Outcome] = Once()
+        self._there: Once[tuple[str, str], _Outcome] = Once(cheap=inf)  # what was only stopped is sent for the next image
         self._homes = BlobHomes(store)
 
     def __enter__(self) -> Self:
@@ -97,8 +98,16 @@ class Registries:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def stop(self) -> None:
+        """End all waiting for another attempt, and begin none."""
+        with self._lock:
+            endpoints = tuple(self._endpoints.values())
+        for endpoint in endpoints:
+            endpoint.stop()
+
     def close(self) -> None:
         """Close all connections, and remember what is where."""
+        self.stop()
         self._homes.keep()
         with self._lock:
             endpoints = tuple(self._endpoints.values())
@@ -206,15 +215,22 @@ class Registries:
 
     def _blobs(self, image: Image, to: Reference, workers: int) -> Pushed:
         """See that a repository has all that an image is made of; raises `RegistryError`."""
+        endpoint = self.endpoint(to.registry).part()
         put: list[Callable[[], _Outcome]] = []
         for layer in {each.descriptor.digest: each for each in image.layers}.values():
             home = None if layer.own else image.home
-            put.append(partial(self._put, to, layer.descriptor, partial(layer.blobs.bring, layer.descriptor), home))
+            put.append(partial(self._put, endpoint, to, layer.descriptor, partial(layer.blobs.bring, layer.descriptor), home))
         config = image.config_descriptor
         with ThreadPoolExecutor(max(1, workers), thread_name_prefix="push") as executor:
             futures = [executor.submit(each) for each in put]
             try:
-                outcomes = [future.result() for future in futures]
+                outcomes = _outcomes(futures)
+            except Exception:
+                endpoint.stop()  # the other blobs need not wait for their next attempts
+                raise
+            except BaseException:  # nor need anything that they wait for, where the user has enough
+                self.stop()
+                raise
             finally:
                 for future in futures:
                     future.cancel()
@@ -228,42 +244,40 @@ class Registries:
             present=kinds.count("present"),
         )
 
-    def _put(self, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None) -> _Outcome:
+    def _put(
+        self, endpoint: Endpoint, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None
+    ) -> _Outcome:
         """See that a repository has a blob; what somebody else of this command has sent there counts as present."""
         mine: list[_Outcome] = []
 
         def send() -> _Outcome:
-            mine.append(self._sent(to, blob, bring, home))
+            mine.append(self._sent(endpoint, to, blob, bring, home))
             return mine[0]
 
         self._there.get((to.name, blob.digest), send)
         return mine[0] if mine else _Outcome("present")
 
-    def _sent(self, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None) -> _Outcome:
-        if self._has_blob(to, blob):
+    def _sent(
+        self, endpoint: Endpoint, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None
+    ) -> _Outcome:
+        if _has_blob(endpoint, to, blob):
             outcome = _Outcome("present")
         else:
             sources = [home.repository] if home is not None and home.registry == to.registry else []
             known = self._homes.find(to.registry, blob.digest)
             sources += [known] if known else []
             source = next((each for each in sources if each != to.repository), "")
-            endpoint = self.endpoint(to.registry)
             size = upload(endpoint, to, blob, bring, _push(to, source), mount=source, reporter=self._reporter)
             outcome = _Outcome("uploaded", size) if size else _Outcome("mounted")
         self._homes.add(to.registry, blob.digest, to.repository)
         return outcome
 
     def _sent_bytes(self, to: Reference, blob: Descriptor, data: bytes) -> _Outcome:
-        if self._has_blob(to, blob):
+        endpoint = self.endpoint(to.registry)
+        if _has_blob(endpoint, to, blob):
             return _Outcome("present")
-        upload_bytes(self.endpoint(to.registry), to, blob, data, _push(to))
+        upload_bytes(endpoint, to, blob, data, _push(to))
         return _Outcome("uploaded", len(data))
-
-    def _has_blob(self, to: Reference, blob: Descriptor) -> bool:
-        path, doing = f"/v2/{to.repository}/blobs/{blob.digest}", f"look for a layer in {to.name}"
-        expected = (200, 307, 404)
-        response = self.endpoint(to.registry).ask("HEAD", path, _push(to), doing=doing, expected=expected)
-        return response.status != 404
 
     def _put_manifest(self, to: Reference, name: str, data: bytes, media_type: str) -> int:
         """Write a manifest under a tag or its digest; gives its bytes. Raises `RegistryError`."""
@@ -289,6 +303,20 @@ class RegistryBlobs(BlobSource):
     def bring(self, blob: Descriptor) -> Path:
         """Give a blob's file; raises `RegistryError`."""
         return self._registries.fetch(self._reference, blob)
+
+
+def _outcomes(futures: Sequence[Future[_Outcome]]) -> list[_Outcome]:
+    """Return what came of all; raises what the first one raises that fails, whatever the others wait for."""
+    wait(futures, return_when=FIRST_EXCEPTION)
+    for future in futures:
+        if future.done() and (error := future.exception()) is not None:
+            raise error
+    return [future.result() for future in futures]
+
+
+def _has_blob(endpoint: Endpoint, to: Reference, blob: Descriptor) -> bool:
+    path, doing = f"/v2/{to.repository}/blobs/{blob.digest}", f"look for a layer in {to.name}"
+    return endpoint.ask("HEAD", path, _push(to), doing=doing, expected=(200, 307, 404)).status != 404
 
 
 def _pull(reference: Reference) -> tuple[str, ...]:

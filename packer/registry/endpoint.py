@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from copy import copy
 from io import RawIOBase
-from threading import local
+from threading import Event, local
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -16,7 +15,16 @@ from msgspec import Struct
 
 from packer.core.errors import RegistryError
 from packer.formats.oci import LARGEST_MANIFEST
-from packer.net.http import RETRIED_STATUSES, TIMEOUT, is_untrusted, new_session, read_at_most, short_reason
+from packer.net.http import (
+    LONGEST_PAUSE,
+    RETRIED_STATUSES,
+    TIMEOUT,
+    is_untrusted,
+    new_session,
+    read_at_most,
+    short_reason,
+    wanted_pause,
+)
 from packer.net.registry_login import DOCKER_HUB, DockerLogins, login_remedy
 from packer.registry.challenges import Gate, is_loopback, no_netrc
 
@@ -28,7 +36,7 @@ _FEW = 2
 """Attempts where nobody answers at all."""
 _AGAIN = "Try again; what is complete is not sent again."
 _THERE = "Check its name and port, that it runs, and the network."
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.4, 30.0
+_FIRST_PAUSE = 0.4
 _HUB_HOST = "registry-1.docker.io"
 _LARGEST_ERROR = 1 << 16
 _WHO = "Ask who runs it."
@@ -69,9 +77,32 @@ class Endpoint:
         self._threads = local()
         self._sessions: list[requests.Session] = []
         self._gate = Gate(host, logins, plain=self.plain, session=self._session)
+        self._stopped = Event()
+        self._parts: list[Endpoint] = []
+
+    def part(self) -> Endpoint:
+        """Return the same registry for one task, which `stop` ends without ending others."""
+        made = copy(self)
+        made._stopped, made._parts = Event(), []  # noqa: SLF001 of its own kind
+        if self._stopped.is_set():
+            made.stop()
+        self._parts.append(made)
+        return made
+
+    def stop(self) -> None:
+        """End all waiting for another attempt, and begin none; tasks of their own, too."""
+        self._stopped.set()
+        for part in self._parts:
+            part.stop()
+
+    def proceed(self, doing: str) -> None:
+        """Raise `RegistryError` where `stop` was called."""
+        if self._stopped.is_set():
+            raise RegistryError(f"Cannot {doing}: it was interrupted.", remedy=_AGAIN)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Stop, and close all connections."""
+        self.stop()
         for session in self._sessions:
             session.close()
 
@@ -121,6 +152,7 @@ class Endpoint:
     def patiently(self, attempt: Callable[[], Value], doing: str) -> Value:
         """Call until it raises no `Transient`, or that has been often enough; then raises `RegistryError`."""
         for number in range(1, _ATTEMPTS + 1):
+            self.proceed(doing)
             try:
                 return attempt()
             except Transient as trouble:
@@ -129,11 +161,10 @@ class Endpoint:
                 self.pause(number, trouble)
         raise AssertionError("the last attempt returns or raises")
 
-    @staticmethod
-    def pause(number: int, trouble: Transient) -> None:
-        """Wait before another attempt, longer each time."""
+    def pause(self, number: int, trouble: Transient) -> None:
+        """Wait before another attempt, longer each time, but not on after `stop`."""
         pause = _FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
-        time.sleep(min(max(pause, trouble.pause), _LONGEST_PAUSE))
+        self._stopped.wait(min(max(pause, trouble.pause), LONGEST_PAUSE))
 
     def once(
         self,
@@ -165,11 +196,9 @@ class Endpoint:
         else:
             raise self._gate.refused("it does not take the login")
         if response.status_code in RETRIED_STATUSES:
-            wait = 0.0
-            with suppress(ValueError):
-                wait = float(response.headers.get("Retry-After", 0))
             response.close()
-            raise Transient(f"the registry {self.host} answers {response.status_code} {response.reason}", wait)
+            reason = f"the registry {self.host} answers {response.status_code} {response.reason}"
+            raise Transient(reason, wanted_pause(response))
         return response
 
     def _sent(

@@ -54,11 +54,13 @@ class OutlineFetcher:
         self._reporter = reporter
         self._offline = offline
         self._thread = threading.local()
+        self._stopped = threading.Event()
         self._outlines: Once[str, Fetched] = Once()
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="outline")
 
     def close(self) -> None:
-        """Begin to read nothing else."""
+        """Stop: begin to read nothing else, and ask for nothing again."""
+        self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
     def fetch(self, archives: Sequence[Archive]) -> list[Fetched]:
@@ -105,7 +107,10 @@ class OutlineFetcher:
         import requests
         import urllib3
 
+        reason = "it was interrupted"
         for attempt in range(_ATTEMPTS):
+            if self._stopped.is_set():
+                break
             try:
                 response = self._ask(archive, wanted)
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from math import inf
 from threading import Barrier, Event, Lock
 
 import pytest
@@ -78,6 +79,15 @@ def test_costly_error_is_kept_for_as_long_as_it_took(how):
         ask(once, make, how)
     clock.now += 1.0
     assert ask(once, make, how) == 2
+
+
+def test_no_error_is_kept_where_none_is_to_be():
+    clock = Clock()
+    once: Once[str, int] = Once(clock, cheap=inf)
+    make = Counted(1, clock, 60.0)
+    with pytest.raises(OSError, match="failure 1"):
+        once.get("key", make)
+    assert once.get("key", make) == 2
 
 
 def test_threads_that_wait_share_an_error_and_then_try_again():

@@ -95,6 +95,16 @@ def test_a_wheel_from_elsewhere_is_proved_like_any_other(tmp_path, shared):
     assert "it is broken" in two.told.warnings[0]
 
 
+def test_a_wheel_larger_than_its_lock_says_is_not_read(tmp_path, shared):
+    one = machine(tmp_path / "one", shared)
+    digest = one.adopt(LARGE)
+    one.close()
+    two = machine(tmp_path / "two", shared)
+    assert two.store.wheel(digest, lambda _: pytest.fail("it was read"), len(LARGE) - 1) is None
+    assert f"it has more than {len(LARGE) - 1:,} bytes" in two.told.warnings[0]
+    assert two.store.wheel(digest, lambda _: None, len(LARGE)) is not None
+
+
 class TestKinds:
     def test_only_what_is_worth_it_is_shared(self, tmp_path, shared):
         one = machine(tmp_path / "one", shared)

@@ -3,8 +3,10 @@
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +18,7 @@ from packer.core.model import Archive
 from packer.formats.wheel import accept
 from packer.net.credentials import Credentials
 from packer.net.downloads import StoreFetcher
+from tests.endless import EndlessServer
 from tests.index import Fault, LocalIndex
 from tests.wheels import make_wheel
 
@@ -229,3 +232,103 @@ def test_keyring_that_is_locked_is_told_instead_of_a_traceback(tmp_path, index, 
         pytest.raises(FetchError, match="the keyring cannot be asked for one: RuntimeError: the collection is locked"),
     ):
         fetch(tmp_path, archive(private))
+
+
+class Waiting(Reporter):
+    """Tells when a download is about to wait for its next attempt."""
+
+    def __init__(self) -> None:
+        self.begun = Event()
+
+    def debug(self, message: str) -> None:
+        if "trying again" in message:
+            self.begun.set()
+
+
+def opened(tmp_path: Path, reporter: Reporter) -> StoreFetcher:
+    return StoreFetcher(Store(tmp_path / "cache"), Credentials((), {}), reporter, lambda *_: None)
+
+
+def test_closing_ends_the_wait_for_another_attempt(tmp_path, index):
+    index.fault(NAME, Fault(status=503, retry_after=60.0))
+    reporter = Waiting()
+    fetcher = opened(tmp_path, reporter)
+    with ThreadPoolExecutor(1) as executor:
+        fetching = executor.submit(fetcher.fetch, [archive(index)])
+        assert reporter.begun.wait(10)
+        started = time.monotonic()
+        fetcher.close()
+        with pytest.raises(FetchError, match="interrupted"):
+            fetching.result()
+    assert time.monotonic() - started < 5
+
+
+def test_failed_download_is_told_while_another_waits(tmp_path, index):
+    index.fault(NAME, Fault(status=503, retry_after=60.0))
+    fetcher = opened(tmp_path, Reporter())
+    gone = archive(index, location=index.file_url("gone-1.0-py3-none-any.whl"))
+    started = time.monotonic()
+    try:
+        with pytest.raises(FetchError, match="404"):
+            fetcher.fetch([archive(index), gone])
+    finally:
+        fetcher.close()
+    assert time.monotonic() - started < 5
+
+
+def test_nothing_is_waited_for_after_the_last_attempt(tmp_path, index, monkeypatch):
+    monkeypatch.setattr("packer.net.downloads._ATTEMPTS", 1)
+    index.fault(NAME, Fault(status=503, retry_after=60.0))
+    started = time.monotonic()
+    with pytest.raises(FetchError, match="answered 503"):
+        fetch(tmp_path, archive(index))
+    assert time.monotonic() - started < 5
+
+
+def test_file_that_is_announced_larger_than_its_lock_says_is_not_read(tmp_path, index):
+    reporter = Recorder()
+    with pytest.raises(FetchError, match="larger than the 1,000 bytes of its lock"):
+        fetch(tmp_path, archive(index, size=1000), reporter=reporter)
+    assert reporter.transfers == []
+    assert len(index.requests_for(NAME)) == 1
+
+
+def test_stream_without_a_length_ends_at_the_size_of_the_lock(tmp_path, index):
+    reporter = Recorder()
+    with EndlessServer() as server, pytest.raises(FetchError, match="larger than the 1,000,000 bytes of its lock"):
+        fetch(tmp_path, archive(index, location=f"{server.url}/{NAME}", size=1_000_000), reporter=reporter)
+    assert max(size for _, size in reporter.transfers) <= 1_000_000
+
+
+def test_stream_without_any_size_ends_at_a_bound(tmp_path, index, monkeypatch):
+    monkeypatch.setattr("packer.net.downloads._LARGEST", 1_000_000)
+    with EndlessServer() as server, pytest.raises(FetchError, match="1,000,000 bytes, which is the most that lpack downloads"):
+        fetch(tmp_path, archive(index, location=f"{server.url}/{NAME}"))
+
+
+def test_announced_length_beyond_the_bound_is_not_read(tmp_path, index, monkeypatch):
+    monkeypatch.setattr("packer.net.downloads._LARGEST", 1000)
+    reporter = Recorder()
+    with pytest.raises(FetchError, match="1,000 bytes, which is the most that lpack downloads"):
+        fetch(tmp_path, archive(index), reporter=reporter)
+    assert reporter.transfers == []
+
+
+def test_file_of_the_size_of_its_lock_arrives_also_in_parts(tmp_path, index):
+    index.fault(NAME, Fault(times=2, drop_after=200_000))
+    fetch(tmp_path, archive(index, size=(index.folder / NAME).stat().st_size))
+
+
+def test_remote_store_is_held_to_the_size_of_the_lock(tmp_path, index):
+    sizes: list[int | None] = []
+
+    class Remote(Store):
+        def wheel(self, digest: str, prove: Callable[[Path], None] | None = None, size: int | None = None) -> Path | None:
+            sizes.append(size)
+            return super().wheel(digest, prove, size)
+
+    size = (index.folder / NAME).stat().st_size
+    fetcher = StoreFetcher(Remote(tmp_path / "cache"), Credentials((), {}), Reporter(), lambda *_: None)
+    fetcher.fetch([archive(index, size=size)])
+    fetcher.close()
+    assert set(sizes) == {size}

@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -342,3 +343,22 @@ def test_a_registry_that_is_asked_for_while_all_are_closed_is_no_trouble(tmp_pat
     registries.endpoint("one.example")
     monkeypatch.setattr(Endpoint, "close", lambda _endpoint: registries.endpoint("two.example"))
     registries.close()
+
+
+def test_blob_that_is_refused_ends_the_push_while_another_waits(tmp_path: Path, registry: Registry, image: Image) -> None:
+    posts: list[str] = []
+
+    def rule(method: str, path: str, _number: int) -> Fault | None:
+        if method != "POST":
+            return None
+        posts.append(path)
+        return Fault(status=503, headers={"Retry-After": "20"}) if len(posts) == 1 else Fault(status=403)
+
+    started = time.monotonic()
+    with FaultProxy(registry.host, rule) as proxy, opened(tmp_path) as registries:
+        with pytest.raises(RegistryError, match="answers 403"):
+            registries.push(image, reference(proxy.host))
+        assert time.monotonic() - started < 10
+        proxy.rule = lambda _method, _path, _number: None
+        registries.push(image, reference(proxy.host))  # what was only stopped is sent then
+    assert registry.is_whole("shop/one", "1")

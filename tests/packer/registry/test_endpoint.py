@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
+import requests
 
 from packer.cache.store import Store
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.oci import OCI_LAYER, Descriptor, Reference, digest_of_bytes
+from packer.net.http import wanted_pause
 from packer.net.registry_login import DockerLogins
 from packer.registry.blob_transfer import download, upload
 from packer.registry.challenges import _challenges
 from packer.registry.endpoint import Endpoint
+from tests.endless import EndlessServer
 
 BLOB = b"the bytes of a layer" * 100
 LAYER = Descriptor.of(BLOB, OCI_LAYER)
@@ -264,3 +269,72 @@ def test_names_are_read_as_docker_reads_them(text, expected):
 
 def test_digests_are_of_bytes():
     assert digest_of_bytes(b"") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class Received(Reporter):
+    """Remembers how much has arrived of a download, at most."""
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def transfer_advanced(self, _name: str, received: int) -> None:
+        self.most = max(self.most, received)
+
+
+def test_layer_that_is_announced_too_large_is_not_read(tmp_path, logins):
+    told = Received()
+    reference = Reference(registry="r.example", repository="shop/orders", tag="1")
+    with Host(answers(200, BLOB + bytes(1 << 20))).running() as host, endpoint(host, logins(host)) as made:
+        with pytest.raises(RegistryError, match="gives more bytes for a layer"):
+            download(made, reference, LAYER, Store(tmp_path / "store"), told)
+        assert len(host.asked) == 1
+    assert told.most == 0
+
+
+def test_layer_without_an_end_is_cut_off_at_its_size(tmp_path):
+    told = Received()
+    reference = Reference(registry="r.example", repository="shop/orders", tag="1")
+    layer = Descriptor(media_type=OCI_LAYER, digest=LAYER.digest, size=1_000_000)
+    with EndlessServer() as server:
+        made = Endpoint(server.host, DockerLogins({}, tmp_path), plain=True)
+        with pytest.raises(RegistryError, match="gives more bytes for a layer"):
+            download(made, reference, layer, Store(tmp_path / "store"), told)
+        made.close()
+    assert 0 < told.most <= 1_000_000
+
+
+@pytest.mark.parametrize("how", ["close", "stop", "part"])
+def test_wait_for_another_attempt_ends_with_the_endpoint(logins, how):
+    begun = Event()
+
+    def busy(*_: object) -> Answer:
+        begun.set()
+        return 503, {"Retry-After": "20"}, b""
+
+    with Host(busy).running() as host, endpoint(host, logins(host)) as made, ThreadPoolExecutor(1) as executor:
+        task = made.part() if how == "part" else made
+        asking = executor.submit(asked, task)
+        assert begun.wait(10)
+        started = time.monotonic()
+        made.close() if how == "close" else made.stop()
+        with pytest.raises(RegistryError, match="Cannot find x: it was interrupted"):
+            asking.result()
+        assert time.monotonic() - started < 5
+
+
+def test_task_that_is_stopped_leaves_others_alone(logins):
+    with Host(answers(200, b"whole")).running() as host, endpoint(host, logins(host)) as made:
+        task = made.part()
+        task.stop()
+        with pytest.raises(RegistryError, match="interrupted"):
+            asked(task)
+        assert asked(made) == asked(made.part()) == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("7", 7), ("1e9", 30), ("-1", 0), ("nan", 0), ("inf", 30), ("soon", 0), (None, 0)]
+)
+def test_server_may_ask_for_a_pause_within_bounds(said, seconds):
+    response = requests.Response()
+    response.headers.update({"Retry-After": said} if said else {})
+    assert wanted_pause(response) == seconds

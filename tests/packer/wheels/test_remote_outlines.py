@@ -18,7 +18,7 @@ from packer.formats.wheel import read_wheel
 from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, read_outline
 from packer.net.credentials import Credentials
 from packer.net.downloads import Fetched, StoreFetcher
-from packer.wheels.remote_outlines import OutlineFetcher
+from packer.wheels.remote_outlines import OutlineFetcher, _NoRanges
 from tests.index import Fault, LocalIndex
 from tests.monorepo import noise
 from tests.wheels import make_wheel
@@ -174,3 +174,13 @@ def test_a_connection_that_breaks_in_the_answer_leaves_the_size(index, wheel, fe
         [found] = fetcher().fetch([archive(index, wheel, location=location)])
         thread.join()
     assert found.outlined == SIZE
+
+
+def test_a_fetcher_that_is_closed_asks_for_nothing_again(index, wheel, fetcher):
+    outlines = fetcher()
+    index.fault(wheel.name, Fault(status=503))
+    asked = archive(index, wheel)
+    outlines.close()
+    with pytest.raises(_NoRanges, match="interrupted"):
+        outlines.ask(asked, "-1")
+    assert index.requests_for(wheel.name) == ()
