@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from builders.files import check_length
 from builders.host.strip import ContainerStrip, StripTool
+from builders.once import Once
 from builders.recipes import BuildSettings
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, Target
 from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
@@ -44,7 +45,6 @@ from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.core.model import Archive, Function, Tree
 from packer.core.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
-from packer.core.once_map import Once
 from packer.core.process import run, uv_command
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import accept

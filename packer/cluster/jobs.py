@@ -21,11 +21,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Once
 from packer import __version__
 from packer.cache.store import Store, explained
 from packer.core.errors import LpackError, StoreError
 from packer.core.model import Archive, Function, Lock, LockedPackage, SourceFolder
-from packer.core.once_map import Once
 from packer.core.version_variables import version_variables
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.locks.wheel_choice import choose_wheel

@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import msgspec
 
+from builders.once import Once
 from builders.runtimes import MEGABYTE
 from packer.cache.store import NATIVE, Store, digest_of
 from packer.core.errors import PackageError
 from packer.core.model import Content, Distribution, Entry, FileContent, Tree, called
-from packer.core.once_map import Once
 from packer.formats.elf import EXTENSION_MODULE, MAGIC, ElfFile, read_elf
 from packer.formats.wheel import MemberContent, read_wheel
 

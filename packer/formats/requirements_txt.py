@@ -23,7 +23,7 @@ from packaging.utils import (
 )
 
 from packer.core.errors import ResolveError
-from packer.net.redaction import without_user_parts
+from packer.core.redaction import without_user_parts
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _COMMENT = re.compile(r"(^|\s+)#.*$")

@@ -25,9 +25,9 @@ from typing import IO, BinaryIO, Protocol, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Locks
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import ImageError, RegistryError, StoreError, UsageError
-from packer.core.once_map import Locks
 from packer.formats.image import Base, BlobSource, check_fits
 from packer.formats.oci import (
     INDEXES,

@@ -19,10 +19,10 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from builders.once import Once
 from builders.runtimes import IMAGE_LIMIT
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import ImageError
-from packer.core.once_map import Once
 from packer.formats.image import BlobSource
 from packer.formats.oci import LAYERS, Descriptor
 

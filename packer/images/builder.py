@@ -10,13 +10,13 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Once
 from builders.sandbox.emulator import CLIENT, find_emulator
 from builders.sandbox.emulator import REMEDY as EMULATOR_REMEDY
 from packer.cache.store import explained
 from packer.core.errors import ToolError, UsageError
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, FileContent, Function, Tree
 from packer.core.names import IMAGES_FOLDER, LOCAL_FORMS, image_name
-from packer.core.once_map import Once
 from packer.formats.image import Base, Image
 from packer.formats.oci import Platform, Reference
 from packer.images.base import BaseReader, files_of_base

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
+from builders.once import Once
 from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import StoreError
 from packer.core.model import Content, Span, Tree
-from packer.core.once_map import Once
 from packer.core.options import ImageCompression
 from packer.formats.image import BlobSource, ImageLayer
 from packer.formats.oci import OCI_LAYER, Descriptor

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from builders.runtimes import LAYERS_LIMIT
 from packer.core.errors import LimitError, UsageError
@@ -75,14 +75,17 @@ class MadeLayer(Struct, frozen=True, kw_only=True):
 
 
 class Division(Struct, frozen=True, kw_only=True):
-    """Who gets what from which layer; ``unused`` says why nobody gets a named layer, by its name."""
+    """Who gets what from which layer; ``unused`` says why nobody gets a named layer, by its name.
+
+    ``by_function`` are the places in ``shares`` of each function's layers, and made of these.
+    """
 
     shares: tuple[Share, ...]
     unused: Mapping[str, str] = field(default_factory=dict)
-    _places: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    by_function: Mapping[str, tuple[int, ...]] = {}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_places", _places_of(self.shares))
+        force_setattr(self, "by_function", _places_of(self.shares))
 
     def of(self, function: str) -> tuple[Share, ...]:
         """Give the layers of a function, in order."""
@@ -90,7 +93,7 @@ class Division(Struct, frozen=True, kw_only=True):
 
     def places(self, function: str) -> tuple[int, ...]:
         """Return where the layers of a function stand in ``shares``, in order; a share's own hash is that of all its users."""
-        return self._places.get(function, ())
+        return self.by_function.get(function, ())
 
 
 def _places_of(shares: Sequence[Share]) -> dict[str, tuple[int, ...]]:

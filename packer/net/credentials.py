@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from msgspec import Struct
 
+from builders.once import Once
 from packer.core.errors import FetchError
-from packer.core.once_map import Once
-from packer.net.redaction import Redaction
+from packer.core.redaction import Redaction
 
 # uv's own variables, and pip's where uv's are not set (documentation of both: uv "Environment variables", pip "Configuration").
 _DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")

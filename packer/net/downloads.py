@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
+from builders.once import Once
 from packer.cache.store import Store, explained
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.model import Archive
-from packer.core.once_map import Once
 from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason, wanted_pause
 
 if TYPE_CHECKING:

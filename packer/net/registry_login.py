@@ -18,8 +18,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from builders.once import Once
 from packer.core.errors import RegistryError
-from packer.core.once_map import Once
 from packer.net.credentials import Login
 
 DOCKER_HUB = "docker.io"

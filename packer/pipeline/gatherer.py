@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Once
 from builders.sandbox.emulator import CLIENT
 from packer import __version__
 from packer.cache.deflate import CODEC
@@ -20,7 +21,6 @@ from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
-from packer.core.once_map import Once
 from packer.core.version_variables import version_variables
 from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Once
 from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
 from packer.cache.deflate import CODEC
@@ -17,7 +18,6 @@ from packer.cache.store import digest_of, explained
 from packer.core.function_tree import merge, shares
 from packer.core.model import Tree
 from packer.core.names import LAYERS_FOLDER
-from packer.core.once_map import Once
 from packer.core.options import BytecodeOptions
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive, opened_archive

@@ -18,10 +18,10 @@ from typing import Self
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Once
 from packer.cache.store import Store, explained
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
-from packer.core.once_map import Once
 from packer.formats.image import Base, BlobSource, Image, check_fits
 from packer.formats.oci import (
     INDEXES,

@@ -15,13 +15,13 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Once
 from builders.runtimes import Target
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.errors import NoSolutionError, ResolveError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
-from packer.core.once_map import Once
 from packer.core.process import Finished, Run, uv_command
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
 from packer.locks.uv import read_uv_lock, uv_lock_is_stale

@@ -17,12 +17,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 from packaging.version import InvalidVersion, Version
 
+from builders.once import Once
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.errors import LpackError
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, LockedPackage
-from packer.core.once_map import Once
 from packer.resolve.conflicts import divide
 from packer.resolve.declaration import Declaration, declare, links_digest, local_digests
 from packer.resolve.joint_declaration import Member, can_be_asked, difference, family, members_of

@@ -14,9 +14,9 @@ from threading import Lock
 import msgspec
 from msgspec import Struct
 
+from builders.once import Once
 from packer.cache.store import Store, digest_of
 from packer.core.model import Distribution, Entry, Tree
-from packer.core.once_map import Once
 
 _FORM = "5"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builders.once import Once
 from builders.recipes import BuildFailure
 from builders.sandbox.pythons import TargetPython, Task
 from builders.script import source_of_script
@@ -23,7 +24,6 @@ from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
 from packer.core.errors import BuildError
 from packer.core.model import OWN_SOURCE, Content, Entry, called
-from packer.core.once_map import Once
 from packer.formats.wheel_outline import OutlineContent, expected_bytecode
 from packer.trim.handler_prelude import Starter
 

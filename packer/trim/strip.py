@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.host.strip import HostStrip, Refused, StripTool
+from builders.once import Once
 from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
 from builders.runtimes import Target
 from packer.cache.bundles import load_pack, load_packs, save_pack
@@ -18,7 +19,6 @@ from packer.cache.store import Store, digest_of
 from packer.core.events import Reporter
 from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Content, Entry, Function, Tree
-from packer.core.once_map import Once
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import room_for
 from packer.trim.engine import fitting

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from builders.once import Once
 from builders.runtimes import Target
 from packer.core.model import Archive, Distribution, Function, LockedPackage
-from packer.core.once_map import Once
 from packer.locks.wheel_choice import choose_wheel, no_wheel_error
 from packer.net.downloads import Fetched
 

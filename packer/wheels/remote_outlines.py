@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from builders.once import Once
 from packer.cache.store import Store, digest_of
 from packer.core.errors import LpackError
 from packer.core.events import Reporter
 from packer.core.model import Archive
-from packer.core.once_map import Once
 from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, OutlinedFile, guessed, outline_of, write_outline
 from packer.formats.zip_reader import Member, ZipFormatError, read_directory
 from packer.net.downloads import Fetched

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.once import Once
 from builders.recipes import (
     Builder,
     BuilderUnavailable,
@@ -29,7 +30,6 @@ from packer.core.errors import BuildError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Archive, Distribution, Function, LockedPackage, SourceFolder
-from packer.core.once_map import Once
 from packer.core.version_variables import versions_for
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import native_files

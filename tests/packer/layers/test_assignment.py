@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from packer.core.errors import LimitError, UsageError
 from packer.core.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
+from packer.layers import assignment
 from packer.layers.assignment import Division, Need, Needed, Share, divide, shared, unused_everywhere, with_required
-from packer.layers.planner import Piece, layering
+from packer.layers.planner import Piece
 from tests.counting import Name, Passes, count_comparisons, count_hashes
 
 LARGE = 1_000_000
@@ -237,7 +238,7 @@ def members_of_sets(monkeypatch, functions: int) -> int:
         counted.append(len(found))
         return found
 
-    monkeypatch.setattr(layering, "frozenset", counting, raising=False)
+    monkeypatch.setattr(assignment, "frozenset", counting, raising=False)
     tied = (frozenset(("a", "b")), frozenset(("b", "c")))
     needs = {f"f{number}": need("a", "b", "c", f"d{number}", f"e{number // 2}", tied=tied) for number in range(functions)}
     divided(**needs, other=need("a"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.net.redaction import Redaction
+from packer.core.redaction import Redaction
 
 PROSE = "Cannot download a-1.0-py3-none-any.whl: the test server at host/simple/a answers 401; try `abc` again (pass 1 of 2)."
 
