@@ -28,7 +28,7 @@ _LIMIT_KEYS = ("memory", "processes", "cpus", "time")
 
 
 def building_of(sections: tuple[Section, ...]) -> BuildSettings:
-    """Give the settings that sections make up, the most particular one last; raises `UsageError`."""
+    """Return the settings that sections make up, the most particular one last; raises `UsageError`."""
     settings = BuildSettings()
     for section in sections:
         settings = _with(settings, section)
@@ -36,7 +36,7 @@ def building_of(sections: tuple[Section, ...]) -> BuildSettings:
 
 
 def packages_of(project: Section, function: Section) -> tuple[tuple[str, BuildSettings], ...]:
-    """Give the settings of each package that project or function name, sorted by name."""
+    """Return the settings of each package that project or function name, sorted by name."""
     tables = [section.section(PACKAGES) for section in (project, function)]
     found: dict[str, tuple[Section, ...]] = {}
     for packages in tables:
@@ -48,7 +48,7 @@ def packages_of(project: Section, function: Section) -> tuple[tuple[str, BuildSe
 
 
 def _names(packages: Section) -> dict[str, str]:
-    """Give the normalised name of each package of a table."""
+    """Return the normalised name of each package of a table."""
     names: dict[str, str] = {}
     for name in packages.table:
         try:

@@ -56,7 +56,7 @@ def discover(project: Section, root: Path, out: Path) -> Discovery:
 
 
 def is_meant(patterns: tuple[str, ...], path: str) -> bool:
-    """Say whether patterns mean a folder; its ``path`` is relative to the configuration's folder, with slashes."""
+    """Return whether patterns mean a folder; its ``path`` is relative to the configuration's folder, with slashes."""
     above = [path, *(parent.as_posix() for parent in PurePosixPath(path).parents)]
     negative = [each[1:] for each in patterns if each.startswith("!")]
     if any(fits(each, folder) for each in negative for folder in above):
@@ -107,12 +107,12 @@ class _Search:
         fitting = set(self._walk(self._root, PurePosixPath(os.path.normpath(pattern)).parts))
         if not fitting:
             what = f"no folder fits {pattern!r} in {self._root}"
-            raise self._project.error(DISCOVER, what, "Mend the pattern, or remove it.")
+            raise self._project.error(DISCOVER, what, "Fix the pattern, or remove it.")
         if not any(self._seen[folder] for folder in fitting):
             yield f"no folder that fits {pattern!r} holds a handler; {len(fitting)} looked into (-v lists them)."
 
     def _walk(self, folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-        """Give the folders below a folder that the rest of a pattern means; those with a handler are taken."""
+        """Return the folders below a folder that the rest of a pattern means; those with a handler are taken."""
         if self._is_left_out(folder):
             return
         if not parts:
@@ -132,7 +132,7 @@ class _Search:
                 yield from self._walk(child, parts[1:])
 
     def _walk_down(self, folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-        """Give the folders that fit in a folder and in all below it but those of functions: what lies there is theirs."""
+        """Return the folders that fit in a folder and in all below it but those of functions: what lies there is theirs."""
         yield from self._walk(folder, parts[1:])
         if not self._seen.get(folder):
             for child in self._children(folder):
@@ -140,7 +140,7 @@ class _Search:
                     yield from self._walk(child, parts)
 
     def _children(self, folder: Path) -> Iterator[Path]:
-        """Give the folders in a folder that a wildcard may stand for, sorted."""
+        """Return the folders in a folder that a wildcard may stand for, sorted."""
         self._searched.append(folder)
         try:
             children = sorted(child for child in folder.iterdir() if not _PASSED_OVER.fullmatch(child.name))
@@ -153,7 +153,7 @@ class _Search:
                 yield child
 
     def _is_folder(self, path: Path) -> bool:
-        """Say whether something is a folder, and no virtual environment."""
+        """Return whether something is a folder, and no virtual environment."""
         try:
             return path.is_dir() and not (path / "pyvenv.cfg").exists()
         except OSError as error:

@@ -34,7 +34,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def image_of(root: Path, sections: Sequence[Section], flag: str | None) -> ImageOptions:
-    """Give the options that sections make up, the most particular one last; raises `UsageError`.
+    """Return the options that sections make up, the most particular one last; raises `UsageError`.
 
     ``root`` is the project's folder, ``flag`` the command line's word for the format.
     """
@@ -69,7 +69,7 @@ def check_image_names(functions: Sequence[Function]) -> None:
 
 
 def source_date_epoch(variables: Mapping[str, str]) -> int:
-    """Give when what is built is to say that it was made: SOURCE_DATE_EPOCH (reproducible-builds.org), or 0.
+    """Return when what is built is to say that it was made: SOURCE_DATE_EPOCH (reproducible-builds.org), or 0.
 
     Raises `UsageError` for what is no such time.
     """
@@ -81,7 +81,7 @@ def source_date_epoch(variables: Mapping[str, str]) -> int:
 
 
 def without_layers(options: LayerOptions, function: Section) -> LayerOptions:
-    """Give the layers of a function that becomes an image: none of Lambda's, which images cannot have.
+    """Return the layers of a function that becomes an image: none of Lambda's, which images cannot have.
 
     Raises `UsageError` where its own table attaches some.
     """
@@ -149,7 +149,7 @@ def _forms(table: Section) -> tuple[ImageForm, ...]:
 
 
 def _texts(known: Sequence[tuple[str, str]], table: Section, key: str) -> tuple[tuple[str, str], ...]:
-    """Give pairs of texts with those of a table over them, sorted."""
+    """Return pairs of texts with those of a table over them, sorted."""
     found = dict(known)
     inner = table.section(key)
     for name, value in inner.table.items():

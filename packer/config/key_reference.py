@@ -237,7 +237,7 @@ INNER = (
 
 
 def inner_table() -> str:
-    """Give the keys of inner tables in Markdown."""
+    """Return the keys of inner tables in Markdown."""
     rows = (
         f"| `{key.where[0]}` | {', '.join(f'`{name}`' for name in key.names)} | {key.meaning} | {key.default} |"
         for key in INNER
@@ -246,12 +246,12 @@ def inner_table() -> str:
 
 
 def key_names(where: str) -> frozenset[str]:
-    """Give the names of all keys that may stand somewhere."""
+    """Return the names of all keys that may stand somewhere."""
     return frozenset(name for key in KEYS if where in key.where for name in key.names)
 
 
 def key_table() -> str:
-    """Give the table in Markdown; its links are relative to the repository."""
+    """Return the table in Markdown; its links are relative to the repository."""
     return "\n".join(("| key | where | meaning | default |", "|---|---|---|---|", *_key_rows())) + "\n"
 
 
@@ -262,6 +262,6 @@ def _key_rows() -> Iterator[str]:
 
 
 def rule_table() -> str:
-    """Give the rules of trimming with their reasons, in Markdown."""
+    """Return the rules of trimming with their reasons, in Markdown."""
     rows = (f"| `{rule.name}` | {'always' if rule.level == 'safe' else 'where asked for'} | {rule.reason} |" for rule in RULES)
     return "\n".join(("| rule | when | what goes, and why nothing misses it |", "|---|---|---|", *rows)) + "\n"

@@ -30,7 +30,7 @@ _ARN = re.compile(r"arn:aws[a-zA-Z-]*:lambda:[a-z]{2,}[a-z0-9-]*:[0-9]{12}:layer
 
 
 def layers_of(root: Path, project: Section, function: Section, flag: str | None) -> LayerOptions:
-    """Give what a function has in layers; ``flag`` is the command line's word. Raises `UsageError`."""
+    """Return what a function has in layers; ``flag`` is the command line's word. Raises `UsageError`."""
     named: tuple[NamedLayer, ...] = ()
     mode: LayerMode = "none"
     for section in (project, function):
@@ -57,7 +57,7 @@ def layers_of(root: Path, project: Section, function: Section, flag: str | None)
 
 
 def _releases(section: Section) -> dict[str, float]:
-    """Give how often packages are released, where that is said."""
+    """Return how often packages are released, where that is said."""
     packages = section.section(PACKAGES)
     tables = {canonicalize_name(name): packages.section(name) for name in packages.table}
     return {name: table.number(RELEASES) for name, table in tables.items() if RELEASES in table.table}
@@ -80,7 +80,7 @@ def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> Lay
 
 
 def files_of_layers(options: LayerOptions) -> tuple[Path, ...]:
-    """Give every file that says what a named layer holds."""
+    """Return every file that says what a named layer holds."""
     return tuple(path for layer in options.named for path in layer.files)
 
 
@@ -133,7 +133,7 @@ def _attached(section: Section) -> Iterator[AttachedLayer]:
 
 
 def check_arn(section: Section, key: str) -> str:
-    """Give the ARN of a layer's version; raises `UsageError` where it names none, and cannot be counted."""
+    """Return the ARN of a layer's version; raises `UsageError` where it names none, and cannot be counted."""
     arn = section.string(key)
     if not _ARN.fullmatch(arn):
         what = f"{arn!r} is not the ARN of a layer's version, and cannot be counted"
@@ -150,7 +150,7 @@ def _pin(section: Section, word: str) -> tuple[str, str]:
 
 
 def _checked(section: Section, key: str, name: str) -> str:
-    """Give the normalised name of a distribution; raises `UsageError` for what can be none."""
+    """Return the normalised name of a distribution; raises `UsageError` for what can be none."""
     try:
         return str(canonicalize_name(name, validate=True))
     except InvalidName:

@@ -59,7 +59,7 @@ class Overrides(Struct, frozen=True, kw_only=True):
     shape: ShapeFlags = field(default_factory=ShapeFlags)
 
     def target(self, runtime: Setting, architecture: Setting) -> Target:
-        """Give the target that the flags name, or these settings where they name none; raises `UsageError`."""
+        """Return the target that the flags name, or these settings where they name none; raises `UsageError`."""
         return make_target(
             (self.runtime, "--runtime") if self.runtime else runtime,
             (self.architecture, "--arch") if self.architecture else architecture,
@@ -92,7 +92,7 @@ def load_config(path: Path, overrides: Overrides) -> Config:
     names = tuple(dict.fromkeys((*section.tables("functions"), *found.functions)))
     if not names:
         what = f"{section.where('functions')}: no function is configured."
-        remedy = f"Mend {DISCOVER}, or add a table [functions.NAME]." if found.searched else _ADD_FUNCTION
+        remedy = f"Fix {DISCOVER}, or add a table [functions.NAME]." if found.searched else _ADD_FUNCTION
         raise UsageError(what, detail="\n".join((*found.warnings, *found.notes)), remedy=remedy)
     return Config(
         root=root,
@@ -107,14 +107,14 @@ def load_config(path: Path, overrides: Overrides) -> Config:
 
 
 def sbom_of(section: Section, overrides: Overrides) -> bool:
-    """Say whether bills of materials are to be written; raises `UsageError`."""
+    """Return whether bills of materials are to be written; raises `UsageError`."""
     if overrides.sbom is not None:
         return overrides.sbom
     return section.boolean("sbom") if "sbom" in section.table else True
 
 
 def remote_of(section: Section) -> str:
-    """Give the address of a project's remote store, a path made absolute; raises `UsageError`."""
+    """Return the address of a project's remote store, a path made absolute; raises `UsageError`."""
     remote = section.string("remote")
     return remote if "://" in remote or not remote else str((section.file.parent / Path(remote).expanduser()).absolute())
 
@@ -145,7 +145,7 @@ def sharing(project: Section, functions: tuple[Function, ...]) -> tuple[Function
 
 
 def function_section(project: Section, name: str) -> Section:
-    """Give the keys of a function, none where the project has no table for it; raises `UsageError`."""
+    """Return the keys of a function, none where the project has no table for it; raises `UsageError`."""
     functions = project.section("functions")
     table = functions.table.get(name, {})
     if not isinstance(table, dict):
@@ -170,7 +170,7 @@ def make_target(runtime: Setting, architecture: Setting) -> Target:
 
 
 def check_handler(handler: str, where: str) -> str:
-    """Give a handler back if it has the form ``module.function``; raises `UsageError`."""
+    """Return a handler back if it has the form ``module.function``; raises `UsageError`."""
     if not _HANDLER.fullmatch(handler):
         raise UsageError(
             f"{where}: {handler!r} is not a handler.",
@@ -180,7 +180,7 @@ def check_handler(handler: str, where: str) -> str:
 
 
 def lock_path(root: Path, function: str) -> Path:
-    """Give the place of a function's own lock."""
+    """Return the place of a function's own lock."""
     return root / f"pylock.{function}.toml"
 
 
@@ -197,7 +197,7 @@ def _mending(error: str) -> str:
     """Say what to do about a file that is no TOML."""
     if "overwrite" in error:
         return 'Write a key once, as a value or as a table: beside [layers.NAME], [layers] with others = "auto" plans the rest.'
-    return "Mend the file at that place."
+    return "Fix the file at that place."
 
 
 def _function(root: Path, project: Section, name: str, discovery: Discovery, overrides: Overrides) -> Function:
@@ -280,7 +280,7 @@ def _with_glibc(target: Target, function: Section, project: Section) -> Target:
 
 
 def _setting(key: str, function: Section, project: Section, default: str) -> Setting:
-    """Give what the function says, else the project, with the place that says it."""
+    """Return what the function says, else the project, with the place that says it."""
     section = function if key in function.table else project
     return section.string(key, default), section.where(key)
 

@@ -69,7 +69,7 @@ def _free_name(place: Path, folder: Path, taken: dict[str, Found]) -> str:
 
 
 def write_config(functions: Sequence[Found], folder: Path, runtime: str, architecture: str) -> str:
-    """Give the text of an lpack.toml."""
+    """Return the text of an lpack.toml."""
     lines = [f'runtime = "{runtime}"', f'arch = "{architecture}"', 'out = "dist"']
     above = {function.source.parent for function in functions}
     if len(functions) >= _MANY and len(above) == 1:

@@ -35,7 +35,7 @@ class Section(Struct, frozen=True, kw_only=True):
         return f"{self.file}: {self.prefix}.{key}" if self.prefix else f"{self.file}: {key}"
 
     def error(self, key: str, what: str, remedy: str) -> UsageError:
-        """Give the error that says what is wrong with a key."""
+        """Return the error that says what is wrong with a key."""
         return UsageError(f"{self.where(key)}: {what}.", remedy=remedy)
 
     def check_keys(self, known: Sequence[str]) -> None:
@@ -45,28 +45,28 @@ class Section(Struct, frozen=True, kw_only=True):
                 raise self.error(key, "this key is not known", choices(key, known))
 
     def string(self, key: str, default: str = "") -> str:
-        """Give the string of a key, which is not empty where the key is there."""
+        """Return the string of a key, which is not empty where the key is there."""
         value = self.table.get(key, default)
         if not isinstance(value, str) or (key in self.table and not value):
             raise self.error(key, f"a string that is not empty is expected, not {value!r}", f'Write {key} = "…".')
         return value
 
     def strings(self, key: str) -> tuple[str, ...]:
-        """Give the strings of a key's list."""
+        """Return the strings of a key's list."""
         value = self.table.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(key, f"a list of strings is expected, not {value!r}", f'Write {key} = ["…", "…"].')
         return tuple(value)
 
     def boolean(self, key: str) -> bool:
-        """Give the truth value of a key."""
+        """Return the truth value of a key."""
         value = self.table[key]
         if not isinstance(value, bool):
             raise self.error(key, f"true or false is expected, not {value!r}", f"Write {key} = true.")
         return value
 
     def number(self, key: str, *, whole: bool = False) -> float:
-        """Give the number of a key, which is more than 0."""
+        """Return the number of a key, which is more than 0."""
         value = self.table[key]
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < _LARGEST:
             kind = "a whole number" if whole else "a number"
@@ -74,11 +74,11 @@ class Section(Struct, frozen=True, kw_only=True):
         return float(value)
 
     def size(self, key: str, example: str = "10 MB") -> int:
-        """Give the bytes that a key's text says, such as ``10 MB``."""
+        """Return the bytes that a key's text says, such as ``10 MB``."""
         return int(self._amount(key, _SIZE, _UNITS, example))
 
     def milliseconds(self, key: str, example: str = "400 ms") -> float:
-        """Give the milliseconds that a key's text says, such as ``400 ms``."""
+        """Return the milliseconds that a key's text says, such as ``400 ms``."""
         return self._amount(key, _DURATION, _MILLISECONDS, example)
 
     def _amount(self, key: str, pattern: re.Pattern[str], units: Mapping[str, int], example: str) -> float:
@@ -92,7 +92,7 @@ class Section(Struct, frozen=True, kw_only=True):
         return float(found[1]) * units[found[2]]
 
     def tables(self, key: str) -> Mapping[str, Any]:
-        """Give the table of a key."""
+        """Return the table of a key."""
         value = self.table.get(key, {})
         if not isinstance(value, dict):
             path = f"{self.prefix}.{key}".lstrip(".")
@@ -100,7 +100,7 @@ class Section(Struct, frozen=True, kw_only=True):
         return value
 
     def section(self, key: str) -> Section:
-        """Give the table of a key as a section of its own."""
+        """Return the table of a key as a section of its own."""
         return Section(file=self.file, prefix=f"{self.prefix}.{key}".lstrip("."), table=self.tables(key))
 
 

@@ -44,7 +44,7 @@ class Shape(Struct, frozen=True, kw_only=True):
 
 
 def shape_of(root: Path, name: str, sections: Sequence[Section], flags: ShapeFlags) -> Shape:
-    """Give the options that sections make up, the most particular one last; raises `UsageError`.
+    """Return the options that sections make up, the most particular one last; raises `UsageError`.
 
     ``root`` is the project's folder, ``name`` the function's.
     """
@@ -105,7 +105,7 @@ def _rules(section: Section, key: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def _patterns(section: Section, key: str) -> Iterator[tuple[str, str]]:
-    """Give what the tables of packages say of their files."""
+    """Return what the tables of packages say of their files."""
     packages = section.section("packages")
     for name in packages.table:
         yield from ((canonicalize_name(name), pattern) for pattern in packages.section(name).strings(key))
@@ -157,7 +157,7 @@ def _verify(options: VerifyOptions, section: Section) -> VerifyOptions:
 
 
 def _searched(section: Section) -> Iterator[Path]:
-    """Give the folders in which another file may fit a pattern."""
+    """Return the folders in which another file may fit a pattern."""
     folder = section.file.parent.absolute()
     for pattern in section.strings("events"):
         plain = list(takewhile(lambda part: not set(part) & set("*?["), Path(pattern).parts))
@@ -168,12 +168,12 @@ def _searched(section: Section) -> Iterator[Path]:
 
 
 def _is_event(name: str, pattern: str) -> bool:
-    """Say whether a file that fits a pattern is an event; a wildcard means nothing hidden, such as editors' links."""
+    """Return whether a file that fits a pattern is an event; a wildcard means nothing hidden, such as editors' links."""
     return not name.endswith(EXPECTED) and (not name.startswith(".") or pattern.startswith("."))
 
 
 def _events(section: Section) -> Iterator[Path]:
-    """Give the files that patterns name, below the configuration's folder; raises `UsageError`."""
+    """Return the files that patterns name, below the configuration's folder; raises `UsageError`."""
     folder = section.file.parent.absolute()
     for pattern in section.strings("events"):
         try:

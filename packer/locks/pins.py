@@ -48,11 +48,11 @@ class Value(Struct, frozen=True, kw_only=True):
     remedy: str
 
     def error(self, problem: str) -> ResolveError:
-        """Give the error that says what is wrong here."""
+        """Return the error that says what is wrong here."""
         return ResolveError(f"{self.file}: {self.place or 'the file'} {problem}.", remedy=self.remedy)
 
     def find(self, key: str) -> Value | None:
-        """Give the value under a key of this table, or None."""
+        """Return the value under a key of this table, or None."""
         table = self._of(dict)
         if key not in table:
             return None
@@ -65,29 +65,29 @@ class Value(Struct, frozen=True, kw_only=True):
         return found
 
     def items(self) -> Iterator[tuple[str, Value]]:
-        """Give the keys of this table with their values."""
+        """Return the keys of this table with their values."""
         return ((key, self[key]) for key in self._of(dict))
 
     def members(self) -> Iterator[Value]:
-        """Give the members of this list."""
+        """Return the members of this list."""
         for number, raw in enumerate(self._of(list)):
             yield Value(file=self.file, place=f"{self.place}[{number}]", raw=raw, remedy=self.remedy)
 
     def text(self) -> str:
-        """Give this string."""
+        """Return this string."""
         return self._of(str)
 
     def texts(self) -> tuple[str, ...]:
-        """Give the strings of this list."""
+        """Return the strings of this list."""
         return tuple(member.text() for member in self.members())
 
     def text_at(self, key: str) -> str:
-        """Give the string under a key of this table, empty where there is none."""
+        """Return the string under a key of this table, empty where there is none."""
         found = self.find(key)
         return found.text() if found else ""
 
     def address(self) -> str:
-        """Give this URL without credentials."""
+        """Return this URL without credentials."""
         try:
             return without_login(self.text())
         except ValueError:
@@ -110,7 +110,7 @@ def read_text(path: Path, remedy: str) -> str:
 
 
 def applies(marker: Value | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
-    """Say whether an environment marker holds on the target, with normalised ``extras`` asked for; none at all always holds."""
+    """Return whether an environment marker holds on the target, with normalised ``extras`` asked for; none at all always holds."""
     if marker is None or not marker.text():
         return True
     # A lock's "extra" stands for all that are asked for at once, and PEP 508's for one: PEP 751's "extras" is the set it means.
@@ -127,19 +127,19 @@ def _as_membership(match: re.Match[str]) -> str:
 
 
 def sha256_of(hashes: Iterable[Value]) -> frozenset[str]:
-    """Give the SHA-256 digests among hashes that read ``algorithm:digest``."""
+    """Return the SHA-256 digests among hashes that read ``algorithm:digest``."""
     pairs = (value.text().partition(":") for value in hashes)
     return frozenset(digest.lower() for algorithm, _, digest in pairs if algorithm == "sha256" and digest)
 
 
 def absolute(place: str, file: Path) -> Path:
-    """Give the absolute path of what a lock file names by a path or a ``file:`` URL."""
+    """Return the absolute path of what a lock file names by a path or a ``file:`` URL."""
     local = unquote(urlsplit(place).path) if place.startswith("file:") else place
     return Path(os.path.normpath(file.parent.absolute() / local))
 
 
 def at_archive(name: str, version: str, place: Value, digests: frozenset[str]) -> LockedPackage:
-    """Give the package that the one archive at the URL or path ``place`` makes up.
+    """Return the package that the one archive at the URL or path ``place`` makes up.
 
     Pipenv lists the digests of the whole release beside the address of one of its files: a wheel is given once for each.
     """
@@ -158,7 +158,7 @@ def at_archive(name: str, version: str, place: Value, digests: frozenset[str]) -
 
 
 def is_remote(place: Value) -> bool:
-    """Say whether a path or URL leads to another machine."""
+    """Return whether a path or URL leads to another machine."""
     return "://" in place.text() and not place.text().startswith("file:")
 
 
@@ -173,12 +173,12 @@ def _digest_on_disk(path: Path, place: Value, digests: frozenset[str]) -> frozen
 
 
 def at_folder(name: str, version: str, folder: Path) -> LockedPackage:
-    """Give the package that is built from a local folder."""
+    """Return the package that is built from a local folder."""
     return LockedPackage(name=name, version=version, source=SourceFolder(path=folder))
 
 
 def at_repository(name: str, version: str, kind: str, place: Value, commit: str, subdirectory: str) -> LockedPackage:
-    """Give the package that is built from a commit; ``kind`` is ``git`` and the like, ``place`` the repository's address."""
+    """Return the package that is built from a commit; ``kind`` is ``git`` and the like, ``place`` the repository's address."""
     url = f"{kind}+{_repository_url(place)}@{commit}"
     return LockedPackage(name=name, version=version, source=Repository(url=url, subdirectory=subdirectory))
 
@@ -202,5 +202,5 @@ def only_one(found: Iterable[tuple[Value, Pin | LockedPackage]], target: Target)
 
 
 def normalised(names: Iterable[str]) -> frozenset[str]:
-    """Give names of packages or extras in their normal form (PEP 503, PEP 685)."""
+    """Return names of packages or extras in their normal form (PEP 503, PEP 685)."""
     return frozenset(canonicalize_name(name) for name in names)

@@ -27,7 +27,7 @@ from packer.locks.pins import (
     sha256_of,
 )
 
-_REMEDY = "Lock again with Pipenv (`pipenv lock`), or mend the file."
+_REMEDY = "Lock again with Pipenv (`pipenv lock`), or fix the file."
 _SPECIFICATION = 6
 _DEFAULT, _META = "default", "_meta"
 _REPOSITORIES = ("git", "hg", "svn", "bzr")
@@ -88,7 +88,7 @@ def _categories(requirements: Requirements, lock: Value) -> Iterator[str]:
 
 
 def _applying(categories: Iterable[Value], target: Target) -> Iterator[tuple[str, Value]]:
-    """Give the entries that hold on the target; one version that several categories name is given once."""
+    """Return the entries that hold on the target; one version that several categories name is given once."""
     versions: set[tuple[str, str]] = set()
     for name, entry in (item for category in categories for item in category.items()):
         if not applies(entry.find("markers"), target):
@@ -125,7 +125,7 @@ def _is_archive(place: Value) -> bool:
 
 
 def _index(entry: Value, meta: Value) -> str:
-    """Give the URL of an entry's index: the one that it names, or the first, where Pipenv looks for all others.
+    """Return the URL of an entry's index: the one that it names, or the first, where Pipenv looks for all others.
 
     The public index needs no name where it is the only one: there the user's own default, perhaps a mirror of it, serves.
     """

@@ -35,7 +35,7 @@ from packer.locks.pins import (
     sha256_of,
 )
 
-_REMEDY = "Lock again with Poetry (`poetry lock`), or mend the file."
+_REMEDY = "Lock again with Poetry (`poetry lock`), or fix the file."
 _MAIN = "main"
 _WALKED, _MARKED = ("1.1", "2.0"), ("2.1",)
 _PROJECT = "pyproject.toml"
@@ -127,7 +127,7 @@ def _marked_groups(packages: Iterable[Value]) -> frozenset[str]:
 
 
 def _project_groups(project: Path) -> frozenset[str]:
-    """Give the groups that a pyproject.toml names: those that bring in nothing are in no lock."""
+    """Return the groups that a pyproject.toml names: those that bring in nothing are in no lock."""
     if not project.is_file():
         return frozenset()
     document = _parsed(project)
@@ -151,7 +151,7 @@ def _is_marked(package: Value, groups: frozenset[str], target: Target, extras: f
 
 
 def _marker_of(package: Value, group: str) -> Value | None:
-    """Give the marker under which a group brings the package in: one for all groups, or a table of them by group."""
+    """Return the marker under which a group brings the package in: one for all groups, or a table of them by group."""
     markers = package.find("markers")
     if markers is None or not isinstance(markers.raw, dict):
         return markers
@@ -164,7 +164,7 @@ def _marker_of(package: Value, group: str) -> Value | None:
 def _roots(
     project: Value, groups: frozenset[str], extras: frozenset[str], lock: Value, target: Target
 ) -> Iterator[_Dependency]:
-    """Give what the pyproject.toml itself asks for."""
+    """Return what the pyproject.toml itself asks for."""
     asked = lock.find("extras")
     optional = _named_by(asked, extras) if asked else frozenset()
     standard = _at(project, "project")
@@ -178,7 +178,7 @@ def _roots(
 
 
 def _dependency_tables(project: Value) -> dict[str, Value]:
-    """Give the tables of dependencies in Poetry's own language by group; the main one is there even where it is empty."""
+    """Return the tables of dependencies in Poetry's own language by group; the main one is there even where it is empty."""
     empty = Value(file=project.file, place="tool.poetry.dependencies", raw={}, remedy=_REMEDY)
     found = {_MAIN: _at(project, "tool", "poetry", "dependencies") or empty}
     groups = _at(project, "tool", "poetry", "group")
@@ -209,7 +209,7 @@ def _standard_roots(standard: Value, extras: frozenset[str], target: Target) -> 
 
 
 def _edges(table: Value, optional: frozenset[str], target: Target, extras: frozenset[str]) -> Iterator[_Dependency]:
-    """Give the dependencies of a table that hold on the target; of the optional ones those that an asked extra names."""
+    """Return the dependencies of a table that hold on the target; of the optional ones those that an asked extra names."""
     for name, value in table.items():
         if canonicalize_name(name) == "python":
             continue
@@ -240,7 +240,7 @@ def _allows_platform(wanted: str, platform: str) -> bool:
 
 
 def _named_by(table: Value, extras: frozenset[str]) -> frozenset[str]:
-    """Give the packages that a table of extras names for those asked for: ``socks = ["pysocks (>=1.5.6)"]``."""
+    """Return the packages that a table of extras names for those asked for: ``socks = ["pysocks (>=1.5.6)"]``."""
     found: set[str] = set()
     for name, members in table.items():
         if canonicalize_name(name) in extras:
@@ -250,7 +250,7 @@ def _named_by(table: Value, extras: frozenset[str]) -> frozenset[str]:
 
 
 def _walk(packages: Iterable[Value], roots: Iterable[_Dependency], target: Target) -> list[Value]:
-    """Give the packages that the roots reach.
+    """Return the packages that the roots reach.
 
     Where a lock has several versions of a package, whoever accepts more than one of them waits until those who accept only
     one have spoken: an edge such as ``>=1.26`` says nothing about which of them belongs to this target.
@@ -285,7 +285,7 @@ def _dependencies(package: Value, extras: frozenset[str], target: Target) -> Ite
 
 
 def _fitting(dependency: _Dependency, entries: list[Value], target: Target) -> list[Value]:
-    """Give the entries that a dependency accepts, newest first; raises `ResolveError` where there is none."""
+    """Return the entries that a dependency accepts, newest first; raises `ResolveError` where there is none."""
     if not entries:
         raise dependency.place.error(f"asks for {dependency.name}, which the lock does not have")
     if len(entries) == 1:
@@ -306,7 +306,7 @@ def _version(entry: Value) -> Version:
 
 
 def _has_same_origin(place: Value, source: Value | None) -> bool:
-    """Say whether an entry comes from where a dependency wants it, as far as that says anything about it."""
+    """Return whether an entry comes from where a dependency wants it, as far as that says anything about it."""
     table = place.raw if isinstance(place.raw, dict) else {}
     kind = source.text_at("type") if source else ""
     for key, kinds in (("git", ("git",)), ("url", ("url",)), ("path", ("directory", "file")), ("file", ("file",))):
@@ -325,7 +325,7 @@ def _allows_python(versions: Value, target: Target) -> bool:
 
 
 def _allows(place: Value, constraint: str, version: str) -> bool:
-    """Say whether a constraint such as ``^1.2,!=1.3.1 || 3.*`` allows a version."""
+    """Return whether a constraint such as ``^1.2,!=1.3.1 || 3.*`` allows a version."""
     try:
         alternatives = [_specifiers(part) for part in re.split(r"\|\|?", constraint)]
         return any(SpecifierSet(part).contains(version, prereleases=True) for part in alternatives)
@@ -353,7 +353,7 @@ def _specifier(operator: str, version: str) -> str:
 
 
 def _next_caret(release: tuple[int, ...]) -> str:
-    """Give the first version that may break: the next of the leftmost part that is not zero."""
+    """Return the first version that may break: the next of the leftmost part that is not zero."""
     position = next((number for number, part in enumerate(release) if part), len(release) - 1)
     return ".".join(map(str, (*release[:position], release[position] + 1)))
 
@@ -387,7 +387,7 @@ def _package(package: Value, lock: Value) -> Pin | LockedPackage:
 
 
 def _files(package: Value, lock: Value) -> Iterator[Value]:
-    """Give a package's files; version 1.1 keeps them in a table of its own."""
+    """Return a package's files; version 1.1 keeps them in a table of its own."""
     own = package.find("files")
     if own is not None:
         return own.members()

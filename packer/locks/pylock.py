@@ -30,7 +30,7 @@ from packer.core.model import Archive, Lock, LockedPackage, Repository, SourceFo
 from packer.locks.pins import absolute, read_text
 from packer.net.credentials import without_login
 
-_LOCK_AGAIN = "Lock again (`lpack lock`), or mend the file."
+_LOCK_AGAIN = "Lock again (`lpack lock`), or fix the file."
 
 
 def read_pylock(path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Lock:
@@ -70,7 +70,7 @@ def _check_names(path: Path, kind: str, wanted: Sequence[str], known: Sequence[s
 def select(
     pylock: Pylock, path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()
 ) -> tuple[LockedPackage, ...]:
-    """Give the packages whose markers hold on the target, sorted by name, with every wheel that the lock offers.
+    """Return the packages whose markers hold on the target, sorted by name, with every wheel that the lock offers.
 
     ``path`` is the lock file. Raises `ResolveError` where two entries of one name apply, or the target is excluded.
     """
@@ -163,7 +163,7 @@ def _repository(entry: PackageVcs, path: Path) -> Repository:
 
 
 def read_tool_table(path: Path) -> Mapping[str, Any]:
-    """Give the ``[tool.lpack]`` table of a lock file, empty where it has none; raises `ResolveError`."""
+    """Return the ``[tool.lpack]`` table of a lock file, empty where it has none; raises `ResolveError`."""
     table: Any = _parsed(read_text(path, _LOCK_AGAIN), path)
     for key in ("tool", "lpack"):
         table = table.get(key, {}) if isinstance(table, dict) else {}
@@ -192,7 +192,7 @@ def relocate(text: str, from_folder: Path, to_folder: Path, tool: Mapping[str, A
 
 
 def _places(package: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give every table of a locked package that says where a file or a folder lies."""
+    """Return every table of a locked package that says where a file or a folder lies."""
     yield from (package[key] for key in ("vcs", "directory", "archive", "sdist") if key in package)
     yield from package.get("wheels", [])
 

@@ -42,7 +42,7 @@ def read_uv_lock(requirements: Requirements, target: Target, run: Run) -> Lock:
 
 
 def uv_lock_is_stale(requirements: Requirements, target: Target, run: Run) -> bool:
-    """Say whether the uv.lock no longer fits the pyproject.toml files beside and below it, as ``uv lock --check`` sees it.
+    """Return whether the uv.lock no longer fits the pyproject.toml files beside and below it, as ``uv lock --check`` sees it.
 
     Needs no network and no warm cache. Where uv finds no Python for the project, the target's is tried. Where it cannot tell
     (the metadata of a ``setup.py`` project must be built, or no such Python is at hand) the answer is no. A lock made with
@@ -76,4 +76,4 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ResolveError(f"{path} cannot be read: {error}.", remedy="Mend the file, or run `uv lock` there.") from error
+        raise ResolveError(f"{path} cannot be read: {error}.", remedy="Fix the file, or run `uv lock` there.") from error

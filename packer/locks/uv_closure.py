@@ -51,7 +51,7 @@ def _is_root(package: Package) -> bool:
 
 
 def _follow(packages: Sequence[Package], own: Sequence[Package], requirements: Requirements) -> list[tuple[Package, str]]:
-    """Give all that members need, themselves left out, each with the extra for which it is needed or an empty text."""
+    """Return all that members need, themselves left out, each with the extra for which it is needed or an empty text."""
     by_name: dict[str, list[Package]] = {}
     for package in packages:
         by_name.setdefault(package["name"], []).append(package)
@@ -75,7 +75,7 @@ def _needed(package: Package, extra: str) -> Sequence[Package]:
 
 
 def _asked(package: Package, requirements: Requirements) -> Iterator[Package]:
-    """Give the dependencies of a function's own project, with the extras and groups that the function asks for."""
+    """Return the dependencies of a function's own project, with the extras and groups that the function asks for."""
     yield from package.get("dependencies", ())
     for key, names in (("optional-dependencies", requirements.extras), ("dev-dependencies", requirements.groups)):
         for name in names:

@@ -13,7 +13,7 @@ from packer.core.model import Archive, LockedPackage
 
 
 def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
-    """Give the wheel whose tag stands first among the target's, of equals the highest build number; None if none fits."""
+    """Return the wheel whose tag stands first among the target's, of equals the highest build number; None if none fits."""
     ranks = _ranks(target)
     best: tuple[tuple[int, tuple[int, ...] | tuple[()], str], Archive] | None = None
     for wheel in package.wheels:

@@ -50,7 +50,7 @@ def _largest(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> t
 
 
 def opponents(name: str, others: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
-    """Give as few of the others as cannot agree with a name; none where all can."""
+    """Return as few of the others as cannot agree with a name; none where all can."""
     return culprits(others, lambda chosen: not agree(chosen | {name})) or ()
 
 
@@ -78,7 +78,7 @@ def read_annotated(text: str, own: str = "") -> dict[str, Solved]:
 
 
 def chain(package: str, solved: Mapping[str, Solved]) -> tuple[str, ...]:
-    """Give the shortest way from a package up to one that is required directly, both included."""
+    """Return the shortest way from a package up to one that is required directly, both included."""
     ways: list[tuple[str, ...]] = [(package,)]
     seen = {package}
     for way in ways:

@@ -55,7 +55,7 @@ class Declaration(Struct, frozen=True, kw_only=True):
 
     @contextmanager
     def input_file(self, folder: Path) -> Iterator[Path]:
-        """Give the file to hand to uv; ``folder`` is where a new one may be written."""
+        """Return the file to hand to uv; ``folder`` is where a new one may be written."""
         if self.text is None:
             yield self.path
             return
@@ -64,7 +64,7 @@ class Declaration(Struct, frozen=True, kw_only=True):
         yield path
 
     def constraint_words(self, folder: Path) -> tuple[str, ...]:
-        """Give uv's option for the constraints, which are written to a new file in ``folder``."""
+        """Return uv's option for the constraints, which are written to a new file in ``folder``."""
         if not self.constraints:
             return ()
         path = folder / "constraints.txt"
@@ -138,7 +138,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Fix the file at that place.") from error
 
 
 def _check_names(
@@ -184,7 +184,7 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
 
 
 def _archives_in(folder: Path) -> tuple[Path, ...]:
-    """Give the archives in a folder, whose time changes with its names."""
+    """Return the archives in a folder, whose time changes with its names."""
     return _archives_listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else ()
 
 
@@ -194,7 +194,7 @@ def _archives_listed(folder: Path, _time: int) -> tuple[Path, ...]:
 
 
 def links_digest(declaration: Declaration, digests: Digests) -> str:
-    """Give the digest of the archives that the declaration's folders offer.
+    """Return the digest of the archives that the declaration's folders offer.
 
     It is no part of the declaration's own digest: as with an index, what is newly offered makes no lock stale.
     """
@@ -224,7 +224,7 @@ def _reference(package: LockedPackage, folder: Path | None) -> str:
 
 
 def _files_digest(files: Iterable[Path]) -> str:
-    """Give the digest of the files' names and contents, which does not depend on where the project lies."""
+    """Return the digest of the files' names and contents, which does not depend on where the project lies."""
     parts: list[str] = []
     for path in files:
         parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
@@ -237,7 +237,7 @@ def local_digests(folders: Iterable[str]) -> dict[str, str]:
 
 
 def _project_digest(folder: Path) -> str:
-    """Give the digest of what decides a project's dependencies: tables of its pyproject.toml, or else every file.
+    """Return the digest of what decides a project's dependencies: tables of its pyproject.toml, or else every file.
 
     A new line in a linter's settings makes no lock stale. Dependencies that a build back end finds out may come from anywhere.
     """

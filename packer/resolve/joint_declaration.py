@@ -33,7 +33,7 @@ class Place(Struct, frozen=True, kw_only=True):
     line: int
 
     def excludes(self, version: str) -> bool:
-        """Say whether the requirement itself does not allow a version."""
+        """Return whether the requirement itself does not allow a version."""
         try:
             return not Requirement(self.text).specifier.contains(version, prereleases=True)
         except (InvalidRequirement, InvalidVersion):
@@ -60,12 +60,12 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 def can_be_asked(function: Function) -> bool:
-    """Say whether a function declares requirements, and no exact versions."""
+    """Return whether a function declares requirements, and no exact versions."""
     return function.requirements is not None and function.requirements.kind in (REQUIREMENTS, PYPROJECT)
 
 
 def family(function: Function, declaration: Declaration) -> str:
-    """Give what functions must have in common to stand in one question: the target, options of the index, uv's settings."""
+    """Return what functions must have in common to stand in one question: the target, options of the index, uv's settings."""
     settings = settings_for_all(declaration.folder, os.environ)
     return digest_of(str(function.target), *_options(declaration), "", settings)
 
@@ -83,7 +83,7 @@ def difference(mine: Declaration, theirs: Declaration, root: Path) -> str:
 
 
 def _options(declaration: Declaration) -> tuple[str, ...]:
-    """Give the options so that two which mean the same are the same, without logins."""
+    """Return the options so that two which mean the same are the same, without logins."""
     return tuple(dict.fromkeys(map(_plain, declaration.option_lines)))
 
 
@@ -100,7 +100,7 @@ def _from_root(line: str, root: Path) -> str:
 
 
 def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[Member, ...]:
-    """Give what functions of one family declare, each declaration once, in the order of the names."""
+    """Return what functions of one family declare, each declaration once, in the order of the names."""
     found: dict[str, Member] = {}
     for function, declaration in sorted(declared, key=lambda each: each[0].name):
         member = _member(function, declaration)
@@ -110,7 +110,7 @@ def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[Member
 
 
 def question(members: Sequence[Member], constraints: Iterable[str] = ()) -> Declaration:
-    """Give what to ask uv for all members at once. The constraints of one of them bind all."""
+    """Return what to ask uv for all members at once. The constraints of one of them bind all."""
     first = members[0].declaration
     lines = dict.fromkeys((*first.option_lines, *(line for member in members for line in member.lines)))
     return Declaration(
@@ -162,7 +162,7 @@ def _place(line: RequirementLine) -> Place:
 
 
 def _from_anywhere(line: RequirementLine, folder: Path) -> str:
-    """Give a line's text with a path that holds in every folder; uv takes relative ones from where it runs."""
+    """Return a line's text with a path that holds in every folder; uv takes relative ones from where it runs."""
     if not line.address or "://" in line.address:
         return line.text
     path = Path(os.path.normpath(folder / line.address.removeprefix("file:")))
@@ -171,7 +171,7 @@ def _from_anywhere(line: RequirementLine, folder: Path) -> str:
 
 
 def _words_of_project(requirements: Requirements) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """Give the lines and the arguments that stand for a pyproject.toml, and its name where it is asked for as a package.
+    """Return the lines and the arguments that stand for a pyproject.toml, and its name where it is asked for as a package.
 
     uv's ``--extra`` would hold for every project in the question, and so one with extras is asked for as a package.
     """

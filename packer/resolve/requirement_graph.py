@@ -43,7 +43,7 @@ class Needs(Struct, frozen=True, kw_only=True):
     unknown: frozenset[str] = frozenset()
 
     def chains(self, name: str, most: int) -> list[tuple[Step, ...]]:
-        """Give the shortest chain by way of each distribution that requires ``name``, the function itself first."""
+        """Return the shortest chain by way of each distribution that requires ``name``, the function itself first."""
         shortest = self._shortest()
         found: list[tuple[Step, ...]] = [(step,) for step in self.direct if step.name == name]
         for parent in sorted(self.edges, key=lambda each: (len(shortest.get(each, ())), each)):
@@ -64,15 +64,15 @@ class Needs(Struct, frozen=True, kw_only=True):
         return found
 
     def below(self, name: str) -> frozenset[str]:
-        """Give a distribution with all that it requires."""
+        """Return a distribution with all that it requires."""
         return self.reached((name,))
 
     def only_for(self, name: str) -> frozenset[str]:
-        """Give a distribution with all that would go with it."""
+        """Return a distribution with all that would go with it."""
         return frozenset(self.edges) - self.reached((step.name for step in self.direct if step.name != name), without=name)
 
     def reached(self, names: Iterable[str], without: str = "") -> frozenset[str]:
-        """Give distributions with all that they require, as if ``without`` were not there."""
+        """Return distributions with all that they require, as if ``without`` were not there."""
         waiting, seen = list(names), set[str]()
         while waiting:
             name = waiting.pop()
@@ -83,7 +83,7 @@ class Needs(Struct, frozen=True, kw_only=True):
 
 
 def requirements_of(tree: Tree) -> tuple[Requirement, ...] | None:
-    """Give what a distribution requires, as its metadata says; None where that is not at hand."""
+    """Return what a distribution requires, as its metadata says; None where that is not at hand."""
     metadata = metadata_of(tree)
     return None if metadata is None else tuple(_parsed(listed(metadata, "Requires-Dist")))
 
@@ -119,7 +119,7 @@ def needs_of(
 def _asked_extras(
     direct: Sequence[Requirement], requires: Mapping[str, Sequence[Requirement]], target: Target
 ) -> dict[str, frozenset[str]]:
-    """Give the extras that are asked for of each distribution, by anyone."""
+    """Return the extras that are asked for of each distribution, by anyone."""
     asked: dict[str, frozenset[str]] = {}
     waiting = [(canonicalize_name(each.name), frozenset(each.extras)) for each in direct]
     while waiting:
@@ -165,7 +165,7 @@ def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:
 
 
 def _declared(function: Function) -> Iterator[Requirement]:
-    """Give what a function's own files require, as far as they say it by names."""
+    """Return what a function's own files require, as far as they say it by names."""
     requirements = function.requirements
     if requirements is None:
         return

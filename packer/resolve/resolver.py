@@ -88,7 +88,7 @@ class Resolver:
         )
 
     def lock(self, function: Function) -> Lock:
-        """Give the function's exact packages.
+        """Return the function's exact packages.
 
         Raises `ResolveError`, or `UsageError` where a lock is missing, stale or for another target and may not be.
         """
@@ -111,7 +111,7 @@ class Resolver:
         return replace(self._remembered(function, declaration), warnings=warnings)
 
     def group_digest(self, function: Function) -> str:
-        """Give the digest of what the shared solve makes of a function's lock, and says of it; empty where it has no part.
+        """Return the digest of what the shared solve makes of a function's lock, and says of it; empty where it has no part.
 
         Raises what `lock` raises.
         """
@@ -121,14 +121,14 @@ class Resolver:
         return digest_of(self._text(function, declaration), *warnings)
 
     def group_paths(self, function: Function) -> tuple[str, ...]:
-        """Give every path whose change, or appearance, can change a function's lock by way of the shared solve."""
+        """Return every path whose change, or appearance, can change a function's lock by way of the shared solve."""
         if self._policy.frozen or function.lock_path.is_file():
             return ()
         part = self._shared.part(function)
         return part.paths if part else ()
 
     def _bound(self, function: Function, *, relock: bool = False) -> tuple[Declaration, tuple[str, ...]]:
-        """Give what a function declares, bound to the versions that it shares, and what to tell the user of that."""
+        """Return what a function declares, bound to the versions that it shares, and what to tell the user of that."""
         declaration, part = declare(function), self._shared.part(function, relock=relock)
         if part is None:
             return declaration, ()
@@ -137,7 +137,7 @@ class Resolver:
     def build_requirements(
         self, requires: Sequence[str], target: Target, function: Function, sources: Sequence[str]
     ) -> tuple[LockedPackage, ...]:
-        """Give the exact packages that a build on ``target`` needs, from where the function's own come from.
+        """Return the exact packages that a build on ``target`` needs, from where the function's own come from.
 
         ``sources`` names those that come as sources, all others come as wheels. Raises `ResolveError`.
         """
@@ -168,7 +168,7 @@ class Resolver:
         return replace(read_uv_lock(requirements, function.target, self._run), warnings=warnings)
 
     def _stale(self, what: str, command: str) -> str:
-        """Give the warning that a lock is stale; raises `UsageError` where the user does not want to build from one."""
+        """Return the warning that a lock is stale; raises `UsageError` where the user does not want to build from one."""
         if self._policy.frozen:
             raise UsageError(what, remedy=f"Run `{command}`.")
         return f"{what} It is used as it is; `{command}` renews it."
@@ -205,7 +205,7 @@ class Resolver:
         return tool["inputs"] == declaration.digest and local_digests(locals_) == locals_
 
     def _remembered(self, function: Function, declaration: Declaration) -> Lock:
-        """Give the lock that was resolved for the same declaration before, or resolve now and remember."""
+        """Return the lock that was resolved for the same declaration before, or resolve now and remember."""
         text = self._text(function, declaration)
         self._learn_indexes(function.lock_path.parent, declaration.index_urls)
         lock = parse_pylock(text, function.lock_path, function.target)
@@ -337,7 +337,7 @@ class Resolver:
         return self._run([*command, *arguments], folder, variables)
 
     def _page_keeping(self, declaration: Declaration, folder: Path) -> tuple[str, ...]:
-        """Give uv's options for keeping PyPI's pages as long as PyPI allows, by means of a file in ``folder``.
+        """Return uv's options for keeping PyPI's pages as long as PyPI allows, by means of a file in ``folder``.
 
         Only a configuration file can say it, and that would take the place of the user's own: where there is one, or another
         index, uv's own ways hold.
@@ -353,7 +353,7 @@ class Resolver:
         return ("--config-file", str(path))
 
     def _ask_default_index(self, folder: Path) -> str:
-        """Give the address of the index that uv uses by itself; an empty string where uv does not say it."""
+        """Return the address of the index that uv uses by itself; an empty string where uv does not say it."""
         nothing = folder / "nothing.txt"
         nothing.write_text("", encoding="utf-8")
         finished = self._pip_compile(["--quiet", "--no-header", "--emit-index-url", str(nothing)], folder)

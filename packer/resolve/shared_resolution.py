@@ -96,7 +96,7 @@ class SharedSolve:
         """By identity: functions that share versions, and the digest of their names; all functions hold the same thousands."""
 
     def part(self, function: Function, *, relock: bool = False) -> Part | None:
-        """Give a function's part, None where it shares with nobody. ``relock`` renews locks instead of keeping to them.
+        """Return a function's part, None where it shares with nobody. ``relock`` renews locks instead of keeping to them.
 
         Raises `ResolveError` where uv cannot tell.
         """
@@ -147,7 +147,7 @@ class SharedSolve:
         return {function.name: each for each in families for member in each.members for function in member.functions}
 
     def _families_of(self, asked: Sequence[_Declared], fixed: _Declared) -> Iterable[_Family]:
-        """Give the families for one target, but none for one without others; smaller ones learn why they are apart."""
+        """Return the families for one target, but none for one without others; smaller ones learn why they are apart."""
         largest = max(asked, key=len)
         # Any of them may come to be of another family.
         paths = tuple(dict.fromkeys(_watched((*(one for each in asked for one in each), *fixed))))
@@ -181,7 +181,7 @@ class SharedSolve:
         )
 
     def _solution(self, group: _Family) -> dict[str, Any]:
-        """Give what was found for the same family before, or solve now and remember."""
+        """Return what was found for the same family before, or solve now and remember."""
         record = None if self._upgrade else self._store.load(_KIND, group.key)
         if record:
             known: dict[str, Any] = json.loads(record.payload)
@@ -219,7 +219,7 @@ class SharedSolve:
         return {"sets": found, "locals": local_digests(sorted(folders)), "unread": bool(unread)}
 
     def _locked(self, group: _Family) -> tuple[dict[str, dict[str, str]], list[str]]:
-        """Give the versions that functions are locked to, by their names, and what to tell of locks that cannot be read."""
+        """Return the versions that functions are locked to, by their names, and what to tell of locks that cannot be read."""
         found: dict[str, dict[str, str]] = {}
         unread: list[str] = []
         for function in group.fixed:
@@ -233,7 +233,7 @@ class SharedSolve:
         return found, unread
 
     def _preferences(self, group: _Family, locked: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-        """Give the versions to keep: those of locks that stand first, then those of locks to be renewed, then the last ones."""
+        """Return the versions to keep: those of locks that stand first, then those of locks to be renewed, then the last ones."""
         found: dict[str, str] = {}
         if not self._upgrade:
             record = self._store.load(_KIND, group.lineage)
@@ -280,7 +280,7 @@ def _unlike(answers: Answers, name: str, pins: Mapping[str, str], locked: Mappin
 
 
 def _is_same(locked: str, version: str) -> bool:
-    """Say whether a locked version is no other one; an empty one is none."""
+    """Return whether a locked version is no other one; an empty one is none."""
     try:
         return not locked or Version(locked) == Version(version)
     except InvalidVersion:
@@ -295,7 +295,7 @@ def _pinned_anyhow(text: str) -> dict[str, str]:
 
 
 def _newest(items: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Give each package's newest version, whatever the order."""
+    """Return each package's newest version, whatever the order."""
     found: dict[str, Version] = {}
     for name, text in items:
         try:

@@ -64,11 +64,11 @@ class Answers:
         self._known: dict[frozenset[str], Answer] = {}
 
     def agree(self, names: frozenset[str]) -> bool:
-        """Say whether there is a solution for these members together; raises `ResolveError` where uv cannot tell."""
+        """Return whether there is a solution for these members together; raises `ResolveError` where uv cannot tell."""
         return not names or bool(self.answer(names).text)
 
     def answer(self, names: frozenset[str]) -> Answer:
-        """Give the solution for these members together; raises `ResolveError` where uv cannot tell."""
+        """Return the solution for these members together; raises `ResolveError` where uv cannot tell."""
         if names not in self._known:
             self._known[names] = self.solve(names, self._preferences)
         return self._known[names]
@@ -95,7 +95,7 @@ class Answers:
         detail = self._scrub(finished.stderr).rstrip()
         if finished.status == _NO_SOLUTION and not self._offline:
             return Answer(text="", refusal=detail)
-        remedy = 'Mend what uv names, and try again; with resolution = "separate", each function is resolved by itself.'
+        remedy = 'Fix what uv names, and try again; with resolution = "separate", each function is resolved by itself.'
         if self._offline:
             remedy = "Build once without --offline, or commit locks (`lpack lock`): a build with them asks no index."
         what = f"uv could not resolve together what the functions require that share versions on {self._target}."
@@ -120,11 +120,11 @@ class Answers:
         return f"does not share versions with {shown}{said}.\n" + "\n".join(f"  {line}" for line in refusal.splitlines())
 
     def taken(self, name: str, pins: Mapping[str, str]) -> frozenset[str]:
-        """Give the names of the packages that a member needs with the versions ``pins``."""
+        """Return the names of the packages that a member needs with the versions ``pins``."""
         return frozenset(self._annotated(name, pins))
 
     def _known_opponent(self, name: str, others: Sequence[str]) -> tuple[str, ...]:
-        """Give one of the others of which uv has already said that it cannot agree with a member; none where it has not."""
+        """Return one of the others of which uv has already said that it cannot agree with a member; none where it has not."""
         known = (each for each in others if (pair := frozenset((name, each))) in self._known and not self._known[pair].text)
         return tuple(known)[:1]
 
@@ -133,7 +133,7 @@ class Answers:
         return read_annotated(answer.text, self._members[name].own)
 
     def _needs(self, name: str, mine: Mapping[str, Solved], mate: str, theirs: Mapping[str, Solved]) -> tuple[str, str]:
-        """Give what a member and its mate need of the package that they cannot agree on; empty where no package shows it.
+        """Return what a member and its mate need of the package that they cannot agree on; empty where no package shows it.
 
         That is the one with the shortest ways to it, of those that the member cannot have in its mate's version.
         """
@@ -174,7 +174,7 @@ def called(names: Sequence[str]) -> str:
 
 
 def pinned(text: str, folder: Path) -> dict[str, str]:
-    """Give the line that binds each package of a lock, which lies in a folder, to its version or its archive.
+    """Return the line that binds each package of a lock, which lies in a folder, to its version or its archive.
 
     Local projects and repositories are bound by what is declared of them.
     """
@@ -182,7 +182,7 @@ def pinned(text: str, folder: Path) -> dict[str, str]:
 
 
 def is_bound(text: str, folder: Path, constraints: Sequence[str]) -> bool:
-    """Say whether a lock, which lies in a folder, has no package in another version than constraints allow."""
+    """Return whether a lock, which lies in a folder, has no package in another version than constraints allow."""
     if not constraints:
         return True
     allowed = {line.partition("==")[0].partition(" @ ")[0]: line for line in constraints}
@@ -190,7 +190,7 @@ def is_bound(text: str, folder: Path, constraints: Sequence[str]) -> bool:
 
 
 def versions(pins: Mapping[str, str]) -> dict[str, str]:
-    """Give the versions among such lines."""
+    """Return the versions among such lines."""
     return {name: line.partition("==")[2] for name, line in pins.items() if line.startswith(f"{name}==")}
 
 
@@ -205,7 +205,7 @@ def _line(package: Mapping[str, Any], folder: Path) -> str:
 
 
 def _from_anywhere(path: Path) -> str:
-    """Give a lock's text with absolute paths."""
+    """Return a lock's text with absolute paths."""
     import tomli_w
 
     document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -217,6 +217,6 @@ def _from_anywhere(path: Path) -> str:
 
 
 def folders_of(text: str) -> tuple[str, ...]:
-    """Give the local projects of such a lock."""
+    """Return the local projects of such a lock."""
     found = (package["directory"] for package in tomllib.loads(text).get("packages", ()) if "directory" in package)
     return tuple(str(Path(each["path"], each.get("subdirectory", ""))) for each in found)

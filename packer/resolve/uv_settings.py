@@ -37,7 +37,7 @@ _OF_ONE_PROJECT = frozenset(
 
 
 def relevant_variables(variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Give ``NAME=value`` of every variable that can change what uv resolves, without credentials, sorted."""
+    """Return ``NAME=value`` of every variable that can change what uv resolves, without credentials, sorted."""
     return tuple(
         f"{name}={' '.join(without_login(word) if '://' in word else word for word in value.split())}"
         for name, value in sorted(variables.items())
@@ -57,7 +57,7 @@ def _is_relevant(name: str) -> bool:
 
 
 def settings_files(folder: Path, variables: Mapping[str, str]) -> Iterator[Path]:
-    """Give every file that uv would read settings from when it runs in a folder, whether it is there or not."""
+    """Return every file that uv would read settings from when it runs in a folder, whether it is there or not."""
     for parent in (folder, *folder.parents):
         yield parent / "uv.toml"
         yield parent / "pyproject.toml"
@@ -69,7 +69,7 @@ def settings_files(folder: Path, variables: Mapping[str, str]) -> Iterator[Path]
 
 
 def settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
-    """Give the digest of all that can change what uv resolves in a folder."""
+    """Return the digest of all that can change what uv resolves in a folder."""
     parts = list(relevant_variables(variables))
     for path in settings_files(folder, variables):
         parts += [path.name, _relevant_text(path)]
@@ -77,7 +77,7 @@ def settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
 
 
 def settings_for_all(folder: Path, variables: Mapping[str, str]) -> str:
-    """Give the digest of the settings that uv finds from a folder upwards, but for what they say of one project alone.
+    """Return the digest of the settings that uv finds from a folder upwards, but for what they say of one project alone.
 
     Folders with the same digest can be spoken for in one question to uv. As with uv, the nearest file is the only one.
     """
@@ -103,12 +103,12 @@ def _said_for_all(path: Path) -> str:
 
 
 def has_settings(folder: Path, variables: Mapping[str, str]) -> bool:
-    """Say whether the user has told uv anything at all for a folder."""
+    """Return whether the user has told uv anything at all for a folder."""
     return bool(relevant_variables(variables)) or any(map(_relevant_text, settings_files(folder, variables)))
 
 
 def _relevant_text(path: Path) -> str:
-    """Give what a settings file says of uv: of a pyproject.toml the [tool.uv] table alone."""
+    """Return what a settings file says of uv: of a pyproject.toml the [tool.uv] table alone."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -125,7 +125,7 @@ def _relevant_text(path: Path) -> str:
 
 
 def configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:
-    """Give (name, URL) of the indexes that uv's own configuration names, in the nearest folder that has one."""
+    """Return (name, URL) of the indexes that uv's own configuration names, in the nearest folder that has one."""
     for parent in (folder, *folder.parents):
         for name, keys in (("uv.toml", ()), ("pyproject.toml", ("tool", "uv"))):
             try:

@@ -38,7 +38,7 @@ STANDARD_FILES = {
 ANY_DEPTH = "**"
 """The part of a pattern that stands for any number of folders."""
 _WORKSPACE = ("tool", "uv", "workspace")
-_MEND = "Mend the file at that place."
+_FIX = "Fix the file at that place."
 _PYLOCK_NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
 # Modules that hold a handler by habit, best first: the console's own, then those of the usual templates.
 _MODULES = ("lambda_function", "app", "main", "handler", "index", "function")
@@ -54,7 +54,7 @@ def find_requirements(
     extras: tuple[str, ...] = (),
     groups: tuple[str, ...] = (),
 ) -> Requirements | None:
-    """Give the dependency file that is named, or else the first that the source folder holds; None where there is none.
+    """Return the dependency file that is named, or else the first that the source folder holds; None where there is none.
 
     ``where`` is the place to blame. Raises `UsageError`.
     """
@@ -105,7 +105,7 @@ def _standard_file(folder: Path) -> Requirements | None:
 
 
 def _of_pyproject(path: Path) -> Requirements | None:
-    """Give a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
+    """Return a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
     document = _document(path)
     project = table_at(document, path, "project")
     if project is None:
@@ -114,7 +114,7 @@ def _of_pyproject(path: Path) -> Requirements | None:
         return None
     name = project.get("name", "")
     if not isinstance(name, str):
-        raise UsageError(f"{path}: project.name must be a string.", remedy=_MEND)
+        raise UsageError(f"{path}: project.name must be a string.", remedy=_FIX)
     workspace = find_workspace(path.parent) if name else None
     lock = workspace / STANDARD_FILES[UV_LOCK] if workspace else None
     if lock is not None and lock.is_file():
@@ -123,7 +123,7 @@ def _of_pyproject(path: Path) -> Requirements | None:
 
 
 def find_workspace(folder: Path) -> Path | None:
-    """Give the folder above, or this one, whose pyproject.toml makes it a uv workspace that a project's folder is a member of.
+    """Return the folder above, or this one, whose pyproject.toml makes it a uv workspace that a project's folder is a member of.
 
     As uv does: the nearest workspace decides, by its ``members`` and ``exclude`` (uv documentation, "Using workspaces").
     """
@@ -145,7 +145,7 @@ def _has_member(document: Mapping[str, Any], file: Path, path: Path) -> bool:
 
 
 def workspace_patterns(document: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
-    """Give the ``members`` or ``exclude`` of a uv workspace, relative to the folder of its pyproject.toml ``path``.
+    """Return the ``members`` or ``exclude`` of a uv workspace, relative to the folder of its pyproject.toml ``path``.
 
     Raises `UsageError` that names the file and the key.
     """
@@ -154,31 +154,31 @@ def workspace_patterns(document: Mapping[str, Any], path: Path, key: str) -> tup
 
 
 def table_at(document: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str, Any] | None:
-    """Give a table of a TOML file, None where there is none; raises `UsageError` that names the file ``path`` and the key."""
+    """Return a table of a TOML file, None where there is none; raises `UsageError` that names the file ``path`` and the key."""
     table: Any = document
     for number, key in enumerate(keys, 1):
         if key not in table:
             return None
         table = table[key]
         if not isinstance(table, dict):
-            raise UsageError(f"{path}: {'.'.join(keys[:number])} must be a table.", remedy=_MEND)
+            raise UsageError(f"{path}: {'.'.join(keys[:number])} must be a table.", remedy=_FIX)
     return table  # type: ignore[no-any-return]
 
 
 def texts_at(table: Mapping[str, Any], path: Path, key: str, place: str, *, others: bool = False) -> tuple[str, ...]:
-    """Give the strings of a list in a table, none where there is no list; ``place`` is where the table stands in the file.
+    """Return the strings of a list in a table, none where there is no list; ``place`` is where the table stands in the file.
 
     Raises `UsageError` that names the file ``path`` and the key; ``others`` leaves out members that are tables.
     """
     found = table.get(key, [])
     known = (str, dict) if others else (str,)
     if not isinstance(found, list) or not all(isinstance(each, known) for each in found):
-        raise UsageError(f"{path}: {place}.{key} must be a list of strings.", remedy=_MEND)
+        raise UsageError(f"{path}: {place}.{key} must be a list of strings.", remedy=_FIX)
     return tuple(each for each in found if isinstance(each, str))
 
 
 def fits(pattern: str, path: str) -> bool:
-    """Say whether a relative path fits a pattern, part by part; ``**`` stands for any number of folders, none included."""
+    """Return whether a relative path fits a pattern, part by part; ``**`` stands for any number of folders, none included."""
     return _fits(PurePosixPath(os.path.normpath(pattern)).parts, PurePosixPath(os.path.normpath(path)).parts)
 
 
@@ -194,7 +194,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_MEND) from error
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_FIX) from error
 
 
 def find_handler(folder: Path) -> str:
@@ -226,7 +226,7 @@ def handler_of(folder: Path) -> str:
             ast.parse(data)
         except (SyntaxError, ValueError) as error:
             what = f"Whether {folder} holds a handler cannot be told: {path.name} is not valid Python ({error})."
-            raise UsageError(what, remedy="Mend it, or write a configuration that names the handler.") from None
+            raise UsageError(what, remedy="Fix it, or write a configuration that names the handler.") from None
     return ""
 
 
@@ -242,7 +242,7 @@ def _chosen(folder: Path, found: Mapping[str, str]) -> str:
 
 
 def _candidates(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Give the modules in which a handler's name stands at all: parsing every other one too would take most of the time."""
+    """Return the modules in which a handler's name stands at all: parsing every other one too would take most of the time."""
     for path in _modules(folder):
         if not path.is_file():
             continue  # a folder, or a link that leads nowhere, which whoever packs the folder tells of unless it is left out
@@ -250,7 +250,7 @@ def _candidates(folder: Path) -> Iterator[tuple[Path, bytes]]:
             data = path.read_bytes()
         except OSError as error:
             what = f"Whether {folder} holds a handler cannot be told: {path.name} cannot be read ({error.strerror})."
-            raise UsageError(what, remedy="Mend it, or write a configuration that names the handler.") from None
+            raise UsageError(what, remedy="Fix it, or write a configuration that names the handler.") from None
         if any(name.encode() in data for name in _ATTRIBUTES):
             yield path, data
 

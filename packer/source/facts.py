@@ -67,7 +67,7 @@ class Scanner:
         self._wheels: Once[str, Scan] = Once()
 
     def of_wheel(self, distribution: Distribution, tree: Tree) -> Scan:
-        """Give what the sources of a wheel in the store say; nothing of one that is only outlined."""
+        """Return what the sources of a wheel in the store say; nothing of one that is only outlined."""
         if distribution.outlined:
             return Scan()
         return self._wheels.get(distribution.digest, lambda: self._remembered(distribution, tree))
@@ -121,12 +121,12 @@ def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> Scan:
 
 
 def _mentions_calls(data: bytes) -> bool:
-    """Say whether a source may make a client: by a call, or, where it names the SDK, in any other way."""
+    """Return whether a source may make a client: by a call, or, where it names the SDK, in any other way."""
     return any(word in data for word in _CALLS) or (_SDK in data and any(word in data for word in _WAYS))
 
 
 def _entry_points(tree: Tree) -> Iterator[str]:
-    """Give the folders of tests that entry points lead to (PyPA, "Entry points specification")."""
+    """Return the folders of tests that entry points lead to (PyPA, "Entry points specification")."""
     for entry in tree:
         if entry.path.endswith(".dist-info/entry_points.txt"):
             for found in _VALUE.finditer(entry.content.read()):
@@ -134,7 +134,7 @@ def _entry_points(tree: Tree) -> Iterator[str]:
 
 
 def _mentions_tests(data: bytes) -> bool:
-    """Say whether a word for tests stands in an import: on its line, the next one, or in brackets that it has opened."""
+    """Return whether a word for tests stands in an import: on its line, the next one, or in brackets that it has opened."""
     for found in (each for word in _WORDS for each in word.finditer(data)):
         at = found.start()
         if data[at - 1 : at].isalnum() or data[at - 1 : at] == b"_":
@@ -150,7 +150,7 @@ def _mentions_tests(data: bytes) -> bool:
 
 
 def _sources(tree: Tree) -> Iterator[Entry]:
-    """Give the modules that are no tests themselves."""
+    """Return the modules that are no tests themselves."""
     for entry in tree:
         if entry.path.endswith(".py") and not _is_test(entry.path):
             yield entry
@@ -174,7 +174,7 @@ def _parsed(data: bytes) -> ast.Module | None:
 
 
 def _all_tests(path: str, tree: Tree) -> Iterator[str]:
-    """Give every folder of tests in the package of a module that cannot be parsed."""
+    """Return every folder of tests in the package of a module that cannot be parsed."""
     top = path.partition("/")[0]
     for entry in tree:
         folders = entry.path.split("/")[:-1]
@@ -183,7 +183,7 @@ def _all_tests(path: str, tree: Tree) -> Iterator[str]:
 
 
 def _imported_tests(path: str, module: ast.Module) -> Iterator[str]:
-    """Give the folders of tests that a module's imports lead to."""
+    """Return the folders of tests that a module's imports lead to."""
     package = path.split("/")[:-1]
     for node in ast.walk(module):
         names: Iterable[list[str]] = ()
@@ -204,7 +204,7 @@ def _arguments(node: ast.Call) -> list[ast.expr]:
 
 
 def _resolved(name: object, package: list[str]) -> list[str]:
-    """Give the parts of a module's name, which may be relative to a package."""
+    """Return the parts of a module's name, which may be relative to a package."""
     if not isinstance(name, str):
         return []
     rest = name.lstrip(".")
@@ -222,7 +222,7 @@ def _called(node: ast.Call) -> str:
 
 
 def _service_names(module: ast.Module) -> Iterator[tuple[str, int]]:
-    """Give the services that clients are made of, with their lines; an empty name where it is computed."""
+    """Return the services that clients are made of, with their lines; an empty name where it is computed."""
     modules, makers = _imported(module)
     called: set[int] = set()
     for node in ast.walk(module):
@@ -242,7 +242,7 @@ def _service_names(module: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def _given(node: ast.Call) -> Iterator[str]:
-    """Give the service that a call names, an empty name where it is computed, and nothing where it has no argument."""
+    """Return the service that a call names, an empty name where it is computed, and nothing where it has no argument."""
     given = node.args[0] if node.args else next((each.value for each in node.keywords if each.arg == "service_name"), None)
     if isinstance(given, ast.Constant) and isinstance(given.value, str):
         yield given.value
@@ -251,7 +251,7 @@ def _given(node: ast.Call) -> Iterator[str]:
 
 
 def _imported(module: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
-    """Give the names that stand for modules of the SDK, and for functions of it that make clients."""
+    """Return the names that stand for modules of the SDK, and for functions of it that make clients."""
     modules, makers = set(SDK), set()
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
@@ -266,7 +266,7 @@ def _is_maker(node: ast.expr, makers: frozenset[str]) -> bool:
 
 
 def _is_sdk(node: ast.expr, modules: frozenset[str]) -> bool:
-    """Say whether an expression is a module of the SDK, or a session, by its name."""
+    """Return whether an expression is a module of the SDK, or a session, by its name."""
     if isinstance(node, ast.Call):
         return "session" in _called(node).lower()
     name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""

@@ -59,7 +59,7 @@ class _Rules(Struct, frozen=True, kw_only=True):
     above: str = ""
 
     def verdict(self, path: str) -> bool | None:
-        """Say whether the path is left out (True), kept (False), or not spoken of (None)."""
+        """Return whether the path is left out (True), kept (False), or not spoken of (None)."""
         return self.spec.check_file(self.above + path[len(self.base) :]).include
 
 
@@ -90,7 +90,7 @@ def scan_source(
 
 @cache
 def _spec_of(lines: tuple[str, ...]) -> GitIgnoreSpec:
-    """Give patterns ready to be matched: hundreds of functions are scanned by the same ones."""
+    """Return patterns ready to be matched: hundreds of functions are scanned by the same ones."""
     return GitIgnoreSpec.from_lines(lines)
 
 
@@ -117,7 +117,7 @@ class _Scanner:
         )
 
     def _rules_above(self) -> tuple[_Rules, ...]:
-        """Give the .gitignore rules of the folders above, up to the repository's root, deepest first."""
+        """Return the .gitignore rules of the folders above, up to the repository's root, deepest first."""
         found: list[_Rules] = []
         below = ""  # the way from the rules' folder down to the source
         folder = Path(self._folder)
@@ -242,7 +242,7 @@ class _Scanner:
         self._walk(path + "/", own, git, (*above, real))
 
     def _is_closed(self, place: str) -> bool:
-        """Say whether a folder is no source whatever the rules say: what is skipped, lpack's output, a virtual environment."""
+        """Return whether a folder is no source whatever the rules say: what is skipped, lpack's output, a virtual environment."""
         if os.path.realpath(place) in self._skip or _is_output(place):
             return True
         return os.path.exists(os.path.join(place, "pyvenv.cfg"))
@@ -289,7 +289,7 @@ class Outline(_Scanner):
         self.scan()
 
     def holds(self, path: str) -> bool:
-        """Say whether a file at this path would be one of them."""
+        """Return whether a file at this path would be one of them."""
         folder, slash, _ = path.rpartition("/")
         rules = self._rules_in(folder + slash)
         if rules is None or self._verdict(path, *rules):
@@ -297,7 +297,7 @@ class Outline(_Scanner):
         return os.path.realpath(os.path.join(self._folder, path)) not in self._skip
 
     def _rules_in(self, prefix: str) -> _Both | None:
-        """Give the rules that hold in a folder; None where nothing of it counts."""
+        """Return the rules that hold in a folder; None where nothing of it counts."""
         if prefix not in self._entered:
             self._entered[prefix] = self._read_rules(prefix)
         return self._entered[prefix]
@@ -338,7 +338,7 @@ class Outline(_Scanner):
 
 
 def _is_output(folder: str) -> bool:
-    """Say whether lpack has written its artifacts to a folder: packing them would make every archive hold the last one."""
+    """Return whether lpack has written its artifacts to a folder: packing them would make every archive hold the last one."""
     try:
         with open(os.path.join(folder, MANIFEST_FILE), "rb") as file:
             return b'"schema_version"' in file.read(200)
@@ -346,4 +346,4 @@ def _is_output(folder: str) -> bool:
         return False
 
 
-_IGNORE_REMEDY = "Mend it, or leave it out with a line in .lpackignore."
+_IGNORE_REMEDY = "Fix it, or leave it out with a line in .lpackignore."

@@ -25,7 +25,7 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
     top: Path
 
     def base(self, ref: str) -> str:
-        """Give the commit (hex) where HEAD and a ref part, as ``git diff REF...HEAD`` finds it.
+        """Return the commit (hex) where HEAD and a ref part, as ``git diff REF...HEAD`` finds it.
 
         Raises `UsageError` where there is no such ref, or no such commit in this clone.
         """
@@ -41,7 +41,7 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         raise UsageError(f"{self.top}: HEAD and {ref} have no commit in common.", remedy="Name a ref of the same history.")
 
     def changed(self, base: str) -> tuple[str, ...]:
-        """Give the absolute paths that differ between a commit and the working tree, untracked files too, sorted.
+        """Return the absolute paths that differ between a commit and the working tree, untracked files too, sorted.
 
         A file that was renamed is there under both names. A path may be a folder: a submodule, or a repository of its own.
         """
@@ -51,13 +51,13 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         return tuple(sorted(str(self.top / os.fsdecode(name)) for name in names))
 
     def content(self, commit: str, path: str) -> bytes | None:
-        """Give the content that an absolute path had in a commit; None where it was not there."""
+        """Return the content that an absolute path had in a commit; None where it was not there."""
         name = os.path.relpath(path, self.top)
         status, found, _ = self._run("cat-file", "blob", f"{commit}:{name}")
         return None if status else found
 
     def commit(self, ref: str) -> str:
-        """Give the commit (hex) that a ref means; raises `UsageError` where there is no such ref in this clone."""
+        """Return the commit (hex) that a ref means; raises `UsageError` where there is no such ref in this clone."""
         found = None if not ref or ref.startswith("-") else self._commit(ref)
         if found is None:
             raise UsageError(f"{self.top}: git knows no commit {ref!r}.", remedy=self._how_to_get(ref))
@@ -73,7 +73,7 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
             status, _, told = _git(self.top, *words, variables=index)
             if status:
                 what = f"git cannot give the files of {commit[:12]} in {self.top}."
-                raise UsageError(what, detail=told, remedy="Mend what git complains of.")
+                raise UsageError(what, detail=told, remedy="Fix what git reports.")
         Path(index["GIT_INDEX_FILE"]).unlink()
 
     def _commit(self, ref: str) -> str | None:
@@ -100,7 +100,7 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         status, found, told = self._run(*words)
         if status:
             what = f"git cannot say what has changed in {self.top}."
-            raise UsageError(what, detail=told, remedy="Mend what git complains of.")
+            raise UsageError(what, detail=told, remedy="Fix what git reports.")
         return found
 
     def _run(self, *words: str) -> tuple[int, bytes, str]:
@@ -116,7 +116,7 @@ def working_tree(folder: Path) -> WorkingTree | None:
     if not status:
         return WorkingTree(top=Path(os.fsdecode(found.removesuffix(b"\n"))))
     if any(_marks(folder)):
-        raise UsageError(f"git cannot read the repository of {folder}.", detail=told, remedy="Mend what git complains of.")
+        raise UsageError(f"git cannot read the repository of {folder}.", detail=told, remedy="Fix what git reports.")
     return None
 
 

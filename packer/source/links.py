@@ -59,7 +59,7 @@ def check_link(place: str, boundary: str) -> None:
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Say whether a path is a folder or below it; neither has links."""
+    """Return whether a path is a folder or below it; neither has links."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 

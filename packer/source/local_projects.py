@@ -20,7 +20,7 @@ _FILE_URL = re.compile(r"@\s*(file:[^\s;]+)")
 
 
 def local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
-    """Give local projects and archives, and all that these lead to in turn, each once; absolute paths."""
+    """Return local projects and archives, and all that these lead to in turn, each once; absolute paths."""
     found: dict[Path, None] = {}
     waiting = list(places)
     while waiting:
@@ -32,7 +32,7 @@ def local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def named_by(path: Path) -> tuple[Path, ...]:
-    """Give the local projects that a pyproject.toml names: by [tool.uv.sources], Poetry's paths, or ``file:`` URLs.
+    """Return the local projects that a pyproject.toml names: by [tool.uv.sources], Poetry's paths, or ``file:`` URLs.
 
     Nothing where it is no TOML. A member inherits the sources of its uv workspace (uv documentation, "Using workspaces").
     Raises `UsageError` that names the file and the key for values of a wrong kind.
@@ -79,7 +79,7 @@ def _path_of(url: str, path: Path) -> str:
 
 
 def _requirements(document: Mapping[str, Any], path: Path) -> Iterator[str]:
-    """Give every requirement that a project declares, those of its extras and groups too."""
+    """Return every requirement that a project declares, those of its extras and groups too."""
     yield from texts_at(table_at(document, path, "project") or {}, path, "dependencies", "project")
     for keys in (("project", "optional-dependencies"), ("dependency-groups",)):
         table = table_at(document, path, *keys) or {}
@@ -88,7 +88,7 @@ def _requirements(document: Mapping[str, Any], path: Path) -> Iterator[str]:
 
 
 def _places(name: str, source: Any, folder: Path, workspace: Path | None) -> Iterator[Path]:
-    """Give where a source of uv leads to; one may be split by markers into several."""
+    """Return where a source of uv leads to; one may be split by markers into several."""
     for each in source if isinstance(source, list) else [source]:
         if isinstance(each, dict) and isinstance(each.get("path"), str):
             yield folder / each["path"]
@@ -103,7 +103,7 @@ def _members(workspace: Path) -> Iterator[Path]:
             found = sorted(workspace.glob(f"{pattern.rstrip('/') or '.'}/pyproject.toml"))
         except (NotImplementedError, ValueError) as error:
             what = f"{path}: tool.uv.workspace.members: {pattern!r} is not a pattern of folders: {error}."
-            raise UsageError(what, remedy="Mend the file at that place.") from None
+            raise UsageError(what, remedy="Fix the file at that place.") from None
         yield from (each.parent for each in found)
 
 

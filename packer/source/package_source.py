@@ -48,7 +48,7 @@ class Origins:
         self._scrub = scrub
 
     def of(self, package: LockedPackage, archive: Fetched | None) -> Origin:
-        """Give the origin of a package; ``archive`` is its sdist in the store where it has one. Raises `BuildError`."""
+        """Return the origin of a package; ``archive`` is its sdist in the store where it has one. Raises `BuildError`."""
         source = package.source
         tree = None
         if isinstance(source, Repository):
@@ -73,7 +73,7 @@ class Origins:
                 try:
                     found = {"native": native_part(path), "requires": build_system(path)["requires"]}
                 except BuildFailure as failure:
-                    raise BuildError(f"Cannot build {package}: {failure.reason}.", remedy="Mend the source.") from None
+                    raise BuildError(f"Cannot build {package}: {failure.reason}.", remedy="Fix the source.") from None
             record = self._store.save("sources", key, json.dumps(found).encode())
         fields = json.loads(record.payload)
         return fields["native"], tuple(fields["requires"])
@@ -105,18 +105,18 @@ class Origins:
 
 
 def project_tree(folder: Path, digests: Digests) -> tuple[Tree, tuple[str, ...]]:
-    """Give the files of a local project that its build may see, and the paths whose change could change them."""
+    """Return the files of a local project that its build may see, and the paths whose change could change them."""
     scan = scan_source(folder, digests, ignore=PROJECT_IGNORE, git=False)
     return scan.tree, scan.watched
 
 
 def project_digest(folder: Path, digests: Digests) -> str:
-    """Give the digest of everything in a local project that its build may see."""
+    """Return the digest of everything in a local project that its build may see."""
     return tree_digest(project_tree(folder, digests)[0])
 
 
 def tree_digest(tree: Tree) -> str:
-    """Give the digest of a tree's paths, modes and contents."""
+    """Return the digest of a tree's paths, modes and contents."""
     return digest_of(*(part for entry in tree for part in (entry.path, str(entry.mode), entry.content.digest)))
 
 
@@ -135,7 +135,7 @@ def _write_tree(tree: Tree, to: Path) -> None:
 
 
 def link_or_copy(source: Path, to: Path) -> None:
-    """Give a file another name, without a second copy where the file system can."""
+    """Return a file another name, without a second copy where the file system can."""
     try:
         os.link(source, to)
     except OSError:

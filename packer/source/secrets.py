@@ -70,7 +70,7 @@ def _secrets_in(entry: Entry) -> Iterator[str]:
 
 
 def told(function: str, findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Give warnings of what a function is about to pack; the first few of many."""
+    """Return warnings of what a function is about to pack; the first few of many."""
     named = [f"{function} packs {each.path}, which is {each.what}: {_remedy(each)}" for each in findings[:_SHOWN]]
     more = len(findings) - _SHOWN
     return (*named, *([f"{function} packs {more} more files that should not be packed."] if more > 0 else ()))

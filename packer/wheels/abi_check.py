@@ -79,7 +79,7 @@ def _is_for_any(label: str) -> bool:
 
 
 def _beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[ElfFile, str, str]]:
-    """Give (file, soname, symbol version) of what the target's libraries do not define; files' own libraries are not asked."""
+    """Return (file, soname, symbol version) of what the target's libraries do not define; files' own libraries are not asked."""
     own = sonames(files)
     for file in files:
         for library, version in file.versions:
@@ -88,7 +88,7 @@ def _beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[ElfFile,
 
 
 def _loaded(parts: Parts, target: Target) -> frozenset[ElfFile]:
-    """Give the files that are loaded once all is imported: extension modules, and what they lead to.
+    """Return the files that are loaded once all is imported: extension modules, and what they lead to.
 
     Of a wheel without extension modules all counts (libraries that Python code loads by itself), but where its tag is for any
     machine. A library that the runtime has is looked for in the same part alone: others may hold a namesake.
@@ -120,7 +120,7 @@ def _by_name(parts: Iterable[Iterable[ElfFile]]) -> dict[str, list[ElfFile]]:
 
 
 def _is_mentioned(file: ElfFile, label: str, tree: Callable[[], Tree]) -> bool:
-    """Say whether the Python code beside a library has its name: then that is what loads it, by ctypes or cffi."""
+    """Return whether the Python code beside a library has its name: then that is what loads it, by ctypes or cffi."""
     if _is_for_any(label):
         return False
     name = PurePosixPath(file.path).name.partition(".so")[0].encode()
@@ -128,7 +128,7 @@ def _is_mentioned(file: ElfFile, label: str, tree: Callable[[], Tree]) -> bool:
 
 
 def _parsed(version: str) -> tuple[str, tuple[int, ...]] | None:
-    """Give the family and number of a version of symbols; None where it has no number."""
+    """Return the family and number of a version of symbols; None where it has no number."""
     if version.startswith(_FEATURE):
         version = _FEATURES.get(version, _NEWEST)
     found = _VERSION.fullmatch(version)
@@ -136,7 +136,7 @@ def _parsed(version: str) -> tuple[str, tuple[int, ...]] | None:
 
 
 def is_beyond(version: str, target: Target) -> bool:
-    """Say whether a version of symbols is newer than the target's libraries define."""
+    """Return whether a version of symbols is newer than the target's libraries define."""
     parsed = _parsed(version)
     ceiling = target.symbol_ceilings.get(parsed[0]) if parsed else None
     return parsed is not None and ceiling is not None and parsed[1] > ceiling
@@ -162,7 +162,7 @@ def _symbols(tree: Tree, path: str, version: str) -> str:
 
 
 def of_machine(files: Iterable[ElfFile], target: Target) -> list[ElfFile]:
-    """Give the files that are for the target's machine."""
+    """Return the files that are for the target's machine."""
     return [file for file in files if file.machine == target.machine]
 
 
@@ -171,12 +171,12 @@ def _names(file: ElfFile) -> set[str]:
 
 
 def sonames(files: Iterable[ElfFile]) -> frozenset[str]:
-    """Give all names under which files, of one machine, can be linked to."""
+    """Return all names under which files, of one machine, can be linked to."""
     return frozenset(name for file in files for name in _names(file))
 
 
 def missing_libraries(files: Iterable[ElfFile], target: Target, known: frozenset[str]) -> dict[str, list[ElfFile]]:
-    """Give the libraries that are neither ``known`` nor the runtime's, each with the files of the target that need it."""
+    """Return the libraries that are neither ``known`` nor the runtime's, each with the files of the target that need it."""
     found: dict[str, list[ElfFile]] = {}
     for file in of_machine(files, target):
         for name in map(base_name, file.needed):
@@ -186,12 +186,12 @@ def missing_libraries(files: Iterable[ElfFile], target: Target, known: frozenset
 
 
 def base_name(needed: str) -> str:
-    """Give the name by which a needed library is known; an absolute path, which the loader takes as it is, stays one."""
+    """Return the name by which a needed library is known; an absolute path, which the loader takes as it is, stays one."""
     return needed.rpartition("/")[2] if starts_at_origin(needed) else needed
 
 
 def starts_at_origin(path: str) -> bool:
-    """Say whether a path leads from the folder of the file that names it (ld.so(8), "Dynamic string tokens")."""
+    """Return whether a path leads from the folder of the file that names it (ld.so(8), "Dynamic string tokens")."""
     return _ORIGIN.match(path) is not None
 
 
@@ -243,6 +243,6 @@ def _missing_error(function: Function, label: str, missing: Mapping[str, Sequenc
 
 
 def needed_glibc(files: Iterable[ElfFile]) -> int:
-    """Give the newest minor of glibc 2 that native code asks for; 0 where it asks for none."""
+    """Return the newest minor of glibc 2 that native code asks for; 0 where it asks for none."""
     parsed = (_parsed(version) for file in files for _, version in file.versions)
     return max((each[1][1] for each in parsed if each and each[0] == "GLIBC" and len(each[1]) > 1), default=0)

@@ -42,7 +42,7 @@ def _checked(requirement: str, needs: Needs) -> Requirement:
         parsed = Requirement(requirement)
     except InvalidRequirement:
         what = f"Cannot build {needs.wanting}: it asks for {requirement!r}, which is no requirement (PEP 508)."
-        raise BuildError(what, remedy="Mend the source, or use another version.") from None
+        raise BuildError(what, remedy="Fix the source, or use another version.") from None
     if parsed.url and not needs.trusted:
         what = f"Cannot build {needs.wanting}: it asks for {requirement!r}, which is to come from a place of its own choice."
         raise BuildError(what, remedy="Use a version that takes its build requirements from the index.")
@@ -58,7 +58,7 @@ class Tooling:
         self._fetcher = fetcher
 
     def bring(self, needs: Needs, function: Function, build: Build) -> tuple[Distribution, ...]:
-        """Give the wheels of what a build needs, and of all that needs in turn; ``build`` builds those without a wheel.
+        """Return the wheels of what a build needs, and of all that needs in turn; ``build`` builds those without a wheel.
 
         Raises `BuildError` and others.
         """

@@ -11,9 +11,9 @@ from packer.core.errors import BuildError
 from packer.core.model import Archive, LockedPackage, SourceFolder
 from packer.locks.wheel_choice import existing_tags
 
-_MEND_PROJECT = "Or mend the project; its own build tool gives the same error."
+_FIX_PROJECT = "Or fix the project; its own build tool gives the same error."
 _ELSE = "Or use a version that has a wheel for this target."
-_MEND = {
+_FIX = {
     "container": (
         "If the image lacks what the build needs (a compiler, a library with its headers), install that by setup commands in "
         'the configuration: [packages.{name}] setup = ["dnf install -y …"]. '
@@ -29,7 +29,7 @@ _MEND = {
 
 
 def builders_to_try(settings: BuildSettings, native: str) -> Iterator[tuple[str, str]]:
-    """Give the builders for a package, first to last, each with the reason that the manifest shows.
+    """Return the builders for a package, first to last, each with the reason that the manifest shows.
 
     ``native`` is the file that shows native code, empty where none does. Native code is never left to this machine's own
     compiler: many packages leave it out where it fails, and what that gives differs from machine to machine.
@@ -66,7 +66,7 @@ class Attempts(Struct, kw_only=True):
         )
 
     def error(self, what: str) -> BuildError:
-        """Give the error that names every builder's reason; ``what`` could not be built, for which target."""
+        """Return the error that names every builder's reason; ``what`` could not be built, for which target."""
         rest = " ".join((*self._alternatives(), remedy_of(self.package, "")))
         if len(self.refusals) == 1:
             [(_, refusal)] = self.refusals
@@ -95,8 +95,8 @@ class Attempts(Struct, kw_only=True):
 
 def remedy_of(package: LockedPackage, builder: str) -> str:
     """Say what to do about a package that ``builder`` (empty: none) cannot turn into a wheel that fits."""
-    more = _MEND.get(builder, "").format(name=package.name or "NAME")
-    return f"{more} {_MEND_PROJECT if isinstance(package.source, SourceFolder) else _ELSE}".lstrip()
+    more = _FIX.get(builder, "").format(name=package.name or "NAME")
+    return f"{more} {_FIX_PROJECT if isinstance(package.source, SourceFolder) else _ELSE}".lstrip()
 
 
 def offered(package: LockedPackage) -> str:

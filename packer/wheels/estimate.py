@@ -29,11 +29,11 @@ class KeptWheels:
         self._digests = digests
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
-        """Give what is known of packages, in their order; raises `LpackError` where a source cannot be read."""
+        """Return what is known of packages, in their order; raises `LpackError` where a source cannot be read."""
         return [self._one(function, package, sdist) for package, sdist in packages]
 
     def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
-        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._builds.kept(function, package, sdist)
 
     def _one(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made:

@@ -38,7 +38,7 @@ class Builds(Protocol):
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]: ...
     def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
-        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        """Return the wheel that was last built of a package's source as it is now; None where none was."""
         ...
 
 
@@ -50,16 +50,16 @@ class BuildsLater:
         self._made: Once[None, Builds] = Once()
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
-        """Give the wheels of packages that have none, in their order; raises `LpackError`."""
+        """Return the wheels of packages that have none, in their order; raises `LpackError`."""
         return self._made.get(None, self._make).build_all(function, packages)
 
     def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
-        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._made.get(None, self._make).kept(function, package, sdist)
 
 
 def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: Fetcher, build: Build) -> tuple[Made, ...]:
-    """Give the wheels of packages in their order; raises `LpackError`."""
+    """Return the wheels of packages in their order; raises `LpackError`."""
     # By their places: a package's hash is that of all files that its lock offers.
     chosen = [choose_wheel(package, target) for package in packages]
     for package, wheel in zip(packages, chosen, strict=True):

@@ -64,7 +64,7 @@ class OutlineFetcher:
         self._pool.shutdown(cancel_futures=True)
 
     def fetch(self, archives: Sequence[Archive]) -> list[Fetched]:
-        """Give the archives, or their outlines, in the same order; raises `LpackError` where the store cannot be used."""
+        """Return the archives, or their outlines, in the same order; raises `LpackError` where the store cannot be used."""
         known = [None if _is_remote(archive) else self._local.fetch([archive])[0] for archive in archives]
         known = [found or self._known(archive) for archive, found in zip(archives, known, strict=True)]
         missing = [archive for archive, found in zip(archives, known, strict=True) if found is None]
@@ -153,7 +153,7 @@ class _Remote:
         self._held = b""
 
     def members(self) -> Sequence[Member]:
-        """Give what the wheel holds; raises `ZipFormatError`, or `_NoRanges`."""
+        """Return what the wheel holds; raises `ZipFormatError`, or `_NoRanges`."""
         first, self._held, size = self._part(f"-{_TAIL}", _TAIL)
         self._start = first
         return read_directory(self._read, size)
@@ -170,7 +170,7 @@ class _Remote:
         return self._held[offset - self._start : offset - self._start + length]
 
     def _part(self, wanted: str, most: int) -> tuple[int, bytes, int]:
-        """Give the offset of what the server sends, its bytes, and the size of the whole."""
+        """Return the offset of what the server sends, its bytes, and the size of the whole."""
         import urllib3
 
         with self._fetcher.ask(self._archive, wanted) as response:

@@ -125,7 +125,7 @@ def _with_libraries(tree: Tree, files: Sequence[ElfFile], copied: Mapping[str, _
 
 
 def _installed(path: str) -> str:
-    """Give where a member gets installed."""
+    """Return where a member gets installed."""
     head = path.partition("/")[0]
     installed = installed_path(path, head.partition("-")[0]) if head.endswith(".data") else None
     return installed or path

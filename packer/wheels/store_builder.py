@@ -117,7 +117,7 @@ class StoreBuilder:
             builder.close()
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
-        """Give the wheels of packages, in their order.
+        """Return the wheels of packages, in their order.
 
         Raises `BuildError` with the build's own output, or `PackageError` for a wheel that is not good.
         """
@@ -125,7 +125,7 @@ class StoreBuilder:
         return [future.result() for future in futures]
 
     def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
-        """Give the wheel that was last built of a package's source as it is now; None where none was."""
+        """Return the wheel that was last built of a package's source as it is now; None where none was."""
         task = self._task(function, package, sdist)
         found = (self._last(task, name, why) for name, why in builders_to_try(task.settings, task.origin.native))
         return next(filter(None, found), None)
@@ -137,7 +137,7 @@ class StoreBuilder:
         return self._made.get(key, lambda: self._make(task))
 
     def _for_build(self, task: _Task, target: Target, packages: Sequence[Missing]) -> list[Made]:
-        """Give the wheels of build requirements of a task that have none for ``target``."""
+        """Return the wheels of build requirements of a task that have none for ``target``."""
         chain = (*task.chain, task.package.name)
         for package, _ in packages:
             if package.name in chain:
@@ -190,7 +190,7 @@ class StoreBuilder:
         )
 
     def _builder(self, name: str) -> Builder:
-        """Give a builder, made when it is first asked for; raises `BuilderUnavailable`, or `BuildFailure` after closing."""
+        """Return a builder, made when it is first asked for; raises `BuilderUnavailable`, or `BuildFailure` after closing."""
         return self._builders.get(name, lambda: self._opened(self._factories[name]))
 
     def _opened(self, factory: Callable[[], Builder]) -> Builder:
@@ -242,7 +242,7 @@ class StoreBuilder:
         return self._recalled(record.payload, plan.why) if record else None
 
     def _last(self, task: _Task, name: str, why: str) -> Made | None:
-        """Give what a builder that is away now made of the same source before."""
+        """Return what a builder that is away now made of the same source before."""
         record = self._store.load("last", self._last_key(task, name))
         return self._recalled(record.payload, why) if record else None
 
@@ -309,7 +309,7 @@ class StoreBuilder:
         package, filename = task.package, repaired.filename
         made = _of_wheel(filename)
         if package.name not in ("", made.name) or not _is_version(package.version, made.version):
-            raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or mend the source.")
+            raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or fix the source.")
         files = tuple(native_files(repaired.tree, strict=not filename.endswith("-any.whl")))
         check_native(filename, without_spared(task.function, files), lambda: repaired.tree, task.target)
         if choose_wheel(made, task.target) is None:
@@ -327,7 +327,7 @@ class StoreBuilder:
 
 
 def _is_version(wanted: str, made: str) -> bool:
-    """Say whether a wheel has the version that was wanted, however that is written; empty means any."""
+    """Return whether a wheel has the version that was wanted, however that is written; empty means any."""
     from packaging.version import InvalidVersion, Version
 
     try:
@@ -337,7 +337,7 @@ def _is_version(wanted: str, made: str) -> bool:
 
 
 def _of_wheel(filename: str) -> LockedPackage:
-    """Give the package that a wheel is all there is of."""
+    """Return the package that a wheel is all there is of."""
     from packaging.utils import parse_wheel_filename
 
     name, version, _, _ = parse_wheel_filename(filename)
@@ -349,7 +349,7 @@ def _log_name(task: _Task) -> str:
 
 
 def _made(fields: Mapping[str, Any], path: Path, why: str) -> Made:
-    """Give what the store remembers of a wheel that was built, which lies at ``path``."""
+    """Return what the store remembers of a wheel that was built, which lies at ``path``."""
     filename = fields["filename"]
     name, release = filename.split("-")[:2]
     package = _of_wheel(filename)
@@ -363,7 +363,7 @@ def _made(fields: Mapping[str, Any], path: Path, why: str) -> Made:
 
 
 def _record(task: _Task, plan: _Plan, repaired: Repaired, scrub: Callable[[str], str]) -> dict[str, Any]:
-    """Give what the manifest says of a build, but for the reason."""
+    """Return what the manifest says of a build, but for the reason."""
     recipe = plan.recipe
     image = {"image": recipe.image, "image_digest": recipe.image_digest} if recipe.image else {}
     return {

@@ -187,7 +187,7 @@ def test_patterns_that_find_no_handler(tmp_path):
     assert "no folder that fits 'empty/*' holds a handler; 1 looked into" in text
     assert f"{tmp_path / 'empty' / 'one'} holds no handler" in text
     assert "'!services/*' leaves no folder out" in text
-    assert "Mend discover, or add a table [functions.NAME]." in text
+    assert "Fix discover, or add a table [functions.NAME]." in text
 
 
 def test_a_mark_that_leaves_nothing_out_is_told(tmp_path):
