@@ -15,7 +15,7 @@ from builders.recipes import BuilderUnavailable
 from builders.runtimes import RUNTIMES, Target
 from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
 from packer.cache.deflate import Deflater
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.model import Function, Tree
 from packer.core.options import VerifyLevel, VerifyOptions
 from packer.formats.unpack import unpack
@@ -56,7 +56,7 @@ class Starts(Struct, frozen=True, kw_only=True):
 @contextmanager
 def opened(folder: Path) -> Iterator[Starts]:
     """Give what starts functions, with its temporary files in ``folder``; `SystemExit` where the target's Python is missing."""
-    store = Store(folder)
+    store = LocalStore(folder)
     deflater = Deflater(store)
 
     def write(tree: Tree, path: Path) -> Written:

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from builders.runtimes import MACHINES
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.trim.bytecode import Compiler
 
 MINOR = sys.version_info.minor
@@ -42,7 +42,7 @@ class InPlace(Executor):
 
 def compiler_of(folder: Path, jobs: int = 1) -> Compiler:
     """Give a compiler with a store in this folder."""
-    return Compiler(Store(folder), jobs, InPlace())
+    return Compiler(LocalStore(folder), jobs, InPlace())
 
 
 class Project(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,5 @@
-"""The content-addressed store that all projects of a user share, alone or with a remote behind it.
+"""The content-addressed store that all projects of a user share: the seam, the local one, and wrappers such as the remote one.
 
 May import: core.
-To add a kind of derived file that machines may share: one line in `sharing`.
+To add a store: wrap another in a `StoreWrapper`. To share a kind of derived files: one line in `sharing`.
 """

@@ -46,6 +46,7 @@ from packer.cache.breaker import Line
 from packer.cache.objects import FOLDER, Address, Objects, Stopped, TooLarge, Trouble, read_address
 from packer.cache.sharing import KINDS
 from packer.cache.store import Record, Store, digest_of, explained
+from packer.cache.wrapper import StoreWrapper
 from packer.core.errors import LpackError, PackageError, UsageError
 from packer.core.events import Reporter
 
@@ -92,7 +93,7 @@ def opened_remote(store: Store, configured: str, reporter: Reporter) -> Iterator
         reporter.warn(f"There is no folder {address}: the build goes on without a remote store. Make it, or mount it.")
         yield store
     else:
-        with RemoteStore(store.root, Line(Objects(address), reporter), secret) as remote:
+        with RemoteStore(store, Line(Objects(address), reporter), secret) as remote:
             yield remote
 
 
@@ -124,17 +125,20 @@ class _Group(Struct, kw_only=True):
     missing: set[str] = field(default_factory=set)
 
 
-class RemoteStore(Store):
-    """A store with a remote behind it; ``with`` ends when all is written, or nobody wants to wait any longer."""
+class RemoteStore(StoreWrapper):
+    """A `SharedStore` around any store: what that lacks is read from a remote, and what enters it is written there.
 
-    def __init__(self, root: Path, line: Line, secret: str = "", patience: float = _PATIENCE) -> None:
-        super().__init__(root)
+    ``with`` ends when all is written, or after ``patience`` seconds.
+    """
+
+    def __init__(self, inner: Store, line: Line, secret: str = "", patience: float = _PATIENCE) -> None:
+        super().__init__(inner)
         self._line = line
         self._secret = secret.encode()
         mark = hmac.new(self._secret, b"mark", hashlib.sha256).hexdigest()[:16] if secret else ""
         self._derived = f"derived.{mark}" if mark else "derived"
         self._patience = patience
-        self._here = tuple({os.fsencode(root), json.dumps(str(root))[1:-1].encode()})
+        self._here = tuple({os.fsencode(inner.root), json.dumps(str(inner.root))[1:-1].encode()})
         self._guard = Lock()
         self._settled: set[str] = set()
         """Objects that the remote has, or will have, as far as this process has to do with it."""
@@ -177,7 +181,7 @@ class RemoteStore(Store):
             self._line.reporter.warn(f"{what}: other machines make them again.")
 
     def wheel(self, digest: str, prove: Callable[[Path], None] | None = None, size: int | None = None) -> Path | None:
-        found = super().wheel(digest)
+        found = self._inner.wheel(digest)
         if found is not None or prove is None or not self._line.reads:
             return found
         place = self._wheel_place(digest)
@@ -196,10 +200,10 @@ class RemoteStore(Store):
                 self._ignore(place, error.what)
                 return None
             self._settle(place)
-            return super().adopt(temporary, digest, size)
+            return self._inner.adopt(temporary, digest, size)
 
     def adopt(self, temporary: Path, digest: str, size: int) -> Path:
-        path = super().adopt(temporary, digest, size)
+        path = self._inner.adopt(temporary, digest, size)
         self._give(self._wheel_place(digest), lambda: path)
         return path
 
@@ -227,7 +231,7 @@ class RemoteStore(Store):
         return whole
 
     def load(self, kind: str, key: str) -> Record | None:
-        found = super().load(kind, key)
+        found = self._inner.load(kind, key)
         rule = KINDS.get(kind)
         if found is not None or rule is None or not rule.shared or rule.together:
             return found
@@ -236,10 +240,10 @@ class RemoteStore(Store):
         if payload is None:
             return None
         self._settle(place)
-        return super().save(kind, key, payload)
+        return self._inner.save(kind, key, payload)
 
     def save(self, kind: str, key: str, payload: bytes) -> Record:
-        record = super().save(kind, key, payload)
+        record = self._inner.save(kind, key, payload)
         rule = KINDS.get(kind)
         if rule is not None and rule.together:
             self._complete(key)
@@ -249,10 +253,12 @@ class RemoteStore(Store):
         return record
 
     def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
-        found = super().load_all(kind, keys)
         rule = KINDS.get(kind)
+        if rule is None or not rule.together:
+            return {key: record for key in keys if (record := self.load(kind, key)) is not None}
+        found = self._inner.load_all(kind, keys)
         missing = {key for key in keys if key not in found}
-        if not missing or rule is None or not rule.together or not self._line.reads:
+        if not missing or not self._line.reads:
             return found
         keys = tuple(sorted(keys))
         place = self._derived_place(kind, digest_of(*keys))
@@ -264,7 +270,7 @@ class RemoteStore(Store):
                     self._groups.setdefault(key, []).append(group)
             return found
         self._settle(place)
-        return found | {key: super(RemoteStore, self).save(kind, key, payloads[key]) for key in missing}
+        return found | {key: self._inner.save(kind, key, payloads[key]) for key in missing}
 
     def _complete(self, key: str) -> None:
         """Write those groups of which this derived file was the last that was missing."""
@@ -316,11 +322,11 @@ class RemoteStore(Store):
 
     def _sealed_record(self, place: str, kind: str, key: str) -> bytes | None:
         """Give what is to be written of a derived file; None where it is gone meanwhile."""
-        record = super().load(kind, key)
+        record = self._inner.load(kind, key)
         return None if record is None else self._head(place, record.payload) + record.payload
 
     def _sealed_group(self, group: _Group) -> bytes | None:
-        records = super().load_all(group.kind, group.keys)
+        records = self._inner.load_all(group.kind, group.keys)
         if len(records) < len(set(group.keys)):
             return None
         payloads = [records[key].payload for key in group.keys]

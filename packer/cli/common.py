@@ -12,8 +12,9 @@ import click
 from msgspec import Struct, field
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES, WARN_BEFORE
+from packer.cache.local import LocalStore, store_folder
 from packer.cache.signatures import Signature, signature
-from packer.cache.store import Store, store_folder
+from packer.cache.store import Store
 from packer.cli.terminal import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
 from packer.core.errors import UsageError
 from packer.core.names import CONFIG_FILE, PROJECT_FILE
@@ -222,7 +223,7 @@ def reporting(verbose: bool, quiet: bool) -> Iterator[LineReporter]:
 
 def open_store() -> Store:
     """Give the user's store."""
-    return Store(store_folder())
+    return LocalStore(store_folder())
 
 
 def warn_of_runtimes(names: Collection[str], reporter: LineReporter) -> None:

@@ -113,7 +113,7 @@ def _columns() -> int | None:
 
 
 def _folder() -> str:
-    """Give the cache folder as `packer.cache.store.store_folder` does, whose way to find it takes longer than all else here."""
+    """Give the cache folder as `packer.cache.local.store_folder` does, whose way to find it takes longer than all else here."""
     named = os.environ.get(_CACHE_VARIABLE)
     if named:
         return os.path.abspath(named)

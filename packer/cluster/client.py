@@ -235,11 +235,11 @@ class ClusterWork:
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
         """Build a function with its layers, and prove it."""
-        for each in layers:
-            archive = each.archive
-            self._offered.get(archive.sha256, partial(keep_archive, self._store, archive.sha256, archive.path))
         bare = tuple(replace(each, archive=replace(each.archive, path=Path()), staged=None) for each in layers)
         try:
+            for each in layers:
+                archive = each.archive
+                self._offered.get(archive.sha256, partial(keep_archive, self._store, archive.sha256, archive.path))
             settled: Settled = self._done("settle", (version, bare), [version.name], [version.name])
             digest = settled.result.report["artifact"]["sha256"]
             path = fetch_archive(self._store, digest, self._staging / f"{version.name}.zip")

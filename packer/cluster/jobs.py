@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from builders.once import Once
 from packer import __version__
-from packer.cache.store import Store, explained
+from packer.cache.store import SharedStore, Store, explained
 from packer.core.errors import LpackError, StoreError
 from packer.core.model import Archive, Function, Lock, LockedPackage, SourceFolder
 from packer.core.version_variables import version_variables
@@ -34,7 +34,7 @@ from packer.pipeline.local_work import Order
 from packer.resolve.resolver import Policy
 from packer.source.package_source import project_tree
 
-_TICKETS = "tickets"
+_TICKETS, _ARTIFACTS = "tickets", "artifacts"
 _QUICK = 1
 """zlib's level for what is read a few times: sources become a third of their size in no time."""
 Files = Mapping[str, tuple[int, bytes]]
@@ -107,7 +107,7 @@ class Tickets:
         return self._written.get(name, partial(self._write, self._orders[name]))
 
     def _write(self, order: Order) -> str:
-        function, store = order.function, self._tools.store
+        function, store = order.function, _shared(self._tools.store, _TICKETS)
         lock = self._shared(function, self._tools.resolver.lock(function))
         folders = [each.source.path for each in lock.packages if isinstance(each.source, SourceFolder)]
         asks = function.verify.level == "rie" or any(choose_wheel(each, function.target) is None for each in lock.packages)
@@ -143,7 +143,7 @@ class Tickets:
         if not isinstance(archive, Archive) or archive.location.startswith(("http://", "https://")):
             return package
         [fetched] = self._tools.fetcher.fetch([archive])
-        self._tools.store.share(fetched.sha256)
+        _shared(self._tools.store, _TICKETS).share(fetched.sha256)
         known = replace(archive, sha256=fetched.sha256)
         return replace(package, wheels=(known,)) if wheel else replace(package, source=known)
 
@@ -182,16 +182,24 @@ def _load(store: Store, digest: str) -> Any:
 
 
 def keep_archive(store: Store, digest: str, path: Path) -> None:
-    """Put an archive where others find it."""
-    store.offer(digest, path)
-    store.flush()
+    """Offer an archive to other machines; raise `NotThereError` where this one shares no store with them."""
+    shared = _shared(store, _ARTIFACTS)
+    shared.offer(digest, path)
+    shared.flush()
 
 
 def fetch_archive(store: Store, digest: str, to: Path) -> Path:
-    """Put an archive that others made into a file; raises `NotThereError`."""
-    if not store.obtain(digest, to):
-        raise _not_there("artifacts")
+    """Write an archive that another machine made to the file ``to``; raise `NotThereError`."""
+    if not _shared(store, _ARTIFACTS).obtain(digest, to):
+        raise _not_there(_ARTIFACTS)
     return to
+
+
+def _shared(store: Store, kind: str) -> SharedStore:
+    """Return the store, if machines can exchange files through it; raise `NotThereError` where the remote cannot be used."""
+    if not isinstance(store, SharedStore):
+        raise _not_there(kind)
+    return store
 
 
 def _sealed(store: Store, digest: str) -> bytes:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from packer.cache.store import Store, digest_of
+from packer.cache.local import LocalStore
+from packer.cache.store import digest_of
 from packer.core.model import Function, Requirements
 from packer.source.dependency_files import REQUIREMENTS
 from tests.packer.world import TARGET, FakeBuilder, World
@@ -29,7 +30,7 @@ def world(tmp_path, index, index_folder) -> World:
         lock_path=tmp_path / "pylock.orders.toml",
     )
     builders = {name: FakeBuilder(name) for name in ("host", "container", "cross")}
-    return World(tmp_path, Store(tmp_path / "store"), index_folder, builders, [], function)
+    return World(tmp_path, LocalStore(tmp_path / "store"), index_folder, builders, [], function)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from packer.cache.breaker import Line
+from packer.cache.local import LocalStore
 from packer.cache.objects import Objects, Timing, read_address
 from packer.cache.remote import RemoteStore
 from packer.cache.store import digest_of
@@ -68,7 +69,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 def machine(folder: Path, remote: str, *, secret: str = "", timing: Timing = PATIENT, patience: float = 30) -> Machine:
     """Give a machine whose cache lies in ``folder``."""
     told = Told()
-    store = RemoteStore(folder, Line(Objects(read_address(remote, folder), timing), told), secret, patience)
+    store = RemoteStore(LocalStore(folder), Line(Objects(read_address(remote, folder), timing), told), secret, patience)
     return Machine(store=store, told=told)
 
 

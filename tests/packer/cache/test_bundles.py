@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packer.cache.bundles import PackedContent, load_pack, save_pack
+from packer.cache.local import LocalStore
 from packer.cache.store import Store, digest_of
 from packer.core.errors import StoreError
 from packer.core.model import DEFLATED, Span
@@ -19,7 +20,7 @@ KEY = digest_of("one")
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Store:
-    return Store(tmp_path_factory.mktemp("packs"))
+    return LocalStore(tmp_path_factory.mktemp("packs"))
 
 
 def bytes_at(span: Span) -> bytes:
@@ -47,21 +48,21 @@ def test_what_is_packed_comes_back_and_is_a_stream_that_zlib_reads(shared, files
 def test_the_same_files_give_the_same_bytes(tmp_path):
     records = []
     for name in ("a", "b"):
-        store = Store(tmp_path / name)
+        store = LocalStore(tmp_path / name)
         save_pack(store, "demo", KEY, [("one", b"1" * 100), ("two", b"2" * 100)])
         records.append(store.derived_path("demo", KEY).read_bytes())
     assert records[0] == records[1]
 
 
 def test_a_pack_of_nothing_is_there_all_the_same(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     assert load_pack(store, "demo", KEY) is None
     assert save_pack(store, "demo", KEY, []) == {}
     assert load_pack(store, "demo", KEY) == {}
 
 
 def test_kinds_and_keys_are_apart(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     save_pack(store, "demo", KEY, [("one", b"1")])
     assert load_pack(store, "other", KEY) is None
     assert load_pack(store, "demo", digest_of("two")) is None
@@ -69,13 +70,13 @@ def test_kinds_and_keys_are_apart(tmp_path):
 
 @pytest.mark.parametrize("at", [0, 70, -1])
 def test_a_pack_that_was_damaged_is_not_found(tmp_path, at):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     save_pack(store, "demo", KEY, [("one", b"one" * 50)])
     path = store.derived_path("demo", KEY)
     data = bytearray(path.read_bytes())
     data[at] ^= 0xFF
     path.write_bytes(data)
-    assert load_pack(Store(tmp_path), "demo", KEY) is None
+    assert load_pack(LocalStore(tmp_path), "demo", KEY) is None
     assert not path.exists()
 
 
@@ -87,7 +88,7 @@ def packed(store: Store) -> PackedContent:
 
 @pytest.mark.parametrize("at", [0, 20, -1])
 def test_a_content_that_is_damaged_later_is_no_content(tmp_path, at):
-    content = packed(Store(tmp_path))
+    content = packed(LocalStore(tmp_path))
     data = bytearray(content.path.read_bytes())
     data[at if at < 0 else content.offset + at] ^= 0xFF
     content.path.write_bytes(data)
@@ -97,7 +98,7 @@ def test_a_content_that_is_damaged_later_is_no_content(tmp_path, at):
 
 
 def test_a_content_that_is_gone_is_told(tmp_path):
-    content = packed(Store(tmp_path))
+    content = packed(LocalStore(tmp_path))
     content.path.unlink()
     with pytest.raises(StoreError, match="Cannot read"):
         content.read()

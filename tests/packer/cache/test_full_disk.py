@@ -14,7 +14,8 @@ from builders.host.strip import ContainerStrip
 from builders.interpreters import find_interpreter
 from builders.recipes import BuildFailure
 from builders.sandbox.pythons import Done, HostPython, Task
-from packer.cache.store import Store, digest_of
+from packer.cache.local import LocalStore
+from packer.cache.store import digest_of
 from packer.core.errors import BuildError, StoreError
 from packer.core.model import BytesContent, Entry
 from tests.shaped import compiler_of
@@ -136,7 +137,7 @@ def test_libraries_that_were_not_stripped_whole_are_not_taken(tmp_path, answer, 
 
 @pytest.mark.parametrize("kind", ["wheel", "blob"])
 def test_a_file_shorter_than_what_was_hashed_does_not_enter_the_store(tmp_path, kind):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     digest = hashlib.sha256(b"all of it").hexdigest()
     adopt = store.adopt if kind == "wheel" else store.adopt_blob
     with store.temporary() as path:
@@ -148,7 +149,7 @@ def test_a_file_shorter_than_what_was_hashed_does_not_enter_the_store(tmp_path, 
 
 
 def test_a_derived_file_that_was_cut_short_is_not_kept(tmp_path, monkeypatch):
-    store, whole = Store(tmp_path), Path.write_bytes
+    store, whole = LocalStore(tmp_path), Path.write_bytes
     monkeypatch.setattr(Path, "write_bytes", lambda path, data: whole(path, data[:-1]))
     with pytest.raises(StoreError, match="Cannot write"):
         store.save("kind", digest_of("key"), b"payload")

@@ -8,9 +8,10 @@ from threading import Barrier, Thread
 
 import pytest
 
+from packer.cache.local import LocalStore
 from packer.cache.remote import answer_of, opened_remote
 from packer.cache.sharing import KINDS
-from packer.cache.store import Store, digest_of
+from packer.cache.store import digest_of
 from packer.core.errors import PackageError, UsageError
 from tests.packer.sharing import KEY, KEYS, PAYLOAD, Machine, Told, machine
 from tests.s3 import BUCKET, Fault
@@ -206,7 +207,7 @@ class TestSecret:
 
     def test_one_that_could_be_guessed_is_refused(self, tmp_path, shared, monkeypatch):
         monkeypatch.setenv("LPACK_REMOTE_KEY", "secret")
-        with pytest.raises(UsageError, match="guessed"), opened_remote(Store(tmp_path / "one"), shared, Told()):
+        with pytest.raises(UsageError, match="guessed"), opened_remote(LocalStore(tmp_path / "one"), shared, Told()):
             pass
 
 
@@ -331,7 +332,7 @@ class TestOpening:
         assert place() == ""
 
     def test_a_folder_that_is_away_is_done_without(self, tmp_path):
-        told, store = Told(), Store(tmp_path / "one")
+        told, store = Told(), LocalStore(tmp_path / "one")
         with opened_remote(store, str(tmp_path / "gone"), told) as opened:
             assert opened is store
         assert "There is no folder" in told.warnings[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from packer.cache.local import LocalStore
 from packer.cache.prune import measure, prune_old, verify_all
 from packer.cache.store import COMPILER, Store, digest_of
 from packer.core.errors import StoreError
@@ -23,9 +24,9 @@ def adopt(store: Store, data: bytes) -> str:
 
 
 def test_what_is_adopted_is_found(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     digest = adopt(store, b"a wheel")
-    found = Store(tmp_path).wheel(digest)
+    found = LocalStore(tmp_path).wheel(digest)
     assert found is not None
     assert found.read_bytes() == b"a wheel"
     assert store.wheel("0" * 64) is None
@@ -33,7 +34,7 @@ def test_what_is_adopted_is_found(tmp_path):
 
 
 def test_a_changed_wheel_is_removed_and_not_found(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     digest = adopt(store, b"a wheel")
     path = store.wheel_path(digest)
     path.write_bytes(b"b wheel")
@@ -43,7 +44,7 @@ def test_a_changed_wheel_is_removed_and_not_found(tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"0" * 64 + b"\nother payload"])
 def test_a_broken_derived_file_is_removed_and_not_found(tmp_path, damage):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     record = store.save("kind", digest_of("key"), b"payload")
     loaded = store.load("kind", digest_of("key"))
     assert loaded == record
@@ -61,12 +62,12 @@ def test_digests_of_lists_do_not_run_together():
 def test_a_store_that_cannot_be_written_says_where(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=str(tmp_path / "file")) as caught:
-        Store(tmp_path / "file").save("kind", "aa", b"")
+        LocalStore(tmp_path / "file").save("kind", "aa", b"")
     assert "LPACK_CACHE_DIR" in str(caught.value)
 
 
 def _hammer(root: Path, seed: int) -> None:
-    store = Store(root)
+    store = LocalStore(root)
     for number in range(60):
         key = digest_of(str((number * seed) % 20))
         payload = key.encode() * 500
@@ -83,11 +84,11 @@ def test_many_processes_may_write_the_same_keys(tmp_path):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert verify_all(Store(tmp_path)) == (20, [])
+    assert verify_all(LocalStore(tmp_path)) == (20, [])
 
 
 def test_verify_finds_and_removes_the_broken_ones(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     good = adopt(store, b"good")
     bad = store.wheel_path(adopt(store, b"bad"))
     bad.write_bytes(b"worse")
@@ -100,7 +101,7 @@ def test_verify_finds_and_removes_the_broken_ones(tmp_path):
 
 
 def test_prune_removes_what_is_old_and_measure_counts_the_rest(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     old, new = store.wheel_path(adopt(store, b"old")), store.wheel_path(adopt(store, b"newer"))
     past = time.time() - 40 * 86_400
     os.utime(old, (past, past))
@@ -111,15 +112,15 @@ def test_prune_removes_what_is_old_and_measure_counts_the_rest(tmp_path):
 
 
 def test_use_keeps_a_file_from_being_pruned(tmp_path):
-    path = Store(tmp_path).wheel_path(adopt(Store(tmp_path), b"wheel"))
+    path = LocalStore(tmp_path).wheel_path(adopt(LocalStore(tmp_path), b"wheel"))
     past = time.time() - 40 * 86_400
     os.utime(path, (past, past))
-    assert Store(tmp_path).wheel(path.name) is not None
-    assert prune_old(Store(tmp_path), timedelta(days=30)) == (0, 0)
+    assert LocalStore(tmp_path).wheel(path.name) is not None
+    assert prune_old(LocalStore(tmp_path), timedelta(days=30)) == (0, 0)
 
 
 def test_what_a_compiler_keeps_is_pruned_whole_or_not_at_all(tmp_path):
-    store, folder = Store(tmp_path), tmp_path / COMPILER
+    store, folder = LocalStore(tmp_path), tmp_path / COMPILER
     (folder / "h").mkdir(parents=True)
     old = time.time() - 40 * 86_400
     for name in ("one", "h/two"):

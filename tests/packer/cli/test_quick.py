@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from packer.cache.store import store_folder
+from packer.cache.local import store_folder
 from packer.cli.quick import _folder
 from tests.monorepo import Monorepo
 

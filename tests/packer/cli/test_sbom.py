@@ -9,7 +9,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Tree
 from packer.manifest.sbom import Listed, Sboms
 from tests.monorepo import Monorepo
@@ -35,7 +35,7 @@ def listed(
 
 
 def made(tmp_path: Any, *distributions: Listed) -> dict[str, Any]:
-    return checked(Sboms(Store(tmp_path / "store")).make("orders", "b" * 64, distributions))
+    return checked(Sboms(LocalStore(tmp_path / "store")).make("orders", "b" * 64, distributions))
 
 
 @pytest.mark.parametrize(

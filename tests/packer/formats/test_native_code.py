@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from builders.runtimes import Target
+from packer.cache.local import LocalStore
 from packer.cache.prune import verify_all
-from packer.cache.store import NATIVE, Store
+from packer.cache.store import NATIVE
 from packer.core.errors import PackageError
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
 from packer.formats.elf import ElfFile
@@ -199,7 +200,7 @@ def test_the_glibc_that_is_needed():
 def test_what_a_wheel_holds_is_remembered_with_the_wheels(tmp_path, plain):
     files = {"one/__init__.py": b"", "one/_core.so": plain}
     wheel = make_wheel(tmp_path, "one", "1.0", files, tag="cp311-cp311-manylinux_2_17_x86_64")
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     distribution = Distribution(name="one", version="1.0", filename=wheel.name, digest="d" * 64, path=wheel)
     found = NativeCode(store).of_wheel(distribution)
     assert [file.path for file in found] == ["one/_core.so"]

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.errors import PackageError, StoreError
 from packer.formats import unpack as layout
 from packer.formats.unpack import LayerArchive, LayerFolders, opened_archive, room_for, unpack
@@ -143,14 +143,14 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory is free in /proc/meminfo")
 def test_there_is_room_in_memory_for_what_is_small_and_it_is_given_back(tmp_path, memory):
-    with room_for(1, Store(tmp_path / "store")) as folder:
+    with room_for(1, LocalStore(tmp_path / "store")) as folder:
         assert folder.parent == memory
         (folder / "deep").mkdir()
     assert list(memory.iterdir()) == []
 
 
 def test_what_is_large_goes_to_the_store_and_so_does_all_where_there_is_no_such_memory(tmp_path, memory, monkeypatch):
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     with room_for(1 << 60, store) as folder:
         assert folder.is_relative_to(store.root)
     assert not folder.exists()
@@ -165,7 +165,7 @@ def test_what_killed_processes_have_left_in_memory_is_removed_and_nothing_else(t
     ended.wait()
     for name in (f"lpack-{ended.pid}-left", f"lpack-{os.getpid()}-mine", "other"):
         (memory / name).mkdir()
-    with room_for(1, Store(tmp_path / "store")) as folder:
+    with room_for(1, LocalStore(tmp_path / "store")) as folder:
         assert {path.name for path in memory.iterdir()} == {f"lpack-{os.getpid()}-mine", "other", folder.name}
 
 
@@ -188,7 +188,7 @@ class TestLayers:
 
     @pytest.fixture
     def folders(self, tmp_path, executor) -> Iterator[LayerFolders]:
-        made = LayerFolders(Store(tmp_path / "store"), executor)
+        made = LayerFolders(LocalStore(tmp_path / "store"), executor)
         yield made
         made.close()
 
@@ -219,7 +219,7 @@ class TestLayers:
         for number, files in enumerate(layers):
             path = write_members(folder / f"{number}.zip", files)
             archives.append(LayerArchive(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
-        folders = LayerFolders(Store(folder / "store"), executor)
+        folders = LayerFolders(LocalStore(folder / "store"), executor)
         with folders.merged(archives) as merged:
             assert found(merged) == {path: data for files in layers for path, data in files.items()}
         folders.close()
@@ -244,7 +244,7 @@ class TestLayers:
             assert (folder / "bin/tool").stat().st_mode & 0o777 == 0o755
 
     def test_no_more_is_kept_than_may_be_and_what_was_used_last_stays(self, tmp_path, executor, make):
-        folders = LayerFolders(Store(tmp_path / "store"), executor, most=250)
+        folders = LayerFolders(LocalStore(tmp_path / "store"), executor, most=250)
         layers = [make({f"{number}": bytes(100)}) for number in range(3)]
         places = []
         for layer in (layers[0], layers[1], layers[0], layers[2]):
@@ -255,7 +255,7 @@ class TestLayers:
         assert not any(place.exists() for place in places)
 
     def test_what_is_in_use_stays_until_it_is_not(self, tmp_path, executor, make):
-        folders = LayerFolders(Store(tmp_path / "store"), executor, most=0)
+        folders = LayerFolders(LocalStore(tmp_path / "store"), executor, most=0)
         one, two = make({"a": b"1"}), make({"b": b"1"})
         with folders.merged([one, two]) as outer:
             with folders.merged([one, two]) as inner, folders.merged([two]) as part:
@@ -266,7 +266,7 @@ class TestLayers:
         assert not outer.exists()
 
     def test_many_threads_share_them(self, tmp_path, executor, make):
-        folders = LayerFolders(Store(tmp_path / "store"), executor, most=400)
+        folders = LayerFolders(LocalStore(tmp_path / "store"), executor, most=400)
         layers = [
             make({f"python/{number}.py": bytes([number]) * 100, "python/same.py": bytes([number])}) for number in range(5)
         ]

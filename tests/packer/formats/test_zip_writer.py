@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packer.cache.deflate import Deflater
+from packer.cache.local import LocalStore
 from packer.cache.store import Store
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, STORED, BytesContent, Content, Entry, FileContent, Span, Tree
 from packer.formats.wheel import read_wheel
@@ -94,7 +95,7 @@ def assert_archive_holds(path: Path, files: Files) -> None:
 @given(FILES)
 def test_any_tree_comes_back(files: Files) -> None:
     with folder() as place:
-        written = pack(tree_of(files), place / "out.zip", Store(place / "store"))
+        written = pack(tree_of(files), place / "out.zip", LocalStore(place / "store"))
         data = (place / "out.zip").read_bytes()
         assert (written.sha256, written.length) == (hashlib.sha256(data).hexdigest(), len(data))
         assert_archive_holds(place / "out.zip", files)
@@ -107,7 +108,7 @@ def test_any_tree_comes_back(files: Files) -> None:
 @given(FILES.filter(bool))
 def test_unzip_agrees(files: Files) -> None:
     with folder() as place:
-        pack(tree_of(files), place / "out.zip", Store(place / "store"))
+        pack(tree_of(files), place / "out.zip", LocalStore(place / "store"))
         unzip = ["unzip", "-q", "-o", "-V"]  # -V: a semicolon is a letter here, not the start of a VMS version number
         environment = {**os.environ, "LC_ALL": "C.UTF-8"}
         subprocess.run(["unzip", "-tqq", "out.zip"], cwd=place, check=True, env=environment, capture_output=True)
@@ -124,11 +125,11 @@ def test_unzip_agrees(files: Files) -> None:
 @given(FILES, st.randoms(use_true_random=False), st.sampled_from([0o000, 0o022, 0o077]))
 def test_order_umask_store_and_place_of_the_content_change_nothing(files: Files, order: random.Random, umask: int) -> None:
     with folder() as place:
-        first = pack(tree_of(files), place / "first.zip", Store(place / "store"))
+        first = pack(tree_of(files), place / "first.zip", LocalStore(place / "store"))
         names = list(files)
         order.shuffle(names)
-        again = pack(tree_of({name: files[name] for name in names}), place / "again.zip", Store(place / "store"))
-        lying = pack(as_files(files, place, umask), place / "lying.zip", Store(place / "other store"))
+        again = pack(tree_of({name: files[name] for name in names}), place / "again.zip", LocalStore(place / "store"))
+        lying = pack(as_files(files, place, umask), place / "lying.zip", LocalStore(place / "other store"))
         assert first == again == lying
         assert (place / "first.zip").read_bytes() == (place / "lying.zip").read_bytes()
 
@@ -152,7 +153,7 @@ def as_files(files: Files, place: Path, umask: int) -> Tree:
 PACK = """
 import sys; from pathlib import Path; from tests.packer.formats.test_zip_writer import *
 files = {f"pkg/{name}.py": (name.encode() * 500, name == "tool") for name in ("z", "a", "é", "tool", "日本")}
-print(pack(tree_of(dict(sorted(files.items(), reverse=len(sys.argv) > 1))), Path("out.zip"), Store(Path("store"))).sha256)
+print(pack(tree_of(dict(sorted(files.items(), reverse=len(sys.argv) > 1))), Path("out.zip"), LocalStore(Path("store"))).sha256)
 """
 
 
@@ -177,7 +178,7 @@ def test_time_zone_locale_hash_seed_and_day_change_nothing(tmp_path: Path) -> No
 def test_the_bytes_of_an_archive_are_pinned(tmp_path: Path) -> None:
     # If this changes, every user's next deploy uploads everything again: change it knowingly, or not at all.
     files: Files = {"app.py": (b"print('hello')\n" * 9, False), "bin/tool": (b"#!/bin/sh\n", True), "ü.txt": (b"", False)}
-    written = pack(tree_of(files), tmp_path / "out.zip", Store(tmp_path / "store"))
+    written = pack(tree_of(files), tmp_path / "out.zip", LocalStore(tmp_path / "store"))
     assert written.sha256 == "8c1e999cb877446e25c4c9efe655856666364de8edde6bd9d68c9e5a35a7941c"
 
 
@@ -221,13 +222,13 @@ def test_wheels_and_new_content_share_an_archive(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, "demo", "1.0", {"demo/__init__.py": b"x = 1\n" * 99})
     spliced = read_wheel(wheel, wheel.name)
     tree = Tree.of([*spliced, entry("app.py", BytesContent.of(b"import demo\n"))])
-    pack(tree, tmp_path / "out.zip", Store(tmp_path / "store"))
+    pack(tree, tmp_path / "out.zip", LocalStore(tmp_path / "store"))
     assert_archive_holds(tmp_path / "out.zip", {item.path: (item.content.read(), False) for item in tree})
 
 
 def test_python_imports_from_the_archive(tmp_path: Path) -> None:
     files: Files = {"demo/__init__.py": (b"VALUE = 7\n", False), "demo/sub/__init__.py": (b"from demo import VALUE\n", False)}
-    pack(tree_of(files), tmp_path / "out.zip", Store(tmp_path / "store"))
+    pack(tree_of(files), tmp_path / "out.zip", LocalStore(tmp_path / "store"))
     code = "import sys; sys.path[:0] = ['out.zip']; import demo.sub; print(demo.sub.VALUE)"
     finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert finished.stdout == "7\n"
@@ -275,7 +276,7 @@ def test_a_source_that_shrank_is_an_os_error(tmp_path: Path) -> None:
 def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
     empty = BytesContent.of(b"")
     tree = Tree.of(entry(f"{number // 1000:02}/{number:05}", empty) for number in range(65_540))
-    pack(tree, tmp_path / "out.zip", Store(tmp_path / "store"))
+    pack(tree, tmp_path / "out.zip", LocalStore(tmp_path / "store"))
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert len(archive.namelist()) == 65_540
     with (tmp_path / "out.zip").open("rb") as file:

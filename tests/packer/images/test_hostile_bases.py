@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import pytest
 import zstandard
 
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.errors import ImageError, LpackError, UsageError
 from packer.formats.image import Base
 from packer.formats.oci import Platform, Reference
@@ -33,7 +33,7 @@ def reader(tmp_path: Path) -> Iterator[BaseReader]:
         raise AssertionError("no registry and no engine is asked")
 
     with ThreadPoolExecutor(2) as executor:
-        yield BaseReader(Store(tmp_path / "store"), executor, Finders(registry=nobody, engine=nobody))
+        yield BaseReader(LocalStore(tmp_path / "store"), executor, Finders(registry=nobody, engine=nobody))
 
 
 def brought(base: Base) -> list[Path]:
@@ -231,7 +231,7 @@ def test_engine_saves_an_image_once_and_several_side_by_side(tmp_path: Path, nam
         raise AssertionError("no registry is asked")
 
     with ThreadPoolExecutor(2) as packers, ThreadPoolExecutor(8) as executor:
-        reader = BaseReader(Store(tmp_path / "store"), packers, Finders(registry=nobody, engine=lambda: engine))
+        reader = BaseReader(LocalStore(tmp_path / "store"), packers, Finders(registry=nobody, engine=lambda: engine))
         bases = list(executor.map(lambda name: reader.read(f"engine:{name}", HERE, tmp_path), names))
     assert len({base.digest for base in bases}) == different
     assert len(engine.saved) == different

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.cache.deflate import Deflater
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.function_tree import Part
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
 from packer.formats.elf import ElfFile
@@ -223,7 +223,7 @@ def archive_of(found: Gathered, folder: Path) -> Path:
     python = (replace(entry, path=f"python/{entry.path}") for _, tree in found.parts for entry in tree)
     path = folder / "layer.zip"
     with path.open("wb") as file:
-        write_zip(Tree.of([*python, *found.libraries]), file, Deflater(Store(folder / "store")).span)
+        write_zip(Tree.of([*python, *found.libraries]), file, Deflater(LocalStore(folder / "store")).span)
     return path
 
 

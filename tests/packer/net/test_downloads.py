@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from packer.cache.local import LocalStore
 from packer.cache.store import Store
 from packer.core.errors import FetchError, PackageError, StoreError
 from packer.core.events import Reporter
@@ -56,7 +57,7 @@ def archive(index: LocalIndex, **changes) -> Archive:
 
 
 def fetch(tmp_path: Path, *archives: Archive, reporter: Reporter | None = None, offline: bool = False, urls=()) -> Store:
-    store = Store(tmp_path / "cache")
+    store = LocalStore(tmp_path / "cache")
     credentials = Credentials(urls, {})
     fetcher = StoreFetcher(
         store, credentials, reporter or Reporter(), lambda path, file: accept(path, file.filename), offline=offline
@@ -89,7 +90,7 @@ def test_a_dropped_connection_is_resumed_where_it_ended(tmp_path, index):
 
 def test_a_server_without_ranges_is_asked_again_from_the_start(tmp_path, index):
     index.fault(NAME, Fault(times=1, drop_after=200_000))
-    store = Store(tmp_path / "cache")
+    store = LocalStore(tmp_path / "cache")
     index.fault(NAME, Fault(times=2, drop_after=300_000, ignore_ranges=True))
     fetch(tmp_path, archive(index))
     assert store.wheel(index.sha256(NAME)) is not None
@@ -193,7 +194,7 @@ def test_a_digest_that_is_none_never_becomes_a_path(tmp_path, index):
 
 def test_download_that_failed_is_tried_again_by_who_asks_later(tmp_path, index):
     index.fault(NAME, Fault(times=1, status=404))
-    fetcher = StoreFetcher(Store(tmp_path / "cache"), Credentials((), {}), Reporter(), lambda *_: None)
+    fetcher = StoreFetcher(LocalStore(tmp_path / "cache"), Credentials((), {}), Reporter(), lambda *_: None)
     try:
         with pytest.raises(FetchError, match="404"):
             fetcher.fetch([archive(index)])
@@ -246,7 +247,7 @@ class Waiting(Reporter):
 
 
 def opened(tmp_path: Path, reporter: Reporter) -> StoreFetcher:
-    return StoreFetcher(Store(tmp_path / "cache"), Credentials((), {}), reporter, lambda *_: None)
+    return StoreFetcher(LocalStore(tmp_path / "cache"), Credentials((), {}), reporter, lambda *_: None)
 
 
 def test_closing_ends_the_wait_for_another_attempt(tmp_path, index):
@@ -322,7 +323,7 @@ def test_file_of_the_size_of_its_lock_arrives_also_in_parts(tmp_path, index):
 def test_remote_store_is_held_to_the_size_of_the_lock(tmp_path, index):
     sizes: list[int | None] = []
 
-    class Remote(Store):
+    class Remote(LocalStore):
         def wheel(self, digest: str, prove: Callable[[Path], None] | None = None, size: int | None = None) -> Path | None:
             sizes.append(size)
             return super().wheel(digest, prove, size)

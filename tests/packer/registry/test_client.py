@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.image import Image
@@ -61,12 +61,12 @@ def made(folder: Path, *layers: bytes) -> Image:
 
     write_base(folder, *layers)
     with ThreadPoolExecutor(1) as executor:
-        reader = BaseReader(Store(folder / "store"), executor, Finders(registry=nobody, engine=nobody))
+        reader = BaseReader(LocalStore(folder / "store"), executor, Finders(registry=nobody, engine=nobody))
         return assembled(reader.read(f"oci:{folder}", HERE, folder), (), RUNNING, 0)
 
 
 def opened(tmp_path: Path, **variables: str) -> Registries:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     return Registries(store, Reporter(), DockerLogins({"DOCKER_CONFIG": str(tmp_path), **variables}, tmp_path))
 
 
@@ -146,7 +146,7 @@ def test_what_was_pushed_is_found_again_and_offline_only_by_its_digest(
         for layer, own in zip(base.manifest.layers, image.layers, strict=True):
             assert base.blobs.bring(layer).read_bytes() == own.blobs.bring(own.descriptor).read_bytes()
     logins = DockerLogins({}, tmp_path)
-    with Registries(Store(tmp_path / "store"), Reporter(), logins, offline=True) as registries:
+    with Registries(LocalStore(tmp_path / "store"), Reporter(), logins, offline=True) as registries:
         pinned = replace(reference(registry.host), tag="", digest=image.descriptor.digest)
         assert registries.resolve(pinned, HERE).digest == base.digest
         with pytest.raises(RegistryError, match="--offline forbids"):

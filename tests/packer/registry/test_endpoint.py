@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.oci import OCI_LAYER, Descriptor, Reference, digest_of_bytes
@@ -107,7 +107,7 @@ def endpoint(host: Host, logins: DockerLogins) -> Iterator[Endpoint]:
 
 def fetched(made: Endpoint, tmp_path: Path) -> bytes:
     reference = Reference(registry=made.host, repository="shop/orders", tag="1")
-    return download(made, reference, LAYER, Store(tmp_path / "store"), Reporter()).read_bytes()
+    return download(made, reference, LAYER, LocalStore(tmp_path / "store"), Reporter()).read_bytes()
 
 
 def answers(status: int, data: bytes = b"", **headers: str) -> Callable[..., Answer]:
@@ -286,7 +286,7 @@ def test_layer_that_is_announced_too_large_is_not_read(tmp_path, logins):
     reference = Reference(registry="r.example", repository="shop/orders", tag="1")
     with Host(answers(200, BLOB + bytes(1 << 20))).running() as host, endpoint(host, logins(host)) as made:
         with pytest.raises(RegistryError, match="gives more bytes for a layer"):
-            download(made, reference, LAYER, Store(tmp_path / "store"), told)
+            download(made, reference, LAYER, LocalStore(tmp_path / "store"), told)
         assert len(host.asked) == 1
     assert told.most == 0
 
@@ -298,7 +298,7 @@ def test_layer_without_an_end_is_cut_off_at_its_size(tmp_path):
     with EndlessServer() as server:
         made = Endpoint(server.host, DockerLogins({}, tmp_path), plain=True)
         with pytest.raises(RegistryError, match="gives more bytes for a layer"):
-            download(made, reference, layer, Store(tmp_path / "store"), told)
+            download(made, reference, layer, LocalStore(tmp_path / "store"), told)
         made.close()
     assert 0 < told.most <= 1_000_000
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from builders.runtimes import Target
+from packer.cache.local import LocalStore
 from packer.cache.signatures import Digests
-from packer.cache.store import Store
 from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.core.process import Finished, run
@@ -49,7 +49,7 @@ def lock(uv: Uv, folder: Path, text: str, policy: Policy | None = None) -> None:
         requirements=find_requirements(folder, None, "here"),
         lock_path=folder / "pylock.fn.toml",
     )
-    store = Store(folder.parent / "cache")
+    store = LocalStore(folder.parent / "cache")
     resolver = Resolver(uv, store, Credentials((), os.environ), Digests(), Reporter(), policy or Policy())
     assert resolver.lock_text(function)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from packer.cache.local import LocalStore
 from packer.cache.signatures import Digests
-from packer.cache.store import Store
 from packer.cli.common import CONFIG, Project
 from packer.cli.wiring import open_tools, read_project
 from packer.config.load import Config, Overrides
@@ -65,7 +65,7 @@ class World:
             self.runs.append(arguments)
             return run(arguments, folder, variables)
 
-        store = Store(self.folder / "store")
+        store = LocalStore(self.folder / "store")
         return Resolver(asked, store, Credentials([], {}), Digests(), self.reporter, Policy(**policy))
 
     def locks(self, **policy: bool) -> dict[str, Lock]:
@@ -373,7 +373,7 @@ def test_functions_of_a_template_share_too(world, cache, lpack):
 
 def test_tools_open_for_a_project_that_shares(world, cache):
     world.configure(APART)
-    with open_tools(Store(cache), Digests(), Reporter(), Policy()) as tools:
+    with open_tools(LocalStore(cache), Digests(), Reporter(), Policy()) as tools:
         functions: tuple[Function, ...] = world.config().functions
         assert {each.name: versions(tools.resolver.lock(each)) for each in functions} == AGREED
         assert len({tools.resolver.group_paths(each) for each in functions}) == 1

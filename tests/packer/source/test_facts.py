@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.model import FILE_MODE, BytesContent, Distribution, Entry, Span, Tree
 from packer.source.facts import Scan, Scanner, scan_sources
 
@@ -235,7 +235,7 @@ CODE = "import boto3\nfrom pkg import tests\nSTUB = '.pyi'\nboto3.client('s3')\n
 
 
 def test_what_a_wheel_says_is_remembered_in_the_store(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     assert Scanner(store).of_wheel(wheel(), tree_of({"pkg/__init__.py": CODE})) == FOUND
     unreadable = Tree.of([Entry(path="pkg/__init__.py", mode=FILE_MODE, content=Unreadable(), owner="one")])
     assert Scanner(store).of_wheel(wheel(), unreadable) == FOUND
@@ -244,7 +244,7 @@ def test_what_a_wheel_says_is_remembered_in_the_store(tmp_path):
 
 
 def test_a_scanner_reads_each_wheel_once_even_where_the_store_forgets(tmp_path):
-    store = Store(tmp_path)
+    store = LocalStore(tmp_path)
     scanner = Scanner(store)
     scanner.of_wheel(wheel(), tree_of({"pkg/__init__.py": CODE}))
     [record] = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -255,17 +255,17 @@ def test_a_scanner_reads_each_wheel_once_even_where_the_store_forgets(tmp_path):
 
 def test_a_broken_memory_is_made_again(tmp_path):
     tree = tree_of({"pkg/__init__.py": CODE})
-    Scanner(Store(tmp_path)).of_wheel(wheel(), tree)
+    Scanner(LocalStore(tmp_path)).of_wheel(wheel(), tree)
     [record] = [path for path in tmp_path.rglob("*") if path.is_file()]
     record.write_bytes(b"broken")
-    assert Scanner(Store(tmp_path)).of_wheel(wheel(), tree) == FOUND
+    assert Scanner(LocalStore(tmp_path)).of_wheel(wheel(), tree) == FOUND
     assert record.read_bytes() != b"broken"
 
 
 @pytest.mark.parametrize("name", ["boto3", "botocore", "s3transfer"])
 def test_the_sdks_own_clients_say_nothing_of_the_function(tmp_path, name):
     tree = tree_of({"pkg/__init__.py": CODE})
-    found = Scanner(Store(tmp_path)).of_wheel(wheel(name), tree)
+    found = Scanner(LocalStore(tmp_path)).of_wheel(wheel(name), tree)
     assert (found.services, found.dynamic) == ((), "")
     assert found.tests == ("pkg/tests",)
 

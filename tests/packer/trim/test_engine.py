@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from builders.runtimes import Target
-from packer.cache.store import Store, digest_of
+from packer.cache.local import LocalStore
+from packer.cache.store import digest_of
 from packer.core.function_tree import Part
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
 from packer.core.options import TRIM_LEVELS, TrimOptions
@@ -230,7 +231,7 @@ def models_left(folder: Path, code: str, **trimming: object) -> tuple[set[str], 
         trim=TrimOptions(**{"level": "safe", **trimming}),  # type: ignore[arg-type]
     )
     source = Tree.of([Entry(path="app.py", mode=FILE_MODE, content=BytesContent.of(code.encode()), owner=OWN_SOURCE)])
-    store = Store(folder / "store")
+    store = LocalStore(folder / "store")
     shaper = Shaper(Scanner(store), NativeCode(store), None, Placer(None, None, None))  # type: ignore[arg-type]  # nothing to strip or compile
     material = shaper.material(function, [found], [(OWN_SOURCE, source), ("botocore", read_wheel(wheel, wheel.name))])
     shaped = shaper.shape(material)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builders.runtimes import Target
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.model import OWN_SOURCE, Distribution, Function
 from packer.core.options import TrimOptions
 from packer.formats.native_code import NativeCode
@@ -33,7 +33,7 @@ def test_keep_holds_for_profiles(tmp_path):
         trim=trim,
     )
     found = Distribution(name="one", version="1.0", filename=wheel.name, digest="a" * 64, path=wheel)
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     shaper = Shaper(Scanner(store), NativeCode(store), None, Placer(None, None, None))  # type: ignore[arg-type]
     material = shaper.material(function, [found], [(OWN_SOURCE, tree_of("app.py")), ("one", read_wheel(wheel, wheel.name))])
     [entry] = [each for each in shaper.shape(material).tree if each.path == "one/late.py"]

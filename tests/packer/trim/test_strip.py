@@ -13,7 +13,7 @@ import pytest
 from builders.host.strip import HostStrip, Refused, StripTool
 from builders.recipes import BuilderUnavailable, BuildSettings
 from builders.runtimes import Target
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.events import Reporter
 from packer.core.function_tree import Part, merge
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
@@ -78,7 +78,7 @@ class World:
     """A store, and what is stripped by way of it."""
 
     def __init__(self, folder: Path, executor: ThreadPoolExecutor) -> None:
-        self.store = Store(folder / "store")
+        self.store = LocalStore(folder / "store")
         self.details = Details()
         self._executor = executor
 

@@ -18,7 +18,7 @@ from builders.runtimes import Target
 from builders.sandbox.emulator import CLIENT
 from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
 from packer.cache.deflate import Deflater
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Function, Tree
 from packer.core.options import VerifyLevel, VerifyOptions
 from packer.formats.unpack import LayerArchive
@@ -95,7 +95,7 @@ def no_container(_target: Target, _asked: bool) -> TargetPython:
 
 @pytest.fixture
 def world(tmp_path) -> Iterator[World]:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     deflater = Deflater(store)
 
     def write(tree: Tree, path: Path) -> Written:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.core.events import Reporter
 from packer.core.model import Archive, Tree
 from packer.formats.wheel import read_wheel
@@ -38,7 +38,7 @@ def fetcher(tmp_path, index):
     fetchers: list[StoreFetcher | OutlineFetcher] = []
 
     def make(*, offline: bool = False, credentials: Credentials | None = None) -> OutlineFetcher:
-        store, login = Store(tmp_path / "store"), credentials or Credentials([], {})
+        store, login = LocalStore(tmp_path / "store"), credentials or Credentials([], {})
         local = StoreFetcher(store, login, Reporter(), lambda path, archive: None, offline=offline)
         outlines = OutlineFetcher(local, store, login, Reporter(), offline=offline)
         fetchers.extend((local, outlines))
@@ -61,7 +61,7 @@ def archive(index: LocalIndex, wheel: Path, **fields: Any) -> Archive:
 
 
 def tree(tmp_path: Path, found: Fetched) -> Tree:
-    record = Store(tmp_path / "store").load(OUTLINES, found.path.name)
+    record = LocalStore(tmp_path / "store").load(OUTLINES, found.path.name)
     assert record is not None
     return read_outline(record.payload, "pkg")
 
@@ -99,7 +99,7 @@ def test_offline_nothing_is_asked_for(index, wheel, fetcher):
 
 
 def test_what_the_store_has_is_given_whole(index, wheel, fetcher, tmp_path):
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     with store.temporary() as temporary:
         temporary.write_bytes(wheel.read_bytes())
         store.adopt(temporary, hashlib.sha256(wheel.read_bytes()).hexdigest(), wheel.stat().st_size)

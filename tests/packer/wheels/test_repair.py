@@ -12,7 +12,7 @@ import pytest
 
 from builders.runtimes import Target
 from packer.cache.deflate import Deflater
-from packer.cache.store import Store
+from packer.cache.local import LocalStore
 from packer.formats.native_code import native_files
 from packer.formats.wheel import accept, read_wheel
 from packer.formats.zip_writer import write_zip
@@ -54,7 +54,7 @@ def written(tree, filename: str, tmp_path: Path) -> Path:
     path = tmp_path / "repaired" / filename
     path.parent.mkdir()
     with path.open("wb") as file:
-        write_zip(tree, file, Deflater(Store(tmp_path / "store")).span)
+        write_zip(tree, file, Deflater(LocalStore(tmp_path / "store")).span)
     accept(path, filename)
     return path
 

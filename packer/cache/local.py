@@ -1,0 +1,178 @@
+"""The store in a folder of this machine.
+
+    wheels/1/ab/<sha256>     wheels and sdists as they were published, accepted and whole; the name is the content's digest
+    wheels/native/ab/<key>   what native code a wheel holds, in the form of a derived file
+    blobs/ab/<sha256>        parts of container images, whole; the name is the content's digest
+    derived/<kind>/ab/<key>  what lpack computed: a SHA-256 of the rest, a newline, the payload; the name is the key's digest
+    projects/<key>.json      what the last build of an output folder saw
+    logs/                    the output of builds that failed
+    zig/                     the cross compiler's own cache, in its own format
+    tmp/                     files that are being written
+
+Every file is written under tmp/ and then renamed, so that readers see all of it or nothing, and any number of processes may
+work at once. Every file is verified when it is read; a broken one is removed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+
+from builders.files import check_length
+from packer.cache.store import NATIVE, Record, explained
+from packer.core.errors import StoreError
+
+CACHE_VARIABLE = "LPACK_CACHE_DIR"
+_ACCEPTANCE = "1"
+"""Part of the wheels' folder; raised whenever stricter rules decide what may enter it."""
+_HEADER = 65
+"""Bytes before the payload of a derived file: its SHA-256 in hex, and a newline."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MARKED_AFTER = 1800
+"""Seconds after which the use of a file is recorded again: far less than the age at which files are pruned
+(`packer.cache.prune`)."""
+
+
+def store_folder() -> Path:
+    """Return the cache folder: ``LPACK_CACHE_DIR``, or the platform's standard place for caches."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("lpack")
+
+
+class LocalStore:
+    """A `Store` in a folder of this machine. It reads a file once to verify it, and then trusts it for its own lifetime."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: set[Path] = set()
+        self._lock = Lock()
+
+    def wheel_path(self, digest: str) -> Path:
+        return self._named(self.root / "wheels" / _ACCEPTANCE, digest)
+
+    def derived_path(self, kind: str, key: str) -> Path:
+        return self.root / ("wheels" if kind == NATIVE else "derived") / kind / key[:2] / key
+
+    def wheel(self, digest: str, prove: Callable[[Path], None] | None = None, size: int | None = None) -> Path | None:
+        del prove, size  # only for files that come from elsewhere
+        return self._whole(self.wheel_path(digest))
+
+    def adopt(self, temporary: Path, digest: str, size: int) -> Path:
+        return self._adopt(temporary, self.wheel_path(digest), size)
+
+    def blob_path(self, digest: str) -> Path:
+        return self._named(self.root / "blobs", digest)
+
+    def blob(self, digest: str) -> Path | None:
+        return self._whole(self.blob_path(digest))
+
+    def adopt_blob(self, temporary: Path, digest: str, size: int) -> Path:
+        temporary.chmod(0o444)
+        path = self._adopt(temporary, self.blob_path(digest), size)
+        with self._lock:  # its writer hashed it just now
+            self._verified.add(path)
+        return path
+
+    @staticmethod
+    def _named(folder: Path, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            # Digests come from lock files, and a path made of anything else could lead out of the store.
+            raise StoreError(f"{digest[:80]!r} is not a SHA-256 digest.", remedy="Fix the lock that names it, or lock again.")
+        return folder / digest[:2] / digest
+
+    def _whole(self, path: Path) -> Path | None:
+        """Return a file that is named by its SHA-256; None where it does not exist, or was broken and has been removed."""
+        if path in self._verified and path.exists():
+            return path
+        with explained(path, "read"):
+            try:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError:
+                return None
+            if found != path.name:
+                path.unlink(missing_ok=True)
+                return None
+            _mark_used(path)
+        with self._lock:
+            self._verified.add(path)
+        return path
+
+    def _adopt(self, temporary: Path, path: Path, size: int) -> Path:
+        with explained(path, "write"):
+            check_length(temporary, size)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
+        return path
+
+    def load(self, kind: str, key: str) -> Record | None:
+        path = self.derived_path(kind, key)
+        with explained(path, "read"):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+            payload = data[_HEADER:]
+            if data[: _HEADER - 1] != hashlib.sha256(payload).hexdigest().encode():
+                path.unlink(missing_ok=True)
+                return None
+            _mark_used(path)
+        return Record(path=path, offset=_HEADER, payload=payload)
+
+    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
+        found = {key: self.load(kind, key) for key in keys}
+        return {key: record for key, record in found.items() if record is not None}
+
+    def save(self, kind: str, key: str, payload: bytes) -> Record:
+        path = self.derived_path(kind, key)
+        with self.temporary() as temporary, explained(path, "write"):
+            temporary.write_bytes(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+            check_length(temporary, _HEADER + len(payload))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
+        return Record(path=path, offset=_HEADER, payload=payload)
+
+    def keep_log(self, name: str, text: str) -> Path:
+        path = self.root / "logs" / f"{name}.log"
+        with explained(path, "write"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        return path
+
+    @contextmanager
+    def temporary(self) -> Iterator[Path]:
+        folder = self.root / "tmp"
+        with explained(folder, "write to"):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=folder)
+            os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        folder = self.root / "tmp"
+        with explained(folder, "write to"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+
+
+def _mark_used(path: Path) -> None:
+    """Keep a file from being pruned soon."""
+    with suppress(OSError):  # a cache that cannot be written still serves
+        if path.stat().st_mtime < time.time() - _MARKED_AFTER:
+            os.utime(path)
