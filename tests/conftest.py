@@ -24,7 +24,7 @@ _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
-# Tests start lpack thousands of times; where the machine keeps Python from writing bytecode, each start would compile all of it.
+# Tests start lpack thousands of times: where Python may not write bytecode, each start would compile all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

@@ -12,11 +12,12 @@ from msgspec.structs import asdict, replace
 
 from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of
-from packer.cli.commands.build import command_digest, named_out, watched_files
-from packer.cli.common import Project
+from packer.config.project import Project, named_out
+from packer.config.project_reader import watched_files
 from packer.core.errors import UsageError
 from packer.core.options import Budget, ShapeFlags
 from packer.manifest.baseline import make_baseline
+from packer.pipeline.request import command_digest
 from packer.pipeline.state import FunctionState, State, load_state, save_state, state_key, state_path
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class _Look:
         from itertools import chain
 
         from packer.cache.signatures import Digests
-        from packer.cli.wiring import open_appraising, read_project, selected
+        from packer.cli.wiring import open_appraising
         from packer.config.load import Overrides
+        from packer.config.project_reader import read_project, selected
         from packer.inspect.appraisal import Appraisal
         from packer.resolve.resolver import Policy
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from packer.cli.appraising import appraised
-from packer.cli.common import find_project, open_store
+from packer.cli.common import open_store
+from packer.config.project import find_project
 from packer.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     With ``one`` there must be one. Raises `LpackError`.
     """
     from packer.cache.signatures import Digests
-    from packer.cli.wiring import open_appraising, read_project, selected
+    from packer.cli.wiring import open_appraising
     from packer.config.load import Overrides
+    from packer.config.project_reader import read_project, selected
     from packer.inspect.requirement_report import Costs
     from packer.pipeline.gatherer import Gatherer
     from packer.resolve.requirement_graph import needs_of

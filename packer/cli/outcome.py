@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Struct
 
-from packer.cli.common import find_project, message_options, place_options
+from packer.cli.common import message_options, place_options
+from packer.config.project import find_project
 from packer.core.errors import LpackError
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
-    from packer.cli.common import Project
     from packer.config.load import Config
+    from packer.config.project import Project
     from packer.core.events import Reporter
     from packer.core.model import Function
 
@@ -44,8 +45,8 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
 
         ``out`` is the output folder as the command line has it.
         """
-        from packer.cli.commands.build import named_out
-        from packer.pipeline.stale import outdated
+        from packer.config.project import named_out
+        from packer.inspect.stale import outdated
         from packer.pipeline.state import load_state, state_key
 
         state = load_state(store, state_key(self.project.path, named_out(self.project, out)))
@@ -59,8 +60,8 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
 
 def read_built_project(command: str, names: Sequence[str], flags: dict[str, Any]) -> BuiltProject:
     """Read a project for a command, and find the functions that are named; raises `UsageError`."""
-    from packer.cli.wiring import read_project, select
     from packer.config.load import Overrides
+    from packer.config.project_reader import read_project, select
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"], built=command)
     config, _ = read_project(project, Overrides(out=flags["out"]))

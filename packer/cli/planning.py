@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from packer.cli.commands.build import command_digest, named_out
-from packer.cli.common import Project, find_project, open_store
+from packer.cli.common import open_store
+from packer.config.project import Project, find_project, named_out
 from packer.core.errors import UsageError
 from packer.core.options import ShapeFlags
 from packer.layers.assignment import unused_everywhere
+from packer.pipeline.request import command_digest
 from packer.pipeline.state import State, load_state, state_key
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     from concurrent.futures import ThreadPoolExecutor
 
     from packer.cache.signatures import Digests
-    from packer.cli.wiring import open_tools, read_project
+    from packer.cli.wiring import open_tools
     from packer.config.load import Overrides
+    from packer.config.project_reader import read_project
     from packer.inspect.plan_document import describe_plan
     from packer.pipeline.build import Build
     from packer.resolve.resolver import Policy

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from packer.cli.common import find_project
+from packer.config.project import find_project
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
@@ -23,8 +23,9 @@ def opened_trials(
 ) -> Iterator[tuple[Trials, tuple[Function, ...]]]:
     """Give what runs functions, and the functions that are named; ``flags`` are those of the command line."""
     from packer.cache.signatures import Digests
-    from packer.cli.wiring import open_tools, read_project, select
+    from packer.cli.wiring import open_tools
     from packer.config.load import Overrides
+    from packer.config.project_reader import read_project, select
     from packer.core.options import ShapeFlags
     from packer.inspect.trials import Trials
     from packer.pipeline.build import Build

@@ -15,6 +15,7 @@ IMAGES_FOLDER = "images"
 """The folder of the output folder that images lie in."""
 DEFAULT_OUT = "dist"
 MANIFEST_FILE = "lpack.json"
+REPORT_FILE = "lpack-report.html"
 ENGINE_FORM = "engine:"
 LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
 """How names of bases begin that are not in a registry."""

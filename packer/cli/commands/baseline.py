@@ -11,7 +11,8 @@ import click
 
 from packer.cache.store import replace_file
 from packer.cli.appraising import appraised
-from packer.cli.common import find_project, open_store, project_options, reporting, shape_options
+from packer.cli.common import open_store, project_options, reporting, shape_options
+from packer.config.project import find_project
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES
 from packer.manifest.baseline import BASELINE_FILE, make_baseline, write_baseline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -14,33 +14,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Struct
 
-from packer import __version__
 from packer.cache.signatures import signature
-from packer.cache.store import Store, digest_of
-from packer.cli.commands.affected import narrowed
-from packer.cli.common import (
-    FOLDER,
-    TEMPLATE,
-    Project,
-    find_project,
-    looked_for,
-    open_store,
-    project_options,
-    reporting,
-    shape_options,
-    warn_of_runtimes,
-)
+from packer.cache.store import Store
+from packer.cli.common import open_store, project_options, reporting, shape_options, warn_of_runtimes
 from packer.cli.quick import remember
 from packer.cli.results import Changes, results_text
 from packer.cli.terminal import LineReporter
-from packer.config.image_table import EPOCH_VARIABLE
-from packer.core.fingerprint import fingerprint
-from packer.core.names import DEFAULT_OUT
+from packer.config.project import TEMPLATE, Project, find_project, looked_for, named_out
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
-from packer.core.version_variables import version_variables
 from packer.manifest.document import make_manifest, write_manifest
+from packer.pipeline.request import command_digest
 from packer.pipeline.state import FunctionState, State, load_state, save_state, state_key
-from packer.resolve.uv_settings import relevant_variables
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -87,6 +71,8 @@ def command(
     settings = _settings_of(flags, shape)
     with reporting(verbose, quiet) as reporter:
         if flags["changed_since"] is not None:
+            from packer.change.since import narrowed
+
             project = narrowed(project, settings.flags, flags["changed_since"], state, reporter)
         if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
             sys.stdout.write(write_manifest(make_manifest({})).decode() if as_json else "")
@@ -132,35 +118,6 @@ def _digest_of(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) ->
     return command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
 
 
-def named_out(project: Project, out: Path | None) -> Path | None:
-    """Give the output folder as far as no configuration decides it."""
-    if out is None and project.kind == FOLDER:
-        return Path.cwd() / DEFAULT_OUT
-    return out.absolute() if out else None
-
-
-def command_digest(
-    project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool, more: Sequence[str] = ()
-) -> str:
-    """Give the digest of the version and of every flag and variable that can change what is built.
-
-    ``more`` are flags that a build alone has, where they were given.
-    """
-    parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
-    variables = (*relevant_variables(os.environ), fingerprint(version_variables(os.environ)))
-    named = (
-        project.kind,
-        str(project.config),
-        runtime or "",
-        arch or "",
-        fingerprint(shape),
-        str(frozen),
-        *more,
-    )
-    variables = (*variables, os.environ.get(EPOCH_VARIABLE, ""))
-    return digest_of(__version__, *named, *parameters, "", *variables)
-
-
 def _warn(functions: Mapping[str, FunctionState], state: State, reporter: LineReporter) -> None:
     """Repeat what holds of the functions, built just now or not."""
     warn_of_runtimes({each.report["runtime"] for each in functions.values()}, reporter)
@@ -181,9 +138,9 @@ class _Settings(Struct, frozen=True, kw_only=True):
 
     def report(self, store: Store, project: Project) -> None:
         """Write the report, and say on standard error where: standard output is for what was built."""
-        from packer.cli.commands.report import write_report
-        from packer.cli.wiring import read_project
         from packer.config.load import Overrides
+        from packer.config.project_reader import read_project
+        from packer.report.report_file import write_report
 
         config, _ = read_project(project, Overrides(**self.flags))
         sys.stderr.write(f"report: {os.path.relpath(write_report(store, project, config, self.flags['out']))}\n")
@@ -223,7 +180,8 @@ class _Run(Struct, frozen=True, kw_only=True):
         ``key`` is that of the last build's state; ``afresh`` believes nothing of it.
         """
         from packer.cache.signatures import Digests
-        from packer.cli.wiring import open_tools, read_project, selected
+        from packer.cli.wiring import open_tools
+        from packer.config.project_reader import read_project, selected, watched_files
         from packer.pipeline.build import Build
         from packer.pipeline.output_folder import only_build, publish, staging
         from packer.pipeline.publish import bills, described, descriptions, not_built, remove_strangers
@@ -304,7 +262,8 @@ class _Run(Struct, frozen=True, kw_only=True):
     def explain(self, path: str, built: Mapping[str, FunctionState]) -> list[str]:
         """Say of each built function why a path is there, or what removed it; raises `UsageError`."""
         from packer.cache.signatures import Digests
-        from packer.cli.wiring import open_tools, read_project, select
+        from packer.cli.wiring import open_tools
+        from packer.config.project_reader import read_project, select
         from packer.core.errors import UsageError
         from packer.pipeline.build import Build
         from packer.trim.explain import explain
@@ -363,14 +322,6 @@ def _packed_before(last: State | None) -> dict[str, int]:
     from packer.manifest.records import packed_bytes
 
     return {name: packed_bytes(each.report) for name, each in (last.functions if last else {}).items()}
-
-
-def watched_files(config: Config) -> Iterator[str]:
-    """Give the paths that decide what is to be built at all, and into which layers."""
-    from packer.config.layer_table import files_of_layers
-
-    yield from map(str, config.files or (config.root,))
-    yield from dict.fromkeys(str(path) for function in config.functions for path in files_of_layers(function.layers))
 
 
 def _layers(state: FunctionState) -> dict[str, str]:

@@ -13,8 +13,9 @@ import click
 
 from packer.cache.signatures import signature
 from packer.cli.appraising import COMMIT, appraised, baseline_of_commit, budgets_of
-from packer.cli.common import find_project, looked_for, open_store, project_options, reporting, shape_options
+from packer.cli.common import open_store, project_options, reporting, shape_options
 from packer.cli.quick import remember
+from packer.config.project import find_project, looked_for
 from packer.core.errors import LimitError, ManyErrors
 from packer.core.options import LAYER_MODES
 from packer.inspect.check_document import Checked, check_table
@@ -24,8 +25,8 @@ from packer.pipeline.state import FunctionState, State
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
-    from packer.cli.common import Project
     from packer.cli.terminal import LineReporter
+    from packer.config.project import Project
 
 
 @click.command()

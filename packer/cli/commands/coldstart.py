@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packer.cli.common import find_project, open_store, project_options, reporting, shape_options
+from packer.cli.common import open_store, project_options, reporting, shape_options
 from packer.cli.trials import opened_trials
+from packer.config.project import find_project
 
 if TYPE_CHECKING:
     from packer.core.model import Function

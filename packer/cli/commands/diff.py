@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer.cli.appraising import COMMIT
-from packer.cli.common import find_project, open_store, project_options, reporting
+from packer.cli.common import open_store, project_options, reporting
+from packer.config.project import find_project
 
 if TYPE_CHECKING:
     from packer.cache.store import Store

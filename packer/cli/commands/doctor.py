@@ -57,9 +57,9 @@ def _places(config: Path | None, template: Path | None) -> tuple[Path, list[Plac
     """Give the project's folder, targets and remote store; without a project, this folder and the default runtime twice."""
     from builders.recipes import BuildSettings
     from builders.runtimes import ARCHITECTURES, DEFAULT_RUNTIME, Target
-    from packer.cli.common import find_project
-    from packer.cli.wiring import read_project
     from packer.config.load import Overrides
+    from packer.config.project import find_project
+    from packer.config.project_reader import read_project
     from packer.core.errors import UsageError
 
     try:

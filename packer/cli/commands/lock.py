@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from packer.cli.common import find_project, open_store, project_options, reporting
+from packer.cli.common import open_store, project_options, reporting
+from packer.config.project import find_project
 
 
 @click.command()
@@ -37,8 +38,9 @@ def command(
     and the status is 2 where a lock is missing or stale.
     """
     from packer.cache.signatures import Digests
-    from packer.cli.wiring import open_tools, read_project, select
+    from packer.cli.wiring import open_tools
     from packer.config.load import Overrides
+    from packer.config.project_reader import read_project, select
     from packer.core.errors import ManyErrors
     from packer.pipeline.locking import check_locks, lock_all, lock_bases
     from packer.resolve.resolver import Policy

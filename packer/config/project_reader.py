@@ -1,0 +1,169 @@
+"""Reads a project into a configuration: from its file, from a template with the file beside it, or from a bare folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
+from packer.config.discovery import DISCOVER
+from packer.config.image_table import check_image_names, image_of
+from packer.config.layer_table import check_patterns, files_of_layers, with_attached
+from packer.config.load import (
+    Config,
+    Overrides,
+    function_section,
+    load_config,
+    lock_path,
+    make_function,
+    project_section,
+    remote_of,
+    sbom_of,
+    sharing,
+)
+from packer.config.project import CONFIG_NAMES, FOLDER, TEMPLATE, Project
+from packer.config.section import Section, choices
+from packer.config.shape_table import shape_of
+from packer.core.errors import UsageError
+from packer.core.model import Function
+from packer.core.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
+from packer.source.dependency_files import find_handler, find_requirements
+
+if TYPE_CHECKING:
+    from packer.sam.template import Template, TemplateFunction
+
+_OF_TEMPLATES = ("source", "handler", "runtime", "arch")
+"""Keys of a function that its template has in words of its own."""
+
+
+def read_project(project: Project, overrides: Overrides) -> tuple[Config, Template | None]:
+    """Read a configuration, a template, or a folder without either; raises `UsageError`."""
+    template = None
+    if project.kind == TEMPLATE:
+        from packer.sam.template import read_template
+
+        template = read_template(project.path, project.parameters)
+        config = _config_of_template(project, template, overrides)
+    elif project.kind == FOLDER:
+        config = _config_of_folder(project.path, overrides)
+    else:
+        config = load_config(project.path, overrides)
+    _check_out(config, project)
+    check_image_names(config.functions)
+    layers = dict.fromkeys(layer for function in config.functions for layer in function.layers.named)
+    check_patterns(layers, [function.name for function in config.functions], project.config or project.path)
+    return config, template
+
+
+def _check_out(config: Config, project: Project) -> None:
+    """Refuse an output folder that would mix artifacts with the user's own files; raises `UsageError`."""
+    out = os.path.realpath(config.out)
+    for function in config.functions:
+        source = os.path.realpath(function.source)
+        if source == out or source.startswith(out + os.sep):
+            what = f"The output folder {config.out} is, or holds, the source of {function.name}."
+            raise UsageError(what, remedy="Choose another: --out DIR.")
+    if project.kind == TEMPLATE and os.path.realpath(config.out / TEMPLATE_FILE) == os.path.realpath(project.path):
+        raise UsageError(f"The written template would replace {project.path}.", remedy="Choose another folder: --out DIR.")
+
+
+def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
+    name = folder.name.replace(".", "-").replace(" ", "-") or "function"
+    shape = shape_of(folder, name, (), overrides.shape)
+    function = Function(
+        name=check_name(name, str(folder)),
+        source=folder,
+        handler=find_handler(folder),
+        target=overrides.target((DEFAULT_RUNTIME, "the default"), (DEFAULT_ARCHITECTURE, "the default")),
+        requirements=find_requirements(folder, None, str(folder)),
+        lock_path=lock_path(folder, name),
+        trim=shape.trim,
+        bytecode=shape.bytecode,
+        verify=shape.verify,
+        image=image_of(folder, (), overrides.shape.format),
+    )
+    out = overrides.out or Path.cwd() / DEFAULT_OUT
+    return Config(root=folder, out=out.absolute(), functions=(function,), sbom=overrides.sbom is not False)
+
+
+def _config_of_template(project: Project, template: Template, overrides: Overrides) -> Config:
+    """Take the functions from a template, and how they are built from the configuration beside it, if there is one."""
+    path = project.path
+    section = project_section(project.config) if project.config else Section(file=path, prefix="", table={})
+    out = overrides.out or section.file.parent / section.string("out", DEFAULT_OUT)
+    return Config(
+        root=path.parent,
+        out=out.absolute(),
+        functions=sharing(
+            section, tuple(_function_of_template(path, section, function, overrides) for function in template.functions)
+        ),
+        warnings=tuple(_vain_tables(section, template)),
+        # One that appears beside the template counts from then on.
+        files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
+        remote=remote_of(section),
+        sbom=sbom_of(section, overrides),
+    )
+
+
+def _vain_tables(project: Section, template: Template) -> Iterator[str]:
+    """Give warnings of what a configuration says of a template's functions in vain; raises `UsageError` for what is wrong."""
+    if DISCOVER in project.table:
+        yield f"{project.where(DISCOVER)}: the template says which functions there are, and that holds."
+    functions = project.section("functions")
+    known = [function.logical_id for function in template.functions]
+    for name in functions.table:
+        section = function_section(project, name)
+        vain = [key for key in _OF_TEMPLATES if key in section.table]
+        if name in known and vain:
+            yield f"{section.where(vain[0])}: the template has its own word for {', '.join(vain)} of {name}, and that holds."
+        elif name not in known and "handler" not in section.table:  # with one, it is a function of the configuration's own
+            yield f"{functions.where(name)}: the template has no such function for lpack to build. {choices(name, known)}"
+
+
+def _function_of_template(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:
+    where = f"{path}:{function.line}: {function.logical_id}"
+    name = check_name(function.logical_id, where)
+    made = make_function(
+        path.parent,
+        project,
+        function_section(project, name),
+        name=name,
+        source=function.source,
+        handler=(function.handler, where),
+        target=overrides.target((function.runtime, where), (function.architecture, where)),
+        flags=overrides.shape,
+    )
+    # What the template says the function sees, the verification shows it, and the configuration has the last word.
+    environment = {**dict(function.environment), **dict(made.verify.environment)}
+    if function.uncounted is not None and made.layers.wanted:
+        raise function.uncounted
+    return replace(
+        made,
+        verify=replace(made.verify, environment=tuple(sorted(environment.items()))),
+        layers=with_attached(made.layers, function.attached, where),
+    )
+
+
+def selected(config: Config, project: Project) -> tuple[Function, ...]:
+    """Give the functions of a project that were asked for; raises `UsageError` for a name that is not configured."""
+    return () if project.nobody else select(config, project.names)
+
+
+def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
+    """Give the named functions, or all; raises `UsageError` for a name that is not configured."""
+    known = {function.name: function for function in config.functions}
+    for name in names:
+        if name not in known:
+            folder = f" To build the folder of that name, write .{os.sep}{name}." if Path(name).is_dir() else ""
+            raise UsageError(f"There is no function {name!r}.", remedy=f"Known are: {', '.join(known)}.{folder}")
+    return tuple(function for function in config.functions if not names or function.name in names)
+
+
+def watched_files(config: Config) -> Iterator[str]:
+    """Give the paths that decide what is to be built at all, and into which layers."""
+    yield from map(str, config.files or (config.root,))
+    yield from dict.fromkeys(str(path) for function in config.functions for path in files_of_layers(function.layers))

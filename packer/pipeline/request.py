@@ -1,0 +1,37 @@
+"""What a build is asked for, and the digest of all of that which can change its result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from packer import __version__
+from packer.cache.store import digest_of
+from packer.config.image_table import EPOCH_VARIABLE
+from packer.config.project import Project
+from packer.core.fingerprint import fingerprint
+from packer.core.options import ShapeFlags
+from packer.core.version_variables import version_variables
+from packer.resolve.uv_settings import relevant_variables
+
+
+def command_digest(
+    project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool, more: Sequence[str] = ()
+) -> str:
+    """Give the digest of the version and of every flag and variable that can change what is built.
+
+    ``more`` are flags that a build alone has, where they were given.
+    """
+    parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
+    variables = (*relevant_variables(os.environ), fingerprint(version_variables(os.environ)))
+    named = (
+        project.kind,
+        str(project.config),
+        runtime or "",
+        arch or "",
+        fingerprint(shape),
+        str(frozen),
+        *more,
+    )
+    variables = (*variables, os.environ.get(EPOCH_VARIABLE, ""))
+    return digest_of(__version__, *named, *parameters, "", *variables)
