@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -19,6 +18,7 @@ from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.model import Archive
 from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason, wanted_pause
+from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 
 if TYPE_CHECKING:
     import requests
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from packer.net.credentials import Credentials
 
 _CHUNK = 1 << 18
-_ATTEMPTS = 5
-_FIRST_PAUSE = 0.4
+_RETRIES = RetryPolicy(attempts=5)
 _PARALLEL = 8
 _LARGEST = 4 << 30
 """Bytes of an archive whose size no lock says: no wheel is larger but by ZIP64, and no function could hold one."""
@@ -40,14 +39,6 @@ class Fetched(Struct, frozen=True, kw_only=True):
     path: Path
     sha256: str
     outlined: str = ""
-
-
-class _Transient(Exception):
-    """Something that another attempt, after ``pause`` seconds, may mend; the bytes received so far stay."""
-
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
-        super().__init__(reason)
-        self.pause = pause
 
 
 class _Received(Struct, kw_only=True):
@@ -141,30 +132,36 @@ class StoreFetcher:
         telling = self._reporter.transfer(archive.filename, archive.size)
         with telling, explained(temporary, "write"), temporary.open("w+b") as file:
             received = _Received(file=file)
-            self._attempt_often(archive, received)
+            self._download_resumed(archive, received)
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest(), received.size
 
-    def _attempt_often(self, archive: Archive, received: _Received) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
+    def _download_resumed(self, archive: Archive, received: _Received) -> None:
+        def attempt() -> None:
             before = received.size
             try:
-                return self._attempt(archive, received)
-            except _Transient as trouble:
-                reason = self._credentials.scrub(str(trouble))
-                if attempt == _ATTEMPTS:
-                    raise FetchError(
-                        f"Cannot download {archive.filename} from {archive.location}: {reason} ({attempt} attempts).",
-                        remedy="Check the network and the index's address, then try again; what is complete is kept.",
-                    ) from None
-                self._reporter.debug(f"{archive.filename}: {reason}; trying again from byte {received.size:,}")
-                pause = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
-                if self._stopped.wait(max(pause if received.size == before else 0.0, trouble.pause)):
-                    raise _interrupted(archive) from None
-        raise AssertionError("the last attempt returns or raises")
+                self._attempt(archive, received)
+            except TransientError as error:
+                error.progressed = received.size != before
+                raise
+
+        def failed(error: TransientError, _number: int) -> None:
+            reason = self._credentials.scrub(str(error))
+            self._reporter.debug(f"{archive.filename}: {reason}; trying again from byte {received.size:,}")
+
+        try:
+            retry(attempt, _RETRIES, self._stopped, failed)
+        except RetryStopped:
+            raise _interrupted(archive) from None
+        except RetriesExhausted as exhausted:
+            reason = self._credentials.scrub(str(exhausted))
+            raise FetchError(
+                f"Cannot download {archive.filename} from {archive.location}: {reason}.",
+                remedy="Check the network and the index's address, then try again; complete files are kept.",
+            ) from None
 
     def _attempt(self, archive: Archive, received: _Received) -> None:
-        """Ask once for what is still missing; raises `_Transient` or `FetchError`."""
+        """Ask once for what is still missing; raises `TransientError` or `FetchError`."""
         import requests
         import urllib3
 
@@ -186,14 +183,14 @@ class StoreFetcher:
                     received.size += len(chunk)
                     self._reporter.transfer_advanced(archive.filename, received.size)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-            raise _Transient(short_reason(error)) from error
+            raise TransientError(short_reason(error)) from error
         except requests.RequestException as error:
             reason = self._credentials.scrub(str(error))
             raise FetchError(
                 f"Cannot download {archive.filename} from {archive.location}: {reason}.", remedy="Check the index's address."
             ) from None
         if expected is not None and received.size < expected:
-            raise _Transient(f"the connection ended after {received.size:,} of {expected:,} bytes")
+            raise TransientError(f"the connection ended after {received.size:,} of {expected:,} bytes")
 
     def _ask(self, archive: Archive, offset: int) -> requests.Response:
         session = self._session()
@@ -227,7 +224,7 @@ class StoreFetcher:
         if status in (200, 206):
             return
         if status in RETRIED_STATUSES:
-            raise _Transient(f"the server answered {status} {response.reason}", wanted_pause(response))
+            raise TransientError(f"the server answered {status} {response.reason}", wanted_pause(response))
         remedy = "Lock again: the file is no longer where the lock says."
         if status in (401, 403):
             remedy = (

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from builders.causes import causes
+from packer.net.retry import LONGEST_PAUSE
 
 if TYPE_CHECKING:
     import requests
@@ -14,11 +15,7 @@ TIMEOUT = (15, 60)
 """Seconds to connect, and to wait for the next bytes."""
 _PIECE = 1 << 18
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers after which the same request may go well."""
-
-
-LONGEST_PAUSE = 30.0
-"""Seconds to wait before another attempt, at most, whatever a server asks for."""
+"""Answers after which the same request may succeed."""
 
 
 def wanted_pause(response: requests.Response) -> float:
@@ -27,7 +24,7 @@ def wanted_pause(response: requests.Response) -> float:
         seconds = float(response.headers.get("Retry-After", 0))
     except ValueError:
         return 0.0
-    return min(seconds, LONGEST_PAUSE) if seconds > 0 else 0.0  # and 0 for what is no number (NaN)
+    return min(seconds, LONGEST_PAUSE) if seconds > 0 else 0.0  # and 0 for NaN
 
 
 def new_session() -> requests.Session:

@@ -18,7 +18,8 @@ from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.oci import Descriptor, Reference
 from packer.net.http import short_reason
-from packer.registry.endpoint import Body, Endpoint, Transient
+from packer.net.retry import TransientError
+from packer.registry.endpoint import Body, Endpoint
 
 _CHUNK = 16 << 20
 """Bytes of a part. ECR takes none below 5 MB but the last (AWS "UploadLayerPart")."""
@@ -122,7 +123,7 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
             _finish(endpoint, to, blob, scopes, begun, lambda: data)
 
     try:
-        endpoint.patiently(attempt, f"push to {to.name}")
+        endpoint.retry(attempt, f"push to {to.name}")
     except _Forgotten:
         raise RegistryError(f"Cannot push to {to.name}: the registry forgets what it began.", remedy="Try again.") from None
 
@@ -167,7 +168,7 @@ def _send(
     if blob.size > _CHUNK:
         while begun.offset < blob.size:
             _send_part(endpoint, to, blob, path, scopes, begun, told)
-        endpoint.patiently(lambda: _finish(endpoint, to, blob, scopes, begun, lambda: b""), doing)
+        endpoint.retry(lambda: _finish(endpoint, to, blob, scopes, begun, lambda: b""), doing)
         return
 
     def whole() -> _Slice:
@@ -176,13 +177,13 @@ def _send(
     def attempt() -> None:
         try:
             _finish(endpoint, to, blob, scopes, begun, whole)
-        except Transient:
+        except TransientError:
             fresh = _begin(endpoint, to, blob, scopes, "")  # what has arrived of it is not worth asking
             if fresh is not None:
                 begun.location = fresh.location
             raise
 
-    endpoint.patiently(attempt, doing)
+    endpoint.retry(attempt, doing)
 
 
 def _send_part(
@@ -212,24 +213,24 @@ def _send_part(
         start = begun.offset
         end = min(start + _CHUNK, blob.size)  # of a part that was cut off only the last may be a small one
         headers = {**_OCTETS, "Content-Range": f"{start}-{end - 1}", "Content-Length": str(end - start)}
-        with endpoint.once(
+        with endpoint.request_once(
             "PATCH", begun.location, scopes, headers=headers, body=lambda: _Slice(path, start, end, told)
         ) as response:
             if response.status_code in (404, 410):
                 raise _Forgotten
             if response.status_code == 416:
-                raise Transient("the registry has another part of the layer than the one before this")
+                raise TransientError("the registry has another part of the layer than the one before this")
             if response.status_code not in (201, 202, 204):
                 raise endpoint.error(response, doing)
             begun.location = _location(endpoint, response.headers, begun.location, to)
             begun.offset = end
 
-    endpoint.patiently(attempt, doing)
+    endpoint.retry(attempt, doing)
 
 
 def _ask_where(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: _Upload) -> None:
     """Find out how much of an upload the registry has (distribution specification, "Pushing a blob in chunks")."""
-    with endpoint.once("GET", begun.location, scopes) as response:
+    with endpoint.request_once("GET", begun.location, scopes) as response:
         if response.status_code in (404, 410):
             raise _Forgotten
         if response.status_code not in (200, 202, 204):
@@ -252,7 +253,7 @@ def _finish(
     """Close an upload with its digest; raises `_Forgotten` where the registry does not know it, nor the blob."""
     doing = f"push the layer {_short(blob)} to {to.name}"
     query = [("digest", blob.digest)]
-    with endpoint.once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
+    with endpoint.request_once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
         if response.status_code in (404, 410):
             # An answer may have been lost on the way: then the blob is there.
             there = f"/v2/{to.repository}/blobs/{blob.digest}"
@@ -273,7 +274,7 @@ def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: 
     doing = f"fetch a layer of {reference}"
     with reporter.transfer(name, blob.size), store.temporary() as temporary:
         with explained(temporary, "write"), temporary.open("w+b") as file:
-            endpoint.patiently(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
+            endpoint.retry(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
             file.seek(0)
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
@@ -294,7 +295,7 @@ def _receive(
     headers = {"Range": f"bytes={have}-"} if have else {}
     scopes = (f"repository:{reference.repository}:pull",)
     try:
-        with endpoint.once("GET", url, scopes, headers=headers, redirected=True) as response:
+        with endpoint.request_once("GET", url, scopes, headers=headers, redirected=True) as response:
             if response.status_code not in (200, 206):
                 raise endpoint.error(response, f"fetch a layer of {reference}")
             if have and response.status_code != 206:
@@ -304,16 +305,16 @@ def _receive(
             if length.isdigit() and have + int(length) > blob.size:
                 raise _too_large(reference)
             while chunk := response.raw.read1(_READ, decode_content=False):
-                endpoint.proceed(f"fetch a layer of {reference}")
+                endpoint.raise_if_stopped(f"fetch a layer of {reference}")
                 if have + len(chunk) > blob.size:
                     raise _too_large(reference)
                 file.write(chunk)
                 have += len(chunk)
                 reporter.transfer_advanced(name, have)
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-        raise Transient(short_reason(error)) from error
+        raise TransientError(short_reason(error)) from error
     if have < blob.size:
-        raise Transient(f"the connection ended after {have:,} of {blob.size:,} bytes")
+        raise TransientError(f"the connection ended after {have:,} of {blob.size:,} bytes")
 
 
 def _too_large(reference: Reference) -> RegistryError:

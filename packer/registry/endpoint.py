@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from io import RawIOBase
@@ -16,7 +15,6 @@ from msgspec import Struct
 from packer.core.errors import RegistryError
 from packer.formats.oci import LARGEST_MANIFEST
 from packer.net.http import (
-    LONGEST_PAUSE,
     RETRIED_STATUSES,
     TIMEOUT,
     is_untrusted,
@@ -26,17 +24,16 @@ from packer.net.http import (
     wanted_pause,
 )
 from packer.net.registry_login import DOCKER_HUB, DockerLogins, login_remedy
+from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 from packer.registry.challenges import Gate, is_loopback, no_netrc
 
 if TYPE_CHECKING:
     import requests
 
-_ATTEMPTS = 6
-_FEW = 2
-"""Attempts where nobody answers at all."""
+_RETRIES = RetryPolicy(attempts=6)
+_UNREACHABLE_ATTEMPTS = 2
 _AGAIN = "Try again; what is complete is not sent again."
 _THERE = "Check its name and port, that it runs, and the network."
-_FIRST_PAUSE = 0.4
 _HUB_HOST = "registry-1.docker.io"
 _LARGEST_ERROR = 1 << 16
 _WHO = "Ask who runs it."
@@ -47,16 +44,6 @@ _CERTIFICATE = "It shows a certificate that is not trusted: name its authority's
 Value = TypeVar("Value")
 Body = Callable[[], "bytes | RawIOBase"]
 """Gives what is sent, anew for each attempt."""
-
-
-class Transient(Exception):
-    """Something that another attempt may mend, after at least ``pause`` seconds; ``most`` is how many are worth it in all."""
-
-    def __init__(self, reason: str, pause: float = 0.0, *, most: int = 0, remedy: str = _AGAIN) -> None:
-        super().__init__(reason)
-        self.pause = pause
-        self.most = most
-        self.remedy = remedy
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -95,10 +82,14 @@ class Endpoint:
         for part in self._parts:
             part.stop()
 
-    def proceed(self, doing: str) -> None:
-        """Raise `RegistryError` where `stop` was called."""
+    def raise_if_stopped(self, doing: str) -> None:
+        """Raise `RegistryError` if `stop` was called."""
         if self._stopped.is_set():
-            raise RegistryError(f"Cannot {doing}: it was interrupted.", remedy=_AGAIN)
+            raise self._interrupted(doing)
+
+    @staticmethod
+    def _interrupted(doing: str) -> RegistryError:
+        return RegistryError(f"Cannot {doing}: it was interrupted.", remedy=_AGAIN)
 
     def close(self) -> None:
         """Stop, and close all connections."""
@@ -132,41 +123,33 @@ class Endpoint:
         ``doing`` ends the sentence "Cannot". Raises `RegistryError`.
         """
 
-        def once() -> Answer:
+        def attempt() -> Answer:
             import requests
             import urllib3
 
-            with self.once(method, self.url(path), scopes, headers=headers, body=body, query=query) as response:
+            with self.request_once(method, self.url(path), scopes, headers=headers, body=body, query=query) as response:
                 if response.status_code not in expected:
                     raise self.error(response, doing)
                 try:
                     content = read_at_most(response, LARGEST_MANIFEST)
                 except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                    raise Transient(f"the answer of {self.host} breaks off ({short_reason(error)})") from error
+                    raise TransientError(f"the answer of {self.host} breaks off ({short_reason(error)})") from error
                 except ValueError as error:
                     raise RegistryError(f"Cannot {doing}: the answer of {self.host}: {error}.", remedy=_WHO) from None
                 return Answer(status=response.status_code, headers=response.headers, content=content)
 
-        return self.patiently(once, doing)
+        return self.retry(attempt, doing)
 
-    def patiently(self, attempt: Callable[[], Value], doing: str) -> Value:
-        """Call until it raises no `Transient`, or that has been often enough; then raises `RegistryError`."""
-        for number in range(1, _ATTEMPTS + 1):
-            self.proceed(doing)
-            try:
-                return attempt()
-            except Transient as trouble:
-                if number >= (trouble.most or _ATTEMPTS):
-                    raise RegistryError(f"Cannot {doing}: {trouble} ({number} attempts).", remedy=trouble.remedy) from None
-                self.pause(number, trouble)
-        raise AssertionError("the last attempt returns or raises")
+    def retry(self, attempt: Callable[[], Value], doing: str) -> Value:
+        """Call ``attempt`` until it raises no `TransientError`; raise `RegistryError` after the last, or after `stop`."""
+        try:
+            return retry(attempt, _RETRIES, self._stopped)
+        except RetryStopped:
+            raise self._interrupted(doing) from None
+        except RetriesExhausted as exhausted:
+            raise RegistryError(f"Cannot {doing}: {exhausted}.", remedy=exhausted.error.remedy or _AGAIN) from None
 
-    def pause(self, number: int, trouble: Transient) -> None:
-        """Wait before another attempt, longer each time, but not on after `stop`."""
-        pause = _FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
-        self._stopped.wait(min(max(pause, trouble.pause), LONGEST_PAUSE))
-
-    def once(
+    def request_once(
         self,
         method: str,
         url: str,
@@ -177,7 +160,7 @@ class Endpoint:
         query: Sequence[tuple[str, str]] = (),
         redirected: bool = False,
     ) -> requests.Response:
-        """Ask, and again where that needs a login; raises `Transient` or `RegistryError`. Whoever gets the answer closes it.
+        """Ask, and again where that needs a login; raises `TransientError` or `RegistryError`. Whoever gets the answer closes it.
 
         ``redirected`` goes where the registry points to: a blob's bytes may be elsewhere.
         """
@@ -198,7 +181,7 @@ class Endpoint:
         if response.status_code in RETRIED_STATUSES:
             response.close()
             reason = f"the registry {self.host} answers {response.status_code} {response.reason}"
-            raise Transient(reason, wanted_pause(response))
+            raise TransientError(reason, wanted_pause(response))
         return response
 
     def _sent(
@@ -231,14 +214,16 @@ class Endpoint:
             )
         except requests.exceptions.SSLError as error:
             if not is_untrusted(error):
-                raise Transient(f"the registry {self.host} breaks off ({short_reason(error)})") from error
+                raise TransientError(f"the registry {self.host} breaks off ({short_reason(error)})") from error
             what = f"The registry {self.host} cannot be asked by TLS: {short_reason(error)}."
             raise RegistryError(what, remedy=_CERTIFICATE) from None
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             reason = f"the registry {self.host} cannot be reached ({short_reason(error)})"
             cause = getattr(error.args[0] if error.args else None, "reason", None)
             nobody = isinstance(cause, urllib3.exceptions.NewConnectionError)  # a name that nobody knows, too
-            raise (Transient(reason, most=_FEW, remedy=_THERE) if nobody else Transient(reason)) from error
+            if nobody:
+                raise TransientError(reason, attempts=_UNREACHABLE_ATTEMPTS, remedy=_THERE) from error
+            raise TransientError(reason) from error
         except (requests.RequestException, ValueError) as error:
             # What it says may hold the header that it does not like.
             what = f"The registry {self.host} cannot be asked ({type(error).__name__})."
@@ -248,7 +233,7 @@ class Endpoint:
                 data.close()
 
     def _followed(self, response: requests.Response, headers: Mapping[str, str] | None) -> requests.Response:
-        """Go where an answer points to, without the login; raises `Transient` or `RegistryError`."""
+        """Go where an answer points to, without the login; raises `TransientError` or `RegistryError`."""
         for _ in range(_MOST_HOPS):
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTIONS or not target:

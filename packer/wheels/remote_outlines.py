@@ -18,6 +18,7 @@ from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, Out
 from packer.formats.zip_reader import Member, ZipFormatError, read_directory
 from packer.net.downloads import Fetched
 from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
+from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 from packer.wheels.provider import Fetcher
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _TAIL = 16 << 10
 """Bytes to ask for first: nearly always all of the directory of a small wheel, and the end of a large one's."""
 _MOST = 32 << 20
 """Bytes that a directory may have; one for each of a million files would not."""
-_ATTEMPTS = 3
+_RETRIES = RetryPolicy(attempts=3, first_pause=0.0)
 _PARALLEL = 8
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _WEB = ("http", "https")
@@ -104,26 +105,30 @@ class OutlineFetcher:
 
     def ask(self, archive: Archive, wanted: str) -> requests.Response:
         """Ask for a range of an archive's bytes; raises `_NoRanges`."""
+
+        def failed(error: TransientError, number: int) -> None:
+            self._reporter.debug(f"{archive.filename}: {error} ({number} of {_RETRIES.attempts})")
+
+        try:
+            return retry(lambda: self._attempt(archive, wanted), _RETRIES, self._stopped, failed)
+        except RetryStopped:
+            raise _NoRanges("it was interrupted") from None
+        except RetriesExhausted as exhausted:
+            raise _NoRanges(str(exhausted.error)) from None
+
+    def _attempt(self, archive: Archive, wanted: str) -> requests.Response:
         import requests
         import urllib3
 
-        reason = "it was interrupted"
-        for attempt in range(_ATTEMPTS):
-            if self._stopped.is_set():
-                break
-            try:
-                response = self._ask(archive, wanted)
-            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                reason = self._credentials.scrub(short_reason(error))
-            else:
-                if response.status_code == requests.codes.partial_content:
-                    return response
-                response.close()  # unread: it may be all of the archive
-                reason = f"the server answered {response.status_code}"
-                if response.status_code not in RETRIED_STATUSES:
-                    break
-            self._reporter.debug(f"{archive.filename}: {reason} ({attempt + 1} of {_ATTEMPTS})")
-        raise _NoRanges(reason)
+        try:
+            response = self._ask(archive, wanted)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise TransientError(self._credentials.scrub(short_reason(error))) from error
+        if response.status_code == requests.codes.partial_content:
+            return response
+        response.close()  # unread: it may be all of the archive
+        kind = TransientError if response.status_code in RETRIED_STATUSES else _NoRanges
+        raise kind(f"the server answered {response.status_code}")
 
     def _ask(self, archive: Archive, wanted: str) -> requests.Response:
         session: requests.Session | None = getattr(self._thread, "session", None)

@@ -19,6 +19,7 @@ from packer.core.model import Archive
 from packer.formats.wheel import accept
 from packer.net.credentials import Credentials
 from packer.net.downloads import StoreFetcher
+from packer.net.retry import RetryPolicy
 from tests.endless import EndlessServer
 from tests.index import Fault, LocalIndex
 from tests.wheels import make_wheel
@@ -278,7 +279,7 @@ def test_failed_download_is_told_while_another_waits(tmp_path, index):
 
 
 def test_nothing_is_waited_for_after_the_last_attempt(tmp_path, index, monkeypatch):
-    monkeypatch.setattr("packer.net.downloads._ATTEMPTS", 1)
+    monkeypatch.setattr("packer.net.downloads._RETRIES", RetryPolicy(attempts=1))
     index.fault(NAME, Fault(status=503, retry_after=60.0))
     started = time.monotonic()
     with pytest.raises(FetchError, match="answered 503"):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from packer.core.errors import RegistryError
+from packer.net.retry import TransientError
 from packer.registry import blob_transfer as transfer
-from packer.registry.endpoint import Transient
 
 PARTS = 3
 MOST = 1000
@@ -29,23 +29,23 @@ class Forgetful:
     def ask(self, *_arguments: Any, **_options: Any) -> Any:
         return SimpleNamespace(status=202, headers={"Location": "/upload"})
 
-    def patiently(self, attempt, _doing):
+    def retry(self, attempt, _doing):
         for _ in range(3):
             try:
                 return attempt()
-            except Transient:
+            except TransientError:
                 continue
         raise RegistryError("too many attempts")
 
     @contextmanager
-    def once(self, method, _url, _scopes, *, headers=None, **_options):
+    def request_once(self, method, _url, _scopes, *, headers=None, **_options):
         self.asked.append(method)
         if len(self.asked) > MOST:
             raise AssertionError("it never ends")
         start = int((headers or {}).get("Content-Range", "0-0").partition("-")[0])
         if method == "PATCH" and start and self.losses:
             self.losses -= 1
-            raise Transient("broken off")
+            raise TransientError("broken off")
         yield SimpleNamespace(status_code=202, headers={"Location": "/upload", "Range": "0-0"})
 
 

@@ -25,6 +25,7 @@ from packer.formats.oci import Platform, Reference
 from packer.images.base import BaseReader, Finders
 from packer.images.layout_writer import Running, assembled
 from packer.net.registry_login import DockerLogins
+from packer.net.retry import RetryPolicy
 from packer.registry.client import Registries
 from packer.registry.endpoint import Endpoint
 from tests.images import plain_layer, tar_of, write_base
@@ -38,7 +39,7 @@ RUNNING = Running(command=("app.handler",), environment={}, labels={})
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("packer.registry.endpoint._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("packer.registry.endpoint._RETRIES", RetryPolicy(attempts=6, first_pause=0.001))
     monkeypatch.setattr("packer.registry.blob_transfer._CHUNK", CHUNK)
 
 
@@ -214,7 +215,7 @@ LASTING = {
 def test_a_fault_that_lasts_is_told_and_leaves_no_tag(
     tmp_path: Path, registry: Registry, image: Image, monkeypatch: pytest.MonkeyPatch, rule: Rule
 ) -> None:
-    monkeypatch.setattr("packer.registry.endpoint._ATTEMPTS", 3)
+    monkeypatch.setattr("packer.registry.endpoint._RETRIES", RetryPolicy(attempts=3, first_pause=0.001))
     with FaultProxy(registry.host, rule) as proxy, opened(tmp_path) as registries:
         with pytest.raises(RegistryError) as caught:
             registries.push(image, reference(proxy.host))
@@ -251,7 +252,7 @@ def test_uploads_may_go_elsewhere(tmp_path: Path, registry: Registry, image: Ima
 def test_what_comes_with_another_digest_is_refused(
     tmp_path: Path, registry: Registry, image: Image, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    monkeypatch.setattr("packer.registry.endpoint._ATTEMPTS", 2)
+    monkeypatch.setattr("packer.registry.endpoint._RETRIES", RetryPolicy(attempts=2, first_pause=0.001))
     with opened(tmp_path) as registries:
         registries.push(image, reference(registry.host))
 

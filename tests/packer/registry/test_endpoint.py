@@ -22,6 +22,7 @@ from packer.core.events import Reporter
 from packer.formats.oci import OCI_LAYER, Descriptor, Reference, digest_of_bytes
 from packer.net.http import wanted_pause
 from packer.net.registry_login import DockerLogins
+from packer.net.retry import RetryPolicy
 from packer.registry.blob_transfer import download, upload
 from packer.registry.challenges import _challenges
 from packer.registry.endpoint import Endpoint
@@ -187,7 +188,7 @@ def asked(made: Endpoint) -> bytes:
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(logins, monkeypatch):
-    monkeypatch.setattr("packer.registry.endpoint._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("packer.registry.endpoint._RETRIES", RetryPolicy(attempts=6, first_pause=0.01))
     cut: list[Answer] = [(200, {"Content-Length": "1000"}, b"half")] * 2
 
     def rule(*_: object) -> Answer:
