@@ -142,7 +142,7 @@ def rows_of_differences(project: Project, folder: Path, differences: Iterable[Di
     """Return a row for the outputs of each form, for what it has said, and for all that belongs to no form alone."""
     groups: dict[tuple[str, str], list[Difference]] = {}
     counts: dict[tuple[str, str], Counter[str]] = {}
-    found = list(differences)
+    found = sorted(differences, key=lambda each: not each.path.endswith(".zip"))  # a member says more than a digest in a bill
     paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     for path in paths:
         counts.setdefault(_group(path, project), Counter())[_kind(path)] += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.differences import Difference
 from bench.identical import Comparison, Row, markdown, rows_of_differences
 from bench.projects import Form, Project
 from bench.sides import Side, built_wheels, copy_wheels
@@ -110,6 +111,13 @@ def test_a_path_belongs_to_its_form(tmp_path, project):
     rows = rows_of_differences(project, tmp_path / "kept", [])
     assert [(row.form, row.compared) for row in rows] == [("", "1 locks and profiles"), ("default", "1 layers, 1 manifest")]
     assert markdown(rows).splitlines()[-1] == "| tiny | x86_64 | zip | default | 1 layers, 1 manifest | same |  |"
+
+
+def test_archives_are_told_before_what_only_has_their_digests(tmp_path, project):
+    paths = ("project/dist-default/lpack.json", "project/dist-default/one.cdx.json", "project/dist-default/one.zip")
+    (tmp_path / "kept").mkdir()
+    [row] = rows_of_differences(project, tmp_path / "kept", [Difference(path=path, what="differs") for path in paths])
+    assert row.cells()[-1] == "project/dist-default/one.zip: differs (and 2 more)"
 
 
 def test_only_wheels_that_were_downloaded_are_copied(tmp_path):
