@@ -110,7 +110,7 @@ def read_text(path: Path, remedy: str) -> str:
 
 
 def applies(marker: Value | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
-    """Return whether an environment marker holds on the target, with normalised ``extras`` asked for; none at all always holds."""
+    """Return whether an environment marker holds on the target, with normalised ``extras`` asked for; without one, True."""
     if marker is None or not marker.text():
         return True
     # A lock's "extra" stands for all that are asked for at once, and PEP 508's for one: PEP 751's "extras" is the set it means.

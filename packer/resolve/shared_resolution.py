@@ -233,7 +233,7 @@ class SharedSolve:
         return found, unread
 
     def _preferences(self, group: _Family, locked: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-        """Return the versions to keep: those of locks that stand first, then those of locks to be renewed, then the last ones."""
+        """Return the versions to keep: first those of locks that stay, then those of locks to renew, then the last ones."""
         found: dict[str, str] = {}
         if not self._upgrade:
             record = self._store.load(_KIND, group.lineage)

@@ -123,7 +123,7 @@ def _of_pyproject(path: Path) -> Requirements | None:
 
 
 def find_workspace(folder: Path) -> Path | None:
-    """Return the folder above, or this one, whose pyproject.toml makes it a uv workspace that a project's folder is a member of.
+    """Return this folder or the one above it whose pyproject.toml makes it a uv workspace with the folder as a member.
 
     As uv does: the nearest workspace decides, by its ``members`` and ``exclude`` (uv documentation, "Using workspaces").
     """

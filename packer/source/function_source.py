@@ -242,7 +242,7 @@ class _Scanner:
         self._walk(path + "/", own, git, (*above, real))
 
     def _is_closed(self, place: str) -> bool:
-        """Return whether a folder is no source whatever the rules say: what is skipped, lpack's output, a virtual environment."""
+        """Return whether a folder is never source, whatever the rules say: skipped, lpack's output, a virtual environment."""
         if os.path.realpath(place) in self._skip or _is_output(place):
             return True
         return os.path.exists(os.path.join(place, "pyvenv.cfg"))

@@ -79,7 +79,7 @@ def _is_for_any(label: str) -> bool:
 
 
 def _beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[ElfFile, str, str]]:
-    """Return (file, soname, symbol version) of what the target's libraries do not define; files' own libraries are not asked."""
+    """Return (file, soname, symbol version) of what neither the target's libraries nor the files' own define."""
     own = sonames(files)
     for file in files:
         for library, version in file.versions:
