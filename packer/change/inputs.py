@@ -11,28 +11,17 @@ from typing import Any
 
 from msgspec import Struct
 
+from builders.runtimes import Target
 from packer.change.affected import Folder, Inputs, affected
 from packer.config.layer_table import files_of_layers
 from packer.core.errors import LpackError
-from packer.core.model import Function, LockedPackage, Requirements, SourceFolder
+from packer.core.model import Function, Requirements
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, read_requirements
 from packer.images.builder import files_of_image
-from packer.locks.pins import Value, absolute
-from packer.locks.pipfile import read_pipfile_lock
-from packer.locks.poetry import read_poetry_lock
-from packer.locks.uv_closure import Closure, uv_closure
+from packer.locks.formats import LOCK_FORMATS, UV_LOCK, LockPart, LockReader, lock_reader
+from packer.locks.pylock import pylock_places
 from packer.resolve.joint_declaration import can_be_asked
-from packer.source.dependency_files import (
-    KINDS,
-    PIPFILE_LOCK,
-    POETRY_LOCK,
-    PYLOCK,
-    PYPROJECT,
-    REQUIREMENTS,
-    STANDARD_FILES,
-    UV_LOCK,
-    texts_at,
-)
+from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS, standard_files, texts_at
 from packer.source.function_source import Outline
 from packer.source.local_projects import local_projects, named_by
 from packer.source.package_source import PROJECT_IGNORE
@@ -73,7 +62,8 @@ class Inventory:
         self._remembered = remembered
         self._projects: dict[Path, _Found] = {}
         self._documents: dict[tuple[Path, bool], Mapping[str, Any] | None] = {}
-        self._closures: dict[Requirements, tuple[Closure | None, Closure | None]] = {}
+        self._contents: dict[tuple[Path, bool], bytes | None] = {}
+        self._locked: dict[tuple[Requirements, Target], tuple[LockPart, bool]] = {}
         self._shared: dict[tuple[str, ...], frozenset[str]] = {}
 
     def of(self, function: Function) -> Inputs:
@@ -115,7 +105,7 @@ class Inventory:
 
     def _declared_by(self, place: Path) -> _Found:
         """Give what decides the dependencies of a local project: all of it, where its build back end finds them out."""
-        path = place / STANDARD_FILES[PYPROJECT]
+        path = place / PYPROJECT_FILE
         project = (self._document(path) or {}).get("project")
         if not isinstance(project, dict) or _is_dynamic(project, path):
             return self._project(place)
@@ -151,33 +141,39 @@ class Inventory:
 
     def _own_lock(self, function: Function) -> _Found:
         lock = function.lock_path
-        return _Found(files=(lock,), locals=self._of_pylock(lock))
+        return _Found(files=(lock,), locals=pylock_places(lock, self._content(lock) or b""))
 
     def _settings(self, function: Function) -> _Found:
         """Give uv's own settings, in every folder above that it would read them in."""
         requirements = function.requirements
         folder = Path(_true(requirements.path.parent if requirements else function.source))
         above = [each for each in (folder, *folder.parents) if each.is_relative_to(self._change.top)]
-        projects = (each / STANDARD_FILES[PYPROJECT] for each in above)
+        projects = (each / PYPROJECT_FILE for each in above)
         without = _IN_THE_LOCK if requirements and requirements.kind == UV_LOCK else _OF_OTHERS
         changed = (path for path in projects if self._differs(path, partial(_uv_settings, without)))
         return _Found(files=tuple(each / "uv.toml" for each in above), reasons=tuple(changed))
 
     def _declared(self, function: Function, requirements: Requirements) -> _Found:
-        path, project = requirements.path, requirements.path.with_name(STANDARD_FILES[PYPROJECT])
-        if requirements.kind == REQUIREMENTS:
-            return self._of_requirements(function, path)
-        if requirements.kind == PYPROJECT:
-            return self._of_pyproject(function, path)
-        if requirements.kind == UV_LOCK:
-            return self._of_uv_lock(requirements)
-        if requirements.kind == PYLOCK:
-            return _Found(files=(path,), locals=self._of_pylock(path))
-        assert requirements.kind in (POETRY_LOCK, PIPFILE_LOCK)  # noqa: S101 there is no other kind
-        read = read_poetry_lock if requirements.kind == POETRY_LOCK else read_pipfile_lock
-        locked = [each for each in read(requirements, function.target) if isinstance(each, LockedPackage)]
-        reasons = (project,) if self._differs(project, _project_tables) else ()
-        return _Found(files=(path,), locals=tuple(_local_places(locked)), reasons=reasons)
+        reader = lock_reader(requirements)
+        if reader:
+            return self._of_lock(requirements, function.target, reader)
+        declared = self._of_requirements if requirements.kind == REQUIREMENTS else self._of_pyproject
+        return declared(function, requirements.path)
+
+    def _of_lock(self, requirements: Requirements, target: Target, reader: LockReader) -> _Found:
+        """Return what a lock says: it counts by the part that the function takes, or as a whole where no part is known."""
+        path, project = requirements.path, requirements.path.with_name(PYPROJECT_FILE)
+        key = (requirements, target)
+        if key not in self._locked:
+            now = then = reader.part(requirements, target, self._content(path) or b"")
+            if now.packages and self._has_changed(path):
+                then = reader.part(requirements, target, self._content(path, then=True) or b"")
+            self._locked[key] = now, now.packages != then.packages
+        part, differs = self._locked[key]
+        if part.packages:
+            return _Found(locals=part.places, reasons=(path,) if differs else ())
+        reasons = (project,) if reader.follows_project and self._differs(project, _project_tables) else ()
+        return _Found(files=(path,), locals=part.places, reasons=reasons)
 
     def _of_requirements(self, function: Function, path: Path) -> _Found:
         file = read_requirements(path)
@@ -198,27 +194,6 @@ class Inventory:
             known += tuple(map(Path, self._remembered(function.name)))
         return known
 
-    def _of_uv_lock(self, requirements: Requirements) -> _Found:
-        if requirements not in self._closures:
-            then = now = _closure(self._document(requirements.path), requirements)
-            if self._has_changed(requirements.path):
-                then = _closure(self._document(requirements.path, then=True), requirements)
-            self._closures[requirements] = now, then
-        now, then = self._closures[requirements]
-        if now is None:
-            return _Found(files=(requirements.path,))
-        differs = then is None or now.packages != then.packages
-        return _Found(locals=now.places, reasons=(requirements.path,) if differs else ())
-
-    def _of_pylock(self, path: Path) -> tuple[Path, ...]:
-        """Give the local projects and archives that a pylock.toml names; what else is in it only counts as a whole."""
-        lock = Value(file=path, place="", raw=self._document(path) or {}, remedy="Lock again (`lpack lock`), or mend the file.")
-        return tuple(
-            absolute(place, path) / table.text_at("subdirectory")
-            for table in _archives_of(lock)
-            if (place := table.text_at("path"))
-        )
-
     def _project(self, place: Path) -> _Found:
         """Give what decides a local project: everything that its build may see; an archive is one file."""
         if place not in self._projects:
@@ -232,11 +207,13 @@ class Inventory:
     def _vanished(self, function: Function) -> Iterator[Path]:
         """Give the dependency files that would come first if they were there: one may have been removed."""
         requirements = function.requirements
-        kinds = KINDS[: KINDS.index(requirements.kind)] if requirements else KINDS
+        names = list(standard_files().values())
+        if requirements:
+            names = names[: list(standard_files()).index(requirements.kind)]
         folders = dict.fromkeys((function.source, *([requirements.path.parent] if requirements else [])))
-        yield from (folder / STANDARD_FILES[kind] for folder in folders for kind in kinds)
+        yield from (folder / name for folder in folders for name in names)
         if requirements and requirements.kind == PYPROJECT:
-            yield from (parent / STANDARD_FILES[UV_LOCK] for parent in function.source.parents)
+            yield from (parent / LOCK_FORMATS[UV_LOCK].filename for parent in function.source.parents)
 
     def _has_changed(self, path: Path) -> bool:
         return not self._change.paths.isdisjoint((_place(path), _true(path)))
@@ -251,12 +228,22 @@ class Inventory:
         """Give a TOML file's content, now or before; None where it is not there, or cannot be understood."""
         then = then and self._has_changed(path)
         if (path, then) not in self._documents:
+            data = self._content(path, then=then)
             try:
-                data = self._change.before(_true(path)) if then else path.read_bytes()
                 self._documents[path, then] = None if data is None else tomllib.loads(data.decode())
-            except (OSError, ValueError):
+            except ValueError:
                 self._documents[path, then] = None
         return self._documents[path, then]
+
+    def _content(self, path: Path, *, then: bool = False) -> bytes | None:
+        """Return a file's content, now or before the change; None where it cannot be read."""
+        then = then and self._has_changed(path)
+        if (path, then) not in self._contents:
+            try:
+                self._contents[path, then] = self._change.before(_true(path)) if then else path.read_bytes()
+            except OSError:
+                self._contents[path, then] = None
+        return self._contents[path, then]
 
 
 def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[str], parts: Iterable[_Found]) -> Inputs:
@@ -268,23 +255,8 @@ def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[
     )
 
 
-def _archives_of(pylock: Value) -> Iterator[Value]:
-    packages = pylock.find("packages")
-    for package in packages.members() if packages else ():
-        yield from (found for key in ("directory", "archive", "sdist") if (found := package.find(key)))
-        wheels = package.find("wheels")
-        yield from wheels.members() if wheels else ()
-
-
 def _is_dynamic(project: Mapping[str, Any], path: Path) -> bool:
     return "dependencies" in texts_at(project, path, "dynamic", "project")
-
-
-def _closure(document: Mapping[str, Any] | None, requirements: Requirements) -> Closure | None:
-    try:
-        return None if document is None else uv_closure(document, requirements)
-    except (KeyError, TypeError, AttributeError):
-        return None  # of a form that is not known
 
 
 def _uv_settings(without: frozenset[str], document: Mapping[str, Any]) -> Any:
@@ -298,15 +270,6 @@ def _project_tables(document: Mapping[str, Any]) -> Any:
     tool = document.get("tool")
     tools = [tool.get(name) for name in ("uv", "poetry")] if isinstance(tool, dict) else [None, None]
     return [document.get("project"), document.get("dependency-groups"), *tools]
-
-
-def _local_places(packages: Iterable[LockedPackage]) -> Iterator[Path]:
-    for package in packages:
-        if isinstance(package.source, SourceFolder):
-            yield package.source.path
-        for archive in package.wheels:
-            if "://" not in archive.location:
-                yield Path(archive.location)
 
 
 def _folders(outline: Outline) -> tuple[Folder, ...]:

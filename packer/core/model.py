@@ -217,8 +217,8 @@ class Distribution(Struct, frozen=True, kw_only=True):
 class Requirements(Struct, frozen=True, kw_only=True):
     """Where a function's dependencies are declared.
 
-    ``kind`` is one of `packer.source.dependency_files.KINDS`; ``path`` is the absolute file. ``package`` names the member of a
-    workspace lock.
+    ``kind`` is one that `packer.source.dependency_files.standard_files` returns; ``path`` is the absolute file. ``package``
+    names the member of a workspace lock.
     """
 
     kind: str

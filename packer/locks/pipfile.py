@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
+from packer.core.process import Run, run
+from packer.locks.formats import LockReader
 from packer.locks.pins import (
     Pin,
     Value,
@@ -34,6 +36,22 @@ _REPOSITORIES = ("git", "hg", "svn", "bzr")
 # What Pipenv calls the public index, in every Pipfile that it writes.
 _PUBLIC = "pypi"
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")
+
+
+class PipfileReader(LockReader):
+    """Reads a Pipfile.lock, whose packages uv has to locate."""
+
+    is_complete = False
+    follows_project = True
+
+    def read(
+        self,
+        requirements: Requirements,
+        target: Target,
+        run: Run = run,  # noqa: ARG002 no other program is needed
+    ) -> tuple[Pin | LockedPackage, ...]:
+        """Return exact versions, and packages that come from elsewhere than an index; see `read_pipfile_lock`."""
+        return read_pipfile_lock(requirements, target)
 
 
 def read_pipfile_lock(requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:

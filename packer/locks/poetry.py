@@ -21,6 +21,8 @@ from packaging.version import InvalidVersion, Version
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
+from packer.core.process import Run, run
+from packer.locks.formats import LockReader
 from packer.locks.pins import (
     Pin,
     Value,
@@ -51,6 +53,22 @@ class _Dependency(Struct, frozen=True, kw_only=True):
     constraint: str
     extras: frozenset[str]
     place: Value
+
+
+class PoetryReader(LockReader):
+    """Reads a poetry.lock, whose packages uv has to locate."""
+
+    is_complete = False
+    follows_project = True
+
+    def read(
+        self,
+        requirements: Requirements,
+        target: Target,
+        run: Run = run,  # noqa: ARG002 no other program is needed
+    ) -> tuple[Pin | LockedPackage, ...]:
+        """Return exact versions, and packages that come from elsewhere than an index; see `read_poetry_lock`."""
+        return read_poetry_lock(requirements, target)
 
 
 def read_poetry_lock(requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:

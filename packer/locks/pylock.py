@@ -26,11 +26,49 @@ from packaging.utils import canonicalize_name
 
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
-from packer.core.model import Archive, Lock, LockedPackage, Repository, SourceFolder
-from packer.locks.pins import absolute, read_text
+from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
+from packer.core.process import Run, run
+from packer.locks.formats import LockPart, LockReader
+from packer.locks.pins import Value, absolute, read_text
 from packer.net.credentials import without_login
 
 _LOCK_AGAIN = "Lock again (`lpack lock`), or fix the file."
+
+
+class PylockReader(LockReader):
+    """Reads a pylock.toml, whoever made it."""
+
+    keeps_logins = True
+
+    def read(self, requirements: Requirements, target: Target, run: Run = run) -> tuple[LockedPackage, ...]:  # noqa: ARG002 as above
+        """Return the packages for a target; see `read_pylock`."""
+        extras, groups = requirements.extras, requirements.groups
+        return read_pylock(requirements.path, target, extras=extras, groups=groups).packages
+
+    def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 any platform counts
+        """Return the local projects and archives that the lock names; see `pylock_places`."""
+        return LockPart(places=pylock_places(requirements.path, data))
+
+
+def pylock_places(path: Path, data: bytes) -> tuple[Path, ...]:
+    """Return the local projects and archives that a lock at ``path`` names, none for content that is not TOML.
+
+    Raises `ResolveError` for a value of the wrong type.
+    """
+    try:
+        document = tomllib.loads(data.decode())
+    except ValueError:
+        return ()
+    lock = Value(file=path, place="", raw=document, remedy=_LOCK_AGAIN)
+    packages = lock.find("packages")
+    tables = (table for package in (packages.members() if packages else ()) for table in _archive_tables(package))
+    return tuple(absolute(place, path) / table.text_at("subdirectory") for table in tables if (place := table.text_at("path")))
+
+
+def _archive_tables(package: Value) -> Iterator[Value]:
+    yield from (found for key in ("directory", "archive", "sdist") if (found := package.find(key)))
+    wheels = package.find("wheels")
+    yield from wheels.members() if wheels else ()
 
 
 def read_pylock(path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Lock:

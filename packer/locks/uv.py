@@ -1,21 +1,66 @@
-"""uv.lock, single projects and workspaces: uv itself exports what a member needs, and resolves nothing."""
+"""uv.lock, single projects and workspaces: uv itself exports what a member needs, and resolves nothing.
+
+What one member needs is also read from the lock alone (`uv_closure`), to decide whether a change of the lock concerns it.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from packaging.utils import canonicalize_name
 
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
-from packer.core.model import Lock, Requirements
-from packer.core.process import Run, uv_command
+from packer.core.model import Lock, LockedPackage, Requirements
+from packer.core.process import Run, run, uv_command
+from packer.locks.formats import LockPart, LockReader
 from packer.locks.pylock import parse_pylock
 
 # What a function's own folder holds is its source: only its dependencies come from the lock, and never those for development.
 _FLAGS = ("--frozen", "--offline", "--no-header", "--format", "pylock.toml", "--no-default-groups", "--no-emit-project")
 _STALE = 1  # exit status of `uv lock --check` for a lock that needs to change; 2 stands for everything else
+
+
+_LOCAL = ("editable", "directory", "virtual", "path")
+# What of a locked package says nothing of what is installed with it.
+_WITHOUT_EFFECT = ("metadata", "dev-dependencies", "optional-dependencies")
+
+Package = Mapping[str, Any]
+
+
+class UvReader(LockReader):
+    """Reads a uv.lock by means of uv."""
+
+    follows_project = True
+    command = "uv lock"
+
+    def read(self, requirements: Requirements, target: Target, run: Run = run) -> tuple[LockedPackage, ...]:
+        """Return the packages that a member of the workspace needs; see `read_uv_lock`."""
+        return read_uv_lock(requirements, target, run).packages
+
+    def is_stale(self, requirements: Requirements, target: Target, run: Run = run) -> bool:
+        """Return whether uv finds that the lock no longer fits its projects; see `uv_lock_is_stale`."""
+        return uv_lock_is_stale(requirements, target, run)
+
+    def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 any platform counts
+        """Return what a member needs on any platform; nothing, where the lock's form is not known."""
+        try:
+            return uv_closure(_parsed(data), requirements)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return LockPart()
+
+
+@lru_cache(maxsize=4)
+def _parsed(data: bytes) -> dict[str, Any]:
+    """Parse a lock, which many members of a workspace ask for in a row; nobody changes it."""
+    return tomllib.loads(data.decode())
 
 
 def read_uv_lock(requirements: Requirements, target: Target, run: Run) -> Lock:
@@ -77,3 +122,65 @@ def _document(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ResolveError(f"{path} cannot be read: {error}.", remedy="Fix the file, or run `uv lock` there.") from error
+
+
+def uv_closure(document: Mapping[str, Any], requirements: Requirements) -> LockPart:
+    """Follow the dependencies of ``requirements.package``, or of the root project where that is empty.
+
+    The form is that of uv's own lock (uv documentation, "The lockfile"); ``KeyError``, ``TypeError`` or ``AttributeError``
+    where it is not. A member that is not there needs everything.
+    """
+    packages: Sequence[Package] = document.get("package", ())
+    name = canonicalize_name(requirements.package)
+    own = [each for each in packages if (each["name"] == name if name else _is_root(each))]
+    entries = _follow(packages, own, requirements) if own else [(package, "") for package in packages]
+    parts = sorted({json.dumps(_relevant(package, extra), sort_keys=True, default=str) for package, extra in entries})
+    folder = requirements.path.parent
+    found = {Path(os.path.normpath(folder / place)) for package, _ in entries for place in _places(package)}
+    return LockPart(packages="\n".join(parts), places=tuple(sorted(found)))
+
+
+def _is_root(package: Package) -> bool:
+    return any(package["source"].get(kind) == "." for kind in _LOCAL)
+
+
+def _follow(packages: Sequence[Package], own: Sequence[Package], requirements: Requirements) -> list[tuple[Package, str]]:
+    """Return all that members need, themselves left out, each with the extra for which it is needed or an empty text."""
+    by_name: dict[str, list[Package]] = {}
+    for package in packages:
+        by_name.setdefault(package["name"], []).append(package)
+    waiting = [each for package in own for each in _asked(package, requirements)]
+    found: dict[tuple[int, str], tuple[Package, str]] = {}
+    while waiting:
+        dependency = waiting.pop()
+        for package in by_name.get(dependency["name"], ()):
+            if dependency.get("version", package.get("version")) != package.get("version"):
+                continue
+            for extra in ("", *dependency.get("extra", ())):
+                if (id(package), extra) not in found:
+                    found[id(package), extra] = (package, extra)
+                    waiting += _needed(package, extra)
+    return list(found.values())
+
+
+def _needed(package: Package, extra: str) -> Sequence[Package]:
+    table = package.get("optional-dependencies", {}).get(extra, ()) if extra else package.get("dependencies", ())
+    return list(table)
+
+
+def _asked(package: Package, requirements: Requirements) -> Iterator[Package]:
+    """Return the dependencies of a function's own project, with the extras and groups that the function asks for."""
+    yield from package.get("dependencies", ())
+    for key, names in (("optional-dependencies", requirements.extras), ("dev-dependencies", requirements.groups)):
+        for name in names:
+            yield from package.get(key, {}).get(canonicalize_name(name), ())
+
+
+def _relevant(package: Package, extra: str) -> Any:
+    if extra:
+        return [package["name"], package.get("version"), extra, _needed(package, extra)]
+    return {key: value for key, value in package.items() if key not in _WITHOUT_EFFECT}
+
+
+def _places(package: Package) -> Iterator[str]:
+    yield from (package["source"][kind] for kind in _LOCAL if kind in package.get("source", {}))

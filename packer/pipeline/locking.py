@@ -17,9 +17,10 @@ from packer.core.names import ENGINE_FORM, LOCAL_FORMS
 from packer.formats.oci import Platform
 from packer.images.base_pins import PINS_FILE, pins_text, read_pins
 from packer.images.builder import Imaging, base_name
+from packer.locks.formats import lock_reader
+from packer.resolve.declaration import has_own_lock
 from packer.resolve.joint_declaration import can_be_asked
 from packer.resolve.resolver import Resolver
-from packer.source.dependency_files import PYLOCK, UV_LOCK
 
 # A resolver mostly waits for the index.
 _PARALLEL = 4
@@ -78,8 +79,7 @@ def _checked(function: Function, resolver: Resolver) -> list[Path]:
     if function.requirements is None:
         return []
     resolver.lock(function)
-    own = function.lock_path.is_file() and function.requirements.kind != PYLOCK
-    return [function.lock_path if own else function.requirements.path]
+    return [function.lock_path if has_own_lock(function) else function.requirements.path]
 
 
 def _checked_base(function: Function, imaging: Callable[[], Imaging]) -> list[Path]:
@@ -100,7 +100,8 @@ def _needs_lock(function: Function, reporter: Reporter) -> bool:
     if requirements is None:
         reporter.note(f"{function.name} has no dependencies to lock")
         return False
-    if requirements.kind in (PYLOCK, UV_LOCK):
+    reader = lock_reader(requirements)
+    if reader and reader.is_complete:
         reporter.note(f"{function.name} is locked by {requirements.path.name} already")
         return False
     return True

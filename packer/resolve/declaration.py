@@ -19,11 +19,10 @@ from packer.cache.store import digest_of
 from packer.core.errors import UsageError
 from packer.core.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, demanded_hashes, read_requirements
+from packer.locks.formats import PYLOCK, LockReader, lock_reader
 from packer.locks.pins import Pin
-from packer.locks.pipfile import read_pipfile_lock
-from packer.locks.poetry import read_poetry_lock
 from packer.net.credentials import without_login
-from packer.source.dependency_files import PIPFILE_LOCK, POETRY_LOCK, PYPROJECT, REQUIREMENTS, UV_LOCK, table_at, texts_at
+from packer.source.dependency_files import PYPROJECT_FILE, REQUIREMENTS, table_at, texts_at
 from packer.source.package_source import project_digest
 
 
@@ -77,21 +76,23 @@ def declare(function: Function) -> Declaration:
     requirements = function.requirements
     if requirements is None:
         return Declaration(folder=function.source, path=function.source, digest=digest_of(), files=())
-    if requirements.kind == REQUIREMENTS:
-        return _of_requirements(requirements)
-    if requirements.kind == PYPROJECT:
-        return _of_pyproject(requirements)
-    if requirements.kind == POETRY_LOCK:
-        return _of_pins(requirements, read_poetry_lock(requirements, function.target))
-    if requirements.kind == PIPFILE_LOCK:
-        return _of_pins(requirements, read_pipfile_lock(requirements, function.target))
-    return _of_lock(function.source, requirements)
+    reader = lock_reader(requirements)
+    if reader is None:
+        return _of_requirements(requirements) if requirements.kind == REQUIREMENTS else _of_pyproject(requirements)
+    if reader.is_complete:
+        return _of_lock(function.source, requirements, reader)
+    return _of_pins(requirements, reader.read(requirements, function.target), reader)
 
 
-def _of_lock(source: Path, requirements: Requirements) -> Declaration:
-    """A uv.lock or pylock.toml says all; the projects beside it only tell whether it is stale."""
-    projects = (path / "pyproject.toml" for path in dict.fromkeys((requirements.path.parent, source)))
-    files = (requirements.path, *(path for path in projects if requirements.kind == UV_LOCK and path.is_file()))
+def has_own_lock(function: Function) -> bool:
+    """Return whether a function's dependencies are locked by lpack; a pylock.toml that the user named is no such lock."""
+    return function.lock_path.is_file() and (function.requirements is None or function.requirements.kind != PYLOCK)
+
+
+def _of_lock(source: Path, requirements: Requirements, reader: LockReader) -> Declaration:
+    """Return what a complete lock declares; the projects beside it only decide whether it is stale."""
+    projects = (path / PYPROJECT_FILE for path in dict.fromkeys((requirements.path.parent, source)))
+    files = (requirements.path, *(path for path in projects if reader.follows_project and path.is_file()))
     return Declaration(folder=requirements.path.parent, path=requirements.path, digest=_files_digest(files), files=files)
 
 
@@ -154,7 +155,7 @@ def _check_names(
         texts_at(known, requirements.path, name, table, others=key == "groups")
 
 
-def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...]) -> Declaration:
+def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...], reader: LockReader) -> Declaration:
     """Ask uv only where the exact versions of a lock without URLs lie: no dependency of theirs is followed."""
     pins = [package for package in packages if isinstance(package, Pin)]
     placed = [package for package in packages if isinstance(package, LockedPackage)]
@@ -164,6 +165,7 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
     lines = [f"{pin.name}=={pin.version}" for pin in pins]
     folder = requirements.path.parent
     indexes = tuple(f"--extra-index-url {url}" for url in urls)
+    projects = (folder / PYPROJECT_FILE,) if reader.follows_project else ()
     return Declaration(
         folder=folder,
         path=requirements.path,
@@ -172,7 +174,7 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
             *(f"{package.name} @ {_reference(package, folder)}" for package in placed),
             *(digest for name in sorted(hashes) for digest in sorted(hashes[name])),
         ),
-        files=(requirements.path, folder / "pyproject.toml", *_local_archives(placed)),
+        files=(requirements.path, *projects, *_local_archives(placed)),
         # Any index may hold a pinned version: the hashes say which file is meant, so the best match over all of them is safe.
         arguments=("--no-deps", "--index-strategy", "unsafe-best-match"),
         text="\n".join([*indexes, *lines, *(f"{package.name} @ {_reference(package, None)}" for package in placed)]),

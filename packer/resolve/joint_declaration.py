@@ -16,10 +16,11 @@ from packaging.version import InvalidVersion
 from packer.cache.store import digest_of
 from packer.core.model import Function, Requirements
 from packer.formats.requirements_txt import RequirementLine, read_requirements
+from packer.locks.formats import LOCK_FORMATS
 from packer.net.credentials import without_login
 from packer.resolve.declaration import Declaration
 from packer.resolve.uv_settings import settings_for_all
-from packer.source.dependency_files import PYPROJECT, REQUIREMENTS
+from packer.source.dependency_files import PYPROJECT
 
 _FIND_LINKS = "--find-links"
 _LONG_FORMS = {"-f": _FIND_LINKS, "-i": "--index-url"}
@@ -60,8 +61,8 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 def can_be_asked(function: Function) -> bool:
-    """Return whether a function declares requirements, and no exact versions."""
-    return function.requirements is not None and function.requirements.kind in (REQUIREMENTS, PYPROJECT)
+    """Return whether a function declares requirements, and is not locked by a file of its own."""
+    return function.requirements is not None and function.requirements.kind not in LOCK_FORMATS
 
 
 def family(function: Function, declaration: Declaration) -> str:

@@ -21,7 +21,7 @@ from packer.core.errors import LpackError
 from packer.core.model import Function, Tree
 from packer.formats.metadata import listed, metadata_of
 from packer.formats.requirements_txt import read_requirements
-from packer.source.dependency_files import PYPROJECT, REQUIREMENTS, STANDARD_FILES
+from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -177,7 +177,7 @@ def _declared(function: Function) -> Iterator[Requirement]:
         yield from _parsed(line.text.partition(" --")[0] for line in lines if line.name and not line.is_constraint)
         return
     own = requirements.path if requirements.kind == PYPROJECT else None
-    for path in dict.fromkeys((own, function.source / STANDARD_FILES[PYPROJECT])):
+    for path in dict.fromkeys((own, function.source / PYPROJECT_FILE)):
         if path is not None and path.is_file():
             yield from _parsed(_of_project(path.read_bytes(), requirements.extras, requirements.groups))
             return

@@ -23,16 +23,15 @@ from packer.core.errors import NoSolutionError, ResolveError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
 from packer.core.process import Finished, Run, uv_command
+from packer.locks.formats import LockReader, lock_reader
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
-from packer.locks.uv import read_uv_lock, uv_lock_is_stale
 from packer.locks.wheel_choice import choose_wheel
 from packer.net.credentials import Credentials, index_urls, index_variables
-from packer.resolve.declaration import Declaration, declare, links_digest, local_digests
+from packer.resolve.declaration import Declaration, declare, has_own_lock, links_digest, local_digests
 from packer.resolve.hash_check import allowed
 from packer.resolve.shared_resolution import SharedSolve
 from packer.resolve.uv_queries import is_bound
 from packer.resolve.uv_settings import configured_indexes, has_settings, settings_digest
-from packer.source.dependency_files import PYLOCK, UV_LOCK
 
 # uv's allocator keeps what it has freed for a while; this lets go at once: 55 MB instead of 90 for boto3's index page, in the
 # same time. With two at a time a build of many functions stays under 150 MB.
@@ -93,15 +92,13 @@ class Resolver:
         Raises `ResolveError`, or `UsageError` where a lock is missing, stale or for another target and may not be.
         """
         requirements, target = function.requirements, function.target
-        if function.lock_path.is_file() and (requirements is None or requirements.kind != PYLOCK):
+        if has_own_lock(function):
             return self._locked(function)
         if requirements is None:
             return Lock(target=target, packages=(), origin="no dependencies")
-        if requirements.kind == PYLOCK:
-            self._learn_logins(requirements.path)
-            return read_pylock(requirements.path, target, extras=requirements.extras, groups=requirements.groups)
-        if requirements.kind == UV_LOCK:
-            return self._locked_by_uv(function, requirements)
+        reader = lock_reader(requirements)
+        if reader and reader.is_complete:
+            return self._locked_by_user(function, requirements, reader)
         if self._policy.frozen:
             raise UsageError(
                 f"{function.name} has no lock {function.lock_path.name}, and --frozen forbids to resolve.",
@@ -158,14 +155,20 @@ class Resolver:
         asking = replace(function, target=target, requirements=None, lock_path=own.folder / "pylock.-.toml")
         return self._remembered(asking, declaration).packages
 
-    def _locked_by_uv(self, function: Function, requirements: Requirements) -> Lock:
-        self._learn_indexes(requirements.path.parent, ())
+    def _locked_by_user(self, function: Function, requirements: Requirements, reader: LockReader) -> Lock:
+        """Return what a complete lock of the user's own says; raises as `lock` does."""
+        path, target = requirements.path, function.target
+        self._learn_indexes(path.parent, ())
+        if reader.keeps_logins:
+            self._learn_logins(path)
         warnings: tuple[str, ...] = ()
-        key = (requirements.path, function.target.runtime.minor)
-        if self._stale_locks.get(key, lambda: uv_lock_is_stale(requirements, function.target, self._run)):
-            what = f"{requirements.path.name} is stale: what {function.name} requires has changed since it was made."
-            warnings = (self._stale(what, "uv lock"),)
-        return replace(read_uv_lock(requirements, function.target, self._run), warnings=warnings)
+        if self._stale_locks.get((path, target.runtime.minor), lambda: reader.is_stale(requirements, target, self._run)):
+            what = f"{path.name} is stale: what {function.name} requires has changed since it was made."
+            warnings = (self._stale(what, reader.command),)
+        packages = reader.read(requirements, target, self._run)
+        located = tuple(package for package in packages if isinstance(package, LockedPackage))
+        assert len(located) == len(packages)  # noqa: S101 what a complete lock means
+        return Lock(target=target, packages=located, origin=path.name, warnings=warnings)
 
     def _stale(self, what: str, command: str) -> str:
         """Return the warning that a lock is stale; raises `UsageError` where the user does not want to build from one."""
@@ -259,7 +262,8 @@ class Resolver:
         declaration, requirements = declare(function), function.requirements
         for folder in dict.fromkeys((declaration.folder, function.lock_path.parent)):
             self._learn_indexes(folder, declaration.index_urls)
-        locks = (function.lock_path, *((requirements.path,) if requirements and requirements.kind == PYLOCK else ()))
+        reader = lock_reader(requirements)
+        locks = (function.lock_path, *((requirements.path,) if requirements and reader and reader.keeps_logins else ()))
         for path in locks:
             if path.is_file():
                 self._learn_logins(path)

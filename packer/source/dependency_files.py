@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -15,34 +14,27 @@ from msgspec.structs import replace
 
 from packer.core.errors import UsageError
 from packer.core.model import Requirements
+from packer.locks.formats import LOCK_FORMATS, UV_LOCK
 
-PYLOCK, UV_LOCK, POETRY_LOCK, PIPFILE_LOCK, REQUIREMENTS, PYPROJECT = KINDS = (
-    "pylock",
-    "uv.lock",
-    "poetry.lock",
-    "Pipfile.lock",
-    "requirements",
-    "pyproject",
-)
-"""Kinds of dependency files, in the order in which a folder is searched for them: locks are law, so they come first."""
-
-STANDARD_FILES = {
-    PYLOCK: "pylock.toml",
-    UV_LOCK: "uv.lock",
-    POETRY_LOCK: "poetry.lock",
-    PIPFILE_LOCK: "Pipfile.lock",
-    REQUIREMENTS: "requirements.txt",
-    PYPROJECT: "pyproject.toml",
-}
-"""The name by which each kind is found."""
+REQUIREMENTS, PYPROJECT = "requirements", "pyproject"
+"""The kinds of dependency files that are no locks; those of locks are in `packer.locks.formats`."""
+PYPROJECT_FILE = "pyproject.toml"
 ANY_DEPTH = "**"
 """The part of a pattern that stands for any number of folders."""
 _WORKSPACE = ("tool", "uv", "workspace")
 _FIX = "Fix the file at that place."
-_PYLOCK_NAME = re.compile(r"pylock(\.[^.]+)?\.toml")
 # Modules that hold a handler by habit, best first: the console's own, then those of the usual templates.
 _MODULES = ("lambda_function", "app", "main", "handler", "index", "function")
 _ATTRIBUTES = ("lambda_handler", "handler")
+
+
+def standard_files() -> dict[str, str]:
+    """Return the file name by which each kind of dependency file is found, in the order in which a folder is searched.
+
+    Locks come first, because what they say is law.
+    """
+    locks = {kind: row.filename for kind, row in LOCK_FORMATS.items()}
+    return {**locks, REQUIREMENTS: "requirements.txt", PYPROJECT: PYPROJECT_FILE}
 
 
 def find_requirements(
@@ -77,21 +69,27 @@ def _named_file(path: Path, where: str) -> Requirements:
         return found
     if not path.is_file():
         raise UsageError(f"{where}: there is no file {path}.", remedy="Name an existing file, or remove the key.")
-    for kind, name in STANDARD_FILES.items():
-        if path.name == name:
-            return Requirements(kind=kind, path=path)
-    if _PYLOCK_NAME.fullmatch(path.name):
-        return Requirements(kind=PYLOCK, path=path)
-    if path.suffix in (".txt", ".in"):
-        return Requirements(kind=REQUIREMENTS, path=path)
+    kind = _kind_of(path.name)
+    if kind:
+        return Requirements(kind=kind, path=path)
     raise UsageError(
         f"{where}: lpack does not know what kind of dependency file {path.name} is.",
-        remedy=f"Known are: {', '.join(STANDARD_FILES.values())}, pylock.NAME.toml, and files ending in .txt or .in.",
+        remedy=f"Known are: {', '.join(standard_files().values())}, pylock.NAME.toml, and files ending in .txt or .in.",
     )
 
 
+def _kind_of(name: str) -> str:
+    """Return the kind of a dependency file by its name, empty where the name says none."""
+    for kind, row in LOCK_FORMATS.items():
+        if row.is_named(name):
+            return kind
+    if name == PYPROJECT_FILE:
+        return PYPROJECT
+    return REQUIREMENTS if PurePosixPath(name).suffix in (".txt", ".in") else ""
+
+
 def _standard_file(folder: Path) -> Requirements | None:
-    for kind, name in STANDARD_FILES.items():
+    for kind, name in standard_files().items():
         path = folder / name
         if path.is_file():
             if kind != PYPROJECT:
@@ -116,7 +114,7 @@ def _of_pyproject(path: Path) -> Requirements | None:
     if not isinstance(name, str):
         raise UsageError(f"{path}: project.name must be a string.", remedy=_FIX)
     workspace = find_workspace(path.parent) if name else None
-    lock = workspace / STANDARD_FILES[UV_LOCK] if workspace else None
+    lock = workspace / LOCK_FORMATS[UV_LOCK].filename if workspace else None
     if lock is not None and lock.is_file():
         return Requirements(kind=UV_LOCK, path=lock, package=name)
     return Requirements(kind=PYPROJECT, path=path)
@@ -128,7 +126,7 @@ def find_workspace(folder: Path) -> Path | None:
     As uv does: the nearest workspace decides, by its ``members`` and ``exclude`` (uv documentation, "Using workspaces").
     """
     for parent in (folder, *folder.parents):
-        path = parent / STANDARD_FILES[PYPROJECT]
+        path = parent / PYPROJECT_FILE
         if not path.is_file():
             continue
         document = _document(path)

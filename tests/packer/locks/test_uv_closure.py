@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from packer.locks.uv_closure import Closure, uv_closure
+from packer.locks.formats import LockPart
+from packer.locks.uv import uv_closure
 from tests.packer.locks.test_uv import BUILT, asked, lock, names, project, read, workspace
 
 __all__ = ["workspace"]
 
 
-def closure(folder: Path, **what) -> Closure:
+def closure(folder: Path, **what) -> LockPart:
     return uv_closure(tomllib.loads((folder / "uv.lock").read_text()), asked(folder, **what))
 
 

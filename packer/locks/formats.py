@@ -1,0 +1,105 @@
+"""The formats of lock files: how each is found, and what reads it.
+
+To add a format: a module with a `LockReader`, and a row in `LOCK_FORMATS`. Nothing else asks for the kind of a lock.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from msgspec import Struct
+
+from packer.core.model import LockedPackage, Requirements, SourceFolder
+from packer.core.process import Run, run
+
+if TYPE_CHECKING:
+    from builders.runtimes import Target
+    from packer.locks.pins import Pin
+
+PYLOCK, UV_LOCK, POETRY_LOCK, PIPFILE_LOCK = "pylock", "uv.lock", "poetry.lock", "Pipfile.lock"
+
+
+class LockPart(Struct, frozen=True, kw_only=True):
+    """What one function takes of a lock.
+
+    ``packages`` is a text that changes when one of the function's packages does; empty where any change of the file concerns
+    the function. ``places`` are the absolute paths of what lies on this machine: local projects, and archives.
+    """
+
+    packages: str = ""
+    places: tuple[Path, ...] = ()
+
+
+class LockReader(Protocol):
+    """Reads one format of lock files; may be used from many threads. Only `read` has no default."""
+
+    is_complete: ClassVar[bool] = True
+    """Every package comes with its address or place; otherwise uv is asked where the exact versions (`Pin`) lie."""
+    follows_project: ClassVar[bool] = False
+    """The pyproject.toml beside the lock may make it stale, or choose another part of it."""
+    keeps_logins: ClassVar[bool] = False
+    """URLs in the file may carry logins, which whoever fetches from there needs."""
+    command: ClassVar[str] = ""
+    """The command that renews a stale lock."""
+
+    def read(self, requirements: Requirements, target: Target, run: Run = run) -> tuple[Pin | LockedPackage, ...]:
+        """Return the packages for a target, with the extras, groups and member that are asked for, sorted by name.
+
+        ``run`` starts the format's own tool, where it takes one. Raises `ResolveError` that names the file and the key, and
+        `UsageError` for an extra, a group or a member that does not exist.
+        """
+        ...
+
+    def is_stale(self, requirements: Requirements, target: Target, run: Run = run) -> bool:  # noqa: ARG002 for those that know
+        """Return whether the projects that the lock was made for have changed since."""
+        return False
+
+    def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 for those that look
+        """Return what a function takes of the lock when its file holds ``data``, now or before a change.
+
+        Raises what `read` raises.
+        """
+        locked = (each for each in self.read(requirements, target) if isinstance(each, LockedPackage))
+        return LockPart(places=tuple(place for package in locked for place in local_places(package)))
+
+
+class LockFormat(Struct, frozen=True, kw_only=True):
+    """A format's row: ``reader`` names the class of its `LockReader` as ``module:Class``, imported when a lock is read.
+
+    ``filename`` is what a folder is searched for, ``pattern`` matches further names (a regular expression).
+    """
+
+    filename: str
+    reader: str
+    pattern: str = ""
+
+    def is_named(self, name: str) -> bool:
+        """Return whether a file of this name is a lock of the format."""
+        return name == self.filename or bool(self.pattern and re.fullmatch(self.pattern, name))
+
+
+LOCK_FORMATS: dict[str, LockFormat] = {
+    PYLOCK: LockFormat(filename="pylock.toml", reader="packer.locks.pylock:PylockReader", pattern=r"pylock\.[^.]+\.toml"),
+    UV_LOCK: LockFormat(filename="uv.lock", reader="packer.locks.uv:UvReader"),
+    POETRY_LOCK: LockFormat(filename="poetry.lock", reader="packer.locks.poetry:PoetryReader"),
+    PIPFILE_LOCK: LockFormat(filename="Pipfile.lock", reader="packer.locks.pipfile:PipfileReader"),
+}
+"""The formats by the kind that `packer.core.model.Requirements` names, in the order in which a folder is searched for them."""
+
+
+def lock_reader(requirements: Requirements | None) -> LockReader | None:
+    """Return the reader of a lock file; None for requirements that are no lock."""
+    row = LOCK_FORMATS.get(requirements.kind) if requirements else None
+    if row is None:
+        return None
+    reader: LockReader = resolve_name(row.reader)()
+    return reader
+
+
+def local_places(package: LockedPackage) -> tuple[Path, ...]:
+    """Return where a locked package lies on this machine: its project's folder, and its wheels."""
+    folder = (package.source.path,) if isinstance(package.source, SourceFolder) else ()
+    return (*folder, *(Path(wheel.location) for wheel in package.wheels if "://" not in wheel.location))
