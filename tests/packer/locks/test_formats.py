@@ -21,7 +21,7 @@ class LinesReader(LockReader):
         lines = [line.split() for line in requirements.path.read_text().splitlines()]
         return tuple(self.package(*line) for line in sorted(lines))
 
-    def package(self, name, version, sha256):
+    def package(self, name: str, version: str, sha256: str):
         filename = f"{name}-{version}-py3-none-any.whl"
         archive = Archive(filename=filename, location=f"https://files.test/{filename}", sha256=sha256)
         return LockedPackage(name=name, version=version, wheels=(archive,))
@@ -30,11 +30,11 @@ class LinesReader(LockReader):
 class PinsReader(LinesReader):
     is_complete = False
 
-    def package(self, name, version, sha256):
+    def package(self, name: str, version: str, sha256: str):
         return Pin(name=name, version=version, sha256=frozenset({sha256}))
 
 
-def resolver(world):
+def resolver(world) -> Resolver:
     return Resolver(run, world.store, Credentials([], {}), Digests(), Reporter(), Policy(offline=True))
 
 
