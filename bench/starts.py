@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from bench.peers import PYTHON
-from builders.recipes import BuilderUnavailable
+from builders.errors import UnavailableError
 from builders.runtimes import RUNTIMES, Target
 from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
 from packer.cache.deflate import Deflater
@@ -67,8 +67,8 @@ def opened(folder: Path) -> Iterator[Starts]:
         pythons = Pythons(find_host_python, _no_container)
         try:
             python = pythons.find(TARGET, "host", "run")
-        except BuilderUnavailable as error:
-            raise SystemExit(f"Nothing here runs {TARGET}: {error.reason}. {error.remedy}") from None
+        except UnavailableError as error:
+            raise SystemExit(f"Nothing here runs {TARGET}: {error.what}. {error.remedy}") from None
         try:
             yield Starts(verifier=Verifier(store, pythons, executor, write), python=python, executor=executor)
         finally:
@@ -76,4 +76,4 @@ def opened(folder: Path) -> Iterator[Starts]:
 
 
 def _no_container(_target: Target, _asked: bool) -> TargetPython:
-    raise BuilderUnavailable("this starts nothing in containers", remedy="Install that Python on this machine.")
+    raise UnavailableError("this starts nothing in containers", remedy="Install that Python on this machine.")

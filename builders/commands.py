@@ -7,11 +7,11 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from builders.recipes import BuildFailure
+from builders.errors import BuildError
 
 
 def run_logged(arguments: list[str], folder: Path, variables: Mapping[str, str]) -> str:
-    """Run a command and give what it printed; raises `BuildFailure` where it cannot be started or fails."""
+    """Run a command and give what it printed; raises `BuildError` where it cannot be started or fails."""
     try:
         finished = subprocess.run(
             arguments,
@@ -25,9 +25,9 @@ def run_logged(arguments: list[str], folder: Path, variables: Mapping[str, str])
             check=False,
         )
     except OSError as error:
-        raise BuildFailure(f"{arguments[0]} cannot be started: {error.strerror}") from error
+        raise BuildError(f"{arguments[0]} cannot be started: {error.strerror}") from error
     if finished.returncode:
-        raise BuildFailure(
-            f"{Path(arguments[0]).name} {arguments[1]} ended with status {finished.returncode}", log=finished.stdout
+        raise BuildError(
+            f"{Path(arguments[0]).name} {arguments[1]} ended with status {finished.returncode}", detail=finished.stdout
         )
     return finished.stdout

@@ -1,4 +1,4 @@
-"""What a builder is asked for, what it gives, and how it says no."""
+"""What a builder is asked for, and what it gives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal, Protocol, get_args
 
 from msgspec import Struct, field
 
+from builders.errors import BuildError
 from builders.runtimes import MEGABYTE, Target
 
 BuilderName = Literal["auto", "host", "container", "cross"]
@@ -86,13 +87,13 @@ class Builder(Protocol):
     """
 
     def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
-        """Say how it would build; raises `BuilderUnavailable`."""
+        """Say how it would build; raises `UnavailableError`."""
         ...
 
     def build(self, request: BuildRequest, into: Path) -> AbstractContextManager[BuiltWheel]:
         """Build in the empty folder ``into``; what was built can be looked at until the context ends.
 
-        Raises `BuildFailure`, `BuilderUnavailable`, or `MoreRequirements`.
+        Raises `BuildError`, `UnavailableError`, or `MissingRequirementsError`.
         """
         ...
 
@@ -101,41 +102,10 @@ class Builder(Protocol):
         ...
 
 
-class BuildFailure(Exception):
-    """A build did not give a wheel; ``log`` is the build tool's own output, ``remedy`` what to do, if the builder knows."""
-
-    def __init__(self, reason: str, *, log: str = "", remedy: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.log = log
-        self.remedy = remedy
-
-
 LONGEST_LOG = 64 * MEGABYTE
 """What a build may print: it is kept in memory."""
 
 
-def printed_too_much(log: str) -> BuildFailure:
-    """Give the failure of a build that has printed more than `LONGEST_LOG`."""
-    return BuildFailure(f"it printed more than {LONGEST_LOG // MEGABYTE} MB", log=log, remedy="Have it say less.")
-
-
-class NativeResult(BuildFailure):
-    """This machine's builder made a wheel with native code, which is for this machine alone."""
-
-
-class BuilderUnavailable(Exception):
-    """This builder cannot work here: its engine, image or interpreter is missing; ``remedy`` says what would bring it."""
-
-    def __init__(self, reason: str, *, remedy: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
-
-
-class MoreRequirements(Exception):
-    """The build back end asks for ``requires`` beside what pyproject.toml lists (PEP 517, get_requires_for_build_wheel)."""
-
-    def __init__(self, requires: tuple[str, ...]) -> None:
-        super().__init__(", ".join(requires))
-        self.requires = requires
+def printed_too_much(log: str) -> BuildError:
+    """Return the error of a build that printed more than `LONGEST_LOG`."""
+    return BuildError(f"it printed more than {LONGEST_LOG // MEGABYTE} MB", detail=log, remedy="Have it say less.")

@@ -11,8 +11,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from builders.errors import BuildError, MissingRequirementsError
 from builders.inside.wheel import FAILED, NO_ENVIRONMENT
-from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure, BuildRequest, BuildSettings, MoreRequirements
+from builders.recipes import SOURCE_DATE_EPOCH, BuildRequest, BuildSettings
 from builders.sources import build_system
 
 LONGEST_ANSWER = 1 << 20
@@ -73,7 +74,7 @@ def script_digest() -> str:
 
 
 def request_document(request: BuildRequest, place: Place) -> bytes:
-    """Give the request as the script reads it; raises `BuildFailure` where the source cannot be read."""
+    """Give the request as the script reads it; raises `BuildError` where the source cannot be read."""
     document = {
         "source": place.source,
         "work": place.work,
@@ -104,18 +105,18 @@ def read_answer(data: bytes) -> Answer | None:
 def wheel_name(outcome: Outcome, answer: Answer | None, settings: BuildSettings, python: str) -> str:
     """Give the name of the one wheel that was built; ``python`` says what runs the script, for messages.
 
-    Raises `MoreRequirements`, or `BuildFailure` that says why there is none.
+    Raises `MissingRequirementsError`, or `BuildError` that says why there is none.
     """
     reason, remedy = _trouble(outcome, answer, settings, python)
     if reason or answer is None:
-        raise BuildFailure(reason, log=outcome.log, remedy=remedy)
+        raise BuildError(reason, detail=outcome.log, remedy=remedy)
     if answer.more:
-        raise MoreRequirements(answer.more)
+        raise MissingRequirementsError(answer.more)
     names = [name for name in answer.wheels if name.endswith(".whl")]
     if len(names) != 1:
-        raise BuildFailure(f"the build gave {len(names)} wheels, not one", log=outcome.log)
+        raise BuildError(f"the build gave {len(names)} wheels, not one", detail=outcome.log)
     if not _WHEEL_NAME.fullmatch(names[0]):
-        raise BuildFailure(f"the build gave a wheel with the name {names[0]!r}, which is no wheel's", log=outcome.log)
+        raise BuildError(f"the build gave a wheel with the name {names[0]!r}, which is no wheel's", detail=outcome.log)
     return names[0]
 
 

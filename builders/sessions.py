@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from builders.recipes import BuildFailure
+from builders.errors import interruption
 
 
 class Sessions:
@@ -35,11 +35,11 @@ class Sessions:
     ) -> subprocess.Popen[Any]:
         """Start a program with its error output in its output; ``OSError`` where it cannot be started.
 
-        ``streams`` are what ``Popen`` takes of them. Raises `BuildFailure` where `close` was called.
+        ``streams`` are what ``Popen`` takes of them. Raises `BuildError` where `close` was called.
         """
         with self._lock:
             if self.closed:
-                raise interrupted()
+                raise interruption()
             process = subprocess.Popen(
                 list(command),
                 cwd=folder,
@@ -59,11 +59,6 @@ class Sessions:
         with self._lock:
             self._running.discard(process)
         return status
-
-
-def interrupted(log: str = "") -> BuildFailure:
-    """Give the failure of what was stopped because all is to end."""
-    return BuildFailure("it was interrupted", log=log)
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

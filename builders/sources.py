@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from builders.commands import run_logged
-from builders.recipes import BuildFailure
+from builders.errors import BuildError
 
 _DEFAULT_REQUIRES = ("setuptools>=40.8.0",)
 """What a source without a build system needs (PEP 518; pip's documentation of its build system interface)."""
@@ -32,7 +32,7 @@ UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, 
 def build_system(path: Path) -> dict[str, Any]:
     """Give the table [build-system] of a source, with ``requires`` always there (PEP 518).
 
-    Raises `BuildFailure` where the source or its pyproject.toml cannot be read.
+    Raises `BuildError` where the source or its pyproject.toml cannot be read.
     """
     data = _project_file(path)
     if data is None:
@@ -40,13 +40,13 @@ def build_system(path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(data.decode())
     except ValueError as error:
-        raise BuildFailure(f"its pyproject.toml is not valid TOML ({error})") from None
+        raise BuildError(f"its pyproject.toml is not valid TOML ({error})") from None
     table = document.get("build-system", {})
     if not isinstance(table, dict):
-        raise BuildFailure("its pyproject.toml has a build-system that is no table")
+        raise BuildError("its pyproject.toml has a build-system that is no table")
     requires = table.get("requires", list(_DEFAULT_REQUIRES))
     if not isinstance(requires, list) or not all(isinstance(each, str) for each in requires):
-        raise BuildFailure("its pyproject.toml has a build-system.requires that is no list of strings")
+        raise BuildError("its pyproject.toml has a build-system.requires that is no list of strings")
     return {**table, "requires": requires}
 
 
@@ -74,7 +74,7 @@ def _project_file(path: Path) -> bytes | None:
                     content = packed.extractfile(member)
                     return content.read() if content else None
     except UNREADABLE as error:
-        raise BuildFailure(f"{path.name} cannot be read ({error})") from None
+        raise BuildError(f"{path.name} cannot be read ({error})") from None
     return None
 
 
@@ -96,12 +96,12 @@ def _names(path: Path) -> Iterator[str]:
             with tarfile.open(path) as packed:
                 names = [member.name for member in packed if member.isreg()]
     except UNREADABLE as error:
-        raise BuildFailure(f"{path.name} cannot be read ({error})") from None
+        raise BuildError(f"{path.name} cannot be read ({error})") from None
     yield from (name.partition("/")[2] for name in names if "/" in name)
 
 
 def check_out(url: str, folder: Path) -> Path:
-    """Fetch the one commit of ``git+URL@commit#subdirectory=…`` and give the folder to build; raises `BuildFailure`."""
+    """Fetch the one commit of ``git+URL@commit#subdirectory=…`` and give the folder to build; raises `BuildError`."""
     address, _, fragment = url.removeprefix("git+").partition("#")
     repository, _, commit = address.rpartition("@")
     folder.mkdir()

@@ -21,7 +21,8 @@ from msgspec import Struct
 
 from builders.causes import causes
 from builders.engine.job import INPUTS, WORK, Job, confinement
-from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, printed_too_much
+from builders.errors import BuildError, UnavailableError, interruption
+from builders.recipes import LONGEST_LOG, printed_too_much
 from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_FOLDER, MACHINES, TASK_FOLDER
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Ended:
 
 @contextmanager
 def asking(doing: str) -> Iterator[None]:
-    """Turn what the docker package raises into a `BuildFailure` that says what was tried."""
+    """Turn what the docker package raises into a `BuildError` that says what was tried."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
     from urllib3.exceptions import HTTPError
@@ -124,29 +125,29 @@ def asking(doing: str) -> Iterator[None]:
         if error.status_code != HTTPStatus.BAD_REQUEST:
             raise _failure(doing, error) from error
         remedy = "Mend what it names in the configuration: `image` or `limits`."
-        raise BuildFailure(f"the container engine refuses to {doing}", log=str(error.explanation), remedy=remedy) from error
+        raise BuildError(f"the container engine refuses to {doing}", detail=str(error.explanation), remedy=remedy) from error
     except (DockerException, RequestException, HTTPError, OSError) as error:
         raise _failure(doing, error) from error
 
 
-def _failure(doing: str, error: Exception) -> BuildFailure:
+def _failure(doing: str, error: Exception) -> BuildError:
     explanation = str(getattr(error, "explanation", None) or error) or type(error).__name__
     if "no space left on device" in explanation:
         remedy = "Free some space there: `docker system prune` removes what nothing uses."
-        return BuildFailure("the container engine's disk is full", log=explanation, remedy=remedy)
+        return BuildError("the container engine's disk is full", detail=explanation, remedy=remedy)
     remedy = f"Build again. If the engine is gone: {_START_ENGINE}"
-    return BuildFailure(f"the container engine could not {doing}", log=explanation, remedy=remedy)
+    return BuildError(f"the container engine could not {doing}", detail=explanation, remedy=remedy)
 
 
 def connect() -> Engine:
-    """Connect to the engine that DOCKER_HOST names, or else docker's current context; raises `BuilderUnavailable`."""
+    """Connect to the engine that DOCKER_HOST names, or else docker's current context; raises `UnavailableError`."""
     import os
 
     import docker
     from docker.errors import DockerException
 
     if os.environ.get("DOCKER_HOST", "").startswith("ssh://") and find_spec("paramiko") is None:
-        raise BuilderUnavailable(
+        raise UnavailableError(
             "DOCKER_HOST names an engine to reach by SSH, and the package paramiko, which does that, is not installed",
             remedy="Install it: `pip install 'docker[ssh]'`.",
         )
@@ -160,7 +161,7 @@ def connect() -> Engine:
         client.ping()
     except (DockerException, OSError, ValueError) as error:
         where = os.environ.get("DOCKER_HOST") or "its usual socket"
-        raise BuilderUnavailable(f"no container engine answers at {where} ({_cause(error)})", remedy=_START_ENGINE) from None
+        raise UnavailableError(f"no container engine answers at {where} ({_cause(error)})", remedy=_START_ENGINE) from None
     return Engine(client)
 
 
@@ -219,15 +220,20 @@ class Engine:
             architecture=str(found.attrs.get("Architecture", "")),
         )
 
+    def identity(self, reference: str) -> str | None:
+        """Return the id of an image that the engine has; None where it has none of that name."""
+        found = self.image(reference)
+        return found.identity if found else None
+
     def pull(self, reference: str, platform: str) -> None:
         """Bring an image from its registry."""
         with asking(f"pull the image {reference}"):
             repository, tag = _repository_and_tag(reference)
             for message in self._client.api.pull(repository, tag=tag, platform=platform, stream=True, decode=True):
                 if self._closed:
-                    raise BuildFailure("it was interrupted")
+                    raise interruption()
                 if "error" in message:
-                    raise BuildFailure(f"the image {reference} cannot be pulled", log=str(message["error"]))
+                    raise BuildError(f"the image {reference} cannot be pulled", detail=str(message["error"]))
 
     def save(self, identity: str, to: BinaryIO) -> None:
         """Write an image as ``docker save`` does."""
@@ -259,7 +265,7 @@ class Engine:
     def run(self, job: Job, listen: Callable[[str], None]) -> Iterator[Ended]:
         """Run a job to its end; ``listen`` gets its output as it comes. The container goes when the context ends.
 
-        Raises `BuildFailure` where the engine fails, or `close` was called.
+        Raises `BuildError` where the engine fails, or `close` was called.
         """
         labels = {_LABEL: str(int(time.time() + job.limits.seconds + _SLACK))}
         with self._volumes(job, labels) as volumes, self._created(job, labels, volumes) as container:
@@ -314,7 +320,7 @@ class Engine:
             with self._lock:
                 self._running.add(container)
                 if self._closed:
-                    raise BuildFailure("it was interrupted")
+                    raise interruption()
             yield container
         finally:
             with self._lock:
@@ -356,7 +362,7 @@ class Engine:
             finally:
                 timer.cancel()
         if self._closed:
-            raise BuildFailure("it was interrupted")
+            raise interruption()
         log = b"".join(parts).decode("utf-8", "replace")
         if room < 0:
             raise printed_too_much(log)

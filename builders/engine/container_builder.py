@@ -15,7 +15,8 @@ from builders.engine.client import Ended, Engine
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral, new_tar, pack_work
 from builders.engine.images import Images
 from builders.engine.job import INPUTS, WORK, Job
-from builders.recipes import BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.errors import BuildError
+from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import IMAGE_LIMIT, Target
 from builders.script import (
     LONGEST_ANSWER,
@@ -49,7 +50,7 @@ class ContainerBuilder:
         self._engine.close()
 
     def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
-        """Say in which image it would build; raises `BuilderUnavailable`."""
+        """Say in which image it would build; raises `UnavailableError`."""
         image = self._images.base(target, settings)
         parts = [image.identity, *settings.setup, str(settings.network), script_digest()]
         return Recipe(
@@ -61,7 +62,7 @@ class ContainerBuilder:
 
     @contextmanager
     def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
-        """Build, and give the wheel; raises `BuildFailure`, `BuilderUnavailable` or `MoreRequirements`."""
+        """Build, and give the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
         image = self._images.ready(request.target, request.settings)
         python = f"python3.{request.target.runtime.minor}"
         job = Job(
@@ -114,7 +115,7 @@ def _wheel(ended: Ended, name: str, into: Path) -> Path:
     partial = into / "partial"
     with partial.open("wb") as file:
         if not copy_out(ended, f"{WORK}/{JOB}/out/{name}", file, IMAGE_LIMIT):
-            raise BuildFailure(f"the build did not leave {name} behind", log=ended.log)
+            raise BuildError(f"the build did not leave {name} behind", detail=ended.log)
     return partial.rename(into / name)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builders.engine.client import Ended
-from builders.recipes import SOURCE_DATE_EPOCH, BuildFailure
+from builders.errors import BuildError
+from builders.recipes import SOURCE_DATE_EPOCH
 
 JOB = "job"
 """The folder below `builders.engine.job.WORK` that belongs to the caller's user."""
@@ -59,7 +60,7 @@ def neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
 def copy_out(ended: Ended, path: str, to: BinaryIO, most: int) -> bool:
     """Copy a regular file of the container, following symbolic links; False where there is none.
 
-    Raises `BuildFailure` for one of more than ``most`` bytes.
+    Raises `BuildError` for one of more than ``most`` bytes.
     """
     for _ in range(_MOST_LINKS):
         facts = ended.look(path)
@@ -71,7 +72,8 @@ def copy_out(ended: Ended, path: str, to: BinaryIO, most: int) -> bool:
     else:
         return False
     if facts.size > most:
-        raise BuildFailure(f"{path}, which it left behind, has {facts.size} bytes, and {most} at most are taken", log=ended.log)
+        what = f"it left {path} behind with {facts.size} bytes; at most {most} are accepted"
+        raise BuildError(what, detail=ended.log)
     with tempfile.TemporaryFile() as packed:
         ended.read(path, packed)
         packed.seek(0)
@@ -83,5 +85,5 @@ def copy_out(ended: Ended, path: str, to: BinaryIO, most: int) -> bool:
                     return False
                 shutil.copyfileobj(content, to)
         except tarfile.TarError as error:
-            raise BuildFailure(f"the container engine did not give {path} whole ({error})", remedy="Build again.") from None
+            raise BuildError(f"the container engine did not give {path} whole ({error})", remedy="Build again.") from None
     return True

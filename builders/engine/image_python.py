@@ -35,7 +35,7 @@ class ContainerPython:
         self._engine.close()
 
     def run(self, task: Task, work: Path) -> Done:
-        """Run a script in the empty folder ``work``; raises `builders.recipes.BuildFailure`."""
+        """Run a script in the empty folder ``work``; raises `builders.errors.BuildError`."""
         answer = f"{WORK}/{JOB}/answer"
         words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
         words["layers"] = LAYERS_FOLDER if task.layers else ""

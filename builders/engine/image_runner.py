@@ -41,7 +41,7 @@ def run_image(
     """Have the emulator start an image's own ``command``, and send it events, as `builders.inside.emulate` does.
 
     ``image`` is an id in the engine, ``python`` the name of an interpreter in it, ``path`` the PATH that the image itself has,
-    ``work`` an empty folder. Raises `builders.recipes.BuildFailure` where the engine fails.
+    ``work`` an empty folder. Raises `builders.errors.BuildError` where the engine fails.
     """
     answer = f"{WORK}/{JOB}/answer"
     own = {"PATH": environment.get("PATH", path)}

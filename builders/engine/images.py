@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from builders.engine.client import Ended, Engine, Image
 from builders.engine.job import Job
+from builders.errors import BuildError, UnavailableError
 from builders.once import Locks, Once
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings, Limits
+from builders.recipes import BuildSettings, Limits
 from builders.runtimes import Target
 
 _DERIVED = "lpack-build"
@@ -34,7 +35,7 @@ class Images:
         self._working: set[str] = set()
 
     def base(self, target: Target, settings: BuildSettings) -> Image:
-        """Give the image that a build starts from; raises `BuilderUnavailable` where there is none for the target's machine."""
+        """Give the image that a build starts from; raises `UnavailableError` where there is none for the target's machine."""
         reference = settings.image or target.build_image
 
         def find() -> Image:
@@ -46,7 +47,7 @@ class Images:
     def ready(self, target: Target, settings: BuildSettings) -> Image:
         """Give the image that a build runs in, with the setup commands done.
 
-        Raises `BuilderUnavailable` or, where a setup command fails, `BuildFailure`.
+        Raises `UnavailableError` or, where a setup command fails, `BuildError`.
         """
         base = self.base(target, settings)
         self.prove(base, target)
@@ -63,25 +64,25 @@ class Images:
             platform = f"--platform linux/{target.image_architecture} " if found else ""
             remedy = f'`docker pull {platform}{reference}` brings it, or name another: image = "…" in the configuration.'
             what = f"the engine does not have the image {reference} for {target.architecture}"
-            raise BuilderUnavailable(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
+            raise UnavailableError(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
         self._say(f"pulling {reference}")
         try:
             self._engine.pull(reference, f"linux/{target.image_architecture}")
-        except BuildFailure as failure:
+        except BuildError as failure:
             there = f"only for {found.architecture} in the engine" if found else "not in the engine"
-            raise BuilderUnavailable(
-                f"the image {reference} is {there}, and cannot be pulled for {target.architecture} ({failure.log.strip()})",
+            raise UnavailableError(
+                f"the image {reference} is {there}, and cannot be pulled for {target.architecture} ({failure.detail.strip()})",
                 remedy='Check the name and the network, or name an image that is there: image = "…" in the configuration.',
             ) from None
         found = self._engine.image(reference)
         if found is None or found.architecture != target.image_architecture:
             made_for = found.architecture if found else "nothing"
             remedy = f'Name an image for {target.image_architecture}: image = "…" in the configuration.'
-            raise BuilderUnavailable(f"the image {reference} is for {made_for}, not for {target.architecture}", remedy=remedy)
+            raise UnavailableError(f"the image {reference} is for {made_for}, not for {target.architecture}", remedy=remedy)
         return found
 
     def prove(self, image: Image, target: Target) -> None:
-        """Prove that the engine can run an image of another machine, once; raises `BuilderUnavailable` or `BuildFailure`."""
+        """Prove that the engine can run an image of another machine, once; raises `UnavailableError` or `BuildError`."""
         with self._locks.of(f"machine {image.architecture}"):
             if image.architecture in self._working or self._engine.info().architecture == image.architecture:
                 return
@@ -90,8 +91,8 @@ class Images:
             try:
                 with self._engine.run(job, lambda _text: None) as ended:
                     works = ended.status == 0
-            except BuildFailure as failure:
-                if _NO_FORMAT not in failure.log.lower():
+            except BuildError as failure:
+                if _NO_FORMAT not in failure.detail.lower():
                     raise
                 works = False
             if not works:
@@ -115,11 +116,11 @@ class Images:
             ended.commit(_DERIVED, tag)
         found = self._engine.image(f"{_DERIVED}:{tag}")
         if found is None:
-            raise BuildFailure(f"the engine has lost the image {_DERIVED}:{tag} that was just made", remedy="Build again.")
+            raise BuildError(f"the engine has lost the image {_DERIVED}:{tag} that was just made", remedy="Build again.")
         return found
 
 
-def _setup_failure(ended: Ended, base: Image, settings: BuildSettings) -> BuildFailure:
+def _setup_failure(ended: Ended, base: Image, settings: BuildSettings) -> BuildError:
     limits = settings.limits
     reason = f"the setup commands ended with status {ended.status} in {base.reference}"
     remedy = "Mend `setup` in the configuration; its commands run as root in /bin/sh."
@@ -129,7 +130,7 @@ def _setup_failure(ended: Ended, base: Image, settings: BuildSettings) -> BuildF
     elif ended.out_of_memory:
         reason = f"the setup commands needed more than {limits.memory >> 20} MB of memory in {base.reference}"
         remedy = 'If they need more, say so in the configuration: limits = { memory = "…" }.'
-    return BuildFailure(reason, log=ended.log, remedy=remedy)
+    return BuildError(reason, detail=ended.log, remedy=remedy)
 
 
 def setup_tag(base: Image, commands: tuple[str, ...]) -> str:
@@ -138,10 +139,10 @@ def setup_tag(base: Image, commands: tuple[str, ...]) -> str:
     return total.hexdigest()[:32]
 
 
-def no_emulation(target: Target) -> BuilderUnavailable:
+def no_emulation(target: Target) -> UnavailableError:
     """Say that the engine cannot run programs of the target's machine."""
     machine = target.architecture
-    return BuilderUnavailable(
+    return UnavailableError(
         f"the container engine cannot run programs for {machine}",
         remedy=(
             f"Give its machine emulation for {machine} (the packages qemu-user-static and binfmt-support do), use an engine "

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builders.errors import NativeCodeError, UnavailableError
 from builders.host.script_run import LocalRunner, this_machine
-from builders.recipes import BuilderUnavailable, BuildRequest, BuildSettings, BuiltWheel, NativeResult, Recipe
+from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import DEFAULT_ARCHITECTURE, MACHINES, RUNTIMES, Target
 from builders.script import Place, request_document, script_digest
 from builders.sources import UNREADABLE
@@ -33,13 +34,13 @@ class HostBuilder:
         self._runner.close()
 
     def recipe(self, _target: Target, _settings: BuildSettings) -> Recipe:
-        """Say with what it would build; raises `BuilderUnavailable`."""
+        """Say with what it would build; raises `UnavailableError`."""
         version = platform.python_version()
         return Recipe(key=f"host 2 python{version} {script_digest()}", requirements_for=_own_target())
 
     @contextmanager
     def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
-        """Build, and give the wheel; raises `BuildFailure`, `MoreRequirements`, or `NativeResult` for native code."""
+        """Build, and give the wheel; raises `BuildError`, `MissingRequirementsError`, or `NativeCodeError` for native code."""
         into = into.resolve()
         (into / "work").mkdir()
         place = Place(
@@ -51,7 +52,7 @@ class HostBuilder:
         native = _native_member(path)
         if native or not path.name.endswith("-none-any.whl"):
             holding = f" with {native}" if native else ""
-            raise NativeResult(
+            raise NativeCodeError(
                 f"it has native code: this machine made {path.name}{holding}, which is for this machine only",
                 remedy='Give it to another builder: builder = "container", or "cross".',
             )
@@ -72,14 +73,14 @@ def _native_member(path: Path) -> str:
 
 
 def _own_target() -> Target:
-    """Give what build requirements must run on; raises `BuilderUnavailable`."""
+    """Give what build requirements must run on; raises `UnavailableError`."""
     minor = sys.version_info.minor
     runtime = RUNTIMES.get(f"python3.{minor}")
     if runtime is None:
         remedy = f'Run lpack on an older Python (Lambda has no 3.{minor}), or write builder = "container".'
-        raise BuilderUnavailable(f"lpack runs on Python 3.{minor}, for which it knows no build requirements", remedy=remedy)
+        raise UnavailableError(f"lpack runs on Python 3.{minor}, for which it knows no build requirements", remedy=remedy)
     try:
         return this_machine(runtime)
-    except BuilderUnavailable:
+    except UnavailableError:
         # Elsewhere requirements in pure Python serve, as nearly all back ends are, and they are the same for every machine.
         return Target(runtime=runtime, architecture=MACHINES.get(platform.machine(), DEFAULT_ARCHITECTURE))

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builders.errors import BuildError, UnavailableError
 from builders.host.script_run import LocalRunner, this_machine
 from builders.host.zig import find_zig, toolchain
 from builders.interpreters import Interpreter, find_interpreter
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import Target
 from builders.script import Place, request_document, script_digest
 
@@ -33,7 +34,7 @@ class CrossBuilder:
         self._runner.close()
 
     def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
-        """Say with what it would build; raises `BuilderUnavailable`."""
+        """Say with what it would build; raises `UnavailableError`."""
         host, zig = this_machine(target.runtime), find_zig()
         interpreter, include = _interpreter(target.runtime.minor)
         tools = toolchain(target, "zig", {})
@@ -44,7 +45,7 @@ class CrossBuilder:
 
     @contextmanager
     def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
-        """Build, and give the wheel; raises `BuildFailure`, `BuilderUnavailable` or `MoreRequirements`."""
+        """Build, and give the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
         into = into.resolve()
         interpreter, include = _interpreter(request.target.runtime.minor)
         work, tools = into / "work", into / "tools"
@@ -55,14 +56,14 @@ class CrossBuilder:
         caches = {"ZIG_GLOBAL_CACHE_DIR": str(self._cache.resolve()), "ZIG_LOCAL_CACHE_DIR": str(into / "zig")}
         try:
             path, log = self._runner.run(request, interpreter.path, document, into, caches)
-        except BuildFailure as failure:
+        except BuildError as failure:
             failure.remedy = failure.remedy or _USE_CONTAINER
             raise
         yield BuiltWheel(path=path, log=log)
 
 
 def _prepare(request: BuildRequest, include: Path, work: Path, tools: Path) -> bytes:
-    """Write the target's compiler, and give what the script is asked; raises `BuilderUnavailable` or `BuildFailure`."""
+    """Write the target's compiler, and give what the script is asked; raises `UnavailableError` or `BuildError`."""
     zig = find_zig()
     places = {str(work): "/lpack/work", str(include): "/lpack/include", str(zig.program.parent): "/lpack/zig"}
     headers = _debian_headers(include, request.target.machine, tools / "include")
@@ -80,16 +81,16 @@ def _prepare(request: BuildRequest, include: Path, work: Path, tools: Path) -> b
 
 
 def _interpreter(minor: int) -> tuple[Interpreter, Path]:
-    """Give the CPython that runs the back end, and the folder of its headers; raises `BuilderUnavailable`."""
+    """Give the CPython that runs the back end, and the folder of its headers; raises `UnavailableError`."""
     found = find_interpreter(minor)
     if found is None:
         remedy = f"Install one, with its C headers: `uv python install 3.{minor}`, or `pyenv install 3.{minor}`."
-        raise BuilderUnavailable(f"this machine has no CPython 3.{minor} to compile against", remedy=remedy)
+        raise UnavailableError(f"this machine has no CPython 3.{minor} to compile against", remedy=remedy)
     if found.include is None:
         remedy = (
             f"Install them (on Debian and Ubuntu: `apt install python3.{minor}-dev`), or run `uv python install 3.{minor}`."
         )
-        raise BuilderUnavailable(f"the CPython 3.{minor} of this machine ({found.path}) has no C headers", remedy=remedy)
+        raise UnavailableError(f"the CPython 3.{minor} of this machine ({found.path}) has no C headers", remedy=remedy)
     return found, found.include
 
 

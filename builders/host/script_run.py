@@ -14,10 +14,11 @@ from threading import Event, Thread
 
 from msgspec.structs import replace
 
-from builders.recipes import LONGEST_LOG, BuilderUnavailable, BuildFailure, BuildRequest, printed_too_much
+from builders.errors import BuildError, UnavailableError, interruption
+from builders.recipes import LONGEST_LOG, BuildRequest, printed_too_much
 from builders.runtimes import IMAGE_LIMIT, MACHINES, Runtime, Target
 from builders.script import LONGEST_ANSWER, NAME, SCRIPTS, Answer, Outcome, read_answer, source_of_script, wheel_name
-from builders.sessions import Sessions, interrupted, kill
+from builders.sessions import Sessions, kill
 
 # All of the user's variables that a build gets: any other may be one that compilers or build tools listen to.
 _KEPT = ("PATH", "LD_LIBRARY_PATH")
@@ -42,7 +43,7 @@ class LocalRunner:
     ) -> tuple[Path, str]:
         """Let an interpreter do what ``document`` asks in the folder ``into/work``; give the wheel and the log.
 
-        Raises `BuildFailure` or `builders.recipes.MoreRequirements`.
+        Raises `BuildError` or `builders.errors.MissingRequirementsError`.
         """
         for script in SCRIPTS:
             (into / script).write_bytes(source_of_script(script))
@@ -53,7 +54,7 @@ class LocalRunner:
         name = wheel_name(outcome, _answer(into / "work"), request.settings, str(interpreter))
         path = into / "work" / "out" / name
         if not _is_file(path, IMAGE_LIMIT):
-            raise BuildFailure(f"the build did not leave {name} behind", log=outcome.log)
+            raise BuildError(f"the build did not leave {name} behind", detail=outcome.log)
         return path, outcome.log
 
     def _ended(self, request: BuildRequest, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Outcome:
@@ -93,7 +94,7 @@ class LocalRunner:
         over.set()
         log = "".join(lines)
         if self._sessions.closed:
-            raise interrupted(log)
+            raise interruption(log)
         if talkative:
             raise printed_too_much(log)
         return Outcome(status=status, log=log, late=late)
@@ -105,7 +106,7 @@ class LocalRunner:
             )
         except OSError as error:
             remedy = "Install that Python anew, or let a container build it."
-            raise BuilderUnavailable(f"{command[0]} cannot be started ({error.strerror})", remedy=remedy) from error
+            raise UnavailableError(f"{command[0]} cannot be started ({error.strerror})", remedy=remedy) from error
 
 
 def _is_file(path: Path, most: int) -> bool:
@@ -125,10 +126,10 @@ def _answer(work: Path) -> Answer | None:
 
 
 def this_machine(runtime: Runtime) -> Target:
-    """Give the target that wheels for a runtime's Python on this machine must fit; raises `BuilderUnavailable`."""
+    """Give the target that wheels for a runtime's Python on this machine must fit; raises `UnavailableError`."""
     library, version = platform.libc_ver()
     architecture = MACHINES.get(platform.machine())
     if platform.system() != "Linux" or library != "glibc" or architecture is None:
         what = "compiling without a container needs Linux with glibc on x86_64 or arm64"
-        raise BuilderUnavailable(what, remedy="Start a container engine: `lpack doctor` tells what it sees of one.")
+        raise UnavailableError(what, remedy="Start a container engine: `lpack doctor` tells what it sees of one.")
     return Target(runtime=runtime, architecture=architecture, ceiling=int(version.split(".")[1]))

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from builders.recipes import BuilderUnavailable, BuildFailure
+from msgspec import Struct
+
+from builders.errors import BuildError, UnavailableError
 from builders.sandbox.pythons import TargetPython, Task
 
 _PROGRAM = "eu-strip"
@@ -24,8 +26,11 @@ _HEAD = struct.Struct("<3q")
 _REMEDY = "Install elfutils (the package of that name in Debian, Ubuntu, Fedora and Amazon Linux; `brew install elfutils`)."
 
 
-class Refused(BuildFailure):
-    """eu-strip has looked at a file, and does not strip it."""
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Why eu-strip does not strip a file that it could look at; ``log`` is what it printed."""
+
+    reason: str
+    log: str = ""
 
 
 class StripTool(Protocol):
@@ -36,37 +41,37 @@ class StripTool(Protocol):
     together: int
     """Bytes of files that are best stripped at once: 0 where one at a time is."""
 
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
         """Give each file without debug sections and symbols that nothing links to; ``work`` is an empty folder.
 
-        Raises `BuildFailure` where it does not come to an end, `BuilderUnavailable` where there is no eu-strip after all.
+        Raises `BuildError` where it does not come to an end, `UnavailableError` where there is no eu-strip after all.
         """
         ...
 
 
 class HostStrip:
-    """The eu-strip of this machine; raises `BuilderUnavailable` where there is none. May be used from many threads."""
+    """The eu-strip of this machine; raises `UnavailableError` where there is none. May be used from many threads."""
 
     together = 0
 
     def __init__(self) -> None:
         program = shutil.which(_PROGRAM)
         if program is None:
-            raise BuilderUnavailable(f"there is no {_PROGRAM}", remedy=_REMEDY)
+            raise UnavailableError(f"there is no {_PROGRAM}", remedy=_REMEDY)
         try:
             finished = subprocess.run(
                 [program, "--version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=True, text=True
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise BuilderUnavailable(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
+            raise UnavailableError(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
         self.identity = finished.stdout.partition("\n")[0]
         self.path: Path | None = Path(program)
 
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
         """Strip files (`StripTool`)."""
         return [self._stripped(data, work) for data in files]
 
-    def _stripped(self, data: bytes, work: Path) -> bytes | Refused:
+    def _stripped(self, data: bytes, work: Path) -> bytes | Refusal:
         before, after = work / "before", work / "after"
         before.write_bytes(data)
         after.unlink(missing_ok=True)
@@ -81,7 +86,7 @@ class HostStrip:
                 start_new_session=True,  # it takes moments, and Ctrl-C is for who waits for it
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise BuildFailure(f"{_PROGRAM} did not end well ({error})") from None
+            raise BuildError(f"{_PROGRAM} did not end well ({error})") from None
         refused = _refusal(finished.returncode or not after.is_file(), finished.returncode, finished.stderr)
         return refused or after.read_bytes()
 
@@ -96,7 +101,7 @@ class ContainerStrip:
         self._python = python
         self.identity = f"{_PROGRAM} of {python.identity}"
 
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
         """Strip files (`StripTool`) in one container."""
         inputs = work / "in"
         inputs.mkdir()
@@ -108,35 +113,34 @@ class ContainerStrip:
         if done.answer is None:
             what = f"{_PROGRAM} cannot be run in {self._python.place} ({done.log.strip() or f'status {done.status}'})"
             remedy = 'Prepare the image: setup = ["dnf install -y elfutils"] in the configuration.'
-            raise BuilderUnavailable(what, remedy=remedy)
+            raise UnavailableError(what, remedy=remedy)
         found = dict(_answers(done.answer))
         if found.keys() != set(range(len(files))):
-            raise BuildFailure(f"{_PROGRAM} has answered for {len(found)} of {len(files)} files", log=done.log)
+            raise BuildError(f"{_PROGRAM} has answered for {len(found)} of {len(files)} files", detail=done.log)
         return [found[number] for number in range(len(files))]
 
 
-def _answers(data: bytes) -> list[tuple[int, bytes | Refused]]:
-    """Return what came of each file, with its number; raises `BuildFailure` where the answer is cut short."""
-    found: list[tuple[int, bytes | Refused]] = []
+def _answers(data: bytes) -> list[tuple[int, bytes | Refusal]]:
+    """Return what came of each file, with its number; raises `BuildError` where the answer is cut short."""
+    found: list[tuple[int, bytes | Refusal]] = []
     at = 0
     while at < len(data):
         if len(data) - at < _HEAD.size:
-            raise BuildFailure(f"the answer of {_PROGRAM} is cut short")
+            raise BuildError(f"the answer of {_PROGRAM} is cut short")
         number, status, length = _HEAD.unpack_from(data, at)
         at += _HEAD.size
         if not 0 <= length <= len(data) - at:
-            raise BuildFailure(f"the answer of {_PROGRAM} is cut short")
+            raise BuildError(f"the answer of {_PROGRAM} is cut short")
         found.append((number, _refusal(status, status, data[at : at + length]) or data[at : at + length]))
         at += length
     return found
 
 
-def _refusal(failed: object, status: int, said: bytes) -> Refused | None:
-    """Say how eu-strip ended, where not well; raises `BuildFailure` where it was killed."""
+def _refusal(failed: object, status: int, said: bytes) -> Refusal | None:
+    """Say how eu-strip ended, where not well; raises `BuildError` where it was killed."""
     if not failed:
         return None
-    kind = BuildFailure if status < 0 else Refused
-    refusal = kind(f"{_PROGRAM} ended with status {status}", log=said.decode("utf-8", "replace"))
-    if not isinstance(refusal, Refused):
-        raise refusal
-    return refusal
+    what, log = f"{_PROGRAM} ended with status {status}", said.decode("utf-8", "replace")
+    if status < 0:
+        raise BuildError(what, detail=log)
+    return Refusal(reason=what, log=log)

@@ -15,7 +15,7 @@ from shlex import quote
 
 from msgspec import Struct
 
-from builders.recipes import BuilderUnavailable
+from builders.errors import UnavailableError
 from builders.runtimes import Target
 
 _PROGRAMS = {
@@ -111,7 +111,7 @@ class Toolchain(Struct, frozen=True, kw_only=True):
 
 
 def find_zig() -> Zig:
-    """Find the zig of the package ziglang; raises `BuilderUnavailable`."""
+    """Find the zig of the package ziglang; raises `UnavailableError`."""
     spec = find_spec("ziglang")
     folders = spec.submodule_search_locations if spec else None
     try:
@@ -120,7 +120,7 @@ def find_zig() -> Zig:
         folders = None
     if not folders:
         remedy = "Install it: `pip install 'lambda-lpack[cross]'`."
-        raise BuilderUnavailable("the package ziglang, which compiles without a container, is not installed", remedy=remedy)
+        raise UnavailableError("the package ziglang, which compiles without a container, is not installed", remedy=remedy)
     return Zig(program=Path(folders[0]) / "zig", version=installed)
 
 

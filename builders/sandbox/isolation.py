@@ -21,10 +21,9 @@ from threading import Lock
 
 from msgspec import Struct
 
+from builders.errors import BuildError, interruption
 from builders.inside.isolate import FAILED, LENGTH, NOTE, OVER, READY, REFUSED, STARTED, UNAVAILABLE
-from builders.recipes import BuildFailure
 from builders.script import source_of_script
-from builders.sessions import interrupted
 
 _SCRIPT = "isolate.py"
 _BUFFER = 64
@@ -107,14 +106,14 @@ class Isolation:
     def run(self, order: Order, seconds: float, work: Path) -> Ended | None:
         """Run a command to its end, with all of its process group; None where the machine does not allow it.
 
-        ``work`` is a folder for this run alone. Raises `BuildFailure`.
+        ``work`` is a folder for this run alone. Raises `BuildError`.
         """
         deadline = time.monotonic() + seconds
         for last in (False, True):
             with self._borrowed(work, alone=last) as (server, new):
                 notes, late = _answer(server, order.words(), deadline)
                 if self.closed:
-                    raise interrupted()
+                    raise interruption()
                 if late or OVER in notes:
                     if late or REFUSED not in notes or new:
                         return _ended(order, notes, late=late)
@@ -123,7 +122,8 @@ class Isolation:
                 else:
                     _kill_group(notes)
                     if last:
-                        raise BuildFailure(f"what isolates it has ended with status {server.process.wait()}", log=_said(server))
+                        what = f"the isolation process ended with status {server.process.wait()}"
+                        raise BuildError(what, detail=_said(server))
                 # A function has killed it, or what it sees is older than what is to be shown: this run gets one for itself.
                 server.retired = True
             os.truncate(order.log, 0)
@@ -134,7 +134,7 @@ class Isolation:
         """Give the process that takes runs, or one for this run alone, and whether it was started for it."""
         with self._lock:
             if self.closed:
-                raise interrupted()
+                raise interruption()
             new = alone or not self._servers or not self._servers[-1].is_usable()
             if new:
                 self._servers.append(_started(self, work))
@@ -173,7 +173,7 @@ def _started(owner: Isolation, work: Path) -> _Server:
             )
         except OSError as error:
             mine.close()
-            raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
+            raise BuildError(f"{command[0]} cannot be started ({error.strerror})") from error
     return _Server(channel=mine, process=process, end=weakref.finalize(owner, _closed, mine, process))
 
 
@@ -221,7 +221,7 @@ def _answer(server: _Server, order: bytes, deadline: float) -> tuple[dict[bytes,
 
 
 def _send(channel: socket.socket, descriptor: int) -> None:
-    """Hand over one end of a connection; raises ``ConnectionError`` where there is nobody to take it, or `BuildFailure`."""
+    """Hand over one end of a connection; raises ``ConnectionError`` where there is nobody to take it, or `BuildError`."""
     try:
         socket.send_fds(channel, [b"."], [descriptor])
     except ConnectionError:
@@ -229,7 +229,7 @@ def _send(channel: socket.socket, descriptor: int) -> None:
     except OSError as error:
         if error.errno == errno.EBADF:  # it was closed just now
             raise ConnectionError from error
-        raise BuildFailure(f"it cannot be isolated ({error.strerror})") from error
+        raise BuildError(f"it cannot be isolated ({error.strerror})") from error
 
 
 def _read(connection: socket.socket, data: bytearray, deadline: float) -> None:
@@ -246,9 +246,9 @@ def _read(connection: socket.socket, data: bytearray, deadline: float) -> None:
 
 
 def _ended(order: Order, notes: Mapping[bytes, int], *, late: bool) -> Ended | None:
-    """Say how a command has ended; None where it could not be isolated. Raises `BuildFailure` where it was not started."""
+    """Say how a command has ended; None where it could not be isolated. Raises `BuildError` where it was not started."""
     if FAILED in notes:
-        raise BuildFailure(f"{order.command[0]} cannot be started ({os.strerror(notes[FAILED])})")
+        raise BuildError(f"{order.command[0]} cannot be started ({os.strerror(notes[FAILED])})")
     if late and OVER not in notes:
         _kill_group(notes)
         return Ended(status=-signal.SIGKILL, late=True)

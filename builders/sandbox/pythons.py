@@ -13,13 +13,13 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from builders.errors import BuildError, UnavailableError, interruption
 from builders.interpreters import Interpreter, find_interpreter
 from builders.once import Once
-from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
 from builders.sandbox.isolation import Ended, Isolation, Order
 from builders.script import source_of_script
-from builders.sessions import Sessions, ended, interrupted
+from builders.sessions import Sessions, ended
 
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 _LONGEST_LOG = 1 << 20
@@ -87,7 +87,7 @@ class TargetPython(Protocol):
     @property
     def path(self) -> Path | None: ...
     def run(self, task: Task, work: Path) -> Done:
-        """Run a script in the empty folder ``work``; raises `BuildFailure` where it cannot be run at all."""
+        """Run a script in the empty folder ``work``; raises `BuildError` where it cannot be run at all."""
         ...
 
     def close(self) -> None:
@@ -96,12 +96,12 @@ class TargetPython(Protocol):
 
 
 def find_host_python(target: Target) -> TargetPython:
-    """Find this machine's Python of a target's minor; raises `BuilderUnavailable`."""
+    """Find this machine's Python of a target's minor; raises `UnavailableError`."""
     minor = target.runtime.minor
     found = find_interpreter(minor)
     if found is None:
         what = f"no CPython 3.{minor} is on this machine"
-        raise BuilderUnavailable(what, remedy=f"`uv python install 3.{minor}` brings one.")
+        raise UnavailableError(what, remedy=f"`uv python install 3.{minor}` brings one.")
     return HostPython(found)
 
 
@@ -133,7 +133,7 @@ class HostPython:
         self._isolation.close()
 
     def run(self, task: Task, work: Path) -> Done:
-        """Run a script, confined where the machine allows it; raises `BuildFailure`."""
+        """Run a script, confined where the machine allows it; raises `BuildError`."""
         if task.tree is not None and self._confined and not self._is_hidden(task, work):
             if self._stacks and _stacked(task):
                 done = self._confined_run(task, task.tree, work / "stacked")
@@ -181,13 +181,13 @@ class HostPython:
             try:
                 process = self._sessions.start(command, task.tree or work, variables, stdout=log.fileno())
             except OSError as error:
-                raise BuildFailure(f"{command[0]} cannot be started ({error.strerror})") from error
+                raise BuildError(f"{command[0]} cannot be started ({error.strerror})") from error
         try:
             late = not ended(process, task.seconds)
         finally:
             status = self._sessions.end(process)
         if self._sessions.closed:
-            raise interrupted()
+            raise interruption()
         return _done(Ended(status=status, late=late), work)
 
     def _command(self, task: Task, work: Path, tree: str, layers: str) -> tuple[list[str], dict[str, str]]:
@@ -264,37 +264,35 @@ class Pythons:
     def find(self, target: Target, place: str, purpose: str) -> TargetPython:
         """Give a Python for a purpose (``compile``, which any machine can, or ``run``) at a place.
 
-        ``auto`` takes this machine's before a container's. Raises `BuilderUnavailable`, for `auto` with all reasons.
+        ``auto`` takes this machine's before a container's. Raises `UnavailableError`, for `auto` with all reasons.
         """
         names = tuple(self._ways) if place == "auto" else (place,)
         refusals = []
         for name in names:
             try:
                 return self._get(name, target, purpose, asked=place == name)
-            except BuilderUnavailable as refusal:
+            except UnavailableError as refusal:
                 refusals.append(refusal)
-        raise BuilderUnavailable(
-            "; ".join(each.reason for each in refusals), remedy=" Or: ".join(each.remedy for each in refusals)
-        )
+        raise UnavailableError("; ".join(each.what for each in refusals), remedy=" Or: ".join(each.remedy for each in refusals))
 
     def _get(self, name: str, target: Target, purpose: str, *, asked: bool) -> TargetPython:
         if name == "host" and purpose == "run" and not can_run_here(target):
             what = f"this machine cannot run native code for {target.architecture}"
-            raise BuilderUnavailable(what, remedy="Start a container engine with emulation, or build on such a machine.")
+            raise UnavailableError(what, remedy="Start a container engine with emulation, or build on such a machine.")
         try:
             found = self._made.get((name, target, asked), lambda: self._opened(name, target, asked=asked))
-        except BuilderUnavailable:
+        except UnavailableError:
             if self._closed:
-                raise interrupted() from None
+                raise interruption() from None
             raise
         if self._closed:  # perhaps while it was made
             found.close()
-            raise interrupted()
+            raise interruption()
         return found
 
     def _opened(self, name: str, target: Target, *, asked: bool) -> TargetPython:
-        """Make a Python; raises `BuilderUnavailable`."""
+        """Make a Python; raises `UnavailableError`."""
         try:
             return self._ways[name](target, asked)
-        except BuildFailure as error:
-            raise BuilderUnavailable(error.reason, remedy=error.remedy or "Mend the container engine.") from None
+        except BuildError as error:
+            raise UnavailableError(error.what, remedy=error.remedy or "Mend the container engine.") from None

@@ -41,13 +41,14 @@ from typing import Self
 
 from msgspec import Struct, field
 
+from builders.errors import LpackError
 from builders.runtimes import MEGABYTE
 from packer.cache.breaker import Line
 from packer.cache.objects import FOLDER, Address, Objects, Stopped, TooLarge, Trouble, read_address
 from packer.cache.sharing import KINDS
 from packer.cache.store import Record, Store, digest_of, explained
 from packer.cache.wrapper import StoreWrapper
-from packer.core.errors import LpackError, PackageError, UsageError
+from packer.core.errors import PackageError, UsageError
 from packer.core.events import Reporter
 
 VARIABLE, KEY_VARIABLE = "LPACK_REMOTE", "LPACK_REMOTE_KEY"

@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.change.affected import Folder, Inputs, affected
 from packer.config.layer_table import files_of_layers
-from packer.core.errors import LpackError
 from packer.core.model import Function, Requirements
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, read_requirements
 from packer.images.builder import files_of_image

@@ -9,9 +9,10 @@ from importlib import import_module
 
 import click
 
+from builders.errors import LpackError
 from packer import __version__
 from packer.cli.terminal import QUIET, make_reporter
-from packer.core.errors import LpackError, ManyErrors
+from packer.core.errors import ManyErrors
 
 COMMANDS = {
     "affected": "Name the functions that what git has changed affects.",

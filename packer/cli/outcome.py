@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Struct
 
+from builders.errors import LpackError
 from packer.cli.common import message_options, place_options
 from packer.config.project import find_project
-from packer.core.errors import LpackError
 
 if TYPE_CHECKING:
     from packer.cache.store import Store

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from builders.recipes import Builder, BuildFailure
+from builders.errors import BuildError
+from builders.recipes import Builder
 from packer.cache.signatures import Digests
 from packer.cache.store import COMPILER, Store
 from packer.core.events import Reporter
@@ -49,13 +50,13 @@ def _host_builder(listen: Listen) -> Builder:
 
 
 def _container_builder(say: Callable[[str], None], listen: Listen, policy: Policy) -> Builder:
-    """Connect to the container engine; raises `BuilderUnavailable`."""
+    """Connect to the container engine; raises `UnavailableError`."""
     from builders.engine.client import connect
     from builders.engine.container_builder import ContainerBuilder
     from builders.engine.images import Images
 
     engine = connect()
-    with suppress(BuildFailure):  # some let nobody see what else is there
+    with suppress(BuildError):  # some let nobody see what else is there
         engine.sweep()
     return ContainerBuilder(engine, Images(engine, say, listen, offline=policy.offline), listen)
 

@@ -142,7 +142,7 @@ def _open_shaping(
 
 
 def _container_python(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> TargetPython:
-    """Connect to the container engine; raises `BuilderUnavailable`."""
+    """Connect to the container engine; raises `UnavailableError`."""
     from builders.engine.client import connect
     from builders.engine.image_python import ContainerPython
     from builders.engine.images import Images
@@ -152,7 +152,7 @@ def _container_python(target: Target, reporter: Reporter, settings: BuildSetting
 
 
 def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
-    """Connect to the container engine; raises `BuilderUnavailable`, also where an image is not there yet."""
+    """Connect to the container engine; raises `UnavailableError`, also where an image is not there yet."""
     return ContainerStrip(_container_python(target, reporter, settings, pull=False))
 
 

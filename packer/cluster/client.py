@@ -21,9 +21,10 @@ from typing import Any, Self, TypeVar
 
 from msgspec.structs import replace
 
+from builders.errors import BuildError
 from builders.once import Once
 from packer.cluster.jobs import Answer, NotThereError, Tickets, fetch_archive, identity, keep_archive
-from packer.core.errors import BuildError, UsageError
+from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.layers.assignment import MadeLayer, Need, Share
 from packer.layers.planner import Piece

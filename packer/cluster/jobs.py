@@ -21,10 +21,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.errors import LpackError
 from builders.once import Once
 from packer import __version__
 from packer.cache.store import SharedStore, Store, explained
-from packer.core.errors import LpackError, StoreError
+from packer.core.errors import StoreError
 from packer.core.model import Archive, Function, Lock, LockedPackage, SourceFolder
 from packer.core.version_variables import version_variables
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES

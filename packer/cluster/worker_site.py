@@ -10,10 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from builders.errors import LpackError
 from builders.once import Once
 from packer.cache.store import explained
 from packer.cluster.jobs import Files, Lacking, Ticket, fetch_archive, keep_archive, load_files, load_ticket
-from packer.core.errors import LpackError, ManyErrors
+from packer.core.errors import ManyErrors
 from packer.core.model import FileContent, Function, Lock, SourceFolder, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive

@@ -1,31 +1,10 @@
-"""Errors, split by who can mend them; the text is made when somebody reads it.
-
-Exit statuses: 1 the build failed, 2 wrong usage or configuration, 3 over a budget or a limit, 4 verification failed.
-"""
+"""The errors that only packer raises, by who can fix them; `builders.errors` holds their base."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-
-class LpackError(Exception):
-    """What went wrong, where, and the next thing to try.
-
-    ``what`` is one sentence that names the place; ``remedy`` is what to do next; ``detail`` is an underlying tool's own
-    output, shown below.
-    """
-
-    exit_status: int = 1
-
-    def __init__(self, what: str, *, remedy: str = "", detail: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
-        self.detail = detail
-
-    def __str__(self) -> str:
-        what = self.what if self.what.endswith((".", "?", "!")) else f"{self.what}."
-        return "\n".join(part for part in (what, self.detail, self.remedy) if part)
+from builders.errors import LpackError
 
 
 class UsageError(LpackError):
@@ -48,10 +27,6 @@ class FetchError(LpackError):
 
 class PackageError(LpackError):
     """A wheel or sdist is broken, hostile, or does not fit the target."""
-
-
-class BuildError(LpackError):
-    """A builder could not make a wheel."""
 
 
 class ImageError(LpackError):

@@ -10,9 +10,9 @@ from typing import ClassVar, Protocol
 
 from msgspec import Struct, field
 
+from builders.errors import BuildError
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
-from packer.core.errors import BuildError
 from packer.core.options import Budget, BytecodeOptions, ImageOptions, LayerOptions, TrimOptions, VerifyOptions
 
 FILE_MODE = 0o644

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from packer.core.errors import LpackError
+from builders.errors import LpackError
 from packer.core.model import Function
 from packer.core.names import ENGINE_FORM
 from packer.formats.wheel_outline import NOTHING, SIZE

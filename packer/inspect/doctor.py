@@ -16,9 +16,10 @@ from msgspec import Struct
 
 from builders.engine.client import Engine
 from builders.engine.images import Images
+from builders.errors import BuildError, UnavailableError
 from builders.host.strip import HostStrip
 from builders.interpreters import find_interpreter
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
+from builders.recipes import BuildSettings
 from builders.runtimes import MEGABYTE, Target
 from builders.sandbox.emulator import REMEDY, find_emulator
 from packer import __version__
@@ -116,12 +117,12 @@ def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: 
     try:
         engine = connect()
         info = engine.info()
-    except (BuilderUnavailable, BuildFailure) as error:
+    except (UnavailableError, BuildError) as error:
         needed = any(settings.builder == "container" for _, settings in places)
         why = "only packages with native code and no wheel need one"
         if needed:
             why = 'the configuration says builder = "container"'
-        yield Finding(check="engine", verdict=BAD if needed else ABSENT, what=f"{error.reason}; {why}", remedy=error.remedy)
+        yield Finding(check="engine", verdict=BAD if needed else ABSENT, what=f"{error.what}; {why}", remedy=error.remedy)
         return
     try:
         yield Finding(check="engine", verdict=GOOD, what=f"{info.name} {info.version} on {info.architecture}")
@@ -157,19 +158,19 @@ def _disk(check: str, folder: Path, verdict: str, remedy: str) -> Finding:
 def _image(images: Images, target: Target, settings: BuildSettings, *, offline: bool) -> Finding:
     try:
         image = images.base(target, settings)
-    except (BuilderUnavailable, BuildFailure) as error:
+    except (UnavailableError, BuildError) as error:
         reference = settings.image or target.build_image
         pull = f"docker pull --platform linux/{target.image_architecture} {reference}"
         remedy = f"`{pull}` brings it" + ("." if offline else ", and lpack does when a build first needs it.")
-        return Finding(check="image", verdict=ABSENT, what=f"for {target}: {error.reason}", remedy=remedy)
+        return Finding(check="image", verdict=ABSENT, what=f"for {target}: {error.what}", remedy=remedy)
     return Finding(check="image", verdict=GOOD, what=f"for {target}: {image.reference} ({image.digest[:19]})")
 
 
 def _emulation(images: Images, target: Target, settings: BuildSettings) -> Finding:
     try:
         images.prove(images.base(target, settings), target)
-    except (BuilderUnavailable, BuildFailure) as error:
-        what = f"for {target.architecture}: {error.reason}"
+    except (UnavailableError, BuildError) as error:
+        what = f"for {target.architecture}: {error.what}"
         return Finding(check="emulation", verdict=ABSENT, what=what, remedy=error.remedy)
     return Finding(check="emulation", verdict=GOOD, what=f"the engine runs programs for {target.architecture}")
 
@@ -200,8 +201,8 @@ def _cross(places: Sequence[Place]) -> Finding:
 def _strip() -> Finding:
     try:
         return Finding(check="strip", verdict=GOOD, what=HostStrip().identity)
-    except BuilderUnavailable as error:
-        what = f"{error.reason}: shared libraries are packed with their debug sections and symbols"
+    except UnavailableError as error:
+        what = f"{error.what}: shared libraries are packed with their debug sections and symbols"
         return Finding(check="strip", verdict=ABSENT, what=what, remedy=error.remedy)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from builders.recipes import BuilderUnavailable
+from builders.errors import UnavailableError
 from builders.sandbox.emulator import find_emulator
 from builders.sandbox.pythons import HostPython, TargetPython
 from packer.core.bytecode_paths import beside
@@ -114,7 +114,7 @@ class Trials:
     def _python(self, function: Function) -> TargetPython:
         try:
             return self._tools.verifier.python(function)
-        except BuilderUnavailable as error:
+        except UnavailableError as error:
             raise unavailable(function, error) from None
 
 
@@ -148,7 +148,7 @@ def verify_archive(tools: Tools, build: Build, function: Function, archive: Path
     verifier = tools.verifier
     try:
         python = verifier.python(function)
-    except BuilderUnavailable as error:
+    except UnavailableError as error:
         raise unavailable(function, error) from None
     with verifier.laid_out(archive, build.carried(build.material(function)), layers) as laid:
         outcome, _ = verifier.run(function, laid, python, events)

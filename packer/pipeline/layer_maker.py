@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.errors import UnavailableError
 from builders.once import Once
-from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
 from packer.cache.deflate import CODEC
 from packer.cache.store import digest_of, explained
@@ -250,7 +250,7 @@ def way_of(tools: Tools, target: Target, options: BytecodeOptions) -> Way:
         return Way(options=options, python="")
     try:
         return Way(options=options, python=tools.shaper.placer.python(target).identity)
-    except BuilderUnavailable:
+    except UnavailableError:
         return Way(options=replace(options, mode="off"), python="")
 
 

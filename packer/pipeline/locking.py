@@ -9,8 +9,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from builders.errors import LpackError
 from packer.cache.store import replace_file
-from packer.core.errors import LpackError, UsageError
+from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.core.names import ENGINE_FORM, LOCAL_FORMS

@@ -9,9 +9,10 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.cache.store import digest_of
-from packer.core.errors import LpackError, ManyErrors
+from packer.core.errors import ManyErrors
 from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.layers.assignment import Division, MadeLayer, Need, Share, divide, shared, with_required

@@ -16,8 +16,8 @@ from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from builders.errors import LpackError
 from builders.runtimes import Target
-from packer.core.errors import LpackError
 from packer.core.model import Function, Tree
 from packer.formats.metadata import listed, metadata_of
 from packer.formats.requirements_txt import read_requirements

@@ -17,10 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 from packaging.version import InvalidVersion, Version
 
+from builders.errors import LpackError
 from builders.once import Once
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
-from packer.core.errors import LpackError
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, LockedPackage
 from packer.resolve.conflicts import divide

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builders.recipes import BuildFailure
+from builders.errors import BuildError
 from builders.sources import build_system, check_out, native_part
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of, explained
-from packer.core.errors import BuildError
 from packer.core.model import Archive, LockedPackage, Repository, Tree
 from packer.net.downloads import Fetched
 from packer.source.function_source import scan_source
@@ -72,8 +71,8 @@ class Origins:
                 path = self._placed(package, archive, tree, folder)
                 try:
                     found = {"native": native_part(path), "requires": build_system(path)["requires"]}
-                except BuildFailure as failure:
-                    raise BuildError(f"Cannot build {package}: {failure.reason}.", remedy="Fix the source.") from None
+                except BuildError as failure:
+                    raise BuildError(f"Cannot build {package}: {failure.what}.", remedy="Fix the source.") from None
             record = self._store.save("sources", key, json.dumps(found).encode())
         fields = json.loads(record.payload)
         return fields["native"], tuple(fields["requires"])
@@ -88,10 +87,10 @@ class Origins:
             suffix = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
             try:
                 return check_out(source.url + suffix, folder / "source")
-            except BuildFailure as failure:
-                what = f"Cannot fetch the source of {package}: {failure.reason}."
+            except BuildError as failure:
+                what = f"Cannot fetch the source of {package}: {failure.what}."
                 remedy = "Check the address, the commit and git's own credentials."
-                raise BuildError(what, detail=self._scrub(failure.log).rstrip(), remedy=remedy) from None
+                raise BuildError(what, detail=self._scrub(failure.detail).rstrip(), remedy=remedy) from None
         if tree is not None:
             path = folder / "project"
             _write_tree(tree, path)

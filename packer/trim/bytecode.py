@@ -15,14 +15,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builders.errors import BuildError
 from builders.once import Once
-from builders.recipes import BuildFailure
 from builders.sandbox.pythons import TargetPython, Task
 from builders.script import source_of_script
 from packer.cache.bundles import load_pack, save_pack
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
-from packer.core.errors import BuildError
 from packer.core.model import OWN_SOURCE, Content, Entry, called
 from packer.formats.wheel_outline import OutlineContent, expected_bytecode
 from packer.trim.handler_prelude import Starter
@@ -121,8 +120,8 @@ class Compiler:
             )
             try:
                 done = job.python.run(task, work)
-            except BuildFailure as failure:
-                raise _trouble(entries, job.python, failure.reason, failure.log) from None
+            except BuildError as failure:
+                raise _trouble(entries, job.python, failure.what, failure.detail) from None
         if done.status or done.answer is None:
             raise _trouble(entries, job.python, f"it ended with status {done.status}", done.log)
         try:

@@ -8,7 +8,7 @@ from posixpath import relpath
 
 from msgspec import Struct, field
 
-from builders.recipes import BuilderUnavailable
+from builders.errors import UnavailableError
 from builders.runtimes import LAYERS_PYTHON, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.sandbox.pythons import Pythons, TargetPython
 from packer.core.bytecode_paths import beside, instead
@@ -84,7 +84,7 @@ class Placer:
         self._spans = spans
 
     def python(self, target: Target) -> TargetPython:
-        """Find the Python that compiles for a target; raises `BuilderUnavailable`."""
+        """Find the Python that compiles for a target; raises `UnavailableError`."""
         return self._pythons.find(target, "auto", "compile")
 
     def of_function(self, material: Material, tree: Tree, restored: frozenset[Unit], layered: Layered) -> Placed:
@@ -95,10 +95,10 @@ class Placer:
             return Placed(tree=tree)
         try:
             python = self.python(function.target)
-        except BuilderUnavailable as error:
+        except UnavailableError as error:
             name = f"3.{function.target.runtime.minor}"
             remedy = f"`uv python install {name}` or a container engine brings one."
-            return Placed(tree=tree, trouble=f"Nothing is compiled to bytecode: no Python {name} ({error.reason}). {remedy}")
+            return Placed(tree=tree, trouble=f"Nothing is compiled to bytecode: no Python {name} ({error.what}). {remedy}")
         handler = handler_module(function.handler, tree)
         others = (entry for entry in tree if entry is not handler)
         compiled = self._compiler.compile(others, python, TASK_FOLDER, options.optimize)
@@ -138,14 +138,14 @@ class Placer:
                 handlers.setdefault(starter, []).append([handler])
         if function is None or function.bytecode.mode == "off":
             return
-        with suppress(BuilderUnavailable):  # which is told of where it matters
+        with suppress(UnavailableError):  # which is told of where it matters
             python = self.python(function.target)
             self._compiler.warm(others, python, TASK_FOLDER, function.bytecode.optimize)
             for starter, modules in handlers.items():
                 self._compiler.warm(modules, python, TASK_FOLDER, function.bytecode.optimize, starter)
 
     def of_layer(self, tree: Tree, stays: frozenset[str], target: Target, options: BytecodeOptions, *, only: bool) -> Tree:
-        """Give the tree of distributions with bytecode for where a layer's modules lie; raises `BuilderUnavailable`.
+        """Give the tree of distributions with bytecode for where a layer's modules lie; raises `UnavailableError`.
 
         ``only`` puts it in the place of sources, but for ``stays``.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from builders.recipes import BuilderUnavailable
+from builders.errors import UnavailableError
 from packer.core.function_tree import Part, merge
 from packer.core.model import OWN_SOURCE, Distribution, Function, Tree
 from packer.formats.native_code import NativeCode
@@ -80,12 +80,12 @@ class Shaper:
         """Give the versions of the tools that decide a function's bytes, and which files of this machine they are."""
         versions: list[str] = []
         paths: list[Path | None] = []
-        with suppress(BuilderUnavailable):
+        with suppress(UnavailableError):
             if function.trim.level != "none":
                 tool = self._stripper.tool(function)
                 versions.append(tool.identity)
                 paths.append(tool.path)
-        with suppress(BuilderUnavailable):
+        with suppress(UnavailableError):
             if function.bytecode.mode != "off":
                 python = self.placer.python(function.target)
                 versions.append(python.identity)
@@ -117,8 +117,8 @@ class Shaper:
             try:
                 tool = self._stripper.tool(function)
                 parts, stripped = self._stripper.strip(parts, dict(material.native), held, tool, function.trim.keep)
-            except BuilderUnavailable as error:
-                missing = (f"Shared libraries are not stripped: {error.reason}. {error.remedy}",)
+            except UnavailableError as error:
+                missing = (f"Shared libraries are not stripped: {error.what}. {error.remedy}",)
         return Cut(parts=tuple(parts), removed=removed, stripped=stripped, missing=missing)
 
     def finish(self, material: Material, cut: Cut, restored: frozenset[Unit], layered: Layered = NOTHING_LAYERED) -> Shaped:

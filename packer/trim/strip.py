@@ -9,9 +9,10 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builders.host.strip import HostStrip, Refused, StripTool
+from builders.errors import BuildError, UnavailableError
+from builders.host.strip import HostStrip, Refusal, StripTool
 from builders.once import Once
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
+from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.cache.bundles import load_pack, load_packs, save_pack
 from packer.cache.deflate import CODEC
@@ -48,7 +49,7 @@ class Stripper:
         executor: Executor,
         container: Callable[[Target, BuildSettings], StripTool],
     ) -> None:
-        """``container`` gives what strips in a container; it raises `BuilderUnavailable` where there is none."""
+        """``container`` gives what strips in a container; it raises `UnavailableError` where there is none."""
         self._store = store
         self._reporter = reporter
         self._executor = executor
@@ -59,7 +60,7 @@ class Stripper:
     def tool(self, function: Function) -> StripTool:
         """Give what strips for a function: this machine's program, or else the one of the image that builds for it.
 
-        Raises `BuilderUnavailable`.
+        Raises `UnavailableError`.
         """
         key = (function.target, function.building)
         return self._tools.get(key, lambda: self._found(*key))
@@ -67,14 +68,14 @@ class Stripper:
     def _found(self, target: Target, settings: BuildSettings) -> StripTool:
         try:
             return HostStrip()
-        except BuilderUnavailable as here:
+        except UnavailableError as here:
             try:
                 return self._container(target, settings)
-            except BuilderUnavailable as there:
+            except UnavailableError as there:
                 remedy = f"{here.remedy} Or: {there.remedy}"
-                raise BuilderUnavailable(f"{here.reason}; {there.reason}", remedy=remedy) from None
-            except BuildFailure as failure:
-                raise BuilderUnavailable(f"{here.reason}; {failure.reason}", remedy=here.remedy) from None
+                raise UnavailableError(f"{here.what}; {there.what}", remedy=remedy) from None
+            except BuildError as failure:
+                raise UnavailableError(f"{here.what}; {failure.what}", remedy=here.remedy) from None
 
     def strip(
         self,
@@ -86,7 +87,7 @@ class Stripper:
     ) -> tuple[tuple[Part, ...], tuple[Stripped, ...]]:
         """Give the parts with smaller libraries; ``native`` are those of each distribution, ``restored`` stay as they are.
 
-        ``keep`` are the user's own patterns (`packer.core.options.TrimOptions`). Raises `BuilderUnavailable`.
+        ``keep`` are the user's own patterns (`packer.core.options.TrimOptions`). Raises `UnavailableError`.
         """
         wanted = {
             name: frozenset(file.path for file in native.get(name, ()))
@@ -146,8 +147,8 @@ class Stripper:
         try:
             with room_for(2 * sum(len(before[key]) for key in left), self._store) as folder:
                 after = tool.strip([before[key] for key in left], folder) if left else []
-        except (BuildFailure, OSError) as error:  # another time it may go well: nothing is remembered
-            reason = error.reason if isinstance(error, BuildFailure) else str(error)
+        except (BuildError, OSError) as error:  # another time it may go well: nothing is remembered
+            reason = error.what if isinstance(error, BuildError) else str(error)
             for key, entry in batch:
                 if key in left:
                     self._reporter.warn(f"{entry.path} of {entry.owner} is not stripped this time: {reason}")
@@ -172,9 +173,9 @@ def _can_shrink(data: bytes) -> bool:
         return False
 
 
-def _judged(before: bytes, after: bytes | Refused) -> bytes | str:
+def _judged(before: bytes, after: bytes | Refusal) -> bytes | str:
     """Give a stripped file that is worth it and loads as the original does, or else why not: empty if it is not worth it."""
-    if isinstance(after, Refused):
+    if isinstance(after, Refusal):
         return after.reason
     if len(after) + _LEAST > len(before):
         return ""

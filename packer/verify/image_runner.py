@@ -8,7 +8,7 @@ from secrets import token_hex
 
 from builders.engine.client import Engine
 from builders.engine.image_runner import LAMBDAS_USER, run_image
-from builders.recipes import BuildFailure
+from builders.errors import BuildError
 from builders.sandbox.emulator import REMEDY, find_emulator
 from packer.cache.store import Store, explained
 from packer.core.errors import ToolError, VerificationError
@@ -89,8 +89,8 @@ def _run(
             user=user,
             seconds=function.verify.seconds,
         )
-    except BuildFailure as error:
-        what = f"{built.name} cannot be verified in the engine{_as(user)}: {error.reason}."
+    except BuildError as error:
+        what = f"{built.name} cannot be verified in the engine{_as(user)}: {error.what}."
         hint = "" if user == LAMBDAS_USER else "If that is why, name a user that the image has: oci.user. "
-        raise VerificationError(what, detail=error.log, remedy=f"{hint}{error.remedy or 'Try again.'}") from None
+        raise VerificationError(what, detail=error.detail, remedy=f"{hint}{error.remedy or 'Try again.'}") from None
     return read_done(done, function)[0]

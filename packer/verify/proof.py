@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builders.recipes import BuilderUnavailable
+from builders.errors import UnavailableError
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.cache.store import Store, digest_of
 from packer.core.bisect import culprits
@@ -116,7 +116,7 @@ class Prover:
             return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
         try:
             place = self._verifier.python(function).place
-        except BuilderUnavailable as error:
+        except UnavailableError as error:
             trouble = unavailable(function, error)
             if options.demanded:
                 raise trouble from None

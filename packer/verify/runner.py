@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.errors import BuildError, UnavailableError
 from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.pythons import LAYERS, TREE, Done, HostPython, LayerStack, Pythons, TargetPython, Task
@@ -167,7 +167,7 @@ class Verifier:
         self._layers.close()
 
     def python(self, function: Function) -> TargetPython:
-        """Give the Python to run a function in; raises `BuilderUnavailable`, or `ToolError` for want of an emulator."""
+        """Give the Python to run a function in; raises `UnavailableError`, or `ToolError` for want of an emulator."""
         found = self._pythons.find(function.target, function.verify.place, "run")
         if function.verify.level == "rie":
             _emulator(function, found)
@@ -188,7 +188,7 @@ class Verifier:
         """
         try:
             python = self.python(function)
-        except BuilderUnavailable as error:
+        except UnavailableError as error:
             raise unavailable(function, error) from None
         values = [(event.name, event.value) for event in events]
         variables = fingerprint(environment_of(function))
@@ -258,9 +258,9 @@ class Verifier:
             )
             try:
                 done = python.run(task, folder / "work")
-            except BuildFailure as error:
-                what = f"{function.name} cannot be verified in {python.place}: {error.reason}."
-                raise VerificationError(what, detail=error.log, remedy=error.remedy or "Build again.") from None
+            except BuildError as error:
+                what = f"{function.name} cannot be verified in {python.place}: {error.what}."
+                raise VerificationError(what, detail=error.detail, remedy=error.remedy or "Build again.") from None
         return read_done(done, function)
 
 
@@ -318,7 +318,7 @@ def _as_json(outcome: Outcome) -> bytes:
     return json.dumps(data).encode()
 
 
-def unavailable(function: Function, error: BuilderUnavailable) -> ToolError:
+def unavailable(function: Function, error: UnavailableError) -> ToolError:
     """Say that nothing here can run a function."""
-    what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.reason})."
+    what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.what})."
     return ToolError(what, remedy=error.remedy)

@@ -9,9 +9,10 @@ from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from builders.errors import BuildError
 from builders.runtimes import Target
 from packer.cache.store import Store, digest_of, explained
-from packer.core.errors import BuildError, NoSolutionError, ResolveError
+from packer.core.errors import NoSolutionError, ResolveError
 from packer.core.model import Distribution, Function, LockedPackage
 from packer.net.downloads import StoreFetcher
 from packer.resolve.resolver import Resolver

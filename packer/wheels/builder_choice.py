@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from builders.recipes import BuilderUnavailable, BuildSettings, NativeResult
-from packer.core.errors import BuildError
+from builders.errors import BuildError, NativeCodeError, UnavailableError
+from builders.recipes import BuildSettings
 from packer.core.model import Archive, LockedPackage, SourceFolder
 from packer.locks.wheel_choice import existing_tags
 
@@ -50,19 +50,19 @@ class Attempts(Struct, kw_only=True):
 
     package: LockedPackage
     settings: BuildSettings
-    refusals: list[tuple[str, BuilderUnavailable | NativeResult]] = field(default_factory=list)
+    refusals: list[tuple[str, UnavailableError | NativeCodeError]] = field(default_factory=list)
 
-    def add(self, builder: str, refusal: BuilderUnavailable | NativeResult) -> None:
+    def add(self, builder: str, refusal: UnavailableError | NativeCodeError) -> None:
         """Note that a builder could not."""
         self.refusals.append((builder, refusal))
 
     def warnings(self, builder: str) -> tuple[str, ...]:
         """Say that ``builder`` did what another one should have done, had it been there."""
         return tuple(
-            f"{self.package} is built by {builder}, because {name} could not: {refusal.reason}. {refusal.remedy} "
+            f"{self.package} is built by {builder}, because {name} could not: {refusal.what}. {refusal.remedy} "
             f"Or settle on it: {self._table(builder)}."
             for name, refusal in self.refusals
-            if isinstance(refusal, BuilderUnavailable)
+            if isinstance(refusal, UnavailableError)
         )
 
     def error(self, what: str) -> BuildError:
@@ -71,8 +71,8 @@ class Attempts(Struct, kw_only=True):
         if len(self.refusals) == 1:
             [(_, refusal)] = self.refusals
             remedy = f"{refusal.remedy} {rest}".lstrip()
-            return BuildError(f"{what}: {refusal.reason}.", detail=offered(self.package), remedy=remedy)
-        told = [f"  {name}: {refusal.reason}. {refusal.remedy}".rstrip() for name, refusal in self.refusals]
+            return BuildError(f"{what}: {refusal.what}.", detail=offered(self.package), remedy=remedy)
+        told = [f"  {name}: {refusal.what}. {refusal.remedy}".rstrip() for name, refusal in self.refusals]
         return BuildError(
             f"{what}: none of the builders can.",
             detail="\n".join(filter(None, (*told, offered(self.package)))),

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from builders.errors import LpackError
 from builders.once import Once
 from packer.cache.store import Store, digest_of
-from packer.core.errors import LpackError
 from packer.core.events import Reporter
 from packer.core.model import Archive
 from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, OutlinedFile, guessed, outline_of, write_outline

@@ -20,8 +20,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from packaging.utils import parse_wheel_filename
 
+from builders.errors import BuildError
 from builders.runtimes import Target
-from packer.core.errors import BuildError
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.formats.elf import ElfFile, read_elf
 from packer.formats.native_code import native_files

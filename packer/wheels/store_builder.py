@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,21 +13,12 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.errors import BuildError, MissingRequirementsError, NativeCodeError, UnavailableError, interruption
 from builders.once import Once
-from builders.recipes import (
-    Builder,
-    BuilderUnavailable,
-    BuildFailure,
-    BuildRequest,
-    BuildSettings,
-    MoreRequirements,
-    NativeResult,
-    Recipe,
-)
+from builders.recipes import Builder, BuildRequest, BuildSettings, Recipe
 from builders.runtimes import Target
 from packer.cache.deflate import CODEC, Deflater
 from packer.cache.store import Store, digest_of, explained
-from packer.core.errors import BuildError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Archive, Distribution, Function, LockedPackage, SourceFolder
@@ -77,7 +69,7 @@ class _Plan(Struct, frozen=True, kw_only=True):
 class StoreBuilder:
     """Builds through builders, and keeps each wheel in the store under everything that can change it.
 
-    ``builders`` are made when first needed, and may raise `BuilderUnavailable` then. At most ``jobs`` builds run at once.
+    ``builders`` are made when first needed, and may raise `UnavailableError` then. At most ``jobs`` builds run at once.
     ``variables`` are the user's environment, of which builds get what `packer.core.version_variables` says.
     """
 
@@ -163,20 +155,28 @@ class StoreBuilder:
                 plan = self._plan(task, name, why)
                 made = self._known(plan) or self._built(task, plan)
                 return replace(made, warnings=(*attempts.warnings(name), *made.warnings))
-            except BuilderUnavailable as refusal:
+            except UnavailableError as refusal:
                 last = self._last(task, name, why)
                 if last is not None:
                     return last
                 attempts.add(name, refusal)
-            except NativeResult as refusal:
+            except NativeCodeError as refusal:
                 attempts.add(name, refusal)
-            except BuildFailure as failure:
-                raise self._error(task, failure, name) from None
         raise attempts.error(f"Cannot build {task.package} for {task.target}")
 
-    def _error(self, task: _Task, failure: BuildFailure, builder: str) -> BuildError:
+    @contextmanager
+    def _failures(self, task: _Task, builder: str) -> Iterator[None]:
+        """Say of which task a failure is that a builder raises, which knows no more than its request."""
+        try:
+            yield
+        except NativeCodeError:
+            raise
+        except BuildError as failure:
+            raise self._error(task, failure, builder) from None
+
+    def _error(self, task: _Task, failure: BuildError, builder: str) -> BuildError:
         """Say why a build failed, with the end of its log, and keep all of it."""
-        log = self._scrub(failure.log).rstrip()
+        log = self._scrub(failure.detail).rstrip()
         lines = log.splitlines()
         shown = "\n".join(line[:_WIDEST] for line in lines[-_SHOWN:])
         if lines:
@@ -184,18 +184,18 @@ class StoreBuilder:
             before = f"[… {len(lines) - _SHOWN} lines before]\n" if len(lines) > _SHOWN else ""
             shown = f"{before}{shown}\n[the whole log: {path}]"
         return BuildError(
-            f"Cannot build {task.package} for {task.target}: {failure.reason}.",
+            f"Cannot build {task.package} for {task.target}: {failure.what.rstrip('.')}.",
             detail="\n".join(filter(None, (shown, offered(task.package) if task.package.wheels else ""))),
             remedy=failure.remedy or remedy_of(task.package, builder),
         )
 
     def _builder(self, name: str) -> Builder:
-        """Return a builder, made when it is first asked for; raises `BuilderUnavailable`, or `BuildFailure` after closing."""
+        """Return a builder, made when it is first asked for; raises `UnavailableError`, or `BuildError` after closing."""
         return self._builders.get(name, lambda: self._opened(self._factories[name]))
 
     def _opened(self, factory: Callable[[], Builder]) -> Builder:
         if self._closed:
-            raise BuildFailure("it was interrupted")
+            raise interruption()
         builder = factory()
         with self._lock:
             self._open.append(builder)
@@ -206,7 +206,8 @@ class StoreBuilder:
 
     def _plan(self, task: _Task, name: str, why: str, more: tuple[str, ...] = ()) -> _Plan:
         """Say how a builder would build a task, with ``more`` requirements than those that are known."""
-        recipe = self._builder(name).recipe(task.target, task.settings)
+        with self._failures(task, name):
+            recipe = self._builder(name).recipe(task.target, task.settings)
         asked = digest_of("asked", task.origin.key, str(task.target), recipe.key)
         record = self._store.load("hooks", asked)
         known = tuple(json.loads(record.payload)) if record else ()
@@ -261,12 +262,12 @@ class StoreBuilder:
         for _ in range(_MOST_ROUNDS):
             try:
                 return self._build(task, plan)
-            except MoreRequirements as more:
+            except MissingRequirementsError as more:
                 plan = self._plan(task, plan.name, plan.why, more.requires)
                 known = self._known(plan)
                 if known is not None:
                     return known
-        raise BuildFailure("its build back end asks for other requirements each time")
+        raise self._error(task, BuildError("its build back end asks for other requirements each time"), plan.name)
 
     def _build(self, task: _Task, plan: _Plan) -> Made:
         where = f"in {plan.recipe.image}" if plan.recipe.image else f"on this machine ({plan.name})"
@@ -283,10 +284,11 @@ class StoreBuilder:
             )
             (folder / "out").mkdir()
             (folder / "repair").mkdir()
-            building = self._builder(plan.name).build(request, folder / "out")
-            with explained(folder, "build in"), building as built:
-                accept(built.path, built.path.name)
-                repaired = repair(built.path, task.target, built.library, folder / "repair")
+            with explained(folder, "build in"), ExitStack() as building:
+                with self._failures(task, plan.name):
+                    built = building.enter_context(self._builder(plan.name).build(request, folder / "out"))
+                    accept(built.path, built.path.name)
+                    repaired = repair(built.path, task.target, built.library, folder / "repair")
                 native = self._check(task, repaired, plan.name)
                 digest, path = self._keep(repaired)
                 warnings = self._without_native(task, native, built.log)

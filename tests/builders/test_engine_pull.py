@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from builders.engine.client import Engine
-from builders.recipes import BuildFailure
+from builders.errors import BuildError
 
 
 def engine(*messages: dict[str, str]) -> tuple[Engine, list[str]]:
@@ -30,6 +30,6 @@ def engine(*messages: dict[str, str]) -> tuple[Engine, list[str]]:
 
 def test_pull_ends_when_the_engine_is_closed():
     made, read = engine(*({"status": f"layer {number}"} for number in range(5)))
-    with pytest.raises(BuildFailure, match="interrupted"):
+    with pytest.raises(BuildError, match="interrupted"):
         made.pull("one:1", "linux/amd64")
     assert read == ["layer 0", "layer 1"]

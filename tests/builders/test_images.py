@@ -15,7 +15,8 @@ import pytest
 from builders.engine.client import EngineInfo, Image
 from builders.engine.images import Images
 from builders.engine.job import Job
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildSettings
+from builders.errors import BuildError, UnavailableError
+from builders.recipes import BuildSettings
 from builders.runtimes import Target
 
 TARGET = Target.of("python3.12", "x86_64")
@@ -76,7 +77,7 @@ def fails_first(number: int = 1) -> Callable[[], int]:
     def call() -> int:
         calls.append(1)
         if len(calls) <= number:
-            raise BuildFailure("the network is away", log="no route to host")
+            raise BuildError("the network is away", detail="no route to host")
         return 0
 
     return call
@@ -116,7 +117,7 @@ def test_name_is_pulled_for_one_machine_at_a_time():
 def test_pull_is_tried_again_after_it_has_failed():
     engine = Engine(pulling=fails_first())
     made = images(engine)
-    with pytest.raises(BuilderUnavailable, match="no route to host"):
+    with pytest.raises(UnavailableError, match="no route to host"):
         made.base(TARGET, BuildSettings(image="one:1"))
     assert made.base(TARGET, BuildSettings(image="one:1")).reference == "one:1"
 
@@ -135,9 +136,9 @@ def test_threads_that_wait_for_a_setup_command_share_its_failure():
     def attempt(number: int) -> str:
         if number:
             everyone.wait(10)
-        with pytest.raises(BuildFailure) as caught:
+        with pytest.raises(BuildError) as caught:
             made.ready(TARGET, BuildSettings(image="one:1", setup=("false",)))
-        return caught.value.reason
+        return caught.value.what
 
     with ThreadPoolExecutor(8) as executor:
         assert set(executor.map(attempt, range(8))) == {"the setup commands ended with status 1 in one:1"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builders.recipes import BuilderUnavailable, BuildFailure
+from builders.errors import BuildError, UnavailableError
 from builders.runtimes import Target
 from builders.sandbox.pythons import Pythons
 from tests.shaped import ARCHITECTURE, RUNTIME
@@ -31,7 +31,7 @@ def pythons(container: Callable[[Target], Any]) -> Pythons:
     """Return what finds Pythons in containers alone."""
 
     def nothing_here(_target: Target) -> Any:
-        raise BuilderUnavailable("no Python", remedy="Install one.")
+        raise UnavailableError("no Python", remedy="Install one.")
 
     return Pythons(nothing_here, lambda target, _named: container(target))
 
@@ -59,11 +59,11 @@ def test_container_engine_that_was_away_is_asked_again():
     def container(target: Target) -> Fake:
         asked.append(target)
         if len(asked) == 1:
-            raise BuilderUnavailable("no engine", remedy="Start it.")
+            raise UnavailableError("no engine", remedy="Start it.")
         return fake
 
     found = pythons(container)
-    with pytest.raises(BuilderUnavailable, match="no engine"):
+    with pytest.raises(UnavailableError, match="no engine"):
         found.find(TARGET, "container", "run")
     assert id(found.find(TARGET, "container", "run")) == id(fake)
 
@@ -82,6 +82,6 @@ def test_python_that_was_made_while_all_was_closed_is_closed():
         assert begun.wait(10)
         found.close()
         closed.set()
-        with pytest.raises(BuildFailure, match="interrupted"):
+        with pytest.raises(BuildError, match="interrupted"):
             finding.result()
     assert fake.closed

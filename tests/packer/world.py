@@ -10,13 +10,8 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from builders.recipes import (
-    BuilderUnavailable,
-    BuildRequest,
-    BuildSettings,
-    BuiltWheel,
-    Recipe,
-)
+from builders.errors import UnavailableError
+from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import Target
 from packer.cache.signatures import Digests
 from packer.cache.store import Store
@@ -105,6 +100,6 @@ class World(Struct):
 
 def away(reason: str) -> Callable[[], None]:
     def refuse() -> None:
-        raise BuilderUnavailable(reason, remedy=f"Mend: {reason}.")
+        raise UnavailableError(reason, remedy=f"Mend: {reason}.")
 
     return refuse

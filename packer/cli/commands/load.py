@@ -25,7 +25,8 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
     """
     project = read_built_project("load", names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
-        from packer.cli.imagery import LocalEngine, open_registries
+        from builders.engine.client import connect
+        from packer.cli.imagery import open_registries
         from packer.formats.oci import Reference
         from packer.images.reader import read_built
         from packer.registry.client import RegistryBlobs
@@ -36,11 +37,11 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
         names = images_of(names, project.functions)
         images = read_built(project.config.out, names, lambda home: RegistryBlobs(registries, home))
         project.warn_of_changes(flags["out"], store, reporter, "image")
-        engine = LocalEngine()
+        engine = connect()
         with printed(as_json=as_json) as results:
             for built in images:
                 with results.of(built.name):
                     name = f"{image_name(built.name)}:{tag}"
                     Reference.parse(name)
-                    identity = engine.load(built, name, store, load_image)
+                    identity = load_image(built, name, engine, store)
                     results.add(built.name, {"image": name, "id": identity}, f"{name}  {identity}")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from builders.errors import LpackError
 from packer.cli.common import open_store, reporting
 from packer.cli.outcome import built_options, read_built_project, told_as_json
-from packer.core.errors import LpackError, ManyErrors
+from packer.core.errors import ManyErrors
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
@@ -90,7 +91,8 @@ class _Runner:
         return self._image(function) if format_of(self._config.out, function.name) == "image" else self._archive(function)
 
     def _image(self, function: Function) -> Outcome:
-        from packer.cli.imagery import LocalEngine, open_registries
+        from builders.engine.client import connect
+        from packer.cli.imagery import open_registries
         from packer.images.reader import read_built
         from packer.registry.client import RegistryBlobs
         from packer.verify.image_runner import run_built
@@ -98,7 +100,7 @@ class _Runner:
         with ExitStack() as closing:
             registries = open_registries(self._store, self._reporter, closing)
             [built] = read_built(self._config.out, (function.name,), lambda home: RegistryBlobs(registries, home))
-            return LocalEngine().verify(built, function, self._store, run_built)
+            return run_built(built, function, connect(), self._store)
 
     def _archive(self, function: Function) -> Outcome:
         from packer.cache.signatures import Digests

@@ -15,11 +15,12 @@ from threading import Lock
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.errors import LpackError
 from packer.cache.remote import opened_remote
 from packer.cli.common import open_store
 from packer.cluster.jobs import Answer, Lacking, identity, load_ticket
 from packer.cluster.worker_site import Site
-from packer.core.errors import LpackError, UsageError
+from packer.core.errors import UsageError
 from packer.core.events import Reporter
 
 _MOST = 4

@@ -17,7 +17,8 @@ from builders.engine.client import connect
 from builders.engine.container_builder import ContainerBuilder
 from builders.engine.images import Images
 from builders.engine.job import Job
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, Limits
+from builders.errors import BuildError, UnavailableError
+from builders.recipes import BuildRequest, Limits
 from tests.builders.engine.test_container_builder import request, sdist
 from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engine, own_engine
 
@@ -64,7 +65,7 @@ def build(builder: ContainerBuilder, asked: BuildRequest, into: Path) -> Path:
         return built.path
 
 
-def broken_build(tmp_path: Path, breaking: Callable[[], None]) -> BuildFailure:
+def broken_build(tmp_path: Path, breaking: Callable[[], None]) -> BuildError:
     """Start a build that waits, break something meanwhile, and give its error; no wheel must be there."""
     heard: list[str] = []
     with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
@@ -75,7 +76,7 @@ def broken_build(tmp_path: Path, breaking: Callable[[], None]) -> BuildFailure:
         while "begun" not in "".join(heard) and time.monotonic() < deadline and not future.done():
             time.sleep(0.05)
         breaking()
-        with pytest.raises(BuildFailure) as caught:
+        with pytest.raises(BuildError) as caught:
             future.result(60)
     assert not list((tmp_path / "broken").glob("*.whl"))
     return caught.value
@@ -83,7 +84,7 @@ def broken_build(tmp_path: Path, breaking: Callable[[], None]) -> BuildFailure:
 
 def test_an_engine_that_dies_in_mid_build(own: OwnEngine, tmp_path):
     failure = broken_build(tmp_path, own.kill)
-    assert failure.reason == "the container engine could not run the build to its end"
+    assert failure.what == "the container engine could not run the build to its end"
     assert "engine" in failure.remedy
     own.start()
     with connected() as builder:
@@ -96,7 +97,7 @@ def test_an_engine_that_is_restarted_in_mid_build(own: OwnEngine, tmp_path):
         own.start()
 
     failure = broken_build(tmp_path, restart)
-    assert "container" in failure.reason
+    assert "container" in failure.what
     with connected() as builder:
         assert build(builder, request(sdist(tmp_path)), tmp_path / "after").is_file()
 
@@ -114,7 +115,7 @@ def test_a_container_that_somebody_removes(own: OwnEngine, tmp_path):
             docker("rm", "--force", name, host=own.host)
 
     failure = broken_build(tmp_path, remove)
-    assert "container" in failure.reason or failure.reason == "the build ended with status 137"
+    assert "container" in failure.what or failure.what == "the build ended with status 137"
     assert names(left_behind(own.host)) <= names(before)
 
 
@@ -142,7 +143,7 @@ def test_what_somebody_removes_slowly_leaves_no_volume(tmp_path):
                 for name in names(left_behind()) - before:
                     pool.submit(docker, "rm", "--force", name)
 
-        with suppress(BuildFailure), engine.run(job, listen):
+        with suppress(BuildError), engine.run(job, listen):
             pass
         engine.close()
         assert "written" in "".join(heard)
@@ -164,9 +165,9 @@ def test_an_engine_whose_disk_is_full(tmp_path, monkeypatch):
                     file.flush()
                 except OSError:
                     break
-        with connected() as builder, pytest.raises(BuildFailure) as caught:
+        with connected() as builder, pytest.raises(BuildError) as caught:
             build(builder, request(sdist(tmp_path)), tmp_path / "full")
-        assert caught.value.reason == "the container engine's disk is full"
+        assert caught.value.what == "the container engine's disk is full"
         assert "space" in caught.value.remedy
         assert not list((tmp_path / "full").glob("*.whl"))
         filler.unlink()
@@ -225,12 +226,12 @@ def test_closing_stops_what_runs(tmp_path):
         while not any("Up" in line for line in left_behind()):
             time.sleep(0.05)
         engine.close()
-        with pytest.raises(BuildFailure, match="interrupted"):
+        with pytest.raises(BuildError, match="interrupted"):
             future.result(30)
     assert left_behind() == []
 
 
 def test_no_engine_is_said_plainly(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    with pytest.raises(BuilderUnavailable, match=r"no container engine answers at unix://.*nobody\.sock"):
+    with pytest.raises(UnavailableError, match=r"no container engine answers at unix://.*nobody\.sock"):
         connect()

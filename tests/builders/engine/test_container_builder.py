@@ -16,14 +16,8 @@ from msgspec.structs import replace
 from builders.engine.client import Engine, connect
 from builders.engine.container_builder import ContainerBuilder
 from builders.engine.images import Images
-from builders.recipes import (
-    BuilderUnavailable,
-    BuildFailure,
-    BuildRequest,
-    BuildSettings,
-    Limits,
-    MoreRequirements,
-)
+from builders.errors import BuildError, MissingRequirementsError, UnavailableError
+from builders.recipes import BuildRequest, BuildSettings, Limits
 from builders.runtimes import MEGABYTE, Target
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, left_behind, need_engine, run_in_runtime
 from tests.packages import write_sdist_files
@@ -102,9 +96,9 @@ def builder(engine: Engine, output: list[str]) -> ContainerBuilder:
     return ContainerBuilder(engine, Images(engine, output.append, listen, offline=True), listen)
 
 
-def failure(builder: ContainerBuilder, asked: BuildRequest, into: Path) -> BuildFailure:
+def failure(builder: ContainerBuilder, asked: BuildRequest, into: Path) -> BuildError:
     into.mkdir(exist_ok=True)
-    with pytest.raises(BuildFailure) as caught, builder.build(asked, into):
+    with pytest.raises(BuildError) as caught, builder.build(asked, into):
         pass
     assert not list(into.glob("*.whl"))
     return caught.value
@@ -152,7 +146,7 @@ def test_a_project_folder_is_built_from_a_copy(builder, tmp_path):
 def test_a_back_end_may_ask_for_more(builder, tmp_path):
     path, into = sdist(tmp_path, asks="return ['Nothing_Yet >= 2']"), tmp_path / "into"
     into.mkdir()
-    with pytest.raises(MoreRequirements) as caught, builder.build(request(path), into):
+    with pytest.raises(MissingRequirementsError) as caught, builder.build(request(path), into):
         pass
     assert caught.value.requires == ("Nothing_Yet >= 2",)
     again = tmp_path / "again"
@@ -184,8 +178,8 @@ socket.create_connection(("1.1.1.1", 80), timeout=10)
 
 def test_a_build_has_no_network(builder, tmp_path):
     stopped = failure(builder, request(sdist(tmp_path, REACH)), tmp_path / "into")
-    assert stopped.reason == "its build back end failed"
-    assert "Network is unreachable" in stopped.log
+    assert stopped.what == "its build back end failed"
+    assert "Network is unreachable" in stopped.detail
 
 
 LISTEN = """\
@@ -208,8 +202,8 @@ def test_a_build_may_have_network_where_it_is_asked_for(builder, output, tmp_pat
 )
 def test_a_build_cannot_write_outside_its_folder(builder, tmp_path, place):
     stopped = failure(builder, request(sdist(tmp_path, f"open({place!r}, 'w').write('evil')")), tmp_path / "into")
-    assert stopped.reason == "its build back end failed"
-    assert place in stopped.log
+    assert stopped.what == "its build back end failed"
+    assert place in stopped.detail
     assert not Path("/usr/lib/evil.so").exists()
 
 
@@ -228,7 +222,7 @@ def test_a_build_that_forks_without_end_is_stopped(builder, tmp_path):
     before = len(list(Path("/proc").glob("[0-9]*")))
     limits = replace(SETTINGS.limits, memory=4096 * MEGABYTE)
     stopped = failure(builder, request(sdist(tmp_path, FORK), replace(SETTINGS, limits=limits)), tmp_path / "into")
-    assert stopped.reason == "it started more than the 100 processes that it may have"
+    assert stopped.what == "it started more than the 100 processes that it may have"
     assert "processes" in stopped.remedy
     assert len(list(Path("/proc").glob("[0-9]*"))) < before + 60
 
@@ -236,20 +230,20 @@ def test_a_build_that_forks_without_end_is_stopped(builder, tmp_path):
 def test_a_build_that_eats_memory_is_stopped(builder, tmp_path):
     eat = "kept = []\nwhile True:\n    kept.append(b'x' * 10_000_000)"
     stopped = failure(builder, request(sdist(tmp_path, eat)), tmp_path / "into")
-    assert stopped.reason == "it needed more than the 512 MB of memory that it may have"
+    assert stopped.what == "it needed more than the 512 MB of memory that it may have"
     assert "memory" in stopped.remedy
 
 
 def test_a_build_that_prints_without_end_is_stopped(builder, tmp_path):
     stopped = failure(builder, request(sdist(tmp_path, "while True: print('x' * 1_000_000)")), tmp_path / "into")
-    assert stopped.reason == "it printed more than 64 MB"
+    assert stopped.what == "it printed more than 64 MB"
 
 
 def test_a_wheel_of_any_size_is_not_taken_out(builder, tmp_path, monkeypatch):
     monkeypatch.setattr("builders.engine.container_builder.IMAGE_LIMIT", 20 * MEGABYTE)
     code = "path = pathlib.Path(wheel_directory, 'answer-1.0-py3-none-any.whl'); path.touch(); os.truncate(path, 1 << 40)"
     stopped = failure(builder, request(sdist(tmp_path, f"{code}; os._exit(0)")), tmp_path / "into")
-    assert re.search(r"has 1099511627776 bytes, and 20971520 at most are taken", stopped.reason)
+    assert re.search(r"has 1099511627776 bytes, and 20971520 at most are taken", stopped.what)
 
 
 @pytest.mark.parametrize("make", ["path.mkdir()", "os.mkfifo(path)", "path.symlink_to('/nowhere')", "path.symlink_to(path)"])
@@ -257,7 +251,7 @@ def test_what_is_no_file_is_not_taken_for_a_wheel(builder, tmp_path, make):
     code = f"path = pathlib.Path(wheel_directory, 'answer-1.0-py3-none-any.whl'); {make}; os._exit(0)"
     stopped = failure(builder, request(sdist(tmp_path, code)), tmp_path / "into")
     # The engine itself gives up on a link that leads to itself.
-    assert stopped.reason in (
+    assert stopped.what in (
         "the build did not leave answer-1.0-py3-none-any.whl behind",
         "the container engine could not look into a container",
     )
@@ -274,7 +268,7 @@ def test_a_build_that_hangs_is_stopped(builder, tmp_path):
     limits = Limits(seconds=5)
     asked = request(sdist(tmp_path, "import time; time.sleep(1000)"), replace(SETTINGS, limits=limits))
     stopped = failure(builder, asked, tmp_path / "into")
-    assert stopped.reason == "it was stopped after 5 s"
+    assert stopped.what == "it was stopped after 5 s"
     assert "time" in stopped.remedy
 
 
@@ -290,30 +284,30 @@ def test_a_build_has_no_privileges(builder, output, tmp_path):
 
 def test_a_build_without_a_wheel_says_so(builder, tmp_path):
     stopped = failure(builder, request(sdist(tmp_path, "os._exit(0)")), tmp_path / "into")
-    assert stopped.reason == "the build gave 0 wheels, not one"
+    assert stopped.what == "the build gave 0 wheels, not one"
 
 
 def test_an_image_without_the_python_is_named(builder, tmp_path):
     asked = replace(request(sdist(tmp_path)), target=Target.of("python3.13", "x86_64"))
     stopped = failure(builder, asked, tmp_path / "into")
-    assert "python3.13" in stopped.reason
-    assert BUILD_IMAGE in stopped.reason
+    assert "python3.13" in stopped.what
+    assert BUILD_IMAGE in stopped.what
 
 
 def test_a_missing_image_is_named(builder):
-    with pytest.raises(BuilderUnavailable, match="nobody/nothing:1") as caught:
+    with pytest.raises(UnavailableError, match="nobody/nothing:1") as caught:
         builder.recipe(TARGET, BuildSettings(image="nobody/nothing:1"))
     assert "`docker pull nobody/nothing:1` brings it" in caught.value.remedy
 
 
 def test_a_missing_image_that_cannot_be_pulled_is_named(engine):
     images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=False)
-    with pytest.raises(BuilderUnavailable, match=r"is not in the engine, and cannot be pulled for x86_64"):
+    with pytest.raises(UnavailableError, match=r"is not in the engine, and cannot be pulled for x86_64"):
         images.base(TARGET, BuildSettings(image="127.0.0.1:9/nobody/nothing:1"))
 
 
 def test_an_image_of_another_machine_is_not_taken(builder):
-    with pytest.raises(BuilderUnavailable, match="arm64"):
+    with pytest.raises(UnavailableError, match="arm64"):
         builder.recipe(Target.of("python3.11", "arm64"), BuildSettings(image=BUILD_IMAGE))
 
 
@@ -334,6 +328,6 @@ def test_setup_commands_make_an_image_once(builder, output, tmp_path):
 def test_a_setup_command_that_fails_is_shown(builder, tmp_path):
     settings = replace(SETTINGS, setup=("echo before", "no-such-command"))
     stopped = failure(builder, request(sdist(tmp_path), settings), tmp_path / "into")
-    assert stopped.reason.startswith("the setup commands ended with status 127")
-    assert "no-such-command" in stopped.log
+    assert stopped.what.startswith("the setup commands ended with status 127")
+    assert "no-such-command" in stopped.detail
     assert "setup" in stopped.remedy

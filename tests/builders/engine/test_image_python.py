@@ -11,8 +11,8 @@ import pytest
 from builders.engine.client import connect
 from builders.engine.image_python import ContainerPython
 from builders.engine.images import Images
+from builders.errors import UnavailableError
 from builders.interpreters import find_interpreter
-from builders.recipes import BuilderUnavailable
 from builders.runtimes import Target
 from builders.sandbox.pythons import TREE, HostPython
 from packer.core.model import BytesContent, Entry, Tree
@@ -169,7 +169,7 @@ def test_an_image_that_is_not_there_is_not_pulled():
     target = Target.of("python3.12", "x86_64")
     if docker("image", "inspect", target.runtime_image).returncode == 0:
         pytest.skip("needs an engine without the image of another runtime")
-    with pytest.raises(BuilderUnavailable) as caught:
+    with pytest.raises(UnavailableError) as caught:
         ContainerPython(engine, Images(engine, print, lambda _name, _text: None, offline=True), target)
     assert target.runtime_image in str(caught.value) + caught.value.remedy
     engine.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from builders.engine.client import connect
-from builders.recipes import BuildFailure
+from builders.errors import BuildError
 from tests.builders.engine.test_client import build, connected
 from tests.builders.engine.test_container_builder import REACH, request, sdist
 from tests.engine import BUILD_IMAGE, need_engine
@@ -89,8 +89,8 @@ def test_podman_builds_as_docker_does(podman, tmp_path):
     engine.close()
     with connected() as builder:
         assert build(builder, request(sdist(tmp_path)), tmp_path / "good").is_file()
-        with pytest.raises(BuildFailure) as caught:
+        with pytest.raises(BuildError) as caught:
             build(builder, request(sdist(tmp_path, REACH)), tmp_path / "reaching")
-        assert "Network is unreachable" in caught.value.log
+        assert "Network is unreachable" in caught.value.detail
     assert podman.run("ps", "--all", "--quiet") == ""
     assert podman.run("volume", "ls", "--quiet") == ""

@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from builders.errors import BuildError, MissingRequirementsError, NativeCodeError, UnavailableError
 from builders.host.builder import HostBuilder
-from builders.recipes import (
-    BuilderUnavailable,
-    BuildFailure,
-    BuildRequest,
-    BuildSettings,
-    Limits,
-    MoreRequirements,
-    NativeResult,
-)
+from builders.recipes import BuildRequest, BuildSettings, Limits
 from builders.runtimes import Target
 from builders.script import read_answer
 from tests.packages import write_sdist_files
@@ -73,8 +66,8 @@ def build(builder: HostBuilder, asked: BuildRequest, into: Path) -> Path:
         return built.path
 
 
-def failure(builder: HostBuilder, asked: BuildRequest, into: Path) -> BuildFailure:
-    with pytest.raises(BuildFailure) as caught:
+def failure(builder: HostBuilder, asked: BuildRequest, into: Path) -> BuildError:
+    with pytest.raises(BuildError) as caught:
         build(builder, asked, into)
     return caught.value
 
@@ -87,12 +80,12 @@ def test_pure_python_is_built(builder, output, tmp_path):
 
 
 def test_native_code_is_refused(builder, tmp_path):
-    with pytest.raises(NativeResult, match="it has native code"):
+    with pytest.raises(NativeCodeError, match="it has native code"):
         build(builder, request(tmp_path, "tag = 'cp313-cp313-linux_x86_64'"), tmp_path / "into")
 
 
 def test_a_back_end_may_ask_for_more(builder, tmp_path):
-    with pytest.raises(MoreRequirements) as caught:
+    with pytest.raises(MissingRequirementsError) as caught:
         build(builder, request(tmp_path, asks="['helper']"), tmp_path / "into")
     assert caught.value.requires == ("helper",)
 
@@ -123,7 +116,7 @@ def test_a_build_gets_no_variable_but_what_is_asked_for(builder, tmp_path, monke
 def test_native_code_in_a_wheel_that_claims_to_be_for_all_is_refused(builder, tmp_path):
     code = "pathlib.Path('lib.so').write_bytes(b'\\x7fELF' + bytes(60)); " + "_write = zipfile.ZipFile.writestr; "
     code += "zipfile.ZipFile.writestr = lambda self, name, data: _write(self, name, data if name != 'one.py' else b'\\x7fELF')"
-    with pytest.raises(NativeResult, match=r"with one\.py"):
+    with pytest.raises(NativeCodeError, match=r"with one\.py"):
         build(builder, request(tmp_path, code), tmp_path / "into")
 
 
@@ -134,19 +127,19 @@ def test_what_is_no_file_is_not_taken_for_a_wheel(builder, tmp_path, make):
     touch = "path.touch(); " if "truncate" in make else ""
     code = f"path = pathlib.Path(wheel_directory, 'one-1.0-py3-none-any.whl'); {touch}{make}; os._exit(0)"
     stopped = failure(builder, request(tmp_path, code), tmp_path / "into")
-    assert stopped.reason == "the build did not leave one-1.0-py3-none-any.whl behind"
+    assert stopped.what == "the build did not leave one-1.0-py3-none-any.whl behind"
 
 
 def test_an_interpreter_that_is_gone(builder, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
-    with pytest.raises(BuilderUnavailable, match="cannot be started"):
+    with pytest.raises(UnavailableError, match="cannot be started"):
         build(builder, request(tmp_path), tmp_path / "into")
 
 
 def test_a_build_that_hangs_is_stopped_with_what_it_started(builder, output, tmp_path):
     code = "child = subprocess.Popen(['sleep', '600']); print('child', child.pid, flush=True); child.wait()"
     stopped = failure(builder, request(tmp_path, code, seconds=5), tmp_path / "into")
-    assert stopped.reason == "it was stopped after 5 s"
+    assert stopped.what == "it was stopped after 5 s"
     [line] = [text for text in output if text.startswith("child")]
     deadline = time.monotonic() + 10
     while is_running(int(line.split()[1])):
@@ -164,12 +157,12 @@ def is_running(number: int) -> bool:
 
 def test_a_build_that_prints_without_end_is_stopped(builder, tmp_path):
     stopped = failure(builder, request(tmp_path, "while True: print('x' * 1_000_000)"), tmp_path / "into")
-    assert stopped.reason == "it printed more than 64 MB"
+    assert stopped.what == "it printed more than 64 MB"
 
 
 def test_a_line_without_an_end_is_stopped(builder, tmp_path):
     stopped = failure(builder, request(tmp_path, "while True: print('x' * 1_000_000, end='')"), tmp_path / "into")
-    assert stopped.reason == "it printed more than 64 MB"
+    assert stopped.what == "it printed more than 64 MB"
 
 
 @pytest.mark.parametrize("answer", ["[" * 200_000, '{"processes_refused": Infinity}', "3"])
@@ -184,8 +177,8 @@ def test_closing_stops_what_runs(builder, output, tmp_path):
         while "begun\n" not in output and not future.done():
             time.sleep(0.05)
         builder.close()
-        assert future.result(20).reason == "it was interrupted"
-    assert failure(builder, request(tmp_path), tmp_path / "later").reason == "it was interrupted"
+        assert future.result(20).what == "it was interrupted"
+    assert failure(builder, request(tmp_path), tmp_path / "later").what == "it was interrupted"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +190,7 @@ def test_closing_stops_what_runs(builder, output, tmp_path):
     ],
 )
 def test_what_is_no_wheel(builder, tmp_path, code, reason):
-    assert failure(builder, request(tmp_path, code), tmp_path / "into").reason.startswith(reason)
+    assert failure(builder, request(tmp_path, code), tmp_path / "into").what.startswith(reason)
 
 
 def test_requirements_are_those_of_this_machines_python(builder):

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from builders.errors import BuildError, MissingRequirementsError, UnavailableError
 from builders.host.cross_builder import CrossBuilder
 from builders.interpreters import find_interpreter
-from builders.recipes import BuilderUnavailable, BuildFailure, BuildRequest, BuildSettings, Limits, MoreRequirements
+from builders.recipes import BuildRequest, BuildSettings, Limits
 from builders.runtimes import Target
 from builders.script import SCRIPTS, source_of_script
 from packer.formats.elf import ElfFile, read_elf
@@ -253,15 +254,15 @@ def test_the_users_own_compiler_flags_have_no_say(builder, tmp_path, monkeypatch
 
 def test_a_back_end_that_fails_is_shown(builder, tmp_path):
     path = sdist(tmp_path, 'raise SystemExit("it is broken")')
-    with pytest.raises(BuildFailure) as caught:
+    with pytest.raises(BuildError) as caught:
         built(builder, request(path, Target.of(THIS, "arm64")), tmp_path / "into")
-    assert caught.value.reason == "its build back end failed"
-    assert "it is broken" in caught.value.log
+    assert caught.value.what == "its build back end failed"
+    assert "it is broken" in caught.value.detail
 
 
 def test_a_back_end_may_ask_for_more(builder, tmp_path):
     path = sdist(tmp_path, asks='return ["cmake>=3"]')
-    with pytest.raises(MoreRequirements) as caught:
+    with pytest.raises(MissingRequirementsError) as caught:
         built(builder, request(path, Target.of(THIS, "arm64")), tmp_path / "into")
     assert caught.value.requires == ("cmake>=3",)
 
@@ -270,7 +271,7 @@ def test_a_build_that_hangs_is_stopped_with_all_that_it_started(builder, tmp_pat
     mark = f"sleep 98{os.getpid()}"
     path = sdist(tmp_path, f'subprocess.run("{mark}", shell=True)')
     limits = BuildSettings(limits=Limits(seconds=4))
-    with pytest.raises(BuildFailure, match="it was stopped after 4 s"):
+    with pytest.raises(BuildError, match="it was stopped after 4 s"):
         built(builder, request(path, Target.of(THIS, "arm64"), limits), tmp_path / "into")
     time.sleep(0.2)
     assert mark not in subprocess.run(["ps", "-eo", "args,stat"], capture_output=True, text=True, check=True).stdout
@@ -282,22 +283,22 @@ def test_closing_stops_what_runs(builder, tmp_path):
         future = pool.submit(built, builder, request(path, Target.of(THIS, "arm64")), tmp_path / "into")
         time.sleep(3)
         builder.close()
-        with pytest.raises(BuildFailure, match="interrupted"):
+        with pytest.raises(BuildError, match="interrupted"):
             future.result(20)
-        with pytest.raises(BuildFailure, match="interrupted"):
+        with pytest.raises(BuildError, match="interrupted"):
             built(builder, request(path, Target.of(THIS, "arm64")), tmp_path / "after")
 
 
 def test_without_zig_it_says_what_to_install(builder, monkeypatch):
     monkeypatch.setitem(sys.modules, "ziglang", None)  # as if it were not installed
-    with pytest.raises(BuilderUnavailable) as caught:
+    with pytest.raises(UnavailableError) as caught:
         builder.recipe(Target.of(THIS, "arm64"), BuildSettings())
     assert "pip install 'lambda-lpack[cross]'" in caught.value.remedy
 
 
 def test_without_the_targets_python_it_says_which(builder, monkeypatch):
     monkeypatch.setattr("builders.host.cross_builder.find_interpreter", lambda _minor: None)
-    with pytest.raises(BuilderUnavailable, match=r"no CPython 3\.14") as caught:
+    with pytest.raises(UnavailableError, match=r"no CPython 3\.14") as caught:
         builder.recipe(Target.of("python3.14", "arm64"), BuildSettings())
     assert "3.14" in caught.value.remedy
 

@@ -9,8 +9,9 @@ import pytest
 from builders.engine.client import connect
 from builders.engine.image_python import ContainerPython
 from builders.engine.images import Images
-from builders.host.strip import ContainerStrip, HostStrip, Refused
-from builders.recipes import BuilderUnavailable, BuildSettings
+from builders.errors import UnavailableError
+from builders.host.strip import ContainerStrip, HostStrip, Refusal
+from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, need_engine
 from tests.native import compile_library
@@ -40,12 +41,12 @@ def test_a_container_strips_several_files_as_this_machine_does(tmp_path, library
     assert isinstance(here[0], bytes)
     assert len(here[0]) < len(library) - 100_000
     assert there[0] == here[0]
-    assert isinstance(there[1], Refused)
+    assert isinstance(there[1], Refusal)
     assert there[1].reason == "eu-strip ended with status 1"
     assert [type(each) for each in there] == [type(each) for each in here]
 
 
 def test_an_image_without_it_says_what_brings_it(tmp_path, library):
-    with pytest.raises(BuilderUnavailable, match="eu-strip cannot be run in the image") as caught:
+    with pytest.raises(UnavailableError, match="eu-strip cannot be run in the image") as caught:
         tool(RUNTIME_IMAGE).strip([library], tmp_path)
     assert "dnf install -y elfutils" in caught.value.remedy

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from builders.engine.client import connect
 from builders.engine.container_builder import ContainerBuilder
 from builders.engine.images import Images
-from builders.recipes import BuilderUnavailable, BuildSettings, Limits
+from builders.errors import UnavailableError
+from builders.recipes import BuildSettings, Limits
 from builders.runtimes import IMAGE_ARCHITECTURES, Target
 from packer.formats.elf import read_elf
 from tests.builders.engine.test_container_builder import request, sdist
@@ -87,10 +88,10 @@ def test_an_engine_that_cannot_run_the_image_says_so(builder, tmp_path):
     into = tmp_path / "into"
     into.mkdir()
     try:
-        with pytest.raises(BuilderUnavailable) as caught, builder.build(asked(tmp_path, name), into):
+        with pytest.raises(UnavailableError) as caught, builder.build(asked(tmp_path, name), into):
             pass
     finally:
         docker("rmi", "--force", name)
-    assert caught.value.reason == "the container engine cannot run programs for arm64"
+    assert caught.value.what == "the container engine cannot run programs for arm64"
     assert "qemu-user-static" in caught.value.remedy
     assert 'builder = "cross"' in caught.value.remedy

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.recipes import BuildFailure
+from builders.errors import BuildError
 from builders.sandbox.isolation import Isolation, Order
 from builders.script import source_of_script
 from tests.probing import host, probe, refuse_namespaces, results
@@ -135,7 +135,7 @@ class TestMany:
                 time.sleep(0.01)
             isolation.close()
             assert all(is_gone(int(word)) for word in log.read_text().split())
-            with pytest.raises(BuildFailure, match="interrupted"):
+            with pytest.raises(BuildError, match="interrupted"):
                 running.result()
 
 
@@ -149,17 +149,17 @@ class TestEnds:
         missing = Order(
             command=["/nowhere/python"], variables={}, start="/", log=tmp_path / "log", shown=shown, empty_tmp=False
         )
-        with pytest.raises(BuildFailure, match=r"^/nowhere/python cannot be started \(No such file or directory\)$"):
+        with pytest.raises(BuildError, match=r"^/nowhere/python cannot be started \(No such file or directory\)$"):
             isolation.run(missing, 60, tmp_path)
         isolation.close()
 
     def test_a_function_that_kills_what_isolates_it_fails_and_the_next_one_runs(self, tmp_path):
         python = host()
         killing = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nsignal.pause()\n"
-        with pytest.raises(BuildFailure, match="what isolates it has ended with status -9"):
+        with pytest.raises(BuildError, match="the isolation process ended with status -9"):
             probe(python, tmp_path / "killing", handler=killing)
         open_files = len(list(Path("/proc/self/fd").iterdir()))
-        with pytest.raises(BuildFailure, match="what isolates it has ended with status -9"):
+        with pytest.raises(BuildError, match="the isolation process ended with status -9"):
             probe(python, tmp_path / "again", handler=killing)
         assert len(list(Path("/proc/self/fd").iterdir())) == open_files
         assert results(probe(python, tmp_path / "next", "result = __file__")) == ["/var/task/app.py"]
@@ -172,7 +172,7 @@ class TestEnds:
             innocent = executor.submit(isolation.run, order(tmp_path / "innocent", waiting), 60, tmp_path / "innocent")
             while not (tmp_path / "innocent" / "log").exists() or not (tmp_path / "innocent" / "log").read_text():
                 time.sleep(0.01)
-            with pytest.raises(BuildFailure, match="-9"):
+            with pytest.raises(BuildError, match="-9"):
                 isolation.run(order(tmp_path / "killer", "kill -9 $PPID; sleep 600"), 60, tmp_path / "killer")
             gate.touch()
             ended = innocent.result()
@@ -235,7 +235,7 @@ class TestEnds:
     )
     def test_variables_that_no_process_can_have_are_told(self, tmp_path, variables, why):
         isolation = Isolation(PLACES)
-        with pytest.raises(BuildFailure, match=why):
+        with pytest.raises(BuildError, match=why):
             isolation.run(order(tmp_path / "one", "exit 0", **variables), 60, tmp_path / "one")
         isolation.close()
 
@@ -272,5 +272,5 @@ def test_a_machine_that_allows_no_namespaces_is_told_each_time(tmp_path, monkeyp
     for name in ("one", "two"):
         assert isolation.run(order(tmp_path / name, "exit 0"), 60, tmp_path / name) is None
     isolation.close()
-    with pytest.raises(BuildFailure, match="interrupted"):
+    with pytest.raises(BuildError, match="interrupted"):
         isolation.run(order(tmp_path / "three", "exit 0"), 60, tmp_path / "three")

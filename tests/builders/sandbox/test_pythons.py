@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from builders.errors import BuildError, UnavailableError
 from builders.inside.isolate import UNAVAILABLE
-from builders.recipes import BuilderUnavailable, BuildFailure
 from builders.runtimes import ARCHITECTURES, Target
 from builders.sandbox.pythons import TREE, HostPython, Pythons, can_run_here, find_host_python
 from tests.probing import ERROR, answer, host, probe, refuse_namespaces, results
@@ -257,12 +257,12 @@ def running() -> Iterator[str]:
 def test_closing_ends_what_runs_and_starts_nothing_more(tmp_path, either):
     marks = tmp_path / "mark"
     handler = f"import time\nopen({str(marks)!r}, 'w').close()\ntime.sleep(600)\n"
-    failures: list[BaseException] = []
+    failures: list[BuildError] = []
 
     def run() -> None:
         try:
             probe(either, tmp_path / "run", handler=handler)
-        except BuildFailure as failure:
+        except BuildError as failure:
             failures.append(failure)
 
     thread = threading.Thread(target=run)
@@ -272,8 +272,8 @@ def test_closing_ends_what_runs_and_starts_nothing_more(tmp_path, either):
         time.sleep(0.01)
     either.close()
     thread.join(30)
-    assert [str(failure) for failure in failures] == ["it was interrupted"]
-    with pytest.raises(BuildFailure, match="interrupted"):
+    assert [failure.what for failure in failures] == ["it was interrupted"]
+    with pytest.raises(BuildError, match="interrupted"):
         probe(either, tmp_path / "again")
 
 
@@ -304,7 +304,7 @@ class Fake:
 
 def away(reason: str) -> Callable[..., Any]:
     def refuse(*_: object) -> Any:
-        raise BuilderUnavailable(reason, remedy=f"Mend: {reason}.")
+        raise UnavailableError(reason, remedy=f"Mend: {reason}.")
 
     return refuse
 
@@ -321,7 +321,7 @@ def test_code_for_another_machine_is_compiled_but_not_run_here():
     found = Pythons(find_host_python, away("no engine"))
     assert can_run_here(TARGET)
     assert isinstance(found.find(other, "auto", "compile"), HostPython)
-    with pytest.raises(BuilderUnavailable, match=f"this machine cannot run native code for {other.architecture}; no engine"):
+    with pytest.raises(UnavailableError, match=f"this machine cannot run native code for {other.architecture}; no engine"):
         found.find(other, "auto", "run")
 
 
@@ -330,12 +330,12 @@ def test_all_reasons_are_told_and_a_named_place_is_asked_alone():
 
     def container(_target: Target, named: bool) -> Any:
         asked.append(named)
-        raise BuilderUnavailable("no engine", remedy="Start it.")
+        raise UnavailableError("no engine", remedy="Start it.")
 
     found = Pythons(away("no Python"), container)
-    with pytest.raises(BuilderUnavailable, match=r"^no Python; no engine$"):
+    with pytest.raises(UnavailableError, match=r"^no Python; no engine$"):
         found.find(TARGET, "auto", "run")
-    with pytest.raises(BuilderUnavailable, match=r"^no engine$"):
+    with pytest.raises(UnavailableError, match=r"^no engine$"):
         found.find(TARGET, "container", "run")
     assert asked == [False, True]
 

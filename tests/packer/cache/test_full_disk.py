@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from builders.errors import BuildError
 from builders.host.strip import ContainerStrip
 from builders.interpreters import find_interpreter
-from builders.recipes import BuildFailure
 from builders.sandbox.pythons import Done, HostPython, Task
 from packer.cache.local import LocalStore
 from packer.cache.store import digest_of
-from packer.core.errors import BuildError, StoreError
+from packer.core.errors import StoreError
 from packer.core.model import BytesContent, Entry
 from tests.shaped import compiler_of
 from tests.wheels import STORED, write_members
@@ -131,7 +131,7 @@ def record(number: int, data: bytes) -> bytes:
     ],
 )
 def test_libraries_that_were_not_stripped_whole_are_not_taken(tmp_path, answer, said):
-    with pytest.raises(BuildFailure, match=said):
+    with pytest.raises(BuildError, match=said):
         ContainerStrip(Answering(answer)).strip([b"one", b"two"], tmp_path)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builders.errors import UnavailableError
 from builders.host.strip import HostStrip
-from builders.recipes import BuilderUnavailable
 from tests.native import compile_library
 from tests.shaped import NATIVE_TAG, TRIPLE, Project, make_project
 from tests.wheels import make_wheel
@@ -59,8 +59,8 @@ def library(folder: Path) -> bytes:
     """Give a library of which stripping saves enough to be worth it."""
     try:
         HostStrip()
-    except BuilderUnavailable as error:
-        pytest.skip(f"{error.reason}: {error.remedy}")
+    except UnavailableError as error:
+        pytest.skip(f"{error.what}: {error.remedy}")
     return compile_library(folder.parent / "native" / "_core.so", MANY_SYMBOLS, target=TRIPLE, options=("-g",)).read_bytes()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, field
 
+from builders.errors import BuildError, LpackError
 from packer.cache.local import LocalStore
 from packer.cache.remote import opened_remote
 from packer.cache.signatures import Digests
@@ -25,7 +26,7 @@ from packer.cluster.client import Cluster, ClusterWork, Job, LostError
 from packer.cluster.jobs import Answer, NotThereError, Tickets, identity, load_ticket
 from packer.cluster.worker_site import _Names
 from packer.config.load import Overrides, load_config
-from packer.core.errors import BuildError, LimitError, LpackError, ManyErrors, UsageError, VerificationError
+from packer.core.errors import LimitError, ManyErrors, UsageError, VerificationError
 from packer.pipeline.build import Build
 from packer.pipeline.local_work import Order
 from packer.pipeline.results import Built

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO
 import pytest
 import zstandard
 
+from builders.errors import LpackError
 from packer.cache.local import LocalStore
-from packer.core.errors import ImageError, LpackError, UsageError
+from packer.core.errors import ImageError, UsageError
 from packer.formats.image import Base
 from packer.formats.oci import Platform, Reference
 from packer.images.base import BaseReader, Finders

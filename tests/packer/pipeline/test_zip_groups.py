@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from msgspec import Struct, field
 
+from builders.errors import LpackError
 from builders.runtimes import Target
-from packer.core.errors import LpackError, VerificationError
+from packer.core.errors import VerificationError
 from packer.core.model import Function
 from packer.core.options import LayerOptions, TrimOptions
 from packer.layers.assignment import MadeLayer, Need, Needed, Share

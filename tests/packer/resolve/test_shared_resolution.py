@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from builders.errors import LpackError
 from packer.cache.local import LocalStore
 from packer.cache.signatures import Digests
 from packer.cli.wiring import open_tools
 from packer.config.load import Config, Overrides
 from packer.config.project import CONFIG, Project
 from packer.config.project_reader import read_project
-from packer.core.errors import LpackError, ResolveError, UsageError
+from packer.core.errors import ResolveError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Function, Lock
 from packer.core.process import Finished, run

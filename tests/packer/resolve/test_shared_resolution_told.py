@@ -2,7 +2,7 @@
 
 import pytest
 
-from packer.core.errors import LpackError
+from builders.errors import LpackError
 from tests.packages import module
 from tests.packer.resolve.test_shared_resolution import AGREED, APART, World, versions, world
 from tests.wheels import make_wheel

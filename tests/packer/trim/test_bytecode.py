@@ -14,10 +14,10 @@ from types import CodeType
 
 import pytest
 
+from builders.errors import BuildError
 from builders.inside import compile as script
 from builders.interpreters import find_interpreter
 from builders.sandbox.pythons import Done, HostPython, Task
-from packer.core.errors import BuildError
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
 from packer.trim.bytecode import Compiled
 from packer.trim.handler_prelude import make_starter

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from builders.host.strip import HostStrip, Refused, StripTool
-from builders.recipes import BuilderUnavailable, BuildSettings
+from builders.errors import UnavailableError
+from builders.host.strip import HostStrip, Refusal, StripTool
+from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.cache.local import LocalStore
 from packer.core.events import Reporter
@@ -71,7 +72,7 @@ def natives(parts: Sequence[Part]) -> dict[str, Sequence[ElfFile]]:
 
 
 def no_container(target: Target, settings: BuildSettings) -> StripTool:
-    raise BuilderUnavailable("there is no engine", remedy="Start one.")
+    raise UnavailableError("there is no engine", remedy="Start one.")
 
 
 class World:
@@ -147,7 +148,7 @@ def counted(monkeypatch) -> list[bytes]:
     runs: list[bytes] = []
     strip = HostStrip.strip
 
-    def run(self: HostStrip, files: Sequence[bytes], work: Path) -> list[bytes | Refused]:
+    def run(self: HostStrip, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
         runs.extend(files)
         return strip(self, files, work)
 
@@ -196,7 +197,7 @@ def test_a_damaged_memory_is_made_again(own, library, monkeypatch):
 def test_without_eu_strip_the_message_says_what_brings_it(own, tmp_path, monkeypatch):
     own.stripper().tool(FUNCTION)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    with pytest.raises(BuilderUnavailable, match="there is no eu-strip; there is no engine") as caught:
+    with pytest.raises(UnavailableError, match="there is no eu-strip; there is no engine") as caught:
         own.stripper().tool(FUNCTION)
     assert "Install elfutils" in caught.value.remedy
     assert "Or: Start one." in caught.value.remedy
@@ -271,14 +272,14 @@ def test_another_eu_strip_strips_anew(own, library, tmp_path, monkeypatch):
 def test_a_program_that_cannot_be_run_is_as_good_as_none(tmp_path, monkeypatch):
     pretend(tmp_path, monkeypatch, "")
     (tmp_path / "bin" / "eu-strip").write_text(f"#!{sys.executable} -I\nraise SystemExit(3)\n")
-    with pytest.raises(BuilderUnavailable, match="cannot be run") as caught:
+    with pytest.raises(UnavailableError, match="cannot be run") as caught:
         HostStrip()
     assert "elfutils" in caught.value.remedy
 
 
 def test_what_eu_strip_says_of_a_file_that_it_cannot_read_is_kept(tmp_path):
     [refused] = HostStrip().strip([b"#!/bin/sh\n"], tmp_path)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Refusal)
     assert "eu-strip ended with status 1" in refused.reason
     assert refused.log
 
@@ -292,7 +293,7 @@ def test_stripping_one_of_two_equal_libraries_does_not_make_them_clash(own, libr
 
 def test_container_that_was_away_is_asked_again(own, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    tools = iter([BuilderUnavailable("no engine", remedy="Start it."), "a tool"])
+    tools = iter([UnavailableError("no engine", remedy="Start it."), "a tool"])
 
     def container(*_: object) -> object:
         tool = next(tools)
@@ -302,6 +303,6 @@ def test_container_that_was_away_is_asked_again(own, tmp_path, monkeypatch):
 
     with ThreadPoolExecutor(1) as executor:
         stripper = Stripper(own.store, own.details, executor, container)  # type: ignore[arg-type]
-        with pytest.raises(BuilderUnavailable, match="no engine"):
+        with pytest.raises(UnavailableError, match="no engine"):
             stripper.tool(FUNCTION)
         assert stripper.tool(FUNCTION) == "a tool"  # type: ignore[comparison-overlap]

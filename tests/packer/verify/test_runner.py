@@ -13,7 +13,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builders.recipes import BuilderUnavailable
+from builders.errors import UnavailableError
 from builders.runtimes import Target
 from builders.sandbox.emulator import CLIENT
 from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
@@ -90,7 +90,7 @@ def function(level: VerifyLevel = "events") -> Function:
 
 
 def no_container(_target: Target, _asked: bool) -> TargetPython:
-    raise BuilderUnavailable("there is none", remedy="")
+    raise UnavailableError("there is none", remedy="")
 
 
 @pytest.fixture

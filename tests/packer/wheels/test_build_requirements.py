@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from builders.recipes import (
-    BuildSettings,
-    MoreRequirements,
-)
-from packer.core.errors import BuildError
+from builders.errors import BuildError, MissingRequirementsError
+from builders.recipes import BuildSettings
 from tests.packages import write_sdist_files
 from tests.packer.world import NATIVE, PURE, World
 from tests.wheels import make_wheel
@@ -79,7 +76,7 @@ def test_an_index_that_does_not_answer_is_no_reason_to_take_a_source(world, monk
     ],
 )
 def test_what_a_back_end_asks_for_must_be_a_requirement(world, requirement, part):
-    world.builders["container"].trouble.append(MoreRequirements((requirement,)))
+    world.builders["container"].trouble.append(MissingRequirementsError((requirement,)))
     with pytest.raises(BuildError, match=part):
         world.build(NATIVE)
 

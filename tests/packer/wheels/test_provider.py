@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from builders.errors import LpackError
 from builders.runtimes import Target
-from packer.core.errors import LpackError
 from packer.core.model import Archive, Distribution, LockedPackage
 from packer.net.downloads import Fetched
 from packer.wheels.provider import Made, obtain

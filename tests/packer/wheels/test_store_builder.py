@@ -11,16 +11,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from builders.recipes import (
-    BuildFailure,
-    BuildRequest,
-    BuildSettings,
-    BuiltWheel,
-    MoreRequirements,
-    NativeResult,
-)
+from builders.errors import BuildError, LpackError, MissingRequirementsError, NativeCodeError
+from builders.recipes import BuildRequest, BuildSettings, BuiltWheel
 from builders.runtimes import Target
-from packer.core.errors import BuildError, LpackError
 from packer.core.model import LockedPackage, SourceFolder
 from tests.packer.world import NATIVE, PURE, FakeBuilder, away
 from tests.wheels import make_wheel
@@ -39,7 +32,7 @@ def test_native_code_is_built_in_a_container(world):
 
 
 def test_native_code_that_does_not_show_goes_on_to_the_container(world):
-    world.builders["host"].trouble.append(NativeResult("it has native code"))
+    world.builders["host"].trouble.append(NativeCodeError("it has native code"))
     made = world.build(PURE)
     assert made.record["builder"] == "container"
     assert "host could not" in made.record["why"]
@@ -94,7 +87,7 @@ def test_native_code_that_was_left_out_is_told(world, tag):
     [("container", '[packages.one] setup = ["dnf install -y …"]'), ("cross", 'builder = "container"'), ("host", "has a wheel")],
 )
 def test_a_failed_build_says_what_may_help(world, name, part):
-    world.builders[name].trouble.append(BuildFailure("its build back end failed", log="gcc: not found"))
+    world.builders[name].trouble.append(BuildError("its build back end failed", detail="gcc: not found"))
     with pytest.raises(BuildError) as caught:
         world.build(NATIVE, builder=name)
     assert part in caught.value.remedy
@@ -117,7 +110,7 @@ def test_settings_by_package_go_first(world):
 
 def test_a_failed_build_is_no_reason_to_try_another_builder(world):
     log = "".join(f"line {number}\n" for number in range(100))
-    world.builders["container"].trouble.append(BuildFailure("its build back end failed", log=log, remedy="Mend it."))
+    world.builders["container"].trouble.append(BuildError("its build back end failed", detail=log, remedy="Mend it."))
     with pytest.raises(BuildError) as caught:
         world.build(NATIVE)
     text = str(caught.value)
@@ -184,7 +177,7 @@ def test_a_wheel_that_is_gone_from_the_store_is_built_again(world):
 
 
 def test_a_back_end_may_ask_for_more_and_it_is_remembered(world):
-    world.builders["container"].trouble.append(MoreRequirements(("gamma",)))
+    world.builders["container"].trouble.append(MissingRequirementsError(("gamma",)))
     made = world.build(NATIVE)
     assert {"beta==1.0", "gamma==1.0"} <= set(made.record["requirements"])
     first, second = world.builders["container"].requests
@@ -195,7 +188,7 @@ def test_a_back_end_may_ask_for_more_and_it_is_remembered(world):
 
 
 def test_a_back_end_that_never_has_enough(world):
-    world.builders["container"].trouble += [MoreRequirements((name,)) for name in ("alpha", "beta", "gamma", "native")]
+    world.builders["container"].trouble += [MissingRequirementsError((name,)) for name in ("alpha", "beta", "gamma", "native")]
     with pytest.raises(BuildError, match="other requirements each time"):
         world.build(NATIVE)
 
@@ -241,7 +234,7 @@ def test_closing_closes_what_was_made_and_makes_no_more(world):
     builder.build_all(world.function, [world.source(NATIVE)])
     builder.close()
     assert [name for name, each in world.builders.items() if each.closed] == ["container"]
-    with pytest.raises(BuildFailure, match="interrupted"):
+    with pytest.raises(BuildError, match="interrupted"):
         builder._builder("host")
 
 
