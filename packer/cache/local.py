@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from builders.files import check_length
+from builders.files import file_digest, place_file
 from packer.cache.store import NATIVE, Record, explained
 from packer.core.errors import StoreError
 
@@ -97,8 +97,7 @@ class LocalStore:
             return path
         with explained(path, "read"):
             try:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = file_digest(path)
             except FileNotFoundError:
                 return None
             if found != path.name:
@@ -111,9 +110,7 @@ class LocalStore:
 
     def _adopt(self, temporary: Path, path: Path, size: int) -> Path:
         with explained(path, "write"):
-            check_length(temporary, size)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(path)
+            place_file(temporary, path, size)
         return path
 
     def load(self, kind: str, key: str) -> Record | None:
@@ -138,9 +135,7 @@ class LocalStore:
         path = self.derived_path(kind, key)
         with self.temporary() as temporary, explained(path, "write"):
             temporary.write_bytes(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
-            check_length(temporary, _HEADER + len(payload))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(path)
+            place_file(temporary, path, _HEADER + len(payload))
         return Record(path=path, offset=_HEADER, payload=payload)
 
     def keep_log(self, name: str, text: str) -> Path:

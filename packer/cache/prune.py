@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builders.files import file_digest
 from packer.cache.store import COMPILER, NATIVE, Store, explained
 
 # What a build in another process may be using right now is never pruned.
@@ -45,8 +45,7 @@ def verify_all(store: Store) -> tuple[int, list[Path]]:
             continue
         checked += 1
         try:
-            with path.open("rb") as file:
-                sound = hashlib.file_digest(file, "sha256").hexdigest() == path.name
+            sound = file_digest(path) == path.name
         except FileNotFoundError:
             continue  # somebody else has just removed it
         if not sound:

@@ -42,6 +42,7 @@ from typing import Self
 from msgspec import Struct, field
 
 from builders.errors import LpackError
+from builders.files import stream_digest
 from builders.runtimes import MEGABYTE
 from packer.cache.breaker import Line
 from packer.cache.objects import FOLDER, Address, Objects, Stopped, TooLarge, Trouble, read_address
@@ -190,8 +191,7 @@ class RemoteStore(StoreWrapper):
             with explained(temporary, "write"), temporary.open("w+b") as file:
                 if not self._line.read(place, file, _LARGEST_WHEEL if size is None else min(size, _LARGEST_WHEEL)):
                     return None
-                file.seek(0)
-                received = hashlib.file_digest(file, "sha256").hexdigest()
+                received = stream_digest(file)
                 size = file.tell()
             try:
                 if received != digest:
@@ -223,8 +223,7 @@ class RemoteStore(StoreWrapper):
             to.parent.mkdir(parents=True, exist_ok=True)
             with to.open("w+b") as file:
                 read = self._line.read(place, file, _LARGEST_DERIVED)
-                file.seek(0)
-                whole = read and hashlib.file_digest(file, "sha256").hexdigest() == digest
+                whole = read and stream_digest(file) == digest
             if not whole:
                 to.unlink()
         if read and not whole:

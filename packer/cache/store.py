@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from builders.files import check_length
+from builders.files import write_file
 from packer.core.errors import StoreError
 
 NATIVE = "native"
@@ -49,19 +48,8 @@ def explained(path: Path, doing: str, remedy: str = _OTHER_FOLDER) -> Iterator[N
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file of the user's whole or not at all; raise `StoreError`."""
-    folder = path.parent
-    remedy = f"See that {folder.absolute()} is a folder that can be written."
-    with explained(path, "write", remedy), tempfile.NamedTemporaryFile(dir=folder, prefix=".lpack-", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.close()
-            check_length(temporary, len(data))
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with explained(path, "write", f"See that {path.parent.absolute()} is a folder that can be written."):
+        write_file(path, data, mode=0o644)
 
 
 class Store(Protocol):

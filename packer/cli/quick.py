@@ -64,14 +64,15 @@ def remember(
     arguments: Sequence[str], watched: Sequence[tuple[int, Mapping[str, Signature]]], out: str, told: str, status: int
 ) -> None:
     """Keep what a command has printed; ``watched`` are signatures with the times (in nanoseconds) that they were taken at."""
+    from pathlib import Path  # a command has run, and what it took to answer no longer counts
+
+    from builders.files import write_file
+
     text = json.dumps({"watched": watched, "stdout": out, "stderr": told, "status": status})
     path = _path(arguments)
-    temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-        os.replace(temporary, path)
+        write_file(Path(path), f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
         _forget_others(path)
     except OSError:
         return  # it only makes the next one quick

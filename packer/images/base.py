@@ -18,13 +18,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from hashlib import file_digest
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.files import file_digest
 from builders.once import Locks
 from packer.cache.store import Store, digest_of, explained
 from packer.core.errors import ImageError, RegistryError, StoreError, UsageError
@@ -233,8 +233,8 @@ class LayoutBlobs(BlobSource):
         if blob.digest not in self._whole:
             if not path.is_file() or path.is_symlink():
                 raise unusable(self._named, f"it lacks the blob {blob.digest}", self._remedy)
-            with explained(path, "read"), path.open("rb") as file:
-                found = file_digest(file, "sha256").hexdigest()
+            with explained(path, "read"):
+                found = file_digest(path)
             if (found, path.stat().st_size) != (blob.sha256, blob.size):
                 raise unusable(self._named, f"the blob {blob.digest} is not what its digest and size say", self._remedy)
             self._whole.add(blob.digest)

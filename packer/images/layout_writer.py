@@ -21,6 +21,7 @@ from typing import BinaryIO
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.files import file_digest
 from packer.cache.store import explained
 from packer.core.errors import LimitError
 from packer.formats.image import Base, Image, ImageLayer
@@ -164,8 +165,7 @@ def _in_layout(folder: Path | None, layer: ImageLayer) -> Path | None:
     path = folder / "blobs" / "sha256" / layer.descriptor.sha256
     if not path.is_file() or path.stat().st_size != layer.descriptor.size:
         return None
-    with path.open("rb") as file:  # it was there for anybody to change
-        return path if hashlib.file_digest(file, "sha256").hexdigest() == layer.descriptor.sha256 else None
+    return path if file_digest(path) == layer.descriptor.sha256 else None  # it was there for anybody to change
 
 
 def _place(blob: Path, to: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from builders.files import file_digest
 from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Tree, called
 from packer.core.names import MANIFEST_FILE
@@ -139,7 +139,7 @@ def _of_manifest(path: Path, named: str, trees: Trees, only: Path | None = None)
             own = frozenset(each["digest"] for each in report["image"]["layers"])
             held = {name: tree for name, tree in known if tree is not None}
             return _of_files(*_owned(layout_files(archive, own), held), _versions(wheels))
-        if archive.suffix != ".zip" or not archive.is_file() or _sha256(archive) != placed["sha256"]:
+        if archive.suffix != ".zip" or not archive.is_file() or file_digest(archive) != placed["sha256"]:
             return fallback(report)
         files = with_owners(read_archive(archive), {name: tree for name, tree in known if tree is not None})
         return _of_files(files, archive.stat().st_size, _versions(wheels))
@@ -198,8 +198,3 @@ def _of_files(files: Iterable[PackedFile], zipped: int, versions: Mapping[str, s
         sizes[each.owner] = sizes.get(each.owner, 0) + each.size
     parts = {name: Part(version=known.get(name, ""), unzipped=size) for name, size in sizes.items()}
     return Unit(zipped=zipped, unzipped=sum(sizes.values()), parts=parts, files=files)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

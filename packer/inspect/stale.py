@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from builders.files import file_digest
 from packer.cache.signatures import Signature, signature
 from packer.core.model import Function
 from packer.pipeline.state import FunctionState, State
@@ -52,13 +52,8 @@ def _differs(path: str, was: Signature, state: State) -> bool:
     now = signature(path)
     if now == was or any(stat.S_ISDIR(each[0]) for each in (now, was) if each):
         return False
-    return not (now and was) or _digest(path) != _remembered(path, state.digests)
+    return not (now and was) or file_digest(Path(path)) != _remembered(path, state.digests)
 
 
 def _remembered(path: str, digests: Mapping[str, tuple[Signature, str]]) -> str:
     return digests[path][1] if path in digests else ""
-
-
-def _digest(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from msgspec import Struct
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import canonicalize_name
 
+from builders.files import file_digest
 from builders.runtimes import Target
 from packer.core.errors import ResolveError
 from packer.core.model import Archive, LockedPackage, Repository, SourceFolder
@@ -164,7 +164,7 @@ def is_remote(place: Value) -> bool:
 
 def _digest_on_disk(path: Path, place: Value, digests: frozenset[str]) -> frozenset[str]:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_digest(path)
     except OSError as error:
         raise place.error(f"names {path}, which cannot be read: {error.strerror}") from error
     if digests and found not in digests:

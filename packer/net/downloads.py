@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
+from builders.files import stream_digest
 from builders.once import Once
 from packer.cache.store import Store, explained
 from packer.core.errors import FetchError
@@ -133,8 +134,7 @@ class StoreFetcher:
         with telling, explained(temporary, "write"), temporary.open("w+b") as file:
             received = _Received(file=file)
             self._download_resumed(archive, received)
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest(), received.size
+            return stream_digest(file), received.size
 
     def _download_resumed(self, archive: Archive, received: _Received) -> None:
         def attempt() -> None:

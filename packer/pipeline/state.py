@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from builders.files import place_file
 from packer.cache.signatures import SIZED, Signature, signature, unchanged
 from packer.cache.store import Store, digest_of, explained
 
@@ -197,6 +198,6 @@ def save_state(store: Store, key: str, state: State) -> None:
     """Write the state of a build that has ended well."""
     path = state_path(store, key)
     with store.temporary() as temporary, explained(path, "write"):
-        temporary.write_bytes(msgspec.json.encode(state))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(path)
+        data = msgspec.json.encode(state)
+        temporary.write_bytes(data)
+        place_file(temporary, path, len(data))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import IO
 
 from msgspec import Struct
 
+from builders.files import stream_digest
 from packer.cache.store import Store, explained
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
@@ -275,8 +275,7 @@ def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: 
     with reporter.transfer(name, blob.size), store.temporary() as temporary:
         with explained(temporary, "write"), temporary.open("w+b") as file:
             endpoint.retry(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
-            file.seek(0)
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = stream_digest(file)
         if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
             what = f"The registry {reference.registry} gives other bytes than {blob.digest} for a layer of {reference}."
             raise RegistryError(what, remedy="Do not use it before you know why.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tomllib
@@ -14,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from builders.files import file_digest
 from packer.cache.signatures import Digests
 from packer.cache.store import digest_of
 from packer.core.errors import UsageError
@@ -229,7 +229,7 @@ def _files_digest(files: Iterable[Path]) -> str:
     """Return the digest of the files' names and contents, which does not depend on where the project lies."""
     parts: list[str] = []
     for path in files:
-        parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+        parts += [path.name, file_digest(path)]
     return digest_of(*parts)
 
 

@@ -5,7 +5,6 @@ What auditwheel does for the machines of PyPI, held against what Lambda's runtim
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from msgspec.structs import replace
 from packaging.utils import parse_wheel_filename
 
 from builders.errors import BuildError
+from builders.files import file_digest
 from builders.runtimes import Target
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.formats.elf import ElfFile, read_elf
@@ -94,7 +94,7 @@ def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile
 
 def _name_of_its_own(name: str, path: Path) -> str:
     """Put a digest into a library's name: another package's copy of it, in the same process, is another library."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    digest = file_digest(path)[:8]
     stem, dot, rest = name.partition(".so")
     return f"{stem}-{digest}{dot}{rest}"
 

@@ -6,10 +6,12 @@ import errno
 import os
 import subprocess
 import sys
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
-from builders.files import check_length, write_whole
+from builders.files import check_length, file_digest, place_file, stream_digest, write_file, write_whole
 
 LIMITED = """\
 import os, resource, sys
@@ -51,3 +53,39 @@ def test_a_file_of_another_length_is_an_error(tmp_path):
     check_length(tmp_path / "file", 3)
     with pytest.raises(OSError, match="3 bytes of 4"):
         check_length(tmp_path / "file", 4)
+
+
+def test_file_appears_whole_with_its_mode(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_bytes(b"an earlier, longer one")
+    write_file(path, b"all of it", mode=0o644)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"all of it", 0o644)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_that_fails_leaves_the_earlier_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_bytes(b"earlier")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "elsewhere")))
+    with pytest.raises(OSError, match="elsewhere"):
+        write_file(path, b"all of it")
+    assert path.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_that_was_cut_short_is_not_placed(tmp_path):
+    temporary, path = tmp_path / "temporary", tmp_path / "folder" / "file"
+    temporary.write_bytes(b"all of")
+    with pytest.raises(OSError, match="6 bytes of 9"):
+        place_file(temporary, path, 9)
+    assert not path.exists()
+    place_file(temporary, path, 6)
+    assert path.read_bytes() == b"all of"
+
+
+def test_digests_are_of_all_content_wherever_a_file_stands(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    with path.open("rb") as file:
+        file.read(2)
+        assert stream_digest(file) == file_digest(path) == sha256(b"abc").hexdigest()
