@@ -32,7 +32,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     from packer.config.load import Overrides
     from packer.config.project_reader import read_project
     from packer.inspect.plan_document import describe_plan
-    from packer.pipeline.build import Build
+    from packer.pipeline.functions import FunctionBuilder
     from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
@@ -54,7 +54,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
         ThreadPoolExecutor(jobs, thread_name_prefix="plan") as executor,
         open_tools(store, digests, reporter, policy, jobs, config.remote) as tools,
     ):
-        plans = Build(tools, folder, config.out, time.time_ns()).plan(config.functions, known.get, executor)
+        plans = FunctionBuilder(tools, folder, config.out, time.time_ns()).plan(config.functions, known.get, executor)
     for warning in (*config.warnings, *unused_everywhere(plan.division.unused for plan in plans)):
         reporter.warn(warning)
     planned = {name for plan in plans for name in plan.needs}

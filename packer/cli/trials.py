@@ -28,7 +28,7 @@ def opened_trials(
     from packer.config.project_reader import read_project, select
     from packer.core.options import ShapeFlags
     from packer.inspect.trials import Trials
-    from packer.pipeline.build import Build
+    from packer.pipeline.functions import FunctionBuilder
     from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
@@ -37,5 +37,5 @@ def opened_trials(
     policy = Policy(offline=flags["offline"], upgrade=flags["upgrade"])
     jobs = os.cpu_count() or 1
     with store.workspace() as folder, open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools:
-        build = Build(tools, folder, config.out, time.time_ns())
+        build = FunctionBuilder(tools, folder, config.out, time.time_ns())
         yield Trials(tools, build, folder), select(config, project.names)

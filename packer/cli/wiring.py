@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from packer.formats.zip_writer import Written, write_zip
 from packer.images.builder import Imaging
 from packer.net.credentials import Credentials, index_urls
 from packer.net.downloads import StoreFetcher
+from packer.pipeline.functions import WorkElsewhere
 from packer.pipeline.gatherer import Tools
 from packer.resolve.resolver import Policy, Resolver
 from packer.source.facts import Scanner
@@ -41,6 +42,37 @@ from packer.trim.strip import Stripper
 from packer.verify.proof import Prover
 from packer.verify.runner import Verifier
 from packer.wheels.provider import Builds, BuildsLater
+
+
+class Services:
+    """What a build works with (`packer.pipeline.build.Services`): a store, and what it opens for the flags of a command."""
+
+    def __init__(self, store: Store, reporter: Reporter, policy: Policy, jobs: int, scheduler: str = "") -> None:
+        self.store = store
+        self.reporter = reporter
+        self._policy = policy
+        self._jobs = jobs
+        self._scheduler = scheduler
+
+    @contextmanager
+    def workers(self, remote: str) -> Iterator[tuple[Executor, WorkElsewhere | None]]:
+        """Open threads, and a connection to the cluster if the command line names its scheduler."""
+        if not self._scheduler:
+            with ThreadPoolExecutor(self._jobs, thread_name_prefix="build") as executor:
+                yield executor, None
+            return
+        from packer.cluster.connect import opened_cluster
+
+        with (
+            opened_cluster(self._scheduler, remote, self._policy, self.reporter) as opened,
+            ThreadPoolExecutor(max(self._jobs, opened.jobs), thread_name_prefix="build") as executor,
+            opened.cluster as cluster,  # ends first, for its threads wait for that
+        ):
+            yield executor, cluster
+
+    def tools(self, digests: Digests, remote: str) -> AbstractContextManager[Tools]:
+        """Open what works on this machine."""
+        return open_tools(self.store, digests, self.reporter, self._policy, self._jobs, remote)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import MadeLayer, Need, Share
 from packer.layers.planner import Piece
 from packer.manifest.budget import function_measures
-from packer.pipeline.build import alike
+from packer.pipeline.functions import alike
 from packer.pipeline.gatherer import Gatherer, Tools
 from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
 from packer.pipeline.local_work import Appraised, Files, Order, Settled, Workshop

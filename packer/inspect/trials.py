@@ -16,7 +16,7 @@ from packer.core.errors import VerificationError
 from packer.core.model import OWN_SOURCE, Function
 from packer.core.options import BytecodeOptions
 from packer.formats.unpack import LayerArchive
-from packer.pipeline.build import Build
+from packer.pipeline.functions import FunctionBuilder
 from packer.pipeline.gatherer import Tools
 from packer.trim.material import Material
 from packer.trim.profile import Profile
@@ -31,7 +31,7 @@ CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 class Trials:
     """Runs functions in the target's Python; ``folder`` is an empty one for archives."""
 
-    def __init__(self, tools: Tools, build: Build, folder: Path) -> None:
+    def __init__(self, tools: Tools, build: FunctionBuilder, folder: Path) -> None:
         self._tools = tools
         self._build = build
         self._folder = folder
@@ -142,7 +142,9 @@ def _profile(function: Function, material: Material, candidate: Candidate, found
     )
 
 
-def verify_archive(tools: Tools, build: Build, function: Function, archive: Path, layers: Sequence[LayerArchive]) -> Outcome:
+def verify_archive(
+    tools: Tools, build: FunctionBuilder, function: Function, archive: Path, layers: Sequence[LayerArchive]
+) -> Outcome:
     """Run a function from the archives that were built, with its sample events; raises `VerificationError` where it fails."""
     events = read_events(function) if function.verify.level != "import" else ()
     verifier = tools.verifier

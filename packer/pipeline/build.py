@@ -1,140 +1,122 @@
-"""The loop: from a configuration to artifacts in the output folder. Everything else is a step that this calls."""
+"""The story of a build: from a project to artifacts in its output folder, and what the next build begins from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from pathlib import Path
-from typing import Protocol
+from contextlib import AbstractContextManager, ExitStack
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
 
-from builders.runtimes import Target
-from packer.cache.signatures import unchanged
-from packer.core.errors import ManyErrors
-from packer.core.model import Function, Tree
-from packer.images.builder import base_name
-from packer.layers.assignment import unused_everywhere
-from packer.pipeline.gatherer import Gatherer, Tools
-from packer.pipeline.image_groups import ImageGroup
-from packer.pipeline.layer_maker import LayerMaker
-from packer.pipeline.local_work import Order, Work, Workshop
-from packer.pipeline.results import Built, over_limits
-from packer.pipeline.state import ALWAYS, FunctionState
-from packer.pipeline.zip_groups import Group, Planned, look_at
-from packer.trim.material import Material
+from msgspec import Struct
 
+from packer.cache.signatures import Digests, signature
+from packer.cache.store import Store
+from packer.config.load import Config
+from packer.config.project_reader import read_project, selected, watched_files
+from packer.core.events import Reporter
+from packer.manifest.history import remember
+from packer.manifest.records import packed_bytes
+from packer.pipeline.functions import FunctionBuilder, WorkElsewhere
+from packer.pipeline.gatherer import Tools
+from packer.pipeline.output_folder import only_build, staging
+from packer.pipeline.publish import described, not_built, publish
+from packer.pipeline.request import BuildRequest
+from packer.pipeline.state import FunctionState, State, load_state, save_state
 
-def alike(functions: Sequence[Function]) -> list[list[Function]]:
-    """Give the functions that could share a layer, together."""
-    groups: dict[tuple[Target, str, int, str], list[Function]] = {}
-    for function in functions:
-        base = f"{base_name(function)} {function.image.root}" if function.image.wanted else ""
-        how = (function.target, function.bytecode.mode, function.bytecode.optimize, base)
-        groups.setdefault(how, []).append(function)
-    return list(groups.values())
+if TYPE_CHECKING:
+    from packer.sam.template import Template
 
 
-class WorkElsewhere(Protocol):
-    """Where the work on functions can be done, if not here."""
+class Services(Protocol):
+    """What a build works with: the store, who works side by side, and what does each step."""
 
-    def work(self, orders: Sequence[Order], tools: Tools, here: Workshop, staging: Path) -> Work:
-        """Return what does the work on functions that are compiled alike; ``staging`` is where their artifacts belong."""
+    @property
+    def store(self) -> Store:
+        """The user's store."""
+        ...
+
+    def workers(self, remote: str) -> AbstractContextManager[tuple[Executor, WorkElsewhere | None]]:
+        """Open what works on several functions at once, and who does the work if not this machine.
+
+        ``remote`` is the remote store that the configuration names.
+        """
+        ...
+
+    def tools(self, digests: Digests, remote: str) -> AbstractContextManager[Tools]:
+        """Open what resolves, fetches, builds, shapes and proves; ``digests`` are those of files that are known already."""
         ...
 
 
-class Build:
-    """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for.
+class BuildResult(Struct, frozen=True, kw_only=True):
+    """What a build leaves: the state of the output folder, the functions that were written, and the bytes that each had."""
 
-    ``started`` is the time of the build's start in nanoseconds. A ``cluster`` does the work, where there is one.
+    state: State
+    written: tuple[str, ...]
+    before: Mapping[str, int]
+
+
+def build(request: BuildRequest, services: Services, reporter: Reporter) -> BuildResult:
+    """Build the functions of a project that are asked for; raises the one error, or `ManyErrors`, when all have ended.
+
+    The project is read, its output folder locked, what was built last recalled; functions are resolved, fetched, shaped,
+    planned, written and proved; what is new is published, and remembered.
     """
+    config, template = read_project(request.project, request.overrides)
+    functions = selected(config, request.project)
+    _report_what_was_read(config, template, reporter)
+    with ExitStack() as held:
+        held.enter_context(
+            only_build(services.store, config.out, lambda: reporter.note(f"waiting for another build of {config.out}"))
+        )
+        last = load_state(services.store, request.key)  # not before: another build may just have written it
+        digests = Digests(last.digests, last.seen_at) if last else Digests()
+        folder = held.enter_context(staging(config.out))
+        # They end last: where the loop is interrupted, the tools stop what the executor's threads wait for.
+        executor, elsewhere = held.enter_context(services.workers(config.remote))
+        tools = held.enter_context(services.tools(digests, config.remote))
+        builder = FunctionBuilder(tools, folder, config.out, request.started, elsewhere)
+        built = builder.build(functions, config.functions, request.known(last).get, executor)
+        shared = {tools.resolver.group_paths(function) for function in functions}
+        states = publish(config, template, last, built, folder, services.store)
+        for warning in _unneeded_packages(config, states):
+            reporter.warn(warning)
+        state = State(
+            command=request.digest,
+            seen_at=request.started,
+            complete=all(function.name in states for function in config.functions),
+            watched={path: signature(path) for path in (*watched_files(config), *chain(*shared))},
+            outputs={str(config.out / name): signature(config.out / name) for name in described(template)},
+            functions=states,
+            digests=digests.current,
+            warnings=(*builder.warnings, *not_built(template, states)),
+        )
+        save_state(services.store, request.key, state)
+        remember(services.store, request.key, request.started, {name: each.report for name, each in states.items()})
+    before = {name: packed_bytes(each.report) for name, each in (last.functions if last else {}).items()}
+    return BuildResult(state=state, written=tuple(name for name, each in built.items() if each.staged), before=before)
 
-    def __init__(self, tools: Tools, staging: Path, out: Path, started: int, cluster: WorkElsewhere | None = None) -> None:
-        self._out = out
-        self._tools = tools
-        self._staging = staging
-        self._started = started
-        self._cluster = cluster
-        self.warnings: tuple[str, ...] = ()
-        """What `all` has found wrong with the project as a whole."""
-        self._gatherer = Gatherer(tools, out)
 
-    def all(
-        self,
-        functions: Sequence[Function],
-        everything: Sequence[Function],
-        previous: Callable[[str], FunctionState | None],
-        executor: Executor,
-    ) -> dict[str, Built]:
-        """Build functions; raises the one error, or `ManyErrors`, when all have ended.
+def _report_what_was_read(config: Config, template: Template | None, reporter: Reporter) -> None:
+    for warning in config.warnings:
+        reporter.warn(warning)
+    for note in config.notes:
+        reporter.debug(note)
+    for skipped in template.skipped if template else ():
+        reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
 
-        ``everything`` are all that the project has: layers are planned for them together.
-        """
-        chosen = frozenset(function.name for function in functions)
-        taking_part = [
-            function for function in everything if function.layers.wanted or function.image.wanted or function.name in chosen
-        ]
-        self._tools.reporter.expect(len(chosen))
-        built: dict[str, Built] = {}
-        unused: list[Mapping[str, str]] = []
-        for group in self._groups(taking_part, chosen, previous, executor):
-            built |= group.build(executor)
-            unused.append(group.unused)
-        held = [found for each in functions for found in over_limits(each, built[each.name].state.report)]
-        if held:  # by what was built before: the rest was held against its limits before it was written
-            raise held[0] if len(held) == 1 else ManyErrors(held)
-        self.warnings = unused_everywhere(unused)
-        return {function.name: built[function.name] for function in functions}
 
-    def plan(
-        self, everything: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
-    ) -> list[Planned]:
-        """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
-        wanted = [function for function in everything if function.layers.wanted]
-        names = frozenset(function.name for function in wanted)
-        groups = self._groups(wanted, names, previous, executor)
-        return [group.plan(executor) for group in groups if isinstance(group, Group)]
-
-    def _groups(
-        self,
-        functions: Sequence[Function],
-        chosen: frozenset[str],
-        previous: Callable[[str], FunctionState | None],
-        executor: Executor,
-    ) -> Iterator[Group | ImageGroup]:
-        """Give the functions that could share a layer with one that is to be built, together."""
-        for group in alike(functions):
-            names = chosen.intersection(function.name for function in group)
-            if names:
-                yield self._group(group, names, previous, executor)
-
-    def _group(
-        self,
-        functions: Sequence[Function],
-        chosen: frozenset[str],
-        previous: Callable[[str], FunctionState | None],
-        executor: Executor,
-    ) -> Group | ImageGroup:
-        states = {function.name: previous(function.name) for function in functions}
-        looked = look_at(functions, chosen, self._gatherer, states.get, executor, self._tools.reporter)
-        members = tuple(looked.values())
-        written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
-
-        def placed(path: str) -> bool:
-            full = str(self._out / path)
-            return full in written and unchanged([(full, written[full])], ALWAYS)
-
-        parts, folders = (self._tools, self._gatherer), (self._staging, self._out)
-        like = (functions[0].target, functions[0].bytecode)
-        orders = [Order(function=member.function, scan=member.scan) for member in members]
-        here = Workshop(orders, parts, self._staging, lambda source: LayerMaker(parts, source, folders, like, placed))
-        if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
-            return ImageGroup(members, chosen, parts, here, folders, self._started)
-        work = self._cluster.work(orders, self._tools, here, self._staging) if self._cluster else here
-        return Group(members, chosen, self._tools, work, self._started)
-
-    def material(self, function: Function) -> Material:
-        """Give all that a function is made of, before anything is removed; raises `LpackError`."""
-        return self._gatherer.material(function)
-
-    def carried(self, material: Material) -> Tree:
-        """Give what the function leaves to the runtime, in the versions of its lock; raises `LpackError`."""
-        return self._gatherer.carried(material)
+def _unneeded_packages(config: Config, states: Mapping[str, FunctionState]) -> Iterator[str]:
+    """Return warnings of packages that the configuration names and no function needs: perhaps a name that is misspelled."""
+    if any(function.name not in states for function in config.functions):
+        return
+    needed = {
+        name
+        for state in states.values()
+        for each in state.report["distributions"]
+        for name in (each["name"], *(tool.partition("==")[0] for tool in each.get("built", {}).get("requirements", ())))
+    }
+    configured = {name for function in config.functions for name, _ in function.packages}
+    left_out = {name for function in config.functions for name in function.exclude}
+    for name in sorted(configured - needed - left_out):
+        yield f"The configuration has a table [packages.{name}], and no function needs that package."

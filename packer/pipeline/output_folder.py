@@ -54,7 +54,7 @@ def staging(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(files: Mapping[str, Path], out: Path) -> None:
+def publish_files(files: Mapping[str, Path], out: Path) -> None:
     """Rename complete files to their names below ``out``, in the mapping's order; raises `StoreError`.
 
     A folder is the layout of an image, which takes the place of an older one.

@@ -3,32 +3,75 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
+from packaging.requirements import Requirement
 
 from packer.cache.signatures import unchanged
 from packer.cache.store import Store
+from packer.config.load import Config
+from packer.core.model import Function, Tree
 from packer.core.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
+from packer.formats.wheel import read_wheel
 from packer.manifest.document import make_manifest, write_manifest
+from packer.manifest.sbom import SUFFIX, Listed, Sboms
+from packer.pipeline.layer_parts import required_names
+from packer.pipeline.output_folder import publish_files
+from packer.pipeline.results import Built
 from packer.pipeline.state import ALWAYS, SBOM, FunctionState, State
+from packer.resolve.requirement_graph import needs_of, requirements_of
 
 if TYPE_CHECKING:
-    from packer.config.load import Config
-    from packer.pipeline.results import Built
     from packer.sam.template import Template
 
+_GONE = Tree(())
+"""Stands for a wheel that is not in the store any more."""
 
-def bills(
+
+def publish(
+    config: Config,
+    template: Template | None,
+    last: State | None,
+    built: Mapping[str, Built],
+    folder: Path,
+    store: Store,
+) -> dict[str, FunctionState]:
+    """Publish what was built into a staging folder, with all that describes it, and remove what nobody has any more.
+
+    Returns the states of all configured functions that lie in the output folder then. Raises `LpackError`.
+    """
+    states = {**_others(config, last, built), **{name: each.state for name, each in built.items()}}
+    files = {name: path for each in built.values() for name, path in each.layers.items()}
+    files |= {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
+    states, bills = write_bills(config, built, states, folder, store)
+    files |= bills | descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
+    publish_files(files, config.out)
+    new = {str(config.out / name) for name in files}
+    states = {name: each.placed(config.out) if name in built else each.seen_anew(new) for name, each in states.items()}
+    configured = [function.name for function in config.functions]
+    remove_strangers(last, states, configured)
+    return {name: states[name] for name in configured if name in states}
+
+
+def _others(config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:
+    """Return the configured functions that were not asked for now and still lie in the output folder.
+
+    The configuration may have changed for them too: they are looked at anew before they are believed again.
+    """
+    known = last.functions if last else {}
+    names = (function.name for function in config.functions if function.name not in built and function.name in known)
+    return {name: known[name].forgotten() for name in names if known[name].lies_in(config.out)}
+
+
+def write_bills(
     config: Config, built: Mapping[str, Built], states: Mapping[str, FunctionState], folder: Path, store: Store
 ) -> tuple[dict[str, FunctionState], dict[str, Path]]:
     """Write the bills of materials of what is new, and give the states that name them; raises `LpackError`."""
     if not config.sbom:
         return _without_bills(states), {}
-    from packer.pipeline.bills import with_bills
-
     new = {id(each.state) for each in built.values() if each.staged}
     mine = {name: state for name, state in states.items() if name in built}
     functions = {function.name: function for function in config.functions}
@@ -108,3 +151,68 @@ def not_built(template: Template | None, states: Mapping[str, FunctionState]) ->
 def described(template: Template | None) -> tuple[str, ...]:
     """Give the files that describe a build as a whole."""
     return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)
+
+
+def with_bills(
+    states: Mapping[str, FunctionState], functions: Mapping[str, Function], fresh: Callable[[FunctionState], bool], store: Store
+) -> tuple[dict[str, FunctionState], dict[str, bytes]]:
+    """Give states whose reports name their bills, and the bills to write, by their paths below the output folder.
+
+    ``fresh`` says whether a function, or one of its layers, is new; of any other the bill is there. Raises `LpackError`.
+    """
+    found: dict[str, FunctionState] = {}
+    files: dict[str, bytes] = {}
+    sboms, wheels = Sboms(store), _Wheels(store)
+    for name, state in states.items():
+        report = dict(state.report)
+        if report.get(SBOM) and not fresh(state):
+            found[name] = state
+            continue
+        path = f"{name}{SUFFIX}"
+        files[path] = sboms.make(name, report["artifact"]["sha256"], list(_listed(functions[name], report, wheels)))
+        layers = {}
+        for layer, each in report.get("layers", {}).items():
+            own = f"{Path(each['path']).with_suffix('')}{SUFFIX}"
+            if own not in files:
+                files[own] = sboms.make(layer, each["sha256"], list(_of_layer(each, wheels)))
+            layers[layer] = {**each, SBOM: own}
+        report |= {SBOM: path, **({"layers": layers} if layers else {})}
+        found[name] = replace(state, report=report)
+    return found, files
+
+
+class _Wheels:
+    """Reads wheels, each once, and what is in their metadata."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._trees: dict[str, Tree | None] = {}
+        self._requirements: dict[int, tuple[Requirement, ...] | None] = {}
+
+    def tree(self, digest: str, filename: str) -> Tree | None:
+        """Give what a wheel installs; None where it is not in the store any more."""
+        if digest not in self._trees:
+            path = self._store.wheel(digest)
+            self._trees[digest] = read_wheel(path, filename) if path else None
+        return self._trees[digest]
+
+    def requirements(self, tree: Tree) -> tuple[Requirement, ...] | None:
+        """Give what a distribution requires, of one of these trees, which stay as long as this does."""
+        if id(tree) not in self._requirements:
+            self._requirements[id(tree)] = requirements_of(tree)
+        return self._requirements[id(tree)]
+
+
+def _listed(function: Function, report: Mapping[str, Any], wheels: _Wheels) -> Iterator[Listed]:
+    trees = {each["name"]: wheels.tree(each["sha256"], each["wheel"]) for each in report["distributions"]}
+    needs = needs_of(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
+    for each in report["distributions"]:
+        requires = tuple(step.name for step in needs.edges.get(each["name"], ()))
+        yield Listed(report=each, tree=trees[each["name"]], requires=requires)
+
+
+def _of_layer(layer: Mapping[str, Any], wheels: _Wheels) -> Iterator[Listed]:
+    """Give what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
+    for each in layer["distributions"]:
+        tree = wheels.tree(each["sha256"], each["wheel"])
+        yield Listed(report=each, tree=tree, requires=required_names(tree) if tree else ())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from packer import __version__
 from packer.cache.store import digest_of
@@ -12,7 +15,31 @@ from packer.config.project import Project
 from packer.core.fingerprint import fingerprint
 from packer.core.options import ShapeFlags
 from packer.core.version_variables import version_variables
+from packer.pipeline.state import FunctionState, State
 from packer.resolve.uv_settings import relevant_variables
+
+if TYPE_CHECKING:
+    from packer.config.load import Overrides
+
+
+class BuildRequest(Struct, frozen=True, kw_only=True):
+    """What is asked of a build.
+
+    ``key`` names the state of the output folder, ``digest`` is that of the version and of every flag and variable that can
+    change what is built (`command_digest`). With ``afresh`` nothing that was built before is believed. ``started`` is the
+    time of the build's start in nanoseconds since the epoch.
+    """
+
+    project: Project
+    overrides: Overrides
+    key: str
+    digest: str
+    afresh: bool
+    started: int
+
+    def known(self, last: State | None) -> Mapping[str, FunctionState]:
+        """Return what is remembered of functions, as far as it is of use for this request."""
+        return last.functions if last and last.command == self.digest and not self.afresh else {}
 
 
 def command_digest(

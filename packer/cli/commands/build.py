@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import Struct
 
-from packer.cache.signatures import signature
 from packer.cache.store import Store
 from packer.cli.common import open_store, project_options, reporting, shape_options, warn_of_runtimes
 from packer.cli.quick import remember
@@ -24,16 +21,11 @@ from packer.config.project import TEMPLATE, Project, find_project, looked_for, n
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.manifest.document import make_manifest, write_manifest
 from packer.pipeline.request import command_digest
-from packer.pipeline.state import FunctionState, State, load_state, save_state, state_key
+from packer.pipeline.state import FunctionState, State, load_state, state_key
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-    from packer.cluster.client import Cluster
-    from packer.config.load import Config, Overrides
-    from packer.pipeline.results import Built
-    from packer.resolve.resolver import Policy
-    from packer.sam.template import Template
+    from packer.cli.wiring import Services
+    from packer.pipeline.build import BuildResult
 
 
 @click.command()
@@ -80,11 +72,12 @@ def command(
         as_it_was = state is not None and state.nothing_changed(digest, project.names, nobody=project.nobody)
         if state is None or flags["upgrade"] or not as_it_was:
             as_it_was = False
-            state, changes = settings.run(store, reporter, project, started).build(digest, key, afresh=flags["upgrade"])
+            result = settings.build(project, key, digest, started, settings.services(store, reporter))
+            state, changes = result.state, Changes(written=result.written, before=result.before)
         chosen = {name: each for name, each in state.functions.items() if project.asks_for(name)}
         _warn(chosen, state, reporter)
         if explain is not None:
-            texts = settings.run(store, reporter, project, started).explain(explain, chosen)
+            texts = settings.explain(explain, project, chosen, settings.services(store, reporter))
             sys.stdout.writelines(f"{text}\n" for text in texts)
             return
     text = results_text(state, chosen, changes, as_json=as_json)
@@ -145,142 +138,47 @@ class _Settings(Struct, frozen=True, kw_only=True):
         config, _ = read_project(project, Overrides(**self.flags))
         sys.stderr.write(f"report: {os.path.relpath(write_report(store, project, config, self.flags['out']))}\n")
 
-    def run(self, store: Store, reporter: LineReporter, project: Project, started: int) -> _Run:
-        """Give the build that they ask for."""
+    def build(self, project: Project, key: str, digest: str, started: int, services: Services) -> BuildResult:
+        """Build what has changed; raises `LpackError`."""
         from packer.config.load import Overrides
-        from packer.resolve.resolver import Policy
+        from packer.pipeline.build import build
+        from packer.pipeline.request import BuildRequest
 
-        return _Run(
-            store=store,
-            reporter=reporter,
+        request = BuildRequest(
             project=project,
             overrides=Overrides(**self.flags),
-            policy=Policy(**self.policy),
-            jobs=self.jobs,
-            scheduler=self.scheduler,
+            key=key,
+            digest=digest,
+            afresh=self.policy["upgrade"],
             started=started,
         )
+        return build(request, services, services.reporter)
 
+    def services(self, store: Store, reporter: LineReporter) -> Services:
+        """Return what a build works with."""
+        from packer.cli.wiring import Services
+        from packer.resolve.resolver import Policy
 
-class _Run(Struct, frozen=True, kw_only=True):
-    """One build that has something to do; ``started`` is in nanoseconds since the epoch."""
+        return Services(store, reporter, Policy(**self.policy), self.jobs, self.scheduler)
 
-    store: Store
-    reporter: LineReporter
-    project: Project
-    overrides: Overrides
-    policy: Policy
-    jobs: int
-    scheduler: str
-    started: int
-
-    def build(self, digest: str, key: str, *, afresh: bool) -> tuple[State, Changes]:
-        """Build what has changed, publish it, and give the new state and what is new in it.
-
-        ``key`` is that of the last build's state; ``afresh`` believes nothing of it.
-        """
-        from packer.cache.signatures import Digests
-        from packer.cli.wiring import open_tools
-        from packer.config.project_reader import read_project, selected, watched_files
-        from packer.pipeline.build import Build
-        from packer.pipeline.output_folder import only_build, publish, staging
-        from packer.pipeline.publish import bills, described, descriptions, not_built, remove_strangers
-
-        config, template = read_project(self.project, self.overrides)
-        functions = selected(config, self.project)
-        self._tell(config, template)
-        with ExitStack() as held:
-            held.enter_context(
-                only_build(self.store, config.out, lambda: self.reporter.note(f"waiting for another build of {config.out}"))
-            )
-            last = load_state(self.store, key)  # not before: another build may just have written it
-            digests = Digests(last.digests, last.seen_at) if last else Digests()
-            known = last.functions if last and last.command == digest and not afresh else {}
-            folder = held.enter_context(staging(config.out))
-            # They end last: where the loop is interrupted, the tools stop what the executor's threads wait for.
-            executor, cluster = held.enter_context(self._workers(config.remote))
-            tools = held.enter_context(open_tools(self.store, digests, self.reporter, self.policy, self.jobs, config.remote))
-            build = Build(tools, folder, config.out, self.started, cluster)
-            built = build.all(functions, config.functions, known.get, executor)
-            states = {**self._others(config, last, built), **{name: each.state for name, each in built.items()}}
-            groups = {tools.resolver.group_paths(function) for function in functions}
-            files = {name: path for each in built.values() for name, path in each.layers.items()}
-            files |= {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
-            states, more = bills(config, built, states, folder, self.store)
-            files |= more | descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
-            publish(files, config.out)
-            new = {str(config.out / name) for name in files}
-            states = {name: each.placed(config.out) if name in built else each.seen_anew(new) for name, each in states.items()}
-            remove_strangers(last, states, {function.name for function in config.functions})
-            self._warn_of_names(config, states)
-            state = State(
-                command=digest,
-                seen_at=self.started,
-                complete=all(function.name in states for function in config.functions),
-                watched={path: signature(path) for path in (*watched_files(config), *chain(*groups))},
-                outputs={str(config.out / name): signature(config.out / name) for name in described(template)},
-                functions={function.name: states[function.name] for function in config.functions if function.name in states},
-                digests=digests.current,
-                warnings=(*build.warnings, *not_built(template, states)),
-            )
-            self._keep(key, state)
-        return state, Changes(written=tuple(name for name, each in built.items() if each.staged), before=_packed_before(last))
-
-    def _keep(self, key: str, state: State) -> None:
-        """Write down what was built, for the next build and for who wants to see where sizes go."""
-        from packer.manifest.history import remember
-
-        save_state(self.store, key, state)
-        remember(self.store, key, self.started, {name: each.report for name, each in state.functions.items()})
-
-    def _tell(self, config: Config, template: Template | None) -> None:
-        for warning in config.warnings:
-            self.reporter.warn(warning)
-        for note in config.notes:
-            self.reporter.debug(note)
-        for skipped in template.skipped if template else ():
-            self.reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
-
-    @contextmanager
-    def _workers(self, remote: str) -> Iterator[tuple[Executor, Cluster | None]]:
-        """Give what works on several functions at once, and the cluster that they are worked on by, if one is named."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        if not self.scheduler:
-            with ThreadPoolExecutor(self.jobs, thread_name_prefix="build") as executor:
-                yield executor, None
-            return
-        from packer.cluster.connect import opened_cluster
-
-        with (
-            opened_cluster(self.scheduler, remote, self.policy, self.reporter) as opened,
-            ThreadPoolExecutor(max(self.jobs, opened.jobs), thread_name_prefix="build") as executor,
-            opened.cluster as cluster,  # ends first, for its threads wait for that
-        ):
-            yield executor, cluster
-
-    def explain(self, path: str, built: Mapping[str, FunctionState]) -> list[str]:
+    def explain(self, path: str, project: Project, built: Mapping[str, FunctionState], services: Services) -> list[str]:
         """Say of each built function why a path is there, or what removed it; raises `UsageError`."""
         from packer.cache.signatures import Digests
-        from packer.cli.wiring import open_tools
+        from packer.config.load import Overrides
         from packer.config.project_reader import read_project, select
         from packer.core.errors import UsageError
-        from packer.pipeline.build import Build
+        from packer.pipeline.functions import FunctionBuilder
         from packer.trim.explain import explain
 
-        config, _ = read_project(self.project, self.overrides)
-        path = (
-            path.removeprefix("/opt/").removeprefix("/var/task/").removeprefix("python/")
-        )  # as it lies in a layer, or on Lambda
-        with (
-            self.store.workspace() as folder,
-            open_tools(self.store, Digests(), self.reporter, self.policy, self.jobs, config.remote) as tools,
-        ):
-            build = Build(tools, folder, config.out, self.started)
+        config, _ = read_project(project, Overrides(**self.flags))
+        for place in ("/opt/", "/var/task/", "python/"):  # as it lies in a layer, or on Lambda
+            path = path.removeprefix(place)
+        with services.store.workspace() as folder, services.tools(Digests(), config.remote) as tools:
+            builder = FunctionBuilder(tools, folder, config.out, 0)
             texts: list[str] = []
             error: UsageError | None = None
             for function in select(config, tuple(built)):
-                material = build.material(function)
+                material = builder.material(function)
                 kept = frozenset((each["rule"], each["distribution"]) for each in built[function.name].report["trim"]["kept"])
                 try:
                     shaped = tools.shaper.shape(material, kept)
@@ -291,37 +189,6 @@ class _Run(Struct, frozen=True, kw_only=True):
         if error is not None and not texts:
             raise error
         return texts
-
-    def _others(self, config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:
-        """Give the configured functions that were not asked for now and still lie in the output folder.
-
-        The configuration may have changed for them too: they are looked at anew before they are believed again.
-        """
-        known = last.functions if last else {}
-        names = (function.name for function in config.functions if function.name not in built and function.name in known)
-        return {name: known[name].forgotten() for name in names if known[name].lies_in(config.out)}
-
-    def _warn_of_names(self, config: Config, states: Mapping[str, FunctionState]) -> None:
-        """Warn of packages that the configuration names, and no function needs: perhaps a name that is misspelt."""
-        if any(function.name not in states for function in config.functions):
-            return
-        needed = {
-            name
-            for state in states.values()
-            for each in state.report["distributions"]
-            for name in (each["name"], *(tool.partition("==")[0] for tool in each.get("built", {}).get("requirements", ())))
-        }
-        configured = {name for function in config.functions for name, _ in function.packages}
-        left_out = {name for function in config.functions for name in function.exclude}
-        for name in sorted(configured - needed - left_out):
-            self.reporter.warn(f"The configuration has a table [packages.{name}], and no function needs that package.")
-
-
-def _packed_before(last: State | None) -> dict[str, int]:
-    """Give the bytes that each function's artifact had."""
-    from packer.manifest.records import packed_bytes
-
-    return {name: packed_bytes(each.report) for name, each in (last.functions if last else {}).items()}
 
 
 def _layers(state: FunctionState) -> dict[str, str]:

@@ -107,7 +107,7 @@ class _Runner:
         from packer.cli.wiring import open_tools
         from packer.images.reader import read_archives
         from packer.inspect.trials import verify_archive
-        from packer.pipeline.build import Build
+        from packer.pipeline.functions import FunctionBuilder
         from packer.resolve.resolver import Policy
 
         archive, layers = read_archives(self._config.out, function.name)
@@ -116,4 +116,4 @@ class _Runner:
             self._store.workspace() as folder,
             open_tools(self._store, Digests(), self._reporter, Policy(), jobs, self._config.remote) as tools,
         ):
-            return verify_archive(tools, Build(tools, folder, self._config.out, 0), function, archive, layers)
+            return verify_archive(tools, FunctionBuilder(tools, folder, self._config.out, 0), function, archive, layers)

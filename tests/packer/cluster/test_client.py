@@ -27,7 +27,7 @@ from packer.cluster.jobs import Answer, NotThereError, Tickets, identity, load_t
 from packer.cluster.worker_site import _Names
 from packer.config.load import Overrides, load_config
 from packer.core.errors import LimitError, ManyErrors, UsageError, VerificationError
-from packer.pipeline.build import Build
+from packer.pipeline.functions import FunctionBuilder
 from packer.pipeline.local_work import Order
 from packer.pipeline.results import Built
 from packer.resolve.resolver import Policy
@@ -69,8 +69,8 @@ class World(Struct):
         (folder / "staging").mkdir(parents=True)
         with self.tools(name) as tools, ThreadPoolExecutor(2) as executor:
             cluster = workers.cluster(self.shared, self.told) if workers else None
-            building = Build(tools, folder / "staging", folder / "out", 1, cluster)
-            return building.all(config.functions, config.functions, lambda _: None, executor)
+            building = FunctionBuilder(tools, folder / "staging", folder / "out", 1, cluster)
+            return building.build(config.functions, config.functions, lambda _: None, executor)
 
     @contextmanager
     def tools(self, name: str) -> Iterator[Any]:
@@ -239,7 +239,7 @@ def test_a_ticket_that_was_changed_is_never_unpickled(world, tmp_path):
 
     with world.tools("machine") as tools:
         config = load_config(world.repo.folder / "lpack.toml", Overrides())
-        shop = Build(tools, tmp_path / "staging", tmp_path / "out", 1)
+        shop = FunctionBuilder(tools, tmp_path / "staging", tmp_path / "out", 1)
         function = config.functions[0]
         digest = Tickets([Order(function=function, scan=shop._gatherer.scan(function))], tools, Policy()).of("one")
     with opened_remote(LocalStore(tmp_path / "first"), str(world.shared), Told()) as store:
