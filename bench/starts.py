@@ -13,7 +13,9 @@ from msgspec import Struct
 from bench.peers import PYTHON
 from builders.errors import UnavailableError
 from builders.runtimes import RUNTIMES, Target
-from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
+from builders.sandbox.host_sandbox import HOST
+from builders.sandbox.table import Sandboxes
+from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
 from packer.core.model import Function, Tree
@@ -30,7 +32,7 @@ class Starts(Struct, frozen=True, kw_only=True):
     """Starts functions whose handler is `HANDLER`; each start is one of its own, and none is remembered."""
 
     verifier: Verifier
-    python: TargetPython
+    sandbox: Sandbox
     executor: Executor
 
     def unpack(self, archive: Path, folder: Path, late: Path | None = None) -> LaidOut:
@@ -49,7 +51,7 @@ class Starts(Struct, frozen=True, kw_only=True):
             lock_path=laid.task / "pylock.toml",
             verify=VerifyOptions(level=level),
         )
-        outcome, _ = self.verifier.run(function, laid, self.python, events)
+        outcome, _ = self.verifier.run(function, laid, self.sandbox, events)
         return outcome
 
 
@@ -64,16 +66,12 @@ def opened(folder: Path) -> Iterator[Starts]:
             return write_zip(tree, file, deflater.span)
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        pythons = Pythons(find_host_python, _no_container)
+        sandboxes = Sandboxes((HOST,))
         try:
-            python = pythons.find(TARGET, "host", "run")
+            sandbox = sandboxes.find(TARGET, "host", "run")
         except UnavailableError as error:
             raise SystemExit(f"Nothing here runs {TARGET}: {error.what}. {error.remedy}") from None
         try:
-            yield Starts(verifier=Verifier(store, pythons, executor, write), python=python, executor=executor)
+            yield Starts(verifier=Verifier(store, sandboxes, executor, write), sandbox=sandbox, executor=executor)
         finally:
-            pythons.close()
-
-
-def _no_container(_target: Target, _asked: bool) -> TargetPython:
-    raise UnavailableError("this starts nothing in containers", remedy="Install that Python on this machine.")
+            sandboxes.close()

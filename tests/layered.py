@@ -6,7 +6,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from builders.sandbox.pythons import LAYERS, TREE, TargetPython
+from builders.sandbox.task import LAYERS, TREE, Sandbox
 from tests.native import compile_library
 from tests.probing import packages_of, write_files
 from tests.shaped import TRIPLE
@@ -21,7 +21,7 @@ LIBRARY = f"import ctypes; result = ctypes.CDLL({SONAME!r}).lpack_test()"
 PROGRAM = "import subprocess; result = subprocess.run(['lpack-test-greet'], capture_output=True, text=True).stdout"
 
 
-def lay_layers(folder: Path, python: TargetPython) -> Path:
+def lay_layers(folder: Path, python: Sandbox) -> Path:
     """Write what layers have for a Python into a new folder."""
     site, top = packages_of(python)
     files = {

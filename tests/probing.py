@@ -13,7 +13,8 @@ from builders.inside.isolate import UNAVAILABLE
 from builders.interpreters import find_interpreter
 from builders.runtimes import RUNTIMES
 from builders.sandbox import isolation
-from builders.sandbox.pythons import Done, HostPython, TargetPython, Task
+from builders.sandbox.host_sandbox import HostSandbox
+from builders.sandbox.task import Sandbox, Task, TaskResult
 from builders.script import source_of_script
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def handler(event, context):
 ERROR = "try:\n    {}\n    result = 'done'\nexcept OSError as error:\n    result = type(error).__name__"
 
 
-def host() -> HostPython:
+def host() -> HostSandbox:
     found = find_interpreter(sys.version_info.minor)
     assert found is not None
-    return HostPython(found)
+    return HostSandbox(found)
 
 
 def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,14 +54,14 @@ def write_files(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def probe(
-    python: TargetPython,
+    python: Sandbox,
     folder: Path,
     *codes: str,
     handler: str = HANDLER,
     files: Mapping[str, str] | None = None,
     trace: bool = False,
     **options: Any,
-) -> Done:
+) -> TaskResult:
     """Run a handler with pieces of code as its events; ``files`` are what the function has beside the usual ones."""
     inputs, work = folder / "in", folder / "work"
     inputs.mkdir(parents=True)
@@ -71,21 +72,21 @@ def probe(
     arguments = ("{in}/request", "{answer}", "{task}", "{late}", "{layers}")
     task = Task(script="probe.py", arguments=arguments, inputs=inputs, tree=tree, **options)
     done = python.run(task, work)
-    assert isinstance(done, Done)
+    assert isinstance(done, TaskResult)
     return done
 
 
-def packages_of(python: TargetPython) -> tuple[str, ...]:
+def packages_of(python: Sandbox) -> tuple[str, ...]:
     """Give the folders of a layer that a Python imports from."""
     major, minor = python.identity.split()[0].split(".")[:2]
     return RUNTIMES[f"python{major}.{minor}"].layer_packages
 
 
-def answer(done: Done) -> dict[str, Any]:
+def answer(done: TaskResult) -> dict[str, Any]:
     assert done.answer is not None, done.log
     found: dict[str, Any] = json.loads(done.answer)
     return found
 
 
-def results(done: Done) -> list[Any]:
+def results(done: TaskResult) -> list[Any]:
     return [each.get("result", each) for each in answer(done)["events"]]

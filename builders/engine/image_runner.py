@@ -13,7 +13,7 @@ from builders.engine.file_transfer import JOB, add_bytes, copy_out, new_tar, pac
 from builders.engine.job import INPUTS, WORK, Job
 from builders.recipes import Limits
 from builders.runtimes import TASK_FOLDER
-from builders.sandbox.pythons import FLAGS, Done
+from builders.sandbox.task import FLAGS, TaskResult
 from builders.script import source_of_script
 
 LAMBDAS_USER = "993:990"
@@ -37,7 +37,7 @@ def run_image(
     path: str,
     user: str = LAMBDAS_USER,
     seconds: float,
-) -> Done:
+) -> TaskResult:
     """Have the emulator start an image's own ``command``, and send it events, as `builders.inside.emulate` does.
 
     ``image`` is an id in the engine, ``python`` the name of an interpreter in it, ``path`` the PATH that the image itself has,
@@ -63,4 +63,4 @@ def run_image(
         buffer = io.BytesIO()
         there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
         status = ended.status if ended.status < 128 else 128 - ended.status  # as shells tell of signals
-        return Done(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)
+        return TaskResult(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)

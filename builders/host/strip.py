@@ -16,7 +16,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from builders.errors import BuildError, UnavailableError
-from builders.sandbox.pythons import TargetPython, Task
+from builders.sandbox.task import Sandbox, Task
 
 _PROGRAM = "eu-strip"
 _SECONDS = 300
@@ -97,7 +97,7 @@ class ContainerStrip:
     path: Path | None = None
     together = 100_000_000
 
-    def __init__(self, python: TargetPython) -> None:
+    def __init__(self, python: Sandbox) -> None:
         self._python = python
         self.identity = f"{_PROGRAM} of {python.identity}"
 

@@ -16,7 +16,9 @@ from builders.host.strip import ContainerStrip, StripTool
 from builders.once import Once
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
-from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
+from builders.sandbox.host_sandbox import HOST
+from builders.sandbox.table import Sandboxes, SandboxKind
+from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
 from packer.cache.remote import opened_remote
 from packer.cache.signatures import Digests
@@ -160,32 +162,34 @@ def _open_shaping(
 
     executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="shape"))
     # An image that is not there is only worth pulling where a container is asked for.
-    pythons = Pythons(
-        find_host_python, lambda target, asked: _container_python(target, reporter, pull=asked and not policy.offline)
+    container = SandboxKind(
+        name="container",
+        open=lambda target, asked: _container_sandbox(target, reporter, pull=asked and not policy.offline),
     )
-    closing.callback(pythons.close)
+    sandboxes = Sandboxes((HOST, container))
+    closing.callback(sandboxes.close)
     stripper = Stripper(store, reporter, executor, partial(_container_strip, reporter))
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
-    shaper = Shaper(Scanner(store), native, stripper, Placer(compiler, pythons, deflater.span))
-    verifier = Verifier(store, pythons, executor, write)
+    shaper = Shaper(Scanner(store), native, stripper, Placer(compiler, sandboxes, deflater.span))
+    verifier = Verifier(store, sandboxes, executor, write)
     closing.callback(verifier.close)
     return shaper, Prover(store, shaper, verifier, reporter, write), verifier
 
 
-def _container_python(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> TargetPython:
+def _container_sandbox(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> Sandbox:
     """Connect to the container engine; raises `UnavailableError`."""
     from builders.engine.client import connect
-    from builders.engine.image_python import ContainerPython
+    from builders.engine.container_sandbox import ContainerSandbox
     from builders.engine.images import Images
 
     engine = connect()
-    return ContainerPython(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target, settings)
+    return ContainerSandbox(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target, settings)
 
 
 def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
     """Connect to the container engine; raises `UnavailableError`, also where an image is not there yet."""
-    return ContainerStrip(_container_python(target, reporter, settings, pull=False))
+    return ContainerStrip(_container_sandbox(target, reporter, settings, pull=False))
 
 
 def _accept(path: Path, archive: Archive) -> None:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from builders.files import write_whole
 from builders.runtimes import UNZIPPED_LIMIT
-from builders.sandbox.pythons import LayerStack
+from builders.sandbox.task import LayerStack
 from packer.cache.deflate import inflated
 from packer.cache.store import Store, explained
 from packer.core.errors import PackageError

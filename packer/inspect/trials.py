@@ -8,9 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from builders.errors import UnavailableError
 from builders.sandbox.emulator import find_emulator
-from builders.sandbox.pythons import HostPython, TargetPython
 from packer.core.bytecode_paths import beside
 from packer.core.errors import VerificationError
 from packer.core.model import OWN_SOURCE, Function
@@ -23,7 +21,7 @@ from packer.trim.profile import Profile
 from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.verify.diagnosis import remedy
 from packer.verify.proof import Candidate, check_expected
-from packer.verify.runner import LaidOut, Outcome, error_text, read_events, unavailable
+from packer.verify.runner import LaidOut, Outcome, error_text, read_events
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
@@ -42,7 +40,7 @@ class Trials:
         Raises `VerificationError` where nothing runs the function.
         """
         plain = replace(function, verify=replace(function.verify, level="import"))
-        here = isinstance(self._python(plain), HostPython)
+        here = self._tools.verifier.sandbox(plain).path is not None
         return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
 
     def cold_start(
@@ -105,17 +103,12 @@ class Trials:
 
     def _run(self, function: Function, laid: LaidOut, *, flags: tuple[str, ...] = (), trace: bool = False) -> Outcome:
         events = read_events(function) if function.verify.level != "import" else ()
-        outcome, _ = self._tools.verifier.run(function, laid, self._python(function), events, flags=flags, trace=trace)
+        verifier = self._tools.verifier
+        outcome, _ = verifier.run(function, laid, verifier.sandbox(function), events, flags=flags, trace=trace)
         if not outcome.works:
             what = f"{function.name} cannot be started here: {outcome.trouble()}."
             raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
         return outcome
-
-    def _python(self, function: Function) -> TargetPython:
-        try:
-            return self._tools.verifier.python(function)
-        except UnavailableError as error:
-            raise unavailable(function, error) from None
 
 
 def _profile(function: Function, material: Material, candidate: Candidate, found: frozenset[str]) -> Profile:
@@ -148,12 +141,9 @@ def verify_archive(
     """Run a function from the archives that were built, with its sample events; raises `VerificationError` where it fails."""
     events = read_events(function) if function.verify.level != "import" else ()
     verifier = tools.verifier
-    try:
-        python = verifier.python(function)
-    except UnavailableError as error:
-        raise unavailable(function, error) from None
+    sandbox = verifier.sandbox(function)
     with verifier.laid_out(archive, build.carried(build.material(function)), layers) as laid:
-        outcome, _ = verifier.run(function, laid, python, events)
+        outcome, _ = verifier.run(function, laid, sandbox, events)
     if not outcome.works:
         what = f"{function.name} does not work as it was built: {outcome.trouble()}."
         raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from builders.errors import BuildError
 from builders.once import Once
-from builders.sandbox.pythons import TargetPython, Task
+from builders.sandbox.task import Sandbox, Task
 from builders.script import source_of_script
 from packer.cache.bundles import load_pack, save_pack
 from packer.cache.deflate import CODEC
@@ -58,7 +58,7 @@ class Compiler:
         self._executor = executor
         self._packs: Once[str, Mapping[str, Content]] = Once()
 
-    def compile(self, entries: Iterable[Entry], python: TargetPython, root: str, optimize: int) -> Compiled:
+    def compile(self, entries: Iterable[Entry], python: Sandbox, root: str, optimize: int) -> Compiled:
         """Compile the modules among entries that will lie at ``root``; raises `BuildError` where the compiler itself fails.
 
         What one distribution has is kept together. Of what is only outlined, the size of its bytecode is estimated.
@@ -70,7 +70,7 @@ class Compiler:
     def warm(
         self,
         trees: Iterable[Iterable[Entry]],
-        python: TargetPython,
+        python: Sandbox,
         root: str,
         optimize: int,
         starter: Starter = _NO_STARTER,
@@ -82,7 +82,7 @@ class Compiler:
         packs = [pack for tree in trees for pack in _by_owner(tree)]
         self._pack(packs, _Job(python=python, root=root, optimize=optimize, starter=starter))
 
-    def compile_handler(self, entry: Entry, starter: Starter, python: TargetPython, root: str, optimize: int) -> Compiled:
+    def compile_handler(self, entry: Entry, starter: Starter, python: Sandbox, root: str, optimize: int) -> Compiled:
         """Compile a handler's module with a starter's statements around its own."""
         return self._compiled([[entry]], _Job(python=python, root=root, optimize=optimize, starter=starter))
 
@@ -136,7 +136,7 @@ class Compiler:
 class _Job(Struct, frozen=True, kw_only=True):
     """How sources are compiled."""
 
-    python: TargetPython
+    python: Sandbox
     root: str
     optimize: int
     starter: Starter = _NO_STARTER
@@ -167,7 +167,7 @@ def _by_owner(entries: Iterable[Entry]) -> list[list[Entry]]:
     return list(owners.values())
 
 
-def _trouble(entries: Sequence[Entry], python: TargetPython, reason: str, log: str) -> BuildError:
+def _trouble(entries: Sequence[Entry], python: Sandbox, reason: str, log: str) -> BuildError:
     owners = sorted({entry.owner for entry in entries})
     shown = ", ".join(map(called, owners))
     remedy = 'Mend that Python, or write bytecode = "off".'

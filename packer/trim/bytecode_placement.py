@@ -10,7 +10,8 @@ from msgspec import Struct, field
 
 from builders.errors import UnavailableError
 from builders.runtimes import LAYERS_PYTHON, TASK_FOLDER, UNZIPPED_LIMIT, Target
-from builders.sandbox.pythons import Pythons, TargetPython
+from builders.sandbox.table import Sandboxes
+from builders.sandbox.task import Sandbox
 from packer.core.bytecode_paths import beside, instead
 from packer.core.model import FILE_MODE, Content, Entry, Function, Span, Tree
 from packer.core.options import BytecodeOptions
@@ -78,14 +79,14 @@ def kept_sources(material: Material, tree: Tree, restored: frozenset[Unit]) -> f
 class Placer:
     """Compiles trees, and puts the bytecode into them; may be used from many threads."""
 
-    def __init__(self, compiler: Compiler, pythons: Pythons, spans: Callable[[Content], Span]) -> None:
+    def __init__(self, compiler: Compiler, sandboxes: Sandboxes, spans: Callable[[Content], Span]) -> None:
         self._compiler = compiler
-        self._pythons = pythons
+        self._sandboxes = sandboxes
         self._spans = spans
 
-    def python(self, target: Target) -> TargetPython:
+    def python(self, target: Target) -> Sandbox:
         """Find the Python that compiles for a target; raises `UnavailableError`."""
-        return self._pythons.find(target, "auto", "compile")
+        return self._sandboxes.find(target, "auto", "compile")
 
     def of_function(self, material: Material, tree: Tree, restored: frozenset[Unit], layered: Layered) -> Placed:
         """Give a function's own tree with bytecode, for the place where it lies on Lambda."""
@@ -207,7 +208,7 @@ class _Work(Struct, frozen=True, kw_only=True):
     layered: Layered
     handler: Entry | None
     compiled: Compiled
-    python: TargetPython
+    python: Sandbox
 
 
 def _starter(material: Material, tree: Tree, layered: Layered) -> tuple[Starter, tuple[str, ...]]:

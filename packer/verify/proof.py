@@ -9,11 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builders.errors import UnavailableError
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.cache.store import Store, digest_of
 from packer.core.bisect import culprits
-from packer.core.errors import VerificationError
+from packer.core.errors import ToolError, VerificationError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import merge
@@ -33,7 +32,6 @@ from packer.verify.runner import (
     event_files,
     outcome_essence,
     read_events,
-    unavailable,
 )
 
 _KIND = "repairs"
@@ -115,12 +113,11 @@ class Prover:
         if not _is_wanted(function, candidate.shaped, candidate.layers):
             return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
         try:
-            place = self._verifier.python(function).place
-        except UnavailableError as error:
-            trouble = unavailable(function, error)
+            place = self._verifier.sandbox(function).place
+        except ToolError as error:
             if options.demanded:
-                raise trouble from None
-            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)), missing=(str(trouble),))
+                raise
+            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)), missing=(str(error),))
         self._reporter.stage(function.name, "verifying")
         late = carried()
         trial = _Trial(self, self._verifier, self._reporter, material, candidate, late)
@@ -268,9 +265,9 @@ class _Trial:
         return self._loosely and self._kinds(outcome) == self._kinds(before)
 
     def _once_more(self, candidate: Candidate) -> Outcome:
-        python = self._verifier.python(self._function)
+        sandbox = self._verifier.sandbox(self._function)
         with self._verifier.laid_out(candidate.path, self._late, candidate.layers) as laid:
-            return self._verifier.run(self._function, laid, python, self._events)[0]
+            return self._verifier.run(self._function, laid, sandbox, self._events)[0]
 
     @staticmethod
     def _kinds(outcome: Outcome) -> list[str]:

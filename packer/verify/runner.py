@@ -16,7 +16,8 @@ from msgspec import Struct, field
 from builders.errors import BuildError, UnavailableError
 from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
-from builders.sandbox.pythons import LAYERS, TREE, Done, HostPython, LayerStack, Pythons, TargetPython, Task
+from builders.sandbox.table import Sandboxes
+from builders.sandbox.task import LAYERS, TREE, LayerStack, Sandbox, Task, TaskResult
 from builders.script import source_of_script
 from packer.cache.store import Store, digest_of
 from packer.core.errors import ToolError, UsageError, VerificationError
@@ -154,10 +155,10 @@ class LaidOut(Struct, frozen=True, kw_only=True):
 class Verifier:
     """Runs archives, each once: what came of it is kept in the store. May be used from many threads."""
 
-    def __init__(self, store: Store, pythons: Pythons, executor: Executor, write: Callable[[Tree, Path], Written]) -> None:
+    def __init__(self, store: Store, sandboxes: Sandboxes, executor: Executor, write: Callable[[Tree, Path], Written]) -> None:
         """``write`` writes a tree as an archive."""
         self._store = store
-        self._pythons = pythons
+        self._sandboxes = sandboxes
         self._executor = executor
         self._write = write
         self._layers = LayerFolders(store, executor)
@@ -166,9 +167,13 @@ class Verifier:
         """Remove the layers that were unpacked."""
         self._layers.close()
 
-    def python(self, function: Function) -> TargetPython:
-        """Give the Python to run a function in; raises `UnavailableError`, or `ToolError` for want of an emulator."""
-        found = self._pythons.find(function.target, function.verify.place, "run")
+    def sandbox(self, function: Function) -> Sandbox:
+        """Return the sandbox to run a function in; raises `ToolError` where there is none, or no emulator that it asks for."""
+        try:
+            found = self._sandboxes.find(function.target, function.verify.place, "run")
+        except UnavailableError as error:
+            what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.what})."
+            raise ToolError(what, remedy=error.remedy) from None
         if function.verify.level == "rie":
             _emulator(function, found)
         return found
@@ -186,13 +191,10 @@ class Verifier:
 
         ``late`` are packages that the runtime has, ``layers`` the function's, in their order.
         """
-        try:
-            python = self.python(function)
-        except UnavailableError as error:
-            raise unavailable(function, error) from None
+        sandbox = self.sandbox(function)
         values = [(event.name, event.value) for event in events]
         variables = fingerprint(environment_of(function))
-        facts = (function.handler, fingerprint(function.verify), variables, json.dumps(values), python.identity, python.place)
+        facts = (function.handler, fingerprint(function.verify), variables, json.dumps(values), sandbox.identity, sandbox.place)
         runtime = (entry.content.digest for entry in late)
         attached = json.dumps([layer.sha256 for layer in layers])
         scripts = (source_of_script(name) for name in (_PROBE, _EMULATE))
@@ -201,7 +203,7 @@ class Verifier:
         if record is not None:
             return _outcome(json.loads(record.payload), "")
         with self.laid_out(archive, late, layers) as laid:
-            outcome, stable = self.run(function, laid, python, events)
+            outcome, stable = self.run(function, laid, sandbox, events)
         if stable:
             self._store.save(_KIND, key, _as_json(outcome))
         return outcome
@@ -223,14 +225,14 @@ class Verifier:
         self,
         function: Function,
         laid: LaidOut,
-        python: TargetPython,
+        sandbox: Sandbox,
         events: Sequence[Event],
         *,
         flags: Sequence[str] = (),
         trace: bool = False,
     ) -> tuple[Outcome, bool]:
         """Run a function now; give what came of it, and whether another run would end the same way."""
-        emulator = _emulator(function, python) if function.verify.level == "rie" else None
+        emulator = _emulator(function, sandbox) if function.verify.level == "rie" else None
         request = {
             "handler": function.handler,
             "events": [event.value for event in events],
@@ -241,7 +243,7 @@ class Verifier:
         with room_for(_SCRATCH, self._store) as folder:
             for name in ("in", "work"):
                 (folder / name).mkdir()
-            # The version of marshal's form that all Pythons read.
+            # The version of marshal's form that all Sandboxes read.
             document = json.dumps(request).encode() if emulator else marshal.dumps(request, 2)
             (folder / "in" / "request").write_bytes(document)
             task = Task(
@@ -257,20 +259,20 @@ class Verifier:
                 seconds=function.verify.seconds,
             )
             try:
-                done = python.run(task, folder / "work")
+                done = sandbox.run(task, folder / "work")
             except BuildError as error:
-                what = f"{function.name} cannot be verified in {python.place}: {error.what}."
+                what = f"{function.name} cannot be verified in {sandbox.place}: {error.what}."
                 raise VerificationError(what, detail=error.detail, remedy=error.remedy or "Build again.") from None
         return read_done(done, function)
 
 
-def _emulator(function: Function, python: TargetPython) -> Path:
+def _emulator(function: Function, sandbox: Sandbox) -> Path:
     """Find the emulator; raises `ToolError` where there is none, and `VerificationError` where it cannot be used."""
     found = find_emulator()
     if found is None:
         raise ToolError(f"{function.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
-    if not isinstance(python, HostPython):
-        what = f"{function.name} is not verified: the Runtime Interface Emulator runs on this machine, not in {python.place}."
+    if sandbox.path is None:
+        what = f"{function.name} is not verified: the Runtime Interface Emulator runs on this machine, not in {sandbox.place}."
         raise VerificationError(what, remedy='Write verify = { level = "events" }, or install that Python.')
     return found
 
@@ -285,7 +287,7 @@ def environment_of(function: Function) -> dict[str, str]:
     return {**_ENVIRONMENT, **own, **dict(function.verify.environment)}
 
 
-def read_done(done: Done, function: Function) -> tuple[Outcome, bool]:
+def read_done(done: TaskResult, function: Function) -> tuple[Outcome, bool]:
     """Give what came of a run, and whether another one would end the same way."""
     if done.late:
         seconds = function.verify.seconds
@@ -316,9 +318,3 @@ def _as_json(outcome: Outcome) -> bytes:
         "milliseconds": outcome.milliseconds,
     }
     return json.dumps(data).encode()
-
-
-def unavailable(function: Function, error: UnavailableError) -> ToolError:
-    """Say that nothing here can run a function."""
-    what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.what})."
-    return ToolError(what, remedy=error.remedy)

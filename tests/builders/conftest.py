@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.sandbox.pythons import HostPython
+from builders.sandbox.host_sandbox import HostSandbox
 from tests.probing import host, probe, refuse_namespaces
 
 
@@ -22,7 +22,7 @@ def confined() -> None:
 
 
 @pytest.fixture(params=["confined", "plain"])
-def either(request, monkeypatch) -> HostPython:
+def either(request, monkeypatch) -> HostSandbox:
     """A Python on a machine that allows namespaces, and on one that does not."""
     if request.param == "confined":
         request.getfixturevalue("confined")

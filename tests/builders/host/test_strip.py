@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builders.engine.client import connect
-from builders.engine.image_python import ContainerPython
+from builders.engine.container_sandbox import ContainerSandbox
 from builders.engine.images import Images
 from builders.errors import UnavailableError
 from builders.host.strip import ContainerStrip, HostStrip, Refusal
@@ -29,7 +29,7 @@ def tool(image: str) -> ContainerStrip:
     need_engine(image)
     engine = connect()
     images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=True)
-    return ContainerStrip(ContainerPython(engine, images, Target.of("python3.11", "x86_64"), BuildSettings(image=image)))
+    return ContainerStrip(ContainerSandbox(engine, images, Target.of("python3.11", "x86_64"), BuildSettings(image=image)))
 
 
 def test_a_container_strips_several_files_as_this_machine_does(tmp_path, library):

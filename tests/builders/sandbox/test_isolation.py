@@ -149,7 +149,7 @@ class TestEnds:
         missing = Order(
             command=["/nowhere/python"], variables={}, start="/", log=tmp_path / "log", shown=shown, empty_tmp=False
         )
-        with pytest.raises(BuildError, match=r"^/nowhere/python cannot be started \(No such file or directory\)$"):
+        with pytest.raises(BuildError, match=r"^/nowhere/python cannot be started \(No such file or directory\)\.$"):
             isolation.run(missing, 60, tmp_path)
         isolation.close()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from builders.sandbox import pythons
-from builders.sandbox.pythons import LAYERS, TREE
-from tests.builders.sandbox.test_pythons import as_nobody
+from builders.sandbox import host_sandbox
+from builders.sandbox.task import LAYERS, TREE, LayerStack
+from tests.builders.sandbox.test_host_sandbox import as_nobody
 from tests.layered import IMPORT, LIBRARY, OWN, PROGRAM, SONAME, SPREAD, VARIABLES, lay_layers
 from tests.probing import ERROR, answer, host, packages_of, probe, results
 
@@ -81,7 +81,7 @@ class TestConfined:
         assert results(probe(host(), tmp_path / "run", *codes, layers=layers)) == [["bin", "lib", "python"], *["OSError"] * 3]
 
     def test_the_machine_needs_no_such_folder(self, tmp_path, layers, monkeypatch):
-        monkeypatch.setattr(pythons, "LAYERS_FOLDER", NOWHERE)
+        monkeypatch.setattr(host_sandbox, "LAYERS_FOLDER", NOWHERE)
         python = host()
         codes = (
             f"import shared; result = [os.path.samefile(shared.__file__, {NOWHERE + '/python/shared.py'!r}), __file__]",
@@ -98,7 +98,7 @@ class TestConfined:
 
     def test_where_that_would_hide_the_interpreter_itself_it_is_not_confined(self, tmp_path, layers, monkeypatch):
         python = host()
-        monkeypatch.setattr(pythons, "LAYERS_FOLDER", str(Path(python._found.prefix).resolve().parent))
+        monkeypatch.setattr(host_sandbox, "LAYERS_FOLDER", str(Path(python._found.prefix).resolve().parent))
         assert results(probe(python, tmp_path / "with", IMPORT, layers=layers)) == [["shared", "placed"]]
         probe(python, tmp_path / "without")
         tried = [[each.name for each in (tmp_path / name / "work").iterdir()] for name in ("with", "without")]
@@ -112,11 +112,11 @@ class TestConfined:
 
 AS_NOBODY = f"""\
 import json, os, pathlib, tempfile
-from builders.sandbox import pythons
+from builders.sandbox import host_sandbox
 from tests.probing import host, probe, results, write_files
 found = []
 for place in ("/opt", {NOWHERE!r}):
-    pythons.LAYERS_FOLDER = place
+    host_sandbox.LAYERS_FOLDER = place
     python = host()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -144,7 +144,7 @@ def test_layers_are_stacked_the_last_on_top_or_merged_where_they_cannot_be(tmp_p
             shutil.copytree(part, asked[-1], dirs_exist_ok=True)
         return asked[-1]
 
-    stack = pythons.LayerStack(parts=tuple(parts), merged=merged)
+    stack = LayerStack(parts=tuple(parts), merged=merged)
     code = "import one, two, both; result = [one.VALUE, two.VALUE, both.VALUE]"
     assert results(probe(either, tmp_path / "run", code, layers=stack)) == [[1, 2, 2]]
     stackable = "," not in name and either._confined and either._stacks

@@ -13,7 +13,8 @@ import pytest
 from builders.errors import BuildError
 from builders.host.strip import ContainerStrip
 from builders.interpreters import find_interpreter
-from builders.sandbox.pythons import Done, HostPython, Task
+from builders.sandbox.host_sandbox import HostSandbox
+from builders.sandbox.task import Task, TaskResult
 from packer.cache.local import LocalStore
 from packer.cache.store import digest_of
 from packer.core.errors import StoreError
@@ -45,7 +46,7 @@ def test_a_file_that_does_not_fit_is_not_unpacked_in_part(tmp_path):
     assert f"Cannot write to {tmp_path / 'task'}" in done.stdout
 
 
-class Small(HostPython):
+class Small(HostSandbox):
     """A Python whose script may write ``most`` bytes to a file."""
 
     def __init__(self, most: int) -> None:
@@ -54,7 +55,7 @@ class Small(HostPython):
         super().__init__(found)
         self._most = most
 
-    def run(self, task: Task, work: Path) -> Done:
+    def run(self, task: Task, work: Path) -> TaskResult:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (self._most, hard))
         try:
@@ -73,7 +74,7 @@ def test_bytecode_that_does_not_fit_is_an_error_and_nothing_is_kept_of_it(tmp_pa
     assert set(made.files) == {"one.py", "two.py"}
 
 
-class Cut(HostPython):
+class Cut(HostSandbox):
     """A Python whose script's answer arrives in another form."""
 
     def __init__(self, change: object) -> None:
@@ -82,10 +83,10 @@ class Cut(HostPython):
         super().__init__(found)
         self._change = change
 
-    def run(self, task: Task, work: Path) -> Done:
+    def run(self, task: Task, work: Path) -> TaskResult:
         done = super().run(task, work)
         assert done.answer
-        return Done(status=0, log=done.log, answer=self._change(done.answer))  # type: ignore[operator]
+        return TaskResult(status=0, log=done.log, answer=self._change(done.answer))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -111,8 +112,8 @@ class Answering:
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
-    def run(self, _task: Task, _work: Path) -> Done:
-        return Done(status=0, log="", answer=self._answer)
+    def run(self, _task: Task, _work: Path) -> TaskResult:
+        return TaskResult(status=0, log="", answer=self._answer)
 
     def close(self) -> None:
         pass

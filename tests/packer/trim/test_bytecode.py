@@ -17,7 +17,8 @@ import pytest
 from builders.errors import BuildError
 from builders.inside import compile as script
 from builders.interpreters import find_interpreter
-from builders.sandbox.pythons import Done, HostPython, Task
+from builders.sandbox.host_sandbox import HostSandbox
+from builders.sandbox.task import Task, TaskResult
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
 from packer.trim.bytecode import Compiled
 from packer.trim.handler_prelude import make_starter
@@ -40,10 +41,10 @@ print(json.dumps({
 """
 
 
-def host(minor: int = OWN) -> HostPython:
+def host(minor: int = OWN) -> HostSandbox:
     found = find_interpreter(minor)
     assert found is not None
-    return HostPython(found)
+    return HostSandbox(found)
 
 
 def entry(path: str, source: str | bytes, owner: str = LIBRARY) -> Entry:
@@ -309,17 +310,17 @@ def test_own_source_is_compiled_whatever_its_folders_are_called(tmp_path):
     assert sorted(made.files) == sorted(paths)
 
 
-class Counting(HostPython):
+class Counting(HostSandbox):
     """A Python that counts what it is asked to run; as many times as it has outcomes, it gives these instead."""
 
-    def __init__(self, *outcomes: Done) -> None:
+    def __init__(self, *outcomes: TaskResult) -> None:
         found = find_interpreter(OWN)
         assert found is not None
         super().__init__(found)
         self.runs = 0
         self._outcomes = list(outcomes)
 
-    def run(self, task: Task, work: Path) -> Done:
+    def run(self, task: Task, work: Path) -> TaskResult:
         self.runs += 1
         return self._outcomes.pop(0) if self._outcomes else super().run(task, work)
 
@@ -364,9 +365,9 @@ def test_what_changes_the_bytes_is_compiled_anew(tmp_path, change):
 @pytest.mark.parametrize(
     "outcome",
     [
-        Done(status=1, log="MemoryError", answer=b""),
-        Done(status=-9, log="MemoryError", answer=None),
-        Done(status=0, log="MemoryError", answer=b""),
+        TaskResult(status=1, log="MemoryError", answer=b""),
+        TaskResult(status=-9, log="MemoryError", answer=None),
+        TaskResult(status=0, log="MemoryError", answer=b""),
     ],
     ids=["fails", "is killed", "says nothing"],
 )

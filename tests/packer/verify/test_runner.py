@@ -13,10 +13,10 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builders.errors import UnavailableError
 from builders.runtimes import Target
 from builders.sandbox.emulator import CLIENT
-from builders.sandbox.pythons import Pythons, TargetPython, find_host_python
+from builders.sandbox.host_sandbox import HOST
+from builders.sandbox.table import Sandboxes
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Function, Tree
@@ -89,10 +89,6 @@ def function(level: VerifyLevel = "events") -> Function:
     )
 
 
-def no_container(_target: Target, _asked: bool) -> TargetPython:
-    raise UnavailableError("there is none", remedy="")
-
-
 @pytest.fixture
 def world(tmp_path) -> Iterator[World]:
     store = LocalStore(tmp_path / "store")
@@ -104,7 +100,7 @@ def world(tmp_path) -> Iterator[World]:
 
     (tmp_path / "archives").mkdir()
     with ThreadPoolExecutor(2) as executor:
-        verifier = Verifier(store, Pythons(find_host_python, no_container), executor, write)
+        verifier = Verifier(store, Sandboxes((HOST,)), executor, write)
         yield World(verifier=verifier, folder=tmp_path / "archives")
         verifier.close()
 

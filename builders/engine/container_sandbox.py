@@ -1,4 +1,4 @@
-"""The Python of a target's run-time image: runs scripts in a container, without network, on a read-only function."""
+"""A container of the target's run-time image as a sandbox: no network, and the function is read-only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from builders.engine.images import Images
 from builders.engine.job import INPUTS, WORK, Job
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
-from builders.sandbox.pythons import FLAGS, Done, Task, located
+from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
 from builders.script import source_of_script
 
 _LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
 """Bytes that an answer may have: bytecode is about as large as what it is made of."""
 
 
-class ContainerPython:
-    """A Python in containers of an image, by default the target's run-time image; may be used from many threads."""
+class ContainerSandbox:
+    """Runs each script in a container of an image, the target's run-time image by default; may be used from many threads.
+
+    Raises `UnavailableError` where the engine does not have the image and may not pull it.
+    """
 
     def __init__(self, engine: Engine, images: Images, target: Target, settings: BuildSettings | None = None) -> None:
         self._engine = engine
@@ -34,7 +37,7 @@ class ContainerPython:
         """Kill what still runs, and start nothing more."""
         self._engine.close()
 
-    def run(self, task: Task, work: Path) -> Done:
+    def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in the empty folder ``work``; raises `builders.errors.BuildError`."""
         answer = f"{WORK}/{JOB}/answer"
         words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
@@ -50,13 +53,13 @@ class ContainerPython:
             tree=_pack_folder(task.tree, work / "tree.tar") if task.tree else None,
             layers=_pack_folder(layers, work / "layers.tar") if (layers := task.merged_layers()) else None,
             platform=f"linux/{self._image.architecture}",
-            environment=located(task.environment, TASK_FOLDER, LAYERS_FOLDER),
+            environment=with_folders(task.environment, TASK_FOLDER, LAYERS_FOLDER),
         )
         with self._engine.run(job, lambda _text: None) as ended:
             buffer = io.BytesIO()
             there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
-            status = ended.status if ended.status < 128 else 128 - ended.status  # as shells tell of signals
-            return Done(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)
+            status = ended.status if ended.status < 128 else 128 - ended.status  # how shells report signals
+            return TaskResult(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)
 
 
 def _pack_inputs(task: Task, path: Path) -> Path:

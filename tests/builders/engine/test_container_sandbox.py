@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from builders.engine.client import connect
-from builders.engine.image_python import ContainerPython
+from builders.engine.container_sandbox import ContainerSandbox
 from builders.engine.images import Images
 from builders.errors import UnavailableError
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
-from builders.sandbox.pythons import TREE, HostPython
+from builders.sandbox.host_sandbox import HostSandbox
+from builders.sandbox.task import TREE
 from packer.core.model import BytesContent, Entry, Tree
 from packer.trim.bytecode import Compiled
 from tests.engine import RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
@@ -32,16 +33,16 @@ SOURCES = {
 
 
 @pytest.fixture
-def python() -> Iterator[ContainerPython]:
+def python() -> Iterator[ContainerSandbox]:
     need_engine(RUNTIME_IMAGE)
     engine = connect()
-    made = ContainerPython(engine, Images(engine, print, lambda _name, _text: None, offline=True), TARGET)
+    made = ContainerSandbox(engine, Images(engine, print, lambda _name, _text: None, offline=True), TARGET)
     yield made
     made.close()
     assert left_behind() == []
 
 
-def compiled(folder: Path, python: ContainerPython | HostPython) -> Compiled:
+def compiled(folder: Path, python: ContainerSandbox | HostSandbox) -> Compiled:
     entries = (
         Entry(path=path, mode=0o644, content=BytesContent.of(text.encode()), owner="pkg-1.0-py3-none-any.whl")
         for path, text in SOURCES.items()
@@ -78,7 +79,7 @@ def test_it_compiles_to_the_same_bytes_each_time(tmp_path, python):
 def test_it_compiles_as_the_same_python_of_this_machine_does(tmp_path, python):
     found = find_interpreter(11)
     assert found is not None
-    theirs, ours = raw(compiled(tmp_path / "container", python)), raw(compiled(tmp_path / "host", HostPython(found)))
+    theirs, ours = raw(compiled(tmp_path / "container", python)), raw(compiled(tmp_path / "host", HostSandbox(found)))
     assert theirs.keys() == ours.keys()
     # The magic number, the flags and the source's hash are the minor's; the rest may change from patch to patch.
     same_patch = image_version() == found.version
@@ -170,6 +171,6 @@ def test_an_image_that_is_not_there_is_not_pulled():
     if docker("image", "inspect", target.runtime_image).returncode == 0:
         pytest.skip("needs an engine without the image of another runtime")
     with pytest.raises(UnavailableError) as caught:
-        ContainerPython(engine, Images(engine, print, lambda _name, _text: None, offline=True), target)
+        ContainerSandbox(engine, Images(engine, print, lambda _name, _text: None, offline=True), target)
     assert target.runtime_image in str(caught.value) + caught.value.remedy
     engine.close()

@@ -1,0 +1,77 @@
+"""The table of sandboxes: opens one for each target, the first that is available."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from builders.errors import BuildError, UnavailableError, interruption
+from builders.once import Once
+from builders.runtimes import Target
+from builders.sandbox.task import Sandbox
+
+
+class SandboxKind(Struct, frozen=True, kw_only=True):
+    """One row of the table: a sandbox by the name that `place` has in the configuration.
+
+    ``open`` gets the target, and whether the user asked for this kind by name, which may then take long (pull an image); it
+    raises `UnavailableError`. ``runs`` says whether it runs the target's native code; any kind compiles.
+    """
+
+    name: str
+    open: Callable[[Target, bool], Sandbox]
+    runs: Callable[[Target], bool] = lambda _: True
+
+
+class Sandboxes:
+    """Opens sandboxes, one for each target and kind; ``kinds`` are in order of preference. May be used from many threads."""
+
+    def __init__(self, kinds: Sequence[SandboxKind]) -> None:
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._opened: Once[tuple[str, Target, bool], Sandbox] = Once()
+        self._closed = False
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        self._closed = True
+        for each in self._opened.values():
+            each.close()
+
+    def find(self, target: Target, place: str, purpose: str) -> Sandbox:
+        """Return a sandbox for a purpose (``compile``, or ``run`` for native code); ``place`` is a kind's name or ``auto``.
+
+        ``auto`` takes the first kind that is available. Raises `UnavailableError`, with the reasons of all kinds that were
+        asked.
+        """
+        names = tuple(self._kinds) if place == "auto" else (place,)
+        refusals = []
+        for name in names:
+            try:
+                return self._get(self._kinds[name], target, purpose, asked=place == name)
+            except UnavailableError as refusal:
+                refusals.append(refusal)
+        raise UnavailableError("; ".join(each.what for each in refusals), remedy=" Or: ".join(each.remedy for each in refusals))
+
+    def _get(self, kind: SandboxKind, target: Target, purpose: str, *, asked: bool) -> Sandbox:
+        if purpose == "run" and not kind.runs(target):
+            what = f"this machine cannot run native code for {target.architecture}"
+            raise UnavailableError(what, remedy="Start a container engine with emulation, or build on such a machine.")
+        try:
+            found = self._opened.get((kind.name, target, asked), lambda: _open(kind, target, asked=asked))
+        except UnavailableError:
+            if self._closed:
+                raise interruption() from None
+            raise
+        if self._closed:  # perhaps while it was opened
+            found.close()
+            raise interruption()
+        return found
+
+
+def _open(kind: SandboxKind, target: Target, *, asked: bool) -> Sandbox:
+    """Open a sandbox; raises `UnavailableError`."""
+    try:
+        return kind.open(target, asked)
+    except BuildError as error:
+        raise UnavailableError(error.what, remedy=error.remedy or "Fix the container engine.") from None

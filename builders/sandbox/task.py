@@ -1,0 +1,85 @@
+"""What a sandbox is asked to run, what it returns, and the protocol of sandboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct, field
+
+FLAGS = ("-S", "-s", "-B", "-W", "ignore")
+"""Flags that every interpreter gets which runs a script."""
+TREE, LAYERS = "\0tree", "\0layers"
+"""Placeholders in a task's variables for the folders of its tree and its layers; no user's variable can contain them."""
+
+
+class LayerStack(Struct, frozen=True, kw_only=True):
+    """Folders of layers, each on top of those before it; ``merged`` returns one folder with the files of all of them."""
+
+    parts: tuple[Path, ...]
+    merged: Callable[[], Path]
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """A script to run: ``python SCRIPT ARGUMENTS…``, for at most ``seconds``.
+
+    In arguments, ``{in}``, ``{task}``, ``{layers}``, ``{late}`` and ``{answer}`` stand for paths; those that the task does not
+    have are empty. ``inputs`` is a folder that the script may read, ``programs`` are files of this machine that it starts.
+    ``tree`` lies at /var/task, and ``layers``, merged into one folder, at /opt; both lie elsewhere where the machine does not
+    allow that. ``late`` is a folder of packages that the runtime has. ``flags`` are for the interpreter.
+    """
+
+    script: str
+    arguments: Sequence[str]
+    inputs: Path
+    tree: Path | None = None
+    layers: Path | LayerStack | None = None
+    late: Path | None = None
+    programs: Sequence[Path] = ()
+    flags: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 600.0
+
+    def merged_layers(self) -> Path | None:
+        """Return the layers as one folder; None where the task has none."""
+        return self.layers.merged() if isinstance(self.layers, LayerStack) else self.layers
+
+
+class TaskResult(Struct, frozen=True, kw_only=True):
+    """How a script ended: its exit status (negative: a signal), what it printed, and its answer if it wrote one.
+
+    ``late`` says that it was stopped because its time was over.
+    """
+
+    status: int
+    log: str
+    answer: bytes | None
+    late: bool = False
+
+
+class Sandbox(Protocol):
+    """Runs scripts of `builders.inside` in a Python of the target's minor; may be used from many threads.
+
+    ``identity`` is the Python's version, which decides the bytes that it makes. ``place`` says in messages where it is.
+    ``path`` is the interpreter's file, where that is one of this machine.
+    """
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def path(self) -> Path | None: ...
+    def run(self, task: Task, work: Path) -> TaskResult:
+        """Run a script in the empty folder ``work``; raises `builders.errors.BuildError` where it cannot be run at all."""
+        ...
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        ...
+
+
+def with_folders(variables: Mapping[str, str], tree: str, layers: str) -> dict[str, str]:
+    """Return variables with the folders of a tree and its layers in the place of `TREE` and `LAYERS`."""
+    return {name: value.replace(TREE, tree).replace(LAYERS, layers) for name, value in variables.items()}
