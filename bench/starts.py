@@ -21,7 +21,7 @@ from packer.cache.local import LocalStore
 from packer.core.model import Function, Tree
 from packer.core.options import VerifyLevel, VerifyOptions
 from packer.formats.unpack import unpack
-from packer.formats.zip_writer import Written, write_zip
+from packer.formats.zip_writer import WrittenArchive, write_zip
 from packer.verify.runner import Event, LaidOut, Outcome, Verifier
 
 TARGET = Target(runtime=RUNTIMES[f"python{PYTHON}"], architecture="x86_64")
@@ -61,7 +61,7 @@ def opened(folder: Path) -> Iterator[Starts]:
     store = LocalStore(folder)
     deflater = Deflater(store)
 
-    def write(tree: Tree, path: Path) -> Written:
+    def write(tree: Tree, path: Path) -> WrittenArchive:
         with path.open("wb") as file:
             return write_zip(tree, file, deflater.span)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import IO
 
-from packer.cache.objects import Objects, TooLarge, Trouble
+from packer.cache.objects import OversizedObjectError, RemoteError, RemoteObjects
 from packer.core.events import Reporter
 
 _MOST_FAILURES = 3
@@ -17,14 +17,14 @@ _MOST_SECONDS = 20.0
 _RIGHTS = ", as S3 also says of what is not there where s3:ListBucket is not allowed"
 
 
-class Line:
+class CircuitBreaker:
     """The line to a remote; may be used from many threads.
 
     It is cut, with one warning, after three requests that failed one after the other, or when such have cost twenty seconds.
     Where only writing is denied, reading goes on. A request that fails reads and writes nothing, and raises no error.
     """
 
-    def __init__(self, objects: Objects, reporter: Reporter) -> None:
+    def __init__(self, objects: RemoteObjects, reporter: Reporter) -> None:
         self.name = str(objects.address)
         self.reporter = reporter
         self.reads = True
@@ -43,7 +43,7 @@ class Line:
         with self._listening(f"reading {key}", writing=False):
             try:
                 found = self._objects.read(key, file, limit)
-            except TooLarge:
+            except OversizedObjectError:
                 self.wrong(key, f"it has more than {limit:,} bytes")
         if found:
             self.reporter.debug(f"{key} came from {self.name}")
@@ -70,14 +70,14 @@ class Line:
         started = time.monotonic()
         try:
             yield
-        except Trouble as trouble:
+        except RemoteError as trouble:
             self.reporter.debug(f"{self.name}: {doing}: {trouble.reason}")
             self._failed(trouble, time.monotonic() - started, writing=writing)
         else:
             with self._lock:
                 self._failures = 0
 
-    def _failed(self, trouble: Trouble, seconds: float, *, writing: bool) -> None:
+    def _failed(self, trouble: RemoteError, seconds: float, *, writing: bool) -> None:
         with self._lock:
             self._failures += 1
             self._seconds += seconds
@@ -85,7 +85,7 @@ class Line:
         if said:
             self.reporter.warn(said)
 
-    def _verdict(self, trouble: Trouble, *, writing: bool) -> str:
+    def _verdict(self, trouble: RemoteError, *, writing: bool) -> str:
         """Decide what is no longer asked, and give what to say of it; empty where nothing changes."""
         if not (self.writes if writing else self.reads):
             return ""  # another thread had the same trouble at the same time

@@ -12,7 +12,7 @@ import deflate
 from msgspec import Struct
 
 from packer.cache.deflate import compressed, inflated
-from packer.cache.store import Record, Store, explained
+from packer.cache.store import DerivedFile, Store, explained
 from packer.core.errors import StoreError
 from packer.core.model import DEFLATED, Content, Span
 
@@ -66,7 +66,7 @@ def load_packs(store: Store, kind: str, keys: Sequence[str]) -> dict[str, dict[s
     return {key: _contents(record) for key, record in store.load_all(kind, keys).items()}
 
 
-def _contents(record: Record) -> dict[str, Content]:
+def _contents(record: DerivedFile) -> dict[str, Content]:
     (length,) = _LENGTH.unpack_from(record.payload)
     offset = _LENGTH.size + length
     found: dict[str, Content] = {}

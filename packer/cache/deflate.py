@@ -12,7 +12,7 @@ import struct
 
 import deflate
 
-from packer.cache.store import Record, Store, digest_of
+from packer.cache.store import DerivedFile, Store, digest_of
 from packer.core.model import DEFLATED, Content, Span
 
 _LEVEL = 6
@@ -63,7 +63,7 @@ class Deflater:
             size=size,
         )
 
-    def _compress(self, content: Content, key: str) -> Record:
+    def _compress(self, content: Content, key: str) -> DerivedFile:
         data = content.read()
         stream = compressed(data)
         return self._store.save("deflated", key, _META.pack(deflate.crc32(data), len(data)) + stream)

@@ -26,7 +26,7 @@ from pathlib import Path
 from threading import Lock
 
 from builders.files import file_digest, place_file
-from packer.cache.store import NATIVE, Record, explained
+from packer.cache.store import NATIVE, DerivedFile, explained
 from packer.core.errors import StoreError
 
 CACHE_VARIABLE = "LPACK_CACHE_DIR"
@@ -113,7 +113,7 @@ class LocalStore:
             place_file(temporary, path, size)
         return path
 
-    def load(self, kind: str, key: str) -> Record | None:
+    def load(self, kind: str, key: str) -> DerivedFile | None:
         path = self.derived_path(kind, key)
         with explained(path, "read"):
             try:
@@ -125,18 +125,18 @@ class LocalStore:
                 path.unlink(missing_ok=True)
                 return None
             _mark_used(path)
-        return Record(path=path, offset=_HEADER, payload=payload)
+        return DerivedFile(path=path, offset=_HEADER, payload=payload)
 
-    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
+    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, DerivedFile]:
         found = {key: self.load(kind, key) for key in keys}
         return {key: record for key, record in found.items() if record is not None}
 
-    def save(self, kind: str, key: str, payload: bytes) -> Record:
+    def save(self, kind: str, key: str, payload: bytes) -> DerivedFile:
         path = self.derived_path(kind, key)
         with self.temporary() as temporary, explained(path, "write"):
             temporary.write_bytes(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
             place_file(temporary, path, _HEADER + len(payload))
-        return Record(path=path, offset=_HEADER, payload=payload)
+        return DerivedFile(path=path, offset=_HEADER, payload=payload)
 
     def keep_log(self, name: str, text: str) -> Path:
         path = self.root / "logs" / f"{name}.log"

@@ -65,10 +65,10 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, dict[str, bool]], ...] = (
         {},
     ),
 )
-"""What obstore's text says of a failure, what it means, and what it is to `Trouble`."""
+"""What obstore's text says of a failure, what it means, and what it is to `RemoteError`."""
 
 
-class Timing(Struct, frozen=True, kw_only=True):
+class RemoteTiming(Struct, frozen=True, kw_only=True):
     """Seconds: until a connection stands, for one request in all, and in which failed requests are tried again."""
 
     connect: float = 5.0
@@ -76,10 +76,10 @@ class Timing(Struct, frozen=True, kw_only=True):
     retrying: float = 20.0
 
 
-_TIMING = Timing()
+_TIMING = RemoteTiming()
 
 
-class Trouble(Exception):
+class RemoteError(Exception):
     """A request that failed. ``denied``: the remote answered, and refuses; ``lasting``: no other request can fare better."""
 
     def __init__(self, reason: str, *, denied: bool = False, lasting: bool = False) -> None:
@@ -89,11 +89,11 @@ class Trouble(Exception):
         self.lasting = lasting
 
 
-class TooLarge(Exception):
+class OversizedObjectError(Exception):
     """An object that is larger than any that lpack writes."""
 
 
-class Address(Struct, frozen=True, kw_only=True):
+class RemoteAddress(Struct, frozen=True, kw_only=True):
     """Where a remote is; ``rest`` is the bucket and the prefix, or the folder's absolute path."""
 
     scheme: str
@@ -103,10 +103,10 @@ class Address(Struct, frozen=True, kw_only=True):
         return self.rest if self.scheme == FOLDER else f"{self.scheme}://{self.rest}"
 
 
-def read_address(text: str, folder: Path) -> Address:
+def read_address(text: str, folder: Path) -> RemoteAddress:
     """Read the address of a remote; a path starts at ``folder``. Raises `UsageError`."""
     if "://" not in text:
-        return Address(scheme=FOLDER, rest=str((folder / Path(text).expanduser()).absolute()))
+        return RemoteAddress(scheme=FOLDER, rest=str((folder / Path(text).expanduser()).absolute()))
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -118,22 +118,22 @@ def read_address(text: str, folder: Path) -> Address:
     if parts.scheme == FOLDER:
         if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
             raise UsageError(f"The remote store {shown} names no folder of this machine.", remedy="Write file:///PATH.")
-        return Address(scheme=FOLDER, rest=unquote(parts.path))
+        return RemoteAddress(scheme=FOLDER, rest=unquote(parts.path))
     if parts.password or (parts.username and parts.scheme not in ("abfs", "abfss")):
         remedy = "Leave them to the cloud's own places: variables, profiles, or the machine's role."
         raise UsageError(f"The address of the remote store {shown} has credentials in it.", remedy=remedy)
     if not parts.hostname or parts.query or parts.fragment:
         raise UsageError(f"The remote store {shown} names no bucket, or more than a bucket and a prefix.", remedy=_FORMS)
-    return Address(scheme=parts.scheme, rest=f"{parts.netloc}{parts.path.rstrip('/')}")
+    return RemoteAddress(scheme=parts.scheme, rest=f"{parts.netloc}{parts.path.rstrip('/')}")
 
 
-class Objects:
+class RemoteObjects:
     """The objects at an address; may be used from many threads.
 
-    Methods raise `Trouble` for a request that failed, after obstore has tried it again where that is safe.
+    Methods raise `RemoteError` for a request that failed, after obstore has tried it again where that is safe.
     """
 
-    def __init__(self, address: Address, timing: Timing = _TIMING) -> None:
+    def __init__(self, address: RemoteAddress, timing: RemoteTiming = _TIMING) -> None:
         """Open a remote, without a request; raises `UsageError` where it cannot be one, or obstore is not there."""
         self.address = address
         self._store = _opened(address, timing)
@@ -142,7 +142,7 @@ class Objects:
     def read(self, key: str, file: IO[bytes], limit: int) -> bool:
         """Write an object's bytes to a file; False where there is none.
 
-        Raises `TooLarge` for one of more than ``limit`` bytes.
+        Raises `OversizedObjectError` for one of more than ``limit`` bytes.
         """
         from obstore.exceptions import BaseError
 
@@ -170,11 +170,11 @@ class Objects:
         result = self._store.get(key, options={"range": {"offset": start}} if start else None)
         left = limit - start
         if result.meta["size"] > limit:
-            raise TooLarge
+            raise OversizedObjectError
         for chunk in result.stream(_CHUNK):
             left -= len(chunk)
             if left < 0:
-                raise TooLarge
+                raise OversizedObjectError
             yield chunk
 
     def write(self, key: str, source: bytes | Path, stopped: Event, *, replace: bool) -> None:
@@ -219,18 +219,18 @@ class Objects:
         return None
 
 
-class Stopped(Exception):
+class UploadStopped(Exception):
     """An upload that was given up."""
 
 
 def _parts(file: IO[bytes], stopped: Event) -> Iterator[bytes]:
     while chunk := file.read(_PART):
         if stopped.is_set():
-            raise Stopped
+            raise UploadStopped
         yield chunk
 
 
-def _opened(address: Address, timing: Timing) -> ObjectStore:
+def _opened(address: RemoteAddress, timing: RemoteTiming) -> ObjectStore:
     try:
         from obstore.exceptions import BaseError
         from obstore.store import LocalStore, from_url
@@ -246,7 +246,7 @@ def _opened(address: Address, timing: Timing) -> ObjectStore:
         raise UsageError(f"The remote store {address} cannot be opened: {_trouble(error).reason}.", remedy=remedy) from None
 
 
-def _settings(address: Address, timing: Timing) -> dict[str, Any]:
+def _settings(address: RemoteAddress, timing: RemoteTiming) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "client_options": {
             "connect_timeout": timedelta(seconds=timing.connect),
@@ -290,16 +290,16 @@ def _code(error: Exception) -> str:
     return found.group(1) if found else ""
 
 
-def _trouble(error: Exception) -> Trouble:
+def _trouble(error: Exception) -> RemoteError:
     """Say shortly what obstore says on many lines; it gives statuses and codes in the text alone."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     text, code, status = str(error), _code(error), _STATUS.search(str(error))
     for pattern, reason, facts in _KNOWN:
         if pattern.search(text):
-            return Trouble(reason, **facts)
+            return RemoteError(reason, **facts)
     refused = isinstance(error, PermissionDeniedError | UnauthenticatedError) or "Permission denied (os error" in text
     if status:
-        return Trouble(f"it answered {status.group(1).strip()}{f' ({code})' if code else ''}", denied=refused)
+        return RemoteError(f"it answered {status.group(1).strip()}{f' ({code})' if code else ''}", denied=refused)
     first = text.partition("\n")[0].rpartition(" - ")[2].strip().rstrip(".")
-    return Trouble(first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…", denied=refused)
+    return RemoteError(first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…", denied=refused)

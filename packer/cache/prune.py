@@ -18,7 +18,7 @@ from packer.cache.store import COMPILER, NATIVE, Store, explained
 _MINIMUM_AGE = timedelta(hours=1)
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class StoreUsage(Struct, frozen=True, kw_only=True):
     """How much one kind of content takes, in bytes."""
 
     kind: str
@@ -26,14 +26,14 @@ class Usage(Struct, frozen=True, kw_only=True):
     size: int
 
 
-def measure(store: Store) -> tuple[Usage, ...]:
+def measure(store: Store) -> tuple[StoreUsage, ...]:
     """Give the usage of each kind of content."""
     found: dict[str, list[int]] = {}
     for path in _files(store.root):
         parts = path.relative_to(store.root).parts
         kind = "/".join(parts[:2]) if parts[0] == "derived" or parts[1:2] == (NATIVE,) else parts[0]
         found.setdefault(kind, []).append(_size(path))
-    return tuple(Usage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in sorted(found.items()))
+    return tuple(StoreUsage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in sorted(found.items()))
 
 
 def verify_all(store: Store) -> tuple[int, list[Path]]:

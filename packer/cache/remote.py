@@ -44,10 +44,18 @@ from msgspec import Struct, field
 from builders.errors import LpackError
 from builders.files import stream_digest
 from builders.runtimes import MEGABYTE
-from packer.cache.breaker import Line
-from packer.cache.objects import FOLDER, Address, Objects, Stopped, TooLarge, Trouble, read_address
+from packer.cache.breaker import CircuitBreaker
+from packer.cache.objects import (
+    FOLDER,
+    OversizedObjectError,
+    RemoteAddress,
+    RemoteError,
+    RemoteObjects,
+    UploadStopped,
+    read_address,
+)
 from packer.cache.sharing import KINDS
-from packer.cache.store import Record, Store, digest_of, explained
+from packer.cache.store import DerivedFile, Store, digest_of, explained
 from packer.cache.wrapper import StoreWrapper
 from packer.core.errors import PackageError, UsageError
 from packer.core.events import Reporter
@@ -65,14 +73,14 @@ _PATIENCE = 120.0
 """Seconds for which a build that is done waits for what is still being written."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class RemoteStatus(Struct, frozen=True, kw_only=True):
     """What a remote says to a request; ``trouble`` is empty where it answers as it should."""
 
-    address: Address
+    address: RemoteAddress
     trouble: str = ""
 
 
-def named_remote(configured: str) -> Address | None:
+def named_remote(configured: str) -> RemoteAddress | None:
     """Give what ``LPACK_REMOTE`` or else the configuration names; the variable, set to nothing, says none.
 
     Raises `UsageError`.
@@ -95,30 +103,30 @@ def opened_remote(store: Store, configured: str, reporter: Reporter) -> Iterator
         reporter.warn(f"There is no folder {address}: the build goes on without a remote store. Make it, or mount it.")
         yield store
     else:
-        with RemoteStore(store, Line(Objects(address), reporter), secret) as remote:
+        with RemoteStore(store, CircuitBreaker(RemoteObjects(address), reporter), secret) as remote:
             yield remote
 
 
-def answer_of(configured: str) -> Answer | None:
+def answer_of(configured: str) -> RemoteStatus | None:
     """Ask the remote that is named for an object that is not there; None where none is named. Raises `UsageError`."""
     address = named_remote(configured)
     if address is None:
         return None
     if not _is_there(address):
-        return Answer(address=address, trouble="there is no such folder")
+        return RemoteStatus(address=address, trouble="there is no such folder")
     try:
-        Objects(address).read("nothing", BytesIO(), 0)
-    except (Trouble, TooLarge) as trouble:
-        return Answer(address=address, trouble=str(trouble))
-    return Answer(address=address)
+        RemoteObjects(address).read("nothing", BytesIO(), 0)
+    except (RemoteError, OversizedObjectError) as trouble:
+        return RemoteStatus(address=address, trouble=str(trouble))
+    return RemoteStatus(address=address)
 
 
-def _is_there(address: Address) -> bool:
+def _is_there(address: RemoteAddress) -> bool:
     """Say of a folder whether it is there: it may have to be mounted first."""
     return address.scheme != FOLDER or Path(address.rest).is_dir()
 
 
-class _Group(Struct, kw_only=True):
+class _ObjectGroup(Struct, kw_only=True):
     """Derived files that are one object; ``missing`` are the keys of those that are not here yet."""
 
     place: str
@@ -133,7 +141,7 @@ class RemoteStore(StoreWrapper):
     ``with`` ends when all is written, or after ``patience`` seconds.
     """
 
-    def __init__(self, inner: Store, line: Line, secret: str = "", patience: float = _PATIENCE) -> None:
+    def __init__(self, inner: Store, line: CircuitBreaker, secret: str = "", patience: float = _PATIENCE) -> None:
         super().__init__(inner)
         self._line = line
         self._secret = secret.encode()
@@ -145,7 +153,7 @@ class RemoteStore(StoreWrapper):
         self._settled: set[str] = set()
         """Objects that the remote has, or will have, as far as this process has to do with it."""
         self._wrong: set[str] = set()
-        self._groups: dict[str, list[_Group]] = {}
+        self._groups: dict[str, list[_ObjectGroup]] = {}
         self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="remote")
         self._writing: list[Future[None]] = []
         self._stopped = Event()
@@ -230,7 +238,7 @@ class RemoteStore(StoreWrapper):
             self._ignore(place, "its SHA-256 is not its name")
         return whole
 
-    def load(self, kind: str, key: str) -> Record | None:
+    def load(self, kind: str, key: str) -> DerivedFile | None:
         found = self._inner.load(kind, key)
         rule = KINDS.get(kind)
         if found is not None or rule is None or not rule.shared or rule.together:
@@ -242,7 +250,7 @@ class RemoteStore(StoreWrapper):
         self._settle(place)
         return self._inner.save(kind, key, payload)
 
-    def save(self, kind: str, key: str, payload: bytes) -> Record:
+    def save(self, kind: str, key: str, payload: bytes) -> DerivedFile:
         record = self._inner.save(kind, key, payload)
         rule = KINDS.get(kind)
         if rule is not None and rule.together:
@@ -252,7 +260,7 @@ class RemoteStore(StoreWrapper):
             self._give(place, partial(self._sealed_record, place, kind, key), replace=rule.replaced)
         return record
 
-    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
+    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, DerivedFile]:
         rule = KINDS.get(kind)
         if rule is None or not rule.together:
             return {key: record for key in keys if (record := self.load(kind, key)) is not None}
@@ -264,7 +272,7 @@ class RemoteStore(StoreWrapper):
         place = self._derived_place(kind, digest_of(*keys))
         payloads = _split(self._read_sealed(place), keys)
         if payloads is None:
-            group = _Group(place=place, kind=kind, keys=keys, missing=missing)
+            group = _ObjectGroup(place=place, kind=kind, keys=keys, missing=missing)
             with self._guard:
                 for key in missing:
                     self._groups.setdefault(key, []).append(group)
@@ -325,7 +333,7 @@ class RemoteStore(StoreWrapper):
         record = self._inner.load(kind, key)
         return None if record is None else self._head(place, record.payload) + record.payload
 
-    def _sealed_group(self, group: _Group) -> bytes | None:
+    def _sealed_group(self, group: _ObjectGroup) -> bytes | None:
         records = self._inner.load_all(group.kind, group.keys)
         if len(records) < len(set(group.keys)):
             return None
@@ -349,7 +357,7 @@ class RemoteStore(StoreWrapper):
                 self._line.write(place, data, self._stopped, replace=replace)
         except (OSError, LpackError) as error:
             self._line.reporter.debug(f"{place} is not written to {self._line.name}: {error}")
-        except Stopped:
+        except UploadStopped:
             pass  # the build has ended, and said how much was not written
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from packer.cache.store import NATIVE
 
 
-class Kind(Struct, frozen=True, kw_only=True):
+class SharingRule(Struct, frozen=True, kw_only=True):
     """Whether derived files of a kind are shared, and why; ``together``: those that are asked for at once are one object.
 
     ``replaced``: a newer one takes the place of an older one of the same key.
@@ -27,33 +27,39 @@ class Kind(Struct, frozen=True, kw_only=True):
     replaced: bool = False
 
 
-KINDS: Mapping[str, Kind] = {
-    "built": Kind(
+KINDS: Mapping[str, SharingRule] = {
+    "built": SharingRule(
         shared=True, why="a build costs minutes; the key has all that decides its bytes, and the record their digest"
     ),
-    "last": Kind(shared=True, why="machines without a builder get what others built last of a source", replaced=True),
-    "hooks": Kind(shared=True, why="what back ends ask for beyond what sources say: part of the key of a build", replaced=True),
-    "sources": Kind(shared=True, why="to look into a source it must be unpacked, or even checked out"),
-    "bytecode": Kind(shared=True, why="one object for a distribution saves running the target's Python"),
-    "stripped": Kind(shared=True, why="one object for a distribution saves running eu-strip for each library", together=True),
-    NATIVE: Kind(shared=True, why="of a large wheel every library must be inflated to be read"),
-    "scans": Kind(shared=True, why="of a large wheel thousands of sources must be inflated, and many parsed"),
-    "pieces": Kind(
+    "last": SharingRule(shared=True, why="machines without a builder get what others built last of a source", replaced=True),
+    "hooks": SharingRule(
+        shared=True, why="what back ends ask for beyond what sources say: part of the key of a build", replaced=True
+    ),
+    "sources": SharingRule(shared=True, why="to look into a source it must be unpacked, or even checked out"),
+    "bytecode": SharingRule(shared=True, why="one object for a distribution saves running the target's Python"),
+    "stripped": SharingRule(
+        shared=True, why="one object for a distribution saves running eu-strip for each library", together=True
+    ),
+    NATIVE: SharingRule(shared=True, why="of a large wheel every library must be inflated to be read"),
+    "scans": SharingRule(shared=True, why="of a large wheel thousands of sources must be inflated, and many parsed"),
+    "pieces": SharingRule(
         shared=True, why="the sizes of a distribution in a layer, which is trimmed, compiled and compressed for that"
     ),
-    "deflated": Kind(shared=False, why="compressing a small file again takes less time than a request"),
-    "resolutions": Kind(shared=False, why="they name this machine's folders, and say what an index had at one time"),
-    "layers": Kind(shared=True, why="what a layer's archive is going to be; its distributions must be merged to know it"),
-    "tickets": Kind(shared=True, why="what workers of a cluster must know, by its digest"),
-    "repairs": Kind(shared=False, why="what was found by running a function is found anew by whoever relies on it"),
-    "image-layers": Kind(shared=False, why="splicing a layer from what is here takes less time than to bring it"),
-    "base-layers": Kind(shared=False, why="they say how layers of this machine's engine and files were packed"),
-    "base-images": Kind(shared=False, why="they name layers that were packed on this machine"),
-    "checked-layers": Kind(shared=False, why="whoever builds upon a base from elsewhere looks into it"),
-    "blob-homes": Kind(shared=False, why="others may not read the repositories that this machine pushed to"),
-    "outlines": Kind(shared=False, why="asking an index for a few KB takes no longer than asking anybody else"),
-    "starts": Kind(shared=False, why="how long something took to start on this machine"),
-    "history": Kind(shared=False, why="what was built on this machine, and when"),
-    "sboms": Kind(shared=False, why="writing one anew takes less time than a request"),
-    "verified": Kind(shared=False, why="a proof is worth what ran it, and times of another machine mean nothing here"),
+    "deflated": SharingRule(shared=False, why="compressing a small file again takes less time than a request"),
+    "resolutions": SharingRule(shared=False, why="they name this machine's folders, and say what an index had at one time"),
+    "layers": SharingRule(
+        shared=True, why="what a layer's archive is going to be; its distributions must be merged to know it"
+    ),
+    "tickets": SharingRule(shared=True, why="what workers of a cluster must know, by its digest"),
+    "repairs": SharingRule(shared=False, why="what was found by running a function is found anew by whoever relies on it"),
+    "image-layers": SharingRule(shared=False, why="splicing a layer from what is here takes less time than to bring it"),
+    "base-layers": SharingRule(shared=False, why="they say how layers of this machine's engine and files were packed"),
+    "base-images": SharingRule(shared=False, why="they name layers that were packed on this machine"),
+    "checked-layers": SharingRule(shared=False, why="whoever builds upon a base from elsewhere looks into it"),
+    "blob-homes": SharingRule(shared=False, why="others may not read the repositories that this machine pushed to"),
+    "outlines": SharingRule(shared=False, why="asking an index for a few KB takes no longer than asking anybody else"),
+    "starts": SharingRule(shared=False, why="how long something took to start on this machine"),
+    "history": SharingRule(shared=False, why="what was built on this machine, and when"),
+    "sboms": SharingRule(shared=False, why="writing one anew takes less time than a request"),
+    "verified": SharingRule(shared=False, why="a proof is worth what ran it, and times of another machine mean nothing here"),
 }

@@ -25,7 +25,7 @@ _FREE_SPACE = "Free some space there (`lpack cache prune` removes what has not b
 _OTHER_FOLDER = "Name a folder that can be written: --out for artifacts, LPACK_CACHE_DIR for the cache."
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class DerivedFile(Struct, frozen=True, kw_only=True):
     """A derived file, whose payload starts at byte ``offset`` of ``path``."""
 
     path: Path
@@ -88,13 +88,13 @@ class Store(Protocol):
     def adopt_blob(self, temporary: Path, digest: str, size: int) -> Path:
         """Take in a blob from ``temporary``, read-only: ``size`` bytes with the SHA-256 ``digest``."""
 
-    def load(self, kind: str, key: str) -> Record | None:
+    def load(self, kind: str, key: str) -> DerivedFile | None:
         """Return a derived file; None where there is none, or it is broken."""
 
-    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
+    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, DerivedFile]:
         """Return the derived files, by key, that exist of those which are always asked for together."""
 
-    def save(self, kind: str, key: str, payload: bytes) -> Record:
+    def save(self, kind: str, key: str, payload: bytes) -> DerivedFile:
         """Write a derived file, replacing one with the same key."""
 
     def keep_log(self, name: str, text: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from packer.cache.store import Record, Store
+from packer.cache.store import DerivedFile, Store
 
 
 class StoreWrapper:
@@ -40,13 +40,13 @@ class StoreWrapper:
     def adopt_blob(self, temporary: Path, digest: str, size: int) -> Path:
         return self._inner.adopt_blob(temporary, digest, size)
 
-    def load(self, kind: str, key: str) -> Record | None:
+    def load(self, kind: str, key: str) -> DerivedFile | None:
         return self._inner.load(kind, key)
 
-    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, Record]:
+    def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, DerivedFile]:
         return self._inner.load_all(kind, keys)
 
-    def save(self, kind: str, key: str, payload: bytes) -> Record:
+    def save(self, kind: str, key: str, payload: bytes) -> DerivedFile:
         return self._inner.save(kind, key, payload)
 
     def keep_log(self, name: str, text: str) -> Path:

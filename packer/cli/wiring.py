@@ -29,7 +29,7 @@ from packer.core.model import Archive, Tree
 from packer.core.process import run, uv_command
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import accept
-from packer.formats.zip_writer import Written, write_zip
+from packer.formats.zip_writer import WrittenArchive, write_zip
 from packer.images.builder import Imaging
 from packer.net.credentials import Credentials, index_urls
 from packer.net.downloads import StoreFetcher
@@ -153,7 +153,7 @@ def _open_shaping(
     """Make the parts that trim, compile and prove."""
     deflater = Deflater(store)
 
-    def write(tree: Tree, path: Path) -> Written:
+    def write(tree: Tree, path: Path) -> WrittenArchive:
         with explained(path, "write"):
             with path.open("wb") as file:
                 written = write_zip(tree, file, deflater.span)

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from packer.core.bytecode_paths import instead
 from packer.core.errors import PackageError, UsageError
-from packer.core.model import OWN_SOURCE, Entry, Function, Share, Tree, called, handler_sources
+from packer.core.model import OWN_SOURCE, Entry, Function, PartSize, Tree, called, handler_sources
 
 Part = tuple[str, Tree]
 """A distribution's normalised name (or `packer.core.model.OWN_SOURCE`) and its tree."""
@@ -88,12 +88,13 @@ def check_handler(function: Function, tree: Tree, layered: Callable[[], Collecti
     )
 
 
-def shares(names: Mapping[str, str], versions: Mapping[str, str], tree: Tree) -> tuple[Share, ...]:
+def shares(names: Mapping[str, str], versions: Mapping[str, str], tree: Tree) -> tuple[PartSize, ...]:
     """Say what each part adds to the merged tree, the largest first; ``names`` are the parts' by the owners of entries."""
     kept: dict[str, list[int]] = {}
     for entry in tree:
         kept.setdefault(names[entry.owner], []).append(entry.content.size)
     found = (
-        Share(name=name, version=versions.get(name, ""), files=len(sizes), unzipped=sum(sizes)) for name, sizes in kept.items()
+        PartSize(name=name, version=versions.get(name, ""), files=len(sizes), unzipped=sum(sizes))
+        for name, sizes in kept.items()
     )
     return tuple(sorted(found, key=lambda share: (-share.unzipped, share.name)))

@@ -276,7 +276,7 @@ class Function(Struct, frozen=True, kw_only=True):
         return package.name in self.exclude or self.layers.bring(package.name, package.version)
 
 
-class Share(Struct, frozen=True, kw_only=True):
+class PartSize(Struct, frozen=True, kw_only=True):
     """What one distribution (or the function's own source) adds to an artifact, in bytes."""
 
     name: str

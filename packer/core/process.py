@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 
-class Finished(Struct, frozen=True, kw_only=True):
+class ProcessResult(Struct, frozen=True, kw_only=True):
     """A program that has ended: its exit status and what it printed."""
 
     status: int
@@ -19,11 +19,11 @@ class Finished(Struct, frozen=True, kw_only=True):
     stderr: str
 
 
-Run = Callable[[Sequence[str], Path, Mapping[str, str]], Finished]
+Run = Callable[[Sequence[str], Path, Mapping[str, str]], ProcessResult]
 """Run a command (arguments, working folder, variables set on top of the caller's environment) and wait for it."""
 
 
-def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Finished:
+def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> ProcessResult:
     """Run a command without standard input; ``OSError`` where it cannot be started."""
     process = subprocess.run(
         list(arguments),
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
         errors="replace",
         check=False,
     )
-    return Finished(status=process.returncode, stdout=process.stdout, stderr=process.stderr)
+    return ProcessResult(status=process.returncode, stdout=process.stdout, stderr=process.stderr)
 
 
 @cache

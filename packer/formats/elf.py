@@ -98,7 +98,7 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
             found[kind].append(getattr(tag, names[kind]))
     if "" in found["DT_NEEDED"]:
         raise ValueError("it links to a library without a name")
-    image = _Image(elf)
+    image = _LoadedElf(elf)
     run_paths = found["DT_RUNPATH"] or found["DT_RPATH"]  # the loader ignores the older kind where both are there (ld.so(8))
     machine = elf["e_machine"]
     return ElfFile(
@@ -112,7 +112,7 @@ def _described(elf: ELFFile, path: str) -> ElfFile | None:
     )
 
 
-def _needed_versions(image: _Image, places: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def _needed_versions(image: _LoadedElf, places: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Give (soname, version) of what other libraries must define.
 
     Read as the loader does, by way of the dynamic section's ``places``: a file loads as well without section headers.
@@ -132,7 +132,7 @@ def _needed_versions(image: _Image, places: Mapping[str, int]) -> Iterator[tuple
         at += following
 
 
-def _is_module(image: _Image, path: str, places: Mapping[str, int]) -> bool:
+def _is_module(image: _LoadedElf, path: str, places: Mapping[str, int]) -> bool:
     """Say whether a file is an extension module: by its name, or by the function that Python calls when it imports it."""
     name = path.rpartition("/")[2]
     if EXTENSION_MODULE.search(name):
@@ -143,7 +143,7 @@ def _is_module(image: _Image, path: str, places: Mapping[str, int]) -> bool:
     return b"\0PyInit_%s\0" % name.partition(".")[0].encode("utf-8", "replace") in strings
 
 
-class _Image:
+class _LoadedElf:
     """An ELF file as it lies in memory once it is loaded: bytes by their virtual addresses."""
 
     def __init__(self, elf: ELFFile) -> None:

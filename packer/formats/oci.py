@@ -179,7 +179,7 @@ class Descriptor(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, document: object, where: str) -> Descriptor:
         """Read and check one; raises `ImageError` that says what is wrong in ``where``."""
-        part = _Part(document, where)
+        part = _JsonObject(document, where)
         digest, size = part.text("digest"), part.document.get("size")
         if not _DIGEST.fullmatch(digest):
             known = _OTHER_DIGEST.fullmatch(digest)
@@ -221,7 +221,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, data: bytes, where: str) -> Manifest:
         """Read and check one; raises `ImageError`."""
-        part = _Part(_loaded(data, where, LARGEST_MANIFEST), where)
+        part = _JsonObject(_loaded(data, where, LARGEST_MANIFEST), where)
         media_type = part.media_type(MANIFESTS)
         if part.document.get("schemaVersion") != _SCHEMA:
             raise part.broken(f"its manifest has another schemaVersion than {_SCHEMA}")
@@ -262,7 +262,7 @@ class Index(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, data: bytes, where: str) -> Index:
         """Read and check one; raises `ImageError`."""
-        part = _Part(_loaded(data, where, LARGEST_MANIFEST), where)
+        part = _JsonObject(_loaded(data, where, LARGEST_MANIFEST), where)
         manifests = part.document.get("manifests")
         if not isinstance(manifests, list):
             raise part.broken("it has no list of manifests")
@@ -295,8 +295,8 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, data: bytes, where: str) -> ImageConfig:
         """Read and check one; raises `ImageError`."""
-        part = _Part(_loaded(data, where, LARGEST_CONFIG), where)
-        root = _Part(part.document.get("rootfs"), where, "the rootfs of its configuration")
+        part = _JsonObject(_loaded(data, where, LARGEST_CONFIG), where)
+        root = _JsonObject(part.document.get("rootfs"), where, "the rootfs of its configuration")
         diff_ids = root.document.get("diff_ids")
         if not isinstance(diff_ids, list) or not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in diff_ids):
             raise part.broken("its rootfs has no list of SHA-256 diff ids")
@@ -309,7 +309,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
             platform=_platform(part.document, where),
             diff_ids=tuple(diff_ids),
             history=tuple(history or ()),
-            run={} if run is None else _Part(run, where, "the config of its configuration").document,
+            run={} if run is None else _JsonObject(run, where, "the config of its configuration").document,
         )
 
     @property
@@ -329,7 +329,7 @@ def for_platform(manifests: Sequence[Descriptor], platform: Platform, named: str
     return able[0]
 
 
-class _Part(Struct, frozen=True):
+class _JsonObject(Struct, frozen=True):
     """An object in a document that is being read, and where it stands."""
 
     found: object
@@ -373,7 +373,7 @@ def unusable(where: str, what: str, remedy: str = "") -> ImageError:
 
 
 def _platform(document: object, where: str) -> Platform:
-    part = _Part(document, where)
+    part = _JsonObject(document, where)
     variant = part.document.get("variant") or ""
     if not isinstance(variant, str):
         raise part.broken("its variant is no text")

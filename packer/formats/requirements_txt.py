@@ -75,7 +75,7 @@ class RequirementsFile(Struct, frozen=True, kw_only=True):
     hash_mode: bool
 
 
-class _Gathered(Struct, kw_only=True):
+class _ParsedLines(Struct, kw_only=True):
     seen: set[tuple[Path, bool]] = field(default_factory=set)
     files: list[Path] = field(default_factory=list)
     lines: list[RequirementLine] = field(default_factory=list)
@@ -89,7 +89,7 @@ class _Gathered(Struct, kw_only=True):
 
 def read_requirements(path: Path) -> RequirementsFile:
     """Read a requirements file; raises `ResolveError` that names the file and the line."""
-    gathered = _Gathered()
+    gathered = _ParsedLines()
     _read(path.absolute(), gathered, is_constraint=False, origin="")
     if gathered.hash_mode:
         for line in gathered.lines:
@@ -106,7 +106,7 @@ def read_requirements(path: Path) -> RequirementsFile:
     )
 
 
-def _read(path: Path, gathered: _Gathered, *, is_constraint: bool, origin: str) -> None:
+def _read(path: Path, gathered: _ParsedLines, *, is_constraint: bool, origin: str) -> None:
     if (path, is_constraint) in gathered.seen:
         return
     gathered.seen.add((path, is_constraint))
@@ -150,7 +150,7 @@ def _value(match: re.Match[str]) -> str:
     return os.environ.get(match[1]) or match[0]
 
 
-def _take(path: Path, number: int, line: str, gathered: _Gathered, *, is_constraint: bool) -> None:
+def _take(path: Path, number: int, line: str, gathered: _ParsedLines, *, is_constraint: bool) -> None:
     place = f"{path}:{number}"
     if not line.startswith("-"):
         _take_requirement(path, number, line, gathered, is_constraint=is_constraint)
@@ -197,7 +197,7 @@ def _nested(value: str, path: Path, place: str) -> Path:
     return _local(value, path)
 
 
-def _take_requirement(path: Path, number: int, line: str, gathered: _Gathered, *, is_constraint: bool) -> None:
+def _take_requirement(path: Path, number: int, line: str, gathered: _ParsedLines, *, is_constraint: bool) -> None:
     place = f"{path}:{number}"
     text, *options = _NEXT_OPTION.split(line)
     name, address = _name_and_address(text, place)

@@ -13,7 +13,7 @@ from packer.core.model import Span
 _CHUNK = 1 << 20
 
 
-class Sources:
+class SpanReader:
     """Keeps the last files open that spans are copied from; neighbours in a tree mostly share one."""
 
     _MOST = 64
@@ -48,7 +48,7 @@ class Sources:
         self._open.clear()
 
 
-class Sink:
+class HashingWriter:
     """Gathers small writes to a file, and hashes what goes out; ``length`` is how much that is."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -66,7 +66,7 @@ class Sink:
         if self._pending >= _CHUNK:
             self._flush()
 
-    def copy(self, span: Span, sources: Sources) -> None:
+    def copy(self, span: Span, sources: SpanReader) -> None:
         """Write a span's bytes as they lie there; raises ``OSError``."""
         for data in sources.read(span):
             self.write(data)

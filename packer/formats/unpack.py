@@ -25,7 +25,7 @@ from packer.cache.store import Store, explained
 from packer.core.errors import PackageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE
 from packer.core.process import is_running
-from packer.formats.zip_reader import Member, ZipFormatError, read_members
+from packer.formats.zip_reader import ZipFormatError, ZipMember, read_members
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 a folder of one's own is made in it
 """Where Linux has a file system in memory for everybody (shm_overview(7))."""
@@ -79,12 +79,12 @@ def _remove_left(folder: Path, process: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Packed(Struct, frozen=True, kw_only=True):
+class PackedArchive(Struct, frozen=True, kw_only=True):
     """An archive whose directory was read, which is open for as long as its descriptor is."""
 
     path: Path
     descriptor: int
-    members: tuple[Member, ...]
+    members: tuple[ZipMember, ...]
 
     @property
     def size(self) -> int:
@@ -102,7 +102,7 @@ class Packed(Struct, frozen=True, kw_only=True):
             for future in futures:
                 future.result()
 
-    def _write(self, members: Sequence[Member], folder: str) -> None:
+    def _write(self, members: Sequence[ZipMember], folder: str) -> None:
         for member in members:
             try:
                 data = inflated(member.span(self.path), self.descriptor)
@@ -120,7 +120,7 @@ class Packed(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def opened_archive(archive: Path) -> Iterator[Packed]:
+def opened_archive(archive: Path) -> Iterator[PackedArchive]:
     """Open an archive to be unpacked; raises `LpackError`."""
     with explained(archive, "read"):
         file = archive.open("rb", buffering=0)
@@ -130,7 +130,7 @@ def opened_archive(archive: Path) -> Iterator[Packed]:
                 members = read_members(file.fileno())
         except ZipFormatError as error:
             raise PackageError(f"{archive} is no archive that can be read: {error.reason}.", remedy="Build again.") from None
-        yield Packed(path=archive, descriptor=file.fileno(), members=members)
+        yield PackedArchive(path=archive, descriptor=file.fileno(), members=members)
 
 
 def unpack(archive: Path, folder: Path, executor: Executor) -> None:

@@ -25,7 +25,7 @@ from builders.runtimes import IMAGE_LIMIT, MEGABYTE
 from packer.cache.deflate import inflated
 from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
-from packer.formats.zip_reader import Member, ZipFormatError, check_path, read_members
+from packer.formats.zip_reader import ZipFormatError, ZipMember, check_path, read_members
 
 _NEUTRAL_SHEBANG = b"#!/usr/bin/env python3"
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
@@ -40,7 +40,7 @@ class MemberContent(Struct, frozen=True, kw_only=True):
     """Content that lies, compressed or stored, in a wheel."""
 
     path: Path
-    member: Member
+    member: ZipMember
     digest: str
 
     @property
@@ -61,7 +61,7 @@ class MemberContent(Struct, frozen=True, kw_only=True):
         return self.member.span(self.path)
 
 
-class _Row(Struct, frozen=True, kw_only=True):
+class _RecordRow(Struct, frozen=True, kw_only=True):
     """One line of RECORD: the hash algorithm's name, the digest's bytes, and the size where it is given."""
 
     algorithm: str
@@ -69,13 +69,13 @@ class _Row(Struct, frozen=True, kw_only=True):
     size: int | None
 
 
-class _Opened(Struct, frozen=True, kw_only=True):
+class _OpenWheel(Struct, frozen=True, kw_only=True):
     """A wheel whose structure holds: its members by name, and the folders that its file name announces."""
 
     path: Path
     label: str
     descriptor: int
-    members: dict[str, Member]
+    members: dict[str, ZipMember]
     info: str
     data: str
 
@@ -125,13 +125,13 @@ def accept(path: Path, filename: str) -> None:
 _REMEDY = "The wheel is broken: use another version of it, or report it to the project that publishes it."
 
 
-def _broken(wheel: _Opened, reason: str, member: str = "") -> PackageError:
+def _broken(wheel: _OpenWheel, reason: str, member: str = "") -> PackageError:
     place = f", member {member}" if member else ""
     return PackageError(f"{wheel.label} is refused{place}: {reason}.", remedy=_REMEDY)
 
 
 @contextmanager
-def _opened(path: Path, filename: str) -> Iterator[_Opened]:
+def _opened(path: Path, filename: str) -> Iterator[_OpenWheel]:
     try:
         parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
@@ -144,7 +144,7 @@ def _opened(path: Path, filename: str) -> Iterator[_Opened]:
             place = f", member {error.member}" if error.member else ""
             raise PackageError(f"{filename} is refused{place}: {error.reason}.", remedy=_REMEDY) from None
         info = _info_folder(filename, members)
-        yield _Opened(
+        yield _OpenWheel(
             path=path,
             label=filename,
             descriptor=descriptor,
@@ -154,7 +154,7 @@ def _opened(path: Path, filename: str) -> Iterator[_Opened]:
         )
 
 
-def _info_folder(filename: str, members: dict[str, Member]) -> str:
+def _info_folder(filename: str, members: dict[str, ZipMember]) -> str:
     """Give the name, with a slash, of the one dist-info folder, which must be the file name's."""
     found = sorted({name.partition("/")[0] for name in members if name.partition("/")[0].endswith(".dist-info")})
     if len(found) != 1:
@@ -171,9 +171,9 @@ def _info_folder(filename: str, members: dict[str, Member]) -> str:
     return found[0] + "/"
 
 
-def _rows(wheel: _Opened) -> dict[str, _Row]:
+def _rows(wheel: _OpenWheel) -> dict[str, _RecordRow]:
     """Read RECORD, and check that it lists exactly the members."""
-    rows: dict[str, _Row] = {}
+    rows: dict[str, _RecordRow] = {}
     for fields in _csv(wheel, _text(wheel, "RECORD")):
         if not fields:
             continue
@@ -193,14 +193,14 @@ def _rows(wheel: _Opened) -> dict[str, _Row]:
     return rows
 
 
-def _csv(wheel: _Opened, text: str) -> Iterator[list[str]]:
+def _csv(wheel: _OpenWheel, text: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(io.StringIO(text, newline=""))
     except csv.Error as error:
         raise _broken(wheel, f"RECORD cannot be read ({error})") from None
 
 
-def _row(wheel: _Opened, path: str, hashed: str, size: str) -> _Row | None:
+def _row(wheel: _OpenWheel, path: str, hashed: str, size: str) -> _RecordRow | None:
     if not hashed:
         return None
     algorithm, _, text = hashed.partition("=")
@@ -209,12 +209,12 @@ def _row(wheel: _Opened, path: str, hashed: str, size: str) -> _Row | None:
         raise _broken(wheel, f"RECORD has a hash that is weak or not known: {algorithm}", path)
     try:
         digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        return _Row(algorithm=algorithm, digest=digest, size=int(size) if size else None)
+        return _RecordRow(algorithm=algorithm, digest=digest, size=int(size) if size else None)
     except (binascii.Error, ValueError):
         raise _broken(wheel, "RECORD has a hash or a size that cannot be read", path) from None
 
 
-def _text(wheel: _Opened, name: str) -> str:
+def _text(wheel: _OpenWheel, name: str) -> str:
     """Read a file of the dist-info folder."""
     member = wheel.members.get(wheel.info + name)
     if member is None:
@@ -227,7 +227,7 @@ def _text(wheel: _Opened, name: str) -> str:
         raise _broken(wheel, f"it cannot be read ({error})", member.name) from None
 
 
-def _entry(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> Entry:
+def _entry(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) -> Entry:
     path = member.name
     content: Content = _content(wheel, member, rows)
     mode = _mode(member)
@@ -247,11 +247,11 @@ def installed_path(member: str, name: str) -> str | None:
     return _SCHEMES[scheme].format(name=name) + rest if scheme in _SCHEMES and rest else None
 
 
-def _mode(member: Member) -> int:
+def _mode(member: ZipMember) -> int:
     return EXECUTABLE_MODE if member.mode & 0o111 else FILE_MODE
 
 
-def _content(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> MemberContent:
+def _content(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) -> MemberContent:
     row = rows.get(member.name)
     if row is not None and row.size is not None and row.size != member.size:
         raise _broken(wheel, f"RECORD says {row.size} bytes and the archive {member.size}", member.name)
@@ -266,7 +266,7 @@ def _content(wheel: _Opened, member: Member, rows: dict[str, _Row]) -> MemberCon
     return MemberContent(path=wheel.path, member=member, digest=total.hexdigest())
 
 
-def _with_neutral_shebang(wheel: _Opened, member: str, content: Content) -> Content:
+def _with_neutral_shebang(wheel: _OpenWheel, member: str, content: Content) -> Content:
     """Replace the ``#!python`` placeholder, which installers must rewrite, by one that holds on every machine."""
     if content.size > _LARGEST_TEXT:
         return content  # a program, not a script
@@ -295,7 +295,7 @@ def with_record(entries: list[Entry], info: str) -> list[Entry]:
     return [*(entry for entry in entries if entry.path != record.path), record]
 
 
-def _inflate(descriptor: int, member: Member) -> Iterator[bytes]:
+def _inflate(descriptor: int, member: ZipMember) -> Iterator[bytes]:
     """Give a member's raw bytes in bounded chunks; ``ValueError`` where size or CRC are not as declared."""
     decompressor = zlib.decompressobj(-15) if member.method == DEFLATED else None
     offset, end = member.data_offset, member.data_offset + member.length
@@ -331,7 +331,7 @@ def _inflated(decompressor: zlib._Decompress | None, data: bytes, *, last: bool)
         yield rest
 
 
-def _prove(wheel: _Opened, member: Member, row: _Row | None) -> None:
+def _prove(wheel: _OpenWheel, member: ZipMember, row: _RecordRow | None) -> None:
     total = hashlib.new(row.algorithm) if row is not None else hashlib.sha256()
     try:
         for chunk in _inflate(wheel.descriptor, member):
@@ -342,7 +342,7 @@ def _prove(wheel: _Opened, member: Member, row: _Row | None) -> None:
         raise _broken(wheel, "its bytes are not those that RECORD lists", member.name)
 
 
-def _check_metadata(wheel: _Opened) -> None:
+def _check_metadata(wheel: _OpenWheel) -> None:
     """Hold WHEEL and METADATA against the file name."""
     from email.parser import HeaderParser
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from packer.cache.store import digest_of
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, Content, Entry, Span, Tree
 from packer.formats.wheel import installed_path
-from packer.formats.zip_reader import Member
+from packer.formats.zip_reader import ZipMember
 
 DIRECTORY, SIZE, SOURCE, NOTHING = "directory", "size", "source", "nothing"
 """How a distribution is known: by its wheel's directory, by the size that its lock tells, by its source, or not at all."""
@@ -52,7 +52,7 @@ class OutlinedFile(Struct, frozen=True, kw_only=True):
     packed: int
 
 
-def outline_of(members: Iterable[Member], filename: str) -> list[OutlinedFile]:
+def outline_of(members: Iterable[ZipMember], filename: str) -> list[OutlinedFile]:
     """Say what a wheel with these members installs."""
     name, version = filename.split("-")[:2]
     data = f"{name}-{version}.data/"

@@ -67,7 +67,7 @@ class ZipFormatError(Exception):
         return f"{self.member}: {self.reason}" if self.member else self.reason
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class ZipMember(Struct, frozen=True, kw_only=True):
     """One file in an archive: where its compressed bytes lie, and what the central directory says of it."""
 
     name: str
@@ -103,7 +103,7 @@ def check_path(name: str) -> str:
     return ""
 
 
-def read_members(descriptor: int) -> tuple[Member, ...]:
+def read_members(descriptor: int) -> tuple[ZipMember, ...]:
     """Read and check an archive's directory and local headers; folders are left out.
 
     Raises `ZipFormatError`.
@@ -117,7 +117,7 @@ def read_members(descriptor: int) -> tuple[Member, ...]:
     return files
 
 
-def read_directory(read: Read, size: int) -> tuple[Member, ...]:
+def read_directory(read: Read, size: int) -> tuple[ZipMember, ...]:
     """Read the directory of an archive of ``size`` bytes that is not here, folders left out; where its data lie stays open.
 
     What only the local headers tell is not proved. Raises `ZipFormatError`, and what ``read`` raises.
@@ -130,7 +130,7 @@ def read_directory(read: Read, size: int) -> tuple[Member, ...]:
     return files
 
 
-def _read_records(read: Read, size: int) -> tuple[tuple[_Record, ...], int]:
+def _read_records(read: Read, size: int) -> tuple[tuple[_CentralRecord, ...], int]:
     """Give what the central directory has, and its offset."""
     offset, length, count = _find_directory(read, size)
     directory = read(length, offset)
@@ -183,7 +183,7 @@ def _find_directory64(read: Read, end: int) -> tuple[int, int, int, int, int, in
     return at, disk, start_disk, here, count, length, offset
 
 
-class _Record(Struct, frozen=True, kw_only=True):
+class _CentralRecord(Struct, frozen=True, kw_only=True):
     """What the central directory says of one member."""
 
     name: str
@@ -197,7 +197,7 @@ class _Record(Struct, frozen=True, kw_only=True):
     offset: int
 
 
-def _central_records(directory: bytes, count: int) -> Iterator[_Record]:
+def _central_records(directory: bytes, count: int) -> Iterator[_CentralRecord]:
     at = 0
     for _ in range(count):
         if len(directory) - at < CENTRAL.size or directory[at : at + 4] != CENTRAL_SIGNATURE:
@@ -216,7 +216,7 @@ def _central_records(directory: bytes, count: int) -> Iterator[_Record]:
             _check_other_name(extra, raw, name)
         if MAX32 in (size, length, offset):
             size, length, offset = _zip64_values(extra, (size, length, offset), name)
-        yield _Record(
+        yield _CentralRecord(
             name=name,
             raw=raw,
             flags=flags,
@@ -266,7 +266,7 @@ def _check_other_name(extra: bytes, raw: bytes, name: str) -> None:
             raise ZipFormatError("an extra field gives it another name", name)
 
 
-def _check_record(record: _Record) -> None:
+def _check_record(record: _CentralRecord) -> None:
     name, is_folder = record.name, record.name.endswith("/")
     wrong = check_path(name.removesuffix("/"))
     if wrong:
@@ -286,7 +286,7 @@ def _check_record(record: _Record) -> None:
         raise ZipFormatError("a folder with content", name)
 
 
-def _located(descriptor: int, record: _Record) -> Member:
+def _located(descriptor: int, record: _CentralRecord) -> ZipMember:
     """Check a record, hold the local header against it, and give the member with its data's offset."""
     _check_record(record)
     header = os.pread(descriptor, LOCAL.size + len(record.raw), record.offset)
@@ -307,8 +307,8 @@ def _located(descriptor: int, record: _Record) -> Member:
     return _member(record, data_offset)
 
 
-def _member(record: _Record, data_offset: int) -> Member:
-    return Member(
+def _member(record: _CentralRecord, data_offset: int) -> ZipMember:
+    return ZipMember(
         name=record.name,
         mode=record.mode,
         method=record.method,
@@ -320,7 +320,7 @@ def _member(record: _Record, data_offset: int) -> Member:
     )
 
 
-def _check_layout(members: Sequence[Member], described: frozenset[int], directory_offset: int) -> None:
+def _check_layout(members: Sequence[ZipMember], described: frozenset[int], directory_offset: int) -> None:
     """Refuse members that overlap, and bytes that belong to none: a reader without the directory would find others there.
 
     ``described`` holds the header offsets of the members that a data descriptor follows.
@@ -339,7 +339,7 @@ def _check_layout(members: Sequence[Member], described: frozenset[int], director
         raise ZipFormatError("there are bytes before the central directory that belong to no member", previous)
 
 
-def _check_names(files: Sequence[Member]) -> None:
+def _check_names(files: Sequence[ZipMember]) -> None:
     names: set[str] = set()
     for member in files:
         if member.name in names:

@@ -8,24 +8,24 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from packer.core.model import Content, Span, Tree
-from packer.formats.splice import Sink, Sources
+from packer.formats.splice import HashingWriter, SpanReader
 from packer.formats.zip_headers import central_record, end_records, local_header
 
 
-class Written(Struct, frozen=True, kw_only=True):
+class WrittenArchive(Struct, frozen=True, kw_only=True):
     """A finished archive: SHA-256 (hex) and length in bytes of the file."""
 
     sha256: str
     length: int
 
 
-def write_zip(tree: Tree, file: BinaryIO, spans: Callable[[Content], Span]) -> Written:
+def write_zip(tree: Tree, file: BinaryIO, spans: Callable[[Content], Span]) -> WrittenArchive:
     """Write the tree's entries in their order, with neutral metadata, to an empty file.
 
     ``spans`` finds (or makes) each content's compressed bytes. Raises ``OSError`` as reading and writing do.
     """
-    sink = Sink(file)
-    sources = Sources()
+    sink = HashingWriter(file)
+    sources = SpanReader()
     records: list[bytes] = []
     try:
         for entry in tree:
@@ -41,4 +41,4 @@ def write_zip(tree: Tree, file: BinaryIO, spans: Callable[[Content], Span]) -> W
     directory = b"".join(records)
     sink.write(directory)
     sink.write(end_records(len(records), len(directory), offset))
-    return Written(sha256=sink.finish(), length=sink.length)
+    return WrittenArchive(sha256=sink.finish(), length=sink.length)

@@ -26,7 +26,7 @@ from packer.cache.deflate import CODEC, compressed, inflated
 from packer.core.errors import ImageError
 from packer.core.model import DEFLATED, Content, Span
 from packer.core.options import ImageCompression
-from packer.formats.splice import Sink, Sources
+from packer.formats.splice import HashingWriter, SpanReader
 from packer.images.layer_tar import BLOCK, END, Member, header_of
 
 _SPLICED = 4096
@@ -92,7 +92,7 @@ def write_layer(
     ``OSError`` as reading and writing do.
     """
     pieces = _pieces(members, spans, epoch)
-    sink = Sink(file)
+    sink = HashingWriter(file)
     put = _put_of(compression, sink, sum(piece.size for piece in pieces))
     _put_all(pieces, put, executor, gzip=compression == "gzip")
     put.finish()
@@ -101,7 +101,7 @@ def write_layer(
 
 def pack_tar(tar: IO[bytes], file: BinaryIO, executor: Executor) -> WrittenLayer:
     """Write a tar that somebody else has made as a gzip file, by the same rules, to an empty file."""
-    sink = Sink(file)
+    sink = HashingWriter(file)
     put = _Put(sink)
     waiting: deque[Future[_Ready]] = deque()
     try:
@@ -159,7 +159,7 @@ def _pieces(members: Sequence[Member], spans: Callable[[Content], Span], epoch: 
 class _Put:
     """Takes the parts of a tar in their order, as gzip members, and hashes the tar."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: HashingWriter) -> None:
         self._sink = sink
         self._hash = hashlib.sha256()
 
@@ -173,7 +173,7 @@ class _Put:
         self._hash.update(ready.raw)
         self._sink.write(_HEAD + ready.packed + _TAIL.pack(ready.crc32, len(ready.raw) & _MODULO))
 
-    def spliced(self, raw: Iterable[bytes], span: Span, sources: Sources) -> None:
+    def spliced(self, raw: Iterable[bytes], span: Span, sources: SpanReader) -> None:
         """Take a file that lies compressed."""
         for data in raw:
             self._hash.update(data)
@@ -191,7 +191,7 @@ class _PutStream(_Put):
     def made(self, ready: _Ready) -> None:
         self._take(ready.raw)
 
-    def spliced(self, raw: Iterable[bytes], span: Span, sources: Sources) -> None:
+    def spliced(self, raw: Iterable[bytes], span: Span, sources: SpanReader) -> None:
         del span, sources
         for data in raw:
             self._take(data)
@@ -208,7 +208,7 @@ class _PutStream(_Put):
 class _PutWhole(_PutStream):
     """Compresses a tar by libdeflate as one member, which takes it in memory, and as much again."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: HashingWriter) -> None:
         super().__init__(sink)
         self._raw = bytearray()
 
@@ -223,7 +223,7 @@ class _PutWhole(_PutStream):
 class _PutZstd(_PutStream):
     """Compresses a tar of ``size`` bytes as one frame, with its size and a checksum."""
 
-    def __init__(self, sink: Sink, size: int) -> None:
+    def __init__(self, sink: HashingWriter, size: int) -> None:
         import zstandard
 
         super().__init__(sink)
@@ -237,7 +237,7 @@ class _PutZstd(_PutStream):
         self._sink.write(self._stream.flush())
 
 
-def _put_of(compression: ImageCompression, sink: Sink, size: int) -> _Put:
+def _put_of(compression: ImageCompression, sink: HashingWriter, size: int) -> _Put:
     if compression == "zstd":
         return _PutZstd(sink, size)
     return _PutWhole(sink) if compression == "gzip-whole" else _Put(sink)
@@ -245,7 +245,7 @@ def _put_of(compression: ImageCompression, sink: Sink, size: int) -> _Put:
 
 def _put_all(pieces: Sequence[_Piece], put: _Put, executor: Executor, *, gzip: bool) -> None:
     """Give pieces to a writer in their order, made ready ahead of it."""
-    sources = Sources()
+    sources = SpanReader()
     waiting: deque[tuple[_Piece, Future[_Ready] | None]] = deque()
     ahead, held = iter(pieces), 0
     try:
@@ -276,7 +276,7 @@ def _put_all(pieces: Sequence[_Piece], put: _Put, executor: Executor, *, gzip: b
 def _ready(piece: _Piece, *, gzip: bool) -> _Ready:
     """Inflate or read a piece, and compress what is not compressed yet."""
     if piece.span is not None:
-        sources = Sources()
+        sources = SpanReader()
         try:
             raw = _whole(piece.span, sources)
         finally:
@@ -287,14 +287,14 @@ def _ready(piece: _Piece, *, gzip: bool) -> _Ready:
     return _compressed(raw) if gzip else _Ready(raw, b"", 0)
 
 
-def _whole(span: Span, sources: Sources) -> bytes:
+def _whole(span: Span, sources: SpanReader) -> bytes:
     try:
         return inflated(span, sources.descriptor(span.path))
     except ValueError as error:
         raise _broken(span, str(error)) from None
 
 
-def _inflated(span: Span, sources: Sources) -> Iterator[bytes]:
+def _inflated(span: Span, sources: SpanReader) -> Iterator[bytes]:
     """Inflate a large file bit by bit; raises `ImageError` where it is not what its span says."""
     stream, crc, size = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
     try:

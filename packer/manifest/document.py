@@ -10,7 +10,7 @@ from packer import __version__
 from packer.core.schemas import schema_text
 
 if TYPE_CHECKING:
-    from packer.core.model import Artifact, Distribution, Function, Lock, Share
+    from packer.core.model import Artifact, Distribution, Function, Lock, PartSize
     from packer.layers.assignment import MadeLayer
     from packer.verify.proof import Proof
     from packer.wheels.provider import Made
@@ -22,7 +22,7 @@ def describe(
     function: Function,
     lock: Lock,
     artifact: Artifact,
-    parts: Sequence[Share],
+    parts: Sequence[PartSize],
     obtained: Sequence[Made],
     proof: Proof,
     layers: Sequence[MadeLayer],
@@ -68,7 +68,7 @@ def describe(
     }
 
 
-def describe_distribution(distribution: Distribution, part: Share | None) -> dict[str, Any]:
+def describe_distribution(distribution: Distribution, part: PartSize | None) -> dict[str, Any]:
     """Give a distribution's part of the manifest, with what it adds to an artifact."""
     return {
         "name": distribution.name,
@@ -110,7 +110,7 @@ def _bytecode(proof: Proof) -> dict[str, Any]:
     }
 
 
-def _size(part: Share | None) -> dict[str, int]:
+def _size(part: PartSize | None) -> dict[str, int]:
     return {"files": part.files if part else 0, "unzipped_bytes": part.unzipped if part else 0}
 
 

@@ -33,7 +33,7 @@ _LARGEST = 4 << 30
 """Bytes of an archive whose size no lock says: no wheel is larger but by ZIP64, and no function could hold one."""
 
 
-class Fetched(Struct, frozen=True, kw_only=True):
+class FetchedArchive(Struct, frozen=True, kw_only=True):
     """An archive that is in the store; ``outlined`` says how it is known where only its outline is
     (`packer.formats.wheel_outline`)."""
 
@@ -42,7 +42,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
     outlined: str = ""
 
 
-class _Received(Struct, kw_only=True):
+class _PartialFile(Struct, kw_only=True):
     """How far a download has come."""
 
     file: IO[bytes]
@@ -75,7 +75,7 @@ class StoreFetcher:
         self._accept = accept
         self._offline = offline
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="fetch")
-        self._brought: Once[tuple[str, str], Fetched] = Once()
+        self._brought: Once[tuple[str, str], FetchedArchive] = Once()
         self._thread = local()
         self._stopped = Event()
 
@@ -84,7 +84,7 @@ class StoreFetcher:
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def fetch(self, archives: Sequence[Archive]) -> list[Fetched]:
+    def fetch(self, archives: Sequence[Archive]) -> list[FetchedArchive]:
         """Give the archives' files in the store, in the same order; raises `FetchError` or what ``accept`` raises.
 
         One that has failed is told at once, whatever the others are still waiting for.
@@ -97,15 +97,15 @@ class StoreFetcher:
                 raise error
         return [found.result() if isinstance(found, Future) else found for found in waiting]
 
-    def _known(self, archive: Archive, prove: Callable[[Path], None] | None = None) -> Fetched | None:
+    def _known(self, archive: Archive, prove: Callable[[Path], None] | None = None) -> FetchedArchive | None:
         path = self._store.wheel(archive.sha256, prove, archive.size) if archive.sha256 else None
-        return Fetched(path=path, sha256=archive.sha256) if path else None
+        return FetchedArchive(path=path, sha256=archive.sha256) if path else None
 
-    def _started(self, archive: Archive) -> Future[Fetched]:
+    def _started(self, archive: Archive) -> Future[FetchedArchive]:
         # Two locks may expect different bytes at one address: each is held against its own hash.
         return self._brought.submit(self._pool, (archive.location, archive.sha256), lambda: self._bring(archive))
 
-    def _bring(self, archive: Archive) -> Fetched:
+    def _bring(self, archive: Archive) -> FetchedArchive:
         shared = self._known(archive, lambda path: self._accept(path, archive))
         if shared is not None:
             return shared
@@ -121,7 +121,7 @@ class StoreFetcher:
                     remedy="Do not use it before you know why. If the index changed on purpose, lock again.",
                 )
             self._accept(temporary, archive)
-            return Fetched(path=self._store.adopt(temporary, digest, size), sha256=digest)
+            return FetchedArchive(path=self._store.adopt(temporary, digest, size), sha256=digest)
 
     def _download(self, archive: Archive, temporary: Path) -> tuple[str, int]:
         """Fetch a file, and return the SHA-256 and the number of its bytes."""
@@ -132,11 +132,11 @@ class StoreFetcher:
             )
         telling = self._reporter.transfer(archive.filename, archive.size)
         with telling, explained(temporary, "write"), temporary.open("w+b") as file:
-            received = _Received(file=file)
+            received = _PartialFile(file=file)
             self._download_resumed(archive, received)
             return stream_digest(file), received.size
 
-    def _download_resumed(self, archive: Archive, received: _Received) -> None:
+    def _download_resumed(self, archive: Archive, received: _PartialFile) -> None:
         def attempt() -> None:
             before = received.size
             try:
@@ -160,7 +160,7 @@ class StoreFetcher:
                 remedy="Check the network and the index's address, then try again; complete files are kept.",
             ) from None
 
-    def _attempt(self, archive: Archive, received: _Received) -> None:
+    def _attempt(self, archive: Archive, received: _PartialFile) -> None:
         """Ask once for what is still missing; raises `TransientError` or `FetchError`."""
         import requests
         import urllib3

@@ -21,7 +21,7 @@ from packer.core.names import LAYERS_FOLDER
 from packer.core.options import BytecodeOptions
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive, opened_archive
-from packer.formats.zip_writer import Written
+from packer.formats.zip_writer import WrittenArchive
 from packer.layers.assignment import MadeLayer, Share
 from packer.layers.planner import Piece
 from packer.layers.shared_libraries import gather_libraries
@@ -143,7 +143,7 @@ class LayerMaker:
             pieces = [wanted[digest] for digest in share.pieces]
             whole, moves = self._whole(pieces, beside)
             zipped = self._tools.shaper.placer.zipped(whole)
-            report = self._described(share, pieces, whole, Written(sha256="", length=zipped), moves=moves)
+            report = self._described(share, pieces, whole, WrittenArchive(sha256="", length=zipped), moves=moves)
         return self._made(share, report, None)
 
     def files(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> dict[str, int]:
@@ -193,7 +193,7 @@ class LayerMaker:
         return report, path
 
     def _described(
-        self, share: Share, pieces: Sequence[Wanted], whole: Tree, written: Written, *, moves: bool
+        self, share: Share, pieces: Sequence[Wanted], whole: Tree, written: WrittenArchive, *, moves: bool
     ) -> dict[str, Any]:
         """Give a layer's part of the manifest."""
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)

@@ -17,7 +17,7 @@ from msgspec import Struct
 from packer.core.function_tree import check_handler, overlapping
 from packer.core.model import OWN_SOURCE, Entry, Function, SourceFolder, Tree
 from packer.formats.elf import ElfFile
-from packer.formats.zip_writer import Written
+from packer.formats.zip_writer import WrittenArchive
 from packer.layers.assignment import MadeLayer, Need, Needed, Share
 from packer.layers.planner import Piece
 from packer.layers.shared_libraries import entangled
@@ -265,7 +265,7 @@ class Workshop:
         started = time.perf_counter()
         prepared, shaped = self._finished(version, layers, files)
         length = self._tools.shaper.placer.zipped(shaped.tree)
-        written = Written(sha256="", length=length)
+        written = WrittenArchive(sha256="", length=length)
         candidate = Candidate(shaped=shaped, restored=prepared.restored, path=Path(), written=written)
         seconds = time.perf_counter() - started + prepared.seconds
         result = result_of(prepared.gathered, Proof(candidate=candidate), tuple(layers), seconds)

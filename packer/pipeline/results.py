@@ -14,7 +14,7 @@ from builders.interpreters import VARIABLES as TOOL_VARIABLES
 from builders.interpreters import search_folders
 from packer.core.errors import LimitError
 from packer.core.function_tree import shares
-from packer.core.model import Artifact, Function, Share
+from packer.core.model import Artifact, Function, PartSize
 from packer.layers.assignment import MadeLayer
 from packer.manifest.budget import function_measures, hold, layer_budget, layer_measures, upload_warning
 from packer.manifest.document import describe
@@ -45,7 +45,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     report: Mapping[str, Any]
     artifact: Artifact
-    shares: tuple[Share, ...]
+    shares: tuple[PartSize, ...]
     warnings: tuple[str, ...]
     told: str
     folders: tuple[str, ...]

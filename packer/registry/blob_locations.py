@@ -13,7 +13,7 @@ _MOST = 4000
 """Blobs of one registry that are remembered; older ones are forgotten."""
 
 
-class BlobHomes:
+class BlobLocations:
     """Repositories by the registries and digests of blobs that were seen in them; may be used from many threads."""
 
     def __init__(self, store: Store) -> None:

@@ -32,7 +32,7 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]+)")
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
 
-class _Forgotten(Exception):
+class _UploadForgotten(Exception):
     """The registry does not know the upload any more."""
 
 
@@ -100,7 +100,7 @@ def upload(
         for restart in range(_RESTARTS + 1):
             try:
                 _send(endpoint, to, blob, path, scopes, begun, lambda sent: reporter.transfer_advanced(name, sent))
-            except _Forgotten:
+            except _UploadForgotten:
                 if restart == _RESTARTS:
                     what = f"Cannot push the layer {_short(blob)} to {to.name}: the registry forgets it each time."
                     raise RegistryError(what, remedy="Try again, or ask who runs the registry.") from None
@@ -124,7 +124,7 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
 
     try:
         endpoint.retry(attempt, f"push to {to.name}")
-    except _Forgotten:
+    except _UploadForgotten:
         raise RegistryError(f"Cannot push to {to.name}: the registry forgets what it began.", remedy="Try again.") from None
 
 
@@ -163,7 +163,7 @@ def _send(
     begun: _Upload,
     told: Callable[[int], None],
 ) -> None:
-    """Send what is left of a blob, part by part; raises `_Forgotten` where it must begin anew."""
+    """Send what is left of a blob, part by part; raises `_UploadForgotten` where it must begin anew."""
     doing = f"push the layer {_short(blob)} to {to.name}"
     if blob.size > _CHUNK:
         while begun.offset < blob.size:
@@ -206,7 +206,7 @@ def _send_part(
             _ask_where(endpoint, to, scopes, begun)
             begun.setbacks += begun.offset < acknowledged
             if begun.setbacks > _MOST_SETBACKS:
-                raise _Forgotten
+                raise _UploadForgotten
         if begun.offset >= blob.size:
             return
         trouble = True
@@ -217,7 +217,7 @@ def _send_part(
             "PATCH", begun.location, scopes, headers=headers, body=lambda: _Slice(path, start, end, told)
         ) as response:
             if response.status_code in (404, 410):
-                raise _Forgotten
+                raise _UploadForgotten
             if response.status_code == 416:
                 raise TransientError("the registry has another part of the layer than the one before this")
             if response.status_code not in (201, 202, 204):
@@ -232,7 +232,7 @@ def _ask_where(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: 
     """Find out how much of an upload the registry has (distribution specification, "Pushing a blob in chunks")."""
     with endpoint.request_once("GET", begun.location, scopes) as response:
         if response.status_code in (404, 410):
-            raise _Forgotten
+            raise _UploadForgotten
         if response.status_code not in (200, 202, 204):
             raise endpoint.error(response, f"push a layer to {to.name}")
         found = _RANGE.fullmatch(response.headers.get("Range", ""))
@@ -250,7 +250,7 @@ def _finish(
     begun: _Upload,
     body: Body,
 ) -> None:
-    """Close an upload with its digest; raises `_Forgotten` where the registry does not know it, nor the blob."""
+    """Close an upload with its digest; raises `_UploadForgotten` where the registry does not know it, nor the blob."""
     doing = f"push the layer {_short(blob)} to {to.name}"
     query = [("digest", blob.digest)]
     with endpoint.request_once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
@@ -259,7 +259,7 @@ def _finish(
             there = f"/v2/{to.repository}/blobs/{blob.digest}"
             if endpoint.ask("HEAD", there, scopes, doing=doing, expected=(200, 307, 404)).status != 404:
                 return
-            raise _Forgotten
+            raise _UploadForgotten
         if response.status_code not in (201, 202, 204):
             raise endpoint.error(response, doing)
         told = response.headers.get("Docker-Content-Digest", blob.digest)

@@ -42,7 +42,7 @@ def is_loopback(host: str) -> bool:
     return bool(_LOOPBACK.fullmatch(host.rpartition(":")[0] if re.search(r"(?<!:):[0-9]+$", host) else host))
 
 
-class Gate:
+class RegistryAuth:
     """Gives the headers that a registry's requests need; may be used from many threads.
 
     ``plain`` says that the registry itself is asked without TLS.

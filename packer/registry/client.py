@@ -41,14 +41,14 @@ from packer.formats.oci import (
     unusable,
 )
 from packer.net.registry_login import DockerLogins
-from packer.registry.blob_locations import BlobHomes
+from packer.registry.blob_locations import BlobLocations
 from packer.registry.blob_transfer import download, upload, upload_bytes
 from packer.registry.endpoint import Endpoint
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 
 
-class Pushed(Struct, frozen=True, kw_only=True):
+class PushResult(Struct, frozen=True, kw_only=True):
     """What came of a push: ``reference`` has the digest; ``sent`` are bytes of blobs and manifests.
 
     The counts are of blobs that were uploaded, mounted from another repository, and there already.
@@ -61,7 +61,7 @@ class Pushed(Struct, frozen=True, kw_only=True):
     present: int = 0
 
 
-class _Outcome(Struct, frozen=True):
+class _BlobOutcome(Struct, frozen=True):
     kind: str
     size: int = 0
 
@@ -89,8 +89,8 @@ class Registries:
         self._endpoints: dict[str, Endpoint] = {}
         self._lock = Lock()
         self._here: Once[str, Path] = Once()
-        self._there: Once[tuple[str, str], _Outcome] = Once(cheap=inf)  # what was only stopped is sent for the next image
-        self._homes = BlobHomes(store)
+        self._there: Once[tuple[str, str], _BlobOutcome] = Once(cheap=inf)  # what was only stopped is sent for the next image
+        self._homes = BlobLocations(store)
 
     def __enter__(self) -> Self:
         return self
@@ -179,18 +179,18 @@ class Registries:
 
         return self._here.get(blob.digest, bring)
 
-    def push(self, image: Image, to: Reference, workers: int = 4) -> Pushed:
+    def push(self, image: Image, to: Reference, workers: int = 4) -> PushResult:
         """Push an image under a tag, or none, and give what was sent; raises `RegistryError`."""
         data, described = image.manifest, image.descriptor
         if self._has_manifest(to, described.digest):
-            return Pushed(reference=replace(to, digest=described.digest), present=len(image.layers) + 1)
+            return PushResult(reference=replace(to, digest=described.digest), present=len(image.layers) + 1)
         pushed = self._blobs(image, to, workers)
         sent = self._put_manifest(to, to.tag or described.digest, data, OCI_MANIFEST)
         return replace(pushed, reference=replace(to, digest=described.digest), sent=pushed.sent + sent)
 
-    def push_index(self, images: Sequence[Image], to: Reference, workers: int = 4) -> Pushed:
+    def push_index(self, images: Sequence[Image], to: Reference, workers: int = 4) -> PushResult:
         """Push images of several platforms, and an index of them under the tag; raises `RegistryError`."""
-        total = Pushed(reference=to)
+        total = PushResult(reference=to)
         for image in images:
             one = self._blobs(image, to, workers)
             sent = self._put_manifest(to, image.descriptor.digest, image.manifest, OCI_MANIFEST)
@@ -213,10 +213,10 @@ class Registries:
         )
         return response.status == 200 and response.headers.get("Docker-Content-Digest") == digest
 
-    def _blobs(self, image: Image, to: Reference, workers: int) -> Pushed:
+    def _blobs(self, image: Image, to: Reference, workers: int) -> PushResult:
         """See that a repository has all that an image is made of; raises `RegistryError`."""
         endpoint = self.endpoint(to.registry).part()
-        put: list[Callable[[], _Outcome]] = []
+        put: list[Callable[[], _BlobOutcome]] = []
         for layer in {each.descriptor.digest: each for each in image.layers}.values():
             home = None if layer.own else image.home
             put.append(partial(self._put, endpoint, to, layer.descriptor, partial(layer.blobs.bring, layer.descriptor), home))
@@ -236,7 +236,7 @@ class Registries:
                     future.cancel()
         outcomes.append(self._there.get((to.name, config.digest), partial(self._sent_bytes, to, config, image.config)))
         kinds = [each.kind for each in outcomes]
-        return Pushed(
+        return PushResult(
             reference=to,
             sent=sum(each.size for each in outcomes),
             uploaded=kinds.count("uploaded"),
@@ -246,38 +246,38 @@ class Registries:
 
     def _put(
         self, endpoint: Endpoint, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None
-    ) -> _Outcome:
+    ) -> _BlobOutcome:
         """See that a repository has a blob; what somebody else of this command has sent there counts as present."""
-        mine: list[_Outcome] = []
+        mine: list[_BlobOutcome] = []
 
-        def send() -> _Outcome:
+        def send() -> _BlobOutcome:
             mine.append(self._sent(endpoint, to, blob, bring, home))
             return mine[0]
 
         self._there.get((to.name, blob.digest), send)
-        return mine[0] if mine else _Outcome("present")
+        return mine[0] if mine else _BlobOutcome("present")
 
     def _sent(
         self, endpoint: Endpoint, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None
-    ) -> _Outcome:
+    ) -> _BlobOutcome:
         if _has_blob(endpoint, to, blob):
-            outcome = _Outcome("present")
+            outcome = _BlobOutcome("present")
         else:
             sources = [home.repository] if home is not None and home.registry == to.registry else []
             known = self._homes.find(to.registry, blob.digest)
             sources += [known] if known else []
             source = next((each for each in sources if each != to.repository), "")
             size = upload(endpoint, to, blob, bring, _push(to, source), mount=source, reporter=self._reporter)
-            outcome = _Outcome("uploaded", size) if size else _Outcome("mounted")
+            outcome = _BlobOutcome("uploaded", size) if size else _BlobOutcome("mounted")
         self._homes.add(to.registry, blob.digest, to.repository)
         return outcome
 
-    def _sent_bytes(self, to: Reference, blob: Descriptor, data: bytes) -> _Outcome:
+    def _sent_bytes(self, to: Reference, blob: Descriptor, data: bytes) -> _BlobOutcome:
         endpoint = self.endpoint(to.registry)
         if _has_blob(endpoint, to, blob):
-            return _Outcome("present")
+            return _BlobOutcome("present")
         upload_bytes(endpoint, to, blob, data, _push(to))
-        return _Outcome("uploaded", len(data))
+        return _BlobOutcome("uploaded", len(data))
 
     def _put_manifest(self, to: Reference, name: str, data: bytes, media_type: str) -> int:
         """Write a manifest under a tag or its digest; gives its bytes. Raises `RegistryError`."""
@@ -305,7 +305,7 @@ class RegistryBlobs(BlobSource):
         return self._registries.fetch(self._reference, blob)
 
 
-def _outcomes(futures: Sequence[Future[_Outcome]]) -> list[_Outcome]:
+def _outcomes(futures: Sequence[Future[_BlobOutcome]]) -> list[_BlobOutcome]:
     """Return what came of all; raises what the first one raises that fails, whatever the others wait for."""
     wait(futures, return_when=FIRST_EXCEPTION)
     for future in futures:

@@ -25,7 +25,7 @@ from packer.net.http import (
 )
 from packer.net.registry_login import DOCKER_HUB, DockerLogins, login_remedy
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
-from packer.registry.challenges import Gate, is_loopback, no_netrc
+from packer.registry.challenges import RegistryAuth, is_loopback, no_netrc
 
 if TYPE_CHECKING:
     import requests
@@ -46,7 +46,7 @@ Body = Callable[[], "bytes | RawIOBase"]
 """Gives what is sent, anew for each attempt."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class RegistryResponse(Struct, frozen=True, kw_only=True):
     """What a registry has answered; ``content`` is all of the body."""
 
     status: int
@@ -63,7 +63,7 @@ class Endpoint:
         self._base = f"{'http' if self.plain else 'https'}://{_HUB_HOST if host == DOCKER_HUB else host}"
         self._threads = local()
         self._sessions: list[requests.Session] = []
-        self._gate = Gate(host, logins, plain=self.plain, session=self._session)
+        self._gate = RegistryAuth(host, logins, plain=self.plain, session=self._session)
         self._stopped = Event()
         self._parts: list[Endpoint] = []
 
@@ -117,13 +117,13 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         query: Sequence[tuple[str, str]] = (),
-    ) -> Answer:
+    ) -> RegistryResponse:
         """Ask until there is an answer that says yes or no.
 
         ``doing`` ends the sentence "Cannot". Raises `RegistryError`.
         """
 
-        def attempt() -> Answer:
+        def attempt() -> RegistryResponse:
             import requests
             import urllib3
 
@@ -136,7 +136,7 @@ class Endpoint:
                     raise TransientError(f"the answer of {self.host} breaks off ({short_reason(error)})") from error
                 except ValueError as error:
                     raise RegistryError(f"Cannot {doing}: the answer of {self.host}: {error}.", remedy=_WHO) from None
-                return Answer(status=response.status_code, headers=response.headers, content=content)
+                return RegistryResponse(status=response.status_code, headers=response.headers, content=content)
 
         return self.retry(attempt, doing)
 
@@ -160,9 +160,9 @@ class Endpoint:
         query: Sequence[tuple[str, str]] = (),
         redirected: bool = False,
     ) -> requests.Response:
-        """Ask, and again where that needs a login; raises `TransientError` or `RegistryError`. Whoever gets the answer closes it.
+        """Make one attempt at a request, with a login where the registry wants one. The caller closes the response.
 
-        ``redirected`` goes where the registry points to: a blob's bytes may be elsewhere.
+        ``redirected`` follows redirections: a blob's bytes may be elsewhere. Raises `TransientError` or `RegistryError`.
         """
         used = self._gate.header(scopes)
         for _ in range(3):

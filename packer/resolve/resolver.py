@@ -22,7 +22,7 @@ from packer.cache.store import Store, digest_of
 from packer.core.errors import NoSolutionError, ResolveError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
-from packer.core.process import Finished, Run, uv_command
+from packer.core.process import ProcessResult, Run, uv_command
 from packer.locks.formats import LockReader, lock_reader
 from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
 from packer.locks.wheel_choice import choose_wheel
@@ -312,7 +312,7 @@ class Resolver:
         kind = NoSolutionError if finished.status == _NO_SOLUTION else ResolveError
         raise kind(what, detail=detail, remedy=remedy)
 
-    def _ask(self, declaration: Declaration, target: Target, into: Path, words: tuple[str, ...] = _FORMAT) -> Finished:
+    def _ask(self, declaration: Declaration, target: Target, into: Path, words: tuple[str, ...] = _FORMAT) -> ProcessResult:
         """Run uv for the first of the target's platforms that has a solution."""
         self._learn_indexes(declaration.folder, declaration.index_urls)
         for platform in target.resolver_platforms:
@@ -321,7 +321,7 @@ class Resolver:
                 break
         return finished
 
-    def _uv(self, declaration: Declaration, target: Target, words: tuple[str, ...], into: Path) -> Finished:
+    def _uv(self, declaration: Declaration, target: Target, words: tuple[str, ...], into: Path) -> ProcessResult:
         arguments = ["--quiet", "--no-header", "--python-version", target.python_version, *words, "--output-file", str(into)]
         # Where an answer may lie already when everything is to be upgraded, it holds what must be kept all the same.
         renewing = "--refresh" if into.is_file() else "--upgrade"
@@ -332,7 +332,7 @@ class Resolver:
         with declaration.input_file(into.parent) as path, self._running:
             return self._pip_compile([*arguments, *declaration.arguments, str(path)], declaration.folder)
 
-    def _pip_compile(self, arguments: Sequence[str], folder: Path) -> Finished:
+    def _pip_compile(self, arguments: Sequence[str], folder: Path) -> ProcessResult:
         variables = index_variables(os.environ)
         variables.setdefault(*_ALLOCATOR)
         if shutil.which("keyring"):

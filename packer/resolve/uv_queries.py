@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from builders.runtimes import Target
 from packer.cache.store import Store
 from packer.core.errors import ResolveError
-from packer.core.process import Finished
+from packer.core.process import ProcessResult
 from packer.locks.pins import absolute
 from packer.resolve.conflicts import Solved, chain, opponents, read_annotated, told
 from packer.resolve.declaration import Declaration
 from packer.resolve.joint_declaration import Member, question
 
-Ask = Callable[[Declaration, Target, Path, tuple[str, ...]], Finished]
+Ask = Callable[[Declaration, Target, Path, tuple[str, ...]], ProcessResult]
 """Ask uv for a target, to write its answer to a file, with more words on its command line; what the file holds is preferred."""
 
 _PYLOCK = ("--format", "pylock.toml")

@@ -15,7 +15,7 @@ from builders.sources import build_system, check_out, native_part
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of, explained
 from packer.core.model import Archive, LockedPackage, Repository, Tree
-from packer.net.downloads import Fetched
+from packer.net.downloads import FetchedArchive
 from packer.source.function_source import scan_source
 
 _RULES = "2"
@@ -34,7 +34,7 @@ class Origin(Struct, frozen=True, kw_only=True):
     key: str
     native: str
     requires: tuple[str, ...]
-    archive: Fetched | None = None
+    archive: FetchedArchive | None = None
     tree: Tree | None = None
 
 
@@ -46,7 +46,7 @@ class Origins:
         self._digests = digests
         self._scrub = scrub
 
-    def of(self, package: LockedPackage, archive: Fetched | None) -> Origin:
+    def of(self, package: LockedPackage, archive: FetchedArchive | None) -> Origin:
         """Return the origin of a package; ``archive`` is its sdist in the store where it has one. Raises `BuildError`."""
         source = package.source
         tree = None
@@ -62,7 +62,7 @@ class Origins:
         return Origin(package=package, key=key, native=native, requires=requires, archive=archive, tree=tree)
 
     def _looked_into(
-        self, package: LockedPackage, key: str, archive: Fetched | None, tree: Tree | None
+        self, package: LockedPackage, key: str, archive: FetchedArchive | None, tree: Tree | None
     ) -> tuple[str, tuple[str, ...]]:
         key = digest_of(_RULES, key)
         record = self._store.load("sources", key)
@@ -81,7 +81,7 @@ class Origins:
         """Put the source into an empty folder as a build may use it, and give its path."""
         return self._placed(origin.package, origin.archive, origin.tree, folder)
 
-    def _placed(self, package: LockedPackage, archive: Fetched | None, tree: Tree | None, folder: Path) -> Path:
+    def _placed(self, package: LockedPackage, archive: FetchedArchive | None, tree: Tree | None, folder: Path) -> Path:
         source = package.source
         if isinstance(source, Repository):
             suffix = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""

@@ -18,7 +18,7 @@ from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import merge
 from packer.core.model import OWN_SOURCE, Function, Tree
 from packer.formats.unpack import LayerArchive
-from packer.formats.zip_writer import Written
+from packer.formats.zip_writer import WrittenArchive
 from packer.trim.material import Material
 from packer.trim.rules import DROP, PROFILE, SOURCES, Unit
 from packer.trim.shape import Shaped, Shaper
@@ -35,7 +35,7 @@ from packer.verify.runner import (
 )
 
 _KIND = "repairs"
-_NOT_WRITTEN = Written(sha256="", length=0)
+_NOT_WRITTEN = WrittenArchive(sha256="", length=0)
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     shaped: Shaped
     restored: frozenset[Unit] = frozenset()
     path: Path
-    written: Written
+    written: WrittenArchive
     layers: tuple[LayerArchive, ...] = ()
 
 
@@ -85,7 +85,7 @@ class Prover:
         shaper: Shaper,
         verifier: Verifier,
         reporter: Reporter,
-        write: Callable[[Tree, Path], Written],
+        write: Callable[[Tree, Path], WrittenArchive],
     ) -> None:
         self._store = store
         self._shaper = shaper

@@ -25,7 +25,7 @@ from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.options import EXPECTED
 from packer.formats.unpack import LayerArchive, LayerFolders, opened_archive, room_for, unpack
-from packer.formats.zip_writer import Written
+from packer.formats.zip_writer import WrittenArchive
 
 NOTHING = Tree(())
 """No packages."""
@@ -155,7 +155,9 @@ class LaidOut(Struct, frozen=True, kw_only=True):
 class Verifier:
     """Runs archives, each once: what came of it is kept in the store. May be used from many threads."""
 
-    def __init__(self, store: Store, sandboxes: Sandboxes, executor: Executor, write: Callable[[Tree, Path], Written]) -> None:
+    def __init__(
+        self, store: Store, sandboxes: Sandboxes, executor: Executor, write: Callable[[Tree, Path], WrittenArchive]
+    ) -> None:
         """``write`` writes a tree as an archive."""
         self._store = store
         self._sandboxes = sandboxes

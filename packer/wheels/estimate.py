@@ -9,7 +9,7 @@ from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.model import Archive, Distribution, Function, LockedPackage, SourceFolder
 from packer.formats.wheel_outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guessed, write_outline
-from packer.net.downloads import Fetched
+from packer.net.downloads import FetchedArchive
 from packer.source.package_source import project_tree
 from packer.wheels.provider import Builds, Made, Missing
 
@@ -32,11 +32,11 @@ class KeptWheels:
         """Return what is known of packages, in their order; raises `LpackError` where a source cannot be read."""
         return [self._one(function, package, sdist) for package, sdist in packages]
 
-    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._builds.kept(function, package, sdist)
 
-    def _one(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made:
+    def _one(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made:
         known = None if sdist is not None and sdist.outlined else self.kept(function, package, sdist)
         return known or self._guess(package)
 

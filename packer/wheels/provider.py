@@ -11,7 +11,7 @@ from builders.once import Once
 from builders.runtimes import Target
 from packer.core.model import Archive, Distribution, Function, LockedPackage
 from packer.locks.wheel_choice import choose_wheel, no_wheel_error
-from packer.net.downloads import Fetched
+from packer.net.downloads import FetchedArchive
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -25,10 +25,10 @@ class Made(Struct, frozen=True, kw_only=True):
 class Fetcher(Protocol):
     """Gives archives in the store, or what is known of them."""
 
-    def fetch(self, archives: Sequence[Archive]) -> list[Fetched]: ...
+    def fetch(self, archives: Sequence[Archive]) -> list[FetchedArchive]: ...
 
 
-Missing = tuple[LockedPackage, Fetched | None]
+Missing = tuple[LockedPackage, FetchedArchive | None]
 """A package without a wheel, and its source in the store where that is an archive."""
 Build = Callable[[Sequence[Missing]], Sequence[Made]]
 
@@ -37,7 +37,7 @@ class Builds(Protocol):
     """Gives the wheels of packages that have none, or what is known of them."""
 
     def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]: ...
-    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         ...
 
@@ -53,7 +53,7 @@ class BuildsLater:
         """Return the wheels of packages that have none, in their order; raises `LpackError`."""
         return self._made.get(None, self._make).build_all(function, packages)
 
-    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._made.get(None, self._make).kept(function, package, sdist)
 
@@ -81,7 +81,7 @@ def _archive(package: LockedPackage) -> Archive | None:
     return package.source if isinstance(package.source, Archive) else None
 
 
-def _of_wheel(package: LockedPackage, wheel: Archive, file: Fetched) -> Distribution:
+def _of_wheel(package: LockedPackage, wheel: Archive, file: FetchedArchive) -> Distribution:
     version = wheel.filename.split("-")[1]
     return Distribution(
         name=package.name,

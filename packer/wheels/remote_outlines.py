@@ -15,8 +15,8 @@ from packer.cache.store import Store, digest_of
 from packer.core.events import Reporter
 from packer.core.model import Archive
 from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, OutlinedFile, guessed, outline_of, write_outline
-from packer.formats.zip_reader import Member, ZipFormatError, read_directory
-from packer.net.downloads import Fetched
+from packer.formats.zip_reader import ZipFormatError, ZipMember, read_directory
+from packer.net.downloads import FetchedArchive
 from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 from packer.wheels.provider import Fetcher
@@ -56,7 +56,7 @@ class OutlineFetcher:
         self._offline = offline
         self._thread = threading.local()
         self._stopped = threading.Event()
-        self._outlines: Once[str, Fetched] = Once()
+        self._outlines: Once[str, FetchedArchive] = Once()
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="outline")
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class OutlineFetcher:
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def fetch(self, archives: Sequence[Archive]) -> list[Fetched]:
+    def fetch(self, archives: Sequence[Archive]) -> list[FetchedArchive]:
         """Return the archives, or their outlines, in the same order; raises `LpackError` where the store cannot be used."""
         known = [None if _is_remote(archive) else self._local.fetch([archive])[0] for archive in archives]
         known = [found or self._known(archive) for archive, found in zip(archives, known, strict=True)]
@@ -72,19 +72,19 @@ class OutlineFetcher:
         outlined = iter(list(self._pool.map(self._outline, missing)) if missing else ())
         return [found or next(outlined) for found in known]
 
-    def _known(self, archive: Archive) -> Fetched | None:
+    def _known(self, archive: Archive) -> FetchedArchive | None:
         path = self._store.wheel(archive.sha256) if archive.sha256 else None
-        return Fetched(path=path, sha256=archive.sha256) if path else None
+        return FetchedArchive(path=path, sha256=archive.sha256) if path else None
 
-    def _outline(self, archive: Archive) -> Fetched:
+    def _outline(self, archive: Archive) -> FetchedArchive:
         digest = archive.sha256 or digest_of("unpinned", archive.location)
         return self._outlines.get(digest, lambda: self._made(archive, digest))
 
-    def _made(self, archive: Archive, digest: str) -> Fetched:
+    def _made(self, archive: Archive, digest: str) -> FetchedArchive:
         key = digest_of(_FORM, digest)
         record = self._store.load(OUTLINES, key)
         if record is not None:
-            return Fetched(path=record.path, sha256=digest, outlined=DIRECTORY)
+            return FetchedArchive(path=record.path, sha256=digest, outlined=DIRECTORY)
         files, how = None, DIRECTORY
         if archive.filename.endswith(".whl") and not self._offline:
             files = self._read(archive)
@@ -93,7 +93,7 @@ class OutlineFetcher:
             name, _, rest = archive.filename.removesuffix(".whl").partition("-")
             key, how = digest_of(_FORM, digest, SIZE), SIZE if archive.size else NOTHING
             files = guessed(name, rest.partition("-")[0], archive.size or 0)
-        return Fetched(path=self._store.save(OUTLINES, key, write_outline(files)).path, sha256=digest, outlined=how)
+        return FetchedArchive(path=self._store.save(OUTLINES, key, write_outline(files)).path, sha256=digest, outlined=how)
 
     def _read(self, archive: Archive) -> list[OutlinedFile] | None:
         """Read a wheel's directory; None, and a word for ``-v``, where it cannot be had."""
@@ -157,7 +157,7 @@ class _Remote:
         self._start = 0
         self._held = b""
 
-    def members(self) -> Sequence[Member]:
+    def members(self) -> Sequence[ZipMember]:
         """Return what the wheel holds; raises `ZipFormatError`, or `_NoRanges`."""
         first, self._held, size = self._part(f"-{_TAIL}", _TAIL)
         self._start = first

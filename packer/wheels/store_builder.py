@@ -28,7 +28,7 @@ from packer.formats.native_code import native_files
 from packer.formats.wheel import accept
 from packer.formats.zip_writer import write_zip
 from packer.locks.wheel_choice import choose_wheel
-from packer.net.downloads import Fetched
+from packer.net.downloads import FetchedArchive
 from packer.source.package_source import Origin, Origins
 from packer.wheels.abi_check import check_native, without_spared
 from packer.wheels.build_requirements import Needs, Tooling
@@ -116,13 +116,13 @@ class StoreBuilder:
         futures = [self._pool.submit(self._one, function, package, sdist) for package, sdist in packages]
         return [future.result() for future in futures]
 
-    def kept(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made | None:
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         task = self._task(function, package, sdist)
         found = (self._last(task, name, why) for name, why in builders_to_try(task.settings, task.origin.native))
         return next(filter(None, found), None)
 
-    def _one(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> Made:
+    def _one(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made:
         task = self._task(function, package, sdist)
         # Functions of one build that mean the same thing share one outcome, be it a wheel or an error.
         key = digest_of(str(package), task.origin.key, str(task.target), fingerprint(task.settings, function.provided))
@@ -138,7 +138,7 @@ class StoreBuilder:
                 raise BuildError(f"{package.name} needs itself to be built: {circle}.", remedy=remedy)
         return [self._make(replace(self._task(task.function, *each), target=target, chain=chain)) for each in packages]
 
-    def _task(self, function: Function, package: LockedPackage, sdist: Fetched | None) -> _Task:
+    def _task(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> _Task:
         return _Task(
             function=function,
             package=package,

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from packer.cache.breaker import Line
+from packer.cache.breaker import CircuitBreaker
 from packer.cache.local import LocalStore
-from packer.cache.objects import Objects, Timing, read_address
+from packer.cache.objects import RemoteObjects, RemoteTiming, read_address
 from packer.cache.remote import RemoteStore
 from packer.cache.store import digest_of
 from packer.core.events import Reporter
 
-PATIENT = Timing(request=60.0, retrying=30.0)
-QUICK = Timing(request=1.0, retrying=0.5)
+PATIENT = RemoteTiming(request=60.0, retrying=30.0)
+QUICK = RemoteTiming(request=1.0, retrying=0.5)
 """For a remote that does not answer."""
 
 
@@ -66,10 +66,12 @@ class Machine(Struct, frozen=True, kw_only=True):
         self.store.close(seconds)
 
 
-def machine(folder: Path, remote: str, *, secret: str = "", timing: Timing = PATIENT, patience: float = 30) -> Machine:
+def machine(folder: Path, remote: str, *, secret: str = "", timing: RemoteTiming = PATIENT, patience: float = 30) -> Machine:
     """Give a machine whose cache lies in ``folder``."""
     told = Told()
-    store = RemoteStore(LocalStore(folder), Line(Objects(read_address(remote, folder), timing), told), secret, patience)
+    store = RemoteStore(
+        LocalStore(folder), CircuitBreaker(RemoteObjects(read_address(remote, folder), timing), told), secret, patience
+    )
     return Machine(store=store, told=told)
 
 

@@ -19,7 +19,7 @@ from packer.core.events import Reporter
 from packer.core.model import Archive, Function, LockedPackage
 from packer.core.process import run
 from packer.net.credentials import Credentials
-from packer.net.downloads import Fetched, StoreFetcher
+from packer.net.downloads import FetchedArchive, StoreFetcher
 from packer.resolve.resolver import Policy, Resolver
 from packer.source.package_source import Origins
 from packer.wheels.build_requirements import Tooling
@@ -86,11 +86,11 @@ class World(Struct):
         origins = Origins(self.store, Digests(), credentials.scrub)
         return StoreBuilder(self.store, factories, origins, tooling, reporter, credentials.scrub, self.variables, jobs)
 
-    def source(self, files: dict[str, bytes], name: str = "one") -> tuple[LockedPackage, Fetched]:
+    def source(self, files: dict[str, bytes], name: str = "one") -> tuple[LockedPackage, FetchedArchive]:
         path = write_sdist_files(self.folder, f"{name}-1.0", files)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         source = Archive(filename=path.name, location=str(path), sha256=digest)
-        return LockedPackage(name=name, version="1.0", source=source), Fetched(path=path, sha256=digest)
+        return LockedPackage(name=name, version="1.0", source=source), FetchedArchive(path=path, sha256=digest)
 
     def build(self, files: dict[str, bytes], **settings: object):
         function = replace(self.function, building=BuildSettings(**settings))  # type: ignore[arg-type]

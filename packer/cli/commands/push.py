@@ -19,7 +19,7 @@ from packer.core.names import image_name
 if TYPE_CHECKING:
     from packer.formats.oci import Reference
     from packer.images.reader import BuiltImage
-    from packer.registry.client import Pushed, Registries
+    from packer.registry.client import PushResult, Registries
 
 _FUNCTION = "{function}"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
@@ -87,7 +87,7 @@ def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Refe
 
 def _pushes(
     registries: Registries, images: Sequence[BuiltImage], targets: Sequence[Reference], jobs: int, *, index: bool
-) -> list[tuple[str, Callable[[], Pushed]]]:
+) -> list[tuple[str, Callable[[], PushResult]]]:
     """Give what pushes each image, by its name; raises `UsageError`."""
     if not index:
         pairs = zip(images, targets, strict=True)
@@ -100,7 +100,7 @@ def _pushes(
     return [(name, partial(registries.push_index, [built.image for built in images], targets[0], jobs))]
 
 
-def _as_json(pushed: Pushed) -> dict[str, Any]:
+def _as_json(pushed: PushResult) -> dict[str, Any]:
     return {
         "reference": str(pushed.reference),
         "digest": pushed.reference.digest,

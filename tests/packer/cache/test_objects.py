@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from packer.cache.objects import Objects, Timing, _trouble, read_address
+from packer.cache.objects import RemoteObjects, RemoteTiming, _trouble, read_address
 from packer.core.errors import UsageError
 from tests.s3 import ACCESS_KEY, BUCKET, SECRET_KEY
 
@@ -69,7 +69,7 @@ def test_wrong_addresses(tmp_path, text, said):
 def test_an_account_that_is_not_named(tmp_path, monkeypatch):
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     with pytest.raises(UsageError, match="Account must be specified") as caught:
-        Objects(read_address("az://container/prefix", tmp_path))
+        RemoteObjects(read_address("az://container/prefix", tmp_path))
     assert "AZURE_STORAGE_ACCOUNT_NAME" in caught.value.remedy
 
 
@@ -77,7 +77,7 @@ def test_without_the_extra(tmp_path, monkeypatch):
     for name in ("obstore", "obstore.store", "obstore.exceptions"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match="needs the package obstore") as caught:
-        Objects(read_address("s3://bucket", tmp_path))
+        RemoteObjects(read_address("s3://bucket", tmp_path))
     assert "pip install 'lambda-lpack[remote]'" in caught.value.remedy
 
 
@@ -116,7 +116,7 @@ class TestCredentials:
             thread.join()
 
     def answer(self, tmp_path, bucket) -> bool:
-        return Objects(read_address(bucket, tmp_path), Timing(retrying=0.5)).read("nothing", BytesIO(), 10)
+        return RemoteObjects(read_address(bucket, tmp_path), RemoteTiming(retrying=0.5)).read("nothing", BytesIO(), 10)
 
     def test_of_a_profile(self, tmp_path, bucket, monkeypatch):
         (tmp_path / "credentials").write_text(f"[ci]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")

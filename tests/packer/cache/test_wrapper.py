@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from packer.cache.breaker import Line
+from packer.cache.breaker import CircuitBreaker
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
-from packer.cache.objects import Objects, read_address
+from packer.cache.objects import RemoteObjects, read_address
 from packer.cache.remote import RemoteStore
-from packer.cache.store import Record, SharedStore, Store
+from packer.cache.store import DerivedFile, SharedStore, Store
 from packer.cache.wrapper import StoreWrapper
 from packer.core.model import FILE_MODE, BytesContent, Entry, Tree
 from packer.formats.zip_writer import write_zip
@@ -26,7 +26,7 @@ class RecordingStore(StoreWrapper):
         super().__init__(inner)
         self.missed: list[str] = []
 
-    def load(self, kind: str, key: str) -> Record | None:
+    def load(self, kind: str, key: str) -> DerivedFile | None:
         record = super().load(kind, key)
         if record is None:
             self.missed.append(kind)
@@ -55,7 +55,7 @@ def test_remote_store_wraps_a_store_from_outside(tmp_path):
     stores = [RecordingStore(LocalStore(tmp_path / name)) for name in ("one", "two")]
     payload = b"bytecode"
     for store in stores:
-        line = Line(Objects(read_address(str(tmp_path / "shared"), tmp_path)), Told())
+        line = CircuitBreaker(RemoteObjects(read_address(str(tmp_path / "shared"), tmp_path)), Told())
         with RemoteStore(store, line) as remote:
             found = remote.load("bytecode", KEY) or remote.save("bytecode", KEY, payload)
         assert hashlib.sha256(found.payload).digest() == hashlib.sha256(payload).digest()
@@ -67,6 +67,6 @@ def test_remote_store_wraps_a_store_from_outside(tmp_path):
 @pytest.mark.parametrize("shared", [False, True])
 def test_only_a_remote_store_exchanges_files(tmp_path, shared):
     local = RecordingStore(LocalStore(tmp_path / "store"))
-    remote = RemoteStore(local, Line(Objects(read_address(str(tmp_path), tmp_path)), Told()))
+    remote = RemoteStore(local, CircuitBreaker(RemoteObjects(read_address(str(tmp_path), tmp_path)), Told()))
     assert isinstance(remote if shared else local, SharedStore) is shared
     remote.close(0)

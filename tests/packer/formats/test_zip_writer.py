@@ -30,7 +30,7 @@ from packer.core.model import EXECUTABLE_MODE, FILE_MODE, STORED, BytesContent, 
 from packer.formats.wheel import read_wheel
 from packer.formats.zip_headers import central_record, end_records, local_header
 from packer.formats.zip_reader import read_members
-from packer.formats.zip_writer import Written, write_zip
+from packer.formats.zip_writer import WrittenArchive, write_zip
 from tests.wheels import DEFLATED, make_wheel
 from tests.wheels import STORED as AS_IT_IS
 
@@ -67,7 +67,7 @@ def tree_of(files: Files) -> Tree:
     return Tree.of(entry(path, BytesContent.of(data), executable=executable) for path, (data, executable) in files.items())
 
 
-def pack(tree: Tree, path: Path, store: Store) -> Written:
+def pack(tree: Tree, path: Path, store: Store) -> WrittenArchive:
     with path.open("wb") as file:
         return write_zip(tree, file, Deflater(store).span)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from builders.runtimes import Target
 from packer.core.model import OWN_SOURCE, Artifact, Function, Lock, Tree
-from packer.formats.zip_writer import Written
+from packer.formats.zip_writer import WrittenArchive
 from packer.manifest.document import describe
 from packer.manifest.summary import summary
 from packer.trim.engine import Removed
@@ -37,7 +37,9 @@ def proof(*inside: str) -> Proof:
     """Give what is proved of a function with these distributions in its own package, and all others in layers."""
     parts = tuple((name, Tree(())) for name in (OWN_SOURCE, *inside))
     shaped = Shaped(tree=Tree(()), parts=parts, removed=REMOVED, stripped=STRIPPED)
-    return Proof(candidate=Candidate(shaped=shaped, path=Path("a.zip"), written=Written(sha256="", length=0)), level="import")
+    return Proof(
+        candidate=Candidate(shaped=shaped, path=Path("a.zip"), written=WrittenArchive(sha256="", length=0)), level="import"
+    )
 
 
 def removed(found: Proof) -> int:

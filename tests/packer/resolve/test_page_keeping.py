@@ -12,7 +12,7 @@ from packer.cache.local import LocalStore
 from packer.cache.signatures import Digests
 from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.core.process import Finished, run
+from packer.core.process import ProcessResult, run
 from packer.net.credentials import Credentials
 from packer.resolve.resolver import Policy, Resolver
 from packer.source.dependency_files import find_requirements
@@ -25,7 +25,7 @@ class Uv:
         self.configurations: list[str] = []
         self.cached: list[list[str]] = []
 
-    def __call__(self, arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Finished:
+    def __call__(self, arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> ProcessResult:
         if "--output-file" not in arguments:
             return run(arguments, folder, variables)
         given = [Path(after).read_text() for option, after in pairwise(arguments) if option == "--config-file"]

@@ -17,7 +17,7 @@ from packer.config.project_reader import read_project
 from packer.core.errors import ResolveError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Function, Lock
-from packer.core.process import Finished, run
+from packer.core.process import ProcessResult, run
 from packer.net.credentials import Credentials
 from packer.pipeline.locking import lock_all
 from packer.resolve.resolver import Policy, Resolver
@@ -63,7 +63,7 @@ class World:
         return read_project(Project(kind=CONFIG, path=self.folder / "lpack.toml"), Overrides())[0]
 
     def resolver(self, **policy: bool) -> Resolver:
-        def asked(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Finished:
+        def asked(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> ProcessResult:
             self.runs.append(arguments)
             return run(arguments, folder, variables)
 

@@ -22,7 +22,7 @@ from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Function, Tree
 from packer.core.options import VerifyLevel, VerifyOptions
 from packer.formats.unpack import LayerArchive
-from packer.formats.zip_writer import Written, write_zip
+from packer.formats.zip_writer import WrittenArchive, write_zip
 from packer.verify.runner import NOTHING, Event, Outcome, Verifier, outcome_essence
 from tests.emulator import client_files, use_emulator
 from tests.layered import SONAME, library
@@ -94,7 +94,7 @@ def world(tmp_path) -> Iterator[World]:
     store = LocalStore(tmp_path / "store")
     deflater = Deflater(store)
 
-    def write(tree: Tree, path: Path) -> Written:
+    def write(tree: Tree, path: Path) -> WrittenArchive:
         with path.open("wb") as file:
             return write_zip(tree, file, deflater.span)
 

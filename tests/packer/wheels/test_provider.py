@@ -9,7 +9,7 @@ import pytest
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.core.model import Archive, Distribution, LockedPackage
-from packer.net.downloads import Fetched
+from packer.net.downloads import FetchedArchive
 from packer.wheels.provider import Made, obtain
 from tests.counting import count_hashes
 
@@ -18,7 +18,7 @@ TARGET = Target.of("python3.12", "x86_64")
 
 class Fetcher:
     def fetch(self, archives):
-        return [Fetched(path=Path(f"/store/{each.filename}"), sha256=each.sha256) for each in archives]
+        return [FetchedArchive(path=Path(f"/store/{each.filename}"), sha256=each.sha256) for each in archives]
 
 
 def archive(filename: str) -> Archive:

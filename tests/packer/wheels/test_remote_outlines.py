@@ -17,7 +17,7 @@ from packer.core.model import Archive, Tree
 from packer.formats.wheel import read_wheel
 from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, read_outline
 from packer.net.credentials import Credentials
-from packer.net.downloads import Fetched, StoreFetcher
+from packer.net.downloads import FetchedArchive, StoreFetcher
 from packer.wheels.remote_outlines import OutlineFetcher, _NoRanges
 from tests.index import Fault, LocalIndex
 from tests.monorepo import noise
@@ -60,7 +60,7 @@ def archive(index: LocalIndex, wheel: Path, **fields: Any) -> Archive:
     return Archive(**{**known, **fields})
 
 
-def tree(tmp_path: Path, found: Fetched) -> Tree:
+def tree(tmp_path: Path, found: FetchedArchive) -> Tree:
     record = LocalStore(tmp_path / "store").load(OUTLINES, found.path.name)
     assert record is not None
     return read_outline(record.payload, "pkg")
