@@ -14,8 +14,9 @@ from packer.net.credentials import Credentials
 from packer.net.downloads import StoreFetcher
 from packer.resolve.resolver import Policy, Resolver
 from packer.source.package_source import Origins
-from packer.wheels.build_requirements import Tooling
-from packer.wheels.store_builder import StoreBuilder
+from packer.wheels.build_requirements import BuildRequirements
+from packer.wheels.store_builder import LazyBuilder, StoreBuilder, build_with_any
+from packer.wheels.wheel_builder import TaskMaker
 
 Listen = Callable[[str, str], None]
 
@@ -34,13 +35,18 @@ def make_builder(
     def listen(name: str, text: str) -> None:
         reporter.output(name, credentials.scrub(text))
 
-    builders: dict[str, Callable[[], Builder]] = {
-        "host": lambda: _host_builder(listen),
-        "container": lambda: _container_builder(lambda text: reporter.note(credentials.scrub(text)), listen, policy),
-        "cross": lambda: _cross_builder(store, listen),
+    def say(text: str) -> None:
+        reporter.note(credentials.scrub(text))
+
+    builders = {
+        "host": LazyBuilder(lambda: _host_builder(listen)),
+        "container": LazyBuilder(lambda: _container_builder(say, listen, policy)),
+        "cross": LazyBuilder(lambda: _cross_builder(store, listen)),
     }
-    origins, tooling = Origins(store, digests, credentials.scrub), Tooling(store, resolver, fetcher)
-    return StoreBuilder(store, builders, origins, tooling, reporter, credentials.scrub, variables, jobs)
+    tasks = TaskMaker(origins=Origins(store, digests, credentials.scrub), variables=variables)
+    requirements = BuildRequirements(store, resolver, fetcher)
+    builder = build_with_any(builders, store, tasks, requirements, reporter, credentials.scrub)
+    return StoreBuilder(builder, tasks, tuple(builders.values()), jobs)
 
 
 def _host_builder(listen: Listen) -> Builder:

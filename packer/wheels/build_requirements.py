@@ -25,7 +25,7 @@ _NAME_IT = (
 )
 
 
-class Needs(Struct, frozen=True, kw_only=True):
+class BuildNeeds(Struct, frozen=True, kw_only=True):
     """What the build of a package asks for (PEP 508), to run on a target.
 
     ``wanting`` is the package, for messages; it is ``trusted`` where it is a project of the user's own.
@@ -37,7 +37,7 @@ class Needs(Struct, frozen=True, kw_only=True):
     trusted: bool = False
 
 
-def _checked(requirement: str, needs: Needs) -> Requirement:
+def _parse_requirement(requirement: str, needs: BuildNeeds) -> Requirement:
     """Read a requirement, which may then stand in a requirements file; raises `BuildError`."""
     try:
         parsed = Requirement(requirement)
@@ -50,7 +50,7 @@ def _checked(requirement: str, needs: Needs) -> Requirement:
     return parsed
 
 
-class Tooling:
+class BuildRequirements:
     """Brings build requirements into the store."""
 
     def __init__(self, store: Store, resolver: Resolver, fetcher: StoreFetcher) -> None:
@@ -58,14 +58,14 @@ class Tooling:
         self._resolver = resolver
         self._fetcher = fetcher
 
-    def bring(self, needs: Needs, function: Function, build: Build) -> tuple[Distribution, ...]:
+    def wheels(self, needs: BuildNeeds, function: Function, build: Build) -> tuple[Distribution, ...]:
         """Return the wheels of what a build needs, and of all that needs in turn; ``build`` builds those without a wheel.
 
         Raises `BuildError` and others.
         """
         if not needs.requires:
             return ()
-        requires = [_checked(each, needs) for each in needs.requires]
+        requires = [_parse_requirement(each, needs) for each in needs.requires]
         try:
             packages = self._resolved(requires, needs, function)
         except ResolveError as error:
@@ -78,7 +78,7 @@ class Tooling:
         made = obtain(packages, needs.target, self._fetcher, build)
         return tuple(each.distribution for each in made)
 
-    def _resolved(self, requires: Sequence[Requirement], needs: Needs, function: Function) -> tuple[LockedPackage, ...]:
+    def _resolved(self, requires: Sequence[Requirement], needs: BuildNeeds, function: Function) -> tuple[LockedPackage, ...]:
         """Resolve among wheels alone, and with the source of a package only where that is the user's own choice.
 
         Whatever has no wheel may have to be run for its requirements to be known, here and not in a container, and who wrote

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -22,8 +23,9 @@ from packer.net.credentials import Credentials
 from packer.net.downloads import FetchedArchive, StoreFetcher
 from packer.resolve.resolver import Policy, Resolver
 from packer.source.package_source import Origins
-from packer.wheels.build_requirements import Tooling
-from packer.wheels.store_builder import StoreBuilder
+from packer.wheels.build_requirements import BuildRequirements
+from packer.wheels.store_builder import LazyBuilder, StoreBuilder, build_with_any
+from packer.wheels.wheel_builder import TaskMaker
 from tests.packages import write_sdist_files
 from tests.wheels import make_wheel
 
@@ -81,10 +83,13 @@ class World(Struct):
         credentials = Credentials([], {})
         reporter = Notes(self.notes)
         resolver = Resolver(run, self.store, credentials, Digests(), reporter, Policy())
-        tooling = Tooling(self.store, resolver, StoreFetcher(self.store, credentials, reporter, lambda _path, _archive: None))
-        factories = {name: lambda made=made: made for name, made in self.builders.items()}
-        origins = Origins(self.store, Digests(), credentials.scrub)
-        return StoreBuilder(self.store, factories, origins, tooling, reporter, credentials.scrub, self.variables, jobs)
+        requirements = BuildRequirements(
+            self.store, resolver, StoreFetcher(self.store, credentials, reporter, lambda _path, _archive: None)
+        )
+        lazy = {name: LazyBuilder(partial(self.builders.__getitem__, name)) for name in self.builders}
+        tasks = TaskMaker(origins=Origins(self.store, Digests(), credentials.scrub), variables=self.variables)
+        builder = build_with_any(lazy, self.store, tasks, requirements, reporter, credentials.scrub)
+        return StoreBuilder(builder, tasks, tuple(lazy.values()), jobs)
 
     def source(self, files: dict[str, bytes], name: str = "one") -> tuple[LockedPackage, FetchedArchive]:
         path = write_sdist_files(self.folder, f"{name}-1.0", files)

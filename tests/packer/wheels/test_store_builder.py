@@ -12,9 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from builders.errors import BuildError, LpackError, MissingRequirementsError, NativeCodeError
-from builders.recipes import BuildRequest, BuildSettings, BuiltWheel
+from builders.recipes import BUILDERS, BuildRequest, BuildSettings, BuiltWheel, Recipe
 from builders.runtimes import Target
 from packer.core.model import LockedPackage, SourceFolder
+from packer.wheels.builder_choice import BUILDER_TABLE, BuilderRow
 from tests.packer.world import NATIVE, PURE, FakeBuilder, away
 from tests.wheels import make_wheel
 
@@ -235,7 +236,7 @@ def test_closing_closes_what_was_made_and_makes_no_more(world):
     builder.close()
     assert [name for name, each in world.builders.items() if each.closed] == ["container"]
     with pytest.raises(BuildError, match="interrupted"):
-        builder._builder("host")
+        builder._builders[0].recipe(world.function.target, BuildSettings())
 
 
 @pytest.mark.parametrize(
@@ -284,3 +285,31 @@ def test_a_version_that_the_user_gives_is_for_projects_of_theirs(world):
     world.variables["SETUPTOOLS_SCM_PRETEND_VERSION"] = "9.2"
     world.build(NATIVE)
     assert len(world.builders["container"].requests) == 3, "what is somebody else's is not built anew"
+
+
+class RemoteBuilder:
+    """A builder from outside: what `builders.recipes.Builder` asks for, and no more."""
+
+    def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
+        return Recipe(key="remote 1", requirements_for=target)
+
+    @contextmanager
+    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+        yield BuiltWheel(path=make_wheel(into, "one", "1.0", {"one.py": b"remote"}))
+
+    def close(self) -> None: ...
+
+
+def test_a_builder_from_outside_is_tried_last_and_cached(world, monkeypatch):
+    monkeypatch.setitem(BUILDER_TABLE, "remote", BuilderRow(pure=False))
+    world.builders["remote"] = RemoteBuilder()
+    for name in ("container", "cross"):
+        world.builders[name].recipes = away(f"no {name}")
+    made = world.build(NATIVE)
+    assert made.record["builder"] == "remote"
+    assert made.record["why"].endswith("container, cross could not")
+    assert world.build(NATIVE).distribution == made.distribution
+
+
+def test_every_builder_of_the_configuration_has_a_row():
+    assert ["auto", *BUILDER_TABLE] == list(BUILDERS)
