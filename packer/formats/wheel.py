@@ -25,6 +25,7 @@ from builders.runtimes import IMAGE_LIMIT, MEGABYTE
 from packer.cache.deflate import inflated
 from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
+from packer.formats.metadata import parse_headers
 from packer.formats.zip_reader import ZipFormatError, ZipMember, check_path, read_members
 
 _NEUTRAL_SHEBANG = b"#!/usr/bin/env python3"
@@ -343,14 +344,12 @@ def _prove(wheel: _OpenWheel, member: ZipMember, row: _RecordRow | None) -> None
 
 
 def _check_metadata(wheel: _OpenWheel) -> None:
-    """Hold WHEEL and METADATA against the file name."""
-    from email.parser import HeaderParser
-
-    generator = HeaderParser().parsestr(_text(wheel, "WHEEL"))
+    """Check WHEEL and METADATA against the file name."""
+    generator = parse_headers(_text(wheel, "WHEEL"))
     version = str(generator.get("Wheel-Version", "")).strip()
     if version.partition(".")[0] != "1":
         raise _broken(wheel, f"Wheel-Version {version or 'is missing'}; only 1.x is known")
-    metadata = HeaderParser().parsestr(_text(wheel, "METADATA"))
+    metadata = parse_headers(_text(wheel, "METADATA"))
     name, declared, _, _ = parse_wheel_filename(wheel.label)
     given_name, given_version = str(metadata.get("Name", "")), str(metadata.get("Version", ""))
     try:

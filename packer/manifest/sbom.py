@@ -19,7 +19,7 @@ from msgspec import Struct
 from packer import __version__
 from packer.cache.store import Store, digest_of
 from packer.core.model import Tree
-from packer.formats.metadata import listed, metadata_of, text_of
+from packer.formats.metadata import field_text, field_values, read_metadata
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -131,7 +131,7 @@ def _component(each: Listed) -> Component:
     from packageurl import PackageURL
 
     report = each.report
-    metadata = metadata_of(each.tree)
+    metadata = read_metadata(each.tree)
     ref = f"pkg:pypi/{report['name']}@{report['version']}"
     return Component(
         name=report["name"],
@@ -140,7 +140,7 @@ def _component(each: Listed) -> Component:
         bom_ref=ref,
         purl=PackageURL("pypi", None, report["name"], report["version"]),
         hashes=[_hash(report["sha256"])],
-        description=text_of(metadata, "Summary") or None,
+        description=field_text(metadata, "Summary") or None,
         licenses=_licenses(metadata),
         components=_referred((*_vendored(each.tree), *_copied(report)), ref),
         properties=list(_properties(report)),
@@ -169,13 +169,13 @@ def _licenses(metadata: Message | None) -> list[Any]:
     from cyclonedx.model.license import LicenseAcknowledgement
 
     factory, declared = LicenseFactory(), LicenseAcknowledgement.DECLARED
-    expression = text_of(metadata, "License-Expression")
+    expression = field_text(metadata, "License-Expression")
     if expression:
         return [factory.make_from_string(expression, license_acknowledgement=declared)]
-    name = text_of(metadata, "License")
+    name = field_text(metadata, "License")
     told = [
         each.rpartition(" :: ")[2]
-        for each in listed(metadata, "Classifier")
+        for each in field_values(metadata, "Classifier")
         if each.startswith(_CLASSIFIER) and each.count(" :: ") > 1
     ]
     if name.upper() in _NO_LICENSE or "\n" in name or len(name) > _LONGEST_NAME:

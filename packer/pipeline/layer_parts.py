@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
-from packaging.utils import canonicalize_name
 
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
 from packer.core.model import OWN_SOURCE, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
-from packer.formats.metadata import listed, metadata_of
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gathered
 from packer.trim.bytecode_placement import Placer, kept_sources
@@ -22,7 +19,6 @@ from packer.trim.shape import Cut
 
 _FORM = "1"
 _KIND = "pieces"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -56,13 +52,6 @@ def variants_of(gathered: Gathered, cut: Cut, restored: frozenset[Unit]) -> dict
         for made in gathered.made
         for each in (made.distribution,)
     }
-
-
-def required_names(tree: Tree) -> tuple[str, ...]:
-    """Give the names of what a distribution requires, extras aside, as its metadata says (PEP 566, Requires-Dist)."""
-    lines = listed(metadata_of(tree), "Requires-Dist")
-    found = (_NAME.match(line.strip()) for line in lines if "extra" not in line.partition(";")[2])
-    return tuple(sorted({canonicalize_name(name[0]) for name in found if name}))
 
 
 def own_size(cut: Cut) -> int:

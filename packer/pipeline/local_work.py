@@ -17,13 +17,14 @@ from msgspec import Struct
 from packer.core.function_tree import check_handler, overlapping
 from packer.core.model import OWN_SOURCE, Entry, Function, SourceFolder, Tree
 from packer.formats.elf import ElfFile
+from packer.formats.metadata import required_names
 from packer.formats.zip_writer import WrittenArchive
 from packer.layers.assignment import MadeLayer, Need, Needed, Share
 from packer.layers.planner import Piece
 from packer.layers.shared_libraries import entangled
 from packer.pipeline.gatherer import Gathered, Gatherer, Tools
 from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted, files_of
-from packer.pipeline.layer_parts import Variant, own_size, required_names, variants_of
+from packer.pipeline.layer_parts import Variant, own_size, variants_of
 from packer.pipeline.results import Result, result_of
 from packer.source.function_source import Scan
 from packer.trim.bytecode_placement import Layered

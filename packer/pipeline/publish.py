@@ -15,14 +15,14 @@ from packer.cache.store import Store
 from packer.config.load import Config
 from packer.core.model import Function, Tree
 from packer.core.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
+from packer.formats.metadata import read_requires_dist, required_names
 from packer.formats.wheel import read_wheel
 from packer.manifest.document import make_manifest, write_manifest
 from packer.manifest.sbom import SUFFIX, Listed, Sboms
-from packer.pipeline.layer_parts import required_names
 from packer.pipeline.output_folder import publish_files
 from packer.pipeline.results import Built
 from packer.pipeline.state import ALWAYS, SBOM, FunctionState, State
-from packer.resolve.requirement_graph import needs_of, requirements_of
+from packer.resolve.requirement_graph import needs_of
 
 if TYPE_CHECKING:
     from packer.sam.template import Template
@@ -199,7 +199,7 @@ class _Wheels:
     def requirements(self, tree: Tree) -> tuple[Requirement, ...] | None:
         """Give what a distribution requires, of one of these trees, which stay as long as this does."""
         if id(tree) not in self._requirements:
-            self._requirements[id(tree)] = requirements_of(tree)
+            self._requirements[id(tree)] = read_requires_dist(tree)
         return self._requirements[id(tree)]
 
 

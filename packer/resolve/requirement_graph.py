@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.core.model import Function, Tree
-from packer.formats.metadata import listed, metadata_of
+from packer.formats.metadata import parse_requirement, read_requires_dist
 from packer.formats.requirements_txt import read_requirements
 from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS
 
@@ -82,16 +82,10 @@ class Needs(Struct, frozen=True, kw_only=True):
         return frozenset(seen)
 
 
-def requirements_of(tree: Tree) -> tuple[Requirement, ...] | None:
-    """Return what a distribution requires, as its metadata says; None where that is not at hand."""
-    metadata = metadata_of(tree)
-    return None if metadata is None else tuple(_parsed(listed(metadata, "Requires-Dist")))
-
-
 def needs_of(
     function: Function,
     trees: Mapping[str, Tree],
-    read: Callable[[Tree], tuple[Requirement, ...] | None] = requirements_of,
+    read: Callable[[Tree], tuple[Requirement, ...] | None] = read_requires_dist,
 ) -> Needs:
     """Read who requires what; ``trees`` are the function's distributions by their normalised names.
 
@@ -157,11 +151,7 @@ def _applies(requirement: Requirement, extras: frozenset[str], target: Target) -
 
 
 def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:
-    for text in texts:
-        try:
-            yield Requirement(text)
-        except InvalidRequirement:
-            continue  # whoever installs it has found a way
+    yield from filter(None, map(parse_requirement, texts))
 
 
 def _declared(function: Function) -> Iterator[Requirement]:

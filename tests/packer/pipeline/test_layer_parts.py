@@ -6,7 +6,7 @@ from pathlib import Path
 
 from packer.core.model import BytesContent, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
-from packer.pipeline.layer_parts import Variant, Way, combine, required_names
+from packer.pipeline.layer_parts import Variant, Way, combine
 
 FOUND = Distribution(name="one", version="1.0", filename="one-1.0-py3-none-any.whl", digest="a" * 64, path=Path("one"))
 
@@ -67,13 +67,3 @@ def test_a_key_has_all_that_decides_the_bytes():
     }
     assert len(keys) == 8
     assert way.key("d", ["w", "v", "v"], only=False) == way.key("d", ["v", "w"], only=False)
-
-
-def test_what_a_distribution_requires_is_read_from_its_metadata():
-    text = (
-        b"Metadata-Version: 2.1\nName: one\nRequires-Dist: Two_Parts>=1; python_version < '4'\n"
-        b"Requires-Dist: three[fast] (>=2)\nRequires-Dist: four; extra == 'more'\n\nRequires-Dist: five\n"
-    )
-    entry = Entry(path="one-1.0.dist-info/METADATA", mode=0o644, content=BytesContent.of(text), owner=FOUND.filename)
-    assert required_names(Tree.of([entry])) == ("three", "two-parts")
-    assert required_names(ORIGINAL) == ()
