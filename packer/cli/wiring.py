@@ -41,7 +41,8 @@ from packer.trim.bytecode import Compiler
 from packer.trim.bytecode_placement import Placer
 from packer.trim.shape import Shaper
 from packer.trim.strip import Stripper
-from packer.verify.proof import Prover
+from packer.verify.candidates import CandidateWriter
+from packer.verify.proof import Prover, Repairs
 from packer.verify.runner import Verifier
 from packer.wheels.provider import Builds, BuildsLater
 
@@ -174,7 +175,7 @@ def _open_shaping(
     shaper = Shaper(Scanner(store), native, stripper, Placer(compiler, sandboxes, deflater.span))
     verifier = Verifier(store, sandboxes, executor, write)
     closing.callback(verifier.close)
-    return shaper, Prover(store, shaper, verifier, reporter, write), verifier
+    return shaper, Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter), verifier
 
 
 def _container_sandbox(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> Sandbox:

@@ -18,9 +18,10 @@ from packer.pipeline.functions import FunctionBuilder
 from packer.pipeline.gatherer import Tools
 from packer.trim.material import Material
 from packer.trim.profile import Profile
+from packer.verify.candidates import Candidate
 from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.verify.diagnosis import remedy
-from packer.verify.proof import Candidate, check_expected
+from packer.verify.proof import check_expected
 from packer.verify.runner import LaidOut, Outcome, error_text, read_events
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
@@ -53,7 +54,7 @@ class Trials:
         level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
         timed = replace(function, verify=replace(function.verify, level=level))  # one of the two
         material = self._build.material(timed)
-        before = self._tools.prover.untrimmed(material, self._folder / f"{function.name}.before")
+        before = self._tools.prover.candidates.untrimmed(material, self._folder / f"{function.name}.before")
         after = self._tools.prover.shape(material, self._folder / f"{function.name}.after")
         late = self._build.carried(material)
         times: dict[str, list[float]] = {"before": [], "after": []}

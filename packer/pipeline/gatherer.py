@@ -19,7 +19,7 @@ from packer.cache.store import Store, digest_of
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
-from packer.core.function_tree import Part
+from packer.core.function_tree import Part, merge
 from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.core.version_variables import version_variables
 from packer.formats.native_code import NativeCode
@@ -36,7 +36,7 @@ from packer.source.package_source import project_digest, project_tree
 from packer.source.secrets import Finding, find_secrets, refuse, told
 from packer.trim.material import Material
 from packer.trim.shape import Shaper
-from packer.verify.proof import Prover, carried_names, merged
+from packer.verify.proof import Prover, carried_names
 from packer.verify.runner import Verifier, event_files
 from packer.wheels.abi_check import check_closed, check_native, without_spared
 from packer.wheels.provider import Builds, Fetcher, Made, obtain
@@ -140,7 +140,7 @@ class Gatherer:
             trees = []
         if function.verify.level == "rie":
             trees += self.client(function)
-        return merged((*packed, *trees))
+        return merge((*packed, *trees), ())
 
     def client(self, function: Function) -> list[Part]:
         """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""

@@ -186,7 +186,7 @@ class LayerMaker:
         with explained(folder, "write"):
             folder.mkdir(exist_ok=True)
         draft = folder / f".{tree_digest(whole)}"
-        report = self._described(share, pieces, whole, self._tools.prover.write(whole, draft), moves=moves)
+        report = self._described(share, pieces, whole, self._tools.prover.candidates.write(whole, draft), moves=moves)
         path = self._staging / report["path"]
         with explained(path, "write"):
             draft.replace(path)

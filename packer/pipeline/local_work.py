@@ -31,7 +31,8 @@ from packer.trim.bytecode_placement import Layered
 from packer.trim.material import Material
 from packer.trim.rules import Unit
 from packer.trim.shape import Cut, Shaped
-from packer.verify.proof import Candidate, Proof
+from packer.verify.candidates import Candidate
+from packer.verify.proof import Proof
 
 Files = Mapping[str, int]
 """The bytes of each file, by its path."""
@@ -300,9 +301,9 @@ class Workshop:
         path = self._staging / f"{function.name}.zip"
         archives = tuple(layer.archive for layer in layers)
         if function.image.wanted:
-            candidate = tools.prover.for_image(function, shaped, prepared.restored, path)
+            candidate = tools.prover.candidates.of_image(function, shaped, prepared.restored, path)
         else:
-            candidate = tools.prover.written(shaped, prepared.restored, path, archives)
+            candidate = tools.prover.candidates.of_shaped(shaped, prepared.restored, path, archives)
         proof = tools.prover.prove(material, candidate, partial(self._gatherer.carried, material))
         cramped = bool(layers) and function.bytecode.mode == "auto" and proof.candidate.shaped.bytecode.mode == "only"
         seconds = time.perf_counter() - started + prepared.seconds

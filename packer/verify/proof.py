@@ -15,13 +15,10 @@ from packer.core.bisect import culprits
 from packer.core.errors import ToolError, VerificationError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
-from packer.core.function_tree import merge
 from packer.core.model import OWN_SOURCE, Function, Tree
-from packer.formats.unpack import LayerArchive
-from packer.formats.zip_writer import WrittenArchive
 from packer.trim.material import Material
 from packer.trim.rules import DROP, PROFILE, SOURCES, Unit
-from packer.trim.shape import Shaped, Shaper
+from packer.verify.candidates import Candidate, CandidateWriter
 from packer.verify.diagnosis import is_broken, remedy
 from packer.verify.runner import (
     Event,
@@ -35,20 +32,6 @@ from packer.verify.runner import (
 )
 
 _KIND = "repairs"
-_NOT_WRITTEN = WrittenArchive(sha256="", length=0)
-
-
-class Candidate(Struct, frozen=True, kw_only=True):
-    """A way to shape a function, written to an archive; ``restored`` is what an earlier repair has left alone.
-
-    ``layers`` are the archives of its layers, in order.
-    """
-
-    shaped: Shaped
-    restored: frozenset[Unit] = frozenset()
-    path: Path
-    written: WrittenArchive
-    layers: tuple[LayerArchive, ...] = ()
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -70,100 +53,29 @@ class Proof(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
 
 
-def _is_wanted(function: Function, shaped: Shaped, layers: Sequence[LayerArchive]) -> bool:
-    """Say whether a function is to be run: what is as its wheels have it needs no proof, unless the user asks for one."""
-    changed = shaped.units() or shaped.bytecode.mode != "off" or layers
-    return function.verify.level != "none" and bool(changed or function.verify.demanded)
+class Repairs:
+    """Remembers in the store which changes earlier repairs had to leave out."""
 
-
-class Prover:
-    """Proves functions; may be used from many threads. ``write`` writes a tree as an archive."""
-
-    def __init__(
-        self,
-        store: Store,
-        shaper: Shaper,
-        verifier: Verifier,
-        reporter: Reporter,
-        write: Callable[[Tree, Path], WrittenArchive],
-    ) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._shaper = shaper
-        self._verifier = verifier
-        self._reporter = reporter
-        self.write = write
 
-    def shape(self, material: Material, path: Path) -> Candidate:
-        """Shape a function, with what an earlier repair has found to be needed, and write it."""
-        return self.candidate(material, self.restored(material), path)
+    def is_known(self, material: Material) -> bool:
+        """Return whether a repair of exactly this was remembered."""
+        return self._load(self._key(material)) is not None
 
-    def restored(self, material: Material) -> frozenset[Unit]:
-        """Give what an earlier repair has found to be needed."""
-        options = material.function
-        repairs = options.trim.repair and options.verify.level != "none"
-        return (self._remembered(material) or frozenset()) if repairs else frozenset()
+    def load(self, material: Material) -> frozenset[Unit]:
+        """Return what the last build of the same left out, or else that of the same distributions; nothing for neither."""
+        exact = self._load(self._key(material))
+        found = self._load(self._loose_key(material)) if exact is None else exact
+        return found or frozenset()
 
-    def prove(self, material: Material, candidate: Candidate, carried: Callable[[], Tree]) -> Proof:
-        """Prove a candidate, or repair it; ``carried`` gives what the runtime has of what the function leaves out.
-
-        Raises `VerificationError`.
-        """
-        function = material.function
-        options = function.verify
-        if not _is_wanted(function, candidate.shaped, candidate.layers):
-            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
-        try:
-            place = self._verifier.sandbox(function).place
-        except ToolError as error:
-            if options.demanded:
-                raise
-            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)), missing=(str(error),))
-        self._reporter.stage(function.name, "verifying")
-        late = carried()
-        trial = _Trial(self, self._verifier, self._reporter, material, candidate, late)
-        certain = not candidate.restored or self._load(self._key(material)) is not None
-        kept, warnings = trial.settle(candidate.restored if certain else trial.still_needed(candidate.restored))
-        proved = trial.candidate
-        if kept != candidate.restored or not certain:
-            for key in (self._key(material), self._loose_key(material)):
-                self._store.save(_KIND, key, json.dumps(sorted(kept)).encode())
-        level = "import" if options.level == "events" and not options.events else options.level
-        return Proof(
-            candidate=proved,
-            level=level if trial.after.works else "none",
-            place=place if trial.after.works else "",
-            milliseconds=trial.after.milliseconds,
-            events=len(trial.after.events),
-            raised=sum("error" in each for each in trial.after.events),
-            kept=tuple(sorted(kept)),
-            alone=trial.alone,
-            warnings=warnings,
-        )
-
-    def untrimmed(self, material: Material, path: Path) -> Candidate:
-        """Write a function as it is without any shaping."""
-        shaped = self._shaper.plain(material)
-        return Candidate(shaped=shaped, path=path, written=self.write(shaped.tree, path))
-
-    def candidate(self, material: Material, restored: frozenset[Unit], path: Path) -> Candidate:
-        """Shape a function without some of the changes, and write it."""
-        return self.written(self._shaper.shape(material, restored), restored, path)
-
-    def written(
-        self, shaped: Shaped, restored: frozenset[Unit], path: Path, layers: tuple[LayerArchive, ...] = ()
-    ) -> Candidate:
-        """Write a shaped function, what its layers do not hold."""
-        written = self.write(shaped.tree, path)
-        return Candidate(shaped=shaped, restored=restored, path=path, written=written, layers=layers)
-
-    def for_image(self, function: Function, shaped: Shaped, restored: frozenset[Unit], path: Path) -> Candidate:
-        """Write a shaped function that becomes an image: an archive is only for its proof, and not wanted without one."""
-        if _is_wanted(function, shaped, ()):
-            return self.written(shaped, restored, path)
-        return Candidate(shaped=shaped, restored=restored, path=path, written=_NOT_WRITTEN)
+    def save(self, material: Material, kept: frozenset[Unit]) -> None:
+        """Remember what had to be left out."""
+        for key in (self._key(material), self._loose_key(material)):
+            self._store.save(_KIND, key, json.dumps(sorted(kept)).encode())
 
     def _key(self, material: Material) -> str:
-        """Give the digest of all that decides what a repair finds."""
+        """Return the digest of all that decides what a repair finds."""
         function = material.function
         own = (part for entry in dict(material.parts)[OWN_SOURCE] for part in (entry.path, entry.content.digest))
         events = (digest_of(path.read_text(errors="replace")) for path in event_files(function) if path.is_file())
@@ -174,18 +86,67 @@ class Prover:
 
     @staticmethod
     def _loose_key(material: Material) -> str:
-        """Give the key of what was found last for the same distributions, which another source may not need."""
+        """Return the key of what was found last for the same distributions, which another source may not need."""
         function = material.function
         return digest_of(function.name, fingerprint(function.trim), *(each.digest for each in material.distributions))
-
-    def _remembered(self, material: Material) -> frozenset[Unit] | None:
-        """Give what the last build of the same had to leave alone, or else that of the same distributions."""
-        exact = self._load(self._key(material))
-        return self._load(self._loose_key(material)) if exact is None else exact
 
     def _load(self, key: str) -> frozenset[Unit] | None:
         record = self._store.load(_KIND, key)
         return None if record is None else frozenset((rule, name) for rule, name in json.loads(record.payload))
+
+
+class Prover:
+    """Proves functions; may be used from many threads. ``candidates`` writes what is run."""
+
+    def __init__(self, repairs: Repairs, candidates: CandidateWriter, verifier: Verifier, reporter: Reporter) -> None:
+        self._repairs = repairs
+        self._verifier = verifier
+        self._reporter = reporter
+        self.candidates = candidates
+
+    def shape(self, material: Material, path: Path) -> Candidate:
+        """Shape a function, without what an earlier repair had to leave out, and write it."""
+        return self.candidates.trimmed(material, self.restored(material), path)
+
+    def restored(self, material: Material) -> frozenset[Unit]:
+        """Return the changes that an earlier repair had to leave out; none where the user wants no repairs."""
+        options = material.function
+        repairs = options.trim.repair and options.verify.level != "none"
+        return self._repairs.load(material) if repairs else frozenset()
+
+    def prove(self, material: Material, candidate: Candidate, carried: Callable[[], Tree]) -> Proof:
+        """Prove a candidate, or repair it; ``carried`` returns what the runtime has of what the function leaves out.
+
+        Raises `VerificationError`, or `ToolError` where nothing here runs a function that the user wants verified.
+        """
+        function = material.function
+        options = function.verify
+        if not candidate.needs_proof(function):
+            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
+        try:
+            place = self._verifier.sandbox(function).place
+        except ToolError as error:
+            if options.demanded:
+                raise
+            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)), missing=(str(error),))
+        self._reporter.stage(function.name, "verifying")
+        trial = _Trial(self.candidates, self._verifier, self._reporter, material, candidate, carried())
+        certain = not candidate.restored or self._repairs.is_known(material)
+        kept, warnings = trial.settle(candidate.restored if certain else trial.still_needed(candidate.restored))
+        if kept != candidate.restored or not certain:
+            self._repairs.save(material, kept)
+        level = "import" if options.level == "events" and not options.events else options.level
+        return Proof(
+            candidate=trial.candidate,
+            level=level if trial.after.works else "none",
+            place=place if trial.after.works else "",
+            milliseconds=trial.after.milliseconds,
+            events=len(trial.after.events),
+            raised=sum("error" in each for each in trial.after.events),
+            kept=tuple(sorted(kept)),
+            alone=trial.alone,
+            warnings=warnings,
+        )
 
 
 class _Trial:
@@ -193,14 +154,14 @@ class _Trial:
 
     def __init__(
         self,
-        prover: Prover,
+        candidates: CandidateWriter,
         verifier: Verifier,
         reporter: Reporter,
         material: Material,
         candidate: Candidate,
         late: Tree,
     ) -> None:
-        self._prover = prover
+        self._candidates = candidates
         self._verifier = verifier
         self._reporter = reporter
         self._material = material
@@ -224,9 +185,9 @@ class _Trial:
     def still_needed(self, kept: frozenset[Unit]) -> frozenset[Unit]:
         """Give what was left alone for another source, if this one needs each of it too; else nothing, and begin without."""
         for unit in sorted(kept):
-            tried = self._prover.candidate(self._material, kept - {unit}, self._trial_path)
+            tried = self._candidates.trimmed(self._material, kept - {unit}, self._trial_path)
             if self._agrees(tried, self._outcome(tried)):
-                self.candidate = self._prover.candidate(self._material, frozenset(), self.candidate.path)
+                self.candidate = self._candidates.trimmed(self._material, frozenset(), self.candidate.path)
                 self.after = self._outcome(self.candidate)
                 return frozenset()
         return kept
@@ -251,7 +212,7 @@ class _Trial:
         return self._before
 
     def _plain(self) -> Candidate:
-        return self._prover.untrimmed(self._material, self._trial_path.with_suffix(".plain"))
+        return self._candidates.untrimmed(self._material, self._trial_path.with_suffix(".plain"))
 
     def _agrees(self, candidate: Candidate, outcome: Outcome) -> bool:
         """Say whether a candidate's outcome is the untrimmed one; where that is not steady, whether it is of its kind."""
@@ -278,7 +239,7 @@ class _Trial:
     def _works_whole(self, before: Outcome) -> bool:
         """Say whether a function that fails with layers works in one package, which it then is; raises `VerificationError`."""
         name, (trouble, trace, was) = self._function.name, self._differing(before)
-        whole = self._prover.candidate(self._material, self.candidate.restored, self._trial_path)
+        whole = self._candidates.trimmed(self._material, self.candidate.restored, self._trial_path)
         outcome = self._outcome(whole)
         if not self._agrees(whole, outcome):
             return False
@@ -293,7 +254,7 @@ class _Trial:
         trouble, trace, was = self._differing(before)
 
         def works(restored: frozenset[Unit]) -> bool:
-            tried = self._prover.candidate(self._material, kept | restored, self._trial_path)
+            tried = self._candidates.trimmed(self._material, kept | restored, self._trial_path)
             outcome = self._outcome(tried)
             if not restored:
                 self.after = outcome
@@ -312,7 +273,7 @@ class _Trial:
             what = f"{name} needs what trimming removes ({named}): {trouble}{was}."
             raise VerificationError(what, detail=trace, remedy=_remedy(name, found[0][0]))
         kept |= frozenset(found)
-        self.candidate = self._prover.candidate(self._material, kept, self.candidate.path)
+        self.candidate = self._candidates.trimmed(self._material, kept, self.candidate.path)
         self.after = self._outcome(self.candidate)
         self._reporter.warn(f"{name} needs what trimming would remove, which is kept: {named} ({trouble})")
         return kept
@@ -367,8 +328,3 @@ def carried_names(function: Function) -> frozenset[str]:
     """Give the distributions that the runtime has and the function may leave to it."""
     asked = RUNTIME_DISTRIBUTIONS if "runtime" in function.trim.rules else ()
     return frozenset(asked) | (frozenset(function.exclude) & frozenset(RUNTIME_DISTRIBUTIONS))
-
-
-def merged(trees: Sequence[tuple[str, Tree]]) -> Tree:
-    """Give the packages of the runtime as one tree."""
-    return merge(trees, ())

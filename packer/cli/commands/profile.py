@@ -15,7 +15,7 @@ from packer.core.units import size_text
 if TYPE_CHECKING:
     from packer.trim.material import Material
     from packer.trim.profile import Profile
-    from packer.verify.proof import Candidate
+    from packer.verify.candidates import Candidate
 
 _SHOWN = 5
 

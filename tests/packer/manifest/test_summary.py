@@ -12,7 +12,8 @@ from packer.manifest.summary import summary
 from packer.trim.engine import Removed
 from packer.trim.shape import Shaped
 from packer.trim.strip import Stripped
-from packer.verify.proof import Candidate, Proof
+from packer.verify.candidates import Candidate
+from packer.verify.proof import Proof
 
 FUNCTION = Function(
     name="orders",
