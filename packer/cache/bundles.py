@@ -11,8 +11,8 @@ from pathlib import Path
 import deflate
 from msgspec import Struct
 
-from packer.cache.deflate import compressed, inflated
-from packer.cache.store import DerivedFile, Store, explained
+from packer.cache.deflate import compress, inflate
+from packer.cache.store import DerivedFile, Store, store_errors
 from packer.core.errors import StoreError
 from packer.core.model import DEFLATED, Content, Span
 
@@ -31,9 +31,9 @@ class PackedContent(Struct, frozen=True, kw_only=True):
 
     def read(self) -> bytes:
         """Inflate the file; raises `StoreError` where it is gone or broken."""
-        with explained(self.path, "read"), self.path.open("rb", buffering=0) as file:
+        with store_errors(self.path, "read"), self.path.open("rb", buffering=0) as file:
             try:
-                data = inflated(self.span(), file.fileno())
+                data = inflate(self.span(), file.fileno())
             except ValueError:
                 data = b""
         if hashlib.sha256(data).hexdigest() != self.digest:
@@ -49,24 +49,24 @@ def save_pack(store: Store, kind: str, key: str, files: Iterable[tuple[str, byte
     table: list[tuple[str, int, int, int, str]] = []
     streams: list[bytes] = []
     for name, data in files:
-        streams.append(compressed(data))
+        streams.append(compress(data))
         table.append((name, len(streams[-1]), deflate.crc32(data), len(data), hashlib.sha256(data).hexdigest()))
     head = json.dumps(table).encode()
-    return _contents(store.save(kind, key, b"".join([_LENGTH.pack(len(head)), head, *streams])))
+    return _read_pack(store.save(kind, key, b"".join([_LENGTH.pack(len(head)), head, *streams])))
 
 
 def load_pack(store: Store, kind: str, key: str) -> dict[str, Content] | None:
     """Find what `save_pack` wrote; None where it is not there, or no longer whole."""
     record = store.load(kind, key)
-    return None if record is None else _contents(record)
+    return None if record is None else _read_pack(record)
 
 
 def load_packs(store: Store, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Content]]:
     """Find what `save_pack` wrote for keys that are always asked for together; those that are not there are left out."""
-    return {key: _contents(record) for key, record in store.load_all(kind, keys).items()}
+    return {key: _read_pack(record) for key, record in store.load_all(kind, keys).items()}
 
 
-def _contents(record: DerivedFile) -> dict[str, Content]:
+def _read_pack(record: DerivedFile) -> dict[str, Content]:
     (length,) = _LENGTH.unpack_from(record.payload)
     offset = _LENGTH.size + length
     found: dict[str, Content] = {}

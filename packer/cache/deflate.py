@@ -20,12 +20,12 @@ CODEC = f"libdeflate {deflate.__version__} level {_LEVEL}"
 _META = struct.Struct("<IQ")
 
 
-def compressed(data: bytes | bytearray) -> bytes:
+def compress(data: bytes | bytearray) -> bytes:
     """Give the raw deflate stream that `CODEC` names."""
     return bytes(deflate.deflate_compress(data, _LEVEL))
 
 
-def inflated(span: Span, descriptor: int) -> bytes:
+def inflate(span: Span, descriptor: int) -> bytes:
     """Give the raw bytes of a span of an open file, all at once; ``ValueError`` where they are not what it says."""
     data = os.pread(descriptor, span.length, span.offset)
     if len(data) != span.length:
@@ -65,5 +65,5 @@ class Deflater:
 
     def _compress(self, content: Content, key: str) -> DerivedFile:
         data = content.read()
-        stream = compressed(data)
+        stream = compress(data)
         return self._store.save("deflated", key, _META.pack(deflate.crc32(data), len(data)) + stream)

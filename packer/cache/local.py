@@ -26,7 +26,7 @@ from pathlib import Path
 from threading import Lock
 
 from builders.files import file_digest, place_file
-from packer.cache.store import NATIVE, DerivedFile, explained
+from packer.cache.store import NATIVE, DerivedFile, store_errors
 from packer.core.errors import StoreError
 
 CACHE_VARIABLE = "LPACK_CACHE_DIR"
@@ -95,7 +95,7 @@ class LocalStore:
         """Return a file that is named by its SHA-256; None where it does not exist, or was broken and has been removed."""
         if path in self._verified and path.exists():
             return path
-        with explained(path, "read"):
+        with store_errors(path, "read"):
             try:
                 found = file_digest(path)
             except FileNotFoundError:
@@ -109,13 +109,13 @@ class LocalStore:
         return path
 
     def _adopt(self, temporary: Path, path: Path, size: int) -> Path:
-        with explained(path, "write"):
+        with store_errors(path, "write"):
             place_file(temporary, path, size)
         return path
 
     def load(self, kind: str, key: str) -> DerivedFile | None:
         path = self.derived_path(kind, key)
-        with explained(path, "read"):
+        with store_errors(path, "read"):
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
@@ -133,14 +133,14 @@ class LocalStore:
 
     def save(self, kind: str, key: str, payload: bytes) -> DerivedFile:
         path = self.derived_path(kind, key)
-        with self.temporary() as temporary, explained(path, "write"):
+        with self.temporary() as temporary, store_errors(path, "write"):
             temporary.write_bytes(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
             place_file(temporary, path, _HEADER + len(payload))
         return DerivedFile(path=path, offset=_HEADER, payload=payload)
 
     def keep_log(self, name: str, text: str) -> Path:
         path = self.root / "logs" / f"{name}.log"
-        with explained(path, "write"):
+        with store_errors(path, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text + "\n", encoding="utf-8")
         return path
@@ -148,7 +148,7 @@ class LocalStore:
     @contextmanager
     def temporary(self) -> Iterator[Path]:
         folder = self.root / "tmp"
-        with explained(folder, "write to"):
+        with store_errors(folder, "write to"):
             folder.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=folder)
             os.close(descriptor)
@@ -160,7 +160,7 @@ class LocalStore:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         folder = self.root / "tmp"
-        with explained(folder, "write to"):
+        with store_errors(folder, "write to"):
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
             yield Path(name)

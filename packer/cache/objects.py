@@ -136,7 +136,7 @@ class RemoteObjects:
     def __init__(self, address: RemoteAddress, timing: RemoteTiming = _TIMING) -> None:
         """Open a remote, without a request; raises `UsageError` where it cannot be one, or obstore is not there."""
         self.address = address
-        self._store = _opened(address, timing)
+        self._store = _open_backend(address, timing)
         self._conditional = True
 
     def read(self, key: str, file: IO[bytes], limit: int) -> bool:
@@ -154,14 +154,14 @@ class RemoteObjects:
                     file.write(chunk)
                     received += len(chunk)
             except FileNotFoundError as error:
-                trouble = _trouble(error)
+                trouble = _remote_error(error)
                 if trouble.lasting:  # it is the bucket that is not there
                     raise trouble from None
                 return False
             except BaseError as error:
                 # A large object may take longer than one request may: as long as each brings some of it, ask for the rest.
                 if received - before < _PROGRESS:
-                    raise _trouble(error) from None
+                    raise _remote_error(error) from None
             else:
                 return True
 
@@ -196,7 +196,7 @@ class RemoteObjects:
             except AlreadyExistsError:
                 pass  # another machine was quicker, and its object has the same name
             except (BaseError, FileNotFoundError) as error:
-                raise _trouble(error) from None
+                raise _remote_error(error) from None
 
     def _put(self, key: str, data: bytes, *, replace: bool) -> None:
         from obstore.exceptions import GenericError, NotSupportedError
@@ -205,7 +205,7 @@ class RemoteObjects:
             try:
                 self._store.put(key, data, mode="create", use_multipart=False)
             except (GenericError, NotSupportedError) as error:
-                if isinstance(error, GenericError) and _code(error) != "NotImplemented":
+                if isinstance(error, GenericError) and _error_code(error) != "NotImplemented":
                     raise
                 self._conditional = False  # some servers know no conditions: the same bytes are written again
             else:
@@ -230,7 +230,7 @@ def _parts(file: IO[bytes], stopped: Event) -> Iterator[bytes]:
         yield chunk
 
 
-def _opened(address: RemoteAddress, timing: RemoteTiming) -> ObjectStore:
+def _open_backend(address: RemoteAddress, timing: RemoteTiming) -> ObjectStore:
     try:
         from obstore.exceptions import BaseError
         from obstore.store import LocalStore, from_url
@@ -243,7 +243,9 @@ def _opened(address: RemoteAddress, timing: RemoteTiming) -> ObjectStore:
         return from_url(str(address), **_settings(address, timing))
     except (BaseError, ValueError) as error:
         remedy = _FORMS if address.scheme != "az" else "Name the account: AZURE_STORAGE_ACCOUNT_NAME."
-        raise UsageError(f"The remote store {address} cannot be opened: {_trouble(error).reason}.", remedy=remedy) from None
+        raise UsageError(
+            f"The remote store {address} cannot be opened: {_remote_error(error).reason}.", remedy=remedy
+        ) from None
 
 
 def _settings(address: RemoteAddress, timing: RemoteTiming) -> dict[str, Any]:
@@ -257,7 +259,7 @@ def _settings(address: RemoteAddress, timing: RemoteTiming) -> dict[str, Any]:
         "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=timing.retrying)},
     }
     if address.scheme == "s3" and "AWS_ACCESS_KEY_ID" not in os.environ and _has_profiles():
-        settings |= _of_profile()
+        settings |= _profile_settings()
     return settings
 
 
@@ -268,7 +270,7 @@ def _has_profiles() -> bool:
     )
 
 
-def _of_profile() -> dict[str, Any]:
+def _profile_settings() -> dict[str, Any]:
     """Let boto3 find the credentials; raises `UsageError` for a profile that is not there."""
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
@@ -284,17 +286,17 @@ def _of_profile() -> dict[str, Any]:
     return {"credential_provider": provider}
 
 
-def _code(error: Exception) -> str:
+def _error_code(error: Exception) -> str:
     """Give the code of an answer in S3's or Azure's form; empty where there is none."""
     found = _CODE.search(str(error))
     return found.group(1) if found else ""
 
 
-def _trouble(error: Exception) -> RemoteError:
+def _remote_error(error: Exception) -> RemoteError:
     """Say shortly what obstore says on many lines; it gives statuses and codes in the text alone."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
-    text, code, status = str(error), _code(error), _STATUS.search(str(error))
+    text, code, status = str(error), _error_code(error), _STATUS.search(str(error))
     for pattern, reason, facts in _KNOWN:
         if pattern.search(text):
             return RemoteError(reason, **facts)

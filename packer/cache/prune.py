@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.files import file_digest
-from packer.cache.store import COMPILER, NATIVE, Store, explained
+from packer.cache.store import COMPILER, NATIVE, Store, store_errors
 
 # What a build in another process may be using right now is never pruned.
 _MINIMUM_AGE = timedelta(hours=1)
@@ -26,7 +26,7 @@ class StoreUsage(Struct, frozen=True, kw_only=True):
     size: int
 
 
-def measure(store: Store) -> tuple[StoreUsage, ...]:
+def measure_usage(store: Store) -> tuple[StoreUsage, ...]:
     """Give the usage of each kind of content."""
     found: dict[str, list[int]] = {}
     for path in _files(store.root):
@@ -36,7 +36,7 @@ def measure(store: Store) -> tuple[StoreUsage, ...]:
     return tuple(StoreUsage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in sorted(found.items()))
 
 
-def verify_all(store: Store) -> tuple[int, list[Path]]:
+def verify_store(store: Store) -> tuple[int, list[Path]]:
     """Check every file; give how many there are, and the broken ones, which are removed."""
     checked, broken = 0, []
     derived = [*_files(store.root / "derived"), *_files(store.root / "wheels" / NATIVE)]
@@ -81,7 +81,7 @@ def _remove_old_compiler(folder: Path, limit: float) -> tuple[int, int]:
     if not folder.is_dir() or folder.stat().st_mtime >= limit:
         return 0, 0
     sizes = [_size(path) for path in _files(folder)]
-    with explained(folder, "remove"):
+    with store_errors(folder, "remove"):
         shutil.rmtree(folder)
     return len(sizes), sum(sizes)
 
@@ -96,7 +96,7 @@ def _remove_old_workspaces(folder: Path, limit: float) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    with explained(folder, "read"):
+    with store_errors(folder, "read"):
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 

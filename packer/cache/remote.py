@@ -55,7 +55,7 @@ from packer.cache.objects import (
     read_address,
 )
 from packer.cache.sharing import KINDS
-from packer.cache.store import DerivedFile, Store, digest_of, explained
+from packer.cache.store import DerivedFile, Store, digest_of, store_errors
 from packer.cache.wrapper import StoreWrapper
 from packer.core.errors import PackageError, UsageError
 from packer.core.events import Reporter
@@ -80,7 +80,7 @@ class RemoteStatus(Struct, frozen=True, kw_only=True):
     trouble: str = ""
 
 
-def named_remote(configured: str) -> RemoteAddress | None:
+def remote_address(configured: str) -> RemoteAddress | None:
     """Give what ``LPACK_REMOTE`` or else the configuration names; the variable, set to nothing, says none.
 
     Raises `UsageError`.
@@ -90,16 +90,16 @@ def named_remote(configured: str) -> RemoteAddress | None:
 
 
 @contextmanager
-def opened_remote(store: Store, configured: str, reporter: Reporter) -> Iterator[Store]:
+def open_remote(store: Store, configured: str, reporter: Reporter) -> Iterator[Store]:
     """Give the store with the remote behind it that is named, if one is; raises `UsageError`."""
-    address = named_remote(configured)
+    address = remote_address(configured)
     secret = os.environ.get(KEY_VARIABLE, "")
     if address is None:
         yield store
     elif secret and len(secret) < _SHORTEST_SECRET:
         what = f"{KEY_VARIABLE} has fewer than {_SHORTEST_SECRET} characters, and could be guessed."
         raise UsageError(what, remedy="Make one: `openssl rand -hex 32`.")
-    elif not _is_there(address):
+    elif not _folder_exists(address):
         reporter.warn(f"There is no folder {address}: the build goes on without a remote store. Make it, or mount it.")
         yield store
     else:
@@ -107,12 +107,12 @@ def opened_remote(store: Store, configured: str, reporter: Reporter) -> Iterator
             yield remote
 
 
-def answer_of(configured: str) -> RemoteStatus | None:
+def probe_remote(configured: str) -> RemoteStatus | None:
     """Ask the remote that is named for an object that is not there; None where none is named. Raises `UsageError`."""
-    address = named_remote(configured)
+    address = remote_address(configured)
     if address is None:
         return None
-    if not _is_there(address):
+    if not _folder_exists(address):
         return RemoteStatus(address=address, trouble="there is no such folder")
     try:
         RemoteObjects(address).read("nothing", BytesIO(), 0)
@@ -121,7 +121,7 @@ def answer_of(configured: str) -> RemoteStatus | None:
     return RemoteStatus(address=address)
 
 
-def _is_there(address: RemoteAddress) -> bool:
+def _folder_exists(address: RemoteAddress) -> bool:
     """Say of a folder whether it is there: it may have to be mounted first."""
     return address.scheme != FOLDER or Path(address.rest).is_dir()
 
@@ -196,7 +196,7 @@ class RemoteStore(StoreWrapper):
             return found
         place = self._wheel_place(digest)
         with self.temporary() as temporary:
-            with explained(temporary, "write"), temporary.open("w+b") as file:
+            with store_errors(temporary, "write"), temporary.open("w+b") as file:
                 if not self._line.read(place, file, _LARGEST_WHEEL if size is None else min(size, _LARGEST_WHEEL)):
                     return None
                 received = stream_digest(file)
@@ -221,13 +221,13 @@ class RemoteStore(StoreWrapper):
         self._give(self._wheel_place(digest), lambda: path)
 
     def offer(self, digest: str, path: Path) -> None:
-        self._give(_offered_place(digest), lambda: path)
+        self._give(_offer_key(digest), lambda: path)
 
     def obtain(self, digest: str, to: Path) -> bool:
         if not self._line.reads:
             return False
-        place = _offered_place(digest)
-        with explained(to, "write"):
+        place = _offer_key(digest)
+        with store_errors(to, "write"):
             to.parent.mkdir(parents=True, exist_ok=True)
             with to.open("w+b") as file:
                 read = self._line.read(place, file, _LARGEST_DERIVED)
@@ -270,7 +270,7 @@ class RemoteStore(StoreWrapper):
             return found
         keys = tuple(sorted(keys))
         place = self._derived_place(kind, digest_of(*keys))
-        payloads = _split(self._read_sealed(place), keys)
+        payloads = _split_group(self._read_sealed(place), keys)
         if payloads is None:
             group = _ObjectGroup(place=place, kind=kind, keys=keys, missing=missing)
             with self._guard:
@@ -361,11 +361,11 @@ class RemoteStore(StoreWrapper):
             pass  # the build has ended, and said how much was not written
 
 
-def _offered_place(digest: str) -> str:
+def _offer_key(digest: str) -> str:
     return f"{_OFFERED}/{digest[:2]}/{digest}"
 
 
-def _split(payload: bytes | None, keys: Sequence[str]) -> dict[str, bytes] | None:
+def _split_group(payload: bytes | None, keys: Sequence[str]) -> dict[str, bytes] | None:
     """Take apart what `RemoteStore._sealed_group` put together; the keys are those that its name was made of."""
     if payload is None:
         return None

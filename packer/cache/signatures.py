@@ -27,12 +27,12 @@ _STEP, _COARSE_STEP = 10_000_000, 2_000_000_000
 def signature(path: str | Path) -> Signature:
     """Give a path's signature, following links."""
     try:
-        return signature_of(os.stat(path))
+        return signature_from_status(os.stat(path))
     except OSError:
         return ()
 
 
-def signature_of(status: os.stat_result) -> Signature:
+def signature_from_status(status: os.stat_result) -> Signature:
     """Give the signature of something that was already looked at."""
     kind = stat.S_IFMT(status.st_mode)
     size = 0 if kind == stat.S_IFDIR else status.st_size
@@ -40,7 +40,7 @@ def signature_of(status: os.stat_result) -> Signature:
     return (kind, size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, executable)
 
 
-def settled(known: Signature, seen_at: int) -> bool:
+def is_settled(known: Signature, seen_at: int) -> bool:
     """Say whether a signature taken at the time ``seen_at`` (nanoseconds) can be trusted to show any later change."""
     if len(known) <= SIZED:
         return True
@@ -49,12 +49,12 @@ def settled(known: Signature, seen_at: int) -> bool:
     return newest < seen_at - step
 
 
-def unchanged(watched: Iterable[tuple[str, Signature]], seen_at: int) -> bool:
+def are_unchanged(watched: Iterable[tuple[str, Signature]], seen_at: int) -> bool:
     """Say whether every path still has its signature, and each is settled."""
-    return all(settled(known, seen_at) and _as_much(known, signature(path)) == known for path, known in watched)
+    return all(is_settled(known, seen_at) and _comparable(known, signature(path)) == known for path, known in watched)
 
 
-def _as_much(known: Signature, now: Signature) -> Signature:
+def _comparable(known: Signature, now: Signature) -> Signature:
     return now[:SIZED] if len(known) == SIZED else now
 
 
@@ -68,9 +68,9 @@ class Digests:
 
     def digest(self, path: str, status: os.stat_result | None = None) -> str:
         """Give the SHA-256 (hex) of a file's content; ``OSError`` where it cannot be read."""
-        now = signature_of(status if status is not None else os.stat(path))
+        now = signature_from_status(status if status is not None else os.stat(path))
         known, digest = self.current.get(path) or self._remembered.get(path) or ((), "")
-        if known != now or not settled(known, self._seen_at):
+        if known != now or not is_settled(known, self._seen_at):
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         self.current[path] = (now, digest)

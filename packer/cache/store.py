@@ -34,7 +34,7 @@ class DerivedFile(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def explained(path: Path, doing: str, remedy: str = _OTHER_FOLDER) -> Iterator[None]:
+def store_errors(path: Path, doing: str, remedy: str = _OTHER_FOLDER) -> Iterator[None]:
     """Turn an ``OSError`` into a `StoreError` that says what failed, where, and what to do.
 
     ``remedy`` is for all errors but a full disk.
@@ -48,7 +48,7 @@ def explained(path: Path, doing: str, remedy: str = _OTHER_FOLDER) -> Iterator[N
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file of the user's whole or not at all; raise `StoreError`."""
-    with explained(path, "write", f"See that {path.parent.absolute()} is a folder that can be written."):
+    with store_errors(path, "write", f"See that {path.parent.absolute()} is a folder that can be written."):
         write_file(path, data, mode=0o644)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from packer import __version__
-from packer.cache.signatures import Signature, unchanged
+from packer.cache.signatures import Signature, are_unchanged
 
 ANSWERED = ("build", "check")
 """The commands that remember their answers."""
@@ -44,7 +44,9 @@ def answer(arguments: Sequence[str]) -> None:
         found = json.loads(text)
     except (OSError, ValueError):
         return
-    if all(unchanged(((path, tuple(known)) for path, known in watched.items()), seen) for seen, watched in found["watched"]):
+    if all(
+        are_unchanged(((path, tuple(known)) for path, known in watched.items()), seen) for seen, watched in found["watched"]
+    ):
         _print(found)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from packer.core.names import TEMPLATE_FILE
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.manifest.document import make_manifest, write_manifest
 from packer.pipeline.state import FunctionState, State
 
@@ -47,7 +47,7 @@ def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Cha
     for name, layer in manifest.get("layers", {}).items():
         users = ", ".join(everything["layers"][name]["functions"])
         line = f"{_sizes(layer)}{_GAP}layer of {users}{_GAP}{place / layer['path']}"
-        narrow = f"{name}{_GAP}{size_text(layer['zip_bytes'])}"
+        narrow = f"{name}{_GAP}{format_size(layer['zip_bytes'])}"
         lines.append(line if width is None or len(line) <= width else _cut(narrow, width))
     return "".join(f"{line}\n" for line in lines)
 
@@ -69,13 +69,13 @@ def _row(name: str, report: Mapping[str, Any], changes: Changes, place: Path) ->
     return {
         "name": name,
         "target": f"{report['runtime']} {report['architecture']:<6}",
-        "zipped": f"{size_text(zipped):>9} {word}",
-        "unzipped": f"{size_text(artifact['unzipped_bytes']):>9} unzipped",
+        "zipped": f"{format_size(zipped):>9} {word}",
+        "unzipped": f"{format_size(artifact['unzipped_bytes']):>9} unzipped",
         "done": "built" if written else "unchanged",
         "change": change,
         "seconds": f"{report['seconds']:.1f} s" if written else "",
         "path": str(place / artifact["path"]),
-        "layers": f"with {held} layer{'' if held == 1 else 's'}: {size_text(total)} unzipped" if held else "",
+        "layers": f"with {held} layer{'' if held == 1 else 's'}: {format_size(total)} unzipped" if held else "",
     }
 
 
@@ -117,7 +117,7 @@ def _cut(line: str, width: int) -> str:
 
 def _change(before: int, now: int) -> str:
     size = abs(now - before)
-    return f"{'+' if now > before else '-'}{size_text(size) if size >= _KILOBYTE else f'{size} B'}"
+    return f"{'+' if now > before else '-'}{format_size(size) if size >= _KILOBYTE else f'{size} B'}"
 
 
 def _packed(artifact: Mapping[str, Any]) -> tuple[int, str]:
@@ -128,4 +128,4 @@ def _packed(artifact: Mapping[str, Any]) -> tuple[int, str]:
 
 def _sizes(artifact: Mapping[str, Any]) -> str:
     size, word = _packed(artifact)
-    return f"{size_text(size):>9} {word}  {size_text(artifact['unzipped_bytes']):>9} unzipped"
+    return f"{format_size(size):>9} {word}  {format_size(artifact['unzipped_bytes']):>9} unzipped"

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self, TextIO
 
 from packer.core.events import Reporter
-from packer.core.units import size_text
+from packer.core.units import format_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -78,13 +78,13 @@ class LineReporter(Reporter):
 
     def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:
         self._doing[name] = doing
-        self.debug(f"{doing}ing {name}" + (f" ({size_text(size)})" if size else ""))
+        self.debug(f"{doing}ing {name}" + (f" ({format_size(size)})" if size else ""))
 
     def transfer_advanced(self, name: str, received: int) -> None:
         self._received[name] = received
 
     def transfer_ended(self, name: str, *, complete: bool = True) -> None:
-        doing, received = self._doing.pop(name, "download"), size_text(self._received.pop(name, 0))
+        doing, received = self._doing.pop(name, "download"), format_size(self._received.pop(name, 0))
         if complete:
             self.note(f"{doing}ed {name} ({received})")
         else:

@@ -20,15 +20,15 @@ from builders.sandbox.host_sandbox import HOST
 from builders.sandbox.table import Sandboxes, SandboxKind
 from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
-from packer.cache.remote import opened_remote
+from packer.cache.remote import open_remote
 from packer.cache.signatures import Digests
-from packer.cache.store import Store, explained
+from packer.cache.store import Store, store_errors
 from packer.cli.imagery import open_imaging
 from packer.core.events import Reporter
 from packer.core.model import Archive, Tree
 from packer.core.process import run, uv_command
 from packer.formats.native_code import NativeCode
-from packer.formats.wheel import accept
+from packer.formats.wheel import check_wheel
 from packer.formats.zip_writer import WrittenArchive, write_zip
 from packer.images.builder import Imaging
 from packer.net.credentials import Credentials, index_urls
@@ -96,7 +96,7 @@ def open_tools(
     uv_command()  # now, and not first in two threads
     with ExitStack() as closing:
         if not policy.offline:
-            store = closing.enter_context(opened_remote(store, remote, reporter))
+            store = closing.enter_context(open_remote(store, remote, reporter))
         resolver = Resolver(run, store, credentials, digests, reporter, policy)
         fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
         closing.callback(fetcher.close)
@@ -155,7 +155,7 @@ def _open_shaping(
     deflater = Deflater(store)
 
     def write(tree: Tree, path: Path) -> WrittenArchive:
-        with explained(path, "write"):
+        with store_errors(path, "write"):
             with path.open("wb") as file:
                 written = write_zip(tree, file, deflater.span)
             check_length(path, written.length)
@@ -196,4 +196,4 @@ def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings
 def _accept(path: Path, archive: Archive) -> None:
     # An sdist is proved by its hash alone: it is opened by its build tool, in isolation.
     if archive.filename.endswith(".whl"):
-        accept(path, archive.filename)
+        check_wheel(path, archive.filename)

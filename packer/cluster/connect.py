@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from packer.cache.remote import VARIABLE, named_remote
+from packer.cache.remote import VARIABLE, remote_address
 from packer.cluster.client import Cluster, Job
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
@@ -80,7 +80,7 @@ def opened_cluster(address: str, configured: str, policy: Policy, reporter: Repo
     except ImportError:
         what = "--scheduler needs Dask, which is not installed."
         raise UsageError(what, remedy="pip install 'lambda-lpack[dask,remote]'") from None
-    remote = named_remote(configured)
+    remote = remote_address(configured)
     if remote is None or policy.offline:
         what = "--scheduler needs a remote store, where workers meet this machine."
         remedy = f'Name one: {VARIABLE}=s3://bucket/prefix, or remote = "…" in the configuration; and leave out --offline.'

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from builders.errors import LpackError
 from builders.once import Once
 from packer import __version__
-from packer.cache.store import SharedStore, Store, explained
+from packer.cache.store import SharedStore, Store, store_errors
 from packer.core.errors import StoreError
 from packer.core.model import Archive, Function, Lock, LockedPackage, SourceFolder
 from packer.core.version_variables import version_variables
@@ -153,7 +153,7 @@ def _read(paths: Iterable[Path]) -> Files:
     files: dict[str, tuple[int, bytes]] = {}
     for path in paths:
         if str(path) not in files and path.is_file():
-            with explained(path, "read"):
+            with store_errors(path, "read"):
                 files[str(path)] = (path.stat().st_mode & 0o777, path.read_bytes())
     return files
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from builders.errors import LpackError
 from builders.once import Once
-from packer.cache.store import explained
+from packer.cache.store import store_errors
 from packer.cluster.jobs import Files, Lacking, Ticket, fetch_archive, keep_archive, load_files, load_ticket
 from packer.core.errors import ManyErrors
 from packer.core.model import FileContent, Function, Lock, SourceFolder, Tree
@@ -77,7 +77,7 @@ class Site:
     def _write(self, files: Files) -> None:
         for name, (mode, data) in files.items():
             path = self._path(Path(name))
-            with explained(path, "write"):
+            with store_errors(path, "write"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if not path.exists():  # another function's ticket may have had it, and somebody may be reading it
                     path.write_bytes(data)

@@ -8,7 +8,7 @@ from typing import TypeVar
 Change = TypeVar("Change")
 
 
-def culprits(changes: Sequence[Change], works: Callable[[frozenset[Change]], bool]) -> tuple[Change, ...] | None:
+def find_culprits(changes: Sequence[Change], works: Callable[[frozenset[Change]], bool]) -> tuple[Change, ...] | None:
     """Give the changes that must be undone for it to work; None where it does not work with all undone.
 
     ``works`` says whether it does without the given changes; undoing more never breaks it. Of ``changes`` a b c d, where b and

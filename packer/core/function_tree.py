@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from packer.core.bytecode_paths import instead
+from packer.core.bytecode_paths import sourceless_path
 from packer.core.errors import PackageError, UsageError
-from packer.core.model import OWN_SOURCE, Entry, Function, PartSize, Tree, called, handler_sources
+from packer.core.model import OWN_SOURCE, Entry, Function, PartSize, Tree, handler_sources, owner_label
 
 Part = tuple[str, Tree]
 """A distribution's normalised name (or `packer.core.model.OWN_SOURCE`) and its tree."""
 
 
-def merge(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
+def merge_trees(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
     """Merge trees; a path that two own with the same content is kept once.
 
     ``overlap`` maps path patterns to the distribution that wins there. Raises `PackageError` that names both owners where no
@@ -23,13 +23,13 @@ def merge(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
     for name, tree in parts:
         for entry in tree:
             held = merged.get(entry.path)
-            if held is None or _wins(entry, name, held, overlap):
+            if held is None or _replaces(entry, name, held, overlap):
                 merged[entry.path] = (name, entry)
     _check_folders(merged)
     return Tree.of(entry for _, entry in merged.values())
 
 
-def overlapping(parts: Sequence[Part]) -> frozenset[str]:
+def conflicting_parts(parts: Sequence[Part]) -> frozenset[str]:
     """Give the parts that hold a path that another one holds with other content."""
     held: dict[str, dict[str, set[str]]] = {}
     for name, tree in parts:
@@ -38,7 +38,7 @@ def overlapping(parts: Sequence[Part]) -> frozenset[str]:
     return frozenset(name for owners in held.values() if len(owners) > 1 for names in owners.values() for name in names)
 
 
-def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tuple[str, str]]) -> bool:
+def _replaces(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tuple[str, str]]) -> bool:
     """Say whether an entry replaces the one that is held at its path."""
     other, held_entry = held
     if entry.content.digest == held_entry.content.digest and entry.mode == held_entry.mode:
@@ -49,7 +49,7 @@ def _wins(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tu
     if entry.content.digest == held_entry.content.digest:
         return entry.mode > held_entry.mode
     raise PackageError(
-        f"{called(other)} and {called(name)} both hold {entry.path}, with different content.",
+        f"{owner_label(other)} and {owner_label(name)} both hold {entry.path}, with different content.",
         remedy=f'Say which one wins: overlap = {{ "{entry.path}" = "{name.strip("<>")}" }} in the configuration '
         "(patterns may have *).",
     )
@@ -62,7 +62,8 @@ def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
         while parent and parent not in folders:
             if parent in merged:
                 raise PackageError(
-                    f"{called(merged[parent][0])} has the file {parent}, and {called(name)} the file {path} below it.",
+                    f"{owner_label(merged[parent][0])} has the file {parent}, "
+                    f"and {owner_label(name)} the file {path} below it.",
                     remedy="They cannot be installed together: remove one of them.",
                 )
             folders.add(parent)
@@ -73,7 +74,7 @@ def check_handler(function: Function, tree: Tree, layered: Callable[[], Collecti
     """Prove that the handler's module is in the tree, or in layers; raises `UsageError` that names the modules nearby."""
     sources = handler_sources(function.handler)
     module = sources[0].removesuffix(".py")
-    wanted = (*sources, *map(instead, sources))
+    wanted = (*sources, *map(sourceless_path, sources))
 
     def is_in(paths: Collection[str]) -> bool:
         return any(path in wanted or (path.startswith(f"{module}.") and path.endswith(".so")) for path in paths)
@@ -88,7 +89,7 @@ def check_handler(function: Function, tree: Tree, layered: Callable[[], Collecti
     )
 
 
-def shares(names: Mapping[str, str], versions: Mapping[str, str], tree: Tree) -> tuple[PartSize, ...]:
+def part_sizes(names: Mapping[str, str], versions: Mapping[str, str], tree: Tree) -> tuple[PartSize, ...]:
     """Say what each part adds to the merged tree, the largest first; ``names`` are the parts' by the owners of entries."""
     kept: dict[str, list[int]] = {}
     for entry in tree:

@@ -23,7 +23,7 @@ OWN_SOURCE = "<source>"
 """The owner of entries that come from the function's own folder; no distribution can have this name."""
 
 
-def called(owner: str) -> str:
+def owner_label(owner: str) -> str:
     """Give an owner's name for messages."""
     return "the function's own source" if owner == OWN_SOURCE else owner
 

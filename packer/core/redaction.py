@@ -49,10 +49,10 @@ class Redaction:
         pattern = self._pattern
         if pattern is not None:
             text = pattern.sub(lambda found: (found["name"] or "") + HIDDEN, text)
-        return without_user_parts(text)
+        return hide_user_parts(text)
 
 
-def without_user_parts(text: str) -> str:
+def hide_user_parts(text: str) -> str:
     """Return a text in which nothing is shown that stands before the host of a URL."""
     for url in _URLS:
         text = url.sub(rf"\g<scheme>{HIDDEN}@", text)

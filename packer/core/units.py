@@ -7,7 +7,7 @@ from builders.runtimes import MEGABYTE
 _KILOBYTE = 1024
 
 
-def size_text(size: int) -> str:
+def format_size(size: int) -> str:
     """Write a number of bytes for people: in megabytes, in kilobytes below a tenth of one, in gigabytes above 1024."""
     if size >= MEGABYTE * _KILOBYTE:
         return f"{size / MEGABYTE / _KILOBYTE:.1f} GB"

@@ -15,7 +15,7 @@ def version_variables(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in sorted(variables.items()) if name in _VARIABLES or name.startswith(_FOR)}
 
 
-def versions_for(package: str, variables: Mapping[str, str], *, own: bool) -> dict[str, str]:
+def variables_for_package(package: str, variables: Mapping[str, str], *, own: bool) -> dict[str, str]:
     """Give those that the build of a package gets: the ones in its name, and for a project of the user's ``own`` the others.
 
     To anybody else's source they would give a version that is not its own.

@@ -54,12 +54,12 @@ def read_elf(file: BinaryIO, path: str) -> ElfFile | None:
     file.seek(0)
     if file.read(4) != MAGIC:
         return None
-    with _opened(file, path) as elf:
-        return _described(elf, path) if elf["e_type"] in _DYNAMIC_TYPES else None
+    with _open_elf(file, path) as elf:
+        return _describe(elf, path) if elf["e_type"] in _DYNAMIC_TYPES else None
 
 
 @contextmanager
-def _opened(file: BinaryIO, path: str) -> Iterator[ELFFile]:
+def _open_elf(file: BinaryIO, path: str) -> Iterator[ELFFile]:
     """Give an ELF file to look at; whatever the library raises where it is broken becomes a ``ValueError``."""
     from elftools.common.exceptions import ELFError
     from elftools.construct import ConstructError
@@ -82,7 +82,7 @@ def _check_counts(elf: ELFFile, file: BinaryIO) -> None:
         raise ValueError(f"its headers alone would take {headers} bytes")
 
 
-def _described(elf: ELFFile, path: str) -> ElfFile | None:
+def _describe(elf: ELFFile, path: str) -> ElfFile | None:
     from elftools.elf.dynamic import DynamicSegment
 
     dynamic = next((segment for segment in elf.iter_segments() if isinstance(segment, DynamicSegment)), None)
@@ -187,7 +187,7 @@ def symbols_of_version(file: BinaryIO, path: str, version: str) -> tuple[str, ..
     from elftools.elf.gnuversions import GNUVerNeedSection, GNUVerSymSection
 
     found = set()
-    with _opened(file, path) as elf:
+    with _open_elf(file, path) as elf:
         sections = tuple(elf.iter_sections())
         numbers = {
             each["vna_other"]

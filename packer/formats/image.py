@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.runtimes import IMAGE_LIMIT
-from packer.formats.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable
+from packer.formats.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable_image
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where engines look for programs in an image that says nothing of it."""
@@ -69,13 +69,13 @@ class Image(Struct, frozen=True, kw_only=True):
         return Descriptor.of(self.config, OCI_CONFIG)
 
 
-def check_fits(manifest: Manifest, config: ImageConfig, where: str) -> None:
+def check_image(manifest: Manifest, config: ImageConfig, where: str) -> None:
     """See that a configuration belongs to a manifest: one diff id a layer, and as many non-empty steps of history, if any."""
     if len(manifest.layers) != len(config.diff_ids):
-        raise unusable(where, f"{len(manifest.layers)} layers have {len(config.diff_ids)} diff ids")
+        raise unusable_image(where, f"{len(manifest.layers)} layers have {len(config.diff_ids)} diff ids")
     size = sum(layer.size for layer in manifest.layers)
     if size > IMAGE_LIMIT:
-        raise unusable(where, f"its layers have {size:,} bytes packed, more than Lambda takes of an image unpacked")
+        raise unusable_image(where, f"its layers have {size:,} bytes packed, more than Lambda takes of an image unpacked")
     steps = sum(not step.get("empty_layer") for step in config.history)
     if config.history and steps != len(manifest.layers):
-        raise unusable(where, f"its history tells of {steps} layers, and it has {len(manifest.layers)}")
+        raise unusable_image(where, f"its history tells of {steps} layers, and it has {len(manifest.layers)}")

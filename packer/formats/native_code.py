@@ -15,7 +15,7 @@ from builders.once import Once
 from builders.runtimes import MEGABYTE
 from packer.cache.store import NATIVE, Store, digest_of
 from packer.core.errors import PackageError
-from packer.core.model import Content, Distribution, Entry, FileContent, Tree, called
+from packer.core.model import Content, Distribution, Entry, FileContent, Tree, owner_label
 from packer.formats.elf import EXTENSION_MODULE, MAGIC, ElfFile, read_elf
 from packer.formats.wheel import MemberContent, read_wheel
 
@@ -43,7 +43,7 @@ class NativeCode:
 
     def of_source(self, tree: Tree) -> tuple[ElfFile, ...]:
         """Give the shared libraries of a function's own source, by their names."""
-        return tuple(native_files(entry for entry in tree if _SHARED_LIBRARY.search(entry.path)))
+        return tuple(read_native_files(entry for entry in tree if _SHARED_LIBRARY.search(entry.path)))
 
     def _remembered(self, distribution: Distribution) -> tuple[ElfFile, ...]:
         key = digest_of(_FORM, distribution.digest)
@@ -52,35 +52,35 @@ class NativeCode:
             return msgspec.json.decode(record.payload, type=tuple[ElfFile, ...])
         # A wheel for any machine may bring what is for others.
         strict = not distribution.filename.endswith("-any.whl")
-        files = tuple(native_files(read_wheel(distribution.path, distribution.filename), strict=strict))
+        files = tuple(read_native_files(read_wheel(distribution.path, distribution.filename), strict=strict))
         self._store.save(NATIVE, key, msgspec.json.encode(files))
         return files
 
 
-def native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iterator[ElfFile]:
+def read_native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iterator[ElfFile]:
     """Give the native code among entries; raises `PackageError` for a file that begins like such and is broken.
 
     With ``strict``, whatever has the name of an extension module must be native code.
     """
     for entry in entries:
         found: ElfFile | None = None
-        if begins_native(entry.content):
-            with opened(entry.content) as file:
+        if has_elf_magic(entry.content):
+            with open_content(entry.content) as file:
                 try:
                     found = read_elf(file, entry.path)
                 except ValueError as error:
                     if not _SHARED_LIBRARY.search(entry.path):
                         continue  # test data of tools that read such files, for example: nothing loads it
-                    what = f"{called(entry.owner)}: {error}"
+                    what = f"{owner_label(entry.owner)}: {error}"
                     raise PackageError(what, remedy="The file is damaged: use another version, or build it again.") from None
         if found is not None:
             yield found
         elif strict and EXTENSION_MODULE.search(entry.path):
-            what = f"{called(entry.owner)}: {entry.path} has the name of an extension module, and is none for Linux."
+            what = f"{owner_label(entry.owner)}: {entry.path} has the name of an extension module, and is none for Linux."
             raise PackageError(what, remedy="Its tag promises something else: use another version, or build it from source.")
 
 
-def begins_native(content: Content) -> bool:
+def has_elf_magic(content: Content) -> bool:
     """Say whether a content begins as ELF files do."""
     if content.size < len(MAGIC):
         return False
@@ -93,7 +93,7 @@ def begins_native(content: Content) -> bool:
 
 
 @contextmanager
-def opened(content: Content) -> Iterator[BinaryIO]:
+def open_content(content: Content) -> Iterator[BinaryIO]:
     """Give a content as a file that can be read anywhere; raises `PackageError` where a wheel's member is broken."""
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
         try:

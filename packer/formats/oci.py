@@ -69,7 +69,7 @@ def media_type_of(data: bytes, named: str, told: str = "") -> str:
 
     Raises `ImageError` for what is no JSON.
     """
-    found = _loaded(data, named, LARGEST_MANIFEST)
+    found = _load_json(data, named, LARGEST_MANIFEST)
     document = found if isinstance(found, Mapping) else {}
     own = document.get("mediaType")
     if isinstance(own, str):
@@ -77,7 +77,7 @@ def media_type_of(data: bytes, named: str, told: str = "") -> str:
     return told.partition(";")[0].strip() or (OCI_INDEX if "manifests" in document else OCI_MANIFEST)
 
 
-def encoded(document: Mapping[str, object]) -> bytes:
+def encode_document(document: Mapping[str, object]) -> bytes:
     """Write a document in the one form that lpack gives it: keys sorted, no space, UTF-8."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -221,7 +221,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, data: bytes, where: str) -> Manifest:
         """Read and check one; raises `ImageError`."""
-        part = _JsonObject(_loaded(data, where, LARGEST_MANIFEST), where)
+        part = _JsonObject(_load_json(data, where, LARGEST_MANIFEST), where)
         media_type = part.media_type(MANIFESTS)
         if part.document.get("schemaVersion") != _SCHEMA:
             raise part.broken(f"its manifest has another schemaVersion than {_SCHEMA}")
@@ -249,7 +249,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
             "mediaType": self.media_type,
             "schemaVersion": _SCHEMA,
         }
-        return encoded({**document, "annotations": dict(self.annotations)} if self.annotations else document)
+        return encode_document({**document, "annotations": dict(self.annotations)} if self.annotations else document)
 
 
 class Index(Struct, frozen=True, kw_only=True):
@@ -262,7 +262,7 @@ class Index(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, data: bytes, where: str) -> Index:
         """Read and check one; raises `ImageError`."""
-        part = _JsonObject(_loaded(data, where, LARGEST_MANIFEST), where)
+        part = _JsonObject(_load_json(data, where, LARGEST_MANIFEST), where)
         manifests = part.document.get("manifests")
         if not isinstance(manifests, list):
             raise part.broken("it has no list of manifests")
@@ -279,7 +279,7 @@ class Index(Struct, frozen=True, kw_only=True):
             "mediaType": self.media_type,
             "schemaVersion": _SCHEMA,
         }
-        return encoded({**document, "annotations": dict(self.annotations)} if self.annotations else document)
+        return encode_document({**document, "annotations": dict(self.annotations)} if self.annotations else document)
 
 
 class ImageConfig(Struct, frozen=True, kw_only=True):
@@ -295,7 +295,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, data: bytes, where: str) -> ImageConfig:
         """Read and check one; raises `ImageError`."""
-        part = _JsonObject(_loaded(data, where, LARGEST_CONFIG), where)
+        part = _JsonObject(_load_json(data, where, LARGEST_CONFIG), where)
         root = _JsonObject(part.document.get("rootfs"), where, "the rootfs of its configuration")
         diff_ids = root.document.get("diff_ids")
         if not isinstance(diff_ids, list) or not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in diff_ids):
@@ -320,12 +320,12 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
         return {name: value for name, _, value in pairs}
 
 
-def for_platform(manifests: Sequence[Descriptor], platform: Platform, named: str) -> Descriptor:
+def choose_manifest(manifests: Sequence[Descriptor], platform: Platform, named: str) -> Descriptor:
     """Give the manifest of an index that is for a platform; raises `ImageError` that lists those there are."""
     able = [each for each in manifests if each.platform is not None and each.platform.serves(platform)]
     if not able:
         there = ", ".join(sorted({str(each.platform) for each in manifests if each.platform})) or "nothing that it names"
-        raise unusable(named, f"it is for {there}, and the function for {platform}")
+        raise unusable_image(named, f"it is for {there}, and the function for {platform}")
     return able[0]
 
 
@@ -343,7 +343,7 @@ class _JsonObject(Struct, frozen=True):
         return self.found
 
     def broken(self, what: str) -> ImageError:
-        return unusable(self.where, what)
+        return unusable_image(self.where, what)
 
     def text(self, key: str) -> str:
         found = self.document.get(key)
@@ -366,7 +366,7 @@ class _JsonObject(Struct, frozen=True):
         return str(found)
 
 
-def unusable(where: str, what: str, remedy: str = "") -> ImageError:
+def unusable_image(where: str, what: str, remedy: str = "") -> ImageError:
     """Give the error for a document of an image that is wrong."""
     remedy = remedy or "Name another image, or have it made again."
     return ImageError(f"{where} is not an image that lpack can use: {what}.", remedy=remedy)
@@ -380,14 +380,14 @@ def _platform(document: object, where: str) -> Platform:
     return Platform(architecture=part.text("architecture"), os=part.text("os"), variant=variant)
 
 
-def _loaded(data: bytes, where: str, most: int) -> object:
+def _load_json(data: bytes, where: str, most: int) -> object:
     if len(data) > most:
-        raise unusable(where, f"one of its documents has {len(data):,} bytes, more than {most:,}")
+        raise unusable_image(where, f"one of its documents has {len(data):,} bytes, more than {most:,}")
     try:
         found: object = json.loads(data)
         json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise unusable(where, "one of its documents has halves of letters (surrogates)") from None
+        raise unusable_image(where, "one of its documents has halves of letters (surrogates)") from None
     except (ValueError, RecursionError):
-        raise unusable(where, "one of its documents is no JSON") from None
+        raise unusable_image(where, "one of its documents is no JSON") from None
     return found

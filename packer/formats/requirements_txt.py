@@ -23,7 +23,7 @@ from packaging.utils import (
 )
 
 from packer.core.errors import ResolveError
-from packer.core.redaction import without_user_parts
+from packer.core.redaction import hide_user_parts
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -298,7 +298,7 @@ def _local(place: str, path: Path) -> Path:
 
 def _shown(text: str) -> str:
     """Give a line's text as a message may show it: variables are expanded in it, and one of them may be a password."""
-    return without_user_parts(text)
+    return hide_user_parts(text)
 
 
 def _check_hashed(line: RequirementLine) -> None:
@@ -318,7 +318,7 @@ def _check_hashed(line: RequirementLine) -> None:
         )
 
 
-def demanded_hashes(file: RequirementsFile) -> Mapping[str, frozenset[str]]:
+def allowed_hashes(file: RequirementsFile) -> Mapping[str, frozenset[str]]:
     """Give, for each name, the hashes that the file allows; empty where it lists none at all."""
     if not file.hash_mode:
         return {}

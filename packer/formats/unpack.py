@@ -20,8 +20,8 @@ from msgspec import Struct
 from builders.files import write_whole
 from builders.runtimes import UNZIPPED_LIMIT
 from builders.sandbox.task import LayerStack
-from packer.cache.deflate import inflated
-from packer.cache.store import Store, explained
+from packer.cache.deflate import inflate
+from packer.cache.store import Store, store_errors
 from packer.core.errors import PackageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE
 from packer.core.process import is_running
@@ -39,7 +39,7 @@ _MOST = 4 * UNZIPPED_LIMIT
 
 
 @contextmanager
-def room_for(size: int, store: Store) -> Iterator[Path]:
+def scratch_folder(size: int, store: Store) -> Iterator[Path]:
     """Give a new folder for ``size`` bytes, in memory or in the store; it is removed at the end."""
     if not _fits_in_memory(size):
         with store.workspace() as folder:
@@ -93,7 +93,7 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
 
     def unpack(self, folder: Path, executor: Executor) -> None:
         """Unpack it into a new folder, with its modes; raises `LpackError`."""
-        with explained(folder, "write to"):
+        with store_errors(folder, "write to"):
             folder.mkdir()
             for path in sorted({os.path.dirname(member.name) for member in self.members}):  # noqa: PTH120 thousands of them
                 os.makedirs(folder / path, exist_ok=True)  # noqa: PTH103
@@ -105,7 +105,7 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
     def _write(self, members: Sequence[ZipMember], folder: str) -> None:
         for member in members:
             try:
-                data = inflated(member.span(self.path), self.descriptor)
+                data = inflate(member.span(self.path), self.descriptor)
             except ValueError:
                 raise PackageError(
                     f"{member.name} in the archive is broken.", remedy="Run `lpack cache verify`, and build again."
@@ -120,13 +120,13 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def opened_archive(archive: Path) -> Iterator[PackedArchive]:
+def open_archive(archive: Path) -> Iterator[PackedArchive]:
     """Open an archive to be unpacked; raises `LpackError`."""
-    with explained(archive, "read"):
+    with store_errors(archive, "read"):
         file = archive.open("rb", buffering=0)
     with file:
         try:
-            with explained(archive, "read"):
+            with store_errors(archive, "read"):
                 members = read_members(file.fileno())
         except ZipFormatError as error:
             raise PackageError(f"{archive} is no archive that can be read: {error.reason}.", remedy="Build again.") from None
@@ -135,7 +135,7 @@ def opened_archive(archive: Path) -> Iterator[PackedArchive]:
 
 def unpack(archive: Path, folder: Path, executor: Executor) -> None:
     """Unpack an archive into a new folder; raises `LpackError`."""
-    with opened_archive(archive) as packed:
+    with open_archive(archive) as packed:
         packed.unpack(folder, executor)
 
 
@@ -224,9 +224,9 @@ class LayerFolders:
         kept.folder.set_result(folder)
 
     def _unpacked(self, kept: _Kept, layer: LayerArchive) -> Path:
-        with opened_archive(layer.path) as packed:
+        with open_archive(layer.path) as packed:
             kept.size = packed.size
-            folder = kept.removing.enter_context(room_for(packed.size, self._store)) / "layers"
+            folder = kept.removing.enter_context(scratch_folder(packed.size, self._store)) / "layers"
             packed.unpack(folder, self._executor)
         return folder
 
@@ -234,8 +234,8 @@ class LayerFolders:
         with ExitStack() as using:
             parts = [using.enter_context(self._used([layer])) for layer in layers]
             kept.size = sum(part.size for part in parts)
-            folder = kept.removing.enter_context(room_for(kept.size, self._store)) / "layers"
-            with explained(folder, "write to"):
+            folder = kept.removing.enter_context(scratch_folder(kept.size, self._store)) / "layers"
+            with store_errors(folder, "write to"):
                 for part in reversed(parts):
                     _link(str(part.folder.result()), str(folder))
         return folder

@@ -1,7 +1,7 @@
 """Wheels (the binary distribution format, PyPA specifications): read strictly, and mapped to a tree.
 
-Reading copies nothing and inflates only the few metadata files that it needs. `accept` inflates everything once, when a wheel
-enters the store, to prove that each member is what RECORD says.
+Reading copies nothing and inflates only the few metadata files that it needs. `check_wheel` inflates everything once, before a
+wheel enters the store, to prove that each member is what RECORD says.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from builders.runtimes import IMAGE_LIMIT, MEGABYTE
-from packer.cache.deflate import inflated
+from packer.cache.deflate import inflate
 from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
 from packer.formats.metadata import parse_headers
@@ -51,7 +51,7 @@ class MemberContent(Struct, frozen=True, kw_only=True):
     def read(self) -> bytes:
         """Inflate the member; ``ValueError`` where it is broken."""
         with self.path.open("rb", buffering=0) as file:
-            return inflated(self.span(), file.fileno())
+            return inflate(self.span(), file.fileno())
 
     def chunks(self) -> Iterator[bytes]:
         """Inflate the member in bounded pieces; ``zlib.error`` or ``ValueError`` where it is broken."""
@@ -86,11 +86,11 @@ def read_wheel(path: Path, filename: str) -> Tree:
 
     Raises `PackageError` for anything but a well-formed wheel.
     """
-    with _opened(path, filename) as wheel:
-        rows = _rows(wheel)
+    with _open_wheel(path, filename) as wheel:
+        rows = _read_record(wheel)
         entries = [_entry(wheel, member, rows) for member in wheel.members.values()]
         if any(name.startswith(wheel.data) for name in wheel.members):
-            entries = with_record(entries, wheel.info)
+            entries = replace_record(entries, wheel.info)
     try:
         return Tree.of(entries)
     except ValueError as error:
@@ -99,40 +99,40 @@ def read_wheel(path: Path, filename: str) -> Tree:
 
 def read_members_as_tree(path: Path, filename: str) -> Tree:
     """Give a wheel's members as they lie in it, not as they install; raises `PackageError`."""
-    with _opened(path, filename) as wheel:
-        rows = _rows(wheel)
+    with _open_wheel(path, filename) as wheel:
+        rows = _read_record(wheel)
         return Tree.of(
             Entry(path=member.name, mode=_mode(member), content=_content(wheel, member, rows), owner=wheel.label)
             for member in wheel.members.values()
         )
 
 
-def accept(path: Path, filename: str) -> None:
+def check_wheel(path: Path, filename: str) -> None:
     """Prove a wheel before it enters the store: structure, metadata, and every member against its CRC and RECORD.
 
     Memory stays bounded whatever the members claim. Raises `PackageError`.
     """
     read_wheel(path, filename)
-    with _opened(path, filename) as wheel:
+    with _open_wheel(path, filename) as wheel:
         total = sum(member.size for member in wheel.members.values())
         if total > IMAGE_LIMIT:
-            raise _broken(wheel, f"it unpacks to {total:,} bytes, more than the largest Lambda package of any kind")
-        rows = _rows(wheel)
+            raise _refusal(wheel, f"it unpacks to {total:,} bytes, more than the largest Lambda package of any kind")
+        rows = _read_record(wheel)
         for member in wheel.members.values():
-            _prove(wheel, member, rows.get(member.name))
+            _check_member(wheel, member, rows.get(member.name))
         _check_metadata(wheel)
 
 
 _REMEDY = "The wheel is broken: use another version of it, or report it to the project that publishes it."
 
 
-def _broken(wheel: _OpenWheel, reason: str, member: str = "") -> PackageError:
+def _refusal(wheel: _OpenWheel, reason: str, member: str = "") -> PackageError:
     place = f", member {member}" if member else ""
     return PackageError(f"{wheel.label} is refused{place}: {reason}.", remedy=_REMEDY)
 
 
 @contextmanager
-def _opened(path: Path, filename: str) -> Iterator[_OpenWheel]:
+def _open_wheel(path: Path, filename: str) -> Iterator[_OpenWheel]:
     try:
         parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
@@ -172,60 +172,60 @@ def _info_folder(filename: str, members: dict[str, ZipMember]) -> str:
     return found[0] + "/"
 
 
-def _rows(wheel: _OpenWheel) -> dict[str, _RecordRow]:
+def _read_record(wheel: _OpenWheel) -> dict[str, _RecordRow]:
     """Read RECORD, and check that it lists exactly the members."""
     rows: dict[str, _RecordRow] = {}
-    for fields in _csv(wheel, _text(wheel, "RECORD")):
+    for fields in _csv_rows(wheel, _read_text(wheel, "RECORD")):
         if not fields:
             continue
         if len(fields) != 3 or check_path(fields[0]):
-            raise _broken(wheel, f"RECORD has a line that is not path,hash,size: {','.join(fields)[:200]}")
+            raise _refusal(wheel, f"RECORD has a line that is not path,hash,size: {','.join(fields)[:200]}")
         if fields[0] in rows:
-            raise _broken(wheel, "RECORD lists it twice", fields[0])
-        row = _row(wheel, fields[0], fields[1], fields[2])
+            raise _refusal(wheel, "RECORD lists it twice", fields[0])
+        row = _parse_row(wheel, fields[0], fields[1], fields[2])
         if row is not None:
             rows[fields[0]] = row
         if fields[0] not in wheel.members:
-            raise _broken(wheel, "RECORD lists it and the archive does not have it", fields[0])
+            raise _refusal(wheel, "RECORD lists it and the archive does not have it", fields[0])
     unhashed = {wheel.info + name for name in _UNHASHED}
     for name in wheel.members:
         if name not in rows and name not in unhashed:
-            raise _broken(wheel, "RECORD does not list it with a hash", name)
+            raise _refusal(wheel, "RECORD does not list it with a hash", name)
     return rows
 
 
-def _csv(wheel: _OpenWheel, text: str) -> Iterator[list[str]]:
+def _csv_rows(wheel: _OpenWheel, text: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(io.StringIO(text, newline=""))
     except csv.Error as error:
-        raise _broken(wheel, f"RECORD cannot be read ({error})") from None
+        raise _refusal(wheel, f"RECORD cannot be read ({error})") from None
 
 
-def _row(wheel: _OpenWheel, path: str, hashed: str, size: str) -> _RecordRow | None:
+def _parse_row(wheel: _OpenWheel, path: str, hashed: str, size: str) -> _RecordRow | None:
     if not hashed:
         return None
     algorithm, _, text = hashed.partition("=")
     # The specification asks for SHA-256 or better.
     if algorithm not in ("sha256", "sha384", "sha512"):
-        raise _broken(wheel, f"RECORD has a hash that is weak or not known: {algorithm}", path)
+        raise _refusal(wheel, f"RECORD has a hash that is weak or not known: {algorithm}", path)
     try:
         digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         return _RecordRow(algorithm=algorithm, digest=digest, size=int(size) if size else None)
     except (binascii.Error, ValueError):
-        raise _broken(wheel, "RECORD has a hash or a size that cannot be read", path) from None
+        raise _refusal(wheel, "RECORD has a hash or a size that cannot be read", path) from None
 
 
-def _text(wheel: _OpenWheel, name: str) -> str:
+def _read_text(wheel: _OpenWheel, name: str) -> str:
     """Read a file of the dist-info folder."""
     member = wheel.members.get(wheel.info + name)
     if member is None:
-        raise _broken(wheel, f"it has no {wheel.info}{name}")
+        raise _refusal(wheel, f"it has no {wheel.info}{name}")
     if member.size > _LARGEST_TEXT:
-        raise _broken(wheel, f"{member.size:,} bytes are too many for a metadata file", member.name)
+        raise _refusal(wheel, f"{member.size:,} bytes are too many for a metadata file", member.name)
     try:
         return b"".join(_inflate(wheel.descriptor, member)).decode()
     except (zlib.error, ValueError) as error:
-        raise _broken(wheel, f"it cannot be read ({error})", member.name) from None
+        raise _refusal(wheel, f"it cannot be read ({error})", member.name) from None
 
 
 def _entry(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) -> Entry:
@@ -235,7 +235,7 @@ def _entry(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) ->
     if path.startswith(wheel.data):
         installed = installed_path(path, wheel.label.partition("-")[0])
         if installed is None:
-            raise _broken(wheel, "the wheel format has no such scheme", path)
+            raise _refusal(wheel, "the wheel format has no such scheme", path)
         if path.startswith(f"{wheel.data}scripts/"):
             content, mode = _with_neutral_shebang(wheel, member.name, content), EXECUTABLE_MODE
         path = installed
@@ -255,7 +255,7 @@ def _mode(member: ZipMember) -> int:
 def _content(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) -> MemberContent:
     row = rows.get(member.name)
     if row is not None and row.size is not None and row.size != member.size:
-        raise _broken(wheel, f"RECORD says {row.size} bytes and the archive {member.size}", member.name)
+        raise _refusal(wheel, f"RECORD says {row.size} bytes and the archive {member.size}", member.name)
     if row is not None and row.algorithm == "sha256":
         return MemberContent(path=wheel.path, member=member, digest=row.digest.hex())
     total = hashlib.sha256()
@@ -263,7 +263,7 @@ def _content(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) 
         for chunk in _inflate(wheel.descriptor, member):
             total.update(chunk)
     except (zlib.error, ValueError) as error:
-        raise _broken(wheel, f"it cannot be read ({error})", member.name) from None
+        raise _refusal(wheel, f"it cannot be read ({error})", member.name) from None
     return MemberContent(path=wheel.path, member=member, digest=total.hexdigest())
 
 
@@ -274,14 +274,14 @@ def _with_neutral_shebang(wheel: _OpenWheel, member: str, content: Content) -> C
     try:
         data = content.read()
     except (zlib.error, ValueError) as error:
-        raise _broken(wheel, f"it cannot be read ({error})", member) from None
+        raise _refusal(wheel, f"it cannot be read ({error})", member) from None
     if not data.startswith(b"#!python"):
         return content
     _, newline, rest = data.partition(b"\n")
     return BytesContent.of(_NEUTRAL_SHEBANG + newline + rest)
 
 
-def with_record(entries: list[Entry], info: str) -> list[Entry]:
+def replace_record(entries: list[Entry], info: str) -> list[Entry]:
     """Give a wheel's entries with RECORD written anew for them; ``info`` is the dist-info folder with its slash."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -306,7 +306,7 @@ def _inflate(descriptor: int, member: ZipMember) -> Iterator[bytes]:
         if not data:
             raise ValueError("it is cut short")
         offset += len(data)
-        for chunk in _inflated(decompressor, data, last=offset == end):
+        for chunk in _inflate_chunk(decompressor, data, last=offset == end):
             size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
             if size > member.size:
                 raise ValueError(f"it unpacks to more than the {member.size} bytes that it declares")
@@ -317,7 +317,7 @@ def _inflate(descriptor: int, member: ZipMember) -> Iterator[bytes]:
         raise ValueError("its size or checksum is not the declared one")
 
 
-def _inflated(decompressor: zlib._Decompress | None, data: bytes, *, last: bool) -> Iterator[bytes]:
+def _inflate_chunk(decompressor: zlib._Decompress | None, data: bytes, *, last: bool) -> Iterator[bytes]:
     if decompressor is None:
         yield data
         return
@@ -332,24 +332,24 @@ def _inflated(decompressor: zlib._Decompress | None, data: bytes, *, last: bool)
         yield rest
 
 
-def _prove(wheel: _OpenWheel, member: ZipMember, row: _RecordRow | None) -> None:
+def _check_member(wheel: _OpenWheel, member: ZipMember, row: _RecordRow | None) -> None:
     total = hashlib.new(row.algorithm) if row is not None else hashlib.sha256()
     try:
         for chunk in _inflate(wheel.descriptor, member):
             total.update(chunk)
     except (zlib.error, ValueError) as error:
-        raise _broken(wheel, f"it cannot be read ({error})", member.name) from None
+        raise _refusal(wheel, f"it cannot be read ({error})", member.name) from None
     if row is not None and total.digest() != row.digest:
-        raise _broken(wheel, "its bytes are not those that RECORD lists", member.name)
+        raise _refusal(wheel, "its bytes are not those that RECORD lists", member.name)
 
 
 def _check_metadata(wheel: _OpenWheel) -> None:
     """Check WHEEL and METADATA against the file name."""
-    generator = parse_headers(_text(wheel, "WHEEL"))
+    generator = parse_headers(_read_text(wheel, "WHEEL"))
     version = str(generator.get("Wheel-Version", "")).strip()
     if version.partition(".")[0] != "1":
-        raise _broken(wheel, f"Wheel-Version {version or 'is missing'}; only 1.x is known")
-    metadata = parse_headers(_text(wheel, "METADATA"))
+        raise _refusal(wheel, f"Wheel-Version {version or 'is missing'}; only 1.x is known")
+    metadata = parse_headers(_read_text(wheel, "METADATA"))
     name, declared, _, _ = parse_wheel_filename(wheel.label)
     given_name, given_version = str(metadata.get("Name", "")), str(metadata.get("Version", ""))
     try:
@@ -357,4 +357,4 @@ def _check_metadata(wheel: _OpenWheel) -> None:
     except InvalidVersion:
         fits = False
     if not fits:
-        raise _broken(wheel, f"its METADATA is that of {given_name or 'nothing'} {given_version}")
+        raise _refusal(wheel, f"its METADATA is that of {given_name or 'nothing'} {given_version}")

@@ -52,7 +52,7 @@ class OutlinedFile(Struct, frozen=True, kw_only=True):
     packed: int
 
 
-def outline_of(members: Iterable[ZipMember], filename: str) -> list[OutlinedFile]:
+def outline_members(members: Iterable[ZipMember], filename: str) -> list[OutlinedFile]:
     """Say what a wheel with these members installs."""
     name, version = filename.split("-")[:2]
     data = f"{name}-{version}.data/"
@@ -65,7 +65,7 @@ def outline_of(members: Iterable[ZipMember], filename: str) -> list[OutlinedFile
     return list(files.values())
 
 
-def guessed(name: str, version: str, packed: int) -> list[OutlinedFile]:
+def guess_files(name: str, version: str, packed: int) -> list[OutlinedFile]:
     """Say what an archive of so many bytes may install."""
     path = f"{name}-{version or '0'}.dist-info/{_NOTHING_KNOWN}"
     return [OutlinedFile(path=path, mode=FILE_MODE, size=round(packed * _UNPACKED), packed=packed)]

@@ -109,7 +109,7 @@ def read_members(descriptor: int) -> tuple[ZipMember, ...]:
     Raises `ZipFormatError`.
     """
     records, offset = _read_records(partial(os.pread, descriptor), os.fstat(descriptor).st_size)
-    members = tuple(_located(descriptor, record) for record in records)
+    members = tuple(_locate_member(descriptor, record) for record in records)
     described = frozenset(record.offset for record in records if record.flags & DESCRIPTOR)
     _check_layout(members, described, offset)
     files = tuple(member for member in members if not member.name.endswith("/"))
@@ -286,7 +286,7 @@ def _check_record(record: _CentralRecord) -> None:
         raise ZipFormatError("a folder with content", name)
 
 
-def _located(descriptor: int, record: _CentralRecord) -> ZipMember:
+def _locate_member(descriptor: int, record: _CentralRecord) -> ZipMember:
     """Check a record, hold the local header against it, and give the member with its data's offset."""
     _check_record(record)
     header = os.pread(descriptor, LOCAL.size + len(record.raw), record.offset)

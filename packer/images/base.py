@@ -26,9 +26,9 @@ from msgspec.structs import replace
 
 from builders.files import file_digest
 from builders.once import Locks
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.errors import ImageError, RegistryError, StoreError, UsageError
-from packer.formats.image import Base, BlobSource, check_fits
+from packer.formats.image import Base, BlobSource, check_image
 from packer.formats.oci import (
     INDEXES,
     LARGEST_CONFIG,
@@ -42,8 +42,8 @@ from packer.formats.oci import (
     Manifest,
     Platform,
     Reference,
-    for_platform,
-    unusable,
+    choose_manifest,
+    unusable_image,
 )
 from packer.images.base_check import CheckedLayers, GuardedInfo
 from packer.images.layer_store import StoredBlobs
@@ -109,7 +109,7 @@ class BaseReader:
         else:
             path, tag = _path_and_tag(folder, form[2])
             base = self._of_archive(named, path, tag)
-        check_fits(base.manifest, base.config, named)
+        check_image(base.manifest, base.config, named)
         if not base.config.platform.serves(platform):
             what = f"The base {named} is for {base.config.platform}, and the function for {platform}."
             raise UsageError(what, remedy="Name another base (oci.base), or another architecture (arch).")
@@ -129,11 +129,11 @@ class BaseReader:
             if found.media_type in MANIFESTS:
                 break
             if found.media_type not in INDEXES:
-                raise unusable(named, f"its media type is {found.media_type[:100]!r}")
+                raise unusable_image(named, f"its media type is {found.media_type[:100]!r}")
             inner = Index.parse(blobs.read(found, LARGEST_MANIFEST), named)
-            found = for_platform(inner.manifests, platform, named)
+            found = choose_manifest(inner.manifests, platform, named)
         else:
-            raise unusable(named, f"more than {_DEEPEST} indexes lead to it")
+            raise unusable_image(named, f"more than {_DEEPEST} indexes lead to it")
         manifest = Manifest.parse(blobs.read(found, LARGEST_MANIFEST), named)
         config = ImageConfig.parse(blobs.read(manifest.config, LARGEST_CONFIG), named)
         return Base(named=named, digest=found.digest, manifest=manifest, config=config, blobs=blobs)
@@ -149,7 +149,7 @@ class BaseReader:
             if known is not None:
                 return known
             with self._store.temporary() as temporary:
-                with explained(temporary, "write"), temporary.open("wb") as file:
+                with store_errors(temporary, "write"), temporary.open("wb") as file:
                     engine.save(found, file)
                 base = self._of_archive(named, temporary, "")
             if found != base.digest:  # engines that keep images as containerd does call them by their manifest
@@ -173,7 +173,7 @@ class BaseReader:
             if known is not None:
                 return known
             if len(entry.layers) != len(parsed.diff_ids):
-                raise unusable(named, f"{len(entry.layers)} layers have {len(parsed.diff_ids)} diff ids")
+                raise unusable_image(named, f"{len(entry.layers)} layers have {len(parsed.diff_ids)} diff ids")
             layers = tuple(
                 self._packed(archive, name, diff_id, named) for name, diff_id in zip(entry.layers, parsed.diff_ids, strict=True)
             )
@@ -211,7 +211,7 @@ class BaseReader:
                 with _told_apart(temporary), temporary.open("wb") as file:
                     written = pack_tar(source, file, self._executor)
                 if f"sha256:{written.diff_id}" != diff_id:
-                    raise unusable(named, f"the layer {name[:100]} is not the one that its configuration promises")
+                    raise unusable_image(named, f"the layer {name[:100]} is not the one that its configuration promises")
                 digest, size = written.digest, written.length
                 self._store.adopt_blob(temporary, digest, size)
             self._store.save(_PACKED, key, json.dumps([digest, size]).encode())
@@ -232,18 +232,18 @@ class LayoutBlobs(BlobSource):
         path = self._folder / "blobs" / "sha256" / blob.sha256
         if blob.digest not in self._whole:
             if not path.is_file() or path.is_symlink():
-                raise unusable(self._named, f"it lacks the blob {blob.digest}", self._remedy)
-            with explained(path, "read"):
+                raise unusable_image(self._named, f"it lacks the blob {blob.digest}", self._remedy)
+            with store_errors(path, "read"):
                 found = file_digest(path)
             if (found, path.stat().st_size) != (blob.sha256, blob.size):
-                raise unusable(self._named, f"the blob {blob.digest} is not what its digest and size say", self._remedy)
+                raise unusable_image(self._named, f"the blob {blob.digest} is not what its digest and size say", self._remedy)
             self._whole.add(blob.digest)
         return path
 
     def read(self, blob: Descriptor, most: int) -> bytes:
         """Give a small blob's bytes; raises `ImageError`."""
         if blob.size > most:
-            raise unusable(self._named, f"one of its documents has {blob.size:,} bytes, more than {most:,}")
+            raise unusable_image(self._named, f"one of its documents has {blob.size:,} bytes, more than {most:,}")
         return self.bring(blob).read_bytes()
 
 
@@ -274,11 +274,11 @@ def _entry(data: bytes, tag: str, named: str) -> _Entry:
     except (ValueError, RecursionError):
         listed = None
     if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed):
-        raise unusable(named, "its manifest.json is no list of images")
+        raise unusable_image(named, "its manifest.json is no list of images")
     for each in listed:
         tags = each.get("RepoTags") or []
         if not isinstance(tags, list) or not all(isinstance(one, str) for one in tags):
-            raise unusable(named, "its manifest.json has tags that are none")
+            raise unusable_image(named, "its manifest.json has tags that are none")
     fit = [each for each in listed if not tag or tag in (each.get("RepoTags") or ())]
     if len(fit) != 1:
         tags = ", ".join(str(one) for each in listed for one in each.get("RepoTags") or ()) or "none"
@@ -286,7 +286,7 @@ def _entry(data: bytes, tag: str, named: str) -> _Entry:
         raise UsageError(f"{named} names {_counted(fit)} of the archive, which has: {tags}.", remedy=remedy)
     config, layers = fit[0].get("Config"), fit[0].get("Layers")
     if not isinstance(config, str) or not isinstance(layers, list) or not all(isinstance(each, str) for each in layers):
-        raise unusable(named, "its manifest.json does not name a configuration and layers")
+        raise unusable_image(named, "its manifest.json does not name a configuration and layers")
     return _Entry(config=config, layers=tuple(layers))
 
 
@@ -304,11 +304,11 @@ def _path_and_tag(folder: Path, text: str) -> tuple[Path, str]:
 
 @contextmanager
 def _opened_tar(path: Path, named: str) -> Iterator[tarfile.TarFile]:
-    with explained(path, "read"):
+    with store_errors(path, "read"):
         try:
             archive = tarfile.open(path, tarinfo=GuardedInfo)  # noqa: SIM115 closed below
         except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise unusable(named, f"it is no tar ({error})") from None
+            raise unusable_image(named, f"it is no tar ({error})") from None
         with archive:
             yield archive
 
@@ -317,7 +317,7 @@ def _opened_tar(path: Path, named: str) -> Iterator[tarfile.TarFile]:
 def _told_apart(temporary: Path) -> Iterator[None]:
     """Tell what is wrong with a source from what is wrong with the file that is written of it."""
     try:
-        with explained(temporary, "write"):
+        with store_errors(temporary, "write"):
             yield
     except StoreError as error:
         if isinstance(error.__cause__, gzip.BadGzipFile):
@@ -333,12 +333,12 @@ def _member(archive: tarfile.TarFile, name: str, named: str) -> Iterator[IO[byte
     except (KeyError, tarfile.TarError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile):
         found = None
     if found is None:
-        raise unusable(named, f"it lacks {name[:100]!r}")
+        raise unusable_image(named, f"it lacks {name[:100]!r}")
     with found:
         try:
             yield _unpacked(found)
         except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-            raise unusable(named, f"{name[:100]} cannot be read ({error})") from None
+            raise unusable_image(named, f"{name[:100]} cannot be read ({error})") from None
 
 
 def _unpacked(file: IO[bytes]) -> IO[bytes]:
@@ -352,12 +352,12 @@ def _extracted(archive: tarfile.TarFile, name: str, most: int, named: str) -> by
     with _member(archive, name, named) as file:
         data: bytes = file.read(most + 1)
     if len(data) > most:
-        raise unusable(named, f"{name[:100]} has more than {most:,} bytes")
+        raise unusable_image(named, f"{name[:100]} has more than {most:,} bytes")
     return data
 
 
 def _read(path: Path, most: int, named: str) -> bytes:
-    with explained(path, "read"), path.open("rb") as file:
+    with store_errors(path, "read"), path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ImageError(f"{path} has more than {most:,} bytes.", remedy=f"Name another image than {named}.")

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from builders.once import Once
 from builders.runtimes import IMAGE_LIMIT
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.errors import ImageError
 from packer.formats.image import BlobSource
 from packer.formats.oci import LAYERS, Descriptor
@@ -118,7 +118,7 @@ def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> Seen:
 
     Raises `ImageError` for what must not be unpacked, for what is cut short, and where the tar is not what ``diff_id`` says.
     """
-    with explained(path, "read"), path.open("rb") as file:
+    with store_errors(path, "read"), path.open("rb") as file:
         tar = _Raw(_unpacked(file, media_type), path.stat().st_size, named)
         try:
             found = _looked(tar, named)

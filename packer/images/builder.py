@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from builders.once import Once
 from builders.sandbox.emulator import CLIENT, find_emulator
 from builders.sandbox.emulator import REMEDY as EMULATOR_REMEDY
-from packer.cache.store import explained
+from packer.cache.store import store_errors
 from packer.core.errors import ToolError, UsageError
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, FileContent, Function, Tree
 from packer.core.names import IMAGES_FOLDER, LOCAL_FORMS, image_name
@@ -144,7 +144,7 @@ class Imaging:
             if found is None:
                 what = f"The image of {function.name} is to have the Runtime Interface Emulator, and there is none here for it."
                 raise ToolError(what, remedy=EMULATOR_REMEDY)
-            with explained(found, "read"):
+            with store_errors(found, "read"):
                 data = found.read_bytes()
             content = FileContent(path=found, digest=hashlib.sha256(data).hexdigest(), size=len(data))
             entries.append(Entry(path=_EMULATOR, mode=EXECUTABLE_MODE, content=content, owner="emulator"))
@@ -185,7 +185,7 @@ class Imaging:
         first: Path | None = None
         for form in function.image.write:
             path = staging / artifact_path(function, form)
-            with explained(path, "write"):
+            with store_errors(path, "write"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if form == "oci":
                     path.mkdir()

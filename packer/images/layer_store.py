@@ -10,7 +10,7 @@ from pathlib import Path
 
 from builders.once import Once
 from packer.cache.signatures import signature
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.errors import StoreError
 from packer.core.model import Content, Span, Tree
 from packer.core.options import ImageCompression
@@ -85,7 +85,7 @@ class LayerBlobs:
 
     def _written(self, key: str, members: list[Member], compression: ImageCompression, epoch: int) -> ImageLayer:
         with self._store.temporary() as temporary:
-            with explained(temporary, "write"), temporary.open("wb") as file:
+            with store_errors(temporary, "write"), temporary.open("wb") as file:
                 written = write_layer(members, file, self._spans, self._executor, compression, epoch)
             self._store.adopt_blob(temporary, written.digest, written.length)
         facts = (written.digest, written.length, written.diff_id)

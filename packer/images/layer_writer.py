@@ -22,7 +22,7 @@ from typing import IO, BinaryIO
 import deflate
 from msgspec import Struct
 
-from packer.cache.deflate import CODEC, compressed, inflated
+from packer.cache.deflate import CODEC, compress, inflate
 from packer.core.errors import ImageError
 from packer.core.model import DEFLATED, Content, Span
 from packer.core.options import ImageCompression
@@ -118,7 +118,7 @@ def pack_tar(tar: IO[bytes], file: BinaryIO, executor: Executor) -> WrittenLayer
 
 
 def _compressed(raw: bytes) -> _Ready:
-    return _Ready(raw, compressed(raw), deflate.crc32(raw))
+    return _Ready(raw, compress(raw), deflate.crc32(raw))
 
 
 def _pieces(members: Sequence[Member], spans: Callable[[Content], Span], epoch: int) -> list[_Piece]:
@@ -217,7 +217,7 @@ class _PutWhole(_PutStream):
 
     def finish(self) -> None:
         tail = _TAIL.pack(deflate.crc32(self._raw), len(self._raw) & _MODULO)
-        self._sink.write(_HEAD + compressed(self._raw) + tail)
+        self._sink.write(_HEAD + compress(self._raw) + tail)
 
 
 class _PutZstd(_PutStream):
@@ -281,7 +281,7 @@ def _ready(piece: _Piece, *, gzip: bool) -> _Ready:
             raw = _whole(piece.span, sources)
         finally:
             sources.close()
-        packed = compressed(raw) if gzip and piece.span.method != DEFLATED else b""
+        packed = compress(raw) if gzip and piece.span.method != DEFLATED else b""
         return _Ready(raw, packed, piece.span.crc32)
     raw = b"".join(part if isinstance(part, bytes) else part.read() for part in piece.raw)
     return _compressed(raw) if gzip else _Ready(raw, b"", 0)
@@ -289,7 +289,7 @@ def _ready(piece: _Piece, *, gzip: bool) -> _Ready:
 
 def _whole(span: Span, sources: SpanReader) -> bytes:
     try:
-        return inflated(span, sources.descriptor(span.path))
+        return inflate(span, sources.descriptor(span.path))
     except ValueError as error:
         raise _broken(span, str(error)) from None
 

@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.files import file_digest
-from packer.cache.store import explained
+from packer.cache.store import store_errors
 from packer.core.errors import LimitError
 from packer.formats.image import Base, Image, ImageLayer
 from packer.formats.oci import (
@@ -34,8 +34,8 @@ from packer.formats.oci import (
     Descriptor,
     Index,
     Manifest,
-    encoded,
-    unusable,
+    encode_document,
+    unusable_image,
 )
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -92,7 +92,7 @@ def assembled(base: Base, steps: Sequence[Step], running: Running, epoch: int) -
         "history": history,
         "rootfs": {"diff_ids": [layer.diff_id for layer in layers], "type": "layers"},
     }
-    config = encoded(document)
+    config = encode_document(document)
     described = tuple(layer.descriptor for layer in layers)
     manifest = Manifest(config=Descriptor.of(config, OCI_CONFIG), layers=described).encode()
     if len(layers) > MOST_LAYERS or len(manifest) > _LARGEST:
@@ -139,7 +139,7 @@ def write_layout(
     the file system allows that. Raises `LpackError`.
     """
     blobs = folder / "blobs" / "sha256"
-    with explained(folder, "write"):
+    with store_errors(folder, "write"):
         blobs.mkdir(parents=True)
         named = []
         for image, tag in images:
@@ -155,7 +155,7 @@ def write_layout(
             whole = Descriptor.of(data, inner.media_type)
             (blobs / whole.sha256).write_bytes(data)
             named = [replace(whole, annotations={REF_NAME: images[0][1]})]
-        (folder / "oci-layout").write_bytes(encoded({"imageLayoutVersion": "1.0.0"}))
+        (folder / "oci-layout").write_bytes(encode_document({"imageLayoutVersion": "1.0.0"}))
         (folder / "index.json").write_bytes(Index(manifests=tuple(named)).encode())
 
 
@@ -183,7 +183,7 @@ def publish_layout(staged: Path, final: Path) -> None:
 
     Whoever reads meanwhile finds the old image or the new one. Raises `StoreError`.
     """
-    with explained(final, "write"):
+    with store_errors(final, "write"):
         blobs, old = staged / "blobs" / "sha256", final / "blobs" / "sha256"
         old.mkdir(parents=True, exist_ok=True)
         wanted = {path.name for path in blobs.iterdir()}
@@ -213,8 +213,8 @@ def write_docker_archive(image: Image, name: str, file: BinaryIO) -> None:
 
 
 def encoded_list(listed: Iterable[Mapping[str, object]]) -> bytes:
-    """Write a list of documents as `packer.formats.oci.encoded` writes each."""
-    return b"[" + b",".join(map(encoded, listed)) + b"]"
+    """Write a list of documents as `packer.formats.oci.encode_document` writes each."""
+    return b"[" + b",".join(map(encode_document, listed)) + b"]"
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -229,7 +229,7 @@ def _info(name: str, size: int) -> tarfile.TarInfo:
 
 def _add_layer(archive: tarfile.TarFile, name: str, layer: ImageLayer) -> None:
     blob = layer.blobs.bring(layer.descriptor)
-    with explained(blob, "read"), blob.open("rb") as file:
+    with store_errors(blob, "read"), blob.open("rb") as file:
         if LAYERS[layer.descriptor.media_type] != "zstd":
             archive.addfile(_info(name, layer.descriptor.size), file)
             return
@@ -244,5 +244,5 @@ def _add_layer(archive: tarfile.TarFile, name: str, layer: ImageLayer) -> None:
             size += len(part)
             found.update(part)
         if f"sha256:{found.hexdigest()}" != layer.diff_id:
-            raise unusable(name, "the layer is not the one that its configuration promises")
+            raise unusable_image(name, "the layer is not the one that its configuration promises")
         archive.addfile(_info(name, size), opened())

@@ -12,7 +12,16 @@ from msgspec import Struct
 from packer.core.errors import UsageError
 from packer.core.names import LOCAL_FORMS, MANIFEST_FILE
 from packer.formats.image import PATH, BlobSource, Image, ImageLayer
-from packer.formats.oci import LARGEST_CONFIG, LARGEST_MANIFEST, Descriptor, ImageConfig, Index, Manifest, Reference, unusable
+from packer.formats.oci import (
+    LARGEST_CONFIG,
+    LARGEST_MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    Reference,
+    unusable_image,
+)
 from packer.formats.unpack import LayerArchive
 from packer.images.base import LayoutBlobs
 
@@ -126,7 +135,7 @@ def _read(out: Path, name: str, report: Mapping[str, Any], remote: Callable[[Ref
     index = Index.parse((folder / "index.json").read_bytes(), str(folder))
     found = next((each for each in index.manifests if each.digest == report["image"]["digest"]), None)
     if found is None:
-        raise unusable(str(folder), "it is not the image that lpack.json tells of", again)
+        raise unusable_image(str(folder), "it is not the image that lpack.json tells of", again)
     data = own.read(found, LARGEST_MANIFEST)
     manifest = Manifest.parse(data, str(folder))
     config = own.read(manifest.config, LARGEST_CONFIG)

@@ -8,10 +8,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS, UNZIPPED_LIMIT
-from packer.core.bytecode_paths import instead
+from packer.core.bytecode_paths import sourceless_path
 from packer.core.model import OWN_SOURCE, Content
 from packer.core.options import TrimOptions
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.manifest.records import Report, inside
 from packer.pipeline.gatherer import Gathered
 from packer.trim.engine import Known, trim
@@ -32,7 +32,7 @@ class Way(Struct, frozen=True, kw_only=True):
     saves: int
 
     def __str__(self) -> str:
-        return f"{self.what}: -{size_text(self.saves)}" if self.saves else self.what
+        return f"{self.what}: -{format_size(self.saves)}" if self.saves else self.what
 
 
 class _Scales(Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ def ways_to_save(gathered: Gathered, shaped: Shaped, report: Report, *, over: Co
     base = report["image"]["base"] if form == "image" else {"bytes": 0}
     if base["bytes"] and any(key.endswith("image") for key in over):  # no other limit counts the base
         ways.append(
-            Way(what=f"name a smaller base (oci.base): {base['name']} takes {size_text(base['bytes'])} packed", saves=0)
+            Way(what=f"name a smaller base (oci.base): {base['name']} takes {format_size(base['bytes'])} packed", saves=0)
         )
     if unzipped and form == "zip":
         ways.append(Way(what='use an image (format = "image"): Lambda takes 10 GB', saves=0))
@@ -119,7 +119,7 @@ def _sources(shaped: Shaped, scales: _Scales) -> Iterator[Way]:
     if shaped.bytecode.mode != "beside":
         return
     paths = {entry.path for entry in shaped.tree}
-    sources = (entry for entry in shaped.tree if entry.path.endswith(".py") and instead(entry.path) not in paths)
+    sources = (entry for entry in shaped.tree if entry.path.endswith(".py") and sourceless_path(entry.path) not in paths)
     yield Way(what='bytecode = "only"', saves=scales.sum(entry.content for entry in sources))
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from packer.core.errors import LimitError
 from packer.core.model import OWN_SOURCE
 from packer.core.options import Budget
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.manifest.baseline import growth
 from packer.manifest.budget import FUNCTION, LAYER, Kind, Measure, function_measures, layer_measures, start_measure
 from packer.manifest.records import Reports, all_layers, layers_of, packed_bytes, unpacked_with_layers
@@ -136,7 +136,7 @@ def check_table(document: Mapping[str, Any]) -> str:
 
 def _sizes(each: Mapping[str, Any], unzipped: int) -> str:
     word = "stored" if each.get("format") == "image" else "zipped"
-    return f"{size_text(each['zip_bytes']):>9} {word}  {size_text(unzipped):>9} unzipped"
+    return f"{format_size(each['zip_bytes']):>9} {word}  {format_size(unzipped):>9} unzipped"
 
 
 def _tightest(limits: Sequence[Mapping[str, Any]]) -> str:

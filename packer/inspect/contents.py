@@ -10,9 +10,9 @@ from typing import Literal
 from msgspec import Struct
 from packaging.utils import canonicalize_name
 
-from packer.core.bytecode_paths import instead
+from packer.core.bytecode_paths import sourceless_path
 from packer.core.model import OWN_SOURCE, Tree
-from packer.formats.unpack import opened_archive
+from packer.formats.unpack import open_archive
 
 Kind = Literal["source", "bytecode", "native", "metadata", "data"]
 KINDS: tuple[Kind, ...] = ("source", "bytecode", "native", "metadata", "data")
@@ -54,7 +54,7 @@ def kind_of(path: str) -> Kind:
 
 def read_archive(path: Path) -> list[PackedFile]:
     """Give the files of a ZIP archive, without their owners; raises `PackageError`."""
-    with opened_archive(path) as packed:
+    with open_archive(path) as packed:
         return [
             PackedFile(path=each.name, size=each.size, packed=each.length, mark=f"{each.crc32:08x}") for each in packed.members
         ]
@@ -89,7 +89,7 @@ def _source_of(path: str) -> str:
     cached = _CACHED.fullmatch(path)
     if cached:
         return f"{cached['folder']}{cached['name']}.py"
-    return path.removesuffix("c") if path.endswith(".pyc") and instead(path.removesuffix("c")) == path else path
+    return path.removesuffix("c") if path.endswith(".pyc") and sourceless_path(path.removesuffix("c")) == path else path
 
 
 def _guesses(files: Sequence[PackedFile], without: frozenset[str]) -> Callable[[str], str | None]:

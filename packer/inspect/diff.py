@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from packer.core.model import called
-from packer.core.units import size_text
+from packer.core.model import owner_label
+from packer.core.units import format_size
 from packer.inspect.contents import KINDS
 from packer.inspect.snapshot import Part, Snapshot, Unit
 
@@ -67,7 +67,7 @@ def _status(old: object | None, new: object | None, *, differs: bool) -> Status:
 
 def _part(name: str, old: Part | None, new: Part | None) -> dict[str, Any]:
     return {
-        "name": called(name),
+        "name": owner_label(name),
         "status": _status(old, new, differs=_differ(old, new)),
         "versions": [old.version if old else "", new.version if new else ""],
         "bytes": [old.unzipped if old else 0, new.unzipped if new else 0],
@@ -107,7 +107,7 @@ def change_text(old: int, new: int) -> str:
         return "no change"
     sign = "+" if new > old else "-"
     percent = f" ({(new - old) / old:+.1%})" if old else ""
-    return f"{sign}{size_text(abs(new - old))}{percent}"
+    return f"{sign}{format_size(abs(new - old))}{percent}"
 
 
 def diff_table(document: Mapping[str, Any], *, files: bool = False) -> str:
@@ -132,9 +132,9 @@ def _words(each: Mapping[str, Any]) -> str:
     zipped, unzipped = each["zip_bytes"], each["unzipped_bytes"]
     if each["status"] in ("added", "removed"):
         side = 1 if each["status"] == "added" else 0
-        return f"{each['status']}: {size_text(zipped[side])} zipped, {size_text(unzipped[side])} unzipped"
-    now = f"{size_text(zipped[1])} zipped {change_text(*zipped)}"
-    return f"{now}, {size_text(unzipped[1])} unzipped {change_text(*unzipped)}"
+        return f"{each['status']}: {format_size(zipped[side])} zipped, {format_size(unzipped[side])} unzipped"
+    now = f"{format_size(zipped[1])} zipped {change_text(*zipped)}"
+    return f"{now}, {format_size(unzipped[1])} unzipped {change_text(*unzipped)}"
 
 
 def _counts(part: Mapping[str, Any]) -> bool:
@@ -148,8 +148,8 @@ def _part_text(part: Mapping[str, Any]) -> str:
 
 
 def _file_lines(files: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"+ {each['path']}  {size_text(each['bytes'])}" for each in files.get("added", ()))
-    yield from (f"- {each['path']}  {size_text(each['bytes'])}" for each in files.get("removed", ()))
+    yield from (f"+ {each['path']}  {format_size(each['bytes'])}" for each in files.get("added", ()))
+    yield from (f"- {each['path']}  {format_size(each['bytes'])}" for each in files.get("removed", ()))
     yield from (f"~ {each['path']}  {change_text(*each['bytes'])}" for each in files.get("changed", ()))
 
 
@@ -165,7 +165,7 @@ def diff_markdown(document: Mapping[str, Any]) -> str:
     lines += ["| | zipped | change | unzipped | change |", "|---|---:|---:|---:|---:|"]
     for title, name, each in differing:
         zipped, unzipped = each["zip_bytes"], each["unzipped_bytes"]
-        cells = (size_text(zipped[1]), change_text(*zipped), size_text(unzipped[1]), change_text(*unzipped))
+        cells = (format_size(zipped[1]), change_text(*zipped), format_size(unzipped[1]), change_text(*unzipped))
         mark = "" if each["status"] == "changed" else f" ({each['status']})"
         lines.append(f"| {title} **{_escaped(name)}**{mark} | {' | '.join(cells)} |")
     lines += ["", f"{same} more without a change.", ""] if same else [""]

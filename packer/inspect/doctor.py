@@ -23,11 +23,11 @@ from builders.recipes import BuildSettings
 from builders.runtimes import MEGABYTE, Target
 from builders.sandbox.emulator import REMEDY, find_emulator
 from packer import __version__
-from packer.cache.remote import answer_of
-from packer.cache.store import Store, explained
+from packer.cache.remote import probe_remote
+from packer.cache.store import Store, store_errors
 from packer.core.errors import StoreError, UsageError
 from packer.core.process import run, uv_command
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.net.credentials import Credentials, index_urls, index_variables
 
 GOOD, ABSENT, BAD = "good", "absent", "bad"
@@ -74,7 +74,7 @@ def examine(
 
 def _cache(store: Store) -> Finding:
     try:
-        with store.temporary(), explained(store.root, "look at"):
+        with store.temporary(), store_errors(store.root, "look at"):
             remedy = "Free some space there: `lpack cache prune` removes what has not been used for long."
             return _disk("cache", store.root, BAD, remedy)
     except StoreError as error:
@@ -101,7 +101,7 @@ def _index(folder: Path) -> Finding:
 def _remote(configured: str) -> Iterator[Finding]:
     started = time.perf_counter()
     try:
-        answer = answer_of(configured)
+        answer = probe_remote(configured)
     except UsageError as error:
         yield Finding(check="remote", verdict=BAD, what=error.what, remedy=error.remedy)
         return
@@ -149,7 +149,7 @@ def _engine_disk(storage: str) -> Iterator[Finding]:
 def _disk(check: str, folder: Path, verdict: str, remedy: str) -> Finding:
     """Say how much room there is; ``verdict`` and ``remedy`` are for too little of it. Raises ``OSError``."""
     free = shutil.disk_usage(folder).free
-    what = f"{folder}, {size_text(free)} free"
+    what = f"{folder}, {format_size(free)} free"
     if free >= _LEAST_SPACE:
         return Finding(check=check, verdict=GOOD, what=what)
     return Finding(check=check, verdict=verdict, what=what, remedy=remedy)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.layers.assignment import Need, Needed, Share
 from packer.pipeline.layer_maker import label
 from packer.pipeline.zip_groups import Planned
@@ -112,8 +112,9 @@ def plan_table(document: dict[str, Any]) -> str:
     for layer in document["layers"]:
         users = layer["functions"]
         lines.append(
-            f"{layer['name']}  {layer['runtime']} {layer['architecture']}  {size_text(layer['zip_bytes'])} zipped, "
-            f"{size_text(layer['unzipped_bytes'])} unzipped; {len(users)} functions, saves {size_text(layer['saved_bytes'])}"
+            f"{layer['name']}  {layer['runtime']} {layer['architecture']}  {format_size(layer['zip_bytes'])} zipped, "
+            f"{format_size(layer['unzipped_bytes'])} unzipped; {len(users)} functions, "
+            f"saves {format_size(layer['saved_bytes'])}"
         )
         lines.append("  holds  " + ", ".join(f"{each['name']} {each['version']}" for each in layer["distributions"]))
         lines.append("  for    " + ", ".join(users))
@@ -124,7 +125,7 @@ def plan_table(document: dict[str, Any]) -> str:
     if separate:
         lines += [
             "",
-            f"What functions share takes {size_text(stored)} zipped; in separate packages it took {size_text(separate)}.",
+            f"What functions share takes {format_size(stored)} zipped; in separate packages it took {format_size(separate)}.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from packer.core.errors import UsageError
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.resolve.requirement_graph import Needs
 
 SCHEMA_VERSION = 1
@@ -104,10 +104,10 @@ def why_text(found: Mapping[str, Any]) -> str:
     lines = [f"{found['name']} {found['version']} is in {found['function']}:"]
     lines += ["  " + " -> ".join(step["requires"] for step in chain) for chain in found["chains"]]
     about = "" if found["exact"] else "about "
-    whole = size_text(found["function_bytes"])
-    lines.append(f"It takes {about}{size_text(found['unzipped_bytes'])} of {whole} unzipped.")
+    whole = format_size(found["function_bytes"])
+    lines.append(f"It takes {about}{format_size(found['unzipped_bytes'])} of {whole} unzipped.")
     if found["only_for_it"]:
-        what = size_text(found["with_only_for_it_bytes"])
+        what = format_size(found["with_only_for_it_bytes"])
         lines.append(f"With what only it needs ({', '.join(found['only_for_it'])}) that is {about}{what}.")
     return "\n".join((*lines, *_unknown(found))) + "\n"
 
@@ -115,7 +115,7 @@ def why_text(found: Mapping[str, Any]) -> str:
 def tree_text(found: Mapping[str, Any]) -> str:
     """Give one function's tree as text."""
     about = "" if found["exact"] else "about "
-    lines = [f"{found['function']}  {about}{size_text(found['unzipped_bytes'])} unzipped"]
+    lines = [f"{found['function']}  {about}{format_size(found['unzipped_bytes'])} unzipped"]
     lines += _lines(found["requires"], "")
     return "\n".join((*lines, *_unknown(found))) + "\n"
 
@@ -124,9 +124,9 @@ def _lines(nodes: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
     for number, node in enumerate(nodes):
         last = number == len(nodes) - 1
         own, below = node["unzipped_bytes"], node["with_all_below_bytes"]
-        more = f", {size_text(below)} with all below" if below != own and not node["again"] else ""
+        more = f", {format_size(below)} with all below" if below != own and not node["again"] else ""
         name = f"{node['name']} {node['version']}".rstrip()
-        yield f"{indent}{_LAST if last else _BRANCH}{name}  {size_text(own)}{more}{_AGAIN if node['again'] else ''}"
+        yield f"{indent}{_LAST if last else _BRANCH}{name}  {format_size(own)}{more}{_AGAIN if node['again'] else ''}"
         yield from _lines(node["below"], indent + (_NOTHING if last else _PASSED))
 
 

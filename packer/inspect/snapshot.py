@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from builders.files import file_digest
 from packer.core.errors import UsageError
-from packer.core.model import OWN_SOURCE, Tree, called
+from packer.core.model import OWN_SOURCE, Tree, owner_label
 from packer.core.names import MANIFEST_FILE
 from packer.inspect.contents import PackedFile, read_archive, stems, with_owners
 from packer.inspect.image_files import archive_files, layout_files
@@ -164,7 +164,7 @@ def _versions(distributions: Iterable[Report]) -> dict[str, str]:
 
 def _of_baseline(document: Mapping[str, Any], named: str) -> Snapshot:
     """Give a baseline, which knows no versions."""
-    names = {called(OWN_SOURCE): OWN_SOURCE}
+    names = {owner_label(OWN_SOURCE): OWN_SOURCE}
 
     def unit(each: Sized) -> Unit:
         parts = {names.get(name, name): Part(version="", unzipped=size) for name, size in each["parts"].items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from builders.sandbox.emulator import find_emulator
-from packer.core.bytecode_paths import beside
+from packer.core.bytecode_paths import pycache_path
 from packer.core.errors import VerificationError
 from packer.core.model import OWN_SOURCE, Function
 from packer.core.options import BytecodeOptions
@@ -119,7 +119,7 @@ def _profile(function: Function, material: Material, candidate: Candidate, found
     read: dict[str, set[str]] = {each.name: set() for each in material.distributions}
     compiled = {entry.path for entry in candidate.shaped.tree if entry.path.endswith(".pyc")}
     for entry in candidate.shaped.tree:
-        name, bytecode = names[entry.owner], beside(entry.path, minor)
+        name, bytecode = names[entry.owner], pycache_path(entry.path, minor)
         if name == OWN_SOURCE or entry.path in compiled:
             continue
         if entry.path in found or bytecode in found:

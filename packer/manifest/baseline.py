@@ -9,7 +9,7 @@ from typing import Any
 
 from packer import __version__
 from packer.core.errors import UsageError
-from packer.core.model import OWN_SOURCE, called
+from packer.core.model import OWN_SOURCE, owner_label
 from packer.core.options import Budget
 from packer.manifest.budget import FUNCTION, LAYER, Kind, Measure, growth_measure
 from packer.manifest.records import (
@@ -110,7 +110,7 @@ def _function(report: Report) -> dict[str, Any]:
     return {
         "zip_bytes": packed_with_layers(report),
         "unzipped_bytes": unpacked_with_layers(report),
-        "parts": {**dict(sorted(parts.items())), called(OWN_SOURCE): report["source"]["unzipped_bytes"]},
+        "parts": {**dict(sorted(parts.items())), owner_label(OWN_SOURCE): report["source"]["unzipped_bytes"]},
     }
 
 

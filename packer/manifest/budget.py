@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, UNZIPPED_LIMIT
 from packer.core.errors import LimitError
-from packer.core.model import OWN_SOURCE, called
+from packer.core.model import OWN_SOURCE, owner_label
 from packer.core.options import Budget, LayerOptions
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.manifest.records import Report, inside, layer_stem, layers_of, packed_bytes, unpacked_with_layers
 
 Kind = Literal["function", "layer"]
@@ -68,7 +68,9 @@ class Measure(Struct, frozen=True, kw_only=True):
         if self.unit == MILLISECONDS:
             return f"{self.of} takes {self.size:.0f} ms to start, over {self.what} of {self.limit:g} ms."
         exactly = f" ({round(self.size):,} bytes)"
-        return f"{self.of} takes {size_text(round(self.size))}{exactly}, over {self.what} of {size_text(round(self.limit))}."
+        return (
+            f"{self.of} takes {format_size(round(self.size))}{exactly}, over {self.what} of {format_size(round(self.limit))}."
+        )
 
     def error(self, advice: Sequence[str] = ()) -> LimitError:
         """Give the error that says so, with the largest contributors and what would help."""
@@ -79,7 +81,7 @@ class Measure(Struct, frozen=True, kw_only=True):
 
     def text(self, figure: float) -> str:
         """Write a figure in the unit of this one."""
-        return f"{figure:.0f} ms" if self.unit == MILLISECONDS else size_text(round(figure))
+        return f"{figure:.0f} ms" if self.unit == MILLISECONDS else format_size(round(figure))
 
 
 def function_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:
@@ -155,7 +157,7 @@ def growth_measure(
     if not limits:
         return None
     grown = tuple((name, taken) for name, taken in parts.items() if taken > 0)
-    what = f"its budget for growth (from {size_text(before)})"
+    what = f"its budget for growth (from {format_size(before)})"
     return Measure(
         kind=kind,
         name=name,
@@ -197,11 +199,11 @@ def upload_warning(what: str, zipped: int) -> tuple[str, ...]:
     """Say of what is too large for a direct upload how it must go up."""
     if zipped <= DIRECT_UPLOAD_LIMIT:
         return ()
-    return (f"{what} is {size_text(zipped)} zipped: {_UPLOAD.format(size_text(DIRECT_UPLOAD_LIMIT))}.",)
+    return (f"{what} is {format_size(zipped)} zipped: {_UPLOAD.format(format_size(DIRECT_UPLOAD_LIMIT))}.",)
 
 
 def _own_parts(report: Report) -> Iterator[tuple[str, float]]:
     """Give the unzipped bytes of a function's source, and of each distribution that no layer holds."""
-    yield called(OWN_SOURCE), report["source"]["unzipped_bytes"]
+    yield owner_label(OWN_SOURCE), report["source"]["unzipped_bytes"]
     for each in inside(report):
         yield f"{each['name']} {each['version']}".rstrip(), each["unzipped_bytes"]

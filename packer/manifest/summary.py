@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from packer.core.model import Function
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.trim.rules import SOURCES
 from packer.verify.proof import Proof
 
@@ -30,5 +30,5 @@ def _removed(proof: Proof) -> str:
         if rule != SOURCES:
             sizes[rule] = sizes.get(rule, 0) + size
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:_SHOWN]
-    named = ", ".join(f"{rule} {size_text(size)}" for rule, size in largest)
-    return f"{size_text(sum(sizes.values()))} removed ({named})" if sizes else "nothing removed"
+    named = ", ".join(f"{rule} {format_size(size)}" for rule, size in largest)
+    return f"{format_size(sum(sizes.values()))} removed ({named})" if sizes else "nothing removed"

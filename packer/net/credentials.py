@@ -49,7 +49,7 @@ def without_login(url: str) -> str:
     return urlunsplit(parts._replace(netloc=kept + host))
 
 
-def login_of(url: str) -> Login | None:
+def login_in_url(url: str) -> Login | None:
     """Give the user name and password that a URL carries."""
     parts = urlsplit(url)
     if parts.username is None:
@@ -77,7 +77,7 @@ class Credentials:
         """Remember an index's address; ``name`` is what uv's variables call it."""
         variable = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
         user, password = self._variables.get(f"{variable}_USERNAME"), self._variables.get(f"{variable}_PASSWORD")
-        login = login_of(url)
+        login = login_in_url(url)
         if login is None and name and (user or password):
             login = Login(user=user or "", password=password or "")
         if login is not None:
@@ -91,7 +91,7 @@ class Credentials:
 
     def find(self, url: str) -> Login | None:
         """Give the login for an address without asking anybody: the nearest index's on the same host, or netrc's."""
-        own = login_of(url)
+        own = login_in_url(url)
         if own is not None:
             return own
         parts = urlsplit(url)
@@ -195,18 +195,18 @@ def _from_keyring(host: str) -> Login | None:
     except ModuleNotFoundError as error:
         if error.name == "keyring":
             return _from_keyring_command(host)
-        raise _KeyringFailure(_in_short(error)) from error
+        raise _KeyringFailure(_summary(error)) from error
     except Exception as error:  # its own modules run, and those of its plug-ins
-        raise _KeyringFailure(_in_short(error)) from error
+        raise _KeyringFailure(_summary(error)) from error
     try:
         found = keyring.get_credential(host, None)
         user, password = (found.username, found.password) if found else (None, None)
     except Exception as error:  # back ends raise what their systems do: D-Bus, keychains, files
-        raise _KeyringFailure(_in_short(error)) from error
+        raise _KeyringFailure(_summary(error)) from error
     return Login(user=user or "", password=password) if password else None
 
 
-def _in_short(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     said = " ".join(str(error).split())[:300].rstrip(".")
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
@@ -224,7 +224,7 @@ def _from_keyring_command(host: str) -> Login | None:
     except subprocess.TimeoutExpired:
         raise _KeyringFailure(f"{program} does not answer within {_KEYRING_SECONDS} s") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _KeyringFailure(f"{program}: {_in_short(error)}") from error
+        raise _KeyringFailure(f"{program}: {_summary(error)}") from error
     lines = finished.stderr.strip().splitlines()
     if finished.returncode and lines:  # for what it does not have, it ends with 1 and says nothing
         raise _KeyringFailure(f"{program} ended with status {finished.returncode}: {lines[-1].strip()[:300].rstrip('.')}")

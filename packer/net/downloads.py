@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from builders.files import stream_digest
 from builders.once import Once
-from packer.cache.store import Store, explained
+from packer.cache.store import Store, store_errors
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.model import Archive
-from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason, wanted_pause
+from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic_auth, new_session, retry_after, short_reason
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class StoreFetcher:
             if urlsplit(archive.location).scheme in ("http", "https"):
                 digest, size = self._download(archive, temporary)
             else:
-                digest, size = _copy(archive, temporary)
+                digest, size = _copy_local(archive, temporary)
             if archive.sha256 and digest != archive.sha256:
                 raise FetchError(
                     f"{archive.filename} is not the file that its lock promises: "
@@ -131,7 +131,7 @@ class StoreFetcher:
                 remedy="Build once without --offline.",
             )
         telling = self._reporter.transfer(archive.filename, archive.size)
-        with telling, explained(temporary, "write"), temporary.open("w+b") as file:
+        with telling, store_errors(temporary, "write"), temporary.open("w+b") as file:
             received = _PartialFile(file=file)
             self._download_resumed(archive, received)
             return stream_digest(file), received.size
@@ -171,13 +171,13 @@ class StoreFetcher:
                 if received.size and response.status_code != requests.codes.partial_content:
                     received.restart()
                 expected = self._expected_size(response, received.size)
-                if expected is not None and expected > _most(archive):
+                if expected is not None and expected > _size_limit(archive):
                     raise _too_large(archive)
                 # What has arrived, not full chunks: those lose the bytes before a dropped connection.
                 while chunk := response.raw.read1(_CHUNK, decode_content=False):
                     if self._stopped.is_set():
                         raise _interrupted(archive)
-                    if received.size + len(chunk) > _most(archive):
+                    if received.size + len(chunk) > _size_limit(archive):
                         raise _too_large(archive)
                     received.file.write(chunk)
                     received.size += len(chunk)
@@ -203,13 +203,13 @@ class StoreFetcher:
             headers=headers,
             stream=True,
             timeout=TIMEOUT,
-            auth=basic(login.user, login.password) if login else None,
+            auth=basic_auth(login.user, login.password) if login else None,
         )
         if response.status_code == 401 and login is None:
             response.close()
             login = self._credentials.ask_keyring(archive.location)
             if login is not None:
-                auth = basic(login.user, login.password)
+                auth = basic_auth(login.user, login.password)
                 response = session.get(archive.location, headers=headers, stream=True, timeout=TIMEOUT, auth=auth)
         return response
 
@@ -224,7 +224,7 @@ class StoreFetcher:
         if status in (200, 206):
             return
         if status in RETRIED_STATUSES:
-            raise TransientError(f"the server answered {status} {response.reason}", wanted_pause(response))
+            raise TransientError(f"the server answered {status} {response.reason}", retry_after(response))
         remedy = "Lock again: the file is no longer where the lock says."
         if status in (401, 403):
             remedy = (
@@ -241,7 +241,7 @@ class StoreFetcher:
         return offset + int(length) if length.isdigit() else None
 
 
-def _most(archive: Archive) -> int:
+def _size_limit(archive: Archive) -> int:
     return _LARGEST if archive.size is None else archive.size
 
 
@@ -251,7 +251,7 @@ def _interrupted(archive: Archive) -> FetchError:
 
 def _too_large(archive: Archive) -> FetchError:
     """Return the error for a server that sends more than it should, of which nothing more is read."""
-    most = _most(archive)
+    most = _size_limit(archive)
     limit = (
         f"{most:,} bytes, which is the most that lpack downloads" if archive.size is None else f"the {most:,} bytes of its lock"
     )
@@ -261,7 +261,7 @@ def _too_large(archive: Archive) -> FetchError:
     )
 
 
-def _copy(archive: Archive, temporary: Path) -> tuple[str, int]:
+def _copy_local(archive: Archive, temporary: Path) -> tuple[str, int]:
     """Copy a file of this machine (an absolute path or a file: URL), and return the SHA-256 and the number of its bytes."""
     parts = urlsplit(archive.location)
     path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(archive.location)
@@ -270,7 +270,7 @@ def _copy(archive: Archive, temporary: Path) -> tuple[str, int]:
         source = path.open("rb")
     except OSError as error:
         raise FetchError(f"Cannot read {path}: {error.strerror}.", remedy="Lock again, or put the file back.") from error
-    with source, explained(temporary, "write"), temporary.open("wb") as target:
+    with source, store_errors(temporary, "write"), temporary.open("wb") as target:
         while chunk := source.read(_CHUNK):
             total.update(chunk)
             size += len(chunk)

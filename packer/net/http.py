@@ -18,7 +18,7 @@ RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed."""
 
 
-def wanted_pause(response: requests.Response) -> float:
+def retry_after(response: requests.Response) -> float:
     """Return the seconds that a server asks to wait (Retry-After), 0 where it does not say, or not in seconds."""
     try:
         seconds = float(response.headers.get("Retry-After", 0))
@@ -39,7 +39,7 @@ def new_session() -> requests.Session:
     return session
 
 
-def basic(user: str, password: str) -> requests.auth.HTTPBasicAuth:
+def basic_auth(user: str, password: str) -> requests.auth.HTTPBasicAuth:
     """Give a login as requests takes it."""
     from requests.auth import HTTPBasicAuth
 
@@ -47,7 +47,7 @@ def basic(user: str, password: str) -> requests.auth.HTTPBasicAuth:
     return HTTPBasicAuth(user.encode(), password.encode())
 
 
-def read_at_most(response: requests.Response, most: int) -> bytes:
+def read_body(response: requests.Response, most: int) -> bytes:
     """Read a body as it is sent, of ``most`` bytes and not more; raises ``ValueError`` for a longer one.
 
     Raises what urllib3 raises where it breaks off.

@@ -64,11 +64,11 @@ class DockerLogins:
     def _look(self, host: str) -> RegistryLogin | None:
         for path in self._files:
             document = _read(path)
-            helper = next(filter(None, (_text(document.get("credHelpers"), key) for key in _keys(host))), "")
+            helper = next(filter(None, (_string(document.get("credHelpers"), key) for key in _host_keys(host))), "")
             store = document.get("credsStore")
             program = helper or (store if isinstance(store, str) else "")
             found = self._ask(program, host, path) if program else None
-            found = found or _of_file(document.get("auths"), host)
+            found = found or _login_in_file(document.get("auths"), host)
             if found is not None:
                 return found
         if _ECR.fullmatch(host) and which(f"docker-credential-{_ECR_HELPER}", path=self._variables.get("PATH")):
@@ -109,7 +109,7 @@ class DockerLogins:
             user, secret = answer["Username"], answer["Secret"]
         except (ValueError, KeyError, TypeError):
             raise RegistryError(f"{name}{where} gives an answer that is no login.", remedy=f"Try `{name} get`.") from None
-        return _made(str(user), str(secret), str(secret) if user == _TOKEN else "")
+        return _new_login(str(user), str(secret), str(secret) if user == _TOKEN else "")
 
 
 def login_remedy(host: str) -> str:
@@ -120,7 +120,7 @@ def login_remedy(host: str) -> str:
     return f"Log in: `docker login {host}`."
 
 
-def _made(user: str, password: str, identity: str) -> RegistryLogin:
+def _new_login(user: str, password: str, identity: str) -> RegistryLogin:
     return RegistryLogin(identity=identity) if identity else RegistryLogin(login=Login(user=user, password=password))
 
 
@@ -139,20 +139,20 @@ def _read(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _text(table: object, host: str) -> str | None:
+def _string(table: object, host: str) -> str | None:
     found = table.get(host) if isinstance(table, dict) else None
     return found if isinstance(found, str) else None
 
 
-def _keys(host: str) -> tuple[str, ...]:
+def _host_keys(host: str) -> tuple[str, ...]:
     """Give the forms that a host may have in a file of logins."""
     keys = (host, f"https://{host}", f"http://{host}", f"https://{host}/", f"https://{host}/v1/", f"https://{host}/v2/")
     return (*keys, _HUB_KEY, "index.docker.io") if host == DOCKER_HUB else keys
 
 
-def _of_file(auths: object, host: str) -> RegistryLogin | None:
+def _login_in_file(auths: object, host: str) -> RegistryLogin | None:
     """Give a login that a file holds itself, under any of the forms that its key may have."""
-    for key in _keys(host):
+    for key in _host_keys(host):
         entry = auths.get(key) if isinstance(auths, dict) else None
         if not isinstance(entry, dict):
             continue
@@ -165,5 +165,5 @@ def _of_file(auths: object, host: str) -> RegistryLogin | None:
             except (binascii.Error, UnicodeDecodeError):
                 raise RegistryError(f"The login for {host} cannot be read.", remedy=login_remedy(host)) from None
         if isinstance(user, str) and isinstance(password, str) and user:
-            return _made(user, password, "")
+            return _new_login(user, password, "")
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builders.runtimes import Target
-from packer.cache.signatures import unchanged
+from packer.cache.signatures import are_unchanged
 from packer.core.errors import ManyErrors
 from packer.core.model import Function, Tree
 from packer.images.builder import base_name
@@ -120,7 +120,7 @@ class FunctionBuilder:
 
         def placed(path: str) -> bool:
             full = str(self._out / path)
-            return full in written and unchanged([(full, written[full])], ALWAYS)
+            return full in written and are_unchanged([(full, written[full])], ALWAYS)
 
         parts, folders = (self._tools, self._gatherer), (self._staging, self._out)
         like = (functions[0].target, functions[0].bytecode)

@@ -19,7 +19,7 @@ from packer.cache.store import Store, digest_of
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
-from packer.core.function_tree import Part, merge
+from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.core.version_variables import version_variables
 from packer.formats.native_code import NativeCode
@@ -140,7 +140,7 @@ class Gatherer:
             trees = []
         if function.verify.level == "rie":
             trees += self.client(function)
-        return merge((*packed, *trees), ())
+        return merge_trees((*packed, *trees), ())
 
     def client(self, function: Function) -> list[Part]:
         """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""

@@ -12,8 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from packer.cache.store import digest_of
-from packer.core.function_tree import merge
-from packer.core.model import OWN_SOURCE, Entry, Function, Tree, called
+from packer.core.function_tree import merge_trees
+from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
 from packer.formats.image import Base, Image
 from packer.images.builder import Imaging, artifact_path, base_name
@@ -164,8 +164,8 @@ class ImageGroup:
         if start.client:
             names = {part.told.partition(" ")[0] for part in divided.parts.values()}
             client = [part for part in self._gatherer.client(function) if part[0] not in names]
-            parts.insert(0, ("the runtime interface client", merge(client, ())))
-        image, steps = imaging.image(function, base, start, [*parts, (called(OWN_SOURCE), divided.source)])
+            parts.insert(0, ("the runtime interface client", merge_trees(client, ())))
+        image, steps = imaging.image(function, base, start, [*parts, (owner_label(OWN_SOURCE), divided.source)])
         staged = imaging.write(function, image, self._staging, self._out)
         settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
         first, *more = (artifact_path(function, form) for form in function.image.write)

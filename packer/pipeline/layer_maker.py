@@ -14,13 +14,13 @@ from builders.errors import UnavailableError
 from builders.once import Once
 from builders.runtimes import Target
 from packer.cache.deflate import CODEC
-from packer.cache.store import digest_of, explained
-from packer.core.function_tree import merge, shares
+from packer.cache.store import digest_of, store_errors
+from packer.core.function_tree import merge_trees, part_sizes
 from packer.core.model import Tree
 from packer.core.names import LAYERS_FOLDER
 from packer.core.options import BytecodeOptions
 from packer.formats.elf import ElfFile
-from packer.formats.unpack import LayerArchive, opened_archive
+from packer.formats.unpack import LayerArchive, open_archive
 from packer.formats.zip_writer import WrittenArchive
 from packer.layers.assignment import MadeLayer, Share
 from packer.layers.planner import Piece
@@ -177,18 +177,18 @@ class LayerMaker:
         if moves:
             others = self._source.libraries(beside.users, tuple(variants))
             gathered = gather_libraries(parts, native, others=others, built=built, target=self._target)
-        tree = merge(gathered.parts, ())
+        tree = merge_trees(gathered.parts, ())
         return Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *gathered.libraries)), moves
 
     def _written(self, share: Share, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[dict[str, Any], Path]:
         """Write a layer's archive, and describe it."""
         folder = self._staging / LAYERS_FOLDER
-        with explained(folder, "write"):
+        with store_errors(folder, "write"):
             folder.mkdir(exist_ok=True)
         draft = folder / f".{tree_digest(whole)}"
         report = self._described(share, pieces, whole, self._tools.prover.candidates.write(whole, draft), moves=moves)
         path = self._staging / report["path"]
-        with explained(path, "write"):
+        with store_errors(path, "write"):
             draft.replace(path)
         return report, path
 
@@ -198,7 +198,7 @@ class LayerMaker:
         """Give a layer's part of the manifest."""
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
         names, versions = {each.filename: each.name for each in held}, {each.name: each.version for each in held}
-        parts = {each.name: each for each in shares(names, versions, whole)}
+        parts = {each.name: each for each in part_sizes(names, versions, whole)}
         name = f"{share.name or label(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
         return {
             "path": f"{LAYERS_FOLDER}/{name}.zip",
@@ -240,7 +240,7 @@ def _keys(target: Target, share: Share, wanted: Mapping[str, Wanted], beside: Be
 
 def files_of(layer: MadeLayer) -> dict[str, int]:
     """Give what lies in the python folder of a layer, with its bytes; raises `LpackError`."""
-    with opened_archive(layer.archive.path) as packed:
+    with open_archive(layer.archive.path) as packed:
         return {each.name.removeprefix(PYTHON): each.size for each in packed.members if each.name.startswith(PYTHON)}
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from packer.core.function_tree import check_handler, overlapping
+from packer.core.function_tree import check_handler, conflicting_parts
 from packer.core.model import OWN_SOURCE, Entry, Function, SourceFolder, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.metadata import required_names
@@ -157,7 +157,7 @@ class Workshop:
             groups = entangled(material.parts, self._native(gathered), function.target)
             beside_source = {name for group in groups if OWN_SOURCE in group for name in group}
             # Only the function's own rules say which of them wins, and other functions may have others.
-            ruled = overlapping(material.parts) if function.overlap else frozenset[str]()
+            ruled = conflicting_parts(material.parts) if function.overlap else frozenset[str]()
             stuck = frozenset(digest for name, digest in names.items() if name in beside_source | ruled)
             tied = [frozenset(names[name] for name in group) for group in groups if OWN_SOURCE not in group]
         return Need(

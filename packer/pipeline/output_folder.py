@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.process import is_running
 
 _STAGING_PREFIX = ".lpack-"
@@ -22,7 +22,7 @@ def only_build(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator
 
     # The true path, so that two spellings of one folder meet in one lock.
     path = store.root / "locks" / f"{digest_of(os.path.realpath(out))}.lock"
-    with explained(path, "write"):
+    with store_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
@@ -42,7 +42,7 @@ def staging(out: Path) -> Iterator[Path]:
 
     Call it while the folder is held. Raises `StoreError`.
     """
-    with explained(out, "write to"):
+    with store_errors(out, "write to"):
         out.mkdir(parents=True, exist_ok=True)
         for left in out.glob(_STAGING_PREFIX + "*"):
             if not is_running(left.name.removeprefix(_STAGING_PREFIX).partition("-")[0]):
@@ -66,7 +66,7 @@ def publish_files(files: Mapping[str, Path], out: Path) -> None:
 
             publish_layout(path, final)
             continue
-        with explained(final, "write"):
+        with store_errors(final, "write"):
             final.parent.mkdir(parents=True, exist_ok=True)
             path.chmod(0o644)
             path.replace(final)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 from packaging.requirements import Requirement
 
-from packer.cache.signatures import unchanged
+from packer.cache.signatures import are_unchanged
 from packer.cache.store import Store
 from packer.config.load import Config
 from packer.core.model import Function, Tree
@@ -118,7 +118,7 @@ def remove_strangers(last: State | None, states: Mapping[str, FunctionState], co
     for name, state in (last.functions if last else {}).items():
         for path, known in state.artifact.items():
             kept = name in configured and name not in states and Path(path).parent.name != LAYERS_FOLDER
-            if not kept and path not in used and unchanged([(path, known)], ALWAYS):
+            if not kept and path not in used and are_unchanged([(path, known)], ALWAYS):
                 _remove(Path(path))
 
 

@@ -13,7 +13,7 @@ from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
 from builders.interpreters import VARIABLES as TOOL_VARIABLES
 from builders.interpreters import search_folders
 from packer.core.errors import LimitError
-from packer.core.function_tree import shares
+from packer.core.function_tree import part_sizes
 from packer.core.model import Artifact, Function, PartSize
 from packer.layers.assignment import MadeLayer
 from packer.manifest.budget import function_measures, hold, layer_budget, layer_measures, upload_warning
@@ -57,7 +57,7 @@ def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], sec
     shaped, function, material = proof.candidate.shaped, gathered.function, gathered.material
     artifact = _artifact(function, proof)
     versions = {each.name: each.version for each in material.distributions}
-    contributions = shares(material.owner_names(), versions, shaped.tree)
+    contributions = part_sizes(material.owner_names(), versions, shaped.tree)
     missing = (*shaped.missing, *proof.missing)
     return Result(
         report=describe(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),

@@ -12,8 +12,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builders.files import place_file
-from packer.cache.signatures import SIZED, Signature, signature, unchanged
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.signatures import SIZED, Signature, are_unchanged, signature
+from packer.cache.store import Store, digest_of, store_errors
 
 Watched = dict[str, Signature]
 SBOM = "sbom"
@@ -105,7 +105,7 @@ class FunctionState(Struct, frozen=True, kw_only=True):
 
     def is_unchanged(self) -> bool:
         """Say whether all that was read for it is as it was."""
-        return unchanged(self.watched.items(), self.seen_at) and self.variables == variable_digests(self.variables)
+        return are_unchanged(self.watched.items(), self.seen_at) and self.variables == variable_digests(self.variables)
 
     def forgotten(self) -> FunctionState:
         """Give the state of a function whose archive stands, and which must be looked at anew before it is believed."""
@@ -123,7 +123,7 @@ class FunctionState(Struct, frozen=True, kw_only=True):
 
     def is_written(self) -> bool:
         """Say whether the artifact lies in the output folder as it was put there."""
-        return bool(self.artifact) and unchanged(self.artifact.items(), ALWAYS)
+        return bool(self.artifact) and are_unchanged(self.artifact.items(), ALWAYS)
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -148,8 +148,8 @@ class State(Struct, frozen=True, kw_only=True):
         With ``nobody`` no function is asked for at all; without ``written`` nothing was made of any.
         """
         if nobody:
-            outputs = unchanged(self.outputs.items(), ALWAYS)
-            return self.command == command and unchanged(self.watched.items(), self.seen_at) and outputs
+            outputs = are_unchanged(self.outputs.items(), ALWAYS)
+            return self.command == command and are_unchanged(self.watched.items(), self.seen_at) and outputs
         if self.command != command or not set(names) <= set(self.functions) or not (names or self.complete):
             return False
         chosen = [self.functions[name] for name in names or self.functions]
@@ -157,8 +157,8 @@ class State(Struct, frozen=True, kw_only=True):
         if not peers <= self.functions.keys() or not all(self.functions[name].is_unchanged() for name in peers):
             return False  # what they need may have moved the layers of all
         return (
-            unchanged(self.watched.items(), self.seen_at)
-            and unchanged(self.outputs.items(), ALWAYS)
+            are_unchanged(self.watched.items(), self.seen_at)
+            and are_unchanged(self.outputs.items(), ALWAYS)
             and all(one.is_unchanged() and (one.is_written() or not written) for one in chosen)
         )
 
@@ -197,7 +197,7 @@ def load_state(store: Store, key: str) -> State | None:
 def save_state(store: Store, key: str, state: State) -> None:
     """Write the state of a build that has ended well."""
     path = state_path(store, key)
-    with store.temporary() as temporary, explained(path, "write"):
+    with store.temporary() as temporary, store_errors(path, "write"):
         data = msgspec.json.encode(state)
         temporary.write_bytes(data)
         place_file(temporary, path, len(data))

@@ -13,7 +13,7 @@ from typing import IO
 from msgspec import Struct
 
 from builders.files import stream_digest
-from packer.cache.store import Store, explained
+from packer.cache.store import Store, store_errors
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.oci import Descriptor, Reference
@@ -90,27 +90,27 @@ def upload(
 
     Gives the bytes that were sent, 0 where it was mounted. Raises `RegistryError`, or what ``bring`` raises.
     """
-    begun = _begin(endpoint, to, blob, scopes, mount)
+    begun = _begin_upload(endpoint, to, blob, scopes, mount)
     if begun is None:
         return 0
     scopes = scopes[:1]  # where it is mounted from has no part in what follows
     path = bring()
-    name = f"{to.repository} {_short(blob)}"
+    name = f"{to.repository} {_short_digest(blob)}"
     with reporter.transfer(name, blob.size, "upload"):
         for restart in range(_RESTARTS + 1):
             try:
-                _send(endpoint, to, blob, path, scopes, begun, lambda sent: reporter.transfer_advanced(name, sent))
+                _send_blob(endpoint, to, blob, path, scopes, begun, lambda sent: reporter.transfer_advanced(name, sent))
             except _UploadForgotten:
                 if restart == _RESTARTS:
-                    what = f"Cannot push the layer {_short(blob)} to {to.name}: the registry forgets it each time."
+                    what = f"Cannot push the layer {_short_digest(blob)} to {to.name}: the registry forgets it each time."
                     raise RegistryError(what, remedy="Try again, or ask who runs the registry.") from None
-                begun = _begin(endpoint, to, blob, scopes, "") or begun
+                begun = _begin_upload(endpoint, to, blob, scopes, "") or begun
             else:
                 break
     return blob.size
 
 
-def _short(blob: Descriptor) -> str:
+def _short_digest(blob: Descriptor) -> str:
     return blob.sha256[:12]
 
 
@@ -118,9 +118,9 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
     """Send a small blob; raises `RegistryError`."""
 
     def attempt() -> None:
-        begun = _begin(endpoint, to, blob, scopes, "")
+        begun = _begin_upload(endpoint, to, blob, scopes, "")
         if begun is not None:
-            _finish(endpoint, to, blob, scopes, begun, lambda: data)
+            _finish_upload(endpoint, to, blob, scopes, begun, lambda: data)
 
     try:
         endpoint.retry(attempt, f"push to {to.name}")
@@ -128,9 +128,9 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
         raise RegistryError(f"Cannot push to {to.name}: the registry forgets what it began.", remedy="Try again.") from None
 
 
-def _begin(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: Sequence[str], mount: str) -> _Upload | None:
+def _begin_upload(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: Sequence[str], mount: str) -> _Upload | None:
     """Begin an upload; None where the registry has mounted the blob instead."""
-    doing = f"push the layer {_short(blob)} to {to.name}"
+    doing = f"push the layer {_short_digest(blob)} to {to.name}"
     path = f"/v2/{to.repository}/blobs/uploads/"
     ask = partial(endpoint.ask, "POST", path, doing=doing, expected=(201, 202), body=lambda: b"")
     if mount:
@@ -154,7 +154,7 @@ def _location(endpoint: Endpoint, headers: Mapping[str, str], before: str, to: R
     return endpoint.url(found, before)
 
 
-def _send(
+def _send_blob(
     endpoint: Endpoint,
     to: Reference,
     blob: Descriptor,
@@ -164,11 +164,11 @@ def _send(
     told: Callable[[int], None],
 ) -> None:
     """Send what is left of a blob, part by part; raises `_UploadForgotten` where it must begin anew."""
-    doing = f"push the layer {_short(blob)} to {to.name}"
+    doing = f"push the layer {_short_digest(blob)} to {to.name}"
     if blob.size > _CHUNK:
         while begun.offset < blob.size:
             _send_part(endpoint, to, blob, path, scopes, begun, told)
-        endpoint.retry(lambda: _finish(endpoint, to, blob, scopes, begun, lambda: b""), doing)
+        endpoint.retry(lambda: _finish_upload(endpoint, to, blob, scopes, begun, lambda: b""), doing)
         return
 
     def whole() -> _Slice:
@@ -176,9 +176,9 @@ def _send(
 
     def attempt() -> None:
         try:
-            _finish(endpoint, to, blob, scopes, begun, whole)
+            _finish_upload(endpoint, to, blob, scopes, begun, whole)
         except TransientError:
-            fresh = _begin(endpoint, to, blob, scopes, "")  # what has arrived of it is not worth asking
+            fresh = _begin_upload(endpoint, to, blob, scopes, "")  # what has arrived of it is not worth asking
             if fresh is not None:
                 begun.location = fresh.location
             raise
@@ -196,14 +196,14 @@ def _send_part(
     told: Callable[[int], None],
 ) -> None:
     """Send one part of a blob, and go on after trouble from where the registry has got to."""
-    doing = f"push the layer {_short(blob)} to {to.name}"
+    doing = f"push the layer {_short_digest(blob)} to {to.name}"
     trouble = False
 
     def attempt() -> None:
         nonlocal trouble
         if trouble:
             acknowledged = begun.offset
-            _ask_where(endpoint, to, scopes, begun)
+            _update_offset(endpoint, to, scopes, begun)
             begun.setbacks += begun.offset < acknowledged
             if begun.setbacks > _MOST_SETBACKS:
                 raise _UploadForgotten
@@ -228,7 +228,7 @@ def _send_part(
     endpoint.retry(attempt, doing)
 
 
-def _ask_where(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: _Upload) -> None:
+def _update_offset(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: _Upload) -> None:
     """Find out how much of an upload the registry has (distribution specification, "Pushing a blob in chunks")."""
     with endpoint.request_once("GET", begun.location, scopes) as response:
         if response.status_code in (404, 410):
@@ -242,7 +242,7 @@ def _ask_where(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: 
             begun.location = _location(endpoint, response.headers, begun.location, to)
 
 
-def _finish(
+def _finish_upload(
     endpoint: Endpoint,
     to: Reference,
     blob: Descriptor,
@@ -251,7 +251,7 @@ def _finish(
     body: Body,
 ) -> None:
     """Close an upload with its digest; raises `_UploadForgotten` where the registry does not know it, nor the blob."""
-    doing = f"push the layer {_short(blob)} to {to.name}"
+    doing = f"push the layer {_short_digest(blob)} to {to.name}"
     query = [("digest", blob.digest)]
     with endpoint.request_once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
         if response.status_code in (404, 410):
@@ -270,10 +270,10 @@ def _finish(
 
 def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: Store, reporter: Reporter) -> Path:
     """Bring a blob into the store; raises `RegistryError` where it cannot be had, or is not what its digest says."""
-    name = f"{reference.repository} {_short(blob)}"
+    name = f"{reference.repository} {_short_digest(blob)}"
     doing = f"fetch a layer of {reference}"
     with reporter.transfer(name, blob.size), store.temporary() as temporary:
-        with explained(temporary, "write"), temporary.open("w+b") as file:
+        with store_errors(temporary, "write"), temporary.open("w+b") as file:
             endpoint.retry(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
             found = stream_digest(file)
         if (found, temporary.stat().st_size) != (blob.sha256, blob.size):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packer.core.errors import RegistryError
-from packer.net.http import TIMEOUT, basic, read_at_most
+from packer.net.http import TIMEOUT, basic_auth, read_body
 from packer.net.registry_login import DockerLogins, RegistryLogin, login_remedy
 
 if TYPE_CHECKING:
@@ -120,11 +120,11 @@ class RegistryAuth:
                 form["scope"] = " ".join(scopes)
                 response = self._session().post(realm, data=form, auth=no_netrc, **_PLAIN)
             else:
-                auth = basic(login.login.user, login.login.password) if login and login.login else no_netrc
+                auth = basic_auth(login.login.user, login.login.password) if login and login.login else no_netrc
                 query = [*named.items(), *(("scope", scope) for scope in scopes)]
                 response = self._session().get(realm, params=query, auth=auth, **_PLAIN)
             with response:
-                content = read_at_most(response, _LARGEST)
+                content = read_body(response, _LARGEST)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise RegistryError(
                 f"The token server of {self._host} cannot be reached ({type(error).__name__}).", remedy="Try again."

@@ -19,10 +19,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.once import Once
-from packer.cache.store import Store, explained
+from packer.cache.store import Store, store_errors
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
-from packer.formats.image import Base, BlobSource, Image, check_fits
+from packer.formats.image import Base, BlobSource, Image, check_image
 from packer.formats.oci import (
     INDEXES,
     LARGEST_CONFIG,
@@ -35,10 +35,10 @@ from packer.formats.oci import (
     Manifest,
     Platform,
     Reference,
+    choose_manifest,
     digest_of_bytes,
-    for_platform,
     media_type_of,
-    unusable,
+    unusable_image,
 )
 from packer.net.registry_login import DockerLogins
 from packer.registry.blob_locations import BlobLocations
@@ -132,16 +132,16 @@ class Registries:
         named = str(reference)
         data, found = self._manifest(reference)
         if found.media_type in INDEXES:
-            chosen = for_platform(Index.parse(data, named).manifests, platform, named)
+            chosen = choose_manifest(Index.parse(data, named).manifests, platform, named)
             data, found = self._manifest(replace(reference, tag="", digest=chosen.digest))
         if found.media_type not in MANIFESTS:
-            raise unusable(named, f"its media type is {found.media_type[:100]!r}")
+            raise unusable_image(named, f"its media type is {found.media_type[:100]!r}")
         manifest = Manifest.parse(data, named)
         if manifest.config.size > LARGEST_CONFIG:
-            raise unusable(named, f"its configuration has {manifest.config.size:,} bytes, more than {LARGEST_CONFIG:,}")
+            raise unusable_image(named, f"its configuration has {manifest.config.size:,} bytes, more than {LARGEST_CONFIG:,}")
         blobs = RegistryBlobs(self, reference)
         config = ImageConfig.parse(blobs.bring(manifest.config).read_bytes(), named)
-        check_fits(manifest, config, named)
+        check_image(manifest, config, named)
         return Base(named=named, digest=found.digest, manifest=manifest, config=config, blobs=blobs, home=reference)
 
     def _manifest(self, reference: Reference) -> tuple[bytes, Descriptor]:
@@ -152,7 +152,7 @@ class Registries:
         endpoint, doing = self.endpoint(reference.registry), f"find the image {reference}"
         path = f"/v2/{reference.repository}/manifests/{reference.wanted}"
         headers = {"Accept": _ACCEPT}
-        response = endpoint.ask("GET", path, _pull(reference), doing=doing, headers=headers)
+        response = endpoint.ask("GET", path, _pull_scopes(reference), doing=doing, headers=headers)
         data = response.content
         digest = digest_of_bytes(data)
         told = response.headers.get("Docker-Content-Digest", digest)
@@ -166,7 +166,7 @@ class Registries:
     def _keep(self, data: bytes, digest: str) -> None:
         """Have a manifest in the store: one that is asked for by its digest need not be fetched again."""
         with self._store.temporary() as temporary:
-            with explained(temporary, "write"):
+            with store_errors(temporary, "write"):
                 temporary.write_bytes(data)
             self._store.adopt_blob(temporary, digest.removeprefix("sha256:"), len(data))
 
@@ -209,7 +209,7 @@ class Registries:
         path = f"/v2/{to.repository}/manifests/{to.tag or digest}"
         doing = f"look for {to}"
         response = self.endpoint(to.registry).ask(
-            "HEAD", path, _push(to), doing=doing, expected=(200, 404), headers={"Accept": _ACCEPT}
+            "HEAD", path, _push_scopes(to), doing=doing, expected=(200, 404), headers={"Accept": _ACCEPT}
         )
         return response.status == 200 and response.headers.get("Docker-Content-Digest") == digest
 
@@ -224,7 +224,7 @@ class Registries:
         with ThreadPoolExecutor(max(1, workers), thread_name_prefix="push") as executor:
             futures = [executor.submit(each) for each in put]
             try:
-                outcomes = _outcomes(futures)
+                outcomes = _wait_for_all(futures)
             except Exception:
                 endpoint.stop()  # the other blobs need not wait for their next attempts
                 raise
@@ -267,7 +267,7 @@ class Registries:
             known = self._homes.find(to.registry, blob.digest)
             sources += [known] if known else []
             source = next((each for each in sources if each != to.repository), "")
-            size = upload(endpoint, to, blob, bring, _push(to, source), mount=source, reporter=self._reporter)
+            size = upload(endpoint, to, blob, bring, _push_scopes(to, source), mount=source, reporter=self._reporter)
             outcome = _BlobOutcome("uploaded", size) if size else _BlobOutcome("mounted")
         self._homes.add(to.registry, blob.digest, to.repository)
         return outcome
@@ -276,7 +276,7 @@ class Registries:
         endpoint = self.endpoint(to.registry)
         if _has_blob(endpoint, to, blob):
             return _BlobOutcome("present")
-        upload_bytes(endpoint, to, blob, data, _push(to))
+        upload_bytes(endpoint, to, blob, data, _push_scopes(to))
         return _BlobOutcome("uploaded", len(data))
 
     def _put_manifest(self, to: Reference, name: str, data: bytes, media_type: str) -> int:
@@ -284,7 +284,7 @@ class Registries:
         path, doing = f"/v2/{to.repository}/manifests/{name}", f"push {to.name}:{name}"
         headers = {"Content-Type": media_type}
         response = self.endpoint(to.registry).ask(
-            "PUT", path, _push(to), doing=doing, expected=(200, 201, 202), headers=headers, body=lambda: data
+            "PUT", path, _push_scopes(to), doing=doing, expected=(200, 201, 202), headers=headers, body=lambda: data
         )
         told = response.headers.get("Docker-Content-Digest", "")
         if told.startswith("sha256:") and told != digest_of_bytes(data):
@@ -305,7 +305,7 @@ class RegistryBlobs(BlobSource):
         return self._registries.fetch(self._reference, blob)
 
 
-def _outcomes(futures: Sequence[Future[_BlobOutcome]]) -> list[_BlobOutcome]:
+def _wait_for_all(futures: Sequence[Future[_BlobOutcome]]) -> list[_BlobOutcome]:
     """Return what came of all; raises what the first one raises that fails, whatever the others wait for."""
     wait(futures, return_when=FIRST_EXCEPTION)
     for future in futures:
@@ -316,13 +316,13 @@ def _outcomes(futures: Sequence[Future[_BlobOutcome]]) -> list[_BlobOutcome]:
 
 def _has_blob(endpoint: Endpoint, to: Reference, blob: Descriptor) -> bool:
     path, doing = f"/v2/{to.repository}/blobs/{blob.digest}", f"look for a layer in {to.name}"
-    return endpoint.ask("HEAD", path, _push(to), doing=doing, expected=(200, 307, 404)).status != 404
+    return endpoint.ask("HEAD", path, _push_scopes(to), doing=doing, expected=(200, 307, 404)).status != 404
 
 
-def _pull(reference: Reference) -> tuple[str, ...]:
+def _pull_scopes(reference: Reference) -> tuple[str, ...]:
     return (f"repository:{reference.repository}:pull",)
 
 
-def _push(to: Reference, source: str = "") -> tuple[str, ...]:
+def _push_scopes(to: Reference, source: str = "") -> tuple[str, ...]:
     scopes = (f"repository:{to.repository}:pull,push",)
     return (*scopes, f"repository:{source}:pull") if source else scopes

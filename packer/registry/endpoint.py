@@ -19,9 +19,9 @@ from packer.net.http import (
     TIMEOUT,
     is_untrusted,
     new_session,
-    read_at_most,
+    read_body,
+    retry_after,
     short_reason,
-    wanted_pause,
 )
 from packer.net.registry_login import DOCKER_HUB, DockerLogins, login_remedy
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
@@ -131,7 +131,7 @@ class Endpoint:
                 if response.status_code not in expected:
                     raise self.error(response, doing)
                 try:
-                    content = read_at_most(response, LARGEST_MANIFEST)
+                    content = read_body(response, LARGEST_MANIFEST)
                 except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                     raise TransientError(f"the answer of {self.host} breaks off ({short_reason(error)})") from error
                 except ValueError as error:
@@ -181,7 +181,7 @@ class Endpoint:
         if response.status_code in RETRIED_STATUSES:
             response.close()
             reason = f"the registry {self.host} answers {response.status_code} {response.reason}"
-            raise TransientError(reason, wanted_pause(response))
+            raise TransientError(reason, retry_after(response))
         return response
 
     def _sent(
@@ -258,7 +258,7 @@ class Endpoint:
     def error(self, response: requests.Response, doing: str) -> RegistryError:
         """Give the error for an answer that says no, in the registry's own words."""
         status = response.status_code
-        said = _said(response)
+        said = _error_text(response)
         remedies = {
             401: login_remedy(self.host),
             403: f"Ask for the right to do that. {login_remedy(self.host)}",
@@ -275,7 +275,7 @@ def _origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
 
 
-def _said(response: requests.Response) -> str:
+def _error_text(response: requests.Response) -> str:
     """Give what a registry says of an error (distribution specification, "Error Codes"), in one line."""
     import requests
     import urllib3

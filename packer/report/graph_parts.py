@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from packer.core.units import size_text
+from packer.core.units import format_size
 
 FUNCTION, LAYER, ATTACHED, DISTRIBUTION, LANE = "function", "layer", "attached", "distribution", "lane"
 """Kinds of boxes. A lane is none to see: on it the curves of all functions that hold a distribution inside pass the layers."""
@@ -109,7 +109,7 @@ def _holdings(layers: Mapping[str, Any], functions: Mapping[str, Any]) -> dict[s
         for each in layer["distributions"]:
             found = find(each)
             found.zipped = max(found.zipped, each["zip_bytes"])
-            sizes = f"{size_text(each['zip_bytes'])} zipped, {size_text(each['unzipped_bytes'])} unzipped"
+            sizes = f"{format_size(each['zip_bytes'])} zipped, {format_size(each['unzipped_bytes'])} unzipped"
             found.layers[key] = f"in layer {layer['name']} ({_target(layer)}): {sizes}"
     for name, function in functions.items():
         for each in function["inside"]:
@@ -138,7 +138,7 @@ def _function_box(name: str, function: Mapping[str, Any], layers: Mapping[str, A
         return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures="takes part in no plan", told=alone)
     mine = [layer for layer in layers.values() if name in layer["functions"]]
     count = len(mine) + len(function["attached"])
-    size = size_text(sum(layer["zip_bytes"] for layer in mine))
+    size = format_size(sum(layer["zip_bytes"] for layer in mine))
     inside = sorted(f"{each['name']} {each['version']}" for each in function["inside"])
     has = f"{counted(count, 'layer')}{f', {size}' if mine else ''}" if count else "no layer"
     more = f"+ {len(summed)} more inside" if summed else f"{len(inside)} inside"
@@ -153,13 +153,13 @@ def _function_box(name: str, function: Mapping[str, Any], layers: Mapping[str, A
 
 
 def _layer_box(key: str, layer: Mapping[str, Any], several_targets: bool) -> Box:
-    zipped, saved = size_text(layer["zip_bytes"]), saving(layer["saved_bytes"])
+    zipped, saved = format_size(layer["zip_bytes"]), saving(layer["saved_bytes"])
     users = counted(len(layer["functions"]), "function")
     holds = ", ".join(sorted(f"{each['name']} {each['version']}" for each in layer["distributions"]))
     told = [
         layer["name"],
         f"{_target(layer)}{', named in the configuration' if layer['named'] else ''}",
-        f"{zipped} zipped, {size_text(layer['unzipped_bytes'])} unzipped; {saved}",
+        f"{zipped} zipped, {format_size(layer['unzipped_bytes'])} unzipped; {saved}",
         f"holds {holds}",
         f"{users}: {', '.join(sorted(layer['functions']))}",
     ]
@@ -179,13 +179,13 @@ def _attached_box(arn: str, functions: Mapping[str, Any]) -> Box:
 def _distribution_box(key: str, each: _Held) -> Box:
     inside = f"inside {counted(len(each.inside), 'function')}: {', '.join(sorted(each.inside))}" if each.inside else ""
     told = _lines([each.text, f"wheel {each.sha256}", *sorted(each.layers.values()), inside])
-    figures = size_text(each.zipped) if each.layers else ""
+    figures = format_size(each.zipped) if each.layers else ""
     return Box(key=key, kind=DISTRIBUTION, name=each.text, figures=figures, told=told)
 
 
 def saving(size: int) -> str:
     """Say what a layer saves; one whose users do not need all that is in it may well take more."""
-    return f"saves {size_text(size)}" if size >= 0 else f"takes {size_text(-size)} more"
+    return f"saves {format_size(size)}" if size >= 0 else f"takes {format_size(-size)} more"
 
 
 def counted(count: int, noun: str) -> str:

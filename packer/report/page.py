@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from packer import __version__
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.inspect.snapshot import Snapshot
 from packer.manifest.budget import MILLISECONDS, Measure
 from packer.manifest.records import functions_of, inside, packed_bytes, unpacked_with_layers
@@ -97,7 +97,7 @@ def _sizes(report: Report) -> str:
             name,
             target,
             each["format"],
-            *map(size_text, sizes),
+            *map(format_size, sizes),
             str(len(each["distributions"])),
             ", ".join(held) or "none",
         )
@@ -107,7 +107,12 @@ def _sizes(report: Report) -> str:
     if not layers:
         return found
     more = [
-        (escape(name), size_text(each["zip_bytes"]), size_text(each["unzipped_bytes"]), escape(", ".join(each["functions"])))
+        (
+            escape(name),
+            format_size(each["zip_bytes"]),
+            format_size(each["unzipped_bytes"]),
+            escape(", ".join(each["functions"])),
+        )
         for name, each in layers.items()
     ]
     return found + _table("Layers", ("Layer", "Packed", "Unpacked", "For"), more, (1, 2))
@@ -177,7 +182,7 @@ def _shared(manifest: Mapping[str, Any]) -> str:
     again = {key: sum(sizes.values()) - max(sizes.values()) for key, sizes in several.items()}
     listed = sorted(several, key=lambda key: (-again[key], key))[:_MOST_SHARED]
     if listed:
-        rows = [(escape(" ".join(key)), size_text(again[key]), *_marks(names, several[key])) for key in listed if again[key]]
+        rows = [(escape(" ".join(key)), format_size(again[key]), *_marks(names, several[key])) for key in listed if again[key]]
         found += _table("Distributions that several functions carry themselves", ("Distribution", "Again", *heads), rows, (1,))
     return found
 
@@ -205,8 +210,8 @@ def _removed(manifest: Mapping[str, Any]) -> str:
     for rule in sorted(sizes, key=lambda each: (-sizes[each], each)):
         largest = sorted(details[rule].items(), key=lambda item: (-item[1], item[0]))[:4]
         bar = f'<span class="track"><span class="fill within" style="width:{sizes[rule] / most * 100:.1f}%"></span></span>'
-        told = ", ".join(f"{escape(name)} {size_text(size)}" for name, size in largest)
-        rows.append((escape(rule), f"{counts[rule]:,}", size_text(sizes[rule]), bar, told))
+        told = ", ".join(f"{escape(name)} {format_size(size)}" for name, size in largest)
+        rows.append((escape(rule), f"{counts[rule]:,}", format_size(sizes[rule]), bar, told))
     heads = ("Rule", "Files", "Bytes", "", "Most of it, in one function")
     return _table("What rules took out of all functions together", heads, rows, (1, 2))
 
@@ -219,7 +224,7 @@ def _history(history: Sequence[Mapping[str, Any]]) -> str:
     for name in names:
         sizes = [each["functions"][name][0] for each in history if name in each["functions"]]
         change = f"{sizes[-1] / sizes[0] - 1:+.1%}" if sizes[0] else ""
-        rows.append((escape(name), _line(name, sizes), size_text(sizes[0]), size_text(sizes[-1]), change))
+        rows.append((escape(name), _line(name, sizes), format_size(sizes[0]), format_size(sizes[-1]), change))
     first, last = (datetime.fromtimestamp(each["at"], UTC).strftime("%Y-%m-%d") for each in (history[0], history[-1]))
     caption = f"Packed bytes with layers over {len(history)} builds on this machine, {first} to {last}"
     return _table(caption, ("Function", "", "First", "Now", "Change"), rows, (2, 3, 4))
@@ -229,5 +234,5 @@ def _line(name: str, sizes: Sequence[int]) -> str:
     """Draw sizes as a line from 0 to the largest."""
     top, step = max(sizes) or 1, 200 / max(1, len(sizes) - 1)
     points = " ".join(f"{number * step:.1f},{38 - size / top * 34:.1f}" for number, size in enumerate(sizes))
-    label = escape(f"{name}: {', '.join(size_text(size) for size in sizes)}", quote=True)
+    label = escape(f"{name}: {', '.join(format_size(size) for size in sizes)}", quote=True)
     return f'<svg class="line" viewBox="0 0 200 40" role="img" aria-label="{label}"><polyline points="{points}"/></svg>'

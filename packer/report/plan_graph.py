@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.report.graph_layout import arrange, place
 from packer.report.graph_parts import ATTACHED, DISTRIBUTION, FUNCTION, LANE, LAYER, Box, Picture, counted, read_plan, saving
 from packer.report.graph_style import COLOURS, style_sheet
@@ -98,7 +98,7 @@ def _totals(document: Mapping[str, Any]) -> str:
     if not separate:
         return "Functions share nothing."
     change = f"{saving(saved)} ({abs(saved) / separate:.0%})"
-    return f"What functions share: {size_text(stored)} stored, {size_text(separate)} in separate packages; {change}"
+    return f"What functions share: {format_size(stored)} stored, {format_size(separate)} in separate packages; {change}"
 
 
 def _laid_out(picture: Picture) -> _Plan:

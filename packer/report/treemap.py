@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from packer.core.model import OWN_SOURCE, called
+from packer.core.model import OWN_SOURCE, owner_label
 from packer.inspect.contents import KINDS, PackedFile
 from packer.inspect.snapshot import Snapshot, Unit
 
@@ -57,7 +57,7 @@ def _nodes(unit: Unit) -> Iterable[tuple[str, list[Node]]]:
 
 
 def _label(owner: str, version: str) -> str:
-    return called(OWN_SOURCE) if owner == OWN_SOURCE else f"{owner} {version}".rstrip()
+    return owner_label(OWN_SOURCE) if owner == OWN_SOURCE else f"{owner} {version}".rstrip()
 
 
 def nested(files: Iterable[PackedFile]) -> list[Node]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from packaging.utils import canonicalize_name
 
-from packer.core.bisect import culprits
+from packer.core.bisect import find_culprits
 from packer.resolve.joint_declaration import Member, Place
 
 _PINNED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>\S+)\s+# via (?P<via>.+)")
@@ -40,7 +40,7 @@ def divide(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tup
 def _largest(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
     staying, aside = list(names), list[str]()
     while staying and not agree(frozenset(staying)):
-        smallest = culprits(staying, lambda chosen: not agree(chosen)) or tuple(staying[:1])
+        smallest = find_culprits(staying, lambda chosen: not agree(chosen)) or tuple(staying[:1])
         aside += smallest
         staying = [name for name in staying if name not in smallest]
     for name in sorted(aside, key=names.index):
@@ -51,7 +51,7 @@ def _largest(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> t
 
 def opponents(name: str, others: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
     """Return as few of the others as cannot agree with a name; none where all can."""
-    return culprits(others, lambda chosen: not agree(chosen | {name})) or ()
+    return find_culprits(others, lambda chosen: not agree(chosen | {name})) or ()
 
 
 class Solved(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from packer.cache.signatures import Digests
 from packer.cache.store import digest_of
 from packer.core.errors import UsageError
 from packer.core.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
-from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, demanded_hashes, read_requirements
+from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, allowed_hashes, read_requirements
 from packer.locks.formats import PYLOCK, LockReader, lock_reader
 from packer.locks.pins import Pin
 from packer.net.credentials import without_login
@@ -106,7 +106,7 @@ def _of_requirements(requirements: Requirements) -> Declaration:
         path=requirements.path,
         digest=digest_of(_files_digest(files), *lines),
         files=files,
-        hashes=demanded_hashes(file),
+        hashes=allowed_hashes(file),
         index_urls=(*file.index_urls, *(line.address for line in file.lines if "://" in line.address)),
         option_lines=file.option_lines,
         links=tuple(path for folder in file.links for path in (folder, *_archives_in(folder))),

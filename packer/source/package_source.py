@@ -13,7 +13,7 @@ from msgspec import Struct
 from builders.errors import BuildError
 from builders.sources import build_system, check_out, native_part
 from packer.cache.signatures import Digests
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.model import Archive, LockedPackage, Repository, Tree
 from packer.net.downloads import FetchedArchive
 from packer.source.function_source import scan_source
@@ -96,7 +96,7 @@ class Origins:
             _write_tree(tree, path)
         elif isinstance(source, Archive) and archive is not None:
             path = folder / source.filename
-            with explained(path, "write"):
+            with store_errors(path, "write"):
                 link_or_copy(archive.path, path)
         else:
             raise BuildError(f"{package} has neither a wheel nor a source.", remedy="Lock again.")
@@ -124,7 +124,7 @@ def _write_tree(tree: Tree, to: Path) -> None:
 
     Each content is proved as it is read: what was built is what its key says, even if somebody edits meanwhile.
     """
-    with explained(to, "write"):
+    with store_errors(to, "write"):
         to.mkdir(parents=True)
         for entry in tree:
             path = to / entry.path

@@ -22,7 +22,7 @@ from builders.script import source_of_script
 from packer.cache.bundles import load_pack, save_pack
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
-from packer.core.model import OWN_SOURCE, Content, Entry, called
+from packer.core.model import OWN_SOURCE, Content, Entry, owner_label
 from packer.formats.wheel_outline import OutlineContent, expected_bytecode
 from packer.trim.handler_prelude import Starter
 
@@ -169,7 +169,7 @@ def _by_owner(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 def _trouble(entries: Sequence[Entry], python: Sandbox, reason: str, log: str) -> BuildError:
     owners = sorted({entry.owner for entry in entries})
-    shown = ", ".join(map(called, owners))
+    shown = ", ".join(map(owner_label, owners))
     remedy = 'Mend that Python, or write bytecode = "off".'
     return BuildError(f"Cannot compile {shown} with {python.place}: {reason}.", detail=log.strip(), remedy=remedy)
 

@@ -12,10 +12,10 @@ from builders.errors import UnavailableError
 from builders.runtimes import LAYERS_PYTHON, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import Sandbox
-from packer.core.bytecode_paths import beside, instead
+from packer.core.bytecode_paths import pycache_path, sourceless_path
 from packer.core.model import FILE_MODE, Content, Entry, Function, Span, Tree
 from packer.core.options import BytecodeOptions
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.formats.zip_headers import CENTRAL, END, LOCAL
 from packer.trim.bytecode import Compiled, Compiler
 from packer.trim.engine import Removed, fitting
@@ -187,11 +187,11 @@ class Placer:
         limits = (None if function.image.wanted else UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")
         for limit, name in limits:
             if limit is not None and size > limit:
-                return f"it would be {size_text(size)} unzipped, over {name}"
+                return f"it would be {format_size(size)} unzipped, over {name}"
         if function.budget.zip is not None:
             zipped = self.zipped(tree)
             if zipped > function.budget.zip:
-                return f"it would be {size_text(zipped)} zipped, over the budget"
+                return f"it would be {format_size(zipped)} zipped, over the budget"
         return ""
 
     def zipped(self, tree: Tree) -> int:
@@ -238,13 +238,15 @@ class _Places(Struct, frozen=True, kw_only=True):
         taken = {entry.path for entry in tree}
         for entry in tree:
             content = compiled.files.get(entry.path)
-            alone = content is not None and self.only and entry.path not in self.stays and instead(entry.path) not in taken
+            alone = (
+                content is not None and self.only and entry.path not in self.stays and sourceless_path(entry.path) not in taken
+            )
             if alone:
                 owner = self.names[entry.owner]
                 without.append(Removed(path=entry.path, rule=SOURCES, owner=owner, size=entry.content.size))
             else:
                 entries.append(entry)
-            path = instead(entry.path) if alone else beside(entry.path, self.minor)
+            path = sourceless_path(entry.path) if alone else pycache_path(entry.path, self.minor)
             if content is not None and path not in taken:
                 entries.append(Entry(path=path, mode=FILE_MODE, content=content, owner=entry.owner))
         return Tree.of(entries), tuple(without)

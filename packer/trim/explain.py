@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Mapping
 
 from packer.core.errors import UsageError
-from packer.core.model import Entry, called
-from packer.core.units import size_text
+from packer.core.model import Entry, owner_label
+from packer.core.units import format_size
 from packer.trim.engine import Removed, fitting
 from packer.trim.material import Material
 from packer.trim.rules import BY_NAME, DROP, PROFILE, SOURCES
@@ -32,10 +32,10 @@ def explain(material: Material, shaped: Shaped, untouched: Shaped, path: str, la
     if entry is not None:
         layer = layers.get(material.owner_names()[entry.owner])
         where = f"in the layer {layer}" if layer else "there"
-        return f"{name}: {path} ({size_text(entry.content.size)}) is {where}: {_why(material, shaped, untouched, entry)}."
+        return f"{name}: {path} ({format_size(entry.content.size)}) is {where}: {_why(material, shaped, untouched, entry)}."
     gone = next((each for each in shaped.removed if each.path == path), None)
     if gone is not None:
-        return f"{name}: {path} ({size_text(gone.size)}) is not there: {_gone(material, gone)}."
+        return f"{name}: {path} ({format_size(gone.size)}) is not there: {_gone(material, gone)}."
     known = [each.path for each in shaped.tree] + [each.path for each in shaped.removed]
     nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
     remedy = f"Did you mean {nearest[0]}?" if nearest else "Write it as `unzip -l` shows it, such as pandas/__init__.py."
@@ -44,7 +44,7 @@ def explain(material: Material, shaped: Shaped, untouched: Shaped, path: str, la
 
 def _called(material: Material, owner: str) -> str:
     found = next((each for each in material.distributions if owner in (each.name, each.filename)), None)
-    return f"{found.name} {found.version}" if found else called(owner)
+    return f"{found.name} {found.version}" if found else owner_label(owner)
 
 
 def _gone(material: Material, removed: Removed) -> str:
@@ -62,7 +62,7 @@ def _why(material: Material, shaped: Shaped, untouched: Shaped, entry: Entry) ->
         return f"a stub in the place of what the profile removed of {owner}"
     stripped = next((each for each in shaped.stripped if each.path == entry.path), None)
     if stripped is not None:
-        return f"it belongs to {owner}, and stripping made it {size_text(stripped.saved)} smaller"
+        return f"it belongs to {owner}, and stripping made it {format_size(stripped.saved)} smaller"
     kept = next((each for each in untouched.removed if each.path == entry.path), None)
     if kept is not None:
         return f"it belongs to {owner}, and is kept from the rule {kept.rule}, with which the function did not work"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from builders.runtimes import TASK_FOLDER
-from packer.core.bytecode_paths import beside, instead
+from packer.core.bytecode_paths import pycache_path, sourceless_path
 from packer.core.model import Entry, handler_sources
 
 # By expressions alone: a name that an import leaves behind could be one of the module's own. A threshold of 0 pauses the
@@ -65,8 +65,8 @@ def worth_reading(sizes: Mapping[str, int], opened: frozenset[str], minor: int) 
 
     ``sizes`` has the bytes of all that is there, by path.
     """
-    wanted = opened | {beside(path, minor) for path in opened} | {instead(path) for path in opened}
-    found = [path for path in sizes if path in wanted and beside(path, minor) not in sizes]
+    wanted = opened | {pycache_path(path, minor) for path in opened} | {sourceless_path(path) for path in opened}
+    found = [path for path in sizes if path in wanted and pycache_path(path, minor) not in sizes]
     return sorted(found, key=lambda path: (-sizes[path], path))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from builders.errors import UnavailableError
-from packer.core.function_tree import Part, merge
+from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Distribution, Function, Tree
 from packer.formats.native_code import NativeCode
 from packer.source.facts import Scanner
@@ -94,7 +94,7 @@ class Shaper:
 
     def plain(self, material: Material) -> Shaped:
         """Give the function as it is without any shaping."""
-        return Shaped(tree=merge(material.parts, material.function.overlap), parts=material.parts)
+        return Shaped(tree=merge_trees(material.parts, material.function.overlap), parts=material.parts)
 
     def shape(self, material: Material, restored: frozenset[Unit] = frozenset()) -> Shaped:
         """Trim, strip, merge and compile; ``restored`` are (rule, distribution) that are not applied."""
@@ -124,7 +124,7 @@ class Shaper:
     def finish(self, material: Material, cut: Cut, restored: frozenset[Unit], layered: Layered = NOTHING_LAYERED) -> Shaped:
         """Merge and compile what no layer holds."""
         parts = tuple(part for part in cut.parts if part[0] == OWN_SOURCE or part[0] not in layered.names)
-        tree = merge(parts, material.function.overlap)
+        tree = merge_trees(parts, material.function.overlap)
         placed = self.placer.of_function(material, tree, restored, layered)
         return Shaped(
             tree=placed.tree,

@@ -21,7 +21,7 @@ from packer.core.events import Reporter
 from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Content, Entry, Function, Tree
 from packer.formats.elf import ElfFile
-from packer.formats.unpack import room_for
+from packer.formats.unpack import scratch_folder
 from packer.trim.engine import fitting
 from packer.trim.strip_check import difference, unloaded_size
 
@@ -145,7 +145,7 @@ class Stripper:
         left = [key for key, data in before.items() if _can_shrink(data)]
         outcomes: dict[str, bytes | str] = {key: "" for key in before if key not in left}
         try:
-            with room_for(2 * sum(len(before[key]) for key in left), self._store) as folder:
+            with scratch_folder(2 * sum(len(before[key]) for key in left), self._store) as folder:
                 after = tool.strip([before[key] for key in left], folder) if left else []
         except (BuildError, OSError) as error:  # another time it may go well: nothing is remembered
             reason = error.what if isinstance(error, BuildError) else str(error)

@@ -10,7 +10,7 @@ from builders.engine.client import Engine
 from builders.engine.image_runner import LAMBDAS_USER, run_image
 from builders.errors import BuildError
 from builders.sandbox.emulator import REMEDY, find_emulator
-from packer.cache.store import Store, explained
+from packer.cache.store import Store, store_errors
 from packer.core.errors import ToolError, VerificationError
 from packer.core.model import Function
 from packer.images.layout_writer import write_docker_archive
@@ -26,7 +26,7 @@ _ROOT = ("", "0", "0:0", "root", "root:root")
 def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> str:
     """Put an image into an engine under a name (``repository:tag``); gives its id there. Raises `LpackError`."""
     with store.temporary() as temporary:
-        with explained(temporary, "write"), temporary.open("wb") as file:
+        with store_errors(temporary, "write"), temporary.open("wb") as file:
             write_docker_archive(built.image, name, file)
         with temporary.open("rb") as file:
             return engine.load(file)

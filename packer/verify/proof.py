@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.cache.store import Store, digest_of
-from packer.core.bisect import culprits
+from packer.core.bisect import find_culprits
 from packer.core.errors import ToolError, VerificationError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
@@ -261,7 +261,7 @@ class _Trial:
             return self._agrees(tried, outcome)
 
         self._reporter.note(f"{self._function.name} fails when it is trimmed; looking for what it needs")
-        found = culprits(units, works)
+        found = find_culprits(units, works)
         name = self._function.name
         if found == ():
             return kept  # it does now: it was stopped for time, or by chance

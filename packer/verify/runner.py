@@ -24,7 +24,7 @@ from packer.core.errors import ToolError, UsageError, VerificationError
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.options import EXPECTED
-from packer.formats.unpack import LayerArchive, LayerFolders, opened_archive, room_for, unpack
+from packer.formats.unpack import LayerArchive, LayerFolders, open_archive, scratch_folder, unpack
 from packer.formats.zip_writer import WrittenArchive
 
 NOTHING = Tree(())
@@ -214,9 +214,9 @@ class Verifier:
     def laid_out(self, archive: Path, late: Tree = NOTHING, layers: Sequence[LayerArchive] = ()) -> Iterator[LaidOut]:
         """Unpack an archive, what the runtime has, and the function's layers, for as long as they are needed."""
         with ExitStack() as needed:
-            packed = needed.enter_context(opened_archive(archive))
+            packed = needed.enter_context(open_archive(archive))
             stack = needed.enter_context(self._layers.stacked(layers)) if layers else None
-            folder = needed.enter_context(room_for(packed.size + late.size, self._store))
+            folder = needed.enter_context(scratch_folder(packed.size + late.size, self._store))
             packed.unpack(folder / "task", self._executor)
             if late:
                 self._write(late, folder / "late.zip")
@@ -242,7 +242,7 @@ class Verifier:
             "trace": trace,
             "emulator": str(emulator or ""),
         }
-        with room_for(_SCRATCH, self._store) as folder:
+        with scratch_folder(_SCRATCH, self._store) as folder:
             for name in ("in", "work"):
                 (folder / name).mkdir()
             # The version of marshal's form that all Sandboxes read.

@@ -17,7 +17,7 @@ from builders.runtimes import Target
 from packer.core.errors import PackageError
 from packer.core.model import OWN_SOURCE, Function, Tree
 from packer.formats.elf import ElfFile, symbols_of_version
-from packer.formats.native_code import opened
+from packer.formats.native_code import open_content
 
 _VERSION = re.compile(r"(?P<family>[A-Z]+)_(?P<number>[0-9]+(\.[0-9]+)*)")
 _SHOWN = 3
@@ -154,7 +154,7 @@ def _newest_of(version: str, target: Target) -> str:
 def _symbols(tree: Tree, path: str, version: str) -> str:
     entry = next(entry for entry in tree if entry.path == path)
     names: tuple[str, ...] = ()
-    with opened(entry.content) as file, suppress(ValueError):  # damaged, but only where nothing else looks
+    with open_content(entry.content) as file, suppress(ValueError):  # damaged, but only where nothing else looks
         names = symbols_of_version(file, path, version)
     shown = [f"{name}@{version}" for name in names[:_SHOWN]] or [version]
     more = len(names) - len(shown)

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from builders.errors import BuildError
 from builders.runtimes import Target
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.errors import NoSolutionError, ResolveError
 from packer.core.model import Distribution, Function, LockedPackage
 from packer.net.downloads import StoreFetcher
@@ -108,7 +108,7 @@ class BuildRequirements:
 
     def place(self, tools: Sequence[Distribution], folder: Path) -> tuple[Path, ...]:
         """Put wheels into a new folder under their own file names."""
-        with explained(folder, "write"):
+        with store_errors(folder, "write"):
             folder.mkdir()
             for tool in tools:
                 link_or_copy(tool.path, folder / tool.filename)

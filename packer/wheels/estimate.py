@@ -8,7 +8,7 @@ from pathlib import Path
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.model import Archive, Distribution, Function, LockedPackage, SourceFolder
-from packer.formats.wheel_outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guessed, write_outline
+from packer.formats.wheel_outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guess_files, write_outline
 from packer.net.downloads import FetchedArchive
 from packer.source.package_source import project_tree
 from packer.wheels.provider import Builds, Made, Missing
@@ -46,7 +46,7 @@ class KeptWheels:
             files = list(self._installed(package.source.path))
         else:
             size = package.source.size if isinstance(package.source, Archive) else None
-            files = guessed(name.replace("-", "_"), version, size or 0)
+            files = guess_files(name.replace("-", "_"), version, size or 0)
         how = SOURCE if any(each.size for each in files) else NOTHING
         payload = write_outline(files)
         key = digest_of(_FORM, SOURCE, name, version, payload.decode())

@@ -14,10 +14,19 @@ from builders.once import Once
 from packer.cache.store import Store, digest_of
 from packer.core.events import Reporter
 from packer.core.model import Archive
-from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, OutlinedFile, guessed, outline_of, write_outline
+from packer.formats.wheel_outline import (
+    DIRECTORY,
+    NOTHING,
+    OUTLINES,
+    SIZE,
+    OutlinedFile,
+    guess_files,
+    outline_members,
+    write_outline,
+)
 from packer.formats.zip_reader import ZipFormatError, ZipMember, read_directory
 from packer.net.downloads import FetchedArchive
-from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic, new_session, short_reason
+from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic_auth, new_session, short_reason
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 from packer.wheels.provider import Fetcher
 
@@ -92,13 +101,13 @@ class OutlineFetcher:
             # A size is no directory: what is known by it alone is asked for again when there is a network.
             name, _, rest = archive.filename.removesuffix(".whl").partition("-")
             key, how = digest_of(_FORM, digest, SIZE), SIZE if archive.size else NOTHING
-            files = guessed(name, rest.partition("-")[0], archive.size or 0)
+            files = guess_files(name, rest.partition("-")[0], archive.size or 0)
         return FetchedArchive(path=self._store.save(OUTLINES, key, write_outline(files)).path, sha256=digest, outlined=how)
 
     def _read(self, archive: Archive) -> list[OutlinedFile] | None:
         """Read a wheel's directory; None, and a word for ``-v``, where it cannot be had."""
         try:
-            return outline_of(_Remote(self, archive).members(), archive.filename)
+            return outline_members(_Remote(self, archive).members(), archive.filename)
         except (_NoRanges, ZipFormatError, LpackError) as trouble:
             self._reporter.debug(f"{archive.filename}: its directory cannot be read ({trouble}), and its size is all to go by")
             return None
@@ -140,7 +149,7 @@ class OutlineFetcher:
             headers={"Accept-Encoding": "identity", "Range": f"bytes={wanted}"},
             stream=True,
             timeout=TIMEOUT,
-            auth=basic(login.user, login.password) if login else None,
+            auth=basic_auth(login.user, login.password) if login else None,
         )
 
 

@@ -24,8 +24,8 @@ from builders.files import file_digest
 from builders.runtimes import Target
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.formats.elf import ElfFile, read_elf
-from packer.formats.native_code import native_files
-from packer.formats.wheel import installed_path, read_members_as_tree, with_record
+from packer.formats.native_code import read_native_files
+from packer.formats.wheel import installed_path, read_members_as_tree, replace_record
 from packer.wheels.abi_check import base_name, missing_libraries, needed_glibc, of_machine, sonames, starts_at_origin
 
 _OWN_WHEEL = re.compile(r"[^/]+\.dist-info/WHEEL")
@@ -54,11 +54,11 @@ class _Copied(Struct, frozen=True, kw_only=True):
 def repair(path: Path, target: Target, find: Find, folder: Path) -> Repaired:
     """Repair a wheel; ``folder`` is an empty one to work in. Raises `BuildError`."""
     tree = read_members_as_tree(path, path.name)
-    files = tuple(native_files(tree))
+    files = tuple(read_native_files(tree))
     copied = _copied_libraries(files, target, find)
     if copied:
         tree = _with_libraries(tree, files, copied, _libraries_folder(path.name), folder)
-        files = tuple(native_files(tree))
+        files = tuple(read_native_files(tree))
     filename = _right_name(path.name, files, target)
     return Repaired(filename=filename, tree=_relabelled(tree, path.name, filename), libraries=tuple(sorted(copied)))
 
@@ -174,7 +174,7 @@ def _relabelled(tree: Tree, old: str, new: str) -> Tree:
     wheel = next(entry.path for entry in tree if _OWN_WHEEL.fullmatch(entry.path))
     info = wheel.removesuffix("WHEEL")
     entries = [_retagged(entry, new) if entry.path == wheel and old != new else entry for entry in tree]
-    return Tree.of(with_record(entries, info))
+    return Tree.of(replace_record(entries, info))
 
 
 def _retagged(entry: Entry, filename: str) -> Entry:

@@ -16,13 +16,13 @@ from builders.errors import BuildError, MissingRequirementsError
 from builders.recipes import Builder, BuildRequest, Recipe
 from builders.runtimes import Target
 from packer.cache.deflate import CODEC, Deflater
-from packer.cache.store import Store, digest_of, explained
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Archive, Distribution, LockedPackage, SourceFolder
 from packer.formats.elf import ElfFile
-from packer.formats.native_code import native_files
-from packer.formats.wheel import accept
+from packer.formats.native_code import read_native_files
+from packer.formats.wheel import check_wheel
 from packer.formats.zip_writer import write_zip
 from packer.locks.wheel_choice import choose_wheel
 from packer.wheels.abi_check import check_native, without_spared
@@ -154,10 +154,10 @@ class SourceBuilder:
             )
             (folder / "out").mkdir()
             (folder / "repair").mkdir()
-            with explained(folder, "build in"), ExitStack() as building:
+            with store_errors(folder, "build in"), ExitStack() as building:
                 with self._failures.failures_of(task):
                     built = building.enter_context(self._builder.build(request, folder / "out"))
-                    accept(built.path, built.path.name)
+                    check_wheel(built.path, built.path.name)
                     repaired = repair(built.path, task.target, built.library, folder / "repair")
                 native = self._check(task, repaired)
                 digest, path = self._keep(repaired)
@@ -183,7 +183,7 @@ class SourceBuilder:
         made = _wheel_package(filename)
         if package.name not in ("", made.name) or not _is_version(package.version, made.version):
             raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or fix the source.")
-        files = tuple(native_files(repaired.tree, strict=not filename.endswith("-any.whl")))
+        files = tuple(read_native_files(repaired.tree, strict=not filename.endswith("-any.whl")))
         check_native(filename, without_spared(task.function, files), lambda: repaired.tree, task.target)
         if choose_wheel(made, task.target) is None:
             what = f"The source of {package} gave {filename}, which does not fit {task.target}."
@@ -193,9 +193,9 @@ class SourceBuilder:
     def _keep(self, repaired: Repaired) -> tuple[str, Path]:
         """Write the wheel's ZIP anew, so that its bytes do not depend on the zlib of whatever built it."""
         with self._store.temporary() as temporary:
-            with explained(temporary, "write"), temporary.open("wb") as file:
+            with store_errors(temporary, "write"), temporary.open("wb") as file:
                 written = write_zip(repaired.tree, file, self._deflater.span)
-            accept(temporary, repaired.filename)
+            check_wheel(temporary, repaired.filename)
             return written.sha256, self._store.adopt(temporary, written.sha256, written.length)
 
     def _record(self, task: BuildTask, plan: BuildPlan, repaired: Repaired) -> dict[str, Any]:
@@ -253,7 +253,7 @@ class CachedBuilder:
         if found is None:
             return None
         record = BuiltRecord.decode(found.payload)
-        path = self._store.wheel(record.sha256, lambda received: accept(received, record.filename))
+        path = self._store.wheel(record.sha256, lambda received: check_wheel(received, record.filename))
         return record.made(path) if path else None
 
 

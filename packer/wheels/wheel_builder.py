@@ -22,7 +22,7 @@ from builders.runtimes import Target
 from packer.cache.store import Store, digest_of
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, LockedPackage, SourceFolder
-from packer.core.version_variables import versions_for
+from packer.core.version_variables import variables_for_package
 from packer.net.downloads import FetchedArchive
 from packer.source.package_source import Origin, Origins
 from packer.wheels.builder_choice import offered_wheels, remedy_for
@@ -68,7 +68,7 @@ class TaskMaker(Struct, frozen=True, kw_only=True):
             target=function.target,
             settings=function.settings_for(package.name),
             origin=self.origins.of(package, sdist),
-            variables=versions_for(package.name, self.variables, own=isinstance(package.source, SourceFolder)),
+            variables=variables_for_package(package.name, self.variables, own=isinstance(package.source, SourceFolder)),
         )
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from packer.core.errors import PackageError
 from packer.core.model import Tree
-from packer.formats.wheel import accept
+from packer.formats.wheel import check_wheel
 from tests.wheels import RawMember, RawZip, record_rows, wheel_members
 
 FILENAME = "demo-1.0-py3-none-any.whl"
@@ -39,7 +39,7 @@ def raw_wheel(*extra: RawMember, change: Mapping[str, RawMember] | None = None, 
 def refusal(path: Path, filename: str = FILENAME) -> PackageError:
     """Give the error with which a wheel is kept out of the store."""
     with pytest.raises(PackageError) as caught:
-        accept(path, filename)
+        check_wheel(path, filename)
     assert filename in str(caught.value)
     assert caught.value.remedy
     return caught.value

@@ -10,7 +10,7 @@ from datetime import timedelta
 import click
 
 from packer.cli.common import open_store
-from packer.core.units import size_text
+from packer.core.units import format_size
 
 _AGE = re.compile(r"([0-9]+)\s*([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -32,25 +32,25 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(*, as_json: bool) -> None:
     """Show where the cache is and what it holds."""
-    from packer.cache.prune import measure
+    from packer.cache.prune import measure_usage
 
     store = open_store()
-    usage = measure(store)
+    usage = measure_usage(store)
     if as_json:
         data = {"path": str(store.root), "kinds": {each.kind: {"files": each.files, "bytes": each.size} for each in usage}}
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
         return
     sys.stdout.write(f"{store.root}\n")
     for each in usage:
-        sys.stdout.write(f"{each.kind:<24} {each.files:>7} files {size_text(each.size):>12}\n")
+        sys.stdout.write(f"{each.kind:<24} {each.files:>7} files {format_size(each.size):>12}\n")
 
 
 @command.command()
 def verify() -> None:
     """Check every file's digest, and remove the broken ones (exit status 1 where there were any)."""
-    from packer.cache.prune import verify_all
+    from packer.cache.prune import verify_store
 
-    checked, broken = verify_all(open_store())
+    checked, broken = verify_store(open_store())
     for path in broken:
         sys.stdout.write(f"removed  {path}\n")
     sys.stdout.write(f"{checked} files checked, {len(broken)} broken\n")
@@ -67,4 +67,4 @@ def prune(*, older_than: timedelta) -> None:
     from packer.cache.prune import prune_old
 
     files, size = prune_old(open_store(), older_than)
-    sys.stdout.write(f"removed {files} files, {size_text(size)}\n")
+    sys.stdout.write(f"removed {files} files, {format_size(size)}\n")

@@ -10,7 +10,7 @@ import click
 
 from packer.cli.common import open_store, project_options, reporting
 from packer.cli.trials import opened_trials
-from packer.core.units import size_text
+from packer.core.units import format_size
 
 if TYPE_CHECKING:
     from packer.trim.material import Material
@@ -55,5 +55,5 @@ def _summary(profile: Profile, material: Material, candidate: Candidate) -> str:
         gone[each.owner] = gone.get(each.owner, 0) + each.size
     largest = sorted(gone.items(), key=lambda item: -item[1])[:_SHOWN]
     opened = sum(map(len, profile.opened.values()))
-    named = ", ".join(f"{name} {size_text(size)}" for name, size in largest)
-    return f"{opened} files opened; the others have {size_text(sum(gone.values()))} ({named or 'nothing'})"
+    named = ", ".join(f"{name} {format_size(size)}" for name, size in largest)
+    return f"{opened} files opened; the others have {format_size(sum(gone.values()))} ({named or 'nothing'})"

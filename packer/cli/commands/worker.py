@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.errors import LpackError
-from packer.cache.remote import opened_remote
+from packer.cache.remote import open_remote
 from packer.cli.common import open_store
 from packer.cluster.jobs import Answer, Lacking, identity, load_ticket
 from packer.cluster.worker_site import Site
@@ -148,7 +148,7 @@ def _opened(remote: str, ticket: str, notes: _Notes) -> _Open:
     from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools
 
-    with opened_remote(open_store(), remote, notes) as store:
+    with open_remote(open_store(), remote, notes) as store:
         first = load_ticket(store, ticket)
     with ExitStack() as opening:
         temporary = tempfile.TemporaryDirectory(prefix="lpack-", ignore_cleanup_errors=True)

@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from packer.cache.objects import RemoteObjects, RemoteTiming, _trouble, read_address
+from packer.cache.objects import RemoteObjects, RemoteTiming, _remote_error, read_address
 from packer.core.errors import UsageError
 from tests.s3 import ACCESS_KEY, BUCKET, SECRET_KEY
 
@@ -147,7 +147,7 @@ class TestCredentials:
 
 def test_short_words():
     text = "Generic LocalFileSystem error: Unable to open file /srv/x#1: Permission denied (os error 13)\n\nDebug source:"
-    trouble = _trouble(OSError(text))
+    trouble = _remote_error(OSError(text))
     assert trouble.denied
     assert trouble.reason == text.partition("\n")[0]
-    assert len(_trouble(OSError("long " * 200)).reason) < 250
+    assert len(_remote_error(OSError("long " * 200)).reason) < 250

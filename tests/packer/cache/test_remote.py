@@ -9,7 +9,7 @@ from threading import Barrier, Thread
 import pytest
 
 from packer.cache.local import LocalStore
-from packer.cache.remote import answer_of, opened_remote
+from packer.cache.remote import open_remote, probe_remote
 from packer.cache.sharing import KINDS
 from packer.cache.store import digest_of
 from packer.core.errors import PackageError, UsageError
@@ -207,7 +207,7 @@ class TestSecret:
 
     def test_one_that_could_be_guessed_is_refused(self, tmp_path, shared, monkeypatch):
         monkeypatch.setenv("LPACK_REMOTE_KEY", "secret")
-        with pytest.raises(UsageError, match="guessed"), opened_remote(LocalStore(tmp_path / "one"), shared, Told()):
+        with pytest.raises(UsageError, match="guessed"), open_remote(LocalStore(tmp_path / "one"), shared, Told()):
             pass
 
 
@@ -321,7 +321,7 @@ class TestClosing:
 class TestOpening:
     def test_the_variable_goes_before_the_configuration(self, tmp_path, shared, monkeypatch):
         def place() -> str:
-            answer = answer_of(str(tmp_path / "gone"))
+            answer = probe_remote(str(tmp_path / "gone"))
             return str(answer.address) if answer else ""
 
         monkeypatch.delenv("LPACK_REMOTE", raising=False)
@@ -333,19 +333,19 @@ class TestOpening:
 
     def test_a_folder_that_is_away_is_done_without(self, tmp_path):
         told, store = Told(), LocalStore(tmp_path / "one")
-        with opened_remote(store, str(tmp_path / "gone"), told) as opened:
+        with open_remote(store, str(tmp_path / "gone"), told) as opened:
             assert opened is store
         assert "There is no folder" in told.warnings[0]
         assert not (tmp_path / "gone").exists()
 
     def test_a_remote_says_whether_it_can_be_read(self, tmp_path, s3, bucket, monkeypatch):
-        answer = answer_of(bucket)
+        answer = probe_remote(bucket)
         assert answer is not None
         assert answer.trouble == ""
-        missing = answer_of("s3://no-such-bucket/prefix")
+        missing = probe_remote("s3://no-such-bucket/prefix")
         assert missing is not None
         assert missing.trouble == "there is no such bucket"
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        away = answer_of(f"s3://{BUCKET}")
+        away = probe_remote(f"s3://{BUCKET}")
         assert away is not None
         assert away.trouble == "the connection was refused"

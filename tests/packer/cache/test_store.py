@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from packer.cache.local import LocalStore
-from packer.cache.prune import measure, prune_old, verify_all
+from packer.cache.prune import measure_usage, prune_old, verify_store
 from packer.cache.store import COMPILER, Store, digest_of
 from packer.core.errors import StoreError
 
@@ -84,7 +84,7 @@ def test_many_processes_may_write_the_same_keys(tmp_path):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert verify_all(LocalStore(tmp_path)) == (20, [])
+    assert verify_store(LocalStore(tmp_path)) == (20, [])
 
 
 def test_verify_finds_and_removes_the_broken_ones(tmp_path):
@@ -94,7 +94,7 @@ def test_verify_finds_and_removes_the_broken_ones(tmp_path):
     bad.write_bytes(b"worse")
     derived = store.save("kind", digest_of("x"), b"payload").path
     derived.write_bytes(derived.read_bytes()[:-1])
-    checked, broken = verify_all(store)
+    checked, broken = verify_store(store)
     assert checked == 3
     assert sorted(broken) == sorted([bad, derived])
     assert store.wheel(good) is not None
@@ -107,7 +107,7 @@ def test_prune_removes_what_is_old_and_measure_counts_the_rest(tmp_path):
     os.utime(old, (past, past))
     assert prune_old(store, timedelta(days=30)) == (1, 3)
     assert not old.exists()
-    assert [(each.kind, each.files, each.size) for each in measure(store)] == [("wheels", 1, len(b"newer"))]
+    assert [(each.kind, each.files, each.size) for each in measure_usage(store)] == [("wheels", 1, len(b"newer"))]
     assert new.exists()
 
 

@@ -12,7 +12,7 @@ import zipfile
 import pytest
 
 from packer.cache.local import LocalStore
-from packer.cache.prune import verify_all
+from packer.cache.prune import verify_store
 from tests.index import Fault
 from tests.native import NEW_SYMBOL, compile_library
 from tests.packer.cli.test_build import CONFIG, build, names, project
@@ -237,7 +237,7 @@ def test_two_builds_at_once(tmp_path, lpack, index, cache):
     assert [process.returncode for process in running] == [0, 0, 0], ended
     assert sorted(path.name for path in (folder / "dist").iterdir()) == OUTPUT
     names(folder / "dist" / "orders.zip")
-    assert verify_all(LocalStore(cache))[1] == []
+    assert verify_store(LocalStore(cache))[1] == []
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_a_killed_build_leaves_nothing_broken(tmp_path, lpack, index, cache):
         time.sleep(0.08 + 0.05 * round_)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert verify_all(LocalStore(cache))[1] == []
+        assert verify_store(LocalStore(cache))[1] == []
         visible = [path for path in (folder / "dist").iterdir() if not path.name.startswith(".lpack-")]
         assert sorted(path.name for path in visible) == OUTPUT
         names(folder / "dist" / "orders.zip")

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from builders.errors import BuildError, LpackError
 from packer.cache.local import LocalStore
-from packer.cache.remote import opened_remote
+from packer.cache.remote import open_remote
 from packer.cache.signatures import Digests
 from packer.cli.commands.worker import _sites, run
 from packer.cli.wiring import open_tools
@@ -242,7 +242,7 @@ def test_a_ticket_that_was_changed_is_never_unpickled(world, tmp_path):
         shop = FunctionBuilder(tools, tmp_path / "staging", tmp_path / "out", 1)
         function = config.functions[0]
         digest = Tickets([Order(function=function, scan=shop._gatherer.scan(function))], tools, Policy()).of("one")
-    with opened_remote(LocalStore(tmp_path / "first"), str(world.shared), Told()) as store:
+    with open_remote(LocalStore(tmp_path / "first"), str(world.shared), Told()) as store:
         ticket = load_ticket(store, digest)
         assert ticket.order.function.name == "one"
     payload = zlib.compress(pickle.dumps(Bomb()))
@@ -250,7 +250,7 @@ def test_a_ticket_that_was_changed_is_never_unpickled(world, tmp_path):
     [place] = list((world.shared / "derived" / "tickets").rglob(digest))
     place.unlink()
     # As somebody would who may write to the remote store, and knows how: with a proof that fits.
-    with opened_remote(LocalStore(tmp_path / "evil"), str(world.shared), Told()) as evil:
+    with open_remote(LocalStore(tmp_path / "evil"), str(world.shared), Told()) as evil:
         evil.save("tickets", digest, payload)
     assert place.is_file()
     answer = pickle.loads(run(identity(), str(world.shared), "build", (digest,), "prepare", pickle.dumps(())))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.core.bisect import culprits
+from packer.core.bisect import find_culprits
 
 Changes = frozenset[int]
 
@@ -40,21 +40,21 @@ def test_the_worked_example():
         trials.append("".join(sorted(undone)))
         return undone >= {"b", "d"}
 
-    assert culprits("abcd", works) == ("b", "d")
+    assert find_culprits("abcd", works) == ("b", "d")
     assert trials[:2] == ["", "abcd"]
     assert len(trials) <= most(4, 2)
 
 
 def test_nothing_is_to_blame_where_it_works():
     trials = Trials(lambda _undone: True, 5)
-    assert culprits(range(5), trials) == ()
+    assert find_culprits(range(5), trials) == ()
     assert trials.asked == [frozenset()]
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_no_change_is_to_blame_where_it_fails_without_them_all(count):
     trials = Trials(lambda _undone: False, count)
-    assert culprits(range(count), trials) is None
+    assert find_culprits(range(count), trials) is None
     assert len(trials.asked) == 2
 
 
@@ -65,7 +65,7 @@ sets = st.integers(1, 40).flatmap(lambda count: st.tuples(st.just(count), st.fro
 def test_the_one_set_that_breaks_it_is_found_in_the_order_of_the_changes(given_set):
     count, guilty = given_set
     trials = Trials(lambda undone: undone >= guilty, count)
-    assert culprits(range(count), trials) == tuple(sorted(guilty))
+    assert find_culprits(range(count), trials) == tuple(sorted(guilty))
     assert len(trials.asked) <= most(count, len(guilty))
 
 
@@ -73,7 +73,7 @@ def test_the_one_set_that_breaks_it_is_found_in_the_order_of_the_changes(given_s
 def test_the_order_of_the_changes_does_not_matter_where_one_set_is_to_blame(given_set):
     count, guilty = given_set
     backwards = range(count - 1, -1, -1)
-    assert culprits(backwards, Trials(lambda undone: undone >= guilty, count)) == tuple(sorted(guilty, reverse=True))
+    assert find_culprits(backwards, Trials(lambda undone: undone >= guilty, count)) == tuple(sorted(guilty, reverse=True))
 
 
 families = st.integers(1, 12).flatmap(
@@ -92,7 +92,7 @@ def test_where_several_sets_would_do_the_one_that_is_found_has_nothing_too_much(
         return any(undone >= way for way in ways)
 
     trials = Trials(works, count)
-    found = culprits(range(count), trials)
+    found = find_culprits(range(count), trials)
     assert found is not None
     assert works(frozenset(found))
     assert not any(works(frozenset(found) - {each}) for each in found)
@@ -103,10 +103,10 @@ def test_where_several_sets_would_do_the_one_that_is_found_has_nothing_too_much(
 def test_a_single_culprit_among_many_takes_few_trials():
     for guilty in (0, 1, 511, 512, 1023):
         trials = Trials(lambda undone, guilty=guilty: guilty in undone, 1024)  # type: ignore[misc]
-        assert culprits(range(1024), trials) == (guilty,)
+        assert find_culprits(range(1024), trials) == (guilty,)
         assert len(trials.asked) <= 13
 
 
 def test_a_flaky_function_is_no_index_error():
     answers = iter([False, True, False])  # fails as it is, works with everything undone, fails the next time
-    culprits("a", lambda _undone: next(answers))
+    find_culprits("a", lambda _undone: next(answers))

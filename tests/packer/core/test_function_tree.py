@@ -7,7 +7,7 @@ import pytest
 
 from builders.runtimes import Target
 from packer.core.errors import PackageError, UsageError
-from packer.core.function_tree import check_handler, merge, shares
+from packer.core.function_tree import check_handler, merge_trees, part_sizes
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Function, Tree
 
 
@@ -37,48 +37,48 @@ def texts(merged: Tree) -> dict[str, str]:
 
 def test_merges_in_any_order_to_the_same_tree():
     parts = [("a", tree("a", a="1", ns__x="x")), ("b", tree("b", ns__y="y")), (OWN_SOURCE, tree(OWN_SOURCE, app="handler"))]
-    merged = {merge(order, ()).entries for order in permutations(parts)}
+    merged = {merge_trees(order, ()).entries for order in permutations(parts)}
     assert len(merged) == 1
     assert [entry.path for entry in merged.pop()] == ["a", "app", "ns/x", "ns/y"]
 
 
 def test_the_same_content_twice_is_kept_once():
     parts = [("a", tree("a", shared="same")), ("b", tree("b", shared="same"))]
-    assert texts(merge(parts, ())) == {"shared": "same"}
+    assert texts(merge_trees(parts, ())) == {"shared": "same"}
 
 
 def test_an_executable_copy_of_the_same_content_stays_executable_in_any_order():
     parts = [("a", tree_of("a", {"run": "x"}, 0o644)), ("b", tree_of("b", {"run": "x"}, 0o755))]
-    assert [entry.mode for order in permutations(parts) for entry in merge(order, ())] == [0o755, 0o755]
+    assert [entry.mode for order in permutations(parts) for entry in merge_trees(order, ())] == [0o755, 0o755]
 
 
 def test_two_owners_of_one_path_are_both_named():
     parts = [("left", tree_of("left", {"tests/__init__.py": "1"})), ("right", tree_of("right", {"tests/__init__.py": "2"}))]
     with pytest.raises(PackageError, match=r"left and right both hold tests/__init__.py") as caught:
-        merge(parts, ())
+        merge_trees(parts, ())
     assert 'overlap = { "tests/__init__.py"' in str(caught.value)
 
 
 def test_a_rule_decides_whatever_the_order():
     parts = [("left", tree("left", t__a="1")), ("right", tree("right", t__a="2"))]
     for order in permutations(parts):
-        assert texts(merge(order, (("t/*", "left"),))) == {"t/a": "1"}
+        assert texts(merge_trees(order, (("t/*", "left"),))) == {"t/a": "1"}
     with pytest.raises(PackageError):
-        merge(parts, (("t/*", "other"),))
+        merge_trees(parts, (("t/*", "other"),))
 
 
 def test_the_functions_own_source_is_named_as_such():
     parts = [(OWN_SOURCE, tree(OWN_SOURCE, utils="1")), ("lib", tree("lib", utils="2"))]
     with pytest.raises(PackageError, match="the function's own source and lib both hold utils"):
-        merge(parts, ())
-    assert texts(merge(parts, (("utils", OWN_SOURCE),))) == {"utils": "1"}
+        merge_trees(parts, ())
+    assert texts(merge_trees(parts, (("utils", OWN_SOURCE),))) == {"utils": "1"}
 
 
 def test_a_file_and_a_folder_of_one_name_are_refused():
     parts = [("a", tree_of("a", {"x": "1"})), ("b", tree_of("b", {"x/y/z": "2"}))]
     for order in permutations(parts):
         with pytest.raises(PackageError, match="a has the file x, and b the file x/y/z below it"):
-            merge(order, ())
+            merge_trees(order, ())
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_missing_handler_names_the_modules_that_are_there():
 
 def test_shares_add_up_to_the_tree():
     parts = [("a", tree("a", one="12345", shared="same")), ("b", tree("b", two="12", shared="same"))]
-    merged = merge(parts, ())
+    merged = merge_trees(parts, ())
     owners = {entry.owner: name for name, part in parts for entry in part}
-    found = shares(owners, {"a": "1.0", "b": "2.0"}, merged)
+    found = part_sizes(owners, {"a": "1.0", "b": "2.0"}, merged)
     assert [(share.name, share.version, share.files, share.unzipped) for share in found] == [
         ("a", "1.0", 2, 9),
         ("b", "2.0", 1, 2),

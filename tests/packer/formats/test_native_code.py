@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from builders.runtimes import Target
 from packer.cache.local import LocalStore
-from packer.cache.prune import verify_all
+from packer.cache.prune import verify_store
 from packer.cache.store import NATIVE
 from packer.core.errors import PackageError
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
 from packer.formats.elf import ElfFile
-from packer.formats.native_code import NativeCode, native_files
+from packer.formats.native_code import NativeCode, read_native_files
 from packer.wheels import abi_check as loadable
 from packer.wheels.abi_check import check_native, is_beyond, missing_libraries, needed_glibc, without_spared
 from tests.native import EMPTY, NEW_SYMBOL, compile_library
@@ -32,7 +32,7 @@ def check_closed(function: Function, parts: loadable.Parts, code: bytes = b"") -
 
 
 def check(tree: Tree, target: Target) -> None:
-    check_native("one-1.0.whl", tuple(native_files(tree)), lambda: tree, target)
+    check_native("one-1.0.whl", tuple(read_native_files(tree)), lambda: tree, target)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_native_code_of_the_right_machine_only(plain, foreign):
 def test_a_damaged_library_is_refused_and_test_data_is_not():
     broken = b"\x7fELF" + b"\x02" * 40
     with pytest.raises(PackageError, match=r"one/_core\.so"):
-        list(native_files(tree_of(("one/_core.so", broken))))
-    assert list(native_files(tree_of(("one/tests/sample.elf", broken)))) == []
+        list(read_native_files(tree_of(("one/_core.so", broken))))
+    assert list(read_native_files(tree_of(("one/tests/sample.elf", broken)))) == []
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_the_family_that_is_too_new_is_named():
 
 
 def test_what_is_tagged_for_any_machine_may_bring_a_library_for_another(plain, foreign):
-    files = tuple(native_files(tree_of(("one/attach_amd64.so", plain))))
+    files = tuple(read_native_files(tree_of(("one/attach_amd64.so", plain))))
     assert "for other machines" in check_native("one-1.0-py3-none-any.whl", files, tree_of, ARM)[0]
-    files = tuple(native_files(tree_of(("one/_core.abi3.so", plain))))
+    files = tuple(read_native_files(tree_of(("one/_core.abi3.so", plain))))
     with pytest.raises(PackageError, match="x86_64"):
         check_native("one-1.0-py3-none-any.whl", files, tree_of, ARM)
 
@@ -206,10 +206,10 @@ def test_what_a_wheel_holds_is_remembered_with_the_wheels(tmp_path, plain):
     assert [file.path for file in found] == ["one/_core.so"]
     wheel.unlink()
     assert NativeCode(store).of_wheel(distribution) == found
-    assert verify_all(store) == (1, [])
+    assert verify_store(store) == (1, [])
     [record] = [path for path in (store.root / "wheels" / NATIVE).rglob("*") if path.is_file()]
     record.write_bytes(b"broken")
-    assert verify_all(store) == (1, [record])
+    assert verify_store(store) == (1, [record])
 
 
 def module(*needed: str, path: str = "one/_core.so") -> ElfFile:
@@ -252,17 +252,17 @@ def test_what_another_distributions_module_leads_to_counts():
 
 def test_a_symbol_of_a_plug_in_is_told_and_let_through(new_symbol, plain):
     tree = tree_of(("one/_core.abi3.so", plain), ("one/plugin.so", new_symbol))
-    [warning] = check_native("one-1.0.whl", tuple(native_files(tree)), lambda: tree, OLD)
+    [warning] = check_native("one-1.0.whl", tuple(read_native_files(tree)), lambda: tree, OLD)
     assert "one/plugin.so needs arc4random" in warning
     assert "Nothing is sure to load it" in warning
     only = tree_of(("one/plugin.so", new_symbol))
-    assert check_native("one-1.0-py3-none-any.whl", tuple(native_files(only)), lambda: only, OLD)
+    assert check_native("one-1.0-py3-none-any.whl", tuple(read_native_files(only)), lambda: only, OLD)
 
 
 def test_a_module_is_known_by_what_python_calls_in_it(tmp_path):
     source = "int PyInit_plain(void) { return 0; }\n"
     data = compile_library(tmp_path / "plain.so", source).read_bytes()
-    found = {file.path: file.module for file in native_files(tree_of(("one/plain.so", data), ("one/other.so", data)))}
+    found = {file.path: file.module for file in read_native_files(tree_of(("one/plain.so", data), ("one/other.so", data)))}
     assert found == {"one/plain.so": True, "one/other.so": False}
 
 
@@ -276,5 +276,5 @@ def test_files_that_nothing_loads_can_be_named():
 def test_an_extension_module_must_be_native_code(data):
     for name in ("_core.cpython-313-x86_64-linux-gnu.so", "_core.abi3.so"):
         with pytest.raises(PackageError, match="is none for Linux"):
-            list(native_files(tree_of((f"one/{name}", data)), strict=True))
-        assert list(native_files(tree_of((f"one/{name}", data)))) == []
+            list(read_native_files(tree_of((f"one/{name}", data)), strict=True))
+        assert list(read_native_files(tree_of((f"one/{name}", data)))) == []

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from packer.core.errors import ImageError, UsageError
-from packer.formats.image import check_fits
+from packer.formats.image import check_image
 from packer.formats.oci import (
     LARGEST_CONFIG,
     OCI_CONFIG,
@@ -18,7 +18,7 @@ from packer.formats.oci import (
     Manifest,
     Platform,
     Reference,
-    encoded,
+    encode_document,
 )
 
 DIGEST = "sha256:" + "ab" * 32
@@ -69,7 +69,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 
 
 def test_a_manifest_is_written_as_it_was_read() -> None:
-    data = encoded(
+    data = encode_document(
         {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": CONFIG, "layers": [LAYER]}
     )
     assert Manifest.parse(data, "it").encode() == data
@@ -113,9 +113,10 @@ def test_a_configuration_must_belong_to_its_manifest() -> None:
     layer = Descriptor.parse(LAYER, "it")
     manifest = Manifest(config=Descriptor.parse(CONFIG, "it"), layers=(layer,))
     good = ImageConfig.parse(
-        encoded({**config, "rootfs": {"diff_ids": [DIGEST]}, "history": [{"empty_layer": True}, {"created_by": "x"}]}), "it"
+        encode_document({**config, "rootfs": {"diff_ids": [DIGEST]}, "history": [{"empty_layer": True}, {"created_by": "x"}]}),
+        "it",
     )
-    check_fits(manifest, good, "it")
+    check_image(manifest, good, "it")
     assert good.environment == {"A": "b=c", "D": ""}
     assert good.platform.serves(Platform.of("arm64"))
     assert not good.platform.serves(Platform.of("x86_64"))
@@ -125,4 +126,4 @@ def test_a_configuration_must_belong_to_its_manifest() -> None:
     )
     for wrong in wrongs:
         with pytest.raises(ImageError):
-            check_fits(manifest, ImageConfig.parse(encoded({**config, **wrong}), "it"), "it")
+            check_image(manifest, ImageConfig.parse(encode_document({**config, **wrong}), "it"), "it")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import ResolveError
-from packer.formats.requirements_txt import RequirementsFile, demanded_hashes, read_requirements
+from packer.formats.requirements_txt import RequirementsFile, allowed_hashes, read_requirements
 
 ONE, TWO = "1" * 64, "b" * 64
 
@@ -48,7 +48,7 @@ def test_nested_files_are_found_from_the_file_that_names_them(tmp_path):
 def test_hashes_over_continued_lines(tmp_path):
     file = read(tmp_path, f"a==1 \\\n    --hash=sha256:{ONE} \\\n    --hash=sha512:abc --hash=sha256:{TWO.upper()}\n")
     assert file.hash_mode
-    assert demanded_hashes(file) == {"a": frozenset({ONE, TWO})}
+    assert allowed_hashes(file) == {"a": frozenset({ONE, TWO})}
     assert file.lines[0].number == 1
     assert file.lines[0].text == "a==1"
 
@@ -140,7 +140,7 @@ def test_what_a_constraint_includes_constrains(tmp_path):
 
 def test_constraints_need_no_hashes(tmp_path):
     file = read(tmp_path, f"a==1 --hash=sha256:{ONE}\n-c limits.txt\n", limits_txt="b<2\n")
-    assert demanded_hashes(file) == {"a": frozenset({ONE})}
+    assert allowed_hashes(file) == {"a": frozenset({ONE})}
 
 
 def test_comments_and_continued_lines_as_pip_joins_them(tmp_path):
@@ -168,7 +168,7 @@ def test_names_of_addresses(tmp_path, line, name):
 
 def test_archives_with_hashes_count_among_the_demanded(tmp_path):
     text = f"./a-1-py3-none-any.whl --hash=sha256:{ONE}\nb @ https://host/b-1.zip#sha256={TWO}\n"
-    assert demanded_hashes(read(tmp_path, text)) == {"a": frozenset({ONE}), "b": frozenset({TWO})}
+    assert allowed_hashes(read(tmp_path, text)) == {"a": frozenset({ONE}), "b": frozenset({TWO})}
 
 
 def test_a_path_that_is_named_twice_is_one(tmp_path):
@@ -177,7 +177,7 @@ def test_a_path_that_is_named_twice_is_one(tmp_path):
 
 def test_folders_and_repositories_may_stand_beside_hashes(tmp_path):
     text = f"a==1 --hash=sha256:{ONE}\n./lib\nb @ git+https://host/r@abc\n-e ./other\n"
-    assert demanded_hashes(read(tmp_path, text)) == {"a": frozenset({ONE})}
+    assert allowed_hashes(read(tmp_path, text)) == {"a": frozenset({ONE})}
 
 
 def test_a_hash_in_an_address_demands_nothing_of_other_lines(tmp_path):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from packer.cache.local import LocalStore
 from packer.core.errors import PackageError, StoreError
 from packer.formats import unpack as layout
-from packer.formats.unpack import LayerArchive, LayerFolders, opened_archive, room_for, unpack
+from packer.formats.unpack import LayerArchive, LayerFolders, open_archive, scratch_folder, unpack
 from tests.wheels import DEFLATED, STORED, SYMLINK, RawMember, RawZip, write_members
 
 FILES = {
@@ -121,14 +121,14 @@ def test_a_folder_that_is_there_already_is_not_mixed_with(tmp_path, executor):
 
 def test_the_size_of_what_an_archive_unpacks_to(tmp_path):
     archive = write_members(tmp_path / "one.zip", FILES)
-    with opened_archive(archive) as packed:
+    with open_archive(archive) as packed:
         assert packed.size == sum(map(len, FILES.values()))
-    with pytest.raises(StoreError, match="Cannot read"), opened_archive(tmp_path / "none.zip"):
+    with pytest.raises(StoreError, match="Cannot read"), open_archive(tmp_path / "none.zip"):
         pass
 
 
 def test_trouble_of_the_one_who_opens_an_archive_is_not_the_archives(tmp_path):
-    with pytest.raises(FileNotFoundError), opened_archive(write_members(tmp_path / "one.zip", FILES)):
+    with pytest.raises(FileNotFoundError), open_archive(write_members(tmp_path / "one.zip", FILES)):
         (tmp_path / "none").read_bytes()
 
 
@@ -143,7 +143,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory is free in /proc/meminfo")
 def test_there_is_room_in_memory_for_what_is_small_and_it_is_given_back(tmp_path, memory):
-    with room_for(1, LocalStore(tmp_path / "store")) as folder:
+    with scratch_folder(1, LocalStore(tmp_path / "store")) as folder:
         assert folder.parent == memory
         (folder / "deep").mkdir()
     assert list(memory.iterdir()) == []
@@ -151,11 +151,11 @@ def test_there_is_room_in_memory_for_what_is_small_and_it_is_given_back(tmp_path
 
 def test_what_is_large_goes_to_the_store_and_so_does_all_where_there_is_no_such_memory(tmp_path, memory, monkeypatch):
     store = LocalStore(tmp_path / "store")
-    with room_for(1 << 60, store) as folder:
+    with scratch_folder(1 << 60, store) as folder:
         assert folder.is_relative_to(store.root)
     assert not folder.exists()
     monkeypatch.setattr(layout, "_MEMORY", memory / "nowhere")
-    with room_for(1, store) as folder:
+    with scratch_folder(1, store) as folder:
         assert folder.is_relative_to(store.root)
 
 
@@ -165,7 +165,7 @@ def test_what_killed_processes_have_left_in_memory_is_removed_and_nothing_else(t
     ended.wait()
     for name in (f"lpack-{ended.pid}-left", f"lpack-{os.getpid()}-mine", "other"):
         (memory / name).mkdir()
-    with room_for(1, LocalStore(tmp_path / "store")) as folder:
+    with scratch_folder(1, LocalStore(tmp_path / "store")) as folder:
         assert {path.name for path in memory.iterdir()} == {f"lpack-{os.getpid()}-mine", "other", folder.name}
 
 

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from packer.core.model import DEFLATED, EXECUTABLE_MODE
-from packer.formats.wheel import accept, read_members_as_tree, read_wheel
+from packer.formats.wheel import check_wheel, read_members_as_tree, read_wheel
 from tests.packages import module
 from tests.packer.demo import DATA, FILENAME, FILES, INFO, INIT, contents, demo_members, init, raw_wheel, refusal
 from tests.wheels import (
@@ -157,20 +157,20 @@ def test_two_files_for_one_place_are_refused(tmp_path: Path, scheme: str) -> Non
 
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        accept(tmp_path / "absent", FILENAME)
+        check_wheel(tmp_path / "absent", FILENAME)
 
 
 def test_a_wheel_with_the_most_common_signature_files_is_read(tmp_path: Path) -> None:
     members = demo_members()
     members |= {f"{INFO}/RECORD.jws": b"{}", f"{INFO}/RECORD.p7s": b"x"}
-    accept(write_members(tmp_path / "wheel", members), FILENAME)
+    check_wheel(write_members(tmp_path / "wheel", members), FILENAME)
 
 
 def test_stronger_hashes_and_missing_sizes_are_read(tmp_path: Path) -> None:
     rows = record_rows(demo_members(), INFO)
     rows = [record_row(INIT, DATA, "sha512").rpartition(",")[0] + "," if row.startswith(INIT) else row for row in rows]
     path = make_wheel(tmp_path, "demo", "1.0", FILES, record=rows)
-    accept(path, FILENAME)
+    check_wheel(path, FILENAME)
     (entry,) = (entry for entry in read_wheel(path, FILENAME) if entry.path == INIT)
     plain = make_wheel(tmp_path / "plain", "demo", "1.0", FILES)
     (same,) = (entry for entry in read_wheel(plain, FILENAME) if entry.path == INIT)
@@ -189,13 +189,13 @@ def test_stronger_hashes_and_missing_sizes_are_read(tmp_path: Path) -> None:
 )
 def test_spellings_of_one_name_and_version_are_one(tmp_path: Path, folder: str, version: str, filename: str) -> None:
     path = write_members(tmp_path / "wheel", wheel_members(folder, version, FILES))
-    accept(path, filename)
+    check_wheel(path, filename)
 
 
 def test_names_with_commas_quotes_and_letters_of_the_world_are_read(tmp_path: Path) -> None:
     files = {'demo/a,b"c.txt': b"1", "demo/grüße/日本語.txt": b"2", "demo/with space.txt": b"3", "demo/.hidden": b""}
     path = make_wheel(tmp_path, "demo", "1.0", FILES | files)
-    accept(path, FILENAME)
+    check_wheel(path, FILENAME)
     assert contents(read_wheel(path, FILENAME)).items() >= files.items()
 
 

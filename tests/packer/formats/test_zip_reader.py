@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE
-from packer.formats.wheel import accept, read_wheel
+from packer.formats.wheel import check_wheel, read_wheel
 from tests.packer.demo import DATA, FILENAME, INFO, INIT, added, contents, demo_members, init, raw_wheel, refusal
 from tests.wheels import DESCRIPTOR, ENCRYPTED, FOLDER, REGULAR, STORED, SYMLINK, UTF8, RawMember, RawZip, deflated, record_rows
 
@@ -266,7 +266,7 @@ def test_odd_but_legal_archives_are_read(tmp_path: Path, make: Callable[[], RawZ
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert archive.read(INIT) == DATA
-    accept(path, FILENAME)
+    check_wheel(path, FILENAME)
     tree = read_wheel(path, FILENAME)
     assert contents(tree) == demo_members()
     assert {entry.mode for entry in tree} <= {FILE_MODE, EXECUTABLE_MODE}

@@ -25,7 +25,7 @@ from packer.cache.local import LocalStore
 from packer.core.function_tree import Part
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
 from packer.formats.elf import ElfFile
-from packer.formats.native_code import native_files
+from packer.formats.native_code import read_native_files
 from packer.formats.wheel import read_wheel
 from packer.formats.zip_writer import write_zip
 from packer.layers.shared_libraries import Gathered, gather_libraries
@@ -247,7 +247,7 @@ def run(code: str, layer: Path, search: str, python: Path = Path(sys.executable)
 
 
 def gathered_from(parts: Sequence[Part], built: Sequence[str] = ()) -> Gathered:
-    native = {name: tuple(native_files(tree)) for name, tree in parts}
+    native = {name: tuple(read_native_files(tree)) for name, tree in parts}
     return gather_libraries(parts, native, others={}, built=frozenset(built), target=TARGET)
 
 

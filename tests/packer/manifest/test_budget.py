@@ -9,7 +9,7 @@ import pytest
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, MEGABYTE, UNZIPPED_LIMIT
 from packer.core.errors import LimitError
 from packer.core.options import Budget, LayerOptions, NamedLayer
-from packer.core.units import size_text
+from packer.core.units import format_size
 from packer.manifest.budget import (
     FUNCTION,
     function_measures,
@@ -50,7 +50,7 @@ def over(found: Mapping[str, Any], **limits: int) -> list[str]:
     [(0, "0.0 KB"), (1536, "1.5 KB"), (104_857, "102.4 KB"), (104_858, "0.1 MB"), (UNZIPPED_LIMIT, "250.0 MB")],
 )
 def test_small_sizes_are_told_in_kilobytes(size, text):
-    assert size_text(size) == text
+    assert format_size(size) == text
 
 
 def test_lambdas_limits_in_its_own_units():

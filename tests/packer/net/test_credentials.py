@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from packer.core.errors import FetchError
-from packer.net.credentials import Credentials, Login, index_urls, index_variables, login_of, without_login
+from packer.net.credentials import Credentials, Login, index_urls, index_variables, login_in_url, without_login
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +20,8 @@ def home(tmp_path: Path, monkeypatch) -> Path:
 
 def test_urls_lose_their_login():
     assert without_login("https://me:p%40ss@host:8443/simple/?a=1#b") == "https://host:8443/simple/?a=1#b"
-    assert login_of("https://me:p%40ss@host/simple") == Login(user="me", password="p@ss")
-    assert login_of("https://host/simple") is None
+    assert login_in_url("https://me:p%40ss@host/simple") == Login(user="me", password="p@ss")
+    assert login_in_url("https://host/simple") is None
 
 
 def test_a_login_does_not_show_itself():

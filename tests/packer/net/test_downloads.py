@@ -16,7 +16,7 @@ from packer.cache.store import Store
 from packer.core.errors import FetchError, PackageError, StoreError
 from packer.core.events import Reporter
 from packer.core.model import Archive
-from packer.formats.wheel import accept
+from packer.formats.wheel import check_wheel
 from packer.net.credentials import Credentials
 from packer.net.downloads import StoreFetcher
 from packer.net.retry import RetryPolicy
@@ -61,7 +61,7 @@ def fetch(tmp_path: Path, *archives: Archive, reporter: Reporter | None = None, 
     store = LocalStore(tmp_path / "cache")
     credentials = Credentials(urls, {})
     fetcher = StoreFetcher(
-        store, credentials, reporter or Reporter(), lambda path, file: accept(path, file.filename), offline=offline
+        store, credentials, reporter or Reporter(), lambda path, file: check_wheel(path, file.filename), offline=offline
     )
     try:
         for found, asked in zip(fetcher.fetch(archives), archives, strict=True):

@@ -20,7 +20,7 @@ from packer.cache.local import LocalStore
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.oci import OCI_LAYER, Descriptor, Reference, digest_of_bytes
-from packer.net.http import wanted_pause
+from packer.net.http import retry_after
 from packer.net.registry_login import DockerLogins
 from packer.net.retry import RetryPolicy
 from packer.registry.blob_transfer import download, upload
@@ -338,4 +338,4 @@ def test_task_that_is_stopped_leaves_others_alone(logins):
 def test_server_may_ask_for_a_pause_within_bounds(said, seconds):
     response = requests.Response()
     response.headers.update({"Retry-After": said} if said else {})
-    assert wanted_pause(response) == seconds
+    assert retry_after(response) == seconds

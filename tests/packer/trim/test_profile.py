@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packer.core.errors import UsageError
-from packer.core.function_tree import Part, merge
+from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Tree
 from packer.trim.engine import Removed
 from packer.trim.profile import Profile, apply_profile, read_profile, write_profile
@@ -231,7 +231,7 @@ def test_a_stub_does_not_break_a_namespace_package(tmp_path):
     parts = [("one", tree_of("ns/one/__init__.py")), ("two", tree_of("ns/two/__init__.py"))]
     given = profile({"one": (), "two": ("ns/two/__init__.py",)})
     found, _ = apply_profile(parts, given, {"one": "1.0", "two": "1.0"}, ())
-    folder = laid_out(tmp_path, merge(found, ()))
+    folder = laid_out(tmp_path, merge_trees(found, ()))
     subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); import ns.two"], check=True)
 
 
@@ -239,7 +239,7 @@ def test_a_stub_does_not_clash_with_another_distributions_package():
     parts = [("one", tree_of("ns/one/__init__.py")), ("two", tree_of("ns/__init__.py", "ns/two/__init__.py"))]
     given = profile({"one": (), "two": ("ns/__init__.py", "ns/two/__init__.py")})
     found, _ = apply_profile(parts, given, {"one": "1.0", "two": "1.0"}, ())
-    merge(found, ())
+    merge_trees(found, ())
 
 
 @pytest.mark.parametrize("line", ['opened = "one.py"', "opened = [3]", 'opened = []\nread = "one.py"'])

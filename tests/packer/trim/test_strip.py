@@ -16,10 +16,10 @@ from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.cache.local import LocalStore
 from packer.core.events import Reporter
-from packer.core.function_tree import Part, merge
+from packer.core.function_tree import Part, merge_trees
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
 from packer.formats.elf import ElfFile
-from packer.formats.native_code import native_files
+from packer.formats.native_code import read_native_files
 from packer.trim.strip import Stripped, Stripper
 from packer.trim.strip_check import difference
 from tests.native import compile_library
@@ -68,7 +68,7 @@ def part(name: str, files: dict[str, bytes]) -> Part:
 
 
 def natives(parts: Sequence[Part]) -> dict[str, Sequence[ElfFile]]:
-    return {name: tuple(native_files(tree)) for name, tree in parts}
+    return {name: tuple(read_native_files(tree)) for name, tree in parts}
 
 
 def no_container(target: Target, settings: BuildSettings) -> StripTool:
@@ -288,7 +288,7 @@ def test_stripping_one_of_two_equal_libraries_does_not_make_them_clash(own, libr
     """Held back for one of two that hold one path with one content (what a repair tries): merge refuses."""
     parts = (part("one", {"shared/lib.so": library}), part("two", {"shared/lib.so": library}))
     found, _ = own.strip(*parts, restored=frozenset(("one",)))
-    merge(tuple(found.items()), ())
+    merge_trees(tuple(found.items()), ())
 
 
 def test_container_that_was_away_is_asked_again(own, tmp_path, monkeypatch):

