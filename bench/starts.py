@@ -22,7 +22,7 @@ from packer.core.model import Function, Tree
 from packer.core.options import VerifyLevel, VerifyOptions
 from packer.formats.unpack import unpack
 from packer.formats.zip_writer import WrittenArchive, write_zip
-from packer.verify.runner import Event, LaidOut, Outcome, Verifier
+from packer.verify.runner import Event, Outcome, UnpackedFunction, Verifier
 
 TARGET = Target(runtime=RUNTIMES[f"python{PYTHON}"], architecture="x86_64")
 HANDLER = "app.handler"
@@ -35,12 +35,12 @@ class Starts(Struct, frozen=True, kw_only=True):
     sandbox: Sandbox
     executor: Executor
 
-    def unpack(self, archive: Path, folder: Path, late: Path | None = None) -> LaidOut:
+    def unpack(self, archive: Path, folder: Path, late: Path | None = None) -> UnpackedFunction:
         """Unpack an archive into a new folder; ``late`` is a folder of what the runtime has of packages."""
         unpack(archive, folder, self.executor)
-        return LaidOut(task=folder, late=late)
+        return UnpackedFunction(task=folder, late=late)
 
-    def start(self, laid: LaidOut, level: VerifyLevel, events: Sequence[Event] = ()) -> Outcome:
+    def start(self, laid: UnpackedFunction, level: VerifyLevel, events: Sequence[Event] = ()) -> Outcome:
         """Start once: at level ``rie`` in AWS's Runtime Interface Emulator, else by importing the handler."""
         function = Function(
             name="bench",

@@ -30,7 +30,7 @@ from bench.rows import RESULTS
 from bench.starts import TARGET, Starts, opened
 from builders.sandbox.emulator import CLIENT, VARIABLE
 from packer.verify.coldstart import can_drop_caches, drop_caches
-from packer.verify.runner import LaidOut
+from packer.verify.runner import UnpackedFunction
 
 SAM, OFF, BESIDE, SAFE, MAX = "sam", "safe, no bytecode", "safe, beside", "safe", "max"
 FLAGS: Mapping[str, tuple[str, ...]] = {
@@ -97,7 +97,7 @@ class Bench:
 
     def starts(self, starts: Starts, client: Path, rounds: int) -> dict[tuple[str, str], list[float]]:
         """Give the milliseconds of cold starts of `pair`'s functions; all take turns, after one start each that counts not."""
-        laid: dict[tuple[str, str], LaidOut] = {}
+        laid: dict[tuple[str, str], UnpackedFunction] = {}
         for function in FUNCTIONS:
             for form, archives in self.archives(PAIR).items():
                 if form in STARTED:

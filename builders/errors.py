@@ -53,6 +53,6 @@ class MissingRequirementsError(LpackError):
         self.requires = tuple(requires)
 
 
-def interruption(detail: str = "") -> BuildError:
+def interruption_error(detail: str = "") -> BuildError:
     """Return the error of work that was stopped because lpack is ending; ``detail`` is what it had printed."""
     return BuildError("it was interrupted", detail=detail)

@@ -42,7 +42,7 @@ class BuildSettings(Struct, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
 
 
-class BuildRequest(Struct, frozen=True, kw_only=True):
+class WheelRequest(Struct, frozen=True, kw_only=True):
     """A source to turn into a wheel for a target.
 
     ``path`` is an sdist, named as it was published, or a project folder. ``wheels`` are the files of all build requirements and
@@ -90,7 +90,7 @@ class Builder(Protocol):
         """Say how it would build; raises `UnavailableError`."""
         ...
 
-    def build(self, request: BuildRequest, into: Path) -> AbstractContextManager[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> AbstractContextManager[BuiltWheel]:
         """Build in the empty folder ``into``; what was built can be looked at until the context ends.
 
         Raises `BuildError`, `UnavailableError`, or `MissingRequirementsError`.
@@ -106,6 +106,6 @@ LONGEST_LOG = 64 * MEGABYTE
 """What a build may print: it is kept in memory."""
 
 
-def printed_too_much(log: str) -> BuildError:
+def output_limit_error(log: str) -> BuildError:
     """Return the error of a build that printed more than `LONGEST_LOG`."""
     return BuildError(f"it printed more than {LONGEST_LOG // MEGABYTE} MB", detail=log, remedy="Have it say less.")

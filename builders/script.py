@@ -13,8 +13,8 @@ from msgspec import Struct, field
 
 from builders.errors import BuildError, MissingRequirementsError
 from builders.inside.wheel import FAILED, NO_ENVIRONMENT
-from builders.recipes import SOURCE_DATE_EPOCH, BuildRequest, BuildSettings
-from builders.sources import build_system
+from builders.recipes import SOURCE_DATE_EPOCH, BuildSettings, WheelRequest
+from builders.sources import read_build_system
 
 LONGEST_ANSWER = 1 << 20
 """Bytes that the answer may have."""
@@ -34,7 +34,7 @@ ENVIRONMENT = {
 _WHEEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl")
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class ScriptOutcome(Struct, frozen=True, kw_only=True):
     """How a run of the script has ended; ``late`` and ``out_of_memory`` say that it was stopped."""
 
     status: int
@@ -43,7 +43,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     out_of_memory: bool = False
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class ScriptAnswer(Struct, frozen=True, kw_only=True):
     """What the script says: the names of the wheels, and the folders in which the loader looks for libraries."""
 
     wheels: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     processes_refused: int = 0
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class ScriptPaths(Struct, frozen=True, kw_only=True):
     """Paths as the script sees them; ``variables`` are for the back end alone, ``folders`` go first on its PATH."""
 
     source: str
@@ -62,25 +62,25 @@ class Place(Struct, frozen=True, kw_only=True):
     folders: Sequence[str] = ()
 
 
-def source_of_script(name: str) -> bytes:
+def read_script(name: str) -> bytes:
     """Give the text of one of the scripts."""
     return files("builders.inside").joinpath(name).read_bytes()
 
 
 def script_digest() -> str:
     """Give the digest of the scripts, and of the variables that they run with."""
-    texts = b"".join(source_of_script(name) for name in SCRIPTS)
+    texts = b"".join(read_script(name) for name in SCRIPTS)
     return hashlib.sha256(texts + repr(sorted(ENVIRONMENT.items())).encode()).hexdigest()
 
 
-def request_document(request: BuildRequest, place: Place) -> bytes:
+def request_document(request: WheelRequest, place: ScriptPaths) -> bytes:
     """Give the request as the script reads it; raises `BuildError` where the source cannot be read."""
     document = {
         "source": place.source,
         "work": place.work,
         "wheels": list(place.wheels),
         "requires": list(request.requires),
-        "backend": build_system(request.path),
+        "backend": read_build_system(request.path),
         "environment": {**ENVIRONMENT, **request.variables},
         "variables": dict(place.variables),
         "folders": list(place.folders),
@@ -88,11 +88,11 @@ def request_document(request: BuildRequest, place: Place) -> bytes:
     return json.dumps(document).encode()
 
 
-def read_answer(data: bytes) -> Answer | None:
+def read_answer(data: bytes) -> ScriptAnswer | None:
     """Read what the script has written; None where it did not come to write it, or somebody else did."""
     try:
         found: Any = json.loads(data)
-        return Answer(
+        return ScriptAnswer(
             wheels=tuple(map(str, found.get("wheels", ()))),
             libraries=tuple(map(str, found.get("libraries", ()))),
             more=tuple(map(str, found.get("more", ()))),
@@ -102,7 +102,7 @@ def read_answer(data: bytes) -> Answer | None:
         return None
 
 
-def wheel_name(outcome: Outcome, answer: Answer | None, settings: BuildSettings, python: str) -> str:
+def built_wheel_name(outcome: ScriptOutcome, answer: ScriptAnswer | None, settings: BuildSettings, python: str) -> str:
     """Give the name of the one wheel that was built; ``python`` says what runs the script, for messages.
 
     Raises `MissingRequirementsError`, or `BuildError` that says why there is none.
@@ -120,7 +120,7 @@ def wheel_name(outcome: Outcome, answer: Answer | None, settings: BuildSettings,
     return names[0]
 
 
-def _trouble(outcome: Outcome, answer: Answer | None, settings: BuildSettings, python: str) -> tuple[str, str]:
+def _trouble(outcome: ScriptOutcome, answer: ScriptAnswer | None, settings: BuildSettings, python: str) -> tuple[str, str]:
     """Give what went wrong, and what to do; empty where nothing did."""
     limits, more = settings.limits, "If it really needs more, say so in the configuration: limits = {{ {} = … }}."
     verdicts = (

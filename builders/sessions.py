@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from builders.errors import interruption
+from builders.errors import interruption_error
 
 
 class Sessions:
@@ -28,7 +28,7 @@ class Sessions:
         with self._lock:
             self.closed = True
             for process in self._running:
-                kill(process)
+                kill_session(process)
 
     def start(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], **streams: Any
@@ -39,7 +39,7 @@ class Sessions:
         """
         with self._lock:
             if self.closed:
-                raise interruption()
+                raise interruption_error()
             process = subprocess.Popen(
                 list(command),
                 cwd=folder,
@@ -54,20 +54,20 @@ class Sessions:
 
     def end(self, process: subprocess.Popen[Any]) -> int:
         """Leave nothing of a program running; give its exit status (negative: a signal)."""
-        kill(process)
+        kill_session(process)
         status = process.wait()
         with self._lock:
             self._running.discard(process)
         return status
 
 
-def kill(process: subprocess.Popen[Any]) -> None:
+def kill_session(process: subprocess.Popen[Any]) -> None:
     """Kill a program, and all that it has started."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def ended(process: subprocess.Popen[Any], seconds: float) -> bool:
+def wait_for_end(process: subprocess.Popen[Any], seconds: float) -> bool:
     """Wait for a program; say whether it has ended in time.
 
     ``Popen.wait`` looks every 50 ms at last, which is as long as many a program takes.

@@ -29,7 +29,7 @@ UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, 
 """What the readers of archives raise: the last for encrypted members, and for methods of compression that they lack."""
 
 
-def build_system(path: Path) -> dict[str, Any]:
+def read_build_system(path: Path) -> dict[str, Any]:
     """Give the table [build-system] of a source, with ``requires`` always there (PEP 518).
 
     Raises `BuildError` where the source or its pyproject.toml cannot be read.
@@ -50,7 +50,7 @@ def build_system(path: Path) -> dict[str, Any]:
     return {**table, "requires": requires}
 
 
-def native_part(path: Path) -> str:
+def find_native_file(path: Path) -> str:
     """Give the first file by which a source shows that it has native code; empty where it looks like pure Python."""
     for name in sorted(_names(path)):
         parts = PurePosixPath(name)

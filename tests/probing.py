@@ -15,7 +15,7 @@ from builders.runtimes import RUNTIMES
 from builders.sandbox import isolation
 from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.task import Sandbox, Task, TaskResult
-from builders.script import source_of_script
+from builders.script import read_script
 
 if TYPE_CHECKING:
     import pytest
@@ -41,7 +41,7 @@ def host() -> HostSandbox:
 def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this machine allow no private namespaces."""
     refusal = f"import sys\nsys.exit({UNAVAILABLE})\n".encode()
-    monkeypatch.setattr(isolation, "source_of_script", lambda name: refusal if name == "isolate.py" else source_of_script(name))
+    monkeypatch.setattr(isolation, "read_script", lambda name: refusal if name == "isolate.py" else read_script(name))
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from msgspec import Struct
 
 from builders.causes import causes
-from builders.engine.job import INPUTS, WORK, Job, confinement
-from builders.errors import BuildError, UnavailableError, interruption
-from builders.recipes import LONGEST_LOG, printed_too_much
+from builders.engine.job import INPUTS, WORK, ContainerJob, confinement
+from builders.errors import BuildError, UnavailableError, interruption_error
+from builders.recipes import LONGEST_LOG, output_limit_error
 from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_FOLDER, MACHINES, TASK_FOLDER
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     processors: int
 
 
-class Image(Struct, frozen=True, kw_only=True):
+class EngineImage(Struct, frozen=True, kw_only=True):
     """An image that the engine has. ``digest`` is the registry's where it came from one, else the image's own id."""
 
     reference: str
@@ -66,7 +66,7 @@ class Image(Struct, frozen=True, kw_only=True):
     architecture: str
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class FileFacts(Struct, frozen=True, kw_only=True):
     """What lies at a path: its bytes, where it leads if it is a symbolic link, and whether it is a regular file."""
 
     size: int
@@ -74,7 +74,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     regular: bool
 
 
-class Ended:
+class EndedContainer:
     """A container that has ended, and still lies there to be read; ``log`` is all that it printed."""
 
     def __init__(
@@ -87,11 +87,11 @@ class Ended:
         self.out_of_memory = out_of_memory
         self.late = late
 
-    def look(self, path: str) -> Facts | None:
+    def look(self, path: str) -> FileFacts | None:
         """Say what lies at a path; None where there is nothing."""
         # The docker package has no call for this request of the Engine API ("Get information about files in a container").
         url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._container.id}/archive"
-        with asking("look into a container"):
+        with engine_errors("look into a container"):
             answer = self._api.head(url, params={"path": path}, timeout=_TIMEOUT)
             if answer.status_code == HTTPStatus.NOT_FOUND:
                 return None
@@ -99,21 +99,21 @@ class Ended:
             found = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
         mode = found["mode"]
         # Podman gives the target of what is no link, too.
-        return Facts(size=found["size"], link=found["linkTarget"] if mode & _LINK else "", regular=not mode & _SPECIAL)
+        return FileFacts(size=found["size"], link=found["linkTarget"] if mode & _LINK else "", regular=not mode & _SPECIAL)
 
     def read(self, path: str, to: BinaryIO) -> None:
         """Write the tar of a file, which should be a regular one, to a file."""
-        with asking("read from a container"):
+        with engine_errors("read from a container"):
             to.writelines(self._container.get_archive(path, chunk_size=_CHUNK)[0])
 
     def commit(self, repository: str, tag: str) -> None:
         """Keep the container's file system as an image."""
-        with asking("commit an image"):
+        with engine_errors("commit an image"):
             self._container.commit(repository=repository, tag=tag, conf={"Labels": {}})
 
 
 @contextmanager
-def asking(doing: str) -> Iterator[None]:
+def engine_errors(doing: str) -> Iterator[None]:
     """Turn what the docker package raises into a `BuildError` that says what was tried."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
@@ -192,7 +192,7 @@ class Engine:
 
     def info(self) -> EngineInfo:
         """Ask the engine what it is."""
-        with asking("describe itself"):
+        with engine_errors("describe itself"):
             version, info = self._client.version(), self._client.info()
         machine = str(info.get("Architecture", ""))
         return EngineInfo(
@@ -203,17 +203,17 @@ class Engine:
             processors=int(info.get("NCPU", 0)),
         )
 
-    def image(self, reference: str) -> Image | None:
+    def image(self, reference: str) -> EngineImage | None:
         """Find an image that the engine has."""
         from docker.errors import ImageNotFound
 
-        with asking(f"look for the image {reference}"):
+        with engine_errors(f"look for the image {reference}"):
             try:
                 found = self._client.images.get(reference)
             except ImageNotFound:
                 return None
         digests = [digest.partition("@")[2] for digest in found.attrs.get("RepoDigests") or ()]
-        return Image(
+        return EngineImage(
             reference=reference,
             identity=str(found.id),
             digest=next(iter(digests), str(found.id)),
@@ -227,22 +227,22 @@ class Engine:
 
     def pull(self, reference: str, platform: str) -> None:
         """Bring an image from its registry."""
-        with asking(f"pull the image {reference}"):
+        with engine_errors(f"pull the image {reference}"):
             repository, tag = _repository_and_tag(reference)
             for message in self._client.api.pull(repository, tag=tag, platform=platform, stream=True, decode=True):
                 if self._closed:
-                    raise interruption()
+                    raise interruption_error()
                 if "error" in message:
                     raise BuildError(f"the image {reference} cannot be pulled", detail=str(message["error"]))
 
     def save(self, identity: str, to: BinaryIO) -> None:
         """Write an image as ``docker save`` does."""
-        with asking(f"save the image {identity}"):
+        with engine_errors(f"save the image {identity}"):
             to.writelines(self._client.api.get_image(identity))
 
     def load(self, archive: BinaryIO) -> str:
         """Take in an image that `save`, or lpack, has written; give its id."""
-        with asking("load an image"):
+        with engine_errors("load an image"):
             return str(self._client.images.load(archive)[0].id)
 
     def forget(self, name: str) -> None:
@@ -252,7 +252,7 @@ class Engine:
 
     def sweep(self) -> None:
         """Remove what builds that were killed have left in the engine."""
-        with asking("list its containers"):
+        with engine_errors("list its containers"):
             for container in self._client.containers.list(all=True, filters={"label": _LABEL}):
                 if _expired(container.labels):
                     _remove(container)
@@ -262,7 +262,7 @@ class Engine:
                         volume.remove()
 
     @contextmanager
-    def run(self, job: Job, listen: Callable[[str], None]) -> Iterator[Ended]:
+    def run(self, job: ContainerJob, listen: Callable[[str], None]) -> Iterator[EndedContainer]:
         """Run a job to its end; ``listen`` gets its output as it comes. The container goes when the context ends.
 
         Raises `BuildError` where the engine fails, or `close` was called.
@@ -272,7 +272,7 @@ class Engine:
             yield self._ended(container, job.limits.seconds, listen)
 
     @contextmanager
-    def _volumes(self, job: Job, labels: dict[str, str]) -> Iterator[dict[str, dict[str, str]]]:
+    def _volumes(self, job: ContainerJob, labels: dict[str, str]) -> Iterator[dict[str, dict[str, str]]]:
         """Make a volume for each of the job's tar files, and fill it by way of a container that is never started."""
         parts = [
             (job.inputs, INPUTS, "ro"),
@@ -284,7 +284,7 @@ class Engine:
         name = f"lpack-{uuid.uuid4().hex}"
         made: dict[str, dict[str, str]] = {}
         try:
-            with asking("take the source in"):
+            with engine_errors("take the source in"):
                 for number, (_, place, mode) in enumerate(wanted):
                     self._client.volumes.create(f"{name}-{number}", labels=labels)
                     made[f"{name}-{number}"] = {"bind": place, "mode": mode}
@@ -297,7 +297,7 @@ class Engine:
                     self._client.volumes.get(each).remove(force=True)
 
     def _fill(
-        self, job: Job, labels: dict[str, str], volumes: dict[str, dict[str, str]], tars: Sequence[tuple[Path, str]]
+        self, job: ContainerJob, labels: dict[str, str], volumes: dict[str, dict[str, str]], tars: Sequence[tuple[Path, str]]
     ) -> None:
         writable = {name: {**where, "mode": "rw"} for name, where in volumes.items()}
         carrier = self._client.containers.create(job.image, ["true"], labels=labels, volumes=writable, network_mode="none")
@@ -309,10 +309,10 @@ class Engine:
             _remove(carrier)
 
     @contextmanager
-    def _created(self, job: Job, labels: dict[str, str], volumes: dict[str, dict[str, str]]) -> Iterator[Container]:
+    def _created(self, job: ContainerJob, labels: dict[str, str], volumes: dict[str, dict[str, str]]) -> Iterator[Container]:
         # Engines refuse a limit above what their machine has.
         processors = self.info().processors if job.limits.cpus else 0
-        with asking("make a container"):
+        with engine_errors("make a container"):
             container = self._client.containers.create(
                 job.image, list(job.command), labels=labels, volumes=volumes, **confinement(job, processors)
             )
@@ -320,14 +320,14 @@ class Engine:
             with self._lock:
                 self._running.add(container)
                 if self._closed:
-                    raise interruption()
+                    raise interruption_error()
             yield container
         finally:
             with self._lock:
                 self._running.discard(container)
             _remove(container)
 
-    def _ended(self, container: Container, seconds: float, listen: Callable[[str], None]) -> Ended:
+    def _ended(self, container: Container, seconds: float, listen: Callable[[str], None]) -> EndedContainer:
         late = Event()
 
         def stop() -> None:
@@ -338,7 +338,7 @@ class Engine:
         timer.daemon = True
         parts: list[bytes] = []
         room = LONGEST_LOG
-        with asking("run the build to its end"):
+        with engine_errors("run the build to its end"):
             container.start()
             timer.start()
             if self._closed:  # while it was started, when there was nothing to kill yet
@@ -362,12 +362,14 @@ class Engine:
             finally:
                 timer.cancel()
         if self._closed:
-            raise interruption()
+            raise interruption_error()
         log = b"".join(parts).decode("utf-8", "replace")
         if room < 0:
-            raise printed_too_much(log)
+            raise output_limit_error(log)
         state = container.attrs.get("State", {})
-        return Ended(self._client, container, status, log, out_of_memory=bool(state.get("OOMKilled")), late=late.is_set())
+        return EndedContainer(
+            self._client, container, status, log, out_of_memory=bool(state.get("OOMKilled")), late=late.is_set()
+        )
 
 
 def _repository_and_tag(reference: str) -> tuple[str, str | None]:

@@ -11,25 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builders.engine.client import Ended, Engine
-from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral, new_tar, pack_work
-from builders.engine.images import Images
-from builders.engine.job import INPUTS, WORK, Job
+from builders.engine.client import EndedContainer, Engine
+from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral_info, new_tar, pack_work
+from builders.engine.images import EngineImages
+from builders.engine.job import INPUTS, WORK, ContainerJob
 from builders.errors import BuildError
-from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.recipes import BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import IMAGE_LIMIT, Target
 from builders.script import (
     LONGEST_ANSWER,
     NAME,
     SCRIPTS,
-    Answer,
-    Outcome,
-    Place,
+    ScriptAnswer,
+    ScriptOutcome,
+    ScriptPaths,
+    built_wheel_name,
     read_answer,
+    read_script,
     request_document,
     script_digest,
-    source_of_script,
-    wheel_name,
 )
 
 # By way of the shell, which says by its status that there is no such program; engines differ in how they say it.
@@ -40,7 +40,7 @@ _SONAME = re.compile(r"[\w.+-]{1,200}")
 class ContainerBuilder:
     """Builds in the target's build image, or one that the settings name. ``listen`` gets (package, output) as it comes."""
 
-    def __init__(self, engine: Engine, images: Images, listen: Callable[[str, str], None]) -> None:
+    def __init__(self, engine: Engine, images: EngineImages, listen: Callable[[str, str], None]) -> None:
         self._engine = engine
         self._images = images
         self._listen = listen
@@ -61,11 +61,11 @@ class ContainerBuilder:
         )
 
     @contextmanager
-    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
         """Build, and give the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
         image = self._images.ready(request.target, request.settings)
         python = f"python3.{request.target.runtime.minor}"
-        job = Job(
+        job = ContainerJob(
             image=image.identity,
             command=(*_EXEC, python, "-I", f"{INPUTS}/{NAME}", f"{INPUTS}/request.json"),
             limits=request.settings.limits,
@@ -77,8 +77,8 @@ class ContainerBuilder:
         )
         with self._engine.run(job, lambda text: self._listen(request.name, text)) as ended:
             answer = _answer(ended)
-            outcome = Outcome(status=ended.status, log=ended.log, late=ended.late, out_of_memory=ended.out_of_memory)
-            name = wheel_name(outcome, answer, request.settings, f"{python} in the image {image.reference}")
+            outcome = ScriptOutcome(status=ended.status, log=ended.log, late=ended.late, out_of_memory=ended.out_of_memory)
+            name = built_wheel_name(outcome, answer, request.settings, f"{python} in the image {image.reference}")
             wheel = _wheel(ended, name, into)
             folders = answer.libraries if answer else ()
             yield BuiltWheel(
@@ -88,30 +88,30 @@ class ContainerBuilder:
             )
 
 
-def _pack_inputs(request: BuildRequest, into: Path) -> Path:
+def _pack_inputs(request: WheelRequest, into: Path) -> Path:
     """Write the tar of all that the container may read: the script, its request, the source, the build requirements."""
-    place = Place(
+    place = ScriptPaths(
         source=f"{INPUTS}/source/{request.path.name}",
         work=f"{WORK}/{JOB}",
         wheels=[f"{INPUTS}/wheels/{wheel.name}" for wheel in request.wheels],
     )
     with new_tar(into / "inputs.tar") as archive:
         for name in SCRIPTS:
-            add_bytes(archive, name, source_of_script(name))
+            add_bytes(archive, name, read_script(name))
         add_bytes(archive, "request.json", request_document(request, place))
-        archive.add(request.path, f"source/{request.path.name}", filter=neutral)
+        archive.add(request.path, f"source/{request.path.name}", filter=neutral_info)
         for wheel in request.wheels:
-            archive.add(wheel, f"wheels/{wheel.name}", filter=neutral)
+            archive.add(wheel, f"wheels/{wheel.name}", filter=neutral_info)
     return into / "inputs.tar"
 
 
-def _answer(ended: Ended) -> Answer | None:
+def _answer(ended: EndedContainer) -> ScriptAnswer | None:
     with io.BytesIO() as buffer:
         there = copy_out(ended, f"{WORK}/{JOB}/answer.json", buffer, LONGEST_ANSWER)
         return read_answer(buffer.getvalue()) if there else None
 
 
-def _wheel(ended: Ended, name: str, into: Path) -> Path:
+def _wheel(ended: EndedContainer, name: str, into: Path) -> Path:
     partial = into / "partial"
     with partial.open("wb") as file:
         if not copy_out(ended, f"{WORK}/{JOB}/out/{name}", file, IMAGE_LIMIT):
@@ -119,7 +119,7 @@ def _wheel(ended: Ended, name: str, into: Path) -> Path:
     return partial.rename(into / name)
 
 
-def _library(ended: Ended, name: str, folders: Sequence[str], into: Path) -> Path | None:
+def _library(ended: EndedContainer, name: str, folders: Sequence[str], into: Path) -> Path | None:
     """Find a shared library in the image: in the run paths of what needs it, then where the loader looks."""
     if not _SONAME.fullmatch(name):
         return None

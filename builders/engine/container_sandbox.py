@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 from builders.engine.client import Engine
-from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral, new_tar, pack_work
-from builders.engine.images import Images
-from builders.engine.job import INPUTS, WORK, Job
+from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral_info, new_tar, pack_work
+from builders.engine.images import EngineImages
+from builders.engine.job import INPUTS, WORK, ContainerJob
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
-from builders.script import source_of_script
+from builders.script import read_script
 
 _LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
 """Bytes that an answer may have: bytecode is about as large as what it is made of."""
@@ -25,7 +25,7 @@ class ContainerSandbox:
     Raises `UnavailableError` where the engine does not have the image and may not pull it.
     """
 
-    def __init__(self, engine: Engine, images: Images, target: Target, settings: BuildSettings | None = None) -> None:
+    def __init__(self, engine: Engine, images: EngineImages, target: Target, settings: BuildSettings | None = None) -> None:
         self._engine = engine
         self._target = target
         self._image = images.ready(target, settings or BuildSettings(image=target.runtime_image))
@@ -43,7 +43,7 @@ class ContainerSandbox:
         words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
         words["layers"] = LAYERS_FOLDER if task.layers else ""
         arguments = [each.format(**words) for each in task.arguments]
-        job = Job(
+        job = ContainerJob(
             image=self._image.identity,
             command=(f"python3.{self._target.runtime.minor}", *FLAGS, *task.flags, f"{INPUTS}/{task.script}", *arguments),
             limits=Limits(seconds=task.seconds),
@@ -64,15 +64,15 @@ class ContainerSandbox:
 
 def _pack_inputs(task: Task, path: Path) -> Path:
     with new_tar(path) as archive:
-        add_bytes(archive, task.script, source_of_script(task.script))
-        archive.add(task.inputs, "in", filter=neutral)
+        add_bytes(archive, task.script, read_script(task.script))
+        archive.add(task.inputs, "in", filter=neutral_info)
         if task.late:
-            archive.add(task.late, "late", filter=neutral)
+            archive.add(task.late, "late", filter=neutral_info)
     return path
 
 
 def _pack_folder(folder: Path, path: Path) -> Path:
     with new_tar(path) as archive:
         for each in sorted(folder.iterdir()):
-            archive.add(each, each.name, filter=neutral)
+            archive.add(each, each.name, filter=neutral_info)
     return path

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from builders.engine.client import Ended
+from builders.engine.client import EndedContainer
 from builders.errors import BuildError
 from builders.recipes import SOURCE_DATE_EPOCH
 
@@ -48,7 +48,7 @@ def add_bytes(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o64
     archive.addfile(info, io.BytesIO(data))
 
 
-def neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
+def neutral_info(info: tarfile.TarInfo) -> tarfile.TarInfo:
     """Let everybody read, and nothing tell who packed it: whoever builds inside may have any number."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
@@ -57,7 +57,7 @@ def neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
     return info
 
 
-def copy_out(ended: Ended, path: str, to: BinaryIO, most: int) -> bool:
+def copy_out(ended: EndedContainer, path: str, to: BinaryIO, most: int) -> bool:
     """Copy a regular file of the container, following symbolic links; False where there is none.
 
     Raises `BuildError` for one of more than ``most`` bytes.

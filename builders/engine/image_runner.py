@@ -10,11 +10,11 @@ from typing import Any
 
 from builders.engine.client import Engine
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, new_tar, pack_work
-from builders.engine.job import INPUTS, WORK, Job
+from builders.engine.job import INPUTS, WORK, ContainerJob
 from builders.recipes import Limits
 from builders.runtimes import TASK_FOLDER
 from builders.sandbox.task import FLAGS, TaskResult
-from builders.script import source_of_script
+from builders.script import read_script
 
 LAMBDAS_USER = "993:990"
 """Who runs functions on Lambda: sbx_user1051 (seen by `id` there, as AWS's users report)."""
@@ -47,10 +47,10 @@ def run_image(
     own = {"PATH": environment.get("PATH", path)}
     full = {**request, "command": list(command), "variables": own, "emulator": f"{INPUTS}/emulator", "packages": ()}
     with new_tar(work / "inputs.tar") as archive:
-        add_bytes(archive, _SCRIPT, source_of_script(_SCRIPT))
+        add_bytes(archive, _SCRIPT, read_script(_SCRIPT))
         add_bytes(archive, "request", json.dumps(full).encode())
         add_bytes(archive, "emulator", emulator.read_bytes(), mode=0o755)
-    job = Job(
+    job = ContainerJob(
         image=image,
         command=(python, *FLAGS, f"{INPUTS}/{_SCRIPT}", f"{INPUTS}/request", answer, TASK_FOLDER, ""),
         limits=Limits(seconds=seconds),

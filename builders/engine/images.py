@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from builders.engine.client import Ended, Engine, Image
-from builders.engine.job import Job
+from builders.engine.client import EndedContainer, Engine, EngineImage
+from builders.engine.job import ContainerJob
 from builders.errors import BuildError, UnavailableError
 from builders.once import Locks, Once
 from builders.recipes import BuildSettings, Limits
@@ -19,7 +19,7 @@ _NO_FORMAT = "exec format error"
 """What the kernel says of a program for another machine (execve(2), ENOEXEC), as engines pass it on."""
 
 
-class Images:
+class EngineImages:
     """Gives the image for a target and a build's settings; each is pulled and derived once. May be used from many threads."""
 
     def __init__(
@@ -30,21 +30,21 @@ class Images:
         self._listen = listen
         self._offline = offline
         self._locks: Locks[str] = Locks()
-        self._bases: Once[tuple[str, str], Image] = Once()
-        self._derivations: Once[str, Image] = Once()
+        self._bases: Once[tuple[str, str], EngineImage] = Once()
+        self._derivations: Once[str, EngineImage] = Once()
         self._working: set[str] = set()
 
-    def base(self, target: Target, settings: BuildSettings) -> Image:
+    def base(self, target: Target, settings: BuildSettings) -> EngineImage:
         """Give the image that a build starts from; raises `UnavailableError` where there is none for the target's machine."""
         reference = settings.image or target.build_image
 
-        def find() -> Image:
+        def find() -> EngineImage:
             with self._locks.of(reference):  # an engine has a name for one machine at a time
                 return self._found(reference, target)
 
         return self._bases.get((reference, target.image_architecture), find)
 
-    def ready(self, target: Target, settings: BuildSettings) -> Image:
+    def ready(self, target: Target, settings: BuildSettings) -> EngineImage:
         """Give the image that a build runs in, with the setup commands done.
 
         Raises `UnavailableError` or, where a setup command fails, `BuildError`.
@@ -56,7 +56,7 @@ class Images:
         tag = setup_tag(base, settings.setup)
         return self._derivations.get(tag, lambda: self._engine.image(f"{_DERIVED}:{tag}") or self._derived(base, settings, tag))
 
-    def _found(self, reference: str, target: Target) -> Image:
+    def _found(self, reference: str, target: Target) -> EngineImage:
         found = self._engine.image(reference)
         if found is not None and found.architecture == target.image_architecture:
             return found
@@ -81,13 +81,13 @@ class Images:
             raise UnavailableError(f"the image {reference} is for {made_for}, not for {target.architecture}", remedy=remedy)
         return found
 
-    def prove(self, image: Image, target: Target) -> None:
+    def prove(self, image: EngineImage, target: Target) -> None:
         """Prove that the engine can run an image of another machine, once; raises `UnavailableError` or `BuildError`."""
         with self._locks.of(f"machine {image.architecture}"):
             if image.architecture in self._working or self._engine.info().architecture == image.architecture:
                 return
             platform = f"linux/{image.architecture}"
-            job = Job(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=platform)
+            job = ContainerJob(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=platform)
             try:
                 with self._engine.run(job, lambda _text: None) as ended:
                     works = ended.status == 0
@@ -96,12 +96,12 @@ class Images:
                     raise
                 works = False
             if not works:
-                raise no_emulation(target)
+                raise emulation_error(target)
             self._working.add(image.architecture)
 
-    def _derived(self, base: Image, settings: BuildSettings, tag: str) -> Image:
+    def _derived(self, base: EngineImage, settings: BuildSettings, tag: str) -> EngineImage:
         self._say(f"preparing {base.reference}: {'; '.join(settings.setup)}")
-        job = Job(
+        job = ContainerJob(
             image=base.identity,
             command=("/bin/sh", "-euxc", "\n".join(settings.setup)),
             limits=settings.limits,
@@ -120,7 +120,7 @@ class Images:
         return found
 
 
-def _setup_failure(ended: Ended, base: Image, settings: BuildSettings) -> BuildError:
+def _setup_failure(ended: EndedContainer, base: EngineImage, settings: BuildSettings) -> BuildError:
     limits = settings.limits
     reason = f"the setup commands ended with status {ended.status} in {base.reference}"
     remedy = "Mend `setup` in the configuration; its commands run as root in /bin/sh."
@@ -133,13 +133,13 @@ def _setup_failure(ended: Ended, base: Image, settings: BuildSettings) -> BuildE
     return BuildError(reason, detail=ended.log, remedy=remedy)
 
 
-def setup_tag(base: Image, commands: tuple[str, ...]) -> str:
+def setup_tag(base: EngineImage, commands: tuple[str, ...]) -> str:
     """Name what commands make of an image: by the digest of both."""
     total = hashlib.sha256("\0".join([base.identity, *commands]).encode())
     return total.hexdigest()[:32]
 
 
-def no_emulation(target: Target) -> UnavailableError:
+def emulation_error(target: Target) -> UnavailableError:
     """Say that the engine cannot run programs of the target's machine."""
     machine = target.architecture
     return UnavailableError(

@@ -12,7 +12,7 @@ from builders.recipes import Limits
 from builders.runtimes import TASK_FOLDER
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class ContainerJob(Struct, frozen=True, kw_only=True):
     """One container's work.
 
     ``inputs`` and ``work`` are tar files to unpack below `INPUTS`, which the container may only read, and `WORK`; ``tree`` is
@@ -38,7 +38,7 @@ INPUTS = "/lpack/in"
 WORK = "/lpack/work"
 
 
-def confinement(job: Job, processors: int) -> dict[str, Any]:
+def confinement(job: ContainerJob, processors: int) -> dict[str, Any]:
     """Give a container's options: no way to the network, to privileges, or to more than its share of the machine.
 
     ``processors`` is how many the machine has; 0 where that is not known.

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builders.errors import NativeCodeError, UnavailableError
-from builders.host.script_run import LocalRunner, this_machine
-from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.host.script_run import LocalRunner, host_target
+from builders.recipes import BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import DEFAULT_ARCHITECTURE, MACHINES, RUNTIMES, Target
-from builders.script import Place, request_document, script_digest
+from builders.script import ScriptPaths, request_document, script_digest
 from builders.sources import UNREADABLE
 
 _NATIVE = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
@@ -39,11 +39,11 @@ class HostBuilder:
         return Recipe(key=f"host 2 python{version} {script_digest()}", requirements_for=_own_target())
 
     @contextmanager
-    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
         """Build, and give the wheel; raises `BuildError`, `MissingRequirementsError`, or `NativeCodeError` for native code."""
         into = into.resolve()
         (into / "work").mkdir()
-        place = Place(
+        place = ScriptPaths(
             source=str(request.path.absolute()),
             work=str(into / "work"),
             wheels=[str(each.absolute()) for each in request.wheels],
@@ -80,7 +80,7 @@ def _own_target() -> Target:
         remedy = f'Run lpack on an older Python (Lambda has no 3.{minor}), or write builder = "container".'
         raise UnavailableError(f"lpack runs on Python 3.{minor}, for which it knows no build requirements", remedy=remedy)
     try:
-        return this_machine(runtime)
+        return host_target(runtime)
     except UnavailableError:
         # Elsewhere requirements in pure Python serve, as nearly all back ends are, and they are the same for every machine.
         return Target(runtime=runtime, architecture=MACHINES.get(platform.machine(), DEFAULT_ARCHITECTURE))

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builders.errors import BuildError, UnavailableError
-from builders.host.script_run import LocalRunner, this_machine
-from builders.host.zig import find_zig, toolchain
+from builders.host.script_run import LocalRunner, host_target
+from builders.host.zig import find_zig, make_toolchain
 from builders.interpreters import Interpreter, find_interpreter
-from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.recipes import BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import Target
-from builders.script import Place, request_document, script_digest
+from builders.script import ScriptPaths, request_document, script_digest
 
 _USE_CONTAINER = 'Let a container build it (builder = "container" in the configuration; `lpack doctor` tells whether one can).'
 
@@ -35,16 +35,16 @@ class CrossBuilder:
 
     def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
         """Say with what it would build; raises `UnavailableError`."""
-        host, zig = this_machine(target.runtime), find_zig()
+        host, zig = host_target(target.runtime), find_zig()
         interpreter, include = _interpreter(target.runtime.minor)
-        tools = toolchain(target, "zig", {})
+        tools = make_toolchain(target, "zig", {})
         configured = hashlib.sha256(_configuration(include, target.machine).read_bytes()).hexdigest()
         parts = [zig.version, interpreter.version, configured, script_digest(), repr(tools)]
         key = hashlib.sha256("\0".join(["cross 1", *parts]).encode()).hexdigest()
         return Recipe(key=key, requirements_for=host)
 
     @contextmanager
-    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
         """Build, and give the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
         into = into.resolve()
         interpreter, include = _interpreter(request.target.runtime.minor)
@@ -62,14 +62,14 @@ class CrossBuilder:
         yield BuiltWheel(path=path, log=log)
 
 
-def _prepare(request: BuildRequest, include: Path, work: Path, tools: Path) -> bytes:
+def _prepare(request: WheelRequest, include: Path, work: Path, tools: Path) -> bytes:
     """Write the target's compiler, and give what the script is asked; raises `UnavailableError` or `BuildError`."""
     zig = find_zig()
     places = {str(work): "/lpack/work", str(include): "/lpack/include", str(zig.program.parent): "/lpack/zig"}
     headers = _debian_headers(include, request.target.machine, tools / "include")
-    made = toolchain(request.target, str(zig.program), places, headers)
+    made = make_toolchain(request.target, str(zig.program), places, headers)
     wheel = made.write(tools)
-    place = Place(
+    place = ScriptPaths(
         source=str(request.path.absolute()),
         work=str(work),
         wheels=[str(each.absolute()) for each in request.wheels] + [str(wheel)],

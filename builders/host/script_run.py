@@ -14,11 +14,20 @@ from threading import Event, Thread
 
 from msgspec.structs import replace
 
-from builders.errors import BuildError, UnavailableError, interruption
-from builders.recipes import LONGEST_LOG, BuildRequest, printed_too_much
+from builders.errors import BuildError, UnavailableError, interruption_error
+from builders.recipes import LONGEST_LOG, WheelRequest, output_limit_error
 from builders.runtimes import IMAGE_LIMIT, MACHINES, Runtime, Target
-from builders.script import LONGEST_ANSWER, NAME, SCRIPTS, Answer, Outcome, read_answer, source_of_script, wheel_name
-from builders.sessions import Sessions, kill
+from builders.script import (
+    LONGEST_ANSWER,
+    NAME,
+    SCRIPTS,
+    ScriptAnswer,
+    ScriptOutcome,
+    built_wheel_name,
+    read_answer,
+    read_script,
+)
+from builders.sessions import Sessions, kill_session
 
 # All of the user's variables that a build gets: any other may be one that compilers or build tools listen to.
 _KEPT = ("PATH", "LD_LIBRARY_PATH")
@@ -39,25 +48,27 @@ class LocalRunner:
         self._sessions.close()
 
     def run(
-        self, request: BuildRequest, interpreter: Path, document: bytes, into: Path, variables: Mapping[str, str]
+        self, request: WheelRequest, interpreter: Path, document: bytes, into: Path, variables: Mapping[str, str]
     ) -> tuple[Path, str]:
         """Let an interpreter do what ``document`` asks in the folder ``into/work``; give the wheel and the log.
 
         Raises `BuildError` or `builders.errors.MissingRequirementsError`.
         """
         for script in SCRIPTS:
-            (into / script).write_bytes(source_of_script(script))
+            (into / script).write_bytes(read_script(script))
         (into / "request.json").write_bytes(document)
         environment = {**{name: os.environ[name] for name in _KEPT if name in os.environ}, **variables}
         command = [str(interpreter), "-I", str(into / NAME), str(into / "request.json")]
         outcome = self._ended(request, command, into, environment)
-        name = wheel_name(outcome, _answer(into / "work"), request.settings, str(interpreter))
+        name = built_wheel_name(outcome, _answer(into / "work"), request.settings, str(interpreter))
         path = into / "work" / "out" / name
         if not _is_file(path, IMAGE_LIMIT):
             raise BuildError(f"the build did not leave {name} behind", detail=outcome.log)
         return path, outcome.log
 
-    def _ended(self, request: BuildRequest, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Outcome:
+    def _ended(
+        self, request: WheelRequest, command: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> ScriptOutcome:
         """Run a command to its end, and leave nothing of it running."""
         lines: list[str] = []
         over = Event()
@@ -75,7 +86,7 @@ class LocalRunner:
                     room -= len(line)
                     if room < 0:
                         talkative = True
-                        kill(process)
+                        kill_session(process)
                         break
                     lines.append(line)
                     self._listen(request.name, line)
@@ -94,10 +105,10 @@ class LocalRunner:
         over.set()
         log = "".join(lines)
         if self._sessions.closed:
-            raise interruption(log)
+            raise interruption_error(log)
         if talkative:
-            raise printed_too_much(log)
-        return Outcome(status=status, log=log, late=late)
+            raise output_limit_error(log)
+        return ScriptOutcome(status=status, log=log, late=late)
 
     def _start(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
         try:
@@ -118,14 +129,14 @@ def _is_file(path: Path, most: int) -> bool:
     return stat.S_ISREG(facts.st_mode) and facts.st_size <= most
 
 
-def _answer(work: Path) -> Answer | None:
+def _answer(work: Path) -> ScriptAnswer | None:
     path = work / "answer.json"
     answer = read_answer(path.read_bytes()) if _is_file(path, LONGEST_ANSWER) else None
     # The control group's count is this machine's: others may have been refused, long before.
     return replace(answer, processes_refused=0) if answer else None
 
 
-def this_machine(runtime: Runtime) -> Target:
+def host_target(runtime: Runtime) -> Target:
     """Give the target that wheels for a runtime's Python on this machine must fit; raises `UnavailableError`."""
     library, version = platform.libc_ver()
     architecture = MACHINES.get(platform.machine())

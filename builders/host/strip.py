@@ -26,7 +26,7 @@ _HEAD = struct.Struct("<3q")
 _REMEDY = "Install elfutils (the package of that name in Debian, Ubuntu, Fedora and Amazon Linux; `brew install elfutils`)."
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
+class StripRefusal(Struct, frozen=True, kw_only=True):
     """Why eu-strip does not strip a file that it could look at; ``log`` is what it printed."""
 
     reason: str
@@ -41,7 +41,7 @@ class StripTool(Protocol):
     together: int
     """Bytes of files that are best stripped at once: 0 where one at a time is."""
 
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
         """Give each file without debug sections and symbols that nothing links to; ``work`` is an empty folder.
 
         Raises `BuildError` where it does not come to an end, `UnavailableError` where there is no eu-strip after all.
@@ -67,11 +67,11 @@ class HostStrip:
         self.identity = finished.stdout.partition("\n")[0]
         self.path: Path | None = Path(program)
 
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
         """Strip files (`StripTool`)."""
         return [self._stripped(data, work) for data in files]
 
-    def _stripped(self, data: bytes, work: Path) -> bytes | Refusal:
+    def _stripped(self, data: bytes, work: Path) -> bytes | StripRefusal:
         before, after = work / "before", work / "after"
         before.write_bytes(data)
         after.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ class ContainerStrip:
         self._python = python
         self.identity = f"{_PROGRAM} of {python.identity}"
 
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
         """Strip files (`StripTool`) in one container."""
         inputs = work / "in"
         inputs.mkdir()
@@ -120,9 +120,9 @@ class ContainerStrip:
         return [found[number] for number in range(len(files))]
 
 
-def _answers(data: bytes) -> list[tuple[int, bytes | Refusal]]:
+def _answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:
     """Return what came of each file, with its number; raises `BuildError` where the answer is cut short."""
-    found: list[tuple[int, bytes | Refusal]] = []
+    found: list[tuple[int, bytes | StripRefusal]] = []
     at = 0
     while at < len(data):
         if len(data) - at < _HEAD.size:
@@ -136,11 +136,11 @@ def _answers(data: bytes) -> list[tuple[int, bytes | Refusal]]:
     return found
 
 
-def _refusal(failed: object, status: int, said: bytes) -> Refusal | None:
+def _refusal(failed: object, status: int, said: bytes) -> StripRefusal | None:
     """Say how eu-strip ended, where not well; raises `BuildError` where it was killed."""
     if not failed:
         return None
     what, log = f"{_PROGRAM} ended with status {status}", said.decode("utf-8", "replace")
     if status < 0:
         raise BuildError(what, detail=log)
-    return Refusal(reason=what, log=log)
+    return StripRefusal(reason=what, log=log)

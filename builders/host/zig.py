@@ -124,7 +124,7 @@ def find_zig() -> Zig:
     return Zig(program=Path(folders[0]) / "zig", version=installed)
 
 
-def toolchain(target: Target, program: str, places: Mapping[str, str], headers: str = "") -> Toolchain:
+def make_toolchain(target: Target, program: str, places: Mapping[str, str], headers: str = "") -> Toolchain:
     """Describe the compiler of a target.
 
     ``places`` are folders of this machine with the names that they get in what is compiled (by ``__FILE__``, assertions), so

@@ -9,14 +9,14 @@ from collections import Counter
 from pathlib import Path
 from threading import Lock
 
-from builders.errors import BuildError, UnavailableError, interruption
+from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.interpreters import Interpreter, find_interpreter
 from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
-from builders.sandbox.isolation import Ended, Isolation, Order
+from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.table import SandboxKind
 from builders.sandbox.task import FLAGS, LAYERS, LayerStack, Sandbox, Task, TaskResult, with_folders
-from builders.script import source_of_script
-from builders.sessions import Sessions, ended
+from builders.script import read_script
+from builders.sessions import Sessions, wait_for_end
 
 _LONGEST_LOG = 1 << 20
 _LOG, _ANSWER = "log", "answer"
@@ -97,7 +97,7 @@ class HostSandbox:
         work.mkdir()
         command, variables = self._command(task, work, TASK_FOLDER, LAYERS_FOLDER)
         layers = (_stacked(task) if self._stacks else ()) or tuple(filter(None, [task.merged_layers()]))
-        order = Order(
+        order = IsolatedCommand(
             command=command,
             variables=variables,
             start=TASK_FOLDER,
@@ -118,12 +118,12 @@ class HostSandbox:
             except OSError as error:
                 raise BuildError(f"{command[0]} cannot be started ({error.strerror})") from error
         try:
-            late = not ended(process, task.seconds)
+            late = not wait_for_end(process, task.seconds)
         finally:
             status = self._sessions.end(process)
         if self._sessions.closed:
-            raise interruption()
-        return _done(Ended(status=status, late=late), work)
+            raise interruption_error()
+        return _done(CommandEnd(status=status, late=late), work)
 
     def _command(self, task: Task, work: Path, tree: str, layers: str) -> tuple[list[str], dict[str, str]]:
         """Give a task's command and variables, for where its tree and its layers lie; its script and log are made."""
@@ -143,19 +143,19 @@ class HostSandbox:
                 self._bytecode[name] = self._compile(name, work)
             compiled = self._bytecode.get(name)
         path = work / (f"{name}c" if compiled else name)
-        path.write_bytes(compiled or source_of_script(name))
+        path.write_bytes(compiled or read_script(name))
         return path
 
     def _compile(self, name: str, work: Path) -> bytes:
         """Give a script's bytecode, empty where it cannot be had."""
         source, made = work / f"of-{name}", work / f"of-{name}c"
-        source.write_bytes(source_of_script(name))
+        source.write_bytes(read_script(name))
         code = f"import py_compile; py_compile.compile({str(source)!r}, {str(made)!r}, {name!r}, True)"
         done = subprocess.run([self._python, "-I", "-S", "-c", code], capture_output=True, check=False)
         return made.read_bytes() if done.returncode == 0 and made.is_file() else b""
 
 
-def _done(over: Ended, work: Path) -> TaskResult:
+def _done(over: CommandEnd, work: Path) -> TaskResult:
     """Say how a script that ran in a folder has ended."""
     with (work / _LOG).open("rb") as log:
         text = log.read(_LONGEST_LOG).decode("utf-8", "replace")

@@ -21,9 +21,9 @@ from threading import Lock
 
 from msgspec import Struct
 
-from builders.errors import BuildError, interruption
+from builders.errors import BuildError, interruption_error
 from builders.inside.isolate import FAILED, LENGTH, NOTE, OVER, READY, REFUSED, STARTED, UNAVAILABLE
-from builders.script import source_of_script
+from builders.script import read_script
 
 _SCRIPT = "isolate.py"
 _BUFFER = 64
@@ -34,7 +34,7 @@ _PATIENCE = 10.0
 """Seconds that the process may take to kill what it runs, or to end."""
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class IsolatedCommand(Struct, frozen=True, kw_only=True):
     """A command (its path first) with its variables, the folder it starts in, and its log, which is there and empty.
 
     ``shown`` are pairs of folders, each on top of those after it, and the place where they are seen; ``empty_tmp`` says whether
@@ -62,7 +62,7 @@ def _layered(folders: Sequence[Path]) -> str:
     return str(folders[0]) if len(folders) == 1 else ":" + ":".join(map(str, folders))
 
 
-class Ended(Struct, frozen=True, kw_only=True):
+class CommandEnd(Struct, frozen=True, kw_only=True):
     """How a command has ended: its exit status (negative: a signal), and whether it was stopped for time."""
 
     status: int
@@ -103,7 +103,7 @@ class Isolation:
         for server in servers:
             server.end()
 
-    def run(self, order: Order, seconds: float, work: Path) -> Ended | None:
+    def run(self, order: IsolatedCommand, seconds: float, work: Path) -> CommandEnd | None:
         """Run a command to its end, with all of its process group; None where the machine does not allow it.
 
         ``work`` is a folder for this run alone. Raises `BuildError`.
@@ -113,7 +113,7 @@ class Isolation:
             with self._borrowed(work, alone=last) as (server, new):
                 notes, late = _answer(server, order.words(), deadline)
                 if self.closed:
-                    raise interruption()
+                    raise interruption_error()
                 if late or OVER in notes:
                     if late or REFUSED not in notes or new:
                         return _ended(order, notes, late=late)
@@ -134,7 +134,7 @@ class Isolation:
         """Give the process that takes runs, or one for this run alone, and whether it was started for it."""
         with self._lock:
             if self.closed:
-                raise interruption()
+                raise interruption_error()
             new = alone or not self._servers or not self._servers[-1].is_usable()
             if new:
                 self._servers.append(_started(self, work))
@@ -157,7 +157,7 @@ def _started(owner: Isolation, work: Path) -> _Server:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folder = tempfile.mkdtemp(prefix="isolation-", dir=work)
     script, spare = Path(folder, f"{_SCRIPT}c"), Path(folder, "spare")
-    script.write_bytes(_compiled(source_of_script(_SCRIPT)))
+    script.write_bytes(_compiled(read_script(_SCRIPT)))
     spare.mkdir()
     with theirs:
         command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(spare), *owner.places]
@@ -245,14 +245,14 @@ def _read(connection: socket.socket, data: bytearray, deadline: float) -> None:
         data += part
 
 
-def _ended(order: Order, notes: Mapping[bytes, int], *, late: bool) -> Ended | None:
+def _ended(order: IsolatedCommand, notes: Mapping[bytes, int], *, late: bool) -> CommandEnd | None:
     """Say how a command has ended; None where it could not be isolated. Raises `BuildError` where it was not started."""
     if FAILED in notes:
         raise BuildError(f"{order.command[0]} cannot be started ({os.strerror(notes[FAILED])})")
     if late and OVER not in notes:
         _kill_group(notes)
-        return Ended(status=-signal.SIGKILL, late=True)
-    return Ended(status=os.waitstatus_to_exitcode(notes[OVER]), late=late) if late or READY in notes else None
+        return CommandEnd(status=-signal.SIGKILL, late=True)
+    return CommandEnd(status=os.waitstatus_to_exitcode(notes[OVER]), late=late) if late or READY in notes else None
 
 
 def _kill_group(notes: Mapping[bytes, int]) -> None:

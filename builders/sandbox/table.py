@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from builders.errors import BuildError, UnavailableError, interruption
+from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.once import Once
 from builders.runtimes import Target
 from builders.sandbox.task import Sandbox
@@ -61,11 +61,11 @@ class Sandboxes:
             found = self._opened.get((kind.name, target, asked), lambda: _open(kind, target, asked=asked))
         except UnavailableError:
             if self._closed:
-                raise interruption() from None
+                raise interruption_error() from None
             raise
         if self._closed:  # perhaps while it was opened
             found.close()
-            raise interruption()
+            raise interruption_error()
         return found
 
 

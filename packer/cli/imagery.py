@@ -13,21 +13,21 @@ from packer.cache.deflate import Deflater
 from packer.cache.store import Store
 from packer.core.events import Reporter
 from packer.images.base import BaseReader, Finders
-from packer.images.builder import Imaging
+from packer.images.builder import ImageBuilder
 from packer.images.layer_store import LayerBlobs
 from packer.net.registry_login import DockerLogins
 from packer.registry.client import Registries
 from packer.resolve.resolver import Policy
 
 
-def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> Imaging:
+def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> ImageBuilder:
     """Make the parts that make images; what they hold open is closed with ``closing``."""
     executor, makers = (_executor(jobs, name, closing) for name in ("pack", "layer"))
     registries = open_registries(store, reporter, closing, offline=policy.offline)
     finders = Finders(registry=registries.resolve, engine=connect)
     reader = BaseReader(store, executor, finders)
     layers = LayerBlobs(store, Deflater(store).span, executor)
-    return Imaging(reader, layers, makers, frozen=policy.frozen, refresh=policy.upgrade)
+    return ImageBuilder(reader, layers, makers, frozen=policy.frozen, refresh=policy.upgrade)
 
 
 def _executor(jobs: int, name: str, closing: ExitStack) -> Executor:

@@ -59,12 +59,12 @@ def _container_builder(say: Callable[[str], None], listen: Listen, policy: Polic
     """Connect to the container engine; raises `UnavailableError`."""
     from builders.engine.client import connect
     from builders.engine.container_builder import ContainerBuilder
-    from builders.engine.images import Images
+    from builders.engine.images import EngineImages
 
     engine = connect()
     with suppress(BuildError):  # some let nobody see what else is there
         engine.sweep()
-    return ContainerBuilder(engine, Images(engine, say, listen, offline=policy.offline), listen)
+    return ContainerBuilder(engine, EngineImages(engine, say, listen, offline=policy.offline), listen)
 
 
 def _cross_builder(store: Store, listen: Listen) -> Builder:

@@ -30,7 +30,7 @@ from packer.core.process import run, uv_command
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import check_wheel
 from packer.formats.zip_writer import WrittenArchive, write_zip
-from packer.images.builder import Imaging
+from packer.images.builder import ImageBuilder
 from packer.net.credentials import Credentials, index_urls
 from packer.net.downloads import StoreFetcher
 from packer.pipeline.functions import WorkElsewhere
@@ -38,7 +38,7 @@ from packer.pipeline.gatherer import Tools
 from packer.resolve.resolver import Policy, Resolver
 from packer.source.facts import Scanner
 from packer.trim.bytecode import Compiler
-from packer.trim.bytecode_placement import Placer
+from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.shape import Shaper
 from packer.trim.strip import Stripper
 from packer.verify.candidates import CandidateWriter
@@ -122,7 +122,9 @@ def open_tools(
             digests=digests,
             reporter=reporter,
             strict=policy.strict,
-            imaging=partial(Once[None, Imaging]().get, None, partial(open_imaging, store, reporter, policy, jobs, closing)),
+            imaging=partial(
+                Once[None, ImageBuilder]().get, None, partial(open_imaging, store, reporter, policy, jobs, closing)
+            ),
         )
 
 
@@ -172,7 +174,7 @@ def _open_shaping(
     stripper = Stripper(store, reporter, executor, partial(_container_strip, reporter))
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
-    shaper = Shaper(Scanner(store), native, stripper, Placer(compiler, sandboxes, deflater.span))
+    shaper = Shaper(Scanner(store), native, stripper, BytecodePlacer(compiler, sandboxes, deflater.span))
     verifier = Verifier(store, sandboxes, executor, write)
     closing.callback(verifier.close)
     return shaper, Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter), verifier
@@ -182,10 +184,10 @@ def _container_sandbox(target: Target, reporter: Reporter, settings: BuildSettin
     """Connect to the container engine; raises `UnavailableError`."""
     from builders.engine.client import connect
     from builders.engine.container_sandbox import ContainerSandbox
-    from builders.engine.images import Images
+    from builders.engine.images import EngineImages
 
     engine = connect()
-    return ContainerSandbox(engine, Images(engine, reporter.note, reporter.output, offline=not pull), target, settings)
+    return ContainerSandbox(engine, EngineImages(engine, reporter.note, reporter.output, offline=not pull), target, settings)
 
 
 def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:

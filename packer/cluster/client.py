@@ -26,7 +26,7 @@ from builders.once import Once
 from packer.cluster.jobs import Answer, NotThereError, Tickets, fetch_archive, identity, keep_archive
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
-from packer.layers.assignment import MadeLayer, Need, Share
+from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Tools
 from packer.pipeline.layer_maker import Beside, Version, Wanted
@@ -216,7 +216,7 @@ class ClusterWork:
         self._here.maker.keep_size(wanted, found)  # a worker that knew it before has told nobody
         return found
 
-    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Make a layer, if it is not there."""
         found = self._here.maker.found(share, wanted, beside)
         if found is not None:

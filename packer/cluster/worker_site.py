@@ -18,7 +18,7 @@ from packer.core.errors import ManyErrors
 from packer.core.model import FileContent, Function, Lock, SourceFolder, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive
-from packer.layers.assignment import MadeLayer, Need, Share
+from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gatherer, Tools
 from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
@@ -134,7 +134,7 @@ class Site:
         """Give the bytes of a distribution in a layer."""
         return self._shop.size(wanted)
 
-    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Make a layer, and give it without its archive, which goes to the remote store."""
         made = self._shop.make(share, wanted, beside)
         self._hand_over(made.archive.sha256, made.archive.path)

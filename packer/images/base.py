@@ -47,7 +47,7 @@ from packer.formats.oci import (
 )
 from packer.images.base_check import CheckedLayers, GuardedInfo
 from packer.images.layer_store import StoredBlobs
-from packer.images.layer_writer import identity, pack_tar
+from packer.images.layer_writer import codec_identity, pack_tar
 from packer.images.layout_writer import REF_NAME
 
 _FORM = "1"
@@ -199,11 +199,11 @@ class BaseReader:
         return self._base(named, found, ImageConfig.parse(document, named))
 
     def _image_key(self, config: str) -> str:
-        return digest_of(_FORM, identity("gzip"), config)
+        return digest_of(_FORM, codec_identity("gzip"), config)
 
     def _packed(self, archive: tarfile.TarFile, name: str, diff_id: str, named: str) -> Descriptor:
         """Pack a layer of an archive, once; one that is compressed already is packed again, so that it is the same anyhow."""
-        key = digest_of(_FORM, identity("gzip"), diff_id)
+        key = digest_of(_FORM, codec_identity("gzip"), diff_id)
         record = self._store.load(_PACKED, key)
         digest, size = json.loads(record.payload) if record else ("", 0)
         if not digest or not self._store.blob_path(digest).exists():

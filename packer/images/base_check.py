@@ -47,7 +47,7 @@ _NAMES = ("etc/passwd", "etc/group")
 """Files whose lines begin with the names of users and groups (passwd(5), group(5))."""
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class LayerFacts(Struct, frozen=True, kw_only=True):
     """What a layer says of what an image can run, and as whom; paths as in its tar.
 
     ``marks`` are the files by which lpack tells how Python is started, ``programs`` all files that can be, ``links`` where
@@ -65,7 +65,7 @@ class Seen(Struct, frozen=True, kw_only=True):
         return json.dumps(document).encode()
 
     @classmethod
-    def decode(cls, data: bytes) -> Seen:
+    def decode(cls, data: bytes) -> LayerFacts:
         """Read what `encode` has written."""
         read = json.loads(data)
         return cls(
@@ -76,7 +76,7 @@ class Seen(Struct, frozen=True, kw_only=True):
         )
 
 
-_NOTHING = Seen(links={}, names={})
+_NOTHING = LayerFacts(links={}, names={})
 
 
 class CheckedLayers(BlobSource):
@@ -88,7 +88,7 @@ class CheckedLayers(BlobSource):
         self._blobs = blobs
         self._layers = layers
         self._named = named
-        self._seen: Once[str, Seen] = Once()
+        self._seen: Once[str, LayerFacts] = Once()
 
     def bring(self, blob: Descriptor) -> Path:
         """Give a blob's file; raises `LpackError`."""
@@ -96,24 +96,24 @@ class CheckedLayers(BlobSource):
         self.seen(blob, path)
         return path
 
-    def seen(self, blob: Descriptor, path: Path | None = None) -> Seen:
+    def seen(self, blob: Descriptor, path: Path | None = None) -> LayerFacts:
         """Give what a layer says of what an image can run; raises `LpackError`."""
         diff_id = self._layers.get(blob.digest)
         if diff_id is None:  # no layer
             return _NOTHING
         key = digest_of(_FORM, blob.digest, blob.media_type, diff_id)
 
-        def look() -> Seen:
+        def look() -> LayerFacts:
             record = self._store.load(_KIND, key)
             if record is None:
                 found = check_layer(path or self._blobs.bring(blob), blob.media_type, diff_id, self._named)
                 record = self._store.save(_KIND, key, found.encode())
-            return Seen.decode(record.payload)
+            return LayerFacts.decode(record.payload)
 
         return self._seen.get(key, look)
 
 
-def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> Seen:
+def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> LayerFacts:
     """Look through a layer; give what it says of what an image can run.
 
     Raises `ImageError` for what must not be unpacked, for what is cut short, and where the tar is not what ``diff_id`` says.
@@ -225,7 +225,7 @@ class GuardedInfo(tarfile.TarInfo):
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-def _looked(tar: _Raw, named: str) -> Seen:
+def _looked(tar: _Raw, named: str) -> LayerFacts:
     links: dict[str, str] = {}
     names: dict[str, tuple[str, ...]] = {}
     marks, programs = set(), set()
@@ -240,9 +240,9 @@ def _looked(tar: _Raw, named: str) -> Seen:
             if info.isreg() and path in _NAMES:
                 names[path] = _listed(opened, info)
     for path in links:
-        if followed(path, links) is None:
+        if resolve_link(path, links) is None:
             raise _hostile(named, f"the symbolic link {path} leads in a circle")
-    return Seen(marks=frozenset(marks), programs=frozenset(programs), links=links, names=names)
+    return LayerFacts(marks=frozenset(marks), programs=frozenset(programs), links=links, names=names)
 
 
 def _members(opened: tarfile.TarFile, named: str) -> Iterator[tuple[str, tarfile.TarInfo]]:
@@ -266,7 +266,7 @@ def _listed(opened: tarfile.TarFile, info: tarfile.TarInfo) -> tuple[str, ...]:
     return tuple(line.partition(":")[0] for line in lines if ":" in line)
 
 
-def followed(path: str, links: Mapping[str, str]) -> str | None:
+def resolve_link(path: str, links: Mapping[str, str]) -> str | None:
     """Give where a path leads by symbolic links (path_resolution(7)); None where it leads back to itself."""
     left, done, hops = path.split("/"), list[str](), 0
     while left:

@@ -24,7 +24,7 @@ from packer.images.base_check import CheckedLayers
 from packer.images.base_pins import PINS_FILE, Pins, read_pins
 from packer.images.entrypoint import check_start
 from packer.images.layer_store import LayerBlobs
-from packer.images.layout_writer import Running, Step, assembled, write_docker_archive, write_layout
+from packer.images.layout_writer import LayerStep, RunSettings, assemble_image, write_docker_archive, write_layout
 
 TASK = "var/task"
 _SCRIPT, _EMULATOR = "lambda-entrypoint.sh", "usr/local/bin/aws-lambda-rie"
@@ -45,7 +45,7 @@ _DIGEST = "@sha256:"
 NOTHING = Tree(())
 
 
-class Start(Struct, frozen=True, kw_only=True):
+class ImageStart(Struct, frozen=True, kw_only=True):
     """How an image starts: its entrypoint, empty for the base's own, and whether the function must bring ``client``.
 
     ``files`` come on top of the base.
@@ -56,7 +56,7 @@ class Start(Struct, frozen=True, kw_only=True):
     files: Tree = NOTHING
 
 
-class Imaging:
+class ImageBuilder:
     """Makes images; may be used from many threads, but from none of ``makers``, in which layers are made side by side.
 
     ``frozen`` takes no base that is not locked, and ``refresh`` looks anew.
@@ -111,31 +111,31 @@ class Imaging:
             raise UsageError(what, remedy="If it changed on purpose, run `lpack lock` again.")
         return base
 
-    def start(self, function: Function, base: Base) -> Start:
+    def start(self, function: Function, base: Base) -> ImageStart:
         """Say how an image upon a base starts; raises `UsageError` where nothing there can run the function."""
         options = function.image
         if not options.base and not options.entrypoint:
-            return Start()  # AWS's own has all that it needs, and is not looked into
+            return ImageStart()  # AWS's own has all that it needs, and is not looked into
         if options.entrypoint and not any(CLIENT in word for word in options.entrypoint):
-            return Start(entrypoint=options.entrypoint)
+            return ImageStart(entrypoint=options.entrypoint)
         marks = _marks(base)
         has_client = any(each.endswith(f"-packages/{CLIENT}/__init__.py") for each in marks)
         if options.entrypoint:
-            return Start(entrypoint=options.entrypoint, client=not has_client)
+            return ImageStart(entrypoint=options.entrypoint, client=not has_client)
         python = _python(marks, function, base)
         if _SCRIPT in marks:
-            return Start(entrypoint=(f"/{_SCRIPT}",))
+            return ImageStart(entrypoint=(f"/{_SCRIPT}",))
         if _BOOTSTRAP in marks:
             command: tuple[str, ...] = ("/bin/sh", "-c", f'_HANDLER="$0" exec /{_BOOTSTRAP}')
-            return self._with_emulator(function, marks, Start(entrypoint=command), f"/{_BOOTSTRAP}")
+            return self._with_emulator(function, marks, ImageStart(entrypoint=command), f"/{_BOOTSTRAP}")
         if not python:
             what = f"The base {base.named} has no Python 3.{function.target.runtime.minor}, which {function.name} runs on."
             raise UsageError(what, remedy="Name another base (oci.base), or say what starts it (oci.entrypoint).")
-        start = Start(entrypoint=(python, "-m", CLIENT), client=not has_client)
+        start = ImageStart(entrypoint=(python, "-m", CLIENT), client=not has_client)
         return self._with_emulator(function, marks, start, f"{python} -m {CLIENT}")
 
     @staticmethod
-    def _with_emulator(function: Function, marks: frozenset[str], start: Start, command: str) -> Start:
+    def _with_emulator(function: Function, marks: frozenset[str], start: ImageStart, command: str) -> ImageStart:
         if not function.image.emulator:
             return start
         entries = [_entry(_SCRIPT, _ENTRY.format(emulator=_EMULATOR, command=command).encode())]
@@ -151,8 +151,8 @@ class Imaging:
         return replace(start, entrypoint=(f"/{_SCRIPT}",), files=Tree.of(entries))
 
     def image(
-        self, function: Function, base: Base, start: Start, parts: Sequence[tuple[str, Tree]]
-    ) -> tuple[Image, list[Step]]:
+        self, function: Function, base: Base, start: ImageStart, parts: Sequence[tuple[str, Tree]]
+    ) -> tuple[Image, list[LayerStep]]:
         """Put a function's image together; ``parts`` are its layers, lowest first, with what history says of each.
 
         Gives the image, and lpack's own layers of it.
@@ -164,8 +164,8 @@ class Imaging:
         make, how = self._layers.layer, (options.compression, _FILE_TIME)
         largest = sorted(range(len(trees)), key=lambda number: -trees[number][2].size)  # which all would wait for at the end
         making = {number: self._makers.submit(make, [trees[number][1:]], *how) for number in largest}
-        steps = [Step(layer=making[number].result(), told=told) for number, (told, _, _) in enumerate(trees)]
-        running = Running(
+        steps = [LayerStep(layer=making[number].result(), told=told) for number, (told, _, _) in enumerate(trees)]
+        running = RunSettings(
             command=(function.handler,),
             entrypoint=start.entrypoint,
             environment=dict(options.environment),
@@ -173,7 +173,7 @@ class Imaging:
             user=options.user,
             labels={"org.opencontainers.image.title": function.name, **dict(options.labels)},
         )
-        return assembled(base, steps, running, options.epoch), steps
+        return assemble_image(base, steps, running, options.epoch), steps
 
     @staticmethod
     def write(function: Function, image: Image, staging: Path, out: Path) -> Path:

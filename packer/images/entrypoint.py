@@ -9,7 +9,7 @@ from builders.runtimes import TASK_FOLDER
 from packer.core.errors import UsageError
 from packer.core.model import Function, Tree
 from packer.formats.image import PATH, Base
-from packer.images.base_check import CheckedLayers, Seen, followed
+from packer.images.base_check import CheckedLayers, LayerFacts, resolve_link
 
 _PASSWD, _GROUP = "etc/passwd", "etc/group"
 _TOLD = 8
@@ -31,7 +31,7 @@ def check_start(function: Function, base: Base, own: Iterable[tuple[str, Tree]])
         _check_program(function, base, layers, own)
 
 
-def _check_user(function: Function, base: Base, layers: Iterable[Seen]) -> None:
+def _check_user(function: Function, base: Base, layers: Iterable[LayerFacts]) -> None:
     names = {path: known for layer in layers for path, known in layer.names.items()}  # the uppermost file is the one
     user, _, group = function.image.user.partition(":")
     for word, kind, path in ((user, "user", _PASSWD), (group, "group", _GROUP)):
@@ -44,7 +44,7 @@ def _check_user(function: Function, base: Base, layers: Iterable[Seen]) -> None:
         )
 
 
-def _check_program(function: Function, base: Base, layers: Iterable[Seen], own: Iterable[tuple[str, Tree]]) -> None:
+def _check_program(function: Function, base: Base, layers: Iterable[LayerFacts], own: Iterable[tuple[str, Tree]]) -> None:
     links: dict[str, str] = {}
     programs: set[str] = set()
     for layer in layers:
@@ -53,7 +53,7 @@ def _check_program(function: Function, base: Base, layers: Iterable[Seen], own: 
     for folder, tree in own:
         programs |= {posixpath.join(folder, entry.path) for entry in tree if entry.mode & 0o111}
     word = function.image.entrypoint[0]
-    if not any(followed(path.strip("/"), links) in programs for path in _places(word, function, base)):
+    if not any(resolve_link(path.strip("/"), links) in programs for path in _places(word, function, base)):
         what = f"The image of {function.name} is to start {word}, which is no program of its base {base.named} or its own."
         raise UsageError(what, remedy=f"Name one that is there (oci.entrypoint); the function's files lie in {TASK_FOLDER}.")
 

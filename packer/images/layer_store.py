@@ -16,8 +16,8 @@ from packer.core.model import Content, Span, Tree
 from packer.core.options import ImageCompression
 from packer.formats.image import BlobSource, ImageLayer
 from packer.formats.oci import OCI_LAYER, Descriptor
-from packer.images.layer_tar import Member, members_of
-from packer.images.layer_writer import identity, write_layer
+from packer.images.layer_tar import TarMember, tar_members
+from packer.images.layer_writer import codec_identity, write_layer
 
 _FORM = "1"
 _KIND = "image-layers"
@@ -69,9 +69,9 @@ class LayerBlobs:
 
         ``epoch`` is the time of its files, in seconds. Raises `LpackError`.
         """
-        members = members_of(parts)
+        members = tar_members(parts)
         listed = (part for each in members for part in (each.path, str(each.mode), *_identity(each.content)))
-        key = digest_of(_FORM, identity(compression), str(epoch), *listed)
+        key = digest_of(_FORM, codec_identity(compression), str(epoch), *listed)
         return self._made.get(key, lambda: self._known(key, compression) or self._written(key, members, compression, epoch))
 
     def _known(self, key: str, compression: ImageCompression) -> ImageLayer | None:
@@ -83,7 +83,7 @@ class LayerBlobs:
         whole = signature(self._store.blob_path(digest))[:2] == (stat.S_IFREG, size)
         return self._layer(digest, size, diff_id, compression) if whole else None
 
-    def _written(self, key: str, members: list[Member], compression: ImageCompression, epoch: int) -> ImageLayer:
+    def _written(self, key: str, members: list[TarMember], compression: ImageCompression, epoch: int) -> ImageLayer:
         with self._store.temporary() as temporary:
             with store_errors(temporary, "write"), temporary.open("wb") as file:
                 written = write_layer(members, file, self._spans, self._executor, compression, epoch)

@@ -19,7 +19,7 @@ _LONGEST_PATH, _LARGEST = 99, 0o7777_7777_777
 _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class TarMember(Struct, frozen=True, kw_only=True):
     """A file or folder of the tar; ``content`` is None for a folder."""
 
     path: str
@@ -27,19 +27,19 @@ class Member(Struct, frozen=True, kw_only=True):
     content: Content | None = None
 
 
-def members_of(parts: Iterable[tuple[str, Tree]]) -> list[Member]:
+def tar_members(parts: Iterable[tuple[str, Tree]]) -> list[TarMember]:
     """Lay trees out below their folders: sorted, each folder once and before what is in it.
 
     Raises `ImageError` for a path that is there twice, or is a file and a folder.
     """
-    files: dict[str, Member] = {}
+    files: dict[str, TarMember] = {}
     for prefix, tree in parts:
         for entry in tree:
             path = f"{prefix}/{entry.path}" if prefix else entry.path
             if path in files:
                 raise ImageError(f"Two files of an image's layer are called {path}.", remedy="Leave one of them out.")
             mode = EXECUTABLE_MODE if entry.mode & 0o111 else FILE_MODE
-            files[path] = Member(path=path, mode=mode, content=entry.content)
+            files[path] = TarMember(path=path, mode=mode, content=entry.content)
     folders: set[str] = set()
     for path in files:
         above = path.rpartition("/")[0]
@@ -49,11 +49,11 @@ def members_of(parts: Iterable[tuple[str, Tree]]) -> list[Member]:
     for path in folders & files.keys():
         what = f"{path} would be a file and a folder of an image's layer."
         raise ImageError(what, remedy="Rename one of them.")
-    made = [Member(path=path, mode=EXECUTABLE_MODE) for path in folders]
+    made = [TarMember(path=path, mode=EXECUTABLE_MODE) for path in folders]
     return sorted((*made, *files.values()), key=lambda each: each.path.encode("utf-8", "surrogateescape"))
 
 
-def header_of(member: Member, epoch: int) -> bytes:
+def tar_header(member: TarMember, epoch: int) -> bytes:
     """Give the header of a file or folder; all are root's, and ``epoch`` is their time in seconds."""
     size = member.content.size if member.content else None
     path = member.path + "/" * (size is None)

@@ -27,7 +27,7 @@ from packer.core.errors import ImageError
 from packer.core.model import DEFLATED, Content, Span
 from packer.core.options import ImageCompression
 from packer.formats.splice import HashingWriter, SpanReader
-from packer.images.layer_tar import BLOCK, END, Member, header_of
+from packer.images.layer_tar import BLOCK, END, TarMember, tar_header
 
 _SPLICED = 4096
 """Bytes from which on a file is a member of its own; below, what that takes is more than what compressing again gains."""
@@ -45,7 +45,7 @@ _MODULO = 0xFFFF_FFFF
 _ZSTD_LEVEL, _ZSTD_THREADS = 9, 2
 
 
-def identity(compression: ImageCompression) -> str:
+def codec_identity(compression: ImageCompression) -> str:
     """Name all that decides how a layer's bytes come out of its tar: part of every key that stands for one."""
     if compression != "zstd":
         return f"{compression} {CODEC} {_SPLICED} {_CHUNK}"
@@ -79,7 +79,7 @@ class _Ready(Struct, frozen=True):
 
 
 def write_layer(
-    members: Sequence[Member],
+    members: Sequence[TarMember],
     file: BinaryIO,
     spans: Callable[[Content], Span],
     executor: Executor,
@@ -121,7 +121,7 @@ def _compressed(raw: bytes) -> _Ready:
     return _Ready(raw, compress(raw), deflate.crc32(raw))
 
 
-def _pieces(members: Sequence[Member], spans: Callable[[Content], Span], epoch: int) -> list[_Piece]:
+def _pieces(members: Sequence[TarMember], spans: Callable[[Content], Span], epoch: int) -> list[_Piece]:
     found: list[_Piece] = []
     open_piece = _Piece([], 0)
 
@@ -136,7 +136,7 @@ def _pieces(members: Sequence[Member], spans: Callable[[Content], Span], epoch: 
         open_piece.size += size
 
     for member in members:
-        header = header_of(member, epoch)
+        header = tar_header(member, epoch)
         add(header, len(header))
         content = member.content
         if content is not None:

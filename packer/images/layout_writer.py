@@ -51,7 +51,7 @@ _DOCKER_TYPES = {DOCKER_LAYER: OCI_LAYER, f"{DOCKER_LAYER}.gzip": f"{OCI_LAYER}+
 _PIECE = 1 << 20
 
 
-class Running(Struct, frozen=True, kw_only=True):
+class RunSettings(Struct, frozen=True, kw_only=True):
     """How a container of an image starts: ``command`` is what the entrypoint gets, the handler. The rest goes over the base's.
 
     An empty ``entrypoint``, ``working_dir`` or ``user`` is the base's.
@@ -65,14 +65,14 @@ class Running(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class LayerStep(Struct, frozen=True, kw_only=True):
     """A layer of lpack's own, and what its step of history says."""
 
     layer: ImageLayer
     told: str
 
 
-def assembled(base: Base, steps: Sequence[Step], running: Running, epoch: int) -> Image:
+def assemble_image(base: Base, steps: Sequence[LayerStep], running: RunSettings, epoch: int) -> Image:
     """Put an image together; ``epoch`` is when it says that it was made, in seconds.
 
     Raises `LimitError` where it has more layers than engines stack, or a manifest that Lambda does not take.
@@ -109,7 +109,7 @@ def _as_oci(layer: Descriptor) -> Descriptor:
     return replace(layer, media_type=_DOCKER_TYPES.get(layer.media_type, layer.media_type), annotations={})
 
 
-def _run_config(base: Base, running: Running) -> dict[str, object]:
+def _run_config(base: Base, running: RunSettings) -> dict[str, object]:
     found = {key: value for key, value in base.config.run.items() if key in _RUN and value is not None}
     environment = {**base.config.environment, **running.environment}
     known = found.get("Labels")
@@ -209,10 +209,10 @@ def write_docker_archive(image: Image, name: str, file: BinaryIO) -> None:
         _add(archive, config, image.config)
         for path, layer in dict(zip(paths, image.layers, strict=True)).items():
             _add_layer(archive, path, layer)
-        _add(archive, "manifest.json", encoded_list(listed))
+        _add(archive, "manifest.json", encode_list(listed))
 
 
-def encoded_list(listed: Iterable[Mapping[str, object]]) -> bytes:
+def encode_list(listed: Iterable[Mapping[str, object]]) -> bytes:
     """Write a list of documents as `packer.formats.oci.encode_document` writes each."""
     return b"[" + b",".join(map(encode_document, listed)) + b"]"
 

@@ -57,7 +57,7 @@ class BuiltImage(Struct, frozen=True, kw_only=True):
         return ImageConfig.parse(self.image.config, self.name)
 
 
-def read_built(out: Path, names: Sequence[str], remote: Callable[[Reference], BlobSource]) -> list[BuiltImage]:
+def read_images(out: Path, names: Sequence[str], remote: Callable[[Reference], BlobSource]) -> list[BuiltImage]:
     """Give the images of functions that were built into a folder; all of them where no name is given.
 
     ``remote`` gives the blobs of a base that the output folder does not hold. Raises `UsageError` where one was not built, or
@@ -73,7 +73,7 @@ def read_built(out: Path, names: Sequence[str], remote: Callable[[Reference], Bl
     return [_read(out, name, functions[name], remote) for name in chosen]
 
 
-def format_of(out: Path, name: str) -> str:
+def read_format(out: Path, name: str) -> str:
     """Give what became of a function, ``zip`` or ``image``, whatever flags the build had; raises `UsageError`."""
     report = _functions(out).get(name)
     if report is None:

@@ -14,9 +14,9 @@ from packer.core.options import TrimOptions
 from packer.core.units import format_size
 from packer.manifest.records import Report, inside
 from packer.pipeline.gatherer import Gathered
-from packer.trim.engine import Known, trim
+from packer.trim.engine import TrimContext, trim
 from packer.trim.rules import RULES
-from packer.trim.shape import Shaped
+from packer.trim.shape import ShapedFunction
 
 _WORTH = 0.01
 """Part of a function's bytes that something must save to be worth a word."""
@@ -50,7 +50,7 @@ class _Scales(Struct, frozen=True, kw_only=True):
         return sum(map(self.weigh, contents))
 
 
-def ways_to_save(gathered: Gathered, shaped: Shaped, report: Report, *, over: Collection[str]) -> tuple[str, ...]:
+def ways_to_save(gathered: Gathered, shaped: ShapedFunction, report: Report, *, over: Collection[str]) -> tuple[str, ...]:
     """Give what would help, the most first; ``over`` are the keys of what is too large (`packer.manifest.budget.Measure`)."""
     unzipped, form = any(key != "zip" for key in over), report["format"]
     scales = _Scales(unzipped=unzipped)
@@ -69,7 +69,7 @@ def ways_to_save(gathered: Gathered, shaped: Shaped, report: Report, *, over: Co
     return tuple(map(str, ways))
 
 
-def _rules(gathered: Gathered, shaped: Shaped, scales: _Scales) -> Iterator[Way]:
+def _rules(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> Iterator[Way]:
     """Give what rules would take that are not in use."""
     material, options = gathered.material, gathered.function.trim
     used = {rule for (rule, _), _ in shaped.gone()}
@@ -78,7 +78,7 @@ def _rules(gathered: Gathered, shaped: Shaped, scales: _Scales) -> Iterator[Way]
         return
     asked = tuple(rule.name for rule in RULES if rule.level == "asked" and rule.name != "runtime")
     everything = replace(options, without=(), rules=asked)
-    known = Known(scans=material.scans, native=material.native, services=material.services)
+    known = TrimContext(scans=material.scans, native=material.native, services=material.services)
     found: dict[str, int] = {}
     for rule, size in _taken(gathered, everything, known, scales):
         if rule not in used:
@@ -93,13 +93,13 @@ def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Way]:
     from packer.source.facts import Scan
 
     names = [name for name, _ in gathered.material.parts]
-    known = Known(scans=dict.fromkeys(names, Scan()), native={}, services=None)
+    known = TrimContext(scans=dict.fromkeys(names, Scan()), native={}, services=None)
     taken = list(_taken(gathered, replace(gathered.function.trim, level="safe"), known, scales))
     yield Way(what="drop tests", saves=sum(size for rule, size in taken if rule == "tests"))
     yield Way(what='trim = "safe"', saves=sum(size for _, size in taken))
 
 
-def _taken(gathered: Gathered, options: TrimOptions, known: Known, scales: _Scales) -> Iterator[tuple[str, int]]:
+def _taken(gathered: Gathered, options: TrimOptions, known: TrimContext, scales: _Scales) -> Iterator[tuple[str, int]]:
     """Give the rules that would take files, with the bytes of each file."""
     contents = {(name, entry.path): entry.content for name, tree in gathered.material.parts for entry in tree}
     for each in trim(gathered.material.parts, options, known).removed:
@@ -114,7 +114,7 @@ def _runtime(gathered: Gathered, sizes: Mapping[str, int]) -> Iterator[Way]:
         yield Way(what=f"exclude = [{listed}], which the runtime has", saves=sum(sizes[name] for name in names))
 
 
-def _sources(shaped: Shaped, scales: _Scales) -> Iterator[Way]:
+def _sources(shaped: ShapedFunction, scales: _Scales) -> Iterator[Way]:
     """Give what sources take that have their bytecode beside them."""
     if shaped.bytecode.mode != "beside":
         return
@@ -131,7 +131,7 @@ def _layers(report: Report, sizes: Mapping[str, int], whole: int) -> Iterator[Wa
             yield Way(what=f"move {each['name']} to a layer", saves=saves)
 
 
-def _sizes(gathered: Gathered, shaped: Shaped, scales: _Scales) -> dict[str, int]:
+def _sizes(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> dict[str, int]:
     names = gathered.material.owner_names()
     found: dict[str, int] = {}
     for entry in shaped.tree:

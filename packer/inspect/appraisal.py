@@ -16,7 +16,7 @@ from packer.core.names import ENGINE_FORM
 from packer.formats.wheel_outline import NOTHING, SIZE
 from packer.images.builder import artifact_path, base_name
 from packer.inspect.advice import ways_to_save
-from packer.layers.assignment import MadeLayer, Need, Share
+from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.manifest.budget import function_measures
 from packer.pipeline.functions import alike
@@ -53,7 +53,7 @@ class Appraiser:
         """Give the bytes of a distribution in a layer; raises `LpackError`."""
         return self._shop.size(wanted)
 
-    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Say what a layer is going to be; raises `LpackError`."""
         layer = self._shop.maker.outlined(share, wanted, beside)
         self._files[layer.name] = partial(self._shop.maker.files, share, wanted, beside)

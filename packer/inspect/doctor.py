@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.engine.client import Engine
-from builders.engine.images import Images
+from builders.engine.images import EngineImages
 from builders.errors import BuildError, UnavailableError
 from builders.host.strip import HostStrip
 from builders.interpreters import find_interpreter
@@ -127,7 +127,7 @@ def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: 
     try:
         yield Finding(check="engine", verdict=GOOD, what=f"{info.name} {info.version} on {info.architecture}")
         yield from _engine_disk(info.storage)
-        images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=True)
+        images = EngineImages(engine, lambda _text: None, lambda _name, _text: None, offline=True)
         for target, reference in dict.fromkeys((target, settings.image) for target, settings in places):
             settings = BuildSettings(image=reference)
             found = _image(images, target, settings, offline=offline)
@@ -155,7 +155,7 @@ def _disk(check: str, folder: Path, verdict: str, remedy: str) -> Finding:
     return Finding(check=check, verdict=verdict, what=what, remedy=remedy)
 
 
-def _image(images: Images, target: Target, settings: BuildSettings, *, offline: bool) -> Finding:
+def _image(images: EngineImages, target: Target, settings: BuildSettings, *, offline: bool) -> Finding:
     try:
         image = images.base(target, settings)
     except (UnavailableError, BuildError) as error:
@@ -166,7 +166,7 @@ def _image(images: Images, target: Target, settings: BuildSettings, *, offline: 
     return Finding(check="image", verdict=GOOD, what=f"for {target}: {image.reference} ({image.digest[:19]})")
 
 
-def _emulation(images: Images, target: Target, settings: BuildSettings) -> Finding:
+def _emulation(images: EngineImages, target: Target, settings: BuildSettings) -> Finding:
     try:
         images.prove(images.base(target, settings), target)
     except (UnavailableError, BuildError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from packer.core.units import format_size
-from packer.layers.assignment import Need, Needed, Share
+from packer.layers.assignment import LayerShare, Need, Needed
 from packer.pipeline.layer_maker import label
 from packer.pipeline.zip_groups import Planned
 
@@ -58,13 +58,13 @@ def _names(plan: Planned, known: Mapping[str, Needed]) -> list[str]:
     return names
 
 
-def _sized(plan: Planned, share: Share, known: Mapping[str, Needed]) -> list[str]:
+def _sized(plan: Planned, share: LayerShare, known: Mapping[str, Needed]) -> list[str]:
     """Give the names of what a layer holds, the largest first."""
     held = sorted(share.pieces, key=lambda each: (-plan.sizes[each].unzipped, known[each].name))
     return [known[digest].name for digest in held]
 
 
-def _layer(plan: Planned, share: Share, name: str, known: Mapping[str, Needed]) -> dict[str, Any]:
+def _layer(plan: Planned, share: LayerShare, name: str, known: Mapping[str, Needed]) -> dict[str, Any]:
     users = [user for user in share.users if user in plan.needs]
     size = sum(plan.sizes[digest].zipped for digest in share.pieces)
     held = sorted(share.pieces, key=lambda digest: known[digest].name)

@@ -20,9 +20,9 @@ from packer.trim.material import Material
 from packer.trim.profile import Profile
 from packer.verify.candidates import Candidate
 from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
-from packer.verify.diagnosis import remedy
+from packer.verify.diagnosis import remedy_for
 from packer.verify.proof import check_expected
-from packer.verify.runner import LaidOut, Outcome, error_text, read_events
+from packer.verify.runner import Outcome, UnpackedFunction, error_text, read_events
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
@@ -102,13 +102,13 @@ class Trials:
                 )
         return _profile(traced, material, candidate, frozenset(outcome.opened)), material, candidate
 
-    def _run(self, function: Function, laid: LaidOut, *, flags: tuple[str, ...] = (), trace: bool = False) -> Outcome:
+    def _run(self, function: Function, laid: UnpackedFunction, *, flags: tuple[str, ...] = (), trace: bool = False) -> Outcome:
         events = read_events(function) if function.verify.level != "import" else ()
         verifier = self._tools.verifier
         outcome, _ = verifier.run(function, laid, verifier.sandbox(function), events, flags=flags, trace=trace)
         if not outcome.works:
             what = f"{function.name} cannot be started here: {outcome.trouble()}."
-            raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
+            raise VerificationError(what, detail=outcome.trace(), remedy=remedy_for(outcome))
         return outcome
 
 
@@ -147,6 +147,6 @@ def verify_archive(
         outcome, _ = verifier.run(function, laid, sandbox, events)
     if not outcome.works:
         what = f"{function.name} does not work as it was built: {outcome.trouble()}."
-        raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
+        raise VerificationError(what, detail=outcome.trace(), remedy=remedy_for(outcome))
     check_expected(function, events, outcome)
     return outcome

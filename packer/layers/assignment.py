@@ -53,7 +53,7 @@ class Need(Struct, frozen=True, kw_only=True):
     libraries: tuple[str, ...] = ()
 
 
-class Share(Struct, frozen=True, kw_only=True):
+class LayerShare(Struct, frozen=True, kw_only=True):
     """A layer to be: the wheels' digests of what it holds, and its users, sorted; ``name`` is the user's, or empty."""
 
     pieces: tuple[str, ...]
@@ -80,14 +80,14 @@ class Division(Struct, frozen=True, kw_only=True):
     ``by_function`` are the places in ``shares`` of each function's layers, and made of these.
     """
 
-    shares: tuple[Share, ...]
+    shares: tuple[LayerShare, ...]
     unused: Mapping[str, str] = field(default_factory=dict)
     by_function: Mapping[str, tuple[int, ...]] = {}
 
     def __post_init__(self) -> None:
         force_setattr(self, "by_function", _places_of(self.shares))
 
-    def of(self, function: str) -> tuple[Share, ...]:
+    def of(self, function: str) -> tuple[LayerShare, ...]:
         """Give the layers of a function, in order."""
         return tuple(self.shares[place] for place in self.places(function))
 
@@ -96,7 +96,7 @@ class Division(Struct, frozen=True, kw_only=True):
         return self.by_function.get(function, ())
 
 
-def _places_of(shares: Sequence[Share]) -> dict[str, tuple[int, ...]]:
+def _places_of(shares: Sequence[LayerShare]) -> dict[str, tuple[int, ...]]:
     """Return by function where its layers stand."""
     found: dict[str, list[int]] = {}
     for place, share in enumerate(shares):
@@ -174,7 +174,7 @@ def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
         if pieces
     }
     plan = plan_layers(demands, sizes)
-    automatic = (Share(pieces=layer.pieces, users=layer.users) for layer in plan.layers)
+    automatic = (LayerShare(pieces=layer.pieces, users=layer.users) for layer in plan.layers)
     return Division(shares=(*shares, *automatic), unused=unused)
 
 
@@ -233,16 +233,16 @@ def _parted(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[froz
     return {name: pieces for name, pieces in found.items() if pieces}
 
 
-def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[Share, ...], dict[str, str]]:
+def _named_shares(needs: Mapping[str, Need]) -> tuple[tuple[LayerShare, ...], dict[str, str]]:
     layers = {layer.name: layer for need in needs.values() for layer in need.options.named}
     known = {name: _by_name(needs[name]) for name in sorted(needs) if needs[name].options.named}
     users = _users_of(layers, known, needs)
-    shares: list[Share] = []
+    shares: list[LayerShare] = []
     unused: dict[str, str] = {}
     for layer in layers.values():
         pieces = tuple(sorted(_held_by(layer, users[layer.name], known)))
         if pieces:
-            shares.append(Share(pieces=pieces, users=tuple(users[layer.name]), name=layer.name))
+            shares.append(LayerShare(pieces=pieces, users=tuple(users[layer.name]), name=layer.name))
         else:
             unused[layer.name] = _why_unused(layer, users[layer.name], needs)
     places = _places_of(shares)
@@ -320,7 +320,7 @@ def _held_by(layer: NamedLayer, users: Sequence[str], known: Mapping[str, _Known
         yield from found
 
 
-def _check_together(function: str, shares: Sequence[Share], need: Need) -> None:
+def _check_together(function: str, shares: Sequence[LayerShare], need: Need) -> None:
     """Refuse named layers that part what must lie on one side; raises `UsageError`."""
     if not shares:
         return
@@ -343,7 +343,7 @@ def _check_together(function: str, shares: Sequence[Share], need: Need) -> None:
             )
 
 
-def _check_once(function: str, shares: Sequence[Share], need: Need) -> None:
+def _check_once(function: str, shares: Sequence[LayerShare], need: Need) -> None:
     seen: dict[str, str] = {}
     for share in shares:
         for digest in share.pieces:

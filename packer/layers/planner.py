@@ -47,7 +47,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.runtimes import LAYERS_LIMIT, UNZIPPED_LIMIT
-from packer.layers.search import Problem, search, split
+from packer.layers.search import Problem, search_layers, split_layers
 
 SMALLEST = 16 * 1024
 """ZIP bytes below which nothing becomes a layer: a slot and one more upload for each update are not worth so little."""
@@ -203,7 +203,7 @@ def _plan_linked(
         slots=[demands[name].slots for name in names],
         alone=[_sum(keys, pieces) for keys in alone],
     )
-    layers = search(problem)
+    layers = search_layers(problem)
     divided = [found.parts(pieces) for found in classes]
     parts = [part for each in divided for part in each]
     if len(parts) > len(classes):
@@ -211,7 +211,7 @@ def _plan_linked(
         numbered = [range(end - len(each), end) for end, each in zip(ends, divided, strict=True)]
         layers = [(tuple(part for number in held for part in numbered[number]), users) for held, users in layers]
         sizes, weights = [part.zipped for part in parts], [part.weight for part in parts]
-        layers = split(layers, replace(problem, sizes=sizes, weights=weights))
+        layers = split_layers(layers, replace(problem, sizes=sizes, weights=weights))
     return [(tuple(names[number] for number in users), [parts[number] for number in held]) for held, users in layers]
 
 

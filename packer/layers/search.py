@@ -44,7 +44,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     alone: Sequence[tuple[int, float]]
 
 
-def search(problem: Problem) -> list[Found]:
+def search_layers(problem: Problem) -> list[Found]:
     """Give layers that save many bytes, in an order that depends on the input alone."""
     needed = Counter(function for users in problem.holders for function in users)
     if all(count <= problem.slots[function] for function, count in needed.items()):
@@ -59,10 +59,10 @@ def search(problem: Problem) -> list[Found]:
         other.settle()
         other.try_all()
         found = max(found, other, key=_Search.worth)  # the first one where they are equal
-    return split(found.layers(), problem)
+    return split_layers(found.layers(), problem)
 
 
-def split(layers: Sequence[Found], problem: Problem) -> list[Found]:
+def split_layers(layers: Sequence[Found], problem: Problem) -> list[Found]:
     """Split layers in two for as long as all users of one have a slot left, first where it spares most.
 
     An update of any class uploads all of its layer again. What changes often goes to one side, and what is large for how often
@@ -102,7 +102,7 @@ def _spared(order: Sequence[int], cut: int, problem: Problem) -> float:
     ) * sum(size[number] for number in first)
 
 
-def bits(classes: Classes) -> Iterator[Classes]:
+def iterate_bits(classes: Classes) -> Iterator[Classes]:
     """Give each class of a set as a set of its own, the lowest number first."""
     while classes:
         lowest = classes & -classes
@@ -136,7 +136,7 @@ class _Search:
         for function, chosen in enumerate(self._chosen):
             for layer in chosen:
                 users.setdefault(layer, []).append(function)
-        return [(tuple(one.bit_length() - 1 for one in bits(layer)), tuple(users[layer])) for layer in sorted(users)]
+        return [(tuple(one.bit_length() - 1 for one in iterate_bits(layer)), tuple(users[layer])) for layer in sorted(users)]
 
     def worth(self) -> tuple[int, float, int]:
         """Give what plans are compared by, more is better: the bytes saved, then few uploaded again, then few layers."""
@@ -232,7 +232,7 @@ class _Search:
         return fsum(size * often for size, often in parts), len(layers)
 
     def _often(self, classes: Classes) -> float:
-        return fsum(self._problem.weights[one.bit_length() - 1] for one in bits(classes))
+        return fsum(self._problem.weights[one.bit_length() - 1] for one in iterate_bits(classes))
 
     def _saving(self, layer: Classes) -> tuple[int, Classes]:
         return self._sizes[layer] * (self._count[layer] - 1), layer
@@ -317,7 +317,7 @@ class _Search:
         for function in functions:
             self._effort += _NEIGHBOURS
             shares = [(layer, self._sizes[layer] // self._count[layer] + 1) for layer in self._chosen[function]]
-            for one in bits(self._loose(function)):
+            for one in iterate_bits(self._loose(function)):
                 size = self._sizes[one]
                 hoped[one] = hoped.get(one, 0) + size
                 for layer, share in shares:
@@ -332,8 +332,8 @@ class _Search:
             loose = self._loose(function)
             for place, layer in enumerate(chosen):
                 found.update(layer | other for other in chosen[:place])
-                found.update(layer | one for one in bits(loose))
-                found.update(layer ^ one for one in bits(layer))
+                found.update(layer | one for one in iterate_bits(loose))
+                found.update(layer ^ one for one in iterate_bits(layer))
         found -= {0, *self._count}
         several = [layer for layer in found if len(self._users_of(layer)) > 1]
         return sorted(several, key=lambda layer: (-self._weigh(layer)[0], -self._size(layer), layer))

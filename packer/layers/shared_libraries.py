@@ -29,7 +29,7 @@ _LIBRARY_NAMED, _BEFORE_A_NAME = re.compile(rb"lib[\w+-]+"), b"\"'/\\"
 _FOLDER_NAMED = re.compile(rb"(?:%s|[\"'}*/\\]|([\w+-]+))\.libs\b")
 
 
-class Gathered(Struct, frozen=True, kw_only=True):
+class GatheredLibraries(Struct, frozen=True, kw_only=True):
     """``parts`` are the distributions without what moved, ``libraries`` what stands at the layer's root, beside ``python/``.
 
     ``saved`` are the unzipped bytes that were there more than once.
@@ -59,7 +59,7 @@ def gather_libraries(
     others: Mapping[str, Sequence[ElfFile]],
     built: frozenset[str],
     target: Target,
-) -> Gathered:
+) -> GatheredLibraries:
     """Move to the layer's ``lib`` what several of its distributions hold, and what lpack copied into those that it ``built``.
 
     ``native`` is the native code of each part, stripped or not; ``others`` that of all else which functions with this layer
@@ -188,7 +188,7 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _moved(parts: Sequence[Part], copies: Sequence[_Copy]) -> Gathered:
+def _moved(parts: Sequence[Part], copies: Sequence[_Copy]) -> GatheredLibraries:
     """Take copies out of the parts, and give each of them once, as the first distribution by name has it."""
     libraries: dict[str, Entry] = {}
     for copy in sorted(copies, key=lambda copy: (copy.distribution, copy.entry.path)):
@@ -198,7 +198,7 @@ def _moved(parts: Sequence[Part], copies: Sequence[_Copy]) -> Gathered:
     gone = {(copy.distribution, copy.entry.path) for copy in copies}
     changed = {copy.distribution for copy in copies}
     tree = Tree.of(libraries.values())
-    return Gathered(
+    return GatheredLibraries(
         parts=tuple((name, _without(name, tree, gone) if name in changed else tree) for name, tree in parts),
         libraries=tree,
         saved=sum(copy.entry.content.size for copy in copies) - tree.size,
@@ -209,7 +209,9 @@ def _without(name: str, tree: Tree, gone: Collection[tuple[str, str]]) -> Tree:
     return Tree(tuple(entry for entry in tree if (name, entry.path) not in gone))
 
 
-def entangled(parts: Sequence[Part], native: Mapping[str, Sequence[ElfFile]], target: Target) -> tuple[frozenset[str], ...]:
+def find_entangled(
+    parts: Sequence[Part], native: Mapping[str, Sequence[ElfFile]], target: Target
+) -> tuple[frozenset[str], ...]:
     """Give groups of parts that must lie on one side: in layers, which merge in ``/opt/python``, or in the function.
 
     They are sorted, and no part is in two. The side of a group with `packer.core.model.OWN_SOURCE`, which it may have though

@@ -26,7 +26,7 @@ from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.formats.wheel import read_wheel
 from packer.formats.wheel_outline import OUTLINES, read_outline
-from packer.images.builder import Imaging, files_of_image
+from packer.images.builder import ImageBuilder, files_of_image
 from packer.pipeline.state import FunctionState, variable_digests
 from packer.resolve.declaration import Declaration, declare, links_digest
 from packer.resolve.resolver import Resolver
@@ -55,7 +55,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     verifier: Verifier
     digests: Digests
     reporter: Reporter
-    imaging: Callable[[], Imaging]
+    imaging: Callable[[], ImageBuilder]
     strict: bool = False
 
 

@@ -16,9 +16,9 @@ from packer.core.function_tree import merge_trees
 from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
 from packer.formats.image import Base, Image
-from packer.images.builder import Imaging, artifact_path, base_name
+from packer.images.builder import ImageBuilder, artifact_path, base_name
 from packer.images.layer_plan import Keys, plan_images
-from packer.images.layout_writer import Step
+from packer.images.layout_writer import LayerStep
 from packer.layers.assignment import Need
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gatherer, Tools
@@ -75,7 +75,7 @@ class ImageGroup:
 
     def build(self, executor: Executor) -> dict[str, Built]:
         """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended."""
-        imaging: Imaging = self._tools.imaging()
+        imaging: ImageBuilder = self._tools.imaging()
         function = next(iter(self._members.values())).function
         base = imaging.base(function)
         fresh = [name for name, member in self._members.items() if self._known(member) is None]
@@ -156,7 +156,7 @@ class ImageGroup:
         state = replace(member.inputs.seen_again(previous, self._now), image=replace(known, peers=self._peers))
         return Built(state=_to_be_asked(member.function, state), staged=None)
 
-    def _made(self, imaging: Imaging, base: Base, member: Member, layers: Sequence[Keys]) -> Built:
+    def _made(self, imaging: ImageBuilder, base: Base, member: Member, layers: Sequence[Keys]) -> Built:
         """Make a function's image, and write down what came of it; raises `LpackError`."""
         function, settled, divided = member.function, self._settled[member.name], self._divided[member.name]
         start = imaging.start(function, base)
@@ -206,7 +206,7 @@ def _together(divided: _Divided, keys: Keys) -> Tree:
     return Tree.of(entry for key in keys for entry in divided.parts[key].tree)
 
 
-def _report(function: Function, base: Base, image: Image, steps: Sequence[Step], also: Sequence[str]) -> dict[str, Any]:
+def _report(function: Function, base: Base, image: Image, steps: Sequence[LayerStep], also: Sequence[str]) -> dict[str, Any]:
     """Give what the manifest has of an image beside what it has of every function; sizes are bytes as they are stored."""
     return {
         "digest": image.descriptor.digest,

@@ -22,7 +22,7 @@ from packer.core.options import BytecodeOptions
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive, open_archive
 from packer.formats.zip_writer import WrittenArchive
-from packer.layers.assignment import MadeLayer, Share
+from packer.layers.assignment import LayerShare, MadeLayer
 from packer.layers.planner import Piece
 from packer.layers.shared_libraries import gather_libraries
 from packer.manifest.document import describe_distribution
@@ -112,7 +112,7 @@ class LayerMaker:
         if not self._way.is_known(self._tools.store, wanted.key):
             self._pieces.keep(wanted.key, piece)
 
-    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Give a layer, written only where it does not lie in the output folder already; raises `LpackError`."""
         found = self.found(share, wanted, beside)
         if found is not None:
@@ -125,7 +125,7 @@ class LayerMaker:
             self._tools.store.save(_KIND, key, json.dumps(report).encode())
         return self._made(share, report, staged)
 
-    def found(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
+    def found(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
         """Give a layer that lies in the output folder; None where it does not."""
         first, second = _keys(self._target, share, wanted, beside)
         report = self._report(first)
@@ -133,7 +133,7 @@ class LayerMaker:
             report = self._report(second)
         return self._made(share, report, None) if report and self._placed(report["path"]) else None
 
-    def outlined(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def outlined(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Say what a layer is going to be, and write nothing; raises `LpackError`."""
         first, second = _keys(self._target, share, wanted, beside)
         report = self._report(first)
@@ -146,12 +146,12 @@ class LayerMaker:
             report = self._described(share, pieces, whole, WrittenArchive(sha256="", length=zipped), moves=moves)
         return self._made(share, report, None)
 
-    def files(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> dict[str, int]:
+    def files(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> dict[str, int]:
         """Give what is going to lie in the python folder of a layer, with its bytes; raises `LpackError`."""
         whole, _ = self._whole([wanted[digest] for digest in share.pieces], beside)
         return {each.path.removeprefix(PYTHON): each.content.size for each in whole if each.path.startswith(PYTHON)}
 
-    def _made(self, share: Share, report: Mapping[str, Any], staged: Path | None) -> MadeLayer:
+    def _made(self, share: LayerShare, report: Mapping[str, Any], staged: Path | None) -> MadeLayer:
         name = Path(report["path"]).stem
         return MadeLayer(
             name=name,
@@ -180,7 +180,7 @@ class LayerMaker:
         tree = merge_trees(gathered.parts, ())
         return Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *gathered.libraries)), moves
 
-    def _written(self, share: Share, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[dict[str, Any], Path]:
+    def _written(self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[dict[str, Any], Path]:
         """Write a layer's archive, and describe it."""
         folder = self._staging / LAYERS_FOLDER
         with store_errors(folder, "write"):
@@ -193,7 +193,7 @@ class LayerMaker:
         return report, path
 
     def _described(
-        self, share: Share, pieces: Sequence[Wanted], whole: Tree, written: WrittenArchive, *, moves: bool
+        self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, written: WrittenArchive, *, moves: bool
     ) -> dict[str, Any]:
         """Give a layer's part of the manifest."""
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
@@ -232,7 +232,7 @@ class LayerMaker:
         return self._combined.get(wanted.key, combined)
 
 
-def _keys(target: Target, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
+def _keys(target: Target, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
     """Name a layer by what it holds, and by what lies beside it too."""
     key = digest_of(_FORM, CODEC, str(target), share.name, *sorted(wanted[digest].key for digest in share.pieces))
     return key, digest_of(key, *beside.digests)

@@ -13,9 +13,9 @@ from packer.core.model import OWN_SOURCE, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gathered
-from packer.trim.bytecode_placement import Placer, kept_sources
+from packer.trim.bytecode_placement import BytecodePlacer, kept_sources
 from packer.trim.rules import Unit
-from packer.trim.shape import Cut
+from packer.trim.shape import TrimmedFunction
 
 _FORM = "1"
 _KIND = "pieces"
@@ -39,7 +39,7 @@ class Variant(Struct, frozen=True, kw_only=True):
         return digest_of(self.distribution.digest, *listed, "", *sorted(self.stays))
 
 
-def variants_of(gathered: Gathered, cut: Cut, restored: frozenset[Unit]) -> dict[str, Variant]:
+def variants_of(gathered: Gathered, cut: TrimmedFunction, restored: frozenset[Unit]) -> dict[str, Variant]:
     """Give what trimming leaves of each of a function's distributions, by their digests."""
     trees = dict(cut.parts)
     return {
@@ -54,7 +54,7 @@ def variants_of(gathered: Gathered, cut: Cut, restored: frozenset[Unit]) -> dict
     }
 
 
-def own_size(cut: Cut) -> int:
+def own_size(cut: TrimmedFunction) -> int:
     """Give the bytes of a function's own source."""
     return sum(tree.size for name, tree in cut.parts if name == OWN_SOURCE)
 
@@ -96,7 +96,7 @@ class Way(Struct, frozen=True, kw_only=True):
 class Pieces:
     """Remembers the sizes of pieces by their keys; may be used from many threads."""
 
-    def __init__(self, store: Store, placer: Placer) -> None:
+    def __init__(self, store: Store, placer: BytecodePlacer) -> None:
         self._store = store
         self._placer = placer
 

@@ -19,18 +19,18 @@ from packer.core.model import OWN_SOURCE, Entry, Function, SourceFolder, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.metadata import required_names
 from packer.formats.zip_writer import WrittenArchive
-from packer.layers.assignment import MadeLayer, Need, Needed, Share
+from packer.layers.assignment import LayerShare, MadeLayer, Need, Needed
 from packer.layers.planner import Piece
-from packer.layers.shared_libraries import entangled
+from packer.layers.shared_libraries import find_entangled
 from packer.pipeline.gatherer import Gathered, Gatherer, Tools
 from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted, files_of
 from packer.pipeline.layer_parts import Variant, own_size, variants_of
 from packer.pipeline.results import Result, result_of
 from packer.source.function_source import Scan
-from packer.trim.bytecode_placement import Layered
+from packer.trim.bytecode_placement import LayerContents
 from packer.trim.material import Material
 from packer.trim.rules import Unit
-from packer.trim.shape import Cut, Shaped
+from packer.trim.shape import ShapedFunction, TrimmedFunction
 from packer.verify.candidates import Candidate
 from packer.verify.proof import Proof
 
@@ -71,7 +71,7 @@ class Appraised(Struct, frozen=True, kw_only=True):
     """
 
     gathered: Gathered
-    shaped: Shaped
+    shaped: ShapedFunction
     restored: frozenset[Unit]
     result: Result
     need: Need
@@ -92,7 +92,7 @@ class Work(Protocol):
         """Give the bytes of a distribution in a layer."""
         ...
 
-    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Make a layer, if it is not there."""
         ...
 
@@ -117,7 +117,7 @@ class _Prepared(Struct, frozen=True, kw_only=True):
 
     gathered: Gathered
     restored: frozenset[Unit]
-    cut: Cut
+    cut: TrimmedFunction
     variants: Mapping[str, Variant]
     need: Need
     seconds: float
@@ -146,7 +146,7 @@ class Workshop:
         prepared = self._prepare(version)
         return prepared.need, prepared.restored
 
-    def _need(self, gathered: Gathered, cut: Cut, variants: Mapping[str, Variant]) -> Need:
+    def _need(self, gathered: Gathered, cut: TrimmedFunction, variants: Mapping[str, Variant]) -> Need:
         material, function = gathered.material, gathered.function
         names = {each.name: each.digest for each in material.distributions}
         trees, closed = dict(material.parts), any(layer.closed for layer in function.layers.named)
@@ -154,7 +154,7 @@ class Workshop:
         weights = {**dict.fromkeys(local, _LOCAL), **dict(function.layers.releases)}
         tied, stuck = [], frozenset[str]()
         if function.layers.wanted:
-            groups = entangled(material.parts, self._native(gathered), function.target)
+            groups = find_entangled(material.parts, self._native(gathered), function.target)
             beside_source = {name for group in groups if OWN_SOURCE in group for name in group}
             # Only the function's own rules say which of them wins, and other functions may have others.
             ruled = conflicting_parts(material.parts) if function.overlap else frozenset[str]()
@@ -213,7 +213,7 @@ class Workshop:
         """Give the bytes of a distribution in a layer; raises `LpackError`."""
         return self.maker.size(wanted)
 
-    def make(self, share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Make a layer, if it is not there; raises `LpackError`."""
         return self.maker.make(share, wanted, beside)
 
@@ -281,10 +281,10 @@ class Workshop:
 
     def _finished(
         self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]
-    ) -> tuple[_Prepared, Shaped]:
+    ) -> tuple[_Prepared, ShapedFunction]:
         """Merge and compile what no layer holds, and prove that the handler is there."""
         prepared = self._prepare(version)
-        layered = Layered(
+        layered = LayerContents(
             names=_held(prepared, layers),
             files=lambda: {path: size for layer in layers for path, size in files(layer).items()},
             size=sum(layer.report["unzipped_bytes"] for layer in layers),

@@ -17,7 +17,7 @@ from packer.core.model import Function
 from packer.core.names import ENGINE_FORM, LOCAL_FORMS
 from packer.formats.oci import Platform
 from packer.images.base_pins import PINS_FILE, pins_text, read_pins
-from packer.images.builder import Imaging, base_name
+from packer.images.builder import ImageBuilder, base_name
 from packer.locks.formats import lock_reader
 from packer.resolve.declaration import has_own_lock
 from packer.resolve.joint_declaration import can_be_asked
@@ -40,7 +40,7 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
     return {function.lock_path: _write(function.lock_path, text) for function, text in zip(wanted, texts, strict=True)}
 
 
-def lock_bases(functions: Sequence[Function], imaging: Callable[[], Imaging]) -> dict[Path, bool]:
+def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder]) -> dict[Path, bool]:
     """Write the locks of the bases of all functions that become images; say for each whether it changed.
 
     Bases that nobody is built upon any more go. Raises `LpackError`.
@@ -56,7 +56,7 @@ def lock_bases(functions: Sequence[Function], imaging: Callable[[], Imaging]) ->
 
 
 def check_locks(
-    functions: Sequence[Function], resolver: Resolver, imaging: Callable[[], Imaging]
+    functions: Sequence[Function], resolver: Resolver, imaging: Callable[[], ImageBuilder]
 ) -> tuple[list[Path], list[LpackError]]:
     """Say which locks fit what is required, and what is wrong with others.
 
@@ -83,7 +83,7 @@ def _checked(function: Function, resolver: Resolver) -> list[Path]:
     return [function.lock_path if has_own_lock(function) else function.requirements.path]
 
 
-def _checked_base(function: Function, imaging: Callable[[], Imaging]) -> list[Path]:
+def _checked_base(function: Function, imaging: Callable[[], ImageBuilder]) -> list[Path]:
     """Give the lock of the base of an image, held against files that lie here; raises `LpackError`."""
     named, root = base_name(function), function.image.root
     if not function.image.wanted or ("@" in named and not named.startswith(LOCAL_FORMS)):

@@ -15,7 +15,7 @@ from packer.cache.store import digest_of
 from packer.core.errors import ManyErrors
 from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.layers.assignment import Division, MadeLayer, Need, Share, divide, shared, with_required
+from packer.layers.assignment import Division, LayerShare, MadeLayer, Need, divide, shared, with_required
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gatherer, Inputs, Tools
 from packer.pipeline.layer_maker import Beside, Version, Wanted, way_of
@@ -179,7 +179,7 @@ class Group:
         self._layers |= gathered_results(made)
         return {place: self._layers[key] for place, key in keys.items()}
 
-    def _beside(self, share: Share, needs: Mapping[str, Need]) -> Beside:
+    def _beside(self, share: LayerShare, needs: Mapping[str, Need]) -> Beside:
         held = frozenset(share.pieces)
         users = [needs[user] for user in share.users]
         digests = {digest for need in users for digest in (*(need.distributions.keys() - held), *need.libraries)}
@@ -244,7 +244,7 @@ class Group:
         return Built(state=state, staged=settled.staged, layers=staged)
 
 
-def _layer_key(share: Share, wanted: Mapping[str, Wanted], beside: Beside) -> str:
+def _layer_key(share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> str:
     """Return the digest of all that decides a layer."""
     keys = [wanted[digest].key for digest in share.pieces]
     return digest_of(share.name, *share.pieces, "", *share.users, "", *keys, "", *beside.digests)

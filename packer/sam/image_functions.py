@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from packer.sam.layer_references import LAYERS
-from packer.sam.yaml_edit import Edit, EditConflict, Node, Text, Value
+from packer.sam.yaml_edit import Edit, EditableText, EditConflict, Node, Value
 
 SERVERLESS_FUNCTION = "AWS::Serverless::Function"
 _ONLY_OF_ARCHIVES = ("Handler", "Runtime", LAYERS)
@@ -20,7 +20,7 @@ def image_properties(kind: str, uri: str) -> Mapping[str, Value]:
     return {"PackageType": "Image", **({"ImageUri": uri} if kind == SERVERLESS_FUNCTION else {"Code": {"ImageUri": uri}})}
 
 
-def as_image(text: Text, resource: Node, properties: Node, kind: str, uri: str) -> Iterator[Edit]:
+def image_edits(text: EditableText, resource: Node, properties: Node, kind: str, uri: str) -> Iterator[Edit]:
     """Let a function be the image that ``uri`` names: the path of a docker-archive, or a name that the engine knows.
 
     Raises `EditConflict` where an alias brings what an image must not have.

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from packer.core.errors import UsageError
-from packer.sam.yaml_edit import Edit, Node, Text, Value
+from packer.sam.yaml_edit import Edit, EditableText, Node, Value
 
 LAYERS = "Layers"
 """The property of a function that lists its layers."""
 
 
-def attach(text: Text, where: Path, functions: Mapping[str, Node], added: Mapping[str, Sequence[Value]]) -> Iterator[Edit]:
+def attach_layers(
+    text: EditableText, where: Path, functions: Mapping[str, Node], added: Mapping[str, Sequence[Value]]
+) -> Iterator[Edit]:
     """Give functions the layers that are ``added`` for them, behind their own.
 
     ``functions`` maps the logical ids of all functions of the template ``where`` to their Properties, which are mappings or

@@ -23,7 +23,7 @@ from packer.sam.intrinsics import (
     leading_text,
     nearest,
 )
-from packer.sam.template_text import line_of, parse, read_text
+from packer.sam.template_text import line_of, parse_template, read_text
 
 SERVERLESS_FUNCTION = "AWS::Serverless::Function"
 CODE_PROPERTIES = {SERVERLESS_FUNCTION: "CodeUri", "AWS::Lambda::Function": "Code"}
@@ -53,7 +53,7 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
     uncounted: UsageError | None = None
 
 
-class Skipped(Struct, frozen=True, kw_only=True):
+class SkippedResource(Struct, frozen=True, kw_only=True):
     """A resource that lpack leaves as it is, and why: ``reason`` ends the sentence "it is left as it is because"."""
 
     logical_id: str
@@ -66,7 +66,7 @@ class Template(Struct, frozen=True, kw_only=True):
     path: Path
     text: str
     functions: tuple[TemplateFunction, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedResource, ...]
 
 
 def read_template(path: Path, parameters: Mapping[str, str], text: str | None = None) -> Template:
@@ -75,10 +75,10 @@ def read_template(path: Path, parameters: Mapping[str, str], text: str | None = 
     Raises `UsageError` with file, line and key path for whatever lpack must know and cannot.
     """
     text = read_text(path) if text is None else text
-    document = parse(text, path)
+    document = parse_template(text, path)
     found = list(_read_resources(path, document, _scope(path, document, parameters)))
     functions = tuple(item for item in found if isinstance(item, TemplateFunction))
-    skipped = tuple(item for item in found if isinstance(item, Skipped))
+    skipped = tuple(item for item in found if isinstance(item, SkippedResource))
     if not functions:
         raise UsageError(
             f"{path} has no Python function that lpack can build",
@@ -179,7 +179,7 @@ def _mapping(path: Path, parent: Mapping[str, Any], key: str, keys: str) -> Mapp
     return section
 
 
-def _read_resources(path: Path, document: Mapping[str, Any], scope: Scope) -> Iterator[TemplateFunction | Skipped]:
+def _read_resources(path: Path, document: Mapping[str, Any], scope: Scope) -> Iterator[TemplateFunction | SkippedResource]:
     resources = _mapping(path, document, "Resources", "Resources")
     if not resources:
         raise UsageError(f"{path} has no Resources", remedy="Name an AWS SAM or CloudFormation template.")
@@ -212,14 +212,14 @@ def _makes_functions(node: Any) -> bool:
     return isinstance(node, list) and any(map(_makes_functions, node))
 
 
-def _read_resource(resource: _Resource) -> Iterator[TemplateFunction | Skipped]:
+def _read_resource(resource: _Resource) -> Iterator[TemplateFunction | SkippedResource]:
     if resource.kind in CODE_PROPERTIES:
         reason = _why_skipped(resource)
-        yield Skipped(logical_id=resource.logical_id, reason=reason) if reason else _read_function(resource)
+        yield SkippedResource(logical_id=resource.logical_id, reason=reason) if reason else _read_function(resource)
     elif resource.kind in _LAYERS and resource.section("Metadata").get("BuildMethod"):
-        yield Skipped(logical_id=resource.logical_id, reason="it is a layer with a BuildMethod of its own")
+        yield SkippedResource(logical_id=resource.logical_id, reason="it is a layer with a BuildMethod of its own")
     elif resource.kind in _NESTED and _is_local(resource.raw(_NESTED[resource.kind])):
-        yield Skipped(logical_id=resource.logical_id, reason="it is a nested template, to be built by itself")
+        yield SkippedResource(logical_id=resource.logical_id, reason="it is a nested template, to be built by itself")
 
 
 def _why_skipped(resource: _Resource) -> str:

@@ -25,7 +25,7 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="Name a template file with --template.") from error
 
 
-def parse(text: str, path: Path) -> dict[str, Any]:
+def parse_template(text: str, path: Path) -> dict[str, Any]:
     """Parse a template into mappings that know their lines; scalars stay text as they are written.
 
     JSON is read as the YAML that it is too, for the line numbers. `UsageError` names line and column of a mistake.
@@ -47,7 +47,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
 
 
 def line_of(mapping: Mapping[str, Any], key: str) -> int:
-    """Give the line, from 1, where a mapping of `parse` has a key, or where the mapping starts."""
+    """Give the line, from 1, where a mapping of `parse_template` has a key, or where the mapping starts."""
     place: Any = getattr(mapping, "lc", None)
     if place is None:
         return 1

@@ -16,10 +16,10 @@ from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.names import image_name
-from packer.sam.image_functions import as_image, image_properties
-from packer.sam.layer_references import LAYERS, attach
+from packer.sam.image_functions import image_edits, image_properties
+from packer.sam.layer_references import LAYERS, attach_layers
 from packer.sam.template import CODE_PROPERTIES, LOOP, Template
-from packer.sam.yaml_edit import Edit, EditConflict, Node, Text, Value
+from packer.sam.yaml_edit import Edit, EditableText, EditConflict, Node, Value
 
 LOCAL_PATHS: dict[str, tuple[str, ...]] = {
     "AWS::ApiGateway::RestApi": ("BodyS3Location",),
@@ -66,7 +66,7 @@ _Place = tuple[Node, str]
 """A mapping (maybe an alias of one), and a key of it."""
 
 
-class Layer(Struct, frozen=True, kw_only=True):
+class BuiltLayer(Struct, frozen=True, kw_only=True):
     """A layer that was made: the absolute path of its archive, what it fits, and the logical ids of its functions."""
 
     name: str
@@ -76,12 +76,12 @@ class Layer(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...]
 
 
-def layers_of_manifest(manifest: Mapping[str, Any], out: Path) -> tuple[Layer, ...]:
+def layers_of_manifest(manifest: Mapping[str, Any], out: Path) -> tuple[BuiltLayer, ...]:
     """Give the layers of a manifest whose files lie in ``out``, in an order in which each function has its own."""
     reports = manifest.get("layers", {})
     order = dict.fromkeys(name for function in manifest["functions"].values() for name in function.get("layers", ()))
     return tuple(
-        Layer(
+        BuiltLayer(
             name=name,
             path=out / reports[name]["path"],
             runtimes=tuple(reports[name]["runtimes"]),
@@ -108,7 +108,7 @@ def write_template(
     template: Template,
     artifacts: Mapping[str, Path],
     destination: Path,
-    layers: Sequence[Layer] = (),
+    layers: Sequence[BuiltLayer] = (),
     images: Mapping[str, Path | str] = NO_IMAGES,
 ) -> bytes:
     """Give the template as it must stand in the file ``destination``.
@@ -121,7 +121,7 @@ def write_template(
     unknown = artifacts.keys() - {function.logical_id for function in template.functions}
     if unknown:
         raise ValueError(f"not functions of the template: {', '.join(sorted(unknown))}")
-    text = Text.of(template.text)
+    text = EditableText.of(template.text)
     move = _Move(old=template.path.parent.resolve(), new=destination.absolute().parent.resolve())
     built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items() if logical_id not in images}
     uris = {
@@ -164,19 +164,19 @@ class _Move(Struct, frozen=True, kw_only=True):
         return Path(os.path.relpath(path, self.new)).as_posix()
 
 
-def _imaged(text: Text, uris: Mapping[str, str]) -> Iterator[Edit]:
+def _imaged(text: EditableText, uris: Mapping[str, str]) -> Iterator[Edit]:
     """Point every function that was built as an image to that."""
     for logical_id, uri in uris.items():
         resource = _resource(text, logical_id)
         kind, properties = _type(resource), resource.get("Properties")
         if properties is not None and properties.real.is_mapping:
-            yield from as_image(text, resource, properties, kind, uri)
+            yield from image_edits(text, resource, properties, kind, uri)
         else:
             yield text.put(resource, "Properties", image_properties(kind, uri))
 
 
 def _built(
-    text: Text, paths: Mapping[str, str], images: Collection[str], layers: Sequence[Layer], where: Path
+    text: EditableText, paths: Mapping[str, str], images: Collection[str], layers: Sequence[BuiltLayer], where: Path
 ) -> Iterator[Edit]:
     """Point every built function to its archive, whatever it said before, and to its layers beside those that it has."""
     functions: dict[str, Node] = {}
@@ -194,10 +194,10 @@ def _built(
             added[logical_id] = own
         else:
             yield text.put(resource, "Properties", {code: path, **({LAYERS: own} if own else {})})
-    yield from attach(text, where, functions, added)
+    yield from attach_layers(text, where, functions, added)
 
 
-def _made(text: Text, move: _Move, layers: Sequence[Layer]) -> Iterator[Edit]:
+def _made(text: EditableText, move: _Move, layers: Sequence[BuiltLayer]) -> Iterator[Edit]:
     """Declare the layers: as AWS SAM does where its functions have them, else as CloudFormation."""
     resources = text.root.get("Resources") if layers else None
     if resources is None:
@@ -221,7 +221,7 @@ def _logical_id(layer: str) -> str:
     return "Layer" + "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", layer))
 
 
-def _moved(text: Text, move: _Move, built: Collection[str]) -> Iterator[Edit]:
+def _moved(text: EditableText, move: _Move, built: Collection[str]) -> Iterator[Edit]:
     """Let every other local path still lead to the same file."""
     rules = ((_places(text.root, built), move.rebase), (_images(text.root), move.rebase_file))
     for places, rebase in rules:
@@ -234,7 +234,7 @@ def _moved(text: Text, move: _Move, built: Collection[str]) -> Iterator[Edit]:
                 yield text.put(mapping, key, moved)
 
 
-def _resource(text: Text, logical_id: str) -> Node:
+def _resource(text: EditableText, logical_id: str) -> Node:
     """Find a resource that reading the template has found before."""
     resources = text.root.get("Resources")
     resource = resources.get(logical_id) if resources else None

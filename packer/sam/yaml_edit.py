@@ -92,7 +92,7 @@ class EditConflict(Exception):
         self.line = line
 
 
-class Text(Struct, frozen=True, kw_only=True):
+class EditableText(Struct, frozen=True, kw_only=True):
     """A YAML or JSON text that can be changed; ``root`` is its one document."""
 
     text: str
@@ -101,7 +101,7 @@ class Text(Struct, frozen=True, kw_only=True):
     json: bool = False
 
     @classmethod
-    def of(cls, text: str) -> Text:
+    def of(cls, text: str) -> EditableText:
         """Find where everything stands in a text that was already read without a mistake."""
         is_json = text.lstrip().startswith("{") and _is_json(text)
         return cls(text=text, root=_Outliner(text).root(), newline="\r\n" if "\r\n" in text else "\n", json=is_json)

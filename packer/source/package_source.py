@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.errors import BuildError
-from builders.sources import build_system, check_out, native_part
+from builders.sources import check_out, find_native_file, read_build_system
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of, store_errors
 from packer.core.model import Archive, LockedPackage, Repository, Tree
@@ -70,7 +70,7 @@ class Origins:
             with self._store.workspace() as folder:
                 path = self._placed(package, archive, tree, folder)
                 try:
-                    found = {"native": native_part(path), "requires": build_system(path)["requires"]}
+                    found = {"native": find_native_file(path), "requires": read_build_system(path)["requires"]}
                 except BuildError as failure:
                     raise BuildError(f"Cannot build {package}: {failure.what}.", remedy="Fix the source.") from None
             record = self._store.save("sources", key, json.dumps(found).encode())

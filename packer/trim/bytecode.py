@@ -18,16 +18,16 @@ from msgspec import Struct
 from builders.errors import BuildError
 from builders.once import Once
 from builders.sandbox.task import Sandbox, Task
-from builders.script import source_of_script
+from builders.script import read_script
 from packer.cache.bundles import load_pack, save_pack
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
 from packer.core.model import OWN_SOURCE, Content, Entry, owner_label
 from packer.formats.wheel_outline import OutlineContent, expected_bytecode
-from packer.trim.handler_prelude import Starter
+from packer.trim.handler_prelude import HandlerPrelude
 
 _FORM = "1"
-_NO_STARTER = Starter()
+_NO_STARTER = HandlerPrelude()
 _KIND = "bytecode"
 _SCRIPT = "compile.py"
 _HEAD = struct.Struct("<III")
@@ -37,7 +37,7 @@ _NO_MODULES = ("bin", "share", "include", "etc")
 """Folders at the top of an artifact that hold no modules."""
 
 
-class Compiled(Struct, frozen=True, kw_only=True):
+class CompiledModules(Struct, frozen=True, kw_only=True):
     """The .pyc of each source that compiles, by the source's path; and those that do not."""
 
     files: Mapping[str, Content]
@@ -58,14 +58,14 @@ class Compiler:
         self._executor = executor
         self._packs: Once[str, Mapping[str, Content]] = Once()
 
-    def compile(self, entries: Iterable[Entry], python: Sandbox, root: str, optimize: int) -> Compiled:
+    def compile(self, entries: Iterable[Entry], python: Sandbox, root: str, optimize: int) -> CompiledModules:
         """Compile the modules among entries that will lie at ``root``; raises `BuildError` where the compiler itself fails.
 
         What one distribution has is kept together. Of what is only outlined, the size of its bytecode is estimated.
         """
         entries = tuple(entries)
         found = self._compiled(_by_owner(entries), _Job(python=python, root=root, optimize=optimize))
-        return Compiled(files={**found.files, **expected_bytecode(filter(_is_module, entries))}, failed=found.failed)
+        return CompiledModules(files={**found.files, **expected_bytecode(filter(_is_module, entries))}, failed=found.failed)
 
     def warm(
         self,
@@ -73,7 +73,7 @@ class Compiler:
         python: Sandbox,
         root: str,
         optimize: int,
-        starter: Starter = _NO_STARTER,
+        starter: HandlerPrelude = _NO_STARTER,
     ) -> None:
         """Compile the modules of many trees, which may have paths in common, in one go for later calls of `compile`.
 
@@ -82,15 +82,17 @@ class Compiler:
         packs = [pack for tree in trees for pack in _by_owner(tree)]
         self._pack(packs, _Job(python=python, root=root, optimize=optimize, starter=starter))
 
-    def compile_handler(self, entry: Entry, starter: Starter, python: Sandbox, root: str, optimize: int) -> Compiled:
+    def compile_handler(
+        self, entry: Entry, starter: HandlerPrelude, python: Sandbox, root: str, optimize: int
+    ) -> CompiledModules:
         """Compile a handler's module with a starter's statements around its own."""
         return self._compiled([[entry]], _Job(python=python, root=root, optimize=optimize, starter=starter))
 
-    def _compiled(self, packs: Sequence[Sequence[Entry]], job: _Job) -> Compiled:
+    def _compiled(self, packs: Sequence[Sequence[Entry]], job: _Job) -> CompiledModules:
         found = self._pack(packs, job)
         files = {path: content for pack in found.values() for path, content in pack.items()}
         failed = tuple(entry.path for entries in packs for entry in entries if entry.path not in files)
-        return Compiled(files=files, failed=failed)
+        return CompiledModules(files=files, failed=failed)
 
     def _pack(self, packs: Sequence[Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
         """Give the bytecode of each pack, by their keys."""
@@ -139,13 +141,13 @@ class _Job(Struct, frozen=True, kw_only=True):
     python: Sandbox
     root: str
     optimize: int
-    starter: Starter = _NO_STARTER
+    starter: HandlerPrelude = _NO_STARTER
 
     def key(self, entries: Sequence[Entry]) -> str:
         """Give the digest of all that decides the bytecode of these sources."""
         listed = [part for entry in entries for part in (entry.path, entry.content.digest)]
         how = (self.python.identity, self.root, str(self.optimize), self.starter.before, self.starter.after)
-        return digest_of(_FORM, CODEC, source_of_script(_SCRIPT), *how, *listed)
+        return digest_of(_FORM, CODEC, read_script(_SCRIPT), *how, *listed)
 
     def write(self, entries: Sequence[Entry], folder: Path) -> None:
         """Write what the script reads."""

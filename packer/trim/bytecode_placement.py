@@ -17,9 +17,9 @@ from packer.core.model import FILE_MODE, Content, Entry, Function, Span, Tree
 from packer.core.options import BytecodeOptions
 from packer.core.units import format_size
 from packer.formats.zip_headers import CENTRAL, END, LOCAL
-from packer.trim.bytecode import Compiled, Compiler
-from packer.trim.engine import Removed, fitting
-from packer.trim.handler_prelude import Starter, handler_module, make_starter, worth_reading
+from packer.trim.bytecode import CompiledModules, Compiler
+from packer.trim.engine import RemovedFile, matching_pattern
+from packer.trim.handler_prelude import HandlerPrelude, files_to_prefetch, handler_module, make_prelude
 from packer.trim.material import Material
 from packer.trim.rules import SOURCES, Unit
 
@@ -43,7 +43,7 @@ class Bytecode(Struct, frozen=True, kw_only=True):
     starts: tuple[str, ...] = ()
 
 
-class Layered(Struct, frozen=True, kw_only=True):
+class LayerContents(Struct, frozen=True, kw_only=True):
     """What a function has in layers: the names of the distributions, and all bytes.
 
     ``files`` gives what lies in /opt/python, with the bytes of each.
@@ -54,12 +54,12 @@ class Layered(Struct, frozen=True, kw_only=True):
     size: int = 0
 
 
-class Placed(Struct, frozen=True, kw_only=True):
+class PlacedBytecode(Struct, frozen=True, kw_only=True):
     """A tree with its bytecode; ``without`` are the sources that are gone for it, ``trouble`` says why nothing was compiled."""
 
     tree: Tree
     bytecode: Bytecode = field(default_factory=Bytecode)
-    without: tuple[Removed, ...] = ()
+    without: tuple[RemovedFile, ...] = ()
     trouble: str = ""
 
 
@@ -72,11 +72,11 @@ def kept_sources(material: Material, tree: Tree, restored: frozenset[Unit]) -> f
         entry.path
         for entry in tree
         if entry.path.endswith(".py")
-        and ((name := names[entry.owner]) in held or entry.path in read or fitting(keep, name, entry.path))
+        and ((name := names[entry.owner]) in held or entry.path in read or matching_pattern(keep, name, entry.path))
     )
 
 
-class Placer:
+class BytecodePlacer:
     """Compiles trees, and puts the bytecode into them; may be used from many threads."""
 
     def __init__(self, compiler: Compiler, sandboxes: Sandboxes, spans: Callable[[Content], Span]) -> None:
@@ -88,18 +88,20 @@ class Placer:
         """Find the Python that compiles for a target; raises `UnavailableError`."""
         return self._sandboxes.find(target, "auto", "compile")
 
-    def of_function(self, material: Material, tree: Tree, restored: frozenset[Unit], layered: Layered) -> Placed:
+    def of_function(self, material: Material, tree: Tree, restored: frozenset[Unit], layered: LayerContents) -> PlacedBytecode:
         """Give a function's own tree with bytecode, for the place where it lies on Lambda."""
         function = material.function
         options = function.bytecode
         if options.mode == "off":
-            return Placed(tree=tree)
+            return PlacedBytecode(tree=tree)
         try:
             python = self.python(function.target)
         except UnavailableError as error:
             name = f"3.{function.target.runtime.minor}"
             remedy = f"`uv python install {name}` or a container engine brings one."
-            return Placed(tree=tree, trouble=f"Nothing is compiled to bytecode: no Python {name} ({error.what}). {remedy}")
+            return PlacedBytecode(
+                tree=tree, trouble=f"Nothing is compiled to bytecode: no Python {name} ({error.what}). {remedy}"
+            )
         handler = handler_module(function.handler, tree)
         others = (entry for entry in tree if entry is not handler)
         compiled = self._compiler.compile(others, python, TASK_FOLDER, options.optimize)
@@ -129,13 +131,13 @@ class Placer:
         The functions are for one target and compiled alike. A handler whose profile decides its code is left out.
         """
         others: list[Sequence[Entry]] = []
-        handlers: dict[Starter, list[Sequence[Entry]]] = {}
+        handlers: dict[HandlerPrelude, list[Sequence[Entry]]] = {}
         function = None
         for function, entries in found:
             handler = handler_module(function.handler, entries)
             others.append([entry for entry in entries if entry is not handler])
             if handler is not None and function.trim.level != "max":
-                starter = make_starter(pause=function.bytecode.pause, prefetch=())
+                starter = make_prelude(pause=function.bytecode.pause, prefetch=())
                 handlers.setdefault(starter, []).append([handler])
         if function is None or function.bytecode.mode == "off":
             return
@@ -156,7 +158,7 @@ class Placer:
         owners = {entry.owner: entry.owner for entry in tree}
         return _Places(names=owners, minor=target.runtime.minor, only=only, stays=stays).put(tree, compiled)[0]
 
-    def _placed(self, work: _Work, mode: str, why: str) -> Placed:
+    def _placed(self, work: _Work, mode: str, why: str) -> PlacedBytecode:
         """Put bytecode into a tree; the handler's comes last, for it may read ahead what is there by now."""
         function = work.material.function
         minor = function.target.runtime.minor
@@ -169,7 +171,7 @@ class Placer:
             shaped, more = places.put(shaped, own)
             without = (*without, *more)
             starts = starts if own.files else ()
-            compiled = Compiled(files={**compiled.files, **own.files}, failed=(*own.failed, *compiled.failed))
+            compiled = CompiledModules(files={**compiled.files, **own.files}, failed=(*own.failed, *compiled.failed))
         facts = Bytecode(
             mode=mode,
             why=why,
@@ -179,7 +181,7 @@ class Placer:
             failed=compiled.failed,
             starts=starts,
         )
-        return Placed(tree=shaped, bytecode=facts, without=without)
+        return PlacedBytecode(tree=shaped, bytecode=facts, without=without)
 
     def _over(self, function: Function, tree: Tree, layers: int) -> str:
         """Say what limit a tree goes beyond, beside layers of this many bytes; empty where it fits."""
@@ -205,22 +207,22 @@ class _Work(Struct, frozen=True, kw_only=True):
     material: Material
     tree: Tree
     stays: frozenset[str]
-    layered: Layered
+    layered: LayerContents
     handler: Entry | None
-    compiled: Compiled
+    compiled: CompiledModules
     python: Sandbox
 
 
-def _starter(material: Material, tree: Tree, layered: Layered) -> tuple[Starter, tuple[str, ...]]:
+def _starter(material: Material, tree: Tree, layered: LayerContents) -> tuple[HandlerPrelude, tuple[str, ...]]:
     """Give what the handler's module is to do beside its own code, and the names of that."""
     function, options = material.function, material.function.bytecode
     opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
     minor = function.target.runtime.minor
-    prefetch = worth_reading({entry.path: entry.content.size for entry in tree}, opened, minor)
+    prefetch = files_to_prefetch({entry.path: entry.content.size for entry in tree}, opened, minor)
     if opened:
-        prefetch += [f"{_TO_LAYERS}/{path}" for path in worth_reading(layered.files(), opened, minor)]
+        prefetch += [f"{_TO_LAYERS}/{path}" for path in files_to_prefetch(layered.files(), opened, minor)]
     starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if prefetch else ()))
-    return make_starter(pause=options.pause, prefetch=prefetch), starts
+    return make_prelude(pause=options.pause, prefetch=prefetch), starts
 
 
 class _Places(Struct, frozen=True, kw_only=True):
@@ -231,10 +233,10 @@ class _Places(Struct, frozen=True, kw_only=True):
     only: bool
     stays: frozenset[str] = field(default_factory=frozenset)
 
-    def put(self, tree: Tree, compiled: Compiled) -> tuple[Tree, tuple[Removed, ...]]:
+    def put(self, tree: Tree, compiled: CompiledModules) -> tuple[Tree, tuple[RemovedFile, ...]]:
         """Put bytecode into a tree, and say which sources are gone for it."""
         entries: list[Entry] = []
-        without: list[Removed] = []
+        without: list[RemovedFile] = []
         taken = {entry.path for entry in tree}
         for entry in tree:
             content = compiled.files.get(entry.path)
@@ -243,7 +245,7 @@ class _Places(Struct, frozen=True, kw_only=True):
             )
             if alone:
                 owner = self.names[entry.owner]
-                without.append(Removed(path=entry.path, rule=SOURCES, owner=owner, size=entry.content.size))
+                without.append(RemovedFile(path=entry.path, rule=SOURCES, owner=owner, size=entry.content.size))
             else:
                 entries.append(entry)
             path = sourceless_path(entry.path) if alone else pycache_path(entry.path, self.minor)

@@ -12,10 +12,10 @@ from packer.core.model import OWN_SOURCE, Tree
 from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
 from packer.source.facts import Scan
-from packer.trim.rules import DROP, RULES, STAYS, Rule, Scene, Unit
+from packer.trim.rules import DROP, RULES, STAYS, Rule, RuleContext, Unit
 
 
-class Removed(Struct, frozen=True, kw_only=True):
+class RemovedFile(Struct, frozen=True, kw_only=True):
     """A file that a rule takes out of a distribution; ``size`` in bytes. ``path`` is that in the artifact."""
 
     path: str
@@ -24,14 +24,14 @@ class Removed(Struct, frozen=True, kw_only=True):
     size: int
 
 
-class Trimmed(Struct, frozen=True, kw_only=True):
+class TrimResult(Struct, frozen=True, kw_only=True):
     """Parts after trimming, and what is gone from them."""
 
     parts: tuple[Part, ...]
-    removed: tuple[Removed, ...] = ()
+    removed: tuple[RemovedFile, ...] = ()
 
 
-class Known(Struct, frozen=True, kw_only=True):
+class TrimContext(Struct, frozen=True, kw_only=True):
     """What has been read of a function's distributions, by their normalised names, and of the function as a whole."""
 
     scans: Mapping[str, Scan]
@@ -49,7 +49,7 @@ class Selections:
     def __init__(self) -> None:
         self._known: dict[tuple[Hashable, ...], tuple[Tree, dict[str, str]]] = {}
 
-    def of(self, scene: Scene, rules: Sequence[Rule], restored: frozenset[Unit]) -> dict[str, str]:
+    def of(self, scene: RuleContext, rules: Sequence[Rule], restored: frozenset[Unit]) -> dict[str, str]:
         """Give the paths that go with the first rule that selects each."""
         used = tuple(rule for rule in rules if (rule.name, scene.name) not in restored)
         names = tuple(rule.name for rule in used)
@@ -60,23 +60,23 @@ class Selections:
         return dict(self._known[key][1])
 
 
-def trim(parts: Sequence[Part], options: TrimOptions, known: Known, selections: Selections | None = None) -> Trimmed:
+def trim(parts: Sequence[Part], options: TrimOptions, known: TrimContext, selections: Selections | None = None) -> TrimResult:
     """Take out of each distribution what the rules select; ``known.restored`` are (rule, distribution) that are not applied.
 
     The user's ``keep`` goes before everything, and ``drop`` before every rule.
     """
     if options.level == "none":
-        return Trimmed(parts=tuple(parts))
+        return TrimResult(parts=tuple(parts))
     needed = frozenset(name.rpartition("/")[2] for files in known.native.values() for file in files for name in file.needed)
     tests_needed = frozenset(path for scan in known.scans.values() for path in scan.tests)
     rules = [rule for rule in RULES if _is_used(rule, options)]
     selections = selections or Selections()
     kept: list[Part] = []
-    removed: list[Removed] = []
+    removed: list[RemovedFile] = []
     for name, tree in parts:
         gone: dict[str, str] = {}
         if name != OWN_SOURCE:
-            scene = Scene(
+            scene = RuleContext(
                 name=name,
                 tree=tree,
                 scan=known.scans[name],
@@ -89,18 +89,18 @@ def trim(parts: Sequence[Part], options: TrimOptions, known: Known, selections: 
         _apply_patterns(name, tree, options, gone, known.restored)
         kept.append((name, Tree(tuple(entry for entry in tree if entry.path not in gone))))
         removed += [
-            Removed(path=entry.path, rule=gone[entry.path], owner=name, size=entry.content.size)
+            RemovedFile(path=entry.path, rule=gone[entry.path], owner=name, size=entry.content.size)
             for entry in tree
             if entry.path in gone
         ]
-    return Trimmed(parts=tuple(kept), removed=tuple(removed))
+    return TrimResult(parts=tuple(kept), removed=tuple(removed))
 
 
 def _is_used(rule: Rule, options: TrimOptions) -> bool:
     return rule.name not in options.without and (rule.level != "asked" or rule.name in options.rules)
 
 
-def _selected(scene: Scene, rules: Sequence[Rule]) -> dict[str, str]:
+def _selected(scene: RuleContext, rules: Sequence[Rule]) -> dict[str, str]:
     gone: dict[str, str] = {}
     for rule in rules:
         for path in rule.select(scene):
@@ -115,13 +115,13 @@ def _apply_patterns(name: str, tree: Tree, options: TrimOptions, gone: dict[str,
     if not drop and not options.keep:
         return
     for entry in tree:
-        if fitting(options.keep, name, entry.path):
+        if matching_pattern(options.keep, name, entry.path):
             gone.pop(entry.path, None)
-        elif fitting(drop, name, entry.path):
+        elif matching_pattern(drop, name, entry.path):
             gone[entry.path] = DROP
 
 
-def fitting(patterns: Sequence[tuple[str, str]], name: str, path: str) -> str:
+def matching_pattern(patterns: Sequence[tuple[str, str]], name: str, path: str) -> str:
     """Give the first of a user's patterns (`packer.core.options.TrimOptions`) for a distribution's file; empty where none
     fits."""
     return next((each for owner, each in patterns if owner in ("", name) and fnmatchcase(path, each)), "")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from packer.core.errors import UsageError
 from packer.core.model import Entry, owner_label
 from packer.core.units import format_size
-from packer.trim.engine import Removed, fitting
+from packer.trim.engine import RemovedFile, matching_pattern
 from packer.trim.material import Material
 from packer.trim.rules import BY_NAME, DROP, PROFILE, SOURCES
-from packer.trim.shape import Shaped
+from packer.trim.shape import ShapedFunction
 
 _REASONS = {
     **{rule.name: rule.reason for rule in BY_NAME.values()},
@@ -21,7 +21,7 @@ _REASONS = {
 }
 
 
-def explain(material: Material, shaped: Shaped, untouched: Shaped, path: str, layers: Mapping[str, str]) -> str:
+def explain(material: Material, shaped: ShapedFunction, untouched: ShapedFunction, path: str, layers: Mapping[str, str]) -> str:
     """Give one sentence on a path; raises `UsageError` where the function never had it.
 
     ``shaped`` is the function as it is built, but for its ``layers`` (by the names of distributions); ``untouched`` as it would
@@ -47,11 +47,11 @@ def _called(material: Material, owner: str) -> str:
     return f"{found.name} {found.version}" if found else owner_label(owner)
 
 
-def _gone(material: Material, removed: Removed) -> str:
+def _gone(material: Material, removed: RemovedFile) -> str:
     return f"the rule {removed.rule} removed it from {_called(material, removed.owner)} ({_REASONS[removed.rule]})"
 
 
-def _why(material: Material, shaped: Shaped, untouched: Shaped, entry: Entry) -> str:
+def _why(material: Material, shaped: ShapedFunction, untouched: ShapedFunction, entry: Entry) -> str:
     owner = _called(material, entry.owner)
     before = {each.path for _, tree in material.parts for each in tree}
     if any(each.path == entry.path and each.rule == PROFILE for each in shaped.removed):
@@ -66,5 +66,5 @@ def _why(material: Material, shaped: Shaped, untouched: Shaped, entry: Entry) ->
     kept = next((each for each in untouched.removed if each.path == entry.path), None)
     if kept is not None:
         return f"it belongs to {owner}, and is kept from the rule {kept.rule}, with which the function did not work"
-    pattern = fitting(material.function.trim.keep, material.owner_names()[entry.owner], entry.path)
+    pattern = matching_pattern(material.function.trim.keep, material.owner_names()[entry.owner], entry.path)
     return f"it belongs to {owner}, and {f'the pattern {pattern} keeps it' if pattern else 'no rule removes it'}"

@@ -43,7 +43,7 @@ del __lpack_prefetch__
 """
 
 
-class Starter(Struct, frozen=True, kw_only=True):
+class HandlerPrelude(Struct, frozen=True, kw_only=True):
     """Statements to run before a module's own, after its docstring and future imports, and after all of its own."""
 
     before: str = ""
@@ -53,14 +53,14 @@ class Starter(Struct, frozen=True, kw_only=True):
         return bool(self.before or self.after)
 
 
-def make_starter(*, pause: bool, prefetch: Iterable[str]) -> Starter:
+def make_prelude(*, pause: bool, prefetch: Iterable[str]) -> HandlerPrelude:
     """Give what was asked for; ``prefetch`` are paths below the function's folder, in the order in which they are read."""
     names = "\n".join(prefetch)
     reading = _PREFETCH.format(root=f"{TASK_FOLDER}/", names=names) if names else ""
-    return Starter(before=reading + (_PAUSE if pause else ""), after=_RESUME if pause else "")
+    return HandlerPrelude(before=reading + (_PAUSE if pause else ""), after=_RESUME if pause else "")
 
 
-def worth_reading(sizes: Mapping[str, int], opened: frozenset[str], minor: int) -> list[str]:
+def files_to_prefetch(sizes: Mapping[str, int], opened: frozenset[str], minor: int) -> list[str]:
     """Give the files to read ahead, the largest first: what was opened, and bytecode where it was a source.
 
     ``sizes`` has the bytes of all that is there, by path.

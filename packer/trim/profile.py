@@ -21,7 +21,7 @@ from packer.core.errors import UsageError
 from packer.core.function_tree import Part
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
 from packer.formats.elf import EXTENSION_MODULE
-from packer.trim.engine import Removed, fitting
+from packer.trim.engine import RemovedFile, matching_pattern
 from packer.trim.rules import PROFILE, STAYS
 
 _FORM = 1
@@ -122,7 +122,7 @@ def apply_profile(
     versions: Mapping[str, str],
     held: Iterable[str],
     keep: Sequence[tuple[str, str]] = (),
-) -> tuple[tuple[Part, ...], tuple[Removed, ...]]:
+) -> tuple[tuple[Part, ...], tuple[RemovedFile, ...]]:
     """Take out of each distribution what the profile did not see opened, and leave stubs for modules.
 
     Distributions that the profile does not know in this version stay whole, and so do those in ``held``; ``keep`` are the
@@ -131,7 +131,7 @@ def apply_profile(
     held = frozenset(held)
     owned = Counter(entry.path for _, tree in parts for entry in tree)
     result: list[Part] = []
-    removed: list[Removed] = []
+    removed: list[RemovedFile] = []
     for name, tree in parts:
         if name == OWN_SOURCE or name in held or profile.versions.get(name) != versions[name]:
             result.append((name, tree))
@@ -143,10 +143,10 @@ def apply_profile(
             if entry.path in opened
             or STAYS.search(entry.path)
             or _CERTIFICATES.search(entry.path)
-            or fitting(keep, name, entry.path)
+            or matching_pattern(keep, name, entry.path)
         }
         gone = [entry for entry in tree if entry.path not in stays]
-        removed += [Removed(path=entry.path, rule=PROFILE, owner=name, size=entry.content.size) for entry in gone]
+        removed += [RemovedFile(path=entry.path, rule=PROFILE, owner=name, size=entry.content.size) for entry in gone]
         left = [entry for entry in tree if entry.path in stays]
         stubs = (stub for stub in _stubs(gone, left, profile.function) if owned[stub.path] < _SHARED)
         result.append((name, Tree.of((*left, *stubs))))

@@ -23,7 +23,7 @@ Unit = tuple[str, str]
 """A rule, and the distribution that it is applied to."""
 
 
-class Scene(Struct, frozen=True, kw_only=True):
+class RuleContext(Struct, frozen=True, kw_only=True):
     """What rules may look at: one distribution, and what is known of the whole function."""
 
     name: str
@@ -41,7 +41,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     name: str
     level: Literal["safe", "asked"]
     reason: str
-    select: Callable[[Scene], Iterator[str]]
+    select: Callable[[RuleContext], Iterator[str]]
 
 
 _LINKED = re.compile(r"\.(a|la|lib|o|obj|def|exp)$")
@@ -51,26 +51,26 @@ _OBJECT = re.compile(rb"!<arch>\n|\x7fELF|\x64[\x86\xaa]|\x4c\x01|\xcf\xfa\xed\x
 _DOCUMENTS = re.compile(r"(?:^|/)(docs?|documentation|examples?|samples?|benchmarks?|demos?|tutorials?)(?=/)")
 
 
-def _paths(*patterns: str) -> Callable[[Scene], Iterator[str]]:
+def _paths(*patterns: str) -> Callable[[RuleContext], Iterator[str]]:
     found = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
-    def select(scene: Scene) -> Iterator[str]:
+    def select(scene: RuleContext) -> Iterator[str]:
         return (entry.path for entry in scene.tree if found.search(entry.path))
 
     return select
 
 
-def _unread(pattern: str) -> Callable[[Scene], Iterator[str]]:
+def _unread(pattern: str) -> Callable[[RuleContext], Iterator[str]]:
     """Select files whose names stand in no string of the sources: thinc reads its CUDA sources when it is imported."""
     every = _paths(pattern)
 
-    def select(scene: Scene) -> Iterator[str]:
+    def select(scene: RuleContext) -> Iterator[str]:
         return (path for path in every(scene) if path.rpartition("/")[2] not in scene.scan.named)
 
     return select
 
 
-def _for_linkers(scene: Scene) -> Iterator[str]:
+def _for_linkers(scene: RuleContext) -> Iterator[str]:
     """Select what linkers read: some of its extensions are those of other data as well (meshes of Wavefront's are .obj)."""
     for entry in scene.tree:
         found = _LINKED.search(entry.path)
@@ -78,7 +78,7 @@ def _for_linkers(scene: Scene) -> Iterator[str]:
             yield entry.path
 
 
-def _tests(scene: Scene) -> Iterator[str]:
+def _tests(scene: RuleContext) -> Iterator[str]:
     packages = {entry.path.partition("/")[0] for entry in scene.tree if entry.path.endswith((".py", ".so"))}
     for entry in scene.tree:
         *folders, name = entry.path.split("/")
@@ -93,12 +93,12 @@ def _tests(scene: Scene) -> Iterator[str]:
             yield entry.path
 
 
-def _stubs(scene: Scene) -> Iterator[str]:
+def _stubs(scene: RuleContext) -> Iterator[str]:
     if not scene.scan.reads_stubs:
         yield from _paths(r"\.pyi$", r"(^|/)py\.typed$")(scene)
 
 
-def _documents(scene: Scene) -> Iterator[str]:
+def _documents(scene: RuleContext) -> Iterator[str]:
     """Folders of documentation, unless there is a module anywhere in them: boto3.docs is code."""
 
     def folders(path: str) -> set[str]:
@@ -112,11 +112,11 @@ def _documents(scene: Scene) -> Iterator[str]:
     yield from _paths(r"^share/(doc|man|info)/", r"^botocore/data/.*/examples-\d+\.json(\.gz)?$", r"\.(js|css)\.map$")(scene)
 
 
-def _bytecode(scene: Scene) -> Iterator[str]:
+def _bytecode(scene: RuleContext) -> Iterator[str]:
     yield from _paths(r"(^|/)__pycache__/[^/]+\.pyc$")(scene)
 
 
-def _copies(scene: Scene) -> Iterator[str]:
+def _copies(scene: RuleContext) -> Iterator[str]:
     """Copies of a shared library under names that nothing links to: wheels hold links as copies.
 
     One that nothing links to by any name is a plug-in, and may be looked for under each: Cyrus SASL takes what ends in .so.
@@ -135,7 +135,7 @@ def _copies(scene: Scene) -> Iterator[str]:
                 yield entry.path
 
 
-def _models(scene: Scene) -> Iterator[str]:
+def _models(scene: RuleContext) -> Iterator[str]:
     """Descriptions of services that the function does not call; botocore's own settings lie beside them."""
     if scene.services is None:
         return
@@ -145,7 +145,7 @@ def _models(scene: Scene) -> Iterator[str]:
             yield entry.path
 
 
-def _runtime(scene: Scene) -> Iterator[str]:
+def _runtime(scene: RuleContext) -> Iterator[str]:
     if scene.name in RUNTIME_DISTRIBUTIONS:
         yield from (entry.path for entry in scene.tree)
 

@@ -13,27 +13,27 @@ from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Distribution, Function, Tree
 from packer.formats.native_code import NativeCode
 from packer.source.facts import Scanner
-from packer.trim.bytecode_placement import Bytecode, Layered, Placer
-from packer.trim.engine import Known, Removed, Selections, trim
+from packer.trim.bytecode_placement import Bytecode, BytecodePlacer, LayerContents
+from packer.trim.engine import RemovedFile, Selections, TrimContext, trim
 from packer.trim.material import Material, gather_material
 from packer.trim.profile import apply_profile
 from packer.trim.rules import PROFILE, STRIP, Unit
-from packer.trim.strip import Stripped, Stripper
+from packer.trim.strip import StrippedFile, Stripper
 
-NOTHING_LAYERED = Layered()
+NOTHING_LAYERED = LayerContents()
 """For a function that has all of its distributions in its own package."""
 
 
-class Cut(Struct, frozen=True, kw_only=True):
+class TrimmedFunction(Struct, frozen=True, kw_only=True):
     """A function's parts after trimming and stripping, and what is gone. ``missing`` are tools that were not there."""
 
     parts: tuple[Part, ...]
-    removed: tuple[Removed, ...] = ()
-    stripped: tuple[Stripped, ...] = ()
+    removed: tuple[RemovedFile, ...] = ()
+    stripped: tuple[StrippedFile, ...] = ()
     missing: tuple[str, ...] = ()
 
 
-class Shaped(Struct, frozen=True, kw_only=True):
+class ShapedFunction(Struct, frozen=True, kw_only=True):
     """A function's tree as it will be written, and what became of its parts.
 
     ``parts`` are what is merged into it, for its shares. ``missing`` are tools that were not there. ``removed`` and
@@ -42,8 +42,8 @@ class Shaped(Struct, frozen=True, kw_only=True):
 
     tree: Tree
     parts: tuple[Part, ...]
-    removed: tuple[Removed, ...] = ()
-    stripped: tuple[Stripped, ...] = ()
+    removed: tuple[RemovedFile, ...] = ()
+    stripped: tuple[StrippedFile, ...] = ()
     bytecode: Bytecode = field(default_factory=Bytecode)
     missing: tuple[str, ...] = ()
 
@@ -65,7 +65,7 @@ class Shaped(Struct, frozen=True, kw_only=True):
 class Shaper:
     """Shapes functions with the parts of the pipeline; may be used from many threads."""
 
-    def __init__(self, scanner: Scanner, native: NativeCode, stripper: Stripper, placer: Placer) -> None:
+    def __init__(self, scanner: Scanner, native: NativeCode, stripper: Stripper, placer: BytecodePlacer) -> None:
         self._scanner = scanner
         self._native = native
         self._stripper = stripper
@@ -92,18 +92,18 @@ class Shaper:
                 paths.append(python.path)
         return tuple(versions), tuple(filter(None, paths))
 
-    def plain(self, material: Material) -> Shaped:
+    def plain(self, material: Material) -> ShapedFunction:
         """Give the function as it is without any shaping."""
-        return Shaped(tree=merge_trees(material.parts, material.function.overlap), parts=material.parts)
+        return ShapedFunction(tree=merge_trees(material.parts, material.function.overlap), parts=material.parts)
 
-    def shape(self, material: Material, restored: frozenset[Unit] = frozenset()) -> Shaped:
+    def shape(self, material: Material, restored: frozenset[Unit] = frozenset()) -> ShapedFunction:
         """Trim, strip, merge and compile; ``restored`` are (rule, distribution) that are not applied."""
         return self.finish(material, self.cut(material, restored), restored)
 
-    def cut(self, material: Material, restored: frozenset[Unit] = frozenset()) -> Cut:
+    def cut(self, material: Material, restored: frozenset[Unit] = frozenset()) -> TrimmedFunction:
         """Trim and strip each part; ``restored`` are (rule, distribution) that are not applied."""
         function = material.function
-        known = Known(scans=material.scans, native=material.native, services=material.services, restored=restored)
+        known = TrimContext(scans=material.scans, native=material.native, services=material.services, restored=restored)
         trimmed = trim(material.parts, function.trim, known, self._selections)
         parts, removed, missing = trimmed.parts, trimmed.removed, tuple[str, ...]()
         if material.profile is not None and material.profile.fits(function.target):
@@ -111,7 +111,7 @@ class Shaper:
             versions = {each.name: each.version for each in material.distributions}
             parts, more = apply_profile(parts, material.profile, versions, names, function.trim.keep)
             removed = (*removed, *more)
-        stripped: tuple[Stripped, ...] = ()
+        stripped: tuple[StrippedFile, ...] = ()
         if function.trim.level != "none" and STRIP not in function.trim.without and material.has_libraries():
             held = frozenset(name for rule, name in restored if rule == STRIP)
             try:
@@ -119,14 +119,16 @@ class Shaper:
                 parts, stripped = self._stripper.strip(parts, dict(material.native), held, tool, function.trim.keep)
             except UnavailableError as error:
                 missing = (f"Shared libraries are not stripped: {error.what}. {error.remedy}",)
-        return Cut(parts=tuple(parts), removed=removed, stripped=stripped, missing=missing)
+        return TrimmedFunction(parts=tuple(parts), removed=removed, stripped=stripped, missing=missing)
 
-    def finish(self, material: Material, cut: Cut, restored: frozenset[Unit], layered: Layered = NOTHING_LAYERED) -> Shaped:
+    def finish(
+        self, material: Material, cut: TrimmedFunction, restored: frozenset[Unit], layered: LayerContents = NOTHING_LAYERED
+    ) -> ShapedFunction:
         """Merge and compile what no layer holds."""
         parts = tuple(part for part in cut.parts if part[0] == OWN_SOURCE or part[0] not in layered.names)
         tree = merge_trees(parts, material.function.overlap)
         placed = self.placer.of_function(material, tree, restored, layered)
-        return Shaped(
+        return ShapedFunction(
             tree=placed.tree,
             parts=parts,
             removed=(*cut.removed, *placed.without),

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.errors import BuildError, UnavailableError
-from builders.host.strip import HostStrip, Refusal, StripTool
+from builders.host.strip import HostStrip, StripRefusal, StripTool
 from builders.once import Once
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
@@ -22,8 +22,8 @@ from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Content, Entry, Function, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import scratch_folder
-from packer.trim.engine import fitting
-from packer.trim.strip_check import difference, unloaded_size
+from packer.trim.engine import matching_pattern
+from packer.trim.strip_check import find_difference, unloaded_size
 
 _FORM = "1"
 _LEAST = 4096
@@ -31,7 +31,7 @@ _LEAST = 4096
 _KIND, _NAME = "stripped", "library"
 
 
-class Stripped(Struct, frozen=True, kw_only=True):
+class StrippedFile(Struct, frozen=True, kw_only=True):
     """A file that became smaller; ``saved`` in bytes."""
 
     path: str
@@ -84,7 +84,7 @@ class Stripper:
         restored: frozenset[str],
         tool: StripTool,
         keep: Sequence[tuple[str, str]] = (),
-    ) -> tuple[tuple[Part, ...], tuple[Stripped, ...]]:
+    ) -> tuple[tuple[Part, ...], tuple[StrippedFile, ...]]:
         """Give the parts with smaller libraries; ``native`` are those of each distribution, ``restored`` stay as they are.
 
         ``keep`` are the user's own patterns (`packer.core.options.TrimOptions`). Raises `UnavailableError`.
@@ -96,14 +96,15 @@ class Stripper:
         }
         if keep:
             wanted = {
-                name: frozenset(path for path in paths if not fitting(keep, name, path)) for name, paths in wanted.items()
+                name: frozenset(path for path in paths if not matching_pattern(keep, name, path))
+                for name, paths in wanted.items()
             }
         # What two distributions share at one path must stay the same in both.
         held = {entry.path for name, tree in parts if name in restored for entry in tree}
         wanted = {name: paths - held for name, paths in wanted.items()}
         found = self._all((entry for name, tree in parts for entry in tree if entry.path in wanted.get(name, ())), tool)
         result: list[Part] = []
-        stripped: list[Stripped] = []
+        stripped: list[StrippedFile] = []
         for name, tree in parts:
             if not wanted.get(name):
                 result.append((name, tree))
@@ -112,7 +113,7 @@ class Stripper:
             for entry in tree:
                 smaller = found.get(entry.content.digest) if entry.path in wanted[name] else None
                 if smaller is not None:
-                    stripped.append(Stripped(path=entry.path, owner=name, saved=entry.content.size - smaller.size))
+                    stripped.append(StrippedFile(path=entry.path, owner=name, saved=entry.content.size - smaller.size))
                 entries.append(replace(entry, content=smaller) if smaller is not None else entry)
             result.append((name, Tree(tuple(entries))))
         return tuple(result), tuple(stripped)
@@ -173,13 +174,13 @@ def _can_shrink(data: bytes) -> bool:
         return False
 
 
-def _judged(before: bytes, after: bytes | Refusal) -> bytes | str:
+def _judged(before: bytes, after: bytes | StripRefusal) -> bytes | str:
     """Give a stripped file that is worth it and loads as the original does, or else why not: empty if it is not worth it."""
-    if isinstance(after, Refusal):
+    if isinstance(after, StripRefusal):
         return after.reason
     if len(after) + _LEAST > len(before):
         return ""
-    return difference(before, after) or after
+    return find_difference(before, after) or after
 
 
 def _batches(missing: Sequence[tuple[str, Entry]], together: int) -> Iterator[list[tuple[str, Entry]]]:

@@ -57,7 +57,7 @@ def unloaded_size(data: bytes) -> int:
     return _layout(data).unloaded
 
 
-def difference(before: bytes, after: bytes) -> str:
+def find_difference(before: bytes, after: bytes) -> str:
     """Say what a loader would see differently in a stripped file; empty where there is nothing.
 
     The headers of the program, its alignment, its dynamic section, symbols and all else lie in what is loaded.

@@ -12,7 +12,7 @@ from packer.formats.unpack import LayerArchive
 from packer.formats.zip_writer import WrittenArchive
 from packer.trim.material import Material
 from packer.trim.rules import Unit
-from packer.trim.shape import Shaped, Shaper
+from packer.trim.shape import ShapedFunction, Shaper
 
 _NOT_WRITTEN = WrittenArchive(sha256="", length=0)
 
@@ -23,7 +23,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     ``layers`` are the archives of its layers, in order.
     """
 
-    shaped: Shaped
+    shaped: ShapedFunction
     restored: frozenset[Unit] = frozenset()
     path: Path
     written: WrittenArchive
@@ -51,12 +51,12 @@ class CandidateWriter:
         return self.of_shaped(self._shaper.shape(material, restored), restored, path)
 
     def of_shaped(
-        self, shaped: Shaped, restored: frozenset[Unit], path: Path, layers: tuple[LayerArchive, ...] = ()
+        self, shaped: ShapedFunction, restored: frozenset[Unit], path: Path, layers: tuple[LayerArchive, ...] = ()
     ) -> Candidate:
         """Write what a shaped function has beside its layers."""
         return Candidate(shaped=shaped, restored=restored, path=path, written=self.write(shaped.tree, path), layers=layers)
 
-    def of_image(self, function: Function, shaped: Shaped, restored: frozenset[Unit], path: Path) -> Candidate:
+    def of_image(self, function: Function, shaped: ShapedFunction, restored: frozenset[Unit], path: Path) -> Candidate:
         """Write a shaped function that becomes an image, for its proof alone: without one, no archive is written."""
         unwritten = Candidate(shaped=shaped, restored=restored, path=path, written=_NOT_WRITTEN)
         return self.of_shaped(shaped, restored, path) if unwritten.needs_proof(function) else unwritten

@@ -20,7 +20,7 @@ def is_broken(outcome: Outcome) -> bool:
     return kind == _HANDLER or (kind in _SYNTAX and _NO_FILE not in message)
 
 
-def remedy(outcome: Outcome) -> str:
+def remedy_for(outcome: Outcome) -> str:
     """Say what to do about a handler that cannot be imported."""
     kind, _ = _error(outcome)
     if kind == _HANDLER:

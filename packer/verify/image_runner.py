@@ -15,9 +15,9 @@ from packer.core.errors import ToolError, VerificationError
 from packer.core.model import Function
 from packer.images.layout_writer import write_docker_archive
 from packer.images.reader import BuiltImage
-from packer.verify.diagnosis import remedy
+from packer.verify.diagnosis import remedy_for
 from packer.verify.proof import check_expected
-from packer.verify.runner import Outcome, read_done, read_events
+from packer.verify.runner import Outcome, read_events, read_result
 
 _ROOT = ("", "0", "0:0", "root", "root:root")
 """Users that an image need not be run as: what works as Lambda's works as these."""
@@ -58,7 +58,7 @@ def run_built(built: BuiltImage, function: Function, engine: Engine, store: Stor
 def _check(built: BuiltImage, user: str, outcome: Outcome) -> None:
     if not outcome.works:
         what = f"{built.name} does not work as an image{_as(user)}: {outcome.trouble()}."
-        raise VerificationError(what, detail=outcome.trace(), remedy=remedy(outcome))
+        raise VerificationError(what, detail=outcome.trace(), remedy=remedy_for(outcome))
 
 
 def _as(user: str) -> str:
@@ -93,4 +93,4 @@ def _run(
         what = f"{built.name} cannot be verified in the engine{_as(user)}: {error.what}."
         hint = "" if user == LAMBDAS_USER else "If that is why, name a user that the image has: oci.user. "
         raise VerificationError(what, detail=error.detail, remedy=f"{hint}{error.remedy or 'Try again.'}") from None
-    return read_done(done, function)[0]
+    return read_result(done, function)[0]

@@ -19,7 +19,7 @@ from packer.core.model import OWN_SOURCE, Function, Tree
 from packer.trim.material import Material
 from packer.trim.rules import DROP, PROFILE, SOURCES, Unit
 from packer.verify.candidates import Candidate, CandidateWriter
-from packer.verify.diagnosis import is_broken, remedy
+from packer.verify.diagnosis import is_broken, remedy_for
 from packer.verify.runner import (
     Event,
     Outcome,
@@ -200,7 +200,7 @@ class _Trial:
                 kept = self._repaired(before, kept)
             if not self.after.works and (self._function.verify.demanded or is_broken(self.after)):
                 what = f"{self._function.name} cannot be run here, trimmed or not: {self.after.trouble()}."
-                raise VerificationError(what, detail=self.after.trace(), remedy=remedy(self.after))
+                raise VerificationError(what, detail=self.after.trace(), remedy=remedy_for(self.after))
             if not self.after.works:
                 return kept, (self._inconclusive(),)
         check_expected(self._function, self._events, self.after)
@@ -290,7 +290,7 @@ class _Trial:
 
     def _inconclusive(self) -> str:
         found = f"{self._function.name} cannot be run here, trimmed or not ({self.after.trouble()}), which proves little."
-        return f"{found} {remedy(self.after)}"
+        return f"{found} {remedy_for(self.after)}"
 
 
 _NO_RESULT = object()

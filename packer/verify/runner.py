@@ -18,7 +18,7 @@ from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import LAYERS, TREE, LayerStack, Sandbox, Task, TaskResult
-from builders.script import source_of_script
+from builders.script import read_script
 from packer.cache.store import Store, digest_of
 from packer.core.errors import ToolError, UsageError, VerificationError
 from packer.core.fingerprint import fingerprint
@@ -144,7 +144,7 @@ def _json(path: Path) -> Any:
         raise UsageError(f"{path} is not valid JSON: {error}.", remedy="Mend the file at that place.") from None
 
 
-class LaidOut(Struct, frozen=True, kw_only=True):
+class UnpackedFunction(Struct, frozen=True, kw_only=True):
     """A function unpacked in a folder, and in others what the runtime has of packages and its layers, if anything."""
 
     task: Path
@@ -195,11 +195,11 @@ class Verifier:
         """
         sandbox = self.sandbox(function)
         values = [(event.name, event.value) for event in events]
-        variables = fingerprint(environment_of(function))
+        variables = fingerprint(function_environment(function))
         facts = (function.handler, fingerprint(function.verify), variables, json.dumps(values), sandbox.identity, sandbox.place)
         runtime = (entry.content.digest for entry in late)
         attached = json.dumps([layer.sha256 for layer in layers])
-        scripts = (source_of_script(name) for name in (_PROBE, _EMULATE))
+        scripts = (read_script(name) for name in (_PROBE, _EMULATE))
         key = digest_of(_FORM, digest, *scripts, *facts, attached, *runtime)
         record = self._store.load(_KIND, key)
         if record is not None:
@@ -211,7 +211,7 @@ class Verifier:
         return outcome
 
     @contextmanager
-    def laid_out(self, archive: Path, late: Tree = NOTHING, layers: Sequence[LayerArchive] = ()) -> Iterator[LaidOut]:
+    def laid_out(self, archive: Path, late: Tree = NOTHING, layers: Sequence[LayerArchive] = ()) -> Iterator[UnpackedFunction]:
         """Unpack an archive, what the runtime has, and the function's layers, for as long as they are needed."""
         with ExitStack() as needed:
             packed = needed.enter_context(open_archive(archive))
@@ -221,12 +221,12 @@ class Verifier:
             if late:
                 self._write(late, folder / "late.zip")
                 unpack(folder / "late.zip", folder / "late", self._executor)
-            yield LaidOut(task=folder / "task", late=folder / "late" if late else None, layers=stack)
+            yield UnpackedFunction(task=folder / "task", late=folder / "late" if late else None, layers=stack)
 
     def run(
         self,
         function: Function,
-        laid: LaidOut,
+        laid: UnpackedFunction,
         sandbox: Sandbox,
         events: Sequence[Event],
         *,
@@ -257,7 +257,7 @@ class Verifier:
                 late=laid.late,
                 programs=(emulator,) if emulator else (),
                 flags=flags,
-                environment=environment_of(function),
+                environment=function_environment(function),
                 seconds=function.verify.seconds,
             )
             try:
@@ -265,7 +265,7 @@ class Verifier:
             except BuildError as error:
                 what = f"{function.name} cannot be verified in {sandbox.place}: {error.what}."
                 raise VerificationError(what, detail=error.detail, remedy=error.remedy or "Build again.") from None
-        return read_done(done, function)
+        return read_result(done, function)
 
 
 def _emulator(function: Function, sandbox: Sandbox) -> Path:
@@ -279,7 +279,7 @@ def _emulator(function: Function, sandbox: Sandbox) -> Path:
     return found
 
 
-def environment_of(function: Function) -> dict[str, str]:
+def function_environment(function: Function) -> dict[str, str]:
     """Give the variables that a function sees; `TREE` and `LAYERS` stand for where it and its layers lie."""
     own = {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
@@ -289,7 +289,7 @@ def environment_of(function: Function) -> dict[str, str]:
     return {**_ENVIRONMENT, **own, **dict(function.verify.environment)}
 
 
-def read_done(done: TaskResult, function: Function) -> tuple[Outcome, bool]:
+def read_result(done: TaskResult, function: Function) -> tuple[Outcome, bool]:
     """Give what came of a run, and whether another one would end the same way."""
     if done.late:
         seconds = function.verify.seconds

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.errors import BuildError, MissingRequirementsError
-from builders.recipes import Builder, BuildRequest, Recipe
+from builders.recipes import Builder, Recipe, WheelRequest
 from builders.runtimes import Target
 from packer.cache.deflate import CODEC, Deflater
 from packer.cache.store import Store, digest_of, store_errors
@@ -143,7 +143,7 @@ class SourceBuilder:
         where = f"in {plan.recipe.image}" if plan.recipe.image else f"on this machine ({self.name})"
         self._reporter.note(f"building {task.package} {where}")
         with self._store.workspace() as folder:
-            request = BuildRequest(
+            request = WheelRequest(
                 name=str(task.package),
                 target=task.target,
                 path=self._tasks.origins.materialise(task.origin, folder),

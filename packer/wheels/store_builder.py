@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 
-from builders.errors import interruption
+from builders.errors import interruption_error
 from builders.once import Once
-from builders.recipes import Builder, BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.recipes import Builder, BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import Target
 from packer.cache.store import Store
 from packer.core.events import Reporter
@@ -37,7 +37,7 @@ class LazyBuilder:
         """Return how it would build; raises `UnavailableError`, or `BuildError` after closing."""
         return self._builder().recipe(target, settings)
 
-    def build(self, request: BuildRequest, into: Path) -> AbstractContextManager[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> AbstractContextManager[BuiltWheel]:
         """Build in the empty folder ``into``; raises what the builder raises, or `BuildError` after closing."""
         return self._builder().build(request, into)
 
@@ -54,7 +54,7 @@ class LazyBuilder:
 
     def _opened(self) -> Builder:
         if self._closed:
-            raise interruption()
+            raise interruption_error()
         builder = self._make()
         with self._lock:
             self._open = builder

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from builders.engine.client import EngineInfo, Image
-from builders.engine.images import Images
-from builders.engine.job import Job
+from builders.engine.client import EngineImage, EngineInfo
+from builders.engine.images import EngineImages
+from builders.engine.job import ContainerJob
 from builders.errors import BuildError, UnavailableError
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
@@ -28,7 +28,7 @@ class Engine:
     def __init__(self, pulling: Callable[[], object] = lambda: None, running: Callable[[], int] = lambda: 0) -> None:
         self.pulled: list[str] = []
         self.ran: list[Sequence[str]] = []
-        self._images: dict[str, Image] = {}
+        self._images: dict[str, EngineImage] = {}
         self._lock = Lock()
         self._pulling = pulling
         self._running = running
@@ -36,7 +36,7 @@ class Engine:
     def info(self) -> EngineInfo:
         return EngineInfo(version="1", name="fake", architecture="amd64", storage="", processors=1)
 
-    def image(self, reference: str) -> Image | None:
+    def image(self, reference: str) -> EngineImage | None:
         with self._lock:
             return self._images.get(reference)
 
@@ -47,7 +47,7 @@ class Engine:
         self._add(reference, platform.partition("/")[2])
 
     @contextmanager
-    def run(self, job: Job, _listen: Callable[[str], None]) -> Iterator[Any]:
+    def run(self, job: ContainerJob, _listen: Callable[[str], None]) -> Iterator[Any]:
         with self._lock:
             self.ran.append(job.command)
         status = self._running()
@@ -58,14 +58,16 @@ class Engine:
     def _add(self, reference: str, architecture: str) -> None:
         identity = f"sha256:{reference}"
         with self._lock:
-            self._images[reference] = Image(reference=reference, identity=identity, digest=identity, architecture=architecture)
+            self._images[reference] = EngineImage(
+                reference=reference, identity=identity, digest=identity, architecture=architecture
+            )
 
 
-def images(engine: Engine) -> Images:
-    return Images(engine, lambda _text: None, lambda _name, _text: None, offline=False)  # type: ignore[arg-type]
+def images(engine: Engine) -> EngineImages:
+    return EngineImages(engine, lambda _text: None, lambda _name, _text: None, offline=False)  # type: ignore[arg-type]
 
 
-def ready(made: Images, settings: list[BuildSettings]) -> list[Image]:
+def ready(made: EngineImages, settings: list[BuildSettings]) -> list[EngineImage]:
     with ThreadPoolExecutor(8) as executor:
         return list(executor.map(lambda each: made.ready(TARGET, each), settings))
 

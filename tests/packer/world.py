@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builders.errors import UnavailableError
-from builders.recipes import BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.recipes import BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import Target
 from packer.cache.signatures import Digests
 from packer.cache.store import Store
@@ -41,7 +41,7 @@ class FakeBuilder(Struct):
     tag: str = "py3-none-any"
     recipes: Callable[[], None] = lambda: None
     trouble: list[Exception] = field(default_factory=list)
-    requests: list[BuildRequest] = field(default_factory=list)
+    requests: list[WheelRequest] = field(default_factory=list)
     image: str = "image:1"
     closed: bool = False
 
@@ -53,7 +53,7 @@ class FakeBuilder(Struct):
         return Recipe(key=f"{self.name} {self.image}", requirements_for=target)
 
     @contextmanager
-    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
         self.requests.append(request)
         if self.trouble:
             raise self.trouble.pop(0)

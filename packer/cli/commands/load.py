@@ -28,14 +28,14 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
         from builders.engine.client import connect
         from packer.cli.imagery import open_registries
         from packer.formats.oci import Reference
-        from packer.images.reader import read_built
+        from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
         from packer.verify.image_runner import load_image
 
         store = open_store()
         registries = open_registries(store, reporter, closing)
         names = images_of(names, project.functions)
-        images = read_built(project.config.out, names, lambda home: RegistryBlobs(registries, home))
+        images = read_images(project.config.out, names, lambda home: RegistryBlobs(registries, home))
         project.warn_of_changes(flags["out"], store, reporter, "image")
         engine = connect()
         with printed(as_json=as_json) as results:

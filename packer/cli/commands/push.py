@@ -48,12 +48,12 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
     built = read_built_project("push", names, flags)
     with reporting(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.cli.imagery import open_registries
-        from packer.images.reader import read_built
+        from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
 
         store = open_store()
         registries = open_registries(store, reporter, closing, flags["insecure"])
-        images = read_built(built.config.out, images_of(names, built.functions), lambda home: RegistryBlobs(registries, home))
+        images = read_images(built.config.out, images_of(names, built.functions), lambda home: RegistryBlobs(registries, home))
         targets = _targets(to, images, index=index)
         built.warn_of_changes(flags["out"], store, reporter, "image")
         pushes = _pushes(registries, images, targets, flags["jobs"] or 4, index=index)

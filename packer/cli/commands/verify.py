@@ -86,20 +86,20 @@ class _Runner:
 
     def run(self, function: Function) -> Outcome:
         """Run a function; raises `LpackError`."""
-        from packer.images.reader import format_of
+        from packer.images.reader import read_format
 
-        return self._image(function) if format_of(self._config.out, function.name) == "image" else self._archive(function)
+        return self._image(function) if read_format(self._config.out, function.name) == "image" else self._archive(function)
 
     def _image(self, function: Function) -> Outcome:
         from builders.engine.client import connect
         from packer.cli.imagery import open_registries
-        from packer.images.reader import read_built
+        from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
         from packer.verify.image_runner import run_built
 
         with ExitStack() as closing:
             registries = open_registries(self._store, self._reporter, closing)
-            [built] = read_built(self._config.out, (function.name,), lambda home: RegistryBlobs(registries, home))
+            [built] = read_images(self._config.out, (function.name,), lambda home: RegistryBlobs(registries, home))
             return run_built(built, function, connect(), self._store)
 
     def _archive(self, function: Function) -> Outcome:

@@ -15,10 +15,10 @@ import pytest
 
 from builders.engine.client import connect
 from builders.engine.container_builder import ContainerBuilder
-from builders.engine.images import Images
-from builders.engine.job import Job
+from builders.engine.images import EngineImages
+from builders.engine.job import ContainerJob
 from builders.errors import BuildError, UnavailableError
-from builders.recipes import BuildRequest, Limits
+from builders.recipes import Limits, WheelRequest
 from tests.builders.engine.test_container_builder import request, sdist
 from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engine, own_engine
 
@@ -54,12 +54,12 @@ def own(_own: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
 def connected(listen: Callable[[str, str], None] = lambda _name, _text: None):
     engine = connect()
     try:
-        yield ContainerBuilder(engine, Images(engine, lambda _text: None, listen, offline=True), listen)
+        yield ContainerBuilder(engine, EngineImages(engine, lambda _text: None, listen, offline=True), listen)
     finally:
         engine.close()
 
 
-def build(builder: ContainerBuilder, asked: BuildRequest, into: Path) -> Path:
+def build(builder: ContainerBuilder, asked: WheelRequest, into: Path) -> Path:
     into.mkdir()
     with builder.build(asked, into) as built:
         return built.path
@@ -125,7 +125,7 @@ def test_what_somebody_removes_slowly_leaves_no_volume(tmp_path):
     with tarfile.open(tmp_path / "inputs.tar", "w"):
         pass
     writing = "echo begun; dd if=/dev/zero of=/var/tmp/much bs=1M count=300; sync; echo written; sleep 600"
-    job = Job(
+    job = ContainerJob(
         image=BUILD_IMAGE,
         command=("sh", "-c", writing),
         limits=Limits(),
@@ -215,7 +215,7 @@ def test_what_killed_builds_left_is_swept(monkeypatch):
 def test_closing_stops_what_runs(tmp_path):
     need_engine(BUILD_IMAGE)
     engine = connect()
-    job = Job(image=BUILD_IMAGE, command=("sleep", "600"), limits=Limits())
+    job = ContainerJob(image=BUILD_IMAGE, command=("sleep", "600"), limits=Limits())
 
     def run() -> None:
         with engine.run(job, lambda _text: None):

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from builders.engine.client import Engine, connect
 from builders.engine.container_builder import ContainerBuilder
-from builders.engine.images import Images
+from builders.engine.images import EngineImages
 from builders.errors import BuildError, MissingRequirementsError, UnavailableError
-from builders.recipes import BuildRequest, BuildSettings, Limits
+from builders.recipes import BuildSettings, Limits, WheelRequest
 from builders.runtimes import MEGABYTE, Target
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, left_behind, need_engine, run_in_runtime
 from tests.packages import write_sdist_files
@@ -70,8 +70,8 @@ def sdist(folder: Path, code: str = "pass", asks: str = "return []") -> Path:
     return write_sdist_files(folder, "answer-1.0", files)
 
 
-def request(path: Path, settings: BuildSettings = SETTINGS, requires: tuple[str, ...] = ()) -> BuildRequest:
-    return BuildRequest(name="answer 1.0", target=TARGET, path=path, settings=settings, requires=requires)
+def request(path: Path, settings: BuildSettings = SETTINGS, requires: tuple[str, ...] = ()) -> WheelRequest:
+    return WheelRequest(name="answer 1.0", target=TARGET, path=path, settings=settings, requires=requires)
 
 
 @pytest.fixture
@@ -93,10 +93,10 @@ def builder(engine: Engine, output: list[str]) -> ContainerBuilder:
     def listen(_name: str, text: str) -> None:
         output.append(text)
 
-    return ContainerBuilder(engine, Images(engine, output.append, listen, offline=True), listen)
+    return ContainerBuilder(engine, EngineImages(engine, output.append, listen, offline=True), listen)
 
 
-def failure(builder: ContainerBuilder, asked: BuildRequest, into: Path) -> BuildError:
+def failure(builder: ContainerBuilder, asked: WheelRequest, into: Path) -> BuildError:
     into.mkdir(exist_ok=True)
     with pytest.raises(BuildError) as caught, builder.build(asked, into):
         pass
@@ -301,7 +301,7 @@ def test_a_missing_image_is_named(builder):
 
 
 def test_a_missing_image_that_cannot_be_pulled_is_named(engine):
-    images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=False)
+    images = EngineImages(engine, lambda _text: None, lambda _name, _text: None, offline=False)
     with pytest.raises(UnavailableError, match=r"is not in the engine, and cannot be pulled for x86_64"):
         images.base(TARGET, BuildSettings(image="127.0.0.1:9/nobody/nothing:1"))
 

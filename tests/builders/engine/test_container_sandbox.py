@@ -10,14 +10,14 @@ import pytest
 
 from builders.engine.client import connect
 from builders.engine.container_sandbox import ContainerSandbox
-from builders.engine.images import Images
+from builders.engine.images import EngineImages
 from builders.errors import UnavailableError
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.task import TREE
 from packer.core.model import BytesContent, Entry, Tree
-from packer.trim.bytecode import Compiled
+from packer.trim.bytecode import CompiledModules
 from tests.engine import RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
 from tests.layered import IMPORT, LIBRARY, OWN, PROGRAM, SPREAD, VARIABLES, lay_layers
 from tests.probing import ERROR, answer, probe, results
@@ -36,13 +36,13 @@ SOURCES = {
 def python() -> Iterator[ContainerSandbox]:
     need_engine(RUNTIME_IMAGE)
     engine = connect()
-    made = ContainerSandbox(engine, Images(engine, print, lambda _name, _text: None, offline=True), TARGET)
+    made = ContainerSandbox(engine, EngineImages(engine, print, lambda _name, _text: None, offline=True), TARGET)
     yield made
     made.close()
     assert left_behind() == []
 
 
-def compiled(folder: Path, python: ContainerSandbox | HostSandbox) -> Compiled:
+def compiled(folder: Path, python: ContainerSandbox | HostSandbox) -> CompiledModules:
     entries = (
         Entry(path=path, mode=0o644, content=BytesContent.of(text.encode()), owner="pkg-1.0-py3-none-any.whl")
         for path, text in SOURCES.items()
@@ -50,7 +50,7 @@ def compiled(folder: Path, python: ContainerSandbox | HostSandbox) -> Compiled:
     return compiler_of(folder, 2).compile(Tree.of(entries), python, "/var/task", 0)
 
 
-def raw(made: Compiled) -> dict[str, bytes]:
+def raw(made: CompiledModules) -> dict[str, bytes]:
     return {path: content.read() for path, content in made.files.items()}
 
 
@@ -171,6 +171,6 @@ def test_an_image_that_is_not_there_is_not_pulled():
     if docker("image", "inspect", target.runtime_image).returncode == 0:
         pytest.skip("needs an engine without the image of another runtime")
     with pytest.raises(UnavailableError) as caught:
-        ContainerSandbox(engine, Images(engine, print, lambda _name, _text: None, offline=True), target)
+        ContainerSandbox(engine, EngineImages(engine, print, lambda _name, _text: None, offline=True), target)
     assert target.runtime_image in str(caught.value) + caught.value.remedy
     engine.close()

@@ -13,7 +13,7 @@ import pytest
 
 from builders.errors import BuildError, MissingRequirementsError, NativeCodeError, UnavailableError
 from builders.host.builder import HostBuilder
-from builders.recipes import BuildRequest, BuildSettings, Limits
+from builders.recipes import BuildSettings, Limits, WheelRequest
 from builders.runtimes import Target
 from builders.script import read_answer
 from tests.packages import write_sdist_files
@@ -41,11 +41,11 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 PROJECT = b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 
 
-def request(folder: Path, code: str = "pass", asks: str = "[]", seconds: float = 60, **values: object) -> BuildRequest:
+def request(folder: Path, code: str = "pass", asks: str = "[]", seconds: float = 60, **values: object) -> WheelRequest:
     backend = BACKEND.format(code=code.replace("\n", "\n    "), asks=asks).encode()
     path = write_sdist_files(folder, "one-1.0", {"pyproject.toml": PROJECT, "backend.py": backend})
     settings = BuildSettings(limits=Limits(seconds=seconds))
-    return BuildRequest(name="one 1.0", target=TARGET, path=path, settings=settings, **values)  # type: ignore[arg-type]
+    return WheelRequest(name="one 1.0", target=TARGET, path=path, settings=settings, **values)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def builder(output: list[str]) -> Iterator[HostBuilder]:
     made.close()
 
 
-def build(builder: HostBuilder, asked: BuildRequest, into: Path) -> Path:
+def build(builder: HostBuilder, asked: WheelRequest, into: Path) -> Path:
     into.mkdir(exist_ok=True)
     with builder.build(asked, into) as built:
         return built.path
 
 
-def failure(builder: HostBuilder, asked: BuildRequest, into: Path) -> BuildError:
+def failure(builder: HostBuilder, asked: WheelRequest, into: Path) -> BuildError:
     with pytest.raises(BuildError) as caught:
         build(builder, asked, into)
     return caught.value

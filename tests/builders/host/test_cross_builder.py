@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from builders.errors import BuildError, MissingRequirementsError, UnavailableError
 from builders.host.cross_builder import CrossBuilder
 from builders.interpreters import find_interpreter
-from builders.recipes import BuildRequest, BuildSettings, Limits
+from builders.recipes import BuildSettings, Limits, WheelRequest
 from builders.runtimes import Target
-from builders.script import SCRIPTS, source_of_script
+from builders.script import SCRIPTS, read_script
 from packer.formats.elf import ElfFile, read_elf
 from packer.wheels.abi_check import missing_libraries, needed_glibc, sonames
 from tests.native import ZIG_CACHE
@@ -105,11 +105,11 @@ def builder():
     made.close()
 
 
-def request(path: Path, target: Target, settings: BuildSettings | None = None) -> BuildRequest:
-    return BuildRequest(name="answer 1.0", target=target, path=path, settings=settings or BuildSettings())
+def request(path: Path, target: Target, settings: BuildSettings | None = None) -> WheelRequest:
+    return WheelRequest(name="answer 1.0", target=target, path=path, settings=settings or BuildSettings())
 
 
-def built(builder: CrossBuilder, asked: BuildRequest, into: Path) -> tuple[str, tuple[ElfFile, ...]]:
+def built(builder: CrossBuilder, asked: WheelRequest, into: Path) -> tuple[str, tuple[ElfFile, ...]]:
     """Build, unpack the wheel, and give its name with the native code in it."""
     into.mkdir()
     found = []
@@ -241,8 +241,8 @@ def test_headers_of_debian_serve_for_another_machine(builder, tmp_path, monkeypa
 def test_what_this_machine_refused_others_is_not_the_builds_fault(builder, tmp_path, monkeypatch):
     (tmp_path / "pids.events").write_text("max 7\n")
     own = str(tmp_path / "pids.events").encode()
-    changed = {name: source_of_script(name).replace(b"/sys/fs/cgroup/pids.events", own) for name in SCRIPTS}
-    monkeypatch.setattr("builders.host.script_run.source_of_script", changed.__getitem__)
+    changed = {name: read_script(name).replace(b"/sys/fs/cgroup/pids.events", own) for name in SCRIPTS}
+    monkeypatch.setattr("builders.host.script_run.read_script", changed.__getitem__)
     built(builder, request(sdist(tmp_path), Target.of(THIS, "arm64")), tmp_path / "into")
 
 

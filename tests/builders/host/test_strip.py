@@ -8,9 +8,9 @@ import pytest
 
 from builders.engine.client import connect
 from builders.engine.container_sandbox import ContainerSandbox
-from builders.engine.images import Images
+from builders.engine.images import EngineImages
 from builders.errors import UnavailableError
-from builders.host.strip import ContainerStrip, HostStrip, Refusal
+from builders.host.strip import ContainerStrip, HostStrip, StripRefusal
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, need_engine
@@ -28,7 +28,7 @@ def library(tmp_path: Path) -> bytes:
 def tool(image: str) -> ContainerStrip:
     need_engine(image)
     engine = connect()
-    images = Images(engine, lambda _text: None, lambda _name, _text: None, offline=True)
+    images = EngineImages(engine, lambda _text: None, lambda _name, _text: None, offline=True)
     return ContainerStrip(ContainerSandbox(engine, images, Target.of("python3.11", "x86_64"), BuildSettings(image=image)))
 
 
@@ -41,7 +41,7 @@ def test_a_container_strips_several_files_as_this_machine_does(tmp_path, library
     assert isinstance(here[0], bytes)
     assert len(here[0]) < len(library) - 100_000
     assert there[0] == here[0]
-    assert isinstance(there[1], Refusal)
+    assert isinstance(there[1], StripRefusal)
     assert there[1].reason == "eu-strip ended with status 1"
     assert [type(each) for each in there] == [type(each) for each in here]
 

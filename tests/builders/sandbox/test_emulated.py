@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from builders.engine.client import connect
 from builders.engine.container_builder import ContainerBuilder
-from builders.engine.images import Images
+from builders.engine.images import EngineImages
 from builders.errors import UnavailableError
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import IMAGE_ARCHITECTURES, Target
@@ -32,7 +32,9 @@ TARGET = Target.of("python3.11", "arm64")
 def builder() -> Iterator[ContainerBuilder]:
     need_engine()
     engine = connect()
-    yield ContainerBuilder(engine, Images(engine, lambda _text: None, lambda _name, _text: None, offline=True), lambda *_: None)
+    yield ContainerBuilder(
+        engine, EngineImages(engine, lambda _text: None, lambda _name, _text: None, offline=True), lambda *_: None
+    )
     engine.close()
     assert left_behind() == []
 

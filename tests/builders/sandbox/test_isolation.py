@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from builders.errors import BuildError
-from builders.sandbox.isolation import Isolation, Order
-from builders.script import source_of_script
+from builders.sandbox.isolation import IsolatedCommand, Isolation
+from builders.script import read_script
 from tests.probing import host, probe, refuse_namespaces, results
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,11 +25,11 @@ _LEAVING = "setsid sh -c 'echo $$; setsid sleep 600 & echo $!; wait' & while [ $
 """Starts a process with a session of its own, which starts another such, and prints the numbers of both."""
 
 
-def order(folder: Path, script: str, **variables: str) -> Order:
+def order(folder: Path, script: str, **variables: str) -> IsolatedCommand:
     """Give the order for a script of the shell, with the folder's `task` at /var/task."""
     (folder / "task").mkdir(parents=True)
     (folder / "log").touch()
-    return Order(
+    return IsolatedCommand(
         command=[SH, "-c", script],
         variables={"PATH": os.defpath, **variables},
         start="/var/task",
@@ -146,7 +146,7 @@ class TestEnds:
         (tmp_path / "task").mkdir()
         (tmp_path / "log").touch()
         shown = [((tmp_path / "task",), "/var/task")]
-        missing = Order(
+        missing = IsolatedCommand(
             command=["/nowhere/python"], variables={}, start="/", log=tmp_path / "log", shown=shown, empty_tmp=False
         )
         with pytest.raises(BuildError, match=r"^/nowhere/python cannot be started \(No such file or directory\)\.$"):
@@ -241,8 +241,8 @@ class TestEnds:
 
     def test_an_old_kernel_tells_of_no_end(self, tmp_path, monkeypatch):
         without = b"import os\ndel os.pidfd_open\n"
-        source = source_of_script("isolate.py").replace(b"from __future__ import annotations\n", b"", 1)
-        monkeypatch.setattr("builders.sandbox.isolation.source_of_script", lambda _: without + source)
+        source = read_script("isolate.py").replace(b"from __future__ import annotations\n", b"", 1)
+        monkeypatch.setattr("builders.sandbox.isolation.read_script", lambda _: without + source)
         isolation = Isolation(PLACES)
         ended = isolation.run(order(tmp_path / "one", "exit 3"), 60, tmp_path / "one")
         isolation.close()

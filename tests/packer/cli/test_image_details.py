@@ -18,7 +18,7 @@ from packer.core.errors import ImageError
 from packer.formats.image import Base, Image, ImageLayer
 from packer.formats.oci import OCI_CONFIG, OCI_LAYER, Descriptor, ImageConfig, Manifest, Platform
 from packer.images.builder import _ENTRY
-from packer.images.layout_writer import Running, assembled, write_docker_archive
+from packer.images.layout_writer import RunSettings, assemble_image, write_docker_archive
 from tests.images import digest, read_layout, tar_of
 from tests.packer.cli.test_images import build, configure, image
 
@@ -88,7 +88,7 @@ def read_fields(layer: ImageLayer) -> Image:
     manifest = Manifest(config=Descriptor.of(text, OCI_CONFIG), layers=(layer.descriptor,))
     base = Base(named="x", digest=digest(text), manifest=manifest, config=config, blobs=layer.blobs)
     assert Platform.of("x86_64").serves(config.platform)
-    return assembled(base, [], Running(command=("app.handler",), environment={}, labels={}), 0)
+    return assemble_image(base, [], RunSettings(command=("app.handler",), environment={}, labels={}), 0)
 
 
 def test_a_layer_of_several_frames_of_zstd_is_whole_in_an_archive(tmp_path):

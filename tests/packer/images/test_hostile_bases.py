@@ -22,7 +22,7 @@ from packer.core.errors import ImageError, UsageError
 from packer.formats.image import Base
 from packer.formats.oci import Platform, Reference
 from packer.images.base import BaseReader, Finders
-from packer.images.base_check import Seen, check_layer
+from packer.images.base_check import LayerFacts, check_layer
 from tests.images import CONFIG, LAYER, MANIFEST, digest, plain_layer, special, tar_of, write_base
 
 HERE = Platform.of("x86_64")
@@ -193,7 +193,7 @@ def test_layers_are_looked_through_side_by_side_and_each_once(
     both = Barrier(2)
     looked: list[Path] = []
 
-    def look(path: Path, *rest: Any) -> Seen:
+    def look(path: Path, *rest: Any) -> LayerFacts:
         looked.append(path)
         both.wait(10)  # broken where one has to wait for the other
         return check_layer(path, *rest)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packer.core.model import BytesContent
-from packer.images.layer_tar import Member, header_of
+from packer.images.layer_tar import TarMember, tar_header
 
 paths = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("abc/._-"), min_size=1, max_size=140)
 lengths = st.sampled_from((0, 1, 511, 512, 0o7777_7777_777, 1 << 33, 1 << 40))
@@ -29,12 +29,12 @@ def test_a_header_is_that_of_tarfile(path, mode, size, epoch):
         info.size = size
     content = None if size is None else BytesContent(data=b"", digest="", size=size)
     expected = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-    assert header_of(Member(path=path, mode=mode, content=content), epoch) == expected
+    assert tar_header(TarMember(path=path, mode=mode, content=content), epoch) == expected
 
 
 def test_a_path_of_any_length_is_read_back():
     for length in range(1, 300):
         for name in ("a" * length, "ä" * length, "/".join("b" * (length // 2 + 1) for _ in range(2))):
-            header = header_of(Member(path=name, mode=0o644, content=BytesContent.of(b"")), 7)
+            header = tar_header(TarMember(path=name, mode=0o644, content=BytesContent.of(b"")), 7)
             read = tarfile.TarInfo.frombuf(header[-512:], "utf-8", "surrogateescape")
             assert len(header) > 512 or (read.name, read.mtime, read.uid) == (name, 7, 0)

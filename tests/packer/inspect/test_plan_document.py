@@ -5,7 +5,7 @@ from __future__ import annotations
 from builders.runtimes import Target
 from packer.core.options import LayerOptions
 from packer.inspect.plan_document import describe_plan, plan_table
-from packer.layers.assignment import Division, Need, Needed, Share
+from packer.layers.assignment import Division, LayerShare, Need, Needed
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Wanted
 from packer.pipeline.zip_groups import Planned
@@ -25,7 +25,7 @@ def planned(runtime: str, users: tuple[str, ...], key: str, name: str = "") -> P
         needs=dict.fromkeys(users, need),
         wanted={DIGEST: Wanted(digest=DIGEST, key=key, only=False, versions=())},
         sizes={DIGEST: Piece(zipped=SIZE, unzipped=3 * SIZE)},
-        division=Division(shares=(Share(pieces=(DIGEST,), users=users, name=name),)),
+        division=Division(shares=(LayerShare(pieces=(DIGEST,), users=users, name=name),)),
     )
 
 
@@ -60,7 +60,7 @@ def with_layers(count: int) -> Planned:
         needs={"one": need, "two": need},
         wanted={digest: Wanted(digest=digest, key=digest, only=False, versions=()) for digest in digests},
         sizes={digest: Piece(zipped=SIZE, unzipped=SIZE) for digest in digests},
-        division=Division(shares=tuple(Share(pieces=(digest,), users=("one", "two")) for digest in digests)),
+        division=Division(shares=tuple(LayerShare(pieces=(digest,), users=("one", "two")) for digest in digests)),
     )
 
 
@@ -74,7 +74,7 @@ def test_functions_are_gone_through_as_often_for_ten_layers_as_for_one():
 
 
 def test_layers_are_not_hashed_with_all_their_users(monkeypatch):
-    hashed = count_hashes(monkeypatch, Share)
+    hashed = count_hashes(monkeypatch, LayerShare)
     found = describe_plan([with_layers(3)])
     assert found["functions"]["one"]["layers"] == ["d0", "d1", "d2"]
     assert hashed == {}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from packer.core.errors import LimitError, UsageError
 from packer.core.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
 from packer.layers import assignment
-from packer.layers.assignment import Division, Need, Needed, Share, divide, shared, unused_everywhere, with_required
+from packer.layers.assignment import Division, LayerShare, Need, Needed, divide, shared, unused_everywhere, with_required
 from packer.layers.planner import Piece
 from tests.counting import Name, Passes, count_comparisons, count_hashes
 
@@ -221,7 +221,7 @@ def test_each_function_is_gone_through_as_often_for_four_layers_as_for_one():
 
 def test_layers_of_a_function_are_found_without_a_search():
     names = [Name(f"f{number}") for number in range(100)]
-    shares = tuple(Share(pieces=(f"d{number}",), users=tuple(names[number:])) for number in range(50))
+    shares = tuple(LayerShare(pieces=(f"d{number}",), users=tuple(names[number:])) for number in range(50))
     division = Division(shares=shares)
     before = Name.compared
     assert [len(division.of(name)) for name in names[:3]] == [1, 2, 3]

@@ -14,7 +14,7 @@ from packer.core.errors import PackageError
 from packer.core.function_tree import Part
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
 from packer.formats.elf import ElfFile
-from packer.layers.shared_libraries import Gathered, gather_libraries
+from packer.layers.shared_libraries import GatheredLibraries, gather_libraries
 from packer.wheels.abi_check import check_closed
 
 TARGET = Target.of("python3.12", "x86_64")
@@ -80,7 +80,7 @@ def native_of(world: World) -> dict[str, tuple[ElfFile, ...]]:
     return {name: tuple(file.elf for file in files.values() if file.elf) for name, files in world.items()}
 
 
-def gather(world: World, others: World | None = None, built: Sequence[str] = ()) -> Gathered:
+def gather(world: World, others: World | None = None, built: Sequence[str] = ()) -> GatheredLibraries:
     given, beside = native_of(world), native_of(others or {})
     return gather_libraries(parts_of(world), given, others=beside, built=frozenset(built), target=TARGET)
 
@@ -95,7 +95,7 @@ def two(*more: tuple[str, File]) -> World:
     return {"one": distribution("one"), "two": distribution("two", *more)}
 
 
-def paths(found: Gathered) -> dict[str, list[str]]:
+def paths(found: GatheredLibraries) -> dict[str, list[str]]:
     return {name: [entry.path for entry in tree] for name, tree in found.parts}
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builders.runtimes import Target
 from packer.core.model import OWN_SOURCE
-from packer.layers.shared_libraries import entangled
+from packer.layers.shared_libraries import find_entangled
 from tests.packer.layers.test_shared_libraries import File, World, elf, native_of, parts_of, text
 
 TARGET = Target.of("python3.12", "x86_64")
@@ -28,7 +28,7 @@ def world_of(files: Mapping[str, Mapping[str, bytes]]) -> World:
 
 
 def groups(world: World) -> list[set[str]]:
-    return [set(group) for group in entangled(parts_of(world), native_of(world), TARGET)]
+    return [set(group) for group in find_entangled(parts_of(world), native_of(world), TARGET)]
 
 
 PAIR: list[set[str]] = [{"one", "two"}]

@@ -28,7 +28,7 @@ from packer.formats.elf import ElfFile
 from packer.formats.native_code import read_native_files
 from packer.formats.wheel import read_wheel
 from packer.formats.zip_writer import write_zip
-from packer.layers.shared_libraries import Gathered, gather_libraries
+from packer.layers.shared_libraries import GatheredLibraries, gather_libraries
 from packer.wheels.repair import repair
 from tests.engine import RUNTIME_IMAGE, docker, need_engine
 from tests.packer.wheels.test_repair import find_in, libraries
@@ -72,7 +72,7 @@ def load(root: str, files: Mapping[str, Native], searched: Sequence[str], loaded
                 waiting.append((found, (*(own if file.kind == RPATH else ()), *inherited)))
 
 
-def laid_out(world: World, gathered: Gathered | None = None) -> dict[str, Native]:
+def laid_out(world: World, gathered: GatheredLibraries | None = None) -> dict[str, Native]:
     """Give all files by their paths at run time."""
     places = {f"{SYSTEM}/libz.so.1": Native(content="the system's", needed=frozenset(), run_path="", kind=NONE)}
     for name, files in world.items():
@@ -94,7 +94,7 @@ def described(path: str, file: Native) -> ElfFile:
     )
 
 
-def gathered(world: World, built: frozenset[str]) -> Gathered:
+def gathered(world: World, built: frozenset[str]) -> GatheredLibraries:
     parts: list[Part] = []
     for name in filter(world.__contains__, LAYER):
         contents = {path: BytesContent.of(file.content.encode()) for path, file in world[name].items()}
@@ -218,7 +218,7 @@ def with_kind(part: Part, kind: str, folder: Path) -> Part:
     return name, Tree.of(entries)
 
 
-def archive_of(found: Gathered, folder: Path) -> Path:
+def archive_of(found: GatheredLibraries, folder: Path) -> Path:
     """Write the archive of a layer."""
     python = (replace(entry, path=f"python/{entry.path}") for _, tree in found.parts for entry in tree)
     path = folder / "layer.zip"
@@ -246,7 +246,7 @@ def run(code: str, layer: Path, search: str, python: Path = Path(sys.executable)
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
-def gathered_from(parts: Sequence[Part], built: Sequence[str] = ()) -> Gathered:
+def gathered_from(parts: Sequence[Part], built: Sequence[str] = ()) -> GatheredLibraries:
     native = {name: tuple(read_native_files(tree)) for name, tree in parts}
     return gather_libraries(parts, native, others={}, built=frozenset(built), target=TARGET)
 

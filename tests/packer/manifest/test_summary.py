@@ -9,9 +9,9 @@ from packer.core.model import OWN_SOURCE, Artifact, Function, Lock, Tree
 from packer.formats.zip_writer import WrittenArchive
 from packer.manifest.document import describe
 from packer.manifest.summary import summary
-from packer.trim.engine import Removed
-from packer.trim.shape import Shaped
-from packer.trim.strip import Stripped
+from packer.trim.engine import RemovedFile
+from packer.trim.shape import ShapedFunction
+from packer.trim.strip import StrippedFile
 from packer.verify.candidates import Candidate
 from packer.verify.proof import Proof
 
@@ -24,20 +24,20 @@ FUNCTION = Function(
     lock_path=Path("lock"),
 )
 REMOVED = (
-    Removed(path="own/tests/a.py", rule="tests", owner="own", size=1024),
-    Removed(path="common/tests/a.py", rule="tests", owner="common", size=1024 * 1024),
-    Removed(path="notes.md", rule="drop", owner=OWN_SOURCE, size=2048),
+    RemovedFile(path="own/tests/a.py", rule="tests", owner="own", size=1024),
+    RemovedFile(path="common/tests/a.py", rule="tests", owner="common", size=1024 * 1024),
+    RemovedFile(path="notes.md", rule="drop", owner=OWN_SOURCE, size=2048),
 )
 STRIPPED = (
-    Stripped(path="own/a.so", owner="own", saved=512),
-    Stripped(path="common/a.so", owner="common", saved=1024 * 1024),
+    StrippedFile(path="own/a.so", owner="own", saved=512),
+    StrippedFile(path="common/a.so", owner="common", saved=1024 * 1024),
 )
 
 
 def proof(*inside: str) -> Proof:
     """Give what is proved of a function with these distributions in its own package, and all others in layers."""
     parts = tuple((name, Tree(())) for name in (OWN_SOURCE, *inside))
-    shaped = Shaped(tree=Tree(()), parts=parts, removed=REMOVED, stripped=STRIPPED)
+    shaped = ShapedFunction(tree=Tree(()), parts=parts, removed=REMOVED, stripped=STRIPPED)
     return Proof(
         candidate=Candidate(shaped=shaped, path=Path("a.zip"), written=WrittenArchive(sha256="", length=0)), level="import"
     )

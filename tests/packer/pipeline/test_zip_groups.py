@@ -15,7 +15,7 @@ from builders.runtimes import Target
 from packer.core.errors import VerificationError
 from packer.core.model import Function
 from packer.core.options import LayerOptions, TrimOptions
-from packer.layers.assignment import MadeLayer, Need, Needed, Share
+from packer.layers.assignment import LayerShare, MadeLayer, Need, Needed
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Beside, Version
 from packer.pipeline.local_work import Settled
@@ -156,7 +156,7 @@ def test_a_revision_is_another_value():
 
 
 def test_planned_layers_are_not_hashed_with_all_their_users(monkeypatch):
-    hashed = count_hashes(monkeypatch, Share, Beside)
+    hashed = count_hashes(monkeypatch, LayerShare, Beside)
     built, _ = build({"a": 1, "b": 0, "c": 0})
     assert [len(layers) for layers, _ in built.values()] == [1, 1, 1]
     assert hashed == {}

@@ -23,7 +23,7 @@ from packer.core.events import Reporter
 from packer.formats.image import Image
 from packer.formats.oci import Platform, Reference
 from packer.images.base import BaseReader, Finders
-from packer.images.layout_writer import Running, assembled
+from packer.images.layout_writer import RunSettings, assemble_image
 from packer.net.registry_login import DockerLogins
 from packer.net.retry import RetryPolicy
 from packer.registry.client import Registries
@@ -34,7 +34,7 @@ from tests.registry import Fault, FaultProxy, Registry, Rule, running_registry
 HERE = Platform.of("x86_64")
 CHUNK = 1 << 18
 LARGE = random.Random(7).randbytes(5 * CHUNK)  # noqa: S311 nothing secret
-RUNNING = Running(command=("app.handler",), environment={}, labels={})
+RUNNING = RunSettings(command=("app.handler",), environment={}, labels={})
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def made(folder: Path, *layers: bytes) -> Image:
     write_base(folder, *layers)
     with ThreadPoolExecutor(1) as executor:
         reader = BaseReader(LocalStore(folder / "store"), executor, Finders(registry=nobody, engine=nobody))
-        return assembled(reader.read(f"oci:{folder}", HERE, folder), (), RUNNING, 0)
+        return assemble_image(reader.read(f"oci:{folder}", HERE, folder), (), RUNNING, 0)
 
 
 def opened(tmp_path: Path, **variables: str) -> Registries:
@@ -128,7 +128,7 @@ def test_a_base_that_the_registry_has_is_neither_fetched_nor_sent(tmp_path: Path
         registries.push(image, reference(registry.host, "base:1"))
     with FaultProxy(registry.host) as proxy, opened(tmp_path / "fresh") as registries:
         base = registries.resolve(reference(proxy.host, "base:1"), HERE)
-        upon = assembled(base, (), replace(RUNNING, command=("other.handler",)), 0)
+        upon = assemble_image(base, (), replace(RUNNING, command=("other.handler",)), 0)
         pushed = registries.push(upon, reference(proxy.host, "shop/upon:1"))
         fetched = [path for method, path in proxy.seen if method == "GET" and "/blobs/" in path]
         assert fetched == [f"/v2/base/blobs/{base.manifest.config.digest}"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from packer.sam.intrinsics import NO_VALUE, IntrinsicError, Scope, Unknowable, condition, evaluate, leading_text
-from packer.sam.template_text import parse
+from packer.sam.template_text import parse_template
 
 TEMPLATE = """
 Parameters:
@@ -32,7 +32,7 @@ Value: """
 
 
 def scope_and_value(value: str, **given: str) -> tuple[Scope, object]:
-    document = parse(TEMPLATE + value + "\n", Path("template.yaml"))
+    document = parse_template(TEMPLATE + value + "\n", Path("template.yaml"))
     scope = Scope(
         parameters=document["Parameters"],
         mappings=document["Mappings"],

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from packer.core.errors import UsageError
 from packer.sam.template import Template, read_template
-from packer.sam.write_back import Layer, layers_of_manifest, write_template
+from packer.sam.write_back import BuiltLayer, layers_of_manifest, write_template
 from tests.packer.sam.test_write_back import SAM
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:"
@@ -43,12 +43,12 @@ def read(folder: Path, text: str, name: str = "template.yaml") -> Template:
     return read_template(folder / name, {})
 
 
-def made(folder: Path, name: str = "numpy-pandas-0123456789ab") -> Layer:
+def made(folder: Path, name: str = "numpy-pandas-0123456789ab") -> BuiltLayer:
     path = folder / "out" / "layers" / f"{name}.zip"
-    return Layer(name=name, path=path, runtimes=("python3.12",), architectures=("x86_64",), users=("Api",))
+    return BuiltLayer(name=name, path=path, runtimes=("python3.12",), architectures=("x86_64",), users=("Api",))
 
 
-def written(template: Template, *layers: Layer) -> str:
+def written(template: Template, *layers: BuiltLayer) -> str:
     out = template.path.parent / "out"
     return write_template(template, {"Api": out / "Api.zip"}, out / "template.yaml", layers).decode()
 
@@ -173,7 +173,7 @@ def shared(folder: Path, text: str, *users: str) -> dict[str, Any]:
     """Attach a layer to some functions of a template; give all that functions have, and check where their code is."""
     template = read(folder, text)
     out = folder / "out"
-    layer = Layer(name="a-1", path=out / "a-1.zip", runtimes=("python3.12",), architectures=("x86_64",), users=users)
+    layer = BuiltLayer(name="a-1", path=out / "a-1.zip", runtimes=("python3.12",), architectures=("x86_64",), users=users)
     names = [function.logical_id for function in template.functions]
     after = loaded(
         write_template(template, {name: out / f"{name}.zip" for name in names}, out / "template.yaml", [layer]).decode()

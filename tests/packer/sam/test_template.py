@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.sam.template import Skipped, Template, read_template
+from packer.sam.template import SkippedResource, Template, read_template
 
 FUNCTION = """\
 Resources:
@@ -177,7 +177,7 @@ def test_functions_that_are_not_lpacks_to_build_are_skipped_with_a_reason(tmp_pa
     text = FUNCTION + f"  Other:\n    Type: AWS::Serverless::Function\n    {body}\n" + PARAMETERS
     template = read(tmp_path, text)
     assert [function.logical_id for function in template.functions] == ["Orders"]
-    assert template.skipped == (Skipped(logical_id="Other", reason=reason),)
+    assert template.skipped == (SkippedResource(logical_id="Other", reason=reason),)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_functions_that_are_not_lpacks_to_build_are_skipped_with_a_reason(tmp_pa
 )
 def test_plain_functions_with_code_elsewhere_are_skipped(tmp_path: Path, code: str, reason: str):
     other = f"  Other: {{Type: 'AWS::Lambda::Function', Properties: {{Runtime: python3.12, Code: {code}}}}}\n"
-    assert read(tmp_path, FUNCTION + other).skipped == (Skipped(logical_id="Other", reason=reason),)
+    assert read(tmp_path, FUNCTION + other).skipped == (SkippedResource(logical_id="Other", reason=reason),)
 
 
 def test_layers_and_nested_templates_that_need_a_build_are_reported(tmp_path: Path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.sam.template_text import line_of, parse, read_text
+from packer.sam.template_text import line_of, parse_template, read_text
 
 HERE = Path("template.yaml")
 
@@ -26,13 +26,13 @@ HERE = Path("template.yaml")
 )
 def test_broken_texts_are_refused_with_their_place(text: str, place: str, reason: str):
     with pytest.raises(UsageError) as caught:
-        parse(text, HERE)
+        parse_template(text, HERE)
     assert caught.value.what.startswith(place)
     assert reason in caught.value.what
 
 
 def test_scalars_stay_text():
-    document = parse("A: 3.10\nB: 2012-10-17\nC: 012345678901\nD: yes\nE:\nF: ~\nG: true\n", HERE)
+    document = parse_template("A: 3.10\nB: 2012-10-17\nC: 012345678901\nD: yes\nE:\nF: ~\nG: true\n", HERE)
     assert dict(document) == {
         "A": "3.10",
         "B": "2012-10-17",
@@ -45,13 +45,13 @@ def test_scalars_stay_text():
 
 
 def test_json_is_read_with_lines_and_tabs():
-    document = parse('{\n\t"A": {\n\t\t"B": "x\\/y",\n\t\t"C": 1}\n}', HERE)
+    document = parse_template('{\n\t"A": {\n\t\t"B": "x\\/y",\n\t\t"C": 1}\n}', HERE)
     assert document == {"A": {"B": "x/y", "C": "1"}}
     assert line_of(document["A"], "C") == 4
 
 
 def test_lines_of_merged_keys_are_those_of_their_mapping():
-    document = parse("A: &a\n  B: 1\nC:\n  <<: *a\n  D: 2\n", HERE)
+    document = parse_template("A: &a\n  B: 1\nC:\n  <<: *a\n  D: 2\n", HERE)
     assert line_of(document["C"], "D") == 5
     assert line_of(document["C"], "B") == 4
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from ruamel.yaml import YAML
 
-from packer.sam.yaml_edit import EditConflict, Node, Text
+from packer.sam.yaml_edit import EditableText, EditConflict, Node
 
 
-def at(text: Text, *keys: str) -> Node:
+def at(text: EditableText, *keys: str) -> Node:
     node = text.root
     for key in keys:
         found = node.get(key)
@@ -18,7 +18,7 @@ def at(text: Text, *keys: str) -> Node:
 
 
 def changed(source: str, *keys: str, value: str | dict[str, str] = "x/y") -> str:
-    text = Text.of(source)
+    text = EditableText.of(source)
     return text.apply([text.put(at(text, *keys[:-1]), keys[-1], value)])
 
 
@@ -98,23 +98,23 @@ def test_a_mapping_can_be_made():
 
 def test_no_edit_changes_nothing():
     source = "%YAML 1.2\n---\n# c\nA:   [1,  2]\n\n\nB: >-\n   folded\n   text\n...\n"
-    assert Text.of(source).apply([]) == source
+    assert EditableText.of(source).apply([]) == source
 
 
 def test_edits_are_made_whatever_their_order():
-    text = Text.of("A: {K: 1, L: 2}\n")
+    text = EditableText.of("A: {K: 1, L: 2}\n")
     edits = [text.put(at(text, "A"), key, "v/w") for key in ("L", "N", "K", "M")]
     assert text.apply(edits) == text.apply(reversed(edits)) == "A: {M: v/w, N: v/w, K: v/w, L: v/w}\n"
 
 
 def test_what_lies_within_a_replaced_value_is_left_out():
-    text = Text.of("A:\n  K: {M: {N: 1}}\n")
+    text = EditableText.of("A:\n  K: {M: {N: 1}}\n")
     outer, inner = text.put(at(text, "A"), "K", "a/b"), text.put(at(text, "A", "K", "M"), "N", "c/d")
     assert text.apply([inner, outer]) == "A:\n  K: a/b\n"
 
 
 def test_one_place_cannot_have_two_values():
-    text = Text.of("A: &a {P: {K: 1}}\nB: *a\n")
+    text = EditableText.of("A: &a {P: {K: 1}}\nB: *a\n")
     edits = [text.put(at(text, name, "P"), "K", f"{name}.zip") for name in "AB"]
     with pytest.raises(EditConflict) as caught:
         text.apply(edits)
@@ -123,13 +123,13 @@ def test_one_place_cannot_have_two_values():
 
 
 def test_merge_keys_are_looked_through_in_their_order():
-    text = Text.of("A: &a {K: 1, L: 1}\nB: &b {K: 2, M: 2}\nC: {<<: [*a, *b], L: 3}\n")
+    text = EditableText.of("A: &a {K: 1, L: 1}\nB: &b {K: 2, M: 2}\nC: {<<: [*a, *b], L: 3}\n")
     assert [at(text, "C", key).text for key in "KLM"] == ["1", "3", "2"]
     assert at(text, "C").get("N") is None
 
 
 def test_an_alias_and_a_value_to_come_take_all_pairs_that_are_wanted():
-    text = Text.of("A: &a {K: 1}\nB: *a\nC:\nD: &d\n")
+    text = EditableText.of("A: &a {K: 1}\nB: *a\nC:\nD: &d\n")
     edits = [text.put(at(text, name), key, "v/w") for name in "BCD" for key in "LK"]
     expected = "A: &a {K: 1}\nB: {<<: *a, K: v/w, L: v/w}\nC: {K: v/w, L: v/w}\nD: &d {K: v/w, L: v/w}\n"
     assert text.apply(edits) == text.apply(reversed(edits)) == expected
@@ -138,7 +138,7 @@ def test_an_alias_and_a_value_to_come_take_all_pairs_that_are_wanted():
 
 
 def test_no_edit_of_a_place_is_lost():
-    text = Text.of("Z: &a {L: 1}\nA:\n  K: *a\n")
+    text = EditableText.of("Z: &a {L: 1}\nA:\n  K: *a\n")
     with pytest.raises(EditConflict) as caught:
         text.apply([text.put(at(text, "A"), "K", "v/w"), text.put(at(text, "A", "K"), "L", "v/w")])
     assert caught.value.line == 3
@@ -162,7 +162,7 @@ def test_no_edit_of_a_place_is_lost():
     ],
 )
 def test_lists_grow_at_their_end_and_comments_stay_beside_their_items(before: str, after: str):
-    text = Text.of(before)
+    text = EditableText.of(before)
     written = text.apply([text.extend(at(text, "A"), "K", ["x/y"])])
     assert written == after
     assert len(YAML(typ="rt").load(written)["A"]) == len(at(text, "A").items) + 1
@@ -170,7 +170,7 @@ def test_lists_grow_at_their_end_and_comments_stay_beside_their_items(before: st
 
 @pytest.mark.parametrize("value", ["!If [c, [a], []]", "!Ref a", "{Fn::If: [c, [a], []]}", "a", "*l", "\n  - a\n  -", ""])
 def test_what_is_no_list_cannot_grow(value: str):
-    text = Text.of(f"L: &l [a]\nA: {value}\nB: 1\n")
+    text = EditableText.of(f"L: &l [a]\nA: {value}\nB: 1\n")
     with pytest.raises(EditConflict) as caught:
         text.extend(at(text, "A"), "K", ["x/y"])
     assert caught.value.line in (2, 3)

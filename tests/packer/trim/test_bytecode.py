@@ -20,8 +20,8 @@ from builders.interpreters import find_interpreter
 from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.task import Task, TaskResult
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
-from packer.trim.bytecode import Compiled
-from packer.trim.handler_prelude import make_starter
+from packer.trim.bytecode import CompiledModules
+from packer.trim.handler_prelude import make_prelude
 from tests.shaped import compiler_of
 
 OWN = sys.version_info.minor
@@ -52,11 +52,11 @@ def entry(path: str, source: str | bytes, owner: str = LIBRARY) -> Entry:
     return Entry(path=path, mode=0o644, content=BytesContent.of(data), owner=owner)
 
 
-def compiled(folder: Path, entries: Iterable[Entry], *, minor: int = OWN, jobs: int = 2, optimize: int = 0) -> Compiled:
+def compiled(folder: Path, entries: Iterable[Entry], *, minor: int = OWN, jobs: int = 2, optimize: int = 0) -> CompiledModules:
     return compiler_of(folder, jobs).compile(Tree(tuple(entries)), host(minor), TASK, optimize)
 
 
-def raw(made: Compiled) -> dict[str, bytes]:
+def raw(made: CompiledModules) -> dict[str, bytes]:
     return {path: content.read() for path, content in made.files.items()}
 
 
@@ -66,7 +66,7 @@ def code_of(pyc: bytes) -> CodeType:
     return code
 
 
-def result(folder: Path, made: Compiled, entries: Iterable[Entry], code: str, minor: int = OWN) -> str:
+def result(folder: Path, made: CompiledModules, entries: Iterable[Entry], code: str, minor: int = OWN) -> str:
     """Run code where each source lies beside its bytecode, but has other text: only the bytecode can answer."""
     for each in entries:
         path = folder / each.path
@@ -327,7 +327,7 @@ class Counting(HostSandbox):
 
 def test_what_was_compiled_at_once_is_found_by_each_that_needs_it(tmp_path):
     """Handlers of many functions lie at one path, and have a starter around their code."""
-    python, compiler, starter = Counting(), compiler_of(tmp_path), make_starter(pause=True, prefetch=())
+    python, compiler, starter = Counting(), compiler_of(tmp_path), make_prelude(pause=True, prefetch=())
     handlers = [entry("app.py", f"def handler(event, context):\n    return {number}\n", OWN_SOURCE) for number in range(3)]
     compiler.warm([[each] for each in handlers], python, TASK, 0, starter)
     assert python.runs == 1

@@ -19,8 +19,8 @@ from packer.core.options import TRIM_LEVELS, TrimOptions
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import read_wheel
 from packer.source.facts import Scan, Scanner
-from packer.trim.bytecode_placement import Placer
-from packer.trim.engine import Known, Selections, Trimmed, trim
+from packer.trim.bytecode_placement import BytecodePlacer
+from packer.trim.engine import Selections, TrimContext, TrimResult, trim
 from packer.trim.rules import ASKED, BY_NAME, DROP, Unit
 from packer.trim.shape import Shaper
 from tests.packer.trim.test_rules import tree_of
@@ -35,13 +35,13 @@ def parts() -> list[Part]:
     return [(OWN_SOURCE, tree_of(*OWN, owner=OWN_SOURCE)), ("one", tree_of(*ONE)), ("two", tree_of(*TWO))]
 
 
-def trimmed(restored: frozenset[Unit] = frozenset(), **options: object) -> Trimmed:
+def trimmed(restored: frozenset[Unit] = frozenset(), **options: object) -> TrimResult:
     scans = dict.fromkeys(("one", "two"), Scan())
-    known = Known(scans=scans, native={}, services=None, restored=restored)
+    known = TrimContext(scans=scans, native={}, services=None, restored=restored)
     return trim(parts(), TrimOptions(**{"level": "safe", **options}), known)  # type: ignore[arg-type]
 
 
-def gone(result: Trimmed) -> dict[str, str]:
+def gone(result: TrimResult) -> dict[str, str]:
     return {each.path: each.rule for each in result.removed}
 
 
@@ -64,7 +64,7 @@ def test_every_level_but_none_uses_the_rules(level):
 
 def test_level_none_takes_no_notice_of_patterns_and_needs_no_scan():
     options = TrimOptions(level="none", drop=(("", "*"),), rules=ASKED)
-    assert trim(parts(), options, Known(scans={}, native={}, services=None)) == Trimmed(parts=tuple(parts()))
+    assert trim(parts(), options, TrimContext(scans={}, native={}, services=None)) == TrimResult(parts=tuple(parts()))
 
 
 def test_the_functions_own_source_is_left_alone_by_every_rule():
@@ -80,7 +80,7 @@ def test_rules_that_are_not_to_be_used_are_not():
 
 def test_without_goes_before_what_was_asked_for():
     zone = tree_of("tzdata/zoneinfo/Europe/Berlin")
-    known = Known(scans={"tzdata": Scan()}, native={}, services=None)
+    known = TrimContext(scans={"tzdata": Scan()}, native={}, services=None)
     for without, count in (((), 1), (("timezones",), 0)):
         options = TrimOptions(level="safe", rules=("timezones",), without=without)
         assert len(trim([("tzdata", zone)], options, known).removed) == count
@@ -130,17 +130,17 @@ def test_dropping_can_be_held_back_for_one_distribution_and_the_rules_are_used_t
 
 
 def test_the_first_rule_that_takes_a_file_is_named_and_the_next_takes_over_where_it_is_held_back():
-    known = Known(scans={"one": Scan()}, native={}, services=None)
+    known = TrimContext(scans={"one": Scan()}, native={}, services=None)
     tree = [("one", tree_of("one/__init__.py", "one/tests/a.h"))]
     options = TrimOptions(level="safe")
     assert [each.rule for each in trim(tree, options, known).removed] == ["tests"]
-    held = Known(scans={"one": Scan()}, native={}, services=None, restored=frozenset((("tests", "one"),)))
+    held = TrimContext(scans={"one": Scan()}, native={}, services=None, restored=frozenset((("tests", "one"),)))
     assert [each.rule for each in trim(tree, options, held).removed] == ["headers"]
 
 
 def test_tests_that_another_distribution_imports_stay():
     scans = {"one": Scan(), "two": Scan(tests=("one/tests",))}
-    result = trim(parts(), TrimOptions(level="safe"), Known(scans=scans, native={}, services=None))
+    result = trim(parts(), TrimOptions(level="safe"), TrimContext(scans=scans, native={}, services=None))
     assert gone(result) == {path: rule for path, rule in ALL_GONE.items() if path != "one/tests/a.py"}
 
 
@@ -197,7 +197,7 @@ def parts_of_any_kind(draw: st.DrawFn) -> list[Part]:
 @given(given_parts=parts_of_any_kind(), given_options=options, held=st.frozensets(units, max_size=4), sdk=st.booleans())
 def test_what_is_kept_and_what_is_removed_make_up_the_original(given_parts, given_options, held, sdk):
     scans = {"one": Scan(tests=("pkg/tests",)), "two": Scan(reads_stubs=True)}
-    known = Known(scans=scans, native={}, services=frozenset(("data",)) if sdk else None, restored=held)
+    known = TrimContext(scans=scans, native={}, services=frozenset(("data",)) if sdk else None, restored=held)
     result = trim(given_parts, given_options, known)
     assert [name for name, _ in result.parts] == [name for name, _ in given_parts]
     for (name, before), (_, after) in zip(given_parts, result.parts, strict=True):
@@ -232,7 +232,7 @@ def models_left(folder: Path, code: str, **trimming: object) -> tuple[set[str], 
     )
     source = Tree.of([Entry(path="app.py", mode=FILE_MODE, content=BytesContent.of(code.encode()), owner=OWN_SOURCE)])
     store = LocalStore(folder / "store")
-    shaper = Shaper(Scanner(store), NativeCode(store), None, Placer(None, None, None))  # type: ignore[arg-type]  # nothing to strip or compile
+    shaper = Shaper(Scanner(store), NativeCode(store), None, BytecodePlacer(None, None, None))  # type: ignore[arg-type]  # nothing to strip or compile
     material = shaper.material(function, [found], [(OWN_SOURCE, source), ("botocore", read_wheel(wheel, wheel.name))])
     shaped = shaper.shape(material)
     assert "botocore/data/endpoints.json" in {entry.path for entry in shaped.tree}
@@ -266,7 +266,7 @@ def test_what_is_remembered_is_told_apart_by_all_that_decides_it():
     safe = TrimOptions(level="safe")
     asked = (safe, replace(safe, without=("tests",)), safe, replace(safe, keep=(("", "*.pyi"),)))
     for options, restored, tree in product(asked, (frozenset[Unit](), frozenset({("stubs", "pkg")})), trees):
-        known = Known(scans={"pkg": Scan()}, native={}, services=None, restored=restored)
+        known = TrimContext(scans={"pkg": Scan()}, native={}, services=None, restored=restored)
         expected = trim([("pkg", tree)], options, known)
         assert trim([("pkg", tree)], options, known, selections) == expected
         assert expected.removed or options.without

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
-from packer.trim.handler_prelude import Starter, handler_module, make_starter, worth_reading
+from packer.trim.handler_prelude import HandlerPrelude, files_to_prefetch, handler_module, make_prelude
 from tests.packer.trim.test_bytecode import OWN, TASK, entry, host
 from tests.shaped import compiler_of
 
-PAUSE = make_starter(pause=True, prefetch=())
-BOTH = make_starter(pause=True, prefetch=["lib/large.pyc", "not/there.py", "app.py"])
-STARTERS = {"pause": PAUSE, "prefetch": make_starter(pause=False, prefetch=["a.py"]), "both": BOTH}
+PAUSE = make_prelude(pause=True, prefetch=())
+BOTH = make_prelude(pause=True, prefetch=["lib/large.pyc", "not/there.py", "app.py"])
+STARTERS = {"pause": PAUSE, "prefetch": make_prelude(pause=False, prefetch=["a.py"]), "both": BOTH}
 THRESHOLD = [700, 10, 10]
 
 
-def run(folder: Path, source: str, code: str, starter: Starter = BOTH, name: str = "app") -> object:
+def run(folder: Path, source: str, code: str, starter: HandlerPrelude = BOTH, name: str = "app") -> object:
     """Import a module from its bytecode alone, and give what ``code`` then leaves in ``result``."""
     compiler = compiler_of(folder / "store")
     path = f"{name.replace('.', '/')}.py"
@@ -39,7 +39,7 @@ def run(folder: Path, source: str, code: str, starter: Starter = BOTH, name: str
 
 @pytest.mark.parametrize("starter", STARTERS.values(), ids=STARTERS)
 def test_no_name_is_left_behind(tmp_path, starter):
-    plain = run(tmp_path / "plain", "x = 1\n", "import app; result = sorted(vars(app))", Starter())
+    plain = run(tmp_path / "plain", "x = 1\n", "import app; result = sorted(vars(app))", HandlerPrelude())
     assert run(tmp_path / "started", "x = 1\n", "import app; result = sorted(vars(app))", starter) == plain
     assert isinstance(plain, list)
     assert "x" in plain
@@ -122,14 +122,14 @@ def test_a_module_with_names_of_its_own_to_export_exports_these(tmp_path):
     ]
 
 
-def read_ahead(starter: Starter, os: object = real_os) -> None:
+def read_ahead(starter: HandlerPrelude, os: object = real_os) -> None:
     """Do here and now what the starter has a thread do."""
     text = starter.before.replace('__import__("_thread").start_new_thread(', "_now(").replace("import os", "pass")
     exec(text, {"os": os, "_now": lambda function, arguments: function(*arguments)})  # noqa: S102 the text under test
 
 
 def test_files_that_are_missing_are_no_trouble_to_read_ahead():
-    read_ahead(make_starter(pause=False, prefetch=["not/there.py", "", "../../proc/self/mem", "ä.py", "../../dev"]))
+    read_ahead(make_prelude(pause=False, prefetch=["not/there.py", "", "../../proc/self/mem", "ä.py", "../../dev"]))
 
 
 def test_every_file_is_asked_for_below_the_functions_folder():
@@ -143,7 +143,7 @@ def test_every_file_is_asked_for_below_the_functions_folder():
             seen.append(path)
             raise OSError
 
-    read_ahead(make_starter(pause=False, prefetch=["lib/one.pyc", 'it\'s "two".so']), Os)
+    read_ahead(make_prelude(pause=False, prefetch=["lib/one.pyc", 'it\'s "two".so']), Os)
     assert seen == ["/var/task/lib/one.pyc", '/var/task/it\'s "two".so']
 
 
@@ -157,7 +157,7 @@ def test_all_of_a_file_is_asked_for_and_the_file_is_closed(tmp_path, monkeypatch
         posix_fadvise = staticmethod(lambda *arguments: asked.append(arguments))
         close = staticmethod(closed.append)
 
-    read_ahead(make_starter(pause=False, prefetch=["one", "two"]), Os)
+    read_ahead(make_prelude(pause=False, prefetch=["one", "two"]), Os)
     assert asked == [(41, 0, 0, real_os.POSIX_FADV_WILLNEED), (42, 0, 0, real_os.POSIX_FADV_WILLNEED)]
     assert closed == [41, 42]
 
@@ -203,9 +203,9 @@ def test_the_largest_is_read_first_and_bytecode_where_there_is_some():
     pyc = f"lib/__pycache__/one.cpython-3{OWN}.pyc"
     sizes = {"lib/one.py": 90, pyc: 50, "lib/two.pyc": 70, "lib/data.bin": 60, "lib/no.so": 99}
     opened = frozenset(["lib/one.py", "lib/two.py", "lib/data.bin", "lib/gone.py"])
-    assert worth_reading(sizes, opened, OWN) == ["lib/two.pyc", "lib/data.bin", pyc]
+    assert files_to_prefetch(sizes, opened, OWN) == ["lib/two.pyc", "lib/data.bin", pyc]
 
 
 def test_nothing_to_do_is_no_starter():
-    assert not make_starter(pause=False, prefetch=())
-    assert make_starter(pause=False, prefetch=["a"])
+    assert not make_prelude(pause=False, prefetch=())
+    assert make_prelude(pause=False, prefetch=["a"])

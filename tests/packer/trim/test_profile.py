@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from packer.core.errors import UsageError
 from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Tree
-from packer.trim.engine import Removed
+from packer.trim.engine import RemovedFile
 from packer.trim.profile import Profile, apply_profile, read_profile, write_profile
 from packer.trim.rules import PROFILE
 from tests.packer.trim.test_rules import tree_of
@@ -40,7 +40,7 @@ def profile(
     )
 
 
-def applied(*parts: Part, given: Profile, held: tuple[str, ...] = ()) -> tuple[dict[str, Tree], tuple[Removed, ...]]:
+def applied(*parts: Part, given: Profile, held: tuple[str, ...] = ()) -> tuple[dict[str, Tree], tuple[RemovedFile, ...]]:
     versions = {name: "1.0" for name, _ in parts if name != OWN_SOURCE}
     found, removed = apply_profile(parts, given, versions, held)
     assert [name for name, _ in found] == [name for name, _ in parts]

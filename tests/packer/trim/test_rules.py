@@ -11,7 +11,7 @@ from packer.core.model import FILE_MODE, BytesContent, Entry, Tree
 from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
 from packer.source.facts import Scan
-from packer.trim.engine import Known, trim
+from packer.trim.engine import TrimContext, trim
 from packer.trim.rules import ASKED, BY_NAME, RULES
 
 EVERYTHING = TrimOptions(level="safe", rules=ASKED)
@@ -111,7 +111,7 @@ def gone(
     services: frozenset[str] | None = None,
 ) -> dict[str, str]:
     """Give what is trimmed of one distribution: paths with their rules."""
-    known = Known(scans={name: scan or Scan()}, native={name: native}, services=services)
+    known = TrimContext(scans={name: scan or Scan()}, native={name: native}, services=services)
     return {each.path: each.rule for each in trim([(name, tree)], options, known).removed}
 
 

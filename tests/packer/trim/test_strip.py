@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builders.errors import UnavailableError
-from builders.host.strip import HostStrip, Refusal, StripTool
+from builders.host.strip import HostStrip, StripRefusal, StripTool
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.cache.local import LocalStore
@@ -20,8 +20,8 @@ from packer.core.function_tree import Part, merge_trees
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import read_native_files
-from packer.trim.strip import Stripped, Stripper
-from packer.trim.strip_check import difference
+from packer.trim.strip import StrippedFile, Stripper
+from packer.trim.strip_check import find_difference
 from tests.native import compile_library
 from tests.packer.trim.test_strip_check import MANY
 
@@ -88,7 +88,7 @@ class World:
 
     def strip(
         self, *parts: Part, restored: frozenset[str] = frozenset(), keep: Sequence[tuple[str, str]] = ()
-    ) -> tuple[dict[str, Tree], tuple[Stripped, ...]]:
+    ) -> tuple[dict[str, Tree], tuple[StrippedFile, ...]]:
         stripper = self.stripper()
         found, stripped = stripper.strip(parts, natives(parts), restored, stripper.tool(FUNCTION), keep)
         assert [name for name, _ in found] == [name for name, _ in parts]
@@ -108,8 +108,8 @@ def test_a_library_becomes_smaller_and_is_loaded_as_before(own, library):
     given = part("one", {LOADED: library, "one/__init__.py": b"", "one/data.so": b"no library"})
     found, [stripped] = own.strip(given)
     data = data_of(found["one"])
-    assert difference(library, data[LOADED]) == ""
-    assert stripped == Stripped(path=LOADED, owner="one", saved=len(library) - len(data[LOADED]))
+    assert find_difference(library, data[LOADED]) == ""
+    assert stripped == StrippedFile(path=LOADED, owner="one", saved=len(library) - len(data[LOADED]))
     assert stripped.saved > 100_000
     assert (data["one/__init__.py"], data["one/data.so"]) == (b"", b"no library")
     before = [(entry.path, entry.mode, entry.owner) for entry in given[1]]
@@ -148,7 +148,7 @@ def counted(monkeypatch) -> list[bytes]:
     runs: list[bytes] = []
     strip = HostStrip.strip
 
-    def run(self: HostStrip, files: Sequence[bytes], work: Path) -> list[bytes | Refusal]:
+    def run(self: HostStrip, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
         runs.extend(files)
         return strip(self, files, work)
 
@@ -279,7 +279,7 @@ def test_a_program_that_cannot_be_run_is_as_good_as_none(tmp_path, monkeypatch):
 
 def test_what_eu_strip_says_of_a_file_that_it_cannot_read_is_kept(tmp_path):
     [refused] = HostStrip().strip([b"#!/bin/sh\n"], tmp_path)
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, StripRefusal)
     assert "eu-strip ended with status 1" in refused.reason
     assert refused.log
 

@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packer.trim.strip_check import difference
+from packer.trim.strip_check import find_difference
 from tests.native import compile_library, strip_file
 
 HEADER = 64
@@ -73,7 +73,7 @@ def without_sections(data: bytes) -> bytes:
 def test_stripping_takes_much_and_changes_nothing_that_is_loaded(pair):
     before, after = pair
     assert len(after) < len(before) - 100_000
-    assert difference(before, after) == ""
+    assert find_difference(before, after) == ""
     for (_, start, end), (_, new_start, new_end) in zip(loads(before), loads(after), strict=True):
         assert before[max(start, HEADER) : end] == after[max(new_start, HEADER) : new_end]
 
@@ -100,13 +100,13 @@ def test_readelf_sees_the_same_segments_dynamic_section_and_symbols(pair, tmp_pa
 def test_a_stripped_library_loads_and_works(folder, tmp_path):
     path = compile_library(folder / "libloaded.so", MANY, options=("-g",))
     strip_file(path, tmp_path / "libloaded.so")
-    assert difference(path.read_bytes(), (tmp_path / "libloaded.so").read_bytes()) == ""
+    assert find_difference(path.read_bytes(), (tmp_path / "libloaded.so").read_bytes()) == ""
     assert [ctypes.CDLL(str(tmp_path / "libloaded.so")).lpack_test(number) for number in (0, 7, 299)] == [0, 14, 598]
 
 
 def test_a_file_is_no_different_from_itself_and_from_itself_without_section_headers(library):
-    assert difference(library, library) == ""
-    assert difference(library, without_sections(library)) == ""
+    assert find_difference(library, library) == ""
+    assert find_difference(library, without_sections(library)) == ""
 
 
 @settings(max_examples=200, deadline=None)
@@ -114,22 +114,22 @@ def test_a_file_is_no_different_from_itself_and_from_itself_without_section_head
 def test_one_changed_byte_of_what_is_loaded_is_seen(library, where, mask):
     places = [at for _, start, end in loads(library) for at in range(start, end) if at not in SECTION_FIELDS | PADDING]
     at = places[int(where * (len(places) - 1))]
-    assert difference(library, changed(library, at, bytes([library[at] ^ mask])))
+    assert find_difference(library, changed(library, at, bytes([library[at] ^ mask])))
 
 
 @pytest.mark.parametrize("at", [at for at in range(HEADER) if at not in SECTION_FIELDS | PADDING])
 def test_one_changed_byte_of_the_header_is_seen(library, at):
-    assert difference(library, changed(library, at, bytes([library[at] ^ 1])))
+    assert find_difference(library, changed(library, at, bytes([library[at] ^ 1])))
 
 
 def test_what_differs_is_named(library):
     _, start, end = loads(library)[-1]
-    assert difference(library, changed(library, end - 1, bytes([library[end - 1] ^ 1]))) == "what is loaded of it differs"
+    assert find_difference(library, changed(library, end - 1, bytes([library[end - 1] ^ 1]))) == "what is loaded of it differs"
     assert start < end
     entry = struct.unpack_from("<Q", library, 24)[0]
-    assert difference(library, changed(library, 24, struct.pack("<Q", entry + 16))) == "its header differs"
+    assert find_difference(library, changed(library, 24, struct.pack("<Q", entry + 16))) == "its header differs"
     headers = struct.unpack_from("<Q", library, E_PHOFF)[0]
-    assert difference(library, changed(library, headers + 4, b"\7")) == "its program headers differ"  # p_flags: all rights
+    assert find_difference(library, changed(library, headers + 4, b"\7")) == "its program headers differ"  # p_flags: all rights
 
 
 def test_a_misaligned_segment_is_refused_even_where_both_files_have_it(library):
@@ -138,19 +138,19 @@ def test_a_misaligned_segment_is_refused_even_where_both_files_have_it(library):
     number = next(n for n, _, _ in loads(library) if elf.get_segment(n)["p_offset"] != elf.get_segment(n)["p_vaddr"])
     at = struct.unpack_from("<Q", library, E_PHOFF)[0] + number * PHENTSIZE + P_ALIGN
     misaligned = changed(library, at, struct.pack("<Q", 1 << 40))
-    assert difference(misaligned, misaligned) == "a segment is not aligned"
+    assert find_difference(misaligned, misaligned) == "a segment is not aligned"
 
 
 def test_a_segment_beyond_the_end_is_refused(library):
     cut = without_sections(library)[: loads(library)[-1][2] - 1]
-    assert difference(library, cut) == "a segment goes beyond its end"
-    assert difference(cut, cut) == "a segment goes beyond its end"
+    assert find_difference(library, cut) == "a segment goes beyond its end"
+    assert find_difference(cut, cut) == "a segment goes beyond its end"
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x7fELF", b"\x7fELF" + b"\x02" * 60, b"#!/bin/sh\n"])
 def test_what_is_no_elf_file_is_refused_on_either_side(library, broken):
-    assert difference(library, broken).startswith("the file is no ELF file")
-    assert difference(broken, library).startswith("the file is no ELF file")
+    assert find_difference(library, broken).startswith("the file is no ELF file")
+    assert find_difference(broken, library).startswith("the file is no ELF file")
 
 
 @settings(max_examples=100, deadline=None)
@@ -159,7 +159,7 @@ def test_a_broken_file_is_different_unless_all_that_is_loaded_is_there(library, 
     data = bytearray(library[: int(len(library) * cut)])
     if data:
         data[int((len(data) - 1) * at)] = byte
-    if not difference(library, bytes(data)):
+    if not find_difference(library, bytes(data)):
         for _, start, end in loads(library):
             assert library[max(start, HEADER) : end] == data[max(start, HEADER) : end]
 
@@ -168,4 +168,4 @@ def test_appended_data_is_not_lost(tmp_path):
     path = compile_library(tmp_path / "lib.so", MANY, options=("-g",))
     path.write_bytes(path.read_bytes() + b"PAYLOAD" * 1000)
     strip_file(path, tmp_path / "after")
-    assert difference(path.read_bytes(), (tmp_path / "after").read_bytes())
+    assert find_difference(path.read_bytes(), (tmp_path / "after").read_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from packer.verify.diagnosis import is_broken, remedy
+from packer.verify.diagnosis import is_broken, remedy_for
 from packer.verify.runner import Outcome
 from tests.packer.cli.test_proof import with_events
 
@@ -32,8 +32,8 @@ def outcome(kind: str, message: str) -> Outcome:
 def test_what_no_variable_can_mend_is_told_apart(kind, message, broken, told):
     found = outcome(kind, message)
     assert is_broken(found) == broken
-    assert told in remedy(found)
-    assert ("Variables" in remedy(found)) == (told == "Variables")
+    assert told in remedy_for(found)
+    assert ("Variables" in remedy_for(found)) == (told == "Variables")
 
 
 def test_a_function_that_works_is_not_broken():

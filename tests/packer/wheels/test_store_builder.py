@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from builders.errors import BuildError, LpackError, MissingRequirementsError, NativeCodeError
-from builders.recipes import BUILDERS, BuildRequest, BuildSettings, BuiltWheel, Recipe
+from builders.recipes import BUILDERS, BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import Target
 from packer.core.model import LockedPackage, SourceFolder
 from packer.wheels.builder_choice import BUILDER_TABLE, BuilderRow
@@ -214,7 +214,7 @@ def test_at_most_so_many_builds_at_once(world):
 
     class Counting(FakeBuilder):
         @contextmanager
-        def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+        def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
             running.add(request.name)
             time.sleep(0.3)
             most.append(len(running))
@@ -265,7 +265,7 @@ def test_a_wheel_of_another_package_is_refused(world):
 
 class Renaming(FakeBuilder):
     @contextmanager
-    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
         yield BuiltWheel(path=make_wheel(into, "one", "1.0", {"one.py": b""}))
 
 
@@ -294,7 +294,7 @@ class RemoteBuilder:
         return Recipe(key="remote 1", requirements_for=target)
 
     @contextmanager
-    def build(self, request: BuildRequest, into: Path) -> Iterator[BuiltWheel]:
+    def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
         yield BuiltWheel(path=make_wheel(into, "one", "1.0", {"one.py": b"remote"}))
 
     def close(self) -> None: ...
