@@ -69,8 +69,8 @@ class _Look:
         from packer.cli.wiring import open_appraising
         from packer.config.load import Overrides
         from packer.config.project_reader import read_project, selected
+        from packer.core.options import Policy
         from packer.inspect.appraisal import Appraisal
-        from packer.resolve.resolver import Policy
 
         flags, started = self._flags, time.time_ns()
         overrides = Overrides(runtime=flags["runtime"], architecture=flags["arch"], out=flags["out"], shape=self._shape)

@@ -24,10 +24,10 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     from packer.cli.wiring import open_appraising
     from packer.config.load import Overrides
     from packer.config.project_reader import read_project, selected
+    from packer.core.options import Policy
     from packer.inspect.requirement_report import Costs
     from packer.pipeline.gatherer import Gatherer
     from packer.resolve.requirement_graph import needs_of
-    from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()

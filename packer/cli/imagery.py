@@ -12,12 +12,12 @@ from builders.engine.client import connect
 from packer.cache.deflate import Deflater
 from packer.cache.store import Store
 from packer.core.events import Reporter
+from packer.core.options import Policy
 from packer.images.base import BaseReader, Finders
 from packer.images.builder import ImageBuilder
 from packer.images.layer_store import LayerBlobs
 from packer.net.registry_login import DockerLogins
 from packer.registry.client import Registries
-from packer.resolve.resolver import Policy
 
 
 def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> ImageBuilder:

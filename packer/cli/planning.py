@@ -31,9 +31,9 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     from packer.cli.wiring import open_tools
     from packer.config.load import Overrides
     from packer.config.project_reader import read_project
+    from packer.core.options import Policy
     from packer.inspect.plan_document import describe_plan
     from packer.pipeline.functions import FunctionBuilder
-    from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     if project.names:

@@ -10,9 +10,10 @@ from builders.recipes import Builder
 from packer.cache.signatures import Digests
 from packer.cache.store import COMPILER, Store
 from packer.core.events import Reporter
+from packer.core.options import Policy
 from packer.net.credentials import Credentials
 from packer.net.downloads import StoreFetcher
-from packer.resolve.resolver import Policy, Resolver
+from packer.resolve.resolver import Resolver
 from packer.source.package_source import Origins
 from packer.wheels.build_requirements import BuildRequirements
 from packer.wheels.store_builder import LazyBuilder, StoreBuilder, build_with_any

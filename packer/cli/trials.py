@@ -26,10 +26,9 @@ def opened_trials(
     from packer.cli.wiring import open_tools
     from packer.config.load import Overrides
     from packer.config.project_reader import read_project, select
-    from packer.core.options import ShapeFlags
+    from packer.core.options import Policy, ShapeFlags
     from packer.inspect.trials import Trials
     from packer.pipeline.functions import FunctionBuilder
-    from packer.resolve.resolver import Policy
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     shape = ShapeFlags(trim=flags.get("trim"), bytecode=flags.get("bytecode"))

@@ -26,6 +26,7 @@ from packer.cache.store import Store, store_errors
 from packer.cli.imagery import open_imaging
 from packer.core.events import Reporter
 from packer.core.model import Archive, Tree
+from packer.core.options import Policy
 from packer.core.process import run, uv_command
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import check_wheel
@@ -35,7 +36,7 @@ from packer.net.credentials import Credentials, index_urls
 from packer.net.downloads import StoreFetcher
 from packer.pipeline.functions import WorkElsewhere
 from packer.pipeline.gatherer import Tools
-from packer.resolve.resolver import Policy, Resolver
+from packer.resolve.resolver import Resolver
 from packer.source.facts import Scanner
 from packer.trim.bytecode import Compiler
 from packer.trim.bytecode_placement import BytecodePlacer

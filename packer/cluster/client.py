@@ -26,12 +26,12 @@ from builders.once import Once
 from packer.cluster.jobs import Answer, NotThereError, Tickets, fetch_archive, identity, keep_archive
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
+from packer.core.options import Policy
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Tools
 from packer.pipeline.layer_maker import Beside, Version, Wanted
 from packer.pipeline.local_work import Order, Settled, Workshop
-from packer.resolve.resolver import Policy
 from packer.trim.rules import Unit
 
 _GLANCE = 0.5

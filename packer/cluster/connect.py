@@ -17,7 +17,7 @@ from packer.cache.remote import VARIABLE, remote_address
 from packer.cluster.client import Cluster, Job
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
-from packer.resolve.resolver import Policy
+from packer.core.options import Policy
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -27,12 +27,12 @@ from packer import __version__
 from packer.cache.store import SharedStore, Store, store_errors
 from packer.core.errors import StoreError
 from packer.core.model import Archive, Function, Lock, LockedPackage, SourceFolder
+from packer.core.options import Policy
 from packer.core.version_variables import version_variables
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.locks.wheel_choice import choose_wheel
 from packer.pipeline.gatherer import Tools, files_of_function
 from packer.pipeline.local_work import Order
-from packer.resolve.resolver import Policy
 from packer.source.package_source import project_tree
 
 _TICKETS, _ARTIFACTS = "tickets", "artifacts"

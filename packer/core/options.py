@@ -187,3 +187,15 @@ class ShapeFlags(Struct, frozen=True, kw_only=True):
     verify: str | None = None
     layers: str | None = None
     format: str | None = None
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What a build may do: ``frozen`` forbids resolving, ``upgrade`` forgets what was resolved before.
+
+    ``strict`` forbids to pack what looks like a secret.
+    """
+
+    frozen: bool = False
+    offline: bool = False
+    upgrade: bool = False
+    strict: bool = False

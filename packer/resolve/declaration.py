@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from builders.files import file_digest
 from packer.cache.signatures import Digests
 from packer.cache.store import digest_of
-from packer.core.errors import UsageError
+from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, allowed_hashes, read_requirements
 from packer.locks.formats import PYLOCK, LockReader, lock_reader
@@ -183,6 +184,36 @@ def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ..
         option_lines=indexes,
         anchored=any("://" not in _reference(package, folder) for package in placed),
     )
+
+
+def allowed_packages(
+    function: Function, declaration: Declaration, packages: tuple[LockedPackage, ...]
+) -> tuple[LockedPackage, ...]:
+    """Keep only the archives whose hashes the declaration lists, where it lists any; raises `ResolveError`."""
+    if not declaration.hashes:
+        return packages
+    return tuple(_allowed_package(function, package, declaration.hashes.get(package.name)) for package in packages)
+
+
+def _allowed_package(function: Function, package: LockedPackage, hashes: frozenset[str] | None) -> LockedPackage:
+    place = function.requirements.path if function.requirements else function.source
+    if not package.wheels and not isinstance(package.source, Archive):
+        return package  # a folder of the user's own, or a commit: nothing that an index could have exchanged
+    if hashes is None:
+        raise ResolveError(
+            f"{place} lists hashes, but none for {package}, which its requirements bring in.",
+            remedy="List every package with its hash (`uv pip compile --generate-hashes` does), or none.",
+        )
+    wheels = tuple(wheel for wheel in package.wheels if wheel.sha256 in hashes)
+    source = package.source
+    if isinstance(source, Archive) and source.sha256 not in hashes:
+        source = None
+    if not wheels and source is None:
+        raise ResolveError(
+            f"Hash mismatch: none of the files that the index offers for {package} has a hash that {place} lists.",
+            remedy="Do not use them before you know why. If the release changed on purpose, write its hashes anew.",
+        )
+    return replace(package, wheels=wheels, source=source)
 
 
 def _archives_in(folder: Path) -> tuple[Path, ...]:

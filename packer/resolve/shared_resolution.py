@@ -22,11 +22,12 @@ from builders.once import Once
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.fingerprint import fingerprint
-from packer.core.model import Function, LockedPackage
+from packer.core.model import Function, Lock
 from packer.resolve.conflicts import divide
 from packer.resolve.declaration import Declaration, declare, links_digest, local_digests
 from packer.resolve.joint_declaration import Member, can_be_asked, difference, family, members_of
-from packer.resolve.uv_queries import Answers, Ask, called, folders_of, pinned, versions
+from packer.resolve.uv_client import UvClient
+from packer.resolve.uv_queries import JointQueries, called, folders_of, pinned, versions
 from packer.resolve.uv_settings import settings_digest, settings_files
 from packer.source.package_source import project_tree
 
@@ -66,29 +67,25 @@ class _Family(Struct, frozen=True, kw_only=True):
         return not self.fixed and sum(len(member.functions) for member in self.members) == 1
 
 
-class SharedSolve:
+class SharedResolver:
     """Finds the versions that functions share; may be used from many threads.
 
-    ``fixed`` gives the packages of a function that is locked already. ``upgrade`` forgets what was resolved before.
+    ``lock`` returns the lock of a function that is locked already. ``upgrade`` forgets what was resolved before.
     """
 
     def __init__(
         self,
-        ask: Ask,
-        fixed: Callable[[Function], tuple[LockedPackage, ...]],
+        uv: UvClient,
+        lock: Callable[[Function], Lock],
         store: Store,
         digests: Digests,
-        scrub: Callable[[str], str],
         *,
-        offline: bool,
         upgrade: bool,
     ) -> None:
-        self._ask = ask
-        self._fixed = fixed
+        self._uv = uv
+        self._lock = lock
         self._store = store
         self._digests = digests
-        self._scrub = scrub
-        self._offline = offline
         self._upgrade = upgrade
         self._families: Once[tuple[str, ...], dict[str, _Family]] = Once()
         self._parts: Once[str, dict[str, Part]] = Once()
@@ -199,21 +196,21 @@ class SharedSolve:
         root = group.members[0].functions[0].lock_path.parent
         locked, unread = self._locked(group)
         preferences = self._preferences(group, locked)
-        answers = Answers(self._ask, self._store, group.members, preferences, root, self._scrub, offline=self._offline)
+        queries = JointQueries(self._uv, self._store, group.members, preferences, root)
         members = {function.name: member.name for member in group.members for function in member.functions}
 
         def together(names: Iterable[str]) -> frozenset[str]:
             return frozenset(map(members.__getitem__, names))
 
-        most, *rest = map(together, divide(sorted(members), lambda names: answers.agree(together(names))))
-        texts = [answers.answer(most).text]
+        most, *rest = map(together, divide(sorted(members), lambda names: queries.agree(together(names))))
+        texts = [queries.answer(most).text]
         shared = pinned(texts[0], root)
-        found = [_set(group, most, shared, {name: (*unread, *_unlike(answers, name, shared, locked)) for name in most})]
+        found = [_set(group, most, shared, {name: (*unread, *_unlike(queries, name, shared, locked)) for name in most})]
         for names in rest:  # what they can have of the versions of most, they have
-            texts.append(answers.solve(names, preferences | versions(shared)).text)
+            texts.append(queries.solve(names, preferences | versions(shared)).text)
             pins = pinned(texts[-1], root)
-            why = {name: answers.explain(name, pins, sorted(most), shared) for name in sorted(names)}
-            reasons = {name: (why[name], *unread, *_unlike(answers, name, pins, locked)) for name in names}
+            why = {name: queries.explain(name, pins, sorted(most), shared) for name in sorted(names)}
+            reasons = {name: (why[name], *unread, *_unlike(queries, name, pins, locked)) for name in names}
             found.append(_set(group, names, pins, reasons))
         folders = {folder for text in texts for folder in folders_of(text)}
         return {"sets": found, "locals": local_digests(sorted(folders)), "unread": bool(unread)}
@@ -224,9 +221,9 @@ class SharedSolve:
         unread: list[str] = []
         for function in group.fixed:
             try:
-                packages = self._fixed(function)
+                packages = self._lock(function).packages
             except LpackError as error:  # its own build fails, and does not keep the others from theirs
-                said = self._scrub(error.what).replace(f"{function.lock_path.parent}{os.sep}", "")
+                said = self._uv.scrub(error.what).replace(f"{function.lock_path.parent}{os.sep}", "")
                 unread.append(f"does not follow the versions of {function.name}: {said}")
             else:
                 found[function.name] = {each.name: each.version for each in packages if each.wheels or each.source}
@@ -262,7 +259,9 @@ def _apart(asked: _Declared, largest: _Declared) -> str:
     return f"does not share versions with {others}: {difference(asked[0][1], largest[0][1], root)}."
 
 
-def _unlike(answers: Answers, name: str, pins: Mapping[str, str], locked: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _unlike(
+    queries: JointQueries, name: str, pins: Mapping[str, str], locked: Mapping[str, Mapping[str, str]]
+) -> Iterator[str]:
     """Say of a member which of its packages functions that are locked have in another version."""
     mine = versions(pins)
     differing = {
@@ -270,7 +269,7 @@ def _unlike(answers: Answers, name: str, pins: Mapping[str, str], locked: Mappin
         for package, version in mine.items()
         if (others := {each: has[package] for each, has in locked.items() if not _is_same(has.get(package, ""), version)})
     }
-    taken = answers.taken(name, pins) if differing else ()
+    taken = queries.taken(name, pins) if differing else ()
     for package in sorted(differing.keys() & taken):
         for other in sorted(set(differing[package].values())):
             holders = [each for each, version in differing[package].items() if version == other]

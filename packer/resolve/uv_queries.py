@@ -3,100 +3,92 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builders.runtimes import Target
 from packer.cache.store import Store
 from packer.core.errors import ResolveError
-from packer.core.process import ProcessResult
 from packer.locks.pins import absolute
 from packer.resolve.conflicts import Solved, chain, opponents, read_annotated, told
 from packer.resolve.declaration import Declaration
 from packer.resolve.joint_declaration import Member, question
+from packer.resolve.uv_client import AS_PYLOCK, NO_SOLUTION, UvClient
 
-Ask = Callable[[Declaration, Target, Path, tuple[str, ...]], ProcessResult]
-"""Ask uv for a target, to write its answer to a file, with more words on its command line; what the file holds is preferred."""
-
-_PYLOCK = ("--format", "pylock.toml")
 _ANNOTATED = ("--format", "requirements.txt", "--annotation-style", "line")
-_NO_SOLUTION = 1  # uv's exit status when the requirements contradict each other; 2 stands for everything else
 _NAMED = 3  # of many functions that declare the same, so many are named
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class JointAnswer(Struct, frozen=True, kw_only=True):
     """A solution as a pylock.toml; empty where there is none, and then ``refusal`` is what uv says."""
 
     text: str
     refusal: str
 
 
-class Answers:
+class JointQueries:
     """What uv says of the members of one family.
 
-    ``preferences`` are versions to keep where they can be. Messages give paths relative to ``root``. ``offline`` says that a
-    missing solution may only be a missing page; ``scrub`` removes secrets from uv's words.
+    ``preferences`` are versions to keep where they can be. Messages give paths relative to ``root``.
     """
 
     def __init__(
         self,
-        ask: Ask,
+        uv: UvClient,
         store: Store,
         members: Sequence[Member],
         preferences: Mapping[str, str],
         root: Path,
-        scrub: Callable[[str], str],
-        *,
-        offline: bool,
     ) -> None:
-        self._ask = ask
+        self._uv = uv
         self._store = store
         self._members = {member.name: member for member in members}
         self._target = members[0].functions[0].target
         self._preferences = preferences
         self._root = root
-        self._scrub = scrub
-        self._offline = offline
-        self._known: dict[frozenset[str], Answer] = {}
+        self._known: dict[frozenset[str], JointAnswer] = {}
 
     def agree(self, names: frozenset[str]) -> bool:
         """Return whether there is a solution for these members together; raises `ResolveError` where uv cannot tell."""
         return not names or bool(self.answer(names).text)
 
-    def answer(self, names: frozenset[str]) -> Answer:
+    def answer(self, names: frozenset[str]) -> JointAnswer:
         """Return the solution for these members together; raises `ResolveError` where uv cannot tell."""
         if names not in self._known:
             self._known[names] = self.solve(names, self._preferences)
         return self._known[names]
 
-    def solve(self, names: Iterable[str], preferences: Mapping[str, str], constraints: Iterable[str] = ()) -> Answer:
+    def solve(self, names: Iterable[str], preferences: Mapping[str, str], constraints: Iterable[str] = ()) -> JointAnswer:
         """Ask for the members together; raises `ResolveError` where uv cannot tell."""
         import tomli_w
 
         packages = [{"name": name, "version": version} for name, version in sorted(preferences.items())]
         given = tomli_w.dumps({"lock-version": "1.0", "created-by": "lpack", "packages": packages}) if packages else ""
-        return self._asked(names, constraints, _PYLOCK, "pylock.shared.toml", given)
+        return self._ask(names, constraints, AS_PYLOCK, "pylock.shared.toml", given)
 
-    def _asked(self, names: Iterable[str], constraints: Iterable[str], words: tuple[str, ...], file: str, given: str) -> Answer:
+    def _ask(
+        self, names: Iterable[str], constraints: Iterable[str], words: tuple[str, ...], file: str, given: str
+    ) -> JointAnswer:
         return self._put(question([self._members[name] for name in sorted(names)], constraints), words, file, given)
 
-    def _put(self, asked: Declaration, words: tuple[str, ...], file: str, given: str) -> Answer:
+    def _put(self, asked: Declaration, words: tuple[str, ...], file: str, given: str) -> JointAnswer:
         with self._store.workspace() as folder:
             path = folder / file
             if given:
                 path.write_text(given, encoding="utf-8")
-            finished = self._ask(asked, self._target, path, words)
+            finished = self._uv.ask(asked, self._target, path, words)
             if finished.status == 0:
-                return Answer(text=_from_anywhere(path) if words == _PYLOCK else path.read_text(encoding="utf-8"), refusal="")
-        detail = self._scrub(finished.stderr).rstrip()
-        if finished.status == _NO_SOLUTION and not self._offline:
-            return Answer(text="", refusal=detail)
+                return JointAnswer(
+                    text=_from_anywhere(path) if words == AS_PYLOCK else path.read_text(encoding="utf-8"), refusal=""
+                )
+        detail = self._uv.scrub(finished.stderr).rstrip()
+        if finished.status == NO_SOLUTION and not self._uv.offline:
+            return JointAnswer(text="", refusal=detail)
         remedy = 'Fix what uv names, and try again; with resolution = "separate", each function is resolved by itself.'
-        if self._offline:
+        if self._uv.offline:
             remedy = "Build once without --offline, or commit locks (`lpack lock`): a build with them asks no index."
         what = f"uv could not resolve together what the functions require that share versions on {self._target}."
         raise ResolveError(what, detail=detail, remedy=remedy)
@@ -129,7 +121,7 @@ class Answers:
         return tuple(known)[:1]
 
     def _annotated(self, name: str, pins: Mapping[str, str]) -> dict[str, Solved]:
-        answer = self._asked([name], pins.values(), _ANNOTATED, "shared.txt", "")
+        answer = self._ask([name], pins.values(), _ANNOTATED, "shared.txt", "")
         return read_annotated(answer.text, self._members[name].own)
 
     def _needs(self, name: str, mine: Mapping[str, Solved], mate: str, theirs: Mapping[str, Solved]) -> tuple[str, str]:
@@ -159,7 +151,9 @@ class Answers:
     def _bears(self, member: Member, parent: str, solved: Mapping[str, Solved], pin: str) -> bool:
         asked = question([member])
         text = "\n".join((*asked.option_lines, f"{parent}=={solved[parent].version}", pin))
-        return bool(self._put(replace(asked, text=text, arguments=(), constraints=()), _PYLOCK, "pylock.shared.toml", "").text)
+        return bool(
+            self._put(replace(asked, text=text, arguments=(), constraints=()), AS_PYLOCK, "pylock.shared.toml", "").text
+        )
 
     def _verb(self, name: str) -> str:
         return "needs" if len(self._members[name].functions) == 1 else "need"

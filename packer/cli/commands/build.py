@@ -157,7 +157,7 @@ class _Settings(Struct, frozen=True, kw_only=True):
     def services(self, store: Store, reporter: LineReporter) -> Services:
         """Return what a build works with."""
         from packer.cli.wiring import Services
-        from packer.resolve.resolver import Policy
+        from packer.core.options import Policy
 
         return Services(store, reporter, Policy(**self.policy), self.jobs, self.scheduler)
 

@@ -42,8 +42,8 @@ def command(
     from packer.config.load import Overrides
     from packer.config.project_reader import read_project, select
     from packer.core.errors import ManyErrors
+    from packer.core.options import Policy
     from packer.pipeline.locking import check_locks, lock_all, lock_bases
-    from packer.resolve.resolver import Policy
 
     project = find_project(names, config, template, parameters)
     policy = Policy(frozen=check, offline=offline or check, upgrade=upgrade)

@@ -105,10 +105,10 @@ class _Runner:
     def _archive(self, function: Function) -> Outcome:
         from packer.cache.signatures import Digests
         from packer.cli.wiring import open_tools
+        from packer.core.options import Policy
         from packer.images.reader import read_archives
         from packer.inspect.trials import verify_archive
         from packer.pipeline.functions import FunctionBuilder
-        from packer.resolve.resolver import Policy
 
         archive, layers = read_archives(self._config.out, function.name)
         jobs = os.cpu_count() or 1

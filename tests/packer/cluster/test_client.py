@@ -27,10 +27,10 @@ from packer.cluster.jobs import Answer, NotThereError, Tickets, identity, load_t
 from packer.cluster.worker_site import _Names
 from packer.config.load import Overrides, load_config
 from packer.core.errors import LimitError, ManyErrors, UsageError, VerificationError
+from packer.core.options import Policy
 from packer.pipeline.functions import FunctionBuilder
 from packer.pipeline.local_work import Order
 from packer.pipeline.results import Built
-from packer.resolve.resolver import Policy
 from tests.monorepo import Monorepo
 from tests.packer.sharing import Told
 

@@ -5,12 +5,13 @@ from msgspec.structs import replace
 from packer.cache.signatures import Digests
 from packer.core.events import Reporter
 from packer.core.model import Archive, LockedPackage
+from packer.core.options import Policy
 from packer.core.process import run
 from packer.locks.formats import LOCK_FORMATS, LockFormat, LockReader
 from packer.locks.pins import Pin
 from packer.net.credentials import Credentials
 from packer.resolve.declaration import declare
-from packer.resolve.resolver import Policy, Resolver
+from packer.resolve.resolver import Resolver
 from packer.source.dependency_files import find_requirements, standard_files
 
 

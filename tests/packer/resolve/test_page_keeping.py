@@ -12,9 +12,10 @@ from packer.cache.local import LocalStore
 from packer.cache.signatures import Digests
 from packer.core.events import Reporter
 from packer.core.model import Function
+from packer.core.options import Policy
 from packer.core.process import ProcessResult, run
 from packer.net.credentials import Credentials
-from packer.resolve.resolver import Policy, Resolver
+from packer.resolve.resolver import Resolver
 from packer.source.dependency_files import find_requirements
 
 

@@ -17,10 +17,11 @@ from packer.config.project_reader import read_project
 from packer.core.errors import ResolveError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Function, Lock
+from packer.core.options import Policy
 from packer.core.process import ProcessResult, run
 from packer.net.credentials import Credentials
 from packer.pipeline.locking import lock_all
-from packer.resolve.resolver import Policy, Resolver
+from packer.resolve.resolver import Resolver
 from tests.packages import module
 from tests.wheels import make_wheel
 

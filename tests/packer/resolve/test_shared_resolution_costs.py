@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from builders.runtimes import Target
 from packer.core.model import Function, Requirements
-from packer.resolve.shared_resolution import SharedSolve
+from packer.resolve.shared_resolution import SharedResolver
 from tests.counting import Row
 
 
@@ -32,9 +32,9 @@ def test_names_of_all_functions_are_read_once_and_not_for_each_function(monkeypa
         asked.append(sharing)
         return {}
 
-    monkeypatch.setattr(SharedSolve, "_made", made)
+    monkeypatch.setattr(SharedResolver, "_made", made)
     nothing: Any = None
-    solve = SharedSolve(nothing, nothing, nothing, nothing, nothing, offline=True, upgrade=False)
+    solve = SharedResolver(nothing, nothing, nothing, nothing, upgrade=False)
     sharing = [replace(function, sharing=every) for function in functions]
     before = Row.gone_through
     assert [solve.part(function) for function in sharing] == [None, None, None]
