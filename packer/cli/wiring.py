@@ -37,7 +37,7 @@ from packer.net.downloads import StoreFetcher
 from packer.pipeline.functions import WorkElsewhere
 from packer.pipeline.gatherer import Tools
 from packer.resolve.resolver import Resolver
-from packer.source.facts import Scanner
+from packer.source.facts import FactScanner
 from packer.trim.bytecode import Compiler
 from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.shape import Shaper
@@ -45,7 +45,7 @@ from packer.trim.strip import Stripper
 from packer.verify.candidates import CandidateWriter
 from packer.verify.proof import Prover, Repairs
 from packer.verify.runner import Verifier
-from packer.wheels.provider import Builds, BuildsLater
+from packer.wheels.provider import LazyPackageBuilder, PackageBuilder
 
 
 class Services:
@@ -102,7 +102,7 @@ def open_tools(
         fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
         closing.callback(fetcher.close)
 
-        def make_builder() -> Builds:
+        def make_builder() -> PackageBuilder:
             from packer.cli.sourcebuilds import make_builder
 
             builder = make_builder((store, digests, resolver, fetcher), credentials, reporter, policy, variables, jobs)
@@ -115,7 +115,7 @@ def open_tools(
             store=store,
             resolver=resolver,
             fetcher=fetcher,
-            builder=BuildsLater(make_builder),
+            builder=LazyPackageBuilder(make_builder),
             native=native,
             shaper=shaper,
             prover=prover,
@@ -134,13 +134,13 @@ def open_appraising(
     store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1, remote: str = ""
 ) -> Iterator[Tools]:
     """Make the same parts with others in the place of two: nothing is fetched whole, and nothing is built."""
-    from packer.wheels.estimate import KeptWheels
+    from packer.wheels.estimate import EstimatedWheels
     from packer.wheels.remote_outlines import OutlineFetcher
 
     with open_tools(store, digests, reporter, policy, jobs, remote) as tools, ExitStack() as closing:
         fetcher = OutlineFetcher(tools.fetcher, tools.store, _credentials(), reporter, offline=policy.offline)
         closing.callback(fetcher.close)
-        yield replace(tools, fetcher=fetcher, builder=KeptWheels(tools.builder, tools.store, digests))
+        yield replace(tools, fetcher=fetcher, builder=EstimatedWheels(tools.builder, tools.store, digests))
 
 
 def _credentials() -> Credentials:
@@ -175,7 +175,7 @@ def _open_shaping(
     stripper = Stripper(store, reporter, executor, partial(_container_strip, reporter))
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
-    shaper = Shaper(Scanner(store), native, stripper, BytecodePlacer(compiler, sandboxes, deflater.span))
+    shaper = Shaper(FactScanner(store), native, stripper, BytecodePlacer(compiler, sandboxes, deflater.span))
     verifier = Verifier(store, sandboxes, executor, write)
     closing.callback(verifier.close)
     return shaper, Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter), verifier

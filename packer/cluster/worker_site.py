@@ -25,7 +25,7 @@ from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
 from packer.pipeline.layer_parts import Variant
 from packer.pipeline.local_work import Order, Settled, Workshop
 from packer.resolve.resolver import Resolver
-from packer.source.function_source import Scan
+from packer.source.function_source import SourceScan
 from packer.trim.rules import Unit
 
 
@@ -104,7 +104,7 @@ class Site:
             else entry
             for entry in order.scan.tree
         )
-        return Order(function=moved, scan=Scan(tree=Tree(tuple(entries)), watched=(), left_out=()))
+        return Order(function=moved, scan=SourceScan(tree=Tree(tuple(entries)), watched=(), left_out=()))
 
     def _moved_lock(self, lock: Lock) -> Lock:
         packages = (

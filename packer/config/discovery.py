@@ -22,7 +22,7 @@ _WILD = re.compile(r"[*?\[]")
 _PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|cdk\.out")
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class DiscoveredFunctions(Struct, frozen=True, kw_only=True):
     """A folder that holds a function, absolute, and its handler."""
 
     source: Path
@@ -36,7 +36,7 @@ class Discovery(Struct, frozen=True, kw_only=True):
     may not mean what they say.
     """
 
-    functions: Mapping[str, Found] = field(default_factory=dict)
+    functions: Mapping[str, DiscoveredFunctions] = field(default_factory=dict)
     searched: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ def discover(project: Section, root: Path, out: Path) -> Discovery:
     patterns = project.strings(DISCOVER)
     if not patterns:
         return Discovery()
-    return _Search(project, root, out).run(patterns)
+    return _FolderSearch(project, root, out).run(patterns)
 
 
 def is_meant(patterns: tuple[str, ...], path: str) -> bool:
@@ -64,7 +64,7 @@ def is_meant(patterns: tuple[str, ...], path: str) -> bool:
     return any(fits(each, path) for each in patterns if not each.startswith("!"))
 
 
-class _Search:
+class _FolderSearch:
     def __init__(self, project: Section, root: Path, out: Path) -> None:
         self._project = project
         self._root = root
@@ -74,7 +74,7 @@ class _Search:
         for name, table in self._tables.items():
             if isinstance(table.get("source"), str):
                 self._claims.setdefault(os.path.realpath(root / table["source"]), []).append(name)
-        self._functions: dict[str, Found] = {}
+        self._functions: dict[str, DiscoveredFunctions] = {}
         self._seen: dict[Path, bool] = {}  # every folder that fits, and whether it is a function's
         self._negative: tuple[str, ...] = ()
         self._in_use: set[str] = set()
@@ -186,9 +186,9 @@ class _Search:
             self._notes.append(f"{folder} holds no handler, and is passed over.")
         for name, handler in named.items():
             if handler or found:
-                self._take(name, Found(source=folder, handler=handler or found), claimed=bool(claimed))
+                self._take(name, DiscoveredFunctions(source=folder, handler=handler or found), claimed=bool(claimed))
 
-    def _take(self, name: str, found: Found, *, claimed: bool) -> None:
+    def _take(self, name: str, found: DiscoveredFunctions, *, claimed: bool) -> None:
         path = self._relative(found.source)
         table = f"{self._project.prefix}.functions.NAME".lstrip(".")
         remedy = f'Give it another name, [{table}] with source = "{path}", or leave it out: "!{path}".'

@@ -19,7 +19,7 @@ _MANY = 3
 """Functions side by side from which on a pattern says it better."""
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class FoundFunction(Struct, frozen=True, kw_only=True):
     """A folder with a handler, and its dependency file where it has one."""
 
     name: str
@@ -28,9 +28,9 @@ class Found(Struct, frozen=True, kw_only=True):
     requirements: Requirements | None
 
 
-def find_functions(folder: Path) -> tuple[Found, ...]:
+def find_functions(folder: Path) -> tuple[FoundFunction, ...]:
     """Find every folder with a handler, the given one included; raises `UsageError` where there is none."""
-    found: dict[str, Found] = {}
+    found: dict[str, FoundFunction] = {}
     for place in _folders(folder):
         try:
             handler = find_handler(place)
@@ -38,7 +38,7 @@ def find_functions(folder: Path) -> tuple[Found, ...]:
         except UsageError:
             continue  # a folder without a handler, or one that only its owner can make sense of
         name = _free_name(place, folder, found)
-        found[name] = Found(name=name, source=place, handler=handler, requirements=requirements)
+        found[name] = FoundFunction(name=name, source=place, handler=handler, requirements=requirements)
     if not found:
         raise UsageError(
             f"No folder in {folder} holds a module with a function named handler or lambda_handler.",
@@ -60,7 +60,7 @@ def _folders(folder: Path) -> list[Path]:
     return places
 
 
-def _free_name(place: Path, folder: Path, taken: dict[str, Found]) -> str:
+def _free_name(place: Path, folder: Path, taken: dict[str, FoundFunction]) -> str:
     """Name a function by its folder, and by the way to it where that is taken."""
     name = re.sub(r"[^A-Za-z0-9_-]", "-", place.name).strip("-_") or "function"
     if name in taken:
@@ -68,7 +68,7 @@ def _free_name(place: Path, folder: Path, taken: dict[str, Found]) -> str:
     return name[:64]
 
 
-def write_config(functions: Sequence[Found], folder: Path, runtime: str, architecture: str) -> str:
+def write_config(functions: Sequence[FoundFunction], folder: Path, runtime: str, architecture: str) -> str:
     """Return the text of an lpack.toml."""
     lines = [f'runtime = "{runtime}"', f'arch = "{architecture}"', 'out = "dist"']
     above = {function.source.parent for function in functions}

@@ -90,10 +90,10 @@ def _rules(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> Itera
 
 def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Way]:
     """Give what the paths alone say of trimming that is switched off."""
-    from packer.source.facts import Scan
+    from packer.source.facts import FactScan
 
     names = [name for name, _ in gathered.material.parts]
-    known = TrimContext(scans=dict.fromkeys(names, Scan()), native={}, services=None)
+    known = TrimContext(scans=dict.fromkeys(names, FactScan()), native={}, services=None)
     taken = list(_taken(gathered, replace(gathered.function.trim, level="safe"), known, scales))
     yield Way(what="drop tests", saves=sum(size for rule, size in taken if rule == "tests"))
     yield Way(what='trim = "safe"', saves=sum(size for _, size in taken))

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.units import format_size
-from packer.resolve.requirement_graph import Needs
+from packer.resolve.requirement_graph import RequirementGraph
 
 SCHEMA_VERSION = 1
 _CHAINS = 12
@@ -25,14 +25,14 @@ class Costs(Struct, frozen=True, kw_only=True):
     """
 
     function: str
-    needs: Needs
+    needs: RequirementGraph
     versions: Mapping[str, str]
     sizes: Mapping[str, int]
     whole: int
     exact: bool
 
     @classmethod
-    def of(cls, function: str, needs: Needs, report: Mapping[str, Any]) -> Costs:
+    def of(cls, function: str, needs: RequirementGraph, report: Mapping[str, Any]) -> Costs:
         """Take sizes and versions from a function's report (`packer.inspect.appraisal`)."""
         layers = report.get("layers", {}).values()
         held = [*report["distributions"]]

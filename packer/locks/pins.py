@@ -39,7 +39,7 @@ class Pin(Struct, frozen=True, kw_only=True):
     index: str = ""
 
 
-class Value(Struct, frozen=True, kw_only=True):
+class LockValue(Struct, frozen=True, kw_only=True):
     """A value of the lock ``file`` at the key path ``place``; what is wrong with it raises `ResolveError` that names both."""
 
     file: Path
@@ -51,27 +51,27 @@ class Value(Struct, frozen=True, kw_only=True):
         """Return the error that says what is wrong here."""
         return ResolveError(f"{self.file}: {self.place or 'the file'} {problem}.", remedy=self.remedy)
 
-    def find(self, key: str) -> Value | None:
+    def find(self, key: str) -> LockValue | None:
         """Return the value under a key of this table, or None."""
         table = self._of(dict)
         if key not in table:
             return None
-        return Value(file=self.file, place=f"{self.place}.{key}".lstrip("."), raw=table[key], remedy=self.remedy)
+        return LockValue(file=self.file, place=f"{self.place}.{key}".lstrip("."), raw=table[key], remedy=self.remedy)
 
-    def __getitem__(self, key: str) -> Value:
+    def __getitem__(self, key: str) -> LockValue:
         found = self.find(key)
         if found is None:
             raise self.error(f"has no key {key!r}")
         return found
 
-    def items(self) -> Iterator[tuple[str, Value]]:
+    def items(self) -> Iterator[tuple[str, LockValue]]:
         """Return the keys of this table with their values."""
         return ((key, self[key]) for key in self._of(dict))
 
-    def members(self) -> Iterator[Value]:
+    def members(self) -> Iterator[LockValue]:
         """Return the members of this list."""
         for number, raw in enumerate(self._of(list)):
-            yield Value(file=self.file, place=f"{self.place}[{number}]", raw=raw, remedy=self.remedy)
+            yield LockValue(file=self.file, place=f"{self.place}[{number}]", raw=raw, remedy=self.remedy)
 
     def text(self) -> str:
         """Return this string."""
@@ -109,7 +109,7 @@ def read_text(path: Path, remedy: str) -> str:
         raise ResolveError(f"The lock {path} is not valid UTF-8: {error}.", remedy=remedy) from error
 
 
-def applies(marker: Value | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
+def applies(marker: LockValue | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
     """Return whether an environment marker holds on the target, with normalised ``extras`` asked for; without one, True."""
     if marker is None or not marker.text():
         return True
@@ -126,7 +126,7 @@ def _as_membership(match: re.Match[str]) -> str:
     return f"{match['name']} {'in' if match['operator'] == '==' else 'not in'} extras"
 
 
-def sha256_of(hashes: Iterable[Value]) -> frozenset[str]:
+def sha256_of(hashes: Iterable[LockValue]) -> frozenset[str]:
     """Return the SHA-256 digests among hashes that read ``algorithm:digest``."""
     pairs = (value.text().partition(":") for value in hashes)
     return frozenset(digest.lower() for algorithm, _, digest in pairs if algorithm == "sha256" and digest)
@@ -138,7 +138,7 @@ def absolute(place: str, file: Path) -> Path:
     return Path(os.path.normpath(file.parent.absolute() / local))
 
 
-def at_archive(name: str, version: str, place: Value, digests: frozenset[str]) -> LockedPackage:
+def at_archive(name: str, version: str, place: LockValue, digests: frozenset[str]) -> LockedPackage:
     """Return the package that the one archive at the URL or path ``place`` makes up.
 
     Pipenv lists the digests of the whole release beside the address of one of its files: a wheel is given once for each.
@@ -157,12 +157,12 @@ def at_archive(name: str, version: str, place: Value, digests: frozenset[str]) -
     return LockedPackage(name=name, version=version, source=archives[0])
 
 
-def is_remote(place: Value) -> bool:
+def is_remote(place: LockValue) -> bool:
     """Return whether a path or URL leads to another machine."""
     return "://" in place.text() and not place.text().startswith("file:")
 
 
-def _digest_on_disk(path: Path, place: Value, digests: frozenset[str]) -> frozenset[str]:
+def _digest_on_disk(path: Path, place: LockValue, digests: frozenset[str]) -> frozenset[str]:
     try:
         found = file_digest(path)
     except OSError as error:
@@ -177,13 +177,13 @@ def at_folder(name: str, version: str, folder: Path) -> LockedPackage:
     return LockedPackage(name=name, version=version, source=SourceFolder(path=folder))
 
 
-def at_repository(name: str, version: str, kind: str, place: Value, commit: str, subdirectory: str) -> LockedPackage:
+def at_repository(name: str, version: str, kind: str, place: LockValue, commit: str, subdirectory: str) -> LockedPackage:
     """Return the package that is built from a commit; ``kind`` is ``git`` and the like, ``place`` the repository's address."""
     url = f"{kind}+{_repository_url(place)}@{commit}"
     return LockedPackage(name=name, version=version, source=Repository(url=url, subdirectory=subdirectory))
 
 
-def _repository_url(place: Value) -> str:
+def _repository_url(place: LockValue) -> str:
     short = _SCP_ADDRESS.fullmatch(place.text())
     address = f"ssh://{short['host']}/{short['path']}" if short else place.text()
     if "://" not in address:
@@ -192,7 +192,7 @@ def _repository_url(place: Value) -> str:
     return without_login(address)
 
 
-def only_one(found: Iterable[tuple[Value, Pin | LockedPackage]], target: Target) -> tuple[Pin | LockedPackage, ...]:
+def only_one(found: Iterable[tuple[LockValue, Pin | LockedPackage]], target: Target) -> tuple[Pin | LockedPackage, ...]:
     """Sort packages by name; raises `ResolveError` where two different ones of one name apply to the target."""
     chosen: dict[str, Pin | LockedPackage] = {}
     for value, package in found:

@@ -16,8 +16,8 @@ from packer.core.model import LockedPackage, Requirements
 from packer.core.process import Run, run
 from packer.locks.formats import LockReader
 from packer.locks.pins import (
+    LockValue,
     Pin,
-    Value,
     absolute,
     applies,
     at_archive,
@@ -69,15 +69,15 @@ def read_pipfile_lock(requirements: Requirements, target: Target) -> tuple[Pin |
     return only_one(((entry, _package(name, entry, meta)) for name, entry in _applying(categories, target)), target)
 
 
-def _parsed(requirements: Requirements) -> Value:
+def _parsed(requirements: Requirements) -> LockValue:
     text = read_text(requirements.path, _REMEDY)
     try:
-        return Value(file=requirements.path, place="", raw=json.loads(text), remedy=_REMEDY)
+        return LockValue(file=requirements.path, place="", raw=json.loads(text), remedy=_REMEDY)
     except json.JSONDecodeError as error:
         raise ResolveError(f"{requirements.path} is not valid JSON: {error}.", remedy=_REMEDY) from error
 
 
-def _check_python(meta: Value, target: Target) -> None:
+def _check_python(meta: LockValue, target: Target) -> None:
     """Demand the minor version that the lock was made for: Pipenv leaves out what any other would need besides."""
     requires = meta.find("requires")
     wanted = requires.text_at("python_version") or requires.text_at("python_full_version") if requires else ""
@@ -89,7 +89,7 @@ def _check_python(meta: Value, target: Target) -> None:
         )
 
 
-def _categories(requirements: Requirements, lock: Value) -> Iterator[str]:
+def _categories(requirements: Requirements, lock: LockValue) -> Iterator[str]:
     known = [name for name, _ in lock.items() if name not in (_META, _DEFAULT)]
     if requirements.extras:
         raise UsageError(
@@ -105,7 +105,7 @@ def _categories(requirements: Requirements, lock: Value) -> Iterator[str]:
     return iter(dict.fromkeys((_DEFAULT, *requirements.groups)))
 
 
-def _applying(categories: Iterable[Value], target: Target) -> Iterator[tuple[str, Value]]:
+def _applying(categories: Iterable[LockValue], target: Target) -> Iterator[tuple[str, LockValue]]:
     """Return the entries that hold on the target; one version that several categories name is given once."""
     versions: set[tuple[str, str]] = set()
     for name, entry in (item for category in categories for item in category.items()):
@@ -117,7 +117,7 @@ def _applying(categories: Iterable[Value], target: Target) -> Iterator[tuple[str
             yield name, entry
 
 
-def _package(key: str, entry: Value, meta: Value) -> Pin | LockedPackage:
+def _package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPackage:
     name, version = canonicalize_name(key), entry.text_at("version").lstrip("=").strip()
     version = "" if version == "*" else version
     repository = next((kind for kind in _REPOSITORIES if entry.find(kind)), None)
@@ -138,11 +138,11 @@ def _package(key: str, entry: Value, meta: Value) -> Pin | LockedPackage:
     return Pin(name=name, version=version, sha256=digests, index=_index(entry, meta))
 
 
-def _is_archive(place: Value) -> bool:
+def _is_archive(place: LockValue) -> bool:
     return is_remote(place) or place.text().endswith(_ARCHIVES)
 
 
-def _index(entry: Value, meta: Value) -> str:
+def _index(entry: LockValue, meta: LockValue) -> str:
     """Return the URL of an entry's index: the one that it names, or the first, where Pipenv looks for all others.
 
     The public index needs no name where it is the only one: there the user's own default, perhaps a mirror of it, serves.
@@ -163,5 +163,5 @@ def _index(entry: Value, meta: Value) -> str:
     return address
 
 
-def _is_public(source: Value) -> bool:
+def _is_public(source: LockValue) -> bool:
     return bool(source["name"].raw == _PUBLIC)

@@ -24,8 +24,8 @@ from packer.core.model import LockedPackage, Requirements
 from packer.core.process import Run, run
 from packer.locks.formats import LockReader
 from packer.locks.pins import (
+    LockValue,
     Pin,
-    Value,
     absolute,
     applies,
     at_archive,
@@ -52,7 +52,7 @@ class _Dependency(Struct, frozen=True, kw_only=True):
     name: str
     constraint: str
     extras: frozenset[str]
-    place: Value
+    place: LockValue
 
 
 class PoetryReader(LockReader):
@@ -101,15 +101,15 @@ def read_poetry_lock(requirements: Requirements, target: Target) -> tuple[Pin | 
     return only_one(((package, _package(package, lock)) for package in chosen), target)
 
 
-def _parsed(path: Path) -> Value:
+def _parsed(path: Path) -> LockValue:
     text = read_text(path, _REMEDY)
     try:
-        return Value(file=path, place="", raw=tomllib.loads(text), remedy=_REMEDY)
+        return LockValue(file=path, place="", raw=tomllib.loads(text), remedy=_REMEDY)
     except tomllib.TOMLDecodeError as error:
         raise ResolveError(f"{path} is not valid TOML: {error}.", remedy=_REMEDY) from error
 
 
-def _check_python(versions: Value, target: Target) -> None:
+def _check_python(versions: LockValue, target: Target) -> None:
     if not _allows_python(versions, target):
         raise ResolveError(
             f"{versions.file}: {versions.place} is {versions.text()}, and {target} has Python {target.python_version}.",
@@ -120,7 +120,7 @@ def _check_python(versions: Value, target: Target) -> None:
 # What is asked for
 
 
-def _asked_extras(requirements: Requirements, lock: Value) -> frozenset[str]:
+def _asked_extras(requirements: Requirements, lock: LockValue) -> frozenset[str]:
     table = lock.find("extras")
     known = normalised(name for name, _ in table.items()) if table else frozenset()
     return _known("extras", requirements, requirements.extras, known)
@@ -140,7 +140,7 @@ def _known(key: str, requirements: Requirements, asked: Iterable[str], known: fr
     return normalised(tuple(asked))
 
 
-def _marked_groups(packages: Iterable[Value]) -> frozenset[str]:
+def _marked_groups(packages: Iterable[LockValue]) -> frozenset[str]:
     return normalised(group for package in packages for group in package["groups"].texts())
 
 
@@ -153,8 +153,8 @@ def _project_groups(project: Path) -> frozenset[str]:
     return normalised((*_dependency_tables(document), *(name for name, _ in (standard.items() if standard else ()))))
 
 
-def _at(value: Value, *keys: str) -> Value | None:
-    found: Value | None = value
+def _at(value: LockValue, *keys: str) -> LockValue | None:
+    found: LockValue | None = value
     for key in keys:
         found = found.find(key) if found else None
     return found
@@ -163,12 +163,12 @@ def _at(value: Value, *keys: str) -> Value | None:
 # Version 2.1: every package says what brings it in
 
 
-def _is_marked(package: Value, groups: frozenset[str], target: Target, extras: frozenset[str]) -> bool:
+def _is_marked(package: LockValue, groups: frozenset[str], target: Target, extras: frozenset[str]) -> bool:
     wanted = normalised(package["groups"].texts()) & groups
     return any(applies(_marker_of(package, group), target, extras) for group in wanted)
 
 
-def _marker_of(package: Value, group: str) -> Value | None:
+def _marker_of(package: LockValue, group: str) -> LockValue | None:
     """Return the marker under which a group brings the package in: one for all groups, or a table of them by group."""
     markers = package.find("markers")
     if markers is None or not isinstance(markers.raw, dict):
@@ -180,7 +180,7 @@ def _marker_of(package: Value, group: str) -> Value | None:
 
 
 def _roots(
-    project: Value, groups: frozenset[str], extras: frozenset[str], lock: Value, target: Target
+    project: LockValue, groups: frozenset[str], extras: frozenset[str], lock: LockValue, target: Target
 ) -> Iterator[_Dependency]:
     """Return what the pyproject.toml itself asks for."""
     asked = lock.find("extras")
@@ -195,9 +195,9 @@ def _roots(
             yield from _edges(table, optional, target, extras)
 
 
-def _dependency_tables(project: Value) -> dict[str, Value]:
+def _dependency_tables(project: LockValue) -> dict[str, LockValue]:
     """Return the tables of dependencies in Poetry's own language by group; the main one is there even where it is empty."""
-    empty = Value(file=project.file, place="tool.poetry.dependencies", raw={}, remedy=_REMEDY)
+    empty = LockValue(file=project.file, place="tool.poetry.dependencies", raw={}, remedy=_REMEDY)
     found = {_MAIN: _at(project, "tool", "poetry", "dependencies") or empty}
     groups = _at(project, "tool", "poetry", "group")
     for name, group in groups.items() if groups else ():
@@ -208,7 +208,7 @@ def _dependency_tables(project: Value) -> dict[str, Value]:
     return found
 
 
-def _standard_roots(standard: Value, extras: frozenset[str], target: Target) -> Iterator[_Dependency]:
+def _standard_roots(standard: LockValue, extras: frozenset[str], target: Target) -> Iterator[_Dependency]:
     lists = [standard["dependencies"]]
     optional = standard.find("optional-dependencies")
     lists += [value for name, value in optional.items() if canonicalize_name(name) in extras] if optional else []
@@ -226,7 +226,7 @@ def _standard_roots(standard: Value, extras: frozenset[str], target: Target) -> 
             )
 
 
-def _edges(table: Value, optional: frozenset[str], target: Target, extras: frozenset[str]) -> Iterator[_Dependency]:
+def _edges(table: LockValue, optional: frozenset[str], target: Target, extras: frozenset[str]) -> Iterator[_Dependency]:
     """Return the dependencies of a table that hold on the target; of the optional ones those that an asked extra names."""
     for name, value in table.items():
         if canonicalize_name(name) == "python":
@@ -242,7 +242,7 @@ def _edges(table: Value, optional: frozenset[str], target: Target, extras: froze
                 yield replace(dependency, constraint=place.text_at("version"), extras=names)
 
 
-def _holds(place: Value, is_asked: bool, target: Target, extras: frozenset[str]) -> bool:
+def _holds(place: LockValue, is_asked: bool, target: Target, extras: frozenset[str]) -> bool:
     optional, python, platform = (place.find(key) for key in ("optional", "python", "platform"))
     return (
         (is_asked or optional is None or not optional.raw)
@@ -257,7 +257,7 @@ def _allows_platform(wanted: str, platform: str) -> bool:
     return any(platform != name[2:].strip() if name.startswith("!=") else platform == name.lstrip("= ") for name in names)
 
 
-def _named_by(table: Value, extras: frozenset[str]) -> frozenset[str]:
+def _named_by(table: LockValue, extras: frozenset[str]) -> frozenset[str]:
     """Return the packages that a table of extras names for those asked for: ``socks = ["pysocks (>=1.5.6)"]``."""
     found: set[str] = set()
     for name, members in table.items():
@@ -267,16 +267,16 @@ def _named_by(table: Value, extras: frozenset[str]) -> frozenset[str]:
     return normalised(tuple(found))
 
 
-def _walk(packages: Iterable[Value], roots: Iterable[_Dependency], target: Target) -> list[Value]:
+def _walk(packages: Iterable[LockValue], roots: Iterable[_Dependency], target: Target) -> list[LockValue]:
     """Return the packages that the roots reach.
 
     Where a lock has several versions of a package, whoever accepts more than one of them waits until those who accept only
     one have spoken: an edge such as ``>=1.26`` says nothing about which of them belongs to this target.
     """
-    entries: dict[str, list[Value]] = {}
+    entries: dict[str, list[LockValue]] = {}
     for package in packages:
         entries.setdefault(canonicalize_name(package["name"].text()), []).append(package)
-    chosen: dict[str, Value] = {}
+    chosen: dict[str, LockValue] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     pending, doubtful = list(roots), list[_Dependency]()
     while pending or doubtful:
@@ -296,13 +296,13 @@ def _walk(packages: Iterable[Value], roots: Iterable[_Dependency], target: Targe
     return list(chosen.values())
 
 
-def _dependencies(package: Value, extras: frozenset[str], target: Target) -> Iterator[_Dependency]:
+def _dependencies(package: LockValue, extras: frozenset[str], target: Target) -> Iterator[_Dependency]:
     table, offered = package.find("dependencies"), package.find("extras")
     optional = _named_by(offered, extras) if offered else frozenset()
     return _edges(table, optional, target, extras) if table else iter(())
 
 
-def _fitting(dependency: _Dependency, entries: list[Value], target: Target) -> list[Value]:
+def _fitting(dependency: _Dependency, entries: list[LockValue], target: Target) -> list[LockValue]:
     """Return the entries that a dependency accepts, newest first; raises `ResolveError` where there is none."""
     if not entries:
         raise dependency.place.error(f"asks for {dependency.name}, which the lock does not have")
@@ -316,14 +316,14 @@ def _fitting(dependency: _Dependency, entries: list[Value], target: Target) -> l
     return sorted(found, key=_version, reverse=True)
 
 
-def _version(entry: Value) -> Version:
+def _version(entry: LockValue) -> Version:
     try:
         return Version(entry["version"].text())
     except InvalidVersion:
         raise entry["version"].error("is not a valid version (PEP 440)") from None
 
 
-def _has_same_origin(place: Value, source: Value | None) -> bool:
+def _has_same_origin(place: LockValue, source: LockValue | None) -> bool:
     """Return whether an entry comes from where a dependency wants it, as far as that says anything about it."""
     table = place.raw if isinstance(place.raw, dict) else {}
     kind = source.text_at("type") if source else ""
@@ -336,13 +336,13 @@ def _has_same_origin(place: Value, source: Value | None) -> bool:
 # Poetry's language of version constraints
 
 
-def _allows_python(versions: Value, target: Target) -> bool:
+def _allows_python(versions: LockValue, target: Target) -> bool:
     # As in Poetry's markers, "3.12" and "<=3.12" speak of the minor version.
     full = target.python_version
     return any(_allows(versions, versions.text(), version) for version in (full, full.rpartition(".")[0]))
 
 
-def _allows(place: Value, constraint: str, version: str) -> bool:
+def _allows(place: LockValue, constraint: str, version: str) -> bool:
     """Return whether a constraint such as ``^1.2,!=1.3.1 || 3.*`` allows a version."""
     try:
         alternatives = [_specifiers(part) for part in re.split(r"\|\|?", constraint)]
@@ -384,7 +384,7 @@ def _next_tilde(release: tuple[int, ...]) -> str:
 # From an entry to what the build needs
 
 
-def _package(package: Value, lock: Value) -> Pin | LockedPackage:
+def _package(package: LockValue, lock: LockValue) -> Pin | LockedPackage:
     name, version = canonicalize_name(package["name"].text()), package["version"].text()
     source = package.find("source")
     kind = source["type"].text() if source else ""
@@ -404,7 +404,7 @@ def _package(package: Value, lock: Value) -> Pin | LockedPackage:
     raise source["type"].error(f"is {kind!r}, which lpack does not know")
 
 
-def _files(package: Value, lock: Value) -> Iterator[Value]:
+def _files(package: LockValue, lock: LockValue) -> Iterator[LockValue]:
     """Return a package's files; version 1.1 keeps them in a table of its own."""
     own = package.find("files")
     if own is not None:

@@ -29,7 +29,7 @@ from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
 from packer.core.process import Run, run
 from packer.locks.formats import LockPart, LockReader
-from packer.locks.pins import Value, absolute, read_text
+from packer.locks.pins import LockValue, absolute, read_text
 from packer.net.credentials import without_login
 
 _LOCK_AGAIN = "Lock again (`lpack lock`), or fix the file."
@@ -59,13 +59,13 @@ def pylock_places(path: Path, data: bytes) -> tuple[Path, ...]:
         document = tomllib.loads(data.decode())
     except ValueError:
         return ()
-    lock = Value(file=path, place="", raw=document, remedy=_LOCK_AGAIN)
+    lock = LockValue(file=path, place="", raw=document, remedy=_LOCK_AGAIN)
     packages = lock.find("packages")
     tables = (table for package in (packages.members() if packages else ()) for table in _archive_tables(package))
     return tuple(absolute(place, path) / table.text_at("subdirectory") for table in tables if (place := table.text_at("path")))
 
 
-def _archive_tables(package: Value) -> Iterator[Value]:
+def _archive_tables(package: LockValue) -> Iterator[LockValue]:
     yield from (found for key in ("directory", "archive", "sdist") if (found := package.find(key)))
     wheels = package.find("wheels")
     yield from wheels.members() if wheels else ()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from packer.core.model import Artifact, Distribution, Function, Lock, PartSize
     from packer.layers.assignment import MadeLayer
     from packer.verify.proof import Proof
-    from packer.wheels.provider import Made
+    from packer.wheels.provider import ProvidedWheel
 
 SCHEMA_VERSION = 1
 
@@ -23,7 +23,7 @@ def describe(
     lock: Lock,
     artifact: Artifact,
     parts: Sequence[PartSize],
-    obtained: Sequence[Made],
+    obtained: Sequence[ProvidedWheel],
     proof: Proof,
     layers: Sequence[MadeLayer],
     seconds: float,

@@ -31,15 +31,15 @@ from packer.pipeline.state import FunctionState, variable_digests
 from packer.resolve.declaration import Declaration, declare, links_digest
 from packer.resolve.resolver import Resolver
 from packer.resolve.uv_settings import settings_digest, settings_files
-from packer.source.function_source import Scan, scan_source
+from packer.source.function_source import SourceScan, scan_source
 from packer.source.package_source import project_digest, project_tree
-from packer.source.secrets import Finding, find_secrets, refuse, told
+from packer.source.secrets import SecretFinding, find_secrets, refuse, told
 from packer.trim.material import Material
 from packer.trim.shape import Shaper
 from packer.verify.proof import Prover, carried_names
 from packer.verify.runner import Verifier, event_files
 from packer.wheels.abi_check import check_closed, check_native, without_spared
-from packer.wheels.provider import Builds, Fetcher, Made, obtain
+from packer.wheels.provider import ArchiveFetcher, PackageBuilder, ProvidedWheel, obtain
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -47,8 +47,8 @@ class Tools(Struct, frozen=True, kw_only=True):
 
     store: Store
     resolver: Resolver
-    fetcher: Fetcher
-    builder: Builds
+    fetcher: ArchiveFetcher
+    builder: PackageBuilder
     native: NativeCode
     shaper: Shaper
     prover: Prover
@@ -63,7 +63,7 @@ class Gathered(Struct, frozen=True, kw_only=True):
     """All of a function before anything is removed: its lock, the wheels of that, and the trees that they are."""
 
     lock: Lock
-    made: tuple[Made, ...]
+    made: tuple[ProvidedWheel, ...]
     warnings: tuple[str, ...]
     material: Material
 
@@ -87,7 +87,7 @@ class Gatherer:
         self._trees: Once[str, Tree] = Once()
         self._links: Once[tuple[Path, ...], str] = Once()
 
-    def gather(self, function: Function, scan: Scan) -> Gathered:
+    def gather(self, function: Function, scan: SourceScan) -> Gathered:
         """Lock a function, and fetch or build all that it needs; raises `LpackError`."""
         tools = self._tools
         lock = tools.resolver.lock(function)
@@ -115,7 +115,7 @@ class Gatherer:
         obtained = self._obtained(function, self._tools.resolver.lock(function))
         return self._material(function, [made.distribution for made in obtained], scan)
 
-    def _material(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> Material:
+    def _material(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> Material:
         parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self.tree(each)) for each in distributions)]
         material = self._tools.shaper.material(function, distributions, parts)
         for note in material.notes:
@@ -156,7 +156,7 @@ class Gatherer:
         made = obtain(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
         return [(each.distribution.name, self.tree(each.distribution)) for each in made]
 
-    def scan(self, function: Function) -> Scan:
+    def scan(self, function: Function) -> SourceScan:
         """Read a function's own folder, and tell of what .gitignore leaves out of it; raises `LpackError`."""
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
         scan = scan_source(function.source, self._tools.digests, root=function.root, ignore=function.ignore, skip=skip)
@@ -170,13 +170,13 @@ class Gatherer:
             refuse(function.name, _secrets(function, scan))
         return scan
 
-    def _obtained(self, function: Function, lock: Lock) -> tuple[Made, ...]:
+    def _obtained(self, function: Function, lock: Lock) -> tuple[ProvidedWheel, ...]:
         """Fetch, or build, the wheel of every package that is not left out."""
         packages = [package for package in lock.packages if not function.leaves_out(package)]
         build = partial(self._tools.builder.build_all, function)
         return obtain(packages, function.target, self._tools.fetcher, build)
 
-    def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: Scan) -> tuple[str, ...]:
+    def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> tuple[str, ...]:
         """Prove that the runtime can load all native code; raises `PackageError`. Gives warnings."""
         if any(each.outlined for each in distributions):
             return ()  # what one of these brings may be what another one lacks
@@ -203,7 +203,7 @@ class Gatherer:
         record = self._tools.store.load(OUTLINES, distribution.path.name)
         return read_outline(record.payload if record else b"[]", distribution.filename)
 
-    def inputs(self, function: Function, scan: Scan) -> Inputs:
+    def inputs(self, function: Function, scan: SourceScan) -> Inputs:
         """Give all that decides a function's bytes, as it is now."""
         declaration = declare(function)
         lock = function.lock_path
@@ -224,11 +224,11 @@ class Gatherer:
         )
 
 
-def _secrets(function: Function, scan: Scan) -> tuple[Finding, ...]:
+def _secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, ...]:
     return find_secrets(scan.tree, function.allow)
 
 
-def files_of_function(function: Function, scan: Scan, *, archives: bool) -> Iterator[Path]:
+def files_of_function(function: Function, scan: SourceScan, *, archives: bool) -> Iterator[Path]:
     """Give the files that are read to build a function from its lock, whether they are there or not.
 
     The ``archives`` of this machine that it declares are among them where requirements of builds may come from these.
@@ -253,7 +253,7 @@ class Inputs(Struct, frozen=True, kw_only=True):
     """All that decides a function's bytes, but for the local projects, which only the lock names."""
 
     function: Function
-    scan: Scan
+    scan: SourceScan
     declaration: Declaration
     digest: str
     tools: tuple[Path, ...]

@@ -26,7 +26,7 @@ from packer.pipeline.gatherer import Gathered, Gatherer, Tools
 from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted, files_of
 from packer.pipeline.layer_parts import Variant, own_size, variants_of
 from packer.pipeline.results import Result, result_of
-from packer.source.function_source import Scan
+from packer.source.function_source import SourceScan
 from packer.trim.bytecode_placement import LayerContents
 from packer.trim.material import Material
 from packer.trim.rules import Unit
@@ -109,7 +109,7 @@ class Order(Struct, frozen=True, kw_only=True):
     """A function to work on, with its source as it was found."""
 
     function: Function
-    scan: Scan
+    scan: SourceScan
 
 
 class _Prepared(Struct, frozen=True, kw_only=True):

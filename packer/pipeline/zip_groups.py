@@ -23,7 +23,7 @@ from packer.pipeline.local_work import Settled, Work
 from packer.pipeline.plan_progress import Progress, begin_progress
 from packer.pipeline.results import Built, Result, held_to_limits, state_of
 from packer.pipeline.state import FunctionState, LayeredState
-from packer.source.function_source import Scan
+from packer.source.function_source import SourceScan
 from packer.trim.rules import Unit
 
 Key = TypeVar("Key")
@@ -35,7 +35,7 @@ class Member:
 
     def __init__(self, function: Function, gatherer: Gatherer, previous: FunctionState | None) -> None:
         self.function = function
-        self.scan: Scan = gatherer.scan(function)
+        self.scan: SourceScan = gatherer.scan(function)
         # Taken before anything is built: what is edited meanwhile differs from it, and the next build sees that.
         self.inputs: Inputs = gatherer.inputs(function, self.scan)
         fits = previous is not None and previous.fingerprint == self.inputs.fingerprint(previous.folders)

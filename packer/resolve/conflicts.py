@@ -11,7 +11,7 @@ from msgspec import Struct
 from packaging.utils import canonicalize_name
 
 from packer.core.bisect import find_culprits
-from packer.resolve.joint_declaration import Member, Place
+from packer.resolve.joint_declaration import JointMember, Place
 
 _PINNED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>\S+)\s+# via (?P<via>.+)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -54,7 +54,7 @@ def opponents(name: str, others: Sequence[str], agree: Callable[[frozenset[str]]
     return find_culprits(others, lambda chosen: not agree(chosen | {name})) or ()
 
 
-class Solved(Struct, frozen=True, kw_only=True):
+class SolvedPackage(Struct, frozen=True, kw_only=True):
     """One package of a solution: its version, and the packages that require it; ``is_direct`` where a file does, too."""
 
     version: str
@@ -62,22 +62,22 @@ class Solved(Struct, frozen=True, kw_only=True):
     is_direct: bool
 
 
-def read_annotated(text: str, own: str = "") -> dict[str, Solved]:
+def read_annotated(text: str, own: str = "") -> dict[str, SolvedPackage]:
     """Read what ``uv pip compile --annotation-style line`` writes: ``beta==2.0  # via alpha, -r requirements.txt``.
 
     What the package ``own`` requires counts as required directly.
     """
-    found: dict[str, Solved] = {}
+    found: dict[str, SolvedPackage] = {}
     for match in filter(None, map(_PINNED.match, text.splitlines())):
         sources = [source.strip() for source in match["via"].split(",") if not source.strip().startswith("-c ")]
         names = (canonicalize_name(source) for source in sources if _NAME.fullmatch(source))
         parents = tuple(name for name in names if name != own)
         name = canonicalize_name(match["name"])
-        found[name] = Solved(version=match["version"], parents=parents, is_direct=len(parents) < len(sources))
+        found[name] = SolvedPackage(version=match["version"], parents=parents, is_direct=len(parents) < len(sources))
     return found
 
 
-def chain(package: str, solved: Mapping[str, Solved]) -> tuple[str, ...]:
+def chain(package: str, solved: Mapping[str, SolvedPackage]) -> tuple[str, ...]:
     """Return the shortest way from a package up to one that is required directly, both included."""
     ways: list[tuple[str, ...]] = [(package,)]
     seen = {package}
@@ -91,7 +91,7 @@ def chain(package: str, solved: Mapping[str, Solved]) -> tuple[str, ...]:
     return (package,)
 
 
-def told(member: Member, way: Sequence[str], solved: Mapping[str, Solved], root: Path) -> str:
+def told(member: JointMember, way: Sequence[str], solved: Mapping[str, SolvedPackage], root: Path) -> str:
     """Say what a member needs, by way of what, and where that is said; paths are relative to ``root``."""
     place = member.places.get(way[-1])
     where = f" ({_where(place, root)})" if place else ""

@@ -41,7 +41,7 @@ class Place(Struct, frozen=True, kw_only=True):
             return True  # a path or an address stands for one version alone
 
 
-class Member(Struct, frozen=True, kw_only=True):
+class JointMember(Struct, frozen=True, kw_only=True):
     """Functions that declare the same. ``name`` is the first one's, ``key`` tells what is asked from what others ask.
 
     ``lines``, ``constraints`` and ``arguments`` are how uv is asked for it from any folder; ``places`` maps the normalised
@@ -100,9 +100,9 @@ def _from_root(line: str, root: Path) -> str:
     return f"{option} {os.path.relpath(value, root)}" if option == _FIND_LINKS and "://" not in value else line
 
 
-def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[Member, ...]:
+def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[JointMember, ...]:
     """Return what functions of one family declare, each declaration once, in the order of the names."""
-    found: dict[str, Member] = {}
+    found: dict[str, JointMember] = {}
     for function, declaration in sorted(declared, key=lambda each: each[0].name):
         member = _member(function, declaration)
         known = found.get(member.key)
@@ -110,7 +110,7 @@ def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[Member
     return tuple(found.values())
 
 
-def question(members: Sequence[Member], constraints: Iterable[str] = ()) -> Declaration:
+def question(members: Sequence[JointMember], constraints: Iterable[str] = ()) -> Declaration:
     """Return what to ask uv for all members at once. The constraints of one of them bind all."""
     first = members[0].declaration
     lines = dict.fromkeys((*first.option_lines, *(line for member in members for line in member.lines)))
@@ -127,7 +127,7 @@ def question(members: Sequence[Member], constraints: Iterable[str] = ()) -> Decl
     )
 
 
-def _member(function: Function, declaration: Declaration) -> Member:
+def _member(function: Function, declaration: Declaration) -> JointMember:
     requirements = function.requirements
     assert requirements is not None  # noqa: S101 see can_be_asked
     lines, arguments, constraints, own = tuple[str, ...](), tuple[str, ...](), tuple[str, ...](), ""
@@ -141,7 +141,7 @@ def _member(function: Function, declaration: Declaration) -> Member:
         places = {line.name: _place(line) for line in reversed(read) if line.name and not line.is_constraint}
     # Two that ask the same and allow other hashes ask for the same versions.
     key = digest_of(*map(_shown, lines), "", *map(_shown, constraints), "", *arguments)
-    return Member(
+    return JointMember(
         name=function.name,
         key=digest_of(key, declaration.digest if requirements.kind == PYPROJECT else ""),
         functions=(function,),

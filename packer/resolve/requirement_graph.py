@@ -24,36 +24,36 @@ from packer.formats.requirements_txt import read_requirements
 from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class RequirementStep(Struct, frozen=True, kw_only=True):
     """One requirement of a chain: the normalised name, and the words that require it."""
 
     name: str
     words: str
 
 
-class Needs(Struct, frozen=True, kw_only=True):
+class RequirementGraph(Struct, frozen=True, kw_only=True):
     """A function's distributions by who requires them.
 
     ``direct`` is what the function itself requires; ``edges`` has what each distribution requires; ``unknown`` are those whose
     metadata is not at hand. Names are normalised.
     """
 
-    direct: tuple[Step, ...]
-    edges: Mapping[str, tuple[Step, ...]]
+    direct: tuple[RequirementStep, ...]
+    edges: Mapping[str, tuple[RequirementStep, ...]]
     unknown: frozenset[str] = frozenset()
 
-    def chains(self, name: str, most: int) -> list[tuple[Step, ...]]:
+    def chains(self, name: str, most: int) -> list[tuple[RequirementStep, ...]]:
         """Return the shortest chain by way of each distribution that requires ``name``, the function itself first."""
         shortest = self._shortest()
-        found: list[tuple[Step, ...]] = [(step,) for step in self.direct if step.name == name]
+        found: list[tuple[RequirementStep, ...]] = [(step,) for step in self.direct if step.name == name]
         for parent in sorted(self.edges, key=lambda each: (len(shortest.get(each, ())), each)):
             steps = [step for step in self.edges[parent] if step.name == name]
             if steps and parent in shortest and parent != name:
                 found.append((*shortest[parent], steps[0]))
         return found[:most]
 
-    def _shortest(self) -> dict[str, tuple[Step, ...]]:
-        found: dict[str, tuple[Step, ...]] = {step.name: (step,) for step in reversed(self.direct)}
+    def _shortest(self) -> dict[str, tuple[RequirementStep, ...]]:
+        found: dict[str, tuple[RequirementStep, ...]] = {step.name: (step,) for step in reversed(self.direct)}
         waiting = deque(step.name for step in self.direct)
         while waiting:
             name = waiting.popleft()
@@ -86,7 +86,7 @@ def needs_of(
     function: Function,
     trees: Mapping[str, Tree],
     read: Callable[[Tree], tuple[Requirement, ...] | None] = read_requires_dist,
-) -> Needs:
+) -> RequirementGraph:
     """Read who requires what; ``trees`` are the function's distributions by their normalised names.
 
     A distribution that nobody requires is taken to be asked for: a lock may say so in words of its own. ``read`` is for who
@@ -99,12 +99,12 @@ def needs_of(
     asked = _asked_extras(direct, requires, function.target)
     edges = {name: tuple(_steps(requires[name], asked.get(name, frozenset()), function.target, known)) for name in trees}
     first = tuple(dict.fromkeys(_step(each) for each in direct))
-    draft = Needs(direct=first, edges=edges)
+    draft = RequirementGraph(direct=first, edges=edges)
     reached = draft.reached(step.name for step in first)
     wanted = {step.name for steps in edges.values() for step in steps}
     lonely = sorted(name for name in known - reached if name not in wanted) or sorted(known - reached)
-    return Needs(
-        direct=(*first, *(Step(name=name, words=name) for name in lonely)),
+    return RequirementGraph(
+        direct=(*first, *(RequirementStep(name=name, words=name) for name in lonely)),
         edges=edges,
         unknown=frozenset(name for name, each in told.items() if each is None),
     )
@@ -127,8 +127,10 @@ def _asked_extras(
     return asked
 
 
-def _steps(requires: Sequence[Requirement], extras: frozenset[str], target: Target, known: frozenset[str]) -> Iterator[Step]:
-    found: dict[str, Step] = {}
+def _steps(
+    requires: Sequence[Requirement], extras: frozenset[str], target: Target, known: frozenset[str]
+) -> Iterator[RequirementStep]:
+    found: dict[str, RequirementStep] = {}
     for each in requires:
         name = canonicalize_name(each.name)
         if name in known and _applies(each, extras, target):
@@ -136,9 +138,9 @@ def _steps(requires: Sequence[Requirement], extras: frozenset[str], target: Targ
     yield from (found[name] for name in sorted(found))
 
 
-def _step(requirement: Requirement) -> Step:
+def _step(requirement: Requirement) -> RequirementStep:
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    return Step(name=canonicalize_name(requirement.name), words=f"{requirement.name}{extras}{requirement.specifier}")
+    return RequirementStep(name=canonicalize_name(requirement.name), words=f"{requirement.name}{extras}{requirement.specifier}")
 
 
 def _applies(requirement: Requirement, extras: frozenset[str], target: Target) -> bool:

@@ -25,7 +25,7 @@ from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Lock
 from packer.resolve.conflicts import divide
 from packer.resolve.declaration import Declaration, declare, links_digest, local_digests
-from packer.resolve.joint_declaration import Member, can_be_asked, difference, family, members_of
+from packer.resolve.joint_declaration import JointMember, can_be_asked, difference, family, members_of
 from packer.resolve.uv_client import UvClient
 from packer.resolve.uv_queries import JointQueries, called, folders_of, pinned, versions
 from packer.resolve.uv_settings import settings_digest, settings_files
@@ -37,7 +37,7 @@ _SCHEMA = "shared 2"
 _Declared = Sequence[tuple[Function, Declaration]]
 
 
-class Part(Struct, frozen=True, kw_only=True):
+class SharedPart(Struct, frozen=True, kw_only=True):
     """What a function has of the shared solve: the lines that bind its versions, and what to tell the user of it.
 
     ``paths`` are all whose change may change it.
@@ -54,7 +54,7 @@ class _Family(Struct, frozen=True, kw_only=True):
     ``apart`` says for what reason others for the same target are of another family, empty where there are none.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[JointMember, ...]
     fixed: tuple[Function, ...]
     paths: tuple[str, ...]
     key: str
@@ -88,11 +88,11 @@ class SharedResolver:
         self._digests = digests
         self._upgrade = upgrade
         self._families: Once[tuple[str, ...], dict[str, _Family]] = Once()
-        self._parts: Once[str, dict[str, Part]] = Once()
+        self._parts: Once[str, dict[str, SharedPart]] = Once()
         self._named: dict[int, tuple[Sequence[Function], str]] = {}
         """By identity: functions that share versions, and the digest of their names; all functions hold the same thousands."""
 
-    def part(self, function: Function, *, relock: bool = False) -> Part | None:
+    def part(self, function: Function, *, relock: bool = False) -> SharedPart | None:
         """Return a function's part, None where it shares with nobody. ``relock`` renews locks instead of keeping to them.
 
         Raises `ResolveError` where uv cannot tell.
@@ -105,7 +105,7 @@ class SharedResolver:
             return None
         apart = (f"{function.name} {found.apart}",) if found.apart else ()
         if found.is_alone:
-            return Part(constraints=(), warnings=apart, paths=found.paths)
+            return SharedPart(constraints=(), warnings=apart, paths=found.paths)
         part = self._parts.get(found.key, lambda: self._parts_of(found, self._solution(found)))[function.name]
         return replace(part, warnings=(*apart, *part.warnings))
 
@@ -115,11 +115,11 @@ class SharedResolver:
             known = self._named[id(functions)] = (functions, digest_of(*(each.name for each in functions)))
         return known[1]
 
-    def _parts_of(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, Part]:
+    def _parts_of(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, SharedPart]:
         trees = (path for folder in solution["locals"] for path in project_tree(Path(folder), self._digests)[1])
         paths = tuple(dict.fromkeys((*group.paths, *trees)))
         return {
-            name: Part(constraints=tuple(each["pins"].values()), warnings=tuple(warnings), paths=paths)
+            name: SharedPart(constraints=tuple(each["pins"].values()), warnings=tuple(warnings), paths=paths)
             for each in solution["sets"]
             for name, warnings in each["warnings"].items()
         }

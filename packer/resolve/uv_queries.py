@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from packer.cache.store import Store
 from packer.core.errors import ResolveError
 from packer.locks.pins import absolute
-from packer.resolve.conflicts import Solved, chain, opponents, read_annotated, told
+from packer.resolve.conflicts import SolvedPackage, chain, opponents, read_annotated, told
 from packer.resolve.declaration import Declaration
-from packer.resolve.joint_declaration import Member, question
+from packer.resolve.joint_declaration import JointMember, question
 from packer.resolve.uv_client import AS_PYLOCK, NO_SOLUTION, UvClient
 
 _ANNOTATED = ("--format", "requirements.txt", "--annotation-style", "line")
@@ -39,7 +39,7 @@ class JointQueries:
         self,
         uv: UvClient,
         store: Store,
-        members: Sequence[Member],
+        members: Sequence[JointMember],
         preferences: Mapping[str, str],
         root: Path,
     ) -> None:
@@ -120,11 +120,13 @@ class JointQueries:
         known = (each for each in others if (pair := frozenset((name, each))) in self._known and not self._known[pair].text)
         return tuple(known)[:1]
 
-    def _annotated(self, name: str, pins: Mapping[str, str]) -> dict[str, Solved]:
+    def _annotated(self, name: str, pins: Mapping[str, str]) -> dict[str, SolvedPackage]:
         answer = self._ask([name], pins.values(), _ANNOTATED, "shared.txt", "")
         return read_annotated(answer.text, self._members[name].own)
 
-    def _needs(self, name: str, mine: Mapping[str, Solved], mate: str, theirs: Mapping[str, Solved]) -> tuple[str, str]:
+    def _needs(
+        self, name: str, mine: Mapping[str, SolvedPackage], mate: str, theirs: Mapping[str, SolvedPackage]
+    ) -> tuple[str, str]:
         """Return what a member and its mate need of the package that they cannot agree on; empty where no package shows it.
 
         That is the one with the shortest ways to it, of those that the member cannot have in its mate's version.
@@ -137,7 +139,7 @@ class JointQueries:
                 return own, self._told(mate, each, theirs, mine[each].version)
         return "", ""
 
-    def _told(self, name: str, package: str, solved: Mapping[str, Solved], refused: str) -> str:
+    def _told(self, name: str, package: str, solved: Mapping[str, SolvedPackage], refused: str) -> str:
         """Say what a member needs of a package: by way of what does not bear the ``refused`` version, where that shows."""
         member = self._members[name]
         place = member.places.get(package)
@@ -148,7 +150,7 @@ class JointQueries:
             way = (package, *chain(parent, solved)) if parent else way
         return told(member, way, solved, self._root)
 
-    def _bears(self, member: Member, parent: str, solved: Mapping[str, Solved], pin: str) -> bool:
+    def _bears(self, member: JointMember, parent: str, solved: Mapping[str, SolvedPackage], pin: str) -> bool:
         asked = question([member])
         text = "\n".join((*asked.option_lines, f"{parent}=={solved[parent].version}", pin))
         return bool(

@@ -44,7 +44,7 @@ _PARSING = Lock()
 what fails in another one (CPython issue 106905); filters of warnings are everybody's too."""
 
 
-class Scan(Struct, frozen=True, kw_only=True):
+class FactScan(Struct, frozen=True, kw_only=True):
     """What sources say.
 
     ``tests`` are folders of tests that something else imports, or an entry point names; ``reads_stubs`` says that type stubs
@@ -59,30 +59,30 @@ class Scan(Struct, frozen=True, kw_only=True):
     dynamic: str = ""
 
 
-class Scanner:
+class FactScanner:
     """Scans wheels and sources; may be used from many threads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._wheels: Once[str, Scan] = Once()
+        self._wheels: Once[str, FactScan] = Once()
 
-    def of_wheel(self, distribution: Distribution, tree: Tree) -> Scan:
+    def of_wheel(self, distribution: Distribution, tree: Tree) -> FactScan:
         """Return what the sources of a wheel in the store say; nothing of one that is only outlined."""
         if distribution.outlined:
-            return Scan()
+            return FactScan()
         return self._wheels.get(distribution.digest, lambda: self._remembered(distribution, tree))
 
-    def _remembered(self, distribution: Distribution, tree: Tree) -> Scan:
+    def _remembered(self, distribution: Distribution, tree: Tree) -> FactScan:
         key = digest_of("scan", _FORM, distribution.digest)
         record = self._store.load("scans", key)
         if record is not None:
-            return msgspec.json.decode(record.payload, type=Scan)
+            return msgspec.json.decode(record.payload, type=FactScan)
         scan = scan_sources(tree, look_for_calls=False if distribution.name in SDK else None)
         self._store.save("scans", key, msgspec.json.encode(scan))
         return scan
 
 
-def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> Scan:
+def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> FactScan:
     """Read the sources of a tree, for calls of the SDK as well: None where only if one of them names it.
 
     Where one does, a session may be handed to any other; and a function's own source may get one from a distribution.
@@ -111,7 +111,7 @@ def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> Scan:
                 services.add(name)
                 dynamic = dynamic or ("" if name else f"{entry.path}:{line}")
     services.discard("")
-    return Scan(
+    return FactScan(
         tests=tuple(sorted(tests)),
         reads_stubs=stubs,
         named=tuple(sorted(name.decode() for name in named)),

@@ -40,7 +40,7 @@ DEFAULT_IGNORE = (
 _SHARED_LIBRARY = re.compile(r".*\.so(\.[0-9.]+)?")
 
 
-class Scan(Struct, frozen=True, kw_only=True):
+class SourceScan(Struct, frozen=True, kw_only=True):
     """A scanned folder: its tree, every path whose change could change it, and what .gitignore left out."""
 
     tree: Tree
@@ -79,7 +79,7 @@ def scan_source(
     ignore: Iterable[str] = (),
     skip: Iterable[Path] = (),
     git: bool = True,
-) -> Scan:
+) -> SourceScan:
     """Scan a folder; ``skip`` names paths below it that are no source, such as the output folder.
 
     ``root`` is the folder of the configuration that names it, if it is a function's. Without ``git``, .gitignore files have no
@@ -110,9 +110,9 @@ class _Scanner:
         self._watched: list[str] = []
         self._left_out: list[str] = []
 
-    def scan(self) -> Scan:
+    def scan(self) -> SourceScan:
         self._walk("", (), self._rules_above() if self._git else (), (os.path.realpath(self._folder),))
-        return Scan(
+        return SourceScan(
             tree=Tree.of(self._entries), watched=tuple(dict.fromkeys(self._watched)), left_out=tuple(sorted(self._left_out))
         )
 

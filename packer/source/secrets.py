@@ -35,19 +35,19 @@ _PASSWORDS = frozenset(
 _REPOSITORIES = frozenset((".git", ".hg", ".svn", ".bzr"))
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class SecretFinding(Struct, frozen=True, kw_only=True):
     """A file of the source that should not be packed, and what is in it."""
 
     path: str
     what: str
 
 
-def find_secrets(tree: Tree, allowed: Sequence[str] = ()) -> tuple[Finding, ...]:
+def find_secrets(tree: Tree, allowed: Sequence[str] = ()) -> tuple[SecretFinding, ...]:
     """Look through a function's own source; ``allowed`` are patterns of paths that the user has looked at.
 
     Raises `BuildError` where a file changes meanwhile.
     """
-    found = (Finding(path=entry.path, what=what) for entry in tree if (what := _found_in(entry)))
+    found = (SecretFinding(path=entry.path, what=what) for entry in tree if (what := _found_in(entry)))
     return tuple(each for each in found if not any(fnmatchcase(each.path, pattern) for pattern in allowed))
 
 
@@ -69,14 +69,14 @@ def _secrets_in(entry: Entry) -> Iterator[str]:
         yield from (what for pattern, what in _CONTENTS if pattern.search(data))
 
 
-def told(function: str, findings: Sequence[Finding]) -> tuple[str, ...]:
+def told(function: str, findings: Sequence[SecretFinding]) -> tuple[str, ...]:
     """Return warnings of what a function is about to pack; the first few of many."""
     named = [f"{function} packs {each.path}, which is {each.what}: {_remedy(each)}" for each in findings[:_SHOWN]]
     more = len(findings) - _SHOWN
     return (*named, *([f"{function} packs {more} more files that should not be packed."] if more > 0 else ()))
 
 
-def refuse(function: str, findings: Sequence[Finding]) -> None:
+def refuse(function: str, findings: Sequence[SecretFinding]) -> None:
     """Raise `PackageError` where anything was found."""
     if findings:
         listed = "\n".join(f"{each.path}: {each.what}" for each in findings)
@@ -84,5 +84,5 @@ def refuse(function: str, findings: Sequence[Finding]) -> None:
         raise PackageError(what, detail=listed, remedy=_remedy(findings[0]))
 
 
-def _remedy(finding: Finding) -> str:
+def _remedy(finding: SecretFinding) -> str:
     return f'leave it out (.lpackignore, or ignore = ["{finding.path}"]), or write allow = ["{finding.path}"].'

@@ -11,7 +11,7 @@ from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Tree
 from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
-from packer.source.facts import Scan
+from packer.source.facts import FactScan
 from packer.trim.rules import DROP, RULES, STAYS, Rule, RuleContext, Unit
 
 
@@ -34,7 +34,7 @@ class TrimResult(Struct, frozen=True, kw_only=True):
 class TrimContext(Struct, frozen=True, kw_only=True):
     """What has been read of a function's distributions, by their normalised names, and of the function as a whole."""
 
-    scans: Mapping[str, Scan]
+    scans: Mapping[str, FactScan]
     native: Mapping[str, Sequence[ElfFile]]
     services: frozenset[str] | None
     restored: frozenset[Unit] = field(default_factory=frozenset)

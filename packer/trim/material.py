@@ -11,7 +11,7 @@ from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Distribution, Function
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import NativeCode
-from packer.source.facts import Scan, Scanner, scan_sources
+from packer.source.facts import FactScan, FactScanner, scan_sources
 from packer.trim.profile import Profile, read_profile
 
 _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
@@ -24,7 +24,7 @@ class Material(Struct, frozen=True, kw_only=True):
     function: Function
     parts: tuple[Part, ...]
     distributions: tuple[Distribution, ...]
-    scans: Mapping[str, Scan]
+    scans: Mapping[str, FactScan]
     native: Mapping[str, Sequence[ElfFile]]
     profile: Profile | None
     services: frozenset[str] | None
@@ -40,7 +40,7 @@ class Material(Struct, frozen=True, kw_only=True):
 
 
 def gather_material(
-    function: Function, distributions: Sequence[Distribution], parts: Sequence[Part], scanner: Scanner, native: NativeCode
+    function: Function, distributions: Sequence[Distribution], parts: Sequence[Part], scanner: FactScanner, native: NativeCode
 ) -> Material:
     """Give all that shaping has to know; raises `LpackError` where a file cannot be read."""
     if function.trim.level == "none":
@@ -102,7 +102,9 @@ def _stale(function: Function, profile: Profile | None, distributions: Sequence[
             yield f"{what}, and {each.version} is packed whole: run `lpack profile {function.name}` anew."
 
 
-def _services(function: Function, scans: Mapping[str, Scan], names: set[str]) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+def _services(
+    function: Function, scans: Mapping[str, FactScan], names: set[str]
+) -> tuple[frozenset[str] | None, tuple[str, ...]]:
     """Give the services that a function calls, None where that cannot be known; and what to tell the user of it."""
     if function.trim.services is not None:
         return frozenset(function.trim.services) | _ALWAYS_CALLED, ()

@@ -15,7 +15,7 @@ from msgspec import Struct
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import Entry, Tree
 from packer.formats.elf import ElfFile
-from packer.source.facts import HEADERS, NATIVE_SOURCES, TEST_FOLDERS, Scan
+from packer.source.facts import HEADERS, NATIVE_SOURCES, TEST_FOLDERS, FactScan
 
 STRIP, SOURCES, PROFILE = "strip", "sources", "profile"
 """What is no rule of the table, and can be to blame as well: `packer.trim.strip`, bytecode without its sources, a profile."""
@@ -28,7 +28,7 @@ class RuleContext(Struct, frozen=True, kw_only=True):
 
     name: str
     tree: Tree
-    scan: Scan
+    scan: FactScan
     native: Mapping[str, ElfFile]
     tests_needed: frozenset[str]
     services: frozenset[str] | None

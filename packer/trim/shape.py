@@ -12,7 +12,7 @@ from builders.errors import UnavailableError
 from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Distribution, Function, Tree
 from packer.formats.native_code import NativeCode
-from packer.source.facts import Scanner
+from packer.source.facts import FactScanner
 from packer.trim.bytecode_placement import Bytecode, BytecodePlacer, LayerContents
 from packer.trim.engine import RemovedFile, Selections, TrimContext, trim
 from packer.trim.material import Material, gather_material
@@ -65,7 +65,7 @@ class ShapedFunction(Struct, frozen=True, kw_only=True):
 class Shaper:
     """Shapes functions with the parts of the pipeline; may be used from many threads."""
 
-    def __init__(self, scanner: Scanner, native: NativeCode, stripper: Stripper, placer: BytecodePlacer) -> None:
+    def __init__(self, scanner: FactScanner, native: NativeCode, stripper: Stripper, placer: BytecodePlacer) -> None:
         self._scanner = scanner
         self._native = native
         self._stripper = stripper

@@ -11,7 +11,7 @@ from packer.core.model import Archive, Distribution, Function, LockedPackage, So
 from packer.formats.wheel_outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guess_files, write_outline
 from packer.net.downloads import FetchedArchive
 from packer.source.package_source import project_tree
-from packer.wheels.provider import Builds, Made, Missing
+from packer.wheels.provider import MissingWheel, PackageBuilder, ProvidedWheel
 
 _FORM = "1"
 _PACKED = 3
@@ -20,27 +20,27 @@ _SOURCES = "src"
 _MODULE = "__init__.py"
 
 
-class KeptWheels:
+class EstimatedWheels:
     """Gives the wheels of packages that have none: those that were built before, and outlines of all others."""
 
-    def __init__(self, builds: Builds, store: Store, digests: Digests) -> None:
+    def __init__(self, builds: PackageBuilder, store: Store, digests: Digests) -> None:
         self._builds = builds
         self._store = store
         self._digests = digests
 
-    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
+    def build_all(self, function: Function, packages: Sequence[MissingWheel]) -> list[ProvidedWheel]:
         """Return what is known of packages, in their order; raises `LpackError` where a source cannot be read."""
         return [self._one(function, package, sdist) for package, sdist in packages]
 
-    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._builds.kept(function, package, sdist)
 
-    def _one(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made:
+    def _one(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel:
         known = None if sdist is not None and sdist.outlined else self.kept(function, package, sdist)
         return known or self._guess(package)
 
-    def _guess(self, package: LockedPackage) -> Made:
+    def _guess(self, package: LockedPackage) -> ProvidedWheel:
         name, version = package.name or "project", package.version or "0"
         if isinstance(package.source, SourceFolder):
             files = list(self._installed(package.source.path))
@@ -52,7 +52,7 @@ class KeptWheels:
         key = digest_of(_FORM, SOURCE, name, version, payload.decode())
         record = self._store.save(OUTLINES, key, payload)
         filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-        return Made(
+        return ProvidedWheel(
             distribution=Distribution(name=name, version=version, filename=filename, digest=key, path=record.path, outlined=how)
         )
 

@@ -12,7 +12,7 @@ from builders.errors import BuildError, NativeCodeError, UnavailableError
 from builders.recipes import BuildSettings
 from packer.core.model import LockedPackage
 from packer.wheels.builder_choice import builders_to_try, offered_wheels, remedy_for
-from packer.wheels.provider import Made
+from packer.wheels.provider import ProvidedWheel
 from packer.wheels.wheel_builder import BuildTask, WheelBuilder
 
 
@@ -22,7 +22,7 @@ class FallbackBuilder:
     def __init__(self, builders: Mapping[str, WheelBuilder]) -> None:
         self._builders = builders
 
-    def wheel(self, task: BuildTask, tools: WheelBuilder) -> Made:
+    def wheel(self, task: BuildTask, tools: WheelBuilder) -> ProvidedWheel:
         """Return the wheel of a task; raises `BuildError` where no builder can make it, or the first that can fails."""
         attempts = Attempts(package=task.package, settings=task.settings)
         for name, why in builders_to_try(task.settings, task.origin.native):
@@ -38,7 +38,7 @@ class FallbackBuilder:
                 attempts.add(name, refusal)
         raise attempts.error(f"Cannot build {task.package} for {task.target}")
 
-    def last_wheel(self, task: BuildTask) -> Made | None:
+    def last_wheel(self, task: BuildTask) -> ProvidedWheel | None:
         """Return the wheel that the first of the builders has made of the same source; None where none has."""
         for name, why in builders_to_try(task.settings, task.origin.native):
             last = self._builders[name].last_wheel(task)
@@ -47,7 +47,7 @@ class FallbackBuilder:
         return None
 
 
-def _with_reason(made: Made, why: str) -> Made:
+def _with_reason(made: ProvidedWheel, why: str) -> ProvidedWheel:
     record: dict[str, Any] = {**made.record, "why": why}
     return replace(made, record=record)
 

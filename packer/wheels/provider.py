@@ -14,7 +14,7 @@ from packer.locks.wheel_choice import choose_wheel, no_wheel_error
 from packer.net.downloads import FetchedArchive
 
 
-class Made(Struct, frozen=True, kw_only=True):
+class ProvidedWheel(Struct, frozen=True, kw_only=True):
     """A package's wheel. ``record`` says for the manifest how it was built, and is empty where it was fetched."""
 
     distribution: Distribution
@@ -22,43 +22,45 @@ class Made(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class Fetcher(Protocol):
+class ArchiveFetcher(Protocol):
     """Gives archives in the store, or what is known of them."""
 
     def fetch(self, archives: Sequence[Archive]) -> list[FetchedArchive]: ...
 
 
-Missing = tuple[LockedPackage, FetchedArchive | None]
+MissingWheel = tuple[LockedPackage, FetchedArchive | None]
 """A package without a wheel, and its source in the store where that is an archive."""
-Build = Callable[[Sequence[Missing]], Sequence[Made]]
+Build = Callable[[Sequence[MissingWheel]], Sequence[ProvidedWheel]]
 
 
-class Builds(Protocol):
+class PackageBuilder(Protocol):
     """Gives the wheels of packages that have none, or what is known of them."""
 
-    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]: ...
-    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
+    def build_all(self, function: Function, packages: Sequence[MissingWheel]) -> list[ProvidedWheel]: ...
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         ...
 
 
-class BuildsLater:
+class LazyPackageBuilder:
     """Makes what builds when something is to be built, which for most functions never comes; may be used by many threads."""
 
-    def __init__(self, make: Callable[[], Builds]) -> None:
+    def __init__(self, make: Callable[[], PackageBuilder]) -> None:
         self._make = make
-        self._made: Once[None, Builds] = Once()
+        self._made: Once[None, PackageBuilder] = Once()
 
-    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
+    def build_all(self, function: Function, packages: Sequence[MissingWheel]) -> list[ProvidedWheel]:
         """Return the wheels of packages that have none, in their order; raises `LpackError`."""
         return self._made.get(None, self._make).build_all(function, packages)
 
-    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._made.get(None, self._make).kept(function, package, sdist)
 
 
-def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: Fetcher, build: Build) -> tuple[Made, ...]:
+def obtain(
+    packages: Sequence[LockedPackage], target: Target, fetcher: ArchiveFetcher, build: Build
+) -> tuple[ProvidedWheel, ...]:
     """Return the wheels of packages in their order; raises `LpackError`."""
     # By their places: a package's hash is that of all files that its lock offers.
     chosen = [choose_wheel(package, target) for package in packages]
@@ -72,7 +74,7 @@ def obtain(packages: Sequence[LockedPackage], target: Target, fetcher: Fetcher, 
     missing = [(packages[place], fetched.get(place)) for place in lacking]
     built = dict(zip(lacking, build(missing), strict=True)) if missing else {}
     return tuple(
-        Made(distribution=_of_wheel(packages[place], wheel, fetched[place])) if wheel else built[place]
+        ProvidedWheel(distribution=_of_wheel(packages[place], wheel, fetched[place])) if wheel else built[place]
         for place, wheel in enumerate(chosen)
     )
 

@@ -28,7 +28,7 @@ from packer.formats.zip_reader import ZipFormatError, ZipMember, read_directory
 from packer.net.downloads import FetchedArchive
 from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic_auth, new_session, short_reason
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
-from packer.wheels.provider import Fetcher
+from packer.wheels.provider import ArchiveFetcher
 
 if TYPE_CHECKING:
     import requests
@@ -57,7 +57,9 @@ class OutlineFetcher:
     ``local`` brings what lies on this machine.
     """
 
-    def __init__(self, local: Fetcher, store: Store, credentials: Credentials, reporter: Reporter, *, offline: bool) -> None:
+    def __init__(
+        self, local: ArchiveFetcher, store: Store, credentials: Credentials, reporter: Reporter, *, offline: bool
+    ) -> None:
         self._local = local
         self._store = store
         self._credentials = credentials

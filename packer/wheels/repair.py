@@ -35,7 +35,7 @@ Find = Callable[[str, tuple[str, ...]], Path | None]
 """Finds a shared library by its soname and the run paths of what needs it."""
 
 
-class Repaired(Struct, frozen=True, kw_only=True):
+class RepairedWheel(Struct, frozen=True, kw_only=True):
     """A wheel's members after repair, under the file name they deserve; ``libraries`` are the sonames that were copied in."""
 
     filename: str
@@ -43,7 +43,7 @@ class Repaired(Struct, frozen=True, kw_only=True):
     libraries: tuple[str, ...]
 
 
-class _Copied(Struct, frozen=True, kw_only=True):
+class _CopiedLibrary(Struct, frozen=True, kw_only=True):
     """A library that goes into the wheel: ``path`` is a copy of it, ``name`` the one it gets there."""
 
     name: str
@@ -51,7 +51,7 @@ class _Copied(Struct, frozen=True, kw_only=True):
     file: ElfFile
 
 
-def repair(path: Path, target: Target, find: Find, folder: Path) -> Repaired:
+def repair(path: Path, target: Target, find: Find, folder: Path) -> RepairedWheel:
     """Repair a wheel; ``folder`` is an empty one to work in. Raises `BuildError`."""
     tree = read_members_as_tree(path, path.name)
     files = tuple(read_native_files(tree))
@@ -60,13 +60,13 @@ def repair(path: Path, target: Target, find: Find, folder: Path) -> Repaired:
         tree = _with_libraries(tree, files, copied, _libraries_folder(path.name), folder)
         files = tuple(read_native_files(tree))
     filename = _right_name(path.name, files, target)
-    return Repaired(filename=filename, tree=_relabelled(tree, path.name, filename), libraries=tuple(sorted(copied)))
+    return RepairedWheel(filename=filename, tree=_relabelled(tree, path.name, filename), libraries=tuple(sorted(copied)))
 
 
-def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> dict[str, _Copied]:
+def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> dict[str, _CopiedLibrary]:
     """Follow the links from the wheel's files through the building machine; what it does not find stays missing."""
     known = sonames(of_machine(files, target))
-    copied: dict[str, _Copied] = {}
+    copied: dict[str, _CopiedLibrary] = {}
     asked: set[str] = set()
     missing = missing_libraries(files, target, known)
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="library") as pool:
@@ -79,7 +79,7 @@ def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> d
     return copied
 
 
-def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile]]) -> dict[str, _Copied]:
+def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile]]) -> dict[str, _CopiedLibrary]:
     """Find a library, if the building machine has it for the target."""
     name, users = missing
     place = find(name, tuple(dict.fromkeys(path for user in users for path in user.run_paths)))
@@ -89,7 +89,7 @@ def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile
         described = read_elf(file, name)
     if described is None or described.machine != target.machine:
         return {}
-    return {name: _Copied(name=_name_of_its_own(name, place), path=place, file=described)}
+    return {name: _CopiedLibrary(name=_name_of_its_own(name, place), path=place, file=described)}
 
 
 def _name_of_its_own(name: str, path: Path) -> str:
@@ -103,7 +103,9 @@ def _libraries_folder(filename: str) -> str:
     return f"{filename.split('-', maxsplit=1)[0]}.libs"
 
 
-def _with_libraries(tree: Tree, files: Sequence[ElfFile], copied: Mapping[str, _Copied], libraries: str, folder: Path) -> Tree:
+def _with_libraries(
+    tree: Tree, files: Sequence[ElfFile], copied: Mapping[str, _CopiedLibrary], libraries: str, folder: Path
+) -> Tree:
     """Add copied libraries to a tree, and lead what needs them there."""
     names = {old: each.name for old, each in copied.items()}
     by_path = {file.path: file for file in files}

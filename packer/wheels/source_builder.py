@@ -28,8 +28,8 @@ from packer.locks.wheel_choice import choose_wheel
 from packer.wheels.abi_check import check_native, without_spared
 from packer.wheels.build_requirements import BuildNeeds, BuildRequirements
 from packer.wheels.builder_choice import remedy_for
-from packer.wheels.provider import Made, Missing
-from packer.wheels.repair import Repaired, repair
+from packer.wheels.provider import MissingWheel, ProvidedWheel
+from packer.wheels.repair import RepairedWheel, repair
 from packer.wheels.wheel_builder import BuildTask, FailureReport, TaskMaker, WheelBuilder
 
 _MOST_ROUNDS = 3
@@ -64,7 +64,7 @@ class BuiltRecord(Struct, frozen=True, kw_only=True):
         fields = json.loads(payload)
         return cls(**{**fields, "warnings": tuple(fields["warnings"])})
 
-    def made(self, path: Path) -> Made:
+    def made(self, path: Path) -> ProvidedWheel:
         """Return the wheel, which lies at ``path``."""
         name, release = self.filename.split("-")[:2]
         distribution = Distribution(
@@ -74,7 +74,7 @@ class BuiltRecord(Struct, frozen=True, kw_only=True):
             digest=self.sha256,
             path=path,
         )
-        return Made(distribution=distribution, record=self.record, warnings=self.warnings)
+        return ProvidedWheel(distribution=distribution, record=self.record, warnings=self.warnings)
 
 
 class SourceBuilder:
@@ -123,7 +123,9 @@ class SourceBuilder:
         wheels = self._requirements.wheels(needs, task.function, build)
         return BuildPlan(recipe=recipe, requires=needs.requires, tools=wheels, key=_key(task, recipe, wheels))
 
-    def _build_tools(self, task: BuildTask, tools: WheelBuilder, target: Target, packages: Sequence[Missing]) -> list[Made]:
+    def _build_tools(
+        self, task: BuildTask, tools: WheelBuilder, target: Target, packages: Sequence[MissingWheel]
+    ) -> list[ProvidedWheel]:
         """Return the wheels of build requirements of a task that have none for ``target``."""
         chain = (*task.chain, task.package.name)
         for package, _ in packages:
@@ -177,7 +179,7 @@ class SourceBuilder:
         what = f"{task.package} was built without the native code that its source has ({task.origin.native})"
         return (f"{what}; the build's log says why: {kept}.",)
 
-    def _check(self, task: BuildTask, repaired: Repaired) -> tuple[ElfFile, ...]:
+    def _check(self, task: BuildTask, repaired: RepairedWheel) -> tuple[ElfFile, ...]:
         """Check a built wheel against what was asked for, and against the target; return its native code."""
         package, filename = task.package, repaired.filename
         made = _wheel_package(filename)
@@ -190,7 +192,7 @@ class SourceBuilder:
             raise BuildError(what, remedy=remedy_for(package, self.name))
         return files
 
-    def _keep(self, repaired: Repaired) -> tuple[str, Path]:
+    def _keep(self, repaired: RepairedWheel) -> tuple[str, Path]:
         """Write the wheel's ZIP anew, so that its bytes do not depend on the zlib of whatever built it."""
         with self._store.temporary() as temporary:
             with store_errors(temporary, "write"), temporary.open("wb") as file:
@@ -198,7 +200,7 @@ class SourceBuilder:
             check_wheel(temporary, repaired.filename)
             return written.sha256, self._store.adopt(temporary, written.sha256, written.length)
 
-    def _record(self, task: BuildTask, plan: BuildPlan, repaired: Repaired) -> dict[str, Any]:
+    def _record(self, task: BuildTask, plan: BuildPlan, repaired: RepairedWheel) -> dict[str, Any]:
         """Return what the manifest says of a build, except the reason for the builder."""
         image, digest = plan.recipe.image, plan.recipe.image_digest
         return {
@@ -218,7 +220,7 @@ class CachedBuilder:
         self._builder = builder
         self._store = store
 
-    def wheel(self, task: BuildTask, tools: WheelBuilder) -> Made:
+    def wheel(self, task: BuildTask, tools: WheelBuilder) -> ProvidedWheel:
         """Return the wheel that was built under the same key, or build it, again where the back end asks for more."""
         plan = self._builder.plan(task, tools)
         known = self._known("built", plan.key)
@@ -234,11 +236,11 @@ class CachedBuilder:
             return known
         raise self._builder.error(task, "its build back end asks for other requirements each time")
 
-    def last_wheel(self, task: BuildTask) -> Made | None:
+    def last_wheel(self, task: BuildTask) -> ProvidedWheel | None:
         """Return what the builder made of the same source before, though it may be unavailable now."""
         return self._known("last", self._last_key(task))
 
-    def _built(self, task: BuildTask, plan: BuildPlan) -> Made:
+    def _built(self, task: BuildTask, plan: BuildPlan) -> ProvidedWheel:
         built, path = self._builder.build(task, plan)
         for kind, key in (("built", plan.key), ("last", self._last_key(task))):
             self._store.save(kind, key, built.encode())
@@ -248,7 +250,7 @@ class CachedBuilder:
         settings = (fingerprint(task.settings), fingerprint(task.variables))
         return digest_of("last 2", str(task.package), task.origin.key, str(task.target), *settings, self._builder.name)
 
-    def _known(self, kind: str, key: str) -> Made | None:
+    def _known(self, kind: str, key: str) -> ProvidedWheel | None:
         found = self._store.load(kind, key)
         if found is None:
             return None

@@ -18,7 +18,7 @@ from packer.core.model import Function, LockedPackage
 from packer.net.downloads import FetchedArchive
 from packer.wheels.build_requirements import BuildRequirements
 from packer.wheels.fallback_builder import FallbackBuilder
-from packer.wheels.provider import Made, Missing
+from packer.wheels.provider import MissingWheel, ProvidedWheel
 from packer.wheels.source_builder import CachedBuilder, SourceBuilder
 from packer.wheels.wheel_builder import SharedBuilder, TaskMaker, WheelBuilder
 
@@ -96,7 +96,7 @@ class StoreBuilder:
         for builder in self._builders:
             builder.close()
 
-    def build_all(self, function: Function, packages: Sequence[Missing]) -> list[Made]:
+    def build_all(self, function: Function, packages: Sequence[MissingWheel]) -> list[ProvidedWheel]:
         """Return the wheels of packages, in their order.
 
         Raises `BuildError` with the build's own output, or `PackageError` for a wheel that is no good.
@@ -104,10 +104,10 @@ class StoreBuilder:
         futures = [self._pool.submit(self._wheel, function, package, sdist) for package, sdist in packages]
         return [future.result() for future in futures]
 
-    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made | None:
+    def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._builder.last_wheel(self._tasks.task(function, package, sdist))
 
-    def _wheel(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> Made:
+    def _wheel(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel:
         # What a build needs is built past the shared outcomes: two threads could wait for each other's.
         return self._shared.wheel(self._tasks.task(function, package, sdist), self._builder)

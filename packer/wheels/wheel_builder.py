@@ -26,7 +26,7 @@ from packer.core.version_variables import variables_for_package
 from packer.net.downloads import FetchedArchive
 from packer.source.package_source import Origin, Origins
 from packer.wheels.builder_choice import offered_wheels, remedy_for
-from packer.wheels.provider import Made
+from packer.wheels.provider import ProvidedWheel
 
 _SHOWN = 40
 """Lines of a failed build's log that its error shows."""
@@ -75,7 +75,7 @@ class TaskMaker(Struct, frozen=True, kw_only=True):
 class WheelBuilder(Protocol):
     """Turns the source of a task into a wheel in the store; may be used from many threads."""
 
-    def wheel(self, task: BuildTask, tools: WheelBuilder) -> Made:
+    def wheel(self, task: BuildTask, tools: WheelBuilder) -> ProvidedWheel:
         """Return the wheel; ``tools`` builds what the build itself needs and has no wheel.
 
         Raises `BuildError`, `PackageError` for a wheel that does not fit the target, and, from one builder alone,
@@ -83,7 +83,7 @@ class WheelBuilder(Protocol):
         """
         ...
 
-    def last_wheel(self, task: BuildTask) -> Made | None:
+    def last_wheel(self, task: BuildTask) -> ProvidedWheel | None:
         """Return the wheel that was last built of the same source; None where none was."""
         ...
 
@@ -93,15 +93,15 @@ class SharedBuilder:
 
     def __init__(self, builder: WheelBuilder) -> None:
         self._builder = builder
-        self._made: Once[str, Made] = Once()
+        self._made: Once[str, ProvidedWheel] = Once()
 
-    def wheel(self, task: BuildTask, tools: WheelBuilder) -> Made:
+    def wheel(self, task: BuildTask, tools: WheelBuilder) -> ProvidedWheel:
         """Return the wheel of a task, for which other threads may be waiting, too."""
         wanted = fingerprint(task.settings, task.function.provided)
         key = digest_of(str(task.package), task.origin.key, str(task.target), wanted)
         return self._made.get(key, lambda: self._builder.wheel(task, tools))
 
-    def last_wheel(self, task: BuildTask) -> Made | None:
+    def last_wheel(self, task: BuildTask) -> ProvidedWheel | None:
         """Return the wheel that was last built of the same source; None where none was."""
         return self._builder.last_wheel(task)
 

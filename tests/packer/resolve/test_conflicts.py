@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from builders.runtimes import Target
 from packer.core.model import Function
-from packer.resolve.conflicts import Solved, chain, divide, opponents, read_annotated, told
+from packer.resolve.conflicts import SolvedPackage, chain, divide, opponents, read_annotated, told
 from packer.resolve.declaration import Declaration
-from packer.resolve.joint_declaration import Member, Place
+from packer.resolve.joint_declaration import JointMember, Place
 
 NAMES = tuple("abcdefgh")
 CONFLICTS = st.sets(st.frozensets(st.sampled_from(NAMES), min_size=1, max_size=3), max_size=6)
@@ -73,15 +73,15 @@ delta==1.0                # via own
 
 def test_annotations_tell_versions_parents_and_what_is_required_directly():
     assert read_annotated(ANNOTATED, own="own") == {
-        "alpha": Solved(version="1.1", parents=("gamma",), is_direct=True),
-        "beta": Solved(version="1.0", parents=("alpha", "gamma"), is_direct=False),
-        "gamma-two": Solved(version="1.0", parents=(), is_direct=True),
-        "delta": Solved(version="1.0", parents=(), is_direct=True),
+        "alpha": SolvedPackage(version="1.1", parents=("gamma",), is_direct=True),
+        "beta": SolvedPackage(version="1.0", parents=("alpha", "gamma"), is_direct=False),
+        "gamma-two": SolvedPackage(version="1.0", parents=(), is_direct=True),
+        "delta": SolvedPackage(version="1.0", parents=(), is_direct=True),
     }
 
 
-def solved(version: str, *parents: str, is_direct: bool = False) -> Solved:
-    return Solved(version=version, parents=parents, is_direct=is_direct)
+def solved(version: str, *parents: str, is_direct: bool = False) -> SolvedPackage:
+    return SolvedPackage(version=version, parents=parents, is_direct=is_direct)
 
 
 GRAPH = {
@@ -112,7 +112,7 @@ def test_a_need_is_told_with_its_way_and_place(tmp_path: Path):
         requirements=None,
         lock_path=tmp_path / "pylock.fn.toml",
     )
-    member = Member(
+    member = JointMember(
         name="fn",
         key="",
         functions=(function,),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builders.runtimes import Target
 from packer.core.model import BytesContent, Entry, Function, Requirements, Tree
-from packer.resolve.requirement_graph import Needs, Step, needs_of
+from packer.resolve.requirement_graph import RequirementGraph, RequirementStep, needs_of
 from packer.source.dependency_files import PYPROJECT, REQUIREMENTS
 from tests.wheels import metadata_text
 
@@ -33,13 +33,13 @@ def function(tmp_path):
     )
 
 
-def required(function: Function, file: str, /, **trees: tuple[str, ...]) -> Needs:
+def required(function: Function, file: str, /, **trees: tuple[str, ...]) -> RequirementGraph:
     assert function.requirements is not None
     Path(function.requirements.path).write_text(file)
     return needs_of(function, {name: tree(name, *requires) for name, requires in trees.items()})
 
 
-def words(needs: Needs, name: str) -> list[str]:
+def words(needs: RequirementGraph, name: str) -> list[str]:
     return [" -> ".join(step.words for step in chain) for chain in needs.chains(name, 9)]
 
 
@@ -122,9 +122,12 @@ graphs = st.dictionaries(names, st.frozensets(names, max_size=4), min_size=1)
 
 @given(graphs, st.frozensets(names, min_size=1))
 def test_what_goes_with_a_distribution_is_what_nothing_else_reaches(edges, direct):
-    known = {name: tuple(Step(name=each, words=each) for each in sorted(to) if each in edges) for name, to in edges.items()}
-    roots = tuple(Step(name=name, words=name) for name in sorted(direct) if name in edges)
-    needs = Needs(direct=roots, edges=known)
+    known = {
+        name: tuple(RequirementStep(name=each, words=each) for each in sorted(to) if each in edges)
+        for name, to in edges.items()
+    }
+    roots = tuple(RequirementStep(name=name, words=name) for name in sorted(direct) if name in edges)
+    needs = RequirementGraph(direct=roots, edges=known)
     everything = needs.reached(step.name for step in roots)
     for name in everything:
         only = needs.only_for(name) & everything

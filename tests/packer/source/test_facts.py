@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from packer.cache.local import LocalStore
 from packer.core.model import FILE_MODE, BytesContent, Distribution, Entry, Span, Tree
-from packer.source.facts import Scan, Scanner, scan_sources
+from packer.source.facts import FactScan, FactScanner, scan_sources
 
 
 def tree_of(files: Mapping[str, str | bytes]) -> Tree:
@@ -74,13 +74,13 @@ def test_what_only_looks_like_an_import_of_tests_is_none(code):
 def test_what_tests_and_conftest_import_does_not_count():
     code = "from pkg.tests import words\n"
     files = {"pkg/tests/test_one.py": code, "pkg/conftest.py": code, "conftest.py": code, "test/one.py": code}
-    assert scan_sources(tree_of(files)) == Scan()
+    assert scan_sources(tree_of(files)) == FactScan()
     assert scan_sources(tree_of({**files, "pkg/conftests.py": code})).tests == ("pkg/tests",)
 
 
 def test_only_sources_are_read():
     code = "from pkg.tests import words\n"
-    assert scan_sources(tree_of({"pkg/one.pyi": code, "pkg/one.txt": code, "pkg/one.py.in": code})) == Scan()
+    assert scan_sources(tree_of({"pkg/one.pyi": code, "pkg/one.txt": code, "pkg/one.py.in": code})) == FactScan()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_parsed_keeps_the_tests_of_its_package(code):
 
 
 def test_a_file_that_cannot_be_parsed_and_mentions_no_tests_keeps_nothing():
-    assert scan_sources(tree_of({"pkg/one.py": "print 'hello'\n", "pkg/tests/a.py": ""})) == Scan()
+    assert scan_sources(tree_of({"pkg/one.py": "print 'hello'\n", "pkg/tests/a.py": ""})) == FactScan()
 
 
 def test_sources_in_other_encodings_are_understood():
@@ -121,7 +121,7 @@ def test_stubs_are_read_nowhere_where_only_tests_do():
     assert not scan_sources(tree_of(files)).reads_stubs
 
 
-def calls(code: str, **more: str) -> Scan:
+def calls(code: str, **more: str) -> FactScan:
     ast.parse(code)
     return scan_sources(tree_of({"app.py": code, **{f"{name}.py": text for name, text in more.items()}}))
 
@@ -147,7 +147,7 @@ def calls(code: str, **more: str) -> Scan:
     ],
 )
 def test_clients_of_a_service_that_is_named(code, service):
-    assert calls(code) == Scan(services=(service,))
+    assert calls(code) == FactScan(services=(service,))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_service_whose_name_is_computed_is_told_with_its_place(code, line):
 
 def test_the_first_place_is_told_and_what_is_named_is_still_found():
     found = calls("import boto3\nboto3.client('s3')\nboto3.client(A)\nboto3.client(B)\nboto3.client('sqs')\n")
-    assert found == Scan(services=("s3", "sqs"), dynamic="app.py:3")
+    assert found == FactScan(services=("s3", "sqs"), dynamic="app.py:3")
 
 
 @pytest.mark.parametrize(
@@ -185,32 +185,32 @@ def test_the_first_place_is_told_and_what_is_named_is_still_found():
     ],
 )
 def test_nothing_is_a_client_where_no_source_speaks_of_the_sdk(code):
-    assert scan_sources(tree_of({"app.py": code}), look_for_calls=None) == Scan()
+    assert scan_sources(tree_of({"app.py": code}), look_for_calls=None) == FactScan()
 
 
 def test_a_functions_own_source_may_have_its_session_from_a_distribution():
-    assert calls("from company.aws import session\nsession.client('s3')\n") == Scan(services=("s3",))
+    assert calls("from company.aws import session\nsession.client('s3')\n") == FactScan(services=("s3",))
 
 
 def test_a_session_may_be_handed_to_any_other_source():
     found = calls(
         "import boto3\nfrom other import make\nmake(boto3.Session())\n", other="def make(session):\n    session.client('s3')\n"
     )
-    assert found == Scan(services=("s3",))
+    assert found == FactScan(services=("s3",))
 
 
 def test_calls_in_the_functions_tests_do_not_count():
     files = {"app.py": "import boto3\n", "tests/test_app.py": "import boto3\nboto3.client(NAME)\n"}
-    assert scan_sources(tree_of(files)) == Scan()
+    assert scan_sources(tree_of(files)) == FactScan()
 
 
 def test_a_source_that_cannot_be_parsed_and_may_make_clients_counts_as_computing_a_name():
     files = {"app.py": "import boto3\n", "old.py": "print 'x'\nboto3.client('s3')\n"}
-    assert scan_sources(tree_of(files)) == Scan(dynamic="old.py:1")
+    assert scan_sources(tree_of(files)) == FactScan(dynamic="old.py:1")
 
 
 def test_a_clients_own_name_is_no_call():
-    assert calls("import boto3\nclass Shop:\n    def __init__(self, client):\n        self.client = client\n") == Scan()
+    assert calls("import boto3\nclass Shop:\n    def __init__(self, client):\n        self.client = client\n") == FactScan()
 
 
 class Unreadable(Struct, frozen=True, kw_only=True):
@@ -230,22 +230,22 @@ def wheel(name: str = "one", digest: str = "a" * 64) -> Distribution:
     return Distribution(name=name, version="1.0", filename=f"{name}-1.0-py3-none-any.whl", digest=digest, path=Path("/nowhere"))
 
 
-FOUND = Scan(tests=("pkg/tests",), reads_stubs=True, services=("s3",), dynamic="pkg/__init__.py:5")
+FOUND = FactScan(tests=("pkg/tests",), reads_stubs=True, services=("s3",), dynamic="pkg/__init__.py:5")
 CODE = "import boto3\nfrom pkg import tests\nSTUB = '.pyi'\nboto3.client('s3')\nboto3.client(NAME)\n"
 
 
 def test_what_a_wheel_says_is_remembered_in_the_store(tmp_path):
     store = LocalStore(tmp_path)
-    assert Scanner(store).of_wheel(wheel(), tree_of({"pkg/__init__.py": CODE})) == FOUND
+    assert FactScanner(store).of_wheel(wheel(), tree_of({"pkg/__init__.py": CODE})) == FOUND
     unreadable = Tree.of([Entry(path="pkg/__init__.py", mode=FILE_MODE, content=Unreadable(), owner="one")])
-    assert Scanner(store).of_wheel(wheel(), unreadable) == FOUND
+    assert FactScanner(store).of_wheel(wheel(), unreadable) == FOUND
     with pytest.raises(AssertionError, match="remembered"):
-        Scanner(store).of_wheel(wheel(digest="b" * 64), unreadable)
+        FactScanner(store).of_wheel(wheel(digest="b" * 64), unreadable)
 
 
 def test_a_scanner_reads_each_wheel_once_even_where_the_store_forgets(tmp_path):
     store = LocalStore(tmp_path)
-    scanner = Scanner(store)
+    scanner = FactScanner(store)
     scanner.of_wheel(wheel(), tree_of({"pkg/__init__.py": CODE}))
     [record] = [path for path in tmp_path.rglob("*") if path.is_file()]
     record.unlink()
@@ -255,17 +255,17 @@ def test_a_scanner_reads_each_wheel_once_even_where_the_store_forgets(tmp_path):
 
 def test_a_broken_memory_is_made_again(tmp_path):
     tree = tree_of({"pkg/__init__.py": CODE})
-    Scanner(LocalStore(tmp_path)).of_wheel(wheel(), tree)
+    FactScanner(LocalStore(tmp_path)).of_wheel(wheel(), tree)
     [record] = [path for path in tmp_path.rglob("*") if path.is_file()]
     record.write_bytes(b"broken")
-    assert Scanner(LocalStore(tmp_path)).of_wheel(wheel(), tree) == FOUND
+    assert FactScanner(LocalStore(tmp_path)).of_wheel(wheel(), tree) == FOUND
     assert record.read_bytes() != b"broken"
 
 
 @pytest.mark.parametrize("name", ["boto3", "botocore", "s3transfer"])
 def test_the_sdks_own_clients_say_nothing_of_the_function(tmp_path, name):
     tree = tree_of({"pkg/__init__.py": CODE})
-    found = Scanner(LocalStore(tmp_path)).of_wheel(wheel(name), tree)
+    found = FactScanner(LocalStore(tmp_path)).of_wheel(wheel(name), tree)
     assert (found.services, found.dynamic) == ((), "")
     assert found.tests == ("pkg/tests",)
 

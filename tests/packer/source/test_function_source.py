@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
-from packer.source.function_source import Outline, Scan, scan_source
+from packer.source.function_source import Outline, SourceScan, scan_source
 
 
-def scan(folder: Path, **options) -> Scan:
+def scan(folder: Path, **options) -> SourceScan:
     return scan_source(folder, Digests(), **options)
 
 

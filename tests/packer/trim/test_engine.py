@@ -18,7 +18,7 @@ from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution,
 from packer.core.options import TRIM_LEVELS, TrimOptions
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import read_wheel
-from packer.source.facts import Scan, Scanner
+from packer.source.facts import FactScan, FactScanner
 from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.engine import Selections, TrimContext, TrimResult, trim
 from packer.trim.rules import ASKED, BY_NAME, DROP, Unit
@@ -36,7 +36,7 @@ def parts() -> list[Part]:
 
 
 def trimmed(restored: frozenset[Unit] = frozenset(), **options: object) -> TrimResult:
-    scans = dict.fromkeys(("one", "two"), Scan())
+    scans = dict.fromkeys(("one", "two"), FactScan())
     known = TrimContext(scans=scans, native={}, services=None, restored=restored)
     return trim(parts(), TrimOptions(**{"level": "safe", **options}), known)  # type: ignore[arg-type]
 
@@ -80,7 +80,7 @@ def test_rules_that_are_not_to_be_used_are_not():
 
 def test_without_goes_before_what_was_asked_for():
     zone = tree_of("tzdata/zoneinfo/Europe/Berlin")
-    known = TrimContext(scans={"tzdata": Scan()}, native={}, services=None)
+    known = TrimContext(scans={"tzdata": FactScan()}, native={}, services=None)
     for without, count in (((), 1), (("timezones",), 0)):
         options = TrimOptions(level="safe", rules=("timezones",), without=without)
         assert len(trim([("tzdata", zone)], options, known).removed) == count
@@ -130,16 +130,16 @@ def test_dropping_can_be_held_back_for_one_distribution_and_the_rules_are_used_t
 
 
 def test_the_first_rule_that_takes_a_file_is_named_and_the_next_takes_over_where_it_is_held_back():
-    known = TrimContext(scans={"one": Scan()}, native={}, services=None)
+    known = TrimContext(scans={"one": FactScan()}, native={}, services=None)
     tree = [("one", tree_of("one/__init__.py", "one/tests/a.h"))]
     options = TrimOptions(level="safe")
     assert [each.rule for each in trim(tree, options, known).removed] == ["tests"]
-    held = TrimContext(scans={"one": Scan()}, native={}, services=None, restored=frozenset((("tests", "one"),)))
+    held = TrimContext(scans={"one": FactScan()}, native={}, services=None, restored=frozenset((("tests", "one"),)))
     assert [each.rule for each in trim(tree, options, held).removed] == ["headers"]
 
 
 def test_tests_that_another_distribution_imports_stay():
-    scans = {"one": Scan(), "two": Scan(tests=("one/tests",))}
+    scans = {"one": FactScan(), "two": FactScan(tests=("one/tests",))}
     result = trim(parts(), TrimOptions(level="safe"), TrimContext(scans=scans, native={}, services=None))
     assert gone(result) == {path: rule for path, rule in ALL_GONE.items() if path != "one/tests/a.py"}
 
@@ -196,7 +196,7 @@ def parts_of_any_kind(draw: st.DrawFn) -> list[Part]:
 @settings(max_examples=200, deadline=None)
 @given(given_parts=parts_of_any_kind(), given_options=options, held=st.frozensets(units, max_size=4), sdk=st.booleans())
 def test_what_is_kept_and_what_is_removed_make_up_the_original(given_parts, given_options, held, sdk):
-    scans = {"one": Scan(tests=("pkg/tests",)), "two": Scan(reads_stubs=True)}
+    scans = {"one": FactScan(tests=("pkg/tests",)), "two": FactScan(reads_stubs=True)}
     known = TrimContext(scans=scans, native={}, services=frozenset(("data",)) if sdk else None, restored=held)
     result = trim(given_parts, given_options, known)
     assert [name for name, _ in result.parts] == [name for name, _ in given_parts]
@@ -232,7 +232,7 @@ def models_left(folder: Path, code: str, **trimming: object) -> tuple[set[str], 
     )
     source = Tree.of([Entry(path="app.py", mode=FILE_MODE, content=BytesContent.of(code.encode()), owner=OWN_SOURCE)])
     store = LocalStore(folder / "store")
-    shaper = Shaper(Scanner(store), NativeCode(store), None, BytecodePlacer(None, None, None))  # type: ignore[arg-type]  # nothing to strip or compile
+    shaper = Shaper(FactScanner(store), NativeCode(store), None, BytecodePlacer(None, None, None))  # type: ignore[arg-type]  # nothing to strip or compile
     material = shaper.material(function, [found], [(OWN_SOURCE, source), ("botocore", read_wheel(wheel, wheel.name))])
     shaped = shaper.shape(material)
     assert "botocore/data/endpoints.json" in {entry.path for entry in shaped.tree}
@@ -266,7 +266,7 @@ def test_what_is_remembered_is_told_apart_by_all_that_decides_it():
     safe = TrimOptions(level="safe")
     asked = (safe, replace(safe, without=("tests",)), safe, replace(safe, keep=(("", "*.pyi"),)))
     for options, restored, tree in product(asked, (frozenset[Unit](), frozenset({("stubs", "pkg")})), trees):
-        known = TrimContext(scans={"pkg": Scan()}, native={}, services=None, restored=restored)
+        known = TrimContext(scans={"pkg": FactScan()}, native={}, services=None, restored=restored)
         expected = trim([("pkg", tree)], options, known)
         assert trim([("pkg", tree)], options, known, selections) == expected
         assert expected.removed or options.without

@@ -10,7 +10,7 @@ from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import FILE_MODE, BytesContent, Entry, Tree
 from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
-from packer.source.facts import Scan
+from packer.source.facts import FactScan
 from packer.trim.engine import TrimContext, trim
 from packer.trim.rules import ASKED, BY_NAME, RULES
 
@@ -106,12 +106,12 @@ def gone(
     *,
     name: str = "one",
     options: TrimOptions = EVERYTHING,
-    scan: Scan | None = None,
+    scan: FactScan | None = None,
     native: Sequence[ElfFile] = (),
     services: frozenset[str] | None = None,
 ) -> dict[str, str]:
     """Give what is trimmed of one distribution: paths with their rules."""
-    known = TrimContext(scans={name: scan or Scan()}, native={name: native}, services=services)
+    known = TrimContext(scans={name: scan or FactScan()}, native={name: native}, services=services)
     return {each.path: each.rule for each in trim([(name, tree)], options, known).removed}
 
 
@@ -179,7 +179,7 @@ def test_a_package_whose_only_top_level_is_named_tests_is_no_test():
 
 def test_tests_stay_where_something_imports_them_and_others_go():
     tree = tree_of("pkg/__init__.py", "pkg/tests/__init__.py", "pkg/tests/deep/one.py", "pkg/sub/tests/two.py", "tests/one.py")
-    found = gone(tree, scan=Scan(tests=("pkg/tests",)))
+    found = gone(tree, scan=FactScan(tests=("pkg/tests",)))
     assert found == {"pkg/sub/tests/two.py": "tests", "tests/one.py": "tests"}
 
 
@@ -192,7 +192,7 @@ def test_folders_named_for_documentation_stay_where_any_module_is_in_them():
 
 def test_stubs_stay_where_they_are_read_at_run_time():
     tree = tree_of("pkg/__init__.py", "pkg/__init__.pyi", "pkg/py.typed")
-    assert gone(tree, scan=Scan(reads_stubs=True)) == {}
+    assert gone(tree, scan=FactScan(reads_stubs=True)) == {}
     assert gone(tree).keys() == {"pkg/__init__.pyi", "pkg/py.typed"}
 
 
@@ -264,5 +264,5 @@ def test_all_models_stay_where_it_is_not_known_which_services_are_called():
 
 def test_headers_and_native_sources_that_the_code_names_stay():
     tree = tree_of("pkg/__init__.py", "pkg/kernels.cu", "pkg/one.h", "pkg/two.h", "pkg/my_kernels.cu")
-    scan = Scan(named=("kernels.cu", "one.h"))
+    scan = FactScan(named=("kernels.cu", "one.h"))
     assert gone(tree, scan=scan) == {"pkg/two.h": "headers", "pkg/my_kernels.cu": "native-sources"}

@@ -8,7 +8,7 @@ from packer.core.model import OWN_SOURCE, Distribution, Function
 from packer.core.options import TrimOptions
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import read_wheel
-from packer.source.facts import Scanner
+from packer.source.facts import FactScanner
 from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.profile import write_profile
 from packer.trim.shape import Shaper
@@ -34,7 +34,7 @@ def test_keep_holds_for_profiles(tmp_path):
     )
     found = Distribution(name="one", version="1.0", filename=wheel.name, digest="a" * 64, path=wheel)
     store = LocalStore(tmp_path / "store")
-    shaper = Shaper(Scanner(store), NativeCode(store), None, BytecodePlacer(None, None, None))  # type: ignore[arg-type]
+    shaper = Shaper(FactScanner(store), NativeCode(store), None, BytecodePlacer(None, None, None))  # type: ignore[arg-type]
     material = shaper.material(function, [found], [(OWN_SOURCE, tree_of("app.py")), ("one", read_wheel(wheel, wheel.name))])
     [entry] = [each for each in shaper.shape(material).tree if each.path == "one/late.py"]
     assert entry.content.read() == b"X = 1\n"

@@ -10,7 +10,7 @@ from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.core.model import Archive, Distribution, LockedPackage
 from packer.net.downloads import FetchedArchive
-from packer.wheels.provider import Made, obtain
+from packer.wheels.provider import ProvidedWheel, obtain
 from tests.counting import count_hashes
 
 TARGET = Target.of("python3.12", "x86_64")
@@ -33,9 +33,9 @@ def sdist(name: str) -> LockedPackage:
     return LockedPackage(name=name, version="1", source=archive(f"{name}-1.tar.gz"))
 
 
-def built(missing) -> list[Made]:
+def built(missing) -> list[ProvidedWheel]:
     return [
-        Made(
+        ProvidedWheel(
             distribution=Distribution(
                 name=package.name, version="1", filename=f"built-{source.path.name}", digest="", path=source.path
             )
