@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 from msgspec import Struct
 
-from packer.manifest.document import manifest_schema
+from packer.core.schemas import schema_text
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
 from tests.wheels import make_wheel
 
@@ -66,7 +66,7 @@ class Monorepo(Struct, frozen=True, kw_only=True):
     def build(self, *flags: str) -> dict[str, Any]:
         """Build, and give the manifest, which must follow its schema and agree with the files."""
         manifest: dict[str, Any] = json.loads(self.run("build", "--json", *flags).stdout)
-        jsonschema.validate(manifest, json.loads(manifest_schema()), cls=jsonschema.Draft202012Validator)
+        jsonschema.validate(manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
         for held in (*manifest.get("layers", {}).values(), *(each["artifact"] for each in manifest["functions"].values())):
             data = (self.folder / "dist" / held["path"]).read_bytes()
             assert (held["sha256"], held["zip_bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))

@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 from msgspec import Struct
 
-from packer.manifest.document import manifest_schema
+from packer.core.schemas import schema_text
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
 from tests.packages import FIXTURES
 
@@ -147,7 +147,7 @@ def test_the_manifest_says_what_built_what_and_why(built: Built):
 
 
 def test_the_manifest_keeps_its_schema(built: Built):
-    jsonschema.validate(built.manifest, json.loads(manifest_schema()), cls=jsonschema.Draft202012Validator)
+    jsonschema.validate(built.manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
 
 
 def test_nothing_is_left_in_the_engine(built: Built):

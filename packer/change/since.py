@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from packer.change.affected import affected
@@ -23,6 +23,19 @@ from packer.pipeline.state import State
 from packer.source.git import WorkingTree, working_tree
 
 
+class AffectedDocument(Struct, frozen=True, kw_only=True):
+    """What `lpack affected --json` prints."""
+
+    since: str
+    base: Annotated[str, Meta(description="The commit that it is compared with.")]
+    affected: tuple[str, ...]
+    unaffected: tuple[str, ...]
+    reasons: Annotated[
+        Mapping[str, tuple[str, ...]],
+        Meta(description="Paths that affect a function, relative to the repository."),
+    ]
+
+
 class Affected(Struct, frozen=True, kw_only=True):
     """Which functions are affected, each with the paths that do it, relative to the repository; ``base`` is a commit."""
 
@@ -31,15 +44,15 @@ class Affected(Struct, frozen=True, kw_only=True):
     reasons: Mapping[str, tuple[str, ...]]
     unaffected: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """Give it as `--json` prints it."""
-        return {
-            "since": self.since,
-            "base": self.base,
-            "affected": list(self.reasons),
-            "unaffected": list(self.unaffected),
-            "reasons": {name: list(paths) for name, paths in self.reasons.items()},
-        }
+    def document(self) -> AffectedDocument:
+        """Return it as `--json` prints it."""
+        return AffectedDocument(
+            since=self.since,
+            base=self.base,
+            affected=tuple(self.reasons),
+            unaffected=self.unaffected,
+            reasons=self.reasons,
+        )
 
 
 def narrowed(project: Project, flags: Mapping[str, Any], since: str, state: State | None, reporter: Reporter) -> Project:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of
@@ -16,9 +16,9 @@ from packer.config.project import Project, named_out
 from packer.config.project_reader import watched_files
 from packer.core.errors import UsageError
 from packer.core.options import Budget, ShapeFlags
-from packer.manifest.baseline import make_baseline
+from packer.manifest.baseline import Baseline, make_baseline
 from packer.pipeline.request import command_digest
-from packer.pipeline.state import FunctionState, State, load_state, save_state, state_key, state_path
+from packer.pipeline.state import Estimate, FunctionState, State, load_state, save_state, state_key, state_path
 
 if TYPE_CHECKING:
     from packer.cli.terminal import LineReporter
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 COMMIT = "git:"
 """What a commit is named with where a file could be."""
-_BUDGETS, _LAYER_BUDGETS = "budget", "layer_budgets"
 
 
 def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> State:
@@ -35,7 +34,7 @@ def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter
     ``flags`` are those of the command line. Raises `LpackError`.
     """
     built = state_key(project.path, named_out(project, flags["out"]))
-    key = digest_of("check", built, str(flags["offline"]))
+    key = digest_of("check 2", built, str(flags["offline"]))
     shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
     digest = command_digest(
         project, flags["runtime"], flags["arch"], shape, frozen=False, more=["strict True"] if flags["strict"] else ()
@@ -121,20 +120,19 @@ def _with_budgets(state: FunctionState, function: Function) -> FunctionState:
     """Write down what the configuration allows, for a look that does not read it."""
     from packer.manifest.budget import layer_budget
 
-    layers = {name: asdict(layer_budget(name, function.layers)) for name in state.report.get("layers", {})}
-    return replace(state, artifact={}, report={**state.report, _BUDGETS: asdict(function.budget), _LAYER_BUDGETS: layers})
+    layers = {name: layer_budget(name, function.layers) for name in state.report.layers}
+    estimate = replace(state.estimate or Estimate(known_by={}), budget=function.budget, layer_budgets=layers)
+    return replace(state, artifact={}, estimate=estimate)
 
 
 def budgets_of(states: Mapping[str, FunctionState]) -> tuple[dict[str, Budget], dict[str, Budget]]:
     """Give the budgets of functions and of layers, by their names."""
-    own = {name: Budget(**state.report[_BUDGETS]) for name, state in states.items()}
-    layers = {name: Budget(**budget) for state in states.values() for name, budget in state.report[_LAYER_BUDGETS].items()}
-    return own, layers
+    estimates = {name: state.estimate for name, state in states.items() if state.estimate}
+    own = {name: estimate.budget for name, estimate in estimates.items()}
+    return own, {name: budget for each in estimates.values() for name, budget in each.layer_budgets.items()}
 
 
-def baseline_of_commit(
-    project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
-) -> dict[str, Any]:
+def baseline_of_commit(project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> Baseline:
     """Give the baseline of a project as a commit has it: looked at in a copy of that, once.
 
     Raises `LpackError`.

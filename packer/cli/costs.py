@@ -43,4 +43,6 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
         gatherer = Gatherer(tools, config.out)
         for function in functions:
             needs = needs_of(function, gatherer.trees(function))
-            yield Costs.of(function.name, needs, state.functions[function.name].report)
+            known = state.functions[function.name]
+            exact = not (known.estimate and known.estimate.known_by)
+            yield Costs.of(function.name, needs, known.report, exact=exact)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from builders.errors import LpackError
 from packer.cli.common import message_options, place_options
 from packer.config.project import find_project
+from packer.core.records import json_text
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
@@ -52,7 +51,7 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
         state = load_state(store, state_key(self.project.path, named_out(self.project, out)))
         if state is None:
             return
-        formats = {name: each.report["format"] for name, each in state.functions.items()}
+        formats = {name: each.report.format for name, each in state.functions.items()}
         meant = [function for function in self.functions if only in ("", formats.get(function.name))]
         for warning in outdated(state, meant, self.config.out, self.project.folder):
             reporter.warn(warning)
@@ -68,12 +67,25 @@ def read_built_project(command: str, names: Sequence[str], flags: dict[str, Any]
     return BuiltProject(project=project, config=config, functions=select(config, project.names))
 
 
+class ErrorRecord(Struct, frozen=True, kw_only=True):
+    """An error as commands print it in the place of a function's result."""
+
+    error: Annotated[str, Meta(description="What went wrong, and where.")]
+    remedy: Annotated[str, Meta(description="The next thing to try; may be empty.")]
+    detail: Annotated[str, Meta(description="A traceback, or what a tool has printed; may be empty.")]
+
+    @classmethod
+    def of(cls, error: LpackError) -> ErrorRecord:
+        """Return an error's record."""
+        return cls(error=error.what, remedy=error.remedy, detail=error.detail)
+
+
 class Results:
     """What came of functions, one after the other: a line for each as it comes, or one object in the end."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._found: dict[str, Mapping[str, Any]] = {}
+        self._found: dict[str, Struct] = {}
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
@@ -81,10 +93,10 @@ class Results:
         try:
             yield
         except LpackError as error:
-            self._found[name] = told_as_json(error)
+            self._found[name] = ErrorRecord.of(error)
             raise
 
-    def add(self, name: str, figures: Mapping[str, Any], line: str) -> None:
+    def add(self, name: str, figures: Struct, line: str) -> None:
         """Tell of a function that went well."""
         self._found[name] = figures
         if not self._as_json:
@@ -94,7 +106,7 @@ class Results:
     def end(self) -> None:
         """Print the object."""
         if self._as_json:
-            sys.stdout.write(json.dumps(self._found, indent=2) + os.linesep)
+            sys.stdout.write(json_text(self._found, ascii_only=True))
 
 
 @contextmanager
@@ -105,11 +117,6 @@ def printed(*, as_json: bool) -> Iterator[Results]:
         yield results
     finally:
         results.end()
-
-
-def told_as_json(error: LpackError) -> dict[str, str]:
-    """Give an error as commands print it in the place of a function's result."""
-    return {"error": error.what, "remedy": error.remedy, "detail": error.detail}
 
 
 def images_of(names: Sequence[str], functions: Sequence[Function]) -> tuple[str, ...]:

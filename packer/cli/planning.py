@@ -18,9 +18,10 @@ from packer.pipeline.state import State, load_state, state_key
 if TYPE_CHECKING:
     from packer.cache.store import Store
     from packer.cli.terminal import LineReporter
+    from packer.inspect.plan_document import PlanDocument
 
 
-def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineReporter) -> dict[str, Any]:
+def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineReporter) -> PlanDocument:
     """Plan the layers of a project, and give that as a document; ``flags`` are those of the command line.
 
     It is what a build with the same flags would make, knowing what the last one has found out. Raises `LpackError`.
@@ -32,7 +33,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     from packer.config.load import Overrides
     from packer.config.project_reader import read_project
     from packer.core.options import Policy
-    from packer.inspect.plan_document import describe_plan
+    from packer.inspect.plan_document import plan_document
     from packer.pipeline.functions import FunctionBuilder
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
@@ -58,7 +59,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     for warning in (*config.warnings, *unused_everywhere(plan.division.unused for plan in plans)):
         reporter.warn(warning)
     planned = {name for plan in plans for name in plan.needs}
-    return describe_plan(plans, [function.name for function in config.functions if function.name not in planned])
+    return plan_document(plans, [function.name for function in config.functions if function.name not in planned])
 
 
 def _last_build(store: Store, project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> State | None:

@@ -7,13 +7,13 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field
 
 from packer.core.names import TEMPLATE_FILE
+from packer.core.records import BuildManifest, FunctionRecord
 from packer.core.units import format_size
-from packer.manifest.document import make_manifest, write_manifest
+from packer.manifest.document import make_manifest, manifest_text
 from packer.pipeline.state import FunctionState, State
 
 _GAP = "  "
@@ -35,7 +35,7 @@ def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Cha
     template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
     manifest = _manifest(chosen, template)
     if as_json:
-        return write_manifest(manifest).decode()
+        return manifest_text(manifest)
     out = Path(next(iter(state.outputs))).parent
     shown = os.path.relpath(out)
     place = out if shown.startswith("..") else Path(shown)
@@ -44,38 +44,37 @@ def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Cha
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     lines = table_lines(rows, width, colour=colour)
     everything = manifest if chosen.keys() == state.functions.keys() else _manifest(state.functions)
-    for name, layer in manifest.get("layers", {}).items():
-        users = ", ".join(everything["layers"][name]["functions"])
-        line = f"{_sizes(layer)}{_GAP}layer of {users}{_GAP}{place / layer['path']}"
-        narrow = f"{name}{_GAP}{format_size(layer['zip_bytes'])}"
+    for name, layer in manifest.layers.items():
+        users = ", ".join(everything.layers[name].functions)
+        sizes = f"{format_size(layer.zip_bytes):>9} zipped  {format_size(layer.unzipped_bytes):>9} unzipped"
+        line = f"{sizes}{_GAP}layer of {users}{_GAP}{place / layer.path}"
+        narrow = f"{name}{_GAP}{format_size(layer.zip_bytes)}"
         lines.append(line if width is None or len(line) <= width else _cut(narrow, width))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _manifest(functions: Mapping[str, FunctionState], template: str = "") -> dict[str, Any]:
+def _manifest(functions: Mapping[str, FunctionState], template: str = "") -> BuildManifest:
     return make_manifest({name: each.report for name, each in functions.items()}, template)
 
 
-def _row(name: str, report: Mapping[str, Any], changes: Changes, place: Path) -> dict[str, str]:
+def _row(name: str, report: FunctionRecord, changes: Changes, place: Path) -> dict[str, str]:
     """Give the cells of a function's line."""
-    artifact = report["artifact"]
-    layers = report.get("layers", {}).values()
-    held = len(layers) + len(report.get("attached", ()))
-    total = artifact["unzipped_bytes"] + sum(layer["unzipped_bytes"] for layer in layers)
+    held = len(report.layers) + len(report.attached)
+    whole = format_size(report.unpacked_with_layers)
     written = name in changes.written
-    zipped, word = _packed(artifact)
+    zipped, word = report.packed_bytes, "stored" if report.format == "image" else "zipped"
     before = changes.before.get(name)
     change = "" if not written or before in (None, zipped) else _change(before or 0, zipped)
     return {
         "name": name,
-        "target": f"{report['runtime']} {report['architecture']:<6}",
+        "target": f"{report.runtime} {report.architecture:<6}",
         "zipped": f"{format_size(zipped):>9} {word}",
-        "unzipped": f"{format_size(artifact['unzipped_bytes']):>9} unzipped",
+        "unzipped": f"{format_size(report.artifact.unzipped_bytes):>9} unzipped",
         "done": "built" if written else "unchanged",
         "change": change,
-        "seconds": f"{report['seconds']:.1f} s" if written else "",
-        "path": str(place / artifact["path"]),
-        "layers": f"with {held} layer{'' if held == 1 else 's'}: {format_size(total)} unzipped" if held else "",
+        "seconds": f"{report.seconds:.1f} s" if written else "",
+        "path": str(place / report.artifact.path),
+        "layers": f"with {held} layer{'' if held == 1 else 's'}: {whole} unzipped" if held else "",
     }
 
 
@@ -118,14 +117,3 @@ def _cut(line: str, width: int) -> str:
 def _change(before: int, now: int) -> str:
     size = abs(now - before)
     return f"{'+' if now > before else '-'}{format_size(size) if size >= _KILOBYTE else f'{size} B'}"
-
-
-def _packed(artifact: Mapping[str, Any]) -> tuple[int, str]:
-    if "zip_bytes" in artifact:
-        return artifact["zip_bytes"], "zipped"
-    return artifact["stored_bytes"], "stored"  # of an image's own layers
-
-
-def _sizes(artifact: Mapping[str, Any]) -> str:
-    size, word = _packed(artifact)
-    return f"{format_size(size):>9} {word}  {format_size(artifact['unzipped_bytes']):>9} unzipped"

@@ -225,7 +225,7 @@ class ClusterWork:
         users = [name for each in pieces.values() for name in _users(each)]
         try:
             made: MadeLayer = self._done("make", (share, pieces, beside), users, [each.key for each in pieces.values()])
-            path = fetch_archive(self._store, made.archive.sha256, self._staging / made.report["path"])
+            path = fetch_archive(self._store, made.archive.sha256, self._staging / made.report.path)
         except (LostError, NotThereError) as error:
             return self._cluster.instead(lambda: self._here.make(share, pieces, beside), error)
         self._offered.get(made.archive.sha256, lambda: None)
@@ -242,7 +242,7 @@ class ClusterWork:
                 archive = each.archive
                 self._offered.get(archive.sha256, partial(keep_archive, self._store, archive.sha256, archive.path))
             settled: Settled = self._done("settle", (version, bare), [version.name], [version.name])
-            digest = settled.result.report["artifact"]["sha256"]
+            digest = settled.result.report.artifact.sha256
             path = fetch_archive(self._store, digest, self._staging / f"{version.name}.zip")
         except (LostError, NotThereError) as error:
             return self._cluster.instead(lambda: self._here.settle(version, layers), error)

@@ -8,7 +8,8 @@ from pathlib import Path
 from threading import Lock as Guard
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from builders.errors import LpackError
 from builders.once import Once
@@ -144,7 +145,7 @@ class Site:
         """Build a function, and give what came of it without its archive, which goes to the remote store."""
         here = tuple(replace(layer, archive=self._archive(layer.archive.sha256)) for layer in layers)
         settled = self._shop.settle(version, here)
-        self._hand_over(settled.result.report["artifact"]["sha256"], settled.staged)
+        self._hand_over(settled.result.report.artifact.sha256, settled.staged)
         told = {key: self._names.of(getattr(settled.result, key)) for key in ("report", "warnings", "told", "folders")}
         return replace(settled, result=replace(settled.result, **told), staged=Path())
 
@@ -166,13 +167,15 @@ class _Names:
         self._pairs = ((str(root), ""), *((str(path), f"{host}:{path}") for path in others))
 
     def of(self, value: Any) -> Any:
-        """Give a text, or texts within tuples, lists and dictionaries, as they are to be told."""
+        """Give a text, or texts within tuples, lists, dictionaries and structs, as they are to be told."""
         if isinstance(value, str):
             for mine, theirs in self._pairs:
                 value = value.replace(mine, theirs)
             return value
         if isinstance(value, Mapping):
             return {key: self.of(each) for key, each in value.items()}
+        if isinstance(value, Struct):
+            return replace(value, **{name: self.of(each) for name, each in asdict(value).items()})
         return type(value)(map(self.of, value)) if isinstance(value, tuple | list) else value
 
     def of_error(self, error: LpackError) -> LpackError:

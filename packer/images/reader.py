@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.names import LOCAL_FORMS, MANIFEST_FILE
+from packer.core.records import BuildManifest, ManifestFunction, read_manifest
 from packer.formats.image import PATH, BlobSource, Image, ImageLayer
 from packer.formats.oci import (
     LARGEST_CONFIG,
@@ -29,11 +28,11 @@ _BUILD = "Run `lpack build` first."
 
 
 class BuiltImage(Struct, frozen=True, kw_only=True):
-    """A function's image as it lies in the output folder; ``report`` is the function's part of the manifest."""
+    """A function's image as it lies in the output folder, and what the manifest says of the function."""
 
     name: str
     image: Image
-    report: Mapping[str, Any]
+    report: ManifestFunction
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -63,7 +62,7 @@ def read_images(out: Path, names: Sequence[str], remote: Callable[[Reference], B
     ``remote`` gives the blobs of a base that the output folder does not hold. Raises `UsageError` where one was not built, or
     is no image, and `ImageError` where it is not what it was.
     """
-    functions = _functions(out)
+    functions = _manifest(out).functions
     for name in names:
         if name not in functions:
             raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
@@ -75,53 +74,45 @@ def read_images(out: Path, names: Sequence[str], remote: Callable[[Reference], B
 
 def read_format(out: Path, name: str) -> str:
     """Give what became of a function, ``zip`` or ``image``, whatever flags the build had; raises `UsageError`."""
-    report = _functions(out).get(name)
-    if report is None:
+    function = _manifest(out).functions.get(name)
+    if function is None:
         raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
-    return str(report["format"])
+    return function.format
 
 
 def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]:
     """Give the archive of a function, and those of its layers in order; raises `UsageError` where it was not built."""
-    document = _document(out)
-    report = document["functions"].get(name)
-    if report is None or report["format"] != "zip":
+    manifest = _manifest(out)
+    function = manifest.functions.get(name)
+    if function is None or function.format != "zip":
         raise UsageError(f"{name} was not built into {out} as a ZIP archive.", remedy=_BUILD)
-    layers = document.get("layers", {})
-    own = [layers[layer] for layer in report.get("layers", ()) if layer in layers]
-    found = tuple(LayerArchive(path=out / layer["path"], sha256=layer["sha256"]) for layer in own)
-    archive = out / report["artifact"]["path"]
+    own = [manifest.layers[layer] for layer in function.layers if layer in manifest.layers]
+    found = tuple(LayerArchive(path=out / layer.path, sha256=layer.sha256) for layer in own)
+    archive = out / function.artifact.path
     for path in (archive, *(layer.path for layer in found)):
         if not path.is_file():
             raise UsageError(f"There is no {path}.", remedy=_BUILD)
     return archive, found
 
 
-def _functions(out: Path) -> Mapping[str, Mapping[str, Any]]:
-    functions: Mapping[str, Mapping[str, Any]] = _document(out)["functions"]
-    return functions
-
-
-def _document(out: Path) -> Mapping[str, Any]:
+def _manifest(out: Path) -> BuildManifest:
     try:
-        document: Mapping[str, Any] = json.loads((out / MANIFEST_FILE).read_bytes())
-        document["functions"].items()
+        return read_manifest(out / MANIFEST_FILE)
     except FileNotFoundError:
         raise UsageError(f"There is no {out / MANIFEST_FILE}.", remedy=_BUILD) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         raise UsageError(f"{out / MANIFEST_FILE} cannot be read.", remedy="Remove it, and run `lpack build`.") from None
-    return document
 
 
-def _images(functions: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [name for name, report in functions.items() if report["format"] == "image"]
+def _images(functions: Mapping[str, ManifestFunction]) -> list[str]:
+    return [name for name, function in functions.items() if function.format == "image"]
 
 
-def _read(out: Path, name: str, report: Mapping[str, Any], remote: Callable[[Reference], BlobSource]) -> BuiltImage:
-    if report["format"] != "image":
+def _read(out: Path, name: str, function: ManifestFunction, remote: Callable[[Reference], BlobSource]) -> BuiltImage:
+    if function.image is None:
         remedy = f'Write format = "image" for it, or leave it out: {name} is an archive.'
         raise UsageError(f"{name} was built as a ZIP archive, not as an image.", remedy=remedy)
-    folder = out / report["artifact"]["path"]
+    folder = out / function.artifact.path
     if not (folder / "index.json").is_file():
         if folder.is_file():
             what = f"{name} was written as a docker-archive alone, and only an OCI image layout is pushed, loaded and verified."
@@ -133,27 +124,26 @@ def _read(out: Path, name: str, report: Mapping[str, Any], remote: Callable[[Ref
     again = f"Remove {folder}, and run `lpack build`, which writes it again."
     own = LayoutBlobs(folder, str(folder), again)
     index = Index.parse((folder / "index.json").read_bytes(), str(folder))
-    found = next((each for each in index.manifests if each.digest == report["image"]["digest"]), None)
+    found = next((each for each in index.manifests if each.digest == function.image.digest), None)
     if found is None:
         raise unusable_image(str(folder), "it is not the image that lpack.json tells of", again)
     data = own.read(found, LARGEST_MANIFEST)
     manifest = Manifest.parse(data, str(folder))
     config = own.read(manifest.config, LARGEST_CONFIG)
     parsed = ImageConfig.parse(config, str(folder))
-    base = report["image"]["base"]
-    home = None if base["name"].startswith(LOCAL_FORMS) else Reference.parse(base["name"])
-    below = int(base["layers"])
+    base = function.image.base
+    home = None if base.name.startswith(LOCAL_FORMS) else Reference.parse(base.name)
     layers = tuple(
         ImageLayer(
             descriptor=layer,
             diff_id=diff_id,
-            blobs=_LayoutOrRemote(folder, own, home, remote) if number < below else own,
-            own=number >= below,
+            blobs=_LayoutOrRemote(folder, own, home, remote) if number < base.layers else own,
+            own=number >= base.layers,
         )
         for number, (layer, diff_id) in enumerate(zip(manifest.layers, parsed.diff_ids, strict=True))
     )
     image = Image(manifest=data, config=config, layers=layers, platform=parsed.platform, home=home)
-    return BuiltImage(name=name, image=image, report=report)
+    return BuiltImage(name=name, image=image, report=function)
 
 
 class _LayoutOrRemote(BlobSource):

@@ -11,8 +11,8 @@ from builders.runtimes import RUNTIME_DISTRIBUTIONS, UNZIPPED_LIMIT
 from packer.core.bytecode_paths import sourceless_path
 from packer.core.model import OWN_SOURCE, Content
 from packer.core.options import TrimOptions
+from packer.core.records import FunctionRecord
 from packer.core.units import format_size
-from packer.manifest.records import Report, inside
 from packer.pipeline.gatherer import Gathered
 from packer.trim.engine import TrimContext, trim
 from packer.trim.rules import RULES
@@ -50,20 +50,20 @@ class _Scales(Struct, frozen=True, kw_only=True):
         return sum(map(self.weigh, contents))
 
 
-def ways_to_save(gathered: Gathered, shaped: ShapedFunction, report: Report, *, over: Collection[str]) -> tuple[str, ...]:
+def ways_to_save(
+    gathered: Gathered, shaped: ShapedFunction, report: FunctionRecord, *, over: Collection[str]
+) -> tuple[str, ...]:
     """Give what would help, the most first; ``over`` are the keys of what is too large (`packer.manifest.budget.Measure`)."""
-    unzipped, form = any(key != "zip" for key in over), report["format"]
+    unzipped, form = any(key != "zip" for key in over), report.format
     scales = _Scales(unzipped=unzipped)
     whole = scales.sum(entry.content for entry in shaped.tree)
     sizes = _sizes(gathered, shaped, scales)
     ways = [*_rules(gathered, shaped, scales), *_runtime(gathered, sizes), *_sources(shaped, scales)]
     ways += [] if unzipped or form != "zip" else _layers(report, sizes, whole)
     ways = sorted((way for way in ways if way.saves > whole * _WORTH), key=lambda way: (-way.saves, way.what))[:_MOST]
-    base = report["image"]["base"] if form == "image" else {"bytes": 0}
-    if base["bytes"] and any(key.endswith("image") for key in over):  # no other limit counts the base
-        ways.append(
-            Way(what=f"name a smaller base (oci.base): {base['name']} takes {format_size(base['bytes'])} packed", saves=0)
-        )
+    base = report.image.base if report.image else None
+    if base and base.bytes and any(key.endswith("image") for key in over):  # no other limit counts the base
+        ways.append(Way(what=f"name a smaller base (oci.base): {base.name} takes {format_size(base.bytes)} packed", saves=0))
     if unzipped and form == "zip":
         ways.append(Way(what='use an image (format = "image"): Lambda takes 10 GB', saves=0))
     return tuple(map(str, ways))
@@ -123,12 +123,12 @@ def _sources(shaped: ShapedFunction, scales: _Scales) -> Iterator[Way]:
     yield Way(what='bytecode = "only"', saves=scales.sum(entry.content for entry in sources))
 
 
-def _layers(report: Report, sizes: Mapping[str, int], whole: int) -> Iterator[Way]:
+def _layers(report: FunctionRecord, sizes: Mapping[str, int], whole: int) -> Iterator[Way]:
     """Give what could lie in a layer, which helps where the ZIP is too large, and not where all of the function is."""
-    for each in inside(report):
-        saves = sizes.get(each["name"], 0)
-        if saves > whole * _LAYER_AFTER and each["unzipped_bytes"] < UNZIPPED_LIMIT:
-            yield Way(what=f"move {each['name']} to a layer", saves=saves)
+    for each in report.inside:
+        saves = sizes.get(each.name, 0)
+        if saves > whole * _LAYER_AFTER and each.unzipped_bytes < UNZIPPED_LIMIT:
+            yield Way(what=f"move {each.name} to a layer", saves=saves)
 
 
 def _sizes(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> dict[str, int]:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
 from builders.errors import LpackError
 from packer.core.model import Function
 from packer.core.names import ENGINE_FORM
+from packer.core.records import BaseImageRecord, ImageRecord
 from packer.formats.wheel_outline import NOTHING, SIZE
 from packer.images.builder import artifact_path, base_name
 from packer.inspect.advice import ways_to_save
@@ -24,13 +24,11 @@ from packer.pipeline.gatherer import Gatherer, Tools
 from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
 from packer.pipeline.local_work import Appraised, Files, Order, Settled, Workshop
 from packer.pipeline.results import Result, as_image
-from packer.pipeline.state import FunctionState
+from packer.pipeline.state import Estimate, FunctionState
 from packer.pipeline.zip_groups import Group, Member, look_at
 from packer.trim.rules import Unit
 
 _NOWHERE = Path()
-ESTIMATED, ADVICE = "estimated", "advice"
-"""Keys that a report has beside those of the manifest: how distributions are known that are not, and what would help."""
 
 
 class Appraiser:
@@ -69,7 +67,7 @@ class Appraiser:
         result, function = found.result, found.gathered.function
         if function.image.wanted:
             result = self._image(function, result)
-        result = replace(result, told="", report={**result.report, **_told(found, result)})
+        result = replace(result, told="", estimate=_estimate(found, result))
         return Settled(
             result=result,
             staged=_NOWHERE,
@@ -82,14 +80,15 @@ class Appraiser:
 
     def _image(self, function: Function, result: Result) -> Result:
         """Say the same of a function that becomes an image, whose layers are only compressed when they are made."""
-        base, why = {"name": base_name(function), "digest": "", "bytes": 0, "layers": 0}, ""
+        base, why = BaseImageRecord(name=base_name(function), digest="", bytes=0, layers=0), ""
         if base_name(function).startswith(ENGINE_FORM):
             why = "the engine would have to save all of it"
         else:
             try:
                 found = self._tools.imaging().base(function)
                 layers = found.manifest.layers
-                base |= {"digest": found.digest, "bytes": sum(each.size for each in layers), "layers": len(layers)}
+                size = sum(each.size for each in layers)
+                base = replace(base, digest=found.digest, bytes=size, layers=len(layers))
             except LpackError as error:
                 why = error.what.rstrip(".")
         if why:
@@ -97,21 +96,19 @@ class Appraiser:
                 f"{function.name}: its base {base_name(function)} is not counted ({why}), and the whole image held to no limit."
             )
             result = replace(result, warnings=(*result.warnings, what))
-        image: dict[str, Any] = {"digest": "", "base": base, "layers": []}
+        image = ImageRecord(digest="", platform="", base=base, layers=())
         return as_image(result, image, artifact_path(function, function.image.write[0]), result.artifact.zipped)
 
 
-def _told(found: Appraised, result: Result) -> dict[str, Any]:
-    """Say how distributions are known that are not in the store, and what would help where something is too large."""
+def _estimate(found: Appraised, result: Result) -> Estimate:
+    """Return how distributions are known that are not in the store, and what would help where something is too large."""
     name, budget = found.gathered.function.name, found.gathered.function.budget
     over = [each.key for each in function_measures(name, result.report, budget) if each.over]
     outlined = {
         each.distribution.name: each.distribution.outlined for each in found.gathered.made if each.distribution.outlined
     }
-    return {
-        ESTIMATED: outlined,
-        ADVICE: list(ways_to_save(found.gathered, found.shaped, result.report, over=over)) if over else [],
-    }
+    advice = ways_to_save(found.gathered, found.shaped, result.report, over=over) if over else ()
+    return Estimate(known_by=outlined, advice=advice)
 
 
 class AppraisedGroup(Group):
@@ -188,14 +185,14 @@ class Appraisal:
 
         What a server could tell, and did not, is asked for again the next time.
         """
-        outlined: Mapping[str, str] = state.report.get(ESTIMATED, {})
-        digests = [each["sha256"] for each in state.report["distributions"] if each["name"] in outlined]
+        outlined = state.estimate.known_by if state.estimate else {}
+        digests = [each.sha256 for each in state.report.distributions if each.name in outlined]
         paths = [self._tools.store.wheel_path(digest) for digest in digests]
         rough = sorted(each for each, how in outlined.items() if how == SIZE and not self._offline)
         unknown = sorted(each for each, how in outlined.items() if how == NOTHING)
         told = [f"{name}: no server tells what is in {', '.join(rough)}: sizes are rough."] if rough else []
         told += [f"{name}: nothing tells the size of {', '.join(unknown)}, which counts as none." for _ in unknown[:1]]
         state = replace(state, warnings=(*state.warnings, *told))
-        base = state.report.get("image", {}).get("base", {"digest": "known"})
-        missed = not base["digest"] and not base["name"].startswith(ENGINE_FORM)
+        base = state.report.image.base if state.report.image else None
+        missed = base is not None and not base.digest and not base.name.startswith(ENGINE_FORM)
         return state.forgotten() if rough or missed else state.until(paths, ()) if paths else state

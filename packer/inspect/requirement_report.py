@@ -4,18 +4,70 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from packer.core.errors import UsageError
+from packer.core.records import Bytes, FunctionRecord
 from packer.core.units import format_size
 from packer.resolve.requirement_graph import RequirementGraph
 
-SCHEMA_VERSION = 1
 _CHAINS = 12
 _BRANCH, _LAST, _PASSED, _NOTHING = "├── ", "└── ", "│   ", "    "
 _AGAIN = " (again)"
+
+
+class ChainStep(Struct, frozen=True, kw_only=True):
+    """A distribution in a chain of requirements, and the words of the requirement that brings it in."""
+
+    name: str
+    requires: str
+
+
+class WhyDocument(Struct, frozen=True, kw_only=True):
+    """What `lpack why --json` prints; sizes are bytes."""
+
+    schema_version: Literal[1] = 1
+    function: str
+    name: str
+    version: str
+    chains: tuple[tuple[ChainStep, ...], ...]
+    unzipped_bytes: Bytes
+    only_for_it: tuple[str, ...]
+    with_only_for_it_bytes: Bytes
+    function_bytes: Bytes
+    exact: bool
+    unknown: tuple[str, ...]
+
+
+class RequirementNode(Struct, frozen=True, kw_only=True):
+    """A distribution in a tree of requirements, and the words of the requirement that brings it in."""
+
+    name: str
+    version: str
+    requires: str
+    unzipped_bytes: Bytes
+    with_all_below_bytes: Bytes
+    again: Annotated[bool, Meta(description="It stands further up, with what is below it.")]
+    below: tuple[RequirementNode, ...]
+
+
+class RequirementTree(Struct, frozen=True, kw_only=True):
+    """All that a function requires; sizes are bytes."""
+
+    function: str
+    unzipped_bytes: Bytes
+    exact: bool
+    unknown: Annotated[tuple[str, ...], Meta(description="Distributions whose metadata is not at hand.")]
+    requires: tuple[RequirementNode, ...]
+
+
+class TreeDocument(Struct, frozen=True, kw_only=True):
+    """What `lpack tree --json` prints."""
+
+    schema_version: Literal[1] = 1
+    functions: Mapping[str, RequirementTree]
 
 
 class Costs(Struct, frozen=True, kw_only=True):
@@ -32,106 +84,100 @@ class Costs(Struct, frozen=True, kw_only=True):
     exact: bool
 
     @classmethod
-    def of(cls, function: str, needs: RequirementGraph, report: Mapping[str, Any]) -> Costs:
-        """Take sizes and versions from a function's report (`packer.inspect.appraisal`)."""
-        layers = report.get("layers", {}).values()
-        held = [*report["distributions"]]
-        placed = {each["name"]: each for layer in layers for each in layer["distributions"]}
-        sizes = {each["name"]: placed.get(each["name"], each)["unzipped_bytes"] for each in held}
+    def of(cls, function: str, needs: RequirementGraph, report: FunctionRecord, *, exact: bool) -> Costs:
+        """Return the costs of a function that was looked at (`packer.inspect.appraisal`)."""
+        placed = {each.name: each for layer in report.layers.values() for each in layer.distributions}
         return cls(
             function=function,
             needs=needs,
-            versions={each["name"]: each["version"] for each in held},
-            sizes=sizes,
-            whole=report["artifact"]["unzipped_bytes"] + sum(layer["unzipped_bytes"] for layer in layers),
-            exact=not report.get("estimated"),
+            versions={each.name: each.version for each in report.distributions},
+            sizes={each.name: placed.get(each.name, each).unzipped_bytes for each in report.distributions},
+            whole=report.unpacked_with_layers,
+            exact=exact,
         )
 
     def size(self, names: Sequence[str] | frozenset[str]) -> int:
-        """Give the bytes of distributions."""
+        """Return the bytes of distributions."""
         return sum(self.sizes.get(name, 0) for name in names)
 
-    def why(self, name: str) -> dict[str, Any]:
-        """Say why a distribution is there, and what it costs; raises `UsageError` where the function has none of that name."""
+    def why(self, name: str) -> WhyDocument:
+        """Return why a distribution is there, and what it costs; raises `UsageError` where the function does not have it."""
         if name not in self.versions:
             near = difflib.get_close_matches(name, self.versions, n=3)
             meant = f"Did you mean {' or '.join(near)}?" if near else f"`lpack tree {self.function}` has all that it needs."
             raise UsageError(f"{self.function} has no distribution {name!r}.", remedy=meant)
         only = self.needs.only_for(name)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "function": self.function,
-            "name": name,
-            "version": self.versions[name],
-            "chains": [
-                [{"name": step.name, "requires": step.words} for step in chain] for chain in self.needs.chains(name, _CHAINS)
-            ],
-            "unzipped_bytes": self.sizes.get(name, 0),
-            "only_for_it": sorted(only - {name}),
-            "with_only_for_it_bytes": self.size(only),
-            "function_bytes": self.whole,
-            "exact": self.exact,
-            "unknown": sorted(self.needs.unknown),
-        }
+        chains = self.needs.chains(name, _CHAINS)
+        return WhyDocument(
+            function=self.function,
+            name=name,
+            version=self.versions[name],
+            chains=tuple(tuple(ChainStep(name=step.name, requires=step.words) for step in chain) for chain in chains),
+            unzipped_bytes=self.sizes.get(name, 0),
+            only_for_it=tuple(sorted(only - {name})),
+            with_only_for_it_bytes=self.size(only),
+            function_bytes=self.whole,
+            exact=self.exact,
+            unknown=tuple(sorted(self.needs.unknown)),
+        )
 
-    def tree(self) -> dict[str, Any]:
-        """Give all distributions below what the function requires; one that was there before is not followed again."""
+    def tree(self) -> RequirementTree:
+        """Return all distributions below what the function requires; one that was there before is not followed again."""
         seen: set[str] = set()
-        return {
-            "function": self.function,
-            "unzipped_bytes": self.whole,
-            "exact": self.exact,
-            "unknown": sorted(self.needs.unknown),
-            "requires": [self._node(step.name, step.words, seen) for step in self.needs.direct],
-        }
+        return RequirementTree(
+            function=self.function,
+            unzipped_bytes=self.whole,
+            exact=self.exact,
+            unknown=tuple(sorted(self.needs.unknown)),
+            requires=tuple(self._node(step.name, step.words, seen) for step in self.needs.direct),
+        )
 
-    def _node(self, name: str, words: str, seen: set[str]) -> dict[str, Any]:
+    def _node(self, name: str, words: str, seen: set[str]) -> RequirementNode:
         again = name in seen
         seen.add(name)
-        return {
-            "name": name,
-            "version": self.versions.get(name, ""),
-            "requires": words,
-            "unzipped_bytes": self.sizes.get(name, 0),
-            "with_all_below_bytes": self.size(self.needs.below(name)),
-            "again": again,
-            "below": [] if again else [self._node(step.name, step.words, seen) for step in self.needs.edges.get(name, ())],
-        }
+        below = () if again else self.needs.edges.get(name, ())
+        return RequirementNode(
+            name=name,
+            version=self.versions.get(name, ""),
+            requires=words,
+            unzipped_bytes=self.sizes.get(name, 0),
+            with_all_below_bytes=self.size(self.needs.below(name)),
+            again=again,
+            below=tuple(self._node(step.name, step.words, seen) for step in below),
+        )
 
 
-def why_text(found: Mapping[str, Any]) -> str:
-    """Give the answer to `lpack why` as text."""
-    lines = [f"{found['name']} {found['version']} is in {found['function']}:"]
-    lines += ["  " + " -> ".join(step["requires"] for step in chain) for chain in found["chains"]]
-    about = "" if found["exact"] else "about "
-    whole = format_size(found["function_bytes"])
-    lines.append(f"It takes {about}{format_size(found['unzipped_bytes'])} of {whole} unzipped.")
-    if found["only_for_it"]:
-        what = format_size(found["with_only_for_it_bytes"])
-        lines.append(f"With what only it needs ({', '.join(found['only_for_it'])}) that is {about}{what}.")
-    return "\n".join((*lines, *_unknown(found))) + "\n"
+def why_text(found: WhyDocument) -> str:
+    """Return the answer to `lpack why` as text."""
+    lines = [f"{found.name} {found.version} is in {found.function}:"]
+    lines += ["  " + " -> ".join(step.requires for step in chain) for chain in found.chains]
+    about = "" if found.exact else "about "
+    lines.append(f"It takes {about}{format_size(found.unzipped_bytes)} of {format_size(found.function_bytes)} unzipped.")
+    if found.only_for_it:
+        what = format_size(found.with_only_for_it_bytes)
+        lines.append(f"With what only it needs ({', '.join(found.only_for_it)}) that is {about}{what}.")
+    return "\n".join((*lines, *_unknown_lines(found.unknown))) + "\n"
 
 
-def tree_text(found: Mapping[str, Any]) -> str:
-    """Give one function's tree as text."""
-    about = "" if found["exact"] else "about "
-    lines = [f"{found['function']}  {about}{format_size(found['unzipped_bytes'])} unzipped"]
-    lines += _lines(found["requires"], "")
-    return "\n".join((*lines, *_unknown(found))) + "\n"
+def tree_text(found: RequirementTree) -> str:
+    """Return one function's tree as text."""
+    about = "" if found.exact else "about "
+    lines = [f"{found.function}  {about}{format_size(found.unzipped_bytes)} unzipped"]
+    lines += _node_lines(found.requires, "")
+    return "\n".join((*lines, *_unknown_lines(found.unknown))) + "\n"
 
 
-def _lines(nodes: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
+def _node_lines(nodes: Sequence[RequirementNode], indent: str) -> Iterator[str]:
     for number, node in enumerate(nodes):
         last = number == len(nodes) - 1
-        own, below = node["unzipped_bytes"], node["with_all_below_bytes"]
-        more = f", {format_size(below)} with all below" if below != own and not node["again"] else ""
-        name = f"{node['name']} {node['version']}".rstrip()
-        yield f"{indent}{_LAST if last else _BRANCH}{name}  {format_size(own)}{more}{_AGAIN if node['again'] else ''}"
-        yield from _lines(node["below"], indent + (_NOTHING if last else _PASSED))
+        own, below = node.unzipped_bytes, node.with_all_below_bytes
+        more = f", {format_size(below)} with all below" if below != own and not node.again else ""
+        name = f"{node.name} {node.version}".rstrip()
+        yield f"{indent}{_LAST if last else _BRANCH}{name}  {format_size(own)}{more}{_AGAIN if node.again else ''}"
+        yield from _node_lines(node.below, indent + (_NOTHING if last else _PASSED))
 
 
-def _unknown(found: Mapping[str, Any]) -> list[str]:
-    names = found["unknown"]
+def _unknown_lines(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     one = len(names) == 1

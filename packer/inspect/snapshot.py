@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field
 
@@ -13,19 +11,11 @@ from builders.files import file_digest
 from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Tree, owner_label
 from packer.core.names import MANIFEST_FILE
+from packer.core.records import DistributionRecord, FunctionRecord, FunctionRecords, LayerRecord, read_manifest
 from packer.inspect.contents import PackedFile, read_archive, stems, with_owners
 from packer.inspect.image_files import archive_files, layout_files
-from packer.manifest.baseline import BASELINE_FILE, Sized, make_baseline, read_baseline
-from packer.manifest.records import (
-    Report,
-    Reports,
-    all_layers,
-    functions_of,
-    inside,
-    lasting_names,
-    packed_bytes,
-    read_manifest,
-)
+from packer.manifest.baseline import BASELINE_FILE, Baseline, BaselineSizes, is_baseline, make_baseline, read_baseline
+from packer.manifest.layer_names import all_layers, lasting_names
 
 _WHAT = "a ZIP archive, a folder with an lpack.json, an OCI layout, a docker-archive, or git:REF"
 _LAYOUT = "oci-layout"
@@ -59,8 +49,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     layers: Mapping[str, Unit] = field(default_factory=dict)
 
 
-def of_reports(named: str, reports: Reports, *, whole: bool = False) -> Snapshot:
-    """Give what functions' reports say (`packer.inspect.appraisal`); nothing of it lies anywhere.
+def of_reports(named: str, reports: FunctionRecords, *, whole: bool = False) -> Snapshot:
+    """Return what the records of functions say (`packer.inspect.appraisal`); nothing of it lies anywhere.
 
     With ``whole``, functions count with their layers, as they do in a baseline.
     """
@@ -72,15 +62,6 @@ def of_reports(named: str, reports: Reports, *, whole: bool = False) -> Snapshot
         functions={name: _of_report(report) for name, report in reports.items()},
         layers={names[name]: _of_layer(layer) for name, layer in all_layers(reports).items()},
     )
-
-
-def is_baseline(path: Path) -> bool:
-    """Say whether a file is a baseline, in which functions count with their layers."""
-    try:
-        functions = json.loads(path.read_bytes())["functions"].values() if path.suffix == ".json" else ()
-        return bool(functions) and not any("artifact" in each for each in functions)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return False
 
 
 def read_snapshot(path: Path, named: str, trees: Trees, *, whole: bool = False) -> Snapshot:
@@ -129,65 +110,76 @@ def _of_manifest(path: Path, named: str, trees: Trees, only: Path | None = None)
     except (OSError, ValueError) as error:
         what = f"{path} is neither a manifest nor a baseline ({error})."
         raise UsageError(what, remedy=f"Name {_WHAT}, or a {BASELINE_FILE}.") from None
-    folder = path.parent
+    functions, names = manifest.records(), lasting_names(manifest.records())
+    beside = _Beside(path.parent, trees)
 
-    def unit(report: Report, fallback: Callable[[Report], Unit], placed: Mapping[str, Any]) -> Unit:
-        archive = folder / placed["path"]
-        wheels = inside(report)
-        known = ((each["name"], trees(each["sha256"], each["wheel"])) for each in wheels)
-        if (archive / _LAYOUT).is_file():
-            own = frozenset(each["digest"] for each in report["image"]["layers"])
-            held = {name: tree for name, tree in known if tree is not None}
-            return _of_files(*_owned(layout_files(archive, own), held), _versions(wheels))
-        if archive.suffix != ".zip" or not archive.is_file() or file_digest(archive) != placed["sha256"]:
-            return fallback(report)
-        files = with_owners(read_archive(archive), {name: tree for name, tree in known if tree is not None})
-        return _of_files(files, archive.stat().st_size, _versions(wheels))
+    def wanted(artifact: str) -> bool:
+        return only is None or (path.parent / artifact).resolve() == only.resolve()
 
-    def wanted(placed: Mapping[str, Any]) -> bool:
-        return only is None or (folder / placed["path"]).resolve() == only.resolve()
-
-    functions = functions_of(manifest)
-    names = lasting_names(functions)
     return Snapshot(
         named=named,
-        functions={
-            name: unit(each, _of_report, each["artifact"]) for name, each in functions.items() if wanted(each["artifact"])
-        },
-        layers={names[name]: unit(each, _of_layer, each) for name, each in all_layers(functions).items() if wanted(each)},
+        functions={name: beside.function(each) for name, each in functions.items() if wanted(each.artifact.path)},
+        layers={names[name]: beside.layer(each) for name, each in all_layers(functions).items() if wanted(each.path)},
     )
 
 
-def _versions(distributions: Iterable[Report]) -> dict[str, str]:
-    return {each["name"]: each["version"] for each in distributions}
+class _Beside:
+    """Reads the archives and layouts beside a manifest, and takes from the manifest what does not lie there as it says."""
+
+    def __init__(self, folder: Path, trees: Trees) -> None:
+        self._folder = folder
+        self._trees = trees
+
+    def function(self, report: FunctionRecord) -> Unit:
+        place = self._folder / report.artifact.path
+        if (place / _LAYOUT).is_file():
+            own = frozenset(each.digest for each in (report.image.layers if report.image else ()))
+            return _of_files(*_owned(layout_files(place, own), self._known(report.inside)), _versions(report.inside))
+        return self._archive(place, report.artifact.sha256, report.inside) or _of_report(report)
+
+    def layer(self, layer: LayerRecord) -> Unit:
+        return self._archive(self._folder / layer.path, layer.sha256, layer.distributions) or _of_layer(layer)
+
+    def _archive(self, place: Path, sha256: str, held: Sequence[DistributionRecord]) -> Unit | None:
+        if place.suffix != ".zip" or not place.is_file() or file_digest(place) != sha256:
+            return None
+        return _of_files(with_owners(read_archive(place), self._known(held)), place.stat().st_size, _versions(held))
+
+    def _known(self, held: Iterable[DistributionRecord]) -> dict[str, Tree]:
+        known = ((each.name, self._trees(each.sha256, each.wheel)) for each in held)
+        return {name: tree for name, tree in known if tree is not None}
 
 
-def _of_baseline(document: Mapping[str, Any], named: str) -> Snapshot:
-    """Give a baseline, which knows no versions."""
+def _versions(distributions: Iterable[DistributionRecord]) -> dict[str, str]:
+    return {each.name: each.version for each in distributions}
+
+
+def _of_baseline(baseline: Baseline, named: str) -> Snapshot:
+    """Return a baseline, which knows no versions."""
     names = {owner_label(OWN_SOURCE): OWN_SOURCE}
 
-    def unit(each: Sized) -> Unit:
-        parts = {names.get(name, name): Part(version="", unzipped=size) for name, size in each["parts"].items()}
-        return Unit(zipped=each["zip_bytes"], unzipped=each["unzipped_bytes"], parts=parts)
+    def unit(each: BaselineSizes) -> Unit:
+        parts = {names.get(name, name): Part(version="", unzipped=size) for name, size in each.parts.items()}
+        return Unit(zipped=each.zip_bytes, unzipped=each.unzipped_bytes, parts=parts)
 
     return Snapshot(
         named=named,
-        functions={name: unit(each) for name, each in document["functions"].items()},
-        layers={name: unit(each) for name, each in document["layers"].items()},
+        functions={name: unit(each) for name, each in baseline.functions.items()},
+        layers={name: unit(each) for name, each in baseline.layers.items()},
     )
 
 
-def _of_report(report: Report) -> Unit:
-    parts = {**_parts(inside(report)), OWN_SOURCE: Part(version="", unzipped=report["source"]["unzipped_bytes"])}
-    return Unit(zipped=packed_bytes(report), unzipped=report["artifact"]["unzipped_bytes"], parts=parts)
+def _of_report(report: FunctionRecord) -> Unit:
+    parts = {**_parts(report.inside), OWN_SOURCE: Part(version="", unzipped=report.source.unzipped_bytes)}
+    return Unit(zipped=report.packed_bytes, unzipped=report.artifact.unzipped_bytes, parts=parts)
 
 
-def _of_layer(layer: Report) -> Unit:
-    return Unit(zipped=layer["zip_bytes"], unzipped=layer["unzipped_bytes"], parts=_parts(layer["distributions"]))
+def _of_layer(layer: LayerRecord) -> Unit:
+    return Unit(zipped=layer.zip_bytes, unzipped=layer.unzipped_bytes, parts=_parts(layer.distributions))
 
 
-def _parts(distributions: Iterable[Report]) -> dict[str, Part]:
-    return {each["name"]: Part(version=each["version"], unzipped=each["unzipped_bytes"]) for each in distributions}
+def _parts(distributions: Iterable[DistributionRecord]) -> dict[str, Part]:
+    return {each.name: Part(version=each.version, unzipped=each.unzipped_bytes) for each in distributions}
 
 
 def _of_files(files: Iterable[PackedFile], zipped: int, versions: Mapping[str, str] | None = None) -> Unit:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
@@ -14,6 +13,7 @@ from msgspec.structs import force_setattr, replace
 from builders.runtimes import LAYERS_LIMIT
 from packer.core.errors import LimitError, UsageError
 from packer.core.options import LayerOptions, NamedLayer
+from packer.core.records import LayerRecord
 from packer.formats.unpack import LayerArchive
 from packer.layers.planner import Demand, Piece, plan_layers
 
@@ -62,14 +62,14 @@ class LayerShare(Struct, frozen=True, kw_only=True):
 
 
 class MadeLayer(Struct, frozen=True, kw_only=True):
-    """A layer: ``report`` is its part of the manifest, and ``pieces`` are the wheels' digests of what it holds.
+    """A layer: ``report`` is its record, and ``pieces`` are the wheels' digests of what it holds.
 
     ``staged`` is the archive where it is new.
     """
 
     name: str
     pieces: tuple[str, ...]
-    report: Mapping[str, Any]
+    report: LayerRecord
     archive: LayerArchive
     staged: Path | None
 

@@ -1,6 +1,6 @@
-"""Holds what was built, or is going to be, against Lambda's limits and the user's budgets: one place says what applies.
+"""Checks what was built, or is going to be, against Lambda's limits and the user's budgets: one place says what applies.
 
-Works on parts of the manifest (`packer.manifest.document.describe`), so that a build and a check before it say the same.
+Works on records of functions (`packer.core.records`), so that a build and a check before it say the same.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, UNZIPPED_LIMIT
 from packer.core.errors import LimitError
 from packer.core.model import OWN_SOURCE, owner_label
 from packer.core.options import Budget, LayerOptions
+from packer.core.records import FunctionRecord, LayerRecord
 from packer.core.units import format_size
-from packer.manifest.records import Report, inside, layer_stem, layers_of, packed_bytes, unpacked_with_layers
+from packer.manifest.layer_names import layer_stem
 
 Kind = Literal["function", "layer"]
 FUNCTION: Kind = "function"
 LAYER: Kind = "layer"
 LARGEST = 5
 """How many contributors are named of what is over a limit."""
-BYTES, MILLISECONDS = "bytes", "milliseconds"
+Unit = Literal["bytes", "milliseconds"]
+BYTES: Unit = "bytes"
+MILLISECONDS: Unit = "milliseconds"
 _UPLOAD = "above {} it must be uploaded through S3"
 _SPLIT = "Remove what it does not need, leave out what the runtime has (exclude), or split the function."
 _SMALLER_BASE = "Name a smaller base (oci.base), remove what the function does not need, or split it."
@@ -43,7 +46,7 @@ class Measure(Struct, frozen=True, kw_only=True):
     size: float
     limit: float
     parts: tuple[tuple[str, float], ...] = ()
-    unit: str = BYTES
+    unit: Unit = BYTES
     remedy: str = _SPLIT
     kind: Kind = FUNCTION
     side: str = ""
@@ -84,14 +87,14 @@ class Measure(Struct, frozen=True, kw_only=True):
         return f"{figure:.0f} ms" if self.unit == MILLISECONDS else format_size(round(figure))
 
 
-def function_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:
-    """Give what applies to a function, of its part of the manifest."""
-    own = tuple(_own_parts(report))
-    if report["format"] == "image":
-        yield from _image_measures(name, report, budget, own)
+def function_measures(name: str, function: FunctionRecord, budget: Budget) -> Iterator[Measure]:
+    """Return what applies to a function."""
+    own = tuple(_own_parts(function))
+    if function.format == "image":
+        yield from _image_measures(name, function, budget, own)
         return
-    layers = tuple((f"layer {layer}", each["unzipped_bytes"]) for layer, each in layers_of(report).items())
-    unzipped, both = unpacked_with_layers(report), (*own, *layers)
+    layers = tuple((f"layer {layer}", each.unzipped_bytes) for layer, each in function.layers.items())
+    unzipped, both = function.unpacked_with_layers, (*own, *layers)
     lambdas = "Lambda's limit for unzipped packages"
     yield Measure(name=name, key="lambda unzipped", what=lambdas, size=unzipped, limit=UNZIPPED_LIMIT, parts=both)
     if budget.unzipped is not None:
@@ -99,25 +102,28 @@ def function_measures(name: str, report: Report, budget: Budget) -> Iterator[Mea
         yield Measure(name=name, key="unzipped", what=what, size=unzipped, limit=budget.unzipped, parts=both)
     if budget.zip is not None:
         what = "its budget for the ZIP"
-        yield Measure(name=name, key="zip", what=what, size=packed_bytes(report), limit=budget.zip, parts=own)
+        yield Measure(name=name, key="zip", what=what, size=function.packed_bytes, limit=budget.zip, parts=own)
 
 
-def _image_measures(name: str, report: Report, budget: Budget, own: tuple[tuple[str, float], ...]) -> Iterator[Measure]:
-    """Give what applies to an image.
+def _image_measures(
+    name: str, function: FunctionRecord, budget: Budget, own: tuple[tuple[str, float], ...]
+) -> Iterator[Measure]:
+    """Return what applies to an image.
 
     The base counts as its layers are stored: unpacked they are more, which only fetching them would tell. Where it is not known
     by its digest (`packer.inspect.appraisal`), nothing is said of the whole.
     """
-    unpacked, base = report["artifact"]["unzipped_bytes"], report["image"]["base"]["bytes"]
-    whole, all_parts = unpacked + base, (*own, ("the base, packed", base))
+    base = function.image.base if function.image else None
+    unpacked, below = function.artifact.unzipped_bytes, base.bytes if base else 0
+    whole, all_parts = unpacked + below, (*own, ("the base, packed", below))
     limits = [
         ("lambda image", "Lambda's limit for images", whole, IMAGE_LIMIT, all_parts),
         ("image", "its budget for the image", whole, budget.image, all_parts),
     ]
-    limits = limits if report["image"]["base"]["digest"] else []
+    limits = limits if base and base.digest else []
     limits += [
         ("unzipped", "its budget for the unzipped size", unpacked, budget.unzipped, own),
-        ("zip", "its budget for what is stored of an image (zip)", packed_bytes(report), budget.zip, own),
+        ("zip", "its budget for what is stored of an image (zip)", function.packed_bytes, budget.zip, own),
     ]
     for key, what, size, limit, parts in limits:
         if limit is not None:
@@ -125,13 +131,13 @@ def _image_measures(name: str, report: Report, budget: Budget, own: tuple[tuple[
             yield Measure(name=name, key=key, what=what, size=size, limit=limit, parts=parts, remedy=remedy)
 
 
-def layer_measures(name: str, report: Report, budget: Budget) -> Iterator[Measure]:
-    """Give what applies to a layer."""
-    parts = tuple((each["name"], each["unzipped_bytes"]) for each in report["distributions"])
+def layer_measures(name: str, layer: LayerRecord, budget: Budget) -> Iterator[Measure]:
+    """Return what applies to a layer."""
+    parts = tuple((each.name, each.unzipped_bytes) for each in layer.distributions)
     limits = (
-        ("lambda unzipped", "Lambda's limit for a function and all of its layers", report["unzipped_bytes"], UNZIPPED_LIMIT),
-        ("unzipped", "its budget for the unzipped size", report["unzipped_bytes"], budget.unzipped),
-        ("zip", "its budget for the ZIP", report["zip_bytes"], budget.zip),
+        ("lambda unzipped", "Lambda's limit for a function and all of its layers", layer.unzipped_bytes, UNZIPPED_LIMIT),
+        ("unzipped", "its budget for the unzipped size", layer.unzipped_bytes, budget.unzipped),
+        ("zip", "its budget for the ZIP", layer.zip_bytes, budget.zip),
     )
     for key, what, size, limit in limits:
         if limit is not None:
@@ -202,8 +208,8 @@ def upload_warning(what: str, zipped: int) -> tuple[str, ...]:
     return (f"{what} is {format_size(zipped)} zipped: {_UPLOAD.format(format_size(DIRECT_UPLOAD_LIMIT))}.",)
 
 
-def _own_parts(report: Report) -> Iterator[tuple[str, float]]:
-    """Give the unzipped bytes of a function's source, and of each distribution that no layer holds."""
-    yield owner_label(OWN_SOURCE), report["source"]["unzipped_bytes"]
-    for each in inside(report):
-        yield f"{each['name']} {each['version']}".rstrip(), each["unzipped_bytes"]
+def _own_parts(function: FunctionRecord) -> Iterator[tuple[str, float]]:
+    """Return the unzipped bytes of a function's source, and of each distribution that no layer holds."""
+    yield owner_label(OWN_SOURCE), function.source.unzipped_bytes
+    for each in function.inside:
+        yield f"{each.name} {each.version}".rstrip(), each.unzipped_bytes

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from packer import __version__
-from packer.core.schemas import schema_text
+from packer.core.records import (
+    Architecture,
+    ArtifactRecord,
+    BuildManifest,
+    BytecodeRecord,
+    DistributionRecord,
+    FunctionRecord,
+    FunctionRecords,
+    KeptFiles,
+    LayerRecord,
+    ManifestFunction,
+    ManifestLayer,
+    ProofRecord,
+    RemovedFiles,
+    SizeRecord,
+    TrimRecord,
+    WheelBuildRecord,
+    json_text,
+)
 
 if TYPE_CHECKING:
     from packer.core.model import Artifact, Distribution, Function, Lock, PartSize
@@ -15,10 +32,8 @@ if TYPE_CHECKING:
     from packer.verify.proof import Proof
     from packer.wheels.provider import ProvidedWheel
 
-SCHEMA_VERSION = 1
 
-
-def describe(
+def record_function(
     function: Function,
     lock: Lock,
     artifact: Artifact,
@@ -27,131 +42,151 @@ def describe(
     proof: Proof,
     layers: Sequence[MadeLayer],
     seconds: float,
-) -> dict[str, Any]:
-    """Give a function's part of the manifest; sizes are bytes, ``layers`` are its own in order."""
+) -> FunctionRecord:
+    """Return the record of a function; sizes are bytes, ``layers`` are its own in order."""
     from packer.core.model import OWN_SOURCE
 
     sizes = {part.name: part for part in parts}
     places = {digest: layer.name for layer in layers for digest in layer.pieces}
-    return {
-        "runtime": function.target.runtime.name,
-        "architecture": function.target.architecture,
-        "handler": function.handler,
-        "format": "zip",
-        "artifact": {
-            "path": artifact.path,
-            "sha256": artifact.sha256,
-            "zip_bytes": artifact.zipped,
-            "unzipped_bytes": artifact.unzipped,
-            "files": artifact.files,
-        },
-        "lock": lock.origin,
-        "source": _size(sizes.get(OWN_SOURCE)),
-        "distributions": [
-            {
-                **describe_distribution(made.distribution, sizes.get(made.distribution.name)),
-                **({"layer": places[made.distribution.digest]} if made.distribution.digest in places else {}),
-                **({"built": dict(made.record)} if made.record else {}),
-            }
+    return FunctionRecord(
+        runtime=function.target.runtime.name,
+        architecture=function.target.architecture,
+        handler=function.handler,
+        format="zip",
+        artifact=_artifact(artifact),
+        lock=lock.origin,
+        source=_size(sizes.get(OWN_SOURCE)),
+        distributions=tuple(
+            record_distribution(
+                made.distribution,
+                sizes.get(made.distribution.name),
+                layer=places.get(made.distribution.digest, ""),
+                built=made.record,
+            )
             for made in obtained
-        ],
-        **({"attached": [each.arn for each in function.layers.attached]} if function.layers.attached else {}),
-        **({"layers": {layer.name: dict(layer.report) for layer in layers}} if layers else {}),
-        "trim": _trim(function, proof),
-        "bytecode": _bytecode(proof),
-        "verified": {
-            "level": proof.level,
-            **({"by": proof.place, "milliseconds": round(proof.milliseconds, 1)} if proof.place else {}),
-            **({"events": proof.events, "raised": proof.raised} if proof.events else {}),
-        },
-        "seconds": round(seconds, 3),
-    }
+        ),
+        attached=tuple(each.arn for each in function.layers.attached),
+        layers={layer.name: layer.report for layer in layers},
+        trim=_trim(function, proof),
+        bytecode=_bytecode(proof),
+        verified=_proof(proof),
+        seconds=round(seconds, 3),
+    )
 
 
-def describe_distribution(distribution: Distribution, part: PartSize | None) -> dict[str, Any]:
-    """Give a distribution's part of the manifest, with what it adds to an artifact."""
-    return {
-        "name": distribution.name,
-        "version": distribution.version,
-        "wheel": distribution.filename,
-        "sha256": distribution.digest,
-        **_size(part),
-    }
+def record_distribution(
+    distribution: Distribution, part: PartSize | None, layer: str = "", built: WheelBuildRecord | None = None
+) -> DistributionRecord:
+    """Return the record of a distribution, with what it adds to an artifact."""
+    size = _size(part)
+    return DistributionRecord(
+        name=distribution.name,
+        version=distribution.version,
+        wheel=distribution.filename,
+        sha256=distribution.digest,
+        files=size.files,
+        unzipped_bytes=size.unzipped_bytes,
+        layer=layer,
+        built=built,
+    )
 
 
-def _trim(function: Function, proof: Proof) -> dict[str, Any]:
-    """Say what is gone of what no layer holds, by rule and distribution, in bytes; and what was kept in spite of a rule."""
+def _artifact(artifact: Artifact) -> ArtifactRecord:
+    return ArtifactRecord(
+        path=artifact.path,
+        sha256=artifact.sha256,
+        zip_bytes=artifact.zipped,
+        unzipped_bytes=artifact.unzipped,
+        files=artifact.files,
+    )
+
+
+def _proof(proof: Proof) -> ProofRecord:
+    return ProofRecord(
+        level=proof.level,
+        by=proof.place,
+        milliseconds=round(proof.milliseconds, 1) if proof.place else None,
+        events=proof.events or None,
+        raised=proof.raised if proof.events else None,
+    )
+
+
+def _trim(function: Function, proof: Proof) -> TrimRecord:
+    """Return what is gone of what no layer holds, by rule and distribution, and what was kept in spite of a rule."""
     gone: dict[tuple[str, str], list[int]] = {}
     for unit, size in proof.candidate.shaped.gone_inside():
         gone.setdefault(unit, []).append(size)
-    return {
-        "level": function.trim.level,
-        "removed_bytes": sum(map(sum, gone.values())),
-        "removed": [
-            {"rule": rule, "distribution": owner, "files": len(sizes), "bytes": sum(sizes)}
+    return TrimRecord(
+        level=function.trim.level,
+        removed_bytes=sum(map(sum, gone.values())),
+        removed=tuple(
+            RemovedFiles(rule=rule, distribution=owner, files=len(sizes), bytes=sum(sizes))
             for (rule, owner), sizes in sorted(gone.items())
-        ],
-        "kept": [{"rule": rule, "distribution": owner} for rule, owner in proof.kept],
-    }
+        ),
+        kept=tuple(KeptFiles(rule=rule, distribution=owner) for rule, owner in proof.kept),
+    )
 
 
-def _bytecode(proof: Proof) -> dict[str, Any]:
+def _bytecode(proof: Proof) -> BytecodeRecord:
     found = proof.candidate.shaped.bytecode
     if found.mode == "off":
-        return {"mode": "off"}
-    return {
-        "mode": found.mode,
-        "why": found.why,
-        "python": found.python,
-        "files": found.files,
-        "bytes": found.size,
-        "not_compiled": list(found.failed),
-        "starts": list(found.starts),
-    }
+        return BytecodeRecord(mode="off")
+    return BytecodeRecord(
+        mode=found.mode,
+        why=found.why,
+        python=found.python,
+        files=found.files,
+        bytes=found.size,
+        not_compiled=tuple(found.failed),
+        starts=tuple(found.starts),
+    )
 
 
-def _size(part: PartSize | None) -> dict[str, int]:
-    return {"files": part.files if part else 0, "unzipped_bytes": part.unzipped if part else 0}
+def _size(part: PartSize | None) -> SizeRecord:
+    return SizeRecord(files=part.files, unzipped_bytes=part.unzipped) if part else SizeRecord(files=0, unzipped_bytes=0)
 
 
-def make_manifest(functions: Mapping[str, Mapping[str, Any]], template: str = "") -> dict[str, Any]:
-    """Give the whole manifest of functions' parts; ``template`` is the path of the SAM template that was written with it.
+def make_manifest(functions: FunctionRecords, template: str = "") -> BuildManifest:
+    """Return the manifest of functions; ``template`` is the path of the SAM template that was written with it.
 
     A layer stands in it once, with all its users, and with every runtime and architecture that they have.
     """
-    layers: dict[str, dict[str, Any]] = {}
+    users: dict[str, list[str]] = {}
     for name in sorted(functions):
-        for layer, report in functions[name].get("layers", {}).items():
-            held = layers.setdefault(layer, {**report, "functions": [], "runtimes": [], "architectures": []})
-            held["functions"].append(name)
-            for key, word in (("runtimes", "runtime"), ("architectures", "architecture")):
-                held[key] = sorted({*held[key], functions[name][word]}, key=_in_order)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "lpack": __version__,
-        **({"layers": {name: layers[name] for name in sorted(layers)}} if layers else {}),
-        "functions": {name: _with_names(functions[name]) for name in sorted(functions)},
-        **({"template": template} if template else {}),
-    }
+        for layer in functions[name].layers:
+            users.setdefault(layer, []).append(name)
+    return BuildManifest(
+        schema_version=1,
+        lpack=__version__,
+        layers={layer: _shared_layer(layer, users[layer], functions) for layer in sorted(users)},
+        functions={name: _manifest_function(functions[name]) for name in sorted(functions)},
+        template=template,
+    )
 
 
-def _in_order(word: str) -> tuple[int, str]:
+def _shared_layer(layer: str, users: Sequence[str], functions: FunctionRecords) -> ManifestLayer:
+    runtimes: set[str] = {functions[user].runtime for user in users}
+    architectures: set[Architecture] = {functions[user].architecture for user in users}
+    held = functions[users[0]].layers[layer]
+    return ManifestLayer(
+        **{field: getattr(held, field) for field in LayerRecord.__struct_fields__},
+        functions=tuple(users),
+        runtimes=tuple(sorted(runtimes, key=_length_and_name)),
+        architectures=tuple(sorted(architectures, key=_length_and_name)),
+    )
+
+
+def _length_and_name(word: str) -> tuple[int, str]:
     """Sort python3.9 before python3.10."""
     return len(word), word
 
 
-def _with_names(function: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a function's part with no more than the names of its layers, in order: attached ones first."""
-    own = {key: value for key, value in function.items() if key != "attached"}
-    held = [*function.get("attached", ()), *function.get("layers", ())]
-    return {**own, **({"layers": held} if held else {})}
+def _manifest_function(function: FunctionRecord) -> ManifestFunction:
+    """Return a function with no more than the names of its layers, in order: attached ones first."""
+    shared = {field: getattr(function, field) for field in ManifestFunction.__struct_fields__}
+    return ManifestFunction(**{**shared, "layers": (*function.attached, *function.layers)})
 
 
-def write_manifest(manifest: Mapping[str, Any]) -> bytes:
-    """Give the manifest as it stands in lpack.json."""
-    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def manifest_schema() -> str:
-    """Give the JSON Schema of the manifest."""
-    return schema_text("manifest")
+def manifest_text(manifest: BuildManifest) -> str:
+    """Return the manifest as it stands in lpack.json."""
+    return json_text(manifest)

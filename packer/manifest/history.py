@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import msgspec
+from msgspec import Struct
 
 from packer.cache.store import Store, digest_of
-from packer.manifest.records import Report, Reports, packed_with_layers, unpacked_with_layers
+from packer.core.records import FunctionRecords
 
 _FORM = "1"
 _KIND = "history"
@@ -14,25 +14,24 @@ _MOST = 60
 """Builds that are remembered; older ones are forgotten."""
 
 
-def remember(store: Store, key: str, at: int, reports: Reports) -> None:
+class PastBuild(Struct, frozen=True, kw_only=True):
+    """A build: when it began (seconds since the epoch), and the bytes of each function with its layers, packed and unpacked."""
+
+    at: int
+    functions: dict[str, tuple[int, int]]
+
+
+def save_history(store: Store, key: str, at: int, functions: FunctionRecords) -> None:
     """Add a build to those that are remembered for a state's key; ``at`` is its start in nanoseconds."""
-    sizes = {name: _sizes(report) for name, report in sorted(reports.items())}
-    before = recall(store, key)
-    if before and before[-1]["functions"] == sizes:
+    sizes = {name: (each.packed_with_layers, each.unpacked_with_layers) for name, each in sorted(functions.items())}
+    before = load_history(store, key)
+    if before and before[-1].functions == sizes:
         return
-    found = [*before, {"at": at // 1_000_000_000, "functions": sizes}]
-    store.save(_KIND, digest_of(_FORM, key), json.dumps(found[-_MOST:]).encode())
+    found = [*before, PastBuild(at=at // 1_000_000_000, functions=sizes)]
+    store.save(_KIND, digest_of(_FORM, key), msgspec.json.encode(found[-_MOST:]))
 
 
-def recall(store: Store, key: str) -> list[dict[str, Any]]:
-    """Give the builds that are remembered, the oldest first: when (seconds), and each function's bytes zipped and unzipped.
-
-    Both are with layers.
-    """
+def load_history(store: Store, key: str) -> list[PastBuild]:
+    """Return the builds that are remembered, the oldest first."""
     record = store.load(_KIND, digest_of(_FORM, key))
-    found: list[dict[str, Any]] = json.loads(record.payload) if record else []
-    return found
-
-
-def _sizes(report: Report) -> list[int]:
-    return [packed_with_layers(report), unpacked_with_layers(report)]
+    return msgspec.json.decode(record.payload, type=list[PastBuild]) if record else []

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
 from packer import __version__
 from packer.cache.store import Store, digest_of
 from packer.core.model import Tree
+from packer.core.records import DistributionRecord
 from packer.formats.metadata import field_text, field_values, read_metadata
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ _PROPERTY = "lambda-lpack:"
 class Listed(Struct, frozen=True, kw_only=True):
     """One distribution of an artifact: its part of the manifest, its files, and the names of what it requires."""
 
-    report: Mapping[str, Any]
+    report: DistributionRecord
     tree: Tree | None
     requires: Sequence[str] = ()
 
@@ -58,12 +60,12 @@ class Sboms:
     def make(self, name: str, sha256: str, parts: Sequence[Listed]) -> bytes:
         """Give the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
         frame = self._once("", lambda: _rendered([]))
-        components = {each.report["name"]: self._once(_key(each), partial(_of_one, each)) for each in parts}
+        components = {each.report.name: self._once(_key(each), partial(_of_one, each)) for each in parts}
         refs = {each: component["bom-ref"] for each, component in components.items()}
         hashes = [{"alg": "SHA-256", "content": sha256}]
         root = {**frame["metadata"]["component"], "name": name, "bom-ref": f"artifact:{name}", "hashes": hashes}
         edges = {root["bom-ref"]: list(refs.values())}
-        edges |= {refs[each.report["name"]]: [refs[one] for one in each.requires if one in refs] for each in parts}
+        edges |= {refs[each.report.name]: [refs[one] for one in each.requires if one in refs] for each in parts}
         document = {
             **frame,
             "metadata": {**frame["metadata"], "component": root},
@@ -95,9 +97,10 @@ def _text(document: Mapping[str, Any]) -> str:
 
 def _key(each: Listed) -> str:
     """Name all that is said of a distribution, but for what it requires."""
-    told = [each.report[key] for key in ("name", "version", "wheel")]
-    told += [each.report.get("layer"), each.report.get("built"), each.tree is not None]
-    return digest_of(each.report["sha256"], json.dumps(told))
+    report = each.report
+    built = msgspec.to_builtins(report.built)
+    facts = [report.name, report.version, report.wheel, report.layer or None, built, each.tree is not None]
+    return digest_of(report.sha256, json.dumps(facts))
 
 
 def _of_one(each: Listed) -> dict[str, Any]:
@@ -132,14 +135,14 @@ def _component(each: Listed) -> Component:
 
     report = each.report
     metadata = read_metadata(each.tree)
-    ref = f"pkg:pypi/{report['name']}@{report['version']}"
+    ref = f"pkg:pypi/{report.name}@{report.version}"
     return Component(
-        name=report["name"],
-        version=report["version"],
+        name=report.name,
+        version=report.version,
         type=ComponentType.LIBRARY,
         bom_ref=ref,
-        purl=PackageURL("pypi", None, report["name"], report["version"]),
-        hashes=[_hash(report["sha256"])],
+        purl=PackageURL("pypi", None, report.name, report.version),
+        hashes=[_hash(report.sha256)],
         description=field_text(metadata, "Summary") or None,
         licenses=_licenses(metadata),
         components=_referred((*_vendored(each.tree), *_copied(report)), ref),
@@ -153,14 +156,14 @@ def _hash(sha256: str) -> Any:
     return HashType(alg=HashAlgorithm.SHA_256, content=sha256)
 
 
-def _properties(report: Mapping[str, Any]) -> Iterator[Any]:
+def _properties(report: DistributionRecord) -> Iterator[Any]:
     from cyclonedx.model import Property
 
-    yield Property(name=f"{_PROPERTY}wheel", value=report["wheel"])
-    if "layer" in report:
-        yield Property(name=f"{_PROPERTY}layer", value=report["layer"])
-    if "built" in report:
-        yield Property(name=f"{_PROPERTY}built-by", value=report["built"]["builder"])
+    yield Property(name=f"{_PROPERTY}wheel", value=report.wheel)
+    if report.layer:
+        yield Property(name=f"{_PROPERTY}layer", value=report.layer)
+    if report.built:
+        yield Property(name=f"{_PROPERTY}built-by", value=report.built.builder)
 
 
 def _licenses(metadata: Message | None) -> list[Any]:
@@ -207,11 +210,11 @@ def _inner(told: Mapping[str, Any]) -> Component:
     return Component(name=name, version=version or None, type=ComponentType.LIBRARY, purl=purl)
 
 
-def _copied(report: Mapping[str, Any]) -> Iterator[Component]:
+def _copied(report: DistributionRecord) -> Iterator[Component]:
     """Give the libraries that lpack has copied into a wheel from the image that it was built in."""
     from cyclonedx.model.component import Component, ComponentType
 
-    for soname in report.get("built", {}).get("libraries", ()):
+    for soname in report.built.libraries if report.built else ():
         yield Component(name=soname, type=ComponentType.LIBRARY)
 
 

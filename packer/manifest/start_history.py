@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from packer.cache.store import Store, digest_of
+from packer.verify.coldstart import StartRecord
 
 _FORM = "1"
 _KIND = "starts"
 
 
-def save_start(store: Store, project: Path, function: str, measured: Mapping[str, Any]) -> None:
-    """Keep what was measured (`packer.verify.coldstart.describe_start`) of a function that a project file configures."""
-    store.save(_KIND, _key(project, function), json.dumps(measured).encode())
+class PastStart(StartRecord, frozen=True, kw_only=True):
+    """What was measured of a function, by which clock, and whether from a cold disk."""
+
+    clock: str
+    cold: bool
 
 
-def load_start(store: Store, project: Path, function: str) -> dict[str, Any] | None:
-    """Give what was last measured of a function; None where nothing was."""
+def save_start(store: Store, project: Path, function: str, measured: PastStart) -> None:
+    """Keep what was measured of a function that a project file configures."""
+    store.save(_KIND, _key(project, function), msgspec.json.encode(measured))
+
+
+def load_start(store: Store, project: Path, function: str) -> PastStart | None:
+    """Return what was last measured of a function; None where nothing was."""
     record = store.load(_KIND, _key(project, function))
-    found: dict[str, Any] | None = json.loads(record.payload) if record else None
-    return found
+    return msgspec.json.decode(record.payload, type=PastStart) if record else None
 
 
 def start_path(store: Store, project: Path, function: str) -> Path:
-    """Give the file that keeps what was measured of a function, whether it is there or not."""
+    """Return the file that keeps what was measured of a function, whether it exists or not."""
     return store.derived_path(_KIND, _key(project, function))
 
 

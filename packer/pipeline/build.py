@@ -15,8 +15,7 @@ from packer.cache.store import Store
 from packer.config.load import Config
 from packer.config.project_reader import read_project, selected, watched_files
 from packer.core.events import Reporter
-from packer.manifest.history import remember
-from packer.manifest.records import packed_bytes
+from packer.manifest.history import save_history
 from packer.pipeline.functions import FunctionBuilder, WorkElsewhere
 from packer.pipeline.gatherer import Tools
 from packer.pipeline.output_folder import only_build, staging
@@ -92,8 +91,8 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
             warnings=(*builder.warnings, *not_built(template, states)),
         )
         save_state(services.store, request.key, state)
-        remember(services.store, request.key, request.started, {name: each.report for name, each in states.items()})
-    before = {name: packed_bytes(each.report) for name, each in (last.functions if last else {}).items()}
+        save_history(services.store, request.key, request.started, {name: each.report for name, each in states.items()})
+    before = {name: each.report.packed_bytes for name, each in (last.functions if last else {}).items()}
     return BuildResult(state=state, written=tuple(name for name, each in built.items() if each.staged), before=before)
 
 
@@ -113,8 +112,8 @@ def _unneeded_packages(config: Config, states: Mapping[str, FunctionState]) -> I
     needed = {
         name
         for state in states.values()
-        for each in state.report["distributions"]
-        for name in (each["name"], *(tool.partition("==")[0] for tool in each.get("built", {}).get("requirements", ())))
+        for each in state.report.distributions
+        for name in (each.name, *(tool.partition("==")[0] for tool in (each.built.requirements if each.built else ())))
     }
     configured = {name for function in config.functions for name, _ in function.packages}
     left_out = {name for function in config.functions for name in function.exclude}

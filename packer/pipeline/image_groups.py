@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +14,7 @@ from packer.cache.store import digest_of
 from packer.core.function_tree import merge_trees
 from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
+from packer.core.records import BaseImageRecord, ImageLayerRecord, ImageRecord
 from packer.formats.image import Base, Image
 from packer.images.builder import ImageBuilder, artifact_path, base_name
 from packer.images.layer_plan import Keys, plan_images
@@ -170,8 +170,8 @@ class ImageGroup:
         settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
         first, *more = (artifact_path(function, form) for form in function.image.write)
         zipped = sum(step.layer.descriptor.size for step in steps)
-        report = _report(function, base, image, steps, more)
-        result = of_image(function, settled.result, report, first, zipped)
+        record = _image_record(function, base, image, steps, more)
+        result = of_image(function, settled.result, record, first, zipped)
         state = ImageState(
             pieces={
                 key: (part.told, part.piece.zipped, part.piece.unzipped, part.piece.weight)
@@ -206,19 +206,20 @@ def _together(divided: _Divided, keys: Keys) -> Tree:
     return Tree.of(entry for key in keys for entry in divided.parts[key].tree)
 
 
-def _report(function: Function, base: Base, image: Image, steps: Sequence[LayerStep], also: Sequence[str]) -> dict[str, Any]:
-    """Give what the manifest has of an image beside what it has of every function; sizes are bytes as they are stored."""
-    return {
-        "digest": image.descriptor.digest,
-        "platform": str(image.platform),
-        "base": {
-            "name": base_name(function),
-            "digest": base.digest,
-            "bytes": sum(layer.size for layer in base.manifest.layers),
-            "layers": len(base.manifest.layers),
-        },
-        "layers": [
-            {"digest": step.layer.descriptor.digest, "bytes": step.layer.descriptor.size, "holds": step.told} for step in steps
-        ],
-        **({"also": list(also)} if also else {}),
-    }
+def _image_record(function: Function, base: Base, image: Image, steps: Sequence[LayerStep], also: Sequence[str]) -> ImageRecord:
+    """Return the record of an image; sizes are bytes as they are stored."""
+    return ImageRecord(
+        digest=image.descriptor.digest,
+        platform=str(image.platform),
+        base=BaseImageRecord(
+            name=base_name(function),
+            digest=base.digest,
+            bytes=sum(layer.size for layer in base.manifest.layers),
+            layers=len(base.manifest.layers),
+        ),
+        layers=tuple(
+            ImageLayerRecord(digest=step.layer.descriptor.digest, bytes=step.layer.descriptor.size, holds=step.told)
+            for step in steps
+        ),
+        also=tuple(also),
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -19,13 +19,14 @@ from packer.core.function_tree import merge_trees, part_sizes
 from packer.core.model import Tree
 from packer.core.names import LAYERS_FOLDER
 from packer.core.options import BytecodeOptions
+from packer.core.records import LayerRecord
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive, open_archive
 from packer.formats.zip_writer import WrittenArchive
 from packer.layers.assignment import LayerShare, MadeLayer
 from packer.layers.planner import Piece
 from packer.layers.shared_libraries import gather_libraries
-from packer.manifest.document import describe_distribution
+from packer.manifest.document import record_distribution
 from packer.pipeline.gatherer import Gatherer, Tools
 from packer.pipeline.layer_parts import Pieces, Variant, Way, combine
 from packer.source.package_source import tree_digest
@@ -72,6 +73,12 @@ class Source(Protocol):
 
     def variant(self, digest: str, version: Version) -> Variant: ...
     def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]: ...
+
+
+class _KeptLayer(LayerRecord, frozen=True, kw_only=True, omit_defaults=True):
+    """A layer as the store remembers it; ``moves`` says that what else its users have decides what may move in it."""
+
+    moves: bool
 
 
 class LayerMaker:
@@ -121,23 +128,23 @@ class LayerMaker:
         whole, moves = self._whole(pieces, beside)
         report, staged = self._written(share, pieces, whole, moves=moves)
         first, second = _keys(self._target, share, wanted, beside)
-        for key in (first, second) if report["moves"] else (first,):
-            self._tools.store.save(_KIND, key, json.dumps(report).encode())
+        for key in (first, second) if report.moves else (first,):
+            self._tools.store.save(_KIND, key, msgspec.json.encode(report))
         return self._made(share, report, staged)
 
     def found(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
         """Give a layer that lies in the output folder; None where it does not."""
         first, second = _keys(self._target, share, wanted, beside)
         report = self._report(first)
-        if report and report["moves"]:  # then what else its users have decides what may move
+        if report and report.moves:  # then what else its users have decides what may move
             report = self._report(second)
-        return self._made(share, report, None) if report and self._placed(report["path"]) else None
+        return self._made(share, report, None) if report and self._placed(report.path) else None
 
     def outlined(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Say what a layer is going to be, and write nothing; raises `LpackError`."""
         first, second = _keys(self._target, share, wanted, beside)
         report = self._report(first)
-        if report and report["moves"]:
+        if report and report.moves:
             report = self._report(second)
         if not report:
             pieces = [wanted[digest] for digest in share.pieces]
@@ -151,20 +158,19 @@ class LayerMaker:
         whole, _ = self._whole([wanted[digest] for digest in share.pieces], beside)
         return {each.path.removeprefix(PYTHON): each.content.size for each in whole if each.path.startswith(PYTHON)}
 
-    def _made(self, share: LayerShare, report: Mapping[str, Any], staged: Path | None) -> MadeLayer:
-        name = Path(report["path"]).stem
+    def _made(self, share: LayerShare, report: _KeptLayer, staged: Path | None) -> MadeLayer:
+        name = Path(report.path).stem
         return MadeLayer(
             name=name,
             pieces=share.pieces,
-            report={key: value for key, value in report.items() if key != "moves"},
-            archive=LayerArchive(path=staged or self._out / report["path"], sha256=report["sha256"]),
+            report=LayerRecord(**{name: getattr(report, name) for name in LayerRecord.__struct_fields__}),
+            archive=LayerArchive(path=staged or self._out / report.path, sha256=report.sha256),
             staged=staged,
         )
 
-    def _report(self, key: str) -> dict[str, Any]:
+    def _report(self, key: str) -> _KeptLayer | None:
         record = self._tools.store.load(_KIND, key)
-        report: dict[str, Any] = json.loads(record.payload) if record else {}
-        return report
+        return msgspec.json.decode(record.payload, type=_KeptLayer) if record else None
 
     def _whole(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, bool]:
         """Merge distributions as they lie in a layer, and say whether any library could move beside them."""
@@ -180,36 +186,35 @@ class LayerMaker:
         tree = merge_trees(gathered.parts, ())
         return Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *gathered.libraries)), moves
 
-    def _written(self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[dict[str, Any], Path]:
+    def _written(self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[_KeptLayer, Path]:
         """Write a layer's archive, and describe it."""
         folder = self._staging / LAYERS_FOLDER
         with store_errors(folder, "write"):
             folder.mkdir(exist_ok=True)
         draft = folder / f".{tree_digest(whole)}"
         report = self._described(share, pieces, whole, self._tools.prover.candidates.write(whole, draft), moves=moves)
-        path = self._staging / report["path"]
+        path = self._staging / report.path
         with store_errors(path, "write"):
             draft.replace(path)
         return report, path
 
     def _described(
         self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, written: WrittenArchive, *, moves: bool
-    ) -> dict[str, Any]:
-        """Give a layer's part of the manifest."""
+    ) -> _KeptLayer:
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
         names, versions = {each.filename: each.name for each in held}, {each.name: each.version for each in held}
         parts = {each.name: each for each in part_sizes(names, versions, whole)}
         name = f"{share.name or label(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
-        return {
-            "path": f"{LAYERS_FOLDER}/{name}.zip",
-            "sha256": written.sha256,
-            "zip_bytes": written.length,
-            "unzipped_bytes": whole.size,
-            "files": len(whole),
-            "distributions": [describe_distribution(each, parts.get(each.name)) for each in held],
-            "removed_bytes": sum(self._removed(each) for each in pieces),
-            "moves": moves,
-        }
+        return _KeptLayer(
+            path=f"{LAYERS_FOLDER}/{name}.zip",
+            sha256=written.sha256,
+            zip_bytes=written.length,
+            unzipped_bytes=whole.size,
+            files=len(whole),
+            distributions=tuple(record_distribution(each, parts.get(each.name)) for each in held),
+            removed_bytes=sum(self._removed(each) for each in pieces),
+            moves=moves,
+        )
 
     def _removed(self, wanted: Wanted) -> int:
         """Give the bytes that trimming and stripping took from a distribution, whatever else its users have."""

@@ -287,7 +287,7 @@ class Workshop:
         layered = LayerContents(
             names=_held(prepared, layers),
             files=lambda: {path: size for layer in layers for path, size in files(layer).items()},
-            size=sum(layer.report["unzipped_bytes"] for layer in layers),
+            size=sum(layer.report.unzipped_bytes for layer in layers),
         )
         shaped = self._tools.shaper.finish(prepared.gathered.material, prepared.cut, prepared.restored, layered)
         check_handler(prepared.gathered.function, shaped.tree, layered.files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from packaging.requirements import Requirement
@@ -15,13 +15,14 @@ from packer.cache.store import Store
 from packer.config.load import Config
 from packer.core.model import Function, Tree
 from packer.core.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
+from packer.core.records import FunctionRecord, FunctionRecords, LayerRecord
 from packer.formats.metadata import read_requires_dist, required_names
 from packer.formats.wheel import read_wheel
-from packer.manifest.document import make_manifest, write_manifest
+from packer.manifest.document import make_manifest, manifest_text
 from packer.manifest.sbom import SUFFIX, Listed, Sboms
 from packer.pipeline.output_folder import publish_files
 from packer.pipeline.results import Built
-from packer.pipeline.state import ALWAYS, SBOM, FunctionState, State
+from packer.pipeline.state import ALWAYS, FunctionState, State
 from packer.resolve.requirement_graph import needs_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def publish(
     """
     states = {**_others(config, last, built), **{name: each.state for name, each in built.items()}}
     files = {name: path for each in built.values() for name, path in each.layers.items()}
-    files |= {each.state.report["artifact"]["path"]: each.staged for each in built.values() if each.staged}
+    files |= {each.state.report.artifact.path: each.staged for each in built.values() if each.staged}
     states, bills = write_bills(config, built, states, folder, store)
     files |= bills | descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
     publish_files(files, config.out)
@@ -84,31 +85,27 @@ def write_bills(
 
 
 def _without_bills(states: Mapping[str, FunctionState]) -> dict[str, FunctionState]:
-    """Give states whose reports name no bills."""
-    return {name: replace(state, report=dict(_without(state.report))) for name, state in states.items()}
+    """Return states whose records name no bills."""
+    return {name: replace(state, report=_without_bill(state.report)) for name, state in states.items()}
 
 
-def _without(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in report.items():
-        if key == "layers":
-            yield key, {name: {word: each for word, each in layer.items() if word != SBOM} for name, layer in value.items()}
-        elif key != SBOM:
-            yield key, value
+def _without_bill(report: FunctionRecord) -> FunctionRecord:
+    return replace(report, sbom="", layers={name: replace(layer, sbom="") for name, layer in report.layers.items()})
 
 
-def descriptions(config: Config, template: Template | None, reports: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+def descriptions(config: Config, template: Template | None, reports: FunctionRecords, folder: Path) -> dict[str, Path]:
     """Write the template and the manifest, which come last so that they never speak of what is not there."""
     files: dict[str, Path] = {}
     manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
     if template is not None:
         from packer.sam.write_back import images_of_manifest, layers_of_manifest, write_template
 
-        artifacts = {name: config.out / report["artifact"]["path"] for name, report in reports.items()}
+        artifacts = {name: config.out / report.artifact.path for name, report in reports.items()}
         more = layers_of_manifest(manifest, config.out), images_of_manifest(manifest, config.out)
         files[TEMPLATE_FILE] = folder / TEMPLATE_FILE
         files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE, *more))
     files[MANIFEST_FILE] = folder / MANIFEST_FILE
-    files[MANIFEST_FILE].write_bytes(write_manifest(manifest))
+    files[MANIFEST_FILE].write_bytes(manifest_text(manifest).encode())
     return files
 
 
@@ -164,20 +161,19 @@ def with_bills(
     files: dict[str, bytes] = {}
     sboms, wheels = Sboms(store), _Wheels(store)
     for name, state in states.items():
-        report = dict(state.report)
-        if report.get(SBOM) and not fresh(state):
+        report = state.report
+        if report.sbom and not fresh(state):
             found[name] = state
             continue
         path = f"{name}{SUFFIX}"
-        files[path] = sboms.make(name, report["artifact"]["sha256"], list(_listed(functions[name], report, wheels)))
+        files[path] = sboms.make(name, report.artifact.sha256, list(_listed(functions[name], report, wheels)))
         layers = {}
-        for layer, each in report.get("layers", {}).items():
-            own = f"{Path(each['path']).with_suffix('')}{SUFFIX}"
+        for layer, each in report.layers.items():
+            own = f"{Path(each.path).with_suffix('')}{SUFFIX}"
             if own not in files:
-                files[own] = sboms.make(layer, each["sha256"], list(_of_layer(each, wheels)))
-            layers[layer] = {**each, SBOM: own}
-        report |= {SBOM: path, **({"layers": layers} if layers else {})}
-        found[name] = replace(state, report=report)
+                files[own] = sboms.make(layer, each.sha256, list(_of_layer(each, wheels)))
+            layers[layer] = replace(each, sbom=own)
+        found[name] = replace(state, report=replace(report, sbom=path, layers=layers))
     return found, files
 
 
@@ -203,16 +199,16 @@ class _Wheels:
         return self._requirements[id(tree)]
 
 
-def _listed(function: Function, report: Mapping[str, Any], wheels: _Wheels) -> Iterator[Listed]:
-    trees = {each["name"]: wheels.tree(each["sha256"], each["wheel"]) for each in report["distributions"]}
+def _listed(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iterator[Listed]:
+    trees = {each.name: wheels.tree(each.sha256, each.wheel) for each in report.distributions}
     needs = needs_of(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
-    for each in report["distributions"]:
-        requires = tuple(step.name for step in needs.edges.get(each["name"], ()))
-        yield Listed(report=each, tree=trees[each["name"]], requires=requires)
+    for each in report.distributions:
+        requires = tuple(step.name for step in needs.edges.get(each.name, ()))
+        yield Listed(report=each, tree=trees[each.name], requires=requires)
 
 
-def _of_layer(layer: Mapping[str, Any], wheels: _Wheels) -> Iterator[Listed]:
+def _of_layer(layer: LayerRecord, wheels: _Wheels) -> Iterator[Listed]:
     """Give what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
-    for each in layer["distributions"]:
-        tree = wheels.tree(each["sha256"], each["wheel"])
+    for each in layer.distributions:
+        tree = wheels.tree(each.sha256, each.wheel)
         yield Listed(report=each, tree=tree, requires=required_names(tree) if tree else ())

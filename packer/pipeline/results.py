@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -15,13 +14,13 @@ from builders.interpreters import search_folders
 from packer.core.errors import LimitError
 from packer.core.function_tree import part_sizes
 from packer.core.model import Artifact, Function, PartSize
+from packer.core.records import ArtifactRecord, FunctionRecord, ImageRecord
 from packer.layers.assignment import MadeLayer
 from packer.manifest.budget import function_measures, hold, layer_budget, layer_measures, upload_warning
-from packer.manifest.document import describe
-from packer.manifest.records import Report, layers_of
+from packer.manifest.document import record_function
 from packer.manifest.summary import summary
 from packer.pipeline.gatherer import Gathered, Inputs
-from packer.pipeline.state import FunctionState, ImageState, LayeredState, variable_digests
+from packer.pipeline.state import Estimate, FunctionState, ImageState, LayeredState, variable_digests
 from packer.verify.proof import Proof
 
 
@@ -37,19 +36,20 @@ class Built(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What came of a function: its part of the manifest, warnings, and a line that says what became of it.
+    """What came of a function: its record, warnings, and a line that says what became of it.
 
     ``artifact`` and its ``shares`` are what limits are about. ``folders`` are the local projects that it is built from;
-    ``lacking`` says that a tool was not there.
+    ``lacking`` says that a tool was not there, and ``estimate`` is for a function that was not built.
     """
 
-    report: Mapping[str, Any]
+    report: FunctionRecord
     artifact: Artifact
     shares: tuple[PartSize, ...]
     warnings: tuple[str, ...]
     told: str
     folders: tuple[str, ...]
     lacking: bool
+    estimate: Estimate | None = None
 
 
 def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], seconds: float) -> Result:
@@ -60,7 +60,7 @@ def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], sec
     contributions = part_sizes(material.owner_names(), versions, shaped.tree)
     missing = (*shaped.missing, *proof.missing)
     return Result(
-        report=describe(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),
+        report=record_function(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),
         artifact=artifact,
         shares=contributions,
         warnings=(*gathered.warnings, *missing, *proof.warnings),
@@ -75,40 +75,40 @@ def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLaye
     warnings: list[str] = []
     for layer in layers:
         hold(layer_measures(layer.name, layer.report, layer_budget(layer.name, function.layers)))
-        warnings += upload_warning(f"The layer {layer.name}", layer.report["zip_bytes"])
+        warnings += upload_warning(f"The layer {layer.name}", layer.report.zip_bytes)
     hold(function_measures(function.name, result.report, function.budget))
     return (*warnings, *upload_warning(function.name, result.artifact.zipped))
 
 
-def over_limits(function: Function, report: Report) -> Iterator[LimitError]:
-    """Give what a function that was built before is over by now, by its part of the manifest: budgets may have changed."""
+def over_limits(function: Function, report: FunctionRecord) -> Iterator[LimitError]:
+    """Give what a function that was built before is over by now, by its record: budgets may have changed."""
     measures = list(function_measures(function.name, report, function.budget))
-    for name, layer in layers_of(report).items():
+    for name, layer in report.layers.items():
         measures += layer_measures(name, layer, layer_budget(name, function.layers))
     yield from (each.error() for each in measures if each.over)
 
 
-def of_image(function: Function, result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:
+def of_image(function: Function, result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
     """Say the same of a function that became an image, and hold it against its limits; raises `LimitError`."""
     found = as_image(result, image, path, zipped)
     hold(function_measures(function.name, found.report, function.budget))
     return found
 
 
-def as_image(result: Result, image: Mapping[str, Any], path: str, zipped: int) -> Result:
+def as_image(result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
     """Say what came of a function that is an image: ``image`` is what the manifest has of that beside the rest.
 
     ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers.
     """
-    artifact = replace(result.artifact, path=path, sha256=image["digest"].removeprefix("sha256:"), zipped=zipped)
-    held = {
-        "path": path,
-        "sha256": artifact.sha256,
-        "stored_bytes": zipped,
-        "unzipped_bytes": artifact.unzipped,
-        "files": artifact.files,
-    }
-    report = {**result.report, "format": "image", "artifact": held, "image": dict(image)}
+    artifact = replace(result.artifact, path=path, sha256=image.digest.removeprefix("sha256:"), zipped=zipped)
+    record = ArtifactRecord(
+        path=path,
+        sha256=artifact.sha256,
+        stored_bytes=zipped,
+        unzipped_bytes=artifact.unzipped,
+        files=artifact.files,
+    )
+    report = replace(result.report, format="image", artifact=record, image=image)
     return replace(result, artifact=artifact, report=report)
 
 
@@ -129,7 +129,8 @@ def state_of(
         artifact={},
         folders=result.folders,
         warnings=result.warnings,
-        report=dict(result.report),
+        report=result.report,
+        estimate=result.estimate,
         layered=layered,
         image=image,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct, field
@@ -14,10 +13,10 @@ from msgspec.structs import replace
 from builders.files import place_file
 from packer.cache.signatures import SIZED, Signature, are_unchanged, signature
 from packer.cache.store import Store, digest_of, store_errors
+from packer.core.options import Budget
+from packer.core.records import FunctionRecord
 
 Watched = dict[str, Signature]
-SBOM = "sbom"
-"""The key of a report that has the path of its bill of materials, relative to the output folder."""
 LAYOUT_FILES = ("blobs/sha256", "index.json", "oci-layout")
 """What an OCI image layout is made of (image specification, image-layout.md), the folder of its blobs first."""
 
@@ -59,14 +58,28 @@ class ImageState(Struct, frozen=True, kw_only=True):
     peers: tuple[str, ...]
 
 
+class Estimate(Struct, frozen=True, kw_only=True):
+    """What is known of a function that was looked at and not built, beside its record.
+
+    ``known_by`` says of each distribution that is not in the store how it is known (`packer.formats.wheel_outline`), and
+    ``advice`` what would help where something is over a limit. Budgets are those of the function, and of its layers by name.
+    """
+
+    known_by: dict[str, str]
+    advice: tuple[str, ...] = ()
+    budget: Budget = Budget()
+    layer_budgets: dict[str, Budget] = field(default_factory=dict)
+
+
 class FunctionState(Struct, frozen=True, kw_only=True):
     """One function as it was last built.
 
     ``seen_at`` is the time of that build's start in nanoseconds; ``fingerprint`` is the digest of everything that decides its
     bytes; ``watched`` are the paths whose change could change it, ``variables`` the environment variables with the digests
     of their values; ``folders`` are the local projects that it is built from; ``warnings`` are to be repeated as long as
-    they hold; ``report`` is its part of the manifest. ``artifact`` are its archive and those of its layers. ``layered`` is None
-    for a function without layers, and ``image`` for one that is no image.
+    they hold; ``report`` is its record, and ``estimate`` what is known beside it of one that was looked at and not built.
+    ``artifact`` are its archive and those of its layers. ``layered`` is None for a function without layers, and ``image`` for
+    one that is no image.
     """
 
     seen_at: int
@@ -76,9 +89,10 @@ class FunctionState(Struct, frozen=True, kw_only=True):
     artifact: Watched
     folders: tuple[str, ...]
     warnings: tuple[str, ...]
-    report: dict[str, Any]
+    report: FunctionRecord
     layered: LayeredState | None = None
     image: ImageState | None = None
+    estimate: Estimate | None = None
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -91,15 +105,12 @@ class FunctionState(Struct, frozen=True, kw_only=True):
 
     def placed(self, out: Path) -> FunctionState:
         """Give the state with the signatures of its archives in the output folder."""
-        layers = self.report.get("layers", {})
-        own = out / self.report["artifact"]["path"]
-        more = self.report.get("image", {}).get("also", ())
-        paths = [own, *(out / path for path in more), *(out / each["path"] for each in layers.values())]
+        paths = [out / path for path in self.report.paths]
         # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
         blobs = (blob for each in paths if each.is_dir() for blob in (each / LAYOUT_FILES[0]).iterdir())
         sizes = {str(blob): signature(blob)[:SIZED] for blob in blobs}
-        bills = [self.report, *layers.values()]
-        paths += [out / each[SBOM] for each in bills if SBOM in each]
+        bills = [self.report.sbom, *(layer.sbom for layer in self.report.layers.values())]
+        paths += [out / each for each in bills if each]
         whole = [each / path for each in paths for path in (LAYOUT_FILES if each.is_dir() else ("",))]
         return replace(self, artifact={str(path): signature(path) for path in whole} | sizes)
 

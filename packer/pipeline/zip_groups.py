@@ -240,7 +240,7 @@ class Group:
         if result.told:
             reporter.note(f"{member.name}: {result.told}")
         reporter.stage(member.name, "done")
-        staged = {layer.report["path"]: layer.staged for layer in layers if layer.staged is not None}
+        staged = {layer.report.path: layer.staged for layer in layers if layer.staged is not None}
         return Built(state=state, staged=settled.staged, layers=staged)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 from zlib import crc32
 
 from msgspec import Struct
+
+from packer.verify.coldstart import ImportRecord
 
 WIDTH, _ROW = 960, 18
 _HUES = 8
@@ -27,26 +28,26 @@ class Frame(Struct, frozen=True, kw_only=True):
     below: tuple[Frame, ...]
 
 
-def frames(imports: Sequence[Mapping[str, Any]]) -> tuple[Frame, ...]:
-    """Give imports (`packer.verify.coldstart.describe_start`) as trees: each comes after those that it brought about."""
+def frames(imports: Sequence[ImportRecord]) -> tuple[Frame, ...]:
+    """Return imports (`packer.verify.coldstart.record_start`) as trees: each comes after those that it brought about."""
     waiting: list[tuple[int, Frame]] = []
     for each in imports:
         below: list[Frame] = []
-        while waiting and waiting[-1][0] > each["depth"]:
+        while waiting and waiting[-1][0] > each.depth:
             below.append(waiting.pop()[1])
         frame = Frame(
-            name=each["module"],
-            distribution=each["distribution"],
-            own=each["self"],
-            total=each["cumulative"],
+            name=each.module,
+            distribution=each.distribution,
+            own=each.own,
+            total=each.cumulative,
             below=tuple(reversed(below)),
         )
-        waiting.append((each["depth"], frame))
+        waiting.append((each.depth, frame))
     return tuple(frame for _, frame in waiting)
 
 
-def flame_graph(function: str, imports: Sequence[Mapping[str, Any]]) -> str:
-    """Give the picture; each frame's title says its name, distribution and milliseconds."""
+def flame_graph(function: str, imports: Sequence[ImportRecord]) -> str:
+    """Return the picture; each frame's title says its name, distribution and milliseconds."""
     top = frames(imports)
     whole = sum(each.total for each in top)
     if not whole:

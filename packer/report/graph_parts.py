@@ -8,6 +8,13 @@ from typing import Any
 from msgspec import Struct, field
 
 from packer.core.units import format_size
+from packer.inspect.plan_document import (
+    PlanDistribution,
+    PlanDocument,
+    PlanFunction,
+    PlanInside,
+    PlanLayer,
+)
 
 FUNCTION, LAYER, ATTACHED, DISTRIBUTION, LANE = "function", "layer", "attached", "distribution", "lane"
 """Kinds of boxes. A lane is none to see: on it the curves of all functions that hold a distribution inside pass the layers."""
@@ -55,14 +62,15 @@ class _Held(Struct, kw_only=True):
         return not self.layers and len(self.inside) == 1
 
 
-def read_plan(document: Mapping[str, Any]) -> Picture:
-    """Read a plan as `packer.inspect.plan_document.describe_plan` gives it."""
-    functions: dict[str, Any] = dict(sorted(document["functions"].items()))
-    layers = {f"{LAYER} {number:05}": layer for number, layer in enumerate(sorted(document["layers"], key=_rank))}
-    targets = tuple(sorted({_target(each) for each in (*layers.values(), *functions.values())} - {""}))
+def read_plan(document: PlanDocument) -> Picture:
+    """Return what a picture of a plan shows."""
+    functions = dict(sorted(document.functions.items()))
+    layers = {f"{LAYER} {number:05}": layer for number, layer in enumerate(sorted(document.layers, key=_rank))}
+    known = {*(layer.target for layer in layers.values()), *(function.target for function in functions.values())}
+    targets = tuple(sorted(known - {""}))
     held = _holdings(layers, functions)
     summed = {key for key, each in held.items() if each.alone} if len(held) > _SHOWN else set()
-    arns = sorted({arn for function in functions.values() for arn in function["attached"]})
+    arns = sorted({arn for function in functions.values() for arn in function.attached})
     shown = {key: each for key, each in held.items() if key not in summed}
     middle = [
         *(_attached_box(arn, functions) for arn in arns),
@@ -81,47 +89,42 @@ def read_plan(document: Mapping[str, Any]) -> Picture:
     )
 
 
-def _rank(layer: Mapping[str, Any]) -> tuple[Any, ...]:
+def _rank(layer: PlanLayer) -> tuple[Any, ...]:
     """Sort layers: those of several targets may be called alike."""
     return (
-        layer["name"],
-        layer["runtime"],
-        layer["architecture"],
-        sorted(layer["functions"]),
-        sorted(each["sha256"] for each in layer["distributions"]),
+        layer.name,
+        layer.runtime,
+        layer.architecture,
+        sorted(layer.functions),
+        sorted(each.sha256 for each in layer.distributions),
     )
 
 
-def _target(each: Mapping[str, Any]) -> str:
-    """Give the target of a layer or function; that of a function which takes part in no plan is not known."""
-    return f"{each['runtime']} {each['architecture']}" if "runtime" in each else ""
-
-
-def _holdings(layers: Mapping[str, Any], functions: Mapping[str, Any]) -> dict[str, _Held]:
+def _holdings(layers: Mapping[str, PlanLayer], functions: Mapping[str, PlanFunction]) -> dict[str, _Held]:
     """Give every distribution of the plan, sorted by key; the same version from another wheel is another one."""
     held: dict[str, _Held] = {}
 
-    def find(each: Mapping[str, Any]) -> _Held:
-        key = f"{DISTRIBUTION} {each['name']} {each['version']} {each['sha256']}"
-        return held.setdefault(key, _Held(name=each["name"], version=each["version"], sha256=each["sha256"]))
+    def find(each: PlanDistribution | PlanInside) -> _Held:
+        key = f"{DISTRIBUTION} {each.name} {each.version} {each.sha256}"
+        return held.setdefault(key, _Held(name=each.name, version=each.version, sha256=each.sha256))
 
     for key, layer in layers.items():
-        for each in layer["distributions"]:
+        for each in layer.distributions:
             found = find(each)
-            found.zipped = max(found.zipped, each["zip_bytes"])
-            sizes = f"{format_size(each['zip_bytes'])} zipped, {format_size(each['unzipped_bytes'])} unzipped"
-            found.layers[key] = f"in layer {layer['name']} ({_target(layer)}): {sizes}"
+            found.zipped = max(found.zipped, each.zip_bytes)
+            sizes = f"{format_size(each.zip_bytes)} zipped, {format_size(each.unzipped_bytes)} unzipped"
+            found.layers[key] = f"in layer {layer.name} ({layer.target}): {sizes}"
     for name, function in functions.items():
-        for each in function["inside"]:
-            find(each).inside[name] = name
+        for own in function.inside:
+            find(own).inside[name] = name
     return dict(sorted(held.items()))
 
 
-def _links(functions: Mapping[str, Any], layers: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _links(functions: Mapping[str, PlanFunction], layers: Mapping[str, PlanLayer]) -> Iterable[tuple[str, str]]:
     for key, layer in layers.items():
-        yield from ((f"{FUNCTION} {name}", key) for name in layer["functions"])
+        yield from ((f"{FUNCTION} {name}", key) for name in layer.functions)
     for name, function in functions.items():
-        yield from ((f"{FUNCTION} {name}", f"{ATTACHED} {arn}") for arn in function["attached"])
+        yield from ((f"{FUNCTION} {name}", f"{ATTACHED} {arn}") for arn in function.attached)
 
 
 def _links_of_held(held: Mapping[str, _Held]) -> Iterable[tuple[str, str]]:
@@ -132,43 +135,43 @@ def _links_of_held(held: Mapping[str, _Held]) -> Iterable[tuple[str, str]]:
             yield from ((f"{FUNCTION} {name}", f"{LANE} {key}") for name in each.inside)
 
 
-def _function_box(name: str, function: Mapping[str, Any], layers: Mapping[str, Any], summed: Sequence[str]) -> Box:
-    if not _target(function):
+def _function_box(name: str, function: PlanFunction, layers: Mapping[str, PlanLayer], summed: Sequence[str]) -> Box:
+    if not function.target:
         alone = _lines([name, "takes part in no plan of layers, so what is inside it was not looked at"])
         return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures="takes part in no plan", told=alone)
-    mine = [layer for layer in layers.values() if name in layer["functions"]]
-    count = len(mine) + len(function["attached"])
-    size = format_size(sum(layer["zip_bytes"] for layer in mine))
-    inside = sorted(f"{each['name']} {each['version']}" for each in function["inside"])
+    mine = [layer for layer in layers.values() if name in layer.functions]
+    count = len(mine) + len(function.attached)
+    size = format_size(sum(layer.zip_bytes for layer in mine))
+    inside = sorted(f"{each.name} {each.version}" for each in function.inside)
     has = f"{counted(count, 'layer')}{f', {size}' if mine else ''}" if count else "no layer"
     more = f"+ {len(summed)} more inside" if summed else f"{len(inside)} inside"
     told = [
         name,
-        _target(function),
-        f"{has}: {', '.join(sorted((*(layer['name'] for layer in mine), *function['attached'])))}" if count else has,
+        function.target,
+        f"{has}: {', '.join(sorted((*(layer.name for layer in mine), *function.attached)))}" if count else has,
         f"{counted(len(inside), 'distribution')} inside{': ' if inside else ''}{', '.join(inside)}",
         f"in no curve, as no other function has them: {', '.join(sorted(summed))}" if summed else "",
     ]
     return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures=f"{has}; {more}", told=_lines(told))
 
 
-def _layer_box(key: str, layer: Mapping[str, Any], several_targets: bool) -> Box:
-    zipped, saved = format_size(layer["zip_bytes"]), saving(layer["saved_bytes"])
-    users = counted(len(layer["functions"]), "function")
-    holds = ", ".join(sorted(f"{each['name']} {each['version']}" for each in layer["distributions"]))
+def _layer_box(key: str, layer: PlanLayer, several_targets: bool) -> Box:
+    zipped, saved = format_size(layer.zip_bytes), saving(layer.saved_bytes)
+    users = counted(len(layer.functions), "function")
+    holds = ", ".join(sorted(f"{each.name} {each.version}" for each in layer.distributions))
     told = [
-        layer["name"],
-        f"{_target(layer)}{', named in the configuration' if layer['named'] else ''}",
-        f"{zipped} zipped, {format_size(layer['unzipped_bytes'])} unzipped; {saved}",
+        layer.name,
+        f"{layer.target}{', named in the configuration' if layer.named else ''}",
+        f"{zipped} zipped, {format_size(layer.unzipped_bytes)} unzipped; {saved}",
         f"holds {holds}",
-        f"{users}: {', '.join(sorted(layer['functions']))}",
+        f"{users}: {', '.join(sorted(layer.functions))}",
     ]
-    figures = f"{zipped}; {users}; {_target(layer) if several_targets else saved}"
-    return Box(key=key, kind=LAYER, name=layer["name"], figures=figures, told=_lines(told))
+    figures = f"{zipped}; {users}; {layer.target if several_targets else saved}"
+    return Box(key=key, kind=LAYER, name=layer.name, figures=figures, told=_lines(told))
 
 
-def _attached_box(arn: str, functions: Mapping[str, Any]) -> Box:
-    users = sorted(name for name, function in functions.items() if arn in function["attached"])
+def _attached_box(arn: str, functions: Mapping[str, PlanFunction]) -> Box:
+    users = sorted(name for name, function in functions.items() if arn in function.attached)
     # arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION
     name = arn.partition(":layer:")[2] or arn
     number = counted(len(users), "function")

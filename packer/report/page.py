@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from msgspec import Struct, field
 
 from packer import __version__
+from packer.core.records import BuildManifest
 from packer.core.units import format_size
 from packer.inspect.snapshot import Snapshot
 from packer.manifest.budget import MILLISECONDS, Measure
-from packer.manifest.records import functions_of, inside, packed_bytes, unpacked_with_layers
+from packer.manifest.history import PastBuild
+from packer.manifest.start_history import PastStart
 from packer.report.flame import flame_graph
 from packer.report.treemap import packed_data, treemap_data
 
@@ -24,22 +25,22 @@ _MOST_MODULES = 12
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-class Report(Struct, frozen=True, kw_only=True):
-    """What a report tells of.
+class ReportContent(Struct, frozen=True, kw_only=True):
+    """What a report shows.
 
     ``manifest`` is lpack.json, ``snapshot`` the same with files, ``measures`` what limits say, ``starts`` are by functions, and
-    ``history`` as `packer.manifest.history.recall` gives it.
+    ``history`` the last builds, the oldest first.
     """
 
     title: str
-    manifest: Mapping[str, Any]
+    manifest: BuildManifest
     snapshot: Snapshot
     measures: Sequence[Measure] = ()
-    starts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    history: Sequence[Mapping[str, Any]] = ()
+    starts: Mapping[str, PastStart] = field(default_factory=dict)
+    history: Sequence[PastBuild] = ()
 
 
-def render(report: Report) -> str:
+def render(report: ReportContent) -> str:
     """Give the whole page."""
     sections = (
         ("sizes", "Functions and layers", _sizes(report)),
@@ -86,34 +87,28 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], nu
     return f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _sizes(report: Report) -> str:
+def _sizes(report: ReportContent) -> str:
     manifest = report.manifest
-    layers: Mapping[str, Any] = manifest.get("layers", {})
     rows = []
-    for name, each in functions_of(manifest).items():
-        sizes = (packed_bytes(each), each["artifact"]["unzipped_bytes"], unpacked_with_layers(each))
-        target, held = f"{each['runtime']} {each['architecture']}", manifest["functions"][name].get("layers", ())
+    for name, each in manifest.records().items():
+        sizes = (each.packed_bytes, each.artifact.unzipped_bytes, each.unpacked_with_layers)
+        held = manifest.functions[name].layers
         words = (
             name,
-            target,
-            each["format"],
+            each.target,
+            each.format,
             *map(format_size, sizes),
-            str(len(each["distributions"])),
+            str(len(each.distributions)),
             ", ".join(held) or "none",
         )
         rows.append(tuple(map(escape, words)))
     heads = ("Function", "Target", "Form", "Packed", "Unpacked", "With layers", "Distributions", "Layers")
     found = _table("Functions, as they were built", heads, rows, (3, 4, 5, 6))
-    if not layers:
+    if not manifest.layers:
         return found
     more = [
-        (
-            escape(name),
-            format_size(each["zip_bytes"]),
-            format_size(each["unzipped_bytes"]),
-            escape(", ".join(each["functions"])),
-        )
-        for name, each in layers.items()
+        (escape(name), format_size(each.zip_bytes), format_size(each.unzipped_bytes), escape(", ".join(each.functions)))
+        for name, each in manifest.layers.items()
     ]
     return found + _table("Layers", ("Layer", "Packed", "Unpacked", "For"), more, (1, 2))
 
@@ -146,38 +141,34 @@ def _limits(measures: Sequence[Measure]) -> str:
     return _table("What is used of budgets and of Lambda's limits", heads, rows, (2, 3)) if rows else ""
 
 
-def _starts(starts: Mapping[str, Mapping[str, Any]]) -> str:
+def _starts(starts: Mapping[str, PastStart]) -> str:
     found = []
     for name, each in starts.items():
-        before, after = each["before"]["median"], each["after"]["median"]
-        slow = sorted(each["imports"], key=lambda one: -one["self"])[:_MOST_MODULES]
-        rows = [
-            (escape(one["module"]), escape(one["distribution"]), f"{one['self']:.1f} ms", f"{one['cumulative']:.1f} ms")
-            for one in slow
-        ]
+        before, after = each.before.median, each.after.median
+        slow = sorted(each.imports, key=lambda one: -one.own)[:_MOST_MODULES]
+        rows = [(escape(one.module), escape(one.distribution), f"{one.own:.1f} ms", f"{one.cumulative:.1f} ms") for one in slow]
         heads = ("Module", "Distribution", "Itself", "With what it imports")
         found.append(
             f"<h3>{escape(name)}: {after:.0f} ms, and {before:.0f} ms untrimmed</h3>"
-            f'<p class="muted">Median by {escape(str(each.get("clock", "import")))}.</p>'
-            f'<div class="wide">{flame_graph(name, each["imports"])}</div>'
+            f'<p class="muted">Median by {escape(each.clock)}.</p>'
+            f'<div class="wide">{flame_graph(name, each.imports)}</div>'
             f"<details><summary>The slowest modules</summary>{_table('Slowest modules', heads, rows, (2, 3))}</details>"
         )
     return "".join(found)
 
 
-def _shared(manifest: Mapping[str, Any]) -> str:
+def _shared(manifest: BuildManifest) -> str:
     """Give who has which layer, and which distributions several functions have of their own."""
-    names = list(manifest["functions"])
+    names = list(manifest.functions)
     heads = [f'<span class="tilted">{escape(name)}</span>' for name in names]
     found = ""
-    layers: Mapping[str, Any] = manifest.get("layers", {})
-    if layers:
-        rows = [(escape(name), *_marks(names, each["functions"])) for name, each in layers.items()]
+    if manifest.layers:
+        rows = [(escape(name), *_marks(names, each.functions)) for name, each in manifest.layers.items()]
         found += _table("Which function has which layer", ("Layer", *heads), rows)
     users: dict[tuple[str, str], dict[str, int]] = {}
-    for name, function in manifest["functions"].items():
-        for each in inside(function):
-            users.setdefault((each["name"], each["version"]), {})[name] = each["unzipped_bytes"]
+    for name, function in manifest.functions.items():
+        for each in function.inside:
+            users.setdefault((each.name, each.version), {})[name] = each.unzipped_bytes
     several = {key: sizes for key, sizes in users.items() if len(sizes) > 1}
     again = {key: sum(sizes.values()) - max(sizes.values()) for key, sizes in several.items()}
     listed = sorted(several, key=lambda key: (-again[key], key))[:_MOST_SHARED]
@@ -192,17 +183,16 @@ def _marks(names: Sequence[str], users: Iterable[str]) -> Iterator[str]:
     yield from ('<span class="has">yes</span>' if name in held else '<span class="muted">·</span>' for name in names)
 
 
-def _removed(manifest: Mapping[str, Any]) -> str:
+def _removed(manifest: BuildManifest) -> str:
     sizes: dict[str, int] = {}
     counts: dict[str, int] = {}
     details: dict[str, dict[str, int]] = {}
-    for function in manifest["functions"].values():
-        for each in function["trim"]["removed"]:
-            rule = each["rule"]
-            sizes[rule] = sizes.get(rule, 0) + each["bytes"]
-            counts[rule] = counts.get(rule, 0) + each["files"]
-            own = details.setdefault(rule, {})
-            own[each["distribution"]] = max(own.get(each["distribution"], 0), each["bytes"])
+    for function in manifest.functions.values():
+        for each in function.trim.removed:
+            sizes[each.rule] = sizes.get(each.rule, 0) + each.bytes
+            counts[each.rule] = counts.get(each.rule, 0) + each.files
+            own = details.setdefault(each.rule, {})
+            own[each.distribution] = max(own.get(each.distribution, 0), each.bytes)
     if not sizes:
         return ""
     most = max(sizes.values()) or 1
@@ -216,16 +206,16 @@ def _removed(manifest: Mapping[str, Any]) -> str:
     return _table("What rules took out of all functions together", heads, rows, (1, 2))
 
 
-def _history(history: Sequence[Mapping[str, Any]]) -> str:
+def _history(history: Sequence[PastBuild]) -> str:
     if len(history) < 2:
         return ""
-    names = sorted({name for each in history for name in each["functions"]})
+    names = sorted({name for each in history for name in each.functions})
     rows = []
     for name in names:
-        sizes = [each["functions"][name][0] for each in history if name in each["functions"]]
+        sizes = [each.functions[name][0] for each in history if name in each.functions]
         change = f"{sizes[-1] / sizes[0] - 1:+.1%}" if sizes[0] else ""
         rows.append((escape(name), _line(name, sizes), format_size(sizes[0]), format_size(sizes[-1]), change))
-    first, last = (datetime.fromtimestamp(each["at"], UTC).strftime("%Y-%m-%d") for each in (history[0], history[-1]))
+    first, last = (datetime.fromtimestamp(each.at, UTC).strftime("%Y-%m-%d") for each in (history[0], history[-1]))
     caption = f"Packed bytes with layers over {len(history)} builds on this machine, {first} to {last}"
     return _table(caption, ("Function", "", "First", "Now", "Change"), rows, (2, 3, 4))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from msgspec import Struct
 
 from packer.core.units import format_size
+from packer.inspect.plan_document import PlanDocument
 from packer.report.graph_layout import arrange, place
 from packer.report.graph_parts import ATTACHED, DISTRIBUTION, FUNCTION, LANE, LAYER, Box, Picture, counted, read_plan, saving
 from packer.report.graph_style import COLOURS, style_sheet
@@ -63,9 +63,8 @@ class _Plan(Struct, frozen=True, kw_only=True):
     height: float
 
 
-def draw_plan(document: Mapping[str, Any]) -> str:
-    """Draw a plan as `packer.inspect.plan_document.describe_plan` gives it: an SVG document; the same plan gives the same
-    text."""
+def draw_plan(document: PlanDocument) -> str:
+    """Return a picture of a plan: an SVG document; the same plan gives the same text."""
     plan = _laid_out(read_plan(document))
     title, totals = _title(plan.picture, document), _totals(document)
     wide, high = _number(plan.width), _number(plan.height)
@@ -86,15 +85,15 @@ def draw_plan(document: Mapping[str, Any]) -> str:
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _title(picture: Picture, document: Mapping[str, Any]) -> str:
-    layers, functions = len(document["layers"]), len(document["functions"])
+def _title(picture: Picture, document: PlanDocument) -> str:
+    layers, functions = len(document.layers), len(document.functions)
     attached = sum(box.kind == ATTACHED for column in picture.columns for box in column)
     counts = [counted(functions, "function"), counted(layers, "layer"), f"{attached} attached" if attached else ""]
     return ", ".join([*filter(None, counts), counted(picture.distributions, "distribution")])
 
 
-def _totals(document: Mapping[str, Any]) -> str:
-    separate, stored, saved = (document[f"{each}_bytes"] for each in ("separate", "stored", "saved"))
+def _totals(document: PlanDocument) -> str:
+    separate, stored, saved = document.separate_bytes, document.stored_bytes, document.saved_bytes
     if not separate:
         return "Functions share nothing."
     change = f"{saving(saved)} ({abs(saved) / separate:.0%})"

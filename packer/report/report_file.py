@@ -10,18 +10,18 @@ from packer.config.project import Project, named_out
 from packer.core.errors import UsageError
 from packer.core.model import Tree
 from packer.core.names import MANIFEST_FILE, REPORT_FILE
+from packer.core.records import read_manifest
 from packer.formats.wheel import read_wheel
 from packer.inspect.snapshot import read_snapshot
 from packer.manifest.budget import function_measures, layer_budget, layer_measures, start_measure
-from packer.manifest.history import recall
-from packer.manifest.records import functions_of, read_manifest
+from packer.manifest.history import load_history
 from packer.manifest.start_history import load_start
 from packer.pipeline.state import state_key
-from packer.report.page import Report, render
+from packer.report.page import ReportContent, render
 
 
 def write_report(store: Store, project: Project, config: Config, out: Path | None, file: Path | None = None) -> Path:
-    """Write the report of what lies in the output folder, and give its path; raises `LpackError`."""
+    """Write the report of what lies in the output folder, and return its path; raises `LpackError`."""
     path = config.out / MANIFEST_FILE
     if not path.is_file():
         raise UsageError(f"There is no {path}.", remedy="Run `lpack build` first.")
@@ -34,26 +34,25 @@ def write_report(store: Store, project: Project, config: Config, out: Path | Non
         manifest = read_manifest(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}).", remedy="Remove it, and run `lpack build`.") from None
-    functions = {function.name: function for function in config.functions if function.name in manifest["functions"]}
-    layers = manifest.get("layers", {})
-    whole = functions_of(manifest)
+    functions = {function.name: function for function in config.functions if function.name in manifest.functions}
+    whole = manifest.records()
     measures = [each for name, function in functions.items() for each in function_measures(name, whole[name], function.budget)]
-    for name, layer in layers.items():
-        options = next((functions[user].layers for user in layer["functions"] if user in functions), None)
+    for name, layer in manifest.layers.items():
+        options = next((functions[user].layers for user in layer.functions if user in functions), None)
         measures += layer_measures(name, layer, layer_budget(name, options)) if options else []
-    starts = {name: load_start(store, project.path, name) for name in manifest["functions"]}
+    starts = {name: load_start(store, project.path, name) for name in manifest.functions}
     for name, start in starts.items():
         if start is not None and name in functions:
-            start_limit = start_measure(name, start["after"]["median"], functions[name].budget, start["distributions"])
+            start_limit = start_measure(name, start.after.median, functions[name].budget, start.distributions)
             measures += [start_limit] if start_limit else []
     page = render(
-        Report(
+        ReportContent(
             title=project.folder.name,
             manifest=manifest,
             snapshot=read_snapshot(path, str(path), tree),
             measures=measures,
             starts={name: found for name, found in starts.items() if found is not None},
-            history=recall(store, state_key(project.path, named_out(project, out))),
+            history=load_history(store, state_key(project.path, named_out(project, out))),
         )
     )
     target = file or config.out / REPORT_FILE

@@ -10,12 +10,12 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.names import image_name
+from packer.core.records import BuildManifest
 from packer.sam.image_functions import image_edits, image_properties
 from packer.sam.layer_references import LAYERS, attach_layers
 from packer.sam.template import CODE_PROPERTIES, LOOP, Template
@@ -76,29 +76,29 @@ class BuiltLayer(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...]
 
 
-def layers_of_manifest(manifest: Mapping[str, Any], out: Path) -> tuple[BuiltLayer, ...]:
+def layers_of_manifest(manifest: BuildManifest, out: Path) -> tuple[BuiltLayer, ...]:
     """Give the layers of a manifest whose files lie in ``out``, in an order in which each function has its own."""
-    reports = manifest.get("layers", {})
-    order = dict.fromkeys(name for function in manifest["functions"].values() for name in function.get("layers", ()))
+    layers = manifest.layers
+    order = dict.fromkeys(name for function in manifest.functions.values() for name in function.layers)
     return tuple(
         BuiltLayer(
             name=name,
-            path=out / reports[name]["path"],
-            runtimes=tuple(reports[name]["runtimes"]),
-            architectures=tuple(reports[name]["architectures"]),
-            users=tuple(reports[name]["functions"]),
+            path=out / layers[name].path,
+            runtimes=layers[name].runtimes,
+            architectures=layers[name].architectures,
+            users=layers[name].functions,
         )
         for name in order
-        if name in reports
+        if name in layers
     )
 
 
-def images_of_manifest(manifest: Mapping[str, Any], out: Path) -> dict[str, Path | str]:
+def images_of_manifest(manifest: BuildManifest, out: Path) -> dict[str, Path | str]:
     """Give what each function that is an image is deployed from: its docker-archive, or else what `lpack load` calls it."""
     found: dict[str, Path | str] = {}
-    for name, report in manifest["functions"].items():
-        if report["format"] == "image":
-            paths = (report["artifact"]["path"], *report["image"].get("also", ()))
+    for name, function in manifest.functions.items():
+        if function.format == "image":
+            paths = (function.artifact.path, *(function.image.also if function.image else ()))
             archive = next((out / path for path in paths if path.endswith(".tar")), None)
             found[name] = archive or f"{image_name(name)}:latest"
     return found

@@ -15,6 +15,7 @@ from builders.sandbox.task import Sandbox
 from packer.core.bytecode_paths import pycache_path, sourceless_path
 from packer.core.model import FILE_MODE, Content, Entry, Function, Span, Tree
 from packer.core.options import BytecodeOptions
+from packer.core.records import BytecodePlace, StartStep
 from packer.core.units import format_size
 from packer.formats.zip_headers import CENTRAL, END, LOCAL
 from packer.trim.bytecode import CompiledModules, Compiler
@@ -34,13 +35,13 @@ class Bytecode(Struct, frozen=True, kw_only=True):
     ``starts`` names what the handler's module does beside its own code (`packer.trim.handler_prelude`).
     """
 
-    mode: str = "off"
+    mode: BytecodePlace = "off"
     why: str = ""
     python: str = ""
     files: int = 0
     size: int = 0
     failed: tuple[str, ...] = ()
-    starts: tuple[str, ...] = ()
+    starts: tuple[StartStep, ...] = ()
 
 
 class LayerContents(Struct, frozen=True, kw_only=True):
@@ -158,13 +159,13 @@ class BytecodePlacer:
         owners = {entry.owner: entry.owner for entry in tree}
         return _Places(names=owners, minor=target.runtime.minor, only=only, stays=stays).put(tree, compiled)[0]
 
-    def _placed(self, work: _Work, mode: str, why: str) -> PlacedBytecode:
+    def _placed(self, work: _Work, mode: BytecodePlace, why: str) -> PlacedBytecode:
         """Put bytecode into a tree; the handler's comes last, for it may read ahead what is there by now."""
         function = work.material.function
         minor = function.target.runtime.minor
         places = _Places(names=work.material.owner_names(), minor=minor, only=mode == "only", stays=work.stays)
         shaped, without = places.put(work.tree, work.compiled)
-        compiled, starts = work.compiled, tuple[str, ...]()
+        compiled, starts = work.compiled, tuple[StartStep, ...]()
         if work.handler is not None:
             starter, starts = _starter(work.material, shaped, work.layered)
             own = self._compiler.compile_handler(work.handler, starter, work.python, TASK_FOLDER, function.bytecode.optimize)
@@ -213,7 +214,7 @@ class _Work(Struct, frozen=True, kw_only=True):
     python: Sandbox
 
 
-def _starter(material: Material, tree: Tree, layered: LayerContents) -> tuple[HandlerPrelude, tuple[str, ...]]:
+def _starter(material: Material, tree: Tree, layered: LayerContents) -> tuple[HandlerPrelude, tuple[StartStep, ...]]:
     """Give what the handler's module is to do beside its own code, and the names of that."""
     function, options = material.function, material.function.bytecode
     opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
@@ -221,8 +222,9 @@ def _starter(material: Material, tree: Tree, layered: LayerContents) -> tuple[Ha
     prefetch = files_to_prefetch({entry.path: entry.content.size for entry in tree}, opened, minor)
     if opened:
         prefetch += [f"{_TO_LAYERS}/{path}" for path in files_to_prefetch(layered.files(), opened, minor)]
-    starts = (*(("pause-gc",) if options.pause else ()), *(("prefetch",) if prefetch else ()))
-    return make_prelude(pause=options.pause, prefetch=prefetch), starts
+    starts: list[StartStep] = ["pause-gc"] if options.pause else []
+    starts += ["prefetch"] if prefetch else []
+    return make_prelude(pause=options.pause, prefetch=prefetch), tuple(starts)
 
 
 class _Places(Struct, frozen=True, kw_only=True):

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct, field
 
 from packer.core.model import Tree
+from packer.core.records import Count, Milliseconds
 
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 # What -X importtime prints (CPython documentation, "Command line and environment").
@@ -56,6 +57,41 @@ class ColdStart(Struct, frozen=True, kw_only=True):
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
+class StartTimes(Struct, frozen=True, kw_only=True):
+    """Measured starts, in milliseconds."""
+
+    median: Milliseconds
+    samples: tuple[Milliseconds, ...]
+
+
+class ImportRecord(Struct, frozen=True, kw_only=True):
+    """One module of an import tree: milliseconds of its own, and with what it imports."""
+
+    module: str
+    distribution: str
+    depth: Count
+    own: Milliseconds = field(name="self")
+    cumulative: Milliseconds
+
+
+class StartRecord(Struct, frozen=True, kw_only=True):
+    """The measured starts of a function, untrimmed and as it is built; imports in the order in which they ended."""
+
+    before: StartTimes
+    after: StartTimes
+    ratio: Milliseconds
+    distributions: dict[str, Milliseconds]
+    imports: tuple[ImportRecord, ...]
+
+
+class StartDocument(Struct, frozen=True, kw_only=True):
+    """What `lpack coldstart --json` prints."""
+
+    clock: str
+    cold: Annotated[bool, Meta(description="Whether the disk's caches were emptied.")]
+    functions: dict[str, StartRecord]
+
+
 def can_drop_caches() -> bool:
     """Say whether this process may empty the system's caches of files (proc(5), /proc/sys/vm/drop_caches)."""
     return os.geteuid() == 0 and os.access(_DROP_CACHES, os.W_OK)
@@ -96,21 +132,21 @@ def slowest(modules: Sequence[ImportedModule], most: int) -> list[ImportedModule
     return sorted(modules, key=lambda module: -module.own)[:most]
 
 
-def describe_start(found: ColdStart) -> dict[str, Any]:
-    """Give all figures of a function, in milliseconds."""
-    return {
-        "before": {"median": round(found.median_before, 1), "samples": [round(each, 1) for each in found.before]},
-        "after": {"median": round(found.median_after, 1), "samples": [round(each, 1) for each in found.after]},
-        "ratio": round(found.median_after / found.median_before, 3),
-        "distributions": {name: round(own, 1) for name, own in found.distributions().items()},
-        "imports": [
-            {
-                "module": each.name,
-                "distribution": each.distribution,
-                "depth": each.depth,
-                "self": round(each.own, 3),
-                "cumulative": round(each.total, 3),
-            }
+def record_start(found: ColdStart) -> StartRecord:
+    """Return all figures of a function."""
+    return StartRecord(
+        before=StartTimes(median=round(found.median_before, 1), samples=tuple(round(each, 1) for each in found.before)),
+        after=StartTimes(median=round(found.median_after, 1), samples=tuple(round(each, 1) for each in found.after)),
+        ratio=round(found.median_after / found.median_before, 3),
+        distributions={name: round(own, 1) for name, own in found.distributions().items()},
+        imports=tuple(
+            ImportRecord(
+                module=each.name,
+                distribution=each.distribution,
+                depth=each.depth,
+                own=round(each.own, 3),
+                cumulative=round(each.total, 3),
+            )
             for each in found.modules
-        ],
-    }
+        ),
+    )

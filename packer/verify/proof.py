@@ -16,6 +16,7 @@ from packer.core.errors import ToolError, VerificationError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.model import OWN_SOURCE, Function, Tree
+from packer.core.options import VerifyLevel
 from packer.trim.material import Material
 from packer.trim.rules import DROP, PROFILE, SOURCES, Unit
 from packer.verify.candidates import Candidate, CandidateWriter
@@ -42,7 +43,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     """
 
     candidate: Candidate
-    level: str = "none"
+    level: VerifyLevel = "none"
     place: str = ""
     milliseconds: float = 0.0
     events: int = 0

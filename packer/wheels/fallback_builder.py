@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -48,8 +47,7 @@ class FallbackBuilder:
 
 
 def _with_reason(made: ProvidedWheel, why: str) -> ProvidedWheel:
-    record: dict[str, Any] = {**made.record, "why": why}
-    return replace(made, record=record)
+    return replace(made, record=replace(made.record, why=why) if made.record else None)
 
 
 class Attempts(Struct, kw_only=True):

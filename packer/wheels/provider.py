@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from builders.once import Once
 from builders.runtimes import Target
 from packer.core.model import Archive, Distribution, Function, LockedPackage
+from packer.core.records import WheelBuildRecord
 from packer.locks.wheel_choice import choose_wheel, no_wheel_error
 from packer.net.downloads import FetchedArchive
 
 
 class ProvidedWheel(Struct, frozen=True, kw_only=True):
-    """A package's wheel. ``record`` says for the manifest how it was built, and is empty where it was fetched."""
+    """A package's wheel. ``record`` says for the manifest how it was built; None where it was fetched."""
 
     distribution: Distribution
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: WheelBuildRecord | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from packer.cache.store import Store, digest_of, store_errors
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Archive, Distribution, LockedPackage, SourceFolder
+from packer.core.records import WheelBuildRecord
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import read_native_files
 from packer.formats.wheel import check_wheel
@@ -50,19 +51,17 @@ class BuiltRecord(Struct, frozen=True, kw_only=True):
 
     filename: str
     sha256: str
-    record: Mapping[str, Any]
+    record: WheelBuildRecord
     warnings: tuple[str, ...]
 
     def encode(self) -> bytes:
         """Return the record as JSON."""
-        fields = {"filename": self.filename, "sha256": self.sha256, "record": self.record, "warnings": self.warnings}
-        return json.dumps(fields).encode()
+        return msgspec.json.encode(self)
 
     @classmethod
     def decode(cls, payload: bytes) -> BuiltRecord:
         """Return the record that JSON holds."""
-        fields = json.loads(payload)
-        return cls(**{**fields, "warnings": tuple(fields["warnings"])})
+        return msgspec.json.decode(payload, type=cls)
 
     def made(self, path: Path) -> ProvidedWheel:
         """Return the wheel, which lies at ``path``."""
@@ -200,17 +199,18 @@ class SourceBuilder:
             check_wheel(temporary, repaired.filename)
             return written.sha256, self._store.adopt(temporary, written.sha256, written.length)
 
-    def _record(self, task: BuildTask, plan: BuildPlan, repaired: RepairedWheel) -> dict[str, Any]:
+    def _record(self, task: BuildTask, plan: BuildPlan, repaired: RepairedWheel) -> WheelBuildRecord:
         """Return what the manifest says of a build, except the reason for the builder."""
-        image, digest = plan.recipe.image, plan.recipe.image_digest
-        return {
-            "builder": self.name,
-            **({"image": image, "image_digest": digest} if image else {}),
-            **({"network": True} if image and task.settings.network else {}),
-            **({"setup": list(map(self._scrub, task.settings.setup))} if image and task.settings.setup else {}),
-            **({"requirements": sorted(f"{tool.name}=={tool.version}" for tool in plan.tools)} if plan.tools else {}),
-            **({"libraries": list(repaired.libraries)} if repaired.libraries else {}),
-        }
+        image = plan.recipe.image
+        return WheelBuildRecord(
+            builder=self.name,
+            image=image,
+            image_digest=plan.recipe.image_digest if image else "",
+            network=bool(image and task.settings.network),
+            setup=tuple(map(self._scrub, task.settings.setup)) if image else (),
+            requirements=tuple(sorted(f"{tool.name}=={tool.version}" for tool in plan.tools)),
+            libraries=tuple(repaired.libraries),
+        )
 
 
 class CachedBuilder:

@@ -1,4 +1,4 @@
-"""Plans of layers as `packer.inspect.plan_document.describe_plan` gives them, made for pictures; and pictures read back."""
+"""Plans of layers (`packer.inspect.plan_document`), made for pictures; and pictures read back."""
 
 from __future__ import annotations
 
@@ -6,62 +6,81 @@ import hashlib
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
-TARGET = ("python3.12", "x86_64")
+from packer.core.records import Architecture
+from packer.inspect.plan_document import PlanDistribution, PlanDocument, PlanFunction, PlanInside, PlanLayer
+
+TARGET: tuple[str, Architecture] = ("python3.12", "x86_64")
 SVG = "{http://www.w3.org/2000/svg}"
 _NUMBERS = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
-def distribution(name: str, version: str = "1.0", **sizes: int) -> dict[str, Any]:
-    digest = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
-    return {"name": name, "version": version, "sha256": digest, **sizes}
+def distribution(name: str, version: str = "1.0") -> PlanInside:
+    return PlanInside(name=name, version=version, sha256=_digest(name, version))
+
+
+def _digest(name: str, version: str) -> str:
+    return hashlib.sha256(f"{name} {version}".encode()).hexdigest()
+
+
+def _held(name: str, size: int) -> PlanDistribution:
+    digest = _digest(name, "1.0")
+    return PlanDistribution(name=name, version="1.0", sha256=digest, zip_bytes=size, unzipped_bytes=3 * size)
 
 
 def layer(
-    name: str, holds: Sequence[str], users: Sequence[str], target: tuple[str, str] = TARGET, size: int = 3_000_000
-) -> dict[str, Any]:
-    """Give a layer of distributions of this size each."""
+    name: str,
+    holds: Sequence[str],
+    users: Sequence[str],
+    target: tuple[str, Architecture] = TARGET,
+    size: int = 3_000_000,
+) -> PlanLayer:
+    """Return a layer of distributions of this size each."""
     zipped = size * len(holds)
-    return {
-        "name": name,
-        "named": False,
-        "runtime": target[0],
-        "architecture": target[1],
-        "functions": list(users),
-        "distributions": [distribution(each, zip_bytes=size, unzipped_bytes=3 * size) for each in holds],
-        "zip_bytes": zipped,
-        "unzipped_bytes": 3 * zipped,
-        "saved_bytes": zipped * (len(users) - 1),
-    }
+    return PlanLayer(
+        name=name,
+        named=False,
+        runtime=target[0],
+        architecture=target[1],
+        functions=tuple(users),
+        distributions=tuple(_held(each, size) for each in holds),
+        zip_bytes=zipped,
+        unzipped_bytes=3 * zipped,
+        saved_bytes=zipped * (len(users) - 1),
+    )
 
 
 def plan(
     inside: Mapping[str, Sequence[str]],
-    layers: Sequence[dict[str, Any]] = (),
+    layers: Sequence[PlanLayer] = (),
     attached: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:
-    """Give a plan of functions with what is inside each."""
+) -> PlanDocument:
+    """Return a plan of functions with what is inside each."""
     functions = {
-        name: {
-            "runtime": TARGET[0],
-            "architecture": TARGET[1],
-            "layers": [each["name"] for each in layers if name in each["functions"]],
-            "attached": list((attached or {}).get(name, ())),
-            "inside": [distribution(each) for each in held],
-        }
+        name: PlanFunction(
+            runtime=TARGET[0],
+            architecture=TARGET[1],
+            layers=tuple(each.name for each in layers if name in each.functions),
+            attached=tuple((attached or {}).get(name, ())),
+            inside=tuple(map(distribution, held)),
+        )
         for name, held in inside.items()
     }
-    saved = sum(each["saved_bytes"] for each in layers)
-    stored = sum(each["zip_bytes"] for each in layers)
-    totals = {"separate_bytes": stored + saved, "stored_bytes": stored, "saved_bytes": saved}
-    return {"schema_version": 1, "layers": list(layers), "functions": functions, **totals}
+    saved = sum(each.saved_bytes for each in layers)
+    stored = sum(each.zip_bytes for each in layers)
+    return PlanDocument(
+        layers=tuple(layers),
+        functions=functions,
+        separate_bytes=stored + saved,
+        stored_bytes=stored,
+        saved_bytes=saved,
+    )
 
 
-def monorepo(functions: int = 12, layers: int = 10, apiece: int = 2) -> dict[str, Any]:
-    """Give a plan in which each layer has some users, each function distributions of its own, and all one inside."""
+def monorepo(functions: int = 12, layers: int = 10, apiece: int = 2) -> PlanDocument:
+    """Return a plan in which each layer has some users, each function distributions of its own, and all one inside."""
     names = [f"Function{number:03}" for number in range(functions)]
     shared = [
         layer(f"layer-{number}", [f"shared-{number}-{each}" for each in "abc"], names[number % 5 :: number % 4 + 2])
@@ -96,12 +115,12 @@ class Drawing(Struct, frozen=True, kw_only=True):
     curves: dict[tuple[str, str], tuple[tuple[float, float], tuple[float, float]]]
 
     def named(self, name: str, kind: str) -> Shown:
-        """Give the one box of that name."""
+        """Return the one box of that name."""
         (found,) = (box for box in self.boxes.values() if (box.name, box.kind) == (name, kind))
         return found
 
     def ways(self) -> set[tuple[str, str]]:
-        """Give who has what, by the names of boxes, through lanes as if they were none."""
+        """Return who has what, by the names of boxes, through lanes as if they were none."""
         onward: dict[str, str] = {start: end for start, end in self.curves if start not in self.boxes}
         return {
             (self.boxes[start].name, self.boxes[onward.get(end, end)].name) for start, end in self.curves if start in self.boxes

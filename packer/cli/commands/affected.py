@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 from packer.cli.common import message_options, open_store, place_options, reporting
 from packer.config.project import FOLDER, find_project
 from packer.core.names import DEFAULT_OUT
+from packer.core.records import json_text
 from packer.pipeline.state import load_state, state_key
 
 
@@ -51,6 +51,6 @@ def command(
         for name, paths in answer.reasons.items():
             reporter.debug(f"{name}: {', '.join(paths)}")
     if as_json:
-        sys.stdout.write(json.dumps(answer.as_json(), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(answer.document()))
     else:
         sys.stdout.write("".join(f"{name}\n" for name in answer.reasons))

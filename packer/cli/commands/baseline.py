@@ -15,7 +15,7 @@ from packer.cli.common import open_store, project_options, reporting, shape_opti
 from packer.config.project import find_project
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES
-from packer.manifest.baseline import BASELINE_FILE, make_baseline, write_baseline
+from packer.manifest.baseline import BASELINE_FILE, baseline_text, make_baseline
 
 
 @click.command()
@@ -38,6 +38,6 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
         state = appraised(project, {**flags, "strict": False}, open_store(), reporter)
     baseline = make_baseline({name: each.report for name, each in state.functions.items()})
     path = file or project.folder / BASELINE_FILE
-    replace_file(path, write_baseline(baseline))
-    count = len(baseline["functions"])
+    replace_file(path, baseline_text(baseline).encode())
+    count = len(baseline.functions)
     sys.stdout.write(f"written  {os.path.relpath(path)}  ({count} function{'' if count == 1 else 's'})\n")

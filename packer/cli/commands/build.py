@@ -19,7 +19,7 @@ from packer.cli.results import Changes, results_text
 from packer.cli.terminal import LineReporter
 from packer.config.project import TEMPLATE, Project, find_project, looked_for, named_out
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
-from packer.manifest.document import make_manifest, write_manifest
+from packer.manifest.document import make_manifest, manifest_text
 from packer.pipeline.request import command_digest
 from packer.pipeline.state import FunctionState, State, load_state, state_key
 
@@ -67,7 +67,7 @@ def command(
 
             project = narrowed(project, settings.flags, flags["changed_since"], state, reporter)
         if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
-            sys.stdout.write(write_manifest(make_manifest({})).decode() if as_json else "")
+            sys.stdout.write(manifest_text(make_manifest({})) if as_json else "")
             return
         as_it_was = state is not None and state.nothing_changed(digest, project.names, nobody=project.nobody)
         if state is None or flags["upgrade"] or not as_it_was:
@@ -113,7 +113,7 @@ def _digest_of(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) ->
 
 def _warn(functions: Mapping[str, FunctionState], state: State, reporter: LineReporter) -> None:
     """Repeat what holds of the functions, built just now or not."""
-    warn_of_runtimes({each.report["runtime"] for each in functions.values()}, reporter)
+    warn_of_runtimes({each.report.runtime for each in functions.values()}, reporter)
     for each in functions.values():
         for warning in each.warnings:
             reporter.warn(warning)
@@ -179,7 +179,7 @@ class _Settings(Struct, frozen=True, kw_only=True):
             error: UsageError | None = None
             for function in select(config, tuple(built)):
                 material = builder.material(function)
-                kept = frozenset((each["rule"], each["distribution"]) for each in built[function.name].report["trim"]["kept"])
+                kept = frozenset((each.rule, each.distribution) for each in built[function.name].report.trim.kept)
                 try:
                     shaped = tools.shaper.shape(material, kept)
                     untouched = tools.shaper.shape(material) if kept else shaped
@@ -193,4 +193,4 @@ class _Settings(Struct, frozen=True, kw_only=True):
 
 def _layers(state: FunctionState) -> dict[str, str]:
     """Give the layer of each distribution that lies in one."""
-    return {each["name"]: each["layer"] for each in state.report["distributions"] if "layer" in each}
+    return {each.name: each.layer for each in state.report.distributions if each.layer}

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 
 import click
+from msgspec import Struct
 
 from packer.cli.common import open_store
+from packer.core.records import Bytes, Count, json_text
 from packer.core.units import format_size
 
 _AGE = re.compile(r"([0-9]+)\s*([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+class KindUsage(Struct, frozen=True, kw_only=True):
+    """What the cache holds of one kind."""
+
+    files: Count
+    bytes: Bytes
+
+
+class CacheDocument(Struct, frozen=True, kw_only=True):
+    """What `lpack cache info --json` prints."""
+
+    path: str
+    kinds: Mapping[str, KindUsage]
 
 
 def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
@@ -37,8 +53,8 @@ def info(*, as_json: bool) -> None:
     store = open_store()
     usage = measure_usage(store)
     if as_json:
-        data = {"path": str(store.root), "kinds": {each.kind: {"files": each.files, "bytes": each.size} for each in usage}}
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        kinds = {each.kind: KindUsage(files=each.files, bytes=each.size) for each in usage}
+        sys.stdout.write(json_text(CacheDocument(path=str(store.root), kinds=kinds), ascii_only=True))
         return
     sys.stdout.write(f"{store.root}\n")
     for each in usage:

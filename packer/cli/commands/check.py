@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,9 +17,10 @@ from packer.cli.quick import remember
 from packer.config.project import find_project, looked_for
 from packer.core.errors import LimitError, ManyErrors
 from packer.core.options import LAYER_MODES
+from packer.core.records import json_text
 from packer.inspect.check_document import Checked, check_table
-from packer.manifest.baseline import BASELINE_FILE, read_baseline
-from packer.manifest.start_history import load_start, start_path
+from packer.manifest.baseline import BASELINE_FILE, Baseline, read_baseline
+from packer.manifest.start_history import PastStart, load_start, start_path
 from packer.pipeline.state import FunctionState, State
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @shape_options
 @project_options
 def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verbose: bool, quiet: bool, **flags: Any) -> None:
-    """Hold functions against budgets and limits, without building them.
+    """Check functions against budgets and limits, without building them.
 
     Sizes are exact where wheels are in the cache. Of a wheel that is not, a few KB are read, which tell what is in it; with
     --offline, all to go by is the size that the lock tells. Ends with status 3 where something is over a limit.
@@ -55,6 +55,7 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
         against = _baseline(project, baseline, flags, store, reporter)
         checked = Checked(
             reports={name: each.report for name, each in states.items()},
+            estimates={name: each.estimate for name, each in states.items() if each.estimate},
             budgets=budgets,
             layer_budgets=layers,
             starts={name: found for name, found in starts.items() if found is not None},
@@ -64,7 +65,7 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
         for warning in warnings:
             reporter.warn(warning)
     document = checked.document(warnings)
-    text = json.dumps(document, indent=2) + "\n" if as_json else check_table(document)
+    text = json_text(document, ascii_only=True) if as_json else check_table(document)
     sys.stdout.write(text)
     errors = checked.errors()
     # What a commit means, git alone knows, and what is newest, only an index.
@@ -80,9 +81,7 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
 
-def _warnings(
-    state: State, states: Mapping[str, FunctionState], starts: Mapping[str, Mapping[str, Any] | None]
-) -> Iterator[str]:
+def _warnings(state: State, states: Mapping[str, FunctionState], starts: Mapping[str, PastStart | None]) -> Iterator[str]:
     yield from state.warnings
     yield from (warning for each in states.values() for warning in each.warnings)
     for name, found in starts.items():
@@ -92,8 +91,8 @@ def _warnings(
 
 def _baseline(
     project: Project, named: str | None, flags: dict[str, Any], store: Store, reporter: LineReporter
-) -> dict[str, Any] | None:
-    """Give what growth is measured against: what was named, or the file beside the configuration."""
+) -> Baseline | None:
+    """Return what growth is measured against: what was named, or the file beside the configuration."""
     if named is None:
         path = project.folder / BASELINE_FILE
         return read_baseline(path) if path.is_file() else None

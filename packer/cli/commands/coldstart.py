@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import asdict
 
 from packer.cli.common import open_store, project_options, reporting, shape_options
 from packer.cli.trials import opened_trials
 from packer.config.project import find_project
+from packer.core.records import json_text
 
 if TYPE_CHECKING:
     from packer.core.model import Function
@@ -35,8 +36,8 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
     """
     from packer.core.errors import ManyErrors
     from packer.inspect.trials import CLOCK_EMULATOR
-    from packer.manifest.start_history import save_start
-    from packer.verify.coldstart import can_drop_caches, describe_start
+    from packer.manifest.start_history import PastStart, save_start
+    from packer.verify.coldstart import StartDocument, can_drop_caches, record_start
 
     found: list[tuple[Function, ColdStart]] = []
     store = open_store()
@@ -51,15 +52,16 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
             reporter.note("Only root can empty the disk's caches: all starts but the first are warm.")
         for function in functions:
             found.append((function, trials.cold_start(function, rounds, reporter.note)))
-            measured = {**describe_start(found[-1][1]), "clock": trials.clock(function), "cold": can_drop_caches()}
+            figures = asdict(record_start(found[-1][1]))
+            measured = PastStart(**figures, clock=trials.clock(function), cold=can_drop_caches())
             save_start(store, project.path, function.name, measured)
     if as_json:
-        document = {
-            "clock": " and ".join(sorted(clocks)),
-            "cold": can_drop_caches(),
-            "functions": {each.function: describe_start(each) for _, each in found},
-        }
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        document = StartDocument(
+            clock=" and ".join(sorted(clocks)),
+            cold=can_drop_caches(),
+            functions={each.function: record_start(each) for _, each in found},
+        )
+        sys.stdout.write(json_text(document, ascii_only=True))
     else:
         _print([each for _, each in found])
     over = [measure.error() for function, each in found if (measure := _held(function, each)) and measure.over]
@@ -68,7 +70,7 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
 
 
 def _held(function: Function, found: ColdStart) -> Measure | None:
-    """Hold a start against the function's budget, if it has one."""
+    """Check a start against the function's budget, if it has one."""
     from packer.core.model import OWN_SOURCE
     from packer.manifest.budget import start_measure
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 from packer.cli.appraising import COMMIT
 from packer.cli.common import open_store, project_options, reporting
 from packer.config.project import find_project
+from packer.core.records import json_text
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
@@ -42,7 +42,7 @@ def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet:
     check` does, and nothing is built.
     """
     from packer.inspect.diff import compare, diff_markdown, diff_table
-    from packer.inspect.snapshot import is_baseline
+    from packer.manifest.baseline import is_baseline
 
     store = open_store()
     with reporting(verbose, quiet) as reporter:
@@ -51,7 +51,7 @@ def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet:
         sides = [_read(side, {"out": None, "strict": False, **flags}, store, reporter, whole=whole) for side in (old, new)]
     document = compare(*sides)
     if form == "json":
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(json_text(document, ascii_only=True))
     else:
         sys.stdout.write(diff_markdown(document) if form == "markdown" else diff_table(document, files=files))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from packer.core.records import json_text
 
 if TYPE_CHECKING:
     from packer.inspect.doctor import Finding, Place
@@ -40,9 +41,7 @@ def command(*, config: Path | None, template: Path | None, offline: bool, as_jso
         if not as_json:
             _print(finding)
     if as_json:
-        from msgspec.structs import asdict
-
-        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(findings))
     return _FAILED if any(finding.verdict == BAD for finding in findings) else 0
 
 

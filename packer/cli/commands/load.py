@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, Any
 
 import click
+from msgspec import Meta, Struct
 
 from packer.cli.common import open_store, reporting
 from packer.cli.outcome import built_options, images_of, printed, read_built_project
 from packer.core.names import image_name
+
+
+class LoadRecord(Struct, frozen=True, kw_only=True):
+    """What `lpack load --json` prints of an image."""
+
+    image: Annotated[str, Meta(description="NAME:TAG in the engine.")]
+    id: Annotated[str, Meta(description="The engine's own id of it.")]
 
 
 @click.command()
@@ -44,4 +52,4 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
                     name = f"{image_name(built.name)}:{tag}"
                     Reference.parse(name)
                     identity = load_image(built, name, engine, store)
-                    results.add(built.name, {"image": name, "id": identity}, f"{name}  {identity}")
+                    results.add(built.name, LoadRecord(image=name, id=identity), f"{name}  {identity}")

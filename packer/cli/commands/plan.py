@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from packer.cli.common import project_options, reporting, shape_options
 from packer.cli.planning import plan_of
 from packer.core.options import LAYER_MODES
+from packer.core.records import json_text
 
 
 @click.command()
@@ -29,4 +29,4 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
 
     with reporting(verbose, quiet) as reporter:
         document = plan_of(names, flags, reporter)
-    sys.stdout.write(json.dumps(document, indent=2) + "\n" if as_json else plan_table(document))
+    sys.stdout.write(json_text(document, ascii_only=True) if as_json else plan_table(document))

@@ -6,15 +6,17 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from packer.cli.common import open_store, reporting
 from packer.cli.outcome import built_options, images_of, printed, read_built_project
 from packer.core.errors import UsageError
 from packer.core.names import image_name
+from packer.core.records import Bytes, Count
 
 if TYPE_CHECKING:
     from packer.formats.oci import Reference
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 
 _FUNCTION = "{function}"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+
+
+class PushRecord(Struct, frozen=True, kw_only=True):
+    """What `lpack push --json` prints of an image; counts are those of its blobs."""
+
+    reference: str
+    digest: Annotated[str, Meta(description="sha256: and 64 hex digits.")]
+    bytes: Annotated[Bytes, Meta(description="Sent by this command.")]
+    uploaded: Count
+    mounted: Count
+    present: Count
 
 
 @click.command()
@@ -61,7 +74,7 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
             for name, push in pushes:
                 with results.of(name):
                     pushed = push()
-                    results.add(name, _as_json(pushed), str(pushed.reference))
+                    results.add(name, _record(pushed), str(pushed.reference))
 
 
 def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Reference]:
@@ -100,12 +113,12 @@ def _pushes(
     return [(name, partial(registries.push_index, [built.image for built in images], targets[0], jobs))]
 
 
-def _as_json(pushed: PushResult) -> dict[str, Any]:
-    return {
-        "reference": str(pushed.reference),
-        "digest": pushed.reference.digest,
-        "bytes": pushed.sent,
-        "uploaded": pushed.uploaded,
-        "mounted": pushed.mounted,
-        "present": pushed.present,
-    }
+def _record(pushed: PushResult) -> PushRecord:
+    return PushRecord(
+        reference=str(pushed.reference),
+        digest=pushed.reference.digest,
+        bytes=pushed.sent,
+        uploaded=pushed.uploaded,
+        mounted=pushed.mounted,
+        present=pushed.present,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from packer.cli.common import project_options, reporting
 from packer.cli.costs import costs_of
+from packer.core.records import json_text
 
 
 @click.command()
@@ -21,9 +21,9 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
 
     What a distribution takes as it is packed, and what it takes with all that it requires. Nothing is built.
     """
-    from packer.inspect.requirement_report import SCHEMA_VERSION, tree_text
+    from packer.inspect.requirement_report import TreeDocument, tree_text
 
     with reporting(verbose, quiet) as reporter:
         found = [costs.tree() for costs in costs_of(names, flags, reporter)]
-    document = {"schema_version": SCHEMA_VERSION, "functions": {each["function"]: each for each in found}}
-    sys.stdout.write(json.dumps(document, indent=2) + "\n" if as_json else "\n".join(map(tree_text, found)))
+    document = TreeDocument(functions={each.function: each for each in found})
+    sys.stdout.write(json_text(document, ascii_only=True) if as_json else "\n".join(map(tree_text, found)))

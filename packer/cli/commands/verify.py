@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from builders.errors import LpackError
 from packer.cli.common import open_store, reporting
-from packer.cli.outcome import built_options, read_built_project, told_as_json
+from packer.cli.outcome import ErrorRecord, built_options, read_built_project
 from packer.core.errors import ManyErrors
+from packer.core.records import Milliseconds, json_text
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
@@ -21,6 +23,29 @@ if TYPE_CHECKING:
     from packer.config.load import Config
     from packer.core.model import Function
     from packer.verify.runner import Outcome
+
+
+class RaisedError(Struct, frozen=True, kw_only=True):
+    """What a handler raised."""
+
+    type: str
+    message: str
+    trace: str
+
+
+class EventRecord(Struct, frozen=True, kw_only=True):
+    """What came of a sample event."""
+
+    name: Annotated[str, Meta(description="The event's file.")]
+    result: Annotated[Any, Meta(description="What the handler returned.")] | UnsetType = UNSET
+    error: Annotated[RaisedError, Meta(description="What it raised.")] | UnsetType = UNSET
+
+
+class VerifyRecord(Struct, frozen=True, kw_only=True):
+    """What `lpack verify --json` prints of a function that works."""
+
+    milliseconds: Milliseconds
+    events: tuple[EventRecord, ...]
 
 
 @click.command()
@@ -38,7 +63,7 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     project = read_built_project("verify", names, flags)
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
-    failed: dict[str, dict[str, str]] = {}
+    failed: dict[str, ErrorRecord] = {}
     with reporting(verbose, quiet) as reporter:
         store = open_store()
         project.warn_of_changes(flags["out"], store, reporter)
@@ -48,19 +73,19 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
                 found[function.name] = runner.run(function)
             except LpackError as error:
                 errors.append(error)
-                failed[function.name] = told_as_json(error)
+                failed[function.name] = ErrorRecord.of(error)
     _print(found, failed, project.functions, as_json=as_json)
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
 
 def _print(
-    found: dict[str, Outcome], failed: dict[str, dict[str, str]], functions: tuple[Function, ...], *, as_json: bool
+    found: dict[str, Outcome], failed: dict[str, ErrorRecord], functions: tuple[Function, ...], *, as_json: bool
 ) -> None:
     if as_json:
         files = {function.name: [path.name for path in function.verify.events] for function in functions}
-        listed: dict[str, Any] = {name: _as_json(each, files[name]) for name, each in found.items()} | failed
-        sys.stdout.write(json.dumps(listed, indent=2) + os.linesep)
+        records = {name: _record(each, files[name]) for name, each in found.items()}
+        sys.stdout.write(json_text({**records, **failed}, ascii_only=True))
         return
     width = max(map(len, found), default=0)
     for name, each in found.items():
@@ -70,10 +95,11 @@ def _print(
         sys.stdout.write(f"{name:<{width}}  works  {each.milliseconds:7.1f} ms to start  {events}\n")
 
 
-def _as_json(outcome: Outcome, names: list[str]) -> dict[str, Any]:
-    """Give what came of a function, each event with the name of its file."""
-    events = [{"name": name, **event} for name, event in zip(names, outcome.events, strict=False)]  # some levels send none
-    return {"milliseconds": round(outcome.milliseconds, 1), "events": events}
+def _record(outcome: Outcome, names: list[str]) -> VerifyRecord:
+    """Return what came of a function, each event with the name of its file."""
+    pairs = zip(names, outcome.events, strict=False)  # some levels send none
+    events = (msgspec.convert({"name": name, **event}, EventRecord) for name, event in pairs)
+    return VerifyRecord(milliseconds=round(outcome.milliseconds, 1), events=tuple(events))
 
 
 class _Runner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from packer.cli.common import project_options, reporting
 from packer.cli.costs import costs_of
+from packer.core.records import json_text
 
 
 @click.command()
@@ -30,4 +30,4 @@ def command(*, function: str, package: str, as_json: bool, verbose: bool, quiet:
     with reporting(verbose, quiet) as reporter:
         [costs] = costs_of((function,), flags, reporter, one=True)
         found = costs.why(canonicalize_name(package))
-    sys.stdout.write(json.dumps(found, indent=2) + "\n" if as_json else why_text(found))
+    sys.stdout.write(json_text(found, ascii_only=True) if as_json else why_text(found))

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from packer.manifest.document import manifest_schema
+from packer.core.schemas import schema_text
 
 CONFIG = """
 runtime = "python3.12"
@@ -77,7 +77,7 @@ def test_every_entry_has_neutral_metadata(built):
 
 def test_the_manifest_follows_its_schema_and_tells_the_truth(built):
     manifest = json.loads((built / "dist" / "lpack.json").read_text())
-    jsonschema.validate(manifest, json.loads(manifest_schema()), cls=jsonschema.Draft202012Validator)
+    jsonschema.validate(manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
     import hashlib
 
     for name, function in manifest["functions"].items():

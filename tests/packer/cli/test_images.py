@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from packer.manifest.document import manifest_schema
+from packer.core.schemas import schema_text
 from tests.images import ENTRY, Read, read_layout, tar_of, write_base
 from tests.monorepo import Monorepo, noise
 from tests.shaped import RUNTIME
@@ -29,7 +29,7 @@ def configure(repo: Monorepo, *names: str, settings: str = PLAIN, oci: str = "",
 def build(repo: Monorepo, *flags: str) -> dict[str, Any]:
     """Build, hold the manifest against its schema, and give it."""
     manifest: dict[str, Any] = json.loads(repo.run("build", "--json", *flags).stdout)
-    jsonschema.validate(manifest, json.loads(manifest_schema()), cls=jsonschema.Draft202012Validator)
+    jsonschema.validate(manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
     return manifest
 
 

@@ -25,7 +25,7 @@ def test_a_report_is_of_what_was_built(repo):
     [
         ("[]", "the file is missing, or not what it should be"),
         ('{"functions": {"one": {}}}', "functions.one.format is missing, or not what it should be"),
-        ("[" * 100_000, "nested too deeply"),
+        ('{"functions": ' + '{"a": ' * 100_000, "nested too deeply"),
     ],
 )
 def test_a_damaged_manifest_is_told(repo, content, expected):

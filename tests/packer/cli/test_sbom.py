@@ -11,8 +11,10 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Tree
+from packer.core.records import WheelBuildRecord
 from packer.manifest.sbom import Listed, Sboms
 from tests.monorepo import Monorepo
+from tests.packer.records import distribution_record
 
 
 def checked(data: bytes) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def checked(data: bytes) -> dict[str, Any]:
 def listed(
     name: str, metadata: str = "", requires: tuple[str, ...] = (), more: dict[str, bytes] | None = None, **told: Any
 ) -> Listed:
-    report = {"name": name, "version": "1.0", "wheel": f"{name}-1.0-py3-none-any.whl", "sha256": "a" * 64, **told}
+    report = distribution_record(name, **told)
     text = f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{metadata}"
     files = {f"{name}-1.0.dist-info/METADATA": text.encode(), **(more or {})}
     tree = Tree.of(Entry(path=path, mode=0o644, content=BytesContent.of(data), owner=name) for path, data in files.items())
@@ -77,7 +79,7 @@ def test_what_a_wheel_tells_twice_is_the_same_everywhere(tmp_path):
     twice = [{"name": "zlib", "version": "1"}, {"name": "zlib", "version": "1"}, {"name": "zlib", "purl": "pkg:rpm/zlib"}]
     inner = json.dumps({"components": twice}).encode()
     files = {f"pkg-1.0.dist-info/sboms/{name}.cdx.json": inner for name in "ab"}
-    wheel = listed("pkg", more=files, built={"builder": "container", "libraries": ["zlib"]})
+    wheel = listed("pkg", more=files, built=WheelBuildRecord(builder="container", why="", libraries=("zlib",)))
     first, second = (made(tmp_path / name, wheel) for name in ("first", "second"))
     assert first == second
     refs = [each["bom-ref"] for each in first["components"][0]["components"]]
@@ -114,7 +116,7 @@ def test_what_cannot_be_understood_is_passed_over(tmp_path, told):
 
 
 def test_libraries_that_lpack_copied_in_are_inside(tmp_path):
-    wheel = listed("mine", built={"builder": "container", "why": "", "libraries": ["libpq.so.5", "libssl.so.3"]})
+    wheel = listed("mine", built=WheelBuildRecord(builder="container", why="", libraries=("libpq.so.5", "libssl.so.3")))
     [component] = made(tmp_path, wheel)["components"]
     assert [each["name"] for each in component["components"]] == ["libpq.so.5", "libssl.so.3"]
     assert {"name": "lambda-lpack:built-by", "value": "container"} in component["properties"]

@@ -269,11 +269,11 @@ def test_a_file_that_nobody_knows_cannot_be_explained(project):
 def test_the_manifest_follows_its_schema(project):
     import jsonschema
 
-    from packer.manifest.document import manifest_schema
+    from packer.core.schemas import schema_text
 
     for flags in ((), ("--bytecode", "only"), ("--trim", "none", "--bytecode", "off"), ("--verify", "none")):
         manifest = json.loads(project.run("build", "--json", *flags).stdout)
-        jsonschema.validate(manifest, json.loads(manifest_schema()), cls=jsonschema.Draft202012Validator)
+        jsonschema.validate(manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
 
 
 def test_bytecode_is_stored_as_any_other_entry(project):

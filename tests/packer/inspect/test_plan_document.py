@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builders.runtimes import Target
 from packer.core.options import LayerOptions
-from packer.inspect.plan_document import describe_plan, plan_table
+from packer.inspect.plan_document import plan_document, plan_table
 from packer.layers.assignment import Division, LayerShare, Need, Needed
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Wanted
@@ -31,19 +31,19 @@ def planned(runtime: str, users: tuple[str, ...], key: str, name: str = "") -> P
 
 def test_a_layer_that_is_the_same_for_two_targets_is_stored_once():
     old, new = planned("python3.12", ("one", "two"), "k"), planned("python3.13", ("three", "four"), "k")
-    found = describe_plan([old, new])
-    assert (found["separate_bytes"], found["stored_bytes"], found["saved_bytes"]) == (4 * SIZE, SIZE, 3 * SIZE)
-    assert [each["runtime"] for each in found["layers"]] == ["python3.12", "python3.13"]
+    found = plan_document([old, new])
+    assert (found.separate_bytes, found.stored_bytes, found.saved_bytes) == (4 * SIZE, SIZE, 3 * SIZE)
+    assert [each.runtime for each in found.layers] == ["python3.12", "python3.13"]
 
 
 def test_layers_that_differ_in_content_or_name_are_each_stored():
     old = planned("python3.12", ("one", "two"), "k", "lib")
     for other in (planned("python3.13", ("three", "four"), "l", "lib"), planned("python3.13", ("three", "four"), "k", "other")):
-        assert describe_plan([old, other])["stored_bytes"] == 2 * SIZE
+        assert plan_document([old, other]).stored_bytes == 2 * SIZE
 
 
 def test_a_function_outside_the_plan_is_told_as_such():
-    lines = plan_table(describe_plan([planned("python3.12", ("one", "two"), "k")], ["apart"])).splitlines()
+    lines = plan_table(plan_document([planned("python3.12", ("one", "two"), "k")], ["apart"])).splitlines()
     assert [line.split(None, 1)[1] for line in lines if line.startswith("apart")] == ["takes part in no plan"]
     assert [line.split(None, 1)[1] for line in lines if line.startswith("one")] == ["common; 0 distributions inside"]
 
@@ -68,13 +68,13 @@ def test_functions_are_gone_through_as_often_for_ten_layers_as_for_one():
     counts = []
     for plan in (with_layers(1), with_layers(10)):
         before = Passes.gone_through
-        describe_plan([plan])
+        plan_document([plan])
         counts.append(Passes.gone_through - before)
     assert counts[0] == counts[1] > 0
 
 
 def test_layers_are_not_hashed_with_all_their_users(monkeypatch):
     hashed = count_hashes(monkeypatch, LayerShare)
-    found = describe_plan([with_layers(3)])
-    assert found["functions"]["one"]["layers"] == ["d0", "d1", "d2"]
+    found = plan_document([with_layers(3)])
+    assert found.functions["one"].layers == ("d0", "d1", "d2")
     assert hashed == {}

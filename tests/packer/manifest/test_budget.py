@@ -1,14 +1,14 @@
 """Limits: Lambda's own and the user's."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
 from builders.runtimes import DIRECT_UPLOAD_LIMIT, IMAGE_LIMIT, MEGABYTE, UNZIPPED_LIMIT
 from packer.core.errors import LimitError
 from packer.core.options import Budget, LayerOptions, NamedLayer
+from packer.core.records import ArtifactRecord, FunctionRecord, SizeRecord
 from packer.core.units import format_size
 from packer.manifest.budget import (
     FUNCTION,
@@ -20,6 +20,7 @@ from packer.manifest.budget import (
     start_measure,
     upload_warning,
 )
+from tests.packer.records import distribution_record, function_record, image_facts, layer_record
 from tests.wheels import make_wheel
 
 
@@ -29,19 +30,18 @@ def report(
     parts: Sequence[tuple[str, int]] = (),
     layers: Sequence[tuple[str, int]] = (),
     base: int | None = None,
-) -> dict[str, Any]:
-    sizes = {"zip_bytes": zipped} if base is None else {"stored_bytes": zipped}
-    return {
-        "format": "zip" if base is None else "image",
-        "artifact": {"unzipped_bytes": unzipped, **sizes},
-        "source": {"unzipped_bytes": 0},
-        "distributions": [{"name": name, "version": "1.0", "unzipped_bytes": size} for name, size in parts],
-        "layers": {name: {"unzipped_bytes": size} for name, size in layers},
-        "image": {"base": {"bytes": base, "digest": "sha256:0"}},
-    }
+) -> FunctionRecord:
+    artifact = ArtifactRecord(path="f.zip", sha256="0", zip_bytes=zipped, unzipped_bytes=unzipped, files=1)
+    form = {"artifact": artifact} if base is None else image_facts(stored=zipped, unzipped=unzipped, base=base)
+    return function_record(
+        source=SizeRecord(files=0, unzipped_bytes=0),
+        distributions=tuple(distribution_record(name, size) for name, size in parts),
+        layers={name: layer_record(size) for name, size in layers},
+        **form,
+    )
 
 
-def over(found: Mapping[str, Any], **limits: int) -> list[str]:
+def over(found: FunctionRecord, **limits: int) -> list[str]:
     return [each.key for each in function_measures("orders", found, Budget(**limits)) if each.over]
 
 
@@ -98,7 +98,7 @@ def test_a_layer_has_the_budget_of_its_name_or_that_of_all():
     options = LayerOptions(named=(NamedLayer(name="science", budget=Budget(zip=5)),), budget=Budget(zip=7))
     assert layer_budget("science-0123456789ab", options).zip == 5
     assert layer_budget("other-0123456789ab", options).zip == 7
-    found = {"zip_bytes": 6, "unzipped_bytes": 6, "distributions": [{"name": "numpy", "unzipped_bytes": 6}]}
+    found = layer_record(6, distributions=(distribution_record("numpy", 6),))
     assert [each.key for each in layer_measures("science-x", found, layer_budget("science-x", options)) if each.over] == ["zip"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from builders.runtimes import Target
 from packer.core.model import OWN_SOURCE, Artifact, Function, Lock, Tree
 from packer.formats.zip_writer import WrittenArchive
-from packer.manifest.document import describe
+from packer.manifest.document import record_function
 from packer.manifest.summary import summary
 from packer.trim.engine import RemovedFile
 from packer.trim.shape import ShapedFunction
@@ -45,8 +45,8 @@ def proof(*inside: str) -> Proof:
 
 def removed(found: Proof) -> int:
     artifact = Artifact(path="orders.zip", sha256="", zipped=0, unzipped=0, files=0)
-    report = describe(FUNCTION, Lock(origin="own", packages=(), target=FUNCTION.target), artifact, (), (), found, (), 0.0)
-    return int(report["trim"]["removed_bytes"])
+    lock = Lock(origin="own", packages=(), target=FUNCTION.target)
+    return record_function(FUNCTION, lock, artifact, (), (), found, (), 0.0).trim.removed_bytes
 
 
 def test_what_a_layer_holds_was_not_removed_from_the_function():

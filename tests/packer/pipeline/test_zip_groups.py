@@ -22,6 +22,7 @@ from packer.pipeline.local_work import Settled
 from packer.pipeline.plan_progress import MOST_REVISIONS, Progress
 from packer.pipeline.zip_groups import Group, Member
 from tests.counting import count_hashes
+from tests.packer.records import layer_record
 
 TARGET = Target.of("python3.12", "x86_64")
 UNITS = [("tests", f"dist{number}") for number in range(1000)]
@@ -75,7 +76,7 @@ class FakeWork(Struct):
     def make(self, share, wanted, beside):
         del wanted, beside
         nothing: Any = None
-        return MadeLayer(name="layer", pieces=share.pieces, report={}, archive=nothing, staged=None)
+        return MadeLayer(name="layer", pieces=share.pieces, report=layer_record(), archive=nothing, staged=None)
 
     def ready(self, todo):
         del todo

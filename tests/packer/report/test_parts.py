@@ -11,13 +11,17 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from packer.core.model import OWN_SOURCE
 from packer.inspect.contents import KINDS, PackedFile
 from packer.inspect.snapshot import Part, Snapshot, Unit
+from packer.manifest.start_history import PastStart
 from packer.report.flame import flame_graph, frames
-from packer.report.page import Report, render
+from packer.report.page import ReportContent, render
 from packer.report.treemap import nested, packed_data, treemap_data
+from packer.verify.coldstart import ImportRecord, StartTimes
+from tests.packer.records import build_manifest, manifest_function
 
 
 def file(path: str, size: int = 1, owner: str = "dist") -> PackedFile:
@@ -71,13 +75,13 @@ def test_where_no_files_are_at_hand_there_are_sizes():
     assert found["parts"] == [["dist 1.0", [["all of it", KINDS.index("data"), 100, 50]]]]
 
 
-IMPORTS = [
-    {"module": "a.one", "distribution": "a", "depth": 1, "self": 2.0, "cumulative": 2.0},
-    {"module": "b", "distribution": "b", "depth": 2, "self": 1.0, "cumulative": 1.0},
-    {"module": "a.two", "distribution": "a", "depth": 1, "self": 3.0, "cumulative": 4.0},
-    {"module": "a", "distribution": "a", "depth": 0, "self": 4.0, "cumulative": 10.0},
-    {"module": "c", "distribution": "c", "depth": 0, "self": 5.0, "cumulative": 5.0},
-]
+IMPORTS = (
+    ImportRecord(module="a.one", distribution="a", depth=1, own=2.0, cumulative=2.0),
+    ImportRecord(module="b", distribution="b", depth=2, own=1.0, cumulative=1.0),
+    ImportRecord(module="a.two", distribution="a", depth=1, own=3.0, cumulative=4.0),
+    ImportRecord(module="a", distribution="a", depth=0, own=4.0, cumulative=10.0),
+    ImportRecord(module="c", distribution="c", depth=0, own=5.0, cumulative=5.0),
+)
 
 
 def test_imports_become_the_trees_that_they_were():
@@ -98,31 +102,29 @@ def test_a_frame_is_as_wide_as_it_took():
     assert flame_graph("orders", []) == ""
 
 
-def manifest(name: str) -> dict[str, Any]:
-    artifact = {"zip_bytes": 10, "unzipped_bytes": 20}
-    function = {
-        "runtime": "python3.12",
-        "architecture": "arm64",
-        "format": "zip",
-        "artifact": artifact,
-        "distributions": [],
-        "layers": [],
-        "trim": {"removed": []},
-    }
-    return {"functions": {name: function}, "layers": {}}
+def start(module: str) -> PastStart:
+    return PastStart(
+        before=StartTimes(median=2, samples=(2,)),
+        after=StartTimes(median=1, samples=(1,)),
+        ratio=0.5,
+        distributions={},
+        imports=(replace(IMPORTS[-1], module=module),),
+        clock="import",
+        cold=False,
+    )
 
 
 @pytest.mark.parametrize("name", ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<b>&amp;"])
 def test_no_name_becomes_markup(name):
     snapshot = Snapshot(named="x", functions={name: unit(file(name))})
-    starts = {name: {"before": {"median": 2}, "after": {"median": 1}, "imports": [{**IMPORTS[-1], "module": name}]}}
-    page = render(Report(title=name, manifest=manifest(name), snapshot=snapshot, starts=starts))
+    manifest = build_manifest({name: manifest_function()})
+    page = render(ReportContent(title=name, manifest=manifest, snapshot=snapshot, starts={name: start(name)}))
     assert name not in page
     assert page.count("<script") == 2
     assert "<img" not in page
 
 
 def test_a_page_of_nothing_is_a_page():
-    page = render(Report(title="x", manifest={"functions": {}}, snapshot=Snapshot(named="x", functions={})))
+    page = render(ReportContent(title="x", manifest=build_manifest({}), snapshot=Snapshot(named="x", functions={})))
     assert page.startswith("<!doctype html>")
     assert page.endswith("</html>\n")

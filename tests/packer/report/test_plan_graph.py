@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import os
 import random
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from packer.core.records import Architecture
+from packer.inspect.plan_document import PlanDocument, PlanFunction
 from packer.report.plan_graph import draw_plan
 from tests.packer.plans import SVG, Drawing, distribution, layer, monorepo, plan, read_drawing
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:layer:Pandas-Python312:13"
 NAMES = st.text(min_size=1, max_size=80).map(lambda text: text.replace("\n", " ").replace("\r", " "))
+Value = TypeVar("Value")
 EXAMPLES = (monorepo(), monorepo(3, 0, 0), monorepo(45, 20, 3), monorepo(1, 1, 1))
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> dict[str, Any]:
-    """Give plans with odd names: some distributions in layers, some inside, some functions with nothing."""
+def plans(draw: st.DrawFn) -> PlanDocument:
+    """Return plans with odd names: some distributions in layers, some inside, some functions with nothing."""
     functions = draw(st.lists(NAMES, max_size=6, unique=True))
     held = draw(st.lists(NAMES, max_size=12, unique=True))
     some = st.lists(st.sampled_from(functions), unique=True, min_size=1) if functions else st.just([])
@@ -35,33 +39,35 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
     return plan(inside, layers, {name: [ARN] for name in functions[::3]})
 
 
-def drawn(document: dict[str, Any]) -> Drawing:
+def drawn(document: PlanDocument) -> Drawing:
     return read_drawing(draw_plan(document))
 
 
-def shuffled(document: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Give the same plan with everything in another order."""
+def shuffled(document: PlanDocument, seed: int) -> PlanDocument:
+    """Return the same plan with everything in another order."""
     mixed = random.Random(seed)  # noqa: S311 nothing secret
-    other = copy.deepcopy(document)
-    other["functions"] = dict(mixed.sample(list(other["functions"].items()), len(other["functions"])))
-    mixed.shuffle(other["layers"])
-    for each in other["layers"]:
-        mixed.shuffle(each["functions"])
-        mixed.shuffle(each["distributions"])
-    for each in other["functions"].values():
-        for key in ("layers", "attached", "inside"):
-            mixed.shuffle(each[key])
-    return other
+
+    def mix(values: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(mixed.sample(values, len(values)))
+
+    layers = (
+        replace(each, functions=mix(each.functions), distributions=mix(each.distributions)) for each in mix(document.layers)
+    )
+    functions = {
+        name: replace(each, layers=mix(each.layers), attached=mix(each.attached), inside=mix(each.inside))
+        for name, each in mix(list(document.functions.items()))
+    }
+    return replace(document, layers=tuple(layers), functions=functions)
 
 
-def expected_ways(document: dict[str, Any]) -> set[tuple[str, str]]:
-    layers = document["layers"]
-    functions = document["functions"]
+def expected_ways(document: PlanDocument) -> set[tuple[str, str]]:
+    layers = document.layers
+    functions = document.functions
     return {
-        *((user, each["name"]) for each in layers for user in each["functions"]),
-        *((each["name"], f"{one['name']} {one['version']}") for each in layers for one in each["distributions"]),
-        *((name, arn) for name, each in functions.items() for arn in each["attached"]),
-        *((name, f"{one['name']} {one['version']}") for name, each in functions.items() for one in each["inside"]),
+        *((user, each.name) for each in layers for user in each.functions),
+        *((each.name, f"{one.name} {one.version}") for each in layers for one in each.distributions),
+        *((name, arn) for name, each in functions.items() for arn in each.attached),
+        *((name, f"{one.name} {one.version}") for name, each in functions.items() for one in each.inside),
     }
 
 
@@ -70,15 +76,15 @@ def test_everything_is_there_and_linked_to_what_it_has(document):
     found = drawn(document)
     assert found.ways() == expected_ways(document)
     shown = {kind: sorted(box.name for box in found.boxes.values() if box.kind == kind) for kind in ("function", "layer")}
-    assert shown == {"function": sorted(document["functions"]), "layer": sorted(each["name"] for each in document["layers"])}
+    assert shown == {"function": sorted(document.functions), "layer": sorted(each.name for each in document.layers)}
 
 
 @given(plans())
 def test_names_of_any_kind_leave_the_file_well_formed(document):
     found = drawn(document)
     kinds = [box.kind for box in found.boxes.values()]
-    assert kinds.count("function") == len(document["functions"])
-    assert kinds.count("layer") == len(document["layers"])
+    assert kinds.count("function") == len(document.functions)
+    assert kinds.count("layer") == len(document.layers)
     assert len(found.root.findall(f".//{SVG}style")) == 1
 
 
@@ -189,11 +195,11 @@ def test_attached_layers_have_a_style_of_their_own():
 
 
 def test_layers_of_several_targets_may_be_called_alike():
-    other = ("python3.13", "arm64")
+    other: tuple[str, Architecture] = ("python3.13", "arm64")
     layers = [layer("common", ["alpha"], ["one", "two"]), layer("common", ["beta"], ["three", "four"], other)]
     document = plan({"one": [], "two": [], "three": [], "four": []}, layers)
-    document["functions"]["apart"] = {"layers": [], "attached": [], "inside": []}
-    found = drawn(document)
+    apart = PlanFunction(layers=(), attached=(), inside=())
+    found = drawn(replace(document, functions={**document.functions, "apart": apart}))
     pairs = {(start, end) for start, end in found.curves if start.startswith("f")}
     common = [box for box in found.boxes.values() if box.kind == "layer"]
     assert sorted(box.texts[1].rpartition("; ")[2] for box in common) == ["python3.12 x86_64", "python3.13 arm64"]
@@ -203,14 +209,18 @@ def test_layers_of_several_targets_may_be_called_alike():
 
 
 def test_a_layer_that_takes_more_says_so():
-    document = plan({"one": []}, [layer("wide", ["alpha"], ["one"]) | {"saved_bytes": -3 * 1024 * 1024}])
+    document = plan({"one": []}, [replace(layer("wide", ["alpha"], ["one"]), saved_bytes=-3 * 1024 * 1024)])
     assert drawn(document).named("wide", "layer").texts[1] == "2.9 MB; 1 function; takes 3.0 MB more"
 
 
 def test_two_versions_are_two_boxes():
     document = plan({"one": ["alpha"], "two": []})
-    document["functions"]["two"]["inside"] = [distribution("alpha", "2.0")]
-    assert drawn(document).ways() == {("one", "alpha 1.0"), ("two", "alpha 2.0")}
+    two = replace(document.functions["two"], inside=(distribution("alpha", "2.0"),))
+    changed = replace(document, functions={**document.functions, "two": two})
+    assert drawn(changed).ways() == {
+        ("one", "alpha 1.0"),
+        ("two", "alpha 2.0"),
+    }
 
 
 def test_a_plan_of_nothing_is_a_picture_too():

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from packer.inspect.plan_document import PlanDocument
 from packer.report.plan_graph import draw_plan
 from tests.packer.plans import layer, monorepo, plan, read_drawing
 
@@ -64,7 +65,7 @@ def run_in_browser(folder: Path, svg: str, script: str, scheme: str = "light") -
     return json.loads(html.unescape(match[1]))
 
 
-def widest() -> dict[str, Any]:
+def widest() -> PlanDocument:
     """Give a plan whose names fill their boxes with letters of all widths."""
     letters = ["W", "m", "M", "i", "l", "1", "w@", "A", "x", "-_", "Qq", "漢", "é", "%", "&<", "жШ"]
     functions = [letter * 60 for letter in letters]

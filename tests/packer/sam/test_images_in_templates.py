@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from packer.core.errors import UsageError
 from packer.sam.template import read_template
 from packer.sam.write_back import images_of_manifest, write_template
+from tests.packer.records import build_manifest, image_facts, manifest_function
 from tests.packer.sam.test_write_back import SAM
 
 HEAD = "AWSTemplateFormatVersion: '2010-09-09'\nTransform: AWS::Serverless-2016-10-31\n"
@@ -126,14 +127,13 @@ def test_properties_that_an_alias_brings_cannot_be_left_out(tmp_path: Path, prop
 
 
 def test_the_manifest_says_what_an_image_is_deployed_from(tmp_path: Path) -> None:
-    image = {"format": "image", "artifact": {"path": "images/a"}}
-    manifest = {
-        "functions": {
-            "A": {**image, "image": {}},
-            "B": {**image, "image": {"also": ["images/B.tar"]}},
-            "c": {"format": "zip", "artifact": {"path": "c.zip"}},
+    manifest = build_manifest(
+        {
+            "A": manifest_function(**image_facts("images/a")),
+            "B": manifest_function(**image_facts("images/a", also=("images/B.tar",))),
+            "c": manifest_function(),
         }
-    }
+    )
     assert images_of_manifest(manifest, tmp_path) == {"A": "a:latest", "B": tmp_path / "images/B.tar"}
 
 

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from packer.core.errors import UsageError
 from packer.sam.template import Template, read_template
 from packer.sam.write_back import BuiltLayer, layers_of_manifest, write_template
+from tests.packer.records import build_manifest, manifest_function, manifest_layer
 from tests.packer.sam.test_write_back import SAM
 
 ARN = "arn:aws:lambda:eu-central-1:123456789012:layer:tools:"
@@ -274,8 +275,8 @@ def test_a_comment_stays_beside_its_layer(tmp_path):
 
 
 def test_layers_come_in_the_order_of_their_functions(tmp_path):
-    report = {"path": "layers/x.zip", "runtimes": ["python3.12"], "architectures": ["x86_64"], "functions": ["Api"]}
-    manifest = {"layers": {"a-1": report, "b-2": report}, "functions": {"Api": {"layers": ["arn:one", "b-2", "a-1"]}}}
+    layers = {"a-1": manifest_layer("Api"), "b-2": manifest_layer("Api")}
+    manifest = build_manifest({"Api": manifest_function(layers=("arn:one", "b-2", "a-1"))}, layers)
     assert [layer.name for layer in layers_of_manifest(manifest, tmp_path)] == ["b-2", "a-1"]
 
 
