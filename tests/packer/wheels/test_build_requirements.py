@@ -26,7 +26,7 @@ def test_build_requirements_without_a_wheel_are_built_first(world):
     wanting = helper(world)
     named(world, "helper")
     made = world.build(wanting)
-    assert "helper==1.0" in made.record["requirements"]
+    assert "helper==1.0" in made.record.requirements
     assert [request.name for request in world.builders["host"].requests] == ["helper 1.0"]
 
 
@@ -53,7 +53,7 @@ def test_a_source_is_taken_for_what_has_no_wheel_alone(world):
     write_sdist_files(world.index, "tool-1.0", {**PURE, "PKG-INFO": b"Metadata-Version: 2.2\nName: tool\nVersion: 1.0\n"})
     named(world, "helper", "tool")
     wanting = {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["helper", "tool"]\n'}
-    assert world.build(wanting).record["requirements"] == ["helper==1.0", "tool==1.0"]
+    assert world.build(wanting).record.requirements == ("helper==1.0", "tool==1.0")
     assert [request.name for request in world.builders["host"].requests] == ["helper 1.0"]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -15,6 +16,7 @@ from builders.errors import BuildError, LpackError, MissingRequirementsError, Na
 from builders.recipes import BUILDERS, BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import Target
 from packer.core.model import LockedPackage, SourceFolder
+from packer.core.records import WheelBuildRecord
 from packer.wheels.builder_choice import BUILDER_TABLE, BuilderRow
 from tests.packer.world import NATIVE, PURE, FakeBuilder, away
 from tests.wheels import make_wheel
@@ -22,28 +24,28 @@ from tests.wheels import make_wheel
 
 def test_pure_python_is_built_on_the_host(world):
     made = world.build(PURE)
-    assert made.record == {"builder": "host", "why": "no wheel fits, and it looks like pure Python"}
+    assert made.record == WheelBuildRecord(builder="host", why="no wheel fits, and it looks like pure Python")
 
 
 def test_native_code_is_built_in_a_container(world):
     made = world.build(NATIVE)
-    assert made.record["builder"] == "container"
-    assert made.record["why"] == "no wheel fits, and it has native code (src/one.c)"
-    assert "requirements" not in made.record
+    assert made.record.builder == "container"
+    assert made.record.why == "no wheel fits, and it has native code (src/one.c)"
+    assert "requirements" not in msgspec.to_builtins(made.record)
 
 
 def test_native_code_that_does_not_show_goes_on_to_the_container(world):
     world.builders["host"].trouble.append(NativeCodeError("it has native code"))
     made = world.build(PURE)
-    assert made.record["builder"] == "container"
-    assert "host could not" in made.record["why"]
+    assert made.record.builder == "container"
+    assert "host could not" in made.record.why
 
 
 def test_without_an_engine_it_is_cross_compiled(world):
     world.builders["container"].recipes = away("no engine")
     made = world.build(NATIVE)
-    assert made.record["builder"] == "cross"
-    assert "container could not" in made.record["why"]
+    assert made.record.builder == "cross"
+    assert "container could not" in made.record.why
     warning, _ = made.warnings
     assert "one 1.0 is built by cross, because container could not: no engine. Mend: no engine." in warning
     assert '[packages.one] builder = "cross"' in warning
@@ -67,7 +69,7 @@ def test_who_names_an_image_means_no_other_place(world, settings):
     world.builders["container"].recipes = away("no engine")
     with pytest.raises(BuildError, match="no engine"):
         world.build(NATIVE, **settings)
-    assert world.build(PURE, **settings).record["builder"] == "host"
+    assert world.build(PURE, **settings).record.builder == "host"
 
 
 @pytest.mark.parametrize("tag", ["py3-none-any", "cp312-cp312-linux_x86_64"])
@@ -97,7 +99,7 @@ def test_a_failed_build_says_what_may_help(world, name, part):
 @pytest.mark.parametrize("name", ["host", "container", "cross"])
 def test_the_builder_that_is_configured_is_the_only_one(world, name):
     made = world.build(NATIVE, builder=name)
-    assert (made.record["builder"], made.record["why"]) == (name, "configured")
+    assert (made.record.builder, made.record.why) == (name, "configured")
     world.builders[name].recipes = away("away")
     with pytest.raises(BuildError, match="away"):
         world.build({**NATIVE, "more.c": b""}, builder=name)
@@ -106,7 +108,7 @@ def test_the_builder_that_is_configured_is_the_only_one(world, name):
 def test_settings_by_package_go_first(world):
     world.function = replace(world.function, packages=(("one", BuildSettings(builder="cross")),))
     [made] = world.builder().build_all(world.function, [world.source(NATIVE)])
-    assert made.record["builder"] == "cross"
+    assert made.record.builder == "cross"
 
 
 def test_a_failed_build_is_no_reason_to_try_another_builder(world):
@@ -122,7 +124,7 @@ def test_a_failed_build_is_no_reason_to_try_another_builder(world):
     assert str(kept) in text
     assert kept.read_text() == log
     assert not world.builders["cross"].requests
-    assert world.build(NATIVE).record["builder"] == "container"
+    assert world.build(NATIVE).record.builder == "container"
 
 
 def test_a_wheel_is_built_once(world):
@@ -160,7 +162,7 @@ def test_other_build_requirements_are_another_build(world):
     assert len(world.builders["container"].requests) == 1, "what was resolved is remembered"
     shutil.rmtree(world.store.root / "derived" / "resolutions")
     made = world.build(wanting)
-    assert "beta==3.0" in made.record["requirements"]
+    assert "beta==3.0" in made.record.requirements
     assert len(world.builders["container"].requests) == 2
 
 
@@ -180,7 +182,7 @@ def test_a_wheel_that_is_gone_from_the_store_is_built_again(world):
 def test_a_back_end_may_ask_for_more_and_it_is_remembered(world):
     world.builders["container"].trouble.append(MissingRequirementsError(("gamma",)))
     made = world.build(NATIVE)
-    assert {"beta==1.0", "gamma==1.0"} <= set(made.record["requirements"])
+    assert {"beta==1.0", "gamma==1.0"} <= set(made.record.requirements)
     first, second = world.builders["container"].requests
     assert (first.requires, second.requires) == ((), ("gamma",))
     world.builders["container"].image = "image:1"
@@ -306,8 +308,8 @@ def test_a_builder_from_outside_is_tried_last_and_cached(world, monkeypatch):
     for name in ("container", "cross"):
         world.builders[name].recipes = away(f"no {name}")
     made = world.build(NATIVE)
-    assert made.record["builder"] == "remote"
-    assert made.record["why"].endswith("container, cross could not")
+    assert made.record.builder == "remote"
+    assert made.record.why.endswith("container, cross could not")
     assert world.build(NATIVE).distribution == made.distribution
 
 
