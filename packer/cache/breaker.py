@@ -1,4 +1,4 @@
-"""Asks a remote for objects as long as that is worth it, and tells the user once of each way in which it is not."""
+"""Circuit breaker: stop using a remote after 3 consecutive failures or 20 s of them, with one warning."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _RIGHTS = ", as S3 also says of what is not there where s3:ListBucket is not all
 
 
 class CircuitBreaker:
-    """The line to a remote; may be used from many threads.
+    """Reads and writes objects of a remote until it has failed too often; may be used from many threads.
 
-    It is cut, with one warning, after three requests that failed one after the other, or when such have cost twenty seconds.
-    Where only writing is denied, reading goes on. A request that fails reads and writes nothing, and raises no error.
+    It opens, with one warning, after three consecutive failures, or when failed requests have taken 20 s in all. Where only
+    writing is denied, reading continues. A request that fails reads or writes nothing, and raises no error.
     """
 
     def __init__(self, objects: RemoteObjects, reporter: Reporter) -> None:
@@ -33,40 +33,40 @@ class CircuitBreaker:
         self._lock = Lock()
         self._failures = 0
         self._seconds = 0.0
-        self._told = False
+        self._warned = False
 
     def read(self, key: str, file: IO[bytes], limit: int) -> bool:
-        """Write an object's bytes to a file; False where there is none, or it cannot be had: the file may hold a part then."""
+        """Write an object's bytes to a file; False where there is none, or only a part could be read."""
         if not self.reads:
             return False
         found = False
-        with self._listening(f"reading {key}", writing=False):
+        with self._counting(f"reading {key}", writing=False):
             try:
                 found = self._objects.read(key, file, limit)
             except OversizedObjectError:
-                self.wrong(key, f"it has more than {limit:,} bytes")
+                self.report_wrong(key, f"it has more than {limit:,} bytes")
         if found:
             self.reporter.debug(f"{key} came from {self.name}")
         return found
 
     def write(self, key: str, source: bytes | Path, stopped: Event, *, replace: bool) -> None:
-        """Write an object, unless it is there and ``replace`` is False; raises ``OSError`` where ``source`` cannot be read."""
+        """Write an object, unless it exists and ``replace`` is False; raise ``OSError`` where ``source`` cannot be read."""
         if self.writes:
-            with self._listening(f"writing {key}", writing=True):
+            with self._counting(f"writing {key}", writing=True):
                 self._objects.write(key, source, stopped, replace=replace)
 
-    def wrong(self, key: str, reason: str) -> None:
-        """Tell of an object that is not what its key promises: the first as a warning."""
+    def report_wrong(self, key: str, reason: str) -> None:
+        """Report an object that is not what its key promises: the first as a warning, others for ``-v``."""
         with self._lock:
-            first, self._told = not self._told, True
-        what = f"{self.name} has something wrong as {key}: {reason}. It is ignored, and made anew."
+            first, self._warned = not self._warned, True
+        what = f"{self.name} has something wrong as {key}: {reason}. It is ignored, and made again."
         if first:
-            self.reporter.warn(f"{what} Others like it are only told of with -v.")
+            self.reporter.warn(f"{what} Others like it are reported with -v only.")
         else:
             self.reporter.debug(what)
 
     @contextmanager
-    def _listening(self, doing: str, *, writing: bool) -> Iterator[None]:
+    def _counting(self, doing: str, *, writing: bool) -> Iterator[None]:
         started = time.monotonic()
         try:
             yield
@@ -81,14 +81,14 @@ class CircuitBreaker:
         with self._lock:
             self._failures += 1
             self._seconds += seconds
-            said = self._verdict(trouble, writing=writing)
+            said = self._open(trouble, writing=writing)
         if said:
             self.reporter.warn(said)
 
-    def _verdict(self, trouble: RemoteError, *, writing: bool) -> str:
-        """Decide what is no longer asked, and give what to say of it; empty where nothing changes."""
+    def _open(self, trouble: RemoteError, *, writing: bool) -> str:
+        """Decide which requests to stop, and return the warning about it; empty where nothing changes."""
         if not (self.writes if writing else self.reads):
-            return ""  # another thread had the same trouble at the same time
+            return ""  # another thread failed in the same way at the same time
         if trouble.denied and writing:
             self.writes = False
             return f"Nothing may be written to {self.name}: {trouble.reason}. It is only read."

@@ -1,4 +1,4 @@
-"""Files that lpack made itself, ready compressed in one derived file of the store: bytecode, and stripped libraries."""
+"""Files that lpack made itself (bytecode, stripped libraries), compressed into one derived file of the store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PackedContent(Struct, frozen=True, kw_only=True):
     digest: str
 
     def read(self) -> bytes:
-        """Inflate the file; raises `StoreError` where it is gone or broken."""
+        """Inflate the file; raise `StoreError` where it is gone or broken."""
         with store_errors(self.path, "read"), self.path.open("rb", buffering=0) as file:
             try:
                 data = inflate(self.span(), file.fileno())
@@ -45,7 +45,7 @@ class PackedContent(Struct, frozen=True, kw_only=True):
 
 
 def save_pack(store: Store, kind: str, key: str, files: Iterable[tuple[str, bytes]]) -> dict[str, Content]:
-    """Compress files (name, raw bytes) into one derived file, and give their contents by name; raises `StoreError`."""
+    """Compress files (name, raw bytes) into one derived file, and return their contents by name; raise `StoreError`."""
     table: list[tuple[str, int, int, int, str]] = []
     streams: list[bytes] = []
     for name, data in files:
@@ -56,13 +56,13 @@ def save_pack(store: Store, kind: str, key: str, files: Iterable[tuple[str, byte
 
 
 def load_pack(store: Store, kind: str, key: str) -> dict[str, Content] | None:
-    """Find what `save_pack` wrote; None where it is not there, or no longer whole."""
+    """Return what `save_pack` wrote; None where it does not exist or is broken."""
     record = store.load(kind, key)
     return None if record is None else _read_pack(record)
 
 
 def load_packs(store: Store, kind: str, keys: Sequence[str]) -> dict[str, dict[str, Content]]:
-    """Find what `save_pack` wrote for keys that are always asked for together; those that are not there are left out."""
+    """Return what `save_pack` wrote for keys that are always read together, by those keys that exist."""
     return {key: _read_pack(record) for key, record in store.load_all(kind, keys).items()}
 
 

@@ -1,4 +1,4 @@
-"""Compresses what no wheel holds ready, once: libdeflate's raw deflate streams, kept in the store.
+"""Compression of whatever no wheel holds compressed already, once: libdeflate's raw deflate streams, kept in the store.
 
 libdeflate has zlib's compression at a multiple of its speed, and a version of it gives the same bytes everywhere (its author
 says so in ebiggers/libdeflate issue 400), so its version is pinned and part of the key. ISA-L and zlib-ng, which are as fast or
@@ -21,12 +21,12 @@ _META = struct.Struct("<IQ")
 
 
 def compress(data: bytes | bytearray) -> bytes:
-    """Give the raw deflate stream that `CODEC` names."""
+    """Return the raw deflate stream that `CODEC` names."""
     return bytes(deflate.deflate_compress(data, _LEVEL))
 
 
 def inflate(span: Span, descriptor: int) -> bytes:
-    """Give the raw bytes of a span of an open file, all at once; ``ValueError`` where they are not what it says."""
+    """Return the raw bytes of a span of an open file; raise ``ValueError`` where size or checksum do not match."""
     data = os.pread(descriptor, span.length, span.offset)
     if len(data) != span.length:
         raise ValueError("it is cut short")
@@ -41,13 +41,13 @@ def inflate(span: Span, descriptor: int) -> bytes:
 
 
 class Deflater:
-    """Finds the compressed bytes of any content, and makes those that do not exist yet."""
+    """Finds the compressed bytes of any content, or compresses it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def span(self, content: Content) -> Span:
-        """Give where the content lies compressed; raises `StoreError` and whatever reading it raises."""
+        """Return where the content lies compressed; raise `StoreError` and whatever reading it raises."""
         ready = content.span()
         if ready is not None:
             return ready

@@ -1,4 +1,4 @@
-"""Reads and writes the objects of a bucket or a shared folder, by way of obstore, each request in bounded time.
+"""The objects of a bucket or a shared folder, read and written through obstore, each request in bounded time.
 
 Credentials come from the cloud's own chain, never from the address. For S3, obstore reads the ``AWS_`` variables, web identity
 tokens, and what containers and machines are given (ECS, EKS, EC2); where ``~/.aws`` has files and no variable gives a key,
@@ -37,10 +37,10 @@ FOLDER = "file"
 _SCHEMES = (FOLDER, "s3", "gs", "az", "abfs", "abfss")
 _FORMS = "Write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or the path of a shared folder."
 _PART = 5 * MEGABYTE
-"""What one request of an upload carries: S3's least for a part (Amazon S3 User Guide, "multipart upload limits")."""
+"""Bytes of one part of an upload: S3's minimum (Amazon S3 User Guide, "multipart upload limits")."""
 _CHUNK = MEGABYTE
 _PROGRESS = 2 * MEGABYTE
-"""Bytes that a request which ran out of time must have brought for another to go on from there."""
+"""Bytes that a request must have received before its time ran out, for another one to continue from there."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3}[^:\n]*)")
@@ -65,11 +65,11 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, dict[str, bool]], ...] = (
         {},
     ),
 )
-"""What obstore's text says of a failure, what it means, and what it is to `RemoteError`."""
+"""A pattern in obstore's message, the reason to give instead, and arguments for `RemoteError`."""
 
 
 class RemoteTiming(Struct, frozen=True, kw_only=True):
-    """Seconds: until a connection stands, for one request in all, and in which failed requests are tried again."""
+    """Seconds: to connect, for one request in all, and during which failed requests are retried."""
 
     connect: float = 5.0
     request: float = 30.0
@@ -80,7 +80,7 @@ _TIMING = RemoteTiming()
 
 
 class RemoteError(Exception):
-    """A request that failed. ``denied``: the remote answered, and refuses; ``lasting``: no other request can fare better."""
+    """A request failed. ``denied``: the remote refused it; ``lasting``: every other request would fail too."""
 
     def __init__(self, reason: str, *, denied: bool = False, lasting: bool = False) -> None:
         super().__init__(reason)
@@ -90,7 +90,7 @@ class RemoteError(Exception):
 
 
 class OversizedObjectError(Exception):
-    """An object that is larger than any that lpack writes."""
+    """An object is larger than any that lpack writes, or than its lock says."""
 
 
 class RemoteAddress(Struct, frozen=True, kw_only=True):
@@ -104,7 +104,7 @@ class RemoteAddress(Struct, frozen=True, kw_only=True):
 
 
 def read_address(text: str, folder: Path) -> RemoteAddress:
-    """Read the address of a remote; a path starts at ``folder``. Raises `UsageError`."""
+    """Parse the address of a remote; a relative path starts at ``folder``. Raises `UsageError`."""
     if "://" not in text:
         return RemoteAddress(scheme=FOLDER, rest=str((folder / Path(text).expanduser()).absolute()))
     try:
@@ -130,11 +130,11 @@ def read_address(text: str, folder: Path) -> RemoteAddress:
 class RemoteObjects:
     """The objects at an address; may be used from many threads.
 
-    Methods raise `RemoteError` for a request that failed, after obstore has tried it again where that is safe.
+    Methods raise `RemoteError` for a request that failed, after obstore has retried it where that is safe.
     """
 
     def __init__(self, address: RemoteAddress, timing: RemoteTiming = _TIMING) -> None:
-        """Open a remote, without a request; raises `UsageError` where it cannot be one, or obstore is not there."""
+        """Open a remote, without a request; raise `UsageError` for an invalid one, or where obstore is not installed."""
         self.address = address
         self._store = _open_backend(address, timing)
         self._conditional = True
@@ -155,18 +155,18 @@ class RemoteObjects:
                     received += len(chunk)
             except FileNotFoundError as error:
                 trouble = _remote_error(error)
-                if trouble.lasting:  # it is the bucket that is not there
+                if trouble.lasting:  # the bucket does not exist
                     raise trouble from None
                 return False
             except BaseError as error:
-                # A large object may take longer than one request may: as long as each brings some of it, ask for the rest.
+                # A large object may take longer than one request may: as long as each brings some of it, request the rest.
                 if received - before < _PROGRESS:
                     raise _remote_error(error) from None
             else:
                 return True
 
     def _chunks(self, key: str, start: int, limit: int) -> Iterator[bytes]:
-        # A first request for a range fails with servers that answer the whole object where it is no larger.
+        # The first request asks for no range: some servers answer it with the whole object, which obstore takes for an error.
         result = self._store.get(key, options={"range": {"offset": start}} if start else None)
         left = limit - start
         if result.meta["size"] > limit:
@@ -180,7 +180,7 @@ class RemoteObjects:
     def write(self, key: str, source: bytes | Path, stopped: Event, *, replace: bool) -> None:
         """Write an object, unless there is one and ``replace`` is False; in both cases readers see all of it or nothing.
 
-        A large one is given up when ``stopped`` is set. Raises ``OSError`` where ``source`` cannot be read.
+        A large upload is abandoned when ``stopped`` is set. Raises ``OSError`` where ``source`` cannot be read.
         """
         from obstore.exceptions import AlreadyExistsError, BaseError
 
@@ -207,20 +207,20 @@ class RemoteObjects:
             except (GenericError, NotSupportedError) as error:
                 if isinstance(error, GenericError) and _error_code(error) != "NotImplemented":
                     raise
-                self._conditional = False  # some servers know no conditions: the same bytes are written again
+                self._conditional = False  # some servers do not support conditions: write the same bytes again
             else:
                 return
         self._store.put(key, data, use_multipart=False)
 
     def _size(self, key: str) -> int | None:
-        """Give the size of an object; None where there is none."""
+        """Return the size of an object; None where there is none."""
         with suppress(FileNotFoundError):
             return int(self._store.head(key)["size"])
         return None
 
 
 class UploadStopped(Exception):
-    """An upload that was given up."""
+    """An upload was abandoned."""
 
 
 def _parts(file: IO[bytes], stopped: Event) -> Iterator[bytes]:
@@ -271,29 +271,29 @@ def _has_profiles() -> bool:
 
 
 def _profile_settings() -> dict[str, Any]:
-    """Let boto3 find the credentials; raises `UsageError` for a profile that is not there."""
+    """Let boto3 find the credentials; raise `UsageError` for an unknown profile."""
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
         provider = Boto3CredentialProvider()
     except BotoCoreError as error:
-        raise UsageError(f"The credentials of AWS cannot be read: {error}.", remedy="Mend AWS_PROFILE or ~/.aws.") from None
+        raise UsageError(f"The credentials of AWS cannot be read: {error}.", remedy="Fix AWS_PROFILE or ~/.aws.") from None
     except ValueError:
-        return {}  # it has found none: what obstore looks for itself is left
+        return {}  # it found none: obstore looks in other places itself
     if {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
-        provider.config = {}  # the region of a variable goes before that of a profile
+        provider.config = {}  # a region in a variable takes precedence over the profile's
     return {"credential_provider": provider}
 
 
 def _error_code(error: Exception) -> str:
-    """Give the code of an answer in S3's or Azure's form; empty where there is none."""
+    """Return the code of an answer in S3's or Azure's form; empty where there is none."""
     found = _CODE.search(str(error))
     return found.group(1) if found else ""
 
 
 def _remote_error(error: Exception) -> RemoteError:
-    """Say shortly what obstore says on many lines; it gives statuses and codes in the text alone."""
+    """Return obstore's error in one short line; only its text has statuses and codes."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     text, code, status = str(error), _error_code(error), _STATUS.search(str(error))

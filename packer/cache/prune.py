@@ -1,4 +1,4 @@
-"""Looks after the store as a whole: how much it holds, whether all of it is sound, and what can go."""
+"""The store as a whole: measure its size, verify all of its files, and remove old ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StoreUsage(Struct, frozen=True, kw_only=True):
 
 
 def measure_usage(store: Store) -> tuple[StoreUsage, ...]:
-    """Give the usage of each kind of content."""
+    """Return the usage of each kind of content."""
     found: dict[str, list[int]] = {}
     for path in _files(store.root):
         parts = path.relative_to(store.root).parts
@@ -37,7 +37,7 @@ def measure_usage(store: Store) -> tuple[StoreUsage, ...]:
 
 
 def verify_store(store: Store) -> tuple[int, list[Path]]:
-    """Check every file; give how many there are, and the broken ones, which are removed."""
+    """Check every file; return their number, and the broken ones, which are removed."""
     checked, broken = 0, []
     derived = [*_files(store.root / "derived"), *_files(store.root / "wheels" / NATIVE)]
     for path in (*_files(store.root / "wheels"), *_files(store.root / "blobs")):
@@ -47,7 +47,7 @@ def verify_store(store: Store) -> tuple[int, list[Path]]:
         try:
             sound = file_digest(path) == path.name
         except FileNotFoundError:
-            continue  # somebody else has just removed it
+            continue  # another process has just removed it
         if not sound:
             path.unlink(missing_ok=True)
             broken.append(path)
@@ -59,7 +59,7 @@ def verify_store(store: Store) -> tuple[int, list[Path]]:
 
 
 def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
-    """Remove files that were not used for ``age``; give their number and bytes."""
+    """Remove files that were not used for ``age``; return their number and bytes."""
     limit = time.time() - max(age, _MINIMUM_AGE).total_seconds()
     files = size = 0
     for name in ("wheels", "blobs", "derived", "projects", "logs", "tmp"):
@@ -70,14 +70,14 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
                     path.unlink()
                     files, size = files + 1, size + status.st_size
             except FileNotFoundError:
-                continue  # somebody else has just removed it
+                continue  # another process has just removed it
     _remove_old_workspaces(store.root / "tmp", limit)
     more, their_size = _remove_old_compiler(store.root / COMPILER, limit)
     return files + more, size + their_size
 
 
 def _remove_old_compiler(folder: Path, limit: float) -> tuple[int, int]:
-    """Remove all that the cross compiler keeps, or nothing of it: its files need each other."""
+    """Remove the whole cache of the cross compiler, or nothing: its files depend on each other."""
     if not folder.is_dir() or folder.stat().st_mtime >= limit:
         return 0, 0
     sizes = [_size(path) for path in _files(folder)]

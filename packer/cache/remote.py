@@ -6,13 +6,13 @@
     offered/ab/<sha256>               files that one machine of a cluster made for another
 
 What this machine lacks is looked for there first, and what it makes or downloads is written there, in the background. A remote
-is never trusted with more than time: one that is away, slow, or refuses costs a warning, and the build goes on without it.
+never decides a build: one that is away, slow, or refuses costs a warning, and the build continues without it.
 
 What is proved when it is read:
 
 - A wheel has the SHA-256 that it was asked for by, which a lock or a record of a build names, and passes what any download
   must pass. Nobody who writes to the remote can change it.
-- What is offered has the SHA-256 that the machine which made it has told.
+- What is offered has the SHA-256 that the machine which made it has reported.
 - A derived file's proof binds its payload to its own place. It shows what was cut short, damaged, or put in another's place;
   it does not show who wrote it. **Whoever may write to the remote is trusted with derived files**, which hold bytecode,
   stripped libraries, and which wheel was built from a source: give those builds that run other people's code, such as pull
@@ -63,25 +63,25 @@ from packer.core.events import Reporter
 VARIABLE, KEY_VARIABLE = "LPACK_REMOTE", "LPACK_REMOTE_KEY"
 _SHORTEST_SECRET = 16
 _LARGEST_WHEEL, _LARGEST_DERIVED = 2048 * MEGABYTE, 512 * MEGABYTE
-"""Bytes beyond which nothing is read: a remote cannot fill the disk, or the memory into which derived files go."""
+"""Bytes beyond which nothing is read, so that a remote cannot fill the disk, or memory with derived files."""
 _OFFERED = "offered"
 _HEAD = b"lpack 1 "
 _PROOF_END = len(_HEAD) + 64
 _LENGTH = 8
 _WRITERS = 4
 _PATIENCE = 120.0
-"""Seconds for which a build that is done waits for what is still being written."""
+"""Seconds that a finished build waits for objects that are still being written."""
 
 
 class RemoteStatus(Struct, frozen=True, kw_only=True):
-    """What a remote says to a request; ``trouble`` is empty where it answers as it should."""
+    """How a remote answers a request; ``trouble`` is empty where it works."""
 
     address: RemoteAddress
     trouble: str = ""
 
 
 def remote_address(configured: str) -> RemoteAddress | None:
-    """Give what ``LPACK_REMOTE`` or else the configuration names; the variable, set to nothing, says none.
+    """Return the address in ``LPACK_REMOTE``, or else in the configuration; an empty variable means no remote.
 
     Raises `UsageError`.
     """
@@ -91,7 +91,7 @@ def remote_address(configured: str) -> RemoteAddress | None:
 
 @contextmanager
 def open_remote(store: Store, configured: str, reporter: Reporter) -> Iterator[Store]:
-    """Give the store with the remote behind it that is named, if one is; raises `UsageError`."""
+    """Return the store wrapped by the configured remote, or as it is where there is none; raise `UsageError`."""
     address = remote_address(configured)
     secret = os.environ.get(KEY_VARIABLE, "")
     if address is None:
@@ -108,7 +108,7 @@ def open_remote(store: Store, configured: str, reporter: Reporter) -> Iterator[S
 
 
 def probe_remote(configured: str) -> RemoteStatus | None:
-    """Ask the remote that is named for an object that is not there; None where none is named. Raises `UsageError`."""
+    """Request an object that does not exist from the configured remote; None where there is no remote. Raises `UsageError`."""
     address = remote_address(configured)
     if address is None:
         return None
@@ -122,12 +122,12 @@ def probe_remote(configured: str) -> RemoteStatus | None:
 
 
 def _folder_exists(address: RemoteAddress) -> bool:
-    """Say of a folder whether it is there: it may have to be mounted first."""
+    """Return whether a remote that is a folder exists: it may have to be mounted first."""
     return address.scheme != FOLDER or Path(address.rest).is_dir()
 
 
 class _ObjectGroup(Struct, kw_only=True):
-    """Derived files that are one object; ``missing`` are the keys of those that are not here yet."""
+    """Derived files that are one object; ``missing`` are the keys of those not yet in the local store."""
 
     place: str
     kind: str
@@ -141,17 +141,17 @@ class RemoteStore(StoreWrapper):
     ``with`` ends when all is written, or after ``patience`` seconds.
     """
 
-    def __init__(self, inner: Store, line: CircuitBreaker, secret: str = "", patience: float = _PATIENCE) -> None:
+    def __init__(self, inner: Store, breaker: CircuitBreaker, secret: str = "", patience: float = _PATIENCE) -> None:
         super().__init__(inner)
-        self._line = line
+        self._breaker = breaker
         self._secret = secret.encode()
         mark = hmac.new(self._secret, b"mark", hashlib.sha256).hexdigest()[:16] if secret else ""
         self._derived = f"derived.{mark}" if mark else "derived"
         self._patience = patience
-        self._here = tuple({os.fsencode(inner.root), json.dumps(str(inner.root))[1:-1].encode()})
+        self._own_paths = tuple({os.fsencode(inner.root), json.dumps(str(inner.root))[1:-1].encode()})
         self._guard = Lock()
         self._settled: set[str] = set()
-        """Objects that the remote has, or will have, as far as this process has to do with it."""
+        """Objects that the remote has, or that this process is writing."""
         self._wrong: set[str] = set()
         self._groups: dict[str, list[_ObjectGroup]] = {}
         self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="remote")
@@ -166,38 +166,38 @@ class RemoteStore(StoreWrapper):
         self.close(0 if interrupted else self._patience)
 
     def flush(self) -> None:
-        """Wait until others can read what was written, or nobody wants to wait any longer."""
+        """Wait until others can read what was written, or for ``patience`` seconds."""
         with self._guard:
             self._writing = [each for each in self._writing if not each.done()]
             writing = tuple(self._writing)
         end = time.monotonic() + self._patience
         for each in writing:
-            with suppress(CancelledError, TimeoutError):  # `wait` would sleep on where closing has cancelled one
+            with suppress(CancelledError, TimeoutError):  # `wait` would keep waiting for one that `close` has cancelled
                 each.result(max(0.0, end - time.monotonic()))
 
     def close(self, seconds: float) -> None:
-        """Wait for what is being written, but no longer than this; what is not begun then is dropped."""
+        """Wait at most this long for objects that are being written, and drop those that have not begun."""
         with self._guard:
             writing = tuple(self._writing)
         left = [each for each in writing if not each.done()]
-        if left and seconds and self._line.writes:
-            self._line.reporter.note(f"writing {len(left)} objects to {self._line.name}")
+        if left and seconds and self._breaker.writes:
+            self._breaker.reporter.note(f"writing {len(left)} objects to {self._breaker.name}")
         _, late = wait(writing, seconds)
         with self._guard:
             self._stopped.set()
             self._pool.shutdown(wait=False, cancel_futures=True)
         if late and seconds:
-            what = f"{len(late)} objects were not written to {self._line.name} in {seconds:.0f} s"
-            self._line.reporter.warn(f"{what}: other machines make them again.")
+            what = f"{len(late)} objects were not written to {self._breaker.name} in {seconds:.0f} s"
+            self._breaker.reporter.warn(f"{what}: other machines make them again.")
 
     def wheel(self, digest: str, prove: Callable[[Path], None] | None = None, size: int | None = None) -> Path | None:
         found = self._inner.wheel(digest)
-        if found is not None or prove is None or not self._line.reads:
+        if found is not None or prove is None or not self._breaker.reads:
             return found
         place = self._wheel_place(digest)
         with self.temporary() as temporary:
             with store_errors(temporary, "write"), temporary.open("w+b") as file:
-                if not self._line.read(place, file, _LARGEST_WHEEL if size is None else min(size, _LARGEST_WHEEL)):
+                if not self._breaker.read(place, file, _LARGEST_WHEEL if size is None else min(size, _LARGEST_WHEEL)):
                     return None
                 received = stream_digest(file)
                 size = file.tell()
@@ -208,29 +208,29 @@ class RemoteStore(StoreWrapper):
             except LpackError as error:
                 self._ignore(place, error.what)
                 return None
-            self._settle(place)
+            self._mark_settled(place)
             return self._inner.adopt(temporary, digest, size)
 
     def adopt(self, temporary: Path, digest: str, size: int) -> Path:
         path = self._inner.adopt(temporary, digest, size)
-        self._give(self._wheel_place(digest), lambda: path)
+        self._write_later(self._wheel_place(digest), lambda: path)
         return path
 
     def share(self, digest: str) -> None:
         path = self.wheel_path(digest)
-        self._give(self._wheel_place(digest), lambda: path)
+        self._write_later(self._wheel_place(digest), lambda: path)
 
     def offer(self, digest: str, path: Path) -> None:
-        self._give(_offer_key(digest), lambda: path)
+        self._write_later(_offer_key(digest), lambda: path)
 
     def obtain(self, digest: str, to: Path) -> bool:
-        if not self._line.reads:
+        if not self._breaker.reads:
             return False
         place = _offer_key(digest)
         with store_errors(to, "write"):
             to.parent.mkdir(parents=True, exist_ok=True)
             with to.open("w+b") as file:
-                read = self._line.read(place, file, _LARGEST_DERIVED)
+                read = self._breaker.read(place, file, _LARGEST_DERIVED)
                 whole = read and stream_digest(file) == digest
             if not whole:
                 to.unlink()
@@ -247,7 +247,7 @@ class RemoteStore(StoreWrapper):
         payload = self._read_sealed(place)
         if payload is None:
             return None
-        self._settle(place)
+        self._mark_settled(place)
         return self._inner.save(kind, key, payload)
 
     def save(self, kind: str, key: str, payload: bytes) -> DerivedFile:
@@ -255,9 +255,9 @@ class RemoteStore(StoreWrapper):
         rule = KINDS.get(kind)
         if rule is not None and rule.together:
             self._complete(key)
-        elif rule is not None and rule.shared and not self._names_this_machine(payload):
+        elif rule is not None and rule.shared and not self._contains_own_path(payload):
             place = self._derived_place(kind, key)
-            self._give(place, partial(self._sealed_record, place, kind, key), replace=rule.replaced)
+            self._write_later(place, partial(self._sealed_record, place, kind, key), replace=rule.replaced)
         return record
 
     def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, DerivedFile]:
@@ -266,7 +266,7 @@ class RemoteStore(StoreWrapper):
             return {key: record for key in keys if (record := self.load(kind, key)) is not None}
         found = self._inner.load_all(kind, keys)
         missing = {key for key in keys if key not in found}
-        if not missing or not self._line.reads:
+        if not missing or not self._breaker.reads:
             return found
         keys = tuple(sorted(keys))
         place = self._derived_place(kind, digest_of(*keys))
@@ -277,18 +277,18 @@ class RemoteStore(StoreWrapper):
                 for key in missing:
                     self._groups.setdefault(key, []).append(group)
             return found
-        self._settle(place)
+        self._mark_settled(place)
         return found | {key: self._inner.save(kind, key, payloads[key]) for key in missing}
 
     def _complete(self, key: str) -> None:
-        """Write those groups of which this derived file was the last that was missing."""
+        """Write the groups of which this derived file was the last one missing."""
         with self._guard:
             groups = self._groups.pop(key, [])
             for group in groups:
                 group.missing.discard(key)
             complete = [group for group in groups if not group.missing]
         for group in complete:
-            self._give(group.place, partial(self._sealed_group, group))
+            self._write_later(group.place, partial(self._sealed_group, group))
 
     def _wheel_place(self, digest: str) -> str:
         return self.wheel_path(digest).relative_to(self.root).as_posix()
@@ -296,23 +296,23 @@ class RemoteStore(StoreWrapper):
     def _derived_place(self, kind: str, key: str) -> str:
         return f"{self._derived}/{kind}/{key[:2]}/{key}"
 
-    def _names_this_machine(self, payload: bytes) -> bool:
-        """Say whether a payload speaks of this cache's folder, as warnings of where a log lies do: nobody else has it."""
-        return any(path in payload for path in self._here)
+    def _contains_own_path(self, payload: bytes) -> bool:
+        """Return whether a payload contains the path of this cache, as warnings that name a log do: no other machine has it."""
+        return any(path in payload for path in self._own_paths)
 
-    def _settle(self, place: str) -> None:
+    def _mark_settled(self, place: str) -> None:
         with self._guard:
             self._settled.add(place)
 
     def _ignore(self, place: str, reason: str) -> None:
         with self._guard:
             self._wrong.add(place)
-        self._line.wrong(place, reason)
+        self._breaker.report_wrong(place, reason)
 
     def _read_sealed(self, place: str) -> bytes | None:
-        """Read a derived file, or several together; None where it is not there, or its proof does not fit."""
+        """Read a derived file, or a group; None where it does not exist, or its proof does not match."""
         file = BytesIO()
-        if not self._line.read(place, file, _LARGEST_DERIVED):
+        if not self._breaker.read(place, file, _LARGEST_DERIVED):
             return None
         data = file.getvalue()
         payload = data[_PROOF_END + 1 :]
@@ -322,14 +322,14 @@ class RemoteStore(StoreWrapper):
         return payload
 
     def _head(self, place: str, payload: bytes) -> bytes:
-        """Give the line that stands before a payload."""
+        """Return the line with the proof that precedes a payload."""
         proof = digest_of(place, payload)
         if self._secret:
             proof = hmac.new(self._secret, proof.encode(), hashlib.sha256).hexdigest()
         return _HEAD + proof.encode() + b"\n"
 
     def _sealed_record(self, place: str, kind: str, key: str) -> bytes | None:
-        """Give what is to be written of a derived file; None where it is gone meanwhile."""
+        """Return the object to write for a derived file; None where it has been removed meanwhile."""
         record = self._inner.load(kind, key)
         return None if record is None else self._head(place, record.payload) + record.payload
 
@@ -339,12 +339,12 @@ class RemoteStore(StoreWrapper):
             return None
         payloads = [records[key].payload for key in group.keys]
         payload = b"".join(len(each).to_bytes(_LENGTH, "big") + each for each in payloads)
-        return None if self._names_this_machine(payload) else self._head(group.place, payload) + payload
+        return None if self._contains_own_path(payload) else self._head(group.place, payload) + payload
 
-    def _give(self, place: str, source: Callable[[], bytes | Path | None], *, replace: bool = False) -> None:
-        """Write an object in the background, once in this process unless it is one that changes."""
+    def _write_later(self, place: str, source: Callable[[], bytes | Path | None], *, replace: bool = False) -> None:
+        """Write an object in the background: once in this process, unless it replaces another."""
         with self._guard:
-            if not self._line.writes or self._stopped.is_set() or (place in self._settled and not replace):
+            if not self._breaker.writes or self._stopped.is_set() or (place in self._settled and not replace):
                 return
             replace = replace or place in self._wrong
             self._settled.add(place)
@@ -354,11 +354,11 @@ class RemoteStore(StoreWrapper):
         try:
             data = source()
             if data is not None:
-                self._line.write(place, data, self._stopped, replace=replace)
+                self._breaker.write(place, data, self._stopped, replace=replace)
         except (OSError, LpackError) as error:
-            self._line.reporter.debug(f"{place} is not written to {self._line.name}: {error}")
+            self._breaker.reporter.debug(f"{place} is not written to {self._breaker.name}: {error}")
         except UploadStopped:
-            pass  # the build has ended, and said how much was not written
+            pass  # `close` has reported how much was not written
 
 
 def _offer_key(digest: str) -> str:
@@ -366,7 +366,7 @@ def _offer_key(digest: str) -> str:
 
 
 def _split_group(payload: bytes | None, keys: Sequence[str]) -> dict[str, bytes] | None:
-    """Take apart what `RemoteStore._sealed_group` put together; the keys are those that its name was made of."""
+    """Split the payload that `RemoteStore._sealed_group` joined; the keys are those that its name is made of."""
     if payload is None:
         return None
     payloads: dict[str, bytes] = {}

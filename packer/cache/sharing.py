@@ -1,4 +1,4 @@
-"""Which kinds of derived files machines may share, and why: the one table that the remote store goes by.
+"""Which kinds of derived files machines share, and why: the one table that the remote store follows.
 
 Shared is what a key determines, no matter where it was made (of kinds that are replaced, the newest is what is wanted), and
 what costs more to make than to ask for. Of the 46 wheels of bench/workloads/mono12, on two processors, reading the native
@@ -16,9 +16,9 @@ from packer.cache.store import NATIVE
 
 
 class SharingRule(Struct, frozen=True, kw_only=True):
-    """Whether derived files of a kind are shared, and why; ``together``: those that are asked for at once are one object.
+    """Whether derived files of a kind are shared, and why.
 
-    ``replaced``: a newer one takes the place of an older one of the same key.
+    ``together``: files that are read at once form one object. ``replaced``: a newer file replaces an older one of its key.
     """
 
     shared: bool

@@ -1,4 +1,4 @@
-"""Tells cheaply whether files are what they were: by their stat, and by their content where the stat does not decide."""
+"""Cheap detection of changed files: by their stat, and by their content where the stat does not decide."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Signature = tuple[int, ...]
-"""What stat says of a path: (type, size, mtime, ctime, inode, executable), times in nanoseconds; () where nothing is there.
+"""A path's (type, size, mtime, ctime, inode, executable) by stat, times in nanoseconds; () where nothing exists.
 
-One with fewer fields leaves out those that change by themselves.
+A shorter one leaves out the fields that change by themselves.
 """
 SIZED = 2
-"""Fields of a signature that say type and size alone."""
+"""The number of leading fields that are type and size."""
 
 # File systems keep times in steps of 10 ms at most, or of 2 s where the nanoseconds are always zero (FAT, HFS+): a file that
 # was touched less than one step before it was read may have changed since without a trace.
@@ -25,7 +25,7 @@ _STEP, _COARSE_STEP = 10_000_000, 2_000_000_000
 
 
 def signature(path: str | Path) -> Signature:
-    """Give a path's signature, following links."""
+    """Return a path's signature, following links."""
     try:
         return signature_from_status(os.stat(path))
     except OSError:
@@ -33,7 +33,7 @@ def signature(path: str | Path) -> Signature:
 
 
 def signature_from_status(status: os.stat_result) -> Signature:
-    """Give the signature of something that was already looked at."""
+    """Return the signature for a stat result."""
     kind = stat.S_IFMT(status.st_mode)
     size = 0 if kind == stat.S_IFDIR else status.st_size
     executable = status.st_mode & stat.S_IXUSR
@@ -41,7 +41,7 @@ def signature_from_status(status: os.stat_result) -> Signature:
 
 
 def is_settled(known: Signature, seen_at: int) -> bool:
-    """Say whether a signature taken at the time ``seen_at`` (nanoseconds) can be trusted to show any later change."""
+    """Return whether a signature taken at the time ``seen_at`` (nanoseconds) can be trusted to show any later change."""
     if len(known) <= SIZED:
         return True
     newest = max(known[2], known[3])
@@ -50,7 +50,7 @@ def is_settled(known: Signature, seen_at: int) -> bool:
 
 
 def are_unchanged(watched: Iterable[tuple[str, Signature]], seen_at: int) -> bool:
-    """Say whether every path still has its signature, and each is settled."""
+    """Return whether every path still has its signature, and each is settled."""
     return all(is_settled(known, seen_at) and _comparable(known, signature(path)) == known for path, known in watched)
 
 
@@ -67,7 +67,7 @@ class Digests:
         self.current: dict[str, tuple[Signature, str]] = {}
 
     def digest(self, path: str, status: os.stat_result | None = None) -> str:
-        """Give the SHA-256 (hex) of a file's content; ``OSError`` where it cannot be read."""
+        """Return the SHA-256 (hex) of a file's content; ``OSError`` where it cannot be read."""
         now = signature_from_status(status if status is not None else os.stat(path))
         known, digest = self.current.get(path) or self._remembered.get(path) or ((), "")
         if known != now or not is_settled(known, self._seen_at):

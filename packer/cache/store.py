@@ -112,10 +112,10 @@ class SharedStore(Store, Protocol):
     """A store through which machines exchange files."""
 
     def share(self, digest: str) -> None:
-        """Give others a wheel or sdist that this store holds."""
+        """Return others a wheel or sdist that this store holds."""
 
     def offer(self, digest: str, path: Path) -> None:
-        """Give others a file by its SHA-256, without keeping it in this store."""
+        """Return others a file by its SHA-256, without keeping it in this store."""
 
     def obtain(self, digest: str, to: Path) -> bool:
         """Write a file that others offered to the new file ``to``; return False where there is none."""

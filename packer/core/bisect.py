@@ -1,4 +1,4 @@
-"""Finds the smallest set of changes that breaks something, with as few trials as can be."""
+"""Bisection: find the smallest set of changes that breaks something, in few trials."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Change = TypeVar("Change")
 
 
 def find_culprits(changes: Sequence[Change], works: Callable[[frozenset[Change]], bool]) -> tuple[Change, ...] | None:
-    """Give the changes that must be undone for it to work; None where it does not work with all undone.
+    """Return the changes that must be undone for it to work; None where it does not work with all of them undone.
 
-    ``works`` says whether it does without the given changes; undoing more never breaks it. Of ``changes`` a b c d, where b and
+    ``works`` tests it without the given changes; undoing more must never break it. Of ``changes`` a b c d, where b and
     d break it: undoing a, then a b c, then … finds d as the first one with which it works when all before it are undone too;
     d is to blame. The same among the changes before d, with d undone, finds b. Each one found takes log2(changes) trials.
     """
@@ -33,4 +33,4 @@ def find_culprits(changes: Sequence[Change], works: Callable[[frozenset[Change]]
         room = room[: high - 1]
         if works(found):
             return tuple(change for change in changes if change in found)
-    return None  # what it says is not always the same
+    return None  # ``works`` contradicts itself

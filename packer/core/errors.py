@@ -8,7 +8,7 @@ from builders.errors import LpackError
 
 
 class UsageError(LpackError):
-    """The command line or the configuration asks for something that cannot be."""
+    """The command line or the configuration asks for something impossible."""
 
     exit_status: int = 2
 
@@ -22,7 +22,7 @@ class NoSolutionError(ResolveError):
 
 
 class FetchError(LpackError):
-    """A file could not be downloaded, or is not what its lock promised."""
+    """A file could not be downloaded, or does not match its lock."""
 
 
 class PackageError(LpackError):
@@ -34,7 +34,7 @@ class ImageError(LpackError):
 
 
 class RegistryError(LpackError):
-    """A registry refused something, cannot be reached, or broke its word."""
+    """A registry refused a request, cannot be reached, or does not follow its specification."""
 
 
 class StoreError(LpackError):
@@ -52,7 +52,7 @@ class LimitError(LpackError):
 
 
 class VerificationError(LpackError):
-    """A function does not work as it was written, or cannot be proved to."""
+    """A function does not work as it was written, or this could not be checked."""
 
     exit_status: int = 4
 
@@ -67,4 +67,4 @@ class ManyErrors(LpackError):
         self.exit_status = statuses.pop() if len(statuses) == 1 else LpackError.exit_status
 
     def __reduce__(self) -> tuple[type[ManyErrors], tuple[tuple[LpackError, ...]]]:
-        return (type(self), (self.errors,))  # an exception is pickled by its text, of which these cannot be made again
+        return (type(self), (self.errors,))  # by default, an exception is pickled by its text

@@ -1,4 +1,4 @@
-"""The small interfaces between floors: what a step may tell."""
+"""Events: what steps report, and who listens."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from contextlib import contextmanager
 
 
 class Reporter:
-    """Listens to the work; every method is empty, so that silence costs nothing. May be called from any thread."""
+    """Listens to events; every method is empty, so that a silent one costs nothing. May be called from any thread."""
 
     def note(self, message: str) -> None:
         """Something worth knowing happened."""
 
     def warn(self, message: str) -> None:
-        """Something is likely to hurt later."""
+        """Something is likely to cause trouble later."""
 
     def debug(self, message: str) -> None:
         """A detail for ``-v``."""
 
     def output(self, name: str, text: str) -> None:
-        """A program that works on something has printed this much."""
+        """A program working on ``name`` printed ``text``."""
 
     def expect(self, functions: int) -> None:
-        """So many functions are going to be worked on."""
+        """This many functions are going to be built."""
 
     def stage(self, function: str, name: str) -> None:
         """A function enters a stage: ``resolving``, ``fetching``, ``packing``, ``verifying``, ``done`` or ``unchanged``."""
@@ -31,14 +31,14 @@ class Reporter:
         """A download, or an ``upload``, begins; ``size`` in bytes where it is known."""
 
     def transfer_advanced(self, name: str, received: int) -> None:
-        """``received`` bytes are across in all."""
+        """``received`` bytes have been transferred in all."""
 
     def transfer_ended(self, name: str, *, complete: bool = True) -> None:
-        """It is complete, or given up."""
+        """A transfer is complete, or abandoned."""
 
     @contextmanager
     def transfer(self, name: str, size: int | None, doing: str = "download") -> Iterator[None]:
-        """Tell of a transfer from its begin to its end, complete where nothing was raised."""
+        """Report the start and the end of a transfer, which is complete unless something is raised."""
         self.transfer_started(name, size, doing)
         complete = False
         try:

@@ -1,4 +1,4 @@
-"""Values as text that a key can be made of: the same for equal values, in every process and with every version of Python."""
+"""Fingerprints: text for cache keys, the same for equal values in every process and version of Python."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _UNKEYED = "unkeyed"
 def fingerprint(*values: object) -> str:
     """Return values as one line of JSON: structs by the name of their class and its fields, mappings and sets sorted.
 
-    Fields that a struct's class names in ``unkeyed`` are left out: they decide nothing that is kept under such a key. Raises
-    ``TypeError`` for what is no value.
+    Fields that a struct's class names in ``unkeyed`` are left out: they do not affect what is cached. Raises ``TypeError`` for
+    anything that is not a value.
     """
     return dumps([_plain(value) for value in values], ensure_ascii=False, separators=(",", ":"))
 

@@ -1,4 +1,4 @@
-"""Merges a function's source and its distributions into one tree, and proves that the handler is in it."""
+"""A function's tree: its source and distributions merged, with a check that the handler is in it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Part = tuple[str, Tree]
 
 
 def merge_trees(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
-    """Merge trees; a path that two own with the same content is kept once.
+    """Merge trees; a path in two of them with the same content is kept once.
 
-    ``overlap`` maps path patterns to the distribution that wins there. Raises `PackageError` that names both owners where no
-    rule decides, and where one has a file and another a folder of the same name.
+    ``overlap`` maps path patterns to the distribution that wins. Raises `PackageError` that names both owners where no rule
+    decides, and where one has a file and another a folder of the same name.
     """
     merged: dict[str, tuple[str, Entry]] = {}
     for name, tree in parts:
@@ -30,7 +30,7 @@ def merge_trees(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tr
 
 
 def conflicting_parts(parts: Sequence[Part]) -> frozenset[str]:
-    """Give the parts that hold a path that another one holds with other content."""
+    """Return the names of parts that have a path in common with different content."""
     held: dict[str, dict[str, set[str]]] = {}
     for name, tree in parts:
         for entry in tree:
@@ -39,7 +39,7 @@ def conflicting_parts(parts: Sequence[Part]) -> frozenset[str]:
 
 
 def _replaces(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tuple[str, str]]) -> bool:
-    """Say whether an entry replaces the one that is held at its path."""
+    """Return whether an entry replaces the one already at its path."""
     other, held_entry = held
     if entry.content.digest == held_entry.content.digest and entry.mode == held_entry.mode:
         return False
@@ -71,7 +71,7 @@ def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
 
 
 def check_handler(function: Function, tree: Tree, layered: Callable[[], Collection[str]] = tuple) -> None:
-    """Prove that the handler's module is in the tree, or in layers; raises `UsageError` that names the modules nearby."""
+    """Check that the handler's module is in the tree, or in layers; raise `UsageError` that lists the source's modules."""
     sources = handler_sources(function.handler)
     module = sources[0].removesuffix(".py")
     wanted = (*sources, *map(sourceless_path, sources))
@@ -85,12 +85,12 @@ def check_handler(function: Function, tree: Tree, layered: Callable[[], Collecti
     top = sorted(path for path in own if path.endswith(".py") and "/" not in path)
     raise UsageError(
         f"The handler {function.handler} of {function.name} is not there: {function.source} has no {wanted[0]}.",
-        remedy=f"Its modules are: {', '.join(top) or 'none'}. Set handler to module.function, or mend source.",
+        remedy=f"Its modules are: {', '.join(top) or 'none'}. Set handler to module.function, or fix source.",
     )
 
 
 def part_sizes(names: Mapping[str, str], versions: Mapping[str, str], tree: Tree) -> tuple[PartSize, ...]:
-    """Say what each part adds to the merged tree, the largest first; ``names`` are the parts' by the owners of entries."""
+    """Return what each part adds to the merged tree, the largest first; ``names`` maps entries' owners to parts."""
     kept: dict[str, list[int]] = {}
     for entry in tree:
         kept.setdefault(names[entry.owner], []).append(entry.content.size)

@@ -24,12 +24,12 @@ OWN_SOURCE = "<source>"
 
 
 def owner_label(owner: str) -> str:
-    """Give an owner's name for messages."""
+    """Return an owner's name for messages."""
     return "the function's own source" if owner == OWN_SOURCE else owner
 
 
 def handler_sources(handler: str) -> tuple[str, str]:
-    """Give the paths that the source of a handler's module may have: of a module, and of a package."""
+    """Return the two possible paths of a handler's module: as a module, and as a package."""
     module = handler.rpartition(".")[0].replace(".", "/")
     return f"{module}.py", f"{module}/__init__.py"
 
@@ -61,11 +61,11 @@ class Content(Protocol):
     @property
     def size(self) -> int: ...
     def read(self) -> bytes:
-        """Give the raw bytes."""
+        """Return the raw bytes."""
         ...
 
     def span(self) -> Span | None:
-        """Give the place where the bytes lie ready compressed, or None where they do not yet."""
+        """Return where the bytes are already compressed; None where they are not."""
         ...
 
 
@@ -88,14 +88,14 @@ class BytesContent(Struct, frozen=True, kw_only=True):
 
 
 class FileContent(Struct, frozen=True, kw_only=True):
-    """Content that lies uncompressed in a file of the user's."""
+    """Content in an uncompressed file of the user's."""
 
     path: Path
     digest: str
     size: int
 
     def read(self) -> bytes:
-        """Read the file; raises `BuildError` if it is gone, or no longer the one that was hashed."""
+        """Read the file; raise `BuildError` if it has been removed or changed since it was hashed."""
         try:
             data = self.path.read_bytes()
         except OSError as error:
@@ -124,7 +124,7 @@ class Tree(Struct, frozen=True):
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Tree:
-        """Sort entries into a tree; ``ValueError`` names a path that is there twice."""
+        """Sort entries into a tree; raise ``ValueError`` with a path that occurs twice."""
         ordered = sorted(entries, key=_sort_key)
         for before, after in pairwise(ordered):
             if before.path == after.path:
@@ -173,9 +173,9 @@ class Repository(Struct, frozen=True, kw_only=True):
 
 
 class LockedPackage(Struct, frozen=True, kw_only=True):
-    """One exact package of a lock. ``name`` is normalised; ``version`` is empty for local projects without one.
+    """One exact package of a lock. ``name`` is normalized; ``version`` is empty for local projects without one.
 
-    ``wheels`` are all that the lock offers, whatever their tags; ``source`` is what to build from when none of them fits.
+    ``wheels`` are all in the lock, whatever their tags; ``source`` is what to build from when none of them fits.
     """
 
     name: str
@@ -190,8 +190,8 @@ class LockedPackage(Struct, frozen=True, kw_only=True):
 class Lock(Struct, frozen=True, kw_only=True):
     """The exact packages of one requirement set on one target, sorted by name.
 
-    ``origin`` says where they come from, for messages: a lock file's name, or ``resolved``. ``warnings`` are what to tell the
-    user of it.
+    ``origin`` says where they come from, for messages: a lock file's name, or ``resolved``. ``warnings`` are
+    for the user.
     """
 
     target: Target
@@ -203,7 +203,7 @@ class Lock(Struct, frozen=True, kw_only=True):
 class Distribution(Struct, frozen=True, kw_only=True):
     """A wheel in the store: ``path`` is its file, ``digest`` its SHA-256.
 
-    Of one that is ``outlined`` only an outline is there (`packer.formats.wheel_outline`), and this says how that is known.
+    If ``outlined`` is not empty, only an outline is in the store, made from this (`packer.formats.wheel_outline`).
     """
 
     name: str
@@ -268,11 +268,11 @@ class Function(Struct, frozen=True, kw_only=True):
         return self.lock_path.parent
 
     def settings_for(self, package: str) -> BuildSettings:
-        """Say how a package of this function is to be built, where it has to be."""
+        """Return the settings for building a package of this function."""
         return dict(self.packages).get(package, self.building)
 
     def leaves_out(self, package: LockedPackage) -> bool:
-        """Say whether a package is neither packed nor put into a layer: it is excluded, or an attached layer holds it."""
+        """Return whether a package is neither packed nor put into a layer: it is excluded, or an attached layer holds it."""
         return package.name in self.exclude or self.layers.bring(package.name, package.version)
 
 

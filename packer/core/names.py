@@ -10,15 +10,15 @@ from packer.core.errors import UsageError
 CONFIG_FILE = "lpack.toml"
 PROJECT_FILE = "pyproject.toml"
 LAYERS_FOLDER = "layers"
-"""The folder of the output folder that layers lie in."""
+"""The folder for layers in the output folder."""
 IMAGES_FOLDER = "images"
-"""The folder of the output folder that images lie in."""
+"""The folder for images in the output folder."""
 DEFAULT_OUT = "dist"
 MANIFEST_FILE = "lpack.json"
 REPORT_FILE = "lpack-report.html"
 ENGINE_FORM = "engine:"
 LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
-"""How names of bases begin that are not in a registry."""
+"""Prefixes of bases that are not in a registry."""
 TEMPLATE_FILE = "template.yaml"
 
 # A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def check_name(name: str, where: str) -> str:
-    """Give a function's name back if it can be one; raises `UsageError`."""
+    """Return a function's name if it is valid; raise `UsageError`."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{where}: {name!r} cannot be a function's name.",
@@ -36,10 +36,10 @@ def check_name(name: str, where: str) -> str:
 
 
 def image_name(function: str) -> str:
-    """Give the name that a function's image has in engines, and in registries where they are called after functions."""
+    """Return the name of a function's image in engines, and in registries where images are named after functions."""
     return function.lower()
 
 
 def profile_path(root: Path, function: str) -> Path:
-    """Give the place of a function's profile, in the project's folder."""
+    """Return the path of a function's profile in the project's folder."""
     return root / f"lpack-profile.{function}.toml"

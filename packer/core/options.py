@@ -1,4 +1,4 @@
-"""How a function is shaped once its parts are there: trimmed, compiled and proved; the values that the configuration gives."""
+"""Options from the configuration: how a function is trimmed, compiled, verified, layered and made an image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TrimLevel = Literal["none", "safe", "max"]
 TRIM_LEVELS: tuple[TrimLevel, ...] = get_args(TrimLevel)
 AUTO = "auto"
 TRIM_CHOICES = (*TRIM_LEVELS, AUTO)
-"""What can be asked for: a level, or ``auto`` to keep what turns out to be needed."""
+"""Accepted values: a level, or ``auto`` to keep whatever verification finds to be needed."""
 BytecodeMode = Literal["auto", "beside", "only", "off"]
 BYTECODE_MODES: tuple[BytecodeMode, ...] = get_args(BytecodeMode)
 VerifyLevel = Literal["none", "import", "events", "rie"]
@@ -52,7 +52,7 @@ class TrimOptions(Struct, frozen=True, kw_only=True):
 
     ``repair`` keeps what verification finds to be needed, instead of failing. ``rules`` are those asked for by name on top of
     the level, ``without`` those that are not to be used. ``keep`` and ``drop`` are patterns of paths in the artifact, as
-    (normalised name of a distribution, pattern); an empty name stands for all. ``services`` are those of AWS that the
+    (normalized name of a distribution, pattern); an empty name stands for all. ``services`` are those of AWS that the
     function calls; None where they are to be found in its code. ``profile`` is the absolute path of the function's profile.
     """
 
@@ -67,7 +67,7 @@ class TrimOptions(Struct, frozen=True, kw_only=True):
 
 
 class BytecodeOptions(Struct, frozen=True, kw_only=True):
-    """Whether sources are compiled, and at which optimisation level (0, 1 without assertions, 2 without docstrings too).
+    """Whether sources are compiled, and at which optimization level (0, 1 without assertions, 2 without docstrings too).
 
     ``pause`` has the garbage collector wait until the handler has been imported, ``prefetch`` the kernel read ahead what a
     profile says will be opened (`packer.trim.handler_prelude`).
@@ -80,15 +80,15 @@ class BytecodeOptions(Struct, frozen=True, kw_only=True):
 
 
 EXPECTED = ".expected.json"
-"""How the file with the expected result ends that lies beside an event's."""
+"""The suffix of the file with the expected result, beside an event's file."""
 
 
 class VerifyOptions(Struct, frozen=True, kw_only=True):
-    """How a function is proved to work.
+    """How a function is verified.
 
-    ``events`` are absolute paths of JSON files; one beside it that ends in `EXPECTED` has the result. Another may be added
-    in the folders ``searched``. ``environment`` are the variables that the function sees. ``demanded`` says that the user asked
-    for it: where it cannot be done, that is an error and no warning.
+    ``events`` are absolute paths of JSON files, each with an optional one beside it that ends in `EXPECTED` and has the result;
+    more events may be added in the folders ``searched``. ``environment`` are the variables that the function sees.
+    ``demanded``: the user asked for it, so that it is an error, and not a warning, where it cannot be done.
     """
 
     level: VerifyLevel = "none"
@@ -101,10 +101,10 @@ class VerifyOptions(Struct, frozen=True, kw_only=True):
 
 
 class NamedLayer(Struct, frozen=True, kw_only=True):
-    """A layer of the user's: the normalised names of what it holds; if ``closed``, what these require, too.
+    """A layer that the user defines: the normalized names of its distributions; if ``closed``, with what these require.
 
-    ``functions`` are patterns of the names of those that get it; where there are none, all that need everything in it.
-    ``files`` are the absolute files that say so, and ``budget`` is the layer's own.
+    ``functions`` are patterns of the names of the functions that get it; without any, all that need everything in it get it.
+    ``files`` are the absolute paths of the files that define it, and ``budget`` is the layer's own.
     """
 
     name: str
@@ -118,17 +118,17 @@ class NamedLayer(Struct, frozen=True, kw_only=True):
 
 
 class AttachedLayer(Struct, frozen=True, kw_only=True):
-    """A layer that exists: its ARN, and what the user says that it holds, as (normalised name, version or empty)."""
+    """An existing layer: its ARN, and its distributions by the user's word, as (normalized name, version or empty)."""
 
     arn: str
     distributions: tuple[tuple[str, str], ...] = ()
 
 
 class LayerOptions(Struct, frozen=True, kw_only=True):
-    """What a function may have in layers; ``mode`` is for all that no named or attached layer holds.
+    """The layers that a function may have; ``mode`` is for whatever no named or attached layer holds.
 
-    ``releases`` say how often distributions are released, by their normalised names, in parts of how often others are.
-    ``budget`` is each layer's that has none of its own.
+    ``releases`` are how often distributions are released, by normalized name, relative to others. ``budget`` is for each layer
+    without one of its own.
     """
 
     mode: LayerMode = "none"
@@ -141,15 +141,15 @@ class LayerOptions(Struct, frozen=True, kw_only=True):
 
     @property
     def wanted(self) -> bool:
-        """Whether lpack is to make any layer for it."""
+        """Whether lpack makes any layer for the function."""
         return self.mode != "none" or bool(self.named)
 
     def bring(self, name: str, version: str) -> bool:
-        """Say whether an attached layer holds a distribution in this version."""
+        """Return whether an attached layer holds a distribution in this version."""
         return any((name, given) in layer.distributions for layer in self.attached for given in ("", version))
 
     def differ(self, name: str, version: str) -> Iterator[tuple[str, str]]:
-        """Give the ARNs of attached layers that hold a distribution in another version, with that version."""
+        """Yield the ARNs of attached layers that hold a distribution in another version, with that version."""
         held = ((layer.arn, *each) for layer in self.attached for each in layer.distributions)
         yield from ((arn, given) for arn, what, given in held if what == name and given not in {"", version})
 
@@ -157,11 +157,11 @@ class LayerOptions(Struct, frozen=True, kw_only=True):
 class ImageOptions(Struct, frozen=True, kw_only=True):
     """Whether a function becomes a container image (``wanted``), and how that is made.
 
-    ``base`` is what it is built upon, as `packer.images.base` reads it, empty for AWS's run-time image; relative paths in it
-    are below ``root``. ``write`` are the forms that go to the output folder; ``base_layers`` says whether a layout also holds
-    what the base's registry has anyhow. ``environment``, ``working_dir``, ``entrypoint``, ``user`` and ``labels`` go over
-    those of the base. ``emulator`` adds the Runtime Interface Emulator to a base without it. ``epoch`` is when the image says
-    that it was made, in seconds.
+    ``base`` is the image to build upon, in the forms of `packer.images.base`, empty for AWS's runtime image; relative paths in
+    it are below ``root``. ``write`` are the forms to write to the output folder; ``base_layers``: a layout includes the base's
+    layers, which its registry has. ``environment``, ``working_dir``, ``entrypoint``, ``user`` and ``labels`` override those of
+    the base. ``emulator`` adds the Runtime Interface Emulator to a base without it. ``epoch`` is the image's creation time in
+    seconds.
     """
 
     wanted: bool = False

@@ -1,4 +1,4 @@
-"""Runs other programs: one function type, passed in where it is needed, so that tests can give another."""
+"""Other programs: one function type to run them, passed in so that tests can replace it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class ProcessResult(Struct, frozen=True, kw_only=True):
-    """A program that has ended: its exit status and what it printed."""
+    """The exit status of a program, and what it printed."""
 
     status: int
     stdout: str
@@ -24,7 +24,7 @@ Run = Callable[[Sequence[str], Path, Mapping[str, str]], ProcessResult]
 
 
 def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> ProcessResult:
-    """Run a command without standard input; ``OSError`` where it cannot be started."""
+    """Run a command without standard input; raise ``OSError`` where it cannot be started."""
     process = subprocess.run(
         list(arguments),
         cwd=folder,
@@ -40,10 +40,9 @@ def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
 
 @cache
 def uv_command() -> str:
-    """Give the path of the uv binary that was installed with lpack.
+    """Return the path of the uv binary that was installed with lpack.
 
-    To be called once before threads begin: the first use of the standard library's sysconfig, which this is, is not safe in two
-    of them.
+    Call it once before threads start: the first use of the standard library's sysconfig is not thread-safe.
     """
     from uv import find_uv_bin
 
@@ -51,7 +50,7 @@ def uv_command() -> str:
 
 
 def is_running(process: str) -> bool:
-    """Say whether a process (by its number) still works, whoever's it is."""
+    """Return whether a process (by its number) of any user is running."""
     try:
         os.kill(int(process), 0)
     except (ValueError, ProcessLookupError):

@@ -1,10 +1,10 @@
-"""Keeps secrets out of all text that is shown or kept, without making the text unreadable.
+"""Redaction: keep secrets out of all text that is shown or kept, without making the text unreadable.
 
-What stands before the host of a URL is never shown. A secret itself is removed by how likely its letters occur by chance:
+What precedes the host in a URL is never shown. A secret itself is removed by how likely its letters occur by chance:
 
-    8 letters and more    wherever they stand
-    4 to 7                where they are no part of a longer word
-    1 to 3                only where they stand as a credential: before the host of an address, or after "password="
+    8 letters and more    everywhere
+    4 to 7                where they are not part of a longer word
+    1 to 3                only where they are a credential: before the host of an address, or after "password="
 
 Each letter counts in any spelling: as it is, or percent-encoded (RFC 3986), once or several times.
 """
@@ -16,10 +16,10 @@ from threading import Lock
 
 HIDDEN = "****"
 _ANYWHERE, _AS_WORD = 8, 4
-"""Letters from which on a secret is removed wherever it stands, and where it is a word of its own."""
+"""Lengths from which a secret is removed everywhere, and where it is a word of its own."""
 _SCHEME = r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)"
 _QUOTE = r"['\"](?![,;:\s>)\]}]|$)"
-"""A quotation mark that does not end what it stands in: passwords may have some."""
+"""A quotation mark that does not end the quoted text: passwords may contain some."""
 _URLS = (
     # The last @ before the path ends the user part: passwords that are not encoded as they should be may have some, too.
     re.compile(rf"{_SCHEME}(?:[^/\s'\">]|{_QUOTE})*@"),
@@ -38,14 +38,14 @@ class Redaction:
         self._lock = Lock()
 
     def add(self, secret: str) -> None:
-        """Remember a secret; an empty one is none."""
+        """Remember a secret; ignore an empty one."""
         with self._lock:
             if secret and secret not in self._secrets:
                 self._secrets.add(secret)
                 self._pattern = _pattern_of(self._secrets)
 
     def redacted(self, text: str) -> str:
-        """Return a text without the secrets, and without what stands before the host of any URL."""
+        """Return a text without the secrets, and without what precedes the host in any URL."""
         pattern = self._pattern
         if pattern is not None:
             text = pattern.sub(lambda found: (found["name"] or "") + HIDDEN, text)
@@ -53,14 +53,14 @@ class Redaction:
 
 
 def hide_user_parts(text: str) -> str:
-    """Return a text in which nothing is shown that stands before the host of a URL."""
+    """Return a text without what precedes the host in any URL."""
     for url in _URLS:
         text = url.sub(rf"\g<scheme>{HIDDEN}@", text)
     return text
 
 
 def _pattern_of(secrets: set[str]) -> re.Pattern[str]:
-    """Return what finds secrets where they are to be removed; the longest first, as one may be a part of another."""
+    """Return a pattern that finds secrets to remove, the longest first, as one may be part of another."""
     ordered = sorted(secrets, key=lambda each: (-len(each), each))
     parts = [_place_of(each) for each in ordered if len(each) >= _AS_WORD]
     short = "|".join(_spellings(each) for each in ordered if len(each) < _AS_WORD)

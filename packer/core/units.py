@@ -8,7 +8,7 @@ _KILOBYTE = 1024
 
 
 def format_size(size: int) -> str:
-    """Write a number of bytes for people: in megabytes, in kilobytes below a tenth of one, in gigabytes above 1024."""
+    """Return a number of bytes for people: in MB, below 0.1 MB in KB, and from 1024 MB on in GB."""
     if size >= MEGABYTE * _KILOBYTE:
         return f"{size / MEGABYTE / _KILOBYTE:.1f} GB"
     return f"{size / MEGABYTE:.1f} MB" if size >= MEGABYTE / 10 else f"{size / _KILOBYTE:.1f} KB"

@@ -11,14 +11,14 @@ _FOR = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_"
 
 
 def version_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Give all of them that are set, sorted by name."""
+    """Return the variables of this kind that are set, sorted by name."""
     return {name: value for name, value in sorted(variables.items()) if name in _VARIABLES or name.startswith(_FOR)}
 
 
 def variables_for_package(package: str, variables: Mapping[str, str], *, own: bool) -> dict[str, str]:
-    """Give those that the build of a package gets: the ones in its name, and for a project of the user's ``own`` the others.
+    """Return the variables for the build of a package: those with its name, and for a project of the user's ``own`` the others.
 
-    To anybody else's source they would give a version that is not its own.
+    Any other source would get a wrong version from them.
     """
     named = _FOR + re.sub(r"[-_.]+", "_", package).upper()
     found = version_variables(variables)

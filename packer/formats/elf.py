@@ -1,4 +1,4 @@
-"""Shared libraries and programs (ELF files), as far as it matters whether a machine can load them."""
+"""ELF files (shared libraries and programs): what decides whether a machine can load them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _VERSION_RECORD = 16
 _MOST_RECORDS = 10_000
 _LONGEST_NAME = 4096
 _MOST_LIBRARIES = 64
-"""Libraries whose versions a message looks through."""
+"""Libraries whose symbol versions are searched for a message, at most."""
 
 
 class ElfFile(Struct, frozen=True, kw_only=True):
     """One dynamically linked file; a ``module`` is one that Python imports.
 
-    ``machine`` is named as wheel tags do, or as ELF does where they have no name for it. ``needed`` are the sonames that it
+    ``machine`` is a wheel tag's name for it, or ELF's where tags have none. ``needed`` are the sonames that it
     links to, ``run_paths`` where it looks for them first; ``versions`` are (soname, symbol version) that these must define.
     """
 
@@ -47,9 +47,9 @@ class ElfFile(Struct, frozen=True, kw_only=True):
 
 
 def read_elf(file: BinaryIO, path: str) -> ElfFile | None:
-    """Read a file; None where it is no ELF file, or nothing that is loaded dynamically.
+    """Return an ELF file's facts; None for another file, and for one that is not loaded dynamically.
 
-    ``ValueError`` where it begins like an ELF file and is broken.
+    Raises ``ValueError`` where it begins like an ELF file and is broken.
     """
     file.seek(0)
     if file.read(4) != MAGIC:
@@ -60,7 +60,7 @@ def read_elf(file: BinaryIO, path: str) -> ElfFile | None:
 
 @contextmanager
 def _open_elf(file: BinaryIO, path: str) -> Iterator[ELFFile]:
-    """Give an ELF file to look at; whatever the library raises where it is broken becomes a ``ValueError``."""
+    """Open an ELF file; turn whatever the library raises for a broken one into a ``ValueError``."""
     from elftools.common.exceptions import ELFError
     from elftools.construct import ConstructError
     from elftools.elf.elffile import ELFFile
@@ -75,7 +75,7 @@ def _open_elf(file: BinaryIO, path: str) -> Iterator[ELFFile]:
 
 
 def _check_counts(elf: ELFFile, file: BinaryIO) -> None:
-    """Prove that a file has room for the headers that it claims to have: they are walked through, however many."""
+    """Check that a file has room for the headers it declares: all of them are read, however many."""
     room = file.seek(0, SEEK_END)
     headers = elf.num_segments() * elf.structs.Elf_Phdr.sizeof() + elf.num_sections() * elf.structs.Elf_Shdr.sizeof()
     if headers > room:
@@ -113,9 +113,9 @@ def _describe(elf: ELFFile, path: str) -> ElfFile | None:
 
 
 def _needed_versions(image: _LoadedElf, places: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Give (soname, version) of what other libraries must define.
+    """Yield (soname, version) of what other libraries must define.
 
-    Read as the loader does, by way of the dynamic section's ``places``: a file loads as well without section headers.
+    Like the loader, this follows the dynamic section's ``places``: a file loads without section headers, too.
     """
     if "DT_VERNEED" not in places:
         return
@@ -127,13 +127,13 @@ def _needed_versions(image: _LoadedElf, places: Mapping[str, int]) -> Iterator[t
             _, _, _, version, next_one = image.record("IHHII", each)
             yield image.text(names + library), image.text(names + version)
             each += next_one
-        if not following:  # the loader goes by this, too, and by no count
+        if not following:  # the loader ends here, too, and not by a count
             return
         at += following
 
 
 def _is_module(image: _LoadedElf, path: str, places: Mapping[str, int]) -> bool:
-    """Say whether a file is an extension module: by its name, or by the function that Python calls when it imports it."""
+    """Return whether a file is an extension module: by its name, or by the function that Python calls when it imports it."""
     name = path.rpartition("/")[2]
     if EXTENSION_MODULE.search(name):
         return True
@@ -144,7 +144,7 @@ def _is_module(image: _LoadedElf, path: str, places: Mapping[str, int]) -> bool:
 
 
 class _LoadedElf:
-    """An ELF file as it lies in memory once it is loaded: bytes by their virtual addresses."""
+    """An ELF file as it is loaded into memory: bytes by virtual address."""
 
     def __init__(self, elf: ELFFile) -> None:
         self._stream = elf.stream
@@ -155,11 +155,11 @@ class _LoadedElf:
             for segment in elf.iter_segments()
             if segment["p_type"] == "PT_LOAD"
         ]
-        # Each record says itself where the next one is, and a damaged one may lead back to where it stands.
+        # Each record holds the offset of the next one, and a damaged one may point back to itself.
         self._room = min(size // _VERSION_RECORD, _MOST_RECORDS)
 
     def record(self, form: str, address: int) -> tuple[int, ...]:
-        """Read numbers, one record of a list that a damaged file may lead in a circle."""
+        """Unpack one record; count them, as a damaged list may lead in a circle."""
         self._room -= 1
         if self._room < 0:
             raise ValueError("it has more needed versions than room for them")
@@ -180,9 +180,9 @@ class _LoadedElf:
 
 
 def symbols_of_version(file: BinaryIO, path: str, version: str) -> tuple[str, ...]:
-    """Give the sorted names of the undefined symbols that ask for a version; ``ValueError`` where the file is broken.
+    """Return the sorted names of the undefined symbols of a version; raise ``ValueError`` where the file is broken.
 
-    They are there for messages only, and none are found where a file has no section headers.
+    For messages only: a file without section headers has none.
     """
     from elftools.elf.gnuversions import GNUVerNeedSection, GNUVerSymSection
 

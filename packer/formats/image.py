@@ -1,4 +1,4 @@
-"""Images as values: the base that one is built upon, and a finished one, whose blobs may still lie anywhere."""
+"""Images as values: a base, and a finished image whose blobs may still be anywhere."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from builders.runtimes import IMAGE_LIMIT
 from packer.formats.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable_image
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where engines look for programs in an image that says nothing of it."""
+"""The PATH that engines use for an image that sets none."""
 
 
 class BlobSource(Protocol):
-    """Where blobs of an image come from: a registry, files, an engine."""
+    """A source of an image's blobs: a registry, files, an engine."""
 
     def bring(self, blob: Descriptor) -> Path:
-        """Give a file with the blob's bytes, checked against its size and digest; raises `LpackError`."""
+        """Return a file with the blob's bytes, checked against its size and digest; raise `LpackError`."""
         ...
 
 
 class Base(Struct, frozen=True, kw_only=True):
     """An image that others are built upon, as it was resolved.
 
-    ``named`` is what the user wrote, ``digest`` the manifest's; ``home`` says which repository's registry holds the layers.
+    ``named`` is what the user wrote, ``digest`` the manifest's; ``home`` is the repository that holds the layers, if any.
     """
 
     named: str
@@ -70,7 +70,10 @@ class Image(Struct, frozen=True, kw_only=True):
 
 
 def check_image(manifest: Manifest, config: ImageConfig, where: str) -> None:
-    """See that a configuration belongs to a manifest: one diff id a layer, and as many non-empty steps of history, if any."""
+    """Check that a configuration fits a manifest: a diff id and, if it has a history, a non-empty step for each layer.
+
+    Raises `ImageError`.
+    """
     if len(manifest.layers) != len(config.diff_ids):
         raise unusable_image(where, f"{len(manifest.layers)} layers have {len(config.diff_ids)} diff ids")
     size = sum(layer.size for layer in manifest.layers)

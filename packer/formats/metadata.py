@@ -1,4 +1,4 @@
-"""Reads core metadata: what a wheel's METADATA says of its distribution (PyPA, "Core metadata specifications").
+"""Core metadata: what a wheel's METADATA says of its distribution (PyPA, "Core metadata specifications").
 
 The one place that parses METADATA and its Requires-Dist.
 """

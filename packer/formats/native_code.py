@@ -1,4 +1,4 @@
-"""The native code of wheels and sources: found, and read, once each."""
+"""The native code in wheels and sources, read once each."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from packer.formats.elf import EXTENSION_MODULE, MAGIC, ElfFile, read_elf
 from packer.formats.wheel import MemberContent, read_wheel
 
 _FORM = "3"
-"""Part of the key of what is remembered of a file; raised whenever more, or something else, is read."""
+"""Part of the cache key; raised whenever more, or something else, is read of a file."""
 _IN_MEMORY = 8 * MEGABYTE
 _SHARED_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
 
 
 class NativeCode:
-    """Reads what native code there is in wheels and sources, each once, and remembers it in the store."""
+    """Reads the native code in wheels and sources, each once, and remembers it in the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._wheels: Once[str, tuple[ElfFile, ...]] = Once()
 
     def of_wheel(self, distribution: Distribution) -> tuple[ElfFile, ...]:
-        """Give the native code of a wheel in the store, none of one that is only outlined.
+        """Return the native code of a wheel in the store; none for an outlined one.
 
         Raises `PackageError` where it is broken.
         """
@@ -42,7 +42,7 @@ class NativeCode:
         return self._wheels.get(distribution.digest, lambda: self._remembered(distribution))
 
     def of_source(self, tree: Tree) -> tuple[ElfFile, ...]:
-        """Give the shared libraries of a function's own source, by their names."""
+        """Return the shared libraries of a function's own source, by their names."""
         return tuple(read_native_files(entry for entry in tree if _SHARED_LIBRARY.search(entry.path)))
 
     def _remembered(self, distribution: Distribution) -> tuple[ElfFile, ...]:
@@ -50,7 +50,7 @@ class NativeCode:
         record = self._store.load(NATIVE, key)
         if record is not None:
             return msgspec.json.decode(record.payload, type=tuple[ElfFile, ...])
-        # A wheel for any machine may bring what is for others.
+        # A wheel for any machine may contain code for other ones.
         strict = not distribution.filename.endswith("-any.whl")
         files = tuple(read_native_files(read_wheel(distribution.path, distribution.filename), strict=strict))
         self._store.save(NATIVE, key, msgspec.json.encode(files))
@@ -58,9 +58,9 @@ class NativeCode:
 
 
 def read_native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iterator[ElfFile]:
-    """Give the native code among entries; raises `PackageError` for a file that begins like such and is broken.
+    """Yield the native code among entries; raise `PackageError` for a broken ELF file.
 
-    With ``strict``, whatever has the name of an extension module must be native code.
+    With ``strict``, every file named like an extension module must be native code.
     """
     for entry in entries:
         found: ElfFile | None = None
@@ -70,7 +70,7 @@ def read_native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iter
                     found = read_elf(file, entry.path)
                 except ValueError as error:
                     if not _SHARED_LIBRARY.search(entry.path):
-                        continue  # test data of tools that read such files, for example: nothing loads it
+                        continue  # for example test data of tools that read ELF files: nothing loads it
                     what = f"{owner_label(entry.owner)}: {error}"
                     raise PackageError(what, remedy="The file is damaged: use another version, or build it again.") from None
         if found is not None:
@@ -81,7 +81,7 @@ def read_native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iter
 
 
 def has_elf_magic(content: Content) -> bool:
-    """Say whether a content begins as ELF files do."""
+    """Return whether a content begins like an ELF file."""
     if content.size < len(MAGIC):
         return False
     if isinstance(content, MemberContent):
@@ -94,7 +94,7 @@ def has_elf_magic(content: Content) -> bool:
 
 @contextmanager
 def open_content(content: Content) -> Iterator[BinaryIO]:
-    """Give a content as a file that can be read anywhere; raises `PackageError` where a wheel's member is broken."""
+    """Open a content as a seekable file; raise `PackageError` where a wheel's member is broken."""
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
         try:
             for chunk in content.chunks() if isinstance(content, MemberContent) else (content.read(),):

@@ -47,7 +47,7 @@ MOST_LAYERS = 127
 """Layers of an image that Docker's storage can stack."""
 
 ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
-"""Architectures by what images call them (Go's GOARCH)."""
+"""Names of architectures in images (Go's GOARCH)."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _OTHER_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
@@ -60,14 +60,14 @@ _HUB_NAMES = frozenset((_DOCKER_HUB, "index.docker.io", "registry-1.docker.io"))
 
 
 def digest_of_bytes(data: bytes) -> str:
-    """Give the digest of a blob as images write it: ``sha256:`` and 64 hex digits."""
+    """Return the digest of a blob as images write it: ``sha256:`` and 64 hex digits."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def media_type_of(data: bytes, named: str, told: str = "") -> str:
-    """Give the media type of a manifest or an index: what it says itself, else what a registry told, else what it looks like.
+    """Return the media type of a manifest or index: its own field, else ``told`` by a registry, else by its content.
 
-    Raises `ImageError` for what is no JSON.
+    Raises `ImageError` for what is not JSON.
     """
     found = _load_json(data, named, LARGEST_MANIFEST)
     document = found if isinstance(found, Mapping) else {}
@@ -78,7 +78,7 @@ def media_type_of(data: bytes, named: str, told: str = "") -> str:
 
 
 def encode_document(document: Mapping[str, object]) -> bytes:
-    """Write a document in the one form that lpack gives it: keys sorted, no space, UTF-8."""
+    """Return a document as canonical JSON: keys sorted, no spaces, UTF-8."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -95,7 +95,7 @@ class Reference(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read a name as Docker does: without a host it is Docker Hub's. Raises `UsageError`."""
+        """Parse a name as Docker does: without a host it is Docker Hub's. Raises `UsageError`."""
         rest, _, digest = text.partition("@")
         host, slash, path = rest.partition("/")
         bare = host.partition(":")[0]
@@ -146,19 +146,19 @@ class Platform(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, architecture: Architecture) -> Platform:
-        """Give the platform of a target's architecture."""
+        """Return the platform of a target's architecture."""
         return cls(architecture=ARCHITECTURES[architecture])
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     def document(self) -> dict[str, object]:
-        """Give the form that descriptors hold."""
+        """Return the form that descriptors hold."""
         known = {"architecture": self.architecture, "os": self.os}
         return {**known, "variant": self.variant} if self.variant else {**known}
 
     def serves(self, wanted: Platform) -> bool:
-        """Tell whether what runs here is what ``wanted`` asks for; arm64 has only the one variant, ``v8``."""
+        """Return whether images of this platform run on ``wanted``; arm64 has only the one variant, ``v8``."""
         return (self.os, self.architecture) == (wanted.os, wanted.architecture) and self.variant in ("", "v8", wanted.variant)
 
 
@@ -173,12 +173,12 @@ class Descriptor(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, data: bytes, media_type: str) -> Descriptor:
-        """Describe bytes."""
+        """Return the descriptor of a blob's bytes."""
         return cls(media_type=media_type, digest=digest_of_bytes(data), size=len(data))
 
     @classmethod
     def parse(cls, document: object, where: str) -> Descriptor:
-        """Read and check one; raises `ImageError` that says what is wrong in ``where``."""
+        """Parse and check one; raise `ImageError` that says what is wrong in ``where``."""
         part = _JsonObject(document, where)
         digest, size = part.text("digest"), part.document.get("size")
         if not _DIGEST.fullmatch(digest):
@@ -196,7 +196,7 @@ class Descriptor(Struct, frozen=True, kw_only=True):
         )
 
     def document(self) -> dict[str, object]:
-        """Give the form that manifests hold."""
+        """Return the form that manifests hold."""
         found: dict[str, object] = {"digest": self.digest, "mediaType": self.media_type, "size": self.size}
         if self.platform is not None:
             found["platform"] = self.platform.document()
@@ -220,7 +220,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> Manifest:
-        """Read and check one; raises `ImageError`."""
+        """Parse and check one; raise `ImageError`."""
         part = _JsonObject(_load_json(data, where, LARGEST_MANIFEST), where)
         media_type = part.media_type(MANIFESTS)
         if part.document.get("schemaVersion") != _SCHEMA:
@@ -242,7 +242,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         )
 
     def encode(self) -> bytes:
-        """Give the bytes that registries keep."""
+        """Return the bytes that registries keep."""
         document: dict[str, object] = {
             "config": self.config.document(),
             "layers": [layer.document() for layer in self.layers],
@@ -261,7 +261,7 @@ class Index(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> Index:
-        """Read and check one; raises `ImageError`."""
+        """Parse and check one; raise `ImageError`."""
         part = _JsonObject(_load_json(data, where, LARGEST_MANIFEST), where)
         manifests = part.document.get("manifests")
         if not isinstance(manifests, list):
@@ -273,7 +273,7 @@ class Index(Struct, frozen=True, kw_only=True):
         )
 
     def encode(self) -> bytes:
-        """Give the bytes that registries keep."""
+        """Return the bytes that registries keep."""
         document: dict[str, object] = {
             "manifests": [manifest.document() for manifest in self.manifests],
             "mediaType": self.media_type,
@@ -283,7 +283,7 @@ class Index(Struct, frozen=True, kw_only=True):
 
 
 class ImageConfig(Struct, frozen=True, kw_only=True):
-    """An image's configuration; what lpack does not know of it stays in ``document`` as it is."""
+    """An image's configuration; ``document`` keeps all fields, also those unknown to lpack."""
 
     document: Mapping[str, object]
     platform: Platform
@@ -294,7 +294,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, data: bytes, where: str) -> ImageConfig:
-        """Read and check one; raises `ImageError`."""
+        """Parse and check one; raise `ImageError`."""
         part = _JsonObject(_load_json(data, where, LARGEST_CONFIG), where)
         root = _JsonObject(part.document.get("rootfs"), where, "the rootfs of its configuration")
         diff_ids = root.document.get("diff_ids")
@@ -321,7 +321,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
 
 
 def choose_manifest(manifests: Sequence[Descriptor], platform: Platform, named: str) -> Descriptor:
-    """Give the manifest of an index that is for a platform; raises `ImageError` that lists those there are."""
+    """Return the manifest of an index that is for a platform; raise `ImageError` that lists the platforms it has."""
     able = [each for each in manifests if each.platform is not None and each.platform.serves(platform)]
     if not able:
         there = ", ".join(sorted({str(each.platform) for each in manifests if each.platform})) or "nothing that it names"
@@ -330,7 +330,7 @@ def choose_manifest(manifests: Sequence[Descriptor], platform: Platform, named: 
 
 
 class _JsonObject(Struct, frozen=True):
-    """An object in a document that is being read, and where it stands."""
+    """An object in a document that is being read, and where it is."""
 
     found: object
     where: str
@@ -367,7 +367,7 @@ class _JsonObject(Struct, frozen=True):
 
 
 def unusable_image(where: str, what: str, remedy: str = "") -> ImageError:
-    """Give the error for a document of an image that is wrong."""
+    """Return the error for a document of an image that cannot be used."""
     remedy = remedy or "Name another image, or have it made again."
     return ImageError(f"{where} is not an image that lpack can use: {what}.", remedy=remedy)
 

@@ -44,7 +44,7 @@ _ONE_A_LINE = "Write one option a line, with a space before its value (uv reads 
 class RequirementLine(Struct, frozen=True, kw_only=True):
     """One requirement.
 
-    ``name`` is normalised, and empty for a path or URL that does not tell it; ``address`` is the path or URL that it points
+    ``name`` is normalized, and empty for a path or URL that does not contain it; ``address`` is the path or URL that it points
     to, as written, and empty where it points to none; ``hashes`` are SHA-256 in hex.
     """
 
@@ -60,7 +60,7 @@ class RequirementLine(Struct, frozen=True, kw_only=True):
 class RequirementsFile(Struct, frozen=True, kw_only=True):
     """A requirements file with everything that it includes; paths are absolute, ``files`` in the order of reading.
 
-    ``option_lines`` say where distributions may come from and of what kind they may be, as they would stand in a file of any
+    ``option_lines`` limit where distributions come from and of what kind they are, as they would be written in a file of any
     other folder; ``links`` are the folders of archives on this machine among them; ``variables`` are the names of those that
     were expanded.
     """
@@ -88,7 +88,7 @@ class _ParsedLines(Struct, kw_only=True):
 
 
 def read_requirements(path: Path) -> RequirementsFile:
-    """Read a requirements file; raises `ResolveError` that names the file and the line."""
+    """Read a requirements file; raise `ResolveError` that names the file and the line."""
     gathered = _ParsedLines()
     _read(path.absolute(), gathered, is_constraint=False, origin="")
     if gathered.hash_mode:
@@ -114,7 +114,7 @@ def _read(path: Path, gathered: _ParsedLines, *, is_constraint: bool, origin: st
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ResolveError(
-            f"{origin}Cannot read the requirements {path}: {error.strerror}.", remedy="Mend the path, or remove the line."
+            f"{origin}Cannot read the requirements {path}: {error.strerror}.", remedy="Fix the path, or remove the line."
         ) from error
     except UnicodeDecodeError as error:
         raise ResolveError(f"{path} is not valid UTF-8: {error}.", remedy="Save it as UTF-8.") from error
@@ -125,7 +125,7 @@ def _read(path: Path, gathered: _ParsedLines, *, is_constraint: bool, origin: st
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Join continued lines, remove comments, expand variables; give each with the number of its first physical line."""
+    """Join continued lines, remove comments, expand variables; yield each with the number of its first physical line."""
     pending, start = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         start = start or number
@@ -133,7 +133,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         if line.endswith("\\") and not is_comment:
             pending += line.strip("\\")  # on both sides, as pip does
             continue
-        # As in pip: a comment below a continued line ends it, and is one even where it starts at the margin.
+        # As in pip: a comment ends a continued line, even where it starts at the margin.
         yield from _expanded_line(start, f"{pending} {line}" if is_comment else pending + line)
         pending, start = "", 0
     yield from _expanded_line(start, pending)
@@ -167,13 +167,15 @@ def _take(path: Path, number: int, line: str, gathered: _ParsedLines, *, is_cons
         if option in _INDEXES:
             gathered.index_urls.append(value)
         elif option in _FOLDERS and "://" not in value:
-            gathered.links.append(Path(os.path.realpath(path.parent / value)))  # one name, from wherever it is told
+            gathered.links.append(
+                Path(os.path.realpath(path.parent / value))
+            )  # the same name, whichever part of the line gives it
             value = str(path.parent / value)
         gathered.option_lines.append(f"{option} {value}".rstrip())
 
 
 def _split_option(line: str, place: str) -> tuple[str, str]:
-    """Give an option line's option and value, which is empty for those that stand alone; any other form is an error."""
+    """Return an option line's option and value, which is empty for flags; raise `ResolveError` for any other form."""
     found = _OPTION.match(line)
     assert found is not None  # noqa: S101 every line that starts with "-" matches
     option, value = found["name"], found["value"].strip()
@@ -202,7 +204,7 @@ def _take_requirement(path: Path, number: int, line: str, gathered: _ParsedLines
     text, *options = _NEXT_OPTION.split(line)
     name, address = _name_and_address(text, place)
     hashes = _sha256_of(options, address, place)
-    gathered.hash_mode |= bool(options)  # as in pip, a URL's fragment alone demands nothing of the other lines
+    gathered.hash_mode |= bool(options)  # as in pip, a hash in a URL does not turn on hash mode
     if address:
         local = _local_path(address, path)
         if local is not None:
@@ -215,7 +217,7 @@ def _take_requirement(path: Path, number: int, line: str, gathered: _ParsedLines
 
 
 def _sha256_of(options: list[str], address: str, place: str) -> frozenset[str]:
-    """Give the digests that a requirement's ``--hash`` options and its URL's fragment (``#sha256=``) allow."""
+    """Return the digests that a requirement's ``--hash`` options and its URL's fragment (``#sha256=``) allow."""
     found = [_hash(option, place) for option in options]
     fragment = dict(pair.partition("=")[::2] for pair in urlsplit(address).fragment.split("&"))
     found += [(key, fragment[key]) for key in ("sha256", "sha384", "sha512", "md5") if key in fragment]
@@ -226,7 +228,7 @@ def _sha256_of(options: list[str], address: str, place: str) -> frozenset[str]:
 
 
 def _hash(option: str, place: str) -> tuple[str, str]:
-    """Give algorithm and digest of a ``--hash`` option; every other option of a requirement is an error."""
+    """Return algorithm and digest of a ``--hash`` option; raise `ResolveError` for any other option of a requirement."""
     name, value = _split_pair(option)
     if name != "--hash":
         raise ResolveError(
@@ -234,9 +236,9 @@ def _hash(option: str, place: str) -> tuple[str, str]:
         )
     algorithm, _, digest = value.partition(":")
     if not algorithm or not re.fullmatch(r"[0-9a-fA-F]+", digest):
-        raise ResolveError(f"{place}: {option} is not of the form --hash=sha256:DIGEST.", remedy="Mend the hash.")
+        raise ResolveError(f"{place}: {option} is not of the form --hash=sha256:DIGEST.", remedy="Fix the hash.")
     if algorithm == "sha256" and len(digest) != _SHA256_LENGTH:
-        raise ResolveError(f"{place}: {digest} is no sha256: it has {len(digest)} digits.", remedy="Mend the hash.")
+        raise ResolveError(f"{place}: {digest} is no sha256: it has {len(digest)} digits.", remedy="Fix the hash.")
     return algorithm, digest
 
 
@@ -246,7 +248,7 @@ def _split_pair(option: str) -> tuple[str, str]:
 
 
 def _name_and_address(text: str, place: str) -> tuple[str, str]:
-    """Give a requirement's normalised name, and the path or URL it points to where it does."""
+    """Return a requirement's normalized name, and the path or URL it points to, empty where it has none."""
     address = _bare_address(text)
     if address:
         return _name_in(address), address
@@ -255,13 +257,13 @@ def _name_and_address(text: str, place: str) -> tuple[str, str]:
     except InvalidRequirement as error:
         reason = str(error).partition("\n")[0]
         raise ResolveError(
-            f"{place}: {_shown(text)!r} is not a requirement: {reason}.", remedy="Mend the line (PEP 508)."
+            f"{place}: {_shown(text)!r} is not a requirement: {reason}.", remedy="Fix the line (PEP 508)."
         ) from None
     return canonicalize_name(requirement.name), requirement.url or ""
 
 
 def _bare_address(text: str) -> str:
-    """Give the path or URL that a line consists of but for extras and a marker; empty where it is a requirement by name."""
+    """Return the path or URL of a line without extras and marker; empty for a requirement by name."""
     first = re.split(r"\s+", text, maxsplit=1)[0]
     if "://" not in first:
         first = first.partition(";")[0]
@@ -273,7 +275,7 @@ def _bare_address(text: str) -> str:
 
 
 def _name_in(address: str) -> str:
-    """Give the normalised name that a bare address tells by its archive's file name or its ``#egg=``; empty where none does."""
+    """Return the normalized name in an address, by its archive's file name or ``#egg=``; empty where it has none."""
     parts = urlsplit(address)
     egg = re.search(r"(?:^|&)egg=([A-Za-z0-9._-]+)", parts.fragment)
     if egg is not None:
@@ -291,20 +293,20 @@ def _local_path(address: str, path: Path) -> Path | None:
 
 
 def _local(place: str, path: Path) -> Path:
-    """Give the absolute path of what a line of the file ``path`` names."""
+    """Return the absolute path of what a line of the file ``path`` names."""
     local = unquote(urlsplit(place).path) if place.startswith("file:") else place
     return Path(os.path.normpath(path.parent / local))
 
 
 def _shown(text: str) -> str:
-    """Give a line's text as a message may show it: variables are expanded in it, and one of them may be a password."""
+    """Return a line's text for messages: one of the variables expanded in it may be a password."""
     return hide_user_parts(text)
 
 
 def _check_hashed(line: RequirementLine) -> None:
-    """Demand what pip demands in hash mode: every requirement pinned, and with a hash.
+    """Check what pip checks in hash mode: every requirement is pinned and has a hash; raise `ResolveError`.
 
-    Unlike pip, folders of the user's own and repositories, which have no hash, may stand beside: no index could exchange them.
+    Unlike pip, this allows local folders and repositories, which have no hash: no index could replace them.
     """
     is_archive = urlsplit(line.address).path.endswith(ARCHIVE_SUFFIXES)
     if line.is_constraint or (line.address and not is_archive):
@@ -319,7 +321,7 @@ def _check_hashed(line: RequirementLine) -> None:
 
 
 def allowed_hashes(file: RequirementsFile) -> Mapping[str, frozenset[str]]:
-    """Give, for each name, the hashes that the file allows; empty where it lists none at all."""
+    """Return the hashes that the file allows for each name; empty where it lists none at all."""
     if not file.hash_mode:
         return {}
     found: dict[str, frozenset[str]] = {}

@@ -1,4 +1,4 @@
-"""Copies ready-compressed bytes from where they lie into what is written, and hashes that on the way."""
+"""Copying of compressed bytes from one file to another, hashed on the way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 1 << 20
 
 
 class SpanReader:
-    """Keeps the last files open that spans are copied from; neighbours in a tree mostly share one."""
+    """Reads spans, and keeps the last files open: neighbors in a tree mostly share one."""
 
     _MOST = 64
 
@@ -22,7 +22,7 @@ class SpanReader:
         self._open: dict[Path, int] = {}
 
     def read(self, span: Span) -> Iterator[bytes]:
-        """Give a span's bytes as they lie there, bit by bit; raises ``OSError``."""
+        """Yield a span's bytes as they are stored, in chunks; raise ``OSError``."""
         descriptor = self.descriptor(span.path)
         offset, end = span.offset, span.offset + span.length
         while offset < end:
@@ -33,7 +33,7 @@ class SpanReader:
             offset += len(data)
 
     def descriptor(self, path: Path) -> int:
-        """Give a file's descriptor, for reading."""
+        """Return a file's descriptor, for reading."""
         known = self._open.get(path)
         if known is None:
             if len(self._open) >= self._MOST:
@@ -49,7 +49,7 @@ class SpanReader:
 
 
 class HashingWriter:
-    """Gathers small writes to a file, and hashes what goes out; ``length`` is how much that is."""
+    """Buffers small writes to a file, and hashes them; ``length`` is the number of bytes written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -67,7 +67,7 @@ class HashingWriter:
             self._flush()
 
     def copy(self, span: Span, sources: SpanReader) -> None:
-        """Write a span's bytes as they lie there; raises ``OSError``."""
+        """Write a span's bytes as they are stored; raise ``OSError``."""
         for data in sources.read(span):
             self.write(data)
 
@@ -79,7 +79,7 @@ class HashingWriter:
         self._pending = 0
 
     def finish(self) -> str:
-        """Write all that is left; give the SHA-256 (hex) of everything."""
+        """Write what is buffered, and return the SHA-256 (hex) of everything."""
         self._flush()
         self._file.flush()
         return self._hash.hexdigest()

@@ -28,19 +28,19 @@ from packer.core.process import is_running
 from packer.formats.zip_reader import ZipFormatError, ZipMember, read_members
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 a folder of one's own is made in it
-"""Where Linux has a file system in memory for everybody (shm_overview(7))."""
+"""The folder of Linux's shared file system in memory (shm_overview(7))."""
 _PREFIX = "lpack-"
 _PLENTY = 6
-"""How many times what is unpacked must be free in memory: other functions are unpacked at the same time, and run."""
+"""Free memory required, as a multiple of the unpacked size: other functions are unpacked and run at the same time."""
 _BATCH = 256
-"""Files that one piece of work unpacks."""
+"""Files that one task unpacks."""
 _MOST = 4 * UNZIPPED_LIMIT
-"""Bytes of unpacked layers that are kept for the functions to come."""
+"""Bytes of unpacked layers that are kept for later functions."""
 
 
 @contextmanager
 def scratch_folder(size: int, store: Store) -> Iterator[Path]:
-    """Give a new folder for ``size`` bytes, in memory or in the store; it is removed at the end."""
+    """Return a new folder for ``size`` bytes, in memory or in the store; it is removed at the end."""
     if not _fits_in_memory(size):
         with store.workspace() as folder:
             yield folder
@@ -65,8 +65,8 @@ def _fits_in_memory(size: int) -> bool:
 
 
 def _sweep() -> None:
-    """Remove what killed processes of this user have left in memory."""
-    mine = str(os.getpid())  # which has many of them, and asks again for each
+    """Remove the folders in memory that killed processes of this user left."""
+    mine = str(os.getpid())  # a computed property, read for each member
     with suppress(OSError):
         for name in os.listdir(_MEMORY):  # noqa: PTH208 names are all that is looked at
             if name.startswith(_PREFIX) and (process := name.removeprefix(_PREFIX).partition("-")[0]) != mine:
@@ -80,7 +80,7 @@ def _remove_left(folder: Path, process: str) -> None:
 
 
 class PackedArchive(Struct, frozen=True, kw_only=True):
-    """An archive whose directory was read, which is open for as long as its descriptor is."""
+    """An open archive whose directory was read; valid while its descriptor is."""
 
     path: Path
     descriptor: int
@@ -92,7 +92,7 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
         return sum(member.size for member in self.members)
 
     def unpack(self, folder: Path, executor: Executor) -> None:
-        """Unpack it into a new folder, with its modes; raises `LpackError`."""
+        """Unpack it into a new folder, with its modes; raise `LpackError`."""
         with store_errors(folder, "write to"):
             folder.mkdir()
             for path in sorted({os.path.dirname(member.name) for member in self.members}):  # noqa: PTH120 thousands of them
@@ -121,7 +121,7 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def open_archive(archive: Path) -> Iterator[PackedArchive]:
-    """Open an archive to be unpacked; raises `LpackError`."""
+    """Open an archive for unpacking; raise `LpackError`."""
     with store_errors(archive, "read"):
         file = archive.open("rb", buffering=0)
     with file:
@@ -134,7 +134,7 @@ def open_archive(archive: Path) -> Iterator[PackedArchive]:
 
 
 def unpack(archive: Path, folder: Path, executor: Executor) -> None:
-    """Unpack an archive into a new folder; raises `LpackError`."""
+    """Unpack an archive into a new folder; raise `LpackError`."""
     with open_archive(archive) as packed:
         packed.unpack(folder, executor)
 
@@ -147,7 +147,7 @@ class LayerArchive(Struct, frozen=True, kw_only=True):
 
 
 class _Kept:
-    """A folder of layers that is being made or is there, how many use it now, and what removes it."""
+    """A folder of layers that is made or being made, its number of users, and what removes it."""
 
     def __init__(self) -> None:
         self.folder: Future[Path] = Future()
@@ -157,7 +157,7 @@ class _Kept:
 
 
 class LayerFolders:
-    """Unpacks layers, merges them, and keeps them for the next ones: ``most`` bytes, or what is in use where that is more.
+    """Unpacks and merges layers, and keeps up to ``most`` bytes of them for later functions, besides those in use.
 
     May be used from many threads.
     """
@@ -166,26 +166,26 @@ class LayerFolders:
         self._store = store
         self._executor = executor
         self._most = most
-        self._kept: dict[tuple[str, ...], _Kept] = {}  # by the layers' digests; what was used last is the last
+        self._kept: dict[tuple[str, ...], _Kept] = {}  # by the layers' digests, the most recently used one last
         self._lock = Lock()
 
     def close(self) -> None:
-        """Remove all folders, those that are in use as soon as they are not."""
+        """Remove all folders, those in use once they are released."""
         self._most = -1
         self._tidy()
 
     @contextmanager
     def merged(self, layers: Sequence[LayerArchive]) -> Iterator[Path]:
-        """Give a folder with the files of layers, as it lies at /opt: of those with one path the last layer's.
+        """Return a read-only folder with the files of layers as at /opt, where the last layer's file wins.
 
-        It stays until the context ends, and nobody may write to it. Raises `LpackError`.
+        It exists until the context ends. Raises `LpackError`.
         """
         with self._used(layers) as kept:
             yield kept.folder.result()
 
     @contextmanager
     def _used(self, layers: Sequence[LayerArchive]) -> Iterator[_Kept]:
-        """Have layers merged, and keep them for as long as the context lasts."""
+        """Merge layers, and keep the folder until the context ends."""
         key = tuple(layer.sha256 for layer in layers)
         with self._lock:
             kept = self._kept.pop(key, None)
@@ -204,9 +204,9 @@ class LayerFolders:
 
     @contextmanager
     def stacked(self, layers: Sequence[LayerArchive]) -> Iterator[LayerStack]:
-        """Give the folders of layers, one for each, and a way to have them merged; they stay until the context ends.
+        """Return the folders of layers, one each, and a function that merges them; they exist until the context ends.
 
-        Raises `LpackError`, the way to merge them, too.
+        Both raise `LpackError`.
         """
         with ExitStack() as using:
             parts = tuple(using.enter_context(self.merged([layer])) for layer in layers)
@@ -241,7 +241,7 @@ class LayerFolders:
         return folder
 
     def _tidy(self) -> None:
-        """Remove what has not been used for longest and is not in use, until the rest is small enough."""
+        """Remove the least recently used folders that are not in use, until the rest is small enough."""
         gone = []
         with self._lock:
             size = sum(kept.size for kept in self._kept.values())
@@ -254,7 +254,7 @@ class LayerFolders:
 
 
 def _link(folder: str, into: str) -> None:
-    """Show the files of a folder in another one, too, but for those where something lies already; ``OSError``."""
+    """Link the files of a folder into another one, except where a file exists there; raise ``OSError``."""
     try:
         os.makedirs(into, exist_ok=True)  # noqa: PTH103 thousands of them
     except (FileExistsError, NotADirectoryError):

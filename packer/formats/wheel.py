@@ -1,4 +1,4 @@
-"""Wheels (the binary distribution format, PyPA specifications): read strictly, and mapped to a tree.
+"""Wheels (PyPA, "Binary distribution format"), read strictly and mapped to a tree.
 
 Reading copies nothing and inflates only the few metadata files that it needs. `check_wheel` inflates everything once, before a
 wheel enters the store, to prove that each member is what RECORD says.
@@ -32,13 +32,13 @@ _NEUTRAL_SHEBANG = b"#!/usr/bin/env python3"
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _CHUNK = 1 << 18
 _LARGEST_TEXT = 16 * MEGABYTE
-"""Bytes that a metadata file or a script may have: they are read into memory."""
-# Where the schemes of a wheel's .data folder go, as `pip install --target` lays them out; headers get a folder of their own.
+"""Largest metadata file or script in bytes: they are read into memory."""
+# Where the schemes of a wheel's .data folder are installed, as by `pip install --target`, but for headers.
 _SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers": "include/{name}/"}
 
 
 class MemberContent(Struct, frozen=True, kw_only=True):
-    """Content that lies, compressed or stored, in a wheel."""
+    """Content of a wheel's member, compressed or stored."""
 
     path: Path
     member: ZipMember
@@ -49,12 +49,12 @@ class MemberContent(Struct, frozen=True, kw_only=True):
         return self.member.size
 
     def read(self) -> bytes:
-        """Inflate the member; ``ValueError`` where it is broken."""
+        """Return the member's raw bytes; raise ``ValueError`` where it is broken."""
         with self.path.open("rb", buffering=0) as file:
             return inflate(self.span(), file.fileno())
 
     def chunks(self) -> Iterator[bytes]:
-        """Inflate the member in bounded pieces; ``zlib.error`` or ``ValueError`` where it is broken."""
+        """Yield the member's raw bytes in bounded chunks; raise ``zlib.error`` or ``ValueError`` where it is broken."""
         with self.path.open("rb") as file:
             yield from _inflate(file.fileno(), self.member)
 
@@ -71,7 +71,7 @@ class _RecordRow(Struct, frozen=True, kw_only=True):
 
 
 class _OpenWheel(Struct, frozen=True, kw_only=True):
-    """A wheel whose structure holds: its members by name, and the folders that its file name announces."""
+    """A well-formed wheel: its members by name, and its dist-info and data folders, with their slashes."""
 
     path: Path
     label: str
@@ -82,7 +82,7 @@ class _OpenWheel(Struct, frozen=True, kw_only=True):
 
 
 def read_wheel(path: Path, filename: str) -> Tree:
-    """Map a wheel to the tree that it installs; ``filename`` is its published name, which says what it must hold.
+    """Return the tree that a wheel installs; ``filename`` is its published name, which the content must match.
 
     Raises `PackageError` for anything but a well-formed wheel.
     """
@@ -98,7 +98,7 @@ def read_wheel(path: Path, filename: str) -> Tree:
 
 
 def read_members_as_tree(path: Path, filename: str) -> Tree:
-    """Give a wheel's members as they lie in it, not as they install; raises `PackageError`."""
+    """Return a wheel's members as a tree, at their paths in the archive; raise `PackageError`."""
     with _open_wheel(path, filename) as wheel:
         rows = _read_record(wheel)
         return Tree.of(
@@ -108,9 +108,9 @@ def read_members_as_tree(path: Path, filename: str) -> Tree:
 
 
 def check_wheel(path: Path, filename: str) -> None:
-    """Prove a wheel before it enters the store: structure, metadata, and every member against its CRC and RECORD.
+    """Check a wheel before it enters the store: structure, metadata, and every member against its CRC and RECORD.
 
-    Memory stays bounded whatever the members claim. Raises `PackageError`.
+    Memory stays bounded whatever sizes the members declare. Raises `PackageError`.
     """
     read_wheel(path, filename)
     with _open_wheel(path, filename) as wheel:
@@ -156,7 +156,7 @@ def _open_wheel(path: Path, filename: str) -> Iterator[_OpenWheel]:
 
 
 def _info_folder(filename: str, members: dict[str, ZipMember]) -> str:
-    """Give the name, with a slash, of the one dist-info folder, which must be the file name's."""
+    """Return the name, with a slash, of the one dist-info folder, which must be the file name's."""
     found = sorted({name.partition("/")[0] for name in members if name.partition("/")[0].endswith(".dist-info")})
     if len(found) != 1:
         raise PackageError(f"{filename} is refused: it has {len(found)} dist-info folders, not one.", remedy=_REMEDY)
@@ -243,7 +243,7 @@ def _entry(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) ->
 
 
 def installed_path(member: str, name: str) -> str | None:
-    """Give where a member of the .data folder of the distribution ``name`` installs; None where its scheme is none."""
+    """Return where a member of the .data folder of the distribution ``name`` installs; None where its scheme is none."""
     scheme, _, rest = member.partition("/")[2].partition("/")
     return _SCHEMES[scheme].format(name=name) + rest if scheme in _SCHEMES and rest else None
 
@@ -268,7 +268,7 @@ def _content(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) 
 
 
 def _with_neutral_shebang(wheel: _OpenWheel, member: str, content: Content) -> Content:
-    """Replace the ``#!python`` placeholder, which installers must rewrite, by one that holds on every machine."""
+    """Replace the ``#!python`` placeholder, which installers must rewrite, by one that works on every machine."""
     if content.size > _LARGEST_TEXT:
         return content  # a program, not a script
     try:
@@ -282,7 +282,7 @@ def _with_neutral_shebang(wheel: _OpenWheel, member: str, content: Content) -> C
 
 
 def replace_record(entries: list[Entry], info: str) -> list[Entry]:
-    """Give a wheel's entries with RECORD written anew for them; ``info`` is the dist-info folder with its slash."""
+    """Return a wheel's entries with a new RECORD for them; ``info`` is the dist-info folder with its slash."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for entry in sorted(entries, key=lambda entry: entry.path):
@@ -297,7 +297,7 @@ def replace_record(entries: list[Entry], info: str) -> list[Entry]:
 
 
 def _inflate(descriptor: int, member: ZipMember) -> Iterator[bytes]:
-    """Give a member's raw bytes in bounded chunks; ``ValueError`` where size or CRC are not as declared."""
+    """Yield a member's raw bytes in bounded chunks; raise ``ValueError`` where size or CRC differ from those declared."""
     decompressor = zlib.decompressobj(-15) if member.method == DEFLATED else None
     offset, end = member.data_offset, member.data_offset + member.length
     size = crc32 = 0
@@ -325,7 +325,7 @@ def _inflate_chunk(decompressor: zlib._Decompress | None, data: bytes, *, last: 
         yield decompressor.decompress(data, 4 * _CHUNK)
         data = decompressor.unconsumed_tail
     while last and not decompressor.eof:
-        # With all input taken, output may still wait inside; the limit above let it.
+        # After all input, the decompressor may still hold output, as each call is limited.
         rest = decompressor.decompress(b"", 4 * _CHUNK)
         if not rest:
             return

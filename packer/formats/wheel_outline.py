@@ -1,6 +1,6 @@
-"""A distribution of which only the directory is known: paths and sizes, without a byte of what is in its files.
+"""Outlines: distributions of which only paths and sizes are known, not the content of any file.
 
-What is made of one is an estimate: no source can be scanned or compiled, and no library stripped.
+Whatever is made of one is an estimate: no source can be scanned or compiled, and no library stripped.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from packer.formats.wheel import installed_path
 from packer.formats.zip_reader import ZipMember
 
 DIRECTORY, SIZE, SOURCE, NOTHING = "directory", "size", "source", "nothing"
-"""How a distribution is known: by its wheel's directory, by the size that its lock tells, by its source, or not at all."""
+"""What an outline is made from: the wheel's directory, the size in its lock, its source, or nothing."""
 BYTECODE_SIZE, BYTECODE_PACKED = 1.25, 2.0
-"""Bytes of bytecode for each byte of source, unpacked and packed, seen over 32 common wheels with CPython 3.12."""
+"""Bytes of bytecode for each byte of source, unpacked and packed, measured over 32 common wheels with CPython 3.12."""
 _UNPACKED = 3.4
-"""Bytes of files for each byte of a wheel: the median of the same."""
+"""Bytes of files for each byte of a wheel: the median of the same wheels."""
 _NOTHING_KNOWN = "unknown"
 OUTLINES = "outlines"
-"""The kind of derived files that outlines are."""
+"""The kind under which outlines are stored."""
 
 
 class OutlineContent(Struct, frozen=True, kw_only=True):
-    """A file of which the sizes are known; the digest only tells it from other outlines."""
+    """A file whose sizes are known; the digest only distinguishes it from other outlines."""
 
     digest: str
     size: int
     packed: int
 
     def read(self) -> bytes:
-        """Give nothing: what is in the file is not known."""
+        """Return no bytes: the content of the file is not known."""
         return b""
 
     def span(self) -> Span:
-        """Give a span that has the right lengths and no place."""
+        """Return a span with the right lengths and no file."""
         return Span(path=Path(), offset=0, length=self.packed, method=DEFLATED, crc32=0, size=self.size)
 
 
@@ -53,7 +53,7 @@ class OutlinedFile(Struct, frozen=True, kw_only=True):
 
 
 def outline_members(members: Iterable[ZipMember], filename: str) -> list[OutlinedFile]:
-    """Say what a wheel with these members installs."""
+    """Return the files that a wheel with these members installs."""
     name, version = filename.split("-")[:2]
     data = f"{name}-{version}.data/"
     files: dict[str, OutlinedFile] = {}
@@ -66,18 +66,18 @@ def outline_members(members: Iterable[ZipMember], filename: str) -> list[Outline
 
 
 def guess_files(name: str, version: str, packed: int) -> list[OutlinedFile]:
-    """Say what an archive of so many bytes may install."""
+    """Return one file of the size that an archive of ``packed`` bytes is likely to install."""
     path = f"{name}-{version or '0'}.dist-info/{_NOTHING_KNOWN}"
     return [OutlinedFile(path=path, mode=FILE_MODE, size=round(packed * _UNPACKED), packed=packed)]
 
 
 def write_outline(files: Iterable[OutlinedFile]) -> bytes:
-    """Give the form in which the store keeps an outline."""
+    """Return the stored form of an outline."""
     return json.dumps([[each.path, each.mode, each.size, each.packed] for each in files]).encode()
 
 
 def read_outline(payload: bytes, owner: str) -> Tree:
-    """Give the tree of an outline; ``owner`` is what its entries are said to come from."""
+    """Return the tree of an outline; ``owner`` is the owner of its entries."""
     return Tree.of(
         Entry(path=path, mode=mode, content=_content(owner, path, size, packed), owner=owner)
         for path, mode, size, packed in json.loads(payload)
@@ -89,7 +89,7 @@ def _content(owner: str, path: str, size: int, packed: int) -> OutlineContent:
 
 
 def expected_bytecode(entries: Iterable[Entry]) -> Mapping[str, Content]:
-    """Say how large the bytecode of outlined sources is going to be, by their paths."""
+    """Return outlines of the bytecode of outlined sources, by the sources' paths."""
     return dict(_expected(entries))
 
 

@@ -16,13 +16,13 @@ ZIP64_TAG, UNICODE_PATH_TAG = 0x0001, 0x7075
 MAX16, MAX32 = 0xFFFF, 0xFFFFFFFF
 ENCRYPTED, DESCRIPTOR, PATCHED, STRONG, UTF8, MASKED = 0x0001, 0x0008, 0x0020, 0x0040, 0x0800, 0x2000
 UNIX = 3
-# 1980-01-01 00:00:00, the earliest time that the format can say.
+# 1980-01-01 00:00:00, the earliest time that the format can express.
 _DOS_TIME, _DOS_DATE = 0, (1 << 5) | 1
 _VERSION, _VERSION64 = 20, 45
 
 
 def local_header(name: bytes, method: int, crc32: int, length: int, size: int) -> bytes:
-    """Make a local header with neutral metadata; ZIP64 where a size asks for it."""
+    """Make a local header with neutral metadata; ZIP64 where a size requires it."""
     flags = 0 if name.isascii() else UTF8
     if length >= MAX32 or size >= MAX32:
         extra = struct.pack("<2H2Q", ZIP64_TAG, 16, size, length)

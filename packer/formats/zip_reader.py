@@ -42,10 +42,10 @@ from packer.formats.zip_headers import (
 )
 
 _USUAL_TAIL = 1 << 10
-"""Bytes at an archive's end that nearly always hold its end of central directory: few have a comment."""
+"""Bytes at an archive's end that nearly always hold its end of central directory: few archives have a comment."""
 
 Read = Callable[[int, int], bytes]
-"""Gives so many bytes of an archive from an offset on, fewer where it ends before."""
+"""Reads (length, offset) of an archive; returns fewer bytes where it ends before."""
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -56,7 +56,7 @@ _DESCRIPTOR_SIZES = frozenset({0, 12, 16, 20, 24})
 
 
 class ZipFormatError(Exception):
-    """An archive breaks the format or could be read in two ways; ``member`` is empty where no single one is at fault."""
+    """An archive breaks the format or could be read in two ways; ``member`` is empty where the fault is in no single one."""
 
     def __init__(self, reason: str, member: str = "") -> None:
         super().__init__(reason)
@@ -68,7 +68,7 @@ class ZipFormatError(Exception):
 
 
 class ZipMember(Struct, frozen=True, kw_only=True):
-    """One file in an archive: where its compressed bytes lie, and what the central directory says of it."""
+    """One file in an archive: the place of its compressed bytes, and its facts in the central directory."""
 
     name: str
     mode: int
@@ -80,16 +80,16 @@ class ZipMember(Struct, frozen=True, kw_only=True):
     data_offset: int
 
     def span(self, path: Path) -> Span:
-        """Give the place of its bytes, where ``path`` is the archive."""
+        """Return the place of its bytes, where ``path`` is the archive."""
         return Span(
             path=path, offset=self.data_offset, length=self.length, method=self.method, crc32=self.crc32, size=self.size
         )
 
 
 def check_path(name: str) -> str:
-    """Say what is wrong with a member's name as a relative path, or give an empty string."""
+    """Return what is wrong with a member's name as a relative path; empty if nothing is."""
     if _GOOD_PATH.fullmatch(name):
-        return ""  # one look for nearly all names: there are thousands in a wheel
+        return ""  # a fast path for nearly all names: there are thousands in a wheel
     if not name or name.startswith("/") or _DRIVE.match(name):
         return "the name is not a relative path"
     if _CONTROL.search(name):
@@ -104,7 +104,7 @@ def check_path(name: str) -> str:
 
 
 def read_members(descriptor: int) -> tuple[ZipMember, ...]:
-    """Read and check an archive's directory and local headers; folders are left out.
+    """Return an archive's files after checking its directory and local headers; folders are left out.
 
     Raises `ZipFormatError`.
     """
@@ -118,9 +118,9 @@ def read_members(descriptor: int) -> tuple[ZipMember, ...]:
 
 
 def read_directory(read: Read, size: int) -> tuple[ZipMember, ...]:
-    """Read the directory of an archive of ``size`` bytes that is not here, folders left out; where its data lie stays open.
+    """Return the files of a remote archive of ``size`` bytes by its directory alone, without their data's offsets.
 
-    What only the local headers tell is not proved. Raises `ZipFormatError`, and what ``read`` raises.
+    Local headers are not checked. Raises `ZipFormatError`, and the errors of ``read``.
     """
     records, _ = _read_records(read, size)
     for record in records:
@@ -131,7 +131,7 @@ def read_directory(read: Read, size: int) -> tuple[ZipMember, ...]:
 
 
 def _read_records(read: Read, size: int) -> tuple[tuple[_CentralRecord, ...], int]:
-    """Give what the central directory has, and its offset."""
+    """Return the records of the central directory, and its offset."""
     offset, length, count = _find_directory(read, size)
     directory = read(length, offset)
     if len(directory) != length:
@@ -140,7 +140,7 @@ def _read_records(read: Read, size: int) -> tuple[tuple[_CentralRecord, ...], in
 
 
 def _find_directory(read: Read, size: int) -> tuple[int, int, int]:
-    """Give the central directory's offset, length in bytes and number of records."""
+    """Return the central directory's offset, length in bytes and number of records."""
     for most in (_USUAL_TAIL, END.size + MAX16):
         tail_length = min(size, most)
         tail = read(tail_length, size - tail_length)
@@ -157,7 +157,7 @@ def _find_directory(read: Read, size: int) -> tuple[int, int, int]:
     end = size - tail_length + at
     found = _find_directory64(read, end)
     if found is not None:
-        # Some readers believe the ZIP64 record whenever there is one, others only where the plain one is full: both must agree.
+        # Some readers use the ZIP64 record whenever it exists, others only where the plain one is full: both must agree.
         plain, wide = (here, count, length, offset), found[3:]
         if any(old not in (new, full) for old, new, full in zip(plain, wide, (MAX16, MAX16, MAX32, MAX32), strict=True)):
             raise ZipFormatError("the two ends of central directory contradict each other")
@@ -184,7 +184,7 @@ def _find_directory64(read: Read, end: int) -> tuple[int, int, int, int, int, in
 
 
 class _CentralRecord(Struct, frozen=True, kw_only=True):
-    """What the central directory says of one member."""
+    """One record of the central directory."""
 
     name: str
     raw: bytes
@@ -287,7 +287,7 @@ def _check_record(record: _CentralRecord) -> None:
 
 
 def _locate_member(descriptor: int, record: _CentralRecord) -> ZipMember:
-    """Check a record, hold the local header against it, and give the member with its data's offset."""
+    """Check a record and its local header, and return the member with its data's offset."""
     _check_record(record)
     header = os.pread(descriptor, LOCAL.size + len(record.raw), record.offset)
     if len(header) != LOCAL.size + len(record.raw) or not header.startswith(LOCAL_SIGNATURE):

@@ -1,4 +1,4 @@
-"""Writes a tree as a deterministic ZIP archive by splicing: ready-compressed bytes are copied, never compressed again."""
+"""Deterministic ZIP archives by splicing: compressed bytes are copied, never compressed again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WrittenArchive(Struct, frozen=True, kw_only=True):
 def write_zip(tree: Tree, file: BinaryIO, spans: Callable[[Content], Span]) -> WrittenArchive:
     """Write the tree's entries in their order, with neutral metadata, to an empty file.
 
-    ``spans`` finds (or makes) each content's compressed bytes. Raises ``OSError`` as reading and writing do.
+    ``spans`` finds (or makes) each content's compressed bytes. Raises ``OSError``.
     """
     sink = HashingWriter(file)
     sources = SpanReader()

@@ -1,4 +1,4 @@
-"""Index addresses and their credentials, from where uv and pip take them.
+"""Index addresses and their credentials, from the places where uv and pip take them.
 
 Sources, first to last: the URL itself, uv's ``UV_INDEX_<NAME>_USERNAME``/``_PASSWORD``, netrc, keyring.
 """
@@ -25,7 +25,7 @@ _DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 _EXTRA_INDEX = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _KEYRING_SECONDS = 30
 OTHER_PLACES = "the index's URL, a netrc file, or UV_INDEX_<NAME>_USERNAME and _PASSWORD"
-"""Where a login may be given, but for the keyring."""
+"""The places for a login other than the keyring."""
 
 
 class Login(Struct, frozen=True, kw_only=True):
@@ -39,9 +39,9 @@ class Login(Struct, frozen=True, kw_only=True):
 
 
 def without_login(url: str) -> str:
-    """Give a URL without user name and password.
+    """Return a URL without user name and password.
 
-    Over SSH the user stays: it is part of the address ("git" nearly everywhere), and no secret.
+    Over SSH the user is kept: it is part of the address ("git" nearly everywhere) and not a secret.
     """
     parts = urlsplit(url)
     user, separator, host = parts.netloc.rpartition("@")
@@ -50,7 +50,7 @@ def without_login(url: str) -> str:
 
 
 def login_in_url(url: str) -> Login | None:
-    """Give the user name and password that a URL carries."""
+    """Return the user name and password that a URL carries."""
     parts = urlsplit(url)
     if parts.username is None:
         return None
@@ -90,7 +90,7 @@ class Credentials:
         self._redaction.add(login.password or login.user)
 
     def find(self, url: str) -> Login | None:
-        """Give the login for an address without asking anybody: the nearest index's on the same host, or netrc's."""
+        """Return the login for an address that needs no query: of the nearest index on the same host, or from netrc."""
         own = login_in_url(url)
         if own is not None:
             return own
@@ -113,10 +113,10 @@ class Credentials:
         return login
 
     def ask_keyring(self, url: str) -> Login | None:
-        """Return what the system's keyring has for an address that wants a login.
+        """Return the login in the system's keyring for an address.
 
-        A host is asked for once: an answer may cost the user a prompt, and whoever dismissed one is not asked for each file.
-        Raises `FetchError` where the keyring cannot be asked.
+        A host is looked up once: a lookup may prompt the user, and a prompt that was dismissed must not return for each file.
+        Raises `FetchError` where the keyring cannot be queried.
         """
         host = urlsplit(url).netloc.rpartition("@")[2]
         found = self._keyring.get(host, lambda: self._from_keyring(host))
@@ -137,12 +137,12 @@ class Credentials:
         return login
 
     def scrub(self, text: str) -> str:
-        """Remove every known secret, and the user part of every URL, from a text that is to be shown or kept."""
+        """Return a text without any known secret or the user part of any URL, to be shown or kept."""
         return self._redaction.redacted(text)
 
 
 def index_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Give what to set for uv so that pip's index variables count where uv's own are not set."""
+    """Return the variables to set for uv so that pip's index variables apply where uv's own are not set."""
     settings: dict[str, str] = {}
     if not any(variables.get(name) for name in _DEFAULT_INDEX[:2]) and variables.get("PIP_INDEX_URL"):
         settings["UV_DEFAULT_INDEX"] = variables["PIP_INDEX_URL"]
@@ -152,7 +152,7 @@ def index_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def index_urls(variables: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Give (name, URL) of every index that the environment names; the name is empty where it has none."""
+    """Return (name, URL) of every index that the environment names; the name is empty where it has none."""
     found: list[tuple[str, str]] = []
     for names in (_DEFAULT_INDEX, _EXTRA_INDEX):
         value = next((variables[name] for name in names if variables.get(name)), "")
@@ -182,7 +182,7 @@ def _read_netrc(variables: Mapping[str, str]) -> netrc | None:
 
 
 class _KeyringFailure(Exception):
-    """The keyring cannot be asked; the text says why."""
+    """The keyring cannot be queried; the text says why."""
 
 
 def _from_keyring(host: str) -> Login | None:
@@ -196,12 +196,12 @@ def _from_keyring(host: str) -> Login | None:
         if error.name == "keyring":
             return _from_keyring_command(host)
         raise _KeyringFailure(_summary(error)) from error
-    except Exception as error:  # its own modules run, and those of its plug-ins
+    except Exception as error:  # importing it runs plug-ins
         raise _KeyringFailure(_summary(error)) from error
     try:
         found = keyring.get_credential(host, None)
         user, password = (found.username, found.password) if found else (None, None)
-    except Exception as error:  # back ends raise what their systems do: D-Bus, keychains, files
+    except Exception as error:  # back ends raise errors of D-Bus, keychains, files
         raise _KeyringFailure(_summary(error)) from error
     return Login(user=user or "", password=password) if password else None
 
@@ -212,7 +212,7 @@ def _summary(error: Exception) -> str:
 
 
 def _from_keyring_command(host: str) -> Login | None:
-    """Return a login from the program; raises `_KeyringFailure`."""
+    """Return a login from the program; raise `_KeyringFailure`."""
     program = which("keyring")
     if program is None:
         return None
@@ -226,7 +226,7 @@ def _from_keyring_command(host: str) -> Login | None:
     except (OSError, UnicodeDecodeError) as error:
         raise _KeyringFailure(f"{program}: {_summary(error)}") from error
     lines = finished.stderr.strip().splitlines()
-    if finished.returncode and lines:  # for what it does not have, it ends with 1 and says nothing
+    if finished.returncode and lines:  # for an unknown host, it ends with 1 and prints nothing
         raise _KeyringFailure(f"{program} ended with status {finished.returncode}: {lines[-1].strip()[:300].rstrip('.')}")
     user, _, password = finished.stdout.strip().partition("\n")
     return Login(user=user, password=password) if finished.returncode == 0 and password else None

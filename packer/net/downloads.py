@@ -1,4 +1,4 @@
-"""Downloads what a lock names: in parallel, resumed after a dropped connection, and proved before it enters the store."""
+"""Downloads of a lock's archives: in parallel, resumed after a dropped connection, and checked before they enter the store."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _CHUNK = 1 << 18
 _RETRIES = RetryPolicy(attempts=5)
 _PARALLEL = 8
 _LARGEST = 4 << 30
-"""Bytes of an archive whose size no lock says: no wheel is larger but by ZIP64, and no function could hold one."""
+"""Bytes of an archive whose lock gives no size: only ZIP64 wheels are larger, and no function could hold one."""
 
 
 class FetchedArchive(Struct, frozen=True, kw_only=True):
-    """An archive that is in the store; ``outlined`` says how it is known where only its outline is
+    """An archive in the store; ``outlined`` says how its outline was made, where only that exists
     (`packer.formats.wheel_outline`)."""
 
     path: Path
@@ -43,7 +43,7 @@ class FetchedArchive(Struct, frozen=True, kw_only=True):
 
 
 class _PartialFile(Struct, kw_only=True):
-    """How far a download has come."""
+    """A download so far: ``size`` bytes in ``file``."""
 
     file: IO[bytes]
     size: int = 0
@@ -57,7 +57,7 @@ class _PartialFile(Struct, kw_only=True):
 class StoreFetcher:
     """Fetches into a store; each archive once, however many functions ask for it at the same time.
 
-    ``accept`` proves a complete file before it is taken in, and raises an `LpackError` where it is not good.
+    ``accept`` checks a complete file before it enters the store, and raises an `LpackError` for a bad one.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class StoreFetcher:
         self._stopped = Event()
 
     def close(self) -> None:
-        """Stop: begin no other download, and give up those that have begun."""
+        """Abandon all downloads, and begin no other."""
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
     def fetch(self, archives: Sequence[Archive]) -> list[FetchedArchive]:
-        """Give the archives' files in the store, in the same order; raises `FetchError` or what ``accept`` raises.
+        """Return the archives' files in the store, in the same order; raise `FetchError` or what ``accept`` raises.
 
-        One that has failed is told at once, whatever the others are still waiting for.
+        The first failure is raised at once, without waiting for the other archives.
         """
         waiting = [self._known(archive) or self._started(archive) for archive in archives]
         running = [each for each in waiting if isinstance(each, Future)]
@@ -102,7 +102,7 @@ class StoreFetcher:
         return FetchedArchive(path=path, sha256=archive.sha256) if path else None
 
     def _started(self, archive: Archive) -> Future[FetchedArchive]:
-        # Two locks may expect different bytes at one address: each is held against its own hash.
+        # Two locks may expect different bytes at one address: each is checked against its own hash.
         return self._brought.submit(self._pool, (archive.location, archive.sha256), lambda: self._bring(archive))
 
     def _bring(self, archive: Archive) -> FetchedArchive:
@@ -161,7 +161,7 @@ class StoreFetcher:
             ) from None
 
     def _attempt(self, archive: Archive, received: _PartialFile) -> None:
-        """Ask once for what is still missing; raises `TransientError` or `FetchError`."""
+        """Request the missing bytes once; raise `TransientError` or `FetchError`."""
         import requests
         import urllib3
 
@@ -173,7 +173,7 @@ class StoreFetcher:
                 expected = self._expected_size(response, received.size)
                 if expected is not None and expected > _size_limit(archive):
                     raise _too_large(archive)
-                # What has arrived, not full chunks: those lose the bytes before a dropped connection.
+                # Read whatever has arrived: waiting for full chunks loses the bytes before a dropped connection.
                 while chunk := response.raw.read1(_CHUNK, decode_content=False):
                     if self._stopped.is_set():
                         raise _interrupted(archive)
@@ -250,7 +250,7 @@ def _interrupted(archive: Archive) -> FetchError:
 
 
 def _too_large(archive: Archive) -> FetchError:
-    """Return the error for a server that sends more than it should, of which nothing more is read."""
+    """Return the error for a server that sends more than it should, which is not read any further."""
     most = _size_limit(archive)
     limit = (
         f"{most:,} bytes, which is the most that lpack downloads" if archive.size is None else f"the {most:,} bytes of its lock"

@@ -1,4 +1,4 @@
-"""What all that asks over HTTP has in common: sessions, logins, and which troubles pass by themselves."""
+"""What all HTTP requests share: sessions, logins, statuses to retry, and short reasons for errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def retry_after(response: requests.Response) -> float:
-    """Return the seconds that a server asks to wait (Retry-After), 0 where it does not say, or not in seconds."""
+    """Return the seconds that a server asks to wait (Retry-After); 0 where it gives none, or a date."""
     try:
         seconds = float(response.headers.get("Retry-After", 0))
     except ValueError:
@@ -28,11 +28,11 @@ def retry_after(response: requests.Response) -> float:
 
 
 def new_session() -> requests.Session:
-    """Give a session that reads proxies and certificates as every Python tool does."""
+    """Return a session with the proxies and certificates that Python tools commonly use."""
     import requests
 
     session = requests.Session()
-    # uv's variable for a private certificate authority counts here too; requests reads its own.
+    # uv's variable for a private certificate authority applies here too; requests reads its own.
     bundle = os.environ.get("SSL_CERT_FILE")
     if bundle and not (os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")):
         session.verify = bundle
@@ -40,7 +40,7 @@ def new_session() -> requests.Session:
 
 
 def basic_auth(user: str, password: str) -> requests.auth.HTTPBasicAuth:
-    """Give a login as requests takes it."""
+    """Return a login as requests takes it."""
     from requests.auth import HTTPBasicAuth
 
     # As UTF-8 bytes: requests would encode text as Latin-1.
@@ -48,9 +48,9 @@ def basic_auth(user: str, password: str) -> requests.auth.HTTPBasicAuth:
 
 
 def read_body(response: requests.Response, most: int) -> bytes:
-    """Read a body as it is sent, of ``most`` bytes and not more; raises ``ValueError`` for a longer one.
+    """Return a body of at most ``most`` bytes, as it is sent; raise ``ValueError`` for a longer one.
 
-    Raises what urllib3 raises where it breaks off.
+    Raises the errors of urllib3 where the connection breaks.
     """
     found = bytearray()
     while len(found) <= most and (part := response.raw.read(min(_PIECE, most + 1 - len(found)), decode_content=False)):
@@ -61,7 +61,7 @@ def read_body(response: requests.Response, most: int) -> bytes:
 
 
 def is_untrusted(error: Exception) -> bool:
-    """Say whether a certificate was refused: other troubles of TLS pass by themselves."""
+    """Return whether a certificate was refused: other TLS errors may pass."""
     import ssl
 
     def wrapped(cause: BaseException) -> BaseException | None:
@@ -72,12 +72,12 @@ def is_untrusted(error: Exception) -> bool:
 
 
 def short_reason(error: Exception) -> str:
-    """Give the innermost cause: what urllib3 wraps around it repeats the address."""
+    """Return the innermost cause as text: the errors that urllib3 wraps around it repeat the address."""
     *_, cause = causes(error, _first_argument)
     return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
 
 
 def _first_argument(error: BaseException) -> BaseException | None:
-    """Return the error that another one was made of, as urllib3 and requests do; None where it was made of none."""
+    """Return the error that another one wraps in the way of urllib3 and requests; None where it wraps none."""
     first = error.args[0] if error.args else None
     return first if isinstance(first, BaseException) else None

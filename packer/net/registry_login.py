@@ -1,4 +1,4 @@
-"""Logins for registries, as Docker and Podman keep them: in a file, or with a program that the file names.
+"""Logins for registries, as Docker and Podman keep them: in a file, or with a credential helper that the file names.
 
 Sources: Docker's documentation of `docker login` (config.json: auths, credsStore, credHelpers; the protocol of
 docker-credential-helpers) and containers-auth.json(5).
@@ -30,12 +30,12 @@ _ECR_HELPER = "ecr-login"
 _PROGRAM = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS = 60
 _UNKNOWN = "credentials not found in native keychain"
-"""What helpers say of a host that they know nothing of (docker-credential-helpers, errors.go)."""
+"""The message of helpers for an unknown host (docker-credential-helpers, errors.go)."""
 _LARGEST = 1 << 20
 
 
 class RegistryLogin(Struct, frozen=True, kw_only=True):
-    """A user's name and password, or a token that stands for who has logged in before; ``repr`` shows none of it."""
+    """A user name and password, or an identity token of an earlier login; ``repr`` shows neither."""
 
     login: Login | None = None
     identity: str = ""
@@ -45,7 +45,7 @@ class RegistryLogin(Struct, frozen=True, kw_only=True):
 
 
 class DockerLogins:
-    """Finds logins by the hosts of registries; may be used from many threads. ``variables`` are those of the environment."""
+    """Finds logins by registry host; may be used from many threads. ``variables`` are the environment's."""
 
     def __init__(self, variables: Mapping[str, str], home: Path) -> None:
         folder = Path(variables.get("DOCKER_CONFIG") or home / ".docker")
@@ -58,7 +58,7 @@ class DockerLogins:
         self._found: Once[str, RegistryLogin | None] = Once()
 
     def find(self, host: str) -> RegistryLogin | None:
-        """Give the login for a registry; raises `RegistryError` where a file or a program that should know it is broken."""
+        """Return the login for a registry; raise `RegistryError` where the file or helper that should know it is broken."""
         return self._found.get(host, lambda: self._look(host))
 
     def _look(self, host: str) -> RegistryLogin | None:
@@ -76,7 +76,7 @@ class DockerLogins:
         return None
 
     def _ask(self, program: str, host: str, path: Path | None) -> RegistryLogin | None:
-        """Ask a credential helper; None where it knows of nothing."""
+        """Return the login that a credential helper has; None where it has none."""
         name = f"docker-credential-{program}"
         where = f", which {path} names," if path else ""
         if not _PROGRAM.fullmatch(program):
@@ -113,7 +113,7 @@ class DockerLogins:
 
 
 def login_remedy(host: str) -> str:
-    """Say how a user logs in to a registry."""
+    """Return the remedy that tells a user how to log in to a registry."""
     if _ECR.fullmatch(host):
         command = f"aws ecr get-login-password | docker login --username AWS --password-stdin {host}"
         return f"Log in: `{command}`, or install docker-credential-{_ECR_HELPER}."
@@ -135,7 +135,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise RegistryError(f"{path}, which holds logins for registries, is no JSON.", remedy="Mend it, or log in again.")
+        raise RegistryError(f"{path}, which holds logins for registries, is no JSON.", remedy="Fix it, or log in again.")
     return document
 
 
@@ -145,13 +145,13 @@ def _string(table: object, host: str) -> str | None:
 
 
 def _host_keys(host: str) -> tuple[str, ...]:
-    """Give the forms that a host may have in a file of logins."""
+    """Return the keys under which a file may hold the login for a host."""
     keys = (host, f"https://{host}", f"http://{host}", f"https://{host}/", f"https://{host}/v1/", f"https://{host}/v2/")
     return (*keys, _HUB_KEY, "index.docker.io") if host == DOCKER_HUB else keys
 
 
 def _login_in_file(auths: object, host: str) -> RegistryLogin | None:
-    """Give a login that a file holds itself, under any of the forms that its key may have."""
+    """Return the login that a file itself holds for a host."""
     for key in _host_keys(host):
         entry = auths.get(key) if isinstance(auths, dict) else None
         if not isinstance(entry, dict):

@@ -1,4 +1,4 @@
-"""Remembers which repository of a registry has a blob, from one push to the next, so that others are asked to mount it."""
+"""Where a registry's blobs are, remembered from one push to the next, so that other repositories can mount them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from packer.cache.store import Store, digest_of
 _FORM = "1"
 _KIND = "blob-homes"
 _MOST = 4000
-"""Blobs of one registry that are remembered; older ones are forgotten."""
+"""Blobs remembered for each registry, the newest ones."""
 
 
 class BlobLocations:
-    """Repositories by the registries and digests of blobs that were seen in them; may be used from many threads."""
+    """Maps a registry and a blob's digest to a repository that had it; may be used from many threads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -23,12 +23,12 @@ class BlobLocations:
         self._lock = Lock()
 
     def find(self, registry: str, digest: str) -> str:
-        """Give a repository that had a blob when it was last looked at; empty where none is known."""
+        """Return a repository that had the blob when last seen; empty where none is known."""
         with self._lock:
             return self._of(registry).get(digest, "")
 
     def add(self, registry: str, digest: str, repository: str) -> None:
-        """Remember that a repository has a blob; the one that was seen last is the likeliest to have it still."""
+        """Remember that a repository has a blob, in place of one seen before it."""
         with self._lock:
             known = self._of(registry)
             if known.get(digest) != repository:
@@ -36,7 +36,7 @@ class BlobLocations:
                 self._changed.add(registry)
 
     def keep(self) -> None:
-        """Write down what is new; raises `StoreError`."""
+        """Save what is new in the store; raise `StoreError`."""
         with self._lock:
             for registry in self._changed:
                 newest = list(self._of(registry).items())[-_MOST:]

@@ -1,4 +1,4 @@
-"""Moves blobs to and from a registry: in parts, and after trouble from where that left off."""
+"""Uploads and downloads of blobs: in parts, and resumed after errors."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from packer.net.retry import TransientError
 from packer.registry.endpoint import Body, Endpoint
 
 _CHUNK = 16 << 20
-"""Bytes of a part. ECR takes none below 5 MB but the last (AWS "UploadLayerPart")."""
+"""Bytes of a part. ECR requires 5 MB of all but the last (AWS "UploadLayerPart")."""
 _READ = 1 << 18
 _RESTARTS = 3
-"""How often an upload begins anew, after the registry has forgotten it."""
+"""How often an upload is begun again after the registry lost it."""
 _MOST_SETBACKS = 5
-"""How often an upload goes back behind parts that the registry had acknowledged; then it is begun anew."""
+"""How often an upload may go back behind parts that the registry had acknowledged, before it is begun again."""
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]+)")
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 class _UploadForgotten(Exception):
-    """The registry does not know the upload any more."""
+    """The registry no longer knows the upload."""
 
 
 class _Slice(RawIOBase):
-    """A part of a file, as a stream that starts at 0 and knows its length: requests asks for both."""
+    """A part of a file as a stream that starts at 0 and has a length, both of which requests needs."""
 
     def __init__(self, path: Path, start: int, end: int, told: Callable[[int], None]) -> None:
         super().__init__()
@@ -68,12 +68,12 @@ class _Slice(RawIOBase):
 
 
 class _Upload(Struct, kw_only=True):
-    """An upload that has begun: where it goes on, and how much of it the registry has."""
+    """An upload in progress: where to send the next part, and how many bytes the registry has."""
 
     location: str
     offset: int = 0
     setbacks: int = 0
-    """How often the registry has lost parts that it had acknowledged."""
+    """How often the registry lost parts that it had acknowledged."""
 
 
 def upload(
@@ -86,14 +86,14 @@ def upload(
     mount: str,
     reporter: Reporter,
 ) -> int:
-    """Have a blob in a repository: mounted from ``mount``, if that has it, or else sent from the file that ``bring`` gives.
+    """Put a blob into a repository: mounted from the repository ``mount`` if that has it, else from the file of ``bring``.
 
-    Gives the bytes that were sent, 0 where it was mounted. Raises `RegistryError`, or what ``bring`` raises.
+    Return the bytes that were sent, 0 where it was mounted. Raises `RegistryError`, and the errors of ``bring``.
     """
     begun = _begin_upload(endpoint, to, blob, scopes, mount)
     if begun is None:
         return 0
-    scopes = scopes[:1]  # where it is mounted from has no part in what follows
+    scopes = scopes[:1]  # the repository to mount from plays no part in the upload
     path = bring()
     name = f"{to.repository} {_short_digest(blob)}"
     with reporter.transfer(name, blob.size, "upload"):
@@ -115,7 +115,7 @@ def _short_digest(blob: Descriptor) -> str:
 
 
 def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: bytes, scopes: Sequence[str]) -> None:
-    """Send a small blob; raises `RegistryError`."""
+    """Send a small blob; raise `RegistryError`."""
 
     def attempt() -> None:
         begun = _begin_upload(endpoint, to, blob, scopes, "")
@@ -134,7 +134,7 @@ def _begin_upload(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: S
     path = f"/v2/{to.repository}/blobs/uploads/"
     ask = partial(endpoint.ask, "POST", path, doing=doing, expected=(201, 202), body=lambda: b"")
     if mount:
-        # Who may not read there is told so in many ways, and can send the layer all the same.
+        # Registries refuse a mount in many ways; the layer can still be sent.
         with suppress(RegistryError):
             response = ask(scopes, query=[("mount", blob.digest), ("from", mount)])
             if response.status == 201:
@@ -147,7 +147,7 @@ def _begin_upload(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: S
 
 
 def _location(endpoint: Endpoint, headers: Mapping[str, str], before: str, to: Reference) -> str:
-    """Give where an upload goes on: registries may move it with each answer, and write it relative or absolute."""
+    """Return the URL of the next request of an upload: each response may change it, relative or absolute."""
     found = headers.get("Location")
     if not found:
         raise RegistryError(f"The registry of {to.name} does not say where a layer goes.", remedy="Ask who runs it.")
@@ -163,7 +163,7 @@ def _send_blob(
     begun: _Upload,
     told: Callable[[int], None],
 ) -> None:
-    """Send what is left of a blob, part by part; raises `_UploadForgotten` where it must begin anew."""
+    """Send what is left of a blob, part by part; raise `_UploadForgotten` where it must begin again."""
     doing = f"push the layer {_short_digest(blob)} to {to.name}"
     if blob.size > _CHUNK:
         while begun.offset < blob.size:
@@ -178,7 +178,7 @@ def _send_blob(
         try:
             _finish_upload(endpoint, to, blob, scopes, begun, whole)
         except TransientError:
-            fresh = _begin_upload(endpoint, to, blob, scopes, "")  # what has arrived of it is not worth asking
+            fresh = _begin_upload(endpoint, to, blob, scopes, "")  # asking how much has arrived takes as long
             if fresh is not None:
                 begun.location = fresh.location
             raise
@@ -195,7 +195,7 @@ def _send_part(
     begun: _Upload,
     told: Callable[[int], None],
 ) -> None:
-    """Send one part of a blob, and go on after trouble from where the registry has got to."""
+    """Send one part of a blob, and after an error continue with the first byte that the registry lacks."""
     doing = f"push the layer {_short_digest(blob)} to {to.name}"
     trouble = False
 
@@ -211,7 +211,7 @@ def _send_part(
             return
         trouble = True
         start = begun.offset
-        end = min(start + _CHUNK, blob.size)  # of a part that was cut off only the last may be a small one
+        end = min(start + _CHUNK, blob.size)  # after an interrupted part, only the last part may be short
         headers = {**_OCTETS, "Content-Range": f"{start}-{end - 1}", "Content-Length": str(end - start)}
         with endpoint.request_once(
             "PATCH", begun.location, scopes, headers=headers, body=lambda: _Slice(path, start, end, told)
@@ -229,7 +229,7 @@ def _send_part(
 
 
 def _update_offset(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: _Upload) -> None:
-    """Find out how much of an upload the registry has (distribution specification, "Pushing a blob in chunks")."""
+    """Ask how much of an upload the registry has (distribution specification, "Pushing a blob in chunks")."""
     with endpoint.request_once("GET", begun.location, scopes) as response:
         if response.status_code in (404, 410):
             raise _UploadForgotten
@@ -237,7 +237,7 @@ def _update_offset(endpoint: Endpoint, to: Reference, scopes: Sequence[str], beg
             raise endpoint.error(response, f"push a layer to {to.name}")
         found = _RANGE.fullmatch(response.headers.get("Range", ""))
         last = int(found[1]) if found else 0
-        begun.offset = last + 1 if last else 0  # nothing at all is written 0-0
+        begun.offset = last + 1 if last else 0  # registries write "nothing" as 0-0
         if response.headers.get("Location"):
             begun.location = _location(endpoint, response.headers, begun.location, to)
 
@@ -250,12 +250,12 @@ def _finish_upload(
     begun: _Upload,
     body: Body,
 ) -> None:
-    """Close an upload with its digest; raises `_UploadForgotten` where the registry does not know it, nor the blob."""
+    """Complete an upload with its digest; raise `_UploadForgotten` where the registry knows neither it nor the blob."""
     doing = f"push the layer {_short_digest(blob)} to {to.name}"
     query = [("digest", blob.digest)]
     with endpoint.request_once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
         if response.status_code in (404, 410):
-            # An answer may have been lost on the way: then the blob is there.
+            # A response may have been lost: then the registry has the blob.
             there = f"/v2/{to.repository}/blobs/{blob.digest}"
             if endpoint.ask("HEAD", there, scopes, doing=doing, expected=(200, 307, 404)).status != 404:
                 return
@@ -269,7 +269,7 @@ def _finish_upload(
 
 
 def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: Store, reporter: Reporter) -> Path:
-    """Bring a blob into the store; raises `RegistryError` where it cannot be had, or is not what its digest says."""
+    """Download a blob into the store; raise `RegistryError` where that fails, or its digest is wrong."""
     name = f"{reference.repository} {_short_digest(blob)}"
     doing = f"fetch a layer of {reference}"
     with reporter.transfer(name, blob.size), store.temporary() as temporary:
@@ -285,7 +285,7 @@ def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: 
 def _receive(
     endpoint: Endpoint, reference: Reference, blob: Descriptor, file: IO[bytes], reporter: Reporter, name: str
 ) -> None:
-    """Ask once for what is still missing."""
+    """Request the missing bytes once."""
     import requests
     import urllib3
 
@@ -317,6 +317,6 @@ def _receive(
 
 
 def _too_large(reference: Reference) -> RegistryError:
-    """Return the error for a registry that sends more than the manifest says, of which nothing more is read."""
+    """Return the error for a registry that sends more than the manifest says, which is not read any further."""
     what = f"The registry {reference.registry} gives more bytes for a layer of {reference} than it has."
     return RegistryError(what, remedy="Do not use it before you know why.")

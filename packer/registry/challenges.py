@@ -1,4 +1,4 @@
-"""Answers what registries ask before they let somebody in: Basic, or a token from a server that they name.
+"""Authentication to registries: Basic, or a token from a server that the registry names.
 
 Sources: RFC 9110 (WWW-Authenticate), RFC 7617, and the distribution project's "Token Authentication Specification".
 """
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"(?:^|,\s*)(Basic|Bearer)\b\s*", re.IGNORECASE)
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 _SHORTEST = 60.0
-"""Seconds that a token is good for where its server does not say."""
+"""Seconds that a token is valid where its server does not say."""
 _EARLY = 5.0
-"""Seconds before its end from which on a token is not used any more."""
+"""Seconds before its expiry at which a token is no longer used."""
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1|\[::1\]")
 _LARGEST = 1 << 20
 _PLAIN: dict[str, Any] = {
@@ -38,14 +38,14 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host, with its port or without, is this machine."""
+    """Return whether a host, with or without a port, is this machine."""
     return bool(_LOOPBACK.fullmatch(host.rpartition(":")[0] if re.search(r"(?<!:):[0-9]+$", host) else host))
 
 
 class RegistryAuth:
-    """Gives the headers that a registry's requests need; may be used from many threads.
+    """Provides the Authorization headers for a registry; may be used from many threads.
 
-    ``plain`` says that the registry itself is asked without TLS.
+    ``plain``: the registry itself is used without TLS.
     """
 
     def __init__(self, host: str, logins: DockerLogins, *, plain: bool, session: Callable[[], requests.Session]) -> None:
@@ -59,7 +59,7 @@ class RegistryAuth:
         self._tokens: dict[frozenset[str], tuple[str, float]] = {}
 
     def header(self, scopes: Iterable[str]) -> str:
-        """Give the Authorization header for these scopes as far as it is known; empty for none."""
+        """Return the Authorization header known for these scopes; empty where none is."""
         with self._lock:
             if self._basic:
                 return self._basic
@@ -67,12 +67,12 @@ class RegistryAuth:
             return f"Bearer {token}" if token and time.monotonic() < until else ""
 
     def answer(self, challenge: str, scopes: Iterable[str], used: str) -> None:
-        """Get what a 401's WWW-Authenticate asks for, where the header ``used`` was not enough.
+        """Get the login or token that a 401's WWW-Authenticate asks for, after the header ``used`` was refused.
 
-        Raises `RegistryError` where that cannot be had.
+        Raises `RegistryError` where it cannot be obtained.
         """
         if self.header(scopes) not in ("", used):
-            return  # another thread has got it meanwhile
+            return  # another thread has obtained it meanwhile
         found = dict(_challenges(challenge))
         if "bearer" in found:
             wanted = frozenset(scopes) or frozenset(found["bearer"].get("scope", "").split())
@@ -91,7 +91,7 @@ class RegistryAuth:
             self._basic = header
 
     def refused(self, why: str) -> RegistryError:
-        """Give the error for somebody who is not let in."""
+        """Return the error for a registry that refuses access."""
         return RegistryError(f"The registry {self._host} does not let lpack in: {why}.", remedy=login_remedy(self._host))
 
     @staticmethod
@@ -104,7 +104,7 @@ class RegistryAuth:
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
     def _token(self, realm: str, service: str, scopes: list[str]) -> tuple[str, float]:
-        """Ask the token server; gives the token, and for how many seconds it is good."""
+        """Request a token; return it, and the seconds that it is valid."""
         import requests
         import urllib3
 
@@ -145,13 +145,13 @@ class RegistryAuth:
 
 
 def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave a request as it is: without any auth, requests would take a login from .netrc."""
+    """Return a request unchanged: without an ``auth``, requests would use a login from .netrc."""
     return request
 
 
 def _challenges(header: str) -> Iterable[tuple[str, dict[str, str]]]:
-    """Give the schemes of a WWW-Authenticate header in small letters, with their parameters."""
-    bare = _QUOTED.sub(lambda found: "." * len(found[0]), header)  # what is quoted begins no scheme
+    """Return the schemes of a WWW-Authenticate header in lower case, with their parameters."""
+    bare = _QUOTED.sub(lambda found: "." * len(found[0]), header)  # a quoted string begins no scheme
     starts = list(_SCHEME.finditer(bare))
     for start, end in zip(starts, [*(each.start() for each in starts[1:]), len(header)], strict=True):
         text = header[start.end() : end]

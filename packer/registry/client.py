@@ -1,7 +1,7 @@
-"""Pushes images to registries and finds bases in them, by the OCI distribution specification 1.1, without a daemon.
+"""Pushing images to registries and resolving bases in them, by the OCI distribution specification 1.1, without a daemon.
 
-A tag is written last: whoever asks for it finds an image that is whole. Blobs that a registry has are neither sent nor, where
-they are a base's, fetched first; those that another repository of the same registry has are mounted.
+A tag is written last, so that it always names a complete image. Blobs that a registry has are not sent, nor fetched before if
+they are a base's; those in another repository of the same registry are mounted.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 
 
 class PushResult(Struct, frozen=True, kw_only=True):
-    """What came of a push: ``reference`` has the digest; ``sent`` are bytes of blobs and manifests.
+    """The result of a push: ``reference`` has the digest; ``sent`` are the bytes of blobs and manifests.
 
-    The counts are of blobs that were uploaded, mounted from another repository, and there already.
+    The other fields count blobs: uploaded, mounted from another repository, and already present.
     """
 
     reference: Reference
@@ -67,9 +67,9 @@ class _BlobOutcome(Struct, frozen=True):
 
 
 class Registries:
-    """All registries that a command talks to; may be used from many threads. ``insecure`` are hosts to ask without TLS.
+    """All registries that a command uses; may be used from many threads. ``insecure`` are hosts to use without TLS.
 
-    With ``offline`` none is asked, and what is wanted must be in the store.
+    With ``offline`` no request is made, and everything must be in the store.
     """
 
     def __init__(
@@ -89,7 +89,9 @@ class Registries:
         self._endpoints: dict[str, Endpoint] = {}
         self._lock = Lock()
         self._here: Once[str, Path] = Once()
-        self._there: Once[tuple[str, str], _BlobOutcome] = Once(cheap=inf)  # what was only stopped is sent for the next image
+        self._there: Once[tuple[str, str], _BlobOutcome] = Once(
+            cheap=inf
+        )  # a push that was stopped is repeated for the next image
         self._homes = BlobLocations(store)
 
     def __enter__(self) -> Self:
@@ -99,14 +101,14 @@ class Registries:
         self.close()
 
     def stop(self) -> None:
-        """End all waiting for another attempt, and begin none."""
+        """End all waits for another attempt, and begin none."""
         with self._lock:
             endpoints = tuple(self._endpoints.values())
         for endpoint in endpoints:
             endpoint.stop()
 
     def close(self) -> None:
-        """Close all connections, and remember what is where."""
+        """Close all connections, and save the locations of blobs."""
         self.stop()
         self._homes.keep()
         with self._lock:
@@ -115,7 +117,7 @@ class Registries:
             endpoint.close()
 
     def endpoint(self, host: str) -> Endpoint:
-        """Give the registry of a host; raises `RegistryError` where none may be asked."""
+        """Return the registry of a host; raise `RegistryError` when offline."""
         if self._offline:
             what = f"The registry {host} has what is not in the store, and --offline forbids to ask it."
             raise RegistryError(what, remedy="`lpack lock` and one build without --offline bring it.")
@@ -125,9 +127,9 @@ class Registries:
             return self._endpoints[host]
 
     def resolve(self, reference: Reference, platform: Platform) -> Base:
-        """Find an image for a platform; its layers are not fetched yet.
+        """Return the image for a platform, without fetching its layers.
 
-        Raises `RegistryError`, and `ImageError` for one that cannot be used.
+        Raises `RegistryError`, and `ImageError` for an image that cannot be used.
         """
         named = str(reference)
         data, found = self._manifest(reference)
@@ -164,14 +166,14 @@ class Registries:
         return data, Descriptor(media_type=media_type, digest=digest, size=len(data))
 
     def _keep(self, data: bytes, digest: str) -> None:
-        """Have a manifest in the store: one that is asked for by its digest need not be fetched again."""
+        """Keep a manifest in the store, where it is found by its digest the next time."""
         with self._store.temporary() as temporary:
             with store_errors(temporary, "write"):
                 temporary.write_bytes(data)
             self._store.adopt_blob(temporary, digest.removeprefix("sha256:"), len(data))
 
     def fetch(self, reference: Reference, blob: Descriptor) -> Path:
-        """Give a blob of a repository, from the store or else from the registry, once; raises `RegistryError`."""
+        """Return the file of a blob, from the store or else from the registry, once; raise `RegistryError`."""
 
         def bring() -> Path:
             known = self._store.blob(blob.sha256)
@@ -180,7 +182,7 @@ class Registries:
         return self._here.get(blob.digest, bring)
 
     def push(self, image: Image, to: Reference, workers: int = 4) -> PushResult:
-        """Push an image under a tag, or none, and give what was sent; raises `RegistryError`."""
+        """Push an image, under a tag if there is one, and return what was sent; raise `RegistryError`."""
         data, described = image.manifest, image.descriptor
         if self._has_manifest(to, described.digest):
             return PushResult(reference=replace(to, digest=described.digest), present=len(image.layers) + 1)
@@ -189,7 +191,7 @@ class Registries:
         return replace(pushed, reference=replace(to, digest=described.digest), sent=pushed.sent + sent)
 
     def push_index(self, images: Sequence[Image], to: Reference, workers: int = 4) -> PushResult:
-        """Push images of several platforms, and an index of them under the tag; raises `RegistryError`."""
+        """Push images of several platforms, and an index of them under the tag; raise `RegistryError`."""
         total = PushResult(reference=to)
         for image in images:
             one = self._blobs(image, to, workers)
@@ -214,7 +216,7 @@ class Registries:
         return response.status == 200 and response.headers.get("Docker-Content-Digest") == digest
 
     def _blobs(self, image: Image, to: Reference, workers: int) -> PushResult:
-        """See that a repository has all that an image is made of; raises `RegistryError`."""
+        """Ensure that a repository has all blobs of an image; raise `RegistryError`."""
         endpoint = self.endpoint(to.registry).part()
         put: list[Callable[[], _BlobOutcome]] = []
         for layer in {each.descriptor.digest: each for each in image.layers}.values():
@@ -226,9 +228,9 @@ class Registries:
             try:
                 outcomes = _wait_for_all(futures)
             except Exception:
-                endpoint.stop()  # the other blobs need not wait for their next attempts
+                endpoint.stop()  # end the waits of the other blobs
                 raise
-            except BaseException:  # nor need anything that they wait for, where the user has enough
+            except BaseException:  # the user has interrupted: end everything
                 self.stop()
                 raise
             finally:
@@ -247,7 +249,7 @@ class Registries:
     def _put(
         self, endpoint: Endpoint, to: Reference, blob: Descriptor, bring: Callable[[], Path], home: Reference | None
     ) -> _BlobOutcome:
-        """See that a repository has a blob; what somebody else of this command has sent there counts as present."""
+        """Ensure that a repository has a blob; one that another thread has sent counts as present."""
         mine: list[_BlobOutcome] = []
 
         def send() -> _BlobOutcome:
@@ -280,7 +282,7 @@ class Registries:
         return _BlobOutcome("uploaded", len(data))
 
     def _put_manifest(self, to: Reference, name: str, data: bytes, media_type: str) -> int:
-        """Write a manifest under a tag or its digest; gives its bytes. Raises `RegistryError`."""
+        """Write a manifest under a tag or its digest, and return its length in bytes; raise `RegistryError`."""
         path, doing = f"/v2/{to.repository}/manifests/{name}", f"push {to.name}:{name}"
         headers = {"Content-Type": media_type}
         response = self.endpoint(to.registry).ask(
@@ -294,19 +296,19 @@ class Registries:
 
 
 class RegistryBlobs(BlobSource):
-    """Gives the blobs of a repository."""
+    """The blobs of a repository."""
 
     def __init__(self, registries: Registries, reference: Reference) -> None:
         self._registries = registries
         self._reference = reference
 
     def bring(self, blob: Descriptor) -> Path:
-        """Give a blob's file; raises `RegistryError`."""
+        """Return a blob's file; raise `RegistryError`."""
         return self._registries.fetch(self._reference, blob)
 
 
 def _wait_for_all(futures: Sequence[Future[_BlobOutcome]]) -> list[_BlobOutcome]:
-    """Return what came of all; raises what the first one raises that fails, whatever the others wait for."""
+    """Return all results; raise the first error at once, without waiting for the others."""
     wait(futures, return_when=FIRST_EXCEPTION)
     for future in futures:
         if future.done() and (error := future.exception()) is not None:

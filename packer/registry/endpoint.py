@@ -1,4 +1,4 @@
-"""One registry over HTTP: requests that are let in, tried again where the trouble may pass, and else end with a clear error."""
+"""One registry over HTTP: requests with a login, retried after transient errors, that end in a response or one error."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _PORTS = {"https": 443, "http": 80}
 _CERTIFICATE = "It shows a certificate that is not trusted: name its authority's with SSL_CERT_FILE."
 Value = TypeVar("Value")
 Body = Callable[[], "bytes | RawIOBase"]
-"""Gives what is sent, anew for each attempt."""
+"""Returns the body to send, a new one for each attempt."""
 
 
 class RegistryResponse(Struct, frozen=True, kw_only=True):
-    """What a registry has answered; ``content`` is all of the body."""
+    """A registry's response; ``content`` is the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -55,7 +55,7 @@ class RegistryResponse(Struct, frozen=True, kw_only=True):
 
 
 class Endpoint:
-    """A registry; may be used from many threads. ``plain`` asks it without TLS."""
+    """A registry; may be used from many threads. ``plain``: without TLS."""
 
     def __init__(self, host: str, logins: DockerLogins, *, plain: bool) -> None:
         self.host = host
@@ -68,7 +68,7 @@ class Endpoint:
         self._parts: list[Endpoint] = []
 
     def part(self) -> Endpoint:
-        """Return the same registry for one task, which `stop` ends without ending others."""
+        """Return an endpoint for the same registry whose `stop` ends only its own requests."""
         made = copy(self)
         made._stopped, made._parts = Event(), []  # noqa: SLF001 of its own kind
         if self._stopped.is_set():
@@ -77,7 +77,7 @@ class Endpoint:
         return made
 
     def stop(self) -> None:
-        """End all waiting for another attempt, and begin none; tasks of their own, too."""
+        """End all waits for another attempt, and begin none, here and in all parts."""
         self._stopped.set()
         for part in self._parts:
             part.stop()
@@ -98,7 +98,7 @@ class Endpoint:
             session.close()
 
     def url(self, path: str, base: str = "") -> str:
-        """Give an address below the registry's, or below that of an answer; raises `RegistryError` for one without TLS."""
+        """Return a URL relative to the registry's, or to that of a response; raise `RegistryError` for one without TLS."""
         found = urljoin(base or self._base, path)
         parts = urlsplit(found)
         if parts.scheme != "https" and not (parts.scheme == "http" and self.plain):
@@ -118,9 +118,9 @@ class Endpoint:
         body: Body | None = None,
         query: Sequence[tuple[str, str]] = (),
     ) -> RegistryResponse:
-        """Ask until there is an answer that says yes or no.
+        """Send a request, with retries, and return the response.
 
-        ``doing`` ends the sentence "Cannot". Raises `RegistryError`.
+        ``doing`` completes the sentence "Cannot …". Raises `RegistryError`, also for a status that is not ``expected``.
         """
 
         def attempt() -> RegistryResponse:
@@ -169,7 +169,7 @@ class Endpoint:
             response = self._sent(method, url, headers, used, body, query)
             if redirected:
                 response = self._followed(response, headers)
-            # Nobody but the registry itself is given its login, or is believed where that is to be taken.
+            # Only the registry itself gets its login, and only it may say where tokens come from.
             if response.status_code != 401 or not self._is_own(response.url):
                 break
             challenge = response.headers.get("WWW-Authenticate", "")
@@ -220,12 +220,12 @@ class Endpoint:
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             reason = f"the registry {self.host} cannot be reached ({short_reason(error)})"
             cause = getattr(error.args[0] if error.args else None, "reason", None)
-            nobody = isinstance(cause, urllib3.exceptions.NewConnectionError)  # a name that nobody knows, too
+            nobody = isinstance(cause, urllib3.exceptions.NewConnectionError)  # also for an unknown host name
             if nobody:
                 raise TransientError(reason, attempts=_UNREACHABLE_ATTEMPTS, remedy=_THERE) from error
             raise TransientError(reason) from error
         except (requests.RequestException, ValueError) as error:
-            # What it says may hold the header that it does not like.
+            # The message may contain the header that it rejects.
             what = f"The registry {self.host} cannot be asked ({type(error).__name__})."
             raise RegistryError(what, remedy="Check its name.") from None
         finally:
@@ -233,7 +233,7 @@ class Endpoint:
                 data.close()
 
     def _followed(self, response: requests.Response, headers: Mapping[str, str] | None) -> requests.Response:
-        """Go where an answer points to, without the login; raises `TransientError` or `RegistryError`."""
+        """Follow the redirections of a response, without the login; raise `TransientError` or `RegistryError`."""
         for _ in range(_MOST_HOPS):
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTIONS or not target:
@@ -245,7 +245,7 @@ class Endpoint:
         raise RegistryError(f"The registry {self.host} leads from place to place.", remedy=_WHO)
 
     def _is_own(self, url: str) -> bool:
-        """Say whether an address is the registry's own, however it is written."""
+        """Return whether a URL has the registry's own origin."""
         return _origin(url) == _origin(self._base)
 
     def _session(self) -> requests.Session:
@@ -256,7 +256,7 @@ class Endpoint:
         return session
 
     def error(self, response: requests.Response, doing: str) -> RegistryError:
-        """Give the error for an answer that says no, in the registry's own words."""
+        """Return the error for an unexpected status, with the registry's own description."""
         status = response.status_code
         said = _error_text(response)
         remedies = {
@@ -270,13 +270,13 @@ class Endpoint:
 
 
 def _origin(url: str) -> tuple[str, str, int]:
-    """Give scheme, host and port of an address (RFC 6454, section 4)."""
+    """Return scheme, host and port of an address (RFC 6454, section 4)."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def _error_text(response: requests.Response) -> str:
-    """Give what a registry says of an error (distribution specification, "Error Codes"), in one line."""
+    """Return a registry's own description of an error (distribution specification, "Error Codes") in one line."""
     import requests
     import urllib3
 
