@@ -13,7 +13,8 @@ from packer.cache.deflate import Deflater
 from packer.cache.store import Store
 from packer.core.events import Reporter
 from packer.core.options import Policy
-from packer.images.base import BaseReader, Finders
+from packer.images.base import BaseReader
+from packer.images.base_sources import base_sources
 from packer.images.builder import ImageBuilder
 from packer.images.layer_store import LayerBlobs
 from packer.net.registry_login import DockerLogins
@@ -24,8 +25,7 @@ def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, cl
     """Make the parts that make images; what they hold open is closed with ``closing``."""
     executor, makers = (_executor(jobs, name, closing) for name in ("pack", "layer"))
     registries = open_registries(store, reporter, closing, offline=policy.offline)
-    finders = Finders(registry=registries.resolve, engine=connect)
-    reader = BaseReader(store, executor, finders)
+    reader = BaseReader(store, base_sources(store, executor, registries.resolve, connect))
     layers = LayerBlobs(store, Deflater(store).span, executor)
     return ImageBuilder(reader, layers, makers, frozen=policy.frozen, refresh=policy.upgrade)
 

@@ -16,15 +16,16 @@ from builders.sandbox.emulator import REMEDY as EMULATOR_REMEDY
 from packer.cache.store import store_errors
 from packer.core.errors import ToolError, UsageError
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, FileContent, Function, Tree
-from packer.core.names import IMAGES_FOLDER, LOCAL_FORMS, image_name
+from packer.core.names import LOCAL_FORMS
 from packer.formats.image import Base, Image
 from packer.formats.oci import Platform, Reference
-from packer.images.base import BaseReader, files_of_base
+from packer.images.base import BaseReader
 from packer.images.base_check import CheckedLayers
 from packer.images.base_pins import PINS_FILE, Pins, read_pins
+from packer.images.base_sources import files_of_base
 from packer.images.entrypoint import check_start
 from packer.images.layer_store import LayerBlobs
-from packer.images.layout_writer import LayerStep, RunSettings, assemble_image, write_docker_archive, write_layout
+from packer.images.layout_writer import LayerStep, RunSettings, assemble_image
 
 TASK = "var/task"
 _SCRIPT, _EMULATOR = "lambda-entrypoint.sh", "usr/local/bin/aws-lambda-rie"
@@ -40,7 +41,6 @@ exec {command} "$@"
 """
 _FILE_TIME = 0
 """The time of all files in layers: another one would make each of them anew (what `created` says has no part in it)."""
-_DRAFT = "latest"
 _DIGEST = "@sha256:"
 NOTHING = Tree(())
 
@@ -174,33 +174,6 @@ class ImageBuilder:
             labels={"org.opencontainers.image.title": function.name, **dict(options.labels)},
         )
         return assemble_image(base, steps, running, options.epoch), steps
-
-    @staticmethod
-    def write(function: Function, image: Image, staging: Path, out: Path) -> Path:
-        """Write an image in the forms that are asked for, below ``staging``; gives the folder or file of the first.
-
-        ``out`` is the output folder, where the layers of an older one may lie.
-        """
-        name = f"{image_name(function.name)}:{_DRAFT}"
-        first: Path | None = None
-        for form in function.image.write:
-            path = staging / artifact_path(function, form)
-            with store_errors(path, "write"):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if form == "oci":
-                    path.mkdir()
-                    older = out / artifact_path(function, form)
-                    write_layout(path, [(image, name)], base_layers=function.image.base_layers, older=older)
-                else:
-                    with path.open("wb") as file:
-                        write_docker_archive(image, name, file)
-            first = first or path
-        return first or staging
-
-
-def artifact_path(function: Function, form: str) -> str:
-    """Give where an image lies below the output folder, in a form."""
-    return f"{IMAGES_FOLDER}/{function.name}{'' if form == 'oci' else '.tar'}"
 
 
 def files_of_image(function: Function) -> tuple[Path, ...]:

@@ -22,7 +22,7 @@ from packer.formats.oci import (
     unusable_image,
 )
 from packer.formats.unpack import LayerArchive
-from packer.images.base import LayoutBlobs
+from packer.images.base_layout import LayoutBlobs
 
 _BUILD = "Run `lpack build` first."
 

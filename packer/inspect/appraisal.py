@@ -14,7 +14,8 @@ from packer.core.model import Function
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageRecord
 from packer.formats.wheel_outline import NOTHING, SIZE
-from packer.images.builder import artifact_path, base_name
+from packer.images.builder import base_name
+from packer.images.outputs import OUTPUTS
 from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
@@ -97,7 +98,7 @@ class Appraiser:
             )
             result = replace(result, warnings=(*result.warnings, what))
         image = ImageRecord(digest="", platform="", base=base, layers=())
-        return as_image(result, image, artifact_path(function, function.image.write[0]), result.artifact.zipped)
+        return as_image(result, image, OUTPUTS[function.image.write[0]].path(function.name), result.artifact.zipped)
 
 
 def _estimate(found: Appraised, result: Result) -> Estimate:

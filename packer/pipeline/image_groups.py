@@ -16,9 +16,10 @@ from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageLayerRecord, ImageRecord
 from packer.formats.image import Base, Image
-from packer.images.builder import ImageBuilder, artifact_path, base_name
+from packer.images.builder import ImageBuilder, base_name
 from packer.images.layer_plan import Keys, plan_images
 from packer.images.layout_writer import LayerStep
+from packer.images.outputs import OUTPUTS, write_image
 from packer.layers.assignment import Need
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gatherer, Tools
@@ -166,9 +167,11 @@ class ImageGroup:
             client = [part for part in self._gatherer.client(function) if part[0] not in names]
             parts.insert(0, ("the runtime interface client", merge_trees(client, ())))
         image, steps = imaging.image(function, base, start, [*parts, (owner_label(OWN_SOURCE), divided.source)])
-        staged = imaging.write(function, image, self._staging, self._out)
+        staged = write_image(
+            function.name, image, function.image.write, self._staging, self._out, base_layers=function.image.base_layers
+        )
         settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
-        first, *more = (artifact_path(function, form) for form in function.image.write)
+        first, *more = (OUTPUTS[form].path(function.name) for form in function.image.write)
         zipped = sum(step.layer.descriptor.size for step in steps)
         record = _image_record(function, base, image, steps, more)
         result = of_image(function, settled.result, record, first, zipped)

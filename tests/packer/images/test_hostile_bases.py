@@ -21,8 +21,9 @@ from packer.cache.local import LocalStore
 from packer.core.errors import ImageError, UsageError
 from packer.formats.image import Base
 from packer.formats.oci import Platform, Reference
-from packer.images.base import BaseReader, Finders
+from packer.images.base import BaseReader
 from packer.images.base_check import LayerFacts, check_layer
+from packer.images.base_sources import base_sources
 from tests.images import CONFIG, LAYER, MANIFEST, digest, plain_layer, special, tar_of, write_base
 
 HERE = Platform.of("x86_64")
@@ -34,7 +35,8 @@ def reader(tmp_path: Path) -> Iterator[BaseReader]:
         raise AssertionError("no registry and no engine is asked")
 
     with ThreadPoolExecutor(2) as executor:
-        yield BaseReader(LocalStore(tmp_path / "store"), executor, Finders(registry=nobody, engine=nobody))
+        store = LocalStore(tmp_path / "store")
+        yield BaseReader(store, base_sources(store, executor, nobody, nobody))
 
 
 def brought(base: Base) -> list[Path]:
@@ -212,8 +214,8 @@ class Engine:
         self._both = both
         self.saved: list[str] = []
 
-    def identity(self, name: str) -> str:
-        return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"  # as containerd does: not the configuration's
+    def identity(self, reference: str) -> str:
+        return f"sha256:{hashlib.sha256(reference.encode()).hexdigest()}"  # as containerd does: not the configuration's
 
     def save(self, identity: str, to: BinaryIO) -> None:
         self.saved.append(identity)
@@ -232,7 +234,8 @@ def test_engine_saves_an_image_once_and_several_side_by_side(tmp_path: Path, nam
         raise AssertionError("no registry is asked")
 
     with ThreadPoolExecutor(2) as packers, ThreadPoolExecutor(8) as executor:
-        reader = BaseReader(LocalStore(tmp_path / "store"), packers, Finders(registry=nobody, engine=lambda: engine))
+        store = LocalStore(tmp_path / "store")
+        reader = BaseReader(store, base_sources(store, packers, nobody, lambda: engine))
         bases = list(executor.map(lambda name: reader.read(f"engine:{name}", HERE, tmp_path), names))
     assert len({base.digest for base in bases}) == different
     assert len(engine.saved) == different

@@ -22,7 +22,8 @@ from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.image import Image
 from packer.formats.oci import Platform, Reference
-from packer.images.base import BaseReader, Finders
+from packer.images.base import BaseReader
+from packer.images.base_sources import base_sources
 from packer.images.layout_writer import RunSettings, assemble_image
 from packer.net.registry_login import DockerLogins
 from packer.net.retry import RetryPolicy
@@ -62,7 +63,8 @@ def made(folder: Path, *layers: bytes) -> Image:
 
     write_base(folder, *layers)
     with ThreadPoolExecutor(1) as executor:
-        reader = BaseReader(LocalStore(folder / "store"), executor, Finders(registry=nobody, engine=nobody))
+        store = LocalStore(folder / "store")
+        reader = BaseReader(store, base_sources(store, executor, nobody, nobody))
         return assemble_image(reader.read(f"oci:{folder}", HERE, folder), (), RUNNING, 0)
 
 
