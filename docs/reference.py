@@ -12,7 +12,7 @@ from mkdocs.structure.files import File, Files
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES
 from packer.cli.app import COMMANDS
-from packer.config.key_reference import inner_table, key_table, rule_table
+from packer.config.key_reference import inner_key_table, key_table, rule_table
 from packer.core import errors
 from packer.core.schemas import NAMES, schema_text
 
@@ -70,7 +70,7 @@ def _help(command: click.Command, name: str) -> str:
 
 def _configuration() -> str:
     table = re.sub(r"\]\(docs/", "](../", key_table()).replace("](#many-functions)", "](../monorepo.md)")
-    return f"{_BEFORE_KEYS}\n{table}\n{_AFTER_KEYS}\n{inner_table()}\n{_AFTER_INNER}"
+    return f"{_BEFORE_KEYS}\n{table}\n{_AFTER_KEYS}\n{inner_key_table()}\n{_AFTER_INNER}"
 
 
 def _rules() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from packer.config.discovery import DISCOVER, is_meant
+from packer.config.discovery import DISCOVER, matches_patterns
 from packer.core.errors import UsageError
 from packer.core.model import Function
 from packer.core.names import PROJECT_FILE
@@ -76,6 +76,6 @@ def _said(table: Mapping[str, Any], function: Function, root: Path) -> Any:
     own = table.get(_FUNCTIONS, {}).get(function.name)
     patterns = table[DISCOVER] if isinstance(table.get(DISCOVER), list) else ()
     path = Path(os.path.relpath(function.source, root)).as_posix()
-    is_one = own is not None or is_meant(tuple(map(str, patterns)), path)
+    is_one = own is not None or matches_patterns(tuple(map(str, patterns)), path)
     hidden = (*_OF_NO_FUNCTION, *(key for key in _HIDING if isinstance(own, dict) and key in own))
     return is_one, own or {}, {key: value for key, value in table.items() if key not in hidden}

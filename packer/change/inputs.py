@@ -14,16 +14,16 @@ from msgspec import Struct
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.change.affected import Folder, Inputs, affected
-from packer.config.layer_table import files_of_layers
+from packer.config.layer_table import list_layer_files
 from packer.core.model import Function, Requirements
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, read_requirements
 from packer.images.builder import files_of_image
-from packer.locks.formats import LOCK_FORMATS, UV_LOCK, LockPart, LockReader, lock_reader
-from packer.locks.pylock import pylock_places
-from packer.resolve.joint_declaration import can_be_asked
-from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS, standard_files, texts_at
+from packer.locks.formats import LOCK_FORMATS, UV_LOCK, LockPart, LockReader, find_lock_reader
+from packer.locks.pylock import find_pylock_places
+from packer.resolve.joint_declaration import can_share_versions
+from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS, get_strings, standard_files
 from packer.source.function_source import Outline
-from packer.source.local_projects import local_projects, named_by
+from packer.source.local_projects import find_local_projects, read_local_paths
 from packer.source.package_source import PROJECT_IGNORE
 from packer.verify.runner import event_files
 
@@ -81,7 +81,7 @@ class Inventory:
 
     def _shared_reasons(self, function: Function) -> frozenset[str]:
         """Give the changed paths that decide the versions which a function shares with others for its target."""
-        if not can_be_asked(function) or function.lock_path.is_file():
+        if not can_share_versions(function) or function.lock_path.is_file():
             return frozenset()  # what is locked keeps its versions
         peers = [each for each in function.sharing if each.target == function.target and each.requirements]
         key = (str(function.target), *(each.name for each in peers))
@@ -134,14 +134,14 @@ class Inventory:
         files = (
             *event_files(function),
             *([profile] if profile else []),
-            *files_of_layers(function.layers),
+            *list_layer_files(function.layers),
             *files_of_image(function),
         )
         return _Found(files=files, folders=tuple(searched))
 
     def _own_lock(self, function: Function) -> _Found:
         lock = function.lock_path
-        return _Found(files=(lock,), locals=pylock_places(lock, self._content(lock) or b""))
+        return _Found(files=(lock,), locals=find_pylock_places(lock, self._content(lock) or b""))
 
     def _settings(self, function: Function) -> _Found:
         """Give uv's own settings, in every folder above that it would read them in."""
@@ -154,7 +154,7 @@ class Inventory:
         return _Found(files=tuple(each / "uv.toml" for each in above), reasons=tuple(changed))
 
     def _declared(self, function: Function, requirements: Requirements) -> _Found:
-        reader = lock_reader(requirements)
+        reader = find_lock_reader(requirements)
         if reader:
             return self._of_lock(requirements, function.target, reader)
         declared = self._of_requirements if requirements.kind == REQUIREMENTS else self._of_pyproject
@@ -181,7 +181,7 @@ class Inventory:
         return _Found(files=file.files, folders=links, locals=self._with_more(function, file.local_paths))
 
     def _of_pyproject(self, function: Function, path: Path) -> _Found:
-        places = self._with_more(function, named_by(path))
+        places = self._with_more(function, read_local_paths(path))
         project = (self._document(path) or {}).get("project")
         if isinstance(project, dict) and _is_dynamic(project, path):
             places = (path.parent, *places)  # a build back end may find them anywhere
@@ -189,7 +189,7 @@ class Inventory:
 
     def _with_more(self, function: Function, places: Iterable[Path]) -> tuple[Path, ...]:
         """Add what local projects lead to: as a lock says it, or else they themselves and the last build."""
-        known = local_projects(places)
+        known = find_local_projects(places)
         if not function.lock_path.is_file():
             known += tuple(map(Path, self._remembered(function.name)))
         return known
@@ -256,7 +256,7 @@ def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[
 
 
 def _is_dynamic(project: Mapping[str, Any], path: Path) -> bool:
-    return "dependencies" in texts_at(project, path, "dynamic", "project")
+    return "dependencies" in get_strings(project, path, "dynamic", "project")
 
 
 def _uv_settings(without: frozenset[str], document: Mapping[str, Any]) -> Any:

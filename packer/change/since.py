@@ -20,7 +20,7 @@ from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.pipeline.state import State
-from packer.source.git import WorkingTree, working_tree
+from packer.source.git import WorkingTree, find_working_tree
 
 
 class AffectedDocument(Struct, frozen=True, kw_only=True):
@@ -88,10 +88,10 @@ def find_affected(project: Project, overrides: Overrides, since: str, state: Sta
 
 def _tree_of(config: Config, functions: Sequence[Function]) -> WorkingTree:
     """Find the repository of the configuration, or else the one that holds all functions."""
-    found = working_tree(config.root)
+    found = find_working_tree(config.root)
     if found is not None:
         return found
-    trees = {tree.top: tree for tree in (working_tree(each.source) for each in functions) if tree is not None}
+    trees = {tree.top: tree for tree in (find_working_tree(each.source) for each in functions) if tree is not None}
     if not trees:
         what = f"{config.root} lies in no git repository, and so nothing can be said of what has changed."
         raise UsageError(what, remedy="Run it in a clone, or build everything: `lpack build`.")

@@ -144,9 +144,9 @@ def appraised_at(
     project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
 ) -> dict[str, FunctionState]:
     """Say what a project's functions were going to be in a commit; raises `LpackError`."""
-    from packer.source.git import working_tree
+    from packer.source.git import find_working_tree
 
-    tree = working_tree(project.folder)
+    tree = find_working_tree(project.folder)
     if tree is None:
         raise UsageError(f"{project.folder} lies in no git repository.", remedy="Name a file instead of a commit.")
     commit = tree.commit(ref)

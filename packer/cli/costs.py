@@ -27,7 +27,7 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     from packer.core.options import Policy
     from packer.inspect.requirement_report import Costs
     from packer.pipeline.gatherer import Gatherer
-    from packer.resolve.requirement_graph import needs_of
+    from packer.resolve.requirement_graph import read_requirement_graph
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
@@ -42,7 +42,7 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     with open_appraising(store, Digests(), reporter, policy, remote=config.remote) as tools:
         gatherer = Gatherer(tools, config.out)
         for function in functions:
-            needs = needs_of(function, gatherer.trees(function))
+            needs = read_requirement_graph(function, gatherer.trees(function))
             known = state.functions[function.name]
             exact = not (known.estimate and known.estimate.known_by)
             yield Costs.of(function.name, needs, known.report, exact=exact)

@@ -33,7 +33,7 @@ from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.locks.wheel_choice import choose_wheel
 from packer.pipeline.gatherer import Tools, files_of_function
 from packer.pipeline.local_work import Order
-from packer.source.package_source import project_tree
+from packer.source.package_source import read_project_tree
 
 _TICKETS, _ARTIFACTS = "tickets", "artifacts"
 _QUICK = 1
@@ -128,7 +128,7 @@ class Tickets:
         return digest
 
     def _folder(self, folder: Path) -> str:
-        tree, _ = project_tree(folder, self._tools.digests)
+        tree, _ = read_project_tree(folder, self._tools.digests)
         return self._files(folder / entry.path for entry in tree)
 
     def _files(self, paths: Iterable[Path]) -> str:

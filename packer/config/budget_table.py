@@ -15,17 +15,17 @@ _LAYER_KEYS = ("zip", "unzipped", "growth")
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 
 
-def budget_of(sections: Sequence[Section]) -> Budget:
+def read_budget(sections: Sequence[Section]) -> Budget:
     """Return the budget that sections make up, the most particular one last; raises `UsageError`."""
     return _merged(sections, BUDGET, _KEYS)
 
 
-def budget_of_layers(sections: Sequence[Section]) -> Budget:
+def read_layers_budget(sections: Sequence[Section]) -> Budget:
     """Return the budget of each layer that has none of its own; raises `UsageError`."""
     return _merged(sections, LAYER_BUDGET, _LAYER_KEYS)
 
 
-def budget_of_layer(layer: Section) -> Budget:
+def read_layer_budget(layer: Section) -> Budget:
     """Return a named layer's own budget; raises `UsageError`."""
     return _merged((layer,), BUDGET, _LAYER_KEYS)
 

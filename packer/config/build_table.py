@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from packaging.utils import InvalidName, canonicalize_name
 
 from builders.recipes import BUILDERS, BuildSettings, Limits
-from packer.config.section import Section, choices
+from packer.config.section import Section, suggest_names
 
 BUILD_KEYS = ("builder", "image", "setup", "network", "limits")
 PACKAGES = "packages"
@@ -27,7 +27,7 @@ _IMAGE = re.compile(
 _LIMIT_KEYS = ("memory", "processes", "cpus", "time")
 
 
-def building_of(sections: tuple[Section, ...]) -> BuildSettings:
+def read_build_settings(sections: tuple[Section, ...]) -> BuildSettings:
     """Return the settings that sections make up, the most particular one last; raises `UsageError`."""
     settings = BuildSettings()
     for section in sections:
@@ -35,7 +35,7 @@ def building_of(sections: tuple[Section, ...]) -> BuildSettings:
     return settings
 
 
-def packages_of(project: Section, function: Section) -> tuple[tuple[str, BuildSettings], ...]:
+def read_package_settings(project: Section, function: Section) -> tuple[tuple[str, BuildSettings], ...]:
     """Return the settings of each package that project or function name, sorted by name."""
     tables = [section.section(PACKAGES) for section in (project, function)]
     found: dict[str, tuple[Section, ...]] = {}
@@ -44,7 +44,7 @@ def packages_of(project: Section, function: Section) -> tuple[tuple[str, BuildSe
             section = packages.section(name)
             section.check_keys((*BUILD_KEYS, *PATTERN_KEYS, RELEASES))
             found[key] = (*found.get(key, (project, function)), section)
-    return tuple((name, building_of(sections)) for name, sections in sorted(found.items()))
+    return tuple((name, read_build_settings(sections)) for name, sections in sorted(found.items()))
 
 
 def _names(packages: Section) -> dict[str, str]:
@@ -67,7 +67,7 @@ def _with(settings: BuildSettings, section: Section) -> BuildSettings:
     if "builder" in table:
         name = section.string("builder")
         if name not in BUILDERS:
-            raise section.error("builder", f"{name!r} is not a builder", choices(name, BUILDERS))
+            raise section.error("builder", f"{name!r} is not a builder", suggest_names(name, BUILDERS))
         changes["builder"] = name
     if "image" in table:
         name = section.string("image")

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from packer.config.section import Section
 from packer.core.errors import UsageError
 from packer.core.names import check_name
-from packer.source.dependency_files import ANY_DEPTH, fits, handler_of
+from packer.source.dependency_files import ANY_DEPTH, find_optional_handler, matches_path
 
 DISCOVER = "discover"
 """The key that holds the patterns."""
@@ -55,13 +55,13 @@ def discover(project: Section, root: Path, out: Path) -> Discovery:
     return _FolderSearch(project, root, out).run(patterns)
 
 
-def is_meant(patterns: tuple[str, ...], path: str) -> bool:
+def matches_patterns(patterns: tuple[str, ...], path: str) -> bool:
     """Return whether patterns mean a folder; its ``path`` is relative to the configuration's folder, with slashes."""
     above = [path, *(parent.as_posix() for parent in PurePosixPath(path).parents)]
     negative = [each[1:] for each in patterns if each.startswith("!")]
-    if any(fits(each, folder) for each in negative for folder in above):
+    if any(matches_path(each, folder) for each in negative for folder in above):
         return False
-    return any(fits(each, path) for each in patterns if not each.startswith("!"))
+    return any(matches_path(each, path) for each in patterns if not each.startswith("!"))
 
 
 class _FolderSearch:
@@ -168,7 +168,7 @@ class _FolderSearch:
     def _fitting(self, folder: Path) -> list[str]:
         """Return the patterns that leave a folder out."""
         path = self._relative(folder)
-        return [pattern for pattern in self._negative if fits(pattern, path)]
+        return [pattern for pattern in self._negative if matches_path(pattern, path)]
 
     def _relative(self, folder: Path) -> str:
         return Path(os.path.relpath(folder, self._root)).as_posix()
@@ -179,7 +179,7 @@ class _FolderSearch:
         claimed = self._claims.get(os.path.realpath(folder))
         names = claimed or [folder.name]
         named = {name: str(self._tables.get(name, {}).get("handler") or "") for name in names}
-        found = "" if all(named.values()) else handler_of(folder)
+        found = "" if all(named.values()) else find_optional_handler(folder)
         self._seen[folder] = any(named.values()) or bool(found)
         if not self._seen[folder]:
             self._searched += [folder, *sorted(folder.glob("*.py"))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from packer.config.section import Section, choices
+from packer.config.section import Section, suggest_names
 from packer.core.errors import UsageError
 from packer.core.model import Function
 from packer.core.names import LOCAL_FORMS, image_name
@@ -33,7 +33,7 @@ _KEYS = (
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def image_of(root: Path, sections: Sequence[Section], flag: str | None) -> ImageOptions:
+def read_image_options(root: Path, sections: Sequence[Section], flag: str | None) -> ImageOptions:
     """Return the options that sections make up, the most particular one last; raises `UsageError`.
 
     ``root`` is the project's folder, ``flag`` the command line's word for the format.
@@ -45,7 +45,7 @@ def image_of(root: Path, sections: Sequence[Section], flag: str | None) -> Image
         if "format" in section.table:
             wanted = section.string("format")
             if wanted not in FORMATS:
-                raise section.error("format", f"{wanted!r} is no format of artifacts", choices(wanted, FORMATS))
+                raise section.error("format", f"{wanted!r} is no format of artifacts", suggest_names(wanted, FORMATS))
     if not options.base_layers and options.base.startswith(LOCAL_FORMS):
         what = f"{options.base!r} is in no registry where layers could be left"
         raise sections[-1].error("oci.base-layers", what, "Leave base-layers out, or name a base that is in one.")
@@ -104,7 +104,7 @@ def _with(options: ImageOptions, table: Section) -> ImageOptions:
     if "compression" in table.table:
         word = table.string("compression")
         if word not in IMAGE_COMPRESSIONS:
-            raise table.error("compression", f"{word!r} is not known here", choices(word, IMAGE_COMPRESSIONS))
+            raise table.error("compression", f"{word!r} is not known here", suggest_names(word, IMAGE_COMPRESSIONS))
         options = replace(options, compression=word)
     if "write" in table.table:
         options = replace(options, write=_forms(table))
@@ -142,7 +142,7 @@ def _forms(table: Section) -> tuple[ImageForm, ...]:
     known: Mapping[str, ImageForm] = {form: form for form in IMAGE_FORMS}
     for word in words:
         if word not in known:
-            raise table.error("write", f"{word!r} is no form that images can be written in", choices(word, IMAGE_FORMS))
+            raise table.error("write", f"{word!r} is no form that images can be written in", suggest_names(word, IMAGE_FORMS))
     if not words:
         raise table.error("write", "an image must be written somehow", f"Known are: {', '.join(IMAGE_FORMS)}.")
     return tuple(form for form in IMAGE_FORMS if form in words)

@@ -236,7 +236,7 @@ INNER = (
 """Keys of the tables that keys may have; ``where`` is the key."""
 
 
-def inner_table() -> str:
+def inner_key_table() -> str:
     """Return the keys of inner tables in Markdown."""
     rows = (
         f"| `{key.where[0]}` | {', '.join(f'`{name}`' for name in key.names)} | {key.meaning} | {key.default} |"

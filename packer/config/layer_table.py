@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from packaging.utils import InvalidName, canonicalize_name
 
 from builders.runtimes import LAYERS_LIMIT
-from packer.config.budget_table import BUDGET, LAYER_BUDGET, budget_of_layer, budget_of_layers
+from packer.config.budget_table import BUDGET, LAYER_BUDGET, read_layer_budget, read_layers_budget
 from packer.config.build_table import PACKAGES, RELEASES
-from packer.config.section import Section, choices
+from packer.config.section import Section, suggest_names
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
 from packer.formats.requirements_txt import read_requirements
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _ARN = re.compile(r"arn:aws[a-zA-Z-]*:lambda:[a-z]{2,}[a-z0-9-]*:[0-9]{12}:layer:[A-Za-z0-9_-]{1,140}:[0-9]+")
 
 
-def layers_of(root: Path, project: Section, function: Section, flag: str | None) -> LayerOptions:
+def read_layer_options(root: Path, project: Section, function: Section, flag: str | None) -> LayerOptions:
     """Return what a function has in layers; ``flag`` is the command line's word. Raises `UsageError`."""
     named: tuple[NamedLayer, ...] = ()
     mode: LayerMode = "none"
@@ -51,9 +51,9 @@ def layers_of(root: Path, project: Section, function: Section, flag: str | None)
         named=named,
         attached=attached,
         releases=tuple(sorted(releases.items())),
-        budget=budget_of_layers((project, function)),
+        budget=read_layers_budget((project, function)),
     )
-    return with_attached(options, (), function.where("attached"))
+    return attach_layers(options, (), function.where("attached"))
 
 
 def _releases(section: Section) -> dict[str, float]:
@@ -63,7 +63,7 @@ def _releases(section: Section) -> dict[str, float]:
     return {name: table.number(RELEASES) for name, table in tables.items() if RELEASES in table.table}
 
 
-def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> LayerOptions:
+def attach_layers(options: LayerOptions, arns: Sequence[str], where: str) -> LayerOptions:
     """Add layers that a function has anyhow, each once; raises `UsageError` where Lambda would refuse them all together."""
     known = {layer.arn: layer for layer in options.attached}
     attached = {**{arn: known.get(arn, AttachedLayer(arn=arn)) for arn in arns}, **known}
@@ -79,7 +79,7 @@ def with_attached(options: LayerOptions, arns: Sequence[str], where: str) -> Lay
     return replace(options, attached=tuple(attached.values()))
 
 
-def files_of_layers(options: LayerOptions) -> tuple[Path, ...]:
+def list_layer_files(options: LayerOptions) -> tuple[Path, ...]:
     """Return every file that says what a named layer holds."""
     return tuple(path for layer in options.named for path in layer.files)
 
@@ -91,7 +91,7 @@ def _known_mode(word: str) -> LayerMode:
 def _mode(section: Section, key: str) -> LayerMode:
     word = section.string(key)
     if word not in LAYER_MODES:
-        raise section.error(key, f"{word!r} is not known here", choices(word, LAYER_MODES))
+        raise section.error(key, f"{word!r} is not known here", suggest_names(word, LAYER_MODES))
     return _known_mode(word)
 
 
@@ -106,7 +106,7 @@ def _named(root: Path, layers: Section, name: str) -> NamedLayer:
     if bool(names) == bool(requirements):
         what = "a layer has either distributions or requirements"
         raise layers.error(name, what, 'Write distributions = ["pandas", "numpy"], or requirements = "layer.txt".')
-    functions, budget = section.strings("functions"), budget_of_layer(section)
+    functions, budget = section.strings("functions"), read_layer_budget(section)
     if not requirements:
         return NamedLayer(name=name, distributions=names, functions=functions, budget=budget)
     path = (root / requirements).absolute()
@@ -163,4 +163,4 @@ def check_patterns(layers: Iterable[NamedLayer], functions: Collection[str], fil
         for pattern in layer.functions:
             if not any(fnmatchcase(name, pattern) for name in functions):
                 what = f"{file}: layers.{layer.name}.functions: no function is called {pattern!r}."
-                raise UsageError(what, remedy=choices(pattern, tuple(functions)))
+                raise UsageError(what, remedy=suggest_names(pattern, tuple(functions)))

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
-from packer.config.budget_table import BUDGET, budget_of
-from packer.config.build_table import BUILD_KEYS, PACKAGES, building_of, packages_of
+from packer.config.budget_table import BUDGET, read_budget
+from packer.config.build_table import BUILD_KEYS, PACKAGES, read_build_settings, read_package_settings
 from packer.config.discovery import DISCOVER, Discovery, discover
-from packer.config.image_table import IMAGE_KEYS, image_of, without_layers
-from packer.config.layer_table import LAYER_KEYS, layers_of
-from packer.config.section import Section, choices
-from packer.config.shape_table import SHAPE_KEYS, shape_of
+from packer.config.image_table import IMAGE_KEYS, read_image_options, without_layers
+from packer.config.layer_table import LAYER_KEYS, read_layer_options
+from packer.config.section import Section, suggest_names
+from packer.config.shape_table import SHAPE_KEYS, read_shape
 from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Function
 from packer.core.names import DEFAULT_OUT, PROJECT_FILE, check_name
@@ -97,23 +97,23 @@ def load_config(path: Path, overrides: Overrides) -> Config:
     return Config(
         root=root,
         out=out,
-        functions=sharing(section, tuple(_function(root, section, name, found, overrides) for name in names)),
+        functions=share_versions(section, tuple(_function(root, section, name, found, overrides) for name in names)),
         files=(path.absolute(), *found.searched),
         warnings=found.warnings,
         notes=found.notes,
-        remote=remote_of(section),
-        sbom=sbom_of(section, overrides),
+        remote=read_remote(section),
+        sbom=wants_sbom(section, overrides),
     )
 
 
-def sbom_of(section: Section, overrides: Overrides) -> bool:
+def wants_sbom(section: Section, overrides: Overrides) -> bool:
     """Return whether bills of materials are to be written; raises `UsageError`."""
     if overrides.sbom is not None:
         return overrides.sbom
     return section.boolean("sbom") if "sbom" in section.table else True
 
 
-def remote_of(section: Section) -> str:
+def read_remote(section: Section) -> str:
     """Return the address of a project's remote store, a path made absolute; raises `UsageError`."""
     remote = section.string("remote")
     return remote if "://" in remote or not remote else str((section.file.parent / Path(remote).expanduser()).absolute())
@@ -133,12 +133,12 @@ def project_section(path: Path) -> Section:
     return section
 
 
-def sharing(project: Section, functions: tuple[Function, ...]) -> tuple[Function, ...]:
+def share_versions(project: Section, functions: tuple[Function, ...]) -> tuple[Function, ...]:
     """Tell functions of those whose versions are to agree with theirs, where the project says so; raises `UsageError`."""
     resolution = project.string("resolution", _RESOLUTIONS[0])
     if resolution not in _RESOLUTIONS:
         what = f"{resolution!r} is no way to resolve dependencies"
-        raise project.error("resolution", what, choices(resolution, _RESOLUTIONS))
+        raise project.error("resolution", what, suggest_names(resolution, _RESOLUTIONS))
     if resolution == _RESOLUTIONS[0]:
         return functions
     return tuple(replace(function, sharing=functions) for function in functions)
@@ -161,11 +161,14 @@ def make_target(runtime: Setting, architecture: Setting) -> Target:
     name, where = runtime
     if name not in RUNTIMES:
         raise UsageError(
-            f"{where}: {name!r} is not a Python runtime of Lambda that lpack knows.", remedy=choices(name, tuple(RUNTIMES))
+            f"{where}: {name!r} is not a Python runtime of Lambda that lpack knows.",
+            remedy=suggest_names(name, tuple(RUNTIMES)),
         )
     machine, where = architecture
     if machine not in ARCHITECTURES:
-        raise UsageError(f"{where}: {machine!r} is not an architecture of Lambda.", remedy=choices(machine, ARCHITECTURES))
+        raise UsageError(
+            f"{where}: {machine!r} is not an architecture of Lambda.", remedy=suggest_names(machine, ARCHITECTURES)
+        )
     return Target.of(name, machine)
 
 
@@ -204,7 +207,7 @@ def _function(root: Path, project: Section, name: str, discovery: Discovery, ove
     section = function_section(project, name)
     found = discovery.functions.get(name)
     if found is None and DISCOVER in project.table and "source" not in section.table:
-        nearest = choices(name, tuple(discovery.functions)) if discovery.functions else ""
+        nearest = suggest_names(name, tuple(discovery.functions)) if discovery.functions else ""
         what = f"no folder that {DISCOVER} finds has this name, and there is no source"
         raise project.section("functions").error(name, what, f"{nearest} Or name its folder: source.".lstrip())
     source = found.source if found else (root / section.string("source", ".")).absolute()
@@ -234,10 +237,10 @@ def make_function(
 ) -> Function:
     """Make a function of what a project and the function's own ``section`` say of how it is built; raises `UsageError`."""
     requirements = section.string("requirements")
-    shape = shape_of(root, name, (project, section), flags)
+    shape = read_shape(root, name, (project, section), flags)
     folder = project.file.parent.absolute()
-    layers = layers_of(folder, project, section, flags.layers)
-    image = image_of(folder, (project, section), flags.format)
+    layers = read_layer_options(folder, project, section, flags.layers)
+    image = read_image_options(folder, (project, section), flags.format)
     return Function(
         name=name,
         source=source,
@@ -256,10 +259,10 @@ def make_function(
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
         allow=(*project.strings("allow"), *section.strings("allow")),
         overlap=(*_overlap(section), *_overlap(project)),
-        budget=budget_of((project, section)),
+        budget=read_budget((project, section)),
         provided=tuple(sorted({*project.strings("provided"), *section.strings("provided")})),
-        building=building_of((project, section)),
-        packages=packages_of(project, section),
+        building=read_build_settings((project, section)),
+        packages=read_package_settings(project, section),
         trim=shape.trim,
         bytecode=shape.bytecode,
         verify=shape.verify,

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
 from packer.config.discovery import DISCOVER
-from packer.config.image_table import check_image_names, image_of
-from packer.config.layer_table import check_patterns, files_of_layers, with_attached
+from packer.config.image_table import check_image_names, read_image_options
+from packer.config.layer_table import attach_layers, check_patterns, list_layer_files
 from packer.config.load import (
     Config,
     Overrides,
@@ -21,13 +21,13 @@ from packer.config.load import (
     lock_path,
     make_function,
     project_section,
-    remote_of,
-    sbom_of,
-    sharing,
+    read_remote,
+    share_versions,
+    wants_sbom,
 )
 from packer.config.project import CONFIG_NAMES, FOLDER, TEMPLATE, Project
-from packer.config.section import Section, choices
-from packer.config.shape_table import shape_of
+from packer.config.section import Section, suggest_names
+from packer.config.shape_table import read_shape
 from packer.core.errors import UsageError
 from packer.core.model import Function
 from packer.core.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
@@ -73,7 +73,7 @@ def _check_out(config: Config, project: Project) -> None:
 
 def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
     name = folder.name.replace(".", "-").replace(" ", "-") or "function"
-    shape = shape_of(folder, name, (), overrides.shape)
+    shape = read_shape(folder, name, (), overrides.shape)
     function = Function(
         name=check_name(name, str(folder)),
         source=folder,
@@ -84,7 +84,7 @@ def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
         trim=shape.trim,
         bytecode=shape.bytecode,
         verify=shape.verify,
-        image=image_of(folder, (), overrides.shape.format),
+        image=read_image_options(folder, (), overrides.shape.format),
     )
     out = overrides.out or Path.cwd() / DEFAULT_OUT
     return Config(root=folder, out=out.absolute(), functions=(function,), sbom=overrides.sbom is not False)
@@ -98,14 +98,14 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
     return Config(
         root=path.parent,
         out=out.absolute(),
-        functions=sharing(
+        functions=share_versions(
             section, tuple(_function_of_template(path, section, function, overrides) for function in template.functions)
         ),
         warnings=tuple(_vain_tables(section, template)),
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
-        remote=remote_of(section),
-        sbom=sbom_of(section, overrides),
+        remote=read_remote(section),
+        sbom=wants_sbom(section, overrides),
     )
 
 
@@ -121,7 +121,7 @@ def _vain_tables(project: Section, template: Template) -> Iterator[str]:
         if name in known and vain:
             yield f"{section.where(vain[0])}: the template has its own word for {', '.join(vain)} of {name}, and that holds."
         elif name not in known and "handler" not in section.table:  # with one, it is a function of the configuration's own
-            yield f"{functions.where(name)}: the template has no such function for lpack to build. {choices(name, known)}"
+            yield f"{functions.where(name)}: the template has no such function for lpack to build. {suggest_names(name, known)}"
 
 
 def _function_of_template(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:
@@ -144,7 +144,7 @@ def _function_of_template(path: Path, project: Section, function: TemplateFuncti
     return replace(
         made,
         verify=replace(made.verify, environment=tuple(sorted(environment.items()))),
-        layers=with_attached(made.layers, function.attached, where),
+        layers=attach_layers(made.layers, function.attached, where),
     )
 
 
@@ -166,4 +166,4 @@ def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
 def watched_files(config: Config) -> Iterator[str]:
     """Give the paths that decide what is to be built at all, and into which layers."""
     yield from map(str, config.files or (config.root,))
-    yield from dict.fromkeys(str(path) for function in config.functions for path in files_of_layers(function.layers))
+    yield from dict.fromkeys(str(path) for function in config.functions for path in list_layer_files(function.layers))

@@ -42,7 +42,7 @@ class Section(Struct, frozen=True, kw_only=True):
         """Refuse keys that are not known."""
         for key in self.table:
             if key not in known:
-                raise self.error(key, "this key is not known", choices(key, known))
+                raise self.error(key, "this key is not known", suggest_names(key, known))
 
     def string(self, key: str, default: str = "") -> str:
         """Return the string of a key, which is not empty where the key is there."""
@@ -104,7 +104,7 @@ class Section(Struct, frozen=True, kw_only=True):
         return Section(file=self.file, prefix=f"{self.prefix}.{key}".lstrip("."), table=self.tables(key))
 
 
-def choices(given: str, known: Sequence[str]) -> str:
+def suggest_names(given: str, known: Sequence[str]) -> str:
     """Say what could have been meant."""
     nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
     return f"Did you mean {nearest[0]!r}?" if nearest else f"Known are: {', '.join(known)}."

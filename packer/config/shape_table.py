@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from packer.config.build_table import PATTERN_KEYS
-from packer.config.section import Section, choices
+from packer.config.section import Section, suggest_names
 from packer.core.names import profile_path
 from packer.core.options import (
     AUTO,
@@ -43,7 +43,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     verify: VerifyOptions
 
 
-def shape_of(root: Path, name: str, sections: Sequence[Section], flags: ShapeFlags) -> Shape:
+def read_shape(root: Path, name: str, sections: Sequence[Section], flags: ShapeFlags) -> Shape:
     """Return the options that sections make up, the most particular one last; raises `UsageError`.
 
     ``root`` is the project's folder, ``name`` the function's.
@@ -73,7 +73,7 @@ def _with_level(options: TrimOptions, word: str) -> TrimOptions:
 def _choice(section: Section, key: str, known: Sequence[str]) -> str:
     word = section.string(key)
     if word not in known:
-        raise section.error(key, f"{word!r} is not known here", choices(word, known))
+        raise section.error(key, f"{word!r} is not known here", suggest_names(word, known))
     return word
 
 
@@ -100,7 +100,7 @@ def _trim(options: TrimOptions, section: Section) -> TrimOptions:
 def _rules(section: Section, key: str, known: Sequence[str]) -> tuple[str, ...]:
     for name in section.strings(key):
         if name not in known:
-            raise section.error(key, f"{name!r} is no rule that can stand here", choices(name, known))
+            raise section.error(key, f"{name!r} is no rule that can stand here", suggest_names(name, known))
     return section.strings(key)
 
 

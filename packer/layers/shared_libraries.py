@@ -19,7 +19,7 @@ from builders.runtimes import LIBRARY_FOLDER, Target
 from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Entry, Tree
 from packer.formats.elf import EXTENSION_MODULE, ElfFile
-from packer.wheels.abi_check import base_name, of_machine, sonames
+from packer.wheels.abi_check import files_of_machine, library_name, sonames
 
 _COPIED_IN = re.compile(r"(?:.*/)?(?P<folder>[^/]*)\.libs/lib[^/]*?(?:-[0-9a-f]{8})+\.(?:[^/]*\.)?so(?:\.[^/]*)?")
 """Where auditwheel and `packer.wheels.repair` put libraries, under names with a digest, which no machine has beside them."""
@@ -219,7 +219,7 @@ def find_entangled(
     """
     ties = _Ties()
     _tie_paths(ties, [_Place(part=name, entries=tree.entries, start=0, end=len(tree), path="") for name, tree in parts])
-    _tie_libraries(ties, [(name, of_machine(native.get(name, ()), target)) for name, _ in parts], target)
+    _tie_libraries(ties, [(name, files_of_machine(native.get(name, ()), target)) for name, _ in parts], target)
     return ties.groups()
 
 
@@ -329,7 +329,7 @@ def _tie_libraries(ties: _Ties, parts: Sequence[tuple[str, Sequence[ElfFile]]], 
     for part, files in parts:
         for file in files:
             for name in file.needed:
-                if name not in target.libraries and (found := brought.get(base_name(name))):
+                if name not in target.libraries and (found := brought.get(library_name(name))):
                     ties.tie(_companions(part, file, [each for each in found if each[0] == part] or found))
 
 

@@ -63,7 +63,7 @@ class LockReader(Protocol):
         Raises what `read` raises.
         """
         locked = (each for each in self.read(requirements, target) if isinstance(each, LockedPackage))
-        return LockPart(places=tuple(place for package in locked for place in local_places(package)))
+        return LockPart(places=tuple(place for package in locked for place in find_local_places(package)))
 
 
 class LockFormat(Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ LOCK_FORMATS: dict[str, LockFormat] = {
 """The formats by the kind that `packer.core.model.Requirements` names, in the order in which a folder is searched for them."""
 
 
-def lock_reader(requirements: Requirements | None) -> LockReader | None:
+def find_lock_reader(requirements: Requirements | None) -> LockReader | None:
     """Return the reader of a lock file; None for requirements that are no lock."""
     row = LOCK_FORMATS.get(requirements.kind) if requirements else None
     if row is None:
@@ -99,7 +99,7 @@ def lock_reader(requirements: Requirements | None) -> LockReader | None:
     return reader
 
 
-def local_places(package: LockedPackage) -> tuple[Path, ...]:
+def find_local_places(package: LockedPackage) -> tuple[Path, ...]:
     """Return where a locked package lies on this machine: its project's folder, and its wheels."""
     folder = (package.source.path,) if isinstance(package.source, SourceFolder) else ()
     return (*folder, *(Path(wheel.location) for wheel in package.wheels if "://" not in wheel.location))

@@ -99,7 +99,7 @@ class LockValue(Struct, frozen=True, kw_only=True):
         return self.raw
 
 
-def read_text(path: Path, remedy: str) -> str:
+def read_lock_text(path: Path, remedy: str) -> str:
     """Read a lock file; raises `ResolveError`."""
     try:
         return path.read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def read_text(path: Path, remedy: str) -> str:
         raise ResolveError(f"The lock {path} is not valid UTF-8: {error}.", remedy=remedy) from error
 
 
-def applies(marker: LockValue | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
+def marker_applies(marker: LockValue | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
     """Return whether an environment marker holds on the target, with normalised ``extras`` asked for; without one, True."""
     if marker is None or not marker.text():
         return True
@@ -126,19 +126,19 @@ def _as_membership(match: re.Match[str]) -> str:
     return f"{match['name']} {'in' if match['operator'] == '==' else 'not in'} extras"
 
 
-def sha256_of(hashes: Iterable[LockValue]) -> frozenset[str]:
+def sha256_digests(hashes: Iterable[LockValue]) -> frozenset[str]:
     """Return the SHA-256 digests among hashes that read ``algorithm:digest``."""
     pairs = (value.text().partition(":") for value in hashes)
     return frozenset(digest.lower() for algorithm, _, digest in pairs if algorithm == "sha256" and digest)
 
 
-def absolute(place: str, file: Path) -> Path:
+def absolute_path(place: str, file: Path) -> Path:
     """Return the absolute path of what a lock file names by a path or a ``file:`` URL."""
     local = unquote(urlsplit(place).path) if place.startswith("file:") else place
     return Path(os.path.normpath(file.parent.absolute() / local))
 
 
-def at_archive(name: str, version: str, place: LockValue, digests: frozenset[str]) -> LockedPackage:
+def archive_package(name: str, version: str, place: LockValue, digests: frozenset[str]) -> LockedPackage:
     """Return the package that the one archive at the URL or path ``place`` makes up.
 
     Pipenv lists the digests of the whole release beside the address of one of its files: a wheel is given once for each.
@@ -147,7 +147,7 @@ def at_archive(name: str, version: str, place: LockValue, digests: frozenset[str
         location = place.address().partition("#")[0]
         filename = unquote(urlsplit(location).path).rpartition("/")[2]
     else:
-        path = absolute(place.text(), place.file)
+        path = absolute_path(place.text(), place.file)
         location, filename, digests = str(path), path.name, _digest_on_disk(path, place, digests)
     archives = tuple(Archive(filename=filename, location=location, sha256=digest) for digest in sorted(digests))
     if archives and filename.endswith(".whl"):
@@ -172,12 +172,12 @@ def _digest_on_disk(path: Path, place: LockValue, digests: frozenset[str]) -> fr
     return frozenset({found})
 
 
-def at_folder(name: str, version: str, folder: Path) -> LockedPackage:
+def folder_package(name: str, version: str, folder: Path) -> LockedPackage:
     """Return the package that is built from a local folder."""
     return LockedPackage(name=name, version=version, source=SourceFolder(path=folder))
 
 
-def at_repository(name: str, version: str, kind: str, place: LockValue, commit: str, subdirectory: str) -> LockedPackage:
+def repository_package(name: str, version: str, kind: str, place: LockValue, commit: str, subdirectory: str) -> LockedPackage:
     """Return the package that is built from a commit; ``kind`` is ``git`` and the like, ``place`` the repository's address."""
     url = f"{kind}+{_repository_url(place)}@{commit}"
     return LockedPackage(name=name, version=version, source=Repository(url=url, subdirectory=subdirectory))
@@ -187,12 +187,12 @@ def _repository_url(place: LockValue) -> str:
     short = _SCP_ADDRESS.fullmatch(place.text())
     address = f"ssh://{short['host']}/{short['path']}" if short else place.text()
     if "://" not in address:
-        return absolute(address, place.file).as_uri()
+        return absolute_path(address, place.file).as_uri()
     place.address()  # refuses what is no URL
     return without_login(address)
 
 
-def only_one(found: Iterable[tuple[LockValue, Pin | LockedPackage]], target: Target) -> tuple[Pin | LockedPackage, ...]:
+def unique_packages(found: Iterable[tuple[LockValue, Pin | LockedPackage]], target: Target) -> tuple[Pin | LockedPackage, ...]:
     """Sort packages by name; raises `ResolveError` where two different ones of one name apply to the target."""
     chosen: dict[str, Pin | LockedPackage] = {}
     for value, package in found:
@@ -201,6 +201,6 @@ def only_one(found: Iterable[tuple[LockValue, Pin | LockedPackage]], target: Tar
     return tuple(chosen[name] for name in sorted(chosen))
 
 
-def normalised(names: Iterable[str]) -> frozenset[str]:
+def normalized_names(names: Iterable[str]) -> frozenset[str]:
     """Return names of packages or extras in their normal form (PEP 503, PEP 685)."""
     return frozenset(canonicalize_name(name) for name in names)

@@ -18,15 +18,15 @@ from packer.locks.formats import LockReader
 from packer.locks.pins import (
     LockValue,
     Pin,
-    absolute,
-    applies,
-    at_archive,
-    at_folder,
-    at_repository,
+    absolute_path,
+    archive_package,
+    folder_package,
     is_remote,
-    only_one,
-    read_text,
-    sha256_of,
+    marker_applies,
+    read_lock_text,
+    repository_package,
+    sha256_digests,
+    unique_packages,
 )
 
 _REMEDY = "Lock again with Pipenv (`pipenv lock`), or fix the file."
@@ -66,11 +66,11 @@ def read_pipfile_lock(requirements: Requirements, target: Target) -> tuple[Pin |
         raise specification.error(f"is {specification.raw!r}, and lpack knows {_SPECIFICATION}")
     _check_python(meta, target)
     categories = [lock[name] for name in _categories(requirements, lock)]
-    return only_one(((entry, _package(name, entry, meta)) for name, entry in _applying(categories, target)), target)
+    return unique_packages(((entry, _package(name, entry, meta)) for name, entry in _applying(categories, target)), target)
 
 
 def _parsed(requirements: Requirements) -> LockValue:
-    text = read_text(requirements.path, _REMEDY)
+    text = read_lock_text(requirements.path, _REMEDY)
     try:
         return LockValue(file=requirements.path, place="", raw=json.loads(text), remedy=_REMEDY)
     except json.JSONDecodeError as error:
@@ -109,7 +109,7 @@ def _applying(categories: Iterable[LockValue], target: Target) -> Iterator[tuple
     """Return the entries that hold on the target; one version that several categories name is given once."""
     versions: set[tuple[str, str]] = set()
     for name, entry in (item for category in categories for item in category.items()):
-        if not applies(entry.find("markers"), target):
+        if not marker_applies(entry.find("markers"), target):
             continue
         version = entry.text_at("version")
         if not version or (name, version) not in versions:
@@ -123,14 +123,14 @@ def _package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPackage
     repository = next((kind for kind in _REPOSITORIES if entry.find(kind)), None)
     if repository is not None:
         commit = entry["ref"].text()
-        return at_repository(name, version, repository, entry[repository], commit, entry.text_at("subdirectory"))
+        return repository_package(name, version, repository, entry[repository], commit, entry.text_at("subdirectory"))
     hashes = entry.find("hashes")
-    digests = sha256_of(hashes.members()) if hashes else frozenset[str]()
+    digests = sha256_digests(hashes.members()) if hashes else frozenset[str]()
     place = entry.find("file") or entry.find("path")
     if place is not None and _is_archive(place):
-        return at_archive(name, version, place, digests)
+        return archive_package(name, version, place, digests)
     if place is not None:
-        return at_folder(name, version, absolute(place.text(), place.file) / entry.text_at("subdirectory"))
+        return folder_package(name, version, absolute_path(place.text(), place.file) / entry.text_at("subdirectory"))
     if not version:
         raise entry.error("has neither a version nor a file, path or repository")
     if not digests:

@@ -26,15 +26,15 @@ from packer.locks.formats import LockReader
 from packer.locks.pins import (
     LockValue,
     Pin,
-    absolute,
-    applies,
-    at_archive,
-    at_folder,
-    at_repository,
-    normalised,
-    only_one,
-    read_text,
-    sha256_of,
+    absolute_path,
+    archive_package,
+    folder_package,
+    marker_applies,
+    normalized_names,
+    read_lock_text,
+    repository_package,
+    sha256_digests,
+    unique_packages,
 )
 
 _REMEDY = "Lock again with Poetry (`poetry lock`), or fix the file."
@@ -98,11 +98,11 @@ def read_poetry_lock(requirements: Requirements, target: Target) -> tuple[Pin | 
         document = _parsed(project)
         groups = _asked_groups(requirements, frozenset(_dependency_tables(document)))
         chosen = _walk(packages, _roots(document, groups, extras, lock, target), target)
-    return only_one(((package, _package(package, lock)) for package in chosen), target)
+    return unique_packages(((package, _package(package, lock)) for package in chosen), target)
 
 
 def _parsed(path: Path) -> LockValue:
-    text = read_text(path, _REMEDY)
+    text = read_lock_text(path, _REMEDY)
     try:
         return LockValue(file=path, place="", raw=tomllib.loads(text), remedy=_REMEDY)
     except tomllib.TOMLDecodeError as error:
@@ -122,7 +122,7 @@ def _check_python(versions: LockValue, target: Target) -> None:
 
 def _asked_extras(requirements: Requirements, lock: LockValue) -> frozenset[str]:
     table = lock.find("extras")
-    known = normalised(name for name, _ in table.items()) if table else frozenset()
+    known = normalized_names(name for name, _ in table.items()) if table else frozenset()
     return _known("extras", requirements, requirements.extras, known)
 
 
@@ -137,11 +137,11 @@ def _known(key: str, requirements: Requirements, asked: Iterable[str], known: fr
                 f"{requirements.path} has no {key.removesuffix('s')} {name!r}, which {key} names.",
                 remedy=f"Known are: {', '.join(sorted(known)) or 'none'}.",
             )
-    return normalised(tuple(asked))
+    return normalized_names(tuple(asked))
 
 
 def _marked_groups(packages: Iterable[LockValue]) -> frozenset[str]:
-    return normalised(group for package in packages for group in package["groups"].texts())
+    return normalized_names(group for package in packages for group in package["groups"].texts())
 
 
 def _project_groups(project: Path) -> frozenset[str]:
@@ -150,7 +150,7 @@ def _project_groups(project: Path) -> frozenset[str]:
         return frozenset()
     document = _parsed(project)
     standard = document.find("dependency-groups")
-    return normalised((*_dependency_tables(document), *(name for name, _ in (standard.items() if standard else ()))))
+    return normalized_names((*_dependency_tables(document), *(name for name, _ in (standard.items() if standard else ()))))
 
 
 def _at(value: LockValue, *keys: str) -> LockValue | None:
@@ -164,8 +164,8 @@ def _at(value: LockValue, *keys: str) -> LockValue | None:
 
 
 def _is_marked(package: LockValue, groups: frozenset[str], target: Target, extras: frozenset[str]) -> bool:
-    wanted = normalised(package["groups"].texts()) & groups
-    return any(applies(_marker_of(package, group), target, extras) for group in wanted)
+    wanted = normalized_names(package["groups"].texts()) & groups
+    return any(marker_applies(_marker_of(package, group), target, extras) for group in wanted)
 
 
 def _marker_of(package: LockValue, group: str) -> LockValue | None:
@@ -221,7 +221,7 @@ def _standard_roots(standard: LockValue, extras: frozenset[str], target: Target)
             yield _Dependency(
                 name=canonicalize_name(requirement.name),
                 constraint=str(requirement.specifier),
-                extras=normalised(tuple(requirement.extras)),
+                extras=normalized_names(tuple(requirement.extras)),
                 place=value,
             )
 
@@ -238,7 +238,7 @@ def _edges(table: LockValue, optional: frozenset[str], target: Target, extras: f
                 yield replace(dependency, constraint=place.raw)
             elif _holds(place, dependency.name in optional, target, extras):
                 asked = place.find("extras")
-                names = normalised(asked.texts()) if asked else frozenset()
+                names = normalized_names(asked.texts()) if asked else frozenset()
                 yield replace(dependency, constraint=place.text_at("version"), extras=names)
 
 
@@ -246,7 +246,7 @@ def _holds(place: LockValue, is_asked: bool, target: Target, extras: frozenset[s
     optional, python, platform = (place.find(key) for key in ("optional", "python", "platform"))
     return (
         (is_asked or optional is None or not optional.raw)
-        and applies(place.find("markers"), target, extras)
+        and marker_applies(place.find("markers"), target, extras)
         and (python is None or _allows_python(python, target))
         and (platform is None or _allows_platform(platform.text(), target.markers()["sys_platform"]))
     )
@@ -264,7 +264,7 @@ def _named_by(table: LockValue, extras: frozenset[str]) -> frozenset[str]:
         if canonicalize_name(name) in extras:
             matches = (_EXTRA_MEMBER.match(text) for text in members.texts())
             found |= {match[0] for match in matches if match}
-    return normalised(tuple(found))
+    return normalized_names(tuple(found))
 
 
 def _walk(packages: Iterable[LockValue], roots: Iterable[_Dependency], target: Target) -> list[LockValue]:
@@ -389,18 +389,18 @@ def _package(package: LockValue, lock: LockValue) -> Pin | LockedPackage:
     source = package.find("source")
     kind = source["type"].text() if source else ""
     if source is None or kind == "legacy":
-        digests = sha256_of(file["hash"] for file in _files(package, lock))
+        digests = sha256_digests(file["hash"] for file in _files(package, lock))
         if not digests:
             raise package.error(f"({name} {version}) has no sha256, which lpack verifies by")
         return Pin(name=name, version=version, sha256=digests, index=source["url"].address() if source else "")
     if kind == "git":
-        return at_repository(
+        return repository_package(
             name, version, kind, source["url"], source["resolved_reference"].text(), source.text_at("subdirectory")
         )
     if kind == "directory":
-        return at_folder(name, version, absolute(source["url"].text(), package.file))
+        return folder_package(name, version, absolute_path(source["url"].text(), package.file))
     if kind in ("file", "url"):
-        return at_archive(name, version, source["url"], sha256_of(file["hash"] for file in _files(package, lock)))
+        return archive_package(name, version, source["url"], sha256_digests(file["hash"] for file in _files(package, lock)))
     raise source["type"].error(f"is {kind!r}, which lpack does not know")
 
 

@@ -29,7 +29,7 @@ from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
 from packer.core.process import Run, run
 from packer.locks.formats import LockPart, LockReader
-from packer.locks.pins import LockValue, absolute, read_text
+from packer.locks.pins import LockValue, absolute_path, read_lock_text
 from packer.net.credentials import without_login
 
 _LOCK_AGAIN = "Lock again (`lpack lock`), or fix the file."
@@ -46,11 +46,11 @@ class PylockReader(LockReader):
         return read_pylock(requirements.path, target, extras=extras, groups=groups).packages
 
     def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 any platform counts
-        """Return the local projects and archives that the lock names; see `pylock_places`."""
-        return LockPart(places=pylock_places(requirements.path, data))
+        """Return the local projects and archives that the lock names; see `find_pylock_places`."""
+        return LockPart(places=find_pylock_places(requirements.path, data))
 
 
-def pylock_places(path: Path, data: bytes) -> tuple[Path, ...]:
+def find_pylock_places(path: Path, data: bytes) -> tuple[Path, ...]:
     """Return the local projects and archives that a lock at ``path`` names, none for content that is not TOML.
 
     Raises `ResolveError` for a value of the wrong type.
@@ -62,7 +62,9 @@ def pylock_places(path: Path, data: bytes) -> tuple[Path, ...]:
     lock = LockValue(file=path, place="", raw=document, remedy=_LOCK_AGAIN)
     packages = lock.find("packages")
     tables = (table for package in (packages.members() if packages else ()) for table in _archive_tables(package))
-    return tuple(absolute(place, path) / table.text_at("subdirectory") for table in tables if (place := table.text_at("path")))
+    return tuple(
+        absolute_path(place, path) / table.text_at("subdirectory") for table in tables if (place := table.text_at("path"))
+    )
 
 
 def _archive_tables(package: LockValue) -> Iterator[LockValue]:
@@ -76,10 +78,10 @@ def read_pylock(path: Path, target: Target, *, extras: Sequence[str] = (), group
 
     ``groups`` come on top of the lock's default groups. Raises `UsageError` for an extra or a group that the lock has not.
     """
-    pylock = _pylock(read_text(path, _LOCK_AGAIN), path)
+    pylock = _pylock(read_lock_text(path, _LOCK_AGAIN), path)
     _check_names(path, "extra", extras, pylock.extras or ())
     _check_names(path, "group", groups, (*(pylock.dependency_groups or ()), *(pylock.default_groups or ())))
-    return Lock(target=target, packages=select(pylock, path, target, extras=extras, groups=groups), origin=path.name)
+    return Lock(target=target, packages=select_packages(pylock, path, target, extras=extras, groups=groups), origin=path.name)
 
 
 def parse_pylock(text: str, path: Path, target: Target) -> Lock:
@@ -87,7 +89,7 @@ def parse_pylock(text: str, path: Path, target: Target) -> Lock:
 
     Raises `ResolveError` that names the path and the key.
     """
-    return Lock(target=target, packages=select(_pylock(text, path), path, target), origin=path.name)
+    return Lock(target=target, packages=select_packages(_pylock(text, path), path, target), origin=path.name)
 
 
 def _pylock(text: str, path: Path) -> Pylock:
@@ -105,7 +107,7 @@ def _check_names(path: Path, kind: str, wanted: Sequence[str], known: Sequence[s
             )
 
 
-def select(
+def select_packages(
     pylock: Pylock, path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()
 ) -> tuple[LockedPackage, ...]:
     """Return the packages whose markers hold on the target, sorted by name, with every wheel that the lock offers.
@@ -168,7 +170,7 @@ def _locked(package: Package, path: Path, place: str) -> LockedPackage:
     if package.vcs is not None:
         source = _repository(package.vcs, path)
     elif package.directory is not None:
-        folder = absolute(package.directory.path, path)
+        folder = absolute_path(package.directory.path, path)
         source = SourceFolder(path=folder / (package.directory.subdirectory or ""))
     elif package.archive is not None and package.archive.subdirectory:
         raise ResolveError(
@@ -190,25 +192,25 @@ def _archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Path, pl
     digest = entry.hashes.get("sha256", "")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ResolveError(f"{path}: {place}.hashes has no sha256, which lpack verifies by.", remedy=_LOCK_AGAIN)
-    location = without_login(entry.url) if entry.url else str(absolute(entry.path or "", path))
+    location = without_login(entry.url) if entry.url else str(absolute_path(entry.path or "", path))
     name = getattr(entry, "name", None) or unquote(urlsplit(location).path).rpartition("/")[2]
     return Archive(filename=name, location=location, sha256=digest.lower(), size=entry.size)
 
 
 def _repository(entry: PackageVcs, path: Path) -> Repository:
-    address = without_login(entry.url) if entry.url else absolute(entry.path or "", path).as_uri()
+    address = without_login(entry.url) if entry.url else absolute_path(entry.path or "", path).as_uri()
     return Repository(url=f"{entry.type}+{address}@{entry.commit_id}", subdirectory=entry.subdirectory or "")
 
 
 def read_tool_table(path: Path) -> Mapping[str, Any]:
     """Return the ``[tool.lpack]`` table of a lock file, empty where it has none; raises `ResolveError`."""
-    table: Any = _parsed(read_text(path, _LOCK_AGAIN), path)
+    table: Any = _parsed(read_lock_text(path, _LOCK_AGAIN), path)
     for key in ("tool", "lpack"):
         table = table.get(key, {}) if isinstance(table, dict) else {}
     return table if isinstance(table, dict) else {}
 
 
-def relocate(text: str, from_folder: Path, to_folder: Path, tool: Mapping[str, Any]) -> str:
+def relocate_lock(text: str, from_folder: Path, to_folder: Path, tool: Mapping[str, Any]) -> str:
     """Write a lock's text anew for another folder, as lpack's own, with ``tool`` as its ``[tool.lpack]`` where given.
 
     Relative paths go on leading to the same places, and ``file:`` URLs become such paths, so that the lock says the same
@@ -238,7 +240,7 @@ def _places(package: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _relocate(entry: dict[str, Any], from_folder: Path, to_folder: Path) -> None:
     url, is_repository = entry.get("url", ""), "commit-id" in entry
     if url.startswith("file:") and not is_repository:
-        entry["path"] = _leading_from(to_folder, absolute(entry.pop("url"), from_folder / "pylock.toml"))
+        entry["path"] = _leading_from(to_folder, absolute_path(entry.pop("url"), from_folder / "pylock.toml"))
         return
     if url:
         entry["url"] = without_login(url)

@@ -1,6 +1,6 @@
 """uv.lock, single projects and workspaces: uv itself exports what a member needs, and resolves nothing.
 
-What one member needs is also read from the lock alone (`uv_closure`), to decide whether a change of the lock concerns it.
+What one member needs is also read from the lock alone (`find_member_part`), to decide whether a change of the lock concerns it.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class UvReader(LockReader):
         return read_uv_lock(requirements, target, run).packages
 
     def is_stale(self, requirements: Requirements, target: Target, run: Run = run) -> bool:
-        """Return whether uv finds that the lock no longer fits its projects; see `uv_lock_is_stale`."""
-        return uv_lock_is_stale(requirements, target, run)
+        """Return whether uv finds that the lock no longer fits its projects; see `is_uv_lock_stale`."""
+        return is_uv_lock_stale(requirements, target, run)
 
     def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 any platform counts
         """Return what a member needs on any platform; nothing, where the lock's form is not known."""
         try:
-            return uv_closure(_parsed(data), requirements)
+            return find_member_part(_parsed(data), requirements)
         except (ValueError, KeyError, TypeError, AttributeError):
             return LockPart()
 
@@ -86,7 +86,7 @@ def read_uv_lock(requirements: Requirements, target: Target, run: Run) -> Lock:
     return parse_pylock(finished.stdout, requirements.path, target)
 
 
-def uv_lock_is_stale(requirements: Requirements, target: Target, run: Run) -> bool:
+def is_uv_lock_stale(requirements: Requirements, target: Target, run: Run) -> bool:
     """Return whether the uv.lock no longer fits the pyproject.toml files beside and below it, as ``uv lock --check`` sees it.
 
     Needs no network and no warm cache. Where uv finds no Python for the project, the target's is tried. Where it cannot tell
@@ -124,7 +124,7 @@ def _document(path: Path) -> dict[str, Any]:
         raise ResolveError(f"{path} cannot be read: {error}.", remedy="Fix the file, or run `uv lock` there.") from error
 
 
-def uv_closure(document: Mapping[str, Any], requirements: Requirements) -> LockPart:
+def find_member_part(document: Mapping[str, Any], requirements: Requirements) -> LockPart:
     """Follow the dependencies of ``requirements.package``, or of the root project where that is empty.
 
     The form is that of uv's own lock (uv documentation, "The lockfile"); ``KeyError``, ``TypeError`` or ``AttributeError``

@@ -35,7 +35,7 @@ def _ranks(target: Target) -> dict[Tag, int]:
     return {tag: rank for rank, tag in enumerate(target.tags())}
 
 
-def existing_tags(package: LockedPackage) -> str:
+def describe_wheel_tags(package: LockedPackage) -> str:
     """Say which wheels the lock offers."""
     tags = sorted({wheel.filename.removesuffix(".whl").split("-", 2)[-1] for wheel in package.wheels})
     if not tags:
@@ -47,6 +47,6 @@ def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:
     """Say that nothing fits, which tags exist, and what to do."""
     return PackageError(
         f"{package} has no wheel for {target} ({target.runtime.operating_system}, glibc 2.{target.glibc}), and no source.",
-        detail=existing_tags(package),
+        detail=describe_wheel_tags(package),
         remedy="Choose a version that has one (the index lists them), another architecture, or a newer runtime.",
     )

@@ -28,18 +28,18 @@ from packer.formats.wheel import read_wheel
 from packer.formats.wheel_outline import OUTLINES, read_outline
 from packer.images.builder import ImageBuilder, files_of_image
 from packer.pipeline.state import FunctionState, variable_digests
-from packer.resolve.declaration import Declaration, declare, links_digest
+from packer.resolve.declaration import Declaration, digest_links, read_declaration
 from packer.resolve.resolver import Resolver
 from packer.resolve.uv_settings import settings_digest, settings_files
 from packer.source.function_source import SourceScan, scan_source
-from packer.source.package_source import project_digest, project_tree
-from packer.source.secrets import SecretFinding, find_secrets, refuse, told
+from packer.source.package_source import project_digest, read_project_tree
+from packer.source.secrets import SecretFinding, describe_secrets, find_secrets, refuse_secrets
 from packer.trim.material import Material
 from packer.trim.shape import Shaper
 from packer.verify.proof import Prover, carried_names
 from packer.verify.runner import Verifier, event_files
-from packer.wheels.abi_check import check_closed, check_native, without_spared
-from packer.wheels.provider import ArchiveFetcher, PackageBuilder, ProvidedWheel, obtain
+from packer.wheels.abi_check import check_closed, check_native, without_provided
+from packer.wheels.provider import ArchiveFetcher, PackageBuilder, ProvidedWheel, provide_wheels
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ class Gatherer:
             lock=lock,
             made=made,
             warnings=(
-                *told(function.name, _secrets(function, scan)),
+                *describe_secrets(function.name, _secrets(function, scan)),
                 *lock.warnings,
                 *_differing(function, lock),
                 *(warning for each in made for warning in each.warnings),
@@ -153,7 +153,7 @@ class Gatherer:
         return {each.distribution.name: self.tree(each.distribution) for each in made}
 
     def _obtained_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
-        made = obtain(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
+        made = provide_wheels(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
         return [(each.distribution.name, self.tree(each.distribution)) for each in made]
 
     def scan(self, function: Function) -> SourceScan:
@@ -167,14 +167,14 @@ class Gatherer:
                 f"!{scan.left_out[0]} in .lpackignore keeps one"
             )
         if self._tools.strict:
-            refuse(function.name, _secrets(function, scan))
+            refuse_secrets(function.name, _secrets(function, scan))
         return scan
 
     def _obtained(self, function: Function, lock: Lock) -> tuple[ProvidedWheel, ...]:
         """Fetch, or build, the wheel of every package that is not left out."""
         packages = [package for package in lock.packages if not function.leaves_out(package)]
         build = partial(self._tools.builder.build_all, function)
-        return obtain(packages, function.target, self._tools.fetcher, build)
+        return provide_wheels(packages, function.target, self._tools.fetcher, build)
 
     def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> tuple[str, ...]:
         """Prove that the runtime can load all native code; raises `PackageError`. Gives warnings."""
@@ -185,8 +185,8 @@ class Gatherer:
             OWN_SOURCE: lambda: scan.tree,
             **{each.filename: partial(self.tree, each) for each in distributions},
         }
-        parts = {OWN_SOURCE: without_spared(function, native.of_source(scan.tree))}
-        parts |= {each.filename: without_spared(function, native.of_wheel(each)) for each in distributions}
+        parts = {OWN_SOURCE: without_provided(function, native.of_source(scan.tree))}
+        parts |= {each.filename: without_provided(function, native.of_wheel(each)) for each in distributions}
         warnings: list[str] = []
         for label, files in parts.items():
             shown = f"the source of {function.name}" if label == OWN_SOURCE else label
@@ -205,12 +205,12 @@ class Gatherer:
 
     def inputs(self, function: Function, scan: SourceScan) -> Inputs:
         """Give all that decides a function's bytes, as it is now."""
-        declaration = declare(function)
+        declaration = read_declaration(function)
         lock = function.lock_path
         versions, tools = self._tools.shaper.tools(function)
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
-        parts.append(self._links.get(declaration.links, lambda: links_digest(declaration, self._tools.digests)))
+        parts.append(self._links.get(declaration.links, lambda: digest_links(declaration, self._tools.digests)))
         parts.append(self._tools.resolver.group_digest(function))
         parts += [self._tools.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), fingerprint(version_variables(os.environ)))
@@ -233,7 +233,7 @@ def files_of_function(function: Function, scan: SourceScan, *, archives: bool) -
 
     The ``archives`` of this machine that it declares are among them where requirements of builds may come from these.
     """
-    declaration = declare(function)
+    declaration = read_declaration(function)
     yield from (entry.content.path for entry in scan.tree if isinstance(entry.content, FileContent))
     yield function.lock_path
     declared = (*declaration.files, *declaration.links)
@@ -280,7 +280,7 @@ class Inputs(Struct, frozen=True, kw_only=True):
         paths += [str(requirements.path.parent)] if requirements else []
         paths += [str(parent / "uv.lock") for parent in (source, *source.parents)]
         for folder in folders:
-            paths += project_tree(Path(folder), self.digests)[1]
+            paths += read_project_tree(Path(folder), self.digests)[1]
         return {path: signature(path) for path in dict.fromkeys(paths)}
 
 

@@ -18,9 +18,9 @@ from packer.core.names import ENGINE_FORM, LOCAL_FORMS
 from packer.formats.oci import Platform
 from packer.images.base_pins import PINS_FILE, pins_text, read_pins
 from packer.images.builder import ImageBuilder, base_name
-from packer.locks.formats import lock_reader
+from packer.locks.formats import find_lock_reader
 from packer.resolve.declaration import has_own_lock
-from packer.resolve.joint_declaration import can_be_asked
+from packer.resolve.joint_declaration import can_share_versions
 from packer.resolve.resolver import Resolver
 
 # A resolver mostly waits for the index.
@@ -101,7 +101,7 @@ def _needs_lock(function: Function, reporter: Reporter) -> bool:
     if requirements is None:
         reporter.note(f"{function.name} has no dependencies to lock")
         return False
-    reader = lock_reader(requirements)
+    reader = find_lock_reader(requirements)
     if reader and reader.is_complete:
         reporter.note(f"{function.name} is locked by {requirements.path.name} already")
         return False
@@ -115,7 +115,7 @@ def _partners(functions: Sequence[Function]) -> list[Function]:
         peer.name: replace(peer, sharing=function.sharing)
         for function in functions
         for peer in function.sharing
-        if peer.name not in known and peer.target == function.target and peer.lock_path.is_file() and can_be_asked(peer)
+        if peer.name not in known and peer.target == function.target and peer.lock_path.is_file() and can_share_versions(peer)
     }
     return [found[name] for name in sorted(found)]
 

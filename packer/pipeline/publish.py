@@ -23,7 +23,7 @@ from packer.manifest.sbom import SUFFIX, Listed, Sboms
 from packer.pipeline.output_folder import publish_files
 from packer.pipeline.results import Built
 from packer.pipeline.state import ALWAYS, FunctionState, State
-from packer.resolve.requirement_graph import needs_of
+from packer.resolve.requirement_graph import read_requirement_graph
 
 if TYPE_CHECKING:
     from packer.sam.template import Template
@@ -201,7 +201,7 @@ class _Wheels:
 
 def _listed(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iterator[Listed]:
     trees = {each.name: wheels.tree(each.sha256, each.wheel) for each in report.distributions}
-    needs = needs_of(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
+    needs = read_requirement_graph(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
     for each in report.distributions:
         requires = tuple(step.name for step in needs.edges.get(each.name, ()))
         yield Listed(report=each, tree=trees[each.name], requires=requires)

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _BOUND = re.compile(r"[<>=!~@]")
 
 
-def divide(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[tuple[str, ...], ...]:
+def divide_by_agreement(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[tuple[str, ...], ...]:
     """Divide names into few sets that agree; no name of a later set could join an earlier one.
 
     ``agree`` never says no to a part of what it says yes to. Names that do not even agree with themselves come last, each
@@ -49,7 +49,7 @@ def _largest(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> t
     return tuple(name for name in names if name in staying)
 
 
-def opponents(name: str, others: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
+def find_opponents(name: str, others: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
     """Return as few of the others as cannot agree with a name; none where all can."""
     return find_culprits(others, lambda chosen: not agree(chosen | {name})) or ()
 
@@ -77,7 +77,7 @@ def read_annotated(text: str, own: str = "") -> dict[str, SolvedPackage]:
     return found
 
 
-def chain(package: str, solved: Mapping[str, SolvedPackage]) -> tuple[str, ...]:
+def find_shortest_chain(package: str, solved: Mapping[str, SolvedPackage]) -> tuple[str, ...]:
     """Return the shortest way from a package up to one that is required directly, both included."""
     ways: list[tuple[str, ...]] = [(package,)]
     seen = {package}
@@ -91,7 +91,7 @@ def chain(package: str, solved: Mapping[str, SolvedPackage]) -> tuple[str, ...]:
     return (package,)
 
 
-def told(member: JointMember, way: Sequence[str], solved: Mapping[str, SolvedPackage], root: Path) -> str:
+def describe_need(member: JointMember, way: Sequence[str], solved: Mapping[str, SolvedPackage], root: Path) -> str:
     """Say what a member needs, by way of what, and where that is said; paths are relative to ``root``."""
     place = member.places.get(way[-1])
     where = f" ({_where(place, root)})" if place else ""

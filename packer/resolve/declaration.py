@@ -20,10 +20,10 @@ from packer.cache.store import digest_of
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, allowed_hashes, read_requirements
-from packer.locks.formats import PYLOCK, LockReader, lock_reader
+from packer.locks.formats import PYLOCK, LockReader, find_lock_reader
 from packer.locks.pins import Pin
 from packer.net.credentials import without_login
-from packer.source.dependency_files import PYPROJECT_FILE, REQUIREMENTS, table_at, texts_at
+from packer.source.dependency_files import PYPROJECT_FILE, REQUIREMENTS, get_strings, get_table
 from packer.source.package_source import project_digest
 
 
@@ -72,12 +72,12 @@ class Declaration(Struct, frozen=True, kw_only=True):
         return ("--constraints", str(path))
 
 
-def declare(function: Function) -> Declaration:
+def read_declaration(function: Function) -> Declaration:
     """Read what the function declares; raises `UsageError` or `ResolveError` where it cannot be read."""
     requirements = function.requirements
     if requirements is None:
         return Declaration(folder=function.source, path=function.source, digest=digest_of(), files=())
-    reader = lock_reader(requirements)
+    reader = find_lock_reader(requirements)
     if reader is None:
         return _of_requirements(requirements) if requirements.kind == REQUIREMENTS else _of_pyproject(requirements)
     if reader.is_complete:
@@ -121,7 +121,7 @@ def _of_pyproject(requirements: Requirements) -> Declaration:
     project = document.get("project")
     if not isinstance(project, dict):
         raise UsageError(f"{requirements.path} has no table [project].", remedy="Declare the dependencies there (PEP 621).")
-    texts_at(project, requirements.path, "dependencies", "project")
+    get_strings(project, requirements.path, "dependencies", "project")
     _check_names(requirements, "extras", requirements.extras, document, ("project", "optional-dependencies"))
     _check_names(requirements, "groups", requirements.groups, document, ("dependency-groups",))
     words = [word for extra in requirements.extras for word in ("--extra", extra)]
@@ -146,14 +146,14 @@ def _document(path: Path) -> dict[str, Any]:
 def _check_names(
     requirements: Requirements, key: str, wanted: Iterable[str], document: Mapping[str, Any], keys: tuple[str, ...]
 ) -> None:
-    known, table = table_at(document, requirements.path, *keys) or {}, ".".join(keys)
+    known, table = get_table(document, requirements.path, *keys) or {}, ".".join(keys)
     for name in wanted:
         if name not in known:
             raise UsageError(
                 f"{requirements.path} has no {name!r} in [{table}], which {key} names.",
                 remedy=f"Known are: {', '.join(known) or 'none'}.",
             )
-        texts_at(known, requirements.path, name, table, others=key == "groups")
+        get_strings(known, requirements.path, name, table, others=key == "groups")
 
 
 def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...], reader: LockReader) -> Declaration:
@@ -226,7 +226,7 @@ def _archives_listed(folder: Path, _time: int) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVE_SUFFIXES) and path.is_file()))
 
 
-def links_digest(declaration: Declaration, digests: Digests) -> str:
+def digest_links(declaration: Declaration, digests: Digests) -> str:
     """Return the digest of the archives that the declaration's folders offer.
 
     It is no part of the declaration's own digest: as with an index, what is newly offered makes no lock stale.
@@ -264,7 +264,7 @@ def _files_digest(files: Iterable[Path]) -> str:
     return digest_of(*parts)
 
 
-def local_digests(folders: Iterable[str]) -> dict[str, str]:
+def digest_local_projects(folders: Iterable[str]) -> dict[str, str]:
     """Give, for each local project, the digest of all that decides what it needs."""
     return {folder: _project_digest(Path(folder)) for folder in folders}
 
@@ -277,7 +277,7 @@ def _project_digest(folder: Path) -> str:
     path = folder / "pyproject.toml"
     document = _document(path) if path.is_file() else {}
     project = document.get("project")
-    if not isinstance(project, dict) or "dependencies" in texts_at(project, path, "dynamic", "project"):
+    if not isinstance(project, dict) or "dependencies" in get_strings(project, path, "dynamic", "project"):
         return project_digest(folder, Digests())
     tool = document.get("tool")
     relevant = {

@@ -19,7 +19,7 @@ from packer.formats.requirements_txt import RequirementLine, read_requirements
 from packer.locks.formats import LOCK_FORMATS
 from packer.net.credentials import without_login
 from packer.resolve.declaration import Declaration
-from packer.resolve.uv_settings import settings_for_all
+from packer.resolve.uv_settings import shared_settings_digest
 from packer.source.dependency_files import PYPROJECT
 
 _FIND_LINKS = "--find-links"
@@ -60,18 +60,18 @@ class JointMember(Struct, frozen=True, kw_only=True):
     own: str = ""
 
 
-def can_be_asked(function: Function) -> bool:
+def can_share_versions(function: Function) -> bool:
     """Return whether a function declares requirements, and is not locked by a file of its own."""
     return function.requirements is not None and function.requirements.kind not in LOCK_FORMATS
 
 
-def family(function: Function, declaration: Declaration) -> str:
+def family_key(function: Function, declaration: Declaration) -> str:
     """Return what functions must have in common to stand in one question: the target, options of the index, uv's settings."""
-    settings = settings_for_all(declaration.folder, os.environ)
+    settings = shared_settings_digest(declaration.folder, os.environ)
     return digest_of(str(function.target), *_options(declaration), "", settings)
 
 
-def difference(mine: Declaration, theirs: Declaration, root: Path) -> str:
+def describe_difference(mine: Declaration, theirs: Declaration, root: Path) -> str:
     """Say why two declarations for one target are of different families; paths are given relative to ``root``."""
     ours, others = ([_from_root(line, root) for line in _options(each)] for each in (mine, theirs))
     own = [f"`{line}`" for line in ours if line not in others]
@@ -100,7 +100,7 @@ def _from_root(line: str, root: Path) -> str:
     return f"{option} {os.path.relpath(value, root)}" if option == _FIND_LINKS and "://" not in value else line
 
 
-def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[JointMember, ...]:
+def group_members(declared: Iterable[tuple[Function, Declaration]]) -> tuple[JointMember, ...]:
     """Return what functions of one family declare, each declaration once, in the order of the names."""
     found: dict[str, JointMember] = {}
     for function, declaration in sorted(declared, key=lambda each: each[0].name):
@@ -110,7 +110,7 @@ def members_of(declared: Iterable[tuple[Function, Declaration]]) -> tuple[JointM
     return tuple(found.values())
 
 
-def question(members: Sequence[JointMember], constraints: Iterable[str] = ()) -> Declaration:
+def joint_question(members: Sequence[JointMember], constraints: Iterable[str] = ()) -> Declaration:
     """Return what to ask uv for all members at once. The constraints of one of them bind all."""
     first = members[0].declaration
     lines = dict.fromkeys((*first.option_lines, *(line for member in members for line in member.lines)))

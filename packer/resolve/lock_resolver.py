@@ -20,20 +20,20 @@ from packer.core.events import Reporter
 from packer.core.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
 from packer.core.options import Policy
 from packer.core.process import Run
-from packer.locks.formats import LockReader, lock_reader
-from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
+from packer.locks.formats import LockReader, find_lock_reader
+from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate_lock
 from packer.locks.wheel_choice import choose_wheel
 from packer.net.credentials import Credentials
 from packer.resolve.declaration import (
     Declaration,
     allowed_packages,
-    declare,
+    digest_links,
+    digest_local_projects,
     has_own_lock,
-    links_digest,
-    local_digests,
+    read_declaration,
 )
 from packer.resolve.uv_client import AS_PYLOCK, NO_SOLUTION, UvClient
-from packer.resolve.uv_queries import is_bound
+from packer.resolve.uv_queries import meets_constraints
 from packer.resolve.uv_settings import settings_digest
 
 _URL_WITH_LOGIN = re.compile(r"https?://[^\s\"'/@]+@[^\s\"']+")
@@ -68,7 +68,7 @@ class LockResolver:
 
         Raises `ResolveError`, or `UsageError` where a lock is missing, stale or for another target and may not be.
         """
-        return self.existing_lock(function) or self.resolve(function, declare(function))
+        return self.existing_lock(function) or self.resolve(function, read_declaration(function))
 
     def existing_lock(self, function: Function) -> Lock | None:
         """Return the lock that a function's files make up; None where its dependencies have to be resolved.
@@ -80,7 +80,7 @@ class LockResolver:
             return self._locked(function)
         if requirements is None:
             return Lock(target=target, packages=(), origin="no dependencies")
-        reader = lock_reader(requirements)
+        reader = find_lock_reader(requirements)
         if reader and reader.is_complete:
             return self._locked_by_user(function, requirements, reader)
         if self._policy.frozen:
@@ -112,10 +112,10 @@ class LockResolver:
 
     def learn(self, function: Function) -> None:
         """Remember the logins that a function's own files and the settings beside them carry."""
-        declaration, requirements = declare(function), function.requirements
+        declaration, requirements = read_declaration(function), function.requirements
         for folder in dict.fromkeys((declaration.folder, function.lock_path.parent)):
             self._uv.learn_indexes(folder, declaration.index_urls)
-        reader = lock_reader(requirements)
+        reader = find_lock_reader(requirements)
         locks = (function.lock_path, *((requirements.path,) if requirements and reader and reader.keeps_logins else ()))
         for path in locks:
             if path.is_file():
@@ -150,7 +150,7 @@ class LockResolver:
                 f"{function.lock_path} was made for {tool['target']}, and {function.name} is built for {function.target}.",
                 remedy="Run `lpack lock` with the same runtime and architecture.",
             )
-        declaration = declare(function)
+        declaration = read_declaration(function)
         warnings: tuple[str, ...] = ()
         if "inputs" in tool and not self._is_fresh(function, declaration, tool):
             what = f"{function.lock_path.name} is stale: what {function.name} requires has changed since it was made."
@@ -162,7 +162,7 @@ class LockResolver:
     def _is_fresh(self, function: Function, declaration: Declaration, tool: Mapping[str, Any]) -> bool:
         base = function.lock_path.parent
         locals_ = {str(base / path): digest for path, digest in tool.get("locals", {}).items()}
-        return tool["inputs"] == declaration.digest and local_digests(locals_) == locals_
+        return tool["inputs"] == declaration.digest and digest_local_projects(locals_) == locals_
 
     def _key(self, function: Function, declaration: Declaration) -> str:
         return digest_of(
@@ -170,7 +170,7 @@ class LockResolver:
             str(function.target),
             str(function.lock_path.parent),
             declaration.digest,
-            links_digest(declaration, self._digests),
+            digest_links(declaration, self._digests),
             settings_digest(declaration.folder, os.environ),
             str(declaration.folder) if declaration.anchored else "",
             "shared" if declaration.constraints else "",
@@ -182,7 +182,7 @@ class LockResolver:
         if (
             not text
             or not self._is_fresh(function, declaration, tomllib.loads(text)["tool"]["lpack"])
-            or not is_bound(text, function.lock_path.parent, declaration.constraints)
+            or not meets_constraints(text, function.lock_path.parent, declaration.constraints)
         ):
             text = self._resolve_bound(function, declaration)
             self._store.save("resolutions", key, text.encode())
@@ -221,9 +221,9 @@ class LockResolver:
             allowed_packages(function, declaration, lock.packages)
             base = function.lock_path.parent
             folders = [str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder)]
-            locals_ = {os.path.relpath(path, base): digest for path, digest in local_digests(folders).items()}
+            locals_ = {os.path.relpath(path, base): digest for path, digest in digest_local_projects(folders).items()}
             tool = {"target": str(function.target), "inputs": declaration.digest, "locals": locals_}
-            return relocate(path.read_text(encoding="utf-8"), folder, base, tool)
+            return relocate_lock(path.read_text(encoding="utf-8"), folder, base, tool)
 
     def _compile(self, function: Function, declaration: Declaration, into: Path) -> None:
         finished = self._uv.ask(declaration, function.target, into)

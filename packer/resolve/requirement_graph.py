@@ -82,7 +82,7 @@ class RequirementGraph(Struct, frozen=True, kw_only=True):
         return frozenset(seen)
 
 
-def needs_of(
+def read_requirement_graph(
     function: Function,
     trees: Mapping[str, Tree],
     read: Callable[[Tree], tuple[Requirement, ...] | None] = read_requires_dist,

@@ -14,7 +14,7 @@ from packer.core.model import Function, Lock, LockedPackage
 from packer.core.options import Policy
 from packer.core.process import Run
 from packer.net.credentials import Credentials
-from packer.resolve.declaration import Declaration, declare
+from packer.resolve.declaration import Declaration, read_declaration
 from packer.resolve.lock_resolver import LockResolver
 from packer.resolve.shared_resolution import SharedResolver
 from packer.resolve.uv_client import UvClient
@@ -74,7 +74,7 @@ class Resolver:
 
         ``sources`` names those that come as sources, all others come as wheels. Raises `ResolveError`.
         """
-        own = declare(function)
+        own = read_declaration(function)
         options = [line for line in own.option_lines if not line.startswith(("--no-binary", "--only-binary"))]
         options += ["--only-binary :all:", *(f"--no-binary {name}" for name in sources)]
         declaration = Declaration(
@@ -97,7 +97,7 @@ class Resolver:
 
     def _bound(self, function: Function, *, relock: bool = False) -> tuple[Declaration, tuple[str, ...]]:
         """Return what a function declares, bound to the versions that it shares, and what to tell the user of that."""
-        declaration, part = declare(function), self._shared.part(function, relock=relock)
+        declaration, part = read_declaration(function), self._shared.part(function, relock=relock)
         if part is None:
             return declaration, ()
         return replace(declaration, constraints=part.constraints), part.warnings

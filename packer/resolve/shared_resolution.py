@@ -23,13 +23,13 @@ from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Lock
-from packer.resolve.conflicts import divide
-from packer.resolve.declaration import Declaration, declare, links_digest, local_digests
-from packer.resolve.joint_declaration import JointMember, can_be_asked, difference, family, members_of
+from packer.resolve.conflicts import divide_by_agreement
+from packer.resolve.declaration import Declaration, digest_links, digest_local_projects, read_declaration
+from packer.resolve.joint_declaration import JointMember, can_share_versions, describe_difference, family_key, group_members
 from packer.resolve.uv_client import UvClient
-from packer.resolve.uv_queries import JointQueries, called, folders_of, pinned, versions
+from packer.resolve.uv_queries import JointQueries, list_names, pinned_versions, read_local_folders, read_pins
 from packer.resolve.uv_settings import settings_digest, settings_files
-from packer.source.package_source import project_tree
+from packer.source.package_source import read_project_tree
 
 _KIND = "resolutions"
 _SCHEMA = "shared 2"
@@ -97,7 +97,7 @@ class SharedResolver:
 
         Raises `ResolveError` where uv cannot tell.
         """
-        if not function.sharing or not can_be_asked(function):
+        if not function.sharing or not can_share_versions(function):
             return None
         key = (str(relock), str(function.lock_path.parent), self._digest_of_names(function.sharing))
         found = self._families.get(key, lambda: self._made(function.sharing, relock=relock)).get(function.name)
@@ -116,7 +116,7 @@ class SharedResolver:
         return known[1]
 
     def _parts_of(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, SharedPart]:
-        trees = (path for folder in solution["locals"] for path in project_tree(Path(folder), self._digests)[1])
+        trees = (path for folder in solution["locals"] for path in read_project_tree(Path(folder), self._digests)[1])
         paths = tuple(dict.fromkeys((*group.paths, *trees)))
         return {
             name: SharedPart(constraints=tuple(each["pins"].values()), warnings=tuple(warnings), paths=paths)
@@ -130,13 +130,13 @@ class SharedResolver:
         fixed: dict[str, list[tuple[Function, Declaration]]] = {}
         for function in sorted(functions, key=lambda each: each.name):
             try:
-                declaration = declare(function)
+                declaration = read_declaration(function)
             except LpackError:
                 continue  # its own build says so, and does not keep the others from theirs
-            if function.requirements and (not can_be_asked(function) or (function.lock_path.is_file() and not relock)):
+            if function.requirements and (not can_share_versions(function) or (function.lock_path.is_file() and not relock)):
                 fixed.setdefault(str(function.target), []).append((function, declaration))
             elif function.requirements:
-                alike = asked.setdefault(str(function.target), {}).setdefault(family(function, declaration), [])
+                alike = asked.setdefault(str(function.target), {}).setdefault(family_key(function, declaration), [])
                 alike.append((function, declaration))
         families = (
             each for target, of in asked.items() for each in self._families_of(list(of.values()), fixed.get(target, []))
@@ -152,9 +152,9 @@ class SharedResolver:
         return found if len(found) > 1 else [each for each in found if not each.is_alone]
 
     def _family(self, asked: _Declared, fixed: _Declared, paths: tuple[str, ...], apart: str) -> _Family:
-        members = members_of(asked)
+        members = group_members(asked)
         first, own = asked[0]
-        lineage = digest_of(_SCHEMA, str(first.lock_path.parent), family(first, own))
+        lineage = digest_of(_SCHEMA, str(first.lock_path.parent), family_key(first, own))
         files = [path for function, _ in (*asked, *fixed) for path in _lock_files(function)]
         return _Family(
             members=members,
@@ -169,7 +169,7 @@ class SharedResolver:
                     for function, declaration in asked
                     for part in (function.name, fingerprint(function.requirements), declaration.digest)
                 ),
-                *(links_digest(declaration, self._digests) for _, declaration in asked),
+                *(digest_links(declaration, self._digests) for _, declaration in asked),
                 *(member.key for member in members),
                 *(fingerprint(function.requirements) for function, _ in fixed),
                 *(f"{path.name} {self._digests.digest(str(path))}" for path in files if path.is_file()),
@@ -182,7 +182,7 @@ class SharedResolver:
         record = None if self._upgrade else self._store.load(_KIND, group.key)
         if record:
             known: dict[str, Any] = json.loads(record.payload)
-            if all(map(os.path.isdir, known["locals"])) and local_digests(known["locals"]) == known["locals"]:
+            if all(map(os.path.isdir, known["locals"])) and digest_local_projects(known["locals"]) == known["locals"]:
                 return known
         found = self._solve(group)
         if found.pop("unread"):
@@ -202,18 +202,18 @@ class SharedResolver:
         def together(names: Iterable[str]) -> frozenset[str]:
             return frozenset(map(members.__getitem__, names))
 
-        most, *rest = map(together, divide(sorted(members), lambda names: queries.agree(together(names))))
+        most, *rest = map(together, divide_by_agreement(sorted(members), lambda names: queries.agree(together(names))))
         texts = [queries.answer(most).text]
-        shared = pinned(texts[0], root)
+        shared = read_pins(texts[0], root)
         found = [_set(group, most, shared, {name: (*unread, *_unlike(queries, name, shared, locked)) for name in most})]
         for names in rest:  # what they can have of the versions of most, they have
-            texts.append(queries.solve(names, preferences | versions(shared)).text)
-            pins = pinned(texts[-1], root)
+            texts.append(queries.solve(names, preferences | pinned_versions(shared)).text)
+            pins = read_pins(texts[-1], root)
             why = {name: queries.explain(name, pins, sorted(most), shared) for name in sorted(names)}
             reasons = {name: (why[name], *unread, *_unlike(queries, name, pins, locked)) for name in names}
             found.append(_set(group, names, pins, reasons))
-        folders = {folder for text in texts for folder in folders_of(text)}
-        return {"sets": found, "locals": local_digests(sorted(folders)), "unread": bool(unread)}
+        folders = {folder for text in texts for folder in read_local_folders(text)}
+        return {"sets": found, "locals": digest_local_projects(sorted(folders)), "unread": bool(unread)}
 
     def _locked(self, group: _Family) -> tuple[dict[str, dict[str, str]], list[str]]:
         """Return the versions that functions are locked to, by their names, and what to tell of locks that cannot be read."""
@@ -235,10 +235,10 @@ class SharedResolver:
         if not self._upgrade:
             record = self._store.load(_KIND, group.lineage)
             for each in reversed(json.loads(record.payload)["sets"] if record else []):
-                found |= versions(each["pins"])
+                found |= pinned_versions(each["pins"])
             paths = (function.lock_path for member in group.members for function in member.functions)
             texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
-            found |= _newest(item for text in texts for item in versions(_pinned_anyhow(text)).items())
+            found |= _newest(item for text in texts for item in pinned_versions(_pinned_anyhow(text)).items())
         return found | _newest(item for each in locked.values() for item in each.items())
 
 
@@ -255,15 +255,15 @@ def _set(group: _Family, names: Iterable[str], pins: Mapping[str, str], reasons:
 def _apart(asked: _Declared, largest: _Declared) -> str:
     """Say why functions are of another family than most."""
     root = asked[0][0].lock_path.parent
-    others = called([function.name for function, _ in largest])
-    return f"does not share versions with {others}: {difference(asked[0][1], largest[0][1], root)}."
+    others = list_names([function.name for function, _ in largest])
+    return f"does not share versions with {others}: {describe_difference(asked[0][1], largest[0][1], root)}."
 
 
 def _unlike(
     queries: JointQueries, name: str, pins: Mapping[str, str], locked: Mapping[str, Mapping[str, str]]
 ) -> Iterator[str]:
     """Say of a member which of its packages functions that are locked have in another version."""
-    mine = versions(pins)
+    mine = pinned_versions(pins)
     differing = {
         package: others
         for package, version in mine.items()
@@ -274,7 +274,7 @@ def _unlike(
         for other in sorted(set(differing[package].values())):
             holders = [each for each, version in differing[package].items() if version == other]
             are = "is" if len(holders) == 1 else "are"
-            who = called(holders)
+            who = list_names(holders)
             yield f"does not share {package} with {who}: it takes {mine[package]}, and {who} {are} locked to {other}."
 
 
@@ -288,7 +288,7 @@ def _is_same(locked: str, version: str) -> bool:
 
 def _pinned_anyhow(text: str) -> dict[str, str]:
     try:
-        return pinned(text, Path())
+        return read_pins(text, Path())
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}  # a lock that is to be replaced need not be a good one
 

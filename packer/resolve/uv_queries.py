@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from packer.cache.store import Store
 from packer.core.errors import ResolveError
-from packer.locks.pins import absolute
-from packer.resolve.conflicts import SolvedPackage, chain, opponents, read_annotated, told
+from packer.locks.pins import absolute_path
+from packer.resolve.conflicts import SolvedPackage, describe_need, find_opponents, find_shortest_chain, read_annotated
 from packer.resolve.declaration import Declaration
-from packer.resolve.joint_declaration import JointMember, question
+from packer.resolve.joint_declaration import JointMember, joint_question
 from packer.resolve.uv_client import AS_PYLOCK, NO_SOLUTION, UvClient
 
 _ANNOTATED = ("--format", "requirements.txt", "--annotation-style", "line")
@@ -72,7 +72,7 @@ class JointQueries:
     def _ask(
         self, names: Iterable[str], constraints: Iterable[str], words: tuple[str, ...], file: str, given: str
     ) -> JointAnswer:
-        return self._put(question([self._members[name] for name in sorted(names)], constraints), words, file, given)
+        return self._put(joint_question([self._members[name] for name in sorted(names)], constraints), words, file, given)
 
     def _put(self, asked: Declaration, words: tuple[str, ...], file: str, given: str) -> JointAnswer:
         with self._store.workspace() as folder:
@@ -100,7 +100,7 @@ class JointQueries:
         """
         if not self.agree(frozenset((name,))):
             return ""
-        mates = self._known_opponent(name, others) or opponents(name, others, self.agree)
+        mates = self._known_opponent(name, others) or find_opponents(name, others, self.agree)
         refusal = self.answer(frozenset((name, *mates))).refusal
         mine = self._annotated(name, pins)
         theirs = {mate: self._annotated(mate, other_pins) for mate in mates}
@@ -132,7 +132,9 @@ class JointQueries:
         That is the one with the shortest ways to it, of those that the member cannot have in its mate's version.
         """
         differing = [each for each in mine if each in theirs and mine[each].version != theirs[each].version]
-        ways = sorted((len(chain(each, mine)) + len(chain(each, theirs)), each) for each in differing)
+        ways = sorted(
+            (len(find_shortest_chain(each, mine)) + len(find_shortest_chain(each, theirs)), each) for each in differing
+        )
         for _, each in ways:
             if not self.solve([name], {}, [f"{each}=={theirs[each].version}"]).text:
                 own = self._told(name, each, mine, theirs[each].version)
@@ -143,15 +145,15 @@ class JointQueries:
         """Say what a member needs of a package: by way of what does not bear the ``refused`` version, where that shows."""
         member = self._members[name]
         place = member.places.get(package)
-        way = chain(package, solved)
+        way = find_shortest_chain(package, solved)
         if not (solved[package].is_direct and place and place.excludes(refused)):
             forcing = (each for each in sorted(solved[package].parents) if each in solved)
             parent = next((each for each in forcing if not self._bears(member, each, solved, f"{package}=={refused}")), "")
-            way = (package, *chain(parent, solved)) if parent else way
-        return told(member, way, solved, self._root)
+            way = (package, *find_shortest_chain(parent, solved)) if parent else way
+        return describe_need(member, way, solved, self._root)
 
     def _bears(self, member: JointMember, parent: str, solved: Mapping[str, SolvedPackage], pin: str) -> bool:
-        asked = question([member])
+        asked = joint_question([member])
         text = "\n".join((*asked.option_lines, f"{parent}=={solved[parent].version}", pin))
         return bool(
             self._put(replace(asked, text=text, arguments=(), constraints=()), AS_PYLOCK, "pylock.shared.toml", "").text
@@ -161,15 +163,15 @@ class JointQueries:
         return "needs" if len(self._members[name].functions) == 1 else "need"
 
     def _called(self, name: str) -> str:
-        return called([function.name for function in self._members[name].functions])
+        return list_names([function.name for function in self._members[name].functions])
 
 
-def called(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
     """Name functions, of many only the first."""
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def pinned(text: str, folder: Path) -> dict[str, str]:
+def read_pins(text: str, folder: Path) -> dict[str, str]:
     """Return the line that binds each package of a lock, which lies in a folder, to its version or its archive.
 
     Local projects and repositories are bound by what is declared of them.
@@ -177,15 +179,15 @@ def pinned(text: str, folder: Path) -> dict[str, str]:
     return {package["name"]: line for package in tomllib.loads(text).get("packages", ()) if (line := _line(package, folder))}
 
 
-def is_bound(text: str, folder: Path, constraints: Sequence[str]) -> bool:
+def meets_constraints(text: str, folder: Path, constraints: Sequence[str]) -> bool:
     """Return whether a lock, which lies in a folder, has no package in another version than constraints allow."""
     if not constraints:
         return True
     allowed = {line.partition("==")[0].partition(" @ ")[0]: line for line in constraints}
-    return all(allowed.get(name, line) == line for name, line in pinned(text, folder).items())
+    return all(allowed.get(name, line) == line for name, line in read_pins(text, folder).items())
 
 
-def versions(pins: Mapping[str, str]) -> dict[str, str]:
+def pinned_versions(pins: Mapping[str, str]) -> dict[str, str]:
     """Return the versions among such lines."""
     return {name: line.partition("==")[2] for name, line in pins.items() if line.startswith(f"{name}==")}
 
@@ -195,7 +197,7 @@ def _line(package: Mapping[str, Any], folder: Path) -> str:
         return ""
     if "archive" in package:
         place = package["archive"]
-        address = place.get("url") or absolute(place["path"], folder / "pylock.toml").as_uri()
+        address = place.get("url") or absolute_path(place["path"], folder / "pylock.toml").as_uri()
         return "" if "@" in address else f"{package['name']} @ {address}"  # uv compares it with one that has the login
     return f"{package['name']}=={package['version']}" if "version" in package else ""
 
@@ -208,11 +210,11 @@ def _from_anywhere(path: Path) -> str:
     for package in document.get("packages", ()):
         for key in ("directory", "archive"):
             if "path" in package.get(key, {}):
-                package[key]["path"] = str(absolute(package[key]["path"], path))
+                package[key]["path"] = str(absolute_path(package[key]["path"], path))
     return tomli_w.dumps(document)
 
 
-def folders_of(text: str) -> tuple[str, ...]:
+def read_local_folders(text: str) -> tuple[str, ...]:
     """Return the local projects of such a lock."""
     found = (package["directory"] for package in tomllib.loads(text).get("packages", ()) if "directory" in package)
     return tuple(str(Path(each["path"], each.get("subdirectory", ""))) for each in found)

@@ -76,7 +76,7 @@ def settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
     return digest_of(*parts)
 
 
-def settings_for_all(folder: Path, variables: Mapping[str, str]) -> str:
+def shared_settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
     """Return the digest of the settings that uv finds from a folder upwards, but for what they say of one project alone.
 
     Folders with the same digest can be spoken for in one question to uv. As with uv, the nearest file is the only one.

@@ -105,9 +105,9 @@ def _standard_file(folder: Path) -> Requirements | None:
 def _of_pyproject(path: Path) -> Requirements | None:
     """Return a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
     document = _document(path)
-    project = table_at(document, path, "project")
+    project = get_table(document, path, "project")
     if project is None:
-        if table_at(document, path, "tool", "poetry") is not None:
+        if get_table(document, path, "tool", "poetry") is not None:
             raise UsageError(f"{path} is a Poetry project without a poetry.lock.", remedy="Run `poetry lock` there first.")
         return None
     name = project.get("name", "")
@@ -130,7 +130,7 @@ def find_workspace(folder: Path) -> Path | None:
         if not path.is_file():
             continue
         document = _document(path)
-        if table_at(document, path, *_WORKSPACE) is not None:
+        if get_table(document, path, *_WORKSPACE) is not None:
             return parent if _has_member(document, path, folder.relative_to(parent)) else None
     return None
 
@@ -139,7 +139,9 @@ def _has_member(document: Mapping[str, Any], file: Path, path: Path) -> bool:
     members, exclude = (workspace_patterns(document, file, key) for key in ("members", "exclude"))
     if not path.parts:
         return True
-    return any(fits(each, path.as_posix()) for each in members) and not any(fits(each, path.as_posix()) for each in exclude)
+    return any(matches_path(each, path.as_posix()) for each in members) and not any(
+        matches_path(each, path.as_posix()) for each in exclude
+    )
 
 
 def workspace_patterns(document: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
@@ -147,11 +149,11 @@ def workspace_patterns(document: Mapping[str, Any], path: Path, key: str) -> tup
 
     Raises `UsageError` that names the file and the key.
     """
-    patterns = texts_at(table_at(document, path, *_WORKSPACE) or {}, path, key, ".".join(_WORKSPACE))
+    patterns = get_strings(get_table(document, path, *_WORKSPACE) or {}, path, key, ".".join(_WORKSPACE))
     return tuple(os.path.relpath(each, path.parent) if Path(each).is_absolute() else each for each in patterns)
 
 
-def table_at(document: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str, Any] | None:
+def get_table(document: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str, Any] | None:
     """Return a table of a TOML file, None where there is none; raises `UsageError` that names the file ``path`` and the key."""
     table: Any = document
     for number, key in enumerate(keys, 1):
@@ -163,7 +165,7 @@ def table_at(document: Mapping[str, Any], path: Path, *keys: str) -> Mapping[str
     return table  # type: ignore[no-any-return]
 
 
-def texts_at(table: Mapping[str, Any], path: Path, key: str, place: str, *, others: bool = False) -> tuple[str, ...]:
+def get_strings(table: Mapping[str, Any], path: Path, key: str, place: str, *, others: bool = False) -> tuple[str, ...]:
     """Return the strings of a list in a table, none where there is no list; ``place`` is where the table stands in the file.
 
     Raises `UsageError` that names the file ``path`` and the key; ``others`` leaves out members that are tables.
@@ -175,7 +177,7 @@ def texts_at(table: Mapping[str, Any], path: Path, key: str, place: str, *, othe
     return tuple(each for each in found if isinstance(each, str))
 
 
-def fits(pattern: str, path: str) -> bool:
+def matches_path(pattern: str, path: str) -> bool:
     """Return whether a relative path fits a pattern, part by part; ``**`` stands for any number of folders, none included."""
     return _fits(PurePosixPath(os.path.normpath(pattern)).parts, PurePosixPath(os.path.normpath(path)).parts)
 
@@ -211,7 +213,7 @@ def find_handler(folder: Path) -> str:
     return _chosen(folder, found)
 
 
-def handler_of(folder: Path) -> str:
+def find_optional_handler(folder: Path) -> str:
     """Find the handler of a folder that may have none: then it is empty.
 
     Raises `UsageError` where there is more than one and no name decides, and where a module that cannot be read may hold it.

@@ -107,7 +107,7 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         return _git(self.top, *words)
 
 
-def working_tree(folder: Path) -> WorkingTree | None:
+def find_working_tree(folder: Path) -> WorkingTree | None:
     """Find the repository whose working tree a folder lies in; None where it lies in none.
 
     Raises `UsageError` where git is not installed, or does not want to read the repository that is there.

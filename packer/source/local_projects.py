@@ -13,13 +13,13 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 
 from packer.core.errors import UsageError
-from packer.source.dependency_files import find_workspace, table_at, texts_at, workspace_patterns
+from packer.source.dependency_files import find_workspace, get_strings, get_table, workspace_patterns
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _FILE_URL = re.compile(r"@\s*(file:[^\s;]+)")
 
 
-def local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
+def find_local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
     """Return local projects and archives, and all that these lead to in turn, each once; absolute paths."""
     found: dict[Path, None] = {}
     waiting = list(places)
@@ -27,11 +27,11 @@ def local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
         place = waiting.pop(0)
         if place not in found:
             found[place] = None
-            waiting += named_by(place / "pyproject.toml")
+            waiting += read_local_paths(place / "pyproject.toml")
     return tuple(found)
 
 
-def named_by(path: Path) -> tuple[Path, ...]:
+def read_local_paths(path: Path) -> tuple[Path, ...]:
     """Return the local projects that a pyproject.toml names: by [tool.uv.sources], Poetry's paths, or ``file:`` URLs.
 
     Nothing where it is no TOML. A member inherits the sources of its uv workspace (uv documentation, "Using workspaces").
@@ -80,11 +80,11 @@ def _path_of(url: str, path: Path) -> str:
 
 def _requirements(document: Mapping[str, Any], path: Path) -> Iterator[str]:
     """Return every requirement that a project declares, those of its extras and groups too."""
-    yield from texts_at(table_at(document, path, "project") or {}, path, "dependencies", "project")
+    yield from get_strings(get_table(document, path, "project") or {}, path, "dependencies", "project")
     for keys in (("project", "optional-dependencies"), ("dependency-groups",)):
-        table = table_at(document, path, *keys) or {}
+        table = get_table(document, path, *keys) or {}
         for key in table:
-            yield from texts_at(table, path, key, ".".join(keys), others=keys == ("dependency-groups",))
+            yield from get_strings(table, path, key, ".".join(keys), others=keys == ("dependency-groups",))
 
 
 def _places(name: str, source: Any, folder: Path, workspace: Path | None) -> Iterator[Path]:

@@ -55,7 +55,7 @@ class Origins:
         elif source is None or isinstance(source, Archive):
             parts = ("archive", archive.sha256 if archive else "")
         else:
-            tree = project_tree(source.path, self._digests)[0]
+            tree = read_project_tree(source.path, self._digests)[0]
             parts = ("folder", tree_digest(tree))
         key = digest_of(*parts)
         native, requires = self._looked_into(package, key, archive, tree)
@@ -103,7 +103,7 @@ class Origins:
         return path
 
 
-def project_tree(folder: Path, digests: Digests) -> tuple[Tree, tuple[str, ...]]:
+def read_project_tree(folder: Path, digests: Digests) -> tuple[Tree, tuple[str, ...]]:
     """Return the files of a local project that its build may see, and the paths whose change could change them."""
     scan = scan_source(folder, digests, ignore=PROJECT_IGNORE, git=False)
     return scan.tree, scan.watched
@@ -111,7 +111,7 @@ def project_tree(folder: Path, digests: Digests) -> tuple[Tree, tuple[str, ...]]
 
 def project_digest(folder: Path, digests: Digests) -> str:
     """Return the digest of everything in a local project that its build may see."""
-    return tree_digest(project_tree(folder, digests)[0])
+    return tree_digest(read_project_tree(folder, digests)[0])
 
 
 def tree_digest(tree: Tree) -> str:

@@ -69,14 +69,14 @@ def _secrets_in(entry: Entry) -> Iterator[str]:
         yield from (what for pattern, what in _CONTENTS if pattern.search(data))
 
 
-def told(function: str, findings: Sequence[SecretFinding]) -> tuple[str, ...]:
+def describe_secrets(function: str, findings: Sequence[SecretFinding]) -> tuple[str, ...]:
     """Return warnings of what a function is about to pack; the first few of many."""
     named = [f"{function} packs {each.path}, which is {each.what}: {_remedy(each)}" for each in findings[:_SHOWN]]
     more = len(findings) - _SHOWN
     return (*named, *([f"{function} packs {more} more files that should not be packed."] if more > 0 else ()))
 
 
-def refuse(function: str, findings: Sequence[SecretFinding]) -> None:
+def refuse_secrets(function: str, findings: Sequence[SecretFinding]) -> None:
     """Raise `PackageError` where anything was found."""
     if findings:
         listed = "\n".join(f"{each.path}: {each.what}" for each in findings)

@@ -37,7 +37,7 @@ def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree],
     ``tree`` gives the entries that the files are, for when something is wrong. Gives warnings of what nothing is sure to load.
     """
     warnings = dict.fromkeys(_check_machine(label, files, target))
-    own = of_machine(files, target)
+    own = files_of_machine(files, target)
     beyond = tuple(_beyond(own, target))
     loaded = _loaded({label: own}, target) if beyond else frozenset()
     for file, library, version in beyond:
@@ -104,7 +104,7 @@ def _loaded(parts: Parts, target: Target) -> frozenset[ElfFile]:
         label, file = waiting.pop()
         if file not in found:
             found.add(file)
-            for name in map(base_name, file.needed):
+            for name in map(library_name, file.needed):
                 known = beside[label] if name in target.libraries else everywhere
                 waiting += [(owners[each], each) for each in known.get(name, ())]
     return frozenset(found)
@@ -161,7 +161,7 @@ def _symbols(tree: Tree, path: str, version: str) -> str:
     return ", ".join(shown) + (f" and {more} more of that version" if more > 0 else "")
 
 
-def of_machine(files: Iterable[ElfFile], target: Target) -> list[ElfFile]:
+def files_of_machine(files: Iterable[ElfFile], target: Target) -> list[ElfFile]:
     """Return the files that are for the target's machine."""
     return [file for file in files if file.machine == target.machine]
 
@@ -178,14 +178,14 @@ def sonames(files: Iterable[ElfFile]) -> frozenset[str]:
 def missing_libraries(files: Iterable[ElfFile], target: Target, known: frozenset[str]) -> dict[str, list[ElfFile]]:
     """Return the libraries that are neither ``known`` nor the runtime's, each with the files of the target that need it."""
     found: dict[str, list[ElfFile]] = {}
-    for file in of_machine(files, target):
-        for name in map(base_name, file.needed):
+    for file in files_of_machine(files, target):
+        for name in map(library_name, file.needed):
             if name not in known and name not in target.libraries:
                 found.setdefault(name, []).append(file)
     return found
 
 
-def base_name(needed: str) -> str:
+def library_name(needed: str) -> str:
     """Return the name by which a needed library is known; an absolute path, which the loader takes as it is, stays one."""
     return needed.rpartition("/")[2] if starts_at_origin(needed) else needed
 
@@ -195,7 +195,7 @@ def starts_at_origin(path: str) -> bool:
     return _ORIGIN.match(path) is not None
 
 
-def without_spared(function: Function, files: Iterable[ElfFile]) -> tuple[ElfFile, ...]:
+def without_provided(function: Function, files: Iterable[ElfFile]) -> tuple[ElfFile, ...]:
     """Leave out the files that nothing ever loads, as the function's ``provided`` says of them by patterns with a slash."""
     patterns = [pattern for pattern in function.provided if "/" in pattern]
     return tuple(file for file in files if not any(fnmatchcase(file.path, pattern) for pattern in patterns))
@@ -206,7 +206,7 @@ def check_closed(function: Function, parts: Parts, tree: Callable[[str], Tree]) 
 
     ``tree`` gives the entries of a part, for when something is wrong. Gives warnings of what nothing is sure to load.
     """
-    own = {label: of_machine(files, function.target) for label, files in parts.items()}
+    own = {label: files_of_machine(files, function.target) for label, files in parts.items()}
     known = frozenset(function.provided).union(*map(sonames, own.values()))
     lacks = {label: missing for label, files in own.items() if (missing := missing_libraries(files, function.target, known))}
     loaded = _loaded(own, function.target) if lacks else frozenset()

@@ -17,7 +17,7 @@ from packer.core.model import Distribution, Function, LockedPackage
 from packer.net.downloads import StoreFetcher
 from packer.resolve.resolver import Resolver
 from packer.source.package_source import link_or_copy
-from packer.wheels.provider import Build, obtain
+from packer.wheels.provider import BuildMissing, provide_wheels
 
 _NAME_IT = (
     "One that has no wheel is only taken where the configuration names it, as its code may run on this machine, to say what it "
@@ -58,7 +58,7 @@ class BuildRequirements:
         self._resolver = resolver
         self._fetcher = fetcher
 
-    def wheels(self, needs: BuildNeeds, function: Function, build: Build) -> tuple[Distribution, ...]:
+    def wheels(self, needs: BuildNeeds, function: Function, build: BuildMissing) -> tuple[Distribution, ...]:
         """Return the wheels of what a build needs, and of all that needs in turn; ``build`` builds those without a wheel.
 
         Raises `BuildError` and others.
@@ -75,7 +75,7 @@ class BuildRequirements:
                 detail=error.detail or error.what,
                 remedy=f"{error.remedy} {_NAME_IT}",
             ) from None
-        made = obtain(packages, needs.target, self._fetcher, build)
+        made = provide_wheels(packages, needs.target, self._fetcher, build)
         return tuple(each.distribution for each in made)
 
     def _resolved(self, requires: Sequence[Requirement], needs: BuildNeeds, function: Function) -> tuple[LockedPackage, ...]:

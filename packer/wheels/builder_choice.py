@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from builders.recipes import BuildSettings
 from packer.core.model import Archive, LockedPackage, SourceFolder
-from packer.locks.wheel_choice import existing_tags
+from packer.locks.wheel_choice import describe_wheel_tags
 
 _FIX_PROJECT = "Or fix the project; its own build tool gives the same error."
 _OTHER_VERSION = "Or use a version that has a wheel for this target."
@@ -74,4 +74,4 @@ def remedy_for(package: LockedPackage, builder: str) -> str:
 
 def offered_wheels(package: LockedPackage) -> str:
     """Say which wheels there are of what an index offers; a project folder or a repository has none."""
-    return existing_tags(package) if isinstance(package.source, Archive) else ""
+    return describe_wheel_tags(package) if isinstance(package.source, Archive) else ""

@@ -10,7 +10,7 @@ from packer.cache.store import Store, digest_of
 from packer.core.model import Archive, Distribution, Function, LockedPackage, SourceFolder
 from packer.formats.wheel_outline import NOTHING, OUTLINES, SOURCE, OutlinedFile, guess_files, write_outline
 from packer.net.downloads import FetchedArchive
-from packer.source.package_source import project_tree
+from packer.source.package_source import read_project_tree
 from packer.wheels.provider import MissingWheel, PackageBuilder, ProvidedWheel
 
 _FORM = "1"
@@ -58,7 +58,7 @@ class EstimatedWheels:
 
     def _installed(self, folder: Path) -> Iterator[OutlinedFile]:
         """Say what a local project is likely to install: its modules, and all that lies in its packages."""
-        tree, _ = project_tree(folder, self._digests)
+        tree, _ = read_project_tree(folder, self._digests)
         paths = {entry.path for entry in tree}
         for entry in tree:
             path = entry.path.removeprefix(f"{_SOURCES}/")

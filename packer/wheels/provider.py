@@ -31,7 +31,7 @@ class ArchiveFetcher(Protocol):
 
 MissingWheel = tuple[LockedPackage, FetchedArchive | None]
 """A package without a wheel, and its source in the store where that is an archive."""
-Build = Callable[[Sequence[MissingWheel]], Sequence[ProvidedWheel]]
+BuildMissing = Callable[[Sequence[MissingWheel]], Sequence[ProvidedWheel]]
 
 
 class PackageBuilder(Protocol):
@@ -59,8 +59,8 @@ class LazyPackageBuilder:
         return self._made.get(None, self._make).kept(function, package, sdist)
 
 
-def obtain(
-    packages: Sequence[LockedPackage], target: Target, fetcher: ArchiveFetcher, build: Build
+def provide_wheels(
+    packages: Sequence[LockedPackage], target: Target, fetcher: ArchiveFetcher, build: BuildMissing
 ) -> tuple[ProvidedWheel, ...]:
     """Return the wheels of packages in their order; raises `LpackError`."""
     # By their places: a package's hash is that of all files that its lock offers.

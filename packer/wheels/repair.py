@@ -26,7 +26,7 @@ from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.formats.elf import ElfFile, read_elf
 from packer.formats.native_code import read_native_files
 from packer.formats.wheel import installed_path, read_members_as_tree, replace_record
-from packer.wheels.abi_check import base_name, missing_libraries, needed_glibc, of_machine, sonames, starts_at_origin
+from packer.wheels.abi_check import files_of_machine, library_name, missing_libraries, needed_glibc, sonames, starts_at_origin
 
 _OWN_WHEEL = re.compile(r"[^/]+\.dist-info/WHEEL")
 _PARALLEL = 4
@@ -51,7 +51,7 @@ class _CopiedLibrary(Struct, frozen=True, kw_only=True):
     file: ElfFile
 
 
-def repair(path: Path, target: Target, find: Find, folder: Path) -> RepairedWheel:
+def repair_wheel(path: Path, target: Target, find: Find, folder: Path) -> RepairedWheel:
     """Repair a wheel; ``folder`` is an empty one to work in. Raises `BuildError`."""
     tree = read_members_as_tree(path, path.name)
     files = tuple(read_native_files(tree))
@@ -65,7 +65,7 @@ def repair(path: Path, target: Target, find: Find, folder: Path) -> RepairedWhee
 
 def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> dict[str, _CopiedLibrary]:
     """Follow the links from the wheel's files through the building machine; what it does not find stays missing."""
-    known = sonames(of_machine(files, target))
+    known = sonames(files_of_machine(files, target))
     copied: dict[str, _CopiedLibrary] = {}
     asked: set[str] = set()
     missing = missing_libraries(files, target, known)
@@ -112,7 +112,7 @@ def _with_libraries(
     entries: list[Entry] = []
     for entry in tree:
         file = by_path.get(entry.path)
-        if file is not None and names.keys() & set(map(base_name, file.needed)):
+        if file is not None and names.keys() & set(map(library_name, file.needed)):
             origin = os.path.relpath(libraries, PurePosixPath(_installed(entry.path)).parent)
             run_paths = [each for each in file.run_paths if starts_at_origin(each)] + [f"$ORIGIN/{origin}"]
             data = _patched(entry.content.read(), folder, file.needed, names, run_paths)
@@ -139,7 +139,9 @@ def _patched(
     """Rewrite the names that an ELF file links to, where it looks for them, and its own."""
     path = folder / "patched.so"
     path.write_bytes(data)
-    words = [word for old in needed if base_name(old) in names for word in ("--replace-needed", old, names[base_name(old)])]
+    words = [
+        word for old in needed if library_name(old) in names for word in ("--replace-needed", old, names[library_name(old)])
+    ]
     words += ["--set-soname", soname] if soname else []
     command = [_patchelf(), *words, "--set-rpath", ":".join(dict.fromkeys(run_paths)), str(path)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
@@ -163,7 +165,7 @@ def _right_name(filename: str, files: Sequence[ElfFile], target: Target) -> str:
     if (
         platform != f"linux_{target.machine}"
         or not files
-        or missing_libraries(files, target, sonames(of_machine(files, target)))
+        or missing_libraries(files, target, sonames(files_of_machine(files, target)))
     ):
         return filename
     level = max(needed_glibc(files), target.oldest_glibc)

@@ -26,11 +26,11 @@ from packer.formats.native_code import read_native_files
 from packer.formats.wheel import check_wheel
 from packer.formats.zip_writer import write_zip
 from packer.locks.wheel_choice import choose_wheel
-from packer.wheels.abi_check import check_native, without_spared
+from packer.wheels.abi_check import check_native, without_provided
 from packer.wheels.build_requirements import BuildNeeds, BuildRequirements
 from packer.wheels.builder_choice import remedy_for
 from packer.wheels.provider import MissingWheel, ProvidedWheel
-from packer.wheels.repair import RepairedWheel, repair
+from packer.wheels.repair import RepairedWheel, repair_wheel
 from packer.wheels.wheel_builder import BuildTask, FailureReport, TaskMaker, WheelBuilder
 
 _MOST_ROUNDS = 3
@@ -159,7 +159,7 @@ class SourceBuilder:
                 with self._failures.failures_of(task):
                     built = building.enter_context(self._builder.build(request, folder / "out"))
                     check_wheel(built.path, built.path.name)
-                    repaired = repair(built.path, task.target, built.library, folder / "repair")
+                    repaired = repair_wheel(built.path, task.target, built.library, folder / "repair")
                 native = self._check(task, repaired)
                 digest, path = self._keep(repaired)
                 warnings = self._warn_without_native(task, native, built.log)
@@ -185,7 +185,7 @@ class SourceBuilder:
         if package.name not in ("", made.name) or not _is_version(package.version, made.version):
             raise BuildError(f"The source of {package} gave {filename}.", remedy="Lock again, or fix the source.")
         files = tuple(read_native_files(repaired.tree, strict=not filename.endswith("-any.whl")))
-        check_native(filename, without_spared(task.function, files), lambda: repaired.tree, task.target)
+        check_native(filename, without_provided(task.function, files), lambda: repaired.tree, task.target)
         if choose_wheel(made, task.target) is None:
             what = f"The source of {package} gave {filename}, which does not fit {task.target}."
             raise BuildError(what, remedy=remedy_for(package, self.name))

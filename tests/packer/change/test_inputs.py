@@ -9,7 +9,7 @@ from packer.change.affected import affected
 from packer.change.inputs import Change, Inventory
 from packer.config.load import Overrides, load_config
 from packer.core.errors import ResolveError
-from packer.source.git import working_tree
+from packer.source.git import find_working_tree
 from tests.packer.source.test_local_projects import project
 from tests.repository import commit, git, make_repository
 
@@ -36,7 +36,7 @@ def reasons(
 ) -> dict[str, list[str]]:
     """Say what has changed since the branch main for each function, of all or of these names, that it affects."""
     found = load_config(folder / config, Overrides())
-    tree = working_tree(folder)
+    tree = find_working_tree(folder)
     assert tree is not None
     base = tree.base("main")
     paths = tree.changed(base)

@@ -8,7 +8,7 @@ import pytest
 
 from packer.core.errors import PackageError
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
-from packer.source.secrets import find_secrets, refuse, told
+from packer.source.secrets import describe_secrets, find_secrets, refuse_secrets
 
 _ID = "AKIA" + "Q3EGRZTT5B2NABCD"
 _SECRET = "abcdEFGH0123abcdEFGH0123abcdEFGH0123/+xy"
@@ -102,13 +102,13 @@ def test_what_was_looked_at_is_allowed():
 def test_many_are_told_shortly_and_no_secret_is_shown():
     entries = [Entry(path=f"{n}/.env", mode=0o644, content=BytesContent.of(b"SECRET=x"), owner=OWN_SOURCE) for n in range(9)]
     findings = find_secrets(Tree.of(entries))
-    warnings = told("orders", findings)
+    warnings = describe_secrets("orders", findings)
     assert len(warnings) == 6
     assert warnings[-1] == "orders packs 4 more files that should not be packed."
     with pytest.raises(PackageError) as caught:
-        refuse("orders", findings)
+        refuse_secrets("orders", findings)
     assert "8/.env: a file of environment variables" in caught.value.detail
-    refuse("orders", ())
+    refuse_secrets("orders", ())
 
 
 def test_a_build_warns_each_time_and_fails_where_it_is_strict(repo):

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.runtimes import DEFAULT_RUNTIME
-from packer.config.discovery import discover, is_meant
+from packer.config.discovery import discover, matches_patterns
 from packer.config.load import Config, Overrides, load_config
 from packer.config.section import Section
 from packer.core.errors import UsageError
-from packer.source.dependency_files import fits
+from packer.source.dependency_files import matches_path
 
 HANDLER = "def handler(event, context): ...\n"
 
@@ -233,7 +233,7 @@ def test_everything_in_which_a_function_may_appear_is_watched(tmp_path):
     ],
 )
 def test_fits(pattern, path, expected):
-    assert fits(pattern, path) is expected
+    assert matches_path(pattern, path) is expected
 
 
 NAMES = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map("/".join)
@@ -249,7 +249,7 @@ def test_the_search_finds_what_the_patterns_mean(tmp_path_factory, paths, patter
     tables = {f"f{number}": {"source": path, "handler": "app.handler"} for number, path in enumerate(sorted(everything))}
     patterns = (pattern, f"!{without}")
     project = Section(file=folder / "lpack.toml", prefix="", table={"discover": list(patterns), "functions": tables})
-    meant = {path for path in everything if is_meant(patterns, path)}
+    meant = {path for path in everything if matches_patterns(patterns, path)}
     if meant:
         found = discover(project, folder, folder / "dist").functions.values()
         assert {each.source.relative_to(folder).as_posix() for each in found} == meant

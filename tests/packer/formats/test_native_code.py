@@ -16,7 +16,7 @@ from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution,
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import NativeCode, read_native_files
 from packer.wheels import abi_check as loadable
-from packer.wheels.abi_check import check_native, is_beyond, missing_libraries, needed_glibc, without_spared
+from packer.wheels.abi_check import check_native, is_beyond, missing_libraries, needed_glibc, without_provided
 from tests.native import EMPTY, NEW_SYMBOL, compile_library
 from tests.wheels import make_wheel
 
@@ -268,7 +268,7 @@ def test_a_module_is_known_by_what_python_calls_in_it(tmp_path):
 
 def test_files_that_nothing_loads_can_be_named():
     plugin = needing("libOpenCL.so.1", path="one/lib/plugin.so")
-    spared = without_spared(function(provided=("one/lib/*", "libz.so.9")), (plugin, needing()))
+    spared = without_provided(function(provided=("one/lib/*", "libz.so.9")), (plugin, needing()))
     assert [file.path for file in spared] == ["one/_core.so"]
 
 

@@ -29,7 +29,7 @@ from packer.formats.native_code import read_native_files
 from packer.formats.wheel import read_wheel
 from packer.formats.zip_writer import write_zip
 from packer.layers.shared_libraries import GatheredLibraries, gather_libraries
-from packer.wheels.repair import repair
+from packer.wheels.repair import repair_wheel
 from tests.engine import RUNTIME_IMAGE, docker, need_engine
 from tests.packer.wheels.test_repair import find_in, libraries
 from tests.wheels import make_wheel
@@ -195,7 +195,7 @@ def wheels(tmp_path_factory) -> tuple[Part, Part]:
     def built(name: str) -> Part:
         folder = tmp_path_factory.mktemp(name)
         wheel = make_wheel(folder, name, "1.0", {f"{name}/_core.so": user}, tag="cp313-cp313-linux_x86_64")
-        return name, repair(wheel, TARGET, find_in(machine)[0], tmp_path_factory.mktemp("work")).tree
+        return name, repair_wheel(wheel, TARGET, find_in(machine)[0], tmp_path_factory.mktemp("work")).tree
 
     return built("one"), built("two")
 

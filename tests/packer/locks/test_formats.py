@@ -10,7 +10,7 @@ from packer.core.process import run
 from packer.locks.formats import LOCK_FORMATS, LockFormat, LockReader
 from packer.locks.pins import Pin
 from packer.net.credentials import Credentials
-from packer.resolve.declaration import declare
+from packer.resolve.declaration import read_declaration
 from packer.resolve.resolver import Resolver
 from packer.source.dependency_files import find_requirements, standard_files
 
@@ -51,7 +51,7 @@ def test_a_format_from_outside_locks_a_function(world, tmp_path, monkeypatch):
 def test_a_format_of_pins_from_outside_has_uv_locate_them(world, tmp_path, monkeypatch):
     monkeypatch.setitem(LOCK_FORMATS, "pins", LockFormat(filename="pins.lock", reader=f"{__name__}:PinsReader"))
     (tmp_path / "pins.lock").write_text(f"alpha 1.0 {'a' * 64}\n")
-    declaration = declare(replace(world.function, requirements=find_requirements(tmp_path, None, "here")))
+    declaration = read_declaration(replace(world.function, requirements=find_requirements(tmp_path, None, "here")))
     assert declaration.text == "alpha==1.0"
     assert declaration.hashes == {"alpha": {"a" * 64}}
 

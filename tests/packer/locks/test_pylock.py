@@ -13,7 +13,7 @@ from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, Repository, SourceFolder
 from packer.core.process import uv_command
-from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate
+from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate_lock
 
 X86, ARM = Target.of("python3.12", "x86_64"), Target.of("python3.12", "arm64")
 HEAD = 'lock-version = "1.0"\ncreated-by = "hand"\n'
@@ -196,7 +196,7 @@ EVERYTHING = "".join(
 
 def test_a_relocated_lock_gives_the_same_packages():
     before, after = Path("/one/two"), Path("/one/three/four")
-    text = relocate("# uv wrote this\n" + HEAD + EVERYTHING, before, after, {"target": "t", "locals": {"../lib": "x"}})
+    text = relocate_lock("# uv wrote this\n" + HEAD + EVERYTHING, before, after, {"target": "t", "locals": {"../lib": "x"}})
     old = parse_pylock(HEAD + EVERYTHING, before / "pylock.toml", X86)
     assert parse_pylock(text, after / "pylock.toml", X86) == old
     assert len(old.packages) == 9
@@ -213,15 +213,15 @@ def test_a_relocated_lock_gives_the_same_packages():
 
 def test_relocating_twice_changes_nothing_more():
     there = Path("/one/three/four")
-    once = relocate(HEAD + EVERYTHING, Path("/one/two"), there, {"target": "t"})
-    assert relocate(once, there, there, {"target": "t"}) == once
+    once = relocate_lock(HEAD + EVERYTHING, Path("/one/two"), there, {"target": "t"})
+    assert relocate_lock(once, there, there, {"target": "t"}) == once
 
 
 def test_a_lock_says_the_same_wherever_the_project_lies():
     def at(project: str) -> str:
         wheel = f'{{ url = "file://{project}/my%20wheels/a-1.0-py3-none-any.whl", hashes = {{ sha256 = "{ONE}" }} }}'
         text = HEAD + package("a", f'index = "file://{project}/my%20wheels"', f"wheels = [{wheel}]")
-        return relocate(text, Path("/tmp/workspace"), Path(project) / "fn", {})
+        return relocate_lock(text, Path("/tmp/workspace"), Path(project) / "fn", {})
 
     assert at("/one") == at("/another/two")
     assert "/one" not in at("/one")
@@ -233,7 +233,7 @@ def test_a_relocated_lock_keeps_no_credentials():
     url = "https://me:s3cret@host/a-1.0-py3-none-any.whl"
     lines = ('index = "https://me:s3cret@host/simple"', f'wheels = [{{ url = "{url}", hashes = {{ sha256 = "{ONE}" }} }}]')
     vcs = package("b", 'vcs = { type = "git", url = "https://me:s3cret@host/r", commit-id = "abc" }')
-    text = relocate(HEAD + package("a", *lines) + vcs, Path("/a"), Path("/a"), {})
+    text = relocate_lock(HEAD + package("a", *lines) + vcs, Path("/a"), Path("/a"), {})
     assert "s3cret" not in text
     assert "me" not in {url.partition("@")[0] for url in text.split("//")}
     assert 'index = "https://host/simple"' in text
@@ -260,5 +260,5 @@ def test_what_uv_writes_reads_the_same_after_relocation(tmp_path, index):
     (shared,) = (each for each in lock.packages if each.name == "shared-lib")
     assert shared.source == SourceFolder(path=tmp_path / "lib")
     moved = tmp_path / "pylock.fn.toml"
-    moved.write_text(relocate((tmp_path / "fn" / "pylock.toml").read_text(), tmp_path / "fn", tmp_path, {}))
+    moved.write_text(relocate_lock((tmp_path / "fn" / "pylock.toml").read_text(), tmp_path / "fn", tmp_path, {}))
     assert read_pylock(moved, X86) == replace(lock, origin="pylock.fn.toml")

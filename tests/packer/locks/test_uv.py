@@ -11,7 +11,7 @@ from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Lock, Requirements, SourceFolder
 from packer.core.process import run, uv_command
-from packer.locks.uv import read_uv_lock, uv_lock_is_stale
+from packer.locks.uv import is_uv_lock_stale, read_uv_lock
 from tests.index import LocalIndex
 
 X86, ARM = Target.of("python3.12", "x86_64"), Target.of("python3.12", "arm64")
@@ -122,18 +122,18 @@ def test_a_workspace_without_a_root_project_wants_a_member(workspace):
 
 def test_no_network_and_no_cache_are_needed(offline):
     assert names(read(offline, package="fn")) == ["beta", "gamma", "library"]
-    assert not uv_lock_is_stale(asked(offline), X86, run)
+    assert not is_uv_lock_stale(asked(offline), X86, run)
 
 
 def test_a_changed_member_makes_the_lock_stale_even_without_network(offline):
     project(offline / "libs" / "library", "library", "beta<2", tail=BUILT)
-    assert uv_lock_is_stale(asked(offline), X86, run)
+    assert is_uv_lock_stale(asked(offline), X86, run)
 
 
 def test_asking_whether_a_lock_is_stale_does_not_mend_it(workspace):
     project(workspace / "libs" / "library", "library", "beta", "native", tail=BUILT)
     before = (workspace / "uv.lock").read_bytes()
-    assert uv_lock_is_stale(asked(workspace), X86, run)
+    assert is_uv_lock_stale(asked(workspace), X86, run)
     assert (workspace / "uv.lock").read_bytes() == before
 
 
@@ -141,7 +141,7 @@ def test_what_does_not_change_the_lock_does_not_make_it_stale(workspace):
     path = workspace / "libs" / "library" / "pyproject.toml"
     path.write_text(path.read_text() + "[tool.ruff]\nline-length = 100\n")
     before = (workspace / "uv.lock").read_bytes()
-    assert not uv_lock_is_stale(asked(workspace), X86, run)
+    assert not is_uv_lock_stale(asked(workspace), X86, run)
     assert (workspace / "uv.lock").read_bytes() == before
 
 
@@ -161,11 +161,11 @@ def test_a_python_that_only_lpack_finds_tells_that_a_lock_is_stale(tmp_path, ind
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
     without = [uv, "lock", "--check", "--offline", "--quiet"]
     assert run(without, tmp_path, {"UV_PYTHON_DOWNLOADS": "never"}).status == 2
-    assert not uv_lock_is_stale(asked(tmp_path), X86, run)
+    assert not is_uv_lock_stale(asked(tmp_path), X86, run)
     path.write_text(path.read_text().replace("'alpha'", "'alpha', 'beta'"))
-    assert uv_lock_is_stale(asked(tmp_path), X86, run)
+    assert is_uv_lock_stale(asked(tmp_path), X86, run)
 
 
 def test_where_uv_cannot_tell_the_lock_counts_as_fresh(workspace):
     (workspace / "pyproject.toml").write_text("[[[")
-    assert not uv_lock_is_stale(asked(workspace), X86, run)
+    assert not is_uv_lock_stale(asked(workspace), X86, run)

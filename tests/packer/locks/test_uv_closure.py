@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from packer.locks.formats import LockPart
-from packer.locks.uv import uv_closure
+from packer.locks.uv import find_member_part
 from tests.packer.locks.test_uv import BUILT, asked, lock, names, project, read, workspace
 
 __all__ = ["workspace"]
 
 
 def closure(folder: Path, **what) -> LockPart:
-    return uv_closure(tomllib.loads((folder / "uv.lock").read_text()), asked(folder, **what))
+    return find_member_part(tomllib.loads((folder / "uv.lock").read_text()), asked(folder, **what))
 
 
 def test_local_projects_are_those_that_the_member_needs(workspace):

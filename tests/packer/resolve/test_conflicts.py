@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from builders.runtimes import Target
 from packer.core.model import Function
-from packer.resolve.conflicts import SolvedPackage, chain, divide, opponents, read_annotated, told
+from packer.resolve.conflicts import (
+    SolvedPackage,
+    describe_need,
+    divide_by_agreement,
+    find_opponents,
+    find_shortest_chain,
+    read_annotated,
+)
 from packer.resolve.declaration import Declaration
 from packer.resolve.joint_declaration import JointMember, Place
 
@@ -23,7 +30,7 @@ def agreeing(conflicts: set[frozenset[str]]) -> Callable[[frozenset[str]], bool]
 @given(CONFLICTS)
 def test_every_name_is_in_one_set_that_agrees_and_that_no_later_name_could_join(conflicts):
     agree = agreeing(conflicts)
-    sets = divide(NAMES, agree)
+    sets = divide_by_agreement(NAMES, agree)
     assert sorted(name for each in sets for name in each) == sorted(NAMES)
     hopeless = {name for name in NAMES if not agree(frozenset({name}))}
     for number, each in enumerate(sets):
@@ -39,7 +46,7 @@ def test_every_name_is_in_one_set_that_agrees_and_that_no_later_name_could_join(
 def test_opponents_are_a_smallest_set_that_does_not_agree(conflicts, order):
     agree = agreeing(conflicts)
     name, *others = order
-    found = opponents(name, others, agree)
+    found = find_opponents(name, others, agree)
     if not agree(frozenset({name})) or not agree(frozenset(others)):
         return
     assert bool(found) == (not agree(frozenset(order)))
@@ -58,7 +65,7 @@ def test_one_gives_way_to_many_wherever_it_stands(position):
         asked.append(chosen)
         return odd not in chosen or len(chosen) == 1
 
-    assert divide(names, agree) == (tuple(name for name in names if name != odd), (odd,))
+    assert divide_by_agreement(names, agree) == (tuple(name for name in names if name != odd), (odd,))
     assert len(set(asked)) < len(names)
 
 
@@ -96,10 +103,10 @@ GRAPH = {
 
 
 def test_the_shortest_way_leads_to_what_is_required_directly():
-    assert chain("core", GRAPH) == ("core", "middle", "top")
-    assert chain("top", GRAPH) == ("top",)
-    assert chain("round", GRAPH) == ("round",)
-    assert chain("below", GRAPH) == ("below", "local")
+    assert find_shortest_chain("core", GRAPH) == ("core", "middle", "top")
+    assert find_shortest_chain("top", GRAPH) == ("top",)
+    assert find_shortest_chain("round", GRAPH) == ("round",)
+    assert find_shortest_chain("below", GRAPH) == ("below", "local")
 
 
 def test_a_need_is_told_with_its_way_and_place(tmp_path: Path):
@@ -123,9 +130,9 @@ def test_a_need_is_told_with_its_way_and_place(tmp_path: Path):
         places={"top": Place(text="top>=5", path=path, line=3), "plain": Place(text="plain", path=path, line=0)},
     )
     graph = {**GRAPH, "plain": solved("7", is_direct=True)}
-    assert told(member, ("core", "middle", "top"), graph, tmp_path) == (
+    assert describe_need(member, ("core", "middle", "top"), graph, tmp_path) == (
         "core 2 by way of middle 3 and top 5 (fn/requirements.txt:3)"
     )
-    assert told(member, ("top",), graph, tmp_path) == "top>=5 (fn/requirements.txt:3)"
-    assert told(member, ("plain",), graph, tmp_path) == "plain 7 (fn/requirements.txt)"
-    assert told(member, ("below", "local"), graph, tmp_path) == "below 1 by way of local"
+    assert describe_need(member, ("top",), graph, tmp_path) == "top>=5 (fn/requirements.txt:3)"
+    assert describe_need(member, ("plain",), graph, tmp_path) == "plain 7 (fn/requirements.txt)"
+    assert describe_need(member, ("below", "local"), graph, tmp_path) == "below 1 by way of local"

@@ -6,7 +6,7 @@ import pytest
 
 from packer.core.errors import UsageError
 from packer.core.model import Function, Requirements
-from packer.resolve.declaration import declare
+from packer.resolve.declaration import read_declaration
 from packer.source.dependency_files import PYPROJECT
 from tests.packer.world import TARGET
 
@@ -40,10 +40,12 @@ def function(folder: Path, text: str) -> Function:
 )
 def test_values_of_a_wrong_kind_are_named(tmp_path, text, said):
     with pytest.raises(UsageError, match=rf"pyproject\.toml: {said}"):
-        declare(function(tmp_path, text))
+        read_declaration(function(tmp_path, text))
 
 
 def test_a_group_may_include_another(tmp_path):
     groups = '[dependency-groups]\ndev = ["beta", { include-group = "x" }]\nx = []\n'
-    declared = declare(function(tmp_path, f'[project]\nname = "fn"\n{groups}[project.optional-dependencies]\nfast = []\n'))
+    declared = read_declaration(
+        function(tmp_path, f'[project]\nname = "fn"\n{groups}[project.optional-dependencies]\nfast = []\n')
+    )
     assert declared.arguments == ("--extra", "fast", "--group", f"{tmp_path}/pyproject.toml:dev")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builders.runtimes import Target
 from packer.core.model import BytesContent, Entry, Function, Requirements, Tree
-from packer.resolve.requirement_graph import RequirementGraph, RequirementStep, needs_of
+from packer.resolve.requirement_graph import RequirementGraph, RequirementStep, read_requirement_graph
 from packer.source.dependency_files import PYPROJECT, REQUIREMENTS
 from tests.wheels import metadata_text
 
@@ -36,7 +36,7 @@ def function(tmp_path):
 def required(function: Function, file: str, /, **trees: tuple[str, ...]) -> RequirementGraph:
     assert function.requirements is not None
     Path(function.requirements.path).write_text(file)
-    return needs_of(function, {name: tree(name, *requires) for name, requires in trees.items()})
+    return read_requirement_graph(function, {name: tree(name, *requires) for name, requires in trees.items()})
 
 
 def words(needs: RequirementGraph, name: str) -> list[str]:
@@ -106,12 +106,14 @@ def test_a_project_file_names_what_it_requires(function, tmp_path):
         '[dependency-groups]\nweb = ["d", {include-group = "other"}]\n'
     )
     wanted = Requirements(kind=PYPROJECT, path=path, extras=("fast",), groups=("web",))
-    needs = needs_of(msgspec.structs.replace(function, requirements=wanted), {name: tree(name) for name in "abcd"})
+    needs = read_requirement_graph(
+        msgspec.structs.replace(function, requirements=wanted), {name: tree(name) for name in "abcd"}
+    )
     assert [step.words for step in needs.direct] == ["a>=1", "b", "d", "c"]
 
 
 def test_broken_metadata_and_none_are_not_known(function):
-    needs = needs_of(function, {"a": Tree(()), "b": tree("b", "not a requirement !!", "a")})
+    needs = read_requirement_graph(function, {"a": Tree(()), "b": tree("b", "not a requirement !!", "a")})
     assert needs.unknown == {"a"}
     assert [step.name for step in needs.edges["b"]] == ["a"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.source.dependency_files import find_handler, find_requirements, handler_of
+from packer.source.dependency_files import find_handler, find_optional_handler, find_requirements
 
 PROJECT = '[project]\nname = "orders"\nversion = "1"\n'
 
@@ -130,13 +130,13 @@ def test_links_that_lead_nowhere_and_folders_hold_no_handler(tmp_path):
     (tmp_path / ".#app.py").symlink_to("me@host.1234")
     (tmp_path / "gone.py").symlink_to("nowhere.py")
     (tmp_path / "folder.py").mkdir()
-    assert find_handler(tmp_path) == handler_of(tmp_path) == "app.handler"
+    assert find_handler(tmp_path) == find_optional_handler(tmp_path) == "app.handler"
 
 
 def test_a_module_that_leads_nowhere_is_told_of_where_there_is_no_handler(tmp_path):
     (tmp_path / ".#app.py").symlink_to("me@host.1234")
     (tmp_path / "app.py").symlink_to("nowhere.py")
-    assert handler_of(tmp_path) == ""
+    assert find_optional_handler(tmp_path) == ""
     with pytest.raises(UsageError, match=r"\(app\.py leads nowhere\)"):
         find_handler(tmp_path)
 

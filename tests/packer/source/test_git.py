@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.source.git import WorkingTree, working_tree
+from packer.source.git import WorkingTree, find_working_tree
 from tests.repository import commit, git, make_repository
 
 
@@ -20,7 +20,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def tree(folder: Path) -> WorkingTree:
-    found = working_tree(folder)
+    found = find_working_tree(folder)
     assert found is not None
     return found
 
@@ -41,7 +41,7 @@ def test_the_working_tree_is_found_from_below_and_through_links(repository, tmp_
     assert tree(repository / "a").top == repository
     (tmp_path / "link").symlink_to("repository/a")
     assert tree(tmp_path / "link").top == repository
-    assert working_tree(tmp_path) is None
+    assert find_working_tree(tmp_path) is None
 
 
 def test_nothing_changed(repository):
@@ -184,11 +184,11 @@ def test_a_commit_that_was_not_fetched(shallow, repository):
 def test_a_repository_that_git_does_not_want_to_read(repository):
     (repository / ".git" / "HEAD").write_text("nonsense")
     with pytest.raises(UsageError, match="git cannot read the repository") as caught:
-        working_tree(repository)
+        find_working_tree(repository)
     assert "not a git repository" in caught.value.detail
 
 
 def test_git_is_not_installed(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(UsageError, match="git is not installed"):
-        working_tree(repository)
+        find_working_tree(repository)

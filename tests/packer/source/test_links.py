@@ -10,7 +10,7 @@ from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
 from packer.source.function_source import Outline, scan_source
 from packer.source.links import function_boundary, project_boundary
-from packer.source.package_source import project_tree
+from packer.source.package_source import read_project_tree
 
 
 @pytest.fixture
@@ -140,10 +140,10 @@ def test_links_of_a_local_project_may_lead_as_far_as_its_repository(repository, 
     project = repository / "libs" / "lib"
     project.mkdir(parents=True)
     (project / "util.py").symlink_to("../../shared/util.py")
-    assert [entry.path for entry in project_tree(project, Digests())[0]] == ["util.py"]
+    assert [entry.path for entry in read_project_tree(project, Digests())[0]] == ["util.py"]
     (project / "key").symlink_to(outside / "id_rsa")
     with pytest.raises(UsageError, match="lib/key leads out"):
-        project_tree(project, Digests())
+        read_project_tree(project, Digests())
 
 
 def test_a_local_project_without_a_repository_is_its_own_boundary(tmp_path, outside):
@@ -152,10 +152,10 @@ def test_a_local_project_without_a_repository_is_its_own_boundary(tmp_path, outs
     assert project_boundary(project) == str(project)
     (project / "key").symlink_to("../home/.ssh/id_rsa")
     with pytest.raises(UsageError, match="lib/key leads out"):
-        project_tree(project, Digests())
+        read_project_tree(project, Digests())
 
 
 def test_a_local_project_that_only_a_link_puts_into_the_repository_is_refused(repository, outside):
     (repository / "lib").symlink_to(outside)
     with pytest.raises(UsageError, match=f"out of {repository}, to {outside}"):
-        project_tree(repository / "lib", Digests())
+        read_project_tree(repository / "lib", Digests())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.source.local_projects import local_projects, named_by
+from packer.source.local_projects import find_local_projects, read_local_paths
 
 
 def project(folder: Path, name: str, *dependencies: str, tail: str = "") -> Path:
@@ -16,7 +16,7 @@ def project(folder: Path, name: str, *dependencies: str, tail: str = "") -> Path
 
 
 def named(path: Path, folder: Path) -> list[str]:
-    return [place.relative_to(folder).as_posix() for place in named_by(path)]
+    return [place.relative_to(folder).as_posix() for place in read_local_paths(path)]
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_members_of_a_workspace_by_their_names(tmp_path):
 
 
 def test_what_cannot_be_read_names_nothing(tmp_path):
-    assert named_by(tmp_path / "pyproject.toml") == ()
+    assert read_local_paths(tmp_path / "pyproject.toml") == ()
     (tmp_path / "pyproject.toml").write_text("[project\n")
-    assert named_by(tmp_path / "pyproject.toml") == ()
+    assert read_local_paths(tmp_path / "pyproject.toml") == ()
 
 
 def test_projects_lead_to_others_and_circles_end(tmp_path):
     for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
         project(tmp_path, name, other, tail=f'[tool.uv.sources]\n{other} = {{ path = "../{other}" }}\n')
-    assert local_projects([tmp_path / "a"]) == (tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert find_local_projects([tmp_path / "a"]) == (tmp_path / "a", tmp_path / "b", tmp_path / "c")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_values_of_a_wrong_kind_are_named(tmp_path, text, said):
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(UsageError, match=f"fn/pyproject.toml: {said}"):
-        named_by(path)
+        read_local_paths(path)
 
 
 @pytest.mark.parametrize("members", ["3", '"libs"', "[3]", '["fn", "a**"]'])
@@ -99,7 +99,7 @@ def test_members_of_a_wrong_kind_are_named(tmp_path, members):
     (tmp_path / "pyproject.toml").write_text(f"[tool.uv.workspace]\nmembers = {members}\n")
     path = project(tmp_path, "fn", "two", tail="[tool.uv.sources]\ntwo = { workspace = true }\n")
     with pytest.raises(UsageError, match=rf"{tmp_path}/pyproject.toml: tool\.uv\.workspace\.members"):
-        named_by(path)
+        read_local_paths(path)
 
 
 def test_members_may_be_absolute_paths(tmp_path):

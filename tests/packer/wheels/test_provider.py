@@ -10,7 +10,7 @@ from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.core.model import Archive, Distribution, LockedPackage
 from packer.net.downloads import FetchedArchive
-from packer.wheels.provider import ProvidedWheel, obtain
+from packer.wheels.provider import ProvidedWheel, provide_wheels
 from tests.counting import count_hashes
 
 TARGET = Target.of("python3.12", "x86_64")
@@ -45,7 +45,7 @@ def built(missing) -> list[ProvidedWheel]:
 
 
 def test_wheels_come_in_the_order_of_packages_fetched_or_built():
-    made = obtain([wheel("a"), sdist("b"), wheel("c"), sdist("d")], TARGET, Fetcher(), built)
+    made = provide_wheels([wheel("a"), sdist("b"), wheel("c"), sdist("d")], TARGET, Fetcher(), built)
     assert [each.distribution.filename for each in made] == [
         "a-1-py3-none-any.whl",
         "built-b-1.tar.gz",
@@ -58,15 +58,15 @@ def test_nothing_is_built_where_all_have_wheels():
     def never(_missing):
         raise AssertionError
 
-    assert len(obtain([wheel("a")], TARGET, Fetcher(), never)) == 1
+    assert len(provide_wheels([wheel("a")], TARGET, Fetcher(), never)) == 1
 
 
 def test_a_package_without_a_wheel_or_a_source_is_refused():
     with pytest.raises(LpackError, match="a 1"):
-        obtain([LockedPackage(name="a", version="1")], TARGET, Fetcher(), built)
+        provide_wheels([LockedPackage(name="a", version="1")], TARGET, Fetcher(), built)
 
 
 def test_packages_are_not_hashed_with_all_files_that_their_lock_offers(monkeypatch):
     hashed = count_hashes(monkeypatch, LockedPackage, Archive)
-    obtain([wheel("a"), sdist("b")], TARGET, Fetcher(), built)
+    provide_wheels([wheel("a"), sdist("b")], TARGET, Fetcher(), built)
     assert hashed == {}

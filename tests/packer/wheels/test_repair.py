@@ -17,7 +17,7 @@ from packer.formats.native_code import read_native_files
 from packer.formats.wheel import check_wheel, read_wheel
 from packer.formats.zip_writer import write_zip
 from packer.wheels.abi_check import missing_libraries, sonames
-from packer.wheels.repair import repair
+from packer.wheels.repair import repair_wheel
 from tests.native import compile_library
 from tests.wheels import make_wheel
 
@@ -74,7 +74,7 @@ def test_libraries_are_copied_in_and_load_from_there(tmp_path, place):
     libraries(machine)
     wheel = made(tmp_path, {"one/__init__.py": b"", place: (machine / "libuser.so").read_bytes()})
     find, asked = find_in(machine)
-    repaired = repair(wheel, TARGET, find, work)
+    repaired = repair_wheel(wheel, TARGET, find, work)
     assert repaired.filename == "one-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
     assert repaired.libraries == ("libinner.so.1", "libinnermost.so.2")
     assert ("libinner.so.1", ("/opt/somewhere", "${ORIGIN}/own")) in asked
@@ -99,7 +99,7 @@ def test_the_same_wheel_is_repaired_to_the_same_bytes(tmp_path):
     trees = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        trees.append(repair(wheel, TARGET, find_in(machine)[0], tmp_path / name).tree)
+        trees.append(repair_wheel(wheel, TARGET, find_in(machine)[0], tmp_path / name).tree)
     assert [entry.content.digest for entry in trees[0]] == [entry.content.digest for entry in trees[1]]
 
 
@@ -108,7 +108,7 @@ def test_what_is_not_found_stays_missing_and_the_tag_promises_nothing(tmp_path):
     work.mkdir()
     libraries(machine)
     wheel = made(tmp_path, {"one/_core.so": (machine / "libuser.so").read_bytes()})
-    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    repaired = repair_wheel(wheel, TARGET, lambda _name, _folders: None, work)
     assert repaired.filename == wheel.name
     assert repaired.libraries == ()
     files = tuple(read_native_files(repaired.tree))
@@ -121,7 +121,7 @@ def test_a_library_of_another_machine_is_not_taken(tmp_path):
     libraries(machine)
     wheel = made(tmp_path, {"one/_core.so": (machine / "libuser.so").read_bytes()})
     compile_library(machine / "libinner.so.1", target="aarch64-linux-gnu.2.17")
-    assert repair(wheel, TARGET, find_in(machine)[0], work).libraries == ()
+    assert repair_wheel(wheel, TARGET, find_in(machine)[0], work).libraries == ()
 
 
 def test_the_tag_names_the_glibc_that_is_needed(tmp_path):
@@ -131,7 +131,7 @@ def test_the_tag_names_the_glibc_that_is_needed(tmp_path):
     source = "int renameat2(int, char *, int, char *, int);\nint lpack_test(void) { return renameat2(0, 0, 0, 0, 0); }\n"
     code = compile_library(tmp_path / "lib.so", source, target="x86_64-linux-gnu.2.34").read_bytes()
     wheel = made(tmp_path, {"one/_core.abi3.so": code}, tag="cp39-abi3-linux_x86_64")
-    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    repaired = repair_wheel(wheel, TARGET, lambda _name, _folders: None, work)
     assert repaired.filename == "one-1.0-cp39-abi3-manylinux_2_28_x86_64.whl"
     content = {entry.path: entry.content.read() for entry in repaired.tree}
     assert b"\nTag: cp39-abi3-manylinux_2_28_x86_64\n" in content["one-1.0.dist-info/WHEEL"]
@@ -144,7 +144,7 @@ def test_other_wheels_keep_their_name(tmp_path, tag):
     work = tmp_path / "work"
     work.mkdir()
     wheel = made(tmp_path, {"one/__init__.py": b""}, tag=tag)
-    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    repaired = repair_wheel(wheel, TARGET, lambda _name, _folders: None, work)
     assert repaired.filename == wheel.name
     written(repaired.tree, repaired.filename, tmp_path)
 
@@ -155,7 +155,7 @@ def test_the_dist_info_of_what_is_vendored_is_left_alone(tmp_path):
     code = compile_library(tmp_path / "lib.so").read_bytes()
     vendored = {"a/_vendor/two-2.0.dist-info/WHEEL": b"theirs\n", "a/_vendor/two-2.0.dist-info/RECORD": b"theirs\n"}
     wheel = made(tmp_path, {"one/_core.so": code, **vendored})
-    repaired = repair(wheel, TARGET, lambda _name, _folders: None, work)
+    repaired = repair_wheel(wheel, TARGET, lambda _name, _folders: None, work)
     assert repaired.filename != wheel.name
     path = written(repaired.tree, repaired.filename, tmp_path)
     contents = {entry.path: entry.content.read() for entry in read_wheel(path, path.name)}
@@ -170,7 +170,7 @@ def test_a_library_that_is_named_by_a_path_from_its_user(tmp_path):
     assert patchelf
     user = machine / "libuser.so"
     subprocess.run([patchelf, "--replace-needed", "libinner.so.1", "$ORIGIN/../libinner.so.1", str(user)], check=True)
-    repaired = repair(made(tmp_path, {"one/_core.so": user.read_bytes()}), TARGET, find_in(machine)[0], work)
+    repaired = repair_wheel(made(tmp_path, {"one/_core.so": user.read_bytes()}), TARGET, find_in(machine)[0], work)
     files = tuple(read_native_files(repaired.tree))
     assert "libinner.so.1" in repaired.libraries
     assert not missing_libraries(files, TARGET, sonames(files))
