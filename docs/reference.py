@@ -14,7 +14,7 @@ from builders.runtimes import ARCHITECTURES, RUNTIMES
 from packer.cli.app import COMMANDS
 from packer.config.key_reference import inner_key_table, key_table, rule_table
 from packer.core import errors
-from packer.core.schemas import NAMES, schema_text
+from packer.manifest.schemas import NAMES, schema_text
 
 _WIDTH = 96
 _BEFORE_KEYS = """# Configuration

@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 from msgspec import Struct
 
-from packer.core.schemas import schema_text
+from packer.manifest.schemas import schema_text
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
 from tests.wheels import make_wheel
 

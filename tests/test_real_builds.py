@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 from msgspec import Struct
 
-from packer.core.schemas import schema_text
+from packer.manifest.schemas import schema_text
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
 from tests.packages import FIXTURES
 

@@ -82,7 +82,7 @@ class WheelBuildRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         tuple[str, ...],
         Meta(description="Sonames of the shared libraries that were copied from the image into the wheel."),
     ] = ()
-    why: str = ""
+    why: str
 
 
 class DistributionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

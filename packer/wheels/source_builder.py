@@ -61,7 +61,8 @@ class BuiltRecord(Struct, frozen=True, kw_only=True):
     @classmethod
     def decode(cls, payload: bytes) -> BuiltRecord:
         """Return the record that JSON holds."""
-        return msgspec.json.decode(payload, type=cls)
+        fields = msgspec.json.decode(payload)
+        return msgspec.convert({**fields, "record": {"why": "", **fields["record"]}}, cls)  # older ones have no reason
 
     def made(self, path: Path) -> ProvidedWheel:
         """Return the wheel, which lies at ``path``."""
@@ -210,6 +211,7 @@ class SourceBuilder:
             setup=tuple(map(self._scrub, task.settings.setup)) if image else (),
             requirements=tuple(sorted(f"{tool.name}=={tool.version}" for tool in plan.tools)),
             libraries=tuple(repaired.libraries),
+            why="",
         )
 
 

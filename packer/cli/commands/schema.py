@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from packer.core.schemas import NAMES, schema_text
+from packer.manifest.schemas import NAMES, schema_text
 
 
 @click.command()

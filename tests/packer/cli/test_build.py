@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from packer.core.schemas import schema_text
+from packer.manifest.schemas import schema_text
 
 CONFIG = """
 runtime = "python3.12"

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from packer.core.schemas import schema_text
+from packer.manifest.schemas import schema_text
 from tests.images import ENTRY, Read, read_layout, tar_of, write_base
 from tests.monorepo import Monorepo, noise
 from tests.shaped import RUNTIME

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from packer.cli.app import COMMANDS
-from packer.core.schemas import NAMES, schema_text
+from packer.manifest.schemas import NAMES, schema_text
 from tests.emulator import use_no_emulator
 from tests.monorepo import Monorepo
 from tests.repository import make_repository

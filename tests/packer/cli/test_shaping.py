@@ -269,7 +269,7 @@ def test_a_file_that_nobody_knows_cannot_be_explained(project):
 def test_the_manifest_follows_its_schema(project):
     import jsonschema
 
-    from packer.core.schemas import schema_text
+    from packer.manifest.schemas import schema_text
 
     for flags in ((), ("--bytecode", "only"), ("--trim", "none", "--bytecode", "off"), ("--verify", "none")):
         manifest = json.loads(project.run("build", "--json", *flags).stdout)
