@@ -1,4 +1,4 @@
-"""Every key of the configuration in words: for README and documentation, and held against the code by a test."""
+"""Every key of the configuration in words: for README and documentation, and checked against the code by a test."""
 
 from __future__ import annotations
 

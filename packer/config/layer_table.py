@@ -37,15 +37,15 @@ def read_layer_options(root: Path, project: Section, function: Section, flag: st
         value = section.table.get("layers")
         if isinstance(value, dict) and section is project:
             inner = section.section("layers")
-            named = tuple(_named(root, inner, name) for name in inner.table if name != _OTHERS)
-            mode = _mode(inner, _OTHERS) if _OTHERS in inner.table else mode
+            named = tuple(_read_named_layer(root, inner, name) for name in inner.table if name != _OTHERS)
+            mode = _read_mode(inner, _OTHERS) if _OTHERS in inner.table else mode
         elif value is not None:
-            mode = _mode(section, "layers")
+            mode = _read_mode(section, "layers")
             named = () if section is function and mode == "none" else named
     if flag is not None:
-        mode, named = _known_mode(flag), () if flag == "none" else named
+        mode, named = _mode_of_word(flag), () if flag == "none" else named
     releases = {**_releases(project), **_releases(function)}
-    attached = (*_attached(project), *_attached(function))
+    attached = (*_read_attached(project), *_read_attached(function))
     options = LayerOptions(
         mode=mode,
         named=named,
@@ -84,25 +84,25 @@ def list_layer_files(options: LayerOptions) -> tuple[Path, ...]:
     return tuple(path for layer in options.named for path in layer.files)
 
 
-def _known_mode(word: str) -> LayerMode:
+def _mode_of_word(word: str) -> LayerMode:
     return next(mode for mode in LAYER_MODES if mode == word)
 
 
-def _mode(section: Section, key: str) -> LayerMode:
+def _read_mode(section: Section, key: str) -> LayerMode:
     word = section.string(key)
     if word not in LAYER_MODES:
         raise section.error(key, f"{word!r} is not known here", suggest_names(word, LAYER_MODES))
-    return _known_mode(word)
+    return _mode_of_word(word)
 
 
-def _named(root: Path, layers: Section, name: str) -> NamedLayer:
+def _read_named_layer(root: Path, layers: Section, name: str) -> NamedLayer:
     if not _NAME.fullmatch(name):
         remedy = "Use letters, digits, '-' and '_', beginning with a letter or digit, 100 at most."
         raise layers.error(name, f"{name!r} cannot be a layer's name", remedy)
     section = layers.section(name)
     section.check_keys(_NAMED_KEYS)
     requirements = section.string("requirements")
-    names = tuple(sorted({_checked(section, "distributions", each) for each in section.strings("distributions")}))
+    names = tuple(sorted({_normalized_name(section, "distributions", each) for each in section.strings("distributions")}))
     if bool(names) == bool(requirements):
         what = "a layer has either distributions or requirements"
         raise layers.error(name, what, 'Write distributions = ["pandas", "numpy"], or requirements = "layer.txt".')
@@ -119,7 +119,7 @@ def _named(root: Path, layers: Section, name: str) -> NamedLayer:
     return NamedLayer(name=name, distributions=asked, functions=functions, closed=True, files=file.files, budget=budget)
 
 
-def _attached(section: Section) -> Iterator[AttachedLayer]:
+def _read_attached(section: Section) -> Iterator[AttachedLayer]:
     value = section.table.get("attached", [])
     if not isinstance(value, list):
         raise section.error("attached", f"a list is expected, not {value!r}", 'Write attached = ["arn:…"].')
@@ -146,10 +146,10 @@ def _pin(section: Section, word: str) -> tuple[str, str]:
     name, separator, version = word.partition("==")
     if separator and not version.strip():
         raise section.error("distributions", f"{word!r} names no version", 'Write "numpy==2.2.6", or "numpy" for any.')
-    return _checked(section, "distributions", name.strip()), version.strip()
+    return _normalized_name(section, "distributions", name.strip()), version.strip()
 
 
-def _checked(section: Section, key: str, name: str) -> str:
+def _normalized_name(section: Section, key: str, name: str) -> str:
     """Return the normalised name of a distribution; raises `UsageError` for what can be none."""
     try:
         return str(canonicalize_name(name, validate=True))

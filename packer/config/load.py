@@ -193,11 +193,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.", remedy="Name a file that exists.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_mending(str(error))) from error
+        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_toml_remedy(str(error))) from error
 
 
-def _mending(error: str) -> str:
-    """Say what to do about a file that is no TOML."""
+def _toml_remedy(error: str) -> str:
+    """Return what to do about a file that is not TOML."""
     if "overwrite" in error:
         return 'Write a key once, as a value or as a table: beside [layers.NAME], [layers] with others = "auto" plans the rest.'
     return "Fix the file at that place."

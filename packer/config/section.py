@@ -31,7 +31,7 @@ class Section(Struct, frozen=True, kw_only=True):
     table: Mapping[str, Any]
 
     def where(self, key: str) -> str:
-        """Name the place of a key."""
+        """Return the file and the dotted path of a key."""
         return f"{self.file}: {self.prefix}.{key}" if self.prefix else f"{self.file}: {key}"
 
     def error(self, key: str, what: str, remedy: str) -> UsageError:
@@ -39,13 +39,13 @@ class Section(Struct, frozen=True, kw_only=True):
         return UsageError(f"{self.where(key)}: {what}.", remedy=remedy)
 
     def check_keys(self, known: Sequence[str]) -> None:
-        """Refuse keys that are not known."""
+        """Raise `UsageError` for a key that is not known."""
         for key in self.table:
             if key not in known:
                 raise self.error(key, "this key is not known", suggest_names(key, known))
 
     def string(self, key: str, default: str = "") -> str:
-        """Return the string of a key, which is not empty where the key is there."""
+        """Return the string of a key; an empty one is refused, and ``default`` stands for a missing key."""
         value = self.table.get(key, default)
         if not isinstance(value, str) or (key in self.table and not value):
             raise self.error(key, f"a string that is not empty is expected, not {value!r}", f'Write {key} = "…".')
@@ -105,6 +105,6 @@ class Section(Struct, frozen=True, kw_only=True):
 
 
 def suggest_names(given: str, known: Sequence[str]) -> str:
-    """Say what could have been meant."""
+    """Return a hint that names the nearest known key, or all of them."""
     nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
     return f"Did you mean {nearest[0]!r}?" if nearest else f"Known are: {', '.join(known)}."

@@ -1,4 +1,4 @@
-"""What the locks without addresses share: packages still to be located, and values that know where in the file they stand."""
+"""What readers of locks share: packages still to be located in an index, and values that know their place in the file."""
 
 from __future__ import annotations
 

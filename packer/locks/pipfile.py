@@ -59,17 +59,19 @@ def read_pipfile_lock(requirements: Requirements, target: Target) -> tuple[Pin |
 
     Raises `ResolveError` that names the file and the key, and `UsageError` for a category that is not there.
     """
-    lock = _parsed(requirements)
+    lock = _read_document(requirements)
     meta = lock[_META]
     specification = meta["pipfile-spec"]
     if specification.raw != _SPECIFICATION:
         raise specification.error(f"is {specification.raw!r}, and lpack knows {_SPECIFICATION}")
     _check_python(meta, target)
-    categories = [lock[name] for name in _categories(requirements, lock)]
-    return unique_packages(((entry, _package(name, entry, meta)) for name, entry in _applying(categories, target)), target)
+    categories = [lock[name] for name in _wanted_categories(requirements, lock)]
+    return unique_packages(
+        ((entry, _read_package(name, entry, meta)) for name, entry in _applicable_entries(categories, target)), target
+    )
 
 
-def _parsed(requirements: Requirements) -> LockValue:
+def _read_document(requirements: Requirements) -> LockValue:
     text = read_lock_text(requirements.path, _REMEDY)
     try:
         return LockValue(file=requirements.path, place="", raw=json.loads(text), remedy=_REMEDY)
@@ -89,7 +91,7 @@ def _check_python(meta: LockValue, target: Target) -> None:
         )
 
 
-def _categories(requirements: Requirements, lock: LockValue) -> Iterator[str]:
+def _wanted_categories(requirements: Requirements, lock: LockValue) -> Iterator[str]:
     known = [name for name, _ in lock.items() if name not in (_META, _DEFAULT)]
     if requirements.extras:
         raise UsageError(
@@ -105,7 +107,7 @@ def _categories(requirements: Requirements, lock: LockValue) -> Iterator[str]:
     return iter(dict.fromkeys((_DEFAULT, *requirements.groups)))
 
 
-def _applying(categories: Iterable[LockValue], target: Target) -> Iterator[tuple[str, LockValue]]:
+def _applicable_entries(categories: Iterable[LockValue], target: Target) -> Iterator[tuple[str, LockValue]]:
     """Return the entries that hold on the target; one version that several categories name is given once."""
     versions: set[tuple[str, str]] = set()
     for name, entry in (item for category in categories for item in category.items()):
@@ -117,7 +119,7 @@ def _applying(categories: Iterable[LockValue], target: Target) -> Iterator[tuple
             yield name, entry
 
 
-def _package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPackage:
+def _read_package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPackage:
     name, version = canonicalize_name(key), entry.text_at("version").lstrip("=").strip()
     version = "" if version == "*" else version
     repository = next((kind for kind in _REPOSITORIES if entry.find(kind)), None)
@@ -135,14 +137,14 @@ def _package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPackage
         raise entry.error("has neither a version nor a file, path or repository")
     if not digests:
         raise entry.error("has no sha256 among its hashes, which lpack verifies by")
-    return Pin(name=name, version=version, sha256=digests, index=_index(entry, meta))
+    return Pin(name=name, version=version, sha256=digests, index=_index_url(entry, meta))
 
 
 def _is_archive(place: LockValue) -> bool:
     return is_remote(place) or place.text().endswith(_ARCHIVES)
 
 
-def _index(entry: LockValue, meta: LockValue) -> str:
+def _index_url(entry: LockValue, meta: LockValue) -> str:
     """Return the URL of an entry's index: the one that it names, or the first, where Pipenv looks for all others.
 
     The public index needs no name where it is the only one: there the user's own default, perhaps a mirror of it, serves.

@@ -77,7 +77,7 @@ def read_poetry_lock(requirements: Requirements, target: Target) -> tuple[Pin | 
     Raises `ResolveError` that names the file and the key, and `UsageError` for a group or an extra that is not there.
     """
     path = requirements.path
-    lock = _parsed(path)
+    lock = _read_document(path)
     metadata = lock["metadata"]
     version = metadata["lock-version"]
     if version.text() not in (*_WALKED, *_MARKED):
@@ -95,13 +95,13 @@ def read_poetry_lock(requirements: Requirements, target: Target) -> tuple[Pin | 
             raise version.error(
                 f"is {version.text()}, which needs the {_PROJECT} beside it to tell what belongs to which group"
             )
-        document = _parsed(project)
+        document = _read_document(project)
         groups = _asked_groups(requirements, frozenset(_dependency_tables(document)))
-        chosen = _walk(packages, _roots(document, groups, extras, lock, target), target)
-    return unique_packages(((package, _package(package, lock)) for package in chosen), target)
+        chosen = _walk_graph(packages, _roots(document, groups, extras, lock, target), target)
+    return unique_packages(((package, _read_package(package, lock)) for package in chosen), target)
 
 
-def _parsed(path: Path) -> LockValue:
+def _read_document(path: Path) -> LockValue:
     text = read_lock_text(path, _REMEDY)
     try:
         return LockValue(file=path, place="", raw=tomllib.loads(text), remedy=_REMEDY)
@@ -123,14 +123,14 @@ def _check_python(versions: LockValue, target: Target) -> None:
 def _asked_extras(requirements: Requirements, lock: LockValue) -> frozenset[str]:
     table = lock.find("extras")
     known = normalized_names(name for name, _ in table.items()) if table else frozenset()
-    return _known("extras", requirements, requirements.extras, known)
+    return _check_known("extras", requirements, requirements.extras, known)
 
 
 def _asked_groups(requirements: Requirements, known: frozenset[str]) -> frozenset[str]:
-    return _known("groups", requirements, (_MAIN, *requirements.groups), known | {_MAIN})
+    return _check_known("groups", requirements, (_MAIN, *requirements.groups), known | {_MAIN})
 
 
-def _known(key: str, requirements: Requirements, asked: Iterable[str], known: frozenset[str]) -> frozenset[str]:
+def _check_known(key: str, requirements: Requirements, asked: Iterable[str], known: frozenset[str]) -> frozenset[str]:
     for name in asked:
         if canonicalize_name(name) not in known:
             raise UsageError(
@@ -148,12 +148,12 @@ def _project_groups(project: Path) -> frozenset[str]:
     """Return the groups that a pyproject.toml names: those that bring in nothing are in no lock."""
     if not project.is_file():
         return frozenset()
-    document = _parsed(project)
+    document = _read_document(project)
     standard = document.find("dependency-groups")
     return normalized_names((*_dependency_tables(document), *(name for name, _ in (standard.items() if standard else ()))))
 
 
-def _at(value: LockValue, *keys: str) -> LockValue | None:
+def _find_path(value: LockValue, *keys: str) -> LockValue | None:
     found: LockValue | None = value
     for key in keys:
         found = found.find(key) if found else None
@@ -185,7 +185,7 @@ def _roots(
     """Return what the pyproject.toml itself asks for."""
     asked = lock.find("extras")
     optional = _named_by(asked, extras) if asked else frozenset()
-    standard = _at(project, "project")
+    standard = _find_path(project, "project")
     tables = _dependency_tables(project)
     if standard is not None and standard.find("dependencies"):
         yield from _standard_roots(standard, extras, target)
@@ -198,11 +198,11 @@ def _roots(
 def _dependency_tables(project: LockValue) -> dict[str, LockValue]:
     """Return the tables of dependencies in Poetry's own language by group; the main one is there even where it is empty."""
     empty = LockValue(file=project.file, place="tool.poetry.dependencies", raw={}, remedy=_REMEDY)
-    found = {_MAIN: _at(project, "tool", "poetry", "dependencies") or empty}
-    groups = _at(project, "tool", "poetry", "group")
+    found = {_MAIN: _find_path(project, "tool", "poetry", "dependencies") or empty}
+    groups = _find_path(project, "tool", "poetry", "group")
     for name, group in groups.items() if groups else ():
         found[canonicalize_name(name)] = group.find("dependencies") or empty
-    old = _at(project, "tool", "poetry", "dev-dependencies")
+    old = _find_path(project, "tool", "poetry", "dev-dependencies")
     if old is not None:
         found.setdefault("dev", old)
     return found
@@ -267,7 +267,7 @@ def _named_by(table: LockValue, extras: frozenset[str]) -> frozenset[str]:
     return normalized_names(tuple(found))
 
 
-def _walk(packages: Iterable[LockValue], roots: Iterable[_Dependency], target: Target) -> list[LockValue]:
+def _walk_graph(packages: Iterable[LockValue], roots: Iterable[_Dependency], target: Target) -> list[LockValue]:
     """Return the packages that the roots reach.
 
     Where a lock has several versions of a package, whoever accepts more than one of them waits until those who accept only
@@ -358,7 +358,7 @@ def _specifiers(constraint: str) -> str:
 
 
 def _specifier(operator: str, version: str) -> str:
-    """Say one comparison of Poetry's in PEP 440's words."""
+    """Return one comparison of Poetry's as PEP 440 writes it."""
     bare = re.sub(r"\.[*xX]$", "", version)
     if version in ("*", "x", "X"):
         return ""
@@ -384,7 +384,7 @@ def _next_tilde(release: tuple[int, ...]) -> str:
 # From an entry to what the build needs
 
 
-def _package(package: LockValue, lock: LockValue) -> Pin | LockedPackage:
+def _read_package(package: LockValue, lock: LockValue) -> Pin | LockedPackage:
     name, version = canonicalize_name(package["name"].text()), package["version"].text()
     source = package.find("source")
     kind = source["type"].text() if source else ""
@@ -409,7 +409,7 @@ def _files(package: LockValue, lock: LockValue) -> Iterator[LockValue]:
     own = package.find("files")
     if own is not None:
         return own.members()
-    table = _at(lock, "metadata", "files")
+    table = _find_path(lock, "metadata", "files")
     if table is None:
         raise package.error("has no key 'files'")
     name = package["name"].text()

@@ -78,7 +78,7 @@ def read_pylock(path: Path, target: Target, *, extras: Sequence[str] = (), group
 
     ``groups`` come on top of the lock's default groups. Raises `UsageError` for an extra or a group that the lock has not.
     """
-    pylock = _pylock(read_lock_text(path, _LOCK_AGAIN), path)
+    pylock = _parse_lock(read_lock_text(path, _LOCK_AGAIN), path)
     _check_names(path, "extra", extras, pylock.extras or ())
     _check_names(path, "group", groups, (*(pylock.dependency_groups or ()), *(pylock.default_groups or ())))
     return Lock(target=target, packages=select_packages(pylock, path, target, extras=extras, groups=groups), origin=path.name)
@@ -89,12 +89,12 @@ def parse_pylock(text: str, path: Path, target: Target) -> Lock:
 
     Raises `ResolveError` that names the path and the key.
     """
-    return Lock(target=target, packages=select_packages(_pylock(text, path), path, target), origin=path.name)
+    return Lock(target=target, packages=select_packages(_parse_lock(text, path), path, target), origin=path.name)
 
 
-def _pylock(text: str, path: Path) -> Pylock:
+def _parse_lock(text: str, path: Path) -> Pylock:
     try:
-        return Pylock.from_dict(_parsed(text, path))
+        return Pylock.from_dict(_parse_toml(text, path))
     except PylockValidationError as error:
         raise ResolveError(f"{path} is not a valid lock: {error}.", remedy=_LOCK_AGAIN) from None
 
@@ -124,18 +124,18 @@ def select_packages(
     chosen: dict[str, LockedPackage] = {}
     for number, package in enumerate(pylock.packages):
         place = f"packages[{number}]"
-        if package.marker is not None and not _holds(package.marker, environment, f"{path}: {place}.marker"):
+        if package.marker is not None and not _marker_holds(package.marker, environment, f"{path}: {place}.marker"):
             continue
         _check_python(package.requires_python, path, f"{place}: {package.name} {package.version or ''}".rstrip(), target)
         if package.name in chosen:
             raise ResolveError(
                 f"{path}: {place}: a second entry for {package.name} applies to {target}, and only one may.", remedy=_LOCK_AGAIN
             )
-        chosen[package.name] = _locked(package, path, place)
+        chosen[package.name] = _locked_package(package, path, place)
     return tuple(chosen[name] for name in sorted(chosen))
 
 
-def _holds(marker: Marker, environment: Mapping[str, Any], place: str) -> bool:
+def _marker_holds(marker: Marker, environment: Mapping[str, Any], place: str) -> bool:
     try:
         return marker.evaluate(environment, context="lock_file")
     except (UndefinedComparison, UndefinedEnvironmentName) as error:
@@ -145,7 +145,7 @@ def _holds(marker: Marker, environment: Mapping[str, Any], place: str) -> bool:
 def _check_target(pylock: Pylock, path: Path, target: Target) -> None:
     _check_python(pylock.requires_python, path, "the lock", target)
     known = [
-        _holds(marker, target.markers(), f"{path}: environments[{number}]")
+        _marker_holds(marker, target.markers(), f"{path}: environments[{number}]")
         for number, marker in enumerate(pylock.environments or ())
     ]
     if known and not any(known):
@@ -163,12 +163,12 @@ def _check_python(required: SpecifierSet | None, path: Path, what: str, target: 
         )
 
 
-def _locked(package: Package, path: Path, place: str) -> LockedPackage:
+def _locked_package(package: Package, path: Path, place: str) -> LockedPackage:
     version = str(package.version) if package.version is not None else ""
-    wheels = tuple(_archive(wheel, path, f"{place}.wheels[{number}]") for number, wheel in enumerate(package.wheels or ()))
+    wheels = tuple(_make_archive(wheel, path, f"{place}.wheels[{number}]") for number, wheel in enumerate(package.wheels or ()))
     source: Archive | SourceFolder | Repository | None = None
     if package.vcs is not None:
-        source = _repository(package.vcs, path)
+        source = _make_repository(package.vcs, path)
     elif package.directory is not None:
         folder = absolute_path(package.directory.path, path)
         source = SourceFolder(path=folder / (package.directory.subdirectory or ""))
@@ -178,17 +178,17 @@ def _locked(package: Package, path: Path, place: str) -> LockedPackage:
             remedy="Name a repository or a release instead, and lock again.",
         )
     elif package.archive is not None:
-        archive = _archive(package.archive, path, f"{place}.archive")
+        archive = _make_archive(package.archive, path, f"{place}.archive")
         if archive.filename.endswith(".whl"):
             wheels = (archive,)
         else:
             source = archive
     elif package.sdist is not None:
-        source = _archive(package.sdist, path, f"{place}.sdist")
+        source = _make_archive(package.sdist, path, f"{place}.sdist")
     return LockedPackage(name=package.name, version=version, wheels=wheels, source=source)
 
 
-def _archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Path, place: str) -> Archive:
+def _make_archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Path, place: str) -> Archive:
     digest = entry.hashes.get("sha256", "")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ResolveError(f"{path}: {place}.hashes has no sha256, which lpack verifies by.", remedy=_LOCK_AGAIN)
@@ -197,14 +197,14 @@ def _archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Path, pl
     return Archive(filename=name, location=location, sha256=digest.lower(), size=entry.size)
 
 
-def _repository(entry: PackageVcs, path: Path) -> Repository:
+def _make_repository(entry: PackageVcs, path: Path) -> Repository:
     address = without_login(entry.url) if entry.url else absolute_path(entry.path or "", path).as_uri()
     return Repository(url=f"{entry.type}+{address}@{entry.commit_id}", subdirectory=entry.subdirectory or "")
 
 
 def read_tool_table(path: Path) -> Mapping[str, Any]:
     """Return the ``[tool.lpack]`` table of a lock file, empty where it has none; raises `ResolveError`."""
-    table: Any = _parsed(read_lock_text(path, _LOCK_AGAIN), path)
+    table: Any = _parse_toml(read_lock_text(path, _LOCK_AGAIN), path)
     for key in ("tool", "lpack"):
         table = table.get(key, {}) if isinstance(table, dict) else {}
     return table if isinstance(table, dict) else {}
@@ -240,20 +240,20 @@ def _places(package: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _relocate(entry: dict[str, Any], from_folder: Path, to_folder: Path) -> None:
     url, is_repository = entry.get("url", ""), "commit-id" in entry
     if url.startswith("file:") and not is_repository:
-        entry["path"] = _leading_from(to_folder, absolute_path(entry.pop("url"), from_folder / "pylock.toml"))
+        entry["path"] = _relative_path(to_folder, absolute_path(entry.pop("url"), from_folder / "pylock.toml"))
         return
     if url:
         entry["url"] = without_login(url)
     if "path" in entry and not Path(entry["path"]).is_absolute():
-        entry["path"] = _leading_from(to_folder, from_folder.absolute() / entry["path"])
+        entry["path"] = _relative_path(to_folder, from_folder.absolute() / entry["path"])
 
 
-def _leading_from(folder: Path, path: Path) -> str:
+def _relative_path(folder: Path, path: Path) -> str:
     return Path(os.path.relpath(path, folder.absolute())).as_posix()
 
 
 @lru_cache(maxsize=16)
-def _parsed(text: str, path: Path) -> dict[str, Any]:
+def _parse_toml(text: str, path: Path) -> dict[str, Any]:
     """Parse a lock, which is asked for twice in a row: for its packages, and for what lpack says of it; nobody changes it."""
     try:
         return tomllib.loads(text)

@@ -52,13 +52,13 @@ class UvReader(LockReader):
     def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 any platform counts
         """Return what a member needs on any platform; nothing, where the lock's form is not known."""
         try:
-            return find_member_part(_parsed(data), requirements)
+            return find_member_part(_parse_toml(data), requirements)
         except (ValueError, KeyError, TypeError, AttributeError):
             return LockPart()
 
 
 @lru_cache(maxsize=4)
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parse_toml(data: bytes) -> dict[str, Any]:
     """Parse a lock, which many members of a workspace ask for in a row; nobody changes it."""
     return tomllib.loads(data.decode())
 
@@ -94,30 +94,30 @@ def is_uv_lock_stale(requirements: Requirements, target: Target, run: Run) -> bo
     another default index is stale to uv, and so it is here.
     """
     arguments = [uv_command(), "lock", "--check", "--offline", "--quiet", "--color", "never"]
-    status = _status(arguments, requirements, run)
+    status = _check_status(arguments, requirements, run)
     if status not in {0, _STALE}:
         interpreter = find_interpreter(target.runtime.minor)
-        status = _status([*arguments, "--python", str(interpreter.path)], requirements, run) if interpreter else status
+        status = _check_status([*arguments, "--python", str(interpreter.path)], requirements, run) if interpreter else status
     return status == _STALE
 
 
-def _status(arguments: list[str], requirements: Requirements, run: Run) -> int:
+def _check_status(arguments: list[str], requirements: Requirements, run: Run) -> int:
     return run(arguments, requirements.path.parent, {"UV_PYTHON_DOWNLOADS": "never"}).status
 
 
 def _check_root(path: Path) -> None:
     """Refuse a workspace without a root project where no member is named: uv would export all members, and themselves too."""
     project = path.with_name("pyproject.toml")
-    if not project.is_file() or "project" in _document(project):
+    if not project.is_file() or "project" in _read_document(project):
         return
-    members = _document(path).get("manifest", {}).get("members", ())
+    members = _read_document(path).get("manifest", {}).get("members", ())
     raise UsageError(
         f"{path} locks a workspace, and {project.name} beside it has no project of its own.",
         remedy=f"Name the member to pack (package = …): {', '.join(members) or 'none is known'}.",
     )
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -134,9 +134,9 @@ def find_member_part(document: Mapping[str, Any], requirements: Requirements) ->
     name = canonicalize_name(requirements.package)
     own = [each for each in packages if (each["name"] == name if name else _is_root(each))]
     entries = _follow(packages, own, requirements) if own else [(package, "") for package in packages]
-    parts = sorted({json.dumps(_relevant(package, extra), sort_keys=True, default=str) for package, extra in entries})
+    parts = sorted({json.dumps(_relevant_fields(package, extra), sort_keys=True, default=str) for package, extra in entries})
     folder = requirements.path.parent
-    found = {Path(os.path.normpath(folder / place)) for package, _ in entries for place in _places(package)}
+    found = {Path(os.path.normpath(folder / place)) for package, _ in entries for place in _local_paths(package)}
     return LockPart(packages="\n".join(parts), places=tuple(sorted(found)))
 
 
@@ -149,7 +149,7 @@ def _follow(packages: Sequence[Package], own: Sequence[Package], requirements: R
     by_name: dict[str, list[Package]] = {}
     for package in packages:
         by_name.setdefault(package["name"], []).append(package)
-    waiting = [each for package in own for each in _asked(package, requirements)]
+    waiting = [each for package in own for each in _asked_dependencies(package, requirements)]
     found: dict[tuple[int, str], tuple[Package, str]] = {}
     while waiting:
         dependency = waiting.pop()
@@ -159,16 +159,16 @@ def _follow(packages: Sequence[Package], own: Sequence[Package], requirements: R
             for extra in ("", *dependency.get("extra", ())):
                 if (id(package), extra) not in found:
                     found[id(package), extra] = (package, extra)
-                    waiting += _needed(package, extra)
+                    waiting += _needed_dependencies(package, extra)
     return list(found.values())
 
 
-def _needed(package: Package, extra: str) -> Sequence[Package]:
+def _needed_dependencies(package: Package, extra: str) -> Sequence[Package]:
     table = package.get("optional-dependencies", {}).get(extra, ()) if extra else package.get("dependencies", ())
     return list(table)
 
 
-def _asked(package: Package, requirements: Requirements) -> Iterator[Package]:
+def _asked_dependencies(package: Package, requirements: Requirements) -> Iterator[Package]:
     """Return the dependencies of a function's own project, with the extras and groups that the function asks for."""
     yield from package.get("dependencies", ())
     for key, names in (("optional-dependencies", requirements.extras), ("dev-dependencies", requirements.groups)):
@@ -176,11 +176,11 @@ def _asked(package: Package, requirements: Requirements) -> Iterator[Package]:
             yield from package.get(key, {}).get(canonicalize_name(name), ())
 
 
-def _relevant(package: Package, extra: str) -> Any:
+def _relevant_fields(package: Package, extra: str) -> Any:
     if extra:
-        return [package["name"], package.get("version"), extra, _needed(package, extra)]
+        return [package["name"], package.get("version"), extra, _needed_dependencies(package, extra)]
     return {key: value for key, value in package.items() if key not in _WITHOUT_EFFECT}
 
 
-def _places(package: Package) -> Iterator[str]:
+def _local_paths(package: Package) -> Iterator[str]:
     yield from (package["source"][kind] for kind in _LOCAL if kind in package.get("source", {}))

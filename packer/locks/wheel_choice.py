@@ -1,4 +1,4 @@
-"""Chooses among a locked package's wheels by the target's tags."""
+"""Chooses the best of a locked package's wheels by the target's tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packer.core.model import Archive, LockedPackage
 
 def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
     """Return the wheel whose tag stands first among the target's, of equals the highest build number; None if none fits."""
-    ranks = _ranks(target)
+    ranks = _tag_ranks(target)
     best: tuple[tuple[int, tuple[int, ...] | tuple[()], str], Archive] | None = None
     for wheel in package.wheels:
         try:
@@ -31,12 +31,12 @@ def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
 
 
 @cache
-def _ranks(target: Target) -> dict[Tag, int]:
+def _tag_ranks(target: Target) -> dict[Tag, int]:
     return {tag: rank for rank, tag in enumerate(target.tags())}
 
 
 def describe_wheel_tags(package: LockedPackage) -> str:
-    """Say which wheels the lock offers."""
+    """Return which wheels the lock offers, in words."""
     tags = sorted({wheel.filename.removesuffix(".whl").split("-", 2)[-1] for wheel in package.wheels})
     if not tags:
         return "The lock has no wheel of it: none exists, or `--no-binary` leaves them out."
@@ -44,7 +44,7 @@ def describe_wheel_tags(package: LockedPackage) -> str:
 
 
 def no_wheel_error(package: LockedPackage, target: Target) -> PackageError:
-    """Say that nothing fits, which tags exist, and what to do."""
+    """Return the error of a package without a wheel for the target: which tags exist, and what to do."""
     return PackageError(
         f"{package} has no wheel for {target} ({target.runtime.operating_system}, glibc 2.{target.glibc}), and no source.",
         detail=describe_wheel_tags(package),

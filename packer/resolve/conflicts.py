@@ -29,7 +29,7 @@ def divide_by_agreement(names: Sequence[str], agree: Callable[[frozenset[str]], 
     sets: list[tuple[str, ...]] = []
     rest = tuple(names)
     while rest:
-        together = _largest(rest, agree)
+        together = _largest_agreeing(rest, agree)
         if not together:
             break
         sets.append(together)
@@ -37,7 +37,7 @@ def divide_by_agreement(names: Sequence[str], agree: Callable[[frozenset[str]], 
     return (*sets, *((name,) for name in rest))
 
 
-def _largest(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
+def _largest_agreeing(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[str, ...]:
     staying, aside = list(names), list[str]()
     while staying and not agree(frozenset(staying)):
         smallest = find_culprits(staying, lambda chosen: not agree(chosen)) or tuple(staying[:1])
@@ -92,9 +92,9 @@ def find_shortest_chain(package: str, solved: Mapping[str, SolvedPackage]) -> tu
 
 
 def describe_need(member: JointMember, way: Sequence[str], solved: Mapping[str, SolvedPackage], root: Path) -> str:
-    """Say what a member needs, by way of what, and where that is said; paths are relative to ``root``."""
+    """Return in words what a member needs, by way of what, and in which file; paths are relative to ``root``."""
     place = member.places.get(way[-1])
-    where = f" ({_where(place, root)})" if place else ""
+    where = f" ({_place_text(place, root)})" if place else ""
     if len(way) == 1 and place and _BOUND.search(place.text):
         return f"{place.text}{where}"
     package = f"{way[0]} {solved[way[0]].version}"
@@ -102,6 +102,6 @@ def describe_need(member: JointMember, way: Sequence[str], solved: Mapping[str, 
     return f"{package} by way of {' and '.join(between)}{where}" if between else f"{package}{where}"
 
 
-def _where(place: Place, root: Path) -> str:
+def _place_text(place: Place, root: Path) -> str:
     path = os.path.relpath(place.path, root)
     return f"{path}:{place.line}" if place.line else path

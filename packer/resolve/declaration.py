@@ -1,4 +1,4 @@
-"""What a function declares to need, as uv is asked for it: the files, their digest, and the words on uv's command line."""
+"""What a function declares that it requires: the files, their digest, and the question to uv."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def read_declaration(function: Function) -> Declaration:
         return Declaration(folder=function.source, path=function.source, digest=digest_of(), files=())
     reader = find_lock_reader(requirements)
     if reader is None:
-        return _of_requirements(requirements) if requirements.kind == REQUIREMENTS else _of_pyproject(requirements)
+        return _declare_requirements(requirements) if requirements.kind == REQUIREMENTS else _declare_project(requirements)
     if reader.is_complete:
-        return _of_lock(function.source, requirements, reader)
-    return _of_pins(requirements, reader.read(requirements, function.target), reader)
+        return _declare_lock(function.source, requirements, reader)
+    return _declare_pins(requirements, reader.read(requirements, function.target), reader)
 
 
 def has_own_lock(function: Function) -> bool:
@@ -90,14 +90,14 @@ def has_own_lock(function: Function) -> bool:
     return function.lock_path.is_file() and (function.requirements is None or function.requirements.kind != PYLOCK)
 
 
-def _of_lock(source: Path, requirements: Requirements, reader: LockReader) -> Declaration:
+def _declare_lock(source: Path, requirements: Requirements, reader: LockReader) -> Declaration:
     """Return what a complete lock declares; the projects beside it only decide whether it is stale."""
     projects = (path / PYPROJECT_FILE for path in dict.fromkeys((requirements.path.parent, source)))
     files = (requirements.path, *(path for path in projects if reader.follows_project and path.is_file()))
     return Declaration(folder=requirements.path.parent, path=requirements.path, digest=_files_digest(files), files=files)
 
 
-def _of_requirements(requirements: Requirements) -> Declaration:
+def _declare_requirements(requirements: Requirements) -> Declaration:
     file = read_requirements(requirements.path)
     files = (*file.files, *(path for path in file.local_paths if path.is_file()))
     # The text after expansion: a variable may stand in a version. A token that differs between machines changes nothing.
@@ -110,14 +110,14 @@ def _of_requirements(requirements: Requirements) -> Declaration:
         hashes=allowed_hashes(file),
         index_urls=(*file.index_urls, *(line.address for line in file.lines if "://" in line.address)),
         option_lines=file.option_lines,
-        links=tuple(path for folder in file.links for path in (folder, *_archives_in(folder))),
+        links=tuple(path for folder in file.links for path in (folder, *_archives_in_folder(folder))),
         variables=file.variables,
         anchored=any(line.address and "://" not in line.address for line in file.lines),
     )
 
 
-def _of_pyproject(requirements: Requirements) -> Declaration:
-    document = _document(requirements.path)
+def _declare_project(requirements: Requirements) -> Declaration:
+    document = _read_document(requirements.path)
     project = document.get("project")
     if not isinstance(project, dict):
         raise UsageError(f"{requirements.path} has no table [project].", remedy="Declare the dependencies there (PEP 621).")
@@ -136,7 +136,7 @@ def _of_pyproject(requirements: Requirements) -> Declaration:
     )
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -156,13 +156,17 @@ def _check_names(
         get_strings(known, requirements.path, name, table, others=key == "groups")
 
 
-def _of_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...], reader: LockReader) -> Declaration:
+def _declare_pins(requirements: Requirements, packages: tuple[Pin | LockedPackage, ...], reader: LockReader) -> Declaration:
     """Ask uv only where the exact versions of a lock without URLs lie: no dependency of theirs is followed."""
     pins = [package for package in packages if isinstance(package, Pin)]
     placed = [package for package in packages if isinstance(package, LockedPackage)]
     urls = tuple(dict.fromkeys(pin.index for pin in pins if pin.index))
     hashes = {pin.name: pin.sha256 for pin in pins}
-    hashes |= {each.name: frozenset(archive.sha256 for archive in _archives(each)) for each in placed if _archives(each)}
+    hashes |= {
+        each.name: frozenset(archive.sha256 for archive in _package_archives(each))
+        for each in placed
+        if _package_archives(each)
+    }
     lines = [f"{pin.name}=={pin.version}" for pin in pins]
     folder = requirements.path.parent
     indexes = tuple(f"--extra-index-url {url}" for url in urls)
@@ -216,13 +220,13 @@ def _allowed_package(function: Function, package: LockedPackage, hashes: frozens
     return replace(package, wheels=wheels, source=source)
 
 
-def _archives_in(folder: Path) -> tuple[Path, ...]:
+def _archives_in_folder(folder: Path) -> tuple[Path, ...]:
     """Return the archives in a folder, whose time changes with its names."""
-    return _archives_listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else ()
+    return _list_archives(folder, folder.stat().st_mtime_ns) if folder.is_dir() else ()
 
 
 @lru_cache(maxsize=64)
-def _archives_listed(folder: Path, _time: int) -> tuple[Path, ...]:
+def _list_archives(folder: Path, _time: int) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVE_SUFFIXES) and path.is_file()))
 
 
@@ -235,18 +239,18 @@ def digest_links(declaration: Declaration, digests: Digests) -> str:
     return digest_of(*(part for path in archives for part in (path.name, digests.digest(str(path)))))
 
 
-def _archives(package: LockedPackage) -> tuple[Archive, ...]:
+def _package_archives(package: LockedPackage) -> tuple[Archive, ...]:
     return tuple(archive for archive in (*package.wheels, package.source) if isinstance(archive, Archive))
 
 
 def _local_archives(packages: Iterable[LockedPackage]) -> Iterator[Path]:
-    for archive in (archive for package in packages for archive in _archives(package)):
+    for archive in (archive for package in packages for archive in _package_archives(package)):
         if "://" not in archive.location:
             yield Path(archive.location)
 
 
 def _reference(package: LockedPackage, folder: Path | None) -> str:
-    """Say where a package lies as a requirement does; local paths relative to ``folder`` where one is given."""
+    """Return the address or path of a package, as a requirement writes it; paths relative to ``folder`` if given."""
     source = package.source or next(iter(package.wheels))
     if isinstance(source, Repository):
         return source.url + (f"#subdirectory={source.subdirectory}" if source.subdirectory else "")
@@ -275,7 +279,7 @@ def _project_digest(folder: Path) -> str:
     A new line in a linter's settings makes no lock stale. Dependencies that a build back end finds out may come from anywhere.
     """
     path = folder / "pyproject.toml"
-    document = _document(path) if path.is_file() else {}
+    document = _read_document(path) if path.is_file() else {}
     project = document.get("project")
     if not isinstance(project, dict) or "dependencies" in get_strings(project, path, "dynamic", "project"):
         return project_digest(folder, Digests())

@@ -68,12 +68,12 @@ def can_share_versions(function: Function) -> bool:
 def family_key(function: Function, declaration: Declaration) -> str:
     """Return what functions must have in common to stand in one question: the target, options of the index, uv's settings."""
     settings = shared_settings_digest(declaration.folder, os.environ)
-    return digest_of(str(function.target), *_options(declaration), "", settings)
+    return digest_of(str(function.target), *_normalized_options(declaration), "", settings)
 
 
 def describe_difference(mine: Declaration, theirs: Declaration, root: Path) -> str:
-    """Say why two declarations for one target are of different families; paths are given relative to ``root``."""
-    ours, others = ([_from_root(line, root) for line in _options(each)] for each in (mine, theirs))
+    """Return why two declarations for one target are of different families; paths are given relative to ``root``."""
+    ours, others = ([_relative_option(line, root) for line in _normalized_options(each)] for each in (mine, theirs))
     own = [f"`{line}`" for line in ours if line not in others]
     missing = [f"`{line}`" for line in others if line not in ours]
     if own and missing:
@@ -83,19 +83,19 @@ def describe_difference(mine: Declaration, theirs: Declaration, root: Path) -> s
     return "its options stand in another order" if ours != others else "other settings of uv hold in its folder"
 
 
-def _options(declaration: Declaration) -> tuple[str, ...]:
+def _normalized_options(declaration: Declaration) -> tuple[str, ...]:
     """Return the options so that two which mean the same are the same, without logins."""
-    return tuple(dict.fromkeys(map(_plain, declaration.option_lines)))
+    return tuple(dict.fromkeys(map(_normalize_option, declaration.option_lines)))
 
 
-def _plain(line: str) -> str:
+def _normalize_option(line: str) -> str:
     option, _, value = line.partition(" ")
     option = _LONG_FORMS.get(option, option)
     is_path = option == _FIND_LINKS and "://" not in value
-    return f"{option} {os.path.normpath(value) if is_path else _shown(value)}".rstrip()
+    return f"{option} {os.path.normpath(value) if is_path else _strip_login(value)}".rstrip()
 
 
-def _from_root(line: str, root: Path) -> str:
+def _relative_option(line: str, root: Path) -> str:
     option, _, value = line.partition(" ")
     return f"{option} {os.path.relpath(value, root)}" if option == _FIND_LINKS and "://" not in value else line
 
@@ -104,7 +104,7 @@ def group_members(declared: Iterable[tuple[Function, Declaration]]) -> tuple[Joi
     """Return what functions of one family declare, each declaration once, in the order of the names."""
     found: dict[str, JointMember] = {}
     for function, declaration in sorted(declared, key=lambda each: each[0].name):
-        member = _member(function, declaration)
+        member = _make_member(function, declaration)
         known = found.get(member.key)
         found[member.key] = replace(known, functions=(*known.functions, function)) if known else member
     return tuple(found.values())
@@ -127,20 +127,20 @@ def joint_question(members: Sequence[JointMember], constraints: Iterable[str] = 
     )
 
 
-def _member(function: Function, declaration: Declaration) -> JointMember:
+def _make_member(function: Function, declaration: Declaration) -> JointMember:
     requirements = function.requirements
     assert requirements is not None  # noqa: S101 see can_be_asked
     lines, arguments, constraints, own = tuple[str, ...](), tuple[str, ...](), tuple[str, ...](), ""
     if requirements.kind == PYPROJECT:
-        lines, arguments, own = _words_of_project(requirements)
-        places = _places_of_project(requirements)
+        lines, arguments, own = _project_words(requirements)
+        places = _project_places(requirements)
     else:
         read = read_requirements(requirements.path).lines
-        lines = tuple(_from_anywhere(line, declaration.folder) for line in read if not line.is_constraint)
-        constraints = tuple(_from_anywhere(line, declaration.folder) for line in read if line.is_constraint)
-        places = {line.name: _place(line) for line in reversed(read) if line.name and not line.is_constraint}
+        lines = tuple(_absolute_line(line, declaration.folder) for line in read if not line.is_constraint)
+        constraints = tuple(_absolute_line(line, declaration.folder) for line in read if line.is_constraint)
+        places = {line.name: _make_place(line) for line in reversed(read) if line.name and not line.is_constraint}
     # Two that ask the same and allow other hashes ask for the same versions.
-    key = digest_of(*map(_shown, lines), "", *map(_shown, constraints), "", *arguments)
+    key = digest_of(*map(_strip_login, lines), "", *map(_strip_login, constraints), "", *arguments)
     return JointMember(
         name=function.name,
         key=digest_of(key, declaration.digest if requirements.kind == PYPROJECT else ""),
@@ -154,15 +154,15 @@ def _member(function: Function, declaration: Declaration) -> JointMember:
     )
 
 
-def _shown(line: str) -> str:
+def _strip_login(line: str) -> str:
     return without_login(line) if "://" in line else line
 
 
-def _place(line: RequirementLine) -> Place:
-    return Place(text=_shown(line.text), path=line.file, line=line.number)
+def _make_place(line: RequirementLine) -> Place:
+    return Place(text=_strip_login(line.text), path=line.file, line=line.number)
 
 
-def _from_anywhere(line: RequirementLine, folder: Path) -> str:
+def _absolute_line(line: RequirementLine, folder: Path) -> str:
     """Return a line's text with a path that holds in every folder; uv takes relative ones from where it runs."""
     if not line.address or "://" in line.address:
         return line.text
@@ -171,7 +171,7 @@ def _from_anywhere(line: RequirementLine, folder: Path) -> str:
     return line.text.replace(line.address, str(path) if is_bare else path.as_uri(), 1)
 
 
-def _words_of_project(requirements: Requirements) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+def _project_words(requirements: Requirements) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Return the lines and the arguments that stand for a pyproject.toml, and its name where it is asked for as a package.
 
     uv's ``--extra`` would hold for every project in the question, and so one with extras is asked for as a package.
@@ -184,7 +184,7 @@ def _words_of_project(requirements: Requirements) -> tuple[tuple[str, ...], tupl
     return (f"{name}[{','.join(requirements.extras)}] @ {path.parent.as_uri()}",), arguments, canonicalize_name(name)
 
 
-def _places_of_project(requirements: Requirements) -> dict[str, Place]:
+def _project_places(requirements: Requirements) -> dict[str, Place]:
     text = requirements.path.read_text(encoding="utf-8")
     document = tomllib.loads(text)
     project, groups = document["project"], document.get("dependency-groups", {})
@@ -198,5 +198,5 @@ def _places_of_project(requirements: Requirements) -> dict[str, Place]:
         except InvalidRequirement:
             continue
         line = next((number for number, line in enumerate(text.splitlines(), 1) if each in line), 0)
-        found.setdefault(name, Place(text=_shown(each), path=requirements.path, line=line))
+        found.setdefault(name, Place(text=_strip_login(each), path=requirements.path, line=line))
     return found

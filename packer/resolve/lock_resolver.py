@@ -77,12 +77,12 @@ class LockResolver:
         """
         requirements, target = function.requirements, function.target
         if has_own_lock(function):
-            return self._locked(function)
+            return self._read_own_lock(function)
         if requirements is None:
             return Lock(target=target, packages=(), origin="no dependencies")
         reader = find_lock_reader(requirements)
         if reader and reader.is_complete:
-            return self._locked_by_user(function, requirements, reader)
+            return self._read_user_lock(function, requirements, reader)
         if self._policy.frozen:
             raise UsageError(
                 f"{function.name} has no lock {function.lock_path.name}, and --frozen forbids to resolve.",
@@ -99,16 +99,18 @@ class LockResolver:
 
     def lock_text(self, function: Function, declaration: Declaration) -> str:
         """Return the text of the lock that a function's declaration resolves to, remembered or new; raises `ResolveError`."""
-        key = self._key(function, declaration)
+        key = self._resolution_key(function, declaration)
         if declaration.constraints:  # of the functions that share, many declare the same
-            return self._texts.get(key, lambda: self._resolved(function, declaration, key))
-        return self._resolved(function, declaration, key)
+            return self._texts.get(key, lambda: self._load_or_resolve(function, declaration, key))
+        return self._load_or_resolve(function, declaration, key)
 
     def renewed_text(self, function: Function, declaration: Declaration) -> str:
         """Resolve anew, and return the text of the function's ``pylock.<function>.toml``; raises `ResolveError`."""
         if not declaration.constraints:
             return self._resolve(function, declaration)
-        return self._texts.get(self._key(function, declaration), lambda: self._resolve_bound(function, declaration))
+        return self._texts.get(
+            self._resolution_key(function, declaration), lambda: self._resolve_or_relax(function, declaration)
+        )
 
     def learn(self, function: Function) -> None:
         """Remember the logins that a function's own files and the settings beside them carry."""
@@ -121,7 +123,7 @@ class LockResolver:
             if path.is_file():
                 self._learn_logins(path)
 
-    def _locked_by_user(self, function: Function, requirements: Requirements, reader: LockReader) -> Lock:
+    def _read_user_lock(self, function: Function, requirements: Requirements, reader: LockReader) -> Lock:
         """Return what a complete lock of the user's own says; raises as `lock` does."""
         path, target = requirements.path, function.target
         self._uv.learn_indexes(path.parent, ())
@@ -130,19 +132,19 @@ class LockResolver:
         warnings: tuple[str, ...] = ()
         if self._stale_locks.get((path, target.runtime.minor), lambda: reader.is_stale(requirements, target, self._run)):
             what = f"{path.name} is stale: what {function.name} requires has changed since it was made."
-            warnings = (self._stale(what, reader.command),)
+            warnings = (self._stale_warning(what, reader.command),)
         packages = reader.read(requirements, target, self._run)
         located = tuple(package for package in packages if isinstance(package, LockedPackage))
         assert len(located) == len(packages)  # noqa: S101 what a complete lock means
         return Lock(target=target, packages=located, origin=path.name, warnings=warnings)
 
-    def _stale(self, what: str, command: str) -> str:
+    def _stale_warning(self, what: str, command: str) -> str:
         """Return the warning that a lock is stale; raises `UsageError` where the user does not want to build from one."""
         if self._policy.frozen:
             raise UsageError(what, remedy=f"Run `{command}`.")
         return f"{what} It is used as it is; `{command}` renews it."
 
-    def _locked(self, function: Function) -> Lock:
+    def _read_own_lock(self, function: Function) -> Lock:
         lock = read_pylock(function.lock_path, function.target)
         tool = read_tool_table(function.lock_path)
         if "target" in tool and tool["target"] != str(function.target):
@@ -154,7 +156,7 @@ class LockResolver:
         warnings: tuple[str, ...] = ()
         if "inputs" in tool and not self._is_fresh(function, declaration, tool):
             what = f"{function.lock_path.name} is stale: what {function.name} requires has changed since it was made."
-            warnings = (self._stale(what, "lpack lock"),)
+            warnings = (self._stale_warning(what, "lpack lock"),)
         self._uv.learn_indexes(function.lock_path.parent, declaration.index_urls)
         self._learn_logins(function.lock_path)
         return replace(lock, packages=allowed_packages(function, declaration, lock.packages), warnings=warnings)
@@ -164,7 +166,7 @@ class LockResolver:
         locals_ = {str(base / path): digest for path, digest in tool.get("locals", {}).items()}
         return tool["inputs"] == declaration.digest and digest_local_projects(locals_) == locals_
 
-    def _key(self, function: Function, declaration: Declaration) -> str:
+    def _resolution_key(self, function: Function, declaration: Declaration) -> str:
         return digest_of(
             _resolver_version(),
             str(function.target),
@@ -176,7 +178,7 @@ class LockResolver:
             "shared" if declaration.constraints else "",
         )
 
-    def _resolved(self, function: Function, declaration: Declaration, key: str) -> str:
+    def _load_or_resolve(self, function: Function, declaration: Declaration, key: str) -> str:
         record = None if self._policy.upgrade else self._store.load("resolutions", key)
         text = record.payload.decode() if record else ""
         if (
@@ -184,11 +186,11 @@ class LockResolver:
             or not self._is_fresh(function, declaration, tomllib.loads(text)["tool"]["lpack"])
             or not meets_constraints(text, function.lock_path.parent, declaration.constraints)
         ):
-            text = self._resolve_bound(function, declaration)
+            text = self._resolve_or_relax(function, declaration)
             self._store.save("resolutions", key, text.encode())
         return text
 
-    def _resolve_bound(self, function: Function, declaration: Declaration) -> str:
+    def _resolve_or_relax(self, function: Function, declaration: Declaration) -> str:
         """Resolve with the versions that are shared, or without them where a package is another thing to this function."""
         try:
             return self._resolve(function, declaration)
@@ -214,9 +216,9 @@ class LockResolver:
             path = folder / function.lock_path.name
             if function.lock_path.is_file() and not self._policy.upgrade:
                 shutil.copyfile(function.lock_path, path)  # uv keeps the versions that it finds in its output file
-            self._compile(function, declaration, path)
+            self._run_uv(function, declaration, path)
             lock = read_pylock(path, function.target)
-            path.write_text(self._widened(function, declaration, lock, path), encoding="utf-8")
+            path.write_text(self._add_other_wheels(function, declaration, lock, path), encoding="utf-8")
             lock = read_pylock(path, function.target)
             allowed_packages(function, declaration, lock.packages)
             base = function.lock_path.parent
@@ -225,7 +227,7 @@ class LockResolver:
             tool = {"target": str(function.target), "inputs": declaration.digest, "locals": locals_}
             return relocate_lock(path.read_text(encoding="utf-8"), folder, base, tool)
 
-    def _compile(self, function: Function, declaration: Declaration, into: Path) -> None:
+    def _run_uv(self, function: Function, declaration: Declaration, into: Path) -> None:
         finished = self._uv.ask(declaration, function.target, into)
         if finished.status == 0:
             return
@@ -241,7 +243,7 @@ class LockResolver:
         kind = NoSolutionError if finished.status == NO_SOLUTION else ResolveError
         raise kind(what, detail=detail, remedy=remedy)
 
-    def _widened(self, function: Function, declaration: Declaration, lock: Lock, path: Path) -> str:
+    def _add_other_wheels(self, function: Function, declaration: Declaration, lock: Lock, path: Path) -> str:
         """Add all wheels that there are, for packages that have none that fits yet: uv leaves out those of other platforms.
 
         glibc 2.26 has no platform of its own in uv, and so a wheel tagged manylinux_2_24 may be among them, which fits. If none

@@ -89,16 +89,16 @@ def read_requirement_graph(
 ) -> RequirementGraph:
     """Read who requires what; ``trees`` are the function's distributions by their normalised names.
 
-    A distribution that nobody requires is taken to be asked for: a lock may say so in words of its own. ``read`` is for who
-    remembers what is in metadata.
+    A distribution that nobody requires is taken to be asked for: a lock may say so in words of its own. ``read`` may
+    remember what is in metadata.
     """
     told = {name: read(tree) for name, tree in trees.items()}
     requires = {name: each or () for name, each in told.items()}
     known = frozenset(trees)
-    direct = [each for each in _declared(function) if canonicalize_name(each.name) in known]
+    direct = [each for each in _declared_requirements(function) if canonicalize_name(each.name) in known]
     asked = _asked_extras(direct, requires, function.target)
-    edges = {name: tuple(_steps(requires[name], asked.get(name, frozenset()), function.target, known)) for name in trees}
-    first = tuple(dict.fromkeys(_step(each) for each in direct))
+    edges = {name: tuple(_make_steps(requires[name], asked.get(name, frozenset()), function.target, known)) for name in trees}
+    first = tuple(dict.fromkeys(_make_step(each) for each in direct))
     draft = RequirementGraph(direct=first, edges=edges)
     reached = draft.reached(step.name for step in first)
     wanted = {step.name for steps in edges.values() for step in steps}
@@ -122,28 +122,28 @@ def _asked_extras(
         if before is not None and extras <= before:
             continue
         asked[name] = extras | (before or frozenset())
-        applying = (each for each in requires.get(name, ()) if _applies(each, asked[name], target))
+        applying = (each for each in requires.get(name, ()) if _requirement_applies(each, asked[name], target))
         waiting += [(canonicalize_name(each.name), frozenset(each.extras)) for each in applying]
     return asked
 
 
-def _steps(
+def _make_steps(
     requires: Sequence[Requirement], extras: frozenset[str], target: Target, known: frozenset[str]
 ) -> Iterator[RequirementStep]:
     found: dict[str, RequirementStep] = {}
     for each in requires:
         name = canonicalize_name(each.name)
-        if name in known and _applies(each, extras, target):
-            found.setdefault(name, _step(each))
+        if name in known and _requirement_applies(each, extras, target):
+            found.setdefault(name, _make_step(each))
     yield from (found[name] for name in sorted(found))
 
 
-def _step(requirement: Requirement) -> RequirementStep:
+def _make_step(requirement: Requirement) -> RequirementStep:
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     return RequirementStep(name=canonicalize_name(requirement.name), words=f"{requirement.name}{extras}{requirement.specifier}")
 
 
-def _applies(requirement: Requirement, extras: frozenset[str], target: Target) -> bool:
+def _requirement_applies(requirement: Requirement, extras: frozenset[str], target: Target) -> bool:
     if requirement.marker is None:
         return True
     try:
@@ -152,11 +152,11 @@ def _applies(requirement: Requirement, extras: frozenset[str], target: Target) -
         return True  # what was built is there, whatever it was for
 
 
-def _parsed(texts: Iterable[str]) -> Iterator[Requirement]:
+def _parse_all(texts: Iterable[str]) -> Iterator[Requirement]:
     yield from filter(None, map(parse_requirement, texts))
 
 
-def _declared(function: Function) -> Iterator[Requirement]:
+def _declared_requirements(function: Function) -> Iterator[Requirement]:
     """Return what a function's own files require, as far as they say it by names."""
     requirements = function.requirements
     if requirements is None:
@@ -166,16 +166,16 @@ def _declared(function: Function) -> Iterator[Requirement]:
             lines = read_requirements(requirements.path).lines
         except LpackError:
             return
-        yield from _parsed(line.text.partition(" --")[0] for line in lines if line.name and not line.is_constraint)
+        yield from _parse_all(line.text.partition(" --")[0] for line in lines if line.name and not line.is_constraint)
         return
     own = requirements.path if requirements.kind == PYPROJECT else None
     for path in dict.fromkeys((own, function.source / PYPROJECT_FILE)):
         if path is not None and path.is_file():
-            yield from _parsed(_of_project(path.read_bytes(), requirements.extras, requirements.groups))
+            yield from _parse_all(_project_requirements(path.read_bytes(), requirements.extras, requirements.groups))
             return
 
 
-def _of_project(data: bytes, extras: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
+def _project_requirements(data: bytes, extras: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
     try:
         document = tomllib.loads(data.decode())
     except ValueError:

@@ -40,12 +40,12 @@ class Resolver:
         known = self._own.existing_lock(function)
         if known is not None:
             return known
-        declaration, warnings = self._bound(function)
+        declaration, warnings = self._declare_bound(function)
         return replace(self._own.resolve(function, declaration), warnings=warnings)
 
     def lock_text(self, function: Function) -> str:
         """Resolve, and give the text of the function's ``pylock.<function>.toml``; raises `ResolveError`."""
-        declaration, warnings = self._bound(function, relock=True)
+        declaration, warnings = self._declare_bound(function, relock=True)
         for warning in warnings:
             self._reporter.warn(warning)
         return self._own.renewed_text(function, declaration)
@@ -57,7 +57,7 @@ class Resolver:
         """
         if not self.group_paths(function):
             return ""
-        declaration, warnings = self._bound(function)
+        declaration, warnings = self._declare_bound(function)
         return digest_of(self._own.lock_text(function, declaration), *warnings)
 
     def group_paths(self, function: Function) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class Resolver:
         """Remember the logins that a function's own files and the settings beside them carry."""
         self._own.learn(function)
 
-    def _bound(self, function: Function, *, relock: bool = False) -> tuple[Declaration, tuple[str, ...]]:
+    def _declare_bound(self, function: Function, *, relock: bool = False) -> tuple[Declaration, tuple[str, ...]]:
         """Return what a function declares, bound to the versions that it shares, and what to tell the user of that."""
         declaration, part = read_declaration(function), self._shared.part(function, relock=relock)
         if part is None:

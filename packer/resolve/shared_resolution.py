@@ -95,18 +95,18 @@ class SharedResolver:
     def part(self, function: Function, *, relock: bool = False) -> SharedPart | None:
         """Return a function's part, None where it shares with nobody. ``relock`` renews locks instead of keeping to them.
 
-        Raises `ResolveError` where uv cannot tell.
+        Raises `ResolveError` where uv fails.
         """
         if not function.sharing or not can_share_versions(function):
             return None
         key = (str(relock), str(function.lock_path.parent), self._digest_of_names(function.sharing))
-        found = self._families.get(key, lambda: self._made(function.sharing, relock=relock)).get(function.name)
+        found = self._families.get(key, lambda: self._sort_into_families(function.sharing, relock=relock)).get(function.name)
         if found is None:
             return None
         apart = (f"{function.name} {found.apart}",) if found.apart else ()
         if found.is_alone:
             return SharedPart(constraints=(), warnings=apart, paths=found.paths)
-        part = self._parts.get(found.key, lambda: self._parts_of(found, self._solution(found)))[function.name]
+        part = self._parts.get(found.key, lambda: self._make_parts(found, self._load_or_solve(found)))[function.name]
         return replace(part, warnings=(*apart, *part.warnings))
 
     def _digest_of_names(self, functions: Sequence[Function]) -> str:
@@ -115,7 +115,7 @@ class SharedResolver:
             known = self._named[id(functions)] = (functions, digest_of(*(each.name for each in functions)))
         return known[1]
 
-    def _parts_of(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, SharedPart]:
+    def _make_parts(self, group: _Family, solution: Mapping[str, Any]) -> dict[str, SharedPart]:
         trees = (path for folder in solution["locals"] for path in read_project_tree(Path(folder), self._digests)[1])
         paths = tuple(dict.fromkeys((*group.paths, *trees)))
         return {
@@ -124,8 +124,8 @@ class SharedResolver:
             for name, warnings in each["warnings"].items()
         }
 
-    def _made(self, functions: Sequence[Function], *, relock: bool) -> dict[str, _Family]:
-        """Sort functions into families, and give each function's by its name; one that is alone has none."""
+    def _sort_into_families(self, functions: Sequence[Function], *, relock: bool) -> dict[str, _Family]:
+        """Sort functions into families, and return each function's by its name; one that is alone has none."""
         asked: dict[str, dict[str, list[tuple[Function, Declaration]]]] = {}
         fixed: dict[str, list[tuple[Function, Declaration]]] = {}
         for function in sorted(functions, key=lambda each: each.name):
@@ -139,19 +139,22 @@ class SharedResolver:
                 alike = asked.setdefault(str(function.target), {}).setdefault(family_key(function, declaration), [])
                 alike.append((function, declaration))
         families = (
-            each for target, of in asked.items() for each in self._families_of(list(of.values()), fixed.get(target, []))
+            each for target, of in asked.items() for each in self._make_families(list(of.values()), fixed.get(target, []))
         )
         return {function.name: each for each in families for member in each.members for function in member.functions}
 
-    def _families_of(self, asked: Sequence[_Declared], fixed: _Declared) -> Iterable[_Family]:
-        """Return the families for one target, but none for one without others; smaller ones learn why they are apart."""
+    def _make_families(self, asked: Sequence[_Declared], fixed: _Declared) -> Iterable[_Family]:
+        """Return the families for one target, but none for one without others; smaller ones say why they are separate."""
         largest = max(asked, key=len)
         # Any of them may come to be of another family.
-        paths = tuple(dict.fromkeys(_watched((*(one for each in asked for one in each), *fixed))))
-        found = [self._family(each, fixed, paths, _apart(each, largest) if each is not largest else "") for each in asked]
+        paths = tuple(dict.fromkeys(_watched_paths((*(one for each in asked for one in each), *fixed))))
+        found = [
+            self._make_family(each, fixed, paths, _describe_other_family(each, largest) if each is not largest else "")
+            for each in asked
+        ]
         return found if len(found) > 1 else [each for each in found if not each.is_alone]
 
-    def _family(self, asked: _Declared, fixed: _Declared, paths: tuple[str, ...], apart: str) -> _Family:
+    def _make_family(self, asked: _Declared, fixed: _Declared, paths: tuple[str, ...], apart: str) -> _Family:
         members = group_members(asked)
         first, own = asked[0]
         lineage = digest_of(_SCHEMA, str(first.lock_path.parent), family_key(first, own))
@@ -177,7 +180,7 @@ class SharedResolver:
             lineage=lineage,
         )
 
-    def _solution(self, group: _Family) -> dict[str, Any]:
+    def _load_or_solve(self, group: _Family) -> dict[str, Any]:
         """Return what was found for the same family before, or solve now and remember."""
         record = None if self._upgrade else self._store.load(_KIND, group.key)
         if record:
@@ -194,7 +197,7 @@ class SharedResolver:
 
     def _solve(self, group: _Family) -> dict[str, Any]:
         root = group.members[0].functions[0].lock_path.parent
-        locked, unread = self._locked(group)
+        locked, unread = self._read_locked(group)
         preferences = self._preferences(group, locked)
         queries = JointQueries(self._uv, self._store, group.members, preferences, root)
         members = {function.name: member.name for member in group.members for function in member.functions}
@@ -205,17 +208,21 @@ class SharedResolver:
         most, *rest = map(together, divide_by_agreement(sorted(members), lambda names: queries.agree(together(names))))
         texts = [queries.answer(most).text]
         shared = read_pins(texts[0], root)
-        found = [_set(group, most, shared, {name: (*unread, *_unlike(queries, name, shared, locked)) for name in most})]
+        found = [
+            _solution_set(
+                group, most, shared, {name: (*unread, *_describe_differences(queries, name, shared, locked)) for name in most}
+            )
+        ]
         for names in rest:  # what they can have of the versions of most, they have
             texts.append(queries.solve(names, preferences | pinned_versions(shared)).text)
             pins = read_pins(texts[-1], root)
             why = {name: queries.explain(name, pins, sorted(most), shared) for name in sorted(names)}
-            reasons = {name: (why[name], *unread, *_unlike(queries, name, pins, locked)) for name in names}
-            found.append(_set(group, names, pins, reasons))
+            reasons = {name: (why[name], *unread, *_describe_differences(queries, name, pins, locked)) for name in names}
+            found.append(_solution_set(group, names, pins, reasons))
         folders = {folder for text in texts for folder in read_local_folders(text)}
         return {"sets": found, "locals": digest_local_projects(sorted(folders)), "unread": bool(unread)}
 
-    def _locked(self, group: _Family) -> tuple[dict[str, dict[str, str]], list[str]]:
+    def _read_locked(self, group: _Family) -> tuple[dict[str, dict[str, str]], list[str]]:
         """Return the versions that functions are locked to, by their names, and what to tell of locks that cannot be read."""
         found: dict[str, dict[str, str]] = {}
         unread: list[str] = []
@@ -238,11 +245,13 @@ class SharedResolver:
                 found |= pinned_versions(each["pins"])
             paths = (function.lock_path for member in group.members for function in member.functions)
             texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
-            found |= _newest(item for text in texts for item in pinned_versions(_pinned_anyhow(text)).items())
-        return found | _newest(item for each in locked.values() for item in each.items())
+            found |= _newest_versions(item for text in texts for item in pinned_versions(_try_read_pins(text)).items())
+        return found | _newest_versions(item for each in locked.values() for item in each.items())
 
 
-def _set(group: _Family, names: Iterable[str], pins: Mapping[str, str], reasons: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _solution_set(
+    group: _Family, names: Iterable[str], pins: Mapping[str, str], reasons: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     members = {member.name: member for member in group.members}
     warnings = {
         function.name: [f"{function.name} {reason}" for reason in reasons[name] if reason]
@@ -252,17 +261,17 @@ def _set(group: _Family, names: Iterable[str], pins: Mapping[str, str], reasons:
     return {"pins": dict(pins), "warnings": warnings}
 
 
-def _apart(asked: _Declared, largest: _Declared) -> str:
-    """Say why functions are of another family than most."""
+def _describe_other_family(asked: _Declared, largest: _Declared) -> str:
+    """Return why functions are of another family than most."""
     root = asked[0][0].lock_path.parent
     others = list_names([function.name for function, _ in largest])
     return f"does not share versions with {others}: {describe_difference(asked[0][1], largest[0][1], root)}."
 
 
-def _unlike(
+def _describe_differences(
     queries: JointQueries, name: str, pins: Mapping[str, str], locked: Mapping[str, Mapping[str, str]]
 ) -> Iterator[str]:
-    """Say of a member which of its packages functions that are locked have in another version."""
+    """Return warnings of the packages that locked functions have in another version than a member."""
     mine = pinned_versions(pins)
     differing = {
         package: others
@@ -286,14 +295,14 @@ def _is_same(locked: str, version: str) -> bool:
         return locked == version
 
 
-def _pinned_anyhow(text: str) -> dict[str, str]:
+def _try_read_pins(text: str) -> dict[str, str]:
     try:
         return read_pins(text, Path())
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}  # a lock that is to be replaced need not be a good one
 
 
-def _newest(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _newest_versions(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return each package's newest version, whatever the order."""
     found: dict[str, Version] = {}
     for name, text in items:
@@ -309,7 +318,7 @@ def _lock_files(function: Function) -> tuple[Path, ...]:
     return (function.lock_path, *((requirements.path,) if requirements else ()))
 
 
-def _watched(declared: Iterable[tuple[Function, Declaration]]) -> Iterable[str]:
+def _watched_paths(declared: Iterable[tuple[Function, Declaration]]) -> Iterable[str]:
     for function, declaration in declared:
         yield from map(str, (*_lock_files(function), *declaration.files, *declaration.links))
         yield from map(str, settings_files(declaration.folder, os.environ))

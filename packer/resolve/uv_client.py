@@ -62,7 +62,7 @@ class UvClient:
         # Where an answer may lie already when everything is to be upgraded, it holds what must be kept all the same.
         renewing = "--refresh" if into.is_file() else "--upgrade"
         arguments += [flag for flag, wanted in (("--offline", self.offline), (renewing, self._upgrade)) if wanted]
-        arguments += [*declaration.constraint_words(into.parent), *self._page_keeping(declaration, into.parent)]
+        arguments += [*declaration.constraint_words(into.parent), *self._page_cache_words(declaration, into.parent)]
         with declaration.input_file(into.parent) as path, self._running:
             return self._pip_compile([*arguments, *declaration.arguments, str(path)], declaration.folder)
 
@@ -74,7 +74,7 @@ class UvClient:
         command = [uv_command(), "pip", "compile", "--color", "never", "--python", sys.executable, "--no-python-downloads"]
         return self._run([*command, *arguments], folder, variables)
 
-    def _page_keeping(self, declaration: Declaration, folder: Path) -> tuple[str, ...]:
+    def _page_cache_words(self, declaration: Declaration, folder: Path) -> tuple[str, ...]:
         """Return uv's options for keeping PyPI's pages as long as PyPI allows, by means of a file in ``folder``.
 
         Only a configuration file can say it, and that would take the place of the user's own: where there is one, or another

@@ -52,17 +52,17 @@ class JointQueries:
         self._known: dict[frozenset[str], JointAnswer] = {}
 
     def agree(self, names: frozenset[str]) -> bool:
-        """Return whether there is a solution for these members together; raises `ResolveError` where uv cannot tell."""
+        """Return whether there is a solution for these members together; raises `ResolveError` where uv fails."""
         return not names or bool(self.answer(names).text)
 
     def answer(self, names: frozenset[str]) -> JointAnswer:
-        """Return the solution for these members together; raises `ResolveError` where uv cannot tell."""
+        """Return the solution for these members together; raises `ResolveError` where uv fails."""
         if names not in self._known:
             self._known[names] = self.solve(names, self._preferences)
         return self._known[names]
 
     def solve(self, names: Iterable[str], preferences: Mapping[str, str], constraints: Iterable[str] = ()) -> JointAnswer:
-        """Ask for the members together; raises `ResolveError` where uv cannot tell."""
+        """Ask for the members together; raises `ResolveError` where uv fails."""
         import tomli_w
 
         packages = [{"name": name, "version": version} for name, version in sorted(preferences.items())]
@@ -72,9 +72,9 @@ class JointQueries:
     def _ask(
         self, names: Iterable[str], constraints: Iterable[str], words: tuple[str, ...], file: str, given: str
     ) -> JointAnswer:
-        return self._put(joint_question([self._members[name] for name in sorted(names)], constraints), words, file, given)
+        return self._send(joint_question([self._members[name] for name in sorted(names)], constraints), words, file, given)
 
-    def _put(self, asked: Declaration, words: tuple[str, ...], file: str, given: str) -> JointAnswer:
+    def _send(self, asked: Declaration, words: tuple[str, ...], file: str, given: str) -> JointAnswer:
         with self._store.workspace() as folder:
             path = folder / file
             if given:
@@ -82,7 +82,7 @@ class JointQueries:
             finished = self._uv.ask(asked, self._target, path, words)
             if finished.status == 0:
                 return JointAnswer(
-                    text=_from_anywhere(path) if words == AS_PYLOCK else path.read_text(encoding="utf-8"), refusal=""
+                    text=_absolute_text(path) if words == AS_PYLOCK else path.read_text(encoding="utf-8"), refusal=""
                 )
         detail = self._uv.scrub(finished.stderr).rstrip()
         if finished.status == NO_SOLUTION and not self._uv.offline:
@@ -94,37 +94,39 @@ class JointQueries:
         raise ResolveError(what, detail=detail, remedy=remedy)
 
     def explain(self, name: str, pins: Mapping[str, str], others: Sequence[str], other_pins: Mapping[str, str]) -> str:
-        """Say why a member with the versions ``pins`` cannot have ``other_pins``, with which members ``others`` agree.
+        """Return why a member with the versions ``pins`` cannot have ``other_pins``, with which members ``others`` agree.
 
-        Gives an empty string where it has no solution even by itself.
+        Returns an empty string where it has no solution even by itself.
         """
         if not self.agree(frozenset((name,))):
             return ""
         mates = self._known_opponent(name, others) or find_opponents(name, others, self.agree)
         refusal = self.answer(frozenset((name, *mates))).refusal
-        mine = self._annotated(name, pins)
-        theirs = {mate: self._annotated(mate, other_pins) for mate in mates}
-        needs = [self._needs(name, mine, mate, theirs[mate]) for mate in mates]
-        reasons = [f"{self._called(mate)} {self._verb(mate)} {its}" for mate, (_, its) in zip(mates, needs, strict=True) if its]
+        mine = self._solve_annotated(name, pins)
+        theirs = {mate: self._solve_annotated(mate, other_pins) for mate in mates}
+        needs = [self._describe_needs(name, mine, mate, theirs[mate]) for mate in mates]
+        reasons = [
+            f"{self._list_functions(mate)} {self._verb(mate)} {its}" for mate, (_, its) in zip(mates, needs, strict=True) if its
+        ]
         own = " and ".join(dict.fromkeys(own for own, _ in needs if own))
         said = f": it needs {own}, and {', and '.join(reasons)}" if reasons else ""
-        shown = " and ".join(map(self._called, mates))
+        shown = " and ".join(map(self._list_functions, mates))
         return f"does not share versions with {shown}{said}.\n" + "\n".join(f"  {line}" for line in refusal.splitlines())
 
     def taken(self, name: str, pins: Mapping[str, str]) -> frozenset[str]:
         """Return the names of the packages that a member needs with the versions ``pins``."""
-        return frozenset(self._annotated(name, pins))
+        return frozenset(self._solve_annotated(name, pins))
 
     def _known_opponent(self, name: str, others: Sequence[str]) -> tuple[str, ...]:
         """Return one of the others of which uv has already said that it cannot agree with a member; none where it has not."""
         known = (each for each in others if (pair := frozenset((name, each))) in self._known and not self._known[pair].text)
         return tuple(known)[:1]
 
-    def _annotated(self, name: str, pins: Mapping[str, str]) -> dict[str, SolvedPackage]:
+    def _solve_annotated(self, name: str, pins: Mapping[str, str]) -> dict[str, SolvedPackage]:
         answer = self._ask([name], pins.values(), _ANNOTATED, "shared.txt", "")
         return read_annotated(answer.text, self._members[name].own)
 
-    def _needs(
+    def _describe_needs(
         self, name: str, mine: Mapping[str, SolvedPackage], mate: str, theirs: Mapping[str, SolvedPackage]
     ) -> tuple[str, str]:
         """Return what a member and its mate need of the package that they cannot agree on; empty where no package shows it.
@@ -137,32 +139,34 @@ class JointQueries:
         )
         for _, each in ways:
             if not self.solve([name], {}, [f"{each}=={theirs[each].version}"]).text:
-                own = self._told(name, each, mine, theirs[each].version)
-                return own, self._told(mate, each, theirs, mine[each].version)
+                own = self._describe_member_need(name, each, mine, theirs[each].version)
+                return own, self._describe_member_need(mate, each, theirs, mine[each].version)
         return "", ""
 
-    def _told(self, name: str, package: str, solved: Mapping[str, SolvedPackage], refused: str) -> str:
-        """Say what a member needs of a package: by way of what does not bear the ``refused`` version, where that shows."""
+    def _describe_member_need(self, name: str, package: str, solved: Mapping[str, SolvedPackage], refused: str) -> str:
+        """Return in words what a member needs of a package, by way of what excludes the ``refused`` version if known."""
         member = self._members[name]
         place = member.places.get(package)
         way = find_shortest_chain(package, solved)
         if not (solved[package].is_direct and place and place.excludes(refused)):
             forcing = (each for each in sorted(solved[package].parents) if each in solved)
-            parent = next((each for each in forcing if not self._bears(member, each, solved, f"{package}=={refused}")), "")
+            parent = next(
+                (each for each in forcing if not self._allows_version(member, each, solved, f"{package}=={refused}")), ""
+            )
             way = (package, *find_shortest_chain(parent, solved)) if parent else way
         return describe_need(member, way, solved, self._root)
 
-    def _bears(self, member: JointMember, parent: str, solved: Mapping[str, SolvedPackage], pin: str) -> bool:
+    def _allows_version(self, member: JointMember, parent: str, solved: Mapping[str, SolvedPackage], pin: str) -> bool:
         asked = joint_question([member])
         text = "\n".join((*asked.option_lines, f"{parent}=={solved[parent].version}", pin))
         return bool(
-            self._put(replace(asked, text=text, arguments=(), constraints=()), AS_PYLOCK, "pylock.shared.toml", "").text
+            self._send(replace(asked, text=text, arguments=(), constraints=()), AS_PYLOCK, "pylock.shared.toml", "").text
         )
 
     def _verb(self, name: str) -> str:
         return "needs" if len(self._members[name].functions) == 1 else "need"
 
-    def _called(self, name: str) -> str:
+    def _list_functions(self, name: str) -> str:
         return list_names([function.name for function in self._members[name].functions])
 
 
@@ -176,7 +180,11 @@ def read_pins(text: str, folder: Path) -> dict[str, str]:
 
     Local projects and repositories are bound by what is declared of them.
     """
-    return {package["name"]: line for package in tomllib.loads(text).get("packages", ()) if (line := _line(package, folder))}
+    return {
+        package["name"]: line
+        for package in tomllib.loads(text).get("packages", ())
+        if (line := _constraint_line(package, folder))
+    }
 
 
 def meets_constraints(text: str, folder: Path, constraints: Sequence[str]) -> bool:
@@ -192,7 +200,7 @@ def pinned_versions(pins: Mapping[str, str]) -> dict[str, str]:
     return {name: line.partition("==")[2] for name, line in pins.items() if line.startswith(f"{name}==")}
 
 
-def _line(package: Mapping[str, Any], folder: Path) -> str:
+def _constraint_line(package: Mapping[str, Any], folder: Path) -> str:
     if "directory" in package or "vcs" in package:
         return ""
     if "archive" in package:
@@ -202,7 +210,7 @@ def _line(package: Mapping[str, Any], folder: Path) -> str:
     return f"{package['name']}=={package['version']}" if "version" in package else ""
 
 
-def _from_anywhere(path: Path) -> str:
+def _absolute_text(path: Path) -> str:
     """Return a lock's text with absolute paths."""
     import tomli_w
 

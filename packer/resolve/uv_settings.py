@@ -57,7 +57,7 @@ def _is_relevant(name: str) -> bool:
 
 
 def settings_files(folder: Path, variables: Mapping[str, str]) -> Iterator[Path]:
-    """Return every file that uv would read settings from when it runs in a folder, whether it is there or not."""
+    """Return every file that uv would read settings from when it runs in a folder, whether it exists or not."""
     for parent in (folder, *folder.parents):
         yield parent / "uv.toml"
         yield parent / "pyproject.toml"
@@ -85,13 +85,13 @@ def shared_settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
     for parent in (folder, *folder.parents):
         found = [path for path in (parent / "uv.toml", parent / "pyproject.toml") if _relevant_text(path)]
         if found:
-            said = _said_for_all(found[0])
+            said = _shared_settings_text(found[0])
             nearest = (str(found[0]), said) if said else nearest
             break
     return digest_of(*nearest, *(variables.get(name, "") and str(folder) for name in _NAMING_FILES))
 
 
-def _said_for_all(path: Path) -> str:
+def _shared_settings_text(path: Path) -> str:
     if path.name != "pyproject.toml":
         return _relevant_text(path)
     try:
@@ -103,7 +103,7 @@ def _said_for_all(path: Path) -> str:
 
 
 def has_settings(folder: Path, variables: Mapping[str, str]) -> bool:
-    """Return whether the user has told uv anything at all for a folder."""
+    """Return whether any setting of uv applies in a folder."""
     return bool(relevant_variables(variables)) or any(map(_relevant_text, settings_files(folder, variables)))
 
 

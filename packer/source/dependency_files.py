@@ -1,4 +1,4 @@
-"""Finds what no configuration names: the configuration file, a folder's handler and its dependency file."""
+"""Finds what no configuration names: a folder's dependency file and its handler."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def find_requirements(
     ``where`` is the place to blame. Raises `UsageError`.
     """
     if named is None:
-        found = _standard_file(source)
+        found = _requirements_in_folder(source)
         if found is None:
             if package or extras or groups:
                 raise UsageError(f"{where}: there is no dependency file to take these from.", remedy="Name one: requirements.")
             return None
     else:
-        found = _named_file(named.absolute(), where)
+        found = _requirements_of_file(named.absolute(), where)
     return replace(found, package=package or found.package, extras=extras, groups=groups)
 
 
-def _named_file(path: Path, where: str) -> Requirements:
+def _requirements_of_file(path: Path, where: str) -> Requirements:
     if path.is_dir():
-        found = _standard_file(path)
+        found = _requirements_in_folder(path)
         if found is None:
             raise UsageError(f"{where}: the folder {path} holds no dependency file.", remedy="Name a file, or remove the key.")
         return found
@@ -88,13 +88,13 @@ def _kind_of(name: str) -> str:
     return REQUIREMENTS if PurePosixPath(name).suffix in (".txt", ".in") else ""
 
 
-def _standard_file(folder: Path) -> Requirements | None:
+def _requirements_in_folder(folder: Path) -> Requirements | None:
     for kind, name in standard_files().items():
         path = folder / name
         if path.is_file():
             if kind != PYPROJECT:
                 return Requirements(kind=kind, path=path.absolute())
-            found = _of_pyproject(path.absolute())
+            found = _requirements_of_project(path.absolute())
             if found is not None:
                 return found
     if (folder / "Pipfile").is_file():
@@ -102,9 +102,9 @@ def _standard_file(folder: Path) -> Requirements | None:
     return None
 
 
-def _of_pyproject(path: Path) -> Requirements | None:
+def _requirements_of_project(path: Path) -> Requirements | None:
     """Return a pyproject.toml as what it belongs to: the member of a uv workspace above it, or itself."""
-    document = _document(path)
+    document = _read_document(path)
     project = get_table(document, path, "project")
     if project is None:
         if get_table(document, path, "tool", "poetry") is not None:
@@ -129,7 +129,7 @@ def find_workspace(folder: Path) -> Path | None:
         path = parent / PYPROJECT_FILE
         if not path.is_file():
             continue
-        document = _document(path)
+        document = _read_document(path)
         if get_table(document, path, *_WORKSPACE) is not None:
             return parent if _has_member(document, path, folder.relative_to(parent)) else None
     return None
@@ -179,18 +179,18 @@ def get_strings(table: Mapping[str, Any], path: Path, key: str, place: str, *, o
 
 def matches_path(pattern: str, path: str) -> bool:
     """Return whether a relative path fits a pattern, part by part; ``**`` stands for any number of folders, none included."""
-    return _fits(PurePosixPath(os.path.normpath(pattern)).parts, PurePosixPath(os.path.normpath(path)).parts)
+    return _matches_parts(PurePosixPath(os.path.normpath(pattern)).parts, PurePosixPath(os.path.normpath(path)).parts)
 
 
-def _fits(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+def _matches_parts(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
     if not pattern:
         return not path
     if pattern[0] == ANY_DEPTH:
-        return _fits(pattern[1:], path) or (bool(path) and _fits(pattern, path[1:]))
-    return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(pattern[1:], path[1:])
+        return _matches_parts(pattern[1:], path) or (bool(path) and _matches_parts(pattern, path[1:]))
+    return bool(path) and fnmatchcase(path[0], pattern[0]) and _matches_parts(pattern[1:], path[1:])
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -202,15 +202,15 @@ def find_handler(folder: Path) -> str:
 
     Raises `UsageError` where there is none, or more than one and no name decides.
     """
-    found = dict(_handlers(folder))
+    found = dict(_find_handlers(folder))
     if not found:
-        lost = [path.name for path in _modules(folder) if not path.exists()]
+        lost = [path.name for path in _list_modules(folder) if not path.exists()]
         more = f" ({', '.join(lost)} leads nowhere)" if lost else ""
         raise UsageError(
             f"{folder} holds no module with a function named {' or '.join(_ATTRIBUTES)}{more}.",
             remedy="Name the folder of a function, or write a configuration with its handler (`lpack init`).",
         )
-    return _chosen(folder, found)
+    return _choose_handler(folder, found)
 
 
 def find_optional_handler(folder: Path) -> str:
@@ -218,19 +218,19 @@ def find_optional_handler(folder: Path) -> str:
 
     Raises `UsageError` where there is more than one and no name decides, and where a module that cannot be read may hold it.
     """
-    found = dict(_handlers(folder))
+    found = dict(_find_handlers(folder))
     if found:
-        return _chosen(folder, found)
-    for path, data in _candidates(folder):
+        return _choose_handler(folder, found)
+    for path, data in _read_candidates(folder):
         try:
             ast.parse(data)
         except (SyntaxError, ValueError) as error:
-            what = f"Whether {folder} holds a handler cannot be told: {path.name} is not valid Python ({error})."
+            what = f"Whether {folder} holds a handler cannot be decided: {path.name} is not valid Python ({error})."
             raise UsageError(what, remedy="Fix it, or write a configuration that names the handler.") from None
     return ""
 
 
-def _chosen(folder: Path, found: Mapping[str, str]) -> str:
+def _choose_handler(folder: Path, found: Mapping[str, str]) -> str:
     usual = [module for module in _MODULES if module in found]
     chosen = usual or sorted(found)
     if len(chosen) == 1 or usual:
@@ -241,27 +241,27 @@ def _chosen(folder: Path, found: Mapping[str, str]) -> str:
     )
 
 
-def _candidates(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Return the modules in which a handler's name stands at all: parsing every other one too would take most of the time."""
-    for path in _modules(folder):
+def _read_candidates(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Return the modules that contain a handler's name at all: parsing the others too would take most of the time."""
+    for path in _list_modules(folder):
         if not path.is_file():
-            continue  # a folder, or a link that leads nowhere, which whoever packs the folder tells of unless it is left out
+            continue  # a folder, or a dangling link, which packing the folder reports unless it is ignored
         try:
             data = path.read_bytes()
         except OSError as error:
-            what = f"Whether {folder} holds a handler cannot be told: {path.name} cannot be read ({error.strerror})."
+            what = f"Whether {folder} holds a handler cannot be decided: {path.name} cannot be read ({error.strerror})."
             raise UsageError(what, remedy="Fix it, or write a configuration that names the handler.") from None
         if any(name.encode() in data for name in _ATTRIBUTES):
             yield path, data
 
 
-def _modules(folder: Path) -> list[Path]:
+def _list_modules(folder: Path) -> list[Path]:
     """Return what may be a module by its name: nothing hidden, such as the links by which editors lock files."""
     return sorted(path for path in folder.glob("*.py") if not path.name.startswith("."))
 
 
-def _handlers(folder: Path) -> Iterator[tuple[str, str]]:
-    for path, data in _candidates(folder):
+def _find_handlers(folder: Path) -> Iterator[tuple[str, str]]:
+    for path, data in _read_candidates(folder):
         try:
             body = ast.parse(data).body
         except (SyntaxError, ValueError):

@@ -102,7 +102,7 @@ def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> FactScan:
         looks_at_calls = look_for_calls and _mentions_calls(data)
         if not looks_at_tests and not looks_at_calls:
             continue
-        parsed = _parsed(data)
+        parsed = _parse_source(data)
         if looks_at_tests:
             tests.update(_imported_tests(entry.path, parsed) if parsed else _all_tests(entry.path, tree))
         if looks_at_calls:
@@ -161,7 +161,7 @@ def _is_test(path: str) -> bool:
     return name == "conftest.py" or not TEST_FOLDERS.isdisjoint(folders)
 
 
-def _parsed(data: bytes) -> ast.Module | None:
+def _parse_source(data: bytes) -> ast.Module | None:
     try:
         with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -193,8 +193,8 @@ def _imported_tests(path: str, module: ast.Module) -> Iterator[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = [*above, *(node.module.split(".") if node.module else [])]
             names = [[*base, alias.name] for alias in node.names]
-        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
-            names = [_resolved(each.value, package) for each in _arguments(node) if isinstance(each, ast.Constant)]
+        elif isinstance(node, ast.Call) and _called_name(node) in ("import_module", "__import__"):
+            names = [_module_parts(each.value, package) for each in _arguments(node) if isinstance(each, ast.Constant)]
         for parts in names:
             yield from _folders_of_tests(parts)
 
@@ -203,7 +203,7 @@ def _arguments(node: ast.Call) -> list[ast.expr]:
     return [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
 
 
-def _resolved(name: object, package: list[str]) -> list[str]:
+def _module_parts(name: object, package: list[str]) -> list[str]:
     """Return the parts of a module's name, which may be relative to a package."""
     if not isinstance(name, str):
         return []
@@ -216,21 +216,21 @@ def _folders_of_tests(parts: Sequence[str]) -> Iterator[str]:
     return ("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part in TEST_FOLDERS)
 
 
-def _called(node: ast.Call) -> str:
+def _called_name(node: ast.Call) -> str:
     function = node.func
     return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
 
 
 def _service_names(module: ast.Module) -> Iterator[tuple[str, int]]:
     """Return the services that clients are made of, with their lines; an empty name where it is computed."""
-    modules, makers = _imported(module)
+    modules, makers = _sdk_names(module)
     called: set[int] = set()
     for node in ast.walk(module):
         if isinstance(node, ast.Call):
             called.add(id(node.func))
             if _is_maker(node.func, makers):
-                yield from ((name, node.lineno) for name in _given(node))
-            elif _called(node) == "getattr" and node.args and _is_sdk(node.args[0], modules):
+                yield from ((name, node.lineno) for name in _service_argument(node))
+            elif _called_name(node) == "getattr" and node.args and _is_sdk(node.args[0], modules):
                 yield "", node.lineno
         elif isinstance(node, ast.Attribute) and node.attr in _LISTS:
             yield "", node.lineno
@@ -241,7 +241,7 @@ def _service_names(module: ast.Module) -> Iterator[tuple[str, int]]:
                 yield "", getattr(node, "lineno", 1)
 
 
-def _given(node: ast.Call) -> Iterator[str]:
+def _service_argument(node: ast.Call) -> Iterator[str]:
     """Return the service that a call names, an empty name where it is computed, and nothing where it has no argument."""
     given = node.args[0] if node.args else next((each.value for each in node.keywords if each.arg == "service_name"), None)
     if isinstance(given, ast.Constant) and isinstance(given.value, str):
@@ -250,7 +250,7 @@ def _given(node: ast.Call) -> Iterator[str]:
         yield ""
 
 
-def _imported(module: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
+def _sdk_names(module: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names that stand for modules of the SDK, and for functions of it that make clients."""
     modules, makers = set(SDK), set()
     for node in ast.walk(module):
@@ -268,6 +268,6 @@ def _is_maker(node: ast.expr, makers: frozenset[str]) -> bool:
 def _is_sdk(node: ast.expr, modules: frozenset[str]) -> bool:
     """Return whether an expression is a module of the SDK, or a session, by its name."""
     if isinstance(node, ast.Call):
-        return "session" in _called(node).lower()
+        return "session" in _called_name(node).lower()
     name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
     return name in modules or "session" in name.lower()

@@ -43,7 +43,7 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
     def changed(self, base: str) -> tuple[str, ...]:
         """Return the absolute paths that differ between a commit and the working tree, untracked files too, sorted.
 
-        A file that was renamed is there under both names. A path may be a folder: a submodule, or a repository of its own.
+        A file that was renamed is listed under both names. A path may be a folder: a submodule, or a repository of its own.
         """
         differing = ("diff", "--name-only", "-z", "--no-renames", "--no-relative", "--ignore-submodules=none", base, "--")
         untracked = ("ls-files", "--others", "--exclude-standard", "-z")
@@ -70,10 +70,10 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         """
         index = {"GIT_INDEX_FILE": str(folder / ".git-index")}
         for words in (("read-tree", commit), ("checkout-index", "--all", f"--prefix={folder}{os.sep}")):
-            status, _, told = _git(self.top, *words, variables=index)
+            status, _, messages = _git(self.top, *words, variables=index)
             if status:
                 what = f"git cannot give the files of {commit[:12]} in {self.top}."
-                raise UsageError(what, detail=told, remedy="Fix what git reports.")
+                raise UsageError(what, detail=messages, remedy="Fix what git reports.")
         Path(index["GIT_INDEX_FILE"]).unlink()
 
     def _commit(self, ref: str) -> str | None:
@@ -97,10 +97,10 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         return f"Run `git fetch {where} {ref if _COMMIT.fullmatch(ref) else f'{ref}:{ref}'}`."
 
     def _asked(self, *words: str) -> bytes:
-        status, found, told = self._run(*words)
+        status, found, messages = self._run(*words)
         if status:
             what = f"git cannot say what has changed in {self.top}."
-            raise UsageError(what, detail=told, remedy="Fix what git reports.")
+            raise UsageError(what, detail=messages, remedy="Fix what git reports.")
         return found
 
     def _run(self, *words: str) -> tuple[int, bytes, str]:
@@ -112,11 +112,11 @@ def find_working_tree(folder: Path) -> WorkingTree | None:
 
     Raises `UsageError` where git is not installed, or does not want to read the repository that is there.
     """
-    status, found, told = _git(folder, "rev-parse", "--show-toplevel")
+    status, found, messages = _git(folder, "rev-parse", "--show-toplevel")
     if not status:
         return WorkingTree(top=Path(os.fsdecode(found.removesuffix(b"\n"))))
     if any(_marks(folder)):
-        raise UsageError(f"git cannot read the repository of {folder}.", detail=told, remedy="Fix what git reports.")
+        raise UsageError(f"git cannot read the repository of {folder}.", detail=messages, remedy="Fix what git reports.")
     return None
 
 
@@ -125,7 +125,7 @@ def _marks(folder: Path) -> Iterator[bool]:
 
 
 def _git(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> tuple[int, bytes, str]:
-    """Run git, and give its exit status, its output as it is, and what it told of itself; ``variables`` are more for it."""
+    """Run git, and give its exit status, its output as it is, and its error output; ``variables`` are more for it."""
     # Read only: without locks, this never gets in the way of a git command that runs meanwhile.
     environment = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS} | {"GIT_OPTIONAL_LOCKS": "0"}
     environment |= variables or {}

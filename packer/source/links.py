@@ -21,7 +21,7 @@ def function_boundary(source: Path, root: Path) -> str:
     """
     base = os.path.realpath(root)
     top = _repository_of(base) or base
-    return _checked(source, Path(base, os.path.relpath(source.absolute(), root.absolute())), top) or top
+    return _outer_boundary(source, Path(base, os.path.relpath(source.absolute(), root.absolute())), top) or top
 
 
 def project_boundary(folder: Path) -> str:
@@ -30,12 +30,12 @@ def project_boundary(folder: Path) -> str:
     That is its repository, or the project. Raises `UsageError` where it lies in a repository that a link leads out of.
     """
     above = os.path.realpath(folder.absolute().parent)
-    own = _checked(folder, Path(above, folder.name), _repository_of(above))
+    own = _outer_boundary(folder, Path(above, folder.name), _repository_of(above))
     real = os.path.realpath(folder)
     return own or _repository_of(real) or real
 
 
-def _checked(folder: Path, named: Path, top: str) -> str:
+def _outer_boundary(folder: Path, named: Path, top: str) -> str:
     """Return the boundary of a folder that lies out of ``top``, empty for one in it.
 
     ``named`` is where its path leads but for links. Raises `UsageError` where that is in ``top`` while the folder is not.

@@ -37,38 +37,38 @@ def read_local_paths(path: Path) -> tuple[Path, ...]:
     Nothing where it is no TOML. A member inherits the sources of its uv workspace (uv documentation, "Using workspaces").
     Raises `UsageError` that names the file and the key for values of a wrong kind.
     """
-    document = _document(path)
+    document = _read_document(path)
     if not document:
         return ()
-    words = tuple(_requirements(document, path))
+    words = tuple(_requirement_texts(document, path))
     names = {canonicalize_name(found[1]) for found in map(_NAME.match, words) if found}
     workspace = find_workspace(path.parent)
     found = [path.parent / _path_of(url, path) for word in words for url in _FILE_URL.findall(word)]
     sources: dict[str, list[Path]] = {}
     for folder in dict.fromkeys((workspace or path.parent, path.parent)):
-        own = _sources(_document(folder / "pyproject.toml"))
-        sources |= {canonicalize_name(name): list(_places(name, each, folder, workspace)) for name, each in own.items()}
+        own = _uv_sources(_read_document(folder / "pyproject.toml"))
+        sources |= {canonicalize_name(name): list(_source_places(name, each, folder, workspace)) for name, each in own.items()}
     found += [place for name in sorted(names & sources.keys()) for place in sources[name]]
-    found += [path.parent / place for place in _poetry(document)]
+    found += [path.parent / place for place in _poetry_places(document)]
     return tuple(dict.fromkeys(Path(os.path.normpath(place)) for place in found))
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def _table(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+def _get_table(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     table: Any = document
     for key in keys:
         table = table.get(key) if isinstance(table, dict) else None
     return table if isinstance(table, dict) else {}
 
 
-def _sources(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _table(document, "tool", "uv", "sources")
+def _uv_sources(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _get_table(document, "tool", "uv", "sources")
 
 
 def _path_of(url: str, path: Path) -> str:
@@ -78,7 +78,7 @@ def _path_of(url: str, path: Path) -> str:
         raise UsageError(f"{path}: {url} is not a valid URL.", remedy="Write file:///PATH.") from None
 
 
-def _requirements(document: Mapping[str, Any], path: Path) -> Iterator[str]:
+def _requirement_texts(document: Mapping[str, Any], path: Path) -> Iterator[str]:
     """Return every requirement that a project declares, those of its extras and groups too."""
     yield from get_strings(get_table(document, path, "project") or {}, path, "dependencies", "project")
     for keys in (("project", "optional-dependencies"), ("dependency-groups",)):
@@ -87,18 +87,18 @@ def _requirements(document: Mapping[str, Any], path: Path) -> Iterator[str]:
             yield from get_strings(table, path, key, ".".join(keys), others=keys == ("dependency-groups",))
 
 
-def _places(name: str, source: Any, folder: Path, workspace: Path | None) -> Iterator[Path]:
+def _source_places(name: str, source: Any, folder: Path, workspace: Path | None) -> Iterator[Path]:
     """Return where a source of uv leads to; one may be split by markers into several."""
     for each in source if isinstance(source, list) else [source]:
         if isinstance(each, dict) and isinstance(each.get("path"), str):
             yield folder / each["path"]
         elif isinstance(each, dict) and each.get("workspace") is True and workspace is not None:
-            yield from (member for member in _members(workspace) if _called(member) == canonicalize_name(name))
+            yield from (member for member in _workspace_members(workspace) if _called_name(member) == canonicalize_name(name))
 
 
-def _members(workspace: Path) -> Iterator[Path]:
+def _workspace_members(workspace: Path) -> Iterator[Path]:
     path = workspace / "pyproject.toml"
-    for pattern in workspace_patterns(_document(path), path, "members"):
+    for pattern in workspace_patterns(_read_document(path), path, "members"):
         try:
             found = sorted(workspace.glob(f"{pattern.rstrip('/') or '.'}/pyproject.toml"))
         except (NotImplementedError, ValueError) as error:
@@ -107,15 +107,15 @@ def _members(workspace: Path) -> Iterator[Path]:
         yield from (each.parent for each in found)
 
 
-def _called(folder: Path) -> str:
-    name = _table(_document(folder / "pyproject.toml"), "project").get("name")
+def _called_name(folder: Path) -> str:
+    name = _get_table(_read_document(folder / "pyproject.toml"), "project").get("name")
     return canonicalize_name(name) if isinstance(name, str) else ""
 
 
-def _poetry(document: Mapping[str, Any]) -> Iterator[str]:
-    poetry = _table(document, "tool", "poetry")
-    groups = [_table(group, "dependencies") for group in _table(poetry, "group").values() if isinstance(group, dict)]
-    for dependencies in (_table(poetry, "dependencies"), *groups):
+def _poetry_places(document: Mapping[str, Any]) -> Iterator[str]:
+    poetry = _get_table(document, "tool", "poetry")
+    groups = [_get_table(group, "dependencies") for group in _get_table(poetry, "group").values() if isinstance(group, dict)]
+    for dependencies in (_get_table(poetry, "dependencies"), *groups):
         for each in dependencies.values():
             for one in each if isinstance(each, list) else [each]:
                 if isinstance(one, dict) and isinstance(one.get("path"), str):

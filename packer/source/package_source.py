@@ -58,17 +58,17 @@ class Origins:
             tree = read_project_tree(source.path, self._digests)[0]
             parts = ("folder", tree_digest(tree))
         key = digest_of(*parts)
-        native, requires = self._looked_into(package, key, archive, tree)
+        native, requires = self._inspect_source(package, key, archive, tree)
         return Origin(package=package, key=key, native=native, requires=requires, archive=archive, tree=tree)
 
-    def _looked_into(
+    def _inspect_source(
         self, package: LockedPackage, key: str, archive: FetchedArchive | None, tree: Tree | None
     ) -> tuple[str, tuple[str, ...]]:
         key = digest_of(_RULES, key)
         record = self._store.load("sources", key)
         if record is None:
             with self._store.workspace() as folder:
-                path = self._placed(package, archive, tree, folder)
+                path = self._place_source(package, archive, tree, folder)
                 try:
                     found = {"native": find_native_file(path), "requires": read_build_system(path)["requires"]}
                 except BuildError as failure:
@@ -78,10 +78,10 @@ class Origins:
         return fields["native"], tuple(fields["requires"])
 
     def materialise(self, origin: Origin, folder: Path) -> Path:
-        """Put the source into an empty folder as a build may use it, and give its path."""
-        return self._placed(origin.package, origin.archive, origin.tree, folder)
+        """Put the source into an empty folder as a build may use it, and return its path."""
+        return self._place_source(origin.package, origin.archive, origin.tree, folder)
 
-    def _placed(self, package: LockedPackage, archive: FetchedArchive | None, tree: Tree | None, folder: Path) -> Path:
+    def _place_source(self, package: LockedPackage, archive: FetchedArchive | None, tree: Tree | None, folder: Path) -> Path:
         source = package.source
         if isinstance(source, Repository):
             suffix = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
@@ -134,7 +134,7 @@ def _write_tree(tree: Tree, to: Path) -> None:
 
 
 def link_or_copy(source: Path, to: Path) -> None:
-    """Return a file another name, without a second copy where the file system can."""
+    """Give a file another name, without a second copy where the file system can."""
     try:
         os.link(source, to)
     except OSError:

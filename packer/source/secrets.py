@@ -47,12 +47,12 @@ def find_secrets(tree: Tree, allowed: Sequence[str] = ()) -> tuple[SecretFinding
 
     Raises `BuildError` where a file changes meanwhile.
     """
-    found = (SecretFinding(path=entry.path, what=what) for entry in tree if (what := _found_in(entry)))
+    found = (SecretFinding(path=entry.path, what=what) for entry in tree if (what := _describe_entry(entry)))
     return tuple(each for each in found if not any(fnmatchcase(each.path, pattern) for pattern in allowed))
 
 
-def _found_in(entry: Entry) -> str:
-    """Say what a file is that should not be packed; empty for any other."""
+def _describe_entry(entry: Entry) -> str:
+    """Return what a file is that should not be packed; empty for any other."""
     *folders, name = entry.path.split("/")
     if not _REPOSITORIES.isdisjoint((*folders, name)):
         return "a part of a repository"
@@ -60,10 +60,10 @@ def _found_in(entry: Entry) -> str:
         return "a file of environment variables"
     if name in _PASSWORDS or (name == "credentials" and folders[-1:] == [".aws"]):
         return "a file of passwords or keys"
-    return next(_secrets_in(entry), "") if entry.content.size else ""
+    return next(_find_in_content(entry), "") if entry.content.size else ""
 
 
-def _secrets_in(entry: Entry) -> Iterator[str]:
+def _find_in_content(entry: Entry) -> Iterator[str]:
     data = entry.content.read()[:_READ]
     if any(mark in data for mark in _MARKS):
         yield from (what for pattern, what in _CONTENTS if pattern.search(data))

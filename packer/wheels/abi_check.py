@@ -1,6 +1,6 @@
-"""Native code held against the target: its machine, the versions of the runtime's libraries, and what else it links to.
+"""Native code checked against the target: its machine, the versions of the runtime's libraries, and what else it links to.
 
-What no extension module leads to is told of and let through: wheels bring plug-ins for hardware and libraries that Lambda
+What no extension module leads to is reported and let through: wheels bring plug-ins for hardware and libraries that Lambda
 lacks, and run without them.
 """
 
@@ -38,12 +38,12 @@ def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree],
     """
     warnings = dict.fromkeys(_check_machine(label, files, target))
     own = files_of_machine(files, target)
-    beyond = tuple(_beyond(own, target))
-    loaded = _loaded({label: own}, target) if beyond else frozenset()
+    beyond = tuple(_find_beyond(own, target))
+    loaded = _loaded_files({label: own}, target) if beyond else frozenset()
     for file, library, version in beyond:
-        what = f"{file.path} needs {_symbols(tree(), file.path, version)} of {library}, and the runtime"
+        what = f"{file.path} needs {_describe_symbols(tree(), file.path, version)} of {library}, and the runtime"
         system = target.runtime.operating_system if target.ceiling is None else "as configured"
-        what += f" ({system}) has {_newest_of(version, target)}"
+        what += f" ({system}) has {_describe_newest(version, target)}"
         if file in loaded or _is_mentioned(file, label, tree):
             raise PackageError(
                 f"{label} is refused for {target}: {what}.",
@@ -78,7 +78,7 @@ def _is_for_any(label: str) -> bool:
     return label.endswith("-any.whl")
 
 
-def _beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[ElfFile, str, str]]:
+def _find_beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[ElfFile, str, str]]:
     """Return (file, soname, symbol version) of what neither the target's libraries nor the files' own define."""
     own = sonames(files)
     for file in files:
@@ -87,13 +87,13 @@ def _beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[ElfFile,
                 yield file, library, version
 
 
-def _loaded(parts: Parts, target: Target) -> frozenset[ElfFile]:
+def _loaded_files(parts: Parts, target: Target) -> frozenset[ElfFile]:
     """Return the files that are loaded once all is imported: extension modules, and what they lead to.
 
     Of a wheel without extension modules all counts (libraries that Python code loads by itself), but where its tag is for any
     machine. A library that the runtime has is looked for in the same part alone: others may hold a namesake.
     """
-    everywhere, beside = _by_name(parts.values()), {label: _by_name([files]) for label, files in parts.items()}
+    everywhere, beside = _group_by_name(parts.values()), {label: _group_by_name([files]) for label, files in parts.items()}
     waiting: list[tuple[str, ElfFile]] = []
     for label, files in parts.items():
         modules = [file for file in files if file.module]
@@ -110,7 +110,7 @@ def _loaded(parts: Parts, target: Target) -> frozenset[ElfFile]:
     return frozenset(found)
 
 
-def _by_name(parts: Iterable[Iterable[ElfFile]]) -> dict[str, list[ElfFile]]:
+def _group_by_name(parts: Iterable[Iterable[ElfFile]]) -> dict[str, list[ElfFile]]:
     found: dict[str, list[ElfFile]] = {}
     for files in parts:
         for file in files:
@@ -127,7 +127,7 @@ def _is_mentioned(file: ElfFile, label: str, tree: Callable[[], Tree]) -> bool:
     return any(name in entry.content.read() for entry in tree() if entry.path.endswith(".py"))
 
 
-def _parsed(version: str) -> tuple[str, tuple[int, ...]] | None:
+def _parse_version(version: str) -> tuple[str, tuple[int, ...]] | None:
     """Return the family and number of a version of symbols; None where it has no number."""
     if version.startswith(_FEATURE):
         version = _FEATURES.get(version, _NEWEST)
@@ -137,21 +137,21 @@ def _parsed(version: str) -> tuple[str, tuple[int, ...]] | None:
 
 def is_beyond(version: str, target: Target) -> bool:
     """Return whether a version of symbols is newer than the target's libraries define."""
-    parsed = _parsed(version)
+    parsed = _parse_version(version)
     ceiling = target.symbol_ceilings.get(parsed[0]) if parsed else None
     return parsed is not None and ceiling is not None and parsed[1] > ceiling
 
 
-def _newest_of(version: str, target: Target) -> str:
-    """Say what the target has of a version's family."""
-    parsed = _parsed(version)
+def _describe_newest(version: str, target: Target) -> str:
+    """Return what the target has of a version's family, in words."""
+    parsed = _parse_version(version)
     family = parsed[0] if parsed else ""
     if family == "GLIBC":
         return f"glibc 2.{target.glibc}"
     return f"{family}_{'.'.join(map(str, target.symbol_ceilings[family]))} at most"
 
 
-def _symbols(tree: Tree, path: str, version: str) -> str:
+def _describe_symbols(tree: Tree, path: str, version: str) -> str:
     entry = next(entry for entry in tree if entry.path == path)
     names: tuple[str, ...] = ()
     with open_content(entry.content) as file, suppress(ValueError):  # damaged, but only where nothing else looks
@@ -209,7 +209,7 @@ def check_closed(function: Function, parts: Parts, tree: Callable[[str], Tree]) 
     own = {label: files_of_machine(files, function.target) for label, files in parts.items()}
     known = frozenset(function.provided).union(*map(sonames, own.values()))
     lacks = {label: missing for label, files in own.items() if (missing := missing_libraries(files, function.target, known))}
-    loaded = _loaded(own, function.target) if lacks else frozenset()
+    loaded = _loaded_files(own, function.target) if lacks else frozenset()
     warnings: list[str] = []
     for label, missing in lacks.items():
         lacking = sorted({user for users in missing.values() for user in users}, key=lambda file: file.path)
@@ -218,12 +218,12 @@ def check_closed(function: Function, parts: Parts, tree: Callable[[str], Tree]) 
             raise _missing_error(function, label, missing_libraries(sure, function.target, known))
         paths = [file.path for file in lacking]
         shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
-        what = f"{function.name}: {shown} of {_called(label)} cannot be loaded on Lambda, which has no"
+        what = f"{function.name}: {shown} of {_label_text(label)} cannot be loaded on Lambda, which has no"
         warnings.append(f"{what} {', '.join(sorted(missing))}. No extension module leads there, and it is packed as it is.")
     return tuple(warnings)
 
 
-def _called(label: str) -> str:
+def _label_text(label: str) -> str:
     return "the source" if label == OWN_SOURCE else label
 
 
@@ -233,8 +233,8 @@ def _missing_error(function: Function, label: str, missing: Mapping[str, Sequenc
     all_of_them = ", ".join(f'"{each}"' for each in missing)
     user = next((file for file in users if file.module), users[0])
     return PackageError(
-        f"{function.name}: {_called(label)} needs the library {name}{f' (and {others})' if others else ''}, which neither the "
-        f"runtime nor the function has: {user.path} links to it.",
+        f"{function.name}: {_label_text(label)} needs the library {name}{f' (and {others})' if others else ''}, which neither "
+        f"the runtime nor the function has: {user.path} links to it.",
         remedy=(
             "Have the package built in an image that has it (builder, image, setup in the configuration), put it into "
             f"the source, or, where a layer of yours brings it or nothing ever loads that file: provided = [{all_of_them}]."
@@ -244,5 +244,5 @@ def _missing_error(function: Function, label: str, missing: Mapping[str, Sequenc
 
 def needed_glibc(files: Iterable[ElfFile]) -> int:
     """Return the newest minor of glibc 2 that native code asks for; 0 where it asks for none."""
-    parsed = (_parsed(version) for file in files for _, version in file.versions)
+    parsed = (_parse_version(version) for file in files for _, version in file.versions)
     return max((each[1][1] for each in parsed if each and each[0] == "GLIBC" and len(each[1]) > 1), default=0)

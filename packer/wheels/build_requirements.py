@@ -1,4 +1,4 @@
-"""Brings what builds need: build requirements are resolved for where the build runs, and fetched or built themselves."""
+"""Wheels of build requirements: resolved for where the build runs, fetched, or built themselves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _parse_requirement(requirement: str, needs: BuildNeeds) -> Requirement:
 
 
 class BuildRequirements:
-    """Brings build requirements into the store."""
+    """Resolves build requirements, and provides their wheels in the store."""
 
     def __init__(self, store: Store, resolver: Resolver, fetcher: StoreFetcher) -> None:
         self._store = store
@@ -67,7 +67,7 @@ class BuildRequirements:
             return ()
         requires = [_parse_requirement(each, needs) for each in needs.requires]
         try:
-            packages = self._resolved(requires, needs, function)
+            packages = self._resolve_packages(requires, needs, function)
         except ResolveError as error:
             raise BuildError(
                 f"Cannot build {needs.wanting}: its build requirements ({', '.join(map(str, requires))}) cannot be resolved "
@@ -78,7 +78,9 @@ class BuildRequirements:
         made = provide_wheels(packages, needs.target, self._fetcher, build)
         return tuple(each.distribution for each in made)
 
-    def _resolved(self, requires: Sequence[Requirement], needs: BuildNeeds, function: Function) -> tuple[LockedPackage, ...]:
+    def _resolve_packages(
+        self, requires: Sequence[Requirement], needs: BuildNeeds, function: Function
+    ) -> tuple[LockedPackage, ...]:
         """Resolve among wheels alone, and with the source of a package only where that is the user's own choice.
 
         Whatever has no wheel may have to be run for its requirements to be known, here and not in a container, and who wrote

@@ -67,11 +67,11 @@ def builders_to_try(settings: BuildSettings, native: str) -> Iterator[tuple[str,
 
 
 def remedy_for(package: LockedPackage, builder: str) -> str:
-    """Say what to do about a package that ``builder`` (empty: none) cannot turn into a wheel that fits."""
+    """Return what to do about a package that ``builder`` (empty: none) cannot turn into a wheel that fits."""
     more = BUILDER_TABLE.get(builder, BuilderRow()).remedy.format(name=package.name or "NAME")
     return f"{more} {_FIX_PROJECT if isinstance(package.source, SourceFolder) else _OTHER_VERSION}".lstrip()
 
 
 def offered_wheels(package: LockedPackage) -> str:
-    """Say which wheels there are of what an index offers; a project folder or a repository has none."""
+    """Return which wheels an index offers, in words; empty for a project folder or a repository."""
     return describe_wheel_tags(package) if isinstance(package.source, Archive) else ""

@@ -1,4 +1,4 @@
-"""Says what packages without a wheel are going to be, from what was last built of them or, failing that, from their source."""
+"""Estimates the wheels of packages that have none: by what was last built of them, or else by their source."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class EstimatedWheels:
 
     def build_all(self, function: Function, packages: Sequence[MissingWheel]) -> list[ProvidedWheel]:
         """Return what is known of packages, in their order; raises `LpackError` where a source cannot be read."""
-        return [self._one(function, package, sdist) for package, sdist in packages]
+        return [self._known_or_guess(function, package, sdist) for package, sdist in packages]
 
     def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""
         return self._builds.kept(function, package, sdist)
 
-    def _one(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel:
+    def _known_or_guess(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel:
         known = None if sdist is not None and sdist.outlined else self.kept(function, package, sdist)
         return known or self._guess(package)
 
     def _guess(self, package: LockedPackage) -> ProvidedWheel:
         name, version = package.name or "project", package.version or "0"
         if isinstance(package.source, SourceFolder):
-            files = list(self._installed(package.source.path))
+            files = list(self._installed_files(package.source.path))
         else:
             size = package.source.size if isinstance(package.source, Archive) else None
             files = guess_files(name.replace("-", "_"), version, size or 0)
@@ -56,8 +56,8 @@ class EstimatedWheels:
             distribution=Distribution(name=name, version=version, filename=filename, digest=key, path=record.path, outlined=how)
         )
 
-    def _installed(self, folder: Path) -> Iterator[OutlinedFile]:
-        """Say what a local project is likely to install: its modules, and all that lies in its packages."""
+    def _installed_files(self, folder: Path) -> Iterator[OutlinedFile]:
+        """Return what a local project is likely to install: its modules, and all that lies in its packages."""
         tree, _ = read_project_tree(folder, self._digests)
         paths = {entry.path for entry in tree}
         for entry in tree:

@@ -58,11 +58,11 @@ class Attempts(Struct, kw_only=True):
     refusals: list[tuple[str, UnavailableError | NativeCodeError]] = field(default_factory=list)
 
     def add(self, builder: str, refusal: UnavailableError | NativeCodeError) -> None:
-        """Note that a builder could not."""
+        """Add a builder that could not build the package."""
         self.refusals.append((builder, refusal))
 
     def warnings(self, builder: str) -> tuple[str, ...]:
-        """Say that ``builder`` did what another one should have done, had it been there."""
+        """Return warnings that ``builder`` replaced builders that are unavailable."""
         return tuple(
             f"{self.package} is built by {builder}, because {name} could not: {refusal.what}. {refusal.remedy} "
             f"Or settle on it: {self._table(builder)}."

@@ -68,23 +68,23 @@ def provide_wheels(
     for package, wheel in zip(packages, chosen, strict=True):
         if wheel is None and package.source is None:
             raise no_wheel_error(package, target)
-    wanted = [wheel or _archive(package) for package, wheel in zip(packages, chosen, strict=True)]
+    wanted = [wheel or _source_archive(package) for package, wheel in zip(packages, chosen, strict=True)]
     needed = {place: archive for place, archive in enumerate(wanted) if archive is not None}
     fetched = dict(zip(needed, fetcher.fetch(list(needed.values())), strict=True))
     lacking = [place for place, wheel in enumerate(chosen) if wheel is None]
     missing = [(packages[place], fetched.get(place)) for place in lacking]
     built = dict(zip(lacking, build(missing), strict=True)) if missing else {}
     return tuple(
-        ProvidedWheel(distribution=_of_wheel(packages[place], wheel, fetched[place])) if wheel else built[place]
+        ProvidedWheel(distribution=_fetched_wheel(packages[place], wheel, fetched[place])) if wheel else built[place]
         for place, wheel in enumerate(chosen)
     )
 
 
-def _archive(package: LockedPackage) -> Archive | None:
+def _source_archive(package: LockedPackage) -> Archive | None:
     return package.source if isinstance(package.source, Archive) else None
 
 
-def _of_wheel(package: LockedPackage, wheel: Archive, file: FetchedArchive) -> Distribution:
+def _fetched_wheel(package: LockedPackage, wheel: Archive, file: FetchedArchive) -> Distribution:
     version = wheel.filename.split("-")[1]
     return Distribution(
         name=package.name,

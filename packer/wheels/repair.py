@@ -57,10 +57,10 @@ def repair_wheel(path: Path, target: Target, find: Find, folder: Path) -> Repair
     files = tuple(read_native_files(tree))
     copied = _copied_libraries(files, target, find)
     if copied:
-        tree = _with_libraries(tree, files, copied, _libraries_folder(path.name), folder)
+        tree = _add_libraries(tree, files, copied, _libraries_folder(path.name), folder)
         files = tuple(read_native_files(tree))
     filename = _right_name(path.name, files, target)
-    return RepairedWheel(filename=filename, tree=_relabelled(tree, path.name, filename), libraries=tuple(sorted(copied)))
+    return RepairedWheel(filename=filename, tree=_relabel_tree(tree, path.name, filename), libraries=tuple(sorted(copied)))
 
 
 def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> dict[str, _CopiedLibrary]:
@@ -72,14 +72,14 @@ def _copied_libraries(files: Sequence[ElfFile], target: Target, find: Find) -> d
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="library") as pool:
         while missing:
             asked |= missing.keys()
-            for found in pool.map(partial(_looked_for, find, target), missing.items()):
+            for found in pool.map(partial(_find_library, find, target), missing.items()):
                 copied |= found
             behind = missing_libraries((copied[name].file for name in missing if name in copied), target, known)
             missing = {name: users for name, users in sorted(behind.items()) if name not in asked}
     return copied
 
 
-def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile]]) -> dict[str, _CopiedLibrary]:
+def _find_library(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile]]) -> dict[str, _CopiedLibrary]:
     """Find a library, if the building machine has it for the target."""
     name, users = missing
     place = find(name, tuple(dict.fromkeys(path for user in users for path in user.run_paths)))
@@ -89,10 +89,10 @@ def _looked_for(find: Find, target: Target, missing: tuple[str, Sequence[ElfFile
         described = read_elf(file, name)
     if described is None or described.machine != target.machine:
         return {}
-    return {name: _CopiedLibrary(name=_name_of_its_own(name, place), path=place, file=described)}
+    return {name: _CopiedLibrary(name=_unique_name(name, place), path=place, file=described)}
 
 
-def _name_of_its_own(name: str, path: Path) -> str:
+def _unique_name(name: str, path: Path) -> str:
     """Put a digest into a library's name: another package's copy of it, in the same process, is another library."""
     digest = file_digest(path)[:8]
     stem, dot, rest = name.partition(".so")
@@ -103,7 +103,7 @@ def _libraries_folder(filename: str) -> str:
     return f"{filename.split('-', maxsplit=1)[0]}.libs"
 
 
-def _with_libraries(
+def _add_libraries(
     tree: Tree, files: Sequence[ElfFile], copied: Mapping[str, _CopiedLibrary], libraries: str, folder: Path
 ) -> Tree:
     """Add copied libraries to a tree, and lead what needs them there."""
@@ -113,27 +113,27 @@ def _with_libraries(
     for entry in tree:
         file = by_path.get(entry.path)
         if file is not None and names.keys() & set(map(library_name, file.needed)):
-            origin = os.path.relpath(libraries, PurePosixPath(_installed(entry.path)).parent)
+            origin = os.path.relpath(libraries, PurePosixPath(_install_path(entry.path)).parent)
             run_paths = [each for each in file.run_paths if starts_at_origin(each)] + [f"$ORIGIN/{origin}"]
-            data = _patched(entry.content.read(), folder, file.needed, names, run_paths)
+            data = _patch_file(entry.content.read(), folder, file.needed, names, run_paths)
             entry = replace(entry, content=BytesContent.of(data))  # noqa: PLW2901 the entry as it goes on
         entries.append(entry)
     owner = tree.entries[0].owner
     for each in copied.values():
-        data = _patched(each.path.read_bytes(), folder, each.file.needed, names, ["$ORIGIN"], soname=each.name)
+        data = _patch_file(each.path.read_bytes(), folder, each.file.needed, names, ["$ORIGIN"], soname=each.name)
         path = f"{libraries}/{each.name}"
         entries.append(Entry(path=path, mode=EXECUTABLE_MODE, content=BytesContent.of(data), owner=owner))
     return Tree.of(entries)
 
 
-def _installed(path: str) -> str:
+def _install_path(path: str) -> str:
     """Return where a member gets installed."""
     head = path.partition("/")[0]
     installed = installed_path(path, head.partition("-")[0]) if head.endswith(".data") else None
     return installed or path
 
 
-def _patched(
+def _patch_file(
     data: bytes, folder: Path, needed: Iterable[str], names: Mapping[str, str], run_paths: Sequence[str], soname: str = ""
 ) -> bytes:
     """Rewrite the names that an ELF file links to, where it looks for them, and its own."""
@@ -172,16 +172,16 @@ def _right_name(filename: str, files: Sequence[ElfFile], target: Target) -> str:
     return f"{stem}-manylinux_2_{level}_{target.machine}.whl"
 
 
-def _relabelled(tree: Tree, old: str, new: str) -> Tree:
+def _relabel_tree(tree: Tree, old: str, new: str) -> Tree:
     """Write the tags of the file name into WHEEL, and RECORD anew."""
     # Only that at the root is the wheel's own: some hold those of what they vendor, too.
     wheel = next(entry.path for entry in tree if _OWN_WHEEL.fullmatch(entry.path))
     info = wheel.removesuffix("WHEEL")
-    entries = [_retagged(entry, new) if entry.path == wheel and old != new else entry for entry in tree]
+    entries = [_write_tags(entry, new) if entry.path == wheel and old != new else entry for entry in tree]
     return Tree.of(replace_record(entries, info))
 
 
-def _retagged(entry: Entry, filename: str) -> Entry:
+def _write_tags(entry: Entry, filename: str) -> Entry:
     lines = [line for line in entry.content.read().decode().splitlines() if line and not line.startswith("Tag:")]
     tags = sorted(map(str, parse_wheel_filename(filename)[3]))
     text = "\n".join([*lines, *(f"Tag: {tag}" for tag in tags)]) + "\n"

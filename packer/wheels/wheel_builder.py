@@ -1,4 +1,4 @@
-"""What is asked of whoever turns sources into wheels: one task, one wheel in the store, and wrappers around it.
+"""The seam of builders of wheels: one task in, one wheel in the store out, and wrappers around that.
 
     SharedBuilder(FallbackBuilder({name: CachedBuilder(SourceBuilder(LazyBuilder(…)))}))
 

@@ -272,7 +272,7 @@ def test_versions_by_variables_go_with_the_ticket(world, tmp_path, monkeypatch):
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("SETUPTOOLS_SCM_PRETEND_VERSION", raising=False)
             patch.setattr("packer.cli.sourcebuilds.StoreBuilder", builder)
-            patch.setattr("packer.cli.wiring.BuildsLater", lambda make: make())
+            patch.setattr("packer.cli.wiring.LazyPackageBuilder", lambda make: make())
             return run(*job)
 
     with pytest.raises(BaseException, match="enough"):

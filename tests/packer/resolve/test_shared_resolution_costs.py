@@ -32,7 +32,7 @@ def test_names_of_all_functions_are_read_once_and_not_for_each_function(monkeypa
         asked.append(sharing)
         return {}
 
-    monkeypatch.setattr(SharedResolver, "_made", made)
+    monkeypatch.setattr(SharedResolver, "_sort_into_families", made)
     nothing: Any = None
     solve = SharedResolver(nothing, nothing, nothing, nothing, upgrade=False)
     sharing = [replace(function, sharing=every) for function in functions]
