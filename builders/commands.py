@@ -11,7 +11,7 @@ from builders.errors import BuildError
 
 
 def run_logged(arguments: list[str], folder: Path, variables: Mapping[str, str]) -> str:
-    """Run a command and give what it printed; raises `BuildError` where it cannot be started or fails."""
+    """Run a command and return what it printed; raises `BuildError` where it cannot be started or fails."""
     try:
         finished = subprocess.run(
             arguments,

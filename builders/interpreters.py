@@ -47,7 +47,7 @@ def find_interpreter(minor: int) -> Interpreter | None:
     """Find a released CPython 3.``minor``, if there can be one with its C headers; None where there is none at all."""
     without: Interpreter | None = None
     for path in dict.fromkeys(_candidates(minor)):
-        found = _described(path, minor)
+        found = _describe_interpreter(path, minor)
         if found is not None and found.include is not None:
             return found
         without = without or found
@@ -59,12 +59,12 @@ VARIABLES = ("PATH", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "HO
 
 
 def search_folders() -> tuple[Path, ...]:
-    """Give every folder in which an interpreter, or another program, may appear."""
+    """Return every folder in which an interpreter, or another program, may appear."""
     return (*map(Path, os.get_exec_path()), *_version_folders())
 
 
 def _version_folders() -> tuple[Path, Path]:
-    """Give the folders in which pyenv and uv have one for each version."""
+    """Return the folders in which pyenv and uv have one for each version."""
     home = Path(os.environ.get("HOME") or "/")
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
     shared = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
@@ -72,7 +72,7 @@ def _version_folders() -> tuple[Path, Path]:
 
 
 def _candidates(minor: int) -> Iterator[Path]:
-    """Give what may be such an interpreter, the best first: this one, PATH's, pyenv's, uv's.
+    """Return what may be such an interpreter, the best first: this one, PATH's, pyenv's, uv's.
 
     A shim of pyenv's comes last: it starts several shells to find what is one of pyenv's own mostly.
     """
@@ -83,13 +83,13 @@ def _candidates(minor: int) -> Iterator[Path]:
     found = [path for folder in os.get_exec_path() if (path := Path(folder, name)).is_file()]
     shims = [path for path in found if path.parent == pyenv.parent / "shims"]
     yield from (path for path in found if path not in shims)
-    yield from _installed(pyenv, rf"3\.{minor}(?:\.(\d+))?", name)
-    yield from _installed(uv, rf"cpython-3\.{minor}(?:\.(\d+))?-.*", name)
+    yield from _installed_interpreters(pyenv, rf"3\.{minor}(?:\.(\d+))?", name)
+    yield from _installed_interpreters(uv, rf"cpython-3\.{minor}(?:\.(\d+))?-.*", name)
     yield from shims
 
 
-def _installed(folder: Path, pattern: str, name: str) -> list[Path]:
-    """Give the interpreters below a folder with a folder for each version, the newest patch first."""
+def _installed_interpreters(folder: Path, pattern: str, name: str) -> list[Path]:
+    """Return the interpreters below a folder with a folder for each version, the newest patch first."""
     try:
         names = sorted(each.name for each in folder.iterdir())
     except OSError:
@@ -99,7 +99,7 @@ def _installed(folder: Path, pattern: str, name: str) -> list[Path]:
     return [path for found in matches if (path := folder / found[0] / "bin" / name).is_file()]
 
 
-def _described(path: Path, minor: int) -> Interpreter | None:
+def _describe_interpreter(path: Path, minor: int) -> Interpreter | None:
     """Run a file to see whether it is a CPython of a minor; what is on PATH may be a shim that runs nothing."""
     command = [str(path), "-I", "-c", _DESCRIBE]
     try:

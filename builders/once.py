@@ -13,7 +13,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 _CHEAP = 1.0
-"""Seconds: an error that came sooner is found out again by whoever asks next."""
+"""Seconds: an error that took less time is not kept, and the next caller tries again."""
 
 
 class _Attempt(Generic[Value]):
@@ -29,7 +29,7 @@ class _Attempt(Generic[Value]):
 class Once(Generic[Key, Value]):
     """A table that fills itself: the first thread that asks for a key computes, the others wait for the same outcome.
 
-    A value is kept. An error is raised in every thread that was waiting, and whoever asks later tries again: the trouble may
+    A value is kept. An error is raised in every thread that was waiting, and later callers try again: the cause may
     have passed. Only an error that took longer than a second to appear is kept for as long as it took, so that two hundred
     functions that need the same thing do not each wait for the same retries or the same failing build. Hence at most half of
     the time is spent on finding out again what is wrong. ``cheap`` is that second: with infinity, no error is kept.
@@ -68,7 +68,7 @@ class Once(Generic[Key, Value]):
             attempt = self._standing(key)
             if attempt is None:
                 attempt = _Attempt()
-                attempt.future = executor.submit(self._timed, attempt, make)
+                attempt.future = executor.submit(self._run_timed, attempt, make)
                 self._attempts[key] = attempt
         return attempt.future
 
@@ -98,7 +98,7 @@ class Once(Generic[Key, Value]):
                 attempt.future.set_exception(error)
             raise
 
-    def _timed(self, attempt: _Attempt[Value], make: Callable[[], Value]) -> Value:
+    def _run_timed(self, attempt: _Attempt[Value], make: Callable[[], Value]) -> Value:
         began = self._clock()
         try:
             return make()

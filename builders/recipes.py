@@ -87,7 +87,7 @@ class Builder(Protocol):
     """
 
     def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
-        """Say how it would build; raises `UnavailableError`."""
+        """Return how it would build; raises `UnavailableError`."""
         ...
 
     def build(self, request: WheelRequest, into: Path) -> AbstractContextManager[BuiltWheel]:

@@ -63,18 +63,18 @@ class ScriptPaths(Struct, frozen=True, kw_only=True):
 
 
 def read_script(name: str) -> bytes:
-    """Give the text of one of the scripts."""
+    """Return the text of one of the scripts."""
     return files("builders.inside").joinpath(name).read_bytes()
 
 
 def script_digest() -> str:
-    """Give the digest of the scripts, and of the variables that they run with."""
+    """Return the digest of the scripts, and of the variables that they run with."""
     texts = b"".join(read_script(name) for name in SCRIPTS)
     return hashlib.sha256(texts + repr(sorted(ENVIRONMENT.items())).encode()).hexdigest()
 
 
 def request_document(request: WheelRequest, place: ScriptPaths) -> bytes:
-    """Give the request as the script reads it; raises `BuildError` where the source cannot be read."""
+    """Return the request as the script reads it; raises `BuildError` where the source cannot be read."""
     document = {
         "source": place.source,
         "work": place.work,
@@ -89,7 +89,7 @@ def request_document(request: WheelRequest, place: ScriptPaths) -> bytes:
 
 
 def read_answer(data: bytes) -> ScriptAnswer | None:
-    """Read what the script has written; None where it did not come to write it, or somebody else did."""
+    """Read what the script wrote; None where it wrote nothing, or another program overwrote it."""
     try:
         found: Any = json.loads(data)
         return ScriptAnswer(
@@ -103,7 +103,7 @@ def read_answer(data: bytes) -> ScriptAnswer | None:
 
 
 def built_wheel_name(outcome: ScriptOutcome, answer: ScriptAnswer | None, settings: BuildSettings, python: str) -> str:
-    """Give the name of the one wheel that was built; ``python`` says what runs the script, for messages.
+    """Return the name of the one wheel that was built; ``python`` says what runs the script, for messages.
 
     Raises `MissingRequirementsError`, or `BuildError` that says why there is none.
     """
@@ -121,7 +121,7 @@ def built_wheel_name(outcome: ScriptOutcome, answer: ScriptAnswer | None, settin
 
 
 def _trouble(outcome: ScriptOutcome, answer: ScriptAnswer | None, settings: BuildSettings, python: str) -> tuple[str, str]:
-    """Give what went wrong, and what to do; empty where nothing did."""
+    """Return what went wrong, and what to do; empty where nothing did."""
     limits, more = settings.limits, "If it really needs more, say so in the configuration: limits = {{ {} = … }}."
     verdicts = (
         (outcome.late, f"it was stopped after {limits.seconds:g} s", more.format("time")),

@@ -53,7 +53,7 @@ class Sessions:
         return process
 
     def end(self, process: subprocess.Popen[Any]) -> int:
-        """Leave nothing of a program running; give its exit status (negative: a signal)."""
+        """Leave nothing of a program running; return its exit status (negative: a signal)."""
         kill_session(process)
         status = process.wait()
         with self._lock:

@@ -30,7 +30,7 @@ UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, 
 
 
 def read_build_system(path: Path) -> dict[str, Any]:
-    """Give the table [build-system] of a source, with ``requires`` always there (PEP 518).
+    """Return the table [build-system] of a source, with ``requires`` always there (PEP 518).
 
     Raises `BuildError` where the source or its pyproject.toml cannot be read.
     """
@@ -51,7 +51,7 @@ def read_build_system(path: Path) -> dict[str, Any]:
 
 
 def find_native_file(path: Path) -> str:
-    """Give the first file by which a source shows that it has native code; empty where it looks like pure Python."""
+    """Return the first file by which a source shows that it has native code; empty where it looks like pure Python."""
     for name in sorted(_names(path)):
         parts = PurePosixPath(name)
         if _ASIDE.isdisjoint(parts.parts[:-1]) and (parts.suffix.lower() in _NATIVE_SUFFIXES or parts.name in _NATIVE_FILES):
@@ -84,7 +84,7 @@ def _is_project_file(name: str) -> bool:
 
 
 def _names(path: Path) -> Iterator[str]:
-    """Give the files of a source, relative to its root."""
+    """Return the files of a source, relative to its root."""
     if path.is_dir():
         yield from (each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
         return
@@ -101,7 +101,7 @@ def _names(path: Path) -> Iterator[str]:
 
 
 def check_out(url: str, folder: Path) -> Path:
-    """Fetch the one commit of ``git+URL@commit#subdirectory=…`` and give the folder to build; raises `BuildError`."""
+    """Fetch the one commit of ``git+URL@commit#subdirectory=…`` and return the folder to build; raises `BuildError`."""
     address, _, fragment = url.removeprefix("git+").partition("#")
     repository, _, commit = address.rpartition("@")
     folder.mkdir()

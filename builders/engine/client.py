@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _LABEL = "lpack.expires"
-"""Label of everything that lpack makes in an engine: the second since the epoch after which nobody can still need it."""
+"""Label of everything that lpack makes in an engine: the Unix time after which it is no longer needed."""
 _SLACK = 600
 _TIMEOUT = 120
 """Seconds that an engine may take to answer; how long a container runs is another matter."""
@@ -88,7 +88,7 @@ class EndedContainer:
         self.late = late
 
     def look(self, path: str) -> FileFacts | None:
-        """Say what lies at a path; None where there is nothing."""
+        """Return what lies at a path; None where there is nothing."""
         # The docker package has no call for this request of the Engine API ("Get information about files in a container").
         url = f"{self._api.base_url}/v{self._api.api_version}/containers/{self._container.id}/archive"
         with engine_errors("look into a container"):
@@ -124,7 +124,7 @@ def engine_errors(doing: str) -> Iterator[None]:
     except APIError as error:
         if error.status_code != HTTPStatus.BAD_REQUEST:
             raise _failure(doing, error) from error
-        remedy = "Mend what it names in the configuration: `image` or `limits`."
+        remedy = "Fix what it names in the configuration: `image` or `limits`."
         raise BuildError(f"the container engine refuses to {doing}", detail=str(error.explanation), remedy=remedy) from error
     except (DockerException, RequestException, HTTPError, OSError) as error:
         raise _failure(doing, error) from error
@@ -166,7 +166,7 @@ def connect() -> Engine:
 
 
 def _cause(error: BaseException) -> str:
-    """Give the innermost cause in short: docker wraps requests, which wraps urllib3, which wraps the system's own error."""
+    """Return the innermost cause in short: docker wraps requests, which wraps urllib3, which wraps the system's own error."""
     *_, innermost = causes(error)
     return getattr(innermost, "strerror", None) or str(innermost) or type(innermost).__name__
 
@@ -241,7 +241,7 @@ class Engine:
             to.writelines(self._client.api.get_image(identity))
 
     def load(self, archive: BinaryIO) -> str:
-        """Take in an image that `save`, or lpack, has written; give its id."""
+        """Take in an image that `save`, or lpack, has written; return its id."""
         with engine_errors("load an image"):
             return str(self._client.images.load(archive)[0].id)
 
@@ -254,10 +254,10 @@ class Engine:
         """Remove what builds that were killed have left in the engine."""
         with engine_errors("list its containers"):
             for container in self._client.containers.list(all=True, filters={"label": _LABEL}):
-                if _expired(container.labels):
+                if _is_expired(container.labels):
                     _remove(container)
             for volume in self._client.volumes.list(filters={"label": _LABEL}):
-                if _expired(volume.attrs.get("Labels") or {}):
+                if _is_expired(volume.attrs.get("Labels") or {}):
                     with suppress(Exception):
                         volume.remove()
 
@@ -268,8 +268,8 @@ class Engine:
         Raises `BuildError` where the engine fails, or `close` was called.
         """
         labels = {_LABEL: str(int(time.time() + job.limits.seconds + _SLACK))}
-        with self._volumes(job, labels) as volumes, self._created(job, labels, volumes) as container:
-            yield self._ended(container, job.limits.seconds, listen)
+        with self._volumes(job, labels) as volumes, self._create_container(job, labels, volumes) as container:
+            yield self._run_to_end(container, job.limits.seconds, listen)
 
     @contextmanager
     def _volumes(self, job: ContainerJob, labels: dict[str, str]) -> Iterator[dict[str, dict[str, str]]]:
@@ -309,7 +309,9 @@ class Engine:
             _remove(carrier)
 
     @contextmanager
-    def _created(self, job: ContainerJob, labels: dict[str, str], volumes: dict[str, dict[str, str]]) -> Iterator[Container]:
+    def _create_container(
+        self, job: ContainerJob, labels: dict[str, str], volumes: dict[str, dict[str, str]]
+    ) -> Iterator[Container]:
         # Engines refuse a limit above what their machine has.
         processors = self.info().processors if job.limits.cpus else 0
         with engine_errors("make a container"):
@@ -327,7 +329,7 @@ class Engine:
                 self._running.discard(container)
             _remove(container)
 
-    def _ended(self, container: Container, seconds: float, listen: Callable[[str], None]) -> EndedContainer:
+    def _run_to_end(self, container: Container, seconds: float, listen: Callable[[str], None]) -> EndedContainer:
         late = Event()
 
         def stop() -> None:
@@ -379,7 +381,7 @@ def _repository_and_tag(reference: str) -> tuple[str, str | None]:
     return repository, tag or "latest"
 
 
-def _expired(labels: Mapping[str, str]) -> bool:
+def _is_expired(labels: Mapping[str, str]) -> bool:
     value = labels.get(_LABEL, "")
     return value.isdigit() and int(value) < time.time()
 

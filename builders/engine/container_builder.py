@@ -50,7 +50,7 @@ class ContainerBuilder:
         self._engine.close()
 
     def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
-        """Say in which image it would build; raises `UnavailableError`."""
+        """Return in which image it would build; raises `UnavailableError`."""
         image = self._images.base(target, settings)
         parts = [image.identity, *settings.setup, str(settings.network), script_digest()]
         return Recipe(
@@ -62,7 +62,7 @@ class ContainerBuilder:
 
     @contextmanager
     def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
-        """Build, and give the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
+        """Build, and return the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
         image = self._images.ready(request.target, request.settings)
         python = f"python3.{request.target.runtime.minor}"
         job = ContainerJob(

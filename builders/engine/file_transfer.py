@@ -49,7 +49,7 @@ def add_bytes(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o64
 
 
 def neutral_info(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Let everybody read, and nothing tell who packed it: whoever builds inside may have any number."""
+    """Return the member readable by all and without its owner: the user inside may have any id."""
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644

@@ -35,17 +35,17 @@ class EngineImages:
         self._working: set[str] = set()
 
     def base(self, target: Target, settings: BuildSettings) -> EngineImage:
-        """Give the image that a build starts from; raises `UnavailableError` where there is none for the target's machine."""
+        """Return the image that a build starts from; raises `UnavailableError` where there is none for the target's machine."""
         reference = settings.image or target.build_image
 
         def find() -> EngineImage:
             with self._locks.of(reference):  # an engine has a name for one machine at a time
-                return self._found(reference, target)
+                return self._find_or_pull(reference, target)
 
         return self._bases.get((reference, target.image_architecture), find)
 
     def ready(self, target: Target, settings: BuildSettings) -> EngineImage:
-        """Give the image that a build runs in, with the setup commands done.
+        """Return the image that a build runs in, with the setup commands done.
 
         Raises `UnavailableError` or, where a setup command fails, `BuildError`.
         """
@@ -54,9 +54,9 @@ class EngineImages:
         if not settings.setup:
             return base
         tag = setup_tag(base, settings.setup)
-        return self._derivations.get(tag, lambda: self._engine.image(f"{_DERIVED}:{tag}") or self._derived(base, settings, tag))
+        return self._derivations.get(tag, lambda: self._engine.image(f"{_DERIVED}:{tag}") or self._derive(base, settings, tag))
 
-    def _found(self, reference: str, target: Target) -> EngineImage:
+    def _find_or_pull(self, reference: str, target: Target) -> EngineImage:
         found = self._engine.image(reference)
         if found is not None and found.architecture == target.image_architecture:
             return found
@@ -72,7 +72,7 @@ class EngineImages:
             there = f"only for {found.architecture} in the engine" if found else "not in the engine"
             raise UnavailableError(
                 f"the image {reference} is {there}, and cannot be pulled for {target.architecture} ({failure.detail.strip()})",
-                remedy='Check the name and the network, or name an image that is there: image = "…" in the configuration.',
+                remedy='Check the name and the network, or name an image that exists: image = "…" in the configuration.',
             ) from None
         found = self._engine.image(reference)
         if found is None or found.architecture != target.image_architecture:
@@ -99,7 +99,7 @@ class EngineImages:
                 raise emulation_error(target)
             self._working.add(image.architecture)
 
-    def _derived(self, base: EngineImage, settings: BuildSettings, tag: str) -> EngineImage:
+    def _derive(self, base: EngineImage, settings: BuildSettings, tag: str) -> EngineImage:
         self._say(f"preparing {base.reference}: {'; '.join(settings.setup)}")
         job = ContainerJob(
             image=base.identity,
@@ -123,7 +123,7 @@ class EngineImages:
 def _setup_failure(ended: EndedContainer, base: EngineImage, settings: BuildSettings) -> BuildError:
     limits = settings.limits
     reason = f"the setup commands ended with status {ended.status} in {base.reference}"
-    remedy = "Mend `setup` in the configuration; its commands run as root in /bin/sh."
+    remedy = "Fix `setup` in the configuration; its commands run as root in /bin/sh."
     if ended.late:
         reason = f"the setup commands were stopped after {limits.seconds:g} s in {base.reference}"
         remedy = 'If they need more time, say so in the configuration: limits = { time = "…" }.'

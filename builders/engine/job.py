@@ -39,7 +39,7 @@ WORK = "/lpack/work"
 
 
 def confinement(job: ContainerJob, processors: int) -> dict[str, Any]:
-    """Give a container's options: no way to the network, to privileges, or to more than its share of the machine.
+    """Return a container's options: no way to the network, to privileges, or to more than its share of the machine.
 
     ``processors`` is how many the machine has; 0 where that is not known.
     """

@@ -34,13 +34,13 @@ class HostBuilder:
         self._runner.close()
 
     def recipe(self, _target: Target, _settings: BuildSettings) -> Recipe:
-        """Say with what it would build; raises `UnavailableError`."""
+        """Return with what it would build; raises `UnavailableError`."""
         version = platform.python_version()
         return Recipe(key=f"host 2 python{version} {script_digest()}", requirements_for=_own_target())
 
     @contextmanager
     def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
-        """Build, and give the wheel; raises `BuildError`, `MissingRequirementsError`, or `NativeCodeError` for native code."""
+        """Build a wheel; raises `BuildError`, `MissingRequirementsError`, or `NativeCodeError` for native code."""
         into = into.resolve()
         (into / "work").mkdir()
         place = ScriptPaths(
@@ -60,7 +60,7 @@ class HostBuilder:
 
 
 def _native_member(path: Path) -> str:
-    """Give the first member of a wheel that is native code of Linux or macOS, whatever its tag says; empty where none is."""
+    """Return the first member of a wheel that is native code of Linux or macOS, whatever its tag says; empty where none is."""
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -68,12 +68,12 @@ def _native_member(path: Path) -> str:
                     if file.read(4) in _NATIVE:
                         return name
     except UNREADABLE:
-        return ""  # whoever takes the wheel in says what is wrong with it
+        return ""  # accepting the wheel reports what is wrong with it
     return ""
 
 
 def _own_target() -> Target:
-    """Give what build requirements must run on; raises `UnavailableError`."""
+    """Return what build requirements must run on; raises `UnavailableError`."""
     minor = sys.version_info.minor
     runtime = RUNTIMES.get(f"python3.{minor}")
     if runtime is None:

@@ -34,7 +34,7 @@ class CrossBuilder:
         self._runner.close()
 
     def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
-        """Say with what it would build; raises `UnavailableError`."""
+        """Return with what it would build; raises `UnavailableError`."""
         host, zig = host_target(target.runtime), find_zig()
         interpreter, include = _interpreter(target.runtime.minor)
         tools = make_toolchain(target, "zig", {})
@@ -45,7 +45,7 @@ class CrossBuilder:
 
     @contextmanager
     def build(self, request: WheelRequest, into: Path) -> Iterator[BuiltWheel]:
-        """Build, and give the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
+        """Build, and return the wheel; raises `BuildError`, `UnavailableError` or `MissingRequirementsError`."""
         into = into.resolve()
         interpreter, include = _interpreter(request.target.runtime.minor)
         work, tools = into / "work", into / "tools"
@@ -63,7 +63,7 @@ class CrossBuilder:
 
 
 def _prepare(request: WheelRequest, include: Path, work: Path, tools: Path) -> bytes:
-    """Write the target's compiler, and give what the script is asked; raises `UnavailableError` or `BuildError`."""
+    """Write the target's compiler, and return what the script is asked; raises `UnavailableError` or `BuildError`."""
     zig = find_zig()
     places = {str(work): "/lpack/work", str(include): "/lpack/include", str(zig.program.parent): "/lpack/zig"}
     headers = _debian_headers(include, request.target.machine, tools / "include")
@@ -81,7 +81,7 @@ def _prepare(request: WheelRequest, include: Path, work: Path, tools: Path) -> b
 
 
 def _interpreter(minor: int) -> tuple[Interpreter, Path]:
-    """Give the CPython that runs the back end, and the folder of its headers; raises `UnavailableError`."""
+    """Return the CPython that runs the back end, and the folder of its headers; raises `UnavailableError`."""
     found = find_interpreter(minor)
     if found is None:
         remedy = f"Install one, with its C headers: `uv python install 3.{minor}`, or `pyenv install 3.{minor}`."
@@ -95,14 +95,14 @@ def _interpreter(minor: int) -> tuple[Interpreter, Path]:
 
 
 def _configuration(include: Path, machine: str) -> Path:
-    """Give the pyconfig.h that counts: Debian's own only leads to one for each machine, in a folder beside."""
+    """Return the pyconfig.h that counts: Debian's own only leads to one for each machine, in a folder beside."""
     others = sorted(include.parent.glob(f"*-linux-gnu/{include.name}/pyconfig.h"))
     own = include.parent / f"{machine}-linux-gnu" / include.name / "pyconfig.h"
     return own if own in others else next(iter(others), include / "pyconfig.h")
 
 
 def _debian_headers(include: Path, machine: str, folder: Path) -> str:
-    """Put a pyconfig.h where Debian's Python.h looks for the target's, and give the folder; empty where there is no need.
+    """Put a pyconfig.h where Debian's Python.h looks for the target's, and return the folder; empty where there is no need.
 
     What differs between those of x86_64 and aarch64 matters to CPython's own sources alone (3.9 to 3.13).
     """

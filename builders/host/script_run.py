@@ -50,7 +50,7 @@ class LocalRunner:
     def run(
         self, request: WheelRequest, interpreter: Path, document: bytes, into: Path, variables: Mapping[str, str]
     ) -> tuple[Path, str]:
-        """Let an interpreter do what ``document`` asks in the folder ``into/work``; give the wheel and the log.
+        """Let an interpreter do what ``document`` asks in the folder ``into/work``; return the wheel and the log.
 
         Raises `BuildError` or `builders.errors.MissingRequirementsError`.
         """
@@ -59,14 +59,14 @@ class LocalRunner:
         (into / "request.json").write_bytes(document)
         environment = {**{name: os.environ[name] for name in _KEPT if name in os.environ}, **variables}
         command = [str(interpreter), "-I", str(into / NAME), str(into / "request.json")]
-        outcome = self._ended(request, command, into, environment)
-        name = built_wheel_name(outcome, _answer(into / "work"), request.settings, str(interpreter))
+        outcome = self._run_to_end(request, command, into, environment)
+        name = built_wheel_name(outcome, _read_work_answer(into / "work"), request.settings, str(interpreter))
         path = into / "work" / "out" / name
         if not _is_file(path, IMAGE_LIMIT):
             raise BuildError(f"the build did not leave {name} behind", detail=outcome.log)
         return path, outcome.log
 
-    def _ended(
+    def _run_to_end(
         self, request: WheelRequest, command: Sequence[str], folder: Path, environment: Mapping[str, str]
     ) -> ScriptOutcome:
         """Run a command to its end, and leave nothing of it running."""
@@ -116,12 +116,12 @@ class LocalRunner:
                 command, folder, environment, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
             )
         except OSError as error:
-            remedy = "Install that Python anew, or let a container build it."
+            remedy = "Reinstall that Python, or let a container build it."
             raise UnavailableError(f"{command[0]} cannot be started ({error.strerror})", remedy=remedy) from error
 
 
 def _is_file(path: Path, most: int) -> bool:
-    """Say whether a build has left a regular file of so many bytes at most: reading anything else could take for ever."""
+    """Return whether a build left a regular file of at most ``most`` bytes: reading anything else might never end."""
     try:
         facts = path.lstat()
     except OSError:
@@ -129,7 +129,7 @@ def _is_file(path: Path, most: int) -> bool:
     return stat.S_ISREG(facts.st_mode) and facts.st_size <= most
 
 
-def _answer(work: Path) -> ScriptAnswer | None:
+def _read_work_answer(work: Path) -> ScriptAnswer | None:
     path = work / "answer.json"
     answer = read_answer(path.read_bytes()) if _is_file(path, LONGEST_ANSWER) else None
     # The control group's count is this machine's: others may have been refused, long before.
@@ -137,7 +137,7 @@ def _answer(work: Path) -> ScriptAnswer | None:
 
 
 def host_target(runtime: Runtime) -> Target:
-    """Give the target that wheels for a runtime's Python on this machine must fit; raises `UnavailableError`."""
+    """Return the target that wheels for a runtime's Python on this machine must fit; raises `UnavailableError`."""
     library, version = platform.libc_ver()
     architecture = MACHINES.get(platform.machine())
     if platform.system() != "Linux" or library != "glibc" or architecture is None:

@@ -42,7 +42,7 @@ class StripTool(Protocol):
     """Bytes of files that are best stripped at once: 0 where one at a time is."""
 
     def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
-        """Give each file without debug sections and symbols that nothing links to; ``work`` is an empty folder.
+        """Return each file without debug sections and symbols that nothing links to; ``work`` is an empty folder.
 
         Raises `BuildError` where it does not come to an end, `UnavailableError` where there is no eu-strip after all.
         """
@@ -69,9 +69,9 @@ class HostStrip:
 
     def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
         """Strip files (`StripTool`)."""
-        return [self._stripped(data, work) for data in files]
+        return [self._strip_one(data, work) for data in files]
 
-    def _stripped(self, data: bytes, work: Path) -> bytes | StripRefusal:
+    def _strip_one(self, data: bytes, work: Path) -> bytes | StripRefusal:
         before, after = work / "before", work / "after"
         before.write_bytes(data)
         after.unlink(missing_ok=True)
@@ -114,13 +114,13 @@ class ContainerStrip:
             what = f"{_PROGRAM} cannot be run in {self._python.place} ({done.log.strip() or f'status {done.status}'})"
             remedy = 'Prepare the image: setup = ["dnf install -y elfutils"] in the configuration.'
             raise UnavailableError(what, remedy=remedy)
-        found = dict(_answers(done.answer))
+        found = dict(_read_answers(done.answer))
         if found.keys() != set(range(len(files))):
             raise BuildError(f"{_PROGRAM} has answered for {len(found)} of {len(files)} files", detail=done.log)
         return [found[number] for number in range(len(files))]
 
 
-def _answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:
+def _read_answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:
     """Return what came of each file, with its number; raises `BuildError` where the answer is cut short."""
     found: list[tuple[int, bytes | StripRefusal]] = []
     at = 0
@@ -137,7 +137,7 @@ def _answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:
 
 
 def _refusal(failed: object, status: int, said: bytes) -> StripRefusal | None:
-    """Say how eu-strip ended, where not well; raises `BuildError` where it was killed."""
+    """Return how eu-strip ended, where not well; raises `BuildError` where it was killed."""
     if not failed:
         return None
     what, log = f"{_PROGRAM} ended with status {status}", said.decode("utf-8", "replace")

@@ -96,7 +96,7 @@ class Toolchain(Struct, frozen=True, kw_only=True):
     variables: Mapping[str, str]
 
     def write(self, folder: Path) -> Path:
-        """Write the programs to an empty folder, and give a wheel with the modules in it: one more build requirement."""
+        """Write the programs to an empty folder, and return a wheel with the modules in it: one more build requirement."""
         for name, text in self.programs.items():
             path = folder / name
             path.write_text(text, encoding="utf-8")
@@ -151,7 +151,7 @@ def make_toolchain(target: Target, program: str, places: Mapping[str, str], head
 
 
 def _compilers() -> dict[str, str]:
-    """Give the variables that say the same to Python's build tools and to all others."""
+    """Return the variables that say the same to Python's build tools and to all others."""
     return {
         "CC": "cc",
         "CXX": "c++",
@@ -173,7 +173,7 @@ def _variables(target: Target) -> dict[str, str]:
 
 
 def _build_variables(target: Target) -> dict[str, str | int]:
-    """Give the build-time variables in which the target's CPython differs from this machine's."""
+    """Return the build-time variables in which the target's CPython differs from this machine's."""
     abi = f"cpython-3{target.runtime.minor}-{target.machine}-linux-gnu"
     empty = (
         "BASECFLAGS",

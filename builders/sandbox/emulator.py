@@ -44,7 +44,7 @@ def _candidates(architecture: str | None) -> Iterator[Path]:
 
 
 def _runs_on(path: Path, architecture: str | None) -> bool:
-    """Say whether a program can be run, and is for an architecture; what is no program of Linux itself may start one."""
+    """Return whether a program can be run, and is for an architecture; what is no program of Linux itself may start one."""
     if not os.access(path, os.X_OK):
         return False
     with path.open("rb") as file:

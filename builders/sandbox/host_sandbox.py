@@ -70,7 +70,7 @@ class HostSandbox:
     def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script, confined where the machine allows it; raises `BuildError`."""
         if task.tree is not None and self._confined and not self._is_hidden(task, work):
-            if self._stacks and _stacked(task):
+            if self._stacks and _stackable_folders(task):
                 done = self._confined_run(task, task.tree, work / "stacked")
                 if done is not None:
                     return done
@@ -82,12 +82,12 @@ class HostSandbox:
         return self._plain_run(task, work / "plain")
 
     def _is_hidden(self, task: Task, work: Path) -> bool:
-        """Say whether confinement would hide what the task needs: what lies where its layers, or itself, are to lie."""
+        """Return whether confinement would hide what the task needs: what lies where its layers, or itself, are to lie."""
         places = (TASK_FOLDER, *((LAYERS_FOLDER,) if task.layers else ()))
         return any(self._needs(place, task, work) for place in places)
 
     def _needs(self, folder: str, task: Task, work: Path) -> bool:
-        """Say whether a task needs something of this machine's below a folder, beside its tree and its layers."""
+        """Return whether a task needs something of this machine's below a folder, beside its tree and its layers."""
         paths = (self._python, self._found.prefix, work, task.inputs, task.late, *task.programs)
         inside = os.path.realpath(folder) + "/"
         return any(os.path.realpath(path).startswith(inside) for path in paths if path)
@@ -96,7 +96,7 @@ class HostSandbox:
         """Run a script where Lambda's paths are, in a new folder; None where the machine does not allow it."""
         work.mkdir()
         command, variables = self._command(task, work, TASK_FOLDER, LAYERS_FOLDER)
-        layers = (_stacked(task) if self._stacks else ()) or tuple(filter(None, [task.merged_layers()]))
+        layers = (_stackable_folders(task) if self._stacks else ()) or tuple(filter(None, [task.merged_layers()]))
         order = IsolatedCommand(
             command=command,
             variables=variables,
@@ -106,7 +106,7 @@ class HostSandbox:
             empty_tmp=not self._needs("/tmp", task, work),  # noqa: S108 Lambda's own
         )
         over = self._isolation.run(order, task.seconds, work)
-        return _done(over, work) if over else None
+        return _read_task_result(over, work) if over else None
 
     def _plain_run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in a new folder, where all lies as it is."""
@@ -123,10 +123,10 @@ class HostSandbox:
             status = self._sessions.end(process)
         if self._sessions.closed:
             raise interruption_error()
-        return _done(CommandEnd(status=status, late=late), work)
+        return _read_task_result(CommandEnd(status=status, late=late), work)
 
     def _command(self, task: Task, work: Path, tree: str, layers: str) -> tuple[list[str], dict[str, str]]:
-        """Give a task's command and variables, for where its tree and its layers lie; its script and log are made."""
+        """Return a task's command and variables, for where its tree and its layers lie; its script and log are made."""
         (work / _LOG).touch()
         script = str(self._script(task.script, work))
         words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(work / _ANSWER)}
@@ -147,7 +147,7 @@ class HostSandbox:
         return path
 
     def _compile(self, name: str, work: Path) -> bytes:
-        """Give a script's bytecode, empty where it cannot be had."""
+        """Return a script's bytecode, empty where it cannot be had."""
         source, made = work / f"of-{name}", work / f"of-{name}c"
         source.write_bytes(read_script(name))
         code = f"import py_compile; py_compile.compile({str(source)!r}, {str(made)!r}, {name!r}, True)"
@@ -155,16 +155,16 @@ class HostSandbox:
         return made.read_bytes() if done.returncode == 0 and made.is_file() else b""
 
 
-def _done(over: CommandEnd, work: Path) -> TaskResult:
-    """Say how a script that ran in a folder has ended."""
+def _read_task_result(over: CommandEnd, work: Path) -> TaskResult:
+    """Return how a script that ran in a folder has ended."""
     with (work / _LOG).open("rb") as log:
         text = log.read(_LONGEST_LOG).decode("utf-8", "replace")
     answer = work / _ANSWER
     return TaskResult(status=over.status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=over.late)
 
 
-def _stacked(task: Task) -> tuple[Path, ...]:
-    """Give the folders of layers that one mount can show, the uppermost first; none where it cannot."""
+def _stackable_folders(task: Task) -> tuple[Path, ...]:
+    """Return the folders of layers that one mount can show, the uppermost first; none where it cannot."""
     parts = task.layers.parts if isinstance(task.layers, LayerStack) else ()
     text = "".join(f":{part}" for part in parts)
     possible = len(parts) > 1 and text.count(":") == len(parts) and not set(text) & {",", "\\", '"'}

@@ -35,7 +35,7 @@ _PATIENCE = 10.0
 
 
 class IsolatedCommand(Struct, frozen=True, kw_only=True):
-    """A command (its path first) with its variables, the folder it starts in, and its log, which is there and empty.
+    """A command (its path first) with its variables, the folder it starts in, and its log, an empty file that exists.
 
     ``shown`` are pairs of folders, each on top of those after it, and the place where they are seen; ``empty_tmp`` says whether
     /tmp is to be empty.
@@ -49,16 +49,16 @@ class IsolatedCommand(Struct, frozen=True, kw_only=True):
     empty_tmp: bool
 
     def words(self) -> bytes:
-        """Give it as `builders.inside.isolate` reads it, with its length; raises ``OSError`` where something is not there."""
+        """Return it as `builders.inside.isolate` reads it, with its length; raises ``OSError`` for what does not exist."""
         seen = [self.log, *(folder for folders, _ in self.shown for folder in folders)]
         same = [(str(path), (facts := path.stat()).st_dev, facts.st_ino) for path in seen]
-        shown = [(_layered(folders), place) for folders, place in self.shown]
+        shown = [(_overlay_options(folders), place) for folders, place in self.shown]
         words = (self.empty_tmp, self.start, shown, str(self.log), list(self.command), dict(self.variables), same)
         data = marshal.dumps(words)
         return LENGTH.pack(len(data)) + data
 
 
-def _layered(folders: Sequence[Path]) -> str:
+def _overlay_options(folders: Sequence[Path]) -> str:
     return str(folders[0]) if len(folders) == 1 else ":" + ":".join(map(str, folders))
 
 
@@ -79,7 +79,7 @@ class _Server(Struct, kw_only=True):
     retired: bool = False
 
     def is_usable(self) -> bool:
-        """Say whether it takes runs; one that has found the machine to allow none does, for it says so."""
+        """Return whether it takes runs; one that has found the machine to allow none does, for it says so."""
         return not self.retired and self.process.poll() in {None, UNAVAILABLE}
 
 
@@ -110,34 +110,34 @@ class Isolation:
         """
         deadline = time.monotonic() + seconds
         for last in (False, True):
-            with self._borrowed(work, alone=last) as (server, new):
+            with self._borrow_server(work, alone=last) as (server, new):
                 notes, late = _answer(server, order.words(), deadline)
                 if self.closed:
                     raise interruption_error()
                 if late or OVER in notes:
                     if late or REFUSED not in notes or new:
-                        return _ended(order, notes, late=late)
+                        return _read_command_end(order, notes, late=late)
                 elif _end(server.process) == UNAVAILABLE:
                     return None
                 else:
                     _kill_group(notes)
                     if last:
                         what = f"the isolation process ended with status {server.process.wait()}"
-                        raise BuildError(what, detail=_said(server))
+                        raise BuildError(what, detail=_server_output(server))
                 # A function has killed it, or what it sees is older than what is to be shown: this run gets one for itself.
                 server.retired = True
             os.truncate(order.log, 0)
         raise AssertionError("the last one returns or raises")
 
     @contextmanager
-    def _borrowed(self, work: Path, *, alone: bool) -> Iterator[tuple[_Server, bool]]:
-        """Give the process that takes runs, or one for this run alone, and whether it was started for it."""
+    def _borrow_server(self, work: Path, *, alone: bool) -> Iterator[tuple[_Server, bool]]:
+        """Return the process that takes runs, or one for this run alone, and whether it was started for it."""
         with self._lock:
             if self.closed:
                 raise interruption_error()
             new = alone or not self._servers or not self._servers[-1].is_usable()
             if new:
-                self._servers.append(_started(self, work))
+                self._servers.append(_start_server(self, work))
             server = self._servers[-1]
             server.retired |= alone
             server.runs += 1
@@ -153,11 +153,11 @@ class Isolation:
                 server.end()
 
 
-def _started(owner: Isolation, work: Path) -> _Server:
+def _start_server(owner: Isolation, work: Path) -> _Server:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folder = tempfile.mkdtemp(prefix="isolation-", dir=work)
     script, spare = Path(folder, f"{_SCRIPT}c"), Path(folder, "spare")
-    script.write_bytes(_compiled(read_script(_SCRIPT)))
+    script.write_bytes(_compile_script(read_script(_SCRIPT)))
     spare.mkdir()
     with theirs:
         command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(spare), *owner.places]
@@ -174,10 +174,10 @@ def _started(owner: Isolation, work: Path) -> _Server:
         except OSError as error:
             mine.close()
             raise BuildError(f"{command[0]} cannot be started ({error.strerror})") from error
-    return _Server(channel=mine, process=process, end=weakref.finalize(owner, _closed, mine, process))
+    return _Server(channel=mine, process=process, end=weakref.finalize(owner, _close_server, mine, process))
 
 
-def _closed(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
+def _close_server(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
     """Have the process kill what it runs, and end."""
     channel.shutdown(socket.SHUT_RDWR)
     channel.close()
@@ -187,7 +187,7 @@ def _closed(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process that is about to end, and see that it does; give its exit status."""
+    """Wait for a process that is about to end, and see that it does; return its exit status."""
     try:
         return process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:  # a function may have stopped it
@@ -195,7 +195,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def _said(server: _Server) -> str:
+def _server_output(server: _Server) -> str:
     return server.process.stderr.read().decode("utf-8", "replace") if server.process.stderr else ""
 
 
@@ -221,7 +221,7 @@ def _answer(server: _Server, order: bytes, deadline: float) -> tuple[dict[bytes,
 
 
 def _send(channel: socket.socket, descriptor: int) -> None:
-    """Hand over one end of a connection; raises ``ConnectionError`` where there is nobody to take it, or `BuildError`."""
+    """Send one end of a connection; raises ``ConnectionError`` where the other process is gone, or `BuildError`."""
     try:
         socket.send_fds(channel, [b"."], [descriptor])
     except ConnectionError:
@@ -245,8 +245,8 @@ def _read(connection: socket.socket, data: bytearray, deadline: float) -> None:
         data += part
 
 
-def _ended(order: IsolatedCommand, notes: Mapping[bytes, int], *, late: bool) -> CommandEnd | None:
-    """Say how a command has ended; None where it could not be isolated. Raises `BuildError` where it was not started."""
+def _read_command_end(order: IsolatedCommand, notes: Mapping[bytes, int], *, late: bool) -> CommandEnd | None:
+    """Return how a command has ended; None where it could not be isolated. Raises `BuildError` where it was not started."""
     if FAILED in notes:
         raise BuildError(f"{order.command[0]} cannot be started ({os.strerror(notes[FAILED])})")
     if late and OVER not in notes:
@@ -256,13 +256,13 @@ def _ended(order: IsolatedCommand, notes: Mapping[bytes, int], *, late: bool) ->
 
 
 def _kill_group(notes: Mapping[bytes, int]) -> None:
-    """Kill what may be left of a command that nobody waits for any more."""
+    """Kill what may be left of a command that is no longer waited for."""
     if STARTED in notes:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(notes[STARTED], signal.SIGKILL)
 
 
 @cache
-def _compiled(source: bytes) -> bytes:
-    """Give a script as a .pyc file for the Python that runs this."""
+def _compile_script(source: bytes) -> bytes:
+    """Return a script as a .pyc file for the Python that runs this."""
     return MAGIC_NUMBER + bytes(12) + marshal.dumps(compile(source, _SCRIPT, "exec"))  # PEP 552: no flags, time or size

@@ -97,9 +97,9 @@ class ArchiveSource:
             what = f"{path} is a folder, and docker-archive: names a file that `docker save` writes."
             raise UsageError(what, remedy="For an OCI image layout, write oci:PATH.")
         with ExitStack() as closing:
-            archive = closing.enter_context(_opened_tar(path, named))
-            entry = _entry(_extracted(archive, "manifest.json", LARGEST_MANIFEST, named), tag, named)
-            config = _extracted(archive, entry.config, LARGEST_CONFIG, named)
+            archive = closing.enter_context(_open_archive(path, named))
+            entry = _entry(_read_member(archive, "manifest.json", LARGEST_MANIFEST, named), tag, named)
+            config = _read_member(archive, entry.config, LARGEST_CONFIG, named)
             parsed = ImageConfig.parse(config, named)
             described = Descriptor.of(config, OCI_CONFIG)
             closing.enter_context(self._packing.of(described.digest))
@@ -109,7 +109,8 @@ class ArchiveSource:
             if len(entry.layers) != len(parsed.diff_ids):
                 raise unusable_image(named, f"{len(entry.layers)} layers have {len(parsed.diff_ids)} diff ids")
             layers = tuple(
-                self._packed(archive, name, diff_id, named) for name, diff_id in zip(entry.layers, parsed.diff_ids, strict=True)
+                self._pack_layer(archive, name, diff_id, named)
+                for name, diff_id in zip(entry.layers, parsed.diff_ids, strict=True)
             )
             manifest = Manifest(config=described, layers=layers)
             remembered = json.dumps([manifest.encode().decode(), config.decode()]).encode()
@@ -141,13 +142,13 @@ class ArchiveSource:
     def _image_key(self, config: str) -> str:
         return digest_of(_FORM, codec_identity("gzip"), config)
 
-    def _packed(self, archive: tarfile.TarFile, name: str, diff_id: str, named: str) -> Descriptor:
+    def _pack_layer(self, archive: tarfile.TarFile, name: str, diff_id: str, named: str) -> Descriptor:
         """Pack a layer of an archive, once; one that is compressed is packed again, so that its digest is always the same."""
         key = digest_of(_FORM, codec_identity("gzip"), diff_id)
         record = self._store.load(_PACKED, key)
         digest, size = json.loads(record.payload) if record else ("", 0)
         if not digest or not self._store.blob_path(digest).exists():
-            with self._store.temporary() as temporary, _member(archive, name, named) as source:
+            with self._store.temporary() as temporary, _open_member(archive, name, named) as source:
                 with _source_errors(temporary), temporary.open("wb") as file:
                     written = pack_tar(source, file, self._executor)
                 if f"sha256:{written.diff_id}" != diff_id:
@@ -188,7 +189,7 @@ def _entry(data: bytes, tag: str, named: str) -> _Entry:
 
 
 @contextmanager
-def _opened_tar(path: Path, named: str) -> Iterator[tarfile.TarFile]:
+def _open_archive(path: Path, named: str) -> Iterator[tarfile.TarFile]:
     with store_errors(path, "read"):
         try:
             archive = tarfile.open(path, tarinfo=GuardedInfo)  # noqa: SIM115 closed below
@@ -211,7 +212,7 @@ def _source_errors(temporary: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _member(archive: tarfile.TarFile, name: str, named: str) -> Iterator[IO[bytes]]:
+def _open_member(archive: tarfile.TarFile, name: str, named: str) -> Iterator[IO[bytes]]:
     """Open a file of an archive; a link is followed within the archive alone."""
     try:
         found = archive.extractfile(name)
@@ -221,20 +222,20 @@ def _member(archive: tarfile.TarFile, name: str, named: str) -> Iterator[IO[byte
         raise unusable_image(named, f"it lacks {name[:100]!r}")
     with found:
         try:
-            yield _unpacked(found)
+            yield _open_tar(found)
         except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
             raise unusable_image(named, f"{name[:100]} cannot be read ({error})") from None
 
 
-def _unpacked(file: IO[bytes]) -> IO[bytes]:
-    """Give the tar in a file that may be compressed with gzip, as newer engines leave it."""
+def _open_tar(file: IO[bytes]) -> IO[bytes]:
+    """Return the tar in a file that may be compressed with gzip, as newer engines leave it."""
     head = file.read(2)
     file.seek(0)
     return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if head == b"\x1f\x8b" else file
 
 
-def _extracted(archive: tarfile.TarFile, name: str, most: int, named: str) -> bytes:
-    with _member(archive, name, named) as file:
+def _read_member(archive: tarfile.TarFile, name: str, most: int, named: str) -> bytes:
+    with _open_member(archive, name, named) as file:
         data: bytes = file.read(most + 1)
     if len(data) > most:
         raise unusable_image(named, f"{name[:100]} has more than {most:,} bytes")

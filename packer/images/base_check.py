@@ -1,4 +1,4 @@
-"""Looks through the layers of a base, once each: what could harm whoever unpacks them is refused, and what lpack asks is noted.
+"""Checks each layer of a base once: refuses what could harm whoever unpacks it, and notes the facts that lpack needs.
 
 Nothing is unpacked. A layer may come from anywhere, and its tar is read as a stream: names that lead out of the image, hard
 links that do, symbolic links that lead in a circle, and more than Lambda takes are refused. Other symbolic links may lead
@@ -91,13 +91,13 @@ class CheckedLayers(BlobSource):
         self._seen: Once[str, LayerFacts] = Once()
 
     def bring(self, blob: Descriptor) -> Path:
-        """Give a blob's file; raises `LpackError`."""
+        """Return a blob's file; raises `LpackError`."""
         path = self._blobs.bring(blob)
         self.seen(blob, path)
         return path
 
     def seen(self, blob: Descriptor, path: Path | None = None) -> LayerFacts:
-        """Give what a layer says of what an image can run; raises `LpackError`."""
+        """Return what a layer says of what an image can run; raises `LpackError`."""
         diff_id = self._layers.get(blob.digest)
         if diff_id is None:  # no layer
             return _NOTHING
@@ -114,20 +114,20 @@ class CheckedLayers(BlobSource):
 
 
 def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> LayerFacts:
-    """Look through a layer; give what it says of what an image can run.
+    """Look through a layer; return what it says of what an image can run.
 
     Raises `ImageError` for what must not be unpacked, for what is cut short, and where the tar is not what ``diff_id`` says.
     """
     with store_errors(path, "read"), path.open("rb") as file:
-        tar = _Raw(_unpacked(file, media_type), path.stat().st_size, named)
+        tar = _Raw(_decompress(file, media_type), path.stat().st_size, named)
         try:
-            found = _looked(tar, named)
+            found = _read_layer_facts(tar, named)
             while tar.read(_PIECE):
                 pass
         except (tarfile.TarError, zlib.error, EOFError, ValueError, UnicodeError) as error:
-            raise _hostile(named, f"it is no whole tar ({error})") from None
+            raise _refusal(named, f"it is no whole tar ({error})") from None
     if f"sha256:{tar.digest}" != diff_id:
-        raise _hostile(named, "its tar is not the one that the configuration promises (diff id)")
+        raise _refusal(named, "its tar is not the one that the configuration promises (diff id)")
     return found
 
 
@@ -147,7 +147,7 @@ class _Raw:
         return self._hash.hexdigest()
 
     def read(self, size: int) -> bytes:
-        """Give as many bytes, or fewer at the end."""
+        """Return as many bytes, or fewer at the end."""
         found = []
         while size > 0:
             if not self._left:
@@ -157,23 +157,23 @@ class _Raw:
                 self._hash.update(self._left)
                 self._read += len(self._left)
                 if self._read > self._most:
-                    raise _hostile(self._named, f"it unpacks to more than {self._most:,} bytes")
+                    raise _refusal(self._named, f"it unpacks to more than {self._most:,} bytes")
             part, self._left = self._left[:size], self._left[size:]
             found.append(part)
             size -= len(part)
         return b"".join(found)
 
 
-def _unpacked(file: BinaryIO, media_type: str) -> Iterator[bytes]:
+def _decompress(file: BinaryIO, media_type: str) -> Iterator[bytes]:
     kind = LAYERS[media_type]
     if kind == "gzip":
-        return _gunzipped(file)
+        return _decompress_gzip(file)
     if kind == "zstd":
-        return _unzstd(file)
+        return _decompress_zstd(file)
     return iter(lambda: file.read(_PIECE), b"")
 
 
-def _gunzipped(file: BinaryIO) -> Iterator[bytes]:
+def _decompress_gzip(file: BinaryIO) -> Iterator[bytes]:
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     fresh = True
     for data in iter(lambda: file.read(_PIECE), b""):
@@ -190,7 +190,7 @@ def _gunzipped(file: BinaryIO) -> Iterator[bytes]:
         raise EOFError("its compressed data is cut short")
 
 
-def _unzstd(file: BinaryIO) -> Iterator[bytes]:
+def _decompress_zstd(file: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
     reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
@@ -205,7 +205,7 @@ class _Tar(tarfile.TarFile):
 
 
 @contextmanager
-def _opened(tar: _Raw) -> Iterator[tarfile.TarFile]:
+def _open_tar(tar: _Raw) -> Iterator[tarfile.TarFile]:
     # Read as a stream: nothing that a header says can make it seek.
     with _Tar.open(fileobj=tar, mode="r|", bufsize=_PIECE, tarinfo=GuardedInfo) as opened:  # type: ignore[call-overload]
         yield opened
@@ -225,11 +225,11 @@ class GuardedInfo(tarfile.TarInfo):
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-def _looked(tar: _Raw, named: str) -> LayerFacts:
+def _read_layer_facts(tar: _Raw, named: str) -> LayerFacts:
     links: dict[str, str] = {}
     names: dict[str, tuple[str, ...]] = {}
     marks, programs = set(), set()
-    with _opened(tar) as opened:
+    with _open_tar(tar) as opened:
         for path, info in _members(opened, named):
             if info.issym():
                 links[path] = info.linkname
@@ -238,36 +238,36 @@ def _looked(tar: _Raw, named: str) -> LayerFacts:
             if (info.isreg() or info.islnk()) and info.mode & 0o111:
                 programs.add(path)
             if info.isreg() and path in _NAMES:
-                names[path] = _listed(opened, info)
+                names[path] = _read_names(opened, info)
     for path in links:
         if resolve_link(path, links) is None:
-            raise _hostile(named, f"the symbolic link {path} leads in a circle")
+            raise _refusal(named, f"the symbolic link {path} leads in a circle")
     return LayerFacts(marks=frozenset(marks), programs=frozenset(programs), links=links, names=names)
 
 
 def _members(opened: tarfile.TarFile, named: str) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """Give the members of a tar with their paths; raises `ImageError` for what must not be unpacked."""
+    """Return the members of a tar with their paths; raises `ImageError` for what must not be unpacked."""
     for number, info in enumerate(opened):
         if number >= _MOST_FILES:
-            raise _hostile(named, f"it has more than {_MOST_FILES:,} files")
-        path = _safe(info.name, named)
-        if info.islnk() and _safe(info.linkname, named) == path:
-            raise _hostile(named, f"{path} is a link to itself")
+            raise _refusal(named, f"it has more than {_MOST_FILES:,} files")
+        path = _check_path(info.name, named)
+        if info.islnk() and _check_path(info.linkname, named) == path:
+            raise _refusal(named, f"{path} is a link to itself")
         if not (info.issym() or info.isreg() or info.isdir() or info.islnk() or info.isdev() or info.isfifo()):
-            raise _hostile(named, f"{path} is of a kind that no file system knows")
+            raise _refusal(named, f"{path} is of a kind that no file system knows")
         opened.members.clear()  # type: ignore[attr-defined]  # of hundreds of thousands of files
         yield path, info
 
 
-def _listed(opened: tarfile.TarFile, info: tarfile.TarInfo) -> tuple[str, ...]:
-    """Give the names in a file of users or groups, whose first fields they are."""
+def _read_names(opened: tarfile.TarFile, info: tarfile.TarInfo) -> tuple[str, ...]:
+    """Return the names in a file of users or groups, whose first fields they are."""
     file = opened.extractfile(info)
     lines = file.read(_PIECE).decode("utf-8", "replace").splitlines() if file else []
     return tuple(line.partition(":")[0] for line in lines if ":" in line)
 
 
 def resolve_link(path: str, links: Mapping[str, str]) -> str | None:
-    """Give where a path leads by symbolic links (path_resolution(7)); None where it leads back to itself."""
+    """Return where a path leads by symbolic links (path_resolution(7)); None where it leads back to itself."""
     left, done, hops = path.split("/"), list[str](), 0
     while left:
         part = left.pop(0)
@@ -288,13 +288,13 @@ def resolve_link(path: str, links: Mapping[str, str]) -> str | None:
     return "/".join(done)
 
 
-def _safe(name: str, named: str) -> str:
-    """Give a path as it lies in the image; raises `ImageError` for one that leads out of it."""
+def _check_path(name: str, named: str) -> str:
+    """Return a path as it lies in the image; raises `ImageError` for one that leads out of it."""
     path = name.removeprefix("./").rstrip("/")
     if path.startswith("/") or ".." in path.split("/") or "\0" in path or "\\" in path.split("/"):
-        raise _hostile(named, f"the path {name[:200]!r} leads out of it")
+        raise _refusal(named, f"the path {name[:200]!r} leads out of it")
     return path
 
 
-def _hostile(named: str, what: str) -> ImageError:
+def _refusal(named: str, what: str) -> ImageError:
     return ImageError(f"A layer of the base {named} is refused: {what}.", remedy="Name another base (oci.base).")

@@ -67,7 +67,7 @@ class LayoutBlobs(BlobSource):
         self._whole: set[str] = set()
 
     def bring(self, blob: Descriptor) -> Path:
-        """Give a blob's file, checked; raises `ImageError`."""
+        """Return a blob's file, checked; raises `ImageError`."""
         path = self._folder / "blobs" / "sha256" / blob.sha256
         if blob.digest not in self._whole:
             if not path.is_file() or path.is_symlink():
@@ -80,14 +80,14 @@ class LayoutBlobs(BlobSource):
         return path
 
     def read(self, blob: Descriptor, most: int) -> bytes:
-        """Give a small blob's bytes; raises `ImageError`."""
+        """Return a small blob's bytes; raises `ImageError`."""
         if blob.size > most:
             raise unusable_image(self._named, f"one of its documents has {blob.size:,} bytes, more than {most:,}")
         return self.bring(blob).read_bytes()
 
 
 def _chosen(manifests: Sequence[Descriptor], tag: str, named: str) -> Descriptor:
-    """Give the one entry of a layout's index that a tag or digest names, or the only one."""
+    """Return the one entry of a layout's index that a tag or digest names, or the only one."""
     fit = [each for each in manifests if tag in ("", each.digest, each.annotations.get(REF_NAME))]
     if len(fit) != 1:
         tags = ", ".join(each.annotations.get(REF_NAME) or each.digest for each in manifests) or "none"

@@ -49,7 +49,7 @@ def _entry(entry: object) -> tuple[str, str, str]:
 
 
 def pins_text(pins: Pins) -> str:
-    """Give the text of a lock of bases."""
+    """Return the text of a lock of bases."""
     import tomli_w
 
     listed = [{"name": name, "platform": platform, "digest": pins[name, platform]} for name, platform in sorted(pins)]

@@ -40,7 +40,7 @@ fi
 exec {command} "$@"
 """
 _FILE_TIME = 0
-"""The time of all files in layers: another one would make each of them anew (what `created` says has no part in it)."""
+"""The time of all files in layers: another one would change each of them (what `created` says does not)."""
 _DIGEST = "@sha256:"
 NOTHING = Tree(())
 
@@ -59,7 +59,7 @@ class ImageStart(Struct, frozen=True, kw_only=True):
 class ImageBuilder:
     """Makes images; may be used from many threads, but from none of ``makers``, in which layers are made side by side.
 
-    ``frozen`` takes no base that is not locked, and ``refresh`` looks anew.
+    ``frozen`` refuses bases that are not locked; ``refresh`` ignores the lock.
     """
 
     def __init__(
@@ -76,17 +76,17 @@ class ImageBuilder:
     def base(self, function: Function) -> Base:
         """Find a function's base, the locked one if it is locked; raises `LpackError`."""
         named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
-        return self._bases.get((named, platform, root), lambda: self._found(named, platform, root))
+        return self._bases.get((named, platform, root), lambda: self._find_base(named, platform, root))
 
     def pin(self, function: Function) -> Pins:
-        """Say what a lock has of a function's base: the digest that it has already, or, for files and engines, the present one.
+        """Return what the lock should hold of a function's base: its locked digest, or for files and engines the present one.
 
         Nothing for a base whose name has a digest itself. Raises `LpackError`.
         """
         named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
         if _DIGEST in named and not named.startswith(LOCAL_FORMS):
             return {}
-        pinned = "" if named.startswith(LOCAL_FORMS) else self._pinned(named, platform, root)
+        pinned = "" if named.startswith(LOCAL_FORMS) else self._pinned_digest(named, platform, root)
         return {(named, str(platform)): pinned or self._reader.read(named, platform, root).digest}
 
     def check(self, function: Function) -> None:
@@ -94,12 +94,12 @@ class ImageBuilder:
         named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
         self.start(function, self._reader.read(named, platform, root))
 
-    def _pinned(self, named: str, platform: Platform, root: Path) -> str:
+    def _pinned_digest(self, named: str, platform: Platform, root: Path) -> str:
         pins = {} if self._refresh else self._pins.get(root, lambda: read_pins(root))
         return pins.get((named, str(platform)), "")
 
-    def _found(self, named: str, platform: Platform, root: Path) -> Base:
-        pinned = self._pinned(named, platform, root)
+    def _find_base(self, named: str, platform: Platform, root: Path) -> Base:
+        pinned = self._pinned_digest(named, platform, root)
         if self._frozen and not pinned and _DIGEST not in named:
             what = f"The base {named} for {platform} is not locked."
             raise UsageError(what, remedy=f"`lpack lock` writes its digest to {PINS_FILE}.")
@@ -112,17 +112,17 @@ class ImageBuilder:
         return base
 
     def start(self, function: Function, base: Base) -> ImageStart:
-        """Say how an image upon a base starts; raises `UsageError` where nothing there can run the function."""
+        """Return how an image upon a base starts; raises `UsageError` where nothing there can run the function."""
         options = function.image
         if not options.base and not options.entrypoint:
             return ImageStart()  # AWS's own has all that it needs, and is not looked into
         if options.entrypoint and not any(CLIENT in word for word in options.entrypoint):
             return ImageStart(entrypoint=options.entrypoint)
-        marks = _marks(base)
+        marks = _base_marks(base)
         has_client = any(each.endswith(f"-packages/{CLIENT}/__init__.py") for each in marks)
         if options.entrypoint:
             return ImageStart(entrypoint=options.entrypoint, client=not has_client)
-        python = _python(marks, function, base)
+        python = _find_python(marks, function, base)
         if _SCRIPT in marks:
             return ImageStart(entrypoint=(f"/{_SCRIPT}",))
         if _BOOTSTRAP in marks:
@@ -159,12 +159,12 @@ class ImageBuilder:
         """
         options = function.image
         trees = [("the runtime interface emulator", "", start.files)] if start.files else []
-        trees += [(told, TASK, tree) for told, tree in parts]
+        trees += [(history, TASK, tree) for history, tree in parts]
         check_start(function, base, [(folder, tree) for _, folder, tree in trees])
         make, how = self._layers.layer, (options.compression, _FILE_TIME)
         largest = sorted(range(len(trees)), key=lambda number: -trees[number][2].size)  # which all would wait for at the end
         making = {number: self._makers.submit(make, [trees[number][1:]], *how) for number in largest}
-        steps = [LayerStep(layer=making[number].result(), told=told) for number, (told, _, _) in enumerate(trees)]
+        steps = [LayerStep(layer=making[number].result(), history=history) for number, (history, _, _) in enumerate(trees)]
         running = RunSettings(
             command=(function.handler,),
             entrypoint=start.entrypoint,
@@ -177,26 +177,26 @@ class ImageBuilder:
 
 
 def files_of_image(function: Function) -> tuple[Path, ...]:
-    """Give the files beside a function's own that decide its image: the lock of bases, and a base that is a file."""
+    """Return the files beside a function's own that decide its image: the lock of bases, and a base that is a file."""
     options = function.image
     return (options.root / PINS_FILE, *files_of_base(base_name(function), options.root)) if options.wanted else ()
 
 
 def base_name(function: Function) -> str:
-    """Give the name of what a function's image is built upon: AWS's run-time image, where the user names none."""
+    """Return the name of what a function's image is built upon: AWS's run-time image, where the user names none."""
     return function.image.base or function.target.runtime_image
 
 
-def _marks(base: Base) -> frozenset[str]:
-    """Give what tells how a base runs Python; whiteouts in upper layers do not matter for these files in practice."""
+def _base_marks(base: Base) -> frozenset[str]:
+    """Return what tells how a base runs Python; whiteouts in upper layers do not matter for these files in practice."""
     blobs = base.blobs
     if not isinstance(blobs, CheckedLayers):
         return frozenset()
     return frozenset(path for layer in base.manifest.layers for path in blobs.seen(layer).marks)
 
 
-def _python(marks: frozenset[str], function: Function, base: Base) -> str:
-    """Give the path of an interpreter of the function's minor in a base; empty where it has none of any minor."""
+def _find_python(marks: frozenset[str], function: Function, base: Base) -> str:
+    """Return the path of an interpreter of the function's minor in a base; empty where it has none of any minor."""
     minor = function.target.runtime.minor
     names = (f"python3.{minor}", "python3")
     there = [f"{folder}/{name}" for name in names for folder in _PYTHONS if f"{folder}/{name}" in marks]

@@ -1,4 +1,4 @@
-"""Holds the program and the user that an image is told to start with against what its base, and the function, have."""
+"""Checks the program and the user that an image starts with against what its base and the function have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLD = 8
 
 
 def check_start(function: Function, base: Base, own: Iterable[tuple[str, Tree]]) -> None:
-    """See that the entrypoint and the user of the configuration exist; ``own`` are trees with the folders that they lie in.
+    """Check that the entrypoint and the user of the configuration exist; ``own`` are trees with the folders that they lie in.
 
     A base whose layers are not brought here is not looked into. Raises `UsageError`.
     """
@@ -55,11 +55,11 @@ def _check_program(function: Function, base: Base, layers: Iterable[LayerFacts],
     word = function.image.entrypoint[0]
     if not any(resolve_link(path.strip("/"), links) in programs for path in _places(word, function, base)):
         what = f"The image of {function.name} is to start {word}, which is no program of its base {base.named} or its own."
-        raise UsageError(what, remedy=f"Name one that is there (oci.entrypoint); the function's files lie in {TASK_FOLDER}.")
+        raise UsageError(what, remedy=f"Name one that exists (oci.entrypoint); the function's files lie in {TASK_FOLDER}.")
 
 
 def _places(word: str, function: Function, base: Base) -> list[str]:
-    """Give the paths where an engine looks for a program."""
+    """Return the paths where an engine looks for a program."""
     if "/" in word:
         folder = function.image.working_dir or str(base.config.run.get("WorkingDir") or TASK_FOLDER)
         return [posixpath.normpath(posixpath.join(folder, word))]

@@ -47,20 +47,20 @@ def plan_images(needs: Mapping[str, frozenset[str]], pieces: Mapping[str, Piece]
     """Plan the images of functions, by their names, of the keys of what each needs.
 
     Gives the layers of each, lowest first: the keys of what a layer holds, sorted. The source is not among them. Raises
-    ``KeyError`` for a piece that is not there.
+    ``KeyError`` for an unknown piece.
     """
     demands = {name: Demand(pieces=keys, slots=_SHARED) for name, keys in needs.items() if keys}
     plan = plan_layers(demands, pieces, smallest=1, limit=_NO_LIMIT)
     layers = [_Layer(each.pieces, each.users) for each in plan.layers]
     layers += [_Layer(tuple(sorted(plan.inside(name))), (name,)) for name in sorted(demands) if plan.inside(name)]
     found: dict[str, list[_Layer]] = {name: [] for name in needs}
-    for layer in sorted(_divided(layers, pieces), key=lambda each: _order(each, pieces)):
+    for layer in sorted(_divide_layers(layers, pieces), key=lambda each: _order(each, pieces)):
         for name in layer.users:
             found[name].append(layer)
     return {name: tuple(layer.keys for layer in held) for name, held in found.items()}
 
 
-def _divided(layers: list[_Layer], pieces: Mapping[str, Piece]) -> list[_Layer]:
+def _divide_layers(layers: list[_Layer], pieces: Mapping[str, Piece]) -> list[_Layer]:
     """Put large pieces into layers of their own, the largest first, as long as all users of their layer have room."""
     room = Counter({name: MOST_OWN - 1 for layer in layers for name in layer.users})
     room.subtract(name for layer in layers for name in layer.users)
@@ -81,6 +81,6 @@ def _divided(layers: list[_Layer], pieces: Mapping[str, Piece]) -> list[_Layer]:
 
 
 def _order(layer: _Layer, pieces: Mapping[str, Piece]) -> tuple[int, float, int, Keys]:
-    """Say where a layer comes: what is most widely shared first, then what is released least, then what is largest."""
+    """Return where a layer comes: what is most widely shared first, then what is released least, then what is largest."""
     rate = max(pieces[key].weight for key in layer.keys)
     return -len(layer.users), rate, -sum(pieces[key].zipped for key in layer.keys), layer.keys

@@ -35,7 +35,7 @@ class StoredBlobs(BlobSource):
         self._store = store
 
     def bring(self, blob: Descriptor) -> Path:
-        """Give a blob's file; raises `StoreError` where it is gone."""
+        """Return a blob's file; raises `StoreError` where it is gone."""
         path = self._store.blob(blob.sha256)
         if path is None:
             raise StoreError(f"A layer ({blob.digest}) is not in the cache any more.", remedy="Build again.")
@@ -43,7 +43,7 @@ class StoredBlobs(BlobSource):
 
 
 def _identity(content: Content | None) -> tuple[str, ...]:
-    """Give what decides a file's bytes in a layer: its content, and the stream of it that lies ready in a wheel."""
+    """Return what decides a file's bytes in a layer: its content, and the stream of it that lies ready in a wheel."""
     span = content.span() if content else None
     ready = f"{span.path.name} {span.offset}" if span else ""  # wheels are called by their digests
     return (content.digest, ready) if content else ("",)
@@ -65,21 +65,23 @@ class LayerBlobs:
         compression: ImageCompression,
         epoch: int,
     ) -> ImageLayer:
-        """Give the layer of trees below their folders.
+        """Return the layer of trees below their folders.
 
         ``epoch`` is the time of its files, in seconds. Raises `LpackError`.
         """
         members = tar_members(parts)
         listed = (part for each in members for part in (each.path, str(each.mode), *_identity(each.content)))
         key = digest_of(_FORM, codec_identity(compression), str(epoch), *listed)
-        return self._made.get(key, lambda: self._known(key, compression) or self._written(key, members, compression, epoch))
+        return self._made.get(
+            key, lambda: self._load_layer(key, compression) or self._written(key, members, compression, epoch)
+        )
 
-    def _known(self, key: str, compression: ImageCompression) -> ImageLayer | None:
+    def _load_layer(self, key: str, compression: ImageCompression) -> ImageLayer | None:
         record = self._store.load(_KIND, key)
         if record is None:
             return None
         digest, size, diff_id = json.loads(record.payload)
-        # The output folder has links to it, through which somebody may have cut it short.
+        # The output folder has links to it, through which it may have been truncated.
         whole = signature(self._store.blob_path(digest))[:2] == (stat.S_IFREG, size)
         return self._layer(digest, size, diff_id, compression) if whole else None
 

@@ -30,7 +30,7 @@ class TarMember(Struct, frozen=True, kw_only=True):
 def tar_members(parts: Iterable[tuple[str, Tree]]) -> list[TarMember]:
     """Lay trees out below their folders: sorted, each folder once and before what is in it.
 
-    Raises `ImageError` for a path that is there twice, or is a file and a folder.
+    Raises `ImageError` for a path that occurs twice, or is a file and a folder.
     """
     files: dict[str, TarMember] = {}
     for prefix, tree in parts:
@@ -54,11 +54,11 @@ def tar_members(parts: Iterable[tuple[str, Tree]]) -> list[TarMember]:
 
 
 def tar_header(member: TarMember, epoch: int) -> bytes:
-    """Give the header of a file or folder; all are root's, and ``epoch`` is their time in seconds."""
+    """Return the header of a file or folder; all are root's, and ``epoch`` is their time in seconds."""
     size = member.content.size if member.content else None
     path = member.path + "/" * (size is None)
     if len(path) > _LONGEST_PATH or not path.isascii() or max(size or 0, epoch) > _LARGEST:
-        return _made(member.path, member.mode, size, epoch)
+        return _make_header(member.path, member.mode, size, epoch)
     # Of thousands of headers most differ in path, size and checksum alone, and tarfile takes its time over each.
     block = bytearray(_like(member.mode, size is None, epoch))
     block[: len(path)] = path.encode("ascii")
@@ -69,14 +69,14 @@ def tar_header(member: TarMember, epoch: int) -> bytes:
 
 @lru_cache
 def _like(mode: int, is_folder: bool, epoch: int) -> bytes:
-    """Give a header that lacks its path, and counts its checksum as spaces (POSIX ustar interchange format)."""
-    block = bytearray(_made("", mode, None if is_folder else 0, epoch))
+    """Return a header that lacks its path, and counts its checksum as spaces (POSIX ustar interchange format)."""
+    block = bytearray(_make_header("", mode, None if is_folder else 0, epoch))
     block[: _LONGEST_PATH + 1] = bytes(_LONGEST_PATH + 1)
     block[_CHECKSUM] = b" " * 8
     return bytes(block)
 
 
-def _made(path: str, mode: int, size: int | None, epoch: int) -> bytes:
+def _make_header(path: str, mode: int, size: int | None, epoch: int) -> bytes:
     info = tarfile.TarInfo(path)
     info.mode, info.mtime = mode, epoch
     if size is None:

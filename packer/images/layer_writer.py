@@ -100,13 +100,13 @@ def write_layer(
 
 
 def pack_tar(tar: IO[bytes], file: BinaryIO, executor: Executor) -> WrittenLayer:
-    """Write a tar that somebody else has made as a gzip file, by the same rules, to an empty file."""
+    """Write a tar from elsewhere as a gzip file, by the same rules, to an empty file."""
     sink = HashingWriter(file)
     put = _Put(sink)
     waiting: deque[Future[_Ready]] = deque()
     try:
         for raw in iter(lambda: tar.read(_PIECE), b""):
-            waiting.append(executor.submit(_compressed, raw))
+            waiting.append(executor.submit(_compress, raw))
             if len(waiting) * _PIECE >= _WINDOW:
                 put.made(waiting.popleft().result())
         while waiting:
@@ -117,7 +117,7 @@ def pack_tar(tar: IO[bytes], file: BinaryIO, executor: Executor) -> WrittenLayer
     return WrittenLayer(digest=sink.finish(), length=sink.length, diff_id=put.diff_id)
 
 
-def _compressed(raw: bytes) -> _Ready:
+def _compress(raw: bytes) -> _Ready:
     return _Ready(raw, compress(raw), deflate.crc32(raw))
 
 
@@ -244,7 +244,7 @@ def _put_of(compression: ImageCompression, sink: HashingWriter, size: int) -> _P
 
 
 def _put_all(pieces: Sequence[_Piece], put: _Put, executor: Executor, *, gzip: bool) -> None:
-    """Give pieces to a writer in their order, made ready ahead of it."""
+    """Return pieces to a writer in their order, made ready ahead of it."""
     sources = SpanReader()
     waiting: deque[tuple[_Piece, Future[_Ready] | None]] = deque()
     ahead, held = iter(pieces), 0
@@ -252,7 +252,7 @@ def _put_all(pieces: Sequence[_Piece], put: _Put, executor: Executor, *, gzip: b
         while True:
             while held < _WINDOW and (piece := next(ahead, None)) is not None:
                 large = piece.span is not None and piece.size >= _STREAMED and piece.span.method == DEFLATED
-                future = None if large else executor.submit(_ready, piece, gzip=gzip)
+                future = None if large else executor.submit(_prepare_piece, piece, gzip=gzip)
                 waiting.append((piece, future))
                 held += 0 if large else piece.size
             if not waiting:
@@ -264,7 +264,7 @@ def _put_all(pieces: Sequence[_Piece], put: _Put, executor: Executor, *, gzip: b
             if piece.span is None or (future is not None and ready.packed):
                 put.made(ready)
             else:
-                raw = [ready.raw] if future is not None else _inflated(piece.span, sources)
+                raw = [ready.raw] if future is not None else _inflate_span(piece.span, sources)
                 put.spliced(raw, piece.span, sources)
     finally:
         for _, future in waiting:
@@ -273,41 +273,41 @@ def _put_all(pieces: Sequence[_Piece], put: _Put, executor: Executor, *, gzip: b
         sources.close()
 
 
-def _ready(piece: _Piece, *, gzip: bool) -> _Ready:
+def _prepare_piece(piece: _Piece, *, gzip: bool) -> _Ready:
     """Inflate or read a piece, and compress what is not compressed yet."""
     if piece.span is not None:
         sources = SpanReader()
         try:
-            raw = _whole(piece.span, sources)
+            raw = _read_span(piece.span, sources)
         finally:
             sources.close()
         packed = compress(raw) if gzip and piece.span.method != DEFLATED else b""
         return _Ready(raw, packed, piece.span.crc32)
     raw = b"".join(part if isinstance(part, bytes) else part.read() for part in piece.raw)
-    return _compressed(raw) if gzip else _Ready(raw, b"", 0)
+    return _compress(raw) if gzip else _Ready(raw, b"", 0)
 
 
-def _whole(span: Span, sources: SpanReader) -> bytes:
+def _read_span(span: Span, sources: SpanReader) -> bytes:
     try:
         return inflate(span, sources.descriptor(span.path))
     except ValueError as error:
-        raise _broken(span, str(error)) from None
+        raise _span_error(span, str(error)) from None
 
 
-def _inflated(span: Span, sources: SpanReader) -> Iterator[bytes]:
+def _inflate_span(span: Span, sources: SpanReader) -> Iterator[bytes]:
     """Inflate a large file bit by bit; raises `ImageError` where it is not what its span says."""
     stream, crc, size = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
     try:
-        for data in _limited(stream, sources.read(span)):
+        for data in _limit_stream(stream, sources.read(span)):
             crc, size = deflate.crc32(data, crc), size + len(data)
             yield data
     except zlib.error as error:
-        raise _broken(span, f"its compressed data is broken ({error})") from None
+        raise _span_error(span, f"its compressed data is broken ({error})") from None
     if (crc, size) != (span.crc32, span.size) or not stream.eof:
-        raise _broken(span, "its size or checksum is not the declared one")
+        raise _span_error(span, "its size or checksum is not the declared one")
 
 
-def _limited(stream: zlib._Decompress, packed: Iterable[bytes]) -> Iterator[bytes]:
+def _limit_stream(stream: zlib._Decompress, packed: Iterable[bytes]) -> Iterator[bytes]:
     for data in packed:
         yield stream.decompress(data, _PIECE)
         while stream.unconsumed_tail:
@@ -315,6 +315,6 @@ def _limited(stream: zlib._Decompress, packed: Iterable[bytes]) -> Iterator[byte
     yield stream.flush()
 
 
-def _broken(span: Span, why: str) -> ImageError:
+def _span_error(span: Span, why: str) -> ImageError:
     what = f"A file in {span.path.name} cannot be put into an image: {why}."
     return ImageError(what, remedy="Run `lpack cache verify`, and build again.")

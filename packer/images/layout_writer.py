@@ -69,7 +69,7 @@ class LayerStep(Struct, frozen=True, kw_only=True):
     """A layer of lpack's own, and what its step of history says."""
 
     layer: ImageLayer
-    told: str
+    history: str
 
 
 def assemble_image(base: Base, steps: Sequence[LayerStep], running: RunSettings, epoch: int) -> Image:
@@ -84,7 +84,7 @@ def assemble_image(base: Base, steps: Sequence[LayerStep], running: RunSettings,
     ]
     layers = (*below, *(step.layer for step in steps))
     history = list(base.config.history) or [{"created": created, "created_by": "base"} for _ in below]
-    history += [{"created": created, "created_by": f"lpack: {step.told}"} for step in steps]
+    history += [{"created": created, "created_by": f"lpack: {step.history}"} for step in steps]
     document = {
         **{key: value for key, value in base.config.document.items() if key in _KEPT},
         "config": _run_config(base, running),
@@ -105,7 +105,7 @@ def assemble_image(base: Base, steps: Sequence[LayerStep], running: RunSettings,
 
 
 def _as_oci(layer: Descriptor) -> Descriptor:
-    """Give a base's layer the media type that it has in OCI's words; annotations are its builder's own."""
+    """Return a base's layer the media type that it has in OCI's words; annotations are its builder's own."""
     return replace(layer, media_type=_DOCKER_TYPES.get(layer.media_type, layer.media_type), annotations={})
 
 
@@ -145,7 +145,7 @@ def write_layout(
         for image, tag in images:
             everything = base_layers or image.home is None
             for layer in image.layers if everything else [each for each in image.layers if each.own]:
-                _place(_in_layout(older, layer) or layer.blobs.bring(layer.descriptor), blobs / layer.descriptor.sha256)
+                _link_or_copy(_in_layout(older, layer) or layer.blobs.bring(layer.descriptor), blobs / layer.descriptor.sha256)
             for data, descriptor in ((image.config, image.config_descriptor), (image.manifest, image.descriptor)):
                 (blobs / descriptor.sha256).write_bytes(data)
             named.append(replace(image.descriptor, annotations={REF_NAME: tag}))
@@ -168,7 +168,7 @@ def _in_layout(folder: Path | None, layer: ImageLayer) -> Path | None:
     return path if file_digest(path) == layer.descriptor.sha256 else None  # it was there for anybody to change
 
 
-def _place(blob: Path, to: Path) -> None:
+def _link_or_copy(blob: Path, to: Path) -> None:
     """Have a blob at a place, without its bytes being copied where that can be."""
     if to.exists():
         return
@@ -179,9 +179,9 @@ def _place(blob: Path, to: Path) -> None:
 
 
 def publish_layout(staged: Path, final: Path) -> None:
-    """Put a layout in the place of an older one: what is new comes first, then its index, and last goes what nobody names.
+    """Put a layout in the place of an older one: new blobs first, then the index; blobs without a reference are removed last.
 
-    Whoever reads meanwhile finds the old image or the new one. Raises `StoreError`.
+    A reader finds the old image or the new one at any moment. Raises `StoreError`.
     """
     with store_errors(final, "write"):
         blobs, old = staged / "blobs" / "sha256", final / "blobs" / "sha256"
@@ -206,10 +206,10 @@ def write_docker_archive(image: Image, name: str, file: BinaryIO) -> None:
     paths = [f"{layer.diff_id.removeprefix('sha256:')}.tar" for layer in image.layers]
     listed = [{"Config": config, "Layers": paths, "RepoTags": [name]}]
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        _add(archive, config, image.config)
+        _add_bytes(archive, config, image.config)
         for path, layer in dict(zip(paths, image.layers, strict=True)).items():
             _add_layer(archive, path, layer)
-        _add(archive, "manifest.json", encode_list(listed))
+        _add_bytes(archive, "manifest.json", encode_list(listed))
 
 
 def encode_list(listed: Iterable[Mapping[str, object]]) -> bytes:
@@ -217,11 +217,11 @@ def encode_list(listed: Iterable[Mapping[str, object]]) -> bytes:
     return b"[" + b",".join(map(encode_document, listed)) + b"]"
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    archive.addfile(_info(name, len(data)), io.BytesIO(data))
+def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    archive.addfile(_file_info(name, len(data)), io.BytesIO(data))
 
 
-def _info(name: str, size: int) -> tarfile.TarInfo:
+def _file_info(name: str, size: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
     return info
@@ -231,7 +231,7 @@ def _add_layer(archive: tarfile.TarFile, name: str, layer: ImageLayer) -> None:
     blob = layer.blobs.bring(layer.descriptor)
     with store_errors(blob, "read"), blob.open("rb") as file:
         if LAYERS[layer.descriptor.media_type] != "zstd":
-            archive.addfile(_info(name, layer.descriptor.size), file)
+            archive.addfile(_file_info(name, layer.descriptor.size), file)
             return
         import zstandard
 
@@ -245,4 +245,4 @@ def _add_layer(archive: tarfile.TarFile, name: str, layer: ImageLayer) -> None:
             found.update(part)
         if f"sha256:{found.hexdigest()}" != layer.diff_id:
             raise unusable_image(name, "the layer is not the one that its configuration promises")
-        archive.addfile(_info(name, size), opened())
+        archive.addfile(_file_info(name, size), opened())

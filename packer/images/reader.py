@@ -57,7 +57,7 @@ class BuiltImage(Struct, frozen=True, kw_only=True):
 
 
 def read_images(out: Path, names: Sequence[str], remote: Callable[[Reference], BlobSource]) -> list[BuiltImage]:
-    """Give the images of functions that were built into a folder; all of them where no name is given.
+    """Return the images of functions that were built into a folder; all of them where no name is given.
 
     ``remote`` gives the blobs of a base that the output folder does not hold. Raises `UsageError` where one was not built, or
     is no image, and `ImageError` where it is not what it was.
@@ -73,7 +73,7 @@ def read_images(out: Path, names: Sequence[str], remote: Callable[[Reference], B
 
 
 def read_format(out: Path, name: str) -> str:
-    """Give what became of a function, ``zip`` or ``image``, whatever flags the build had; raises `UsageError`."""
+    """Return what became of a function, ``zip`` or ``image``, whatever flags the build had; raises `UsageError`."""
     function = _manifest(out).functions.get(name)
     if function is None:
         raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
@@ -81,7 +81,7 @@ def read_format(out: Path, name: str) -> str:
 
 
 def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]:
-    """Give the archive of a function, and those of its layers in order; raises `UsageError` where it was not built."""
+    """Return the archive of a function, and those of its layers in order; raises `UsageError` where it was not built."""
     manifest = _manifest(out)
     function = manifest.functions.get(name)
     if function is None or function.format != "zip":
@@ -126,7 +126,7 @@ def _read(out: Path, name: str, function: ManifestFunction, remote: Callable[[Re
     index = Index.parse((folder / "index.json").read_bytes(), str(folder))
     found = next((each for each in index.manifests if each.digest == function.image.digest), None)
     if found is None:
-        raise unusable_image(str(folder), "it is not the image that lpack.json tells of", again)
+        raise unusable_image(str(folder), "it is not the image that lpack.json describes", again)
     data = own.read(found, LARGEST_MANIFEST)
     manifest = Manifest.parse(data, str(folder))
     config = own.read(manifest.config, LARGEST_CONFIG)
@@ -158,7 +158,7 @@ class _LayoutOrRemote(BlobSource):
         self._remote = remote
 
     def bring(self, blob: Descriptor) -> Path:
-        """Give a blob's file; raises `LpackError`."""
+        """Return a blob's file; raises `LpackError`."""
         if self._home is None or (self._folder / "blobs" / "sha256" / blob.sha256).exists():
             return self._own.bring(blob)
         return self._remote(self._home).bring(blob)

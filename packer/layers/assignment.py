@@ -75,7 +75,7 @@ class MadeLayer(Struct, frozen=True, kw_only=True):
 
 
 class Division(Struct, frozen=True, kw_only=True):
-    """Who gets what from which layer; ``unused`` says why nobody gets a named layer, by its name.
+    """Which function gets what from which layer; ``unused`` says why a named layer is not used, by its name.
 
     ``by_function`` are the places in ``shares`` of each function's layers, and made of these.
     """
@@ -88,7 +88,7 @@ class Division(Struct, frozen=True, kw_only=True):
         force_setattr(self, "by_function", _places_of(self.shares))
 
     def of(self, function: str) -> tuple[LayerShare, ...]:
-        """Give the layers of a function, in order."""
+        """Return the layers of a function, in order."""
         return tuple(self.shares[place] for place in self.places(function))
 
     def places(self, function: str) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ def _places_of(shares: Sequence[LayerShare]) -> dict[str, tuple[int, ...]]:
 
 
 def shared(needs: Mapping[str, Need]) -> dict[str, tuple[str, ...]]:
-    """Give the users of each distribution that may lie in a layer: all that are in one function alone are not among them."""
+    """Return the users of each distribution that may lie in a layer: all that are in one function alone are not among them."""
     users: dict[str, list[str]] = {}
     named: set[str] = set()
     for function in sorted(needs):
@@ -124,7 +124,7 @@ def shared(needs: Mapping[str, Need]) -> dict[str, tuple[str, ...]]:
 
 
 def with_required(needs: Mapping[str, Need]) -> dict[str, Need]:
-    """Give each named layer all that its distributions require, as far as a function that needs it has that."""
+    """Return each named layer all that its distributions require, as far as a function that needs it has that."""
     layers = {layer.name: layer for need in needs.values() for layer in need.options.named if layer.closed}
     if not layers:
         return dict(needs)
@@ -133,7 +133,7 @@ def with_required(needs: Mapping[str, Need]) -> dict[str, Need]:
         requires = {each.name: each.requires for each in need.distributions.values()}
         for layer in need.options.named:
             if layer.closed:
-                held[layer.name] |= _reached(layer.distributions, requires)
+                held[layer.name] |= _reachable_names(layer.distributions, requires)
     whole = {name: replace(layer, distributions=tuple(sorted(held[name]))) for name, layer in layers.items()}
     return {
         name: replace(
@@ -143,8 +143,8 @@ def with_required(needs: Mapping[str, Need]) -> dict[str, Need]:
     }
 
 
-def _reached(names: Iterable[str], requires: Mapping[str, Sequence[str]]) -> set[str]:
-    """Return what these names require, and what that requires, as far as it is there; themselves, too."""
+def _reachable_names(names: Iterable[str], requires: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return what these names require, and what that requires, as far as it exists, with the names themselves."""
     waiting = [name for name in names if name in requires]
     seen = set(waiting)
     while waiting:
@@ -164,7 +164,7 @@ def divide(needs: Mapping[str, Need], sizes: Mapping[str, Piece]) -> Division:
     named = Division(shares=shares)
     held = {name: frozenset(digest for share in named.of(name) for digest in share.pieces) for name in needs}
     slots = {name: _slots(name, need, len(named.places(name))) for name, need in needs.items()}
-    free = _untied(
+    free = _drop_tied(
         {name: _free(need, sizes, held[name]) for name, need in needs.items()},
         {name: need.tied for name, need in needs.items()},
     )
@@ -192,7 +192,7 @@ def _beside_pieces(need: Need, pieces: frozenset[str], held: frozenset[str], siz
 
 
 def _slots(function: str, need: Need, named: int) -> int:
-    """Give how many layers a function may still get; raises `LimitError` where it has too many."""
+    """Return how many layers a function may still get; raises `LimitError` where it has too many."""
     attached = len(need.options.attached)
     if attached + named > LAYERS_LIMIT:
         raise LimitError(
@@ -203,19 +203,19 @@ def _slots(function: str, need: Need, named: int) -> int:
     return LAYERS_LIMIT - attached - named
 
 
-def _untied(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[frozenset[str]]]) -> dict[str, frozenset[str]]:
+def _drop_tied(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[frozenset[str]]]) -> dict[str, frozenset[str]]:
     """Keep in functions what must lie beside something that others do not have beside it.
 
     What has the same users is never parted by the planner, and may go into a layer together. Each round takes a piece from
     some function, and so there are no more rounds than pieces of functions.
     """
     left = dict(free)
-    while parted := _parted(left, tied):
+    while parted := _drop_parted(left, tied):
         left = {name: pieces - parted.get(name, frozenset()) for name, pieces in left.items()}
     return left
 
 
-def _parted(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[frozenset[str]]]) -> dict[str, frozenset[str]]:
+def _drop_parted(free: Mapping[str, frozenset[str]], tied: Mapping[str, Sequence[frozenset[str]]]) -> dict[str, frozenset[str]]:
     """Return by function what is tied to something with other users; functions without any are left out."""
     users: dict[str, list[str]] = {}
     for name in free if any(tied.values()) else ():
@@ -273,7 +273,7 @@ def _users_of(layers: Mapping[str, NamedLayer], known: Mapping[str, _Known], nee
 
 
 def unused_everywhere(groups: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
-    """Say why nobody gets those named layers that no group uses: what these do not have, another target may."""
+    """Return why named layers are not used that no group uses: what one target does not need, another may."""
     reasons = list(groups)
     nowhere = set[str].intersection(*map(set, reasons)) if reasons else set()
     return tuple(max((each[name] for each in reasons), key=_tells_most) for name in sorted(nowhere))
@@ -305,7 +305,7 @@ def _who_gets(layer: NamedLayer) -> Callable[[str, _Known], bool]:
 
 
 def _held_by(layer: NamedLayer, users: Sequence[str], known: Mapping[str, _Known]) -> Iterator[str]:
-    """Give the wheels of a named layer; raises `UsageError` where its users need different versions of one."""
+    """Return the wheels of a named layer; raises `UsageError` where its users need different versions of one."""
     for name in layer.distributions:
         found: dict[str, tuple[str, str]] = {}
         for user in users:

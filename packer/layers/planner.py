@@ -97,11 +97,11 @@ class LayerPlan(Struct, frozen=True, kw_only=True):
     uploaded_again: float
 
     def layers_of(self, function: str) -> tuple[PlannedLayer, ...]:
-        """Give a function's layers; raises `KeyError` where it was not planned."""
+        """Return a function's layers; raises `KeyError` where it was not planned."""
         return self.attached[function]
 
     def inside(self, function: str) -> frozenset[str]:
-        """Give the pieces that stay in a function's package; raises `KeyError` where it was not planned."""
+        """Return the pieces that stay in a function's package; raises `KeyError` where it was not planned."""
         return self.packed[function]
 
 
@@ -134,12 +134,12 @@ def plan_layers(
     """Plan the layers of functions, by their names.
 
     A class of less than ``smallest`` ZIP bytes stays in its functions, and so does all that a function needs that is above
-    ``limit`` unzipped, or that has no slot. No plan makes such a function smaller, and whoever checks sizes will say what it is
-    made of. A layer is within the limit because each of its users is. Raises `KeyError` for a piece that is not there.
+    ``limit`` unzipped, or that has no slot. No plan makes such a function smaller, and the check of sizes reports what it is
+    made of. A layer is within the limit because each of its users is. Raises ``KeyError`` for an unknown piece.
     """
-    able = {name: demand for name, demand in demands.items() if demand.slots > 0 and _unzipped(demand, pieces) <= limit}
+    able = {name: demand for name, demand in demands.items() if demand.slots > 0 and _unzipped_size(demand, pieces) <= limit}
     shared = [found for found in _classes(able, pieces) if len(found.users) > 1 and found.zipped >= max(smallest, 1)]
-    planned = [layer for linked in _linked(shared) for layer in _plan_linked(linked, able, pieces)]
+    planned = [layer for linked in _linked_groups(shared) for layer in _plan_linked(linked, able, pieces)]
     # Their order must not depend on the pieces' keys: no two layers have the same classes, and no two classes the same users,
     # but for the parts of one that are released more and less often.
     planned.sort(key=lambda layer: (layer[0], [(found.users, found.weight / len(found.pieces)) for found in layer[1]]))
@@ -147,10 +147,10 @@ def plan_layers(
         PlannedLayer(pieces=tuple(sorted(key for found in classes for key in found.pieces)), users=users)
         for users, classes in planned
     )
-    return _described(tuple(layers), demands, pieces)
+    return _describe_plan(tuple(layers), demands, pieces)
 
 
-def _unzipped(demand: Demand, pieces: Mapping[str, Piece]) -> int:
+def _unzipped_size(demand: Demand, pieces: Mapping[str, Piece]) -> int:
     return demand.own + sum(pieces[key].unzipped for key in demand.pieces)
 
 
@@ -169,7 +169,7 @@ def _classes(demands: Mapping[str, Demand], pieces: Mapping[str, Piece]) -> list
     ]
 
 
-def _linked(classes: Sequence[_Class]) -> Iterable[list[_Class]]:
+def _linked_groups(classes: Sequence[_Class]) -> Iterable[list[_Class]]:
     """Part classes into those that functions link, each part in the order of the classes."""
     leader: dict[str, str] = {}
 
@@ -191,7 +191,7 @@ def _linked(classes: Sequence[_Class]) -> Iterable[list[_Class]]:
 def _plan_linked(
     classes: Sequence[_Class], demands: Mapping[str, Demand], pieces: Mapping[str, Piece]
 ) -> list[tuple[tuple[str, ...], list[_Class]]]:
-    """Give the layers of classes that functions link, as their users and classes."""
+    """Return the layers of classes that functions link, as their users and classes."""
     names = sorted({name for found in classes for name in found.users})
     numbers = {name: number for number, name in enumerate(names)}
     linked = {key for found in classes for key in found.pieces}
@@ -216,11 +216,11 @@ def _plan_linked(
 
 
 def _sum(keys: Collection[str], pieces: Mapping[str, Piece]) -> tuple[int, float]:
-    """Give the ZIP bytes of pieces and their weight, whatever the order of the keys."""
+    """Return the ZIP bytes of pieces and their weight, whatever the order of the keys."""
     return sum(pieces[key].zipped for key in keys), fsum(pieces[key].weight for key in keys)
 
 
-def _described(layers: tuple[PlannedLayer, ...], demands: Mapping[str, Demand], pieces: Mapping[str, Piece]) -> LayerPlan:
+def _describe_plan(layers: tuple[PlannedLayer, ...], demands: Mapping[str, Demand], pieces: Mapping[str, Piece]) -> LayerPlan:
     """Add to layers what each function has of them and what they leave inside, and the sizes."""
     attached: dict[str, list[PlannedLayer]] = {name: [] for name in sorted(demands)}
     for layer in layers:

@@ -45,20 +45,20 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 def search_layers(problem: Problem) -> list[Found]:
-    """Give layers that save many bytes, in an order that depends on the input alone."""
+    """Return layers that save many bytes, in an order that depends on the input alone."""
     needed = Counter(function for users in problem.holders for function in users)
     if all(count <= problem.slots[function] for function, count in needed.items()):
         return [((number,), tuple(users)) for number, users in enumerate(problem.holders)]
-    found = _Search(problem)
+    found = _PlanSearch(problem)
     found.climb(1 << number for number in range(len(problem.sizes)))
     found.settle()
     if len(problem.slots) <= MOST_TRIED:
         found.try_all()
-        other = _Search(problem)
+        other = _PlanSearch(problem)
         other.take_largest()
         other.settle()
         other.try_all()
-        found = max(found, other, key=_Search.worth)  # the first one where they are equal
+        found = max(found, other, key=_PlanSearch.worth)  # the first one where they are equal
     return split_layers(found.layers(), problem)
 
 
@@ -74,7 +74,7 @@ def split_layers(layers: Sequence[Found], problem: Problem) -> list[Found]:
 
     def add(classes: Iterable[int], users: tuple[int, ...]) -> None:
         order = sorted(classes, key=lambda number: (problem.weights[number] / max(1, problem.sizes[number]), number))
-        spared, cut = max(((_spared(order, cut, problem), -cut) for cut in range(1, len(order))), default=(0.0, 0))
+        spared, cut = max(((_saved_bytes(order, cut, problem), -cut) for cut in range(1, len(order))), default=(0.0, 0))
         heappush(waiting, (-spared, tuple(order), users, -cut))
         for user in users:
             left[user] -= 1
@@ -93,8 +93,8 @@ def split_layers(layers: Sequence[Found], problem: Problem) -> list[Found]:
     return sorted(whole)
 
 
-def _spared(order: Sequence[int], cut: int, problem: Problem) -> float:
-    """Say what a layer cut in two no longer uploads again: each side when the other changes."""
+def _saved_bytes(order: Sequence[int], cut: int, problem: Problem) -> float:
+    """Return what a layer cut in two no longer uploads again: each side when the other changes."""
     first, second = order[:cut], order[cut:]
     size, often = problem.sizes, problem.weights
     return fsum(often[number] for number in first) * sum(size[number] for number in second) + fsum(
@@ -103,14 +103,14 @@ def _spared(order: Sequence[int], cut: int, problem: Problem) -> float:
 
 
 def iterate_bits(classes: Classes) -> Iterator[Classes]:
-    """Give each class of a set as a set of its own, the lowest number first."""
+    """Return each class of a set as a set of its own, the lowest number first."""
     while classes:
         lowest = classes & -classes
         yield lowest
         classes ^= lowest
 
 
-class _Search:
+class _PlanSearch:
     """Which layers each function has chosen, what that saves, and the moves from there."""
 
     def __init__(self, problem: Problem) -> None:
@@ -131,7 +131,7 @@ class _Search:
         self._effort = 0
 
     def layers(self) -> list[Found]:
-        """Give the layers that functions have chosen."""
+        """Return the layers that functions have chosen."""
         users: dict[Classes, list[int]] = {}
         for function, chosen in enumerate(self._chosen):
             for layer in chosen:
@@ -139,19 +139,19 @@ class _Search:
         return [(tuple(one.bit_length() - 1 for one in iterate_bits(layer)), tuple(users[layer])) for layer in sorted(users)]
 
     def worth(self) -> tuple[int, float, int]:
-        """Give what plans are compared by, more is better: the bytes saved, then few uploaded again, then few layers."""
+        """Return what plans are compared by, more is better: the bytes saved, then few uploaded again, then few layers."""
         again, layers = self._change(self._chosen)
         return self._saved, -again, -layers
 
     def take_largest(self) -> None:
-        """Give each function its largest classes as layers, which is another place to climb from."""
+        """Return each function its largest classes as layers, which is another place to climb from."""
         for layer in sorted(self._sizes.keys() - {0}, key=lambda layer: (self._sizes[layer], layer)):
             gain, joins = self._weigh(layer, at_a_loss=True)
             if len(joins) > 1:
                 self._move(layer, gain, joins)
 
     def climb(self, candidates: Iterable[Classes]) -> set[int]:
-        """Make the layers that save most, one after the other, while one saves anything; give the functions that moved.
+        """Make the layers that save most, one after the other, while one saves anything; return the functions that moved.
 
         A move opens others, and they are weighed up as well. Savings are kept in a heap although each move changes those of its
         neighbours: what comes out on top is weighed up again, and goes back if something else has become better.
@@ -223,7 +223,7 @@ class _Search:
         return False
 
     def _change(self, chosen: Sequence[tuple[Classes, ...]]) -> tuple[float, int]:
-        """Give what updates upload again, times the sum of all weights, and the number of layers."""
+        """Return what updates upload again, times the sum of all weights, and the number of layers."""
         layers = {layer for held in chosen for layer in held}
         parts = [(self._size(layer), self._often(layer)) for layer in layers]
         for needs, held, (size, often) in zip(self._needs, chosen, self._problem.alone, strict=True):
@@ -244,14 +244,14 @@ class _Search:
         return known
 
     def _users_of(self, classes: Classes) -> frozenset[int]:
-        """Give the functions that need all of some classes."""
+        """Return the functions that need all of some classes."""
         if (known := self._users.get(classes)) is None:
             lowest = classes & -classes
             known = self._users[classes] = self._users[lowest] & self._users_of(classes ^ lowest)
         return known
 
     def _weigh(self, layer: Classes, *, at_a_loss: bool = False) -> tuple[int, Joins]:
-        """Say what a layer would save, and who would choose it: each function that gains, or every one that can.
+        """Return what a layer would save, and who would choose it: each function that gains, or every one that can.
 
         A function leaves the layers that overlap with it, and its smallest one where it has no slot left.
         """
@@ -304,11 +304,11 @@ class _Search:
         return touched
 
     def _loose(self, function: int) -> Classes:
-        """Give the classes that a function has inside; no two of its layers share a class."""
+        """Return the classes that a function has inside; no two of its layers share a class."""
         return self._needs[function] & ~sum(self._chosen[function])
 
     def _promising(self, functions: Iterable[int]) -> list[Classes]:
-        """Give the layers next to what functions have chosen that might save something.
+        """Return the layers next to what functions have chosen that might save something.
 
         These are a class that is inside, alone or together with a chosen layer. What it may save is at most its bytes in each
         function, and those of the layer that it takes the place of; a layer that is new costs its bytes.
@@ -326,7 +326,7 @@ class _Search:
         return [layer for layer, hope in hoped.items() if layer in self._count or hope > self._size(layer)]
 
     def _nearby(self) -> list[Classes]:
-        """Give the layers next to the chosen ones, first what saves most: two as one, with one class more, with one less."""
+        """Return the layers next to the chosen ones, first what saves most: two as one, with one class more, with one less."""
         found: set[Classes] = set()
         for function, chosen in enumerate(self._chosen):
             loose = self._loose(function)

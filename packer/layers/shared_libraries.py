@@ -72,7 +72,7 @@ def gather_libraries(
     movable = _not_run_by_programs(_linked_to(copies, target), [*(copy.file for copy in copies), *elsewhere])
     movable = settle(_unmistakable(movable, parts, copies, elsewhere))
     named = {name: _Named.by(trees[name]) for name in dict.fromkeys(copy.distribution for copy in movable)}
-    return _moved(parts, settle([copy for copy in movable if not named[copy.distribution].has(copy.entry.path)]))
+    return _move_libraries(parts, settle([copy for copy in movable if not named[copy.distribution].has(copy.entry.path)]))
 
 
 def _last(path: str) -> str:
@@ -80,7 +80,7 @@ def _last(path: str) -> str:
 
 
 def _copies(name: str, tree: Tree, files: Sequence[ElfFile]) -> Iterator[_Copy]:
-    """Give the native files that a part still holds."""
+    """Return the native files that a part still holds."""
     by_path = {file.path: file for file in files}
     for entry in tree if by_path else ():
         if entry.path in by_path:
@@ -88,7 +88,7 @@ def _copies(name: str, tree: Tree, files: Sequence[ElfFile]) -> Iterator[_Copy]:
 
 
 def _linked_to(copies: Iterable[_Copy], target: Target) -> list[_Copy]:
-    """Give the libraries that were copied in, and that another file of the same distribution needs by their own name."""
+    """Return the libraries that were copied in, and that another file of the same distribution needs by their own name."""
     copies = [copy for copy in copies if copy.distribution != OWN_SOURCE and copy.file.machine == target.machine]
     needed = {(copy.distribution, name) for copy in copies for name in copy.file.needed if name != copy.name}
     return [
@@ -178,7 +178,7 @@ class _Named(Struct, frozen=True, kw_only=True):
         return cls(libraries=tuple(map(_text, libraries)), folders=frozenset(map(_text, folders)))
 
     def has(self, path: str) -> bool:
-        """Say whether a library may be loaded by its path: its name or its folder is named, or some folder's is computed."""
+        """Return whether a library may be loaded by its path: its name or its folder is named, or some folder's is computed."""
         found = _COPIED_IN.fullmatch(path)
         folder = found["folder"] if found else ""
         return not self.folders.isdisjoint(("", folder)) or _last(path).startswith(self.libraries)
@@ -188,8 +188,8 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _moved(parts: Sequence[Part], copies: Sequence[_Copy]) -> GatheredLibraries:
-    """Take copies out of the parts, and give each of them once, as the first distribution by name has it."""
+def _move_libraries(parts: Sequence[Part], copies: Sequence[_Copy]) -> GatheredLibraries:
+    """Take copies out of the parts, and return each of them once, as the first distribution by name has it."""
     libraries: dict[str, Entry] = {}
     for copy in sorted(copies, key=lambda copy: (copy.distribution, copy.entry.path)):
         held = libraries.setdefault(copy.name, replace(copy.entry, path=f"{LIBRARY_FOLDER}/{copy.name}"))
@@ -212,7 +212,7 @@ def _without(name: str, tree: Tree, gone: Collection[tuple[str, str]]) -> Tree:
 def find_entangled(
     parts: Sequence[Part], native: Mapping[str, Sequence[ElfFile]], target: Target
 ) -> tuple[frozenset[str], ...]:
-    """Give groups of parts that must lie on one side: in layers, which merge in ``/opt/python``, or in the function.
+    """Return groups of parts that must lie on one side: in layers, which merge in ``/opt/python``, or in the function.
 
     They are sorted, and no part is in two. The side of a group with `packer.core.model.OWN_SOURCE`, which it may have though
     that is not among the parts, is the function.
@@ -259,7 +259,7 @@ class _Place(Struct, frozen=True, kw_only=True):
         return self.path.removesuffix("/")
 
     def inside(self) -> Iterator[_Place]:
-        """Give the files and folders that lie directly in a folder."""
+        """Return the files and folders that lie directly in a folder."""
         start = self.start
         while start < self.end:
             path = self.entries[start].path
@@ -270,7 +270,7 @@ class _Place(Struct, frozen=True, kw_only=True):
             start = end
 
     def beginning(self) -> Entry | None:
-        """Give what makes a folder a regular package (PEP 420 has none)."""
+        """Return what makes a folder a regular package (PEP 420 has none)."""
         start = self._first(f"{self.path}__init__.", self.start)
         names = [f"{self.path}__init__{suffix}" for suffix in (".py", ".pyc", ".so")]
         for entry in self.entries[start : self.end]:
@@ -312,7 +312,7 @@ def _tie_places(ties: _Ties, places: Sequence[_Place]) -> None:
 
 
 def _is_namespace(beginning: Entry) -> bool:
-    """Say whether a package looks for its modules in every folder of its name (pkgutil and setuptools documentation)."""
+    """Return whether a package looks for its modules in every folder of its name (pkgutil and setuptools documentation)."""
     if not beginning.path.endswith(".py"):
         return False
     data = beginning.content.read()
@@ -334,7 +334,7 @@ def _tie_libraries(ties: _Ties, parts: Sequence[tuple[str, Sequence[ElfFile]]], 
 
 
 def _companions(part: str, user: ElfFile, found: Sequence[tuple[str, ElfFile]]) -> set[str]:
-    """Give whose side matters to a file and the libraries that it links to.
+    """Return whose side matters to a file and the libraries that it links to.
 
     Those that no run path leads to are found all the same in two folders of the function, and from wherever.
     """

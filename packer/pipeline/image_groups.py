@@ -221,7 +221,7 @@ def _image_record(function: Function, base: Base, image: Image, steps: Sequence[
             layers=len(base.manifest.layers),
         ),
         layers=tuple(
-            ImageLayerRecord(digest=step.layer.descriptor.digest, bytes=step.layer.descriptor.size, holds=step.told)
+            ImageLayerRecord(digest=step.layer.descriptor.digest, bytes=step.layer.descriptor.size, holds=step.history)
             for step in steps
         ),
         also=tuple(also),

@@ -15,9 +15,11 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from packer.core.errors import UsageError
+
 
 class Nothing(Enum):
-    """What ``AWS::NoValue`` stands for: the property is not there."""
+    """What ``AWS::NoValue`` stands for: the property is absent."""
 
     NO_VALUE = auto()
 
@@ -25,22 +27,20 @@ class Nothing(Enum):
 NO_VALUE = Nothing.NO_VALUE
 
 
-class IntrinsicError(Exception):
-    """A value is written in a way that CloudFormation would refuse."""
+class IntrinsicError(UsageError):
+    """A value is written in a way that CloudFormation would refuse; ``what`` does not say where."""
 
-    def __init__(self, reason: str, *, remedy: str = "Correct the template.") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
+    def __init__(self, what: str, *, remedy: str = "Correct the template.") -> None:
+        super().__init__(what, remedy=remedy)
 
 
-class Unknowable(IntrinsicError):
+class UnknownValueError(IntrinsicError):
     """A value is well written, but known only when the stack is deployed."""
 
     def __init__(
-        self, reason: str, *, remedy: str = "Write the value itself, or take it from a parameter with --parameter NAME=VALUE."
+        self, what: str, *, remedy: str = "Write the value itself, or take it from a parameter with --parameter NAME=VALUE."
     ) -> None:
-        super().__init__(reason, remedy=remedy)
+        super().__init__(what, remedy=remedy)
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -59,27 +59,27 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 def evaluate(node: Any, scope: Scope) -> Any:
-    """Give the value of a parsed node: text, None, `NO_VALUE`, a list of such, or a mapping (left as it is).
+    """Return the value of a parsed node: text, None, `NO_VALUE`, a list of such, or a mapping (left as it is).
 
-    Raises `Unknowable` or another `IntrinsicError`.
+    Raises `UnknownValueError` or another `IntrinsicError`.
     """
     called = call_of(node)
     if called is not None:
         name, argument = called
         if name not in _FUNCTIONS:
-            raise Unknowable(f"{name} is not known before the stack is deployed")
+            raise UnknownValueError(f"{name} is not known before the stack is deployed")
         return _FUNCTIONS[name](argument, scope)
     if isinstance(node, list):
         values = [evaluate(item, scope) for item in node]
         return [value for value in values if value is not NO_VALUE]
     value = _scalar(node)
     if isinstance(value, str) and "{{resolve:" in value:
-        raise Unknowable(f"the dynamic reference {value} is not known before the stack is deployed")
+        raise UnknownValueError(f"the dynamic reference {value} is not known before the stack is deployed")
     return value
 
 
 def holds(node: Any, scope: Scope) -> bool:
-    """Decide a node of the Conditions section; raises `Unknowable` or another `IntrinsicError`."""
+    """Decide a node of the Conditions section; raises `UnknownValueError` or another `IntrinsicError`."""
     called = call_of(node)
     if called is None or called[0] not in _TESTS:
         raise IntrinsicError(f"a condition must be one of {', '.join(_TESTS)}")
@@ -88,7 +88,7 @@ def holds(node: Any, scope: Scope) -> bool:
 
 
 def condition(name: Any, scope: Scope) -> bool:
-    """Decide a condition by its name; raises `Unknowable` or another `IntrinsicError`."""
+    """Decide a condition by its name; raises `UnknownValueError` or another `IntrinsicError`."""
     if not isinstance(name, str) or name not in scope.conditions:
         raise IntrinsicError(f"no condition is named {name}{nearest(name, scope.conditions)}")
     if name in scope.asked:
@@ -97,7 +97,7 @@ def condition(name: Any, scope: Scope) -> bool:
 
 
 def call_of(node: Any) -> tuple[str, Any] | None:
-    """Give an intrinsic function's full name and its argument, whichever way it is spelt; None for any other node."""
+    """Return an intrinsic function's full name and its argument, whichever way it is spelt; None for any other node."""
     tag = _tag(node)
     if tag.startswith("!"):
         name = tag.removeprefix("!")
@@ -110,7 +110,7 @@ def call_of(node: Any) -> tuple[str, Any] | None:
 
 
 def leading_text(node: Any) -> str:
-    """Give the text that a node's value surely starts with, even where the rest is not known."""
+    """Return the text that a node's value surely starts with, even where the rest is not known."""
     called = call_of(node)
     if called is None:
         return node if isinstance(node, str) else ""
@@ -120,7 +120,7 @@ def leading_text(node: Any) -> str:
 
 
 def nearest(name: Any, known: Collection[str]) -> str:
-    """Give `` (did you mean X?)`` where a known name is close, else nothing."""
+    """Return `` (did you mean X?)`` where a known name is close, else nothing."""
     close = get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -157,9 +157,9 @@ def _ref(argument: Any, scope: Scope) -> Any:
     if name in scope.given:
         return scope.given[name]
     if name.startswith("AWS::"):
-        raise _wanted(name, f"{name} is not known before the stack is deployed")
+        raise _parameter_wanted(name, f"{name} is not known before the stack is deployed")
     if name in scope.resources:
-        raise Unknowable(f"what the resource {name} will be called is not known before the stack is deployed")
+        raise UnknownValueError(f"what the resource {name} will be called is not known before the stack is deployed")
     known = (*scope.parameters, *scope.resources)
     raise IntrinsicError(f"{name} is neither a parameter nor a resource{nearest(name, known)}")
 
@@ -172,9 +172,9 @@ def _parameter(name: str, scope: Scope) -> Any:
     if name in scope.given:
         value = scope.given[name]
     elif kind.startswith("AWS::SSM::Parameter::"):
-        raise _wanted(name, f"the parameter {name} gets its value from Systems Manager when the stack is deployed")
+        raise _parameter_wanted(name, f"the parameter {name} gets its value from Systems Manager when the stack is deployed")
     elif declared.get("Default") is None:
-        raise _wanted(name, f"the parameter {name} has no Default and no value was given")
+        raise _parameter_wanted(name, f"the parameter {name} has no Default and no value was given")
     else:
         value = _text(_scalar(declared["Default"]), f"the Default of the parameter {name}")
     if kind == "CommaDelimitedList" or "List<" in kind:
@@ -182,8 +182,8 @@ def _parameter(name: str, scope: Scope) -> Any:
     return value
 
 
-def _wanted(name: str, reason: str) -> Unknowable:
-    return Unknowable(reason, remedy=f"Give it with --parameter {name}=VALUE.")
+def _parameter_wanted(name: str, reason: str) -> UnknownValueError:
+    return UnknownValueError(reason, remedy=f"Give it with --parameter {name}=VALUE.")
 
 
 _PLACEHOLDER = re.compile(r"\$\{(!?)([^}]*)\}")
@@ -216,7 +216,7 @@ def _get_att(argument: Any, scope: Scope) -> str:
     resource = name.partition(".")[0]
     if resource not in scope.resources:
         raise IntrinsicError(f"no resource is named {resource}{nearest(resource, scope.resources)}")
-    raise Unknowable(f"the attribute {name} is not known before the stack is deployed")
+    raise UnknownValueError(f"the attribute {name} is not known before the stack is deployed")
 
 
 def _find_in_map(argument: Any, scope: Scope) -> Any:
@@ -276,13 +276,13 @@ def _or(argument: Any, scope: Scope) -> bool:
 
 
 def _any(nodes: list[Any], scope: Scope, *, wanted: bool) -> bool:
-    """Tell whether any condition is ``wanted``; one that is decides, even beside others that cannot be known."""
-    unknown: Unknowable | None = None
+    """Return whether any condition is ``wanted``; one that is decides, even beside others that cannot be known."""
+    unknown: UnknownValueError | None = None
     for node in nodes:
         try:
             if holds(node, scope) is wanted:
                 return True
-        except Unknowable as error:
+        except UnknownValueError as error:
             unknown = unknown or error
     if unknown is not None:
         raise unknown

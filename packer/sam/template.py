@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -16,14 +17,16 @@ from packer.sam.intrinsics import (
     NO_VALUE,
     IntrinsicError,
     Scope,
-    Unknowable,
+    UnknownValueError,
     call_of,
     condition,
     evaluate,
     leading_text,
     nearest,
 )
-from packer.sam.template_text import line_of, parse_template, read_text
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
 
 SERVERLESS_FUNCTION = "AWS::Serverless::Function"
 CODE_PROPERTIES = {SERVERLESS_FUNCTION: "CodeUri", "AWS::Lambda::Function": "Code"}
@@ -117,18 +120,18 @@ class _Resource(Struct, frozen=True, kw_only=True):
         return found[0][key] if found else None
 
     def value(self, key: str) -> Any:
-        """Evaluate a property; None where it is not there."""
+        """Evaluate a property; None where it is absent."""
         found = self.find(key)
         if found is None:
             return None
         try:
             value = evaluate(found[0][key], self.scope)
         except IntrinsicError as error:
-            raise self.fault(key, f"cannot be used: {error.reason}", error.remedy) from error
+            raise self.fault(key, f"cannot be used: {error.what}", error.remedy) from error
         return None if value is NO_VALUE else value
 
     def has(self, key: str) -> bool:
-        """Tell whether a property is there, even with a value that cannot be known."""
+        """Return whether a property exists, even with a value that cannot be known."""
         try:
             return evaluate(self.raw(key), self.scope) not in (None, NO_VALUE)
         except IntrinsicError:
@@ -170,7 +173,7 @@ def _scope(path: Path, document: Mapping[str, Any], given: Mapping[str, str]) ->
 
 
 def _mapping(path: Path, parent: Mapping[str, Any], key: str, keys: str) -> Mapping[str, Any]:
-    """Give a section that must be a mapping; an empty one where it is not there."""
+    """Return a section that must be a mapping; an empty one where it is absent."""
     section = parent.get(key)
     if section is None:
         return {}
@@ -223,7 +226,7 @@ def _read_resource(resource: _Resource) -> Iterator[TemplateFunction | SkippedRe
 
 
 def _why_skipped(resource: _Resource) -> str:
-    """Say why a function is not lpack's to build; nothing where it is."""
+    """Return why a function is not lpack's to build; nothing where it is."""
     if _is_absent(resource):
         return f"its condition {resource.body['Condition']} is false"
     code = CODE_PROPERTIES[resource.kind]
@@ -235,17 +238,17 @@ def _why_skipped(resource: _Resource) -> str:
 
 
 def _is_absent(resource: _Resource) -> bool:
-    """Tell whether the resource's condition is false; one that cannot be known may well hold."""
+    """Return whether the resource's condition is false; one that cannot be known may well hold."""
     name = resource.body.get("Condition")
     if name is None:
         return False
     try:
         return not condition(name, resource.scope)
-    except Unknowable:
+    except UnknownValueError:
         return False
     except IntrinsicError as error:
         place = f"{resource.file}:{line_of(resource.body, 'Condition')}: Resources.{resource.logical_id}.Condition"
-        raise UsageError(f"{place} cannot be used: {error.reason}", remedy=error.remedy) from error
+        raise UsageError(f"{place} cannot be used: {error.what}", remedy=error.remedy) from error
 
 
 def _why_built_otherwise(resource: _Resource) -> str:
@@ -282,7 +285,7 @@ def _why_ready(resource: _Resource, code: str) -> str:
 
 
 def _read_function(resource: _Resource) -> TemplateFunction:
-    attached, uncounted = _attached(resource)
+    attached, uncounted = _attached_layers(resource)
     return TemplateFunction(
         logical_id=resource.logical_id,
         runtime=_runtime(resource),
@@ -296,8 +299,8 @@ def _read_function(resource: _Resource) -> TemplateFunction:
     )
 
 
-def _attached(resource: _Resource) -> tuple[tuple[str, ...], UsageError | None]:
-    """Give the layers of a function, as far as they are known, and an error where they are no plain list.
+def _attached_layers(resource: _Resource) -> tuple[tuple[str, ...], UsageError | None]:
+    """Return the layers of a function, as far as they are known, and an error where they are no plain list.
 
     AWS SAM joins the list of Globals with the function's own behind it; where one of the two is no list, its own one holds.
     The error is only of interest where layers are made: what a call gives now may be something else in a deployment.
@@ -319,7 +322,7 @@ def _is_plain_list(node: Any) -> bool:
 
 
 def _layer_words(node: Any, scope: Scope) -> list[str]:
-    """Give the text of a layer, or what stands for it, and nothing where there is none. One that may be there counts."""
+    """Return the text of a layer, or what stands for it, and nothing where there is none. One that may be there counts."""
     try:
         value = evaluate(node, scope)
     except IntrinsicError:
@@ -331,7 +334,7 @@ def _layer_words(node: Any, scope: Scope) -> list[str]:
 
 
 def _environment(resource: _Resource) -> Iterator[tuple[str, str]]:
-    """Give the function's variables; one whose value is only known when the stack is deployed has its own name for it."""
+    """Return the function's variables; one whose value is only known when the stack is deployed has its own name for it."""
     variables: dict[str, Any] = {}
     for properties in (resource.shared, resource.section("Properties")):
         section = properties.get("Environment")
@@ -378,3 +381,63 @@ def _source(resource: _Resource) -> Path:
 
 def _is_local(value: Any) -> bool:
     return isinstance(value, str) and not value.startswith(_REMOTE)
+
+
+def read_text(path: Path) -> str:
+    """Read a template's text with its line ends as they are; `UsageError` where there is none."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist", remedy="Name the template with --template.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", remedy="Save it as UTF-8.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="Name a template file with --template.") from error
+
+
+def parse_template(text: str, path: Path) -> dict[str, Any]:
+    """Parse a template into mappings that know their lines; scalars stay text as they are written.
+
+    JSON is read as the YAML that it is too, for the line numbers. `UsageError` names line and column of a mistake.
+    """
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        document = _yaml().load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        reason = ": ".join(part for part in (error.context, error.problem) if part)
+        raise UsageError(f"{place}: {reason}", remedy="Correct the template's YAML.") from error
+    except (YAMLError, ValueError) as error:
+        raise UsageError(f"{path}: {error}", remedy="Correct the template's YAML.") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} is not a mapping with Resources", remedy="Name an AWS SAM or CloudFormation template.")
+    return document
+
+
+def line_of(mapping: Mapping[str, Any], key: str) -> int:
+    """Return the line, from 1, where a mapping of `parse_template` has a key, or where the mapping starts."""
+    place: Any = getattr(mapping, "lc", None)
+    if place is None:
+        return 1
+    known = (place.data or {}).get(key)
+    return int(known[0] if known else place.line) + 1
+
+
+def _yaml() -> YAML:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.resolver import VersionedResolver
+
+    class TextResolver(VersionedResolver):
+        """Leaves scalars the text they are, as CloudFormation takes them: 3.10 is no float, 2012-10-17 no date."""
+
+        @cached_property
+        def versioned_resolver(self) -> Any:
+            rules = super().versioned_resolver
+            kept = (":null", ":merge")
+            return {first: [rule for rule in known if rule[0].endswith(kept)] for first, known in rules.items()}
+
+    yaml = YAML(typ="rt")
+    yaml.Resolver = TextResolver
+    return yaml

@@ -16,9 +16,7 @@ from msgspec import Struct
 from packer.core.errors import UsageError
 from packer.core.names import image_name
 from packer.core.records import BuildManifest
-from packer.sam.image_functions import image_edits, image_properties
-from packer.sam.layer_references import LAYERS, attach_layers
-from packer.sam.template import CODE_PROPERTIES, LOOP, Template
+from packer.sam.template import CODE_PROPERTIES, LOOP, SERVERLESS_FUNCTION, Template
 from packer.sam.yaml_edit import Edit, EditableText, EditConflict, Node, Value
 
 LOCAL_PATHS: dict[str, tuple[str, ...]] = {
@@ -60,6 +58,14 @@ _PUBLISHING = "AWS::ServerlessRepo::Application"
 _PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
 _REMOTE = ("s3://", "http://", "https://")
 
+LAYERS = "Layers"
+"""The property of a function that lists its layers."""
+_ONLY_OF_ARCHIVES = ("Handler", "Runtime", LAYERS)
+"""What AWS SAM refuses beside PackageType: Image; the image's own CMD names the handler."""
+_CODE = "CodeUri"
+_IGNORED = "IgnoreGlobals"
+"""The attribute of a resource that lists what it does not take from Globals (AWS SAM specification, "Globals")."""
+
 NO_IMAGES: Mapping[str, Path | str] = {}
 
 _Place = tuple[Node, str]
@@ -77,7 +83,7 @@ class BuiltLayer(Struct, frozen=True, kw_only=True):
 
 
 def layers_of_manifest(manifest: BuildManifest, out: Path) -> tuple[BuiltLayer, ...]:
-    """Give the layers of a manifest whose files lie in ``out``, in an order in which each function has its own."""
+    """Return the layers of a manifest whose files lie in ``out``, in an order in which each function has its own."""
     layers = manifest.layers
     order = dict.fromkeys(name for function in manifest.functions.values() for name in function.layers)
     return tuple(
@@ -94,7 +100,7 @@ def layers_of_manifest(manifest: BuildManifest, out: Path) -> tuple[BuiltLayer, 
 
 
 def images_of_manifest(manifest: BuildManifest, out: Path) -> dict[str, Path | str]:
-    """Give what each function that is an image is deployed from: its docker-archive, or else what `lpack load` calls it."""
+    """Return what each function that is an image is deployed from: its docker-archive, or else what `lpack load` calls it."""
     found: dict[str, Path | str] = {}
     for name, function in manifest.functions.items():
         if function.format == "image":
@@ -111,7 +117,7 @@ def write_template(
     layers: Sequence[BuiltLayer] = (),
     images: Mapping[str, Path | str] = NO_IMAGES,
 ) -> bytes:
-    """Give the template as it must stand in the file ``destination``.
+    """Return the template as it must stand in the file ``destination``.
 
     ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
     not among them keep their source. ``images`` are those of them that are images: a docker-archive, or a name in the engine.
@@ -131,10 +137,10 @@ def write_template(
     }
     try:
         edits = (
-            *_imaged(text, uris),
-            *_built(text, built, uris, layers, template.path),
-            *_made(text, move, layers),
-            *_moved(text, move, artifacts),
+            *_image_function_edits(text, uris),
+            *_archive_edits(text, built, uris, layers, template.path),
+            *_layer_declarations(text, move, layers),
+            *_path_edits(text, move, artifacts),
         )
         return text.apply(edits).encode()
     except EditConflict as error:
@@ -151,7 +157,7 @@ class _Move(Struct, frozen=True, kw_only=True):
     new: Path
 
     def rebase(self, value: str | None) -> str | None:
-        """Give a local path as it reads after the move; None for anything else."""
+        """Return a local path as it reads after the move; None for anything else."""
         if value is None or value.startswith(_REMOTE) or Path(value).is_absolute():
             return None
         return self.relative(Path(os.path.normpath(self.old / value)))
@@ -164,7 +170,7 @@ class _Move(Struct, frozen=True, kw_only=True):
         return Path(os.path.relpath(path, self.new)).as_posix()
 
 
-def _imaged(text: EditableText, uris: Mapping[str, str]) -> Iterator[Edit]:
+def _image_function_edits(text: EditableText, uris: Mapping[str, str]) -> Iterator[Edit]:
     """Point every function that was built as an image to that."""
     for logical_id, uri in uris.items():
         resource = _resource(text, logical_id)
@@ -175,12 +181,12 @@ def _imaged(text: EditableText, uris: Mapping[str, str]) -> Iterator[Edit]:
             yield text.put(resource, "Properties", image_properties(kind, uri))
 
 
-def _built(
+def _archive_edits(
     text: EditableText, paths: Mapping[str, str], images: Collection[str], layers: Sequence[BuiltLayer], where: Path
 ) -> Iterator[Edit]:
     """Point every built function to its archive, whatever it said before, and to its layers beside those that it has."""
     functions: dict[str, Node] = {}
-    for logical_id, kind, body in _typed(text.root):
+    for logical_id, kind, body in _typed_resources(text.root):
         properties = body.get("Properties") if kind in CODE_PROPERTIES and logical_id not in images else None
         if properties is not None and properties.real.is_mapping:
             functions[logical_id] = properties
@@ -197,7 +203,7 @@ def _built(
     yield from attach_layers(text, where, functions, added)
 
 
-def _made(text: EditableText, move: _Move, layers: Sequence[BuiltLayer]) -> Iterator[Edit]:
+def _layer_declarations(text: EditableText, move: _Move, layers: Sequence[BuiltLayer]) -> Iterator[Edit]:
     """Declare the layers: as AWS SAM does where its functions have them, else as CloudFormation."""
     resources = text.root.get("Resources") if layers else None
     if resources is None:
@@ -217,13 +223,13 @@ def _made(text: EditableText, move: _Move, layers: Sequence[BuiltLayer]) -> Iter
 
 
 def _logical_id(layer: str) -> str:
-    """Give a layer's logical id, which has letters and digits alone (AWS CloudFormation, "Resources")."""
+    """Return a layer's logical id, which has letters and digits alone (AWS CloudFormation, "Resources")."""
     return "Layer" + "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", layer))
 
 
-def _moved(text: EditableText, move: _Move, built: Collection[str]) -> Iterator[Edit]:
+def _path_edits(text: EditableText, move: _Move, built: Collection[str]) -> Iterator[Edit]:
     """Let every other local path still lead to the same file."""
-    rules = ((_places(text.root, built), move.rebase), (_images(text.root), move.rebase_file))
+    rules = ((_places(text.root, built), move.rebase), (_image_places(text.root), move.rebase_file))
     for places, rebase in rules:
         for mapping, key in places:
             value = mapping.get(key)
@@ -245,28 +251,28 @@ def _resource(text: EditableText, logical_id: str) -> Node:
 
 def _places(root: Node, built: Collection[str]) -> Iterator[_Place]:
     """Find every place that may hold a local path, apart from the code of what was built."""
-    for logical_id, kind, body in _typed(root):
+    for logical_id, kind, body in _typed_resources(root):
         paths = LOCAL_PATHS.get(kind, ()) if logical_id not in built else ()
         for path in paths:
-            yield from _at(body, ["Properties", *path.split(".")])
+            yield from _places_at(body, ["Properties", *path.split(".")])
         for name in _METADATA_PATHS:
-            yield from _at(body, ["Metadata", name])
+            yield from _places_at(body, ["Metadata", name])
     for kind, paths in LOCAL_PATHS.items():
         for path in paths if kind.startswith(_SERVERLESS) else ():
-            yield from _at(root, ["Globals", kind.removeprefix(_SERVERLESS), *path.split(".")])
+            yield from _places_at(root, ["Globals", kind.removeprefix(_SERVERLESS), *path.split(".")])
     for name in _PUBLISHING_PATHS:
-        yield from _at(root, ["Metadata", _PUBLISHING, name])
-    yield from _includes(root)
+        yield from _places_at(root, ["Metadata", _PUBLISHING, name])
+    yield from _include_places(root)
 
 
-def _images(root: Node) -> Iterator[_Place]:
-    for _, kind, body in _typed(root):
+def _image_places(root: Node) -> Iterator[_Place]:
+    for _, kind, body in _typed_resources(root):
         for path in _IMAGE_PATHS.get(kind, ()):
-            yield from _at(body, ["Properties", *path.split(".")])
+            yield from _places_at(body, ["Properties", *path.split(".")])
 
 
-def _typed(root: Node) -> Iterator[tuple[str, str, Node]]:
-    """Give every resource's logical id, type and body."""
+def _typed_resources(root: Node) -> Iterator[tuple[str, str, Node]]:
+    """Return every resource's logical id, type and body."""
     resources = root.get("Resources")
     if resources is not None:
         yield from _in_section(resources)
@@ -288,22 +294,94 @@ def _type(resource: Node) -> str:
     return (kind.real.text if kind else None) or ""
 
 
-def _at(node: Node | None, keys: Sequence[str]) -> Iterator[_Place]:
+def _places_at(node: Node | None, keys: Sequence[str]) -> Iterator[_Place]:
     """Find the places at a path of keys below a node; none where the path breaks off."""
     if node is None or not node.real.is_mapping:
         return
     first, *rest = keys
     for key in node.names() if first == "*" else (first,):
         if rest:
-            yield from _at(node.get(key), rest)
+            yield from _places_at(node.get(key), rest)
         elif node.get(key) is not None:
             yield node, key
 
 
-def _includes(node: Node) -> Iterator[_Place]:
+def _include_places(node: Node) -> Iterator[_Place]:
     """Find the files that AWS::Include transforms name, which may stand anywhere."""
     name = node.own("Name")
     if name is not None and name.real.text == "AWS::Include":
-        yield from _at(node, ["Parameters", "Location"])
+        yield from _places_at(node, ["Parameters", "Location"])
     for child in (*node.items, *(value for _, value in node.pairs)):
-        yield from _includes(child)
+        yield from _include_places(child)
+
+
+def attach_layers(
+    text: EditableText, where: Path, functions: Mapping[str, Node], added: Mapping[str, Sequence[Value]]
+) -> Iterator[Edit]:
+    """Return functions the layers that are ``added`` for them, behind their own.
+
+    ``functions`` maps the logical ids of all functions of the template ``where`` to their Properties, which are mappings or
+    aliases of such. One that takes its layers from elsewhere gets a list of its own, so that no other function's list changes;
+    so does one that would inherit what another one gets. Raises `UsageError` for what cannot be copied or extended.
+    """
+    changed = {id(functions[name].real) for name, new in added.items() if new and functions[name].target is None}
+    for name, properties in functions.items():
+        new, own = added.get(name, ()), properties.own(LAYERS)
+        if own is not None and own.is_list and not own.anchor:
+            if new:
+                yield text.extend(own, LAYERS, new)
+        elif new or (own is None and any(id(each) in changed for each in _sources(properties))):
+            yield text.put(properties, LAYERS, [*_copied_layers(properties, name, where), *new])
+
+
+def _sources(properties: Node) -> Iterator[Node]:
+    """Return the mappings that this one takes keys from, by an alias or by merge keys."""
+    if properties.target is not None:
+        yield properties.target
+    merged = properties.real.own("<<")
+    for source in (merged.real.items or (merged,)) if merged is not None else ():
+        yield source.real
+        yield from _sources(source)
+
+
+def _copied_layers(properties: Node, name: str, where: Path) -> list[str]:
+    """Return the layers that a function has, which must be plain text to be written a second time."""
+    listed = properties.get(LAYERS)
+    if listed is None or listed.real.is_null:
+        return []
+    texts = [item.real.text for item in listed.real.items if item.real.text is not None]
+    is_shared = listed.target is None and properties.own(LAYERS) is listed and bool(listed.anchor)
+    if is_shared or not listed.real.is_list or len(texts) < len(listed.real.items):
+        why = "others share the list by a YAML alias" if is_shared else "they are not a list of its own, and not all plain text"
+        raise UsageError(
+            f"{where}:{listed.line}: no layer can be added to the Layers of {name}, because {why}",
+            remedy=f'Write the Layers of {name} out as a list, or set layers = "none" for this function.',
+        )
+    return texts
+
+
+def image_properties(kind: str, uri: str) -> Mapping[str, Value]:
+    """Return the properties of a function of a resource type that is an image."""
+    return {"PackageType": "Image", **({"ImageUri": uri} if kind == SERVERLESS_FUNCTION else {"Code": {"ImageUri": uri}})}
+
+
+def image_edits(text: EditableText, resource: Node, properties: Node, kind: str, uri: str) -> Iterator[Edit]:
+    """Let a function be the image that ``uri`` names: the path of a docker-archive, or a name that the engine knows.
+
+    Raises `EditConflict` where an alias brings what an image must not have.
+    """
+    serverless = kind == SERVERLESS_FUNCTION
+    if properties.target is not None:
+        raise EditConflict(properties.line)
+    yield from text.recast(properties, image_properties(kind, uri), (*_ONLY_OF_ARCHIVES, *((_CODE,) if serverless else ())))
+    shared = text.root.get("Globals")
+    inherited = shared.get("Function") if shared is not None and serverless else None
+    names = [name for name in (*_ONLY_OF_ARCHIVES, _CODE) if inherited is not None and inherited.get(name) is not None]
+    known = resource.own(_IGNORED)
+    if known is not None and known.is_list:
+        listed = {item.text for item in known.items}
+        more = [name for name in names if name not in listed]
+        if more:
+            yield text.extend(known, _IGNORED, more)
+    elif names and known is None:
+        yield text.put(resource, _IGNORED, names)

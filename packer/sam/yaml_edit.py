@@ -54,11 +54,11 @@ class Node(Struct, frozen=True, kw_only=True, eq=False):
         return self.text is None and not (self.tag or self.target or self.is_mapping or self.is_list)
 
     def own(self, key: str) -> Node | None:
-        """Give the value of a key that is written in this very mapping."""
+        """Return the value of a key that is written in this very mapping."""
         return next((value for name, value in self.pairs if name.text == key), None)
 
     def get(self, key: str) -> Node | None:
-        """Give the value of a key, through aliases and merge keys (``<<``) too."""
+        """Return the value of a key, through aliases and merge keys (``<<``) too."""
         found = self.real.own(key)
         merged = self.real.own("<<")
         if found is not None or merged is None:
@@ -181,7 +181,7 @@ class EditableText(Struct, frozen=True, kw_only=True):
         return place - self.text.rfind("\n", 0, place) - 1
 
     def apply(self, edits: Iterable[Edit]) -> str:
-        """Give the text with all edits made; raises `EditConflict`. What lies within a replaced value is left out."""
+        """Return the text with all edits made; raises `EditConflict`. What lies within a replaced value is left out."""
         chosen: dict[tuple[int, int, str], Edit] = {}
         for edit in edits:
             known = chosen.setdefault((edit.start, edit.end, edit.key), edit)
@@ -234,7 +234,7 @@ class EditableText(Struct, frozen=True, kw_only=True):
 
 
 def _together(edits: Sequence[Edit]) -> str:
-    """Give the text of all edits of one place, which may be pairs of one mapping, or insertions."""
+    """Return the text of all edits of one place, which may be pairs of one mapping, or insertions."""
     first = edits[0]
     clash = len({edit.around for edit in edits}) > 1 or (first.start < first.end and not any(first.around))
     if len(edits) > 1 and clash:
@@ -272,27 +272,27 @@ class _Outliner:
         from ruamel.yaml.events import AliasEvent, MappingStartEvent, SequenceStartEvent
 
         if isinstance(event, AliasEvent):
-            return self._made(event, self._end(event), target=self._anchors[event.anchor])
+            return self._make_node(event, self._end(event), target=self._anchors[event.anchor])
         if isinstance(event, MappingStartEvent):
             node = self._mapping(event)
         elif isinstance(event, SequenceStartEvent):
             items, end = self._children(event)
-            node = self._made(event, end, items=items, is_list=not event.tag, flow=bool(event.flow_style))
+            node = self._make_node(event, end, items=items, is_list=not event.tag, flow=bool(event.flow_style))
         else:
-            node = self._made(event, self._end(event), text=_scalar_text(event))
+            node = self._make_node(event, self._end(event), text=_scalar_text(event))
         if node.anchor:
             self._anchors[node.anchor] = node
         return node
 
     def _mapping(self, event: Any) -> Node:
         children, end = self._children(event)
-        pairs = tuple((key, self._placed(key, value)) for key, value in zip(children[::2], children[1::2], strict=True))
+        pairs = tuple((key, self._place_pair(key, value)) for key, value in zip(children[::2], children[1::2], strict=True))
         first = children[0].start if children else event.end_mark.index
         if pairs and not event.flow_style:
             end = pairs[-1][1].end
-        return self._made(event, end, is_mapping=True, pairs=pairs, flow=bool(event.flow_style), first=first)
+        return self._make_node(event, end, is_mapping=True, pairs=pairs, flow=bool(event.flow_style), first=first)
 
-    def _placed(self, key: Node, value: Node) -> Node:
+    def _place_pair(self, key: Node, value: Node) -> Node:
         """Place a value that is not written (null) right after its key's colon: the parser puts it at the next token."""
         if value.start != value.end:
             return value
@@ -313,14 +313,14 @@ class _Outliner:
         start = int(event.start_mark.index)
         return start + len(self._text[start : event.end_mark.index].rstrip())
 
-    def _made(self, event: Any, end: int, **what: Any) -> Node:
+    def _make_node(self, event: Any, end: int, **what: Any) -> Node:
         mark = event.start_mark
         tag = str(getattr(event, "tag", None) or "")
         return Node(start=mark.index, end=end, line=mark.line + 1, anchor=event.anchor or "", tag=tag, **what)
 
 
 def _scalar_text(event: Any) -> str | None:
-    """Give the text of a scalar that is a string, as far as CloudFormation is concerned."""
+    """Return the text of a scalar that is a string, as far as CloudFormation is concerned."""
     if event.tag or (not event.style and event.value in _NULLS):
         return None
     return str(event.value)

@@ -64,7 +64,7 @@ class Compiler:
         What one distribution has is kept together. Of what is only outlined, the size of its bytecode is estimated.
         """
         entries = tuple(entries)
-        found = self._compiled(_by_owner(entries), _Job(python=python, root=root, optimize=optimize))
+        found = self._compile_packs(_by_owner(entries), _Job(python=python, root=root, optimize=optimize))
         return CompiledModules(files={**found.files, **expected_bytecode(filter(_is_module, entries))}, failed=found.failed)
 
     def warm(
@@ -86,23 +86,25 @@ class Compiler:
         self, entry: Entry, starter: HandlerPrelude, python: Sandbox, root: str, optimize: int
     ) -> CompiledModules:
         """Compile a handler's module with a starter's statements around its own."""
-        return self._compiled([[entry]], _Job(python=python, root=root, optimize=optimize, starter=starter))
+        return self._compile_packs([[entry]], _Job(python=python, root=root, optimize=optimize, starter=starter))
 
-    def _compiled(self, packs: Sequence[Sequence[Entry]], job: _Job) -> CompiledModules:
+    def _compile_packs(self, packs: Sequence[Sequence[Entry]], job: _Job) -> CompiledModules:
         found = self._pack(packs, job)
         files = {path: content for pack in found.values() for path, content in pack.items()}
         failed = tuple(entry.path for entries in packs for entry in entries if entry.path not in files)
         return CompiledModules(files=files, failed=failed)
 
     def _pack(self, packs: Sequence[Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
-        """Give the bytecode of each pack, by their keys."""
+        """Return the bytecode of each pack, by their keys."""
         keys = {job.key(entries): entries for entries in packs}
-        return self._packs.all(keys, lambda missing: self._remembered({key: keys[key] for key in missing}, job))
+        return self._packs.all(keys, lambda missing: self._load_or_compile({key: keys[key] for key in missing}, job))
 
-    def _remembered(self, packs: Mapping[str, Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
+    def _load_or_compile(self, packs: Mapping[str, Sequence[Entry]], job: _Job) -> dict[str, Mapping[str, Content]]:
         known = dict(zip(packs, self._executor.map(partial(load_pack, self._store, _KIND), packs), strict=True))
         missing = {key: entries for key, entries in packs.items() if known[key] is None}
-        answers = iter(self._made([entry for entries in missing.values() for entry in entries], job) if missing else ())
+        answers = iter(
+            self._compile_entries([entry for entries in missing.values() for entry in entries], job) if missing else ()
+        )
         made = {}
         for key, entries in missing.items():
             pairs = zip(entries, islice(answers, len(entries)), strict=True)
@@ -110,8 +112,8 @@ class Compiler:
         saved = {key: self._executor.submit(save_pack, self._store, _KIND, key, files) for key, files in made.items()}
         return {key: saved[key].result() if pack is None else pack for key, pack in known.items()}
 
-    def _made(self, entries: Sequence[Entry], job: _Job) -> list[bytes]:
-        """Compile in one go; give the bytecode of each, empty where there is none."""
+    def _compile_entries(self, entries: Sequence[Entry], job: _Job) -> list[bytes]:
+        """Compile in one go; return the bytecode of each, empty where there is none."""
         with self._store.workspace() as folder:
             inputs, work = folder / "in", folder / "work"
             inputs.mkdir()
@@ -123,15 +125,17 @@ class Compiler:
             try:
                 done = job.python.run(task, work)
             except BuildError as failure:
-                raise _trouble(entries, job.python, failure.what, failure.detail) from None
+                raise _compile_error(entries, job.python, failure.what, failure.detail) from None
         if done.status or done.answer is None:
-            raise _trouble(entries, job.python, f"it ended with status {done.status}", done.log)
+            raise _compile_error(entries, job.python, f"it ended with status {done.status}", done.log)
         try:
             found = _answers(done.answer)
         except ValueError as error:
-            raise _trouble(entries, job.python, str(error), done.log) from None
+            raise _compile_error(entries, job.python, str(error), done.log) from None
         if len(found) != len(entries):
-            raise _trouble(entries, job.python, f"{len(entries) - len(found)} of {len(entries)} files got no answer", done.log)
+            raise _compile_error(
+                entries, job.python, f"{len(entries) - len(found)} of {len(entries)} files got no answer", done.log
+            )
         return [found[number] for number in range(len(entries))]
 
 
@@ -144,7 +148,7 @@ class _Job(Struct, frozen=True, kw_only=True):
     starter: HandlerPrelude = _NO_STARTER
 
     def key(self, entries: Sequence[Entry]) -> str:
-        """Give the digest of all that decides the bytecode of these sources."""
+        """Return the digest of all that decides the bytecode of these sources."""
         listed = [part for entry in entries for part in (entry.path, entry.content.digest)]
         how = (self.python.identity, self.root, str(self.optimize), self.starter.before, self.starter.after)
         return digest_of(_FORM, CODEC, read_script(_SCRIPT), *how, *listed)
@@ -161,7 +165,7 @@ class _Job(Struct, frozen=True, kw_only=True):
 
 
 def _by_owner(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """Give the modules of each distribution."""
+    """Return the modules of each distribution."""
     owners: dict[str, list[Entry]] = {}
     for entry in entries:
         if _is_module(entry) and not isinstance(entry.content, OutlineContent):
@@ -169,10 +173,10 @@ def _by_owner(entries: Iterable[Entry]) -> list[list[Entry]]:
     return list(owners.values())
 
 
-def _trouble(entries: Sequence[Entry], python: Sandbox, reason: str, log: str) -> BuildError:
+def _compile_error(entries: Sequence[Entry], python: Sandbox, reason: str, log: str) -> BuildError:
     owners = sorted({entry.owner for entry in entries})
     shown = ", ".join(map(owner_label, owners))
-    remedy = 'Mend that Python, or write bytecode = "off".'
+    remedy = 'Fix that Python, or write bytecode = "off".'
     return BuildError(f"Cannot compile {shown} with {python.place}: {reason}.", detail=log.strip(), remedy=remedy)
 
 
@@ -193,7 +197,7 @@ def _answers(data: bytes) -> dict[int, bytes]:
 
 
 def _is_module(entry: Entry) -> bool:
-    """Say whether a file can be imported: a template among a distribution's data is no module."""
+    """Return whether a file can be imported: a template among a distribution's data is no module."""
     if not entry.path.endswith(".py") or "\n" in entry.path:
         return False
     *folders, name = entry.path.removesuffix(".py").split("/")

@@ -65,7 +65,7 @@ class PlacedBytecode(Struct, frozen=True, kw_only=True):
 
 
 def kept_sources(material: Material, tree: Tree, restored: frozenset[Unit]) -> frozenset[str]:
-    """Give the paths of sources that must stay, whatever lies beside them."""
+    """Return the paths of sources that must stay, whatever lies beside them."""
     names, keep = material.owner_names(), material.function.trim.keep
     held = frozenset(name for rule, name in restored if rule == SOURCES)
     read = material.profile.sources() if material.profile else frozenset()
@@ -90,7 +90,7 @@ class BytecodePlacer:
         return self._sandboxes.find(target, "auto", "compile")
 
     def of_function(self, material: Material, tree: Tree, restored: frozenset[Unit], layered: LayerContents) -> PlacedBytecode:
-        """Give a function's own tree with bytecode, for the place where it lies on Lambda."""
+        """Return a function's own tree with bytecode, for the place where it lies on Lambda."""
         function = material.function
         options = function.bytecode
         if options.mode == "off":
@@ -116,10 +116,10 @@ class BytecodePlacer:
             python=python,
         )
         if options.mode != "auto":
-            return self._placed(work, options.mode, "as configured")
-        found = self._placed(work, "beside", "it fits beside the sources")
+            return self._place_bytecode(work, options.mode, "as configured")
+        found = self._place_bytecode(work, "beside", "it fits beside the sources")
         over = self._over(function, found.tree, layered.size)
-        return self._placed(work, "only", f"beside the sources {over}") if over else found
+        return self._place_bytecode(work, "only", f"beside the sources {over}") if over else found
 
     def warm(self, trees: Sequence[Tree], target: Target, options: BytecodeOptions) -> None:
         """Compile the modules of many distributions at once, so that `of_layer` finds their bytecode; a way to be quick."""
@@ -142,14 +142,14 @@ class BytecodePlacer:
                 handlers.setdefault(starter, []).append([handler])
         if function is None or function.bytecode.mode == "off":
             return
-        with suppress(UnavailableError):  # which is told of where it matters
+        with suppress(UnavailableError):  # reported where it matters
             python = self.python(function.target)
             self._compiler.warm(others, python, TASK_FOLDER, function.bytecode.optimize)
             for starter, modules in handlers.items():
                 self._compiler.warm(modules, python, TASK_FOLDER, function.bytecode.optimize, starter)
 
     def of_layer(self, tree: Tree, stays: frozenset[str], target: Target, options: BytecodeOptions, *, only: bool) -> Tree:
-        """Give the tree of distributions with bytecode for where a layer's modules lie; raises `UnavailableError`.
+        """Return the tree of distributions with bytecode for where a layer's modules lie; raises `UnavailableError`.
 
         ``only`` puts it in the place of sources, but for ``stays``.
         """
@@ -159,8 +159,8 @@ class BytecodePlacer:
         owners = {entry.owner: entry.owner for entry in tree}
         return _Places(names=owners, minor=target.runtime.minor, only=only, stays=stays).put(tree, compiled)[0]
 
-    def _placed(self, work: _Work, mode: BytecodePlace, why: str) -> PlacedBytecode:
-        """Put bytecode into a tree; the handler's comes last, for it may read ahead what is there by now."""
+    def _place_bytecode(self, work: _Work, mode: BytecodePlace, why: str) -> PlacedBytecode:
+        """Put bytecode into a tree; the handler's comes last, for it may read ahead the files that exist by then."""
         function = work.material.function
         minor = function.target.runtime.minor
         places = _Places(names=work.material.owner_names(), minor=minor, only=mode == "only", stays=work.stays)
@@ -185,7 +185,7 @@ class BytecodePlacer:
         return PlacedBytecode(tree=shaped, bytecode=facts, without=without)
 
     def _over(self, function: Function, tree: Tree, layers: int) -> str:
-        """Say what limit a tree goes beyond, beside layers of this many bytes; empty where it fits."""
+        """Return what limit a tree goes beyond, beside layers of this many bytes; empty where it fits."""
         size = tree.size + layers
         limits = (None if function.image.wanted else UNZIPPED_LIMIT, "Lambda's limit"), (function.budget.unzipped, "the budget")
         for limit, name in limits:
@@ -198,7 +198,7 @@ class BytecodePlacer:
         return ""
 
     def zipped(self, tree: Tree) -> int:
-        """Give the bytes of a tree's archive."""
+        """Return the bytes of a tree's archive."""
         return sum(self._spans(entry.content).length + 2 * len(entry.path.encode()) + _HEADERS for entry in tree) + END.size
 
 
@@ -215,7 +215,7 @@ class _Work(Struct, frozen=True, kw_only=True):
 
 
 def _starter(material: Material, tree: Tree, layered: LayerContents) -> tuple[HandlerPrelude, tuple[StartStep, ...]]:
-    """Give what the handler's module is to do beside its own code, and the names of that."""
+    """Return what the handler's module is to do beside its own code, and the names of that."""
     function, options = material.function, material.function.bytecode
     opened = material.profile.paths() if material.profile and options.prefetch else frozenset()
     minor = function.target.runtime.minor

@@ -50,13 +50,13 @@ class Selections:
         self._known: dict[tuple[Hashable, ...], tuple[Tree, dict[str, str]]] = {}
 
     def of(self, scene: RuleContext, rules: Sequence[Rule], restored: frozenset[Unit]) -> dict[str, str]:
-        """Give the paths that go with the first rule that selects each."""
+        """Return the paths that go with the first rule that selects each."""
         used = tuple(rule for rule in rules if (rule.name, scene.name) not in restored)
         names = tuple(rule.name for rule in used)
         # What is known of a distribution by itself is known by its tree, which is held so that nothing else gets its place.
         key = (id(scene.tree), names, scene.tests_needed, scene.services, scene.needed)
         if key not in self._known:
-            self._known[key] = scene.tree, _selected(scene, used)
+            self._known[key] = scene.tree, _select_paths(scene, used)
         return dict(self._known[key][1])
 
 
@@ -100,7 +100,7 @@ def _is_used(rule: Rule, options: TrimOptions) -> bool:
     return rule.name not in options.without and (rule.level != "asked" or rule.name in options.rules)
 
 
-def _selected(scene: RuleContext, rules: Sequence[Rule]) -> dict[str, str]:
+def _select_paths(scene: RuleContext, rules: Sequence[Rule]) -> dict[str, str]:
     gone: dict[str, str] = {}
     for rule in rules:
         for path in rule.select(scene):
@@ -122,6 +122,6 @@ def _apply_patterns(name: str, tree: Tree, options: TrimOptions, gone: dict[str,
 
 
 def matching_pattern(patterns: Sequence[tuple[str, str]], name: str, path: str) -> str:
-    """Give the first of a user's patterns (`packer.core.options.TrimOptions`) for a distribution's file; empty where none
+    """Return the first of a user's patterns (`packer.core.options.TrimOptions`) for a distribution's file; empty where none
     fits."""
     return next((each for owner, each in patterns if owner in ("", name) and fnmatchcase(path, each)), "")

@@ -1,4 +1,4 @@
-"""Says of one path of an artifact why it is there, or what removed it."""
+"""Explains why an artifact has a path, or what removed it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REASONS = {
 
 
 def explain(material: Material, shaped: ShapedFunction, untouched: ShapedFunction, path: str, layers: Mapping[str, str]) -> str:
-    """Give one sentence on a path; raises `UsageError` where the function never had it.
+    """Return one sentence on a path; raises `UsageError` where the function never had it.
 
     ``shaped`` is the function as it is built, but for its ``layers`` (by the names of distributions); ``untouched`` as it would
     be if no repair had left anything alone.
@@ -35,24 +35,24 @@ def explain(material: Material, shaped: ShapedFunction, untouched: ShapedFunctio
         return f"{name}: {path} ({format_size(entry.content.size)}) is {where}: {_why(material, shaped, untouched, entry)}."
     gone = next((each for each in shaped.removed if each.path == path), None)
     if gone is not None:
-        return f"{name}: {path} ({format_size(gone.size)}) is not there: {_gone(material, gone)}."
+        return f"{name}: {path} ({format_size(gone.size)}) is not there: {_removal_text(material, gone)}."
     known = [each.path for each in shaped.tree] + [each.path for each in shaped.removed]
     nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
     remedy = f"Did you mean {nearest[0]}?" if nearest else "Write it as `unzip -l` shows it, such as pandas/__init__.py."
     raise UsageError(f"{name} has no file {path}, and nothing removed one.", remedy=remedy)
 
 
-def _called(material: Material, owner: str) -> str:
+def _label_of(material: Material, owner: str) -> str:
     found = next((each for each in material.distributions if owner in (each.name, each.filename)), None)
     return f"{found.name} {found.version}" if found else owner_label(owner)
 
 
-def _gone(material: Material, removed: RemovedFile) -> str:
-    return f"the rule {removed.rule} removed it from {_called(material, removed.owner)} ({_REASONS[removed.rule]})"
+def _removal_text(material: Material, removed: RemovedFile) -> str:
+    return f"the rule {removed.rule} removed it from {_label_of(material, removed.owner)} ({_REASONS[removed.rule]})"
 
 
 def _why(material: Material, shaped: ShapedFunction, untouched: ShapedFunction, entry: Entry) -> str:
-    owner = _called(material, entry.owner)
+    owner = _label_of(material, entry.owner)
     before = {each.path for _, tree in material.parts for each in tree}
     if any(each.path == entry.path and each.rule == PROFILE for each in shaped.removed):
         return f"a stub in the place of what the profile removed of {owner}"

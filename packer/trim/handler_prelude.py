@@ -1,7 +1,7 @@
 """What stands in the handler module's bytecode around its own code, so that the init phase takes less time.
 
 Importing makes hundreds of thousands of objects that stay, and Python's cyclic garbage collector looks through them again and
-again: it is paused until the module has been imported, and then told to leave alone what is there (gc.freeze). Where a profile
+again: it is paused until the module has been imported, and then ignores what exists by then (gc.freeze). Where a profile
 says which files will be opened, a thread has the kernel read them from now on, so that the disk works while Python does.
 The source is not touched, and lines of tracebacks are those of the source.
 """
@@ -54,16 +54,16 @@ class HandlerPrelude(Struct, frozen=True, kw_only=True):
 
 
 def make_prelude(*, pause: bool, prefetch: Iterable[str]) -> HandlerPrelude:
-    """Give what was asked for; ``prefetch`` are paths below the function's folder, in the order in which they are read."""
+    """Return what was asked for; ``prefetch`` are paths below the function's folder, in the order in which they are read."""
     names = "\n".join(prefetch)
     reading = _PREFETCH.format(root=f"{TASK_FOLDER}/", names=names) if names else ""
     return HandlerPrelude(before=reading + (_PAUSE if pause else ""), after=_RESUME if pause else "")
 
 
 def files_to_prefetch(sizes: Mapping[str, int], opened: frozenset[str], minor: int) -> list[str]:
-    """Give the files to read ahead, the largest first: what was opened, and bytecode where it was a source.
+    """Return the files to read ahead, the largest first: what was opened, and bytecode where it was a source.
 
-    ``sizes`` has the bytes of all that is there, by path.
+    ``sizes`` has the bytes of all files, by path.
     """
     wanted = opened | {pycache_path(path, minor) for path in opened} | {sourceless_path(path) for path in opened}
     found = [path for path in sizes if path in wanted and pycache_path(path, minor) not in sizes]

@@ -31,18 +31,18 @@ class Material(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     def has_libraries(self) -> bool:
-        """Say whether a distribution has native code."""
+        """Return whether a distribution has native code."""
         return any(files for name, files in self.native.items() if name != OWN_SOURCE)
 
     def owner_names(self) -> dict[str, str]:
-        """Give the normalised name of each owner that entries carry."""
+        """Return the normalised name of each owner that entries carry."""
         return {OWN_SOURCE: OWN_SOURCE, **{each.filename: each.name for each in self.distributions}}
 
 
 def gather_material(
     function: Function, distributions: Sequence[Distribution], parts: Sequence[Part], scanner: FactScanner, native: NativeCode
 ) -> Material:
-    """Give all that shaping has to know; raises `LpackError` where a file cannot be read."""
+    """Return all that shaping has to know; raises `LpackError` where a file cannot be read."""
     if function.trim.level == "none":
         return Material(
             function=function,
@@ -74,7 +74,7 @@ def gather_material(
 
 
 def _profile(function: Function) -> Profile | None:
-    """Give the profile that the level asks for; raises `UsageError` where there is none."""
+    """Return the profile that the level asks for; raises `UsageError` where there is none."""
     path = function.trim.profile
     if function.trim.level != "max" or path is None:
         return None
@@ -86,26 +86,26 @@ def _profile(function: Function) -> Profile | None:
 
 
 def _stale(function: Function, profile: Profile | None, distributions: Sequence[Distribution]) -> Iterator[str]:
-    """Say which distributions stay whole because the profile knows another version of them."""
+    """Return which distributions stay whole because the profile knows another version of them."""
     if profile is None:
         return
     if not profile.fits(function.target):
         what = (
             f"the profile of {function.name} is for {profile.runtime} on {profile.architecture}, and nothing is removed by it"
         )
-        yield f"{what}: run `lpack profile {function.name}` anew."
+        yield f"{what}: run `lpack profile {function.name}` again."
         return
     for each in distributions:
         known = profile.versions.get(each.name)
         if known != each.version:
             what = f"the profile of {function.name} knows {f'{each.name} {known}' if known else f'no {each.name}'}"
-            yield f"{what}, and {each.version} is packed whole: run `lpack profile {function.name}` anew."
+            yield f"{what}, and {each.version} is packed whole: run `lpack profile {function.name}` again."
 
 
 def _services(
     function: Function, scans: Mapping[str, FactScan], names: set[str]
 ) -> tuple[frozenset[str] | None, tuple[str, ...]]:
-    """Give the services that a function calls, None where that cannot be known; and what to tell the user of it."""
+    """Return the services that a function calls, None where that cannot be known; and what to tell the user of it."""
     if function.trim.services is not None:
         return frozenset(function.trim.services) | _ALWAYS_CALLED, ()
     if "botocore" not in names:

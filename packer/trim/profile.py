@@ -28,7 +28,7 @@ _FORM = 1
 _CERTIFICATES = re.compile(r"\.pem$")
 """What only the first real request opens: few events make one, and what fails then says nothing of a profile."""
 _SHARED = 2
-"""Owners of a path from which on a stub would stand in somebody's way."""
+"""Number of owners of a path from which on a stub would be in the way of other packages."""
 _HEADER = """\
 # What {name} opened of its distributions when it was imported and given its sample events. `lpack build --trim max` removes
 # the rest; sources that are read as text stay beside their bytecode. Made by `lpack profile {name}`: review it, add what your
@@ -57,15 +57,15 @@ class Profile(Struct, frozen=True, kw_only=True):
     read: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def fits(self, target: Target) -> bool:
-        """Say whether it was made for a target: another one's native code has other names."""
+        """Return whether it was made for a target: another one's native code has other names."""
         return (self.runtime, self.architecture) == (target.runtime.name, target.architecture)
 
     def paths(self) -> frozenset[str]:
-        """Give every file that was opened."""
+        """Return every file that was opened."""
         return frozenset(path for paths in self.opened.values() for path in paths)
 
     def sources(self) -> frozenset[str]:
-        """Give the sources that must stay beside their bytecode."""
+        """Return the sources that must stay beside their bytecode."""
         return frozenset(path for paths in self.read.values() for path in paths)
 
 
@@ -74,7 +74,7 @@ def read_profile(path: Path) -> Profile | None:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         if data["profile"] != _FORM:
-            raise ValueError(f"its form is {data['profile']}, and this lpack reads {_FORM}")  # noqa: TRY301 told below
+            raise ValueError(f"its form is {data['profile']}, and this lpack reads {_FORM}")  # noqa: TRY301 reported below
         tables = data.get("distributions", {})
         return Profile(
             function=data["function"],
@@ -88,7 +88,7 @@ def read_profile(path: Path) -> Profile | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"{path} is no profile: {reason}.", remedy="Run `lpack profile` to write it anew.") from None
+        raise UsageError(f"{path} is no profile: {reason}.", remedy="Run `lpack profile` to write it again.") from None
 
 
 def _paths(value: object, name: str) -> frozenset[str]:
@@ -98,7 +98,7 @@ def _paths(value: object, name: str) -> frozenset[str]:
 
 
 def write_profile(profile: Profile) -> bytes:
-    """Give a profile as it stands in its file."""
+    """Return a profile as it stands in its file."""
     document = {
         "profile": _FORM,
         "function": profile.function,
@@ -154,7 +154,7 @@ def apply_profile(
 
 
 def _stubs(gone: Sequence[Entry], left: Sequence[Entry], function: str) -> list[Entry]:
-    """Give a stub for each module that is gone, and one for a package of which no module is left."""
+    """Return a stub for each module that is gone, and one for a package of which no module is left."""
     alive = {"/".join(parts[:number]) for entry in left for parts in [entry.path.split("/")] for number in range(1, len(parts))}
     living = {_module(entry.path) for entry in left}
     packages = {entry.path.rpartition("/")[0] for entry in gone if entry.path.endswith("/__init__.py")}
@@ -174,7 +174,7 @@ def _stubs(gone: Sequence[Entry], left: Sequence[Entry], function: str) -> list[
 
 
 def _module(path: str) -> str | None:
-    """Give the path of a module without its suffix; None for what cannot be imported."""
+    """Return the path of a module without its suffix; None for what cannot be imported."""
     stem = EXTENSION_MODULE.sub("", path) if EXTENSION_MODULE.search(path) else path.removesuffix(".py").removesuffix(".so")
     return stem if stem != path and all(map(str.isidentifier, stem.split("/"))) else None
 

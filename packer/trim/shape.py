@@ -25,7 +25,7 @@ NOTHING_LAYERED = LayerContents()
 
 
 class TrimmedFunction(Struct, frozen=True, kw_only=True):
-    """A function's parts after trimming and stripping, and what is gone. ``missing`` are tools that were not there."""
+    """A function's parts after trimming and stripping, and what was removed. ``missing`` warns of tools that are not here."""
 
     parts: tuple[Part, ...]
     removed: tuple[RemovedFile, ...] = ()
@@ -36,7 +36,7 @@ class TrimmedFunction(Struct, frozen=True, kw_only=True):
 class ShapedFunction(Struct, frozen=True, kw_only=True):
     """A function's tree as it will be written, and what became of its parts.
 
-    ``parts`` are what is merged into it, for its shares. ``missing`` are tools that were not there. ``removed`` and
+    ``parts`` are what is merged into it, for its shares. ``missing`` are warnings of tools that were not found. ``removed`` and
     ``stripped`` are also of the distributions that it has in layers.
     """
 
@@ -48,16 +48,16 @@ class ShapedFunction(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
 
     def units(self) -> tuple[Unit, ...]:
-        """Give every (rule, distribution) that has changed something, sorted: what could be to blame."""
+        """Return every (rule, distribution) that has changed something, sorted: what could be to blame."""
         return tuple(sorted({unit for unit, _ in self.gone()}))
 
     def gone(self) -> Iterator[tuple[Unit, int]]:
-        """Give the bytes that each (rule, distribution) took out, file by file."""
+        """Return the bytes that each (rule, distribution) took out, file by file."""
         yield from (((each.rule, each.owner), each.size) for each in self.removed)
         yield from (((STRIP, each.owner), each.saved) for each in self.stripped)
 
     def gone_inside(self) -> Iterator[tuple[Unit, int]]:
-        """Give the same of what no layer holds: what a layer has of a distribution, its other users decide too."""
+        """Return the same of what no layer holds: what a layer has of a distribution, its other users decide too."""
         inside = {name for name, _ in self.parts}
         yield from ((unit, size) for unit, size in self.gone() if unit[1] in inside)
 
@@ -77,7 +77,7 @@ class Shaper:
         return gather_material(function, distributions, parts, self._scanner, self._native)
 
     def tools(self, function: Function) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-        """Give the versions of the tools that decide a function's bytes, and which files of this machine they are."""
+        """Return the versions of the tools that decide a function's bytes, and which files of this machine they are."""
         versions: list[str] = []
         paths: list[Path | None] = []
         with suppress(UnavailableError):
@@ -93,7 +93,7 @@ class Shaper:
         return tuple(versions), tuple(filter(None, paths))
 
     def plain(self, material: Material) -> ShapedFunction:
-        """Give the function as it is without any shaping."""
+        """Return the function as it is without any shaping."""
         return ShapedFunction(tree=merge_trees(material.parts, material.function.overlap), parts=material.parts)
 
     def shape(self, material: Material, restored: frozenset[Unit] = frozenset()) -> ShapedFunction:

@@ -58,14 +58,14 @@ class Stripper:
         self._contents: Once[str, Content | None] = Once()
 
     def tool(self, function: Function) -> StripTool:
-        """Give what strips for a function: this machine's program, or else the one of the image that builds for it.
+        """Return what strips for a function: this machine's program, or else the one of the image that builds for it.
 
         Raises `UnavailableError`.
         """
         key = (function.target, function.building)
-        return self._tools.get(key, lambda: self._found(*key))
+        return self._tools.get(key, lambda: self._find_tool(*key))
 
-    def _found(self, target: Target, settings: BuildSettings) -> StripTool:
+    def _find_tool(self, target: Target, settings: BuildSettings) -> StripTool:
         try:
             return HostStrip()
         except UnavailableError as here:
@@ -85,7 +85,7 @@ class Stripper:
         tool: StripTool,
         keep: Sequence[tuple[str, str]] = (),
     ) -> tuple[tuple[Part, ...], tuple[StrippedFile, ...]]:
-        """Give the parts with smaller libraries; ``native`` are those of each distribution, ``restored`` stay as they are.
+        """Return the parts with smaller libraries; ``native`` are those of each distribution, ``restored`` stay as they are.
 
         ``keep`` are the user's own patterns (`packer.core.options.TrimOptions`). Raises `UnavailableError`.
         """
@@ -102,7 +102,7 @@ class Stripper:
         # What two distributions share at one path must stay the same in both.
         held = {entry.path for name, tree in parts if name in restored for entry in tree}
         wanted = {name: paths - held for name, paths in wanted.items()}
-        found = self._all((entry for name, tree in parts for entry in tree if entry.path in wanted.get(name, ())), tool)
+        found = self._strip_all((entry for name, tree in parts for entry in tree if entry.path in wanted.get(name, ())), tool)
         result: list[Part] = []
         stripped: list[StrippedFile] = []
         for name, tree in parts:
@@ -118,13 +118,13 @@ class Stripper:
             result.append((name, Tree(tuple(entries))))
         return tuple(result), tuple(stripped)
 
-    def _all(self, entries: Iterable[Entry], tool: StripTool) -> dict[str, Content | None]:
+    def _strip_all(self, entries: Iterable[Entry], tool: StripTool) -> dict[str, Content | None]:
         """Strip every content; give None for those whose original stays."""
         wanted = {digest_of(_FORM, CODEC, tool.identity, entry.content.digest): entry for entry in _distinct(entries)}
-        made = self._contents.all(wanted, lambda missing: self._remembered({key: wanted[key] for key in missing}, tool))
+        made = self._contents.all(wanted, lambda missing: self._load_or_strip({key: wanted[key] for key in missing}, tool))
         return {entry.content.digest: made[key] for key, entry in wanted.items()}
 
-    def _remembered(self, entries: Mapping[str, Entry], tool: StripTool) -> dict[str, Content | None]:
+    def _load_or_strip(self, entries: Mapping[str, Entry], tool: StripTool) -> dict[str, Content | None]:
         """Find what is in the store, and make the rest, several at once."""
         known = zip(entries, self._executor.map(partial(load_pack, self._store, _KIND), entries), strict=True)
         packs: dict[str, Mapping[str, Content]] = {key: pack for key, pack in known if pack is not None}
@@ -136,11 +136,11 @@ class Stripper:
         for found in self._executor.map(partial(load_packs, self._store, _KIND), incomplete):
             packs.update(found)
         missing = [(key, entry) for key, entry in entries.items() if key not in packs]
-        for made in self._executor.map(partial(self._made, tool=tool), _batches(missing, tool.together)):
+        for made in self._executor.map(partial(self._strip_batch, tool=tool), _batches(missing, tool.together)):
             packs.update(made)
         return {key: packs.get(key, {}).get(_NAME) for key in entries}
 
-    def _made(self, batch: Sequence[tuple[str, Entry]], tool: StripTool) -> dict[str, Mapping[str, Content]]:
+    def _strip_batch(self, batch: Sequence[tuple[str, Entry]], tool: StripTool) -> dict[str, Mapping[str, Content]]:
         """Strip some contents, and save what came of each: nothing where the original is to stay, whenever it is asked."""
         before = {key: entry.content.read() for key, entry in batch}
         left = [key for key, data in before.items() if _can_shrink(data)]
@@ -154,7 +154,7 @@ class Stripper:
                 if key in left:
                     self._reporter.warn(f"{entry.path} of {entry.owner} is not stripped this time: {reason}")
         else:
-            outcomes |= {key: _judged(before[key], data) for key, data in zip(left, after, strict=True)}
+            outcomes |= {key: _accept_stripped(before[key], data) for key, data in zip(left, after, strict=True)}
         made: dict[str, Mapping[str, Content]] = {}
         for key, entry in batch:
             outcome = outcomes.get(key)
@@ -167,15 +167,15 @@ class Stripper:
 
 
 def _can_shrink(data: bytes) -> bool:
-    """Say whether stripping could be worth it; a file that is broken stays as it is."""
+    """Return whether stripping could be worth it; a file that is broken stays as it is."""
     try:
         return unloaded_size(data) >= _LEAST
     except ValueError:
         return False
 
 
-def _judged(before: bytes, after: bytes | StripRefusal) -> bytes | str:
-    """Give a stripped file that is worth it and loads as the original does, or else why not: empty if it is not worth it."""
+def _accept_stripped(before: bytes, after: bytes | StripRefusal) -> bytes | str:
+    """Return a stripped file that is worth it and loads as the original does, or else why not: empty if it is not worth it."""
     if isinstance(after, StripRefusal):
         return after.reason
     if len(after) + _LEAST > len(before):

@@ -53,12 +53,12 @@ class _Layout(Struct, frozen=True, kw_only=True):
 
 
 def unloaded_size(data: bytes) -> int:
-    """Give the bytes in sections of a file that are not loaded: stripping saves no more. ``ValueError`` where it is broken."""
+    """Return the bytes in sections of a file that are not loaded: stripping saves no more. Raises ``ValueError``."""
     return _layout(data).unloaded
 
 
 def find_difference(before: bytes, after: bytes) -> str:
-    """Say what a loader would see differently in a stripped file; empty where there is nothing.
+    """Return what a loader would see differently in a stripped file; empty where there is nothing.
 
     The headers of the program, its alignment, its dynamic section, symbols and all else lie in what is loaded.
     """
@@ -104,7 +104,7 @@ def _table(data: bytes, entry: struct.Struct, offset: int, size: int, count: int
     if not count:
         return iter(())
     if size != entry.size or offset + size * count > len(data):
-        raise ValueError("the file is no ELF file that can be read (a table of its headers is not there)")
+        raise ValueError("the file is no ELF file that can be read (a table of its headers is missing)")
     return entry.iter_unpack(data[offset : offset + size * count])
 
 
@@ -118,7 +118,7 @@ def _check(layout: _Layout, data: bytes) -> None:
 
 
 def _contents(layout: _Layout, data: bytes) -> Iterator[bytes]:
-    """Give what is loaded, but for the header, which is compared by its fields."""
+    """Return what is loaded, but for the header, which is compared by its fields."""
     for segment in layout.segments:
         if segment.kind == _LOAD:
             yield data[max(segment.offset, layout.header_size) : segment.end]

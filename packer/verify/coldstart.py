@@ -50,7 +50,7 @@ class ColdStart(Struct, frozen=True, kw_only=True):
         return median(self.after)
 
     def distributions(self) -> dict[str, float]:
-        """Give the milliseconds that each distribution's own modules took, the slowest first."""
+        """Return the milliseconds that each distribution's own modules took, the slowest first."""
         found: dict[str, float] = {}
         for module in self.modules:
             found[module.distribution] = found.get(module.distribution, 0.0) + module.own
@@ -93,7 +93,7 @@ class StartDocument(Struct, frozen=True, kw_only=True):
 
 
 def can_drop_caches() -> bool:
-    """Say whether this process may empty the system's caches of files (proc(5), /proc/sys/vm/drop_caches)."""
+    """Return whether this process may empty the system's caches of files (proc(5), /proc/sys/vm/drop_caches)."""
     return os.geteuid() == 0 and os.access(_DROP_CACHES, os.W_OK)
 
 
@@ -128,7 +128,7 @@ def _distribution(module: str, owners: Mapping[str, str]) -> str:
 
 
 def slowest(modules: Sequence[ImportedModule], most: int) -> list[ImportedModule]:
-    """Give the modules that take most time by themselves."""
+    """Return the modules that take most time by themselves."""
     return sorted(modules, key=lambda module: -module.own)[:most]
 
 

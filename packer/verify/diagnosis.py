@@ -15,24 +15,24 @@ _NO_FILE = "(<"
 
 
 def is_broken(outcome: Outcome) -> bool:
-    """Say whether a handler's module cannot be imported for what is written there, whatever variables it has."""
+    """Return whether a handler's module cannot be imported for what is written there, whatever variables it has."""
     kind, message = _error(outcome)
     return kind == _HANDLER or (kind in _SYNTAX and _NO_FILE not in message)
 
 
 def remedy_for(outcome: Outcome) -> str:
-    """Say what to do about a handler that cannot be imported."""
+    """Return what to do about a handler that cannot be imported."""
     kind, _ = _error(outcome)
     if kind == _HANDLER:
         return "Define it in that module, or name another one: handler."
     if is_broken(outcome):
-        return "Mend the source at that line, and build again."
+        return "Fix the source at that line, and build again."
     if kind == _ENTRYPOINT:
         return "Name a program of the image, or leave it to the base: oci.entrypoint."
     if kind in _IMPORTS:
         return "Add what it imports to its requirements or its source, and build again."
     if kind.startswith(_OF_LAMBDA):
-        return "See what it printed, mend that, and build again."
+        return "See what it printed, fix that, and build again."
     return 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
 
 

@@ -24,7 +24,7 @@ _ROOT = ("", "0", "0:0", "root", "root:root")
 
 
 def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> str:
-    """Put an image into an engine under a name (``repository:tag``); gives its id there. Raises `LpackError`."""
+    """Put an image into an engine under a name (``repository:tag``); returns its id there. Raises `LpackError`."""
     with store.temporary() as temporary:
         with store_errors(temporary, "write"), temporary.open("wb") as file:
             write_docker_archive(built.image, name, file)

@@ -184,7 +184,7 @@ class _Trial:
         return run(self._events, self._late, candidate.layers)
 
     def still_needed(self, kept: frozenset[Unit]) -> frozenset[Unit]:
-        """Give what was left alone for another source, if this one needs each of it too; else nothing, and begin without."""
+        """Return what was left alone for another source, if this one needs each of it too; else nothing, and begin without."""
         for unit in sorted(kept):
             tried = self._candidates.trimmed(self._material, kept - {unit}, self._trial_path)
             if self._agrees(tried, self._outcome(tried)):
@@ -194,11 +194,11 @@ class _Trial:
         return kept
 
     def settle(self, kept: frozenset[Unit]) -> tuple[frozenset[Unit], tuple[str, ...]]:
-        """Give what has to be left alone for the function to work, with warnings; raises `VerificationError`."""
+        """Return what has to be left alone for the function to work, with warnings; raises `VerificationError`."""
         if self._events or not self.after.works:
-            before = self._untrimmed()
-            if not self._agrees(self.candidate, self.after) and not (self.candidate.layers and self._works_whole(before)):
-                kept = self._repaired(before, kept)
+            before = self._untrimmed_outcome()
+            if not self._agrees(self.candidate, self.after) and not (self.candidate.layers and self._take_whole(before)):
+                kept = self._repair(before, kept)
             if not self.after.works and (self._function.verify.demanded or is_broken(self.after)):
                 what = f"{self._function.name} cannot be run here, trimmed or not: {self.after.trouble()}."
                 raise VerificationError(what, detail=self.after.trace(), remedy=remedy_for(self.after))
@@ -207,7 +207,7 @@ class _Trial:
         check_expected(self._function, self._events, self.after)
         return kept, ()
 
-    def _untrimmed(self) -> Outcome:
+    def _untrimmed_outcome(self) -> Outcome:
         if self._before is None:
             self._before = self._outcome(self._plain())
         return self._before
@@ -216,8 +216,8 @@ class _Trial:
         return self._candidates.untrimmed(self._material, self._trial_path.with_suffix(".plain"))
 
     def _agrees(self, candidate: Candidate, outcome: Outcome) -> bool:
-        """Say whether a candidate's outcome is the untrimmed one; where that is not steady, whether it is of its kind."""
-        before = self._untrimmed()
+        """Return whether a candidate's outcome is the untrimmed one; where that is not steady, whether it is of its kind."""
+        before = self._untrimmed_outcome()
         if outcome.essence() == before.essence():
             return True
         if not self._loosely and self._kinds(outcome) == self._kinds(before):
@@ -233,12 +233,12 @@ class _Trial:
 
     @staticmethod
     def _kinds(outcome: Outcome) -> list[str]:
-        """Give the type of each error, and an empty word for each result."""
+        """Return the type of each error, and an empty word for each result."""
         found = (outcome.imported, *outcome.events)
         return [outcome.failure, *(each["error"]["type"] if "error" in each else "" for each in found)]
 
-    def _works_whole(self, before: Outcome) -> bool:
-        """Say whether a function that fails with layers works in one package, which it then is; raises `VerificationError`."""
+    def _take_whole(self, before: Outcome) -> bool:
+        """Return whether a function that fails with layers works in one package, and take that; raises `VerificationError`."""
         name, (trouble, trace, was) = self._function.name, self._differing(before)
         whole = self._candidates.trimmed(self._material, self.candidate.restored, self._trial_path)
         outcome = self._outcome(whole)
@@ -250,7 +250,7 @@ class _Trial:
         self.candidate, self.after, self.alone = whole, outcome, f"{what}; it is packed whole"
         return True
 
-    def _repaired(self, before: Outcome, kept: frozenset[Unit]) -> frozenset[Unit]:
+    def _repair(self, before: Outcome, kept: frozenset[Unit]) -> frozenset[Unit]:
         units = tuple(unit for unit in self.candidate.shaped.units() if unit not in kept)
         trouble, trace, was = self._differing(before)
 
@@ -280,7 +280,7 @@ class _Trial:
         return kept
 
     def _differing(self, before: Outcome) -> tuple[str, str, str]:
-        """Say what is the first thing that comes out in another way, with the traceback, and how it does untrimmed."""
+        """Return what is the first thing that comes out in another way, with the traceback, and how it does untrimmed."""
         pairs = [("", before.imported, self.after.imported)]
         names = [f", for the event {event.name}" for event in self._events]
         pairs += zip(names, before.events, self.after.events, strict=False)  # the one that cannot be imported has none
@@ -298,7 +298,7 @@ _NO_RESULT = object()
 
 
 def check_expected(function: Function, events: Sequence[Event], found: Outcome) -> None:
-    """Hold the results of events against the user's own; raises `VerificationError`."""
+    """Check the results of events against those that the user expects; raises `VerificationError`."""
     for event, outcome in zip(events, found.events, strict=True):
         if event.expected is not None and list(event.expected) != [outcome.get("result", _NO_RESULT)]:
             came = error_text(outcome) or json.dumps(outcome["result"], ensure_ascii=False)
@@ -307,7 +307,7 @@ def check_expected(function: Function, events: Sequence[Event], found: Outcome) 
             raise VerificationError(
                 what,
                 detail=f"{error_trace(outcome)}\nExpected, as a result: {wanted}".lstrip(),
-                remedy="Mend the function, or the expected result (none where it is to raise); trimming has no part in it.",
+                remedy="Fix the function, or the expected result (none where it should raise); trimming is not the cause.",
             )
 
 
@@ -316,16 +316,16 @@ def _untrimmed_too(trouble: str) -> str:
 
 
 def _remedy(name: str, rule: str) -> str:
-    """Say what to do about a rule that breaks a function."""
+    """Return what to do about a rule that breaks a function."""
     others = {
         SOURCES: 'bytecode = "beside"',
-        PROFILE: f"run `lpack profile {name}` anew with an event that needs it",
+        PROFILE: f"run `lpack profile {name}` again with an event that needs it",
         DROP: "drop less",
     }
     return f'Write trim = "auto" to keep that, or {others.get(rule, f"trim = {{ without = [{json.dumps(rule)}] }}")}.'
 
 
 def carried_names(function: Function) -> frozenset[str]:
-    """Give the distributions that the runtime has and the function may leave to it."""
+    """Return the distributions that the runtime has and the function may leave to it."""
     asked = RUNTIME_DISTRIBUTIONS if "runtime" in function.trim.rules else ()
     return frozenset(asked) | (frozenset(function.exclude) & frozenset(RUNTIME_DISTRIBUTIONS))

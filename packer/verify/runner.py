@@ -78,7 +78,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     opened: tuple[str, ...] = ()
 
     def essence(self) -> str:
-        """Give what two runs must agree in: results, and types and messages of errors, but not where they were raised."""
+        """Return what two runs must agree in: results, and types and messages of errors, but not where they were raised."""
         found = [self.failure, *(outcome_essence(each) for each in (self.imported, *self.events))]
         return json.dumps(found, sort_keys=True)
 
@@ -88,40 +88,40 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return not self.failure and "error" not in self.imported
 
     def trouble(self) -> str:
-        """Say what the first error was; empty where there was none."""
+        """Return what the first error was; empty where there was none."""
         if self.failure:
             return self.failure
         return next((text for each in (self.imported, *self.events) if (text := error_text(each))), "")
 
     def trace(self) -> str:
-        """Give the first error's traceback, or what was printed."""
+        """Return the first error's traceback, or what was printed."""
         return next((error_trace(each) for each in (self.imported, *self.events) if "error" in each), self.log.strip())
 
 
 def error_text(outcome: Mapping[str, Any]) -> str:
-    """Give the type and message of an outcome's error; empty where there is none."""
+    """Return the type and message of an outcome's error; empty where there is none."""
     error = outcome.get("error")
     return f"{error['type']}: {error['message']}" if error else ""
 
 
 def error_trace(outcome: Mapping[str, Any]) -> str:
-    """Give the traceback of an outcome's error; empty where there is none."""
+    """Return the traceback of an outcome's error; empty where there is none."""
     return str(outcome["error"]["trace"]).strip() if "error" in outcome else ""
 
 
 def outcome_essence(outcome: Mapping[str, Any]) -> Any:
-    """Give what of an outcome two runs must agree in; where a file lies, in the function or in a layer, is not of it."""
+    """Return what of an outcome two runs must agree in; where a file lies, in the function or in a layer, is not of it."""
     error = outcome.get("error")
     essence = [error["type"], error["message"]] if error else outcome.get("result")
     return json.loads(_IN_LAYERS.sub(TASK_FOLDER, json.dumps(essence)))
 
 
 def event_files(function: Function) -> tuple[Path, ...]:
-    """Give the files of a function's events and of what is expected of them, whether these are there or not."""
-    return tuple(path for event in function.verify.events for path in (event, _expected(event)))
+    """Return the files of a function's events and of what is expected of them, whether these exist or not."""
+    return tuple(path for event in function.verify.events for path in (event, _expected_path(event)))
 
 
-def _expected(event: Path) -> Path:
+def _expected_path(event: Path) -> Path:
     return event.with_name(event.name.removesuffix(".json") + EXPECTED)
 
 
@@ -129,19 +129,19 @@ def read_events(function: Function) -> tuple[Event, ...]:
     """Read the sample events of a function; raises `UsageError`."""
     found = []
     for path in function.verify.events:
-        expected = _expected(path)
-        value = (_json(expected),) if expected.is_file() else None
-        found.append(Event(name=path.name, value=_json(path), expected=value))
+        expected = _expected_path(path)
+        value = (_read_json(expected),) if expected.is_file() else None
+        found.append(Event(name=path.name, value=_read_json(path), expected=value))
     return tuple(found)
 
 
-def _json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"Cannot read the event {path}: {error.strerror}.", remedy="Name a file that exists.") from None
     except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}.", remedy="Mend the file at that place.") from None
+        raise UsageError(f"{path} is not valid JSON: {error}.", remedy="Fix the file at that place.") from None
 
 
 class UnpackedFunction(Struct, frozen=True, kw_only=True):
@@ -177,7 +177,7 @@ class Verifier:
             what = f"{function.name} is not verified: nothing here runs {function.target.runtime.name} ({error.what})."
             raise ToolError(what, remedy=error.remedy) from None
         if function.verify.level == "rie":
-            _emulator(function, found)
+            _require_emulator(function, found)
         return found
 
     def outcome(
@@ -203,7 +203,7 @@ class Verifier:
         key = digest_of(_FORM, digest, *scripts, *facts, attached, *runtime)
         record = self._store.load(_KIND, key)
         if record is not None:
-            return _outcome(json.loads(record.payload), "")
+            return _read_outcome(json.loads(record.payload), "")
         with self.laid_out(archive, late, layers) as laid:
             outcome, stable = self.run(function, laid, sandbox, events)
         if stable:
@@ -233,8 +233,8 @@ class Verifier:
         flags: Sequence[str] = (),
         trace: bool = False,
     ) -> tuple[Outcome, bool]:
-        """Run a function now; give what came of it, and whether another run would end the same way."""
-        emulator = _emulator(function, sandbox) if function.verify.level == "rie" else None
+        """Run a function now; return what came of it, and whether another run would end the same way."""
+        emulator = _require_emulator(function, sandbox) if function.verify.level == "rie" else None
         request = {
             "handler": function.handler,
             "events": [event.value for event in events],
@@ -268,7 +268,7 @@ class Verifier:
         return read_result(done, function)
 
 
-def _emulator(function: Function, sandbox: Sandbox) -> Path:
+def _require_emulator(function: Function, sandbox: Sandbox) -> Path:
     """Find the emulator; raises `ToolError` where there is none, and `VerificationError` where it cannot be used."""
     found = find_emulator()
     if found is None:
@@ -280,7 +280,7 @@ def _emulator(function: Function, sandbox: Sandbox) -> Path:
 
 
 def function_environment(function: Function) -> dict[str, str]:
-    """Give the variables that a function sees; `TREE` and `LAYERS` stand for where it and its layers lie."""
+    """Return the variables that a function sees; `TREE` and `LAYERS` stand for where it and its layers lie."""
     own = {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
@@ -290,17 +290,17 @@ def function_environment(function: Function) -> dict[str, str]:
 
 
 def read_result(done: TaskResult, function: Function) -> tuple[Outcome, bool]:
-    """Give what came of a run, and whether another one would end the same way."""
+    """Return what came of a run, and whether another one would end the same way."""
     if done.late:
         seconds = function.verify.seconds
         return Outcome(failure=f"it was stopped after {seconds:g} s", log=done.log), False
     if done.answer is None:
         how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
         return Outcome(failure=f"the interpreter ended with {how}", log=done.log), False
-    return _outcome(json.loads(done.answer), done.log), True
+    return _read_outcome(json.loads(done.answer), done.log), True
 
 
-def _outcome(data: Mapping[str, Any], log: str) -> Outcome:
+def _read_outcome(data: Mapping[str, Any], log: str) -> Outcome:
     return Outcome(
         imported=data["import"],
         events=tuple(data["events"]),

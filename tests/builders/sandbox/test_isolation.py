@@ -228,7 +228,7 @@ class TestEnds:
         )
         command = ["env", "--ignore-signal=CHLD", sys.executable, "-c", script, str(tmp_path / "one")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert done.stdout == "Ended(status=3, late=False)\n"
+        assert done.stdout == "CommandEnd(status=3, late=False)\n"
 
     @pytest.mark.parametrize(
         ("variables", "why"), [({"A": "x" * 5_000_000}, "Argument list too long"), ({"A": "\0"}, "Invalid")]

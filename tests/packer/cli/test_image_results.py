@@ -62,7 +62,7 @@ def test_events_are_told_by_the_names_of_their_files(repo):
     (repo.folder / "events" / "first.expected.json").write_text("2")
     failed = checked("verify", repo.run("verify", "--json", status=4).stdout)["one"]
     assert "first.json" in failed["error"]
-    assert "Mend the function" in failed["remedy"]
+    assert "Fix the function" in failed["remedy"]
 
 
 def test_a_name_that_a_layout_does_not_have_is_told(repo):

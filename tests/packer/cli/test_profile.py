@@ -241,7 +241,7 @@ def test_a_profile_of_another_machine_removes_nothing_and_is_told_of(project):
     path.write_text(path.read_text().replace(f'architecture = "{ARCHITECTURE}"', f'architecture = "{other}"'))
     project.configure(MAX)
     stderr = project.run("build").stderr
-    assert f"is for {RUNTIME} on {other}, and nothing is removed by it: run `lpack profile one` anew." in stderr
+    assert f"is for {RUNTIME} on {other}, and nothing is removed by it: run `lpack profile one` again." in stderr
     assert "shop/never.py" in project.names()
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from packer.sam.intrinsics import NO_VALUE, IntrinsicError, Scope, Unknowable, condition, evaluate, leading_text
-from packer.sam.template_text import parse_template
+from packer.sam.intrinsics import NO_VALUE, IntrinsicError, Scope, UnknownValueError, condition, evaluate, leading_text
+from packer.sam.template import parse_template
 
 TEMPLATE = """
 Parameters:
@@ -114,9 +114,9 @@ def test_pseudo_parameters_can_be_given():
     ],
 )
 def test_what_only_the_deployment_knows_is_unknowable(text: str, reason: str):
-    with pytest.raises(Unknowable) as caught:
+    with pytest.raises(UnknownValueError) as caught:
         value_of(text)
-    assert reason in caught.value.reason
+    assert reason in caught.value.what
     assert "--parameter" in caught.value.remedy
 
 
@@ -145,8 +145,8 @@ def test_what_only_the_deployment_knows_is_unknowable(text: str, reason: str):
 def test_mistakes_are_not_unknowable(text: str, reason: str):
     with pytest.raises(IntrinsicError) as caught:
         value_of(text)
-    assert not isinstance(caught.value, Unknowable)
-    assert reason in caught.value.reason
+    assert not isinstance(caught.value, UnknownValueError)
+    assert reason in caught.value.what
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.sam.template_text import line_of, parse_template, read_text
+from packer.sam.template import line_of, parse_template, read_text
 
 HERE = Path("template.yaml")
 

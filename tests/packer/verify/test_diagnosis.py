@@ -16,9 +16,9 @@ def outcome(kind: str, message: str) -> Outcome:
 @pytest.mark.parametrize(
     ("kind", "message", "broken", "told"),
     [
-        ("SyntaxError", "expected ':' (app.py, line 1)", True, "Mend the source"),
-        ("TabError", "inconsistent use (app.py, line 3)", True, "Mend the source"),
-        ("Runtime.UserCodeSyntaxError", "Syntax error in module 'app': x (app.py, line 1)", True, "Mend the source"),
+        ("SyntaxError", "expected ':' (app.py, line 1)", True, "Fix the source"),
+        ("TabError", "inconsistent use (app.py, line 3)", True, "Fix the source"),
+        ("Runtime.UserCodeSyntaxError", "Syntax error in module 'app': x (app.py, line 1)", True, "Fix the source"),
         ("SyntaxError", "invalid syntax (<unknown>, line 1)", False, "Variables"),
         ("Runtime.HandlerNotFound", "Handler 'handler' missing on module 'app'", True, "handler"),
         ("ModuleNotFoundError", "No module named 'absent'", False, "requirements"),
@@ -29,7 +29,7 @@ def outcome(kind: str, message: str) -> Outcome:
         ("botocore.exceptions.NoRegionError", "You must specify a region.", False, "Variables"),
     ],
 )
-def test_what_no_variable_can_mend_is_told_apart(kind, message, broken, told):
+def test_what_no_variable_can_fix_is_recognized(kind, message, broken, told):
     found = outcome(kind, message)
     assert is_broken(found) == broken
     assert told in remedy_for(found)
