@@ -18,8 +18,7 @@ from packer.core.events import Reporter
 from packer.manifest.history import save_history
 from packer.pipeline.functions import FunctionBuilder, WorkElsewhere
 from packer.pipeline.gatherer import Tools
-from packer.pipeline.output_folder import only_build, staging
-from packer.pipeline.publish import described, not_built, publish
+from packer.pipeline.publish import described, not_built, only_build, publish, staging
 from packer.pipeline.request import BuildRequest
 from packer.pipeline.state import FunctionState, State, load_state, save_state
 
