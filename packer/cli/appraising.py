@@ -85,10 +85,10 @@ class _Look:
             ThreadPoolExecutor(jobs, thread_name_prefix="check") as executor,
             open_appraising(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
         ):
-            found = Appraisal(tools, config.out, started, offline=policy.offline).all(
+            found = Appraisal(tools, self._reporter, config.out, started, offline=policy.offline).all(
                 functions, config.functions, known.get, executor
             )
-            groups = {tools.resolver.group_paths(function) for function in functions}
+            groups = {tools.sources.resolver.group_paths(function) for function in functions}
         by_name = {function.name: function for function in config.functions}
         states = {name: _with_budgets(each, by_name[name]) for name, each in found.items()}
         path = str(state_path(self._store, built))

@@ -26,7 +26,7 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     from packer.config.project_reader import read_project, selected
     from packer.core.options import Policy
     from packer.inspect.requirement_report import Costs
-    from packer.pipeline.gatherer import Gatherer
+    from packer.pipeline.gatherer import make_gatherer
     from packer.resolve.requirement_graph import read_requirement_graph
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
@@ -40,7 +40,7 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     state = appraised(project, whole, store, reporter)
     policy = Policy(offline=flags["offline"])
     with open_appraising(store, Digests(), reporter, policy, remote=config.remote) as tools:
-        gatherer = Gatherer(tools, config.out)
+        gatherer = make_gatherer(tools, reporter, config.out)
         for function in functions:
             needs = read_requirement_graph(function, gatherer.trees(function))
             known = state.functions[function.name]

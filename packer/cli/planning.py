@@ -35,6 +35,7 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
     from packer.core.options import Policy
     from packer.inspect.plan_document import plan_document
     from packer.pipeline.functions import FunctionBuilder
+    from packer.pipeline.layer_maker import Folders
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     if project.names:
@@ -55,7 +56,8 @@ def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineRepo
         ThreadPoolExecutor(jobs, thread_name_prefix="plan") as executor,
         open_tools(store, digests, reporter, policy, jobs, config.remote) as tools,
     ):
-        plans = FunctionBuilder(tools, folder, config.out, time.time_ns()).plan(config.functions, known.get, executor)
+        builder = FunctionBuilder(tools, reporter, Folders(staging=folder, out=config.out), time.time_ns())
+        plans = builder.plan(config.functions, known.get, executor)
     for warning in (*config.warnings, *unused_everywhere(plan.division.unused for plan in plans)):
         reporter.warn(warning)
     planned = {name for plan in plans for name in plan.needs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ def opened_trials(
     from packer.config.project_reader import read_project, select
     from packer.core.options import Policy, ShapeFlags
     from packer.inspect.trials import Trials
-    from packer.pipeline.functions import FunctionBuilder
+    from packer.pipeline.gatherer import make_gatherer
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     shape = ShapeFlags(trim=flags.get("trim"), bytecode=flags.get("bytecode"))
@@ -36,5 +35,5 @@ def opened_trials(
     policy = Policy(offline=flags["offline"], upgrade=flags["upgrade"])
     jobs = os.cpu_count() or 1
     with store.workspace() as folder, open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools:
-        build = FunctionBuilder(tools, folder, config.out, time.time_ns())
-        yield Trials(tools, build, folder), select(config, project.names)
+        gatherer = make_gatherer(tools, reporter, config.out)
+        yield Trials(tools.shaping.prover, tools.shaping.verifier, gatherer, folder), select(config, project.names)

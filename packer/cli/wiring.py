@@ -35,7 +35,7 @@ from packer.images.builder import ImageBuilder
 from packer.net.credentials import Credentials, index_urls
 from packer.net.downloads import StoreFetcher
 from packer.pipeline.functions import WorkElsewhere
-from packer.pipeline.gatherer import Tools
+from packer.pipeline.gatherer import Shaping, Sources, Tools
 from packer.resolve.resolver import Resolver
 from packer.source.facts import FactScanner
 from packer.trim.bytecode import Compiler
@@ -112,17 +112,15 @@ def open_tools(
         native = NativeCode(store)
         shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)
         yield Tools(
-            store=store,
-            resolver=resolver,
-            fetcher=fetcher,
-            builder=LazyPackageBuilder(make_builder),
-            native=native,
-            shaper=shaper,
-            prover=prover,
-            verifier=verifier,
-            digests=digests,
-            reporter=reporter,
-            strict=policy.strict,
+            sources=Sources(
+                store=store,
+                digests=digests,
+                resolver=resolver,
+                fetcher=fetcher,
+                builder=LazyPackageBuilder(make_builder),
+                strict=policy.strict,
+            ),
+            shaping=Shaping(native=native, shaper=shaper, prover=prover, verifier=verifier),
             imaging=partial(
                 Once[None, ImageBuilder]().get, None, partial(open_imaging, store, reporter, policy, jobs, closing)
             ),
@@ -138,9 +136,11 @@ def open_appraising(
     from packer.wheels.remote_outlines import OutlineFetcher
 
     with open_tools(store, digests, reporter, policy, jobs, remote) as tools, ExitStack() as closing:
-        fetcher = OutlineFetcher(tools.fetcher, tools.store, _credentials(), reporter, offline=policy.offline)
+        sources = tools.sources
+        fetcher = OutlineFetcher(sources.fetcher, sources.store, _credentials(), reporter, offline=policy.offline)
         closing.callback(fetcher.close)
-        yield replace(tools, fetcher=fetcher, builder=EstimatedWheels(tools.builder, tools.store, digests))
+        kept = EstimatedWheels(sources.builder, sources.store, digests)
+        yield replace(tools, sources=replace(sources, fetcher=fetcher, builder=kept))
 
 
 def _credentials() -> Credentials:

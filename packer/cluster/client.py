@@ -23,15 +23,17 @@ from msgspec.structs import replace
 
 from builders.errors import BuildError
 from builders.once import Once
+from packer.cache.store import Store
 from packer.cluster.jobs import Answer, NotThereError, Tickets, fetch_archive, identity, keep_archive
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.core.options import Policy
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Tools
+from packer.pipeline.gatherer import Sources
 from packer.pipeline.layer_maker import Beside, Version, Wanted
-from packer.pipeline.local_work import Order, Settled, Workshop
+from packer.pipeline.local_work import LocalWork, Settled
+from packer.pipeline.preparation import Order
 from packer.trim.rules import Unit
 
 _GLANCE = 0.5
@@ -75,9 +77,9 @@ class Cluster:
         for future in running:
             future.cancel()
 
-    def work(self, orders: Sequence[Order], tools: Tools, here: Workshop, staging: Path) -> ClusterWork:
+    def work(self, orders: Sequence[Order], sources: Sources, here: LocalWork, staging: Path) -> ClusterWork:
         """Give the cluster's work on functions that are compiled alike; what it does not finish is done ``here``."""
-        return ClusterWork(self, Tickets(orders, tools, self.policy), tools, here, staging)
+        return ClusterWork(self, Tickets(orders, sources, self.policy), sources.store, here, staging)
 
     def call(self, build: str, tickets: tuple[str, ...], name: str, arguments: tuple[Any, ...], near: str) -> Answer:
         """Have a job done; raises what it raised, or `LostError` where the cluster does not do it."""
@@ -166,10 +168,10 @@ class _MovedError(Exception):
 class ClusterWork:
     """The work on functions that are compiled alike, done by a cluster (`packer.pipeline.local_work.Work`)."""
 
-    def __init__(self, cluster: Cluster, tickets: Tickets, tools: Tools, here: Workshop, staging: Path) -> None:
+    def __init__(self, cluster: Cluster, tickets: Tickets, store: Store, here: LocalWork, staging: Path) -> None:
         self._cluster = cluster
         self._tickets = tickets
-        self._store = tools.store
+        self._store = store
         self._here = here
         self._staging = staging
         self._homes: dict[str, str] = {}

@@ -31,8 +31,8 @@ from packer.core.options import Policy
 from packer.core.version_variables import version_variables
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.locks.wheel_choice import choose_wheel
-from packer.pipeline.gatherer import Tools, files_of_function
-from packer.pipeline.local_work import Order
+from packer.pipeline.gatherer import Sources, files_of_function
+from packer.pipeline.preparation import Order
 from packer.source.package_source import read_project_tree
 
 _TICKETS, _ARTIFACTS = "tickets", "artifacts"
@@ -94,10 +94,10 @@ class Tickets:
     ``build`` tells them from those of all other builds, whose remote store may have been in trouble.
     """
 
-    def __init__(self, orders: Sequence[Order], tools: Tools, policy: Policy) -> None:
+    def __init__(self, orders: Sequence[Order], sources: Sources, policy: Policy) -> None:
         self.build = secrets.token_hex(16)
         self._orders = {order.function.name: order for order in orders}
-        self._tools = tools
+        self._sources = sources
         self._policy = policy
         self._written: Once[str, str] = Once()
         self._folders: Once[Path | frozenset[Path], str] = Once()
@@ -108,8 +108,8 @@ class Tickets:
         return self._written.get(name, partial(self._write, self._orders[name]))
 
     def _write(self, order: Order) -> str:
-        function, store = order.function, _shared(self._tools.store, _TICKETS)
-        lock = self._shared(function, self._tools.resolver.lock(function))
+        function, store = order.function, _shared(self._sources.store, _TICKETS)
+        lock = self._shared(function, self._sources.resolver.lock(function))
         folders = [each.source.path for each in lock.packages if isinstance(each.source, SourceFolder)]
         asks = function.verify.level == "rie" or any(choose_wheel(each, function.target) is None for each in lock.packages)
         files = frozenset(files_of_function(function, order.scan, archives=asks))
@@ -128,11 +128,11 @@ class Tickets:
         return digest
 
     def _folder(self, folder: Path) -> str:
-        tree, _ = read_project_tree(folder, self._tools.digests)
+        tree, _ = read_project_tree(folder, self._sources.digests)
         return self._files(folder / entry.path for entry in tree)
 
     def _files(self, paths: Iterable[Path]) -> str:
-        return _save(self._tools.store, _read(sorted(paths)))
+        return _save(self._sources.store, _read(sorted(paths)))
 
     def _shared(self, function: Function, lock: Lock) -> Lock:
         """See that the archives of this machine that a lock names are in the remote store, and name them by their digests."""
@@ -143,8 +143,8 @@ class Tickets:
         archive = wheel or package.source
         if not isinstance(archive, Archive) or archive.location.startswith(("http://", "https://")):
             return package
-        [fetched] = self._tools.fetcher.fetch([archive])
-        _shared(self._tools.store, _TICKETS).share(fetched.sha256)
+        [fetched] = self._sources.fetcher.fetch([archive])
+        _shared(self._sources.store, _TICKETS).share(fetched.sha256)
         known = replace(archive, sha256=fetched.sha256)
         return replace(package, wheels=(known,)) if wheel else replace(package, source=known)
 

@@ -16,15 +16,17 @@ from builders.once import Once
 from packer.cache.store import store_errors
 from packer.cluster.jobs import Files, Lacking, Ticket, fetch_archive, keep_archive, load_files, load_ticket
 from packer.core.errors import ManyErrors
+from packer.core.events import Reporter
 from packer.core.model import FileContent, Function, Lock, SourceFolder, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gatherer, Tools
-from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
+from packer.pipeline.layer_maker import Beside, Folders, LayerMaker, Version, Wanted
 from packer.pipeline.layer_parts import Variant
-from packer.pipeline.local_work import Order, Settled, Workshop
+from packer.pipeline.local_work import LocalWork, Settled
+from packer.pipeline.preparation import Order, Preparation
 from packer.resolve.resolver import Resolver
 from packer.source.function_source import SourceScan
 from packer.trim.rules import Unit
@@ -36,43 +38,44 @@ class Site:
     What the machine that builds has at a path lies at the same path below ``folder``/root here.
     """
 
-    def __init__(self, first: Ticket, tools: Tools, folder: Path) -> None:
+    def __init__(self, first: Ticket, tools: Tools, reporter: Reporter, folder: Path) -> None:
         self._root = folder / "root"
         self._archives = folder / "archives"
-        self._staging = folder / "staging"
-        for each in (self._root, self._archives, self._staging):
+        folders = Folders(staging=folder / "staging", out=folder / "out")
+        for each in (self._root, self._archives, folders.staging):
             each.mkdir(parents=True, exist_ok=True)
-        self._names = _Names(self._root, (folder, tools.store.root))
+        self._store = tools.sources.store
+        self._names = _Names(self._root, (folder, self._store.root))
         self._fetched: Once[str, Path] = Once()
         self._known: set[str] = set()
         self._guard = Guard()
-        self._resolver = GivenLocks(tools.resolver)
-        self._tools = replace(tools, resolver=self._resolver)
-        parts = (self._tools, Gatherer(self._tools, folder / "out"))
-        like = (first.order.function.target, first.order.function.bytecode)
-        folders = (self._staging, folder / "out")
-
-        def maker(shop: Workshop) -> LayerMaker:
-            return LayerMaker(parts, _Asking(shop, self._resolver.lacks), folders, like, _nothing)
-
-        self._shop = Workshop((), parts, self._staging, maker)
+        self._resolver = GivenLocks(tools.sources.resolver)
+        sources, shaping = replace(tools.sources, resolver=self._resolver), tools.shaping
+        gatherer = Gatherer(sources, shaping.shaper, shaping.native, reporter, folders.out)
+        self._preparation = Preparation((), gatherer, shaping.shaper, shaping.prover, shaping.native)
+        function = first.order.function
+        asking = _Asking(self._preparation, self._resolver.lacks)
+        target, bytecode = function.target, function.bytecode
+        maker = LayerMaker(asking, shaping, self._store, gatherer.tree, folders, target, bytecode, _nothing)
+        carried = gatherer.carried
+        self._work = LocalWork(self._preparation, maker, shaping.shaper, shaping.prover, carried, folders.staging)
 
     def know(self, tickets: Sequence[str]) -> None:
         """Take in tickets that are not known yet; raises `packer.cluster.jobs.NotThereError`."""
         with self._guard:
             for digest in tickets:
                 if digest not in self._known:
-                    self._take(load_ticket(self._tools.store, digest))
+                    self._take(load_ticket(self._store, digest))
                     self._known.add(digest)
 
     def _take(self, ticket: Ticket) -> None:
         for digest in ticket.shared:
             if digest not in self._known:
-                self._write(load_files(self._tools.store, digest))
+                self._write(load_files(self._store, digest))
                 self._known.add(digest)
         self._write(ticket.files)
         order = self._moved(ticket.order)
-        self._shop.add(order)
+        self._preparation.add(order)
         self._resolver.know(order.function, self._moved_lock(ticket.lock))
 
     def _write(self, files: Files) -> None:
@@ -129,33 +132,33 @@ class Site:
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Prepare a function."""
-        return self._shop.prepare(version)
+        return self._work.prepare(version)
 
     def size(self, wanted: Wanted) -> Piece:
         """Give the bytes of a distribution in a layer."""
-        return self._shop.size(wanted)
+        return self._work.size(wanted)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Make a layer, and give it without its archive, which goes to the remote store."""
-        made = self._shop.make(share, wanted, beside)
+        made = self._work.make(share, wanted, beside)
         self._hand_over(made.archive.sha256, made.archive.path)
         return replace(made, archive=replace(made.archive, path=Path()), staged=None)
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
         """Build a function, and give what came of it without its archive, which goes to the remote store."""
         here = tuple(replace(layer, archive=self._archive(layer.archive.sha256)) for layer in layers)
-        settled = self._shop.settle(version, here)
+        settled = self._work.settle(version, here)
         self._hand_over(settled.result.report.artifact.sha256, settled.staged)
         told = {key: self._names.of(getattr(settled.result, key)) for key in ("report", "warnings", "told", "folders")}
         return replace(settled, result=replace(settled.result, **told), staged=Path())
 
     def _archive(self, digest: str) -> LayerArchive:
         path = self._archives / f"{digest}.zip"
-        found = self._fetched.get(digest, lambda: fetch_archive(self._tools.store, digest, path))
+        found = self._fetched.get(digest, lambda: fetch_archive(self._store, digest, path))
         return LayerArchive(path=found, sha256=digest)
 
     def _hand_over(self, digest: str, path: Path) -> None:
-        keep_archive(self._tools.store, digest, path)
+        keep_archive(self._store, digest, path)
         path.unlink()
 
 
@@ -188,20 +191,20 @@ class _Names:
 class _Asking:
     """What layers are made from; functions that are not known yet are asked for."""
 
-    def __init__(self, shop: Workshop, lacks: Callable[[Sequence[str]], tuple[str, ...]]) -> None:
-        self._shop = shop
+    def __init__(self, preparation: Preparation, lacks: Callable[[Sequence[str]], tuple[str, ...]]) -> None:
+        self._preparation = preparation
         self._lacks = lacks
 
     def variant(self, digest: str, version: Version) -> Variant:
         """Give what a function needs of a distribution."""
-        return self._shop.variant(digest, version)
+        return self._preparation.variant(digest, version)
 
     def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]:
         """Give the native code that functions have beside some distributions; raises `Lacking`."""
         lacking = self._lacks(names)
         if lacking:
             raise Lacking(lacking)
-        return self._shop.libraries(names, without)
+        return self._preparation.libraries(names, without)
 
 
 def _nothing(_path: str) -> bool:

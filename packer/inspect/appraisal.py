@@ -10,20 +10,22 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from builders.errors import LpackError
+from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageRecord
 from packer.formats.wheel_outline import NOTHING, SIZE
-from packer.images.builder import base_name
+from packer.images.builder import ImageBuilder, base_name
 from packer.images.outputs import OUTPUTS
 from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.manifest.budget import function_measures
-from packer.pipeline.functions import alike
-from packer.pipeline.gatherer import Gatherer, Tools
-from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted
-from packer.pipeline.local_work import Appraised, Files, Order, Settled, Workshop
+from packer.pipeline.functions import groups_of, local_work
+from packer.pipeline.gatherer import Tools, make_gatherer
+from packer.pipeline.layer_maker import Beside, Folders, Version, Wanted
+from packer.pipeline.local_work import Appraised, Files, LocalWork, Settled
+from packer.pipeline.preparation import Order
 from packer.pipeline.results import Result, as_image
 from packer.pipeline.state import Estimate, FunctionState
 from packer.pipeline.zip_groups import Group, Member, look_at
@@ -35,36 +37,36 @@ _NOWHERE = Path()
 class Appraiser:
     """Does the work of a build without making anything; may be called from many threads."""
 
-    def __init__(self, shop: Workshop, tools: Tools) -> None:
-        self._shop = shop
-        self._tools = tools
+    def __init__(self, work: LocalWork, imaging: Callable[[], ImageBuilder]) -> None:
+        self._work = work
+        self._imaging = imaging
         self._files: dict[str, Callable[[], Files]] = {}
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Lock a function, look at what it needs and trim that; raises `LpackError`."""
-        return self._shop.prepare(version)
+        return self._work.prepare(version)
 
     def warm(self, wanted: Sequence[Wanted]) -> None:
         """Compile many distributions at once; raises `LpackError`."""
-        self._shop.warm(wanted)
+        self._work.warm(wanted)
 
     def size(self, wanted: Wanted) -> Piece:
         """Give the bytes of a distribution in a layer; raises `LpackError`."""
-        return self._shop.size(wanted)
+        return self._work.size(wanted)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Say what a layer is going to be; raises `LpackError`."""
-        layer = self._shop.maker.outlined(share, wanted, beside)
-        self._files[layer.name] = partial(self._shop.maker.files, share, wanted, beside)
+        layer = self._work.maker.outlined(share, wanted, beside)
+        self._files[layer.name] = partial(self._work.maker.files, share, wanted, beside)
         return layer
 
     def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
         """Compile at once what functions have beside these layers; raises `LpackError`."""
-        self._shop.ready(todo)
+        self._work.ready(todo)
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
         """Say what a function is going to be; raises `LpackError`."""
-        found = self._shop.appraise(version, layers, lambda layer: self._files[layer.name]())
+        found = self._work.appraise(version, layers, lambda layer: self._files[layer.name]())
         result, function = found.result, found.gathered.function
         if function.image.wanted:
             result = self._image(function, result)
@@ -86,7 +88,7 @@ class Appraiser:
             why = "the engine would have to save all of it"
         else:
             try:
-                found = self._tools.imaging().base(function)
+                found = self._imaging().base(function)
                 layers = found.manifest.layers
                 size = sum(each.size for each in layers)
                 base = replace(base, digest=found.digest, bytes=size, layers=len(layers))
@@ -112,14 +114,16 @@ def _estimate(found: Appraised, result: Result) -> Estimate:
     return Estimate(known_by=outlined, advice=advice)
 
 
-class AppraisedGroup(Group):
-    """Functions that are only appraised: nothing of them has to lie anywhere, and what is over a limit is no error yet."""
+class ToAppraise:
+    """Only what functions are going to be is asked for: nothing has to lie anywhere, and no limit is an error yet."""
 
-    def _is_there(self, previous: FunctionState) -> bool:
+    def is_current(self, previous: FunctionState) -> bool:
+        """Return that what was said of a function still holds."""
         del previous
         return True
 
-    def _limits(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+    def limit_warnings(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+        """Return no warnings: whoever asked looks at the sizes."""
         del function, result, layers
         return ()
 
@@ -130,12 +134,13 @@ class Appraisal:
     ``offline`` says that nothing could be asked of any server.
     """
 
-    def __init__(self, tools: Tools, out: Path, now: int, *, offline: bool) -> None:
+    def __init__(self, tools: Tools, reporter: Reporter, out: Path, now: int, *, offline: bool) -> None:
         self._tools = tools
+        self._reporter = reporter
         self._offline = offline
-        self._out = out
+        self._folders = Folders(staging=_NOWHERE, out=out)
         self._now = now
-        self._gatherer = Gatherer(tools, out)
+        self._gatherer = make_gatherer(tools, reporter, out)
 
     def all(
         self,
@@ -151,10 +156,8 @@ class Appraisal:
         chosen = frozenset(function.name for function in functions)
         taking_part = [function for function in everything if function.layers.wanted or function.name in chosen]
         found: dict[str, FunctionState] = {}
-        for group in alike(taking_part):
-            names = chosen.intersection(function.name for function in group)
-            if names:
-                found |= self._group(group, names, previous, executor)
+        for alike, names in groups_of(taking_part, chosen):
+            found |= self._group(alike, names, previous, executor)
         return {function.name: found[function.name] for function in functions}
 
     def _group(
@@ -164,16 +167,15 @@ class Appraisal:
         previous: Callable[[str], FunctionState | None],
         executor: Executor,
     ) -> dict[str, FunctionState]:
-        members = look_at(functions, chosen, self._gatherer, previous, executor, self._tools.reporter)
+        members = look_at(functions, chosen, self._gatherer, previous, executor, self._reporter)
         found = {name: self._seen_again(each) for name, each in members.items() if each.function.image.wanted and each.previous}
         rest = [each for name, each in members.items() if name not in found]
         if not rest:
             return {name: state for name, state in found.items() if state}
         orders = [Order(function=member.function, scan=member.scan) for member in rest]
-        parts, like = (self._tools, self._gatherer), (functions[0].target, functions[0].bytecode)
-        folders = (_NOWHERE, self._out)
-        shop = Workshop(orders, parts, _NOWHERE, lambda source: LayerMaker(parts, source, folders, like, lambda _: False))
-        group = AppraisedGroup(rest, chosen - found.keys(), self._tools, Appraiser(shop, self._tools), self._now)
+        here = local_work(orders, self._tools, self._gatherer, self._folders, lambda _: False)
+        work, asked = Appraiser(here, self._tools.imaging), chosen - found.keys()
+        group = Group(rest, asked, work, here.maker.way, here.maker.is_known, self._reporter, self._now, ToAppraise())
         built = {name: self._until_known(name, each.state) for name, each in group.build(executor).items()}
         return built | {name: state for name, state in found.items() if state}
 
@@ -188,7 +190,7 @@ class Appraisal:
         """
         outlined = state.estimate.known_by if state.estimate else {}
         digests = [each.sha256 for each in state.report.distributions if each.name in outlined]
-        paths = [self._tools.store.wheel_path(digest) for digest in digests]
+        paths = [self._tools.sources.store.wheel_path(digest) for digest in digests]
         rough = sorted(each for each, how in outlined.items() if how == SIZE and not self._offline)
         unknown = sorted(each for each, how in outlined.items() if how == NOTHING)
         told = [f"{name}: no server tells what is in {', '.join(rough)}: sizes are rough."] if rough else []

@@ -14,15 +14,14 @@ from packer.core.errors import VerificationError
 from packer.core.model import OWN_SOURCE, Function
 from packer.core.options import BytecodeOptions
 from packer.formats.unpack import LayerArchive
-from packer.pipeline.functions import FunctionBuilder
-from packer.pipeline.gatherer import Tools
+from packer.pipeline.gatherer import Gatherer
 from packer.trim.material import Material
 from packer.trim.profile import Profile
 from packer.verify.candidates import Candidate
 from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.verify.diagnosis import remedy_for
-from packer.verify.proof import check_expected
-from packer.verify.runner import Outcome, UnpackedFunction, error_text, read_events
+from packer.verify.proof import Prover, check_expected
+from packer.verify.runner import Outcome, UnpackedFunction, Verifier, error_text, read_events
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
@@ -30,9 +29,10 @@ CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 class Trials:
     """Runs functions in the target's Python; ``folder`` is an empty one for archives."""
 
-    def __init__(self, tools: Tools, build: FunctionBuilder, folder: Path) -> None:
-        self._tools = tools
-        self._build = build
+    def __init__(self, prover: Prover, verifier: Verifier, gatherer: Gatherer, folder: Path) -> None:
+        self._prover = prover
+        self._verifier = verifier
+        self._gatherer = gatherer
         self._folder = folder
 
     def clock(self, function: Function) -> str:
@@ -41,7 +41,7 @@ class Trials:
         Raises `VerificationError` where nothing runs the function.
         """
         plain = replace(function, verify=replace(function.verify, level="import"))
-        here = self._tools.verifier.sandbox(plain).path is not None
+        here = self._verifier.sandbox(plain).path is not None
         return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
 
     def cold_start(
@@ -53,15 +53,15 @@ class Trials:
         """
         level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
         timed = replace(function, verify=replace(function.verify, level=level))  # one of the two
-        material = self._build.material(timed)
-        before = self._tools.prover.candidates.untrimmed(material, self._folder / f"{function.name}.before")
-        after = self._tools.prover.shape(material, self._folder / f"{function.name}.after")
-        late = self._build.carried(material)
+        material = self._gatherer.material(timed)
+        before = self._prover.candidates.untrimmed(material, self._folder / f"{function.name}.before")
+        after = self._prover.shape(material, self._folder / f"{function.name}.after")
+        late = self._gatherer.carried(material)
         times: dict[str, list[float]] = {"before": [], "after": []}
         with ExitStack() as stack:
             sides = {
-                "before": stack.enter_context(self._tools.verifier.laid_out(before.path, late)),
-                "after": stack.enter_context(self._tools.verifier.laid_out(after.path, late, layers)),
+                "before": stack.enter_context(self._verifier.laid_out(before.path, late)),
+                "after": stack.enter_context(self._verifier.laid_out(after.path, late, layers)),
             }
             for number in range(rounds):
                 for side, laid in sides.items():
@@ -90,9 +90,9 @@ class Trials:
             bytecode=BytecodeOptions(mode="beside"),
             verify=replace(function.verify, level=level),  # one of the two
         )
-        material = self._build.material(traced)
-        candidate = self._tools.prover.shape(material, self._folder / f"{function.name}.zip")
-        with self._tools.verifier.laid_out(candidate.path, self._build.carried(material), layers) as laid:
+        material = self._gatherer.material(traced)
+        candidate = self._prover.shape(material, self._folder / f"{function.name}.zip")
+        with self._verifier.laid_out(candidate.path, self._gatherer.carried(material), layers) as laid:
             outcome = self._run(traced, laid, trace=True)
         for event, found in zip(read_events(traced), outcome.events, strict=True):
             trouble = error_text(found)
@@ -104,7 +104,7 @@ class Trials:
 
     def _run(self, function: Function, laid: UnpackedFunction, *, flags: tuple[str, ...] = (), trace: bool = False) -> Outcome:
         events = read_events(function) if function.verify.level != "import" else ()
-        verifier = self._tools.verifier
+        verifier = self._verifier
         outcome, _ = verifier.run(function, laid, verifier.sandbox(function), events, flags=flags, trace=trace)
         if not outcome.works:
             what = f"{function.name} cannot be started here: {outcome.trouble()}."
@@ -137,13 +137,12 @@ def _profile(function: Function, material: Material, candidate: Candidate, found
 
 
 def verify_archive(
-    tools: Tools, build: FunctionBuilder, function: Function, archive: Path, layers: Sequence[LayerArchive]
+    verifier: Verifier, gatherer: Gatherer, function: Function, archive: Path, layers: Sequence[LayerArchive]
 ) -> Outcome:
     """Run a function from the archives that were built, with its sample events; raises `VerificationError` where it fails."""
     events = read_events(function) if function.verify.level != "import" else ()
-    verifier = tools.verifier
     sandbox = verifier.sandbox(function)
-    with verifier.laid_out(archive, build.carried(build.material(function)), layers) as laid:
+    with verifier.laid_out(archive, gatherer.carried(gatherer.material(function)), layers) as laid:
         outcome, _ = verifier.run(function, laid, sandbox, events)
     if not outcome.works:
         what = f"{function.name} does not work as it was built: {outcome.trouble()}."

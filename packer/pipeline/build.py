@@ -18,6 +18,7 @@ from packer.core.events import Reporter
 from packer.manifest.history import save_history
 from packer.pipeline.functions import FunctionBuilder, WorkElsewhere
 from packer.pipeline.gatherer import Tools
+from packer.pipeline.layer_maker import Folders
 from packer.pipeline.publish import described, not_built, only_build, publish, staging
 from packer.pipeline.request import BuildRequest
 from packer.pipeline.state import FunctionState, State, load_state, save_state
@@ -73,9 +74,9 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
         # They end last: where the loop is interrupted, the tools stop what the executor's threads wait for.
         executor, elsewhere = held.enter_context(services.workers(config.remote))
         tools = held.enter_context(services.tools(digests, config.remote))
-        builder = FunctionBuilder(tools, folder, config.out, request.started, elsewhere)
+        builder = FunctionBuilder(tools, reporter, Folders(staging=folder, out=config.out), request.started, elsewhere)
         built = builder.build(functions, config.functions, request.known(last).get, executor)
-        shared = {tools.resolver.group_paths(function) for function in functions}
+        shared = {tools.sources.resolver.group_paths(function) for function in functions}
         states = publish(config, template, last, built, folder, services.store)
         for warning in _unneeded_packages(config, states):
             reporter.warn(warning)

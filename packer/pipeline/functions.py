@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Protocol
@@ -10,17 +10,18 @@ from typing import Protocol
 from builders.runtimes import Target
 from packer.cache.signatures import are_unchanged
 from packer.core.errors import ManyErrors
-from packer.core.model import Function, Tree
+from packer.core.events import Reporter
+from packer.core.model import Function
 from packer.images.builder import base_name
 from packer.layers.assignment import unused_everywhere
-from packer.pipeline.gatherer import Gatherer, Tools
+from packer.pipeline.gatherer import Gatherer, Sources, Tools, make_gatherer
 from packer.pipeline.image_groups import ImageGroup
-from packer.pipeline.layer_maker import LayerMaker
-from packer.pipeline.local_work import Order, Work, Workshop
+from packer.pipeline.layer_maker import Folders, LayerMaker
+from packer.pipeline.local_work import LocalWork, Work
+from packer.pipeline.preparation import Order, Preparation
 from packer.pipeline.results import Built, over_limits
 from packer.pipeline.state import ALWAYS, FunctionState
-from packer.pipeline.zip_groups import Group, Planned, look_at
-from packer.trim.material import Material
+from packer.pipeline.zip_groups import Group, Planned, ToWrite, look_at
 
 
 def alike(functions: Sequence[Function]) -> list[list[Function]]:
@@ -33,29 +34,39 @@ def alike(functions: Sequence[Function]) -> list[list[Function]]:
     return list(groups.values())
 
 
+def groups_of(functions: Sequence[Function], chosen: Collection[str]) -> Iterator[tuple[list[Function], frozenset[str]]]:
+    """Return the functions that could share a layer with one of the chosen, together, with the names of the chosen."""
+    for group in alike(functions):
+        names = frozenset(function.name for function in group if function.name in chosen)
+        if names:
+            yield group, names
+
+
 class WorkElsewhere(Protocol):
     """Where the work on functions can be done, if not here."""
 
-    def work(self, orders: Sequence[Order], tools: Tools, here: Workshop, staging: Path) -> Work:
+    def work(self, orders: Sequence[Order], sources: Sources, here: LocalWork, staging: Path) -> Work:
         """Return what does the work on functions that are compiled alike; ``staging`` is where their artifacts belong."""
         ...
 
 
 class FunctionBuilder:
-    """Builds functions into a staging folder; ``out`` is the folder that the artifacts are meant for.
+    """Builds functions into a staging folder; ``folders.out`` is the folder that the artifacts are meant for.
 
-    ``started`` is the time of the build's start in nanoseconds. A ``cluster`` does the work, where there is one.
+    ``started`` is the time of the build's start in nanoseconds. The work is done ``elsewhere`` where that is given.
     """
 
-    def __init__(self, tools: Tools, staging: Path, out: Path, started: int, cluster: WorkElsewhere | None = None) -> None:
-        self._out = out
+    def __init__(
+        self, tools: Tools, reporter: Reporter, folders: Folders, started: int, elsewhere: WorkElsewhere | None = None
+    ) -> None:
         self._tools = tools
-        self._staging = staging
+        self._reporter = reporter
+        self._folders = folders
         self._started = started
-        self._cluster = cluster
+        self._elsewhere = elsewhere
         self.warnings: tuple[str, ...] = ()
         """What `build` has found wrong with the project as a whole."""
-        self._gatherer = Gatherer(tools, out)
+        self._gatherer = make_gatherer(tools, reporter, folders.out)
 
     def build(
         self,
@@ -69,13 +80,12 @@ class FunctionBuilder:
         ``everything`` are all that the project has: layers are planned for them together.
         """
         chosen = frozenset(function.name for function in functions)
-        taking_part = [
-            function for function in everything if function.layers.wanted or function.image.wanted or function.name in chosen
-        ]
-        self._tools.reporter.expect(len(chosen))
+        taking_part = [each for each in everything if each.layers.wanted or each.image.wanted or each.name in chosen]
+        self._reporter.expect(len(chosen))
         built: dict[str, Built] = {}
         unused: list[Mapping[str, str]] = []
-        for group in self._groups(taking_part, chosen, previous, executor):
+        for alike_ones, names in groups_of(taking_part, chosen):
+            group = self._group(alike_ones, names, previous, executor)
             built |= group.build(executor)
             unused.append(group.unused)
         held = [found for each in functions for found in over_limits(each, built[each.name].state.report)]
@@ -90,21 +100,8 @@ class FunctionBuilder:
         """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
         wanted = [function for function in everything if function.layers.wanted]
         names = frozenset(function.name for function in wanted)
-        groups = self._groups(wanted, names, previous, executor)
+        groups = (self._group(alike_ones, chosen, previous, executor) for alike_ones, chosen in groups_of(wanted, names))
         return [group.plan(executor) for group in groups if isinstance(group, Group)]
-
-    def _groups(
-        self,
-        functions: Sequence[Function],
-        chosen: frozenset[str],
-        previous: Callable[[str], FunctionState | None],
-        executor: Executor,
-    ) -> Iterator[Group | ImageGroup]:
-        """Give the functions that could share a layer with one that is to be built, together."""
-        for group in alike(functions):
-            names = chosen.intersection(function.name for function in group)
-            if names:
-                yield self._group(group, names, previous, executor)
 
     def _group(
         self,
@@ -114,27 +111,34 @@ class FunctionBuilder:
         executor: Executor,
     ) -> Group | ImageGroup:
         states = {function.name: previous(function.name) for function in functions}
-        looked = look_at(functions, chosen, self._gatherer, states.get, executor, self._tools.reporter)
+        looked = look_at(functions, chosen, self._gatherer, states.get, executor, self._reporter)
         members = tuple(looked.values())
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
 
         def placed(path: str) -> bool:
-            full = str(self._out / path)
+            full = str(self._folders.out / path)
             return full in written and are_unchanged([(full, written[full])], ALWAYS)
 
-        parts, folders = (self._tools, self._gatherer), (self._staging, self._out)
-        like = (functions[0].target, functions[0].bytecode)
         orders = [Order(function=member.function, scan=member.scan) for member in members]
-        here = Workshop(orders, parts, self._staging, lambda source: LayerMaker(parts, source, folders, like, placed))
+        here = local_work(orders, self._tools, self._gatherer, self._folders, placed)
         if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
-            return ImageGroup(members, chosen, parts, here, folders, self._started)
-        work = self._cluster.work(orders, self._tools, here, self._staging) if self._cluster else here
-        return Group(members, chosen, self._tools, work, self._started)
+            imaging, zipped = self._tools.imaging, self._tools.shaping.shaper.placer.zipped
+            client = self._gatherer.client
+            return ImageGroup(members, chosen, here, imaging, client, zipped, self._reporter, self._folders, self._started)
+        sources = self._tools.sources
+        work = self._elsewhere.work(orders, sources, here, self._folders.staging) if self._elsewhere else here
+        return Group(members, chosen, work, here.maker.way, here.maker.is_known, self._reporter, self._started, ToWrite())
 
-    def material(self, function: Function) -> Material:
-        """Give all that a function is made of, before anything is removed; raises `LpackError`."""
-        return self._gatherer.material(function)
 
-    def carried(self, material: Material) -> Tree:
-        """Give what the function leaves to the runtime, in the versions of its lock; raises `LpackError`."""
-        return self._gatherer.carried(material)
+def local_work(
+    orders: Sequence[Order], tools: Tools, gatherer: Gatherer, folders: Folders, placed: Callable[[str], bool]
+) -> LocalWork:
+    """Return what does the work on functions of one target, compiled alike, on this machine.
+
+    ``placed`` says whether a path below the output folder still holds what lpack wrote there.
+    """
+    shaping, store = tools.shaping, tools.sources.store
+    preparation = Preparation(orders, gatherer, shaping.shaper, shaping.prover, shaping.native)
+    function = orders[0].function
+    maker = LayerMaker(preparation, shaping, store, gatherer.tree, folders, function.target, function.bytecode, placed)
+    return LocalWork(preparation, maker, shaping.shaper, shaping.prover, gatherer.carried, folders.staging)

@@ -42,21 +42,35 @@ from packer.wheels.abi_check import check_closed, check_native, without_provided
 from packer.wheels.provider import ArchiveFetcher, PackageBuilder, ProvidedWheel, provide_wheels
 
 
-class Tools(Struct, frozen=True, kw_only=True):
-    """The concrete parts that the loop works with; ``strict`` packs nothing that looks like a secret."""
+class Sources(Struct, frozen=True, kw_only=True):
+    """What brings a function's parts here; ``strict`` packs nothing that looks like a secret."""
 
     store: Store
+    digests: Digests
     resolver: Resolver
     fetcher: ArchiveFetcher
     builder: PackageBuilder
+    strict: bool = False
+
+
+class Shaping(Struct, frozen=True, kw_only=True):
+    """What makes a package of a function's parts, and proves that it works."""
+
     native: NativeCode
     shaper: Shaper
     prover: Prover
     verifier: Verifier
-    digests: Digests
-    reporter: Reporter
+
+
+class Tools(Struct, frozen=True, kw_only=True):
+    """What does the steps of a build, opened for it; whoever does one of them gets what that needs.
+
+    ``imaging`` connects to registries and engines when it is owner_label first.
+    """
+
+    sources: Sources
+    shaping: Shaping
     imaging: Callable[[], ImageBuilder]
-    strict: bool = False
 
 
 class Gathered(Struct, frozen=True, kw_only=True):
@@ -79,23 +93,25 @@ class Gathered(Struct, frozen=True, kw_only=True):
 
 
 class Gatherer:
-    """Gathers functions by way of the tools; may be used from many threads. ``out`` is the folder of the artifacts."""
+    """Gathers functions; may be used from many threads. ``out`` is the folder of the artifacts."""
 
-    def __init__(self, tools: Tools, out: Path) -> None:
-        self._tools = tools
+    def __init__(self, sources: Sources, shaper: Shaper, native: NativeCode, reporter: Reporter, out: Path) -> None:
+        self._sources = sources
+        self._shaper = shaper
+        self._native = native
+        self._reporter = reporter
         self._out = out
         self._trees: Once[str, Tree] = Once()
         self._links: Once[tuple[Path, ...], str] = Once()
 
     def gather(self, function: Function, scan: SourceScan) -> Gathered:
         """Lock a function, and fetch or build all that it needs; raises `LpackError`."""
-        tools = self._tools
-        lock = tools.resolver.lock(function)
-        tools.reporter.stage(function.name, "fetching")
+        lock = self._sources.resolver.lock(function)
+        self._reporter.stage(function.name, "fetching")
         made = self._obtained(function, lock)
         distributions = [each.distribution for each in made]
         warnings = self._check_native(function, distributions, scan)
-        tools.reporter.stage(function.name, "packing")
+        self._reporter.stage(function.name, "packing")
         return Gathered(
             lock=lock,
             made=made,
@@ -112,14 +128,14 @@ class Gatherer:
     def material(self, function: Function) -> Material:
         """Give all that a function is made of, before anything is removed; raises `LpackError`."""
         scan = self.scan(function)
-        obtained = self._obtained(function, self._tools.resolver.lock(function))
+        obtained = self._obtained(function, self._sources.resolver.lock(function))
         return self._material(function, [made.distribution for made in obtained], scan)
 
     def _material(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> Material:
         parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self.tree(each)) for each in distributions)]
-        material = self._tools.shaper.material(function, distributions, parts)
+        material = self._shaper.material(function, distributions, parts)
         for note in material.notes:
-            self._tools.reporter.note(note)
+            self._reporter.note(note)
         return material
 
     def carried(self, material: Material) -> Tree:
@@ -130,13 +146,13 @@ class Gatherer:
         leaves = function.exclude or function.layers.attached
         left_out = [
             package
-            for package in (self._tools.resolver.lock(function).packages if leaves else ())
+            for package in (self._sources.resolver.lock(function).packages if leaves else ())
             if function.leaves_out(package) and (package.name in runtime or package.name not in function.exclude)
         ]
         try:
             trees = self._obtained_trees(function, left_out)
         except FetchError as error:  # without it the function may fail, untrimmed too, and then a warning says so
-            self._tools.reporter.debug(str(error))
+            self._reporter.debug(str(error))
             trees = []
         if function.verify.level == "rie":
             trees += self.client(function)
@@ -144,43 +160,45 @@ class Gatherer:
 
     def client(self, function: Function) -> list[Part]:
         """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
-        tools = self._tools
-        return self._obtained_trees(function, tools.resolver.build_requirements([CLIENT], function.target, function, ()))
+        return self._obtained_trees(
+            function, self._sources.resolver.build_requirements([CLIENT], function.target, function, ())
+        )
 
     def trees(self, function: Function) -> dict[str, Tree]:
         """Give what each of a function's distributions installs, by their names; raises `LpackError`."""
-        made = self._obtained(function, self._tools.resolver.lock(function))
+        made = self._obtained(function, self._sources.resolver.lock(function))
         return {each.distribution.name: self.tree(each.distribution) for each in made}
 
     def _obtained_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
-        made = provide_wheels(packages, function.target, self._tools.fetcher, partial(self._tools.builder.build_all, function))
+        build = partial(self._sources.builder.build_all, function)
+        made = provide_wheels(packages, function.target, self._sources.fetcher, build)
         return [(each.distribution.name, self.tree(each.distribution)) for each in made]
 
     def scan(self, function: Function) -> SourceScan:
         """Read a function's own folder, and tell of what .gitignore leaves out of it; raises `LpackError`."""
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
-        scan = scan_source(function.source, self._tools.digests, root=function.root, ignore=function.ignore, skip=skip)
+        scan = scan_source(function.source, self._sources.digests, root=function.root, ignore=function.ignore, skip=skip)
         if scan.left_out:
             some = ", ".join(scan.left_out[:5]) + (", …" if len(scan.left_out) > 5 else "")
-            self._tools.reporter.note(
+            self._reporter.note(
                 f"{function.name}: .gitignore leaves out {some} ({len(scan.left_out)} in all); a line such as "
                 f"!{scan.left_out[0]} in .lpackignore keeps one"
             )
-        if self._tools.strict:
+        if self._sources.strict:
             refuse_secrets(function.name, _secrets(function, scan))
         return scan
 
     def _obtained(self, function: Function, lock: Lock) -> tuple[ProvidedWheel, ...]:
         """Fetch, or build, the wheel of every package that is not left out."""
         packages = [package for package in lock.packages if not function.leaves_out(package)]
-        build = partial(self._tools.builder.build_all, function)
-        return provide_wheels(packages, function.target, self._tools.fetcher, build)
+        build = partial(self._sources.builder.build_all, function)
+        return provide_wheels(packages, function.target, self._sources.fetcher, build)
 
     def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> tuple[str, ...]:
         """Prove that the runtime can load all native code; raises `PackageError`. Gives warnings."""
         if any(each.outlined for each in distributions):
             return ()  # what one of these brings may be what another one lacks
-        native, target = self._tools.native, function.target
+        native, target = self._native, function.target
         trees: dict[str, Callable[[], Tree]] = {
             OWN_SOURCE: lambda: scan.tree,
             **{each.filename: partial(self.tree, each) for each in distributions},
@@ -200,19 +218,19 @@ class Gatherer:
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
 
     def _outline(self, distribution: Distribution) -> Tree:
-        record = self._tools.store.load(OUTLINES, distribution.path.name)
+        record = self._sources.store.load(OUTLINES, distribution.path.name)
         return read_outline(record.payload if record else b"[]", distribution.filename)
 
     def inputs(self, function: Function, scan: SourceScan) -> Inputs:
         """Give all that decides a function's bytes, as it is now."""
         declaration = read_declaration(function)
         lock = function.lock_path
-        versions, tools = self._tools.shaper.tools(function)
+        versions, tools = self._shaper.tools(function)
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
-        parts.append(self._tools.digests.digest(str(lock)) if lock.is_file() else "")
-        parts.append(self._links.get(declaration.links, lambda: digest_links(declaration, self._tools.digests)))
-        parts.append(self._tools.resolver.group_digest(function))
-        parts += [self._tools.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
+        parts.append(self._sources.digests.digest(str(lock)) if lock.is_file() else "")
+        parts.append(self._links.get(declaration.links, lambda: digest_links(declaration, self._sources.digests)))
+        parts.append(self._sources.resolver.group_digest(function))
+        parts += [self._sources.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), fingerprint(version_variables(os.environ)))
         return Inputs(
             function=function,
@@ -220,8 +238,13 @@ class Gatherer:
             declaration=declaration,
             digest=digest_of(__version__, CODEC, fingerprint(function), declaration.digest, *settings, *versions, "", *parts),
             tools=tools,
-            digests=self._tools.digests,
+            digests=self._sources.digests,
         )
+
+
+def make_gatherer(tools: Tools, reporter: Reporter, out: Path) -> Gatherer:
+    """Return what gathers functions whose artifacts are meant for the folder ``out``."""
+    return Gatherer(tools.sources, tools.shaping.shaper, tools.shaping.native, reporter, out)
 
 
 def _secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, ...]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from packer.cache.store import digest_of
-from packer.core.function_tree import merge_trees
+from packer.core.events import Reporter
+from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageLayerRecord, ImageRecord
@@ -22,16 +22,15 @@ from packer.images.layout_writer import LayerStep
 from packer.images.outputs import OUTPUTS, write_image
 from packer.layers.assignment import Need
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Gatherer, Tools
-from packer.pipeline.layer_maker import Version
-from packer.pipeline.local_work import Settled, Whole, Workshop
+from packer.pipeline.layer_maker import Folders, Version
+from packer.pipeline.local_work import LocalWork, Settled, Whole
 from packer.pipeline.results import Built, of_image, state_of
 from packer.pipeline.state import FunctionState, ImageState
 from packer.pipeline.zip_groups import Member, gathered_results, left_out
 from packer.source.package_source import tree_digest
 
 
-class _Part(Struct, frozen=True, kw_only=True):
+class _SharedPart(Struct, frozen=True, kw_only=True):
     """What a function has of one distribution: its files, and what a plan must know of them."""
 
     told: str
@@ -42,31 +41,37 @@ class _Part(Struct, frozen=True, kw_only=True):
 class _Divided(Struct, frozen=True, kw_only=True):
     """A function by its distributions, by the digests of their files; ``source`` is all else."""
 
-    parts: Mapping[str, _Part]
+    parts: Mapping[str, _SharedPart]
     source: Tree
 
 
 class ImageGroup:
     """Functions of one target that become images upon one base.
 
-    ``chosen`` are those to be built; the others only take part in the plan. ``folders`` are where artifacts are written and
-    where they will lie; ``now`` is the build's start in nanoseconds.
+    ``chosen`` are those to be built; the others only take part in the plan. ``client`` returns what connects a handler to the
+    runtime, ``zipped`` the bytes of a tree in an archive; ``now`` is the build's start in nanoseconds.
     """
 
     def __init__(
         self,
         members: Sequence[Member],
         chosen: frozenset[str],
-        parts: tuple[Tools, Gatherer],
-        shop: Workshop,
-        folders: tuple[Path, Path],
+        work: LocalWork,
+        imaging: Callable[[], ImageBuilder],
+        client: Callable[[Function], Sequence[Part]],
+        zipped: Callable[[Tree], int],
+        reporter: Reporter,
+        folders: Folders,
         now: int,
     ) -> None:
         self._members = {member.name: member for member in members}
         self._chosen = chosen
-        self._tools, self._gatherer = parts
-        self._shop = shop
-        self._staging, self._out = folders
+        self._work = work
+        self._open_imaging = imaging
+        self._client = client
+        self._zipped = zipped
+        self._reporter = reporter
+        self._staging, self._out = folders.staging, folders.out
         self._now = now
         self.unused: Mapping[str, str] = {}
         """Why nobody here gets a named layer: images have none."""
@@ -76,7 +81,7 @@ class ImageGroup:
 
     def build(self, executor: Executor) -> dict[str, Built]:
         """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended."""
-        imaging: ImageBuilder = self._tools.imaging()
+        imaging: ImageBuilder = self._open_imaging()
         function = next(iter(self._members.values())).function
         base = imaging.base(function)
         fresh = [name for name, member in self._members.items() if self._known(member) is None]
@@ -98,17 +103,17 @@ class ImageGroup:
     def _look(self, names: Sequence[str], executor: Executor) -> None:
         """Build those that were asked for, and find out what the others are made of; one of these that fails is left out."""
         futures = {name: executor.submit(self._looked, self._members[name]) for name in names}
-        for name in left_out(futures, self._chosen, self._tools.reporter):
+        for name in left_out(futures, self._chosen, self._reporter):
             del self._members[name]
 
     def _looked(self, member: Member) -> None:
         version = Version(name=member.name)
         if member.name in self._chosen:
-            settled, whole = self._shop.whole(version)
+            settled, whole = self._work.whole(version)
             self._settled[member.name] = settled
             need = settled.need
         else:
-            need, whole = self._shop.unproved(version)
+            need, whole = self._work.unproved(version)
         self._divided[member.name] = self._parts(need, whole)
 
     def _parts(self, need: Need, whole: Whole) -> _Divided:
@@ -116,15 +121,15 @@ class ImageGroup:
         entries: dict[str, list[Entry]] = {}
         for entry in whole.tree:
             entries.setdefault(whole.names.get(entry.owner, entry.owner), []).append(entry)
-        zipped = self._tools.shaper.placer.zipped
-        found: dict[str, _Part] = {}
+        zipped = self._zipped
+        found: dict[str, _SharedPart] = {}
         for name, held in sorted(entries.items()):
             if name == OWN_SOURCE:
                 continue
             tree, fact = Tree(tuple(held)), facts.get(name)
             piece = Piece(zipped=zipped(tree), unzipped=tree.size, weight=fact.weight if fact else 1.0)
             told = f"{name} {fact.version}".rstrip() if fact else name
-            found[digest_of(name, tree_digest(tree))] = _Part(told=told, tree=tree, piece=piece)
+            found[digest_of(name, tree_digest(tree))] = _SharedPart(told=told, tree=tree, piece=piece)
         return _Divided(parts=found, source=Tree(tuple(entries.get(OWN_SOURCE, ()))))
 
     def _pieces(self, name: str) -> dict[str, Piece]:
@@ -150,7 +155,7 @@ class ImageGroup:
         )
 
     def _seen_again(self, member: Member) -> Built:
-        self._tools.reporter.stage(member.name, "unchanged")
+        self._reporter.stage(member.name, "unchanged")
         known, previous = self._known(member), member.previous
         if known is None or previous is None:
             raise ValueError(f"{member.name} was not built")
@@ -164,7 +169,7 @@ class ImageGroup:
         parts = [(_told(divided, keys), _together(divided, keys)) for keys in layers]
         if start.client:
             names = {part.told.partition(" ")[0] for part in divided.parts.values()}
-            client = [part for part in self._gatherer.client(function) if part[0] not in names]
+            client = [part for part in self._client(function) if part[0] not in names]
             parts.insert(0, ("the runtime interface client", merge_trees(client, ())))
         image, steps = imaging.image(function, base, start, [*parts, (owner_label(OWN_SOURCE), divided.source)])
         staged = write_image(
@@ -184,7 +189,7 @@ class ImageGroup:
             base=base.digest,
             peers=self._peers,
         )
-        reporter = self._tools.reporter
+        reporter = self._reporter
         if result.told:
             reporter.note(f"{member.name}: {result.told}")
         reporter.stage(member.name, "done")

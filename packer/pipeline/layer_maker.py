@@ -14,9 +14,9 @@ from builders.errors import UnavailableError
 from builders.once import Once
 from builders.runtimes import Target
 from packer.cache.deflate import CODEC
-from packer.cache.store import digest_of, store_errors
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.function_tree import merge_trees, part_sizes
-from packer.core.model import Tree
+from packer.core.model import Distribution, Tree
 from packer.core.names import LAYERS_FOLDER
 from packer.core.options import BytecodeOptions
 from packer.core.records import LayerRecord
@@ -27,9 +27,10 @@ from packer.layers.assignment import LayerShare, MadeLayer
 from packer.layers.planner import Piece
 from packer.layers.shared_libraries import gather_libraries
 from packer.manifest.document import record_distribution
-from packer.pipeline.gatherer import Gatherer, Tools
+from packer.pipeline.gatherer import Shaping
 from packer.pipeline.layer_parts import Pieces, Variant, Way, combine
 from packer.source.package_source import tree_digest
+from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.rules import Unit
 
 _FORM = "1"
@@ -68,6 +69,13 @@ class Beside(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...]
 
 
+class Folders(Struct, frozen=True, kw_only=True):
+    """Where artifacts are written (``staging``), and the output folder that they are meant for (``out``)."""
+
+    staging: Path
+    out: Path
+
+
 class Source(Protocol):
     """Gives what functions need, and the native code that they have beside some distributions."""
 
@@ -84,39 +92,51 @@ class _KeptLayer(LayerRecord, frozen=True, kw_only=True, omit_defaults=True):
 class LayerMaker:
     """Makes the layers of functions that are built alike; may be used from many threads.
 
-    ``placed`` says whether a path below the output folder still holds what lpack wrote there.
+    ``tree`` gives what a distribution installs; ``placed`` says whether a path below the output folder still holds what lpack
+    wrote there.
     """
 
     def __init__(
         self,
-        parts: tuple[Tools, Gatherer],
         source: Source,
-        folders: tuple[Path, Path],
-        like: tuple[Target, BytecodeOptions],
+        shaping: Shaping,
+        store: Store,
+        tree: Callable[[Distribution], Tree],
+        folders: Folders,
+        target: Target,
+        options: BytecodeOptions,
         placed: Callable[[str], bool],
     ) -> None:
-        self._tools, self._gatherer = parts
         self._source = source
-        self._staging, self._out = folders
-        self._target, options = like
+        self._placer = shaping.shaper.placer
+        self._native = shaping.native
+        self._write = shaping.prover.candidates.write
+        self._store = store
+        self._tree_of = tree
+        self._staging, self._out = folders.staging, folders.out
+        self._target = target
         self._placed = placed
-        self._way = way_of(self._tools, self._target, options)
-        self._pieces = Pieces(self._tools.store, self._tools.shaper.placer)
+        self.way = way_of(self._placer, target, options)
+        self._pieces = Pieces(store, self._placer)
         self._combined: Once[str, Variant] = Once()
         self._trees: Once[str, Tree] = Once()
 
     def warm(self, wanted: Sequence[Wanted]) -> None:
         """Compile many distributions at once, which takes less time than one after the other."""
         trees = [self._combine(each).tree for each in wanted]
-        self._tools.shaper.placer.warm(trees, self._target, self._way.options)
+        self._placer.warm(trees, self._target, self.way.options)
 
     def size(self, wanted: Wanted) -> Piece:
         """Give the bytes of a distribution in a layer."""
         return self._pieces.sizes(wanted.key, lambda: self._tree(wanted))
 
+    def is_known(self, key: str) -> bool:
+        """Return whether the bytes of what a key stands for are known."""
+        return self.way.is_known(self._store, key)
+
     def keep_size(self, wanted: Wanted, piece: Piece) -> None:
         """Remember what somebody else has found to be the bytes of a distribution in a layer."""
-        if not self._way.is_known(self._tools.store, wanted.key):
+        if not self.is_known(wanted.key):
             self._pieces.keep(wanted.key, piece)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
@@ -129,7 +149,7 @@ class LayerMaker:
         report, staged = self._written(share, pieces, whole, moves=moves)
         first, second = _keys(self._target, share, wanted, beside)
         for key in (first, second) if report.moves else (first,):
-            self._tools.store.save(_KIND, key, msgspec.json.encode(report))
+            self._store.save(_KIND, key, msgspec.json.encode(report))
         return self._made(share, report, staged)
 
     def found(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
@@ -149,7 +169,7 @@ class LayerMaker:
         if not report:
             pieces = [wanted[digest] for digest in share.pieces]
             whole, moves = self._whole(pieces, beside)
-            zipped = self._tools.shaper.placer.zipped(whole)
+            zipped = self._placer.zipped(whole)
             report = self._described(share, pieces, whole, WrittenArchive(sha256="", length=zipped), moves=moves)
         return self._made(share, report, None)
 
@@ -169,14 +189,14 @@ class LayerMaker:
         )
 
     def _report(self, key: str) -> _KeptLayer | None:
-        record = self._tools.store.load(_KIND, key)
+        record = self._store.load(_KIND, key)
         return msgspec.json.decode(record.payload, type=_KeptLayer) if record else None
 
     def _whole(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, bool]:
         """Merge distributions as they lie in a layer, and say whether any library could move beside them."""
         variants = {each.digest: self._combine(each) for each in pieces}
         parts = sorted((variants[each.digest].distribution.name, self._tree(each)) for each in pieces)
-        native = {each.distribution.name: self._tools.native.of_wheel(each.distribution) for each in variants.values()}
+        native = {each.distribution.name: self._native.of_wheel(each.distribution) for each in variants.values()}
         built = frozenset(each.distribution.name for each in variants.values() if each.built)
         gathered = gather_libraries(parts, native, others={}, built=built, target=self._target)
         moves = bool(len(gathered.libraries))
@@ -192,7 +212,7 @@ class LayerMaker:
         with store_errors(folder, "write"):
             folder.mkdir(exist_ok=True)
         draft = folder / f".{tree_digest(whole)}"
-        report = self._described(share, pieces, whole, self._tools.prover.candidates.write(whole, draft), moves=moves)
+        report = self._described(share, pieces, whole, self._write(whole, draft), moves=moves)
         path = self._staging / report.path
         with store_errors(path, "write"):
             draft.replace(path)
@@ -219,20 +239,20 @@ class LayerMaker:
     def _removed(self, wanted: Wanted) -> int:
         """Give the bytes that trimming and stripping took from a distribution, whatever else its users have."""
         combined = self._combine(wanted)
-        return self._gatherer.tree(combined.distribution).size - combined.tree.size
+        return self._tree_of(combined.distribution).size - combined.tree.size
 
     def _tree(self, wanted: Wanted) -> Tree:
         def placed() -> Tree:
             combined = self._combine(wanted)
-            place = self._tools.shaper.placer.of_layer
-            return place(combined.tree, combined.stays, self._target, self._way.options, only=wanted.only)
+            place = self._placer.of_layer
+            return place(combined.tree, combined.stays, self._target, self.way.options, only=wanted.only)
 
         return self._trees.get(wanted.key, placed)
 
     def _combine(self, wanted: Wanted) -> Variant:
         def combined() -> Variant:
             variants = [self._source.variant(wanted.digest, version) for version in wanted.versions]
-            return combine(variants, self._gatherer.tree(variants[0].distribution))
+            return combine(variants, self._tree_of(variants[0].distribution))
 
         return self._combined.get(wanted.key, combined)
 
@@ -249,12 +269,12 @@ def files_of(layer: MadeLayer) -> dict[str, int]:
         return {each.name.removeprefix(PYTHON): each.size for each in packed.members if each.name.startswith(PYTHON)}
 
 
-def way_of(tools: Tools, target: Target, options: BytecodeOptions) -> Way:
+def way_of(placer: BytecodePlacer, target: Target, options: BytecodeOptions) -> Way:
     """Say how the distributions of a layer are compiled: not at all where nothing here can, of which functions are told."""
     if options.mode == "off":
         return Way(options=options, python="")
     try:
-        return Way(options=options, python=tools.shaper.placer.python(target).identity)
+        return Way(options=options, python=placer.python(target).identity)
     except UnavailableError:
         return Way(options=replace(options, mode="off"), python="")
 

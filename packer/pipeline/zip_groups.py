@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,8 +17,9 @@ from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.layers.assignment import Division, LayerShare, MadeLayer, Need, divide, shared, with_required
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Gatherer, Inputs, Tools
-from packer.pipeline.layer_maker import Beside, Version, Wanted, way_of
+from packer.pipeline.gatherer import Gatherer, Inputs
+from packer.pipeline.layer_maker import Beside, Version, Wanted
+from packer.pipeline.layer_parts import Way
 from packer.pipeline.local_work import Settled, Work
 from packer.pipeline.plan_progress import Progress, begin_progress
 from packer.pipeline.results import Built, Result, held_to_limits, state_of
@@ -62,22 +63,57 @@ class Planned(Struct, frozen=True, kw_only=True):
     division: Division
 
 
+class Purpose(Protocol):
+    """What a group works for: artifacts, or only to say what they are going to be."""
+
+    def is_current(self, previous: FunctionState) -> bool:
+        """Return whether what was made of a function that is as it was still serves."""
+        ...
+
+    def limit_warnings(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+        """Return warnings about sizes; raises `LimitError` for what must not be written."""
+        ...
+
+
+class ToWrite:
+    """Artifacts are wanted in the output folder, none over a limit."""
+
+    def is_current(self, previous: FunctionState) -> bool:
+        """Return whether the artifact lies where it belongs."""
+        return previous.is_written()
+
+    def limit_warnings(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+        """Return warnings about sizes; raises `LimitError`."""
+        return held_to_limits(function, result, layers)
+
+
 class Group:
     """Functions of one target that are compiled alike, and may share layers.
 
-    ``chosen`` are those to be built; the others only take part in the plan. ``work`` does what is to be done, and ``now`` is
-    the build's start in nanoseconds.
+    ``chosen`` are those to be built; the others only take part in the plan. ``work`` does what is to be done, ``is_known``
+    says of a key whether the size of what it stands for is known, and ``now`` is the build's start in nanoseconds.
     """
 
-    def __init__(self, members: Sequence[Member], chosen: frozenset[str], tools: Tools, work: Work, now: int) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        chosen: frozenset[str],
+        work: Work,
+        way: Way,
+        is_known: Callable[[str], bool],
+        reporter: Reporter,
+        now: int,
+        purpose: Purpose,
+    ) -> None:
         self._members = {member.name: member for member in members}
         self._chosen = chosen
-        self._tools = tools
         self._work = work
+        self._way = way
+        self._is_known = is_known
+        self._reporter = reporter
         self._now = now
-        function = members[0].function
-        self._target = function.target
-        self._way = way_of(tools, function.target, function.bytecode)
+        self._purpose = purpose
+        self._target = members[0].function.target
         self.unused: Mapping[str, str] = {}
         """Why nobody here gets a named layer, once it has been built."""
         self._unchanged: dict[str, Built] = {}
@@ -118,7 +154,7 @@ class Group:
         }
         new = [name for name, each in self._members.items() if each.known is None and each.function.layers.wanted]
         futures = {name: executor.submit(self._work.prepare, Version(name=name)) for name in new}
-        for name in left_out(futures, self._chosen, self._tools.reporter):
+        for name in left_out(futures, self._chosen, self._reporter):
             del self._members[name], progress[name], futures[name]
         return progress | {name: _prepared(progress[name], future.result()) for name, future in futures.items()}
 
@@ -144,7 +180,7 @@ class Group:
         taking_part = [each for each in self._members.values() if each.function.layers.wanted and not progress[each.name].alone]
         needs = with_required({member.name: progress[member.name].needed() for member in taking_part})
         wanted = self._wanted(progress, needs)
-        return needs, wanted, [each for each in wanted.values() if not self._way.is_known(self._tools.store, each.key)]
+        return needs, wanted, [each for each in wanted.values() if not self._is_known(each.key)]
 
     def _prepared_now(
         self, progress: Mapping[str, Progress], names: Collection[str], executor: Executor
@@ -201,8 +237,8 @@ class Group:
         names = [layer.name for layer in layers]
         known, previous = member.known, member.previous
         as_it_was = not progress.prepared and known is not None and list(known.layers) == names
-        if as_it_was and known is not None and previous is not None and self._is_there(previous):
-            self._tools.reporter.stage(member.name, "unchanged")
+        if as_it_was and known is not None and previous is not None and self._purpose.is_current(previous):
+            self._reporter.stage(member.name, "unchanged")
             state = member.inputs.seen_again(previous, self._now)
             state = replace(state, layered=replace(known, peers=self._peers, tight=progress.tight, alone=progress.alone))
             self._unchanged[member.name] = Built(state=state, staged=None)
@@ -222,17 +258,9 @@ class Group:
         raise_any(errors)
         return built
 
-    def _is_there(self, previous: FunctionState) -> bool:
-        """Say whether what was made of a function that is as it was lies where it belongs."""
-        return previous.is_written()
-
-    def _limits(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
-        """Give warnings about sizes; raises `LimitError`."""
-        return held_to_limits(function, result, layers)
-
     def _noted(self, member: Member, progress: Progress, layers: Sequence[MadeLayer], settled: Settled) -> Built:
-        result, reporter = settled.result, self._tools.reporter
-        limits = self._limits(member.function, result, layers)
+        result, reporter = settled.result, self._reporter
+        limits = self._purpose.limit_warnings(member.function, result, layers)
         warnings = (*result.warnings, *([progress.alone] if progress.alone else []), *limits)
         fingerprint = member.inputs.fingerprint(result.folders)
         layered = _state_of(progress, layers, self._peers)

@@ -167,22 +167,22 @@ class _Settings(Struct, frozen=True, kw_only=True):
         from packer.config.load import Overrides
         from packer.config.project_reader import read_project, select
         from packer.core.errors import UsageError
-        from packer.pipeline.functions import FunctionBuilder
+        from packer.pipeline.gatherer import make_gatherer
         from packer.trim.explain import explain
 
         config, _ = read_project(project, Overrides(**self.flags))
         for place in ("/opt/", "/var/task/", "python/"):  # as it lies in a layer, or on Lambda
             path = path.removeprefix(place)
-        with services.store.workspace() as folder, services.tools(Digests(), config.remote) as tools:
-            builder = FunctionBuilder(tools, folder, config.out, 0)
+        with services.tools(Digests(), config.remote) as tools:
+            gatherer, shaper = make_gatherer(tools, services.reporter, config.out), tools.shaping.shaper
             texts: list[str] = []
             error: UsageError | None = None
             for function in select(config, tuple(built)):
-                material = builder.material(function)
+                material = gatherer.material(function)
                 kept = frozenset((each.rule, each.distribution) for each in built[function.name].report.trim.kept)
                 try:
-                    shaped = tools.shaper.shape(material, kept)
-                    untouched = tools.shaper.shape(material) if kept else shaped
+                    shaped = shaper.shape(material, kept)
+                    untouched = shaper.shape(material) if kept else shaped
                     texts.append(explain(material, shaped, untouched, path, _layers(built[function.name])))
                 except UsageError as unknown:
                     error = unknown

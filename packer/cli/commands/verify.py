@@ -134,12 +134,10 @@ class _Runner:
         from packer.core.options import Policy
         from packer.images.reader import read_archives
         from packer.inspect.trials import verify_archive
-        from packer.pipeline.functions import FunctionBuilder
+        from packer.pipeline.gatherer import make_gatherer
 
         archive, layers = read_archives(self._config.out, function.name)
         jobs = os.cpu_count() or 1
-        with (
-            self._store.workspace() as folder,
-            open_tools(self._store, Digests(), self._reporter, Policy(), jobs, self._config.remote) as tools,
-        ):
-            return verify_archive(tools, FunctionBuilder(tools, folder, self._config.out, 0), function, archive, layers)
+        with open_tools(self._store, Digests(), self._reporter, Policy(), jobs, self._config.remote) as tools:
+            gatherer = make_gatherer(tools, self._reporter, self._config.out)
+            return verify_archive(tools.shaping.verifier, gatherer, function, archive, layers)

@@ -154,5 +154,5 @@ def _opened(remote: str, ticket: str, notes: _Notes) -> _Open:
         temporary = tempfile.TemporaryDirectory(prefix="lpack-", ignore_cleanup_errors=True)
         folder = Path(opening.enter_context(temporary))
         parts = open_tools(open_store(), Digests(), notes, first.policy, remote=remote, variables=first.variables)
-        site = Site(first, opening.enter_context(parts), folder)
+        site = Site(first, opening.enter_context(parts), notes, folder)
         return _Open(site=site, notes=notes, closing=opening.pop_all())

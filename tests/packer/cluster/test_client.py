@@ -29,7 +29,9 @@ from packer.config.load import Overrides, load_config
 from packer.core.errors import LimitError, ManyErrors, UsageError, VerificationError
 from packer.core.options import Policy
 from packer.pipeline.functions import FunctionBuilder
-from packer.pipeline.local_work import Order
+from packer.pipeline.gatherer import make_gatherer
+from packer.pipeline.layer_maker import Folders
+from packer.pipeline.preparation import Order
 from packer.pipeline.results import Built
 from tests.monorepo import Monorepo
 from tests.packer.sharing import Told
@@ -69,7 +71,7 @@ class World(Struct):
         (folder / "staging").mkdir(parents=True)
         with self.tools(name) as tools, ThreadPoolExecutor(2) as executor:
             cluster = workers.cluster(self.shared, self.told) if workers else None
-            building = FunctionBuilder(tools, folder / "staging", folder / "out", 1, cluster)
+            building = FunctionBuilder(tools, self.told, Folders(staging=folder / "staging", out=folder / "out"), 1, cluster)
             return building.build(config.functions, config.functions, lambda _: None, executor)
 
     @contextmanager
@@ -239,9 +241,9 @@ def test_a_ticket_that_was_changed_is_never_unpickled(world, tmp_path):
 
     with world.tools("machine") as tools:
         config = load_config(world.repo.folder / "lpack.toml", Overrides())
-        shop = FunctionBuilder(tools, tmp_path / "staging", tmp_path / "out", 1)
+        gatherer = make_gatherer(tools, Told(), tmp_path / "out")
         function = config.functions[0]
-        digest = Tickets([Order(function=function, scan=shop._gatherer.scan(function))], tools, Policy()).of("one")
+        digest = Tickets([Order(function=function, scan=gatherer.scan(function))], tools.sources, Policy()).of("one")
     with open_remote(LocalStore(tmp_path / "first"), str(world.shared), Told()) as store:
         ticket = load_ticket(store, digest)
         assert ticket.order.function.name == "one"

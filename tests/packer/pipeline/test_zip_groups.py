@@ -13,14 +13,16 @@ from msgspec import Struct, field
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.core.errors import VerificationError
+from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.core.options import LayerOptions, TrimOptions
+from packer.core.options import BytecodeOptions, LayerOptions, TrimOptions
 from packer.layers.assignment import LayerShare, MadeLayer, Need, Needed
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Beside, Version
+from packer.pipeline.layer_parts import Way
 from packer.pipeline.local_work import Settled
 from packer.pipeline.plan_progress import MOST_REVISIONS, Progress
-from packer.pipeline.zip_groups import Group, Member
+from packer.pipeline.zip_groups import Group, Member, ToWrite
 from tests.counting import count_hashes
 from tests.packer.records import layer_record
 
@@ -100,14 +102,11 @@ class BuiltGroup(Group):
 
 
 def group(findings: dict[str, int]) -> tuple[BuiltGroup, FakeWork]:
-    nothing = SimpleNamespace(
-        scan=lambda _: None, inputs=lambda *_: None, store=SimpleNamespace(load=lambda *_: None), reporter=None
-    )
-    tools: Any = nothing
-    gatherer: Any = nothing
+    gatherer: Any = SimpleNamespace(scan=lambda _: None, inputs=lambda *_: None)
     members = [Member(function(name), gatherer, None) for name in findings]
     work = FakeWork(findings)
-    return BuiltGroup(members, frozenset(findings), tools, work, 0), work
+    way = Way(options=BytecodeOptions(mode="off"), python="")
+    return BuiltGroup(members, frozenset(findings), work, way, lambda _: True, Reporter(), 0, ToWrite()), work
 
 
 def build(findings: dict[str, int]) -> tuple[dict[str, Any], FakeWork]:
