@@ -8,12 +8,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from tests.engine import forget_what_is_there
+from tests.forkserver import CommandServer
 from tests.index import LocalIndex
 from tests.packages import write_packages
 
@@ -22,7 +22,8 @@ NOWHERE = "http://127.0.0.1:9/simple"
 _ENGINE_LOCK = Path(tempfile.gettempdir()) / "lpack-test-engine.lock"
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
-
+_PATIENCE = 600
+RunLpack = Callable[..., subprocess.CompletedProcess[str]]
 
 # Tests start lpack thousands of times: where Python may not write bytecode, each start would compile all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -106,21 +107,32 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _command_server() -> Iterator[CommandServer]:
+    with CommandServer() as server:
+        yield server
+
+
 @pytest.fixture
-def lpack() -> Callable[..., subprocess.CompletedProcess[str]]:
+def lpack(_command_server: CommandServer, fresh_lpack: RunLpack) -> RunLpack:
     """Give a function that runs the command line in a process of its own: ``lpack("build", "-q", cwd=folder)``."""
 
-    def run(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        if _command_server.can_run(os.environ):
+            return _command_server.run(arguments, cwd, _PATIENCE)
+        return fresh_lpack(*arguments, cwd=cwd)
+
+    return run
+
+
+@pytest.fixture
+def fresh_lpack() -> RunLpack:
+    """Give a function that does the same in a new Python, which has imported nothing."""
+
+    def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "packer.cli", *arguments]
         return subprocess.run(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            timeout=600,
-            **options,
+            command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=_PATIENCE
         )
 
     return run

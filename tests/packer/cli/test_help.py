@@ -27,8 +27,8 @@ def test_help_is_printed_without_click(arguments):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(tmp_path, lpack, name):
-    finished = lpack(name, "--help", cwd=tmp_path)
+def test_every_command_explains_itself(tmp_path, fresh_lpack, name):
+    finished = fresh_lpack(name, "--help", cwd=tmp_path)
     assert finished.returncode == 0
     assert COMMANDS[name] in " ".join(finished.stdout.split())
 

@@ -1,0 +1,180 @@
+"""Runs lpack's command line in processes of its own, each forked from one that has imported everything already.
+
+Starting Python and importing take most of a small command's time, and the suite runs more than a thousand commands. A fork has
+its own working folder, environment, streams, threads and exit status, as `python -m packer.cli` has. What that command line
+must not import, and that it works without what a fork finds imported, is asserted by tests that start Python themselves.
+This module is run by the server, too: it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pkgutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from importlib import import_module
+from pathlib import Path
+from threading import Lock, Timer, active_count
+from typing import Any, Self
+
+_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGES = ("packer", "builders")
+_APART = ("builders.inside.", "packer.cli.__main__")
+"""Modules that are programs: the first run in a target's Python, the second runs lpack."""
+_LATE = ("cyclonedx.contrib.license.factories", "cyclonedx.output.json", "filelock", "platformdirs", "uv", "zstandard")
+"""What packer imports inside of functions, and nearly every build uses."""
+_START_VARIABLES = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
+"""Beginnings of the names of variables that a process reads when it starts, which a fork has behind it."""
+_NOT_OF_PYTHON = "PYTHON_KEYRING_"  # the library keyring's, which reads it when it is used
+
+
+class CommandServer:
+    """Runs lpack in forks of one process while its ``with`` block lasts; may be used from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._started_with = _start_variables(os.environ)
+
+    def __enter__(self) -> Self:
+        self._line, theirs = socket.socketpair()
+        code = f"from tests.forkserver import serve; serve({theirs.fileno()})"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=_ROOT,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
+        assert self._process.wait(60) == 0
+
+    def can_run(self, environment: Mapping[str, str]) -> bool:
+        """Say whether a fork would see what a new process with this environment sees."""
+        return _start_variables(environment) == self._started_with
+
+    def run(self, arguments: tuple[str, ...], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, as ``subprocess.run`` does with captured output."""
+        command = ["lpack", *arguments]
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": dict(os.environ), "umask": _umask()}
+        end = time.monotonic() + timeout
+        with ExitStack() as stack:
+            ends = [os.pipe() for _ in range(3)]
+            stdout, stderr, told = (stack.enter_context(os.fdopen(reading, encoding="utf-8")) for reading, _ in ends)
+            self._send(json.dumps(request).encode(), [writing for _, writing in ends])
+            with ThreadPoolExecutor(2) as threads:
+                texts = [threads.submit(stream.read) for stream in (stdout, stderr)]
+                killing = Timer(timeout, os.kill, (int(told.readline()), signal.SIGKILL))
+                killing.start()
+                status = int(told.readline())
+                killing.cancel()
+        if status == -signal.SIGKILL and time.monotonic() >= end:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, status, *(text.result() for text in texts))
+
+    def _send(self, request: bytes, streams: list[int]) -> None:
+        with self._lock:
+            socket.send_fds(self._line, [len(request).to_bytes(4)], streams)
+            self._line.sendall(request)
+        for stream in streams:
+            os.close(stream)
+
+
+def _start_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_START_VARIABLES) and not name.startswith(_NOT_OF_PYTHON)
+    }
+
+
+def _umask() -> int:
+    """Give this process's umask; to ask for it by setting another would be seen by threads."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:")), 8)
+
+
+def serve(line_number: int) -> None:
+    """Fork a process for each request that comes in, until the line is closed; returns in each of them at its end, too."""
+    _import_everything()
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(fileno=line_number) as line:
+        while received := _receive(line):
+            request, (*streams, told) = received
+            if os.fork() == 0:
+                line.close()
+                _fork_watched(told)
+                signal.signal(signal.SIGINT, on_interrupt)
+                _become_command(request, streams)
+                return
+            for stream in (*streams, told):
+                os.close(stream)
+            _collect_ended()
+
+
+def _import_everything() -> None:
+    for package in map(import_module, _PACKAGES):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.startswith(_APART):
+                import_module(found.name)
+    for name in _LATE:
+        import_module(name)
+    assert active_count() == 1, "a fork has but the thread that forks"
+    gc.collect()
+    gc.freeze()
+
+
+def _receive(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Receive a request, and the descriptors for output, error output, and what is told of the process."""
+    length, streams, _, _ = socket.recv_fds(line, 4, 3)
+    if not length:
+        return None
+    data = b""
+    while len(data) < int.from_bytes(length):
+        data += line.recv(int.from_bytes(length) - len(data))
+    return json.loads(data), list(streams)
+
+
+def _fork_watched(told: int) -> None:
+    """Fork, and return in the new process; its parent tells its number first, and at its end how it has ended."""
+    process = os.fork()
+    if process:
+        os.write(told, f"{process}\n".encode())
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        os.write(told, f"{status}\n".encode())
+        os._exit(0)
+    os.close(told)
+
+
+def _become_command(request: dict[str, Any], streams: list[int]) -> None:
+    for stream, standard in zip(streams, (1, 2), strict=True):
+        os.dup2(stream, standard)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    tempfile.tempdir = None
+    os.umask(request["umask"])
+    os.chdir(request["cwd"])
+    sys.path[0] = request["cwd"]
+    main = import_module("packer.cli")
+    sys.argv = [str(Path(main.__path__[0]) / "__main__.py"), *request["arguments"]]
+    main.main()
+
+
+def _collect_ended() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
