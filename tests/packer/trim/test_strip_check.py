@@ -27,8 +27,9 @@ SECTION_FIELDS = frozenset((*range(40, 48), *range(58, 64)))
 """Bytes of the header that say where the section headers are."""
 PADDING = frozenset(range(9, 16))
 
-MANY = "".join(f"static int helper_{number}(int x) {{ return x * {number}; }}\n" for number in range(300)) + (
-    "static int (*volatile table[])(int) = {" + ", ".join(f"helper_{number}" for number in range(300)) + "};\n"
+_HELPERS = [f"helper_{number}_{'of_a_long_name_' * 60}" for number in range(300)]
+MANY = "".join(f"static int {name}(int x) {{ return x * {number}; }}\n" for number, name in enumerate(_HELPERS)) + (
+    "static int (*volatile table[])(int) = {" + ", ".join(_HELPERS) + "};\n"
     "int lpack_test(int number) { return table[number](2); }\n"
 )
 """Source of a library with much that stripping takes: lpack_test(n) is 2n."""

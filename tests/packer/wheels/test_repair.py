@@ -24,13 +24,13 @@ from tests.wheels import make_wheel
 TARGET = Target.of("python3.13", "x86_64")
 USER = "int inner(void);\nint answer(void) { return inner() + 1; }\n"
 INNER = "int innermost(void);\nint inner(void) { return innermost() + 1; }\n"
+INNERMOST = 'char *secure_getenv(const char *);\nint innermost(void) { return secure_getenv("NO_SUCH_VARIABLE") ? 0 : 40; }\n'
+"""Source that needs a function which glibc has since 2.17 (its release notes)."""
 
 
 def libraries(folder: Path) -> None:
     """Write libuser.so -> libinner.so.1 -> libinnermost.so.2, as a machine that builds would have the last two."""
-    most = compile_library(
-        folder / "libinnermost.so.2", "int innermost(void) { return 40; }\n", options=("-Wl,-soname,libinnermost.so.2",)
-    )
+    most = compile_library(folder / "libinnermost.so.2", INNERMOST, options=("-Wl,-soname,libinnermost.so.2",))
     inner = compile_library(folder / "libinner.so.1", INNER, options=(str(most), "-Wl,-soname,libinner.so.1"))
     compile_library(folder / "libuser.so", USER, options=(str(inner), "-Wl,-rpath,/opt/somewhere:${ORIGIN}/own"))
 
