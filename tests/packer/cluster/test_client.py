@@ -9,8 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from threading import Event, Thread
-from types import SimpleNamespace
+from threading import Event, Lock, Thread
 from typing import Any
 
 import pytest
@@ -270,8 +269,10 @@ def test_versions_by_variables_go_with_the_ticket(world, tmp_path, monkeypatch):
         seen.append(words[1].variables)
         pytest.fail("enough")
 
+    one_at_a_time = Lock()  # each puts back what it finds
+
     def doing(job: Job) -> bytes:
-        with pytest.MonkeyPatch.context() as patch:
+        with one_at_a_time, pytest.MonkeyPatch.context() as patch:
             patch.delenv("SETUPTOOLS_SCM_PRETEND_VERSION", raising=False)
             patch.setattr("packer.cli.sourcebuilds.StoreBuilder", builder)
             patch.setattr("packer.cli.wiring.LazyPackageBuilder", lambda make: make())
