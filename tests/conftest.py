@@ -45,6 +45,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker begin with all that use the engine, one at a time, and the next with those that take long.
+
+    Workers begin with equal shares of all tests in this order. What is left at the end, and shared out anew, is then small.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    groups: dict[str, list[pytest.Item]] = {"docker": [], "slow": [], "": []}
+    for item in items:
+        groups[next((mark for mark in groups if mark and item.get_closest_marker(mark)), "")].append(item)
+    between = max(0, len(items) // workers - len(groups["docker"]))
+    items[:] = groups["docker"] + groups[""][:between] + groups["slow"] + groups[""][between:]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let one test at a time use the machine's container engine: many look at what they have left there."""
