@@ -110,7 +110,9 @@ def _connected(address: str) -> Iterator[Client]:
     # What speaks another protocol says lengths that no memory has, and what is no message.
     except (OSError, ValueError, TypeError, RuntimeError, MemoryError, EOFError, LookupError) as error:
         remedy = "Start one with `dask scheduler`, and name it as it says: --scheduler tcp://HOST:8786."
-        why = str(error) or ("it says nothing" if isinstance(error, TimeoutError) else "it speaks something else")
+        # Where numpy is installed, it is numpy that has no such memory, and says how much.
+        said = "" if isinstance(error, MemoryError) else str(error)
+        why = said or ("it says nothing" if isinstance(error, TimeoutError) else "it speaks something else")
         raise UsageError(f"No scheduler answers at {address} ({why}).", remedy=remedy) from None
     try:
         try:
