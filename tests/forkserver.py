@@ -37,16 +37,21 @@ _START_VARIABLES = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
 _NOT_OF_PYTHON = "PYTHON_KEYRING_"  # the library keyring's, which reads it when it is used
 
 
+LPACK = "from packer.cli import main; main()"
+
+
 class CommandServer:
     """Runs lpack in forks of one process while its ``with`` block lasts; may be used from many threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: str) -> None:
+        """Take what else the process is to have imported."""
+        self._modules = modules
         self._lock = Lock()
         self._started_with = _start_variables(os.environ)
 
     def __enter__(self) -> Self:
         self._line, theirs = socket.socketpair()
-        code = f"from tests.forkserver import serve; serve({theirs.fileno()})"
+        code = f"from tests.forkserver import serve; serve({theirs.fileno()}, {self._modules!r})"
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
@@ -65,10 +70,18 @@ class CommandServer:
         """Say whether a fork would see what a new process with this environment sees."""
         return _start_variables(environment) == self._started_with
 
-    def run(self, arguments: tuple[str, ...], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, as ``subprocess.run`` does with captured output."""
+    def run(
+        self, arguments: tuple[str, ...], cwd: Path, timeout: float, program: str = LPACK
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, as ``subprocess.run`` does with captured output; ``program`` is Python that runs it."""
         command = ["lpack", *arguments]
-        request = {"arguments": arguments, "cwd": str(cwd), "environment": dict(os.environ), "umask": _umask()}
+        request = {
+            "program": program,
+            "arguments": arguments,
+            "cwd": str(cwd),
+            "environment": dict(os.environ),
+            "umask": _umask(),
+        }
         end = time.monotonic() + timeout
         with ExitStack() as stack:
             ends = [os.pipe() for _ in range(3)]
@@ -106,9 +119,9 @@ def _umask() -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:")), 8)
 
 
-def serve(line_number: int) -> None:
+def serve(line_number: int, modules: tuple[str, ...]) -> None:
     """Fork a process for each request that comes in, until the line is closed; returns in each of them at its end, too."""
-    _import_everything()
+    _import_everything(modules)
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=line_number) as line:
         while received := _receive(line):
@@ -124,12 +137,12 @@ def serve(line_number: int) -> None:
             _collect_ended()
 
 
-def _import_everything() -> None:
+def _import_everything(modules: tuple[str, ...]) -> None:
     for package in map(import_module, _PACKAGES):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.startswith(_APART):
                 import_module(found.name)
-    for name in _LATE:
+    for name in (*_LATE, *modules):
         import_module(name)
     assert active_count() == 1, "a fork has but the thread that forks"
     gc.collect()
@@ -169,9 +182,8 @@ def _become_command(request: dict[str, Any], streams: list[int]) -> None:
     os.umask(request["umask"])
     os.chdir(request["cwd"])
     sys.path[0] = request["cwd"]
-    main = import_module("packer.cli")
-    sys.argv = [str(Path(main.__path__[0]) / "__main__.py"), *request["arguments"]]
-    main.main()
+    sys.argv = ["lpack", *request["arguments"]]
+    exec(request["program"], {"__name__": "__main__"})  # noqa: S102 the tests' own
 
 
 def _collect_ended() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,15 @@ def server(tmp_path_factory):
     (folder / "packer" / "cli").mkdir(parents=True)
     (folder / "packer" / "__init__.py").touch()
     (folder / "packer" / "cli" / "__init__.py").write_text(telling)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
-        patch.setattr("tests.forkserver._ROOT", folder)
-        (folder / "tests").symlink_to(Path(__file__).parent)
-        (folder / "builders").mkdir()
-        (folder / "builders" / "__init__.py").touch()
-        with CommandServer() as running:
-            yield running
+    (folder / "tests").symlink_to(Path(__file__).parent)
+    (folder / "builders").mkdir()
+    (folder / "builders" / "__init__.py").touch()
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(folder))
+            patch.setattr("tests.forkserver._ROOT", folder)
+            running = stack.enter_context(CommandServer())
+        yield running
 
 
 def said(server: CommandServer, code: str, folder: Path) -> str:

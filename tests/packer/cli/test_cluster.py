@@ -15,10 +15,18 @@ from typing import Any
 import pytest
 
 from tests.daskcluster import DaskCluster, free_port, running_cluster
+from tests.forkserver import CommandServer
 from tests.monorepo import Monorepo
 from tests.packages import source_files, write_sdist_files
 from tests.packer.cli.clusters import IMPATIENT, Build, content, places, shared_project, warnings_of
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
+
+
+@pytest.fixture(scope="module")
+def _command_server() -> Iterator[CommandServer]:
+    """Run lpack in forks of a process that has imported distributed, too, which takes a second."""
+    with CommandServer("distributed") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +156,18 @@ def test_what_is_said_on_workers_is_said_once(build, cluster):
     assert finished.stderr.count("one needs what trimming would remove") == 1
 
 
-def impatient(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", IMPATIENT, "build", *arguments]
-    environment = {**os.environ, **variables}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120
-    )
+Impatient = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def impatient(_command_server: CommandServer, build: Build) -> Impatient:
+    """Give a function that builds the project with little patience."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        assert _command_server.can_run(os.environ)
+        return _command_server.run(("build", *arguments), build.repo.folder, 120, IMPATIENT)
+
+    return run
 
 
 def _answer(listening: socket.socket, data: bytes) -> socket.socket:
@@ -164,10 +178,10 @@ def _answer(listening: socket.socket, data: bytes) -> socket.socket:
 
 
 class TestWrongUse:
-    def test_nobody_listens(self, build):
+    def test_nobody_listens(self, build, impatient):
         shared_project(build.repo)
         address = f"tcp://127.0.0.1:{free_port()}"
-        finished = impatient("--scheduler", address, cwd=build.repo.folder)
+        finished = impatient("--scheduler", address)
         assert finished.returncode == 2
         assert f"No scheduler answers at {address} (Timed out trying to connect to {address} after " in finished.stderr
         assert "Traceback" not in finished.stderr
@@ -175,29 +189,29 @@ class TestWrongUse:
     @pytest.mark.parametrize(
         ("answer", "why"), [(b"", "it says nothing"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it speaks something else")]
     )
-    def test_something_else_listens(self, build, answer, why):
+    def test_something_else_listens(self, build, impatient, answer, why):
         shared_project(build.repo)
         with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as executor:
             address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
             answered = executor.submit(_answer, listening, answer)
-            finished = impatient("--scheduler", address, cwd=build.repo.folder)
+            finished = impatient("--scheduler", address)
             answered.result().close()
         assert finished.returncode == 2
         assert f"No scheduler answers at {address} ({why})." in finished.stderr
         assert "Traceback" not in finished.stderr
 
     @pytest.mark.parametrize("address", ["nonsense://x", "tls://127.0.0.1:1", "tcp://127.0.0.1:none"])
-    def test_no_address(self, build, address):
+    def test_no_address(self, build, impatient, address):
         shared_project(build.repo)
-        finished = impatient("--scheduler", address, cwd=build.repo.folder)
+        finished = impatient("--scheduler", address)
         assert finished.returncode == 2
         assert f"No scheduler answers at {address}" in finished.stderr
         assert "Traceback" not in finished.stderr
 
-    def test_there_are_no_workers(self, build, tmp_path):
+    def test_there_are_no_workers(self, build, impatient, tmp_path):
         shared_project(build.repo)
         with running_cluster(tmp_path / "empty", 0) as empty:
-            finished = impatient("--scheduler", empty.address, cwd=build.repo.folder)
+            finished = impatient("--scheduler", empty.address)
         assert finished.returncode == 2
         assert f"The scheduler at {empty.address} has no workers." in finished.stderr
 
@@ -227,13 +241,13 @@ class TestWrongUse:
         assert "and the build is that of lpack 99.0 on Python" in finished.stderr
         assert "Install the same versions everywhere." in finished.stderr
 
-    def test_workers_without_lpack(self, build, tmp_path):
+    def test_workers_without_lpack(self, build, impatient, tmp_path):
         shared_project(build.repo)
         (tmp_path / "hiding" / "packer").mkdir(parents=True)
         (tmp_path / "hiding" / "packer" / "__init__.py").write_text("raise ModuleNotFoundError('no lpack here')\n")
         with running_cluster(tmp_path / "bare", 0) as bare:
             bare.start_worker(PYTHONPATH=str(tmp_path / "hiding"))
-            finished = impatient("--scheduler", bare.address, cwd=build.repo.folder)
+            finished = impatient("--scheduler", bare.address)
         assert finished.returncode == 2, finished.stderr
         assert "Install the same lpack wherever the scheduler and its workers run." in finished.stderr
 

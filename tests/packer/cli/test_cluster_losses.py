@@ -14,12 +14,20 @@ from typing import Any
 import pytest
 
 from tests.daskcluster import DaskCluster, end, running_cluster
+from tests.forkserver import CommandServer
 from tests.marks import new_mark
 from tests.monorepo import Monorepo
 from tests.packer.cli.clusters import IMPATIENT, Build, content, places, shared_project, warnings_of
 
 SLOW = "import pathlib, time\nmark = pathlib.Path({mark!r})\nif not mark.exists():\n    mark.touch()\n    time.sleep(20)\n"
 """Code whose first import takes long."""
+
+
+@pytest.fixture(scope="module")
+def _command_server() -> Iterator[CommandServer]:
+    """Run lpack in forks of a process that has imported distributed, too, which takes a second."""
+    with CommandServer("distributed") as server:
+        yield server
 
 
 @pytest.fixture
