@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,17 @@ def need_engine(*images: str) -> None:
     """Skip the test where there is no engine, or one without these images."""
     if shutil.which("docker") is None:
         pytest.skip("needs the docker command")
-    if docker("info").returncode:
+    host = os.environ.get("DOCKER_HOST", "")
+    if not _answers(host, "info"):
         pytest.skip("needs a Docker Engine that answers")
     for image in images:
-        if docker("image", "inspect", image).returncode:
+        if not _answers(host, "image", "inspect", image):
             pytest.skip(f"needs the image {image}: make a stand-in with the scripts in fixtures/images")
+
+
+@cache
+def _answers(host: str, *question: str) -> bool:
+    return docker(*question, host=host).returncode == 0
 
 
 def docker(*arguments: str, host: str = "") -> subprocess.CompletedProcess[str]:
