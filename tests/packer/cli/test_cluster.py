@@ -247,6 +247,7 @@ class TestWrongUse:
         (tmp_path / "hiding" / "packer" / "__init__.py").write_text("raise ModuleNotFoundError('no lpack here')\n")
         with running_cluster(tmp_path / "bare", 0) as bare:
             bare.start_worker(PYTHONPATH=str(tmp_path / "hiding"))
+            bare.wait_for_workers()
             finished = impatient("--scheduler", bare.address)
         assert finished.returncode == 2, finished.stderr
         assert "Install the same lpack wherever the scheduler and its workers run." in finished.stderr
@@ -258,6 +259,7 @@ class TestWrongUse:
         (tmp_path / "elsewhere").mkdir()
         with running_cluster(tmp_path / "apart", 0) as apart:
             apart.start_worker(LPACK_REMOTE=str(tmp_path / "elsewhere"))
+            apart.wait_for_workers()
             there, finished = build.run("--scheduler", apart.address)
         assert content(there) == content(here)
         assert finished.stderr.count("The remote store does not give what is to be found there (tickets).") == 1
