@@ -22,7 +22,7 @@ from packer.locks.formats import LOCK_FORMATS, UV_LOCK, LockPart, LockReader, fi
 from packer.locks.pylock import find_pylock_places
 from packer.resolve.joint_declaration import can_share_versions
 from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS, get_strings, standard_files
-from packer.source.function_source import Outline
+from packer.source.function_source import Outline, scan_outline
 from packer.source.local_projects import find_local_projects, read_local_paths
 from packer.source.package_source import PROJECT_IGNORE
 from packer.verify.runner import event_files
@@ -118,7 +118,7 @@ class Inventory:
 
     def _source(self, function: Function) -> _Found:
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
-        outline = partial(Outline, function.source, root=function.root, ignore=function.ignore, skip=skip)
+        outline = partial(scan_outline, function.source, root=function.root, ignore=function.ignore, skip=skip)
         now = outline()
         rules = [path for path in now.rules if self._has_changed(Path(path))]
         reasons: tuple[Path, ...] = ()
@@ -198,7 +198,7 @@ class Inventory:
         """Give what decides a local project: everything that its build may see; an archive is one file."""
         if place not in self._projects:
             if place.is_dir():
-                outline = Outline(place, ignore=PROJECT_IGNORE, git=False)
+                outline = scan_outline(place, ignore=PROJECT_IGNORE, git=False)
                 self._projects[place] = _Found(files=_linked(outline), folders=_folders(outline))
             else:
                 self._projects[place] = _Found(files=(place,), folders=(Folder(path=_true(place), holds=lambda _: True),))

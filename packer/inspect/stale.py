@@ -11,7 +11,7 @@ from builders.files import file_digest
 from packer.cache.signatures import Signature, signature
 from packer.core.model import Function
 from packer.pipeline.state import FunctionState, State
-from packer.source.function_source import Outline
+from packer.source.function_source import scan_outline
 
 _TOLD = 3
 """How many paths are named."""
@@ -36,7 +36,9 @@ def outdated(state: State, functions: Iterable[Function], out: Path, root: Path)
 def _changed(function: Function, known: FunctionState, state: State, out: Path, root: Path) -> Iterator[str]:
     source = f"{function.source}{os.sep}"
     skip = [out, *([function.requirements.path] if function.requirements else [])]
-    now = {f"{source}{path}" for path in Outline(function.source, root=function.root, ignore=function.ignore, skip=skip).files}
+    now = {
+        f"{source}{path}" for path in scan_outline(function.source, root=function.root, ignore=function.ignore, skip=skip).files
+    }
     yield from now - known.watched.keys()
     for path, was in known.watched.items():
         if (path.startswith(source) or _is_below(path, root)) and _differs(path, was, state):

@@ -85,7 +85,28 @@ def scan_source(
     ``root`` is the folder of the configuration that names it, if it is a function's. Without ``git``, .gitignore files have no
     say. Raises `UsageError` for what cannot be packed.
     """
-    return _Scanner(folder, digests, root, tuple(ignore), frozenset(map(os.path.realpath, skip)), git).scan()
+    boundary = function_boundary(folder, root) if root else project_boundary(folder)
+    return _Scanner(folder, digests, boundary, tuple(ignore), frozenset(map(os.path.realpath, skip)), git).scan()
+
+
+def scan_outline(
+    folder: Path,
+    *,
+    root: Path | None = None,
+    ignore: Iterable[str] = (),
+    skip: Iterable[Path] = (),
+    git: bool = True,
+    replaced: Mapping[str, bytes | None] | None = None,
+) -> Outline:
+    """Return the outline of a folder; the arguments are those of `scan_source`.
+
+    ``replaced`` gives some files of rules another content, None where there shall be none. Raises `UsageError`.
+    """
+    boundary = function_boundary(folder, root) if root else project_boundary(folder)
+    skipped = frozenset(map(os.path.realpath, skip))
+    outline = Outline(folder, Digests(), boundary, tuple(ignore), skipped, git, replaced or {})
+    outline.scan()
+    return outline
 
 
 @cache
@@ -96,10 +117,10 @@ def _spec_of(lines: tuple[str, ...]) -> GitIgnoreSpec:
 
 class _Scanner:
     def __init__(
-        self, folder: Path, digests: Digests, root: Path | None, ignore: tuple[str, ...], skip: frozenset[str], git: bool
+        self, folder: Path, digests: Digests, boundary: str, ignore: tuple[str, ...], skip: frozenset[str], git: bool
     ) -> None:
         self._folder = str(folder)
-        self._boundary = function_boundary(folder, root) if root else project_boundary(folder)
+        self._boundary = boundary
         self._digests = digests
         self._skip = skip
         self._skip_names = {os.path.basename(path) for path in skip}
@@ -266,27 +287,30 @@ class Outline(_Scanner):
     """The same files by name alone: none is read, and one that is gone can be judged as if it were there.
 
     ``files`` are their paths; ``links`` map those that are reached by a link to true ones (folders have a slash behind, the
-    folder itself is the empty path); ``rules`` are the files of rules that were looked for. ``replaced`` gives some of these
-    another content, None where there shall be none.
+    folder itself is the empty path); ``rules`` are the files of rules that were looked for. `scan_outline` makes one.
     """
 
     def __init__(
         self,
         folder: Path,
-        *,
-        root: Path | None = None,
-        ignore: Iterable[str] = (),
-        skip: Iterable[Path] = (),
-        git: bool = True,
-        replaced: Mapping[str, bytes | None] | None = None,
+        digests: Digests,
+        boundary: str,
+        ignore: tuple[str, ...],
+        skip: frozenset[str],
+        git: bool,
+        replaced: Mapping[str, bytes | None],
     ) -> None:
-        super().__init__(folder, Digests(), root, tuple(ignore), frozenset(map(os.path.realpath, skip)), git)
+        super().__init__(folder, digests, boundary, ignore, skip, git)
         self.files: set[str] = set()
-        self.links: dict[str, str] = {"": os.path.realpath(folder)}
+        self.links: dict[str, str] = {}
         self.rules: set[str] = set()
-        self._replaced = replaced or {}
+        self._replaced = replaced
         self._entered: dict[str, _Both | None] = {}
-        self.scan()
+
+    def scan(self) -> SourceScan:
+        """Find the files, once."""
+        self.links[""] = os.path.realpath(self._folder)
+        return super().scan()
 
     def holds(self, path: str) -> bool:
         """Return whether a file at this path would be one of them."""

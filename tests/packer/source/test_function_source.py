@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
-from packer.source.function_source import Outline, SourceScan, scan_source
+from packer.source.function_source import SourceScan, scan_outline, scan_source
 
 
 def scan(folder: Path, **options) -> SourceScan:
@@ -169,12 +169,12 @@ def test_an_outline_is_what_a_scan_finds(tmp_path_factory, files, git):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     found = {entry.path for entry in scan_source(folder, Digests(), git=git).tree}
-    outline = Outline(folder, git=git)
+    outline = scan_outline(folder, git=git)
     assert outline.files == found
     assert {path for path in files if outline.holds(path)} == found
     for path in files:
         (folder / path).unlink() if "ignore" not in path else None
-    gone = Outline(folder, git=git)
+    gone = scan_outline(folder, git=git)
     assert {path for path in files if gone.holds(path)} == found
 
 
@@ -186,7 +186,7 @@ def test_an_outline_follows_links_and_knows_their_ends(tmp_path):
     source.mkdir()
     (source / "shared").symlink_to("../common")
     (source / "two.py").symlink_to("../one.py")
-    outline = Outline(source, root=tmp_path)
+    outline = scan_outline(source, root=tmp_path)
     assert outline.files == {"shared/x.py", "two.py"}
     assert outline.links == {"": str(source), "shared/": str(tmp_path / "common"), "two.py": str(tmp_path / "one.py")}
 
@@ -194,9 +194,9 @@ def test_an_outline_follows_links_and_knows_their_ends(tmp_path):
 def test_an_outline_with_other_rules(tmp_path):
     (tmp_path / ".lpackignore").write_text("*.log\n")
     (tmp_path / "a.log").touch()
-    assert Outline(tmp_path).files == set()
+    assert scan_outline(tmp_path).files == set()
     path = str(tmp_path / ".lpackignore")
-    assert path in Outline(tmp_path).rules
-    assert Outline(tmp_path, replaced={path: None}).files == {"a.log"}
-    assert Outline(tmp_path, replaced={path: b"*.txt\r\n"}).files == {"a.log"}
-    assert Outline(tmp_path, skip=[tmp_path / "a.log"], replaced={path: None}).holds("a.log") is False
+    assert path in scan_outline(tmp_path).rules
+    assert scan_outline(tmp_path, replaced={path: None}).files == {"a.log"}
+    assert scan_outline(tmp_path, replaced={path: b"*.txt\r\n"}).files == {"a.log"}
+    assert scan_outline(tmp_path, skip=[tmp_path / "a.log"], replaced={path: None}).holds("a.log") is False

@@ -8,7 +8,7 @@ import pytest
 
 from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
-from packer.source.function_source import Outline, scan_source
+from packer.source.function_source import scan_outline, scan_source
 from packer.source.links import function_boundary, project_boundary
 from packer.source.package_source import read_project_tree
 
@@ -57,7 +57,7 @@ def test_a_link_out_of_the_repository_is_refused_by_name(repository, outside, li
     place.symlink_to(leads.format(outside=outside))
     (source / "hop").symlink_to(f"../../../home/{outside.name}")
     (source / ".lpackignore").write_text("/hop\n")
-    for read in (lambda: packed(source, repository), lambda: Outline(source, root=repository)):
+    for read in (lambda: packed(source, repository), lambda: scan_outline(source, root=repository)):
         with pytest.raises(UsageError) as caught:
             read()
         assert f"The link {place} leads out of" in caught.value.what
