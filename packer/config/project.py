@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from builders.documents import read_toml
 from packer.cache.signatures import Signature, signature
 from packer.core.errors import UsageError
 from packer.core.names import CONFIG_FILE, DEFAULT_OUT, PROJECT_FILE
@@ -125,12 +126,7 @@ def _configures_lpack(path: Path) -> bool:
     data = path.read_bytes()
     if b"lpack" not in data:
         return False  # a plain search first: parsing each pyproject.toml above a folder would cost start-up time
-    import tomllib
-
-    try:
-        tool = tomllib.loads(data.decode()).get("tool", {})
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Mend the file at that place.") from error
+    tool = read_toml(path, UsageError, "Fix the file at that place.").get("tool", {})
     return isinstance(tool, dict) and "lpack" in tool
 
 

@@ -7,16 +7,16 @@ in a file of their own, beside the configuration, which `lpack lock` writes and 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from builders.documents import read_toml
 from packer.core.errors import UsageError
 
 PINS_FILE = "lpack-bases.toml"
 _HEAD = "# Written by `lpack lock`: the images that functions are built upon. Keep it with the sources.\n"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_MEND = "Remove the file, and run `lpack lock` again."
+_LOCK_AGAIN = "Remove the file, and run `lpack lock` again."
 Pins = Mapping[tuple[str, str], str]
 """Digests of manifests, by the name of the base and the platform."""
 
@@ -24,18 +24,15 @@ Pins = Mapping[tuple[str, str], str]
 def read_pins(root: Path) -> Pins:
     """Read the lock of bases in a project's folder; empty where there is none. Raises `UsageError` for a broken one."""
     path = root / PINS_FILE
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"Cannot read {path}: {error}.", remedy=_MEND) from None
+    document = read_toml(path, UsageError, _LOCK_AGAIN)
     found: dict[tuple[str, str], str] = {}
     listed = document.get("base", [])
     for entry in listed if isinstance(listed, list) else [None]:
         name, platform, digest = _entry(entry)
         if not _DIGEST.fullmatch(digest):
-            raise UsageError(f"{path} has an entry without name, platform and digest.", remedy=_MEND)
+            raise UsageError(f"{path} has an entry without name, platform and digest.", remedy=_LOCK_AGAIN)
         found[name, platform] = digest
     return found
 

@@ -47,7 +47,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.runtimes import LAYERS_LIMIT, UNZIPPED_LIMIT
-from packer.layers.search import Problem, search_layers, split_layers
+from packer.layers.search import LayerProblem, search_layers, split_layers
 
 SMALLEST = 16 * 1024
 """ZIP bytes below which nothing becomes a layer: a slot and one more upload for each update are not worth so little."""
@@ -196,7 +196,7 @@ def _plan_linked(
     numbers = {name: number for number, name in enumerate(names)}
     linked = {key for found in classes for key in found.pieces}
     alone = [demands[name].pieces - linked for name in names]
-    problem = Problem(
+    problem = LayerProblem(
         sizes=[found.zipped for found in classes],
         weights=[found.weight for found in classes],
         holders=[[numbers[name] for name in found.users] for found in classes],

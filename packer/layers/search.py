@@ -30,7 +30,7 @@ MOST_TRIED = 200
 _NEIGHBOURS = 10  # looking for what is next to a function's layers takes about as long as weighing up so many choices
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class LayerProblem(Struct, frozen=True, kw_only=True):
     """What is to be shared: by class its bytes, how often it changes and the functions that need it; by function its slots.
 
     No two classes have the same holders. Number classes and functions by something that lasts: ties go to the lower number.
@@ -44,7 +44,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     alone: Sequence[tuple[int, float]]
 
 
-def search_layers(problem: Problem) -> list[Found]:
+def search_layers(problem: LayerProblem) -> list[Found]:
     """Return layers that save many bytes, in an order that depends on the input alone."""
     needed = Counter(function for users in problem.holders for function in users)
     if all(count <= problem.slots[function] for function, count in needed.items()):
@@ -62,7 +62,7 @@ def search_layers(problem: Problem) -> list[Found]:
     return split_layers(found.layers(), problem)
 
 
-def split_layers(layers: Sequence[Found], problem: Problem) -> list[Found]:
+def split_layers(layers: Sequence[Found], problem: LayerProblem) -> list[Found]:
     """Split layers in two for as long as all users of one have a slot left, first where it spares most.
 
     An update of any class uploads all of its layer again. What changes often goes to one side, and what is large for how often
@@ -93,7 +93,7 @@ def split_layers(layers: Sequence[Found], problem: Problem) -> list[Found]:
     return sorted(whole)
 
 
-def _saved_bytes(order: Sequence[int], cut: int, problem: Problem) -> float:
+def _saved_bytes(order: Sequence[int], cut: int, problem: LayerProblem) -> float:
     """Return what a layer cut in two no longer uploads again: each side when the other changes."""
     first, second = order[:cut], order[cut:]
     size, often = problem.sizes, problem.weights
@@ -113,7 +113,7 @@ def iterate_bits(classes: Classes) -> Iterator[Classes]:
 class _PlanSearch:
     """Which layers each function has chosen, what that saves, and the moves from there."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: LayerProblem) -> None:
         self._problem = problem
         self._sizes: dict[Classes, int] = {0: 0} | {1 << number: size for number, size in enumerate(problem.sizes)}
         self._users: dict[Classes, frozenset[int]] = {

@@ -13,6 +13,7 @@ from msgspec import Struct
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import canonicalize_name
 
+from builders.documents import read_text
 from builders.files import file_digest
 from builders.runtimes import Target
 from packer.core.errors import ResolveError
@@ -100,13 +101,8 @@ class LockValue(Struct, frozen=True, kw_only=True):
 
 
 def read_lock_text(path: Path, remedy: str) -> str:
-    """Read a lock file; raises `ResolveError`."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ResolveError(f"Cannot read the lock {path}: {error.strerror}.", remedy=remedy) from error
-    except UnicodeDecodeError as error:
-        raise ResolveError(f"The lock {path} is not valid UTF-8: {error}.", remedy=remedy) from error
+    """Return the text of a lock file; raises `ResolveError`."""
+    return read_text(path, ResolveError, remedy, noun="the lock")
 
 
 def marker_applies(marker: LockValue | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:

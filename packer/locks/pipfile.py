@@ -5,11 +5,11 @@ Format: Pipenv's documentation, "Pipfile & Pipfile.lock", and pipfile-spec 6. Ea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 from packaging.utils import canonicalize_name
 
+from builders.documents import parse_json
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
@@ -73,10 +73,8 @@ def read_pipfile_lock(requirements: Requirements, target: Target) -> tuple[Pin |
 
 def _read_document(requirements: Requirements) -> LockValue:
     text = read_lock_text(requirements.path, _REMEDY)
-    try:
-        return LockValue(file=requirements.path, place="", raw=json.loads(text), remedy=_REMEDY)
-    except json.JSONDecodeError as error:
-        raise ResolveError(f"{requirements.path} is not valid JSON: {error}.", remedy=_REMEDY) from error
+    document = parse_json(text, requirements.path, ResolveError, _REMEDY)
+    return LockValue(file=requirements.path, place="", raw=document, remedy=_REMEDY)
 
 
 def _check_python(meta: LockValue, target: Target) -> None:

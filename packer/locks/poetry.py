@@ -7,7 +7,6 @@ and markers bring it in. Versions 1.1 and 2.0 do not: there the graph is walked 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from builders.documents import parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
@@ -103,10 +103,7 @@ def read_poetry_lock(requirements: Requirements, target: Target) -> tuple[Pin | 
 
 def _read_document(path: Path) -> LockValue:
     text = read_lock_text(path, _REMEDY)
-    try:
-        return LockValue(file=path, place="", raw=tomllib.loads(text), remedy=_REMEDY)
-    except tomllib.TOMLDecodeError as error:
-        raise ResolveError(f"{path} is not valid TOML: {error}.", remedy=_REMEDY) from error
+    return LockValue(file=path, place="", raw=parse_toml(text, path, ResolveError, _REMEDY), remedy=_REMEDY)
 
 
 def _check_python(versions: LockValue, target: Target) -> None:

@@ -24,6 +24,7 @@ from packaging.pylock import (
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from builders.documents import parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
@@ -255,7 +256,4 @@ def _relative_path(folder: Path, path: Path) -> str:
 @lru_cache(maxsize=16)
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
     """Parse a lock, which is asked for twice in a row: for its packages, and for what lpack says of it; nobody changes it."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ResolveError(f"The lock {path} is not valid TOML: {error}.", remedy=_LOCK_AGAIN) from error
+    return parse_toml(text, path, ResolveError, _LOCK_AGAIN, noun="the lock")

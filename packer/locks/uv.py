@@ -15,6 +15,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from builders.documents import read_toml
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
@@ -118,10 +119,7 @@ def _check_root(path: Path) -> None:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ResolveError(f"{path} cannot be read: {error}.", remedy="Fix the file, or run `uv lock` there.") from error
+    return read_toml(path, ResolveError, "Fix the file, or run `uv lock` there.")
 
 
 def find_member_part(document: Mapping[str, Any], requirements: Requirements) -> LockPart:

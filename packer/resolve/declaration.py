@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from builders.documents import read_toml
 from builders.files import file_digest
 from packer.cache.signatures import Digests
 from packer.cache.store import digest_of
@@ -137,10 +137,7 @@ def _declare_project(requirements: Requirements) -> Declaration:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy="Fix the file at that place.") from error
+    return read_toml(path, UsageError, "Fix the file at that place.")
 
 
 def _check_names(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from builders.documents import read_toml
 from packer.core.errors import UsageError
 from packer.core.model import Requirements
 from packer.locks.formats import LOCK_FORMATS, UV_LOCK
@@ -191,10 +191,7 @@ def _matches_parts(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_FIX) from error
+    return read_toml(path, UsageError, _FIX)
 
 
 def find_handler(folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
 from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
@@ -136,12 +137,8 @@ def read_events(function: Function) -> tuple[Event, ...]:
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read the event {path}: {error.strerror}.", remedy="Name a file that exists.") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}.", remedy="Fix the file at that place.") from None
+    text = read_text(path, UsageError, "Name a file that exists, in UTF-8.", noun="the event")
+    return parse_json(text, path, UsageError, "Fix the file at that place.")
 
 
 class UnpackedFunction(Struct, frozen=True, kw_only=True):
