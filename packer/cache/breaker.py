@@ -14,7 +14,7 @@ from packer.core.events import Reporter
 
 _MOST_FAILURES = 3
 _MOST_SECONDS = 20.0
-_RIGHTS = ", as S3 also says of what is not there where s3:ListBucket is not allowed"
+_RIGHTS = ", which is also S3's answer for missing objects where s3:ListBucket is not allowed"
 
 
 class CircuitBreaker:
@@ -59,7 +59,7 @@ class CircuitBreaker:
         """Report an object that is not what its key promises: the first as a warning, others for ``-v``."""
         with self._lock:
             first, self._warned = not self._warned, True
-        what = f"{self.name} has something wrong as {key}: {reason}. It is ignored, and made again."
+        what = f"{self.name} has a wrong object {key}: {reason}. It is ignored, and made again."
         if first:
             self.reporter.warn(f"{what} Others like it are reported with -v only.")
         else:
@@ -94,13 +94,13 @@ class CircuitBreaker:
             return f"Nothing may be written to {self.name}: {trouble.reason}. It is only read."
         reason = trouble.reason
         if trouble.denied:
-            reason = f"it may not be read: {reason}{_RIGHTS if 'AccessDenied' in reason else ''}"
+            reason = f"reading is denied: {reason}{_RIGHTS if 'AccessDenied' in reason else ''}"
         if not (trouble.denied or trouble.lasting):
             if self._failures < _MOST_FAILURES and self._seconds < _MOST_SECONDS:
                 return ""
-            what = f"requests that failed have cost {self._seconds:.0f} s"
+            what = f"failed requests have taken {self._seconds:.0f} s"
             if self._failures >= _MOST_FAILURES:
                 what = f"{self._failures} requests in a row failed"
             reason = f"{what}, the last because {reason}"
         self.reads = self.writes = False
-        return f"{self.name} is left alone for the rest of this run: {reason}. The build goes on without it."
+        return f"{self.name} is not used for the rest of this run: {reason}. The build goes on without it."

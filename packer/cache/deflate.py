@@ -36,7 +36,7 @@ def inflate(span: Span, descriptor: int) -> bytes:
         except deflate.DeflateError:
             raise ValueError("its compressed data is broken") from None
     if len(data) != span.size or deflate.crc32(data) != span.crc32:
-        raise ValueError("its size or checksum is not the declared one")
+        raise ValueError("its size or checksum differs from the declared one")
     return data
 
 

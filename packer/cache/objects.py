@@ -46,7 +46,7 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3}[^:\n]*)")
 _LONGEST = 200
 _KNOWN: tuple[tuple[re.Pattern[str], str, dict[str, bool]], ...] = (
-    (re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist"), "there is no such bucket", {"lasting": True}),
+    (re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist"), "the bucket does not exist", {"lasting": True}),
     (
         re.compile(r"RequestTimeTooSkewed"),
         "the clocks of this machine and of the remote differ too much (RequestTimeTooSkewed)",
@@ -54,7 +54,7 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, dict[str, bool]], ...] = (
     ),
     (
         re.compile(r"/latest/api/token|metadata\.google\.internal|/metadata/identity"),
-        "no credentials were found, and this machine has no role that would give some",
+        "no credentials were found, and this machine has no role that provides some",
         {"lasting": True},
     ),
     (re.compile(r"\bTimedOut\b"), "it did not answer in time", {}),

@@ -113,7 +113,7 @@ def probe_remote(configured: str) -> RemoteStatus | None:
     if address is None:
         return None
     if not _folder_exists(address):
-        return RemoteStatus(address=address, trouble="there is no such folder")
+        return RemoteStatus(address=address, trouble="the folder does not exist")
     try:
         RemoteObjects(address).read("nothing", BytesIO(), 0)
     except (RemoteError, OversizedObjectError) as trouble:
@@ -317,7 +317,7 @@ class RemoteStore(StoreWrapper):
         data = file.getvalue()
         payload = data[_PROOF_END + 1 :]
         if not hmac.compare_digest(data[: _PROOF_END + 1], self._head(place, payload)):
-            self._ignore(place, "its proof does not fit its bytes and its name")
+            self._ignore(place, "its proof does not match its bytes and its name")
             return None
         return payload
 

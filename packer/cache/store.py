@@ -48,7 +48,7 @@ def store_errors(path: Path, doing: str, remedy: str = _OTHER_FOLDER) -> Iterato
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file of the user's whole or not at all; raise `StoreError`."""
-    with store_errors(path, "write", f"See that {path.parent.absolute()} is a folder that can be written."):
+    with store_errors(path, "write", f"Check that {path.parent.absolute()} is a folder that can be written."):
         write_file(path, data, mode=0o644)
 
 

@@ -38,5 +38,5 @@ def _plain(value: object) -> Any:
     elif isinstance(value, PurePath | date | time):  # TOML has dates and times
         found = str(value)
     elif not (value is None or isinstance(value, str | int | float)):
-        raise TypeError(f"{type(value).__name__} is no value that a key can be made of")
+        raise TypeError(f"{type(value).__name__} cannot be part of a key")
     return found

@@ -84,7 +84,7 @@ def check_handler(function: Function, tree: Tree, layered: Callable[[], Collecti
     own = (entry.path for entry in tree if entry.owner == OWN_SOURCE)
     top = sorted(path for path in own if path.endswith(".py") and "/" not in path)
     raise UsageError(
-        f"The handler {function.handler} of {function.name} is not there: {function.source} has no {wanted[0]}.",
+        f"The handler {function.handler} of {function.name} does not exist: {function.source} has no {wanted[0]}.",
         remedy=f"Its modules are: {', '.join(top) or 'none'}. Set handler to module.function, or fix source.",
     )
 

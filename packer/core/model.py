@@ -99,7 +99,7 @@ class FileContent(Struct, frozen=True, kw_only=True):
         try:
             data = self.path.read_bytes()
         except OSError as error:
-            raise BuildError(f"{self.path} cannot be read any more: {error.strerror}.", remedy="Build again.") from error
+            raise BuildError(f"{self.path} can no longer be read: {error.strerror}.", remedy="Build again.") from error
         if hashlib.sha256(data).hexdigest() != self.digest:
             raise BuildError(f"{self.path} changed while it was packed.", remedy="Build again.")
         return data

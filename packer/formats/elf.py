@@ -71,7 +71,7 @@ def _open_elf(file: BinaryIO, path: str) -> Iterator[ELFFile]:
         _check_counts(elf, file)
         yield elf
     except (*broken, ArithmeticError, AssertionError) as error:
-        raise ValueError(f"{path} is no ELF file that can be read ({error or type(error).__name__})") from None
+        raise ValueError(f"{path} is not a readable ELF file ({error or type(error).__name__})") from None
 
 
 def _check_counts(elf: ELFFile, file: BinaryIO) -> None:
@@ -79,7 +79,7 @@ def _check_counts(elf: ELFFile, file: BinaryIO) -> None:
     room = file.seek(0, SEEK_END)
     headers = elf.num_segments() * elf.structs.Elf_Phdr.sizeof() + elf.num_sections() * elf.structs.Elf_Shdr.sizeof()
     if headers > room:
-        raise ValueError(f"its headers alone would take {headers} bytes")
+        raise ValueError(f"its headers alone need {headers} bytes")
 
 
 def _describe(elf: ELFFile, path: str) -> ElfFile | None:
@@ -162,7 +162,7 @@ class _LoadedElf:
         """Unpack one record; count them, as a damaged list may lead in a circle."""
         self._room -= 1
         if self._room < 0:
-            raise ValueError("it has more needed versions than room for them")
+            raise ValueError("it has more needed versions than it has room for")
         found: tuple[int, ...] = unpack(self._order + form, self.read(address, calcsize(self._order + form)))
         return found
 

@@ -78,7 +78,7 @@ def check_image(manifest: Manifest, config: ImageConfig, where: str) -> None:
         raise unusable_image(where, f"{len(manifest.layers)} layers have {len(config.diff_ids)} diff ids")
     size = sum(layer.size for layer in manifest.layers)
     if size > IMAGE_LIMIT:
-        raise unusable_image(where, f"its layers have {size:,} bytes packed, more than Lambda takes of an image unpacked")
+        raise unusable_image(where, f"its layers have {size:,} compressed bytes, more than Lambda allows for an unpacked image")
     steps = sum(not step.get("empty_layer") for step in config.history)
     if config.history and steps != len(manifest.layers):
-        raise unusable_image(where, f"its history tells of {steps} layers, and it has {len(manifest.layers)}")
+        raise unusable_image(where, f"its history has {steps} layers, and its manifest {len(manifest.layers)}")

@@ -76,7 +76,7 @@ def read_native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iter
         if found is not None:
             yield found
         elif strict and EXTENSION_MODULE.search(entry.path):
-            what = f"{owner_label(entry.owner)}: {entry.path} has the name of an extension module, and is none for Linux."
+            what = f"{owner_label(entry.owner)}: {entry.path} is named like an extension module, but is not one for Linux."
             raise PackageError(what, remedy="Its tag promises something else: use another version, or build it from source.")
 
 

@@ -100,7 +100,7 @@ class Reference(Struct, frozen=True, kw_only=True):
         host, slash, path = rest.partition("/")
         bare = host.partition(":")[0]
         if not slash and ("." in bare or bare == "localhost"):
-            raise UsageError(f"{text[:200]!r} names a registry, and no repository in it.", remedy=_WRITE)
+            raise UsageError(f"{text[:200]!r} is a registry without a repository.", remedy=_WRITE)
         if not slash or not (set(host) & set(".:") or host == "localhost"):
             host, path = _DOCKER_HUB, rest
         host = _DOCKER_HUB if host in _HUB_NAMES else host
@@ -118,7 +118,7 @@ class Reference(Struct, frozen=True, kw_only=True):
         if not good:
             raise UsageError(
                 f"{text[:200]!r} is not the name of an image.",
-                remedy=f"{_WRITE} Repositories are in small letters.",
+                remedy=f"{_WRITE} Repositories are in lower case.",
             )
         return cls(registry=host, repository=repository, tag=tag, digest=digest)
 
@@ -183,7 +183,7 @@ class Descriptor(Struct, frozen=True, kw_only=True):
         digest, size = part.text("digest"), part.document.get("size")
         if not _DIGEST.fullmatch(digest):
             known = _OTHER_DIGEST.fullmatch(digest)
-            raise part.broken(f"{digest[:80]!r} is no SHA-256 digest" + (", the only kind lpack reads" if known else ""))
+            raise part.broken(f"{digest[:80]!r} is not a SHA-256 digest" + (", the only kind lpack reads" if known else ""))
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise part.broken(f"a blob's size is {size!r}")
         platform = part.document.get("platform")
@@ -224,12 +224,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
         part = _JsonObject(_load_json(data, where, LARGEST_MANIFEST), where)
         media_type = part.media_type(MANIFESTS)
         if part.document.get("schemaVersion") != _SCHEMA:
-            raise part.broken(f"its manifest has another schemaVersion than {_SCHEMA}")
+            raise part.broken(f"its manifest's schemaVersion is not {_SCHEMA}")
         layers = part.document.get("layers")
         if not isinstance(layers, list):
             raise part.broken("it has no list of layers")
         if len(layers) > MOST_LAYERS:
-            raise part.broken(f"it has {len(layers)} layers, and engines stack no more than {MOST_LAYERS}")
+            raise part.broken(f"it has {len(layers)} layers, and engines support at most {MOST_LAYERS}")
         found = tuple(Descriptor.parse(layer, where) for layer in layers)
         for layer in found:
             if layer.media_type not in LAYERS:
@@ -303,7 +303,7 @@ class ImageConfig(Struct, frozen=True, kw_only=True):
         run = part.document.get("config")
         history = part.document.get("history")
         if not isinstance(history, list | None) or not all(isinstance(step, dict) for step in history or ()):
-            raise part.broken("its history is no list of steps")
+            raise part.broken("its history is not a list of steps")
         return cls(
             document=part.document,
             platform=_platform(part.document, where),
@@ -324,7 +324,7 @@ def choose_manifest(manifests: Sequence[Descriptor], platform: Platform, named: 
     """Return the manifest of an index that is for a platform; raise `ImageError` that lists the platforms it has."""
     able = [each for each in manifests if each.platform is not None and each.platform.serves(platform)]
     if not able:
-        there = ", ".join(sorted({str(each.platform) for each in manifests if each.platform})) or "nothing that it names"
+        there = ", ".join(sorted({str(each.platform) for each in manifests if each.platform})) or "no platform that it declares"
         raise unusable_image(named, f"it is for {there}, and the function for {platform}")
     return able[0]
 
@@ -339,7 +339,7 @@ class _JsonObject(Struct, frozen=True):
     @property
     def document(self) -> Mapping[str, object]:
         if not isinstance(self.found, dict):
-            raise self.broken(f"{self.name} is no object")
+            raise self.broken(f"{self.name} is not an object")
         return self.found
 
     def broken(self, what: str) -> ImageError:
@@ -356,7 +356,7 @@ class _JsonObject(Struct, frozen=True):
         if found is None:
             return {}
         if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
-            raise self.broken(f"{key!r} holds other things than texts")
+            raise self.broken(f"{key!r} does not hold only strings")
         return found
 
     def media_type(self, allowed: Sequence[str]) -> str:
@@ -368,7 +368,7 @@ class _JsonObject(Struct, frozen=True):
 
 def unusable_image(where: str, what: str, remedy: str = "") -> ImageError:
     """Return the error for a document of an image that cannot be used."""
-    remedy = remedy or "Name another image, or have it made again."
+    remedy = remedy or "Choose another image, or build it again."
     return ImageError(f"{where} is not an image that lpack can use: {what}.", remedy=remedy)
 
 
@@ -376,7 +376,7 @@ def _platform(document: object, where: str) -> Platform:
     part = _JsonObject(document, where)
     variant = part.document.get("variant") or ""
     if not isinstance(variant, str):
-        raise part.broken("its variant is no text")
+        raise part.broken("its variant is not a string")
     return Platform(architecture=part.text("architecture"), os=part.text("os"), variant=variant)
 
 
@@ -387,7 +387,7 @@ def _load_json(data: bytes, where: str, most: int) -> object:
         found: object = json.loads(data)
         json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise unusable_image(where, "one of its documents has halves of letters (surrogates)") from None
+        raise unusable_image(where, "one of its documents has lone surrogates") from None
     except (ValueError, RecursionError):
-        raise unusable_image(where, "one of its documents is no JSON") from None
+        raise unusable_image(where, "one of its documents is not JSON") from None
     return found

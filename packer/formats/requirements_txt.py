@@ -187,14 +187,15 @@ def _split_option(line: str, place: str) -> tuple[str, str]:
     elif not value:
         raise ResolveError(f"{place}: {option} needs a value.", remedy="Give one, or remove the line.")
     elif option not in _EDITABLE and _NEXT_OPTION.search(value):
-        raise ResolveError(f"{place}: there is a second option behind {option}.", remedy=_ONE_A_LINE)
+        raise ResolveError(f"{place}: a second option follows {option}.", remedy=_ONE_A_LINE)
     return option, value.strip("\"'")
 
 
 def _nested(value: str, path: Path, place: str) -> Path:
     if "://" in value and not value.startswith("file:"):
         raise ResolveError(
-            f"{place}: requirements files are not read from the network.", remedy="Download the file, and name the copy."
+            f"{place}: requirements files are not read from the network.",
+            remedy="Download the file, and use the path of the copy.",
         )
     return _local(value, path)
 
@@ -223,7 +224,7 @@ def _sha256_of(options: list[str], address: str, place: str) -> frozenset[str]:
     found += [(key, fragment[key]) for key in ("sha256", "sha384", "sha512", "md5") if key in fragment]
     digests = frozenset(digest.lower() for algorithm, digest in found if algorithm == "sha256")
     if found and not digests:
-        raise ResolveError(f"{place}: none of the hashes is a sha256, which lpack verifies by.", remedy="Add one.")
+        raise ResolveError(f"{place}: none of the hashes is a sha256, which lpack needs.", remedy="Add one.")
     return digests
 
 
@@ -238,7 +239,7 @@ def _hash(option: str, place: str) -> tuple[str, str]:
     if not algorithm or not re.fullmatch(r"[0-9a-fA-F]+", digest):
         raise ResolveError(f"{place}: {option} is not of the form --hash=sha256:DIGEST.", remedy="Fix the hash.")
     if algorithm == "sha256" and len(digest) != _SHA256_LENGTH:
-        raise ResolveError(f"{place}: {digest} is no sha256: it has {len(digest)} digits.", remedy="Fix the hash.")
+        raise ResolveError(f"{place}: {digest} is not a sha256: it has {len(digest)} digits.", remedy="Fix the hash.")
     return algorithm, digest
 
 
@@ -313,7 +314,9 @@ def _check_hashed(line: RequirementLine) -> None:
         return
     place = f"{line.file}:{line.number}"
     if not line.address and [spec.operator in ("==", "===") for spec in Requirement(line.text).specifier] != [True]:
-        raise ResolveError(f"{place}: {_shown(line.text)} has hashes around it and is not pinned by ==.", remedy="Pin it.")
+        raise ResolveError(
+            f"{place}: {_shown(line.text)} is not pinned by ==, and other requirements have hashes.", remedy="Pin it."
+        )
     if not line.hashes:
         raise ResolveError(
             f"{place}: {_shown(line.text)} has no hash, and others have.", remedy="Give every requirement a hash, or none."

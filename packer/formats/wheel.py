@@ -136,7 +136,7 @@ def _open_wheel(path: Path, filename: str) -> Iterator[_OpenWheel]:
     try:
         parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
-        raise PackageError(f"{filename} is no wheel's file name: {error}.", remedy=_REMEDY) from None
+        raise PackageError(f"{filename} is not a wheel's file name: {error}.", remedy=_REMEDY) from None
     with path.open("rb") as file:
         descriptor = file.fileno()
         try:
@@ -207,7 +207,7 @@ def _parse_row(wheel: _OpenWheel, path: str, hashed: str, size: str) -> _RecordR
     algorithm, _, text = hashed.partition("=")
     # The specification asks for SHA-256 or better.
     if algorithm not in ("sha256", "sha384", "sha512"):
-        raise _refusal(wheel, f"RECORD has a hash that is weak or not known: {algorithm}", path)
+        raise _refusal(wheel, f"RECORD has a weak or unknown hash: {algorithm}", path)
     try:
         digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         return _RecordRow(algorithm=algorithm, digest=digest, size=int(size) if size else None)
@@ -312,9 +312,9 @@ def _inflate(descriptor: int, member: ZipMember) -> Iterator[bytes]:
                 raise ValueError(f"it unpacks to more than the {member.size} bytes that it declares")
             yield chunk
     if decompressor is not None and (not decompressor.eof or decompressor.unused_data):
-        raise ValueError("its compressed data is cut short or goes on after its end")
+        raise ValueError("its compressed data is cut short or continues after its end")
     if size != member.size or crc32 != member.crc32:
-        raise ValueError("its size or checksum is not the declared one")
+        raise ValueError("its size or checksum differs from the declared one")
 
 
 def _inflate_chunk(decompressor: zlib._Decompress | None, data: bytes, *, last: bool) -> Iterator[bytes]:

@@ -150,7 +150,7 @@ def _find_directory(read: Read, size: int) -> tuple[int, int, int]:
         if at >= 0:
             break
     else:
-        raise ZipFormatError("no end of central directory: the file is cut short, or no ZIP archive")
+        raise ZipFormatError("no end of central directory: the file is cut short, or not a ZIP archive")
     if END_SIGNATURE in tail[at + 1 :]:
         raise ZipFormatError("the comment holds another end of central directory")
     _, disk, start_disk, here, count, length, offset, _ = END.unpack_from(tail, at)
@@ -330,20 +330,20 @@ def _check_layout(members: Sequence[ZipMember], described: frozenset[int], direc
         if member.header_offset < end:
             raise ZipFormatError(f"the member overlaps {previous}", member.name)
         if member.header_offset - end not in allowed:
-            raise ZipFormatError("there are bytes before the member that belong to none", member.name)
+            raise ZipFormatError("bytes before the member belong to none", member.name)
         end, previous = member.data_offset + member.length, member.name
         allowed = _DESCRIPTOR_SIZES if member.header_offset in described else frozenset({0})
     if end > directory_offset:
         raise ZipFormatError("the member overlaps the central directory", previous)
     if directory_offset - end not in allowed:
-        raise ZipFormatError("there are bytes before the central directory that belong to no member", previous)
+        raise ZipFormatError("bytes before the central directory belong to no member", previous)
 
 
 def _check_names(files: Sequence[ZipMember]) -> None:
     names: set[str] = set()
     for member in files:
         if member.name in names:
-            raise ZipFormatError("the name is there twice", member.name)
+            raise ZipFormatError("the name occurs twice", member.name)
         names.add(member.name)
     folders: set[str] = set()
     for name in sorted(names):

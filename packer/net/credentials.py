@@ -129,7 +129,7 @@ class Credentials:
             login = _from_keyring(host)
         except _KeyringFailure as failure:
             reason = self.scrub(str(failure))
-            what = f"{host} wants a login, and the keyring cannot be asked for one: {reason}"
+            what = f"{host} requires a login, and the keyring cannot be queried for one: {reason}"
             remedy = f"Try `keyring get {host} USER` and unlock or repair the keyring, or give the login by {OTHER_PLACES}."
             return FetchError(what, remedy=remedy)
         if login is not None:

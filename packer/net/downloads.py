@@ -116,9 +116,9 @@ class StoreFetcher:
                 digest, size = _copy_local(archive, temporary)
             if archive.sha256 and digest != archive.sha256:
                 raise FetchError(
-                    f"{archive.filename} is not the file that its lock promises: "
+                    f"{archive.filename} does not match its lock: "
                     f"SHA-256 {digest} came from {archive.location}, {archive.sha256} was expected.",
-                    remedy="Do not use it before you know why. If the index changed on purpose, lock again.",
+                    remedy="Do not use it until you know why. If the index changed on purpose, lock again.",
                 )
             self._accept(temporary, archive)
             return FetchedArchive(path=self._store.adopt(temporary, digest, size), sha256=digest)
@@ -127,7 +127,7 @@ class StoreFetcher:
         """Fetch a file, and return the SHA-256 and the number of its bytes."""
         if self._offline:
             raise FetchError(
-                f"{archive.filename} is not in the store, and --offline forbids to download it.",
+                f"{archive.filename} is not in the store, and --offline forbids downloading it.",
                 remedy="Build once without --offline.",
             )
         telling = self._reporter.transfer(archive.filename, archive.size)
@@ -256,8 +256,8 @@ def _too_large(archive: Archive) -> FetchError:
         f"{most:,} bytes, which is the most that lpack downloads" if archive.size is None else f"the {most:,} bytes of its lock"
     )
     return FetchError(
-        f"{archive.filename} from {archive.location} is larger than {limit}: the download was given up.",
-        remedy="Do not use it before you know why. If the index changed on purpose, lock again.",
+        f"{archive.filename} from {archive.location} is larger than {limit}: the download was abandoned.",
+        remedy="Do not use it until you know why. If the index changed on purpose, lock again.",
     )
 
 

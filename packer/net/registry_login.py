@@ -80,10 +80,10 @@ class DockerLogins:
         name = f"docker-credential-{program}"
         where = f", which {path} names," if path else ""
         if not _PROGRAM.fullmatch(program):
-            raise RegistryError(f"{program[:80]!r}{where} is no name of a credential helper.", remedy="Correct the file.")
+            raise RegistryError(f"{program[:80]!r}{where} is not the name of a credential helper.", remedy="Correct the file.")
         found = which(name, path=self._variables.get("PATH"))
         if found is None:
-            remedy = f"Install {name}, or log in with `docker login {host}` after removing its mention."
+            remedy = f"Install {name}, or log in with `docker login {host}` after removing it from the file."
             raise RegistryError(f"{name}{where} is not installed.", remedy=remedy)
         asked = _HUB_KEY if host == DOCKER_HUB else host
         try:
@@ -108,7 +108,7 @@ class DockerLogins:
             answer = json.loads(done.stdout)
             user, secret = answer["Username"], answer["Secret"]
         except (ValueError, KeyError, TypeError):
-            raise RegistryError(f"{name}{where} gives an answer that is no login.", remedy=f"Try `{name} get`.") from None
+            raise RegistryError(f"{name}{where} does not return a login.", remedy=f"Try `{name} get`.") from None
         return _new_login(str(user), str(secret), str(secret) if user == _TOKEN else "")
 
 
@@ -135,7 +135,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise RegistryError(f"{path}, which holds logins for registries, is no JSON.", remedy="Fix it, or log in again.")
+        raise RegistryError(f"{path}, which holds logins for registries, is not JSON.", remedy="Fix it, or log in again.")
     return document
 
 

@@ -102,8 +102,8 @@ def upload(
                 _send_blob(endpoint, to, blob, path, scopes, begun, lambda sent: reporter.transfer_advanced(name, sent))
             except _UploadForgotten:
                 if restart == _RESTARTS:
-                    what = f"Cannot push the layer {_short_digest(blob)} to {to.name}: the registry forgets it each time."
-                    raise RegistryError(what, remedy="Try again, or ask who runs the registry.") from None
+                    what = f"Cannot push the layer {_short_digest(blob)} to {to.name}: the registry loses the upload each time."
+                    raise RegistryError(what, remedy="Try again, or ask the registry's operator.") from None
                 begun = _begin_upload(endpoint, to, blob, scopes, "") or begun
             else:
                 break
@@ -125,7 +125,7 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
     try:
         endpoint.retry(attempt, f"push to {to.name}")
     except _UploadForgotten:
-        raise RegistryError(f"Cannot push to {to.name}: the registry forgets what it began.", remedy="Try again.") from None
+        raise RegistryError(f"Cannot push to {to.name}: the registry loses the upload.", remedy="Try again.") from None
 
 
 def _begin_upload(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: Sequence[str], mount: str) -> _Upload | None:
@@ -150,7 +150,7 @@ def _location(endpoint: Endpoint, headers: Mapping[str, str], before: str, to: R
     """Return the URL of the next request of an upload: each response may change it, relative or absolute."""
     found = headers.get("Location")
     if not found:
-        raise RegistryError(f"The registry of {to.name} does not say where a layer goes.", remedy="Ask who runs it.")
+        raise RegistryError(f"The registry of {to.name} does not say where to send a layer.", remedy="Ask its operator.")
     return endpoint.url(found, before)
 
 
@@ -219,7 +219,7 @@ def _send_part(
             if response.status_code in (404, 410):
                 raise _UploadForgotten
             if response.status_code == 416:
-                raise TransientError("the registry has another part of the layer than the one before this")
+                raise TransientError("the registry does not have the preceding part of the layer")
             if response.status_code not in (201, 202, 204):
                 raise endpoint.error(response, doing)
             begun.location = _location(endpoint, response.headers, begun.location, to)
@@ -265,7 +265,7 @@ def _finish_upload(
         told = response.headers.get("Docker-Content-Digest", blob.digest)
     if told.startswith("sha256:") and told != blob.digest:
         what = f"The registry of {to.name} says that a layer has the digest {told}, which is not what was sent."
-        raise RegistryError(what, remedy="Do not use that repository before you know why.")
+        raise RegistryError(what, remedy="Do not use that repository until you know why.")
 
 
 def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: Store, reporter: Reporter) -> Path:
@@ -277,8 +277,8 @@ def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: 
             endpoint.retry(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
             found = stream_digest(file)
         if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
-            what = f"The registry {reference.registry} gives other bytes than {blob.digest} for a layer of {reference}."
-            raise RegistryError(what, remedy="Do not use it before you know why.")
+            what = f"The registry {reference.registry} sends bytes that do not match {blob.digest} for a layer of {reference}."
+            raise RegistryError(what, remedy="Do not use it until you know why.")
         return store.adopt_blob(temporary, blob.sha256, blob.size)
 
 
@@ -318,5 +318,5 @@ def _receive(
 
 def _too_large(reference: Reference) -> RegistryError:
     """Return the error for a registry that sends more than the manifest says, which is not read any further."""
-    what = f"The registry {reference.registry} gives more bytes for a layer of {reference} than it has."
-    return RegistryError(what, remedy="Do not use it before you know why.")
+    what = f"The registry {reference.registry} sends more bytes for a layer of {reference} than it has."
+    return RegistryError(what, remedy="Do not use it until you know why.")

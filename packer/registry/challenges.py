@@ -83,16 +83,20 @@ class RegistryAuth:
             return
         login = self._logins.find(self._host)
         if "basic" not in found or login is None or login.login is None:
-            raise self.refused("it wants a login" if "basic" in found else "it asks for what lpack does not know")
+            raise self.refused(
+                "it requires a login"
+                if "basic" in found
+                else "it requires an authentication scheme that lpack does not support"
+            )
         header = self._prepared(login)
         if header == used:
-            raise self.refused("it does not take the login")
+            raise self.refused("it does not accept the login")
         with self._lock:
             self._basic = header
 
     def refused(self, why: str) -> RegistryError:
         """Return the error for a registry that refuses access."""
-        return RegistryError(f"The registry {self._host} does not let lpack in: {why}.", remedy=login_remedy(self._host))
+        return RegistryError(f"The registry {self._host} denies access: {why}.", remedy=login_remedy(self._host))
 
     @staticmethod
     def _prepared(login: RegistryLogin) -> str:
@@ -111,7 +115,7 @@ class RegistryAuth:
         parts = urlsplit(realm)
         safe = parts.scheme == "https" or (parts.scheme == "http" and (self._plain or is_loopback(parts.hostname or "")))
         if not safe or not parts.hostname:
-            raise self.refused(f"its token server {realm[:200]!r} is not asked without TLS")
+            raise self.refused(f"its token server {realm[:200]!r} is not used without TLS")
         login = self._logins.find(self._host)
         named = {"service": service} if service else {}
         try:
@@ -138,9 +142,9 @@ class RegistryAuth:
             token = str(document.get("token") or document["access_token"])
             seconds = float(document.get("expires_in") or _SHORTEST)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise self.refused("its token server gives no token") from None
+            raise self.refused("its token server sends no token") from None
         if not token.isprintable():
-            raise self.refused("its token server gives a token that no header can have")
+            raise self.refused("its token server sends a token that is not valid in a header")
         return token, seconds
 
 

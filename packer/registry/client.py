@@ -119,8 +119,8 @@ class Registries:
     def endpoint(self, host: str) -> Endpoint:
         """Return the registry of a host; raise `RegistryError` when offline."""
         if self._offline:
-            what = f"The registry {host} has what is not in the store, and --offline forbids to ask it."
-            raise RegistryError(what, remedy="`lpack lock` and one build without --offline bring it.")
+            what = f"The image is not in the store, and --offline forbids using the registry {host}."
+            raise RegistryError(what, remedy="Run `lpack lock` and one build without --offline.")
         with self._lock:
             if host not in self._endpoints:
                 self._endpoints[host] = Endpoint(host, self._logins, plain=host in self._insecure)
@@ -159,8 +159,8 @@ class Registries:
         digest = digest_of_bytes(data)
         told = response.headers.get("Docker-Content-Digest", digest)
         if digest != (reference.digest or told) or (told.startswith("sha256:") and told != digest):
-            what = f"The registry {reference.registry} gives a manifest for {reference} whose digest is {digest}."
-            raise RegistryError(what, remedy="Do not use it before you know why.")
+            what = f"The registry {reference.registry} sends a manifest for {reference} with the digest {digest}."
+            raise RegistryError(what, remedy="Do not use it until you know why.")
         media_type = media_type_of(data, str(reference), response.headers.get("Content-Type", ""))
         self._keep(data, digest)
         return data, Descriptor(media_type=media_type, digest=digest, size=len(data))
@@ -291,7 +291,7 @@ class Registries:
         told = response.headers.get("Docker-Content-Digest", "")
         if told.startswith("sha256:") and told != digest_of_bytes(data):
             what = f"The registry {to.registry} says that {to.name}:{name} has the digest {told}, which is not what was sent."
-            raise RegistryError(what, remedy="Do not use that tag before you know why.")
+            raise RegistryError(what, remedy="Do not use that tag until you know why.")
         return len(data)
 
 

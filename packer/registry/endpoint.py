@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 _RETRIES = RetryPolicy(attempts=6)
 _UNREACHABLE_ATTEMPTS = 2
-_AGAIN = "Try again; what is complete is not sent again."
+_AGAIN = "Try again; complete layers are not sent again."
 _THERE = "Check its name and port, that it runs, and the network."
 _HUB_HOST = "registry-1.docker.io"
 _LARGEST_ERROR = 1 << 16
-_WHO = "Ask who runs it."
+_WHO = "Ask its operator."
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _MOST_HOPS = 5
 _PORTS = {"https": 443, "http": 80}
-_CERTIFICATE = "It shows a certificate that is not trusted: name its authority's with SSL_CERT_FILE."
+_CERTIFICATE = "Its certificate is not trusted: set SSL_CERT_FILE to its authority's certificate."
 Value = TypeVar("Value")
 Body = Callable[[], "bytes | RawIOBase"]
 """Returns the body to send, a new one for each attempt."""
@@ -102,7 +102,7 @@ class Endpoint:
         found = urljoin(base or self._base, path)
         parts = urlsplit(found)
         if parts.scheme != "https" and not (parts.scheme == "http" and self.plain):
-            what = f"The registry {self.host} leads to {parts.scheme}://{parts.hostname}, without TLS."
+            what = f"The registry {self.host} redirects to {parts.scheme}://{parts.hostname}, without TLS."
             raise RegistryError(what, remedy=_WHO)
         return found
 
@@ -133,7 +133,7 @@ class Endpoint:
                 try:
                     content = read_body(response, LARGEST_MANIFEST)
                 except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                    raise TransientError(f"the answer of {self.host} breaks off ({short_reason(error)})") from error
+                    raise TransientError(f"the answer of {self.host} breaks the connection ({short_reason(error)})") from error
                 except ValueError as error:
                     raise RegistryError(f"Cannot {doing}: the answer of {self.host}: {error}.", remedy=_WHO) from None
                 return RegistryResponse(status=response.status_code, headers=response.headers, content=content)
@@ -177,7 +177,7 @@ class Endpoint:
             self._gate.answer(challenge, scopes, used)
             used = self._gate.header(scopes)
         else:
-            raise self._gate.refused("it does not take the login")
+            raise self._gate.refused("it does not accept the login")
         if response.status_code in RETRIED_STATUSES:
             response.close()
             reason = f"the registry {self.host} answers {response.status_code} {response.reason}"
@@ -214,8 +214,8 @@ class Endpoint:
             )
         except requests.exceptions.SSLError as error:
             if not is_untrusted(error):
-                raise TransientError(f"the registry {self.host} breaks off ({short_reason(error)})") from error
-            what = f"The registry {self.host} cannot be asked by TLS: {short_reason(error)}."
+                raise TransientError(f"the registry {self.host} breaks the connection ({short_reason(error)})") from error
+            what = f"The registry {self.host} cannot be reached over TLS: {short_reason(error)}."
             raise RegistryError(what, remedy=_CERTIFICATE) from None
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             reason = f"the registry {self.host} cannot be reached ({short_reason(error)})"
@@ -226,7 +226,7 @@ class Endpoint:
             raise TransientError(reason) from error
         except (requests.RequestException, ValueError) as error:
             # The message may contain the header that it rejects.
-            what = f"The registry {self.host} cannot be asked ({type(error).__name__})."
+            what = f"The registry {self.host} cannot be used ({type(error).__name__})."
             raise RegistryError(what, remedy="Check its name.") from None
         finally:
             if data is not None and not isinstance(data, bytes):
@@ -242,7 +242,7 @@ class Endpoint:
             response.close()
             response = self._sent("GET", url, headers, "", None, ())
         response.close()
-        raise RegistryError(f"The registry {self.host} leads from place to place.", remedy=_WHO)
+        raise RegistryError(f"The registry {self.host} redirects too often.", remedy=_WHO)
 
     def _is_own(self, url: str) -> bool:
         """Return whether a URL has the registry's own origin."""
@@ -261,9 +261,9 @@ class Endpoint:
         said = _error_text(response)
         remedies = {
             401: login_remedy(self.host),
-            403: f"Ask for the right to do that. {login_remedy(self.host)}",
-            404: "Check the name; some registries, ECR among them, want a repository to be created first.",
-            413: "The registry takes no blobs of this size; ask who runs it.",
+            403: f"Ask for permission. {login_remedy(self.host)}",
+            404: "Check the name; some registries, ECR among them, require a repository to be created first.",
+            413: "The registry does not accept blobs of this size; ask its operator.",
         }
         what = f"Cannot {doing}: the registry {self.host} answers {status} {response.reason}{f' ({said})' if said else ''}."
         return RegistryError(what, remedy=remedies.get(status, "Check the names of registry and repository."))

@@ -82,7 +82,7 @@ def find_difference(before: bytes, after: bytes) -> str:
 def _layout(data: bytes) -> _Layout:
     """Read the tables; ``ValueError`` where the file is none, or has no room for them."""
     if data[:4] != MAGIC or data[4:6] != _64_BIT_LITTLE_ENDIAN or len(data) < _HEADER.size:
-        raise ValueError("the file is no ELF file that can be read (64-bit, little-endian)")
+        raise ValueError("the file is not a readable ELF file (64-bit, little-endian)")
     start, segments_at, sections_at, flags, header_size, *sizes = _HEADER.unpack_from(data)
     segment_size, segment_count, section_size, section_count, _ = sizes
     segments = tuple(map(_Segment._make, _table(data, _SEGMENT, segments_at, segment_size, segment_count)))
@@ -104,7 +104,7 @@ def _table(data: bytes, entry: struct.Struct, offset: int, size: int, count: int
     if not count:
         return iter(())
     if size != entry.size or offset + size * count > len(data):
-        raise ValueError("the file is no ELF file that can be read (a table of its headers is missing)")
+        raise ValueError("the file is not a readable ELF file (a table of its headers is missing)")
     return entry.iter_unpack(data[offset : offset + size * count])
 
 

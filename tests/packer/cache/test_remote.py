@@ -203,7 +203,7 @@ class TestSecret:
             place.write_bytes(forger.store._head(name, b"evil") + b"evil")
             reader = machine(tmp_path / f"reader{number}", shared, secret=self.SECRET)
             assert reader.load("bytecode", KEY) is None
-            assert "its proof does not fit" in reader.told.warnings[0]
+            assert "its proof does not match" in reader.told.warnings[0]
 
     def test_one_that_could_be_guessed_is_refused(self, tmp_path, shared, monkeypatch):
         monkeypatch.setenv("LPACK_REMOTE_KEY", "secret")
@@ -344,7 +344,7 @@ class TestOpening:
         assert answer.trouble == ""
         missing = probe_remote("s3://no-such-bucket/prefix")
         assert missing is not None
-        assert missing.trouble == "there is no such bucket"
+        assert missing.trouble == "the bucket does not exist"
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         away = probe_remote(f"s3://{BUCKET}")
         assert away is not None

@@ -49,7 +49,7 @@ def test_a_base_of_another_python_is_not_locked(repo):
     [
         ("oic:./x", "docker-archive:FILE"),
         ("Upper/case:1", "oci:FOLDER, docker-archive:FILE and engine:NAME"),
-        ("localhost:5000", "names a registry, and no repository in it"),
+        ("localhost:5000", "is a registry without a repository"),
         ("docker-archive:base", "names a file that `docker save` writes"),
         ("oci:lpack.toml", "names the folder of an OCI image layout"),
         ("oci:nosuch", "There is no"),
@@ -119,7 +119,7 @@ def test_a_registry_without_a_repository_is_no_place(repo):
     repo.function("one")
     configure(repo, "one")
     repo.run("build")
-    assert "names a registry, and no repository in it" in repo.run("push", "--to", "localhost:5871", status=2).stderr
+    assert "is a registry without a repository" in repo.run("push", "--to", "localhost:5871", status=2).stderr
 
 
 def test_nobody_that_answers_is_told_soon(repo):

@@ -150,8 +150,8 @@ def test_the_table_and_the_comment(two):
     ("content", "expected"),
     [
         (None, "There is no other"),
-        (b"no archive", "no archive that can be read"),
-        (b"", "no archive that can be read"),
+        (b"no archive", "is not a readable archive"),
+        (b"", "is not a readable archive"),
     ],
 )
 def test_what_cannot_be_compared_is_told(two, content, expected):

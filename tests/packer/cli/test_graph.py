@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_written_is_told(folder, lpack):
     assert finished.returncode == 1
     assert finished.stdout == ""
     assert "Cannot write nowhere/plan.svg" in finished.stderr
-    assert f"See that {folder / 'nowhere'} is a folder that can be written." in finished.stderr
+    assert f"Check that {folder / 'nowhere'} is a folder that can be written." in finished.stderr
     assert "LPACK_CACHE_DIR" not in finished.stderr
 
 

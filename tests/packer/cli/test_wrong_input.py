@@ -49,7 +49,7 @@ def test_unknown_function_and_no_configuration(tmp_path, lpack, cache):
 def test_missing_handler_file(tmp_path, lpack, index, cache):
     folder = project(tmp_path / "project")
     (folder / "orders" / "app.py").rename(folder / "orders" / "main.py")
-    refused(lpack("build", cwd=folder), 2, "The handler app.handler of orders is not there", "main.py")
+    refused(lpack("build", cwd=folder), 2, "The handler app.handler of orders does not exist", "main.py")
 
 
 def test_unsatisfiable_requirements(tmp_path, lpack, index, cache):
@@ -150,7 +150,7 @@ def test_hash_mismatch_in_requirements(tmp_path, lpack, index, cache):
 def test_hash_mismatch_of_the_file(tmp_path, lpack, index, cache):
     index.fault("beta-1.0-py3-none-any.whl", Fault(content=b"evil"))
     folder = project(tmp_path / "project", orders="beta==1.0\n")
-    refused(lpack("build", cwd=folder), 1, "beta-1.0-py3-none-any.whl is not the file that its lock promises")
+    refused(lpack("build", cwd=folder), 1, "beta-1.0-py3-none-any.whl does not match its lock")
 
 
 def test_unreachable_index(tmp_path, lpack, cache):

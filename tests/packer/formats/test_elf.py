@@ -91,7 +91,7 @@ def damaged(library: bytes, at: int, value: bytes) -> io.BytesIO:
 
 @pytest.mark.parametrize("at", [32, 40], ids=["program headers", "section headers"])  # e_phoff and e_shoff of a 64-bit header
 def test_headers_that_no_file_can_have(library, at):
-    with pytest.raises(ValueError, match=r"lib\.so is no ELF file"):
+    with pytest.raises(ValueError, match=r"lib\.so is not a readable ELF file"):
         read_elf(damaged(library, at, b"\xff" * 8), "lib.so")
 
 

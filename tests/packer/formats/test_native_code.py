@@ -275,6 +275,6 @@ def test_files_that_nothing_loads_can_be_named():
 @pytest.mark.parametrize("data", [b"", b"text", b"\xca\xfe\xba\xbe" + b"\0" * 60])
 def test_an_extension_module_must_be_native_code(data):
     for name in ("_core.cpython-313-x86_64-linux-gnu.so", "_core.abi3.so"):
-        with pytest.raises(PackageError, match="is none for Linux"):
+        with pytest.raises(PackageError, match="is not one for Linux"):
             list(read_native_files(tree_of((f"one/{name}", data)), strict=True))
         assert list(read_native_files(tree_of((f"one/{name}", data)))) == []

@@ -83,11 +83,11 @@ def test_a_manifest_is_written_as_it_was_read() -> None:
         ({"layers": [{**LAYER, "mediaType": "text/plain"}]}, "'text/plain'"),
         ({"layers": [{**LAYER, "size": -1}]}, "size is -1"),
         ({"layers": [{**LAYER, "size": True}]}, "size is True"),
-        ({"layers": [{**LAYER, "digest": "sha256:../../etc"}]}, "no SHA-256 digest"),
+        ({"layers": [{**LAYER, "digest": "sha256:../../etc"}]}, "is not a SHA-256 digest"),
         ({"layers": [{**LAYER, "digest": "sha512:" + "a" * 128}]}, "the only kind"),
-        ({"config": None}, "is no object"),
+        ({"config": None}, "is not an object"),
         ({"mediaType": "application/vnd.docker.distribution.manifest.v1+json"}, "its media type is"),
-        ({"annotations": {"a": 1}}, "other things than texts"),
+        ({"annotations": {"a": 1}}, "does not hold only strings"),
     ],
 )
 def test_broken_manifests_are_refused(change: dict[str, object], said: str) -> None:

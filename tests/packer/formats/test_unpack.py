@@ -93,7 +93,7 @@ def test_an_empty_archive_is_an_empty_folder(tmp_path, executor):
 @pytest.mark.parametrize("name", ["../evil.py", "/evil.py", "pkg/../../evil.py"])
 def test_nothing_is_written_outside_of_the_folder(tmp_path, executor, name):
     archive = RawZip(members=[RawMember(name=name, data=b"evil")]).write(tmp_path / "one.zip")
-    with pytest.raises(PackageError, match="no archive that can be read"):
+    with pytest.raises(PackageError, match="is not a readable archive"):
         unpack(archive, tmp_path / "deep" / "task", executor)
     assert [path.name for path in tmp_path.rglob("*")] == ["one.zip"]
 
@@ -106,7 +106,7 @@ def test_links_are_not_followed_and_not_made(tmp_path, executor):
 
 def test_what_is_no_archive_is_named(tmp_path, executor):
     (tmp_path / "one.zip").write_bytes(b"no archive")
-    with pytest.raises(PackageError, match=r"one\.zip is no archive that can be read") as caught:
+    with pytest.raises(PackageError, match=r"one\.zip is not a readable archive") as caught:
         unpack(tmp_path / "one.zip", tmp_path / "task", executor)
     assert caught.value.remedy == "Build again."
 
@@ -317,7 +317,7 @@ class TestLayers:
         data = good.path.read_bytes()
         good.path.write_bytes(b"no archive")
         for _ in range(2):
-            with pytest.raises(PackageError, match="no archive that can be read"), folders.merged([make({}), good]):
+            with pytest.raises(PackageError, match="is not a readable archive"), folders.merged([make({}), good]):
                 pass
         good.path.write_bytes(data)
         with folders.merged([good]) as folder:

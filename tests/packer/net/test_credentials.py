@@ -153,7 +153,7 @@ def test_trouble_with_the_keyring_is_an_error_that_says_what_to_do_and_is_found_
     with ThreadPoolExecutor(8) as executor:
         (said,) = set(executor.map(attempt, range(8)))
     assert attempt(8) == said
-    assert said.startswith(f"host:8080 wants a login, and the keyring cannot be asked for one: {type(error).__name__}")
+    assert said.startswith(f"host:8080 requires a login, and the keyring cannot be queried for one: {type(error).__name__}")
     assert "netrc" in said
     assert "keyring get host:8080" in said
     assert asked == ["host:8080"]

@@ -93,7 +93,7 @@ def test_a_helper_that_knows_nothing_leaves_it_to_the_file(home):
     ("script", "expected"),
     [
         ("echo 'aws: command not found' >&2; exit 127", "ended with status 127"),
-        ("echo nonsense", "an answer that is no login"),
+        ("echo nonsense", "does not return a login"),
         ("exit 3", "ended with status 3"),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_helper_that_fails_is_an_error(home, script, expected):
 def test_a_helper_that_is_not_there_is_an_error(home):
     with pytest.raises(RegistryError, match=r"docker-credential-gone, which .*config\.json names, is not installed"):
         found(home, "r.example", {"credsStore": "gone"})
-    with pytest.raises(RegistryError, match="is no name of a credential helper"):
+    with pytest.raises(RegistryError, match="is not the name of a credential helper"):
         found(home, "r.example", {"credsStore": "../evil"})
 
 
@@ -127,8 +127,8 @@ def test_podmans_files(home, tmp_path):
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ("nonsense", "is no JSON"),
-        ("[]", "is no JSON"),
+        ("nonsense", "is not JSON"),
+        ("[]", "is not JSON"),
         ({"auths": {"r.example": {"auth": "%%%"}}}, "cannot be read"),
     ],
 )

@@ -72,5 +72,5 @@ def test_a_registry_that_loses_some_parts_gets_them_again(tmp_path, monkeypatch)
 
 
 def test_a_registry_that_loses_parts_each_time_ends_the_push(tmp_path, monkeypatch):
-    with pytest.raises(RegistryError, match="forgets it each time"):
+    with pytest.raises(RegistryError, match="loses the upload each time"):
         push(Forgetful(losses=MOST), tmp_path, monkeypatch)

@@ -228,8 +228,8 @@ REFUSED = {
         "data[40:48], data[60:64], data[0x48] = bytes(8), bytes(4), 0x41; after.write_bytes(data[:-200000])",
         "its program headers differ",
     ),
-    "half a file": ("after.write_bytes(data[:2000])", "is no ELF file"),
-    "nothing": ("after.write_bytes(b'')", "is no ELF file"),
+    "half a file": ("after.write_bytes(data[:2000])", "is not a readable ELF file"),
+    "nothing": ("after.write_bytes(b'')", "is not a readable ELF file"),
 }
 
 

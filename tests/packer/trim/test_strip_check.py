@@ -150,8 +150,8 @@ def test_a_segment_beyond_the_end_is_refused(library):
 
 @pytest.mark.parametrize("broken", [b"", b"\x7fELF", b"\x7fELF" + b"\x02" * 60, b"#!/bin/sh\n"])
 def test_what_is_no_elf_file_is_refused_on_either_side(library, broken):
-    assert find_difference(library, broken).startswith("the file is no ELF file")
-    assert find_difference(broken, library).startswith("the file is no ELF file")
+    assert find_difference(library, broken).startswith("the file is not a readable ELF file")
+    assert find_difference(broken, library).startswith("the file is not a readable ELF file")
 
 
 @settings(max_examples=100, deadline=None)
