@@ -8,16 +8,16 @@ from msgspec import Struct
 
 
 class Folder(Struct, frozen=True, kw_only=True):
-    """A folder whose content counts; ``holds`` says of a path in it (relative, with slashes, there or gone) whether it does."""
+    """A folder whose content counts; ``holds`` returns whether a path in it does (relative, with slashes; maybe deleted)."""
 
     path: str
     holds: Callable[[str], bool]
 
 
-class Inputs(Struct, frozen=True, kw_only=True):
-    """What decides a function, as absolute paths without links.
+class InputPaths(Struct, frozen=True, kw_only=True):
+    """The inputs of a function, as absolute paths without links.
 
-    ``files`` need not be there; ``reasons`` are paths that are known to affect it already.
+    ``files`` need not exist; ``reasons`` are paths that are known to affect it already.
     """
 
     files: frozenset[str] = frozenset()
@@ -25,8 +25,8 @@ class Inputs(Struct, frozen=True, kw_only=True):
     reasons: frozenset[str] = frozenset()
 
 
-def affected(functions: Mapping[str, Inputs], changed: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Give the changed paths that affect each function, sorted; functions that none affects are left out.
+def match_changes(functions: Mapping[str, InputPaths], changed: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the changed paths that affect each function, sorted; functions that none affects are left out.
 
     ``changed`` are absolute paths without links. One that is a folder (git shows a submodule as one path) affects whatever uses
     anything in it. For example, of a (folder /r/a, file /r/lock) and b (folder /r/b), the change of /r/a/x affects a, and so
@@ -41,9 +41,9 @@ def affected(functions: Mapping[str, Inputs], changed: Iterable[str]) -> dict[st
 
 
 class _Users:
-    """Who uses what, by path: one look for each folder above a changed path, however many functions there are."""
+    """Functions by the paths that they use: one lookup for each folder above a changed path, however many functions exist."""
 
-    def __init__(self, functions: Mapping[str, Inputs]) -> None:
+    def __init__(self, functions: Mapping[str, InputPaths]) -> None:
         self._files: dict[str, set[str]] = {}
         self._folders: dict[str, list[tuple[str, Folder]]] = {}
         self._within: dict[str, set[str]] = {}  # by each folder above anything that is used

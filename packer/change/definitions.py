@@ -1,4 +1,4 @@
-"""What the configuration and the template said of each function then and now: whose definition has changed."""
+"""Finds functions whose definition in the configuration or the template has changed."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ _OF_NO_FUNCTION = (_FUNCTIONS, DISCOVER, "out")
 _HIDING = ("runtime", "arch", "glibc")
 
 
-def redefined(functions: Sequence[Function], path: Path, before: bytes | None) -> frozenset[str]:
-    """Give the names of the functions for which a configuration file says something else than it did.
+def find_redefined(functions: Sequence[Function], path: Path, before: bytes | None) -> frozenset[str]:
+    """Return the names of the functions whose definition in a configuration file has changed.
 
-    ``before`` is its content then, None where there was none: then all are meant, as where it cannot be understood.
+    ``before`` is its earlier content, None for a new file: then all functions are returned, as for one that cannot be parsed.
     """
     then, now = _tables(before, path.name), _tables(path.read_bytes(), path.name)
     root = path.parent.absolute()
     return frozenset(
-        each.name for each in functions if then is None or now is None or _said(then, each, root) != _said(now, each, root)
+        each.name
+        for each in functions
+        if then is None or now is None or _settings_of(then, each, root) != _settings_of(now, each, root)
     )
 
 
-def redefined_by_template(
+def find_redefined_in_template(
     functions: Sequence[Function], path: Path, before: bytes | None, parameters: Mapping[str, str]
 ) -> frozenset[str]:
-    """Give the names of the functions for which a template says something else than it did; all where that cannot be told."""
+    """Return the names of the functions whose definition in a template has changed; all if that is not known."""
     try:
         then = _of_template(path, parameters, (before or b"").decode("utf-8-sig"))
     except (UsageError, UnicodeDecodeError):
@@ -51,14 +53,14 @@ def _of_template(path: Path, parameters: Mapping[str, str], text: str | None) ->
 
 
 def _facts(function: TemplateFunction) -> tuple[object, ...]:
-    """Give what a template says of a function; an error of its layers counts without its place, which other lines move."""
+    """Return what a template says of a function; an error in its layers counts without its line number, which may move."""
     uncounted = function.uncounted is not None
     what = (function.runtime, function.architecture, function.handler, function.source, function.environment)
     return (*what, function.attached, uncounted)
 
 
 def _tables(data: bytes | None, filename: str) -> Mapping[str, Any] | None:
-    """Give lpack's keys as a file holds them, or None."""
+    """Return lpack's keys in a file; None where it cannot be parsed."""
     try:
         document = tomllib.loads((data or b"").decode())
     except ValueError:
@@ -71,8 +73,8 @@ def _tables(data: bytes | None, filename: str) -> Mapping[str, Any] | None:
     return table if well_formed else None
 
 
-def _said(table: Mapping[str, Any], function: Function, root: Path) -> Any:
-    """Give all that a configuration says of a function, and whether it makes it one."""
+def _settings_of(table: Mapping[str, Any], function: Function, root: Path) -> Any:
+    """Return all that a configuration says of a function, and whether it defines it at all."""
     own = table.get(_FUNCTIONS, {}).get(function.name)
     patterns = table[DISCOVER] if isinstance(table.get(DISCOVER), list) else ()
     path = Path(os.path.relpath(function.source, root)).as_posix()

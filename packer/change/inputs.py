@@ -1,4 +1,4 @@
-"""All that decides a function, as paths, for git to say what of it has changed; nothing is resolved, fetched or built."""
+"""The inputs of functions as paths, to compare with what git has changed; nothing is resolved, fetched or built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from builders.errors import LpackError
 from builders.runtimes import Target
-from packer.change.affected import Folder, Inputs, affected
+from packer.change.affected import Folder, InputPaths, match_changes
 from packer.config.layer_table import list_layer_files
 from packer.core.model import Function, Requirements
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, read_requirements
@@ -33,7 +33,7 @@ _IN_THE_LOCK = _OF_OTHERS | {"sources"}
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """What git says: the repository's folder, the absolute paths that changed, and the content that one had before, or None."""
+    """What git says: the repository's folder, the absolute paths that changed, and the content of a path before, or None."""
 
     top: Path
     paths: frozenset[str]
@@ -41,7 +41,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class _Found(Struct, frozen=True, kw_only=True):
-    """What a part of a function was found to depend on; ``locals`` are local projects and archives."""
+    """What a part of a function depends on; ``locals`` are local projects and archives."""
 
     files: tuple[Path, ...] = ()
     folders: tuple[Folder, ...] = ()
@@ -50,9 +50,9 @@ class _Found(Struct, frozen=True, kw_only=True):
 
 
 class Inventory:
-    """Finds the inputs of functions; what several share is looked into once.
+    """Finds the inputs of functions; what several share is read once.
 
-    ``remembered`` gives the local projects that a function was last built from: where no lock is at hand, only the resolver
+    ``remembered`` gives the local projects that a function was last built from: without a lock, only the resolver
     knows what local projects need of others.
     """
 
@@ -66,8 +66,8 @@ class Inventory:
         self._locked: dict[tuple[Requirements, Target], tuple[LockPart, bool]] = {}
         self._shared: dict[tuple[str, ...], frozenset[str]] = {}
 
-    def of(self, function: Function) -> Inputs:
-        """Give a function's inputs; raises `LpackError` for what a build could not read either."""
+    def of(self, function: Function) -> InputPaths:
+        """Return a function's inputs; raises `LpackError` for what a build could not read either."""
         requirements = function.requirements
         parts = [self._source(function), self._proof(function), self._own_lock(function), self._settings(function)]
         if requirements is not None:
@@ -80,18 +80,18 @@ class Inventory:
         return _inputs(files, folders, reasons, parts)
 
     def _shared_reasons(self, function: Function) -> frozenset[str]:
-        """Give the changed paths that decide the versions which a function shares with others for its target."""
+        """Return the changed paths that decide the versions which a function shares with others for its target."""
         if not can_share_versions(function) or function.lock_path.is_file():
             return frozenset()  # what is locked keeps its versions
         peers = [each for each in function.sharing if each.target == function.target and each.requirements]
         key = (str(function.target), *(each.name for each in peers))
         if key not in self._shared:
-            found = affected({each.name: self._versions(each) for each in peers}, self._change.paths)
+            found = match_changes({each.name: self._versions(each) for each in peers}, self._change.paths)
             self._shared[key] = frozenset(path for paths in found.values() for path in paths)
         return self._shared[key]
 
-    def _versions(self, function: Function) -> Inputs:
-        """Give what decides which versions a function can have; of its local projects that is what they declare."""
+    def _versions(self, function: Function) -> InputPaths:
+        """Return what decides which versions a function can have; of its local projects that is what they declare."""
         requirements = function.requirements
         assert requirements is not None  # noqa: S101 see _shared_reasons
         try:
@@ -104,7 +104,7 @@ class Inventory:
         return _inputs(files, [folder for part in parts for folder in part.folders], (), parts)
 
     def _declared_by(self, place: Path) -> _Found:
-        """Give what decides the dependencies of a local project: all of it, where its build back end finds them out."""
+        """Return what decides the dependencies of a local project: all of it, where its build back end finds them out."""
         path = place / PYPROJECT_FILE
         project = (self._document(path) or {}).get("project")
         if not isinstance(project, dict) or _is_dynamic(project, path):
@@ -112,8 +112,8 @@ class Inventory:
         return _Found(reasons=(path,) if self._differs(path, _project_tables) else ())
 
     def _outside(self, files: Sequence[Path], folders: Sequence[Folder]) -> set[str]:
-        """Give the paths that git says nothing of here: whether they have changed cannot be told, and so they count."""
-        found = {folder.path for folder in folders} | {_true(path) for path in files if path.exists()}
+        """Return the paths outside of the repository: whether they have changed is not known, and so they count."""
+        found = {folder.path for folder in folders} | {_real_path(path) for path in files if path.exists()}
         return {path for path in found if not Path(path).is_relative_to(self._change.top)}
 
     def _source(self, function: Function) -> _Found:
@@ -123,14 +123,14 @@ class Inventory:
         rules = [path for path in now.rules if self._has_changed(Path(path))]
         reasons: tuple[Path, ...] = ()
         if rules:
-            before = outline(replaced={path: self._change.before(_true(Path(path))) for path in rules})
+            before = outline(replaced={path: self._change.before(_real_path(Path(path))) for path in rules})
             reasons = tuple(map(Path, rules)) if before.files != now.files else ()
-        return _Found(files=_linked(now), folders=_folders(now), reasons=reasons)
+        return _Found(files=_linked_files(now), folders=_folders(now), reasons=reasons)
 
     def _proof(self, function: Function) -> _Found:
-        """Give what a function is profiled and proved by, and what its layers or its image need; other events may appear."""
+        """Return the profile, the events (more may appear), and the files of layers and of the image."""
         profile = function.trim.profile if function.trim.level == "max" else None
-        searched = (Folder(path=_true(path), holds=_is_event) for path in function.verify.searched)
+        searched = (Folder(path=_real_path(path), holds=_is_event) for path in function.verify.searched)
         files = (
             *event_files(function),
             *([profile] if profile else []),
@@ -144,9 +144,9 @@ class Inventory:
         return _Found(files=(lock,), locals=find_pylock_places(lock, self._content(lock) or b""))
 
     def _settings(self, function: Function) -> _Found:
-        """Give uv's own settings, in every folder above that it would read them in."""
+        """Return uv's own settings, in every folder above that uv reads."""
         requirements = function.requirements
-        folder = Path(_true(requirements.path.parent if requirements else function.source))
+        folder = Path(_real_path(requirements.path.parent if requirements else function.source))
         above = [each for each in (folder, *folder.parents) if each.is_relative_to(self._change.top)]
         projects = (each / PYPROJECT_FILE for each in above)
         without = _IN_THE_LOCK if requirements and requirements.kind == UV_LOCK else _OF_OTHERS
@@ -177,7 +177,7 @@ class Inventory:
 
     def _of_requirements(self, function: Function, path: Path) -> _Found:
         file = read_requirements(path)
-        links = tuple(Folder(path=_true(folder), holds=_is_archive) for folder in file.links)
+        links = tuple(Folder(path=_real_path(folder), holds=_is_archive) for folder in file.links)
         return _Found(files=file.files, folders=links, locals=self._with_more(function, file.local_paths))
 
     def _of_pyproject(self, function: Function, path: Path) -> _Found:
@@ -188,24 +188,24 @@ class Inventory:
         return _Found(locals=places, reasons=(path,) if self._differs(path, _project_tables) else ())
 
     def _with_more(self, function: Function, places: Iterable[Path]) -> tuple[Path, ...]:
-        """Add what local projects lead to: as a lock says it, or else they themselves and the last build."""
+        """Return these projects with the local projects that they need, as they declare them and the last build found them."""
         known = find_local_projects(places)
         if not function.lock_path.is_file():
             known += tuple(map(Path, self._remembered(function.name)))
         return known
 
     def _project(self, place: Path) -> _Found:
-        """Give what decides a local project: everything that its build may see; an archive is one file."""
+        """Return what decides a local project: everything that its build may see; an archive is one file."""
         if place not in self._projects:
             if place.is_dir():
                 outline = scan_outline(place, ignore=PROJECT_IGNORE, git=False)
-                self._projects[place] = _Found(files=_linked(outline), folders=_folders(outline))
+                self._projects[place] = _Found(files=_linked_files(outline), folders=_folders(outline))
             else:
-                self._projects[place] = _Found(files=(place,), folders=(Folder(path=_true(place), holds=lambda _: True),))
+                self._projects[place] = _Found(files=(place,), folders=(Folder(path=_real_path(place), holds=lambda _: True),))
         return self._projects[place]
 
     def _vanished(self, function: Function) -> Iterator[Path]:
-        """Give the dependency files that would come first if they were there: one may have been removed."""
+        """Return the dependency files that would come first if they existed: one may have been removed."""
         requirements = function.requirements
         names = list(standard_files().values())
         if requirements:
@@ -216,16 +216,16 @@ class Inventory:
             yield from (parent / LOCK_FORMATS[UV_LOCK].filename for parent in function.source.parents)
 
     def _has_changed(self, path: Path) -> bool:
-        return not self._change.paths.isdisjoint((_place(path), _true(path)))
+        return not self._change.paths.isdisjoint((_path_in_git(path), _real_path(path)))
 
     def _differs(self, path: Path, relevant: Callable[[Mapping[str, Any]], Any]) -> bool:
-        """Say whether the relevant part of a TOML file has changed."""
+        """Return whether the relevant part of a TOML file has changed."""
         if not self._has_changed(path):
             return False
         return bool(relevant(self._document(path) or {}) != relevant(self._document(path, then=True) or {}))
 
     def _document(self, path: Path, *, then: bool = False) -> Mapping[str, Any] | None:
-        """Give a TOML file's content, now or before; None where it is not there, or cannot be understood."""
+        """Return a TOML file's content, now or before; None where it does not exist or cannot be parsed."""
         then = then and self._has_changed(path)
         if (path, then) not in self._documents:
             data = self._content(path, then=then)
@@ -240,16 +240,16 @@ class Inventory:
         then = then and self._has_changed(path)
         if (path, then) not in self._contents:
             try:
-                self._contents[path, then] = self._change.before(_true(path)) if then else path.read_bytes()
+                self._contents[path, then] = self._change.before(_real_path(path)) if then else path.read_bytes()
             except OSError:
                 self._contents[path, then] = None
         return self._contents[path, then]
 
 
-def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[str], parts: Iterable[_Found]) -> Inputs:
-    known = (_true(path) for part in parts for path in part.reasons)
-    return Inputs(
-        files=frozenset(name for path in files for name in (_place(path), _true(path))),
+def _inputs(files: Iterable[Path], folders: Iterable[Folder], reasons: Iterable[str], parts: Iterable[_Found]) -> InputPaths:
+    known = (_real_path(path) for part in parts for path in part.reasons)
+    return InputPaths(
+        files=frozenset(name for path in files for name in (_path_in_git(path), _real_path(path))),
         folders=tuple(folders),
         reasons=frozenset((*reasons, *known)),
     )
@@ -266,14 +266,14 @@ def _uv_settings(without: frozenset[str], document: Mapping[str, Any]) -> Any:
 
 
 def _project_tables(document: Mapping[str, Any]) -> Any:
-    """Give what a project says of its dependencies, to whichever tool."""
+    """Return what a project declares about its dependencies, for any tool."""
     tool = document.get("tool")
     tools = [tool.get(name) for name in ("uv", "poetry")] if isinstance(tool, dict) else [None, None]
     return [document.get("project"), document.get("dependency-groups"), *tools]
 
 
 def _folders(outline: Outline) -> tuple[Folder, ...]:
-    """Give the folder, and those that links in it lead to, each with the paths as they are in the folder."""
+    """Return the folder and those that links in it lead to, each with paths as they are in the folder."""
     return tuple(
         Folder(path=true, holds=partial(_holds, outline, path))
         for path, true in outline.links.items()
@@ -285,7 +285,7 @@ def _holds(outline: Outline, prefix: str, rest: str) -> bool:
     return outline.holds(prefix + rest)
 
 
-def _linked(outline: Outline) -> tuple[Path, ...]:
+def _linked_files(outline: Outline) -> tuple[Path, ...]:
     return tuple(Path(true) for path, true in outline.links.items() if path and not path.endswith("/"))
 
 
@@ -297,10 +297,10 @@ def _is_archive(path: str) -> bool:
     return path.endswith(ARCHIVE_SUFFIXES) and "/" not in path
 
 
-def _true(path: Path) -> str:
+def _real_path(path: Path) -> str:
     return os.path.realpath(path)
 
 
-def _place(path: Path) -> str:
-    """Give where a path itself lies, which may be a link: that is how git calls it."""
+def _path_in_git(path: Path) -> str:
+    """Return the path as git names it, which may be a link itself."""
     return str(Path(os.path.realpath(path.parent)) / path.name)

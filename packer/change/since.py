@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from packer.change.affected import affected
-from packer.change.definitions import redefined, redefined_by_template
+from packer.change.affected import match_changes
+from packer.change.definitions import find_redefined, find_redefined_in_template
 from packer.change.inputs import Change, Inventory
 from packer.config.load import Config, Overrides
 from packer.config.project import CONFIG, TEMPLATE, Project
@@ -55,8 +55,8 @@ class Affected(Struct, frozen=True, kw_only=True):
         )
 
 
-def narrowed(project: Project, flags: Mapping[str, Any], since: str, state: State | None, reporter: Reporter) -> Project:
-    """Give the project with the affected functions alone; where there is none, say so."""
+def narrow_project(project: Project, flags: Mapping[str, Any], since: str, state: State | None, reporter: Reporter) -> Project:
+    """Return the project with only the affected functions; reports a note where none is."""
     answer = find_affected(project, Overrides(**flags), since, state, reporter)
     if not answer.reasons:
         reporter.note(f"Nothing to build: no function is affected by what has changed since {since}.")
@@ -76,12 +76,12 @@ def find_affected(project: Project, overrides: Overrides, since: str, state: Sta
     change = Change(top=tree.top, paths=frozenset(paths), before=lambda path: tree.content(base, path))
     known = state.functions if state else {}
     inventory = Inventory(change, config.out, lambda name: known[name].folders if name in known else ())
-    found = affected({each.name: inventory.of(each) for each in functions}, paths)
-    for path, names in _redefined(project, functions, change, reporter):
+    found = match_changes({each.name: inventory.of(each) for each in functions}, paths)
+    for path, names in _find_redefined_files(project, functions, change, reporter):
         for name in sorted(names):
             found[name] = tuple(sorted({*found.get(name, ()), path}))
-    _tell(tree.top, paths, found, reporter)
-    reasons = {each.name: _relative(found[each.name], tree.top) for each in functions if each.name in found}
+    _report_changes(tree.top, paths, found, reporter)
+    reasons = {each.name: _relative_paths(found[each.name], tree.top) for each in functions if each.name in found}
     rest = tuple(each.name for each in functions if each.name not in reasons)
     return Affected(since=since, base=base, reasons=reasons, unaffected=rest)
 
@@ -101,10 +101,10 @@ def _tree_of(config: Config, functions: Sequence[Function]) -> WorkingTree:
     return next(iter(trees.values()))
 
 
-def _redefined(
+def _find_redefined_files(
     project: Project, functions: Sequence[Function], change: Change, reporter: Reporter
 ) -> Iterator[tuple[str, Collection[str]]]:
-    """Give each file that defines functions and has changed, and the functions for which it says something else now."""
+    """Return each changed file that defines functions, and the functions whose definitions in it have changed."""
     path = project.path if project.kind == CONFIG else project.config
     template = project.path if project.kind == TEMPLATE else None
     for file in (each for each in (path, template) if each is not None):
@@ -114,13 +114,13 @@ def _redefined(
         elif true in change.paths:
             before = change.before(true)
             if file == template:
-                yield true, redefined_by_template(functions, file, before, project.parameters)
+                yield true, find_redefined_in_template(functions, file, before, project.parameters)
             else:
-                yield true, redefined(functions, file, before)
+                yield true, find_redefined(functions, file, before)
 
 
-def _tell(top: Path, paths: Sequence[str], found: Mapping[str, Sequence[str]], reporter: Reporter) -> None:
-    """Say what git shows only as a whole, and what it says nothing of."""
+def _report_changes(top: Path, paths: Sequence[str], found: Mapping[str, Sequence[str]], reporter: Reporter) -> None:
+    """Report submodules, which git shows only as a whole, and paths outside of the repository."""
     for path in (each for each in paths if Path(each).is_dir() and not Path(each).is_symlink()):
         reporter.note(f"{os.path.relpath(path, top)} is a repository of its own (a submodule): all of it counts as changed.")
     outside = {path for each in found.values() for path in each if not Path(path).is_relative_to(top)}
@@ -129,5 +129,5 @@ def _tell(top: Path, paths: Sequence[str], found: Mapping[str, Sequence[str]], r
         reporter.warn(f"{path} lies outside of the repository: what uses it counts as affected ({users}).")
 
 
-def _relative(paths: Sequence[str], top: Path) -> tuple[str, ...]:
+def _relative_paths(paths: Sequence[str], top: Path) -> tuple[str, ...]:
     return tuple(os.path.relpath(path, top) if Path(path).is_relative_to(top) else path for path in paths)

@@ -45,7 +45,7 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
         ``out`` is the output folder as the command line has it.
         """
         from packer.config.project import named_out
-        from packer.inspect.stale import outdated
+        from packer.inspect.stale import find_outdated
         from packer.pipeline.state import load_state, state_key
 
         state = load_state(store, state_key(self.project.path, named_out(self.project, out)))
@@ -53,7 +53,7 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
             return
         formats = {name: each.report.format for name, each in state.functions.items()}
         meant = [function for function in self.functions if only in ("", formats.get(function.name))]
-        for warning in outdated(state, meant, self.config.out, self.project.folder):
+        for warning in find_outdated(state, meant, self.config.out, self.project.folder):
             reporter.warn(warning)
 
 

@@ -1,4 +1,4 @@
-"""Says what would make a function smaller, with the bytes that each way saves; nothing is tried out."""
+"""What would make a function smaller, with the bytes that each change saves; nothing is tried out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from packer.trim.rules import RULES
 from packer.trim.shape import ShapedFunction
 
 _WORTH = 0.01
-"""Part of a function's bytes that something must save to be worth a word."""
+"""The least share of a function's bytes that a suggestion must save."""
 _MOST = 5
 _LAYER_AFTER = 0.15
-"""Part of a function's bytes from which on a distribution is worth a layer of its own."""
+"""The least share of a function's bytes for which a distribution is worth a layer of its own."""
 
 
-class Way(Struct, frozen=True, kw_only=True):
-    """One way to save: what to write or do, and the bytes that it is worth of the size that is too large."""
+class Saving(Struct, frozen=True, kw_only=True):
+    """One suggestion: what to write or do, and the bytes that it saves of the size that is too large."""
 
     what: str
     saves: int
@@ -36,24 +36,24 @@ class Way(Struct, frozen=True, kw_only=True):
 
 
 class _Scales(Struct, frozen=True, kw_only=True):
-    """Weighs files as the size counts them that is too large: ``unzipped``, or as they are compressed."""
+    """Measures files as the size that is too large counts them: ``unzipped``, or compressed."""
 
     unzipped: bool
 
     def weigh(self, content: Content) -> int:
-        """Give the bytes of a file; what lies nowhere compressed counts as it is."""
+        """Return the bytes of a file; one without compressed bytes counts unpacked."""
         span = None if self.unzipped else content.span()
         return span.length if span else content.size
 
     def sum(self, contents: Iterable[Content]) -> int:
-        """Give the bytes of several."""
+        """Return the bytes of several files."""
         return sum(map(self.weigh, contents))
 
 
 def ways_to_save(
     gathered: Gathered, shaped: ShapedFunction, report: FunctionRecord, *, over: Collection[str]
 ) -> tuple[str, ...]:
-    """Give what would help, the most first; ``over`` are the keys of what is too large (`packer.manifest.budget.Measure`)."""
+    """Return what would help, the largest saving first; ``over`` are keys of `packer.manifest.budget.Measure`."""
     unzipped, form = any(key != "zip" for key in over), report.format
     scales = _Scales(unzipped=unzipped)
     whole = scales.sum(entry.content for entry in shaped.tree)
@@ -63,14 +63,14 @@ def ways_to_save(
     ways = sorted((way for way in ways if way.saves > whole * _WORTH), key=lambda way: (-way.saves, way.what))[:_MOST]
     base = report.image.base if report.image else None
     if base and base.bytes and any(key.endswith("image") for key in over):  # no other limit counts the base
-        ways.append(Way(what=f"name a smaller base (oci.base): {base.name} takes {format_size(base.bytes)} packed", saves=0))
+        ways.append(Saving(what=f"name a smaller base (oci.base): {base.name} takes {format_size(base.bytes)} packed", saves=0))
     if unzipped and form == "zip":
-        ways.append(Way(what='use an image (format = "image"): Lambda takes 10 GB', saves=0))
+        ways.append(Saving(what='use an image (format = "image"): Lambda takes 10 GB', saves=0))
     return tuple(map(str, ways))
 
 
-def _rules(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> Iterator[Way]:
-    """Give what rules would take that are not in use."""
+def _rules(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> Iterator[Saving]:
+    """Return what rules would remove that are not in use."""
     material, options = gathered.material, gathered.function.trim
     used = {rule for (rule, _), _ in shaped.gone()}
     if options.level == "none":
@@ -85,50 +85,50 @@ def _rules(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> Itera
             found[rule] = found.get(rule, 0) + size
     for rule, saves in found.items():
         how = f"drop {rule}" if rule in asked else f"drop {rule} (trim.without keeps them)"
-        yield Way(what=how, saves=saves)
+        yield Saving(what=how, saves=saves)
 
 
-def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Way]:
-    """Give what the paths alone say of trimming that is switched off."""
+def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Saving]:
+    """Return what trimming, which is off, would remove, judged by paths alone."""
     from packer.source.facts import FactScan
 
     names = [name for name, _ in gathered.material.parts]
     known = TrimContext(scans=dict.fromkeys(names, FactScan()), native={}, services=None)
     taken = list(_taken(gathered, replace(gathered.function.trim, level="safe"), known, scales))
-    yield Way(what="drop tests", saves=sum(size for rule, size in taken if rule == "tests"))
-    yield Way(what='trim = "safe"', saves=sum(size for _, size in taken))
+    yield Saving(what="drop tests", saves=sum(size for rule, size in taken if rule == "tests"))
+    yield Saving(what='trim = "safe"', saves=sum(size for _, size in taken))
 
 
 def _taken(gathered: Gathered, options: TrimOptions, known: TrimContext, scales: _Scales) -> Iterator[tuple[str, int]]:
-    """Give the rules that would take files, with the bytes of each file."""
+    """Return the rules that would remove files, with the bytes of each file."""
     contents = {(name, entry.path): entry.content for name, tree in gathered.material.parts for entry in tree}
     for each in trim(gathered.material.parts, options, known).removed:
         yield each.rule, scales.weigh(contents[each.owner, each.path])
 
 
-def _runtime(gathered: Gathered, sizes: Mapping[str, int]) -> Iterator[Way]:
-    """Give what the runtime brings itself; of what the user's own base has, nothing is known."""
+def _runtime(gathered: Gathered, sizes: Mapping[str, int]) -> Iterator[Saving]:
+    """Return what the runtime has itself; nothing is known of what the user's own base has."""
     names = [name for name in RUNTIME_DISTRIBUTIONS if sizes.get(name)]
     if names and not (gathered.function.image.wanted and gathered.function.image.base):
         listed = ", ".join(f'"{name}"' for name in names)
-        yield Way(what=f"exclude = [{listed}], which the runtime has", saves=sum(sizes[name] for name in names))
+        yield Saving(what=f"exclude = [{listed}], which the runtime has", saves=sum(sizes[name] for name in names))
 
 
-def _sources(shaped: ShapedFunction, scales: _Scales) -> Iterator[Way]:
-    """Give what sources take that have their bytecode beside them."""
+def _sources(shaped: ShapedFunction, scales: _Scales) -> Iterator[Saving]:
+    """Return the bytes of sources that have their bytecode beside them."""
     if shaped.bytecode.mode != "beside":
         return
     paths = {entry.path for entry in shaped.tree}
     sources = (entry for entry in shaped.tree if entry.path.endswith(".py") and sourceless_path(entry.path) not in paths)
-    yield Way(what='bytecode = "only"', saves=scales.sum(entry.content for entry in sources))
+    yield Saving(what='bytecode = "only"', saves=scales.sum(entry.content for entry in sources))
 
 
-def _layers(report: FunctionRecord, sizes: Mapping[str, int], whole: int) -> Iterator[Way]:
-    """Give what could lie in a layer, which helps where the ZIP is too large, and not where all of the function is."""
+def _layers(report: FunctionRecord, sizes: Mapping[str, int], whole: int) -> Iterator[Saving]:
+    """Return what could move to a layer, which helps against a large ZIP, but not against the unzipped limit."""
     for each in report.inside:
         saves = sizes.get(each.name, 0)
         if saves > whole * _LAYER_AFTER and each.unzipped_bytes < UNZIPPED_LIMIT:
-            yield Way(what=f"move {each.name} to a layer", saves=saves)
+            yield Saving(what=f"move {each.name} to a layer", saves=saves)
 
 
 def _sizes(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Says what functions are going to be, to the byte where their wheels are in the store, without writing or running any."""
+"""Predicts what a build would write, to the byte where wheels are in the store, without writing or running anything."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOWHERE = Path()
 
 
 class Appraiser:
-    """Does the work of a build without making anything; may be called from many threads."""
+    """Does the work of a build without writing anything; may be called from many threads."""
 
     def __init__(self, work: LocalWork, imaging: Callable[[], ImageBuilder]) -> None:
         self._work = work
@@ -43,7 +43,7 @@ class Appraiser:
         self._files: dict[str, Callable[[], Files]] = {}
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
-        """Lock a function, look at what it needs and trim that; raises `LpackError`."""
+        """Lock a function and trim what it needs; raises `LpackError`."""
         return self._work.prepare(version)
 
     def warm(self, wanted: Sequence[Wanted]) -> None:
@@ -51,11 +51,11 @@ class Appraiser:
         self._work.warm(wanted)
 
     def size(self, wanted: Wanted) -> Piece:
-        """Give the bytes of a distribution in a layer; raises `LpackError`."""
+        """Return the bytes of a distribution in a layer; raises `LpackError`."""
         return self._work.size(wanted)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
-        """Say what a layer is going to be; raises `LpackError`."""
+        """Return what a layer would be; raises `LpackError`."""
         layer = self._work.maker.outlined(share, wanted, beside)
         self._files[layer.name] = partial(self._work.maker.files, share, wanted, beside)
         return layer
@@ -65,7 +65,7 @@ class Appraiser:
         self._work.ready(todo)
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
-        """Say what a function is going to be; raises `LpackError`."""
+        """Return what a function would be; raises `LpackError`."""
         found = self._work.appraise(version, layers, lambda layer: self._files[layer.name]())
         result, function = found.result, found.gathered.function
         if function.image.wanted:
@@ -82,7 +82,7 @@ class Appraiser:
         )
 
     def _image(self, function: Function, result: Result) -> Result:
-        """Say the same of a function that becomes an image, whose layers are only compressed when they are made."""
+        """Return the same for a function that becomes an image, whose layers are only compressed when they are written."""
         base, why = BaseImageRecord(name=base_name(function), digest="", bytes=0, layers=0), ""
         if base_name(function).startswith(ENGINE_FORM):
             why = "the engine would have to save all of it"
@@ -115,7 +115,7 @@ def _estimate(found: Appraised, result: Result) -> Estimate:
 
 
 class ToAppraise:
-    """Only what functions are going to be is asked for: nothing has to lie anywhere, and no limit is an error yet."""
+    """Functions that are only appraised: their artifacts need not exist, and being over a limit is no error yet."""
 
     def is_current(self, previous: FunctionState) -> bool:
         """Return that what was said of a function still holds."""
@@ -180,22 +180,22 @@ class Appraisal:
         return built | {name: state for name, state in found.items() if state}
 
     def _seen_again(self, member: Member) -> FunctionState | None:
-        """Give what is remembered of a function that is as it was."""
+        """Return the state of a function that has not changed."""
         return member.inputs.seen_again(member.previous, self._now) if member.previous else None
 
     def _until_known(self, name: str, state: FunctionState) -> FunctionState:
-        """Give a state that holds until a wheel comes that is not in the store by now, and warns of what is hardly known.
+        """Return a state that is valid until a missing wheel is in the store, with warnings of sizes that are hardly known.
 
-        What a server could tell, and did not, is asked for again the next time.
+        A server that did not answer is asked again the next time.
         """
         outlined = state.estimate.known_by if state.estimate else {}
         digests = [each.sha256 for each in state.report.distributions if each.name in outlined]
         paths = [self._tools.sources.store.wheel_path(digest) for digest in digests]
         rough = sorted(each for each, how in outlined.items() if how == SIZE and not self._offline)
         unknown = sorted(each for each, how in outlined.items() if how == NOTHING)
-        told = [f"{name}: no server tells what is in {', '.join(rough)}: sizes are rough."] if rough else []
-        told += [f"{name}: nothing tells the size of {', '.join(unknown)}, which counts as none." for _ in unknown[:1]]
-        state = replace(state, warnings=(*state.warnings, *told))
+        unsure = [f"{name}: no server says what is in {', '.join(rough)}: sizes are rough."] if rough else []
+        unsure += [f"{name}: nothing says the size of {', '.join(unknown)}, which counts as none." for _ in unknown[:1]]
+        state = replace(state, warnings=(*state.warnings, *unsure))
         base = state.report.image.base if state.report.image else None
         missed = base is not None and not base.digest and not base.name.startswith(ENGINE_FORM)
         return state.forgotten() if rough or missed else state.until(paths, ()) if paths else state

@@ -89,7 +89,7 @@ class Contributor(Struct, frozen=True, kw_only=True, omit_defaults=True):
     milliseconds: float | None = None
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class LimitProblem(Struct, frozen=True, kw_only=True):
     """Something that is over a limit; ``of`` says what, in words."""
 
     of: str
@@ -105,7 +105,7 @@ class CheckDocument(Struct, frozen=True, kw_only=True):
     schema_version: Literal[1] = 1
     functions: Mapping[str, CheckedFunction]
     layers: Mapping[str, CheckedLayer]
-    problems: tuple[Problem, ...]
+    problems: tuple[LimitProblem, ...]
     warnings: tuple[str, ...]
 
 
@@ -178,9 +178,9 @@ class Checked(Struct, frozen=True, kw_only=True):
             limits=_limits_of(measures, FUNCTION, name),
         )
 
-    def _problem(self, measure: Measure) -> Problem:
+    def _problem(self, measure: Measure) -> LimitProblem:
         largest = ((name, round(size, 1)) for name, size in measure.largest())
-        return Problem(
+        return LimitProblem(
             of=measure.of,
             limit=measure.key,
             message=measure.sentence(),

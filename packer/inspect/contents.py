@@ -26,7 +26,7 @@ _ROOTS = re.compile(r"(?:var/task/|python/(?:lib/python3\.\d+/site-packages/)?)"
 class PackedFile(Struct, frozen=True, kw_only=True):
     """One file of an artifact: bytes unpacked and packed, and ``mark``, which is the same where the content is.
 
-    ``owner`` is the normalised name of a distribution, or `packer.core.model.OWN_SOURCE`.
+    ``owner`` is the normalized name of a distribution, or `packer.core.model.OWN_SOURCE`.
     """
 
     path: str
@@ -37,12 +37,12 @@ class PackedFile(Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> Kind:
-        """What sort of file it is."""
+        """The kind of the file."""
         return kind_of(self.path)
 
 
 def kind_of(path: str) -> Kind:
-    """Say what sort of file a path is of, by its name."""
+    """Return the kind of a file, by its path."""
     if ".dist-info/" in path:
         return "metadata"
     if path.endswith(".py"):
@@ -52,24 +52,24 @@ def kind_of(path: str) -> Kind:
     return "native" if _NATIVE.search(path) else "data"
 
 
-def read_archive(path: Path) -> list[PackedFile]:
-    """Give the files of a ZIP archive, without their owners; raises `PackageError`."""
+def read_packed_files(path: Path) -> list[PackedFile]:
+    """Return the files of a ZIP archive, without their owners; raises `PackageError`."""
     with open_archive(path) as packed:
         return [
             PackedFile(path=each.name, size=each.size, packed=each.length, mark=f"{each.crc32:08x}") for each in packed.members
         ]
 
 
-def stems(files: Iterable[PackedFile]) -> dict[str, str]:
-    """Give the versions of distributions whose metadata is among files, by their normalised names."""
+def distribution_versions(files: Iterable[PackedFile]) -> dict[str, str]:
+    """Return the versions of distributions whose metadata is among files, by their normalized names."""
     found = (_INFO.search(each.path) for each in files)
     return {canonicalize_name(each["name"]): each["version"] for each in found if each}
 
 
-def with_owners(files: Sequence[PackedFile], trees: Mapping[str, Tree]) -> list[PackedFile]:
-    """Say whose each file is; ``trees`` are what distributions install, by their names, as far as they are at hand.
+def assign_owners(files: Sequence[PackedFile], trees: Mapping[str, Tree]) -> list[PackedFile]:
+    """Return files with their owners; ``trees`` are what distributions install, by their names, as far as that is known.
 
-    Of another distribution the folder of its own name, and its metadata, are known to be its.
+    Other distributions own the folder of their name, and their metadata.
     """
     known = {entry.path: name for name, tree in trees.items() for entry in tree}
     guess = _guesses(files, frozenset(trees))
@@ -85,7 +85,7 @@ def _owner(path: str, known: Mapping[str, str], guess: Callable[[str], str | Non
 
 
 def _source_of(path: str) -> str:
-    """Give the path of the source that bytecode was compiled from."""
+    """Return the path of the source that bytecode was compiled from."""
     cached = _CACHED.fullmatch(path)
     if cached:
         return f"{cached['folder']}{cached['name']}.py"
@@ -93,8 +93,8 @@ def _source_of(path: str) -> str:
 
 
 def _guesses(files: Sequence[PackedFile], without: frozenset[str]) -> Callable[[str], str | None]:
-    """Give what tells a file's owner by the names of distributions whose metadata is there."""
-    names = {name.replace("-", "_"): name for name in stems(files) if name not in without}
+    """Return a function that guesses a file's owner from the distributions whose metadata is among the files."""
+    names = {name.replace("-", "_"): name for name in distribution_versions(files) if name not in without}
 
     def guess(path: str) -> str | None:
         top = path.partition("/")[0]

@@ -87,7 +87,7 @@ class DiffDocument(Struct, frozen=True, kw_only=True):
         yield from (("Layer", name, each) for name, each in self.layers.items())
 
 
-def compare(old: Snapshot, new: Snapshot) -> DiffDocument:
+def compare_snapshots(old: Snapshot, new: Snapshot) -> DiffDocument:
     """Return the document of a comparison; every pair of figures is the old one and the new one, in bytes.
 
     Where each side is one function or archive, these are compared, whatever they are called.

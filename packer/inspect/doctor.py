@@ -1,4 +1,4 @@
-"""Looks at everything that builds rely on, and says of each whether it is there and what would bring it."""
+"""Checks everything that builds rely on: whether it is available, and how to get it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from packer.core.units import format_size
 from packer.net.credentials import Credentials, index_urls, index_variables
 
 GOOD, ABSENT, BAD = "good", "absent", "bad"
-"""Verdicts: what is there; what is not, and only some builds need; what no build can do without."""
+"""Verdicts: available; missing, and only some builds need it; missing, and no build works without it."""
 _LEAST_SPACE = 1024 * MEGABYTE
 """Free bytes below which a build of a few large packages is likely to fail."""
 _CROSS = "Only builds of native code without an engine need it:"
@@ -41,7 +41,7 @@ _PROBE = "pip"
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at; ``remedy`` is what to do where it is not good."""
+    """The result of one check; ``remedy`` is what to do unless the verdict is good."""
 
     check: str
     verdict: str
@@ -53,12 +53,12 @@ Place = tuple[Target, BuildSettings]
 """A target, and how packages for it are to be built."""
 
 
-def examine(
+def check_environment(
     store: Store, folder: Path, places: Sequence[Place], connect: Callable[[], Engine], *, offline: bool, remote: str = ""
 ) -> Iterator[Finding]:
-    """Look at everything, for these targets; ``folder`` is the project's, whose index settings count.
+    """Check everything for these targets; ``folder`` is the project's, whose index settings count.
 
-    ``remote`` is what the configuration names as the remote store.
+    ``remote`` is the remote store of the configuration.
     """
     yield Finding(check="lpack", verdict=GOOD, what=f"{__version__} on Python {sys.version.split()[0]}, uv {version('uv')}")
     yield _cache(store)
@@ -139,7 +139,7 @@ def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: 
 
 
 def _engine_disk(storage: str) -> Iterator[Finding]:
-    """Look at the disk of an engine whose data lie on this machine; that of a remote one cannot be seen."""
+    """Check the disk of an engine whose data is on this machine; that of a remote one cannot be seen."""
     with suppress(OSError):
         if storage:
             remedy = "Free some space there: `docker system prune` removes what nothing uses."
@@ -147,7 +147,7 @@ def _engine_disk(storage: str) -> Iterator[Finding]:
 
 
 def _disk(check: str, folder: Path, verdict: str, remedy: str) -> Finding:
-    """Say how much room there is; ``verdict`` and ``remedy`` are for too little of it. Raises ``OSError``."""
+    """Return how much space is free; ``verdict`` and ``remedy`` are for too little of it. Raises ``OSError``."""
     free = shutil.disk_usage(folder).free
     what = f"{folder}, {format_size(free)} free"
     if free >= _LEAST_SPACE:

@@ -1,4 +1,4 @@
-"""The files of an image as a container sees them: its layers over each other, read one after the other, none unpacked."""
+"""The files of an image as a container sees them: its layers on top of each other, read as streams."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ _BUILD = "Build it again."
 
 
 def layout_files(folder: Path, own: Collection[str] = ()) -> tuple[list[PackedFile], int]:
-    """Give the files of an OCI image layout, and the bytes of its layers as they are stored.
+    """Return the files of an OCI image layout, and the bytes of its layers as they are stored.
 
-    Read are the layers that it holds, or those that are ``own`` by their digests, where any are named. Raises `UsageError`.
+    Only layers that the layout holds are read; with ``own``, only those with these digests. Raises `UsageError`.
     """
 
     def blob(digest: str) -> Path:
         return folder / "blobs" / digest.replace(":", "/")
 
-    with _Explained(folder, "OCI layout"):
+    with _ReadErrors(folder, "OCI layout"):
         [first, *_] = json.loads((folder / "index.json").read_bytes())["manifests"]
         manifest = json.loads(blob(first["digest"]).read_bytes())
         paths = [blob(each["digest"]) for each in manifest["layers"] if not own or each["digest"] in own]
         layers = [path for path in paths if path.is_file()]
-        return _files_of(path.open("rb") for path in layers), sum(path.stat().st_size for path in layers)
+        return _stack_layers(path.open("rb") for path in layers), sum(path.stat().st_size for path in layers)
 
 
 def archive_files(path: Path) -> tuple[list[PackedFile], int]:
-    """Give the files of a docker-archive, and its bytes; raises `UsageError`."""
-    with _Explained(path, "docker-archive"), tarfile.open(path, tarinfo=GuardedInfo) as archive:
+    """Return the files of a docker-archive, and its bytes; raises `UsageError`."""
+    with _ReadErrors(path, "docker-archive"), tarfile.open(path, tarinfo=GuardedInfo) as archive:
         [listed] = json.loads(_member(archive, "manifest.json").read())
-        return _files_of(_member(archive, name) for name in listed["Layers"]), path.stat().st_size
+        return _stack_layers(_member(archive, name) for name in listed["Layers"]), path.stat().st_size
 
 
-class _Explained:
-    """Says of whatever goes wrong in it what could not be read."""
+class _ReadErrors:
+    """Turns what goes wrong while a file is read into a `UsageError`."""
 
     def __init__(self, path: Path, form: str) -> None:
         self._path = path
@@ -56,7 +56,7 @@ class _Explained:
         """Begin."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Tell what went wrong."""
+        """Raise `UsageError` for what went wrong."""
         from zstandard import ZstdError
 
         known = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, EOFError)
@@ -71,16 +71,16 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     return found
 
 
-def _files_of(layers: Iterable[IO[bytes]]) -> list[PackedFile]:
-    """Put layers over each other as an engine does (image specification, layer.md)."""
+def _stack_layers(layers: Iterable[IO[bytes]]) -> list[PackedFile]:
+    """Return the files of layers on top of each other, as an engine stacks them (image specification, layer.md)."""
     files: dict[str, PackedFile] = {}
     for layer in layers:
-        with layer, tarfile.open(fileobj=_plain(layer), mode="r|", tarinfo=GuardedInfo) as archive:
+        with layer, tarfile.open(fileobj=_decompress(layer), mode="r|", tarinfo=GuardedInfo) as archive:
             _put_over(files, archive)
     return list(files.values())
 
 
-def _plain(layer: IO[bytes]) -> IO[bytes]:
+def _decompress(layer: IO[bytes]) -> IO[bytes]:
     magic = layer.read(4)
     layer.seek(0)
     if magic.startswith(_GZIP):  # which has several members, as lpack's layers have them; tarfile as a stream reads one
@@ -93,7 +93,7 @@ def _plain(layer: IO[bytes]) -> IO[bytes]:
 
 
 def _put_over(files: dict[str, PackedFile], archive: tarfile.TarFile) -> None:
-    """Put one layer over the files of those below; what it hides is below it, wherever in the layer that stands."""
+    """Add one layer to the files of those below; whiteouts hide files of lower layers only, wherever they stand."""
     own: dict[str, PackedFile] = {}
     for info in archive:
         path = info.name.removeprefix("./").strip("/")
@@ -119,7 +119,7 @@ def _hide(files: dict[str, PackedFile], below: str) -> None:
 
 
 def _packed(archive: tarfile.TarFile, info: tarfile.TarInfo, path: str, known: dict[str, PackedFile]) -> Iterator[PackedFile]:
-    """Give a member that has content; a hard link takes no bytes of its own."""
+    """Return a member that has content; a hard link takes no bytes of its own."""
     target = known.get(info.linkname.removeprefix("./"))
     if info.isreg():
         content = archive.extractfile(info)

@@ -1,4 +1,4 @@
-"""What a build, an archive, an image or a commit holds, in one form, so that any two can be compared."""
+"""The contents of a build, an archive, an image or a commit in one form, so that any two can be compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Tree, owner_label
 from packer.core.names import MANIFEST_FILE
 from packer.core.records import DistributionRecord, FunctionRecord, FunctionRecords, LayerRecord, read_manifest
-from packer.inspect.contents import PackedFile, read_archive, stems, with_owners
+from packer.inspect.contents import PackedFile, assign_owners, distribution_versions, read_packed_files
 from packer.inspect.image_files import archive_files, layout_files
 from packer.manifest.baseline import BASELINE_FILE, Baseline, BaselineSizes, is_baseline, make_baseline, read_baseline
 from packer.manifest.layer_names import all_layers, lasting_names
@@ -20,9 +20,9 @@ from packer.manifest.layer_names import all_layers, lasting_names
 _WHAT = "a ZIP archive, a folder with an lpack.json, an OCI layout, a docker-archive, or git:REF"
 _LAYOUT = "oci-layout"
 _ARCHIVE, _IMAGE = "the archive", "the image"
-"""What is compared by itself, however its file is called."""
+"""Names of what is compared by itself, whatever its file is called."""
 Trees = Callable[[str, str], Tree | None]
-"""Gives what a wheel installs by its SHA-256 and file name; None where it is not at hand."""
+"""Returns what a wheel installs by its SHA-256 and file name; None where the wheel is not available."""
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Unit(Struct, frozen=True, kw_only=True):
-    """A function, a layer, or an archive by itself. Sizes are bytes; ``files`` is None where they are not at hand."""
+    """A function, a layer, or an archive by itself. Sizes are bytes; ``files`` is None where they are not known."""
 
     zipped: int
     unzipped: int
@@ -42,15 +42,15 @@ class Unit(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """What there is, by names; layers are called by theirs without the digest."""
+    """Functions by their names, and layers by theirs without the digest."""
 
     named: str
     functions: Mapping[str, Unit]
     layers: Mapping[str, Unit] = field(default_factory=dict)
 
 
-def of_reports(named: str, reports: FunctionRecords, *, whole: bool = False) -> Snapshot:
-    """Return what the records of functions say (`packer.inspect.appraisal`); nothing of it lies anywhere.
+def snapshot_of_records(named: str, reports: FunctionRecords, *, whole: bool = False) -> Snapshot:
+    """Return the snapshot of functions that were only looked at (`packer.inspect.appraisal`).
 
     With ``whole``, functions count with their layers, as they do in a baseline.
     """
@@ -83,17 +83,17 @@ def read_snapshot(path: Path, named: str, trees: Trees, *, whole: bool = False) 
         return Snapshot(named=named, functions={_IMAGE: _of_files(*_owned(archive_files(path)))})
     beside = _beside(path, named, trees)
     return beside or Snapshot(
-        named=named, functions={_ARCHIVE: _of_files(with_owners(read_archive(path), {}), path.stat().st_size)}
+        named=named, functions={_ARCHIVE: _of_files(assign_owners(read_packed_files(path), {}), path.stat().st_size)}
     )
 
 
 def _owned(found: tuple[list[PackedFile], int], trees: Mapping[str, Tree] | None = None) -> tuple[list[PackedFile], int]:
     files, stored = found
-    return with_owners(files, trees or {}), stored
+    return assign_owners(files, trees or {}), stored
 
 
 def _beside(path: Path, named: str, trees: Trees) -> Snapshot | None:
-    """Read an archive or a layout by way of a manifest beside it that speaks of it, which says whose its files are."""
+    """Read an archive or a layout that a manifest beside it lists, which names the owners of its files; None without one."""
     for folder in (path.parent, path.parent.parent):
         if (folder / MANIFEST_FILE).is_file():
             found = _of_manifest(folder / MANIFEST_FILE, named, trees, only=path)
@@ -104,7 +104,7 @@ def _beside(path: Path, named: str, trees: Trees) -> Snapshot | None:
 
 
 def _of_manifest(path: Path, named: str, trees: Trees, only: Path | None = None) -> Snapshot:
-    """Read a manifest, and the archives that it speaks of; with ``only``, that archive alone."""
+    """Read a manifest and the archives that it lists; with ``only``, that archive alone."""
     try:
         manifest = read_manifest(path)
     except (OSError, ValueError) as error:
@@ -124,7 +124,7 @@ def _of_manifest(path: Path, named: str, trees: Trees, only: Path | None = None)
 
 
 class _Beside:
-    """Reads the archives and layouts beside a manifest, and takes from the manifest what does not lie there as it says."""
+    """Reads the archives and layouts beside a manifest; sizes of what is missing or changed come from the manifest."""
 
     def __init__(self, folder: Path, trees: Trees) -> None:
         self._folder = folder
@@ -143,7 +143,7 @@ class _Beside:
     def _archive(self, place: Path, sha256: str, held: Sequence[DistributionRecord]) -> Unit | None:
         if place.suffix != ".zip" or not place.is_file() or file_digest(place) != sha256:
             return None
-        return _of_files(with_owners(read_archive(place), self._known(held)), place.stat().st_size, _versions(held))
+        return _of_files(assign_owners(read_packed_files(place), self._known(held)), place.stat().st_size, _versions(held))
 
     def _known(self, held: Iterable[DistributionRecord]) -> dict[str, Tree]:
         known = ((each.name, self._trees(each.sha256, each.wheel)) for each in held)
@@ -184,7 +184,7 @@ def _parts(distributions: Iterable[DistributionRecord]) -> dict[str, Part]:
 
 def _of_files(files: Iterable[PackedFile], zipped: int, versions: Mapping[str, str] | None = None) -> Unit:
     files = tuple(files)
-    known = {**stems(files), **(versions or {})}
+    known = {**distribution_versions(files), **(versions or {})}
     sizes: dict[str, int] = {}
     for each in files:
         sizes[each.owner] = sizes.get(each.owner, 0) + each.size

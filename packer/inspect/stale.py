@@ -1,4 +1,4 @@
-"""Says whether what lies in an output folder is still what a build would make: whoever sends or runs it should know."""
+"""Finds what has changed since an output folder was built: who pushes or runs it should know."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from packer.pipeline.state import FunctionState, State
 from packer.source.function_source import scan_outline
 
 _TOLD = 3
-"""How many paths are named."""
+"""How many paths a warning lists."""
 
 
-def outdated(state: State, functions: Iterable[Function], out: Path, root: Path) -> Iterator[str]:
-    """Give a warning for each function whose source, or a file below ``root`` that decides it, is another one by now.
+def find_outdated(state: State, functions: Iterable[Function], out: Path, root: Path) -> Iterator[str]:
+    """Return a warning for each function whose source, or a file below ``root`` that decides it, has changed since.
 
-    ``state`` is that of the last build into ``out``. What lies elsewhere, such as the tools of this machine, has no say.
+    ``state`` is that of the last build into ``out``. Other files, such as the tools of this machine, do not count.
     """
     shared = {path for path, known in state.watched.items() if _is_below(path, root) and _differs(path, known, state)}
     for function in functions:
@@ -30,7 +30,7 @@ def outdated(state: State, functions: Iterable[Function], out: Path, root: Path)
         found = sorted(os.path.relpath(path, root) for path in shared.union(_changed(function, known, state, out, root)))
         if found:
             listed = ", ".join(found[:_TOLD]) + (f" and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
-            yield f"{function.name} is as it was built before {listed} changed; `lpack build` makes it anew."
+            yield f"{function.name} is as it was built before {listed} changed; `lpack build` builds it again."
 
 
 def _changed(function: Function, known: FunctionState, state: State, out: Path, root: Path) -> Iterator[str]:
@@ -50,7 +50,7 @@ def _is_below(path: str, root: Path) -> bool:
 
 
 def _differs(path: str, was: Signature, state: State) -> bool:
-    """Say whether a file has other content than it had; of folders, what is in them tells."""
+    """Return whether a file has other content than it had; folders never differ, their files do."""
     now = signature(path)
     if now == was or any(stat.S_ISDIR(each[0]) for each in (now, was) if each):
         return False

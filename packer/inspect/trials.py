@@ -1,4 +1,4 @@
-"""Runs functions to learn of them: how long they take to start, and which files they open."""
+"""Runs functions to measure how long they take to start, and to see which files they open."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trials:
         self._folder = folder
 
     def clock(self, function: Function) -> str:
-        """Say what measures starts: the emulator, on this machine, the whole init phase; else Python the handler's import.
+        """Return what measures starts: the emulator times the whole init phase, or else Python the import of the handler.
 
         Raises `VerificationError` where nothing runs the function.
         """
@@ -45,9 +45,9 @@ class Trials:
         return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
 
     def cold_start(
-        self, function: Function, rounds: int, told: Callable[[str], None], layers: Sequence[LayerArchive] = ()
+        self, function: Function, rounds: int, report: Callable[[str], None], layers: Sequence[LayerArchive] = ()
     ) -> ColdStart:
-        """Measure starts in turns; ``told`` gets a line on each round. Raises `LpackError`.
+        """Measure starts in turns; ``report`` gets a line for each round. Raises `LpackError`.
 
         ``layers`` are those of the function as it is built; untrimmed, it has everything by itself.
         """
@@ -68,7 +68,7 @@ class Trials:
                     if can_drop_caches():
                         drop_caches()
                     times[side].append(self._run(timed, laid).milliseconds)
-                told(f"{function.name} {number + 1}/{rounds}: {times['before'][-1]:.0f} ms, {times['after'][-1]:.0f} ms")
+                report(f"{function.name} {number + 1}/{rounds}: {times['before'][-1]:.0f} ms, {times['after'][-1]:.0f} ms")
             plain = replace(timed, verify=replace(timed.verify, level="import"))
             log = self._run(plain, sides["after"], flags=("-X", "importtime")).log
         # Untrimmed, its tree has the modules of its layers as well.
@@ -79,7 +79,7 @@ class Trials:
     def profile(
         self, function: Function, warn: Callable[[str], None], layers: Sequence[LayerArchive] = ()
     ) -> tuple[Profile, Material, Candidate]:
-        """Trace one run of the import and the sample events; ``warn`` is told of those that fail.
+        """Trace one run of the import and the sample events; ``warn`` gets a line for each that fails.
 
         ``layers`` are those of the function, in their order. Raises `LpackError`.
         """
@@ -113,7 +113,7 @@ class Trials:
 
 
 def _profile(function: Function, material: Material, candidate: Candidate, found: frozenset[str]) -> Profile:
-    """Say which files of each distribution were opened: a module whose bytecode was, and a source that was read as text."""
+    """Return which files of each distribution were opened: modules by their bytecode, and sources that were read as text."""
     names, minor = material.owner_names(), function.target.runtime.minor
     opened: dict[str, set[str]] = {each.name: set() for each in material.distributions}
     read: dict[str, set[str]] = {each.name: set() for each in material.distributions}

@@ -47,7 +47,7 @@ class Baseline(Struct, frozen=True, kw_only=True):
     layers: Annotated[Mapping[str, BaselineSizes], Meta(description="By their names without the digest.")]
 
 
-class _Outline(Struct, frozen=True):
+class _FunctionKeys(Struct, frozen=True):
     """What tells a manifest, whose functions have artifacts, from a baseline."""
 
     functions: dict[str, dict[str, Raw]]
@@ -75,7 +75,7 @@ def is_baseline(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     try:
-        functions = msgspec.json.decode(path.read_bytes(), type=_Outline).functions
+        functions = msgspec.json.decode(path.read_bytes(), type=_FunctionKeys).functions
     except (OSError, ValueError, RecursionError):
         return False
     return bool(functions) and not any("artifact" in each for each in functions.values())
@@ -92,7 +92,7 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def _decode_baseline(data: bytes) -> Baseline:
-    outline = msgspec.json.decode(data, type=_Outline)
+    outline = msgspec.json.decode(data, type=_FunctionKeys)
     if any("artifact" in each for each in outline.functions.values()):
         return make_baseline(decode_manifest(data).records())
     try:

@@ -22,7 +22,7 @@ Kind = Literal["function", "layer"]
 FUNCTION: Kind = "function"
 LAYER: Kind = "layer"
 LARGEST = 5
-"""How many contributors are named of what is over a limit."""
+"""How many contributors are listed for what is over a limit."""
 Unit = Literal["bytes", "milliseconds"]
 BYTES: Unit = "bytes"
 MILLISECONDS: Unit = "milliseconds"
@@ -63,11 +63,11 @@ class Measure(Struct, frozen=True, kw_only=True):
         return self.size > self.limit
 
     def largest(self) -> tuple[tuple[str, float], ...]:
-        """Give the largest of the parts."""
+        """Return the largest of the parts."""
         return tuple(sorted(self.parts, key=lambda part: (-part[1], part[0]))[:LARGEST])
 
     def sentence(self) -> str:
-        """Say how the figure stands to its limit."""
+        """Return a sentence that compares the figure with its limit."""
         if self.unit == MILLISECONDS:
             return f"{self.of} takes {self.size:.0f} ms to start, over {self.what} of {self.limit:g} ms."
         exactly = f" ({round(self.size):,} bytes)"
@@ -76,14 +76,14 @@ class Measure(Struct, frozen=True, kw_only=True):
         )
 
     def error(self, advice: Sequence[str] = ()) -> LimitError:
-        """Give the error that says so, with the largest contributors and what would help."""
+        """Return the error for a figure over its limit, with the largest contributors and what would help."""
         how = "Slowest" if self.unit == MILLISECONDS else "Largest, unzipped"
         listed = ", ".join(f"{name} {self.text(taken)}" for name, taken in self.largest())
         remedy = f"What would help: {'; '.join(advice)}." if advice else self.remedy
         return LimitError(self.sentence(), detail=f"{how}: {listed}" if listed else "", remedy=remedy)
 
     def text(self, figure: float) -> str:
-        """Write a figure in the unit of this one."""
+        """Return a figure as text in the unit of this one."""
         return f"{figure:.0f} ms" if self.unit == MILLISECONDS else format_size(round(figure))
 
 
@@ -145,7 +145,7 @@ def layer_measures(name: str, layer: LayerRecord, budget: Budget) -> Iterator[Me
 
 
 def layer_budget(name: str, options: LayerOptions) -> Budget:
-    """Give the budget of a layer by its name, which ends in a digest: its own, or that of all."""
+    """Return the budget of a layer by its name, which ends in a digest: its own, or that of all."""
     own = next((layer.budget for layer in options.named if layer.name == layer_stem(name)), Budget())
     return own if own != Budget() else options.budget
 
@@ -153,7 +153,7 @@ def layer_budget(name: str, options: LayerOptions) -> Budget:
 def growth_measure(
     kind: Kind, name: str, side: str, sizes: tuple[int, int], budget: Budget, parts: Mapping[str, float]
 ) -> Measure | None:
-    """Say by how much something has grown, where its budget limits that.
+    """Return by how much something has grown; None where its budget does not limit that.
 
     ``sizes`` are what it takes, and took, on the ``side`` that is meant; ``parts`` have grown themselves, in bytes.
     """
@@ -178,7 +178,7 @@ def growth_measure(
 
 
 def start_measure(name: str, milliseconds: float, budget: Budget, parts: Mapping[str, float]) -> Measure | None:
-    """Hold a measured start against its budget, where there is one; ``parts`` are the milliseconds of distributions."""
+    """Return a measured start and its budget; None where it has none. ``parts`` are the milliseconds of distributions."""
     if budget.init is None:
         return None
     remedy = "Import less, or later; `lpack coldstart --json` has the whole import tree. Or raise the budget."
@@ -194,15 +194,15 @@ def start_measure(name: str, milliseconds: float, budget: Budget, parts: Mapping
     )
 
 
-def hold(measures: Iterator[Measure]) -> None:
-    """Raise the first `LimitError`, with the largest contributors, if anything is over its limit."""
+def raise_over_limit(measures: Iterator[Measure]) -> None:
+    """Raise `LimitError` for the first figure that is over its limit."""
     for measure in measures:
         if measure.over:
             raise measure.error()
 
 
 def upload_warning(what: str, zipped: int) -> tuple[str, ...]:
-    """Say of what is too large for a direct upload how it must go up."""
+    """Return a warning for what is too large for a direct upload; none for the rest."""
     if zipped <= DIRECT_UPLOAD_LIMIT:
         return ()
     return (f"{what} is {format_size(zipped)} zipped: {_UPLOAD.format(format_size(DIRECT_UPLOAD_LIMIT))}.",)

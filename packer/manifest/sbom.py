@@ -1,8 +1,8 @@
 """Software bills of materials: CycloneDX 1.6 for each artifact, without times or serial numbers, so that they are reproducible.
 
-Licences are those that METADATA declares (core metadata 2.4: License-Expression; before that License, and classifiers). What
-was vendored into a wheel is told where the wheel tells it (PEP 770, dist-info/sboms, which auditwheel writes), and where lpack
-has put it in.
+Licenses are those that METADATA declares (core metadata 2.4: License-Expression; before that License, and classifiers). What
+was vendored into a wheel is listed where the wheel lists it (PEP 770, dist-info/sboms, which auditwheel writes), and where
+lpack copied it in.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NO_LICENSE = frozenset(("", "UNKNOWN", "NONE"))
 _PROPERTY = "lambda-lpack:"
 
 
-class Listed(Struct, frozen=True, kw_only=True):
+class BillEntry(Struct, frozen=True, kw_only=True):
     """One distribution of an artifact: its part of the manifest, its files, and the names of what it requires."""
 
     report: DistributionRecord
@@ -48,19 +48,19 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 
 class Sboms:
-    """Makes bills of materials: what they say of a distribution is written once, and kept in the store for all that have it.
+    """Makes bills of materials; what they say of a distribution is rendered once, and kept in the store for all that have it.
 
-    The library takes milliseconds over each, and longer to be imported; the rest of a bill is written in no time.
+    The library takes milliseconds for each, and longer to import.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._written: dict[str, dict[str, Any]] = {}
 
-    def make(self, name: str, sha256: str, parts: Sequence[Listed]) -> bytes:
-        """Give the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
-        frame = self._once("", lambda: _rendered([]))
-        components = {each.report.name: self._once(_key(each), partial(_of_one, each)) for each in parts}
+    def make(self, name: str, sha256: str, parts: Sequence[BillEntry]) -> bytes:
+        """Return the bill of an artifact: its name, its digest (hex), and its distributions; raises `StoreError`."""
+        frame = self._once("", lambda: _render_bill([]))
+        components = {each.report.name: self._once(_key(each), partial(_render_component, each)) for each in parts}
         refs = {each: component["bom-ref"] for each, component in components.items()}
         hashes = [{"alg": "SHA-256", "content": sha256}]
         root = {**frame["metadata"]["component"], "name": name, "bom-ref": f"artifact:{name}", "hashes": hashes}
@@ -85,7 +85,7 @@ class Sboms:
 
 
 def _text(document: Mapping[str, Any]) -> str:
-    """Write a bill with a line for each of what it lists: readable, and written by C alone, as one with indents is not."""
+    """Return a bill with one line for each item of a list: readable, and faster to write than with indents."""
 
     def written(value: object) -> str:
         if not isinstance(value, list):
@@ -95,22 +95,22 @@ def _text(document: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(f'  "{key}": {written(document[key])}' for key in sorted(document)) + "\n}\n"
 
 
-def _key(each: Listed) -> str:
-    """Name all that is said of a distribution, but for what it requires."""
+def _key(each: BillEntry) -> str:
+    """Return the digest of all that a bill says of a distribution, except what it requires."""
     report = each.report
     built = msgspec.to_builtins(report.built)
     facts = [report.name, report.version, report.wheel, report.layer or None, built, each.tree is not None]
     return digest_of(report.sha256, json.dumps(facts))
 
 
-def _of_one(each: Listed) -> dict[str, Any]:
-    [component] = _rendered([_component(each)])["components"]
+def _render_component(each: BillEntry) -> dict[str, Any]:
+    [component] = _render_bill([_component(each)])["components"]
     found: dict[str, Any] = component
     return found
 
 
-def _rendered(components: Sequence[Component]) -> dict[str, Any]:
-    """Give the bill of an artifact without a name, as the format has it."""
+def _render_bill(components: Sequence[Component]) -> dict[str, Any]:
+    """Return the bill of an artifact that has no name yet."""
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
@@ -129,7 +129,7 @@ def _rendered(components: Sequence[Component]) -> dict[str, Any]:
     return document
 
 
-def _component(each: Listed) -> Component:
+def _component(each: BillEntry) -> Component:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
@@ -145,7 +145,7 @@ def _component(each: Listed) -> Component:
         hashes=[_hash(report.sha256)],
         description=field_text(metadata, "Summary") or None,
         licenses=_licenses(metadata),
-        components=_referred((*_vendored(each.tree), *_copied(report)), ref),
+        components=_assign_references((*_vendored_components(each.tree), *_copied_libraries(report)), ref),
         properties=list(_properties(report)),
     )
 
@@ -167,7 +167,7 @@ def _properties(report: DistributionRecord) -> Iterator[Any]:
 
 
 def _licenses(metadata: Message | None) -> list[Any]:
-    """Give the declared licences: one expression, or names, of which the format's own list knows some as identifiers."""
+    """Return the declared licenses: one expression, or names, of which the format's own list knows some as identifiers."""
     from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.license import LicenseAcknowledgement
 
@@ -176,50 +176,50 @@ def _licenses(metadata: Message | None) -> list[Any]:
     if expression:
         return [factory.make_from_string(expression, license_acknowledgement=declared)]
     name = field_text(metadata, "License")
-    told = [
+    names = [
         each.rpartition(" :: ")[2]
         for each in field_values(metadata, "Classifier")
         if each.startswith(_CLASSIFIER) and each.count(" :: ") > 1
     ]
     if name.upper() in _NO_LICENSE or "\n" in name or len(name) > _LONGEST_NAME:
-        return [factory.make_with_name(each, acknowledgement=declared) for each in sorted(set(told))]
+        return [factory.make_with_name(each, acknowledgement=declared) for each in sorted(set(names))]
     return [factory.make_from_string(name, license_acknowledgement=declared)]
 
 
-def _vendored(tree: Tree | None) -> Iterator[Component]:
-    """Give what a wheel says that was vendored into it."""
+def _vendored_components(tree: Tree | None) -> Iterator[Component]:
+    """Return what was vendored into a wheel, according to its own bills."""
     for entry in tree or ():
         if _INNER.fullmatch(entry.path):
             try:
                 document = json.loads(entry.content.read())
                 found = [each for each in document.get("components", []) if isinstance(each, dict)]
             except (ValueError, TypeError, AttributeError, RecursionError):
-                continue  # what a wheel says of itself in other forms is in the artifact all the same
-            yield from (_inner(each) for each in found if isinstance(each.get("name"), str))
+                continue  # the wheel is listed all the same
+            yield from (_inner_component(each) for each in found if isinstance(each.get("name"), str))
 
 
-def _inner(told: Mapping[str, Any]) -> Component:
+def _inner_component(listed: Mapping[str, Any]) -> Component:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
-    name, version = told["name"], str(told.get("version") or "")
+    name, version = listed["name"], str(listed.get("version") or "")
     try:
-        purl = PackageURL.from_string(told["purl"]) if isinstance(told.get("purl"), str) else None
+        purl = PackageURL.from_string(listed["purl"]) if isinstance(listed.get("purl"), str) else None
     except ValueError:
         purl = None
     return Component(name=name, version=version or None, type=ComponentType.LIBRARY, purl=purl)
 
 
-def _copied(report: DistributionRecord) -> Iterator[Component]:
-    """Give the libraries that lpack has copied into a wheel from the image that it was built in."""
+def _copied_libraries(report: DistributionRecord) -> Iterator[Component]:
+    """Return the libraries that lpack has copied into a wheel from the image that it was built in."""
     from cyclonedx.model.component import Component, ComponentType
 
     for soname in report.built.libraries if report.built else ():
         yield Component(name=soname, type=ComponentType.LIBRARY)
 
 
-def _referred(components: Iterable[Component], ref: str) -> list[Component]:
-    """Give components references below that of what holds them, each its own, in an order that is always the same."""
+def _assign_references(components: Iterable[Component], ref: str) -> list[Component]:
+    """Return components with unique references below that of what holds them, in a reproducible order."""
     found, seen = list(components), Counter[str]()
     for each in found:
         name = f"{ref}#{each.name}@{each.version}" if each.version else f"{ref}#{each.name}"

@@ -1,4 +1,4 @@
-"""Says in one line what became of a function: what is gone, how it is compiled, and what was proved."""
+"""One line on a function that was built: what was removed, how it is compiled, and what was proved."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SHOWN = 3
 _PLACES = {"beside": "bytecode beside the sources", "only": "bytecode in the place of sources", "off": "no bytecode"}
 
 
-def summary(function: Function, proof: Proof) -> str:
-    """Give the line, without the function's name; empty where nothing was to be done."""
+def summary_line(function: Function, proof: Proof) -> str:
+    """Return the line, without the function's name; empty where nothing was trimmed, compiled or verified."""
     if function.trim.level == "none" and function.bytecode.mode == "off" and proof.level == "none":
         return ""
     bytecode = proof.candidate.shaped.bytecode
@@ -24,7 +24,7 @@ def summary(function: Function, proof: Proof) -> str:
 
 
 def _removed(proof: Proof) -> str:
-    """Say what the function's own package lacks."""
+    """Return what was removed from the function's own package, in words."""
     sizes: dict[str, int] = {}
     for (rule, _), size in proof.candidate.shaped.gone_inside():
         if rule != SOURCES:

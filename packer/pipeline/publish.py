@@ -23,7 +23,7 @@ from packer.core.records import FunctionRecord, FunctionRecords, LayerRecord
 from packer.formats.metadata import read_requires_dist, required_names
 from packer.formats.wheel import read_wheel
 from packer.manifest.document import make_manifest, manifest_text
-from packer.manifest.sbom import SUFFIX, Listed, Sboms
+from packer.manifest.sbom import SUFFIX, BillEntry, Sboms
 from packer.pipeline.results import Built
 from packer.pipeline.state import ALWAYS, FunctionState, State
 from packer.resolve.requirement_graph import read_requirement_graph
@@ -260,16 +260,16 @@ class _Wheels:
         return self._requirements[id(tree)]
 
 
-def _listed(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iterator[Listed]:
+def _listed(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iterator[BillEntry]:
     trees = {each.name: wheels.tree(each.sha256, each.wheel) for each in report.distributions}
     needs = read_requirement_graph(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
     for each in report.distributions:
         requires = tuple(step.name for step in needs.edges.get(each.name, ()))
-        yield Listed(report=each, tree=trees[each.name], requires=requires)
+        yield BillEntry(report=each, tree=trees[each.name], requires=requires)
 
 
-def _of_layer(layer: LayerRecord, wheels: _Wheels) -> Iterator[Listed]:
+def _of_layer(layer: LayerRecord, wheels: _Wheels) -> Iterator[BillEntry]:
     """Give what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
     for each in layer.distributions:
         tree = wheels.tree(each.sha256, each.wheel)
-        yield Listed(report=each, tree=tree, requires=required_names(tree) if tree else ())
+        yield BillEntry(report=each, tree=tree, requires=required_names(tree) if tree else ())

@@ -16,9 +16,9 @@ from packer.core.function_tree import part_sizes
 from packer.core.model import Artifact, Function, PartSize
 from packer.core.records import ArtifactRecord, FunctionRecord, ImageRecord
 from packer.layers.assignment import MadeLayer
-from packer.manifest.budget import function_measures, hold, layer_budget, layer_measures, upload_warning
+from packer.manifest.budget import function_measures, layer_budget, layer_measures, raise_over_limit, upload_warning
 from packer.manifest.document import record_function
-from packer.manifest.summary import summary
+from packer.manifest.summary import summary_line
 from packer.pipeline.gatherer import Gathered, Inputs
 from packer.pipeline.state import Estimate, FunctionState, ImageState, LayeredState, variable_digests
 from packer.verify.proof import Proof
@@ -64,7 +64,7 @@ def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], sec
         artifact=artifact,
         shares=contributions,
         warnings=(*gathered.warnings, *missing, *proof.warnings),
-        told=summary(function, proof),
+        told=summary_line(function, proof),
         folders=gathered.folders,
         lacking=bool(missing),
     )
@@ -74,9 +74,9 @@ def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLaye
     """Hold a function and its layers against the limits, and give warnings; raises `LimitError`."""
     warnings: list[str] = []
     for layer in layers:
-        hold(layer_measures(layer.name, layer.report, layer_budget(layer.name, function.layers)))
+        raise_over_limit(layer_measures(layer.name, layer.report, layer_budget(layer.name, function.layers)))
         warnings += upload_warning(f"The layer {layer.name}", layer.report.zip_bytes)
-    hold(function_measures(function.name, result.report, function.budget))
+    raise_over_limit(function_measures(function.name, result.report, function.budget))
     return (*warnings, *upload_warning(function.name, result.artifact.zipped))
 
 
@@ -91,7 +91,7 @@ def over_limits(function: Function, report: FunctionRecord) -> Iterator[LimitErr
 def of_image(function: Function, result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
     """Say the same of a function that became an image, and hold it against its limits; raises `LimitError`."""
     found = as_image(result, image, path, zipped)
-    hold(function_measures(function.name, found.report, function.budget))
+    raise_over_limit(function_measures(function.name, found.report, function.budget))
     return found
 
 

@@ -28,7 +28,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     below: tuple[Frame, ...]
 
 
-def frames(imports: Sequence[ImportRecord]) -> tuple[Frame, ...]:
+def build_frames(imports: Sequence[ImportRecord]) -> tuple[Frame, ...]:
     """Return imports (`packer.verify.coldstart.record_start`) as trees: each comes after those that it brought about."""
     waiting: list[tuple[int, Frame]] = []
     for each in imports:
@@ -48,29 +48,29 @@ def frames(imports: Sequence[ImportRecord]) -> tuple[Frame, ...]:
 
 def flame_graph(function: str, imports: Sequence[ImportRecord]) -> str:
     """Return the picture; each frame's title says its name, distribution and milliseconds."""
-    top = frames(imports)
+    top = build_frames(imports)
     whole = sum(each.total for each in top)
     if not whole:
         return ""
-    drawn = list(_drawn(top, 0.0, 0, WIDTH / whole))
+    drawn = list(_place_frames(top, 0.0, 0, WIDTH / whole))
     height = (max(row for _, row, _, _ in drawn) + 1) * _ROW if drawn else _ROW
     boxes = "".join(_box(frame, x, row, width, whole) for x, row, width, frame in drawn)
     label = escape(f"Imports of {function}: {whole:.0f} ms in all", quote=True)
     return f'<svg class="flame" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{boxes}</svg>'
 
 
-def _drawn(level: Sequence[Frame], x: float, row: int, scale: float) -> Iterator[tuple[float, int, float, Frame]]:
+def _place_frames(level: Sequence[Frame], x: float, row: int, scale: float) -> Iterator[tuple[float, int, float, Frame]]:
     for frame in level:
         width = frame.total * scale
         if width >= _LEAST and row < _DEEPEST:
             yield x, row, width, frame
-            yield from _drawn(frame.below, x, row + 1, scale)
+            yield from _place_frames(frame.below, x, row + 1, scale)
         x += width
 
 
 def _box(frame: Frame, x: float, row: int, width: float, whole: float) -> str:
     """Draw a frame: its title, and as much of its name as fits."""
-    told = (
+    title = (
         f"{frame.name} ({frame.distribution}): {frame.total:.1f} ms, {frame.own:.1f} ms of its own, {frame.total / whole:.0%}"
     )
     room = int((width - 6) / _LETTER)
@@ -79,4 +79,4 @@ def _box(frame: Frame, x: float, row: int, width: float, whole: float) -> str:
     text = f'<text x="{x + 3:.1f}" y="{y + 13}">{escape(name)}</text>' if name else ""
     hue = crc32(frame.distribution.encode()) % _HUES
     box = f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" height="{_ROW - 1}"/>'
-    return f'<g class="h{hue}"><title>{escape(told)}</title>{box}{text}</g>'
+    return f'<g class="h{hue}"><title>{escape(title)}</title>{box}{text}</g>'

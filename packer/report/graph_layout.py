@@ -20,38 +20,38 @@ _APART = 0.6
 """The part of a column's spare height that goes between its boxes."""
 
 
-def arrange(columns: Sequence[Collection[str]], links: Links) -> Columns:
+def arrange_columns(columns: Sequence[Collection[str]], links: Links) -> Columns:
     """Order each column so that few links cross; a link goes from a key to one of the next column, and keys are unique.
 
     Each column is sorted by the mean place of what its boxes are linked to in the column before, then from the other end by
     the one after, a few times over; the best order met is taken (the barycenter method: Sugiyama, Tagawa and Toda,
     "Methods for Visual Understanding of Hierarchical System Structures", 1981).
     """
-    near = _neighbours(columns, links)
+    near = _neighbors(columns, links)
     by_name: Columns = tuple(tuple(sorted(column)) for column in columns)
-    tried = [order for start in (by_name, _walked(by_name, near)) for order in _swept(start, near)]
-    return min(tried, key=lambda order: crossings(order, links))
+    tried = [order for start in (by_name, _walk_boxes(by_name, near)) for order in _sweep_columns(start, near)]
+    return min(tried, key=lambda order: count_crossings(order, links))
 
 
-def crossings(columns: Columns, links: Links) -> int:
+def count_crossings(columns: Columns, links: Links) -> int:
     """Count the pairs of links that cross."""
-    place = {key: (which, at) for which, column in enumerate(columns) for at, key in enumerate(column)}
+    places = {key: (which, at) for which, column in enumerate(columns) for at, key in enumerate(column)}
     seen: dict[int, list[int]] = {}
     found = 0
-    for (which, _), (_, at) in sorted((place[start], place[end]) for start, end in links):
+    for (which, _), (_, at) in sorted((places[start], places[end]) for start, end in links):
         before = seen.setdefault(which, [])
         found += len(before) - bisect_right(before, at)
         insort(before, at)
     return found
 
 
-def place(columns: Columns, rooms: Mapping[str, float], links: Links) -> tuple[dict[str, float], float]:
-    """Give the top of each box, and the height of all; ``rooms`` are heights with the space that boxes keep between them.
+def place_boxes(columns: Columns, rooms: Mapping[str, float], links: Links) -> tuple[dict[str, float], float]:
+    """Return the top of each box, and the height of all; ``rooms`` are heights with the space that boxes keep between them.
 
-    The fullest column is as high as its boxes; in the others each box lies as near as can be to the mean of its neighbours,
+    The fullest column is as high as its boxes; in the others each box lies as near as can be to the mean of its neighbors,
     and part of what is spare goes between them all.
     """
-    near = _neighbours(columns, links)
+    near = _neighbors(columns, links)
     height = max((sum(rooms[key] for key in column) for column in columns), default=0.0)
     wide: dict[str, float] = {}
     middles: dict[str, float] = {}
@@ -63,11 +63,11 @@ def place(columns: Columns, rooms: Mapping[str, float], links: Links) -> tuple[d
     for _ in range(_ROUNDS):
         for column in columns:
             wanted = [fmean(middles[other] for other in near[key] or [key]) for key in column]
-            middles.update(zip(column, _settled([wide[key] for key in column], wanted, height), strict=True))
+            middles.update(zip(column, _settle_boxes([wide[key] for key in column], wanted, height), strict=True))
     return {key: middle - rooms[key] / 2 for key, middle in middles.items()}, height
 
 
-def _neighbours(columns: Sequence[Collection[str]], links: Links) -> dict[str, list[str]]:
+def _neighbors(columns: Sequence[Collection[str]], links: Links) -> dict[str, list[str]]:
     near: dict[str, list[str]] = {key: [] for column in columns for key in column}
     for start, end in sorted(set(links)):
         near[start].append(end)
@@ -75,7 +75,7 @@ def _neighbours(columns: Sequence[Collection[str]], links: Links) -> dict[str, l
     return near
 
 
-def _walked(columns: Columns, near: Mapping[str, Sequence[str]]) -> Columns:
+def _walk_boxes(columns: Columns, near: Mapping[str, Sequence[str]]) -> Columns:
     """Order all as a walk along the links meets them: what nothing links lies apart, which sorting by means never brings."""
     met: dict[str, None] = {}
     for start in (key for column in columns for key in column):
@@ -89,8 +89,8 @@ def _walked(columns: Columns, near: Mapping[str, Sequence[str]]) -> Columns:
     return tuple(tuple(sorted(column, key=at.__getitem__)) for column in columns)
 
 
-def _swept(start: Columns, near: Mapping[str, Sequence[str]]) -> Iterator[Columns]:
-    """Give the order to start from, and one after each sweep over the columns, there and back."""
+def _sweep_columns(start: Columns, near: Mapping[str, Sequence[str]]) -> Iterator[Columns]:
+    """Return the order to start from, and one after each sweep over the columns, there and back."""
     yield start
     columns = list(start)
     there = list(pairwise(range(len(columns))))
@@ -111,8 +111,8 @@ def _sorted_by_means(moved: Sequence[str], fixed: Sequence[str], near: Mapping[s
     return tuple(sorted(moved, key=means.__getitem__))
 
 
-def _settled(rooms: Sequence[float], wanted: Sequence[float], height: float) -> list[float]:
-    """Give middles as near to the wanted ones as can be, in squares, where no box is over another: pool adjacent violators.
+def _settle_boxes(rooms: Sequence[float], wanted: Sequence[float], height: float) -> list[float]:
+    """Return middles as near to the wanted ones as can be, in squares, where no box is over another: pool adjacent violators.
 
     Two boxes with 10 of room that want 20 and 0 touch where both are equally far off: at 5 and 15.
     """

@@ -17,20 +17,20 @@ from packer.inspect.plan_document import (
 )
 
 FUNCTION, LAYER, ATTACHED, DISTRIBUTION, LANE = "function", "layer", "attached", "distribution", "lane"
-"""Kinds of boxes. A lane is none to see: on it the curves of all functions that hold a distribution inside pass the layers."""
+"""Kinds of boxes. A lane is invisible: on it the curves of all functions that hold a distribution inside pass the layers."""
 
 _SHOWN = 60
-"""Up to so many distributions each has a box; of more, those that one function alone has are summed up in its box."""
+"""With more distributions than this, those that only one function has are summed up in its box."""
 
 
 class Box(Struct, frozen=True, kw_only=True):
-    """What is drawn as one box; ``told`` is all that is known of it, in lines."""
+    """What is drawn as one box; ``title`` is all that is known of it, in lines."""
 
     key: str
     kind: str
     name: str = ""
     figures: str = ""
-    told: str = ""
+    title: str = ""
 
 
 class Picture(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class Picture(Struct, frozen=True, kw_only=True):
 
 
 class _Held(Struct, kw_only=True):
-    """A distribution while the plan is read: layers and functions by their keys, with what is told of each."""
+    """A distribution while the plan is read: layers and functions by their keys, with a line for each."""
 
     name: str
     version: str
@@ -58,7 +58,7 @@ class _Held(Struct, kw_only=True):
 
     @property
     def alone(self) -> bool:
-        """Say whether one function has it and no layer."""
+        """Return whether one function has it and no layer."""
         return not self.layers and len(self.inside) == 1
 
 
@@ -101,7 +101,7 @@ def _rank(layer: PlanLayer) -> tuple[Any, ...]:
 
 
 def _holdings(layers: Mapping[str, PlanLayer], functions: Mapping[str, PlanFunction]) -> dict[str, _Held]:
-    """Give every distribution of the plan, sorted by key; the same version from another wheel is another one."""
+    """Return every distribution of the plan, sorted by key; the same version from another wheel counts as another one."""
     held: dict[str, _Held] = {}
 
     def find(each: PlanDistribution | PlanInside) -> _Held:
@@ -138,28 +138,28 @@ def _links_of_held(held: Mapping[str, _Held]) -> Iterable[tuple[str, str]]:
 def _function_box(name: str, function: PlanFunction, layers: Mapping[str, PlanLayer], summed: Sequence[str]) -> Box:
     if not function.target:
         alone = _lines([name, "takes part in no plan of layers, so what is inside it was not looked at"])
-        return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures="takes part in no plan", told=alone)
+        return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures="takes part in no plan", title=alone)
     mine = [layer for layer in layers.values() if name in layer.functions]
     count = len(mine) + len(function.attached)
     size = format_size(sum(layer.zip_bytes for layer in mine))
     inside = sorted(f"{each.name} {each.version}" for each in function.inside)
-    has = f"{counted(count, 'layer')}{f', {size}' if mine else ''}" if count else "no layer"
+    has = f"{count_text(count, 'layer')}{f', {size}' if mine else ''}" if count else "no layer"
     more = f"+ {len(summed)} more inside" if summed else f"{len(inside)} inside"
-    told = [
+    title = [
         name,
         function.target,
         f"{has}: {', '.join(sorted((*(layer.name for layer in mine), *function.attached)))}" if count else has,
-        f"{counted(len(inside), 'distribution')} inside{': ' if inside else ''}{', '.join(inside)}",
+        f"{count_text(len(inside), 'distribution')} inside{': ' if inside else ''}{', '.join(inside)}",
         f"in no curve, as no other function has them: {', '.join(sorted(summed))}" if summed else "",
     ]
-    return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures=f"{has}; {more}", told=_lines(told))
+    return Box(key=f"{FUNCTION} {name}", kind=FUNCTION, name=name, figures=f"{has}; {more}", title=_lines(title))
 
 
 def _layer_box(key: str, layer: PlanLayer, several_targets: bool) -> Box:
-    zipped, saved = format_size(layer.zip_bytes), saving(layer.saved_bytes)
-    users = counted(len(layer.functions), "function")
+    zipped, saved = format_size(layer.zip_bytes), saving_text(layer.saved_bytes)
+    users = count_text(len(layer.functions), "function")
     holds = ", ".join(sorted(f"{each.name} {each.version}" for each in layer.distributions))
-    told = [
+    title = [
         layer.name,
         f"{layer.target}{', named in the configuration' if layer.named else ''}",
         f"{zipped} zipped, {format_size(layer.unzipped_bytes)} unzipped; {saved}",
@@ -167,32 +167,32 @@ def _layer_box(key: str, layer: PlanLayer, several_targets: bool) -> Box:
         f"{users}: {', '.join(sorted(layer.functions))}",
     ]
     figures = f"{zipped}; {users}; {layer.target if several_targets else saved}"
-    return Box(key=key, kind=LAYER, name=layer.name, figures=figures, told=_lines(told))
+    return Box(key=key, kind=LAYER, name=layer.name, figures=figures, title=_lines(title))
 
 
 def _attached_box(arn: str, functions: Mapping[str, PlanFunction]) -> Box:
     users = sorted(name for name, function in functions.items() if arn in function.attached)
     # arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION
     name = arn.partition(":layer:")[2] or arn
-    number = counted(len(users), "function")
-    told = _lines([arn, "attached as it is, and not made here", f"{number}: {', '.join(users)}"])
-    return Box(key=f"{ATTACHED} {arn}", kind=ATTACHED, name=name, figures=f"attached; {number}", told=told)
+    number = count_text(len(users), "function")
+    title = _lines([arn, "attached as it is, and not made here", f"{number}: {', '.join(users)}"])
+    return Box(key=f"{ATTACHED} {arn}", kind=ATTACHED, name=name, figures=f"attached; {number}", title=title)
 
 
 def _distribution_box(key: str, each: _Held) -> Box:
-    inside = f"inside {counted(len(each.inside), 'function')}: {', '.join(sorted(each.inside))}" if each.inside else ""
-    told = _lines([each.text, f"wheel {each.sha256}", *sorted(each.layers.values()), inside])
+    inside = f"inside {count_text(len(each.inside), 'function')}: {', '.join(sorted(each.inside))}" if each.inside else ""
+    title = _lines([each.text, f"wheel {each.sha256}", *sorted(each.layers.values()), inside])
     figures = format_size(each.zipped) if each.layers else ""
-    return Box(key=key, kind=DISTRIBUTION, name=each.text, figures=figures, told=told)
+    return Box(key=key, kind=DISTRIBUTION, name=each.text, figures=figures, title=title)
 
 
-def saving(size: int) -> str:
-    """Say what a layer saves; one whose users do not need all that is in it may well take more."""
+def saving_text(size: int) -> str:
+    """Return what a layer saves, in words; one whose users do not need all of it may take more instead."""
     return f"saves {format_size(size)}" if size >= 0 else f"takes {format_size(-size)} more"
 
 
-def counted(count: int, noun: str) -> str:
-    """Write a number of things."""
+def count_text(count: int, noun: str) -> str:
+    """Return a count and its noun, in the plural unless it is one."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

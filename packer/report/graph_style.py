@@ -51,7 +51,7 @@ _POINTING = """
 
 
 def style_sheet(related: Mapping[str, Iterable[str]]) -> str:
-    """Give the style sheet; ``related`` are the selectors of what pointing at a box highlights, by the box's id."""
+    """Return the style sheet; ``related`` are the selectors of what pointing at a box highlights, by the box's id."""
     lit = "\n".join(
         f".lpack:has(#{box}:hover) :is({', '.join((f'#{box}', *selectors))}) {{ opacity: 1; stroke-width: 2 }}"
         for box, selectors in related.items()

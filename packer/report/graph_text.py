@@ -13,23 +13,23 @@ _ELLIPSIS = "…"
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Replace the characters that XML cannot hold, not even escaped."""
     return _NOT_IN_XML.sub("\ufffd", text)
 
 
-def width(text: str, size: float) -> float:
-    """Give how wide a text is at most, in the unit of the font size; of other scripts than Latin it is a guess."""
+def text_width(text: str, size: float) -> float:
+    """Return how wide a text is at most, in the unit of the font size; of other scripts than Latin it is a guess."""
     return size * sum(map(_advance, text))
 
 
-def cut(text: str, room: float, size: float) -> str:
+def cut_text(text: str, room: float, size: float) -> str:
     """Cut a text to a width, and end it in an ellipsis where something is missing."""
-    if width(text, size) <= room:
+    if text_width(text, size) <= room:
         return text
-    left = room - width(_ELLIPSIS, size)
+    left = room - text_width(_ELLIPSIS, size)
     kept = 0
-    while kept < len(text) and (left := left - width(text[kept], size)) >= 0:
+    while kept < len(text) and (left := left - text_width(text[kept], size)) >= 0:
         kept += 1
     return text[:kept].rstrip() + _ELLIPSIS
 

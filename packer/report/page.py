@@ -17,11 +17,11 @@ from packer.manifest.budget import MILLISECONDS, Measure
 from packer.manifest.history import PastBuild
 from packer.manifest.start_history import PastStart
 from packer.report.flame import flame_graph
-from packer.report.treemap import packed_data, treemap_data
+from packer.report.treemap import encode_data, make_treemap
 
 _MOST_SHARED = 30
 _MOST_MODULES = 12
-# Nothing is loaded from anywhere, and nothing could be.
+# The page loads nothing, and cannot.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
@@ -40,8 +40,8 @@ class ReportContent(Struct, frozen=True, kw_only=True):
     history: Sequence[PastBuild] = ()
 
 
-def render(report: ReportContent) -> str:
-    """Give the whole page."""
+def render_page(report: ReportContent) -> str:
+    """Return the whole page as HTML."""
     sections = (
         ("sizes", "Functions and layers", _sizes(report)),
         ("map", "Where the bytes are", _map()),
@@ -51,9 +51,9 @@ def render(report: ReportContent) -> str:
         ("removed", "What trimming removed", _removed(report.manifest)),
         ("history", "The last builds", _history(report.history)),
     )
-    told = [(anchor, title, body) for anchor, title, body in sections if body]
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in told)
-    bodies = "".join(f'<section id="{anchor}"><h2>{title}</h2>{body}</section>' for anchor, title, body in told)
+    shown = [(anchor, title, body) for anchor, title, body in sections if body]
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in shown)
+    bodies = "".join(f'<section id="{anchor}"><h2>{title}</h2>{body}</section>' for anchor, title, body in shown)
     name = escape(report.title)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -63,7 +63,7 @@ def render(report: ReportContent) -> str:
         f'<a class="skip" href="#sizes">Skip to the figures</a><header><h1>{name}</h1>'
         f'<p class="muted">Packages for AWS Lambda, by lpack {escape(__version__)}. 1 MB is 1,048,576 bytes.</p>'
         f'<nav aria-label="Sections">{links}</nav></header><main>{bodies}</main>'
-        f'<script type="text/plain" id="data">{packed_data(treemap_data(report.snapshot))}</script>'
+        f'<script type="text/plain" id="data">{encode_data(make_treemap(report.snapshot))}</script>'
         f"<script>{_asset('report.js')}</script></body></html>\n"
     )
 
@@ -73,7 +73,7 @@ def _asset(name: str) -> str:
 
 
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Give a table; cells are HTML, the first of a row names it, and ``numbers`` are columns of figures."""
+    """Return a table; cells are HTML, the first of a row names it, and ``numbers`` are columns of figures."""
 
     def cell(number: int, text: str) -> str:
         kind = ' class="number"' if number in numbers else ""
@@ -114,7 +114,7 @@ def _sizes(report: ReportContent) -> str:
 
 
 def _map() -> str:
-    """Give the place of the treemap; without its script, a word on that."""
+    """Return the elements of the treemap, with a note for browsers without scripts."""
     return (
         '<div class="bar" id="controls" hidden><label>Show <select id="unit"></select></label>'
         '<label>by <select id="measure"><option value="2">unpacked bytes</option><option value="3">packed bytes</option>'
@@ -134,9 +134,9 @@ def _limits(measures: Sequence[Measure]) -> str:
         kind = "over" if each.over else "near" if part > 0.9 else "within"
         width = min(100.0, part * 100)
         bar = f'<span class="track"><span class="fill {kind}" style="width:{width:.1f}%"></span></span>'
-        told = "over" if each.over else f"{part:.0%}"
+        used = "over" if each.over else f"{part:.0%}"
         what = f"{each.what} for the start" if each.unit == MILLISECONDS else each.what
-        rows.append((escape(each.of), escape(what), each.text(each.size), each.text(each.limit), f"{bar} {told}"))
+        rows.append((escape(each.of), escape(what), each.text(each.size), each.text(each.limit), f"{bar} {used}"))
     heads = ("Of", "Limit", "Takes", "Allowed", "Used")
     return _table("What is used of budgets and of Lambda's limits", heads, rows, (2, 3)) if rows else ""
 
@@ -158,7 +158,7 @@ def _starts(starts: Mapping[str, PastStart]) -> str:
 
 
 def _shared(manifest: BuildManifest) -> str:
-    """Give who has which layer, and which distributions several functions have of their own."""
+    """Return which function has which layer, and which distributions several functions carry themselves."""
     names = list(manifest.functions)
     heads = [f'<span class="tilted">{escape(name)}</span>' for name in names]
     found = ""
@@ -200,8 +200,8 @@ def _removed(manifest: BuildManifest) -> str:
     for rule in sorted(sizes, key=lambda each: (-sizes[each], each)):
         largest = sorted(details[rule].items(), key=lambda item: (-item[1], item[0]))[:4]
         bar = f'<span class="track"><span class="fill within" style="width:{sizes[rule] / most * 100:.1f}%"></span></span>'
-        told = ", ".join(f"{escape(name)} {format_size(size)}" for name, size in largest)
-        rows.append((escape(rule), f"{counts[rule]:,}", format_size(sizes[rule]), bar, told))
+        most_of_it = ", ".join(f"{escape(name)} {format_size(size)}" for name, size in largest)
+        rows.append((escape(rule), f"{counts[rule]:,}", format_size(sizes[rule]), bar, most_of_it))
     heads = ("Rule", "Files", "Bytes", "", "Most of it, in one function")
     return _table("What rules took out of all functions together", heads, rows, (1, 2))
 

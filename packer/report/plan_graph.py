@@ -10,10 +10,21 @@ from msgspec import Struct
 
 from packer.core.units import format_size
 from packer.inspect.plan_document import PlanDocument
-from packer.report.graph_layout import arrange, place
-from packer.report.graph_parts import ATTACHED, DISTRIBUTION, FUNCTION, LANE, LAYER, Box, Picture, counted, read_plan, saving
+from packer.report.graph_layout import arrange_columns, place_boxes
+from packer.report.graph_parts import (
+    ATTACHED,
+    DISTRIBUTION,
+    FUNCTION,
+    LANE,
+    LAYER,
+    Box,
+    Picture,
+    count_text,
+    read_plan,
+    saving_text,
+)
 from packer.report.graph_style import COLOURS, style_sheet
-from packer.report.graph_text import clean, cut, width
+from packer.report.graph_text import clean_text, cut_text, text_width
 
 _MARGIN, _TOP, _PAD = 24.0, 138.0, 9.0
 _NAME_SIZE, _FIGURES_SIZE = 12.0, 10.5
@@ -65,16 +76,22 @@ class _Plan(Struct, frozen=True, kw_only=True):
 
 def draw_plan(document: PlanDocument) -> str:
     """Return a picture of a plan: an SVG document; the same plan gives the same text."""
-    plan = _laid_out(read_plan(document))
+    plan = _lay_out(read_plan(document))
     title, totals = _title(plan.picture, document), _totals(document)
     wide, high = _number(plan.width), _number(plan.height)
     root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "lpack", "width": wide, "height": high})
-    root.attrib |= {"viewBox": f"0 0 {wide} {high}", "role": "img", "aria-label": clean(f"{title}. {totals}")}
+    root.attrib |= {"viewBox": f"0 0 {wide} {high}", "role": "img", "aria-label": clean_text(f"{title}. {totals}")}
     _add(root, "title", f"lpack: {title}")
-    _add(root, "style", style_sheet(_related(plan)))
+    _add(root, "style", style_sheet(_find_related(plan)))
     _add(root, "rect", **{"class": "paper"}, width=wide, height=high)
     _add(root, "text", title, **{"class": "title"}, x=_MARGIN, y=38)
-    _add(root, "text", cut(" · ".join((totals, *plan.picture.targets)), plan.width - 2 * _MARGIN, _NAME_SIZE), x=_MARGIN, y=61)
+    _add(
+        root,
+        "text",
+        cut_text(" · ".join((totals, *plan.picture.targets)), plan.width - 2 * _MARGIN, _NAME_SIZE),
+        x=_MARGIN,
+        y=61,
+    )
     _draw_legend(root, plan)
     _draw_headings(root, plan)
     _draw_curves(root, plan)
@@ -88,26 +105,26 @@ def draw_plan(document: PlanDocument) -> str:
 def _title(picture: Picture, document: PlanDocument) -> str:
     layers, functions = len(document.layers), len(document.functions)
     attached = sum(box.kind == ATTACHED for column in picture.columns for box in column)
-    counts = [counted(functions, "function"), counted(layers, "layer"), f"{attached} attached" if attached else ""]
-    return ", ".join([*filter(None, counts), counted(picture.distributions, "distribution")])
+    counts = [count_text(functions, "function"), count_text(layers, "layer"), f"{attached} attached" if attached else ""]
+    return ", ".join([*filter(None, counts), count_text(picture.distributions, "distribution")])
 
 
 def _totals(document: PlanDocument) -> str:
     separate, stored, saved = document.separate_bytes, document.stored_bytes, document.saved_bytes
     if not separate:
         return "Functions share nothing."
-    change = f"{saving(saved)} ({abs(saved) / separate:.0%})"
+    change = f"{saving_text(saved)} ({abs(saved) / separate:.0%})"
     return f"What functions share: {format_size(stored)} stored, {format_size(separate)} in separate packages; {change}"
 
 
-def _laid_out(picture: Picture) -> _Plan:
+def _lay_out(picture: Picture) -> _Plan:
     boxes = {box.key: box for column in picture.columns for box in column}
     many = len(picture.columns[0]) > _MANY_FUNCTIONS
     low = {key for key, box in boxes.items() if box.kind == DISTRIBUTION or (many and box.kind == FUNCTION)}
     spaces = {key: _LOW_SPACE if key in low else 0.0 if box.kind == LANE else _TALL_SPACE for key, box in boxes.items()}
     heights = {key: _LOW if key in low else _LANE_ROOM if box.kind == LANE else _TALL for key, box in boxes.items()}
-    columns = arrange([[box.key for box in column] for column in picture.columns], picture.links)
-    tops, height = place(columns, {key: heights[key] + spaces[key] for key in boxes}, picture.links)
+    columns = arrange_columns([[box.key for box in column] for column in picture.columns], picture.links)
+    tops, height = place_boxes(columns, {key: heights[key] + spaces[key] for key in boxes}, picture.links)
     widths = (_WIDTH_OF_MANY if many else _WIDTHS[0], *_WIDTHS[1:])
     gap = min(max(height / 8, _LEAST_GAP), _MOST_GAP)
     lefts = tuple(_MARGIN + sum(widths[:column]) + gap * column for column in range(len(widths)))
@@ -137,8 +154,8 @@ def _laid_out(picture: Picture) -> _Plan:
     )
 
 
-def _related(plan: _Plan) -> dict[str, list[str]]:
-    """Give what to highlight with each box: the boxes and the curves on all ways that lead through it.
+def _find_related(plan: _Plan) -> dict[str, list[str]]:
+    """Return what to highlight with each box: the boxes and curves on all paths through it.
 
     A curve has the class ``of-X`` of the box that it leaves, and ``to-X`` of the one that it reaches.
     """
@@ -200,7 +217,7 @@ def _spread(plan: _Plan, side: int) -> dict[tuple[str, str], float]:
 
 
 def _path(leaves: _Drawn, reaches: _Drawn, start: float, end: float) -> str:
-    """Give a curve from the right side of a box to the left side of another; one that leaves a lane runs along it first."""
+    """Return a curve from the right side of a box to the left side of another; one that leaves a lane runs along it first."""
     left, right = leaves.left + leaves.width, reaches.left
     middle = _number((left + right) / 2)
     begin = f"M{_number(leaves.left)} {_number(start)}H" if leaves.box.kind == LANE else f"M{_number(left)} {_number(start)}"
@@ -211,20 +228,20 @@ def _path(leaves: _Drawn, reaches: _Drawn, start: float, end: float) -> str:
 def _draw_box(root: ET.Element, plan: _Plan, each: _Drawn) -> None:
     box = each.box
     group = _add(root, "g", id=each.id, **{"class": f"box {box.kind}"})
-    _add(group, "title", box.told)
+    _add(group, "title", box.title)
     _frame(group, each.left, each.top, each.width, each.height)
     if box.key in plan.colours:
         _stripe(group, each.left, each.top, each.height, plan.colours[box.key])
     left, room = each.left + _PAD, each.width - 2 * _PAD
     if each.low:
-        figures = cut(box.figures, room / 2, _FIGURES_SIZE)
-        used = width(figures, _FIGURES_SIZE) + _PAD if figures else 0.0
-        _add(group, "text", cut(box.name, room - used, _NAME_SIZE), x=left, y=each.middle + 4)
+        figures = cut_text(box.figures, room / 2, _FIGURES_SIZE)
+        used = text_width(figures, _FIGURES_SIZE) + _PAD if figures else 0.0
+        _add(group, "text", cut_text(box.name, room - used, _NAME_SIZE), x=left, y=each.middle + 4)
         if figures:
             _add(group, "text", figures, **{"class": "muted end"}, x=left + room, y=each.middle + 4)
     else:
-        _add(group, "text", cut(box.name, room, _NAME_SIZE), x=left, y=each.top + 16)
-        _add(group, "text", cut(box.figures, room, _FIGURES_SIZE), **{"class": "muted"}, x=left, y=each.top + 30)
+        _add(group, "text", cut_text(box.name, room, _NAME_SIZE), x=left, y=each.top + 16)
+        _add(group, "text", cut_text(box.figures, room, _FIGURES_SIZE), **{"class": "muted"}, x=left, y=each.top + 30)
 
 
 def _draw_headings(root: ET.Element, plan: _Plan) -> None:
@@ -242,7 +259,7 @@ def _draw_legend(root: ET.Element, plan: _Plan) -> None:
         if kind in kinds:
             _draw_sample(legend, style, left)
             _add(legend, "text", text, **{"class": "muted"}, x=left + _SAMPLE + 7, y=_LEGEND_MIDDLE + 4)
-            left += _SAMPLE + 7 + width(text, _FIGURES_SIZE) + 10
+            left += _SAMPLE + 7 + text_width(text, _FIGURES_SIZE) + 10
     if kinds:
         _add(legend, "text", _HINT, **{"class": "muted"}, x=left, y=_LEGEND_MIDDLE + 4)
 
@@ -271,7 +288,7 @@ def _stripe(group: ET.Element, left: float, top: float, high: float, colour: int
 def _add(parent: ET.Element, tag: str, text: str = "", **attributes: str | float) -> ET.Element:
     values = {key: each if isinstance(each, str) else _number(each) for key, each in attributes.items()}
     element = ET.SubElement(parent, tag, values)
-    element.text = clean(text) or None
+    element.text = clean_text(text) or None
     return element
 
 

@@ -17,7 +17,7 @@ from packer.manifest.budget import function_measures, layer_budget, layer_measur
 from packer.manifest.history import load_history
 from packer.manifest.start_history import load_start
 from packer.pipeline.state import state_key
-from packer.report.page import ReportContent, render
+from packer.report.page import ReportContent, render_page
 
 
 def write_report(store: Store, project: Project, config: Config, out: Path | None, file: Path | None = None) -> Path:
@@ -45,7 +45,7 @@ def write_report(store: Store, project: Project, config: Config, out: Path | Non
         if start is not None and name in functions:
             start_limit = start_measure(name, start.after.median, functions[name].budget, start.distributions)
             measures += [start_limit] if start_limit else []
-    page = render(
+    page = render_page(
         ReportContent(
             title=project.folder.name,
             manifest=manifest,

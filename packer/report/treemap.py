@@ -17,8 +17,8 @@ Node = list[Any]
 _FUNCTION, _LAYER = "function", "layer"
 
 
-def treemap_data(snapshot: Snapshot) -> dict[str, Any]:
-    """Give the kinds, the trees of distributions, and for each function and layer which of these it has."""
+def make_treemap(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the kinds of files, the trees of distributions, and the numbers of the trees that each function and layer has."""
     parts: list[Node] = []
     known: dict[str, int] = {}
     units = []
@@ -35,14 +35,14 @@ def treemap_data(snapshot: Snapshot) -> dict[str, Any]:
     return {"kinds": list(KINDS), "parts": parts, "units": units}
 
 
-def packed_data(data: Mapping[str, Any]) -> str:
-    """Give data as text that a page can hold whatever is in it: JSON, compressed, in base 64."""
+def encode_data(data: Mapping[str, Any]) -> str:
+    """Return data as text that is safe within a page: JSON, compressed, in base 64."""
     plain = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
     return base64.b64encode(gzip.compress(plain, 9, mtime=0)).decode("ascii")
 
 
 def _nodes(unit: Unit) -> Iterable[tuple[str, list[Node]]]:
-    """Give the files of each distribution of a unit, the largest first; sizes alone where no files are at hand."""
+    """Return the files of each distribution of a unit, the largest first; sizes alone where no files are available."""
     if unit.files is None:
         for name, part in sorted(unit.parts.items(), key=lambda item: -item[1].unzipped):
             packed = round(part.unzipped * unit.zipped / unit.unzipped) if unit.unzipped else 0
@@ -53,15 +53,15 @@ def _nodes(unit: Unit) -> Iterable[tuple[str, list[Node]]]:
         owners.setdefault(each.owner, []).append(each)
     for owner, files in sorted(owners.items(), key=lambda item: -sum(each.size for each in item[1])):
         version = unit.parts[owner].version if owner in unit.parts else ""
-        yield _label(owner, version), nested(files)
+        yield _label(owner, version), nest_files(files)
 
 
 def _label(owner: str, version: str) -> str:
     return owner_label(OWN_SOURCE) if owner == OWN_SOURCE else f"{owner} {version}".rstrip()
 
 
-def nested(files: Iterable[PackedFile]) -> list[Node]:
-    """Give files as folders in folders; a folder that holds one folder alone is written with it.
+def nest_files(files: Iterable[PackedFile]) -> list[Node]:
+    """Return files as nested folders; a folder that holds nothing but one folder is merged with it.
 
     So is one that holds all of the files, unless files lie in it itself.
     """
@@ -76,10 +76,10 @@ def nested(files: Iterable[PackedFile]) -> list[Node]:
     # A layer's python/, which all of a distribution is in, would be one step more for nothing.
     if len(tops) == 1 and isinstance(tops[0][1], dict) and all(isinstance(each, dict) for each in tops[0][1].values()):
         root = {tops[0][0] + name: value for name, value in tops[0][1].items()}
-    return [_folded(name, value) for name, value in sorted(root.items())]
+    return [_fold_folder(name, value) for name, value in sorted(root.items())]
 
 
-def _folded(name: str, value: Any) -> Node:
+def _fold_folder(name: str, value: Any) -> Node:
     if isinstance(value, list):
         return value
     while len(value) == 1:
@@ -87,4 +87,4 @@ def _folded(name: str, value: Any) -> Node:
         if isinstance(below, list):
             break
         name, value = name + inner, below
-    return [name, [_folded(inner, below) for inner, below in sorted(value.items())]]
+    return [name, [_fold_folder(inner, below) for inner, below in sorted(value.items())]]

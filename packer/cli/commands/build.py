@@ -63,9 +63,9 @@ def command(
     settings = _settings_of(flags, shape)
     with reporting(verbose, quiet) as reporter:
         if flags["changed_since"] is not None:
-            from packer.change.since import narrowed
+            from packer.change.since import narrow_project
 
-            project = narrowed(project, settings.flags, flags["changed_since"], state, reporter)
+            project = narrow_project(project, settings.flags, flags["changed_since"], state, reporter)
         if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
             sys.stdout.write(manifest_text(make_manifest({})) if as_json else "")
             return

@@ -41,7 +41,7 @@ def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet:
     baseline, git:REF for the project as a commit has it, or `now` for the project as it is. Commits are looked at as `lpack
     check` does, and nothing is built.
     """
-    from packer.inspect.diff import compare, diff_markdown, diff_table
+    from packer.inspect.diff import compare_snapshots, diff_markdown, diff_table
     from packer.manifest.baseline import is_baseline
 
     store = open_store()
@@ -49,7 +49,7 @@ def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet:
         # A baseline knows functions with their layers alone, so that the other side counts them so.
         whole = any(is_baseline(Path(side)) for side in (old, new) if not _is_project(side))
         sides = [_read(side, {"out": None, "strict": False, **flags}, store, reporter, whole=whole) for side in (old, new)]
-    document = compare(*sides)
+    document = compare_snapshots(*sides)
     if form == "json":
         sys.stdout.write(json_text(document, ascii_only=True))
     else:
@@ -63,7 +63,7 @@ def _is_project(side: str) -> bool:
 def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter, *, whole: bool) -> Snapshot:
     from packer.cli.appraising import appraised, appraised_at
     from packer.formats.wheel import read_wheel
-    from packer.inspect.snapshot import of_reports, read_snapshot
+    from packer.inspect.snapshot import read_snapshot, snapshot_of_records
 
     def tree(digest: str, filename: str) -> Tree | None:
         path = store.wheel(digest)
@@ -76,4 +76,4 @@ def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter
         states = appraised(project, flags, store, reporter).functions
     else:
         states = appraised_at(project, side.removeprefix(COMMIT), flags, store, reporter)
-    return of_reports(side, {name: state.report for name, state in states.items()}, whole=whole)
+    return snapshot_of_records(side, {name: state.report for name, state in states.items()}, whole=whole)

@@ -32,11 +32,11 @@ def command(*, config: Path | None, template: Path | None, offline: bool, as_jso
     """
     from builders.engine.client import connect
     from packer.cli.common import open_store
-    from packer.inspect.doctor import BAD, examine
+    from packer.inspect.doctor import BAD, check_environment
 
     folder, places, remote = _places(config, template)
     findings = []
-    for finding in examine(open_store(), folder, places, connect, offline=offline, remote=remote):
+    for finding in check_environment(open_store(), folder, places, connect, offline=offline, remote=remote):
         findings.append(finding)
         if not as_json:
             _print(finding)

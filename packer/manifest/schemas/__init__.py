@@ -12,5 +12,5 @@ NAMES = (
 
 
 def schema_text(name: str) -> str:
-    """Give the JSON Schema (2020-12) of one of `NAMES`."""
+    """Return the JSON Schema (2020-12) of one of `NAMES`."""
     return files("packer.manifest.schemas").joinpath(f"{name}-{VERSION}.json").read_text(encoding="utf-8")

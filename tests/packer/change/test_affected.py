@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.change.affected import Folder, Inputs, affected
+from packer.change.affected import Folder, InputPaths, match_changes
 
 
 def everything(_: str) -> bool:
@@ -11,28 +11,28 @@ def everything(_: str) -> bool:
 
 
 FUNCTIONS = {
-    "a": Inputs(files=frozenset({"/r/lock"}), folders=(Folder(path="/r/a", holds=lambda path: not path.endswith(".md")),)),
-    "b": Inputs(folders=(Folder(path="/r/b", holds=everything), Folder(path="/r/lib", holds=everything))),
+    "a": InputPaths(files=frozenset({"/r/lock"}), folders=(Folder(path="/r/a", holds=lambda path: not path.endswith(".md")),)),
+    "b": InputPaths(folders=(Folder(path="/r/b", holds=everything), Folder(path="/r/lib", holds=everything))),
 }
 
 
 def test_files_and_folders():
-    assert affected(FUNCTIONS, ["/r/a/x.py", "/r/lock"]) == {"a": ("/r/a/x.py", "/r/lock")}
-    assert affected(FUNCTIONS, ["/r/lib/deep/er/x"]) == {"b": ("/r/lib/deep/er/x",)}
-    assert affected(FUNCTIONS, ["/r/ab/x", "/r/lock2", "/elsewhere"]) == {}
+    assert match_changes(FUNCTIONS, ["/r/a/x.py", "/r/lock"]) == {"a": ("/r/a/x.py", "/r/lock")}
+    assert match_changes(FUNCTIONS, ["/r/lib/deep/er/x"]) == {"b": ("/r/lib/deep/er/x",)}
+    assert match_changes(FUNCTIONS, ["/r/ab/x", "/r/lock2", "/elsewhere"]) == {}
 
 
 def test_a_folder_says_what_of_it_counts():
-    assert affected(FUNCTIONS, ["/r/a/notes.md"]) == {}
+    assert match_changes(FUNCTIONS, ["/r/a/notes.md"]) == {}
 
 
 def test_a_changed_folder_affects_whatever_uses_anything_in_it():
-    assert affected(FUNCTIONS, ["/r"]) == {"a": ("/r",), "b": ("/r",)}
-    assert affected(FUNCTIONS, ["/r/lib"]) == {"b": ("/r/lib",)}
+    assert match_changes(FUNCTIONS, ["/r"]) == {"a": ("/r",), "b": ("/r",)}
+    assert match_changes(FUNCTIONS, ["/r/lib"]) == {"b": ("/r/lib",)}
 
 
 def test_what_is_known_already_is_kept():
-    assert affected({"a": Inputs(reasons=frozenset({"/r/uv.lock"}))}, []) == {"a": ("/r/uv.lock",)}
+    assert match_changes({"a": InputPaths(reasons=frozenset({"/r/uv.lock"}))}, []) == {"a": ("/r/uv.lock",)}
 
 
 PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
@@ -48,7 +48,7 @@ def is_above(one: str, other: str) -> bool:
 )
 def test_the_same_as_comparing_each_with_each(functions, changed):
     inputs = {
-        name: Inputs(files=frozenset(files), folders=tuple(Folder(path=path, holds=everything) for path in folders))
+        name: InputPaths(files=frozenset(files), folders=tuple(Folder(path=path, holds=everything) for path in folders))
         for name, (files, folders) in functions.items()
     }
     expected = {
@@ -62,4 +62,4 @@ def test_the_same_as_comparing_each_with_each(functions, changed):
         )
         for name, (files, folders) in functions.items()
     }
-    assert affected(inputs, changed) == {name: paths for name, paths in expected.items() if paths}
+    assert match_changes(inputs, changed) == {name: paths for name, paths in expected.items() if paths}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from packer.change.definitions import redefined, redefined_by_template
+from packer.change.definitions import find_redefined, find_redefined_in_template
 from packer.config.load import Overrides, load_config
 from packer.core.model import Function
 
@@ -33,7 +33,7 @@ def changed(folder: Path, before: str | None, now: str, name: str = "lpack.toml"
     path = folder / name
     path.write_text(now)
     functions = load_config(path, Overrides()).functions
-    return set(redefined(functions, path, None if before is None else before.encode()))
+    return set(find_redefined(functions, path, None if before is None else before.encode()))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_templates(folder, before, expected):
     path = folder / "template.yaml"
     path.write_text(TEMPLATE)
     functions = [_function(folder, name) for name in ("A", "B")]
-    assert set(redefined_by_template(functions, path, before.encode() if before else None, {})) == expected
+    assert set(find_redefined_in_template(functions, path, before.encode() if before else None, {})) == expected
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_layers_in_templates(folder, then, now, expected):
     before, after = (TEMPLATE.replace("MemorySize: 128", f"Layers: {layers}") for layers in (then, now))
     path.write_text(after)
     functions = [_function(folder, name) for name in ("A", "B")]
-    assert set(redefined_by_template(functions, path, before.encode(), {})) == expected
+    assert set(find_redefined_in_template(functions, path, before.encode(), {})) == expected
 
 
 def _function(folder: Path, name: str) -> Function:

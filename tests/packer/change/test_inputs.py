@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from packer.change.affected import affected
+from packer.change.affected import match_changes
 from packer.change.inputs import Change, Inventory
 from packer.config.load import Overrides, load_config
 from packer.core.errors import ResolveError
@@ -42,7 +42,9 @@ def reasons(
     paths = tree.changed(base)
     change = Change(top=tree.top, paths=frozenset(paths), before=lambda path: tree.content(base, path))
     inventory = Inventory(change, found.out, lambda name: (remembered or {}).get(name, ()))
-    answer = affected({each.name: inventory.of(each) for each in found.functions if not names or each.name in names}, paths)
+    answer = match_changes(
+        {each.name: inventory.of(each) for each in found.functions if not names or each.name in names}, paths
+    )
     return {name: [os.path.relpath(path, tree.top) for path in each] for name, each in answer.items()}
 
 

@@ -310,7 +310,7 @@ def test_what_a_server_did_not_tell_is_asked_for_again(repo, index):
     index.fault(wheel.name, Fault(status=404, times=1))
     first = checked(repo)
     assert [each["known_by"] for each in first["functions"]["one"]["distributions"]] == ["size"]
-    assert "one: no server tells what is in pkg: sizes are rough." in first["warnings"]
+    assert "one: no server says what is in pkg: sizes are rough." in first["warnings"]
     second = checked(repo)
     assert [each["known_by"] for each in second["functions"]["one"]["distributions"]] == ["directory"]
     assert second["warnings"] == []
@@ -330,7 +330,7 @@ def test_what_nothing_is_known_of_is_told(repo, index):
     index.fault(wheel.name, Fault(status=404))
     document = checked(repo, "--offline")
     assert [each["known_by"] for each in document["functions"]["one"]["distributions"]] == ["nothing"]
-    assert "one: nothing tells the size of pkg, which counts as none." in document["warnings"]
+    assert "one: nothing says the size of pkg, which counts as none." in document["warnings"]
 
 
 def test_a_baseline_is_of_all_functions(shared):

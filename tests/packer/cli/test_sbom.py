@@ -12,7 +12,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Tree
 from packer.core.records import WheelBuildRecord
-from packer.manifest.sbom import Listed, Sboms
+from packer.manifest.sbom import BillEntry, Sboms
 from tests.monorepo import Monorepo
 from tests.packer.records import distribution_record
 
@@ -28,15 +28,15 @@ def checked(data: bytes) -> dict[str, Any]:
 
 def listed(
     name: str, metadata: str = "", requires: tuple[str, ...] = (), more: dict[str, bytes] | None = None, **told: Any
-) -> Listed:
+) -> BillEntry:
     report = distribution_record(name, **told)
     text = f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{metadata}"
     files = {f"{name}-1.0.dist-info/METADATA": text.encode(), **(more or {})}
     tree = Tree.of(Entry(path=path, mode=0o644, content=BytesContent.of(data), owner=name) for path, data in files.items())
-    return Listed(report=report, tree=tree, requires=requires)
+    return BillEntry(report=report, tree=tree, requires=requires)
 
 
-def made(tmp_path: Any, *distributions: Listed) -> dict[str, Any]:
+def made(tmp_path: Any, *distributions: BillEntry) -> dict[str, Any]:
     return checked(Sboms(LocalStore(tmp_path / "store")).make("orders", "b" * 64, distributions))
 
 
@@ -54,7 +54,7 @@ def made(tmp_path: Any, *distributions: Listed) -> dict[str, Any]:
         ("", None),
     ],
 )
-def test_licences_are_those_that_are_declared(tmp_path, metadata, expected):
+def test_licenses_are_those_that_are_declared(tmp_path, metadata, expected):
     [component] = made(tmp_path, listed("pkg", metadata))["components"]
     found = component.get("licenses")
     if expected is None:
@@ -95,7 +95,7 @@ def test_metadata_is_utf8(tmp_path):
 
 def test_a_wheel_that_is_gone_from_the_cache_makes_another_bill(tmp_path):
     whole = listed("pkg", "Summary: Here\n")
-    bare = Listed(report=whole.report, tree=None)
+    bare = BillEntry(report=whole.report, tree=None)
     assert "description" not in made(tmp_path, bare)["components"][0]
     assert made(tmp_path, whole)["components"][0]["description"] == "Here"
 

@@ -39,7 +39,7 @@ def test_a_change_since_the_build_is_told(project, change):
         config.write_text(config.read_text() + "# a word\n")
     named = {"edit": "one/app.py", "add": "one/new.py", "remove": "one/more.py", "requirements": "one/requirements.txt"}
     stderr = project.run("verify").stderr
-    assert f"one {OLD} {named.get(change, 'lpack.toml')} changed; `lpack build` makes it anew" in stderr
+    assert f"one {OLD} {named.get(change, 'lpack.toml')} changed; `lpack build` builds it again" in stderr
     assert (f"two {OLD}" in stderr) == (change == "configuration")
     assert OLD not in project.run("verify", "two").stderr or change == "configuration"
     project.run("build")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Tree
-from packer.inspect.contents import PackedFile, kind_of, stems, with_owners
+from packer.inspect.contents import PackedFile, assign_owners, distribution_versions, kind_of
 
 
 def files(*paths: str) -> list[PackedFile]:
@@ -38,12 +38,12 @@ def test_kinds(path, kind):
 def test_bytecode_belongs_to_its_source_wherever_it_lies(root):
     tree = Tree.of([Entry(path="mod/a.py", mode=0o644, content=BytesContent.of(b""), owner="x")])
     paths = [f"{root}mod/a.py", f"{root}mod/a.pyc", f"{root}mod/__pycache__/a.cpython-312.pyc", f"{root}mod/other.py"]
-    found = owners(with_owners(files(*paths), {"dist": tree}))
+    found = owners(assign_owners(files(*paths), {"dist": tree}))
     assert list(found.values()) == ["dist", "dist", "dist", OWN_SOURCE]
 
 
 def test_metadata_tells_of_folders_of_the_same_name():
     paths = ["My_Dist-1.2.dist-info/METADATA", "my_dist/a.py", "my_dist.libs/x.so", "my_dist.py", "other/b.py", "app.py"]
-    found = owners(with_owners(files(*paths), {}))
+    found = owners(assign_owners(files(*paths), {}))
     assert [found[path] for path in paths] == ["my-dist"] * 4 + [OWN_SOURCE] * 2
-    assert stems(files(*paths)) == {"my-dist": "1.2"}
+    assert distribution_versions(files(*paths)) == {"my-dist": "1.2"}

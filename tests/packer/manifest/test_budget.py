@@ -14,9 +14,9 @@ from packer.manifest.budget import (
     FUNCTION,
     function_measures,
     growth_measure,
-    hold,
     layer_budget,
     layer_measures,
+    raise_over_limit,
     start_measure,
     upload_warning,
 )
@@ -65,7 +65,7 @@ def test_at_the_limit_is_within_it():
 def test_over_the_limit_names_the_five_largest():
     parts = [(f"part{number}", MEGABYTE * (20 - number)) for number in range(7)]
     with pytest.raises(LimitError, match=r"over Lambda's limit for unzipped packages of 250\.0 MB") as caught:
-        hold(function_measures("orders", report(unzipped=UNZIPPED_LIMIT + 1, parts=parts), Budget()))
+        raise_over_limit(function_measures("orders", report(unzipped=UNZIPPED_LIMIT + 1, parts=parts), Budget()))
     assert caught.value.exit_status == 3
     assert "part4 1.0 16.0 MB" in caught.value.detail
     assert "part5" not in caught.value.detail
@@ -81,7 +81,7 @@ def test_layers_count_in_what_is_unzipped_and_not_in_the_zip():
     found = report(10, 10, layers=[("common", UNZIPPED_LIMIT - 9)])
     assert over(found, zip=10) == ["lambda unzipped"]
     with pytest.raises(LimitError, match="orders takes 250") as caught:
-        hold(function_measures("orders", found, Budget()))
+        raise_over_limit(function_measures("orders", found, Budget()))
     assert "layer common 250.0 MB" in caught.value.detail
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from packer.inspect.snapshot import of_reports
+from packer.inspect.snapshot import snapshot_of_records
 from packer.manifest.baseline import make_baseline
 from packer.manifest.layer_names import lasting_names
 from tests.packer.records import function_record, layer_record
@@ -20,7 +20,7 @@ def test_layers_of_one_name_are_told_apart_by_their_targets():
     }
     sizes = {"common (python3.11 x86_64)": 1, "common (python3.13 x86_64)": 2, "one": 7}
     assert {name: each.zip_bytes for name, each in make_baseline(functions).layers.items()} == sizes
-    assert {name: each.zipped for name, each in of_reports("now", functions).layers.items()} == sizes
+    assert {name: each.zipped for name, each in snapshot_of_records("now", functions).layers.items()} == sizes
 
 
 def test_layers_of_one_name_and_target_keep_their_digests():

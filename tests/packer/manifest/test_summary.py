@@ -8,7 +8,7 @@ from builders.runtimes import Target
 from packer.core.model import OWN_SOURCE, Artifact, Function, Lock, Tree
 from packer.formats.zip_writer import WrittenArchive
 from packer.manifest.document import record_function
-from packer.manifest.summary import summary
+from packer.manifest.summary import summary_line
 from packer.trim.engine import RemovedFile
 from packer.trim.shape import ShapedFunction
 from packer.trim.strip import StrippedFile
@@ -50,10 +50,10 @@ def removed(found: Proof) -> int:
 
 
 def test_what_a_layer_holds_was_not_removed_from_the_function():
-    assert "3.5 KB removed (drop 2.0 KB, tests 1.0 KB, strip 0.5 KB)" in summary(FUNCTION, proof("own"))
+    assert "3.5 KB removed (drop 2.0 KB, tests 1.0 KB, strip 0.5 KB)" in summary_line(FUNCTION, proof("own"))
     assert removed(proof("own")) == 1024 + 2048 + 512
 
 
 def test_all_is_told_where_nothing_is_in_a_layer():
-    assert "2.0 MB removed (" in summary(FUNCTION, proof("own", "common"))
+    assert "2.0 MB removed (" in summary_line(FUNCTION, proof("own", "common"))
     assert removed(proof("own", "common")) == 2 * 1024 * 1024 + 1024 + 2048 + 512

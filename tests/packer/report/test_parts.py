@@ -17,9 +17,9 @@ from packer.core.model import OWN_SOURCE
 from packer.inspect.contents import KINDS, PackedFile
 from packer.inspect.snapshot import Part, Snapshot, Unit
 from packer.manifest.start_history import PastStart
-from packer.report.flame import flame_graph, frames
-from packer.report.page import ReportContent, render
-from packer.report.treemap import nested, packed_data, treemap_data
+from packer.report.flame import build_frames, flame_graph
+from packer.report.page import ReportContent, render_page
+from packer.report.treemap import encode_data, make_treemap, nest_files
 from packer.verify.coldstart import ImportRecord, StartTimes
 from tests.packer.records import build_manifest, manifest_function
 
@@ -44,13 +44,13 @@ def test_nested_files_are_the_same_files(found):
     folders = {path.rpartition("/")[0] for path in found}
     above = {"/".join(folder.split("/")[: n + 1]) for folder in folders for n in range(folder.count("/") + 1)}
     files = [path for path in found if path not in above]
-    assert leaves(nested([file(path, number) for number, path in enumerate(files)])) == {
+    assert leaves(nest_files([file(path, number) for number, path in enumerate(files)])) == {
         path: number for number, path in enumerate(files)
     }
 
 
 def test_a_lonely_folder_is_written_with_the_one_in_it():
-    assert nested([file("a/b/c/x.py", 3), file("a/b/c/y.so", 4)]) == [
+    assert nest_files([file("a/b/c/x.py", 3), file("a/b/c/y.so", 4)]) == [
         ["a/b/c/", [["x.py", KINDS.index("source"), 3, 3], ["y.so", KINDS.index("native"), 4, 4]]]
     ]
 
@@ -62,16 +62,16 @@ def unit(*files: PackedFile) -> Unit:
 
 def test_a_distribution_that_several_have_is_there_once():
     one = file("dist/a.py")
-    found = treemap_data(Snapshot(named="x", functions={"f": unit(one), "g": unit(one, file("app.py", owner=OWN_SOURCE))}))
+    found = make_treemap(Snapshot(named="x", functions={"f": unit(one), "g": unit(one, file("app.py", owner=OWN_SOURCE))}))
     assert [label for label, _ in found["parts"]] == ["dist 1.0", "the function's own source"]
     assert [each["parts"] for each in found["units"]] == [[0], [0, 1]]
-    assert json.loads(gzip.decompress(base64.b64decode(packed_data(found)))) == found
-    assert packed_data(found) == packed_data(found)
+    assert json.loads(gzip.decompress(base64.b64decode(encode_data(found)))) == found
+    assert encode_data(found) == encode_data(found)
 
 
 def test_where_no_files_are_at_hand_there_are_sizes():
     bare = Unit(zipped=50, unzipped=100, parts={"dist": Part(version="1.0", unzipped=100)})
-    found = treemap_data(Snapshot(named="x", functions={"f": bare}))
+    found = make_treemap(Snapshot(named="x", functions={"f": bare}))
     assert found["parts"] == [["dist 1.0", [["all of it", KINDS.index("data"), 100, 50]]]]
 
 
@@ -85,7 +85,7 @@ IMPORTS = (
 
 
 def test_imports_become_the_trees_that_they_were():
-    [a, c] = frames(IMPORTS)
+    [a, c] = build_frames(IMPORTS)
     assert (a.name, [each.name for each in a.below]) == ("a", ["a.one", "a.two"])
     assert [each.name for each in a.below[1].below] == ["b"]
     assert (c.name, c.below) == ("c", ())
@@ -118,13 +118,13 @@ def start(module: str) -> PastStart:
 def test_no_name_becomes_markup(name):
     snapshot = Snapshot(named="x", functions={name: unit(file(name))})
     manifest = build_manifest({name: manifest_function()})
-    page = render(ReportContent(title=name, manifest=manifest, snapshot=snapshot, starts={name: start(name)}))
+    page = render_page(ReportContent(title=name, manifest=manifest, snapshot=snapshot, starts={name: start(name)}))
     assert name not in page
     assert page.count("<script") == 2
     assert "<img" not in page
 
 
 def test_a_page_of_nothing_is_a_page():
-    page = render(ReportContent(title="x", manifest=build_manifest({}), snapshot=Snapshot(named="x", functions={})))
+    page = render_page(ReportContent(title="x", manifest=build_manifest({}), snapshot=Snapshot(named="x", functions={})))
     assert page.startswith("<!doctype html>")
     assert page.endswith("</html>\n")
