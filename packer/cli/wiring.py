@@ -8,6 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -23,7 +24,6 @@ from packer.cache.deflate import Deflater
 from packer.cache.remote import open_remote
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, store_errors
-from packer.cli.imagery import open_imaging
 from packer.core.events import Reporter
 from packer.core.model import Archive, Tree
 from packer.core.options import Policy
@@ -31,7 +31,6 @@ from packer.core.process import run, uv_command
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import check_wheel
 from packer.formats.zip_writer import WrittenArchive, write_zip
-from packer.images.builder import ImageBuilder
 from packer.net.credentials import Credentials, index_urls
 from packer.net.downloads import StoreFetcher
 from packer.pipeline.functions import WorkElsewhere
@@ -46,6 +45,9 @@ from packer.verify.candidates import CandidateWriter
 from packer.verify.proof import Prover, Repairs
 from packer.verify.runner import Verifier
 from packer.wheels.provider import LazyPackageBuilder, PackageBuilder
+
+if TYPE_CHECKING:
+    from packer.images.builder import ImageBuilder
 
 
 class Services:
@@ -109,6 +111,13 @@ def open_tools(
             closing.callback(builder.close)
             return builder
 
+        opened: Once[None, ImageBuilder] = Once()
+
+        def open_images() -> ImageBuilder:
+            from packer.cli.imagery import open_imaging
+
+            return open_imaging(store, reporter, policy, jobs, closing)
+
         native = NativeCode(store)
         shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)
         yield Tools(
@@ -121,9 +130,7 @@ def open_tools(
                 strict=policy.strict,
             ),
             shaping=Shaping(native=native, shaper=shaper, prover=prover, verifier=verifier),
-            imaging=partial(
-                Once[None, ImageBuilder]().get, None, partial(open_imaging, store, reporter, policy, jobs, closing)
-            ),
+            imaging=partial(opened.get, None, open_images),
         )
 
 

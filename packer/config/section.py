@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,5 +105,7 @@ class Section(Struct, frozen=True, kw_only=True):
 
 def suggest_names(given: str, known: Sequence[str]) -> str:
     """Return a hint that names the nearest known key, or all of them."""
+    import difflib
+
     nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
     return f"Did you mean {nearest[0]!r}?" if nearest else f"Known are: {', '.join(known)}."

@@ -267,6 +267,11 @@ class Function(Struct, frozen=True, kw_only=True):
         """The folder of the configuration that names it."""
         return self.lock_path.parent
 
+    @property
+    def base_name(self) -> str:
+        """The name of what its image is built upon: AWS's run-time image, where the user names none."""
+        return self.image.base or self.target.runtime_image
+
     def settings_for(self, package: str) -> BuildSettings:
         """Return the settings for building a package of this function."""
         return dict(self.packages).get(package, self.building)

@@ -75,7 +75,7 @@ class ImageBuilder:
 
     def base(self, function: Function) -> Base:
         """Find a function's base, the locked one if it is locked; raises `LpackError`."""
-        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        named, platform, root = function.base_name, Platform.of(function.target.architecture), function.image.root
         return self._bases.get((named, platform, root), lambda: self._find_base(named, platform, root))
 
     def pin(self, function: Function) -> Pins:
@@ -83,7 +83,7 @@ class ImageBuilder:
 
         Nothing for a base whose name has a digest itself. Raises `LpackError`.
         """
-        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        named, platform, root = function.base_name, Platform.of(function.target.architecture), function.image.root
         if _DIGEST in named and not named.startswith(LOCAL_FORMS):
             return {}
         pinned = "" if named.startswith(LOCAL_FORMS) else self._pinned_digest(named, platform, root)
@@ -91,7 +91,7 @@ class ImageBuilder:
 
     def check(self, function: Function) -> None:
         """Prove that a function's base, as it is now, can run it; raises `LpackError`."""
-        named, platform, root = base_name(function), Platform.of(function.target.architecture), function.image.root
+        named, platform, root = function.base_name, Platform.of(function.target.architecture), function.image.root
         self.start(function, self._reader.read(named, platform, root))
 
     def _pinned_digest(self, named: str, platform: Platform, root: Path) -> str:
@@ -179,12 +179,7 @@ class ImageBuilder:
 def files_of_image(function: Function) -> tuple[Path, ...]:
     """Return the files beside a function's own that decide its image: the lock of bases, and a base that is a file."""
     options = function.image
-    return (options.root / PINS_FILE, *files_of_base(base_name(function), options.root)) if options.wanted else ()
-
-
-def base_name(function: Function) -> str:
-    """Return the name of what a function's image is built upon: AWS's run-time image, where the user names none."""
-    return function.image.base or function.target.runtime_image
+    return (options.root / PINS_FILE, *files_of_base(function.base_name, options.root)) if options.wanted else ()
 
 
 def _base_marks(base: Base) -> frozenset[str]:

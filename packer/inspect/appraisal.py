@@ -15,7 +15,7 @@ from packer.core.model import Function
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageRecord
 from packer.formats.wheel_outline import NOTHING, SIZE
-from packer.images.builder import ImageBuilder, base_name
+from packer.images.builder import ImageBuilder
 from packer.images.outputs import OUTPUTS
 from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import LayerShare, MadeLayer, Need
@@ -83,8 +83,8 @@ class Appraiser:
 
     def _image(self, function: Function, result: Result) -> Result:
         """Return the same for a function that becomes an image, whose layers are only compressed when they are written."""
-        base, why = BaseImageRecord(name=base_name(function), digest="", bytes=0, layers=0), ""
-        if base_name(function).startswith(ENGINE_FORM):
+        base, why = BaseImageRecord(name=function.base_name, digest="", bytes=0, layers=0), ""
+        if function.base_name.startswith(ENGINE_FORM):
             why = "the engine would have to save all of it"
         else:
             try:
@@ -96,7 +96,7 @@ class Appraiser:
                 why = error.what.rstrip(".")
         if why:
             what = (
-                f"{function.name}: its base {base_name(function)} is not counted ({why}), and the whole image held to no limit."
+                f"{function.name}: its base {function.base_name} is not counted ({why}), and the whole image held to no limit."
             )
             result = replace(result, warnings=(*result.warnings, what))
         image = ImageRecord(digest="", platform="", base=base, layers=())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -103,6 +102,8 @@ class Costs(Struct, frozen=True, kw_only=True):
     def why(self, name: str) -> WhyDocument:
         """Return why a distribution is there, and what it costs; raises `UsageError` where the function does not have it."""
         if name not in self.versions:
+            import difflib
+
             near = difflib.get_close_matches(name, self.versions, n=3)
             meant = f"Did you mean {' or '.join(near)}?" if near else f"`lpack tree {self.function}` has all that it needs."
             raise UsageError(f"{self.function} has no distribution {name!r}.", remedy=meant)

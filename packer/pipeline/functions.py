@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from builders.runtimes import Target
 from packer.cache.signatures import are_unchanged
 from packer.core.errors import ManyErrors
 from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.images.builder import base_name
 from packer.layers.assignment import unused_everywhere
 from packer.pipeline.gatherer import Gatherer, Sources, Tools, make_gatherer
-from packer.pipeline.image_groups import ImageGroup
 from packer.pipeline.layer_maker import Folders, LayerMaker
 from packer.pipeline.local_work import LocalWork, Work
 from packer.pipeline.preparation import Order, Preparation
@@ -23,12 +21,15 @@ from packer.pipeline.results import Built, over_limits
 from packer.pipeline.state import ALWAYS, FunctionState
 from packer.pipeline.zip_groups import Group, Planned, ToWrite, look_at
 
+if TYPE_CHECKING:
+    from packer.pipeline.image_groups import ImageGroup
+
 
 def alike(functions: Sequence[Function]) -> list[list[Function]]:
     """Give the functions that could share a layer, together."""
     groups: dict[tuple[Target, str, int, str], list[Function]] = {}
     for function in functions:
-        base = f"{base_name(function)} {function.image.root}" if function.image.wanted else ""
+        base = f"{function.base_name} {function.image.root}" if function.image.wanted else ""
         how = (function.target, function.bytecode.mode, function.bytecode.optimize, base)
         groups.setdefault(how, []).append(function)
     return list(groups.values())
@@ -122,6 +123,8 @@ class FunctionBuilder:
         orders = [Order(function=member.function, scan=member.scan) for member in members]
         here = local_work(orders, self._tools, self._gatherer, self._folders, placed)
         if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
+            from packer.pipeline.image_groups import ImageGroup
+
             imaging, zipped = self._tools.imaging, self._tools.shaping.shaper.placer.zipped
             client = self._gatherer.client
             return ImageGroup(members, chosen, here, imaging, client, zipped, self._reporter, self._folders, self._started)

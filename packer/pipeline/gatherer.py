@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,7 +27,6 @@ from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.formats.wheel import read_wheel
 from packer.formats.wheel_outline import OUTLINES, read_outline
-from packer.images.builder import ImageBuilder, files_of_image
 from packer.pipeline.state import FunctionState, variable_digests
 from packer.resolve.declaration import Declaration, digest_links, read_declaration
 from packer.resolve.resolver import Resolver
@@ -40,6 +40,9 @@ from packer.verify.proof import Prover, carried_names
 from packer.verify.runner import Verifier, event_files
 from packer.wheels.abi_check import check_closed, check_native, without_provided
 from packer.wheels.provider import ArchiveFetcher, PackageBuilder, ProvidedWheel, provide_wheels
+
+if TYPE_CHECKING:
+    from packer.images.builder import ImageBuilder
 
 
 class Sources(Struct, frozen=True, kw_only=True):
@@ -296,7 +299,10 @@ class Inputs(Struct, frozen=True, kw_only=True):
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
         paths += _shape_files(self.function)
-        paths += map(str, files_of_image(self.function))
+        if self.function.image.wanted:
+            from packer.images.builder import files_of_image
+
+            paths += map(str, files_of_image(self.function))
         paths += map(str, (*self.function.verify.searched, *self.tools))
         paths += map(str, settings_files(self.declaration.folder, os.environ))
         # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.

@@ -16,7 +16,7 @@ from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageLayerRecord, ImageRecord
 from packer.formats.image import Base, Image
-from packer.images.builder import ImageBuilder, base_name
+from packer.images.builder import ImageBuilder
 from packer.images.layer_plan import Keys, plan_images
 from packer.images.layout_writer import LayerStep
 from packer.images.outputs import OUTPUTS, write_image
@@ -203,7 +203,7 @@ class ImageGroup:
 
 def _to_be_asked(function: Function, state: FunctionState) -> FunctionState:
     """Give a state as it is to be remembered: only an engine knows whether an image of its own is another one by now."""
-    return replace(state, seen_at=0) if base_name(function).startswith(ENGINE_FORM) else state
+    return replace(state, seen_at=0) if function.base_name.startswith(ENGINE_FORM) else state
 
 
 def _told(divided: _Divided, keys: Keys) -> str:
@@ -220,7 +220,7 @@ def _image_record(function: Function, base: Base, image: Image, steps: Sequence[
         digest=image.descriptor.digest,
         platform=str(image.platform),
         base=BaseImageRecord(
-            name=base_name(function),
+            name=function.base_name,
             digest=base.digest,
             bytes=sum(layer.size for layer in base.manifest.layers),
             layers=len(base.manifest.layers),

@@ -17,7 +17,7 @@ from packer.core.model import Function
 from packer.core.names import ENGINE_FORM, LOCAL_FORMS
 from packer.formats.oci import Platform
 from packer.images.base_pins import PINS_FILE, pins_text, read_pins
-from packer.images.builder import ImageBuilder, base_name
+from packer.images.builder import ImageBuilder
 from packer.locks.formats import find_lock_reader
 from packer.resolve.declaration import has_own_lock
 from packer.resolve.joint_declaration import can_share_versions
@@ -49,7 +49,7 @@ def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder
     for function in functions:
         if function.image.wanted:
             found.setdefault(function.image.root, {}).update(imaging().pin(function))
-            if base_name(function).startswith(LOCAL_FORMS):  # whose layers are here anyway
+            if function.base_name.startswith(LOCAL_FORMS):  # whose layers are here anyway
                 imaging().check(function)
     places = {root / PINS_FILE: pins_text(pins) for root, pins in found.items() if pins}
     return {path: _write(path, text) for path, text in places.items()}
@@ -85,7 +85,7 @@ def _checked(function: Function, resolver: Resolver) -> list[Path]:
 
 def _checked_base(function: Function, imaging: Callable[[], ImageBuilder]) -> list[Path]:
     """Give the lock of the base of an image, held against files that lie here; raises `LpackError`."""
-    named, root = base_name(function), function.image.root
+    named, root = function.base_name, function.image.root
     if not function.image.wanted or ("@" in named and not named.startswith(LOCAL_FORMS)):
         return []
     if (named, str(Platform.of(function.target.architecture))) not in read_pins(root):

@@ -8,7 +8,6 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
 from builders.interpreters import VARIABLES as TOOL_VARIABLES
 from builders.interpreters import search_folders
 from packer.core.errors import LimitError
@@ -135,6 +134,8 @@ def state_of(
         image=image,
     )
     if result.lacking:  # what was left undone for want of a tool is done as soon as there may be one
+        from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
+
         state = state.until((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
     return state
 

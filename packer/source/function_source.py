@@ -14,16 +14,18 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from msgspec import Struct
-from pathspec import GitIgnoreSpec
 
 from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
 from packer.core.names import MANIFEST_FILE
 from packer.source.links import check_link, function_boundary, project_boundary
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 DEFAULT_IGNORE = (
     # version control
@@ -112,6 +114,8 @@ def scan_outline(
 @cache
 def _spec_of(lines: tuple[str, ...]) -> GitIgnoreSpec:
     """Return patterns ready to be matched: hundreds of functions are scanned by the same ones."""
+    from pathspec import GitIgnoreSpec  # many modules, and most folders have no rules
+
     return GitIgnoreSpec.from_lines(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from packer.core.errors import UsageError
@@ -37,6 +36,8 @@ def explain(material: Material, shaped: ShapedFunction, untouched: ShapedFunctio
     if gone is not None:
         return f"{name}: {path} ({format_size(gone.size)}) is not there: {_removal_text(material, gone)}."
     known = [each.path for each in shaped.tree] + [each.path for each in shaped.removed]
+    import difflib
+
     nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
     remedy = f"Did you mean {nearest[0]}?" if nearest else "Write it as `unzip -l` shows it, such as pandas/__init__.py."
     raise UsageError(f"{name} has no file {path}, and nothing removed one.", remedy=remedy)
