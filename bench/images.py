@@ -28,6 +28,7 @@ from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
 from bench.peers import WORKLOADS, Place, add_cache, download, prepare
 from bench.rows import Line, markdown, write_results
+from packer.core.records import read_manifest
 
 PARTS = ("build", "push")
 _PYTHON = "3.11"
@@ -165,8 +166,8 @@ class Images:
 
     def remember(self, root: Path) -> None:
         """Write down which blobs of the store are layers of lpack's own."""
-        functions = json.loads((root / "dist" / "lpack.json").read_text())["functions"].values()
-        own = [layer["digest"].removeprefix("sha256:") for each in functions for layer in each["image"]["layers"]]
+        images = (each.image for each in read_manifest(root / "dist" / "lpack.json").functions.values())
+        own = [layer.digest.removeprefix("sha256:") for image in images if image for layer in image.layers]
         (root / "dist.json").write_text(json.dumps(own))
 
     def _run(self, folder: Path, *command: str, environment: dict[str, str] | None = None) -> Sample:

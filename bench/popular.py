@@ -29,6 +29,7 @@ from bench.measure import CommandFailedError, measure
 from bench.peers import PYTHON, WORKLOADS, Place
 from bench.rows import RESULTS
 from bench.starts import Starts, opened
+from packer.core.records import read_manifest
 from packer.verify.runner import Event, Outcome
 
 NAME = "one"
@@ -138,10 +139,10 @@ class Bench:
         laid = self._starts.unpack(out / f"{NAME}.zip", out / "unpacked")
         outcomes = [self._starts.start(laid, "events", [Event(name="expected", value=expected)]) for _ in range(ROUNDS)]
         shutil.rmtree(laid.task)
-        artifact = json.loads((out / "lpack.json").read_text())["functions"][NAME]["artifact"]
+        artifact = read_manifest(out / "lpack.json").functions[NAME].artifact
         side = Side(
-            bytes=artifact["unzipped_bytes"],
-            files=artifact["files"],
+            bytes=artifact.unzipped_bytes,
+            files=artifact.files,
             milliseconds=tuple(outcome.milliseconds for outcome in outcomes),
             trouble=next(filter(None, (outcome.trouble() for outcome in outcomes)), ""),
         )

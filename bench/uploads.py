@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from bench.contestants import Sam, Step
 from bench.measure import measure
 from bench.peers import WORKLOADS, Place
 from bench.rows import Line
+from packer.core.records import BuildManifest, DistributionRecord, read_manifest
 
 MONO = "mono12"
 NONE, SAFE, DEFAULT = "trim none, no bytecode", "trim safe, no bytecode", "defaults"
@@ -61,31 +61,30 @@ class Packed(Struct, frozen=True, kw_only=True):
         return sum(each.size for each in self.artifacts.values())
 
 
-def read_packed(manifest: Mapping[str, Any]) -> Packed:
-    """Read what a manifest says of artifacts."""
+def read_packed(manifest: BuildManifest) -> Packed:
+    """Return what a manifest says of artifacts."""
     artifacts: dict[str, Artifact] = {}
     wheels: set[str] = set()
     users: dict[str, set[str]] = {}
-    for name, layer in manifest.get("layers", {}).items():
-        holds = frozenset(map(_exact, layer["distributions"]))
-        artifacts[layer["sha256"]] = Artifact(name=name, size=layer["zip_bytes"], holds=holds)
-    for name, function in manifest["functions"].items():
-        own = frozenset(_exact(each) for each in function["distributions"] if "layer" not in each)
-        size = function["artifact"]["zip_bytes"]
-        artifacts[function["artifact"]["sha256"]] = Artifact(name=name, size=size, holds=own)
-        for each in function["distributions"]:
-            wheels.add(each["sha256"])
+    for name, layer in manifest.layers.items():
+        holds = frozenset(map(_exact, layer.distributions))
+        artifacts[layer.sha256] = Artifact(name=name, size=layer.zip_bytes, holds=holds)
+    for name, function in manifest.functions.items():
+        own = frozenset(map(_exact, function.inside))
+        artifacts[function.artifact.sha256] = Artifact(name=name, size=function.packed_bytes, holds=own)
+        for each in function.distributions:
+            wheels.add(each.sha256)
             users.setdefault(_exact(each), set()).add(name)
     return Packed(
         artifacts=artifacts,
         wheels=frozenset(wheels),
-        layers=len(manifest.get("layers", {})),
+        layers=len(manifest.layers),
         users={name: frozenset(names) for name, names in users.items()},
     )
 
 
-def _exact(distribution: Mapping[str, Any]) -> str:
-    return f"{distribution['name']}=={distribution['version']}"
+def _exact(distribution: DistributionRecord) -> str:
+    return f"{distribution.name}=={distribution.version}"
 
 
 class Uploads:
@@ -105,7 +104,7 @@ class Uploads:
             _pin(folder / name / "requirements.txt", versions)
         command = (str(self._place.lpack), "build", "--template", "template.yaml", "--layers", "auto", *flags)
         measure(command, folder, self._place.lpack_environment(), self._log, watch=False)
-        return read_packed(json.loads((folder / "dist" / "lpack.json").read_text()))
+        return read_packed(read_manifest(folder / "dist" / "lpack.json"))
 
     def sam(self) -> dict[str, int]:
         """Build with SAM, and zip each function; give the bytes of each ZIP."""
