@@ -243,7 +243,7 @@ def test_a_wheel_of_any_size_is_not_taken_out(builder, tmp_path, monkeypatch):
     monkeypatch.setattr("builders.engine.container_builder.IMAGE_LIMIT", 20 * MEGABYTE)
     code = "path = pathlib.Path(wheel_directory, 'answer-1.0-py3-none-any.whl'); path.touch(); os.truncate(path, 1 << 40)"
     stopped = failure(builder, request(sdist(tmp_path, f"{code}; os._exit(0)")), tmp_path / "into")
-    assert re.search(r"has 1099511627776 bytes, and 20971520 at most are taken", stopped.what)
+    assert re.search(r"with 1099511627776 bytes; at most 20971520 are accepted", stopped.what)
 
 
 @pytest.mark.parametrize("make", ["path.mkdir()", "os.mkfifo(path)", "path.symlink_to('/nowhere')", "path.symlink_to(path)"])
