@@ -15,7 +15,7 @@ from packer.change.definitions import find_redefined, find_redefined_in_template
 from packer.change.inputs import Change, Inventory
 from packer.config.load import Config, Overrides
 from packer.config.project import CONFIG, TEMPLATE, Project
-from packer.config.project_reader import read_project, select
+from packer.config.project_reader import read_project, select_named
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.core.model import Function
@@ -69,7 +69,7 @@ def find_affected(project: Project, overrides: Overrides, since: str, state: Sta
     Raises `LpackError`.
     """
     config, _ = read_project(project, overrides)
-    functions = select(config, project.names)
+    functions = select_named(config, project.names)
     tree = _tree_of(config, functions)
     base = tree.base(since)
     paths = tree.changed(base)

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of
-from packer.config.project import Project, named_out
-from packer.config.project_reader import watched_files
+from packer.config.project import Project, find_out
+from packer.config.project_reader import list_watched_files
 from packer.core.errors import UsageError
 from packer.core.options import Budget, ShapeFlags
 from packer.manifest.baseline import Baseline, make_baseline
@@ -28,12 +28,12 @@ COMMIT = "git:"
 """What a commit is named with where a file could be."""
 
 
-def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> State:
+def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> State:
     """Say what a project's functions are going to be, as the last look has it where nothing has changed since.
 
     ``flags`` are those of the command line. Raises `LpackError`.
     """
-    built = state_key(project.path, named_out(project, flags["out"]))
+    built = state_key(project.path, find_out(project, flags["out"]))
     key = digest_of("check 2", built, str(flags["offline"]))
     shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
     digest = command_digest(
@@ -42,12 +42,12 @@ def appraised(project: Project, flags: Mapping[str, Any], store: Store, reporter
     state = load_state(store, key)
     if state is not None and not flags["upgrade"] and state.nothing_changed(digest, project.names, written=False):
         return state
-    state = _Look(project, flags, shape, store, reporter).state(digest, built, None if flags["upgrade"] else state)
+    state = _ProjectAppraisal(project, flags, shape, store, reporter).state(digest, built, None if flags["upgrade"] else state)
     save_state(store, key, state)
     return state
 
 
-class _Look:
+class _ProjectAppraisal:
     """One look at a project that has something to find out."""
 
     def __init__(
@@ -65,38 +65,38 @@ class _Look:
         from itertools import chain
 
         from packer.cache.signatures import Digests
-        from packer.cli.wiring import open_appraising
+        from packer.cli.wiring import open_appraisal_tools
         from packer.config.load import Overrides
-        from packer.config.project_reader import read_project, selected
+        from packer.config.project_reader import read_project, select_functions
         from packer.core.options import Policy
         from packer.inspect.appraisal import Appraisal
 
         flags, started = self._flags, time.time_ns()
         overrides = Overrides(runtime=flags["runtime"], architecture=flags["arch"], out=flags["out"], shape=self._shape)
         config, _ = read_project(self._project, overrides)
-        functions = selected(config, self._project)
+        functions = select_functions(config, self._project)
         build = load_state(self._store, built)
-        known = _Known(last, build, digest)
+        known = _KnownStates(last, build, digest)
         newest = max(filter(None, (last, build)), key=lambda each: each.seen_at, default=None)
         digests = Digests(newest.digests, newest.seen_at) if newest else Digests()
         policy, jobs = Policy(**{name: flags[name] for name in ("offline", "upgrade", "strict")}), os.cpu_count() or 1
         with (
             # It ends last: where the loop is interrupted, the tools stop what its threads wait for.
             ThreadPoolExecutor(jobs, thread_name_prefix="check") as executor,
-            open_appraising(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
+            open_appraisal_tools(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
         ):
             found = Appraisal(tools, self._reporter, config.out, started, offline=policy.offline).all(
                 functions, config.functions, known.get, executor
             )
             groups = {tools.sources.resolver.group_paths(function) for function in functions}
         by_name = {function.name: function for function in config.functions}
-        states = {name: _with_budgets(each, by_name[name]) for name, each in found.items()}
+        states = {name: _record_budgets(each, by_name[name]) for name, each in found.items()}
         path = str(state_path(self._store, built))
         return State(
             command=digest,
             seen_at=started,
             complete=len(states) == len(config.functions),
-            watched={path: signature(path) for path in (*watched_files(config), *chain(*groups))},
+            watched={path: signature(path) for path in (*list_watched_files(config), *chain(*groups))},
             outputs={path: signature(path)},
             functions=states,
             digests=digests.current,
@@ -104,7 +104,7 @@ class _Look:
         )
 
 
-class _Known:
+class _KnownStates:
     """What is remembered of functions: by the last build of all, else by the last look."""
 
     def __init__(self, last: State | None, build: State | None, digest: str) -> None:
@@ -116,7 +116,7 @@ class _Known:
         return next((state for state in found if state.is_unchanged()), found[0] if found else None)
 
 
-def _with_budgets(state: FunctionState, function: Function) -> FunctionState:
+def _record_budgets(state: FunctionState, function: Function) -> FunctionState:
     """Write down what the configuration allows, for a look that does not read it."""
     from packer.manifest.budget import layer_budget
 
@@ -125,22 +125,24 @@ def _with_budgets(state: FunctionState, function: Function) -> FunctionState:
     return replace(state, artifact={}, estimate=estimate)
 
 
-def budgets_of(states: Mapping[str, FunctionState]) -> tuple[dict[str, Budget], dict[str, Budget]]:
+def collect_budgets(states: Mapping[str, FunctionState]) -> tuple[dict[str, Budget], dict[str, Budget]]:
     """Give the budgets of functions and of layers, by their names."""
     estimates = {name: state.estimate for name, state in states.items() if state.estimate}
     own = {name: estimate.budget for name, estimate in estimates.items()}
     return own, {name: budget for each in estimates.values() for name, budget in each.layer_budgets.items()}
 
 
-def baseline_of_commit(project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> Baseline:
+def make_commit_baseline(
+    project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
+) -> Baseline:
     """Give the baseline of a project as a commit has it: looked at in a copy of that, once.
 
     Raises `LpackError`.
     """
-    return make_baseline({name: each.report for name, each in appraised_at(project, ref, flags, store, reporter).items()})
+    return make_baseline({name: each.report for name, each in appraise_commit(project, ref, flags, store, reporter).items()})
 
 
-def appraised_at(
+def appraise_commit(
     project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
 ) -> dict[str, FunctionState]:
     """Say what a project's functions were going to be in a commit; raises `LpackError`."""
@@ -153,17 +155,17 @@ def appraised_at(
     with store.workspace() as folder:
         tree.export(commit, folder)
         (folder / ".git").mkdir()  # links and .gitignore files reach as far as in the repository itself
-        there = _moved(project, Path(os.path.realpath(project.folder)), tree.top, folder)
+        there = _move_project(project, Path(os.path.realpath(project.folder)), tree.top, folder)
         if not there.path.exists():
             what = f"{ref} has no {os.path.relpath(os.path.realpath(project.path), tree.top)}."
             raise UsageError(what, remedy="Commit it, or name a commit that has it.")
         shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
         then = {**flags, "out": None, "strict": False, "upgrade": False}  # what stood there is not to be mended any more
-        state = _Look(there, then, shape, store, reporter).state("", state_key(there.path, None), None)
+        state = _ProjectAppraisal(there, then, shape, store, reporter).state("", state_key(there.path, None), None)
     return dict(state.functions)
 
 
-def _moved(project: Project, folder: Path, top: Path, to: Path) -> Project:
+def _move_project(project: Project, folder: Path, top: Path, to: Path) -> Project:
     """Give the project as it lies in a copy of its repository, all functions asked for."""
     place = to / os.path.relpath(folder, top)
     path = place if project.path == project.folder else place / project.path.name

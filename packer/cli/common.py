@@ -26,7 +26,7 @@ def place_options(command: Command) -> Command:
         click.option("--template", type=file, metavar="FILE", help="AWS SAM template to take the functions from."),
         click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the template."),
     )
-    return _with(options, command)
+    return _add_options(options, command)
 
 
 def message_options(command: Command) -> Command:
@@ -35,7 +35,7 @@ def message_options(command: Command) -> Command:
         click.option("-v", "--verbose", is_flag=True, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results."),
     )
-    return _with(options, command)
+    return _add_options(options, command)
 
 
 def project_options(command: Command) -> Command:
@@ -46,7 +46,7 @@ def project_options(command: Command) -> Command:
         click.option("--offline", is_flag=True, help="Never touch the network."),
         click.option("--upgrade", is_flag=True, help="Resolve to the newest versions, not those resolved before."),
     )
-    return place_options(_with(options, message_options(command)))
+    return place_options(_add_options(options, message_options(command)))
 
 
 def shape_options(command: Command) -> Command:
@@ -56,24 +56,24 @@ def shape_options(command: Command) -> Command:
         click.option("--trim", type=trim, help="What to remove (default: safe; auto keeps what turns out to be needed)."),
         click.option("--bytecode", type=click.Choice(BYTECODE_MODES), help="Where bytecode goes (default: auto)."),
     )
-    return _with(options, command)
+    return _add_options(options, command)
 
 
-def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+def _add_options(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def verbosity(verbose: bool, quiet: bool) -> int:
+def choose_verbosity(verbose: bool, quiet: bool) -> int:
     """Give how much to say."""
     return QUIET if quiet else VERBOSE if verbose else NORMAL
 
 
 @contextmanager
-def reporting(verbose: bool, quiet: bool) -> Iterator[LineReporter]:
+def open_reporter(verbose: bool, quiet: bool) -> Iterator[LineReporter]:
     """Give the reporter for this command, and put the terminal in order at the end."""
-    with make_reporter(verbosity(verbose, quiet)) as reporter:
+    with make_reporter(choose_verbosity(verbose, quiet)) as reporter:
         yield reporter
 
 

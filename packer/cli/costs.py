@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from packer.cli.appraising import appraised
+from packer.cli.appraising import appraise_project
 from packer.cli.common import open_store
 from packer.config.project import find_project
 from packer.core.errors import UsageError
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from packer.inspect.requirement_report import Costs
 
 
-def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter, *, one: bool = False) -> Iterator[Costs]:
+def find_costs(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter, *, one: bool = False) -> Iterator[Costs]:
     """Give the costs of the named functions, or of all; ``flags`` are those of the command line.
 
     With ``one`` there must be one. Raises `LpackError`.
     """
     from packer.cache.signatures import Digests
-    from packer.cli.wiring import open_appraising
+    from packer.cli.wiring import open_appraisal_tools
     from packer.config.load import Overrides
-    from packer.config.project_reader import read_project, selected
+    from packer.config.project_reader import read_project, select_functions
     from packer.core.options import Policy
     from packer.inspect.requirement_report import Costs
     from packer.pipeline.gatherer import make_gatherer
@@ -33,13 +33,13 @@ def costs_of(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRepor
     store = open_store()
     whole = {"out": None, "strict": False, **flags}
     config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"]))
-    functions = selected(config, project)
+    functions = select_functions(config, project)
     if one and len(functions) != 1:
         what = f"{' '.join(names)} has {len(functions)} functions: {', '.join(each.name for each in functions)}."
         raise UsageError(what, remedy="Name one of them in the folder of its configuration, or with --config.")
-    state = appraised(project, whole, store, reporter)
+    state = appraise_project(project, whole, store, reporter)
     policy = Policy(offline=flags["offline"])
-    with open_appraising(store, Digests(), reporter, policy, remote=config.remote) as tools:
+    with open_appraisal_tools(store, Digests(), reporter, policy, remote=config.remote) as tools:
         gatherer = make_gatherer(tools, reporter, config.out)
         for function in functions:
             needs = read_requirement_graph(function, gatherer.trees(function))

@@ -21,16 +21,16 @@ from packer.net.registry_login import DockerLogins
 from packer.registry.client import Registries
 
 
-def open_imaging(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> ImageBuilder:
+def open_image_builder(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> ImageBuilder:
     """Make the parts that make images; what they hold open is closed with ``closing``."""
-    executor, makers = (_executor(jobs, name, closing) for name in ("pack", "layer"))
+    executor, makers = (_open_executor(jobs, name, closing) for name in ("pack", "layer"))
     registries = open_registries(store, reporter, closing, offline=policy.offline)
     reader = BaseReader(store, base_sources(store, executor, registries.resolve, connect))
     layers = LayerBlobs(store, Deflater(store).span, executor)
     return ImageBuilder(reader, layers, makers, frozen=policy.frozen, refresh=policy.upgrade)
 
 
-def _executor(jobs: int, name: str, closing: ExitStack) -> Executor:
+def _open_executor(jobs: int, name: str, closing: ExitStack) -> Executor:
     executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix=name))
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)
     return executor

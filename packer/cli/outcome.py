@@ -44,11 +44,11 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
 
         ``out`` is the output folder as the command line has it.
         """
-        from packer.config.project import named_out
+        from packer.config.project import find_out
         from packer.inspect.stale import find_outdated
         from packer.pipeline.state import load_state, state_key
 
-        state = load_state(store, state_key(self.project.path, named_out(self.project, out)))
+        state = load_state(store, state_key(self.project.path, find_out(self.project, out)))
         if state is None:
             return
         formats = {name: each.report.format for name, each in state.functions.items()}
@@ -60,11 +60,11 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
 def read_built_project(command: str, names: Sequence[str], flags: dict[str, Any]) -> BuiltProject:
     """Read a project for a command, and find the functions that are named; raises `UsageError`."""
     from packer.config.load import Overrides
-    from packer.config.project_reader import read_project, select
+    from packer.config.project_reader import read_project, select_named
 
     project = find_project(names, flags["config"], flags["template"], flags["parameters"], built=command)
     config, _ = read_project(project, Overrides(out=flags["out"]))
-    return BuiltProject(project=project, config=config, functions=select(config, project.names))
+    return BuiltProject(project=project, config=config, functions=select_named(config, project.names))
 
 
 class ErrorRecord(Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ class ErrorRecord(Struct, frozen=True, kw_only=True):
         return cls(error=error.what, remedy=error.remedy, detail=error.detail)
 
 
-class Results:
+class ResultPrinter:
     """What came of functions, one after the other: a line for each as it comes, or one object in the end."""
 
     def __init__(self, *, as_json: bool) -> None:
@@ -110,15 +110,15 @@ class Results:
 
 
 @contextmanager
-def printed(*, as_json: bool) -> Iterator[Results]:
+def print_results(*, as_json: bool) -> Iterator[ResultPrinter]:
     """Give what prints the results of a command: what was done before a failure is done, and told."""
-    results = Results(as_json=as_json)
+    results = ResultPrinter(as_json=as_json)
     try:
         yield results
     finally:
         results.end()
 
 
-def images_of(names: Sequence[str], functions: Sequence[Function]) -> tuple[str, ...]:
+def select_image_names(names: Sequence[str], functions: Sequence[Function]) -> tuple[str, ...]:
     """Give the names to look for among what was built: those that the user named, as the project knows them."""
     return tuple(function.name for function in functions) if names else ()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from packer.cli.common import open_store
-from packer.config.project import Project, find_project, named_out
+from packer.config.project import Project, find_out, find_project
 from packer.core.errors import UsageError
 from packer.core.options import ShapeFlags
 from packer.layers.assignment import unused_everywhere
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from packer.inspect.plan_document import PlanDocument
 
 
-def plan_of(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineReporter) -> PlanDocument:
+def plan_layers(names: tuple[str, ...], flags: Mapping[str, Any], reporter: LineReporter) -> PlanDocument:
     """Plan the layers of a project, and give that as a document; ``flags`` are those of the command line.
 
     It is what a build with the same flags would make, knowing what the last one has found out. Raises `LpackError`.
@@ -68,6 +68,6 @@ def _last_build(store: Store, project: Project, flags: Mapping[str, Any], shape:
     """Give what the last build has left, where one with these flags would begin from it."""
     if flags["upgrade"]:
         return None
-    state = load_state(store, state_key(project.path, named_out(project, None)))
+    state = load_state(store, state_key(project.path, find_out(project, None)))
     digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False)
     return state if state is not None and state.command == digest else None

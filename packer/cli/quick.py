@@ -37,7 +37,7 @@ def answer(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] not in ANSWERED:
         return
     try:
-        with open(_path(arguments), encoding="utf-8") as file:
+        with open(_answer_path(arguments), encoding="utf-8") as file:
             digest, text = file.readline().rstrip("\n"), file.read()
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             return
@@ -47,10 +47,10 @@ def answer(arguments: Sequence[str]) -> None:
     if all(
         are_unchanged(((path, tuple(known)) for path, known in watched.items()), seen) for seen, watched in found["watched"]
     ):
-        _print(found)
+        _print_answer(found)
 
 
-def _print(found: Mapping[str, str | int]) -> NoReturn:
+def _print_answer(found: Mapping[str, str | int]) -> NoReturn:
     status = int(found["status"])
     try:
         sys.stderr.write(str(found["stderr"]))
@@ -71,7 +71,7 @@ def remember(
     from builders.files import write_file
 
     text = json.dumps({"watched": watched, "stdout": out, "stderr": told, "status": status})
-    path = _path(arguments)
+    path = _answer_path(arguments)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_file(Path(path), f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
@@ -80,19 +80,19 @@ def remember(
         return  # it only makes the next one quick
 
 
-def _path(arguments: Sequence[str]) -> str:
-    variables = (f"{name}={value}" for name, value in sorted(os.environ.items()) if _counts(name))
-    listening = f"{_columns()} {sys.stderr.isatty()} {int(time.time()) // _DAY}"  # runtimes are deprecated on a day
-    asked = _digest((os.getcwd(), *arguments))
-    here = _digest((_FORM, __version__, sys.version, listening, *variables))
-    return os.path.join(_folder(), "projects", f"{asked}-{here}.json")
+def _answer_path(arguments: Sequence[str]) -> str:
+    variables = (f"{name}={value}" for name, value in sorted(os.environ.items()) if _is_relevant(name))
+    listening = f"{_terminal_width()} {sys.stderr.isatty()} {int(time.time()) // _DAY}"  # runtimes are deprecated on a day
+    asked = _digest_parts((os.getcwd(), *arguments))
+    here = _digest_parts((_FORM, __version__, sys.version, listening, *variables))
+    return os.path.join(_find_cache_folder(), "projects", f"{asked}-{here}.json")
 
 
-def _counts(variable: str) -> bool:
+def _is_relevant(variable: str) -> bool:
     return variable not in _VOLATILE and not variable.startswith(_OF_COMMITS)
 
 
-def _digest(parts: Iterable[str]) -> str:
+def _digest_parts(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:_LETTERS]
 
 
@@ -105,7 +105,7 @@ def _forget_others(path: str) -> None:
         os.unlink(each.path)
 
 
-def _columns() -> int | None:
+def _terminal_width() -> int | None:
     """Give the width of the terminal that the answer is shown on; None where it is none."""
     if not sys.stdout.isatty():
         return None
@@ -115,7 +115,7 @@ def _columns() -> int | None:
         return 0
 
 
-def _folder() -> str:
+def _find_cache_folder() -> str:
     """Give the cache folder as `packer.cache.local.store_folder` does, whose way to find it takes longer than all else here."""
     named = os.environ.get(_CACHE_VARIABLE)
     if named:

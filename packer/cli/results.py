@@ -30,41 +30,41 @@ class Changes(Struct, frozen=True, kw_only=True):
     before: Mapping[str, int] = field(default_factory=dict)
 
 
-def results_text(state: State, chosen: Mapping[str, FunctionState], changes: Changes, *, as_json: bool) -> str:
+def format_results(state: State, chosen: Mapping[str, FunctionState], changes: Changes, *, as_json: bool) -> str:
     """Give what is printed of the chosen functions and their layers."""
     template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
-    manifest = _manifest(chosen, template)
+    manifest = _make_manifest(chosen, template)
     if as_json:
         return manifest_text(manifest)
     out = Path(next(iter(state.outputs))).parent
     shown = os.path.relpath(out)
     place = out if shown.startswith("..") else Path(shown)
-    rows = [_row(name, each.report, changes, place) for name, each in chosen.items()]
+    rows = [_make_row(name, each.report, changes, place) for name, each in chosen.items()]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    lines = table_lines(rows, width, colour=colour)
-    everything = manifest if chosen.keys() == state.functions.keys() else _manifest(state.functions)
+    lines = format_table(rows, width, colour=colour)
+    everything = manifest if chosen.keys() == state.functions.keys() else _make_manifest(state.functions)
     for name, layer in manifest.layers.items():
         users = ", ".join(everything.layers[name].functions)
         sizes = f"{format_size(layer.zip_bytes):>9} zipped  {format_size(layer.unzipped_bytes):>9} unzipped"
         line = f"{sizes}{_GAP}layer of {users}{_GAP}{place / layer.path}"
         narrow = f"{name}{_GAP}{format_size(layer.zip_bytes)}"
-        lines.append(line if width is None or len(line) <= width else _cut(narrow, width))
+        lines.append(line if width is None or len(line) <= width else _cut_line(narrow, width))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _manifest(functions: Mapping[str, FunctionState], template: str = "") -> BuildManifest:
+def _make_manifest(functions: Mapping[str, FunctionState], template: str = "") -> BuildManifest:
     return make_manifest({name: each.report for name, each in functions.items()}, template)
 
 
-def _row(name: str, report: FunctionRecord, changes: Changes, place: Path) -> dict[str, str]:
+def _make_row(name: str, report: FunctionRecord, changes: Changes, place: Path) -> dict[str, str]:
     """Give the cells of a function's line."""
     held = len(report.layers) + len(report.attached)
     whole = format_size(report.unpacked_with_layers)
     written = name in changes.written
     zipped, word = report.packed_bytes, "stored" if report.format == "image" else "zipped"
     before = changes.before.get(name)
-    change = "" if not written or before in (None, zipped) else _change(before or 0, zipped)
+    change = "" if not written or before in (None, zipped) else _format_change(before or 0, zipped)
     return {
         "name": name,
         "target": f"{report.runtime} {report.architecture:<6}",
@@ -78,7 +78,7 @@ def _row(name: str, report: FunctionRecord, changes: Changes, place: Path) -> di
     }
 
 
-def table_lines(rows: Sequence[Mapping[str, str]], width: int | None, *, colour: bool = False) -> list[str]:
+def format_table(rows: Sequence[Mapping[str, str]], width: int | None, *, colour: bool = False) -> list[str]:
     """Give the rows as lines, in columns, of ``width`` letters at most where there is one."""
     columns = [key for key in (rows[0] if rows else ()) if any(row[key] for row in rows)]
     for key in ("", *_DISPENSABLE):
@@ -91,14 +91,14 @@ def table_lines(rows: Sequence[Mapping[str, str]], width: int | None, *, colour:
         cells = [row[each].ljust(widths[each]) for each in columns]
         line = _GAP.join(cells).rstrip()
         if width is not None and len(line) > width:
-            line = _cut(line, width)
+            line = _cut_line(line, width)
         elif colour:
-            line = _GAP.join(_painted(each, cell) for each, cell in zip(columns, cells, strict=True)).rstrip()
+            line = _GAP.join(_paint_cell(each, cell) for each, cell in zip(columns, cells, strict=True)).rstrip()
         lines.append(line)
     return lines
 
 
-def _painted(column: str, cell: str) -> str:
+def _paint_cell(column: str, cell: str) -> str:
     shade = ""
     if column == "done":
         shade = _GREEN if cell.startswith("built") else _DIM
@@ -110,10 +110,10 @@ def _painted(column: str, cell: str) -> str:
     return f"{shade}{words}{_PLAIN}{' ' * (len(cell) - len(words))}" if shade and words else cell
 
 
-def _cut(line: str, width: int) -> str:
+def _cut_line(line: str, width: int) -> str:
     return line if len(line) <= width else line[: max(0, width - 1)] + "…"
 
 
-def _change(before: int, now: int) -> str:
+def _format_change(before: int, now: int) -> str:
     size = abs(now - before)
     return f"{'+' if now > before else '-'}{format_size(size) if size >= _KILOBYTE else f'{size} B'}"

@@ -40,9 +40,9 @@ def make_builder(
         reporter.note(credentials.scrub(text))
 
     builders = {
-        "host": LazyBuilder(lambda: _host_builder(listen)),
-        "container": LazyBuilder(lambda: _container_builder(say, listen, policy)),
-        "cross": LazyBuilder(lambda: _cross_builder(store, listen)),
+        "host": LazyBuilder(lambda: _open_host_builder(listen)),
+        "container": LazyBuilder(lambda: _open_container_builder(say, listen, policy)),
+        "cross": LazyBuilder(lambda: _open_cross_builder(store, listen)),
     }
     tasks = TaskMaker(origins=Origins(store, digests, credentials.scrub), variables=variables)
     requirements = BuildRequirements(store, resolver, fetcher)
@@ -50,13 +50,13 @@ def make_builder(
     return StoreBuilder(builder, tasks, tuple(builders.values()), jobs)
 
 
-def _host_builder(listen: Listen) -> Builder:
+def _open_host_builder(listen: Listen) -> Builder:
     from builders.host.builder import HostBuilder
 
     return HostBuilder(listen)
 
 
-def _container_builder(say: Callable[[str], None], listen: Listen, policy: Policy) -> Builder:
+def _open_container_builder(say: Callable[[str], None], listen: Listen, policy: Policy) -> Builder:
     """Connect to the container engine; raises `UnavailableError`."""
     from builders.engine.client import connect
     from builders.engine.container_builder import ContainerBuilder
@@ -68,7 +68,7 @@ def _container_builder(say: Callable[[str], None], listen: Listen, policy: Polic
     return ContainerBuilder(engine, EngineImages(engine, say, listen, offline=policy.offline), listen)
 
 
-def _cross_builder(store: Store, listen: Listen) -> Builder:
+def _open_cross_builder(store: Store, listen: Listen) -> Builder:
     from builders.host.cross_builder import CrossBuilder
 
     return CrossBuilder(listen, store.root / COMPILER)

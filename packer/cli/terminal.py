@@ -101,7 +101,7 @@ class LineReporter(Reporter):
         """Give a message as it is shown; ``kind`` is error, warning, note or debug."""
         style = _STYLES[kind] if self._colour else ""
         if self._annotates and kind in ("error", "warning"):
-            return f"::{kind} title=lpack::{_for_github(message)}"
+            return f"::{kind} title=lpack::{_escape_for_github(message)}"
         label = "" if kind in ("note", "debug") else f"{kind}: "
         text = f"{label}{message}"
         return f"\x1b[{style}m{text}\x1b[0m" if style else text
@@ -115,12 +115,12 @@ class LineReporter(Reporter):
         self._stream.flush()
 
 
-def _for_github(message: str) -> str:
+def _escape_for_github(message: str) -> str:
     """Write a message as a workflow command has it (GitHub documentation, "Workflow commands")."""
     return message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _label(filename: str) -> str:
+def _shorten_name(filename: str) -> str:
     """Give a wheel's name and version: with all its tags the name would leave no room for the bar."""
     return " ".join(filename.split("-")[:2]) if filename.endswith(".whl") else filename
 
@@ -174,7 +174,7 @@ class BarReporter(LineReporter):
 
     def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:  # noqa: ARG002 its bar says it
         with self._bars:
-            self._tasks[name] = self._shown().add_task(_label(name), total=size)
+            self._tasks[name] = self._shown().add_task(_shorten_name(name), total=size)
 
     def transfer_advanced(self, name: str, received: int) -> None:
         with self._bars:

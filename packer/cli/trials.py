@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_trials(
+def open_trials(
     store: Store, reporter: LineReporter, names: tuple[str, ...], flags: Mapping[str, Any]
 ) -> Iterator[tuple[Trials, tuple[Function, ...]]]:
     """Give what runs functions, and the functions that are named; ``flags`` are those of the command line."""
     from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools
     from packer.config.load import Overrides
-    from packer.config.project_reader import read_project, select
+    from packer.config.project_reader import read_project, select_named
     from packer.core.options import Policy, ShapeFlags
     from packer.inspect.trials import Trials
     from packer.pipeline.gatherer import make_gatherer
@@ -36,4 +36,4 @@ def opened_trials(
     jobs = os.cpu_count() or 1
     with store.workspace() as folder, open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools:
         gatherer = make_gatherer(tools, reporter, config.out)
-        yield Trials(tools.shaping.prover, tools.shaping.verifier, gatherer, folder), select(config, project.names)
+        yield Trials(tools.shaping.prover, tools.shaping.verifier, gatherer, folder), select_named(config, project.names)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from packer.images.builder import ImageBuilder
 
 
-class Services:
+class BuildServices:
     """What a build works with (`packer.pipeline.build.Services`): a store, and what it opens for the flags of a command."""
 
     def __init__(self, store: Store, reporter: Reporter, policy: Policy, jobs: int, scheduler: str = "") -> None:
@@ -67,10 +67,10 @@ class Services:
             with ThreadPoolExecutor(self._jobs, thread_name_prefix="build") as executor:
                 yield executor, None
             return
-        from packer.cluster.connect import opened_cluster
+        from packer.cluster.connect import open_cluster
 
         with (
-            opened_cluster(self._scheduler, remote, self._policy, self.reporter) as opened,
+            open_cluster(self._scheduler, remote, self._policy, self.reporter) as opened,
             ThreadPoolExecutor(max(self._jobs, opened.jobs), thread_name_prefix="build") as executor,
             opened.cluster as cluster,  # ends first, for its threads wait for that
         ):
@@ -95,13 +95,13 @@ def open_tools(
 
     ``remote`` is what the configuration names as the remote store; ``variables`` are those that builds may see of.
     """
-    credentials = _credentials()
+    credentials = _read_credentials()
     uv_command()  # now, and not first in two threads
     with ExitStack() as closing:
         if not policy.offline:
             store = closing.enter_context(open_remote(store, remote, reporter))
         resolver = Resolver(run, store, credentials, digests, reporter, policy)
-        fetcher = StoreFetcher(store, credentials, reporter, _accept, offline=policy.offline)
+        fetcher = StoreFetcher(store, credentials, reporter, _check_archive, offline=policy.offline)
         closing.callback(fetcher.close)
 
         def make_builder() -> PackageBuilder:
@@ -114,9 +114,9 @@ def open_tools(
         opened: Once[None, ImageBuilder] = Once()
 
         def open_images() -> ImageBuilder:
-            from packer.cli.imagery import open_imaging
+            from packer.cli.imagery import open_image_builder
 
-            return open_imaging(store, reporter, policy, jobs, closing)
+            return open_image_builder(store, reporter, policy, jobs, closing)
 
         native = NativeCode(store)
         shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)
@@ -135,7 +135,7 @@ def open_tools(
 
 
 @contextmanager
-def open_appraising(
+def open_appraisal_tools(
     store: Store, digests: Digests, reporter: Reporter, policy: Policy, jobs: int = 1, remote: str = ""
 ) -> Iterator[Tools]:
     """Make the same parts with others in the place of two: nothing is fetched whole, and nothing is built."""
@@ -144,13 +144,13 @@ def open_appraising(
 
     with open_tools(store, digests, reporter, policy, jobs, remote) as tools, ExitStack() as closing:
         sources = tools.sources
-        fetcher = OutlineFetcher(sources.fetcher, sources.store, _credentials(), reporter, offline=policy.offline)
+        fetcher = OutlineFetcher(sources.fetcher, sources.store, _read_credentials(), reporter, offline=policy.offline)
         closing.callback(fetcher.close)
         kept = EstimatedWheels(sources.builder, sources.store, digests)
         yield replace(tools, sources=replace(sources, fetcher=fetcher, builder=kept))
 
 
-def _credentials() -> Credentials:
+def _read_credentials() -> Credentials:
     """Give what is known of logins to indexes."""
     credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
     for name, url in index_urls(os.environ):
@@ -175,11 +175,11 @@ def _open_shaping(
     # An image that is not there is only worth pulling where a container is asked for.
     container = SandboxKind(
         name="container",
-        open=lambda target, asked: _container_sandbox(target, reporter, pull=asked and not policy.offline),
+        open=lambda target, asked: _open_container_sandbox(target, reporter, pull=asked and not policy.offline),
     )
     sandboxes = Sandboxes((HOST, container))
     closing.callback(sandboxes.close)
-    stripper = Stripper(store, reporter, executor, partial(_container_strip, reporter))
+    stripper = Stripper(store, reporter, executor, partial(_open_container_strip, reporter))
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
     shaper = Shaper(FactScanner(store), native, stripper, BytecodePlacer(compiler, sandboxes, deflater.span))
@@ -188,7 +188,9 @@ def _open_shaping(
     return shaper, Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter), verifier
 
 
-def _container_sandbox(target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool) -> Sandbox:
+def _open_container_sandbox(
+    target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool
+) -> Sandbox:
     """Connect to the container engine; raises `UnavailableError`."""
     from builders.engine.client import connect
     from builders.engine.container_sandbox import ContainerSandbox
@@ -198,12 +200,12 @@ def _container_sandbox(target: Target, reporter: Reporter, settings: BuildSettin
     return ContainerSandbox(engine, EngineImages(engine, reporter.note, reporter.output, offline=not pull), target, settings)
 
 
-def _container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
+def _open_container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
     """Connect to the container engine; raises `UnavailableError`, also where an image is not there yet."""
-    return ContainerStrip(_container_sandbox(target, reporter, settings, pull=False))
+    return ContainerStrip(_open_container_sandbox(target, reporter, settings, pull=False))
 
 
-def _accept(path: Path, archive: Archive) -> None:
+def _check_archive(path: Path, archive: Archive) -> None:
     # An sdist is proved by its hash alone: it is opened by its build tool, in isolation.
     if archive.filename.endswith(".whl"):
         check_wheel(path, archive.filename)

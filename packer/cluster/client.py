@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from builders.errors import BuildError
 from builders.once import Once
 from packer.cache.store import Store
-from packer.cluster.jobs import Answer, NotThereError, Tickets, fetch_archive, identity, keep_archive
+from packer.cluster.jobs import Answer, MissingObjectError, Tickets, fetch_archive, identity, keep_archive
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.core.options import Policy
@@ -32,7 +32,7 @@ from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Sources
 from packer.pipeline.layer_maker import Beside, Version, Wanted
-from packer.pipeline.local_work import LocalWork, Settled
+from packer.pipeline.local_work import LocalWork, SettledFunction
 from packer.pipeline.preparation import Order
 from packer.trim.rules import Unit
 
@@ -41,7 +41,7 @@ _GLANCE = 0.5
 Value = TypeVar("Value")
 Job = tuple[str, str, str, tuple[str, ...], str, bytes]
 """Who asks (`packer.cluster.jobs.identity`), the remote store, the build, tickets, the name of a method of
-`packer.cluster.worker_site.Site`, and its
+`packer.cluster.worker_site.WorkerSite`, and its
 pickled arguments. What comes back is a pickled `Answer`."""
 Submit = Callable[[Job, str], "Future[bytes]"]
 """Has a job done, by the worker that is named if that is as good as any; an empty name stands for all."""
@@ -82,7 +82,7 @@ class Cluster:
         return ClusterWork(self, Tickets(orders, sources, self.policy), sources.store, here, staging)
 
     def call(self, build: str, tickets: tuple[str, ...], name: str, arguments: tuple[Any, ...], near: str) -> Answer:
-        """Have a job done; raises what it raised, or `LostError` where the cluster does not do it."""
+        """Have a job done; raises what it raised, or `LostJobError` where the cluster does not do it."""
         job = (identity(), self._remote, build, tickets, name, pickle.dumps(arguments))
         # The cluster's own way of sending values unpickles this too, and whoever leads it can run what he likes as it is.
         answer: Answer = pickle.loads(self._result(job, near))  # noqa: S301
@@ -90,7 +90,7 @@ class Cluster:
             getattr(self._reporter, kind)(text)
         if answer.failure:
             self._reporter.debug(answer.failure)
-            raise LostError
+            raise LostJobError
         if answer.error is not None:
             raise answer.error
         return answer
@@ -101,22 +101,22 @@ class Cluster:
 
     def _result(self, job: Job, near: str) -> bytes:
         if self._gone.is_set() or self._stopped.is_set():
-            raise LostError
+            raise LostJobError
         try:
             if near and near in (self._workers() or ()):
-                with suppress(_MovedError):
+                with suppress(_LostWorkerError):
                     return self._submitted(job, near)
             return self._submitted(job, "")
         except (ImportError, AttributeError, TypeError) as error:  # what a worker raises that has no lpack, or an older one
             what = f"The cluster cannot do jobs of {identity()}: {error}."
             raise UsageError(what, remedy="Install the same lpack wherever the scheduler and its workers run.") from error
-        except LostError:
+        except LostJobError:
             raise
         # Schedulers that end, workers that are lost too often, connections: what a cluster may raise has no common base.
         # An error of lpack's own comes up again when the job is done here.
         except (Exception, CancelledError) as error:
             self._reporter.debug(f"the cluster: {type(error).__name__}: {error}")
-            raise LostError from error
+            raise LostJobError from error
 
     def _submitted(self, job: Job, near: str) -> bytes:
         future = self._submit(job, near)
@@ -134,20 +134,20 @@ class Cluster:
     def _look(self, near: str) -> None:
         """Raise what ends the waiting, if anything does."""
         if self._stopped.is_set() or self._gone.is_set():
-            raise LostError
+            raise LostJobError
         workers = self._workers()
         if workers is None:
             self._gone.set()
             self._reporter.warn("The cluster has no workers any more: what is left is done on this machine.")
-            raise LostError
+            raise LostJobError
         if near and near not in workers:
             # A job that was to go to a worker that is gone may wait for it for ever (distributed 2026.8), others or no others.
-            raise _MovedError
+            raise _LostWorkerError
 
     def instead(self, work: Callable[[], Value], error: Exception) -> Value:
         """Do here what the cluster has not done, no more at once than this machine has processors."""
         if not self._stopped.is_set() and not self._gone.is_set():
-            if isinstance(error, NotThereError):
+            if isinstance(error, MissingObjectError):
                 self._reporter.warn(f"A job is done on this machine. {error}")
             else:
                 self._reporter.warn("The cluster lost a job, which is done on this machine.")
@@ -157,11 +157,11 @@ class Cluster:
             return work()
 
 
-class LostError(Exception):
+class LostJobError(Exception):
     """The cluster has not done a job."""
 
 
-class _MovedError(Exception):
+class _LostWorkerError(Exception):
     """The worker that was to do a job is gone."""
 
 
@@ -182,7 +182,7 @@ class ClusterWork:
         """Have a job done that needs to know ``functions``, by whoever knows most of what it is ``about``.
 
         Each answer but the last asks for functions that were not told of yet, and so there are no more than functions; raises
-        `LostError` where a worker asks for the same again.
+        `LostJobError` where a worker asks for the same again.
         """
         names, about = tuple(dict.fromkeys(functions)), tuple(about)
         homes = Counter(self._homes[each] for each in about if each in self._homes)
@@ -195,14 +195,14 @@ class ClusterWork:
                 return answer.value
             if not set(answer.lacking).difference(names):
                 self._cluster.tell(f"{answer.worker} asks again for {', '.join(answer.lacking)}, which it was told of")
-                raise LostError
+                raise LostJobError
             names, near = tuple(dict.fromkeys((*names, *answer.lacking))), answer.worker
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Prepare a function."""
         try:
             found: tuple[Need, frozenset[Unit]] = self._done("prepare", (version,), [version.name], [version.name])
-        except (LostError, NotThereError) as error:
+        except (LostJobError, MissingObjectError) as error:
             return self._cluster.instead(lambda: self._here.prepare(version), error)
         return found
 
@@ -212,8 +212,8 @@ class ClusterWork:
     def size(self, wanted: Wanted) -> Piece:
         """Give the bytes of a distribution in a layer."""
         try:
-            found: Piece = self._done("size", (wanted,), _users(wanted), [wanted.key])
-        except (LostError, NotThereError) as error:
+            found: Piece = self._done("size", (wanted,), _list_users(wanted), [wanted.key])
+        except (LostJobError, MissingObjectError) as error:
             return self._cluster.instead(lambda: self._here.size(wanted), error)
         self._here.maker.keep_size(wanted, found)  # a worker that knew it before has told nobody
         return found
@@ -224,11 +224,11 @@ class ClusterWork:
         if found is not None:
             return found
         pieces = {digest: wanted[digest] for digest in share.pieces}
-        users = [name for each in pieces.values() for name in _users(each)]
+        users = [name for each in pieces.values() for name in _list_users(each)]
         try:
             made: MadeLayer = self._done("make", (share, pieces, beside), users, [each.key for each in pieces.values()])
             path = fetch_archive(self._store, made.archive.sha256, self._staging / made.report.path)
-        except (LostError, NotThereError) as error:
+        except (LostJobError, MissingObjectError) as error:
             return self._cluster.instead(lambda: self._here.make(share, pieces, beside), error)
         self._offered.get(made.archive.sha256, lambda: None)
         return replace(made, archive=replace(made.archive, path=path), staged=path)
@@ -236,20 +236,20 @@ class ClusterWork:
     def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
         """Do nothing: each function is a job of its own."""
 
-    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
         """Build a function with its layers, and prove it."""
         bare = tuple(replace(each, archive=replace(each.archive, path=Path()), staged=None) for each in layers)
         try:
             for each in layers:
                 archive = each.archive
                 self._offered.get(archive.sha256, partial(keep_archive, self._store, archive.sha256, archive.path))
-            settled: Settled = self._done("settle", (version, bare), [version.name], [version.name])
+            settled: SettledFunction = self._done("settle", (version, bare), [version.name], [version.name])
             digest = settled.result.report.artifact.sha256
             path = fetch_archive(self._store, digest, self._staging / f"{version.name}.zip")
-        except (LostError, NotThereError) as error:
+        except (LostJobError, MissingObjectError) as error:
             return self._cluster.instead(lambda: self._here.settle(version, layers), error)
         return replace(settled, staged=path)
 
 
-def _users(wanted: Wanted) -> list[str]:
+def _list_users(wanted: Wanted) -> list[str]:
     return [version.name for version in wanted.versions]

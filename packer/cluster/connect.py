@@ -37,7 +37,7 @@ _RUN = "__import__('packer.cli.commands.worker', fromlist=['run']).run(*job)"
 """A job, as text: a scheduler or a worker that cannot unpickle a function, for want of lpack or of the same Python, ends."""
 
 
-class Opened(Struct, frozen=True, kw_only=True):
+class OpenCluster(Struct, frozen=True, kw_only=True):
     """A cluster, and how many jobs to give it at once."""
 
     cluster: Cluster
@@ -73,7 +73,7 @@ class Pulse:
 
 
 @contextmanager
-def opened_cluster(address: str, configured: str, policy: Policy, reporter: Reporter) -> Iterator[Opened]:
+def open_cluster(address: str, configured: str, policy: Policy, reporter: Reporter) -> Iterator[OpenCluster]:
     """Connect to a scheduler; ``configured`` is the configuration's remote store. Raises `UsageError`."""
     try:
         import distributed  # noqa: F401
@@ -85,20 +85,20 @@ def opened_cluster(address: str, configured: str, policy: Policy, reporter: Repo
         what = "--scheduler needs a remote store, where workers meet this machine."
         remedy = f'Name one: {VARIABLE}=s3://bucket/prefix, or remote = "…" in the configuration; and leave out --offline.'
         raise UsageError(what, remedy=remedy)
-    with _connected(address) as client:
+    with _connect_client(address) as client:
         pulse = Pulse(client.nthreads)
         threads = client.nthreads()
         reporter.note(f"building on {len(threads)} workers of {address}")
-        cluster = Cluster(_submitting(client), lambda: pulse.workers(ABSENCE), str(remote), policy, reporter)
+        cluster = Cluster(_make_submit(client), lambda: pulse.workers(ABSENCE), str(remote), policy, reporter)
         try:
             count = sum(threads.values())
-            yield Opened(cluster=cluster, jobs=min(_AHEAD * count, max(2 * count, _MANY)))
+            yield OpenCluster(cluster=cluster, jobs=min(_AHEAD * count, max(2 * count, _MANY)))
         finally:
             pulse.end()
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[Client]:
+def _connect_client(address: str) -> Iterator[Client]:
     from distributed import Client
 
     for name in tuple(logging.root.manager.loggerDict):  # what is lost is told of by `Cluster`
@@ -137,7 +137,7 @@ async def _reach(address: str) -> None:
     await comm.close()
 
 
-def _submitting(client: Client) -> Callable[[Job, str], Future[bytes]]:
+def _make_submit(client: Client) -> Callable[[Job, str], Future[bytes]]:
     executor = client.get_executor(pure=False)
 
     def submit(job: Job, near: str) -> Future[bytes]:

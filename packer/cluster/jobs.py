@@ -31,7 +31,7 @@ from packer.core.options import Policy
 from packer.core.version_variables import version_variables
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.locks.wheel_choice import choose_wheel
-from packer.pipeline.gatherer import Sources, files_of_function
+from packer.pipeline.gatherer import Sources, list_function_files
 from packer.pipeline.preparation import Order
 from packer.source.package_source import read_project_tree
 
@@ -76,7 +76,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     failure: str = ""
 
 
-class Lacking(Exception):
+class MissingTicketsError(Exception):
     """A job needs the tickets of other functions too."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -84,7 +84,7 @@ class Lacking(Exception):
         self.names = tuple(names)
 
 
-class NotThereError(StoreError):
+class MissingObjectError(StoreError):
     """The remote store does not give what one machine has written for another."""
 
 
@@ -108,17 +108,17 @@ class Tickets:
         return self._written.get(name, partial(self._write, self._orders[name]))
 
     def _write(self, order: Order) -> str:
-        function, store = order.function, _shared(self._sources.store, _TICKETS)
+        function, store = order.function, _require_shared(self._sources.store, _TICKETS)
         lock = self._shared(function, self._sources.resolver.lock(function))
         folders = [each.source.path for each in lock.packages if isinstance(each.source, SourceFolder)]
         asks = function.verify.level == "rie" or any(choose_wheel(each, function.target) is None for each in lock.packages)
-        files = frozenset(files_of_function(function, order.scan, archives=asks))
+        files = frozenset(list_function_files(function, order.scan, archives=asks))
         archives = frozenset(path for path in files if path.name.endswith(ARCHIVE_SUFFIXES))
         alike = [self._folders.get(archives, partial(self._files, archives))] if archives else []
         ticket = Ticket(
             order=replace(order, function=replace(function, sharing=())),
             lock=lock,
-            files=_read(sorted(files - archives)),
+            files=_read_files(sorted(files - archives)),
             shared=(*alike, *(self._folders.get(folder, partial(self._folder, folder)) for folder in folders)),
             policy=self._policy,
             variables=version_variables(environ),
@@ -132,7 +132,7 @@ class Tickets:
         return self._files(folder / entry.path for entry in tree)
 
     def _files(self, paths: Iterable[Path]) -> str:
-        return _save(self._sources.store, _read(sorted(paths)))
+        return _save(self._sources.store, _read_files(sorted(paths)))
 
     def _shared(self, function: Function, lock: Lock) -> Lock:
         """See that the archives of this machine that a lock names are in the remote store, and name them by their digests."""
@@ -144,12 +144,12 @@ class Tickets:
         if not isinstance(archive, Archive) or archive.location.startswith(("http://", "https://")):
             return package
         [fetched] = self._sources.fetcher.fetch([archive])
-        _shared(self._sources.store, _TICKETS).share(fetched.sha256)
+        _require_shared(self._sources.store, _TICKETS).share(fetched.sha256)
         known = replace(archive, sha256=fetched.sha256)
         return replace(package, wheels=(known,)) if wheel else replace(package, source=known)
 
 
-def _read(paths: Iterable[Path]) -> Files:
+def _read_files(paths: Iterable[Path]) -> Files:
     files: dict[str, tuple[int, bytes]] = {}
     for path in paths:
         if str(path) not in files and path.is_file():
@@ -166,54 +166,54 @@ def _save(store: Store, value: object) -> str:
 
 
 def load_ticket(store: Store, digest: str) -> Ticket:
-    """Read a ticket; raises `NotThereError` where it is not there, or not the one that was named."""
+    """Read a ticket; raises `MissingObjectError` where it is not there, or not the one that was named."""
     ticket: Ticket = _load(store, digest)
     return ticket
 
 
 def load_files(store: Store, digest: str) -> Files:
-    """Read a local project's files; raises `NotThereError` where they are not there, or not those that were named."""
+    """Read a local project's files; raises `MissingObjectError` where they are not there, or not those that were named."""
     files: Files = _load(store, digest)
     return files
 
 
 def _load(store: Store, digest: str) -> Any:
     # The digest came with the job itself: nobody else who writes to the remote store can have it unpickle anything.
-    return pickle.loads(zlib.decompress(_sealed(store, digest)))  # noqa: S301
+    return pickle.loads(zlib.decompress(_load_sealed(store, digest)))  # noqa: S301
 
 
 def keep_archive(store: Store, digest: str, path: Path) -> None:
-    """Offer an archive to other machines; raise `NotThereError` where this one shares no store with them."""
-    shared = _shared(store, _ARTIFACTS)
+    """Offer an archive to other machines; raise `MissingObjectError` where this one shares no store with them."""
+    shared = _require_shared(store, _ARTIFACTS)
     shared.offer(digest, path)
     shared.flush()
 
 
 def fetch_archive(store: Store, digest: str, to: Path) -> Path:
-    """Write an archive that another machine made to the file ``to``; raise `NotThereError`."""
-    if not _shared(store, _ARTIFACTS).obtain(digest, to):
-        raise _not_there(_ARTIFACTS)
+    """Write an archive that another machine made to the file ``to``; raise `MissingObjectError`."""
+    if not _require_shared(store, _ARTIFACTS).obtain(digest, to):
+        raise _make_missing_error(_ARTIFACTS)
     return to
 
 
-def _shared(store: Store, kind: str) -> SharedStore:
-    """Return the store, if machines can exchange files through it; raise `NotThereError` where the remote cannot be used."""
+def _require_shared(store: Store, kind: str) -> SharedStore:
+    """Return the store if machines can exchange files through it; raise `MissingObjectError` where they cannot."""
     if not isinstance(store, SharedStore):
-        raise _not_there(kind)
+        raise _make_missing_error(kind)
     return store
 
 
-def _sealed(store: Store, digest: str) -> bytes:
+def _load_sealed(store: Store, digest: str) -> bytes:
     record = store.load(_TICKETS, digest)
     if record is not None and hashlib.sha256(record.payload).hexdigest() == digest:
         return record.payload
     if record is not None:
         record.path.unlink(missing_ok=True)
-    raise _not_there(_TICKETS)
+    raise _make_missing_error(_TICKETS)
 
 
-def _not_there(kind: str) -> NotThereError:
-    return NotThereError(
+def _make_missing_error(kind: str) -> MissingObjectError:
+    return MissingObjectError(
         f"The remote store does not give what is to be found there ({kind}).",
         remedy="See that all machines name the same remote store, with the same LPACK_REMOTE_KEY, and may read and write it.",
     )

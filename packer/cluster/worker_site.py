@@ -14,7 +14,7 @@ from msgspec.structs import asdict, replace
 from builders.errors import LpackError
 from builders.once import Once
 from packer.cache.store import store_errors
-from packer.cluster.jobs import Files, Lacking, Ticket, fetch_archive, keep_archive, load_files, load_ticket
+from packer.cluster.jobs import Files, MissingTicketsError, Ticket, fetch_archive, keep_archive, load_files, load_ticket
 from packer.core.errors import ManyErrors
 from packer.core.events import Reporter
 from packer.core.model import FileContent, Function, Lock, SourceFolder, Tree
@@ -25,14 +25,14 @@ from packer.layers.planner import Piece
 from packer.pipeline.gatherer import Gatherer, Tools
 from packer.pipeline.layer_maker import Beside, Folders, LayerMaker, Version, Wanted
 from packer.pipeline.layer_parts import Variant
-from packer.pipeline.local_work import LocalWork, Settled
+from packer.pipeline.local_work import LocalWork, SettledFunction
 from packer.pipeline.preparation import Order, Preparation
 from packer.resolve.resolver import Resolver
 from packer.source.function_source import SourceScan
 from packer.trim.rules import Unit
 
 
-class Site:
+class WorkerSite:
     """Does jobs on functions that are compiled as the one of ``first`` is; may be used from many threads.
 
     What the machine that builds has at a path lies at the same path below ``folder``/root here.
@@ -54,14 +54,14 @@ class Site:
         gatherer = Gatherer(sources, shaping.shaper, shaping.native, reporter, folders.out)
         self._preparation = Preparation((), gatherer, shaping.shaper, shaping.prover, shaping.native)
         function = first.order.function
-        asking = _Asking(self._preparation, self._resolver.lacks)
+        asking = _TicketSource(self._preparation, self._resolver.lacks)
         target, bytecode = function.target, function.bytecode
-        maker = LayerMaker(asking, shaping, self._store, gatherer.tree, folders, target, bytecode, _nothing)
+        maker = LayerMaker(asking, shaping, self._store, gatherer.tree, folders, target, bytecode, _never_placed)
         carried = gatherer.carried
         self._work = LocalWork(self._preparation, maker, shaping.shaper, shaping.prover, carried, folders.staging)
 
     def know(self, tickets: Sequence[str]) -> None:
-        """Take in tickets that are not known yet; raises `packer.cluster.jobs.NotThereError`."""
+        """Take in tickets that are not known yet; raises `packer.cluster.jobs.MissingObjectError`."""
         with self._guard:
             for digest in tickets:
                 if digest not in self._known:
@@ -120,7 +120,7 @@ class Site:
         return replace(lock, packages=tuple(packages))
 
     def do(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        """Do a job; raises `LpackError`, or `packer.cluster.jobs.Lacking` where it needs more tickets."""
+        """Do a job; raises `LpackError`, or `packer.cluster.jobs.MissingTicketsError` where it needs more tickets."""
         try:
             return getattr(self, name)(*arguments)
         except LpackError as error:
@@ -144,7 +144,7 @@ class Site:
         self._hand_over(made.archive.sha256, made.archive.path)
         return replace(made, archive=replace(made.archive, path=Path()), staged=None)
 
-    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
         """Build a function, and give what came of it without its archive, which goes to the remote store."""
         here = tuple(replace(layer, archive=self._archive(layer.archive.sha256)) for layer in layers)
         settled = self._work.settle(version, here)
@@ -188,7 +188,7 @@ class _Names:
         return type(error)(self.of(error.what), remedy=self.of(error.remedy), detail=self.of(error.detail))
 
 
-class _Asking:
+class _TicketSource:
     """What layers are made from; functions that are not known yet are asked for."""
 
     def __init__(self, preparation: Preparation, lacks: Callable[[Sequence[str]], tuple[str, ...]]) -> None:
@@ -200,14 +200,14 @@ class _Asking:
         return self._preparation.variant(digest, version)
 
     def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]:
-        """Give the native code that functions have beside some distributions; raises `Lacking`."""
+        """Give the native code that functions have beside some distributions; raises `MissingTicketsError`."""
         lacking = self._lacks(names)
         if lacking:
-            raise Lacking(lacking)
+            raise MissingTicketsError(lacking)
         return self._preparation.libraries(names, without)
 
 
-def _nothing(_path: str) -> bool:
+def _never_placed(_path: str) -> bool:
     """Say that nothing lies in a worker's output folder."""
     return False
 

@@ -58,19 +58,19 @@ def find_project(
         return Project(
             kind=TEMPLATE,
             path=template.absolute(),
-            config=config.absolute() if config else _config_in(template.absolute().parent),
+            config=config.absolute() if config else _find_config_in(template.absolute().parent),
             names=tuple(arguments),
-            parameters=_parameters(parameters),
+            parameters=_parse_parameters(parameters),
         )
     if parameters:
         raise UsageError("--parameter needs a template.", remedy="Add --template FILE.")
     if config is not None:
         return Project(kind=CONFIG, path=config.absolute(), names=tuple(arguments))
     if len(arguments) == 1 and (os.sep in arguments[0] or Path(arguments[0]).is_dir()):
-        found = _config_above(Path.cwd())
+        found = _find_config_above(Path.cwd())
         if found is None or os.sep in arguments[0] or arguments[0] in (".", ".."):
-            return _of_path(Path(arguments[0]).absolute())
-    found = _config_above(Path.cwd())
+            return _find_at_path(Path(arguments[0]).absolute())
+    found = _find_config_above(Path.cwd())
     if found is not None:
         return Project(kind=CONFIG, path=found, names=tuple(arguments))
     if arguments:
@@ -78,11 +78,12 @@ def find_project(
             f"{arguments[0]} is no folder, and no configuration names it.", remedy="Name a folder, or run `lpack init`."
         )
     raise UsageError(
-        f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.", remedy=_way_out(built)
+        f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.",
+        remedy=_suggest_remedy(built),
     )
 
 
-def _way_out(built: str) -> str:
+def _suggest_remedy(built: str) -> str:
     """Say what to do where no configuration is found; ``built`` as for `find_project`."""
     has_template = Path("template.yaml").is_file()
     if built:
@@ -92,7 +93,7 @@ def _way_out(built: str) -> str:
     return f"Run `lpack init` to write one, or name a function's folder: lpack build PATH.{hint}"
 
 
-def looked_for(project: Project, arguments: Sequence[str]) -> dict[str, Signature]:
+def sign_searched_paths(project: Project, arguments: Sequence[str]) -> dict[str, Signature]:
     """Give the signatures of all that decided which project was meant: also of what could appear, and decide otherwise."""
     folders = [project.folder, project.path, *map(Path, arguments)]
     for parent in (Path.cwd(), *Path.cwd().parents):
@@ -104,17 +105,17 @@ def looked_for(project: Project, arguments: Sequence[str]) -> dict[str, Signatur
     return {str(path): signature(path) for path in dict.fromkeys(paths)}
 
 
-def _of_path(path: Path) -> Project:
+def _find_at_path(path: Path) -> Project:
     path = Path(os.path.normpath(path))
     if path.is_file():
         return Project(kind=CONFIG, path=path)
     if not path.is_dir():
         raise UsageError(f"There is no folder {path}.", remedy="Name a folder with a handler, or one with a configuration.")
-    found = _config_in(path)
+    found = _find_config_in(path)
     return Project(kind=CONFIG, path=found) if found else Project(kind=FOLDER, path=path)
 
 
-def _config_in(folder: Path) -> Path | None:
+def _find_config_in(folder: Path) -> Path | None:
     for name in CONFIG_NAMES:
         path = folder / name
         if path.is_file() and (name == CONFIG_NAMES[0] or _configures_lpack(path)):
@@ -130,15 +131,15 @@ def _configures_lpack(path: Path) -> bool:
     return isinstance(tool, dict) and "lpack" in tool
 
 
-def _config_above(folder: Path) -> Path | None:
+def _find_config_above(folder: Path) -> Path | None:
     for parent in (folder, *folder.parents):
-        found = _config_in(parent)
+        found = _find_config_in(parent)
         if found is not None:
             return found
     return None
 
 
-def _parameters(words: Sequence[str]) -> dict[str, str]:
+def _parse_parameters(words: Sequence[str]) -> dict[str, str]:
     given: dict[str, str] = {}
     for word in words:
         name, separator, value = word.partition("=")
@@ -148,7 +149,7 @@ def _parameters(words: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def named_out(project: Project, out: Path | None) -> Path | None:
+def find_out(project: Project, out: Path | None) -> Path | None:
     """Give the output folder as far as no configuration decides it."""
     if out is None and project.kind == FOLDER:
         return Path.cwd() / DEFAULT_OUT

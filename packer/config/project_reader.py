@@ -47,9 +47,9 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
         from packer.sam.template import read_template
 
         template = read_template(project.path, project.parameters)
-        config = _config_of_template(project, template, overrides)
+        config = _read_template_config(project, template, overrides)
     elif project.kind == FOLDER:
-        config = _config_of_folder(project.path, overrides)
+        config = _read_folder(project.path, overrides)
     else:
         config = load_config(project.path, overrides)
     _check_out(config, project)
@@ -71,7 +71,7 @@ def _check_out(config: Config, project: Project) -> None:
         raise UsageError(f"The written template would replace {project.path}.", remedy="Choose another folder: --out DIR.")
 
 
-def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
+def _read_folder(folder: Path, overrides: Overrides) -> Config:
     name = folder.name.replace(".", "-").replace(" ", "-") or "function"
     shape = read_shape(folder, name, (), overrides.shape)
     function = Function(
@@ -90,7 +90,7 @@ def _config_of_folder(folder: Path, overrides: Overrides) -> Config:
     return Config(root=folder, out=out.absolute(), functions=(function,), sbom=overrides.sbom is not False)
 
 
-def _config_of_template(project: Project, template: Template, overrides: Overrides) -> Config:
+def _read_template_config(project: Project, template: Template, overrides: Overrides) -> Config:
     """Take the functions from a template, and how they are built from the configuration beside it, if there is one."""
     path = project.path
     section = project_section(project.config) if project.config else Section(file=path, prefix="", table={})
@@ -99,9 +99,9 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
         root=path.parent,
         out=out.absolute(),
         functions=share_versions(
-            section, tuple(_function_of_template(path, section, function, overrides) for function in template.functions)
+            section, tuple(_make_template_function(path, section, function, overrides) for function in template.functions)
         ),
-        warnings=tuple(_vain_tables(section, template)),
+        warnings=tuple(_warn_of_vain_tables(section, template)),
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
         remote=read_remote(section),
@@ -109,7 +109,7 @@ def _config_of_template(project: Project, template: Template, overrides: Overrid
     )
 
 
-def _vain_tables(project: Section, template: Template) -> Iterator[str]:
+def _warn_of_vain_tables(project: Section, template: Template) -> Iterator[str]:
     """Give warnings of what a configuration says of a template's functions in vain; raises `UsageError` for what is wrong."""
     if DISCOVER in project.table:
         yield f"{project.where(DISCOVER)}: the template says which functions there are, and that holds."
@@ -124,7 +124,7 @@ def _vain_tables(project: Section, template: Template) -> Iterator[str]:
             yield f"{functions.where(name)}: the template has no such function for lpack to build. {suggest_names(name, known)}"
 
 
-def _function_of_template(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:
+def _make_template_function(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:
     where = f"{path}:{function.line}: {function.logical_id}"
     name = check_name(function.logical_id, where)
     made = make_function(
@@ -148,12 +148,12 @@ def _function_of_template(path: Path, project: Section, function: TemplateFuncti
     )
 
 
-def selected(config: Config, project: Project) -> tuple[Function, ...]:
+def select_functions(config: Config, project: Project) -> tuple[Function, ...]:
     """Give the functions of a project that were asked for; raises `UsageError` for a name that is not configured."""
-    return () if project.nobody else select(config, project.names)
+    return () if project.nobody else select_named(config, project.names)
 
 
-def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
+def select_named(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
     """Give the named functions, or all; raises `UsageError` for a name that is not configured."""
     known = {function.name: function for function in config.functions}
     for name in names:
@@ -163,7 +163,7 @@ def select(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
     return tuple(function for function in config.functions if not names or function.name in names)
 
 
-def watched_files(config: Config) -> Iterator[str]:
+def list_watched_files(config: Config) -> Iterator[str]:
     """Give the paths that decide what is to be built at all, and into which layers."""
     yield from map(str, config.files or (config.root,))
     yield from dict.fromkeys(str(path) for function in config.functions for path in list_layer_files(function.layers))

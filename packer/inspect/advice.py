@@ -13,7 +13,7 @@ from packer.core.model import OWN_SOURCE, Content
 from packer.core.options import TrimOptions
 from packer.core.records import FunctionRecord
 from packer.core.units import format_size
-from packer.pipeline.gatherer import Gathered
+from packer.pipeline.gatherer import GatheredFunction
 from packer.trim.engine import TrimContext, trim
 from packer.trim.rules import RULES
 from packer.trim.shape import ShapedFunction
@@ -51,7 +51,7 @@ class _Scales(Struct, frozen=True, kw_only=True):
 
 
 def ways_to_save(
-    gathered: Gathered, shaped: ShapedFunction, report: FunctionRecord, *, over: Collection[str]
+    gathered: GatheredFunction, shaped: ShapedFunction, report: FunctionRecord, *, over: Collection[str]
 ) -> tuple[str, ...]:
     """Return what would help, the largest saving first; ``over`` are keys of `packer.manifest.budget.Measure`."""
     unzipped, form = any(key != "zip" for key in over), report.format
@@ -69,7 +69,7 @@ def ways_to_save(
     return tuple(map(str, ways))
 
 
-def _rules(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> Iterator[Saving]:
+def _rules(gathered: GatheredFunction, shaped: ShapedFunction, scales: _Scales) -> Iterator[Saving]:
     """Return what rules would remove that are not in use."""
     material, options = gathered.material, gathered.function.trim
     used = {rule for (rule, _), _ in shaped.gone()}
@@ -88,7 +88,7 @@ def _rules(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> Itera
         yield Saving(what=how, saves=saves)
 
 
-def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Saving]:
+def _without_scans(gathered: GatheredFunction, scales: _Scales) -> Iterator[Saving]:
     """Return what trimming, which is off, would remove, judged by paths alone."""
     from packer.source.facts import FactScan
 
@@ -99,14 +99,14 @@ def _without_scans(gathered: Gathered, scales: _Scales) -> Iterator[Saving]:
     yield Saving(what='trim = "safe"', saves=sum(size for _, size in taken))
 
 
-def _taken(gathered: Gathered, options: TrimOptions, known: TrimContext, scales: _Scales) -> Iterator[tuple[str, int]]:
+def _taken(gathered: GatheredFunction, options: TrimOptions, known: TrimContext, scales: _Scales) -> Iterator[tuple[str, int]]:
     """Return the rules that would remove files, with the bytes of each file."""
     contents = {(name, entry.path): entry.content for name, tree in gathered.material.parts for entry in tree}
     for each in trim(gathered.material.parts, options, known).removed:
         yield each.rule, scales.weigh(contents[each.owner, each.path])
 
 
-def _runtime(gathered: Gathered, sizes: Mapping[str, int]) -> Iterator[Saving]:
+def _runtime(gathered: GatheredFunction, sizes: Mapping[str, int]) -> Iterator[Saving]:
     """Return what the runtime has itself; nothing is known of what the user's own base has."""
     names = [name for name in RUNTIME_DISTRIBUTIONS if sizes.get(name)]
     if names and not (gathered.function.image.wanted and gathered.function.image.base):
@@ -131,7 +131,7 @@ def _layers(report: FunctionRecord, sizes: Mapping[str, int], whole: int) -> Ite
             yield Saving(what=f"move {each.name} to a layer", saves=saves)
 
 
-def _sizes(gathered: Gathered, shaped: ShapedFunction, scales: _Scales) -> dict[str, int]:
+def _sizes(gathered: GatheredFunction, shaped: ShapedFunction, scales: _Scales) -> dict[str, int]:
     names = gathered.material.owner_names()
     found: dict[str, int] = {}
     for entry in shaped.tree:

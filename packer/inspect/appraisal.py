@@ -21,14 +21,14 @@ from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.manifest.budget import function_measures
-from packer.pipeline.functions import groups_of, local_work
+from packer.pipeline.functions import make_local_work, select_groups
 from packer.pipeline.gatherer import Tools, make_gatherer
 from packer.pipeline.layer_maker import Beside, Folders, Version, Wanted
-from packer.pipeline.local_work import Appraised, Files, LocalWork, Settled
+from packer.pipeline.local_work import AppraisedFunction, Files, LocalWork, SettledFunction
 from packer.pipeline.preparation import Order
-from packer.pipeline.results import Result, as_image
+from packer.pipeline.results import Result, make_image_result
 from packer.pipeline.state import Estimate, FunctionState
-from packer.pipeline.zip_groups import Group, Member, look_at
+from packer.pipeline.zip_groups import GroupMember, ZipGroup, scan_members
 from packer.trim.rules import Unit
 
 _NOWHERE = Path()
@@ -64,14 +64,14 @@ class Appraiser:
         """Compile at once what functions have beside these layers; raises `LpackError`."""
         self._work.ready(todo)
 
-    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
         """Return what a function would be; raises `LpackError`."""
         found = self._work.appraise(version, layers, lambda layer: self._files[layer.name]())
         result, function = found.result, found.gathered.function
         if function.image.wanted:
             result = self._image(function, result)
         result = replace(result, told="", estimate=_estimate(found, result))
-        return Settled(
+        return SettledFunction(
             result=result,
             staged=_NOWHERE,
             need=found.need,
@@ -100,10 +100,10 @@ class Appraiser:
             )
             result = replace(result, warnings=(*result.warnings, what))
         image = ImageRecord(digest="", platform="", base=base, layers=())
-        return as_image(result, image, OUTPUTS[function.image.write[0]].path(function.name), result.artifact.zipped)
+        return make_image_result(result, image, OUTPUTS[function.image.write[0]].path(function.name), result.artifact.zipped)
 
 
-def _estimate(found: Appraised, result: Result) -> Estimate:
+def _estimate(found: AppraisedFunction, result: Result) -> Estimate:
     """Return how distributions are known that are not in the store, and what would help where something is too large."""
     name, budget = found.gathered.function.name, found.gathered.function.budget
     over = [each.key for each in function_measures(name, result.report, budget) if each.over]
@@ -156,7 +156,7 @@ class Appraisal:
         chosen = frozenset(function.name for function in functions)
         taking_part = [function for function in everything if function.layers.wanted or function.name in chosen]
         found: dict[str, FunctionState] = {}
-        for alike, names in groups_of(taking_part, chosen):
+        for alike, names in select_groups(taking_part, chosen):
             found |= self._group(alike, names, previous, executor)
         return {function.name: found[function.name] for function in functions}
 
@@ -167,19 +167,19 @@ class Appraisal:
         previous: Callable[[str], FunctionState | None],
         executor: Executor,
     ) -> dict[str, FunctionState]:
-        members = look_at(functions, chosen, self._gatherer, previous, executor, self._reporter)
+        members = scan_members(functions, chosen, self._gatherer, previous, executor, self._reporter)
         found = {name: self._seen_again(each) for name, each in members.items() if each.function.image.wanted and each.previous}
         rest = [each for name, each in members.items() if name not in found]
         if not rest:
             return {name: state for name, state in found.items() if state}
         orders = [Order(function=member.function, scan=member.scan) for member in rest]
-        here = local_work(orders, self._tools, self._gatherer, self._folders, lambda _: False)
+        here = make_local_work(orders, self._tools, self._gatherer, self._folders, lambda _: False)
         work, asked = Appraiser(here, self._tools.imaging), chosen - found.keys()
-        group = Group(rest, asked, work, here.maker.way, here.maker.is_known, self._reporter, self._now, ToAppraise())
+        group = ZipGroup(rest, asked, work, here.maker.way, here.maker.is_known, self._reporter, self._now, ToAppraise())
         built = {name: self._until_known(name, each.state) for name, each in group.build(executor).items()}
         return built | {name: state for name, state in found.items() if state}
 
-    def _seen_again(self, member: Member) -> FunctionState | None:
+    def _seen_again(self, member: GroupMember) -> FunctionState | None:
         """Return the state of a function that has not changed."""
         return member.inputs.seen_again(member.previous, self._now) if member.previous else None
 

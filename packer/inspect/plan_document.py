@@ -11,8 +11,8 @@ from msgspec import Struct
 from packer.core.records import Architecture, Bytes
 from packer.core.units import format_size
 from packer.layers.assignment import LayerShare, Need, Needed
-from packer.pipeline.layer_maker import label
-from packer.pipeline.zip_groups import Planned
+from packer.pipeline.layer_maker import name_layer
+from packer.pipeline.zip_groups import GroupPlan
 
 
 class PlanDistribution(Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class PlanDocument(Struct, frozen=True, kw_only=True):
     saved_bytes: int
 
 
-def plan_document(plans: Sequence[Planned], apart: Iterable[str] = ()) -> PlanDocument:
+def plan_document(plans: Sequence[GroupPlan], apart: Iterable[str] = ()) -> PlanDocument:
     """Return the plan of functions of all targets; ``apart`` are functions that take part in none."""
     layers: list[PlanLayer] = []
     functions = {name: PlanFunction(layers=(), attached=(), inside=()) for name in apart}
@@ -110,24 +110,24 @@ def plan_document(plans: Sequence[Planned], apart: Iterable[str] = ()) -> PlanDo
     )
 
 
-def _names(plan: Planned, known: Mapping[str, Needed]) -> list[str]:
+def _names(plan: GroupPlan, known: Mapping[str, Needed]) -> list[str]:
     """Return the name of each layer as its archive is going to have it, without the digest; equal ones are numbered."""
     seen: Counter[str] = Counter()
     names: list[str] = []
     for share in plan.division.shares:
-        name = share.name or label(_sized(plan, share, known))
+        name = share.name or name_layer(_sized(plan, share, known))
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
     return names
 
 
-def _sized(plan: Planned, share: LayerShare, known: Mapping[str, Needed]) -> list[str]:
+def _sized(plan: GroupPlan, share: LayerShare, known: Mapping[str, Needed]) -> list[str]:
     """Return the names of what a layer holds, the largest first."""
     held = sorted(share.pieces, key=lambda each: (-plan.sizes[each].unzipped, known[each].name))
     return [known[digest].name for digest in held]
 
 
-def _layer(plan: Planned, share: LayerShare, name: str, known: Mapping[str, Needed]) -> PlanLayer:
+def _layer(plan: GroupPlan, share: LayerShare, name: str, known: Mapping[str, Needed]) -> PlanLayer:
     users = [user for user in share.users if user in plan.needs]
     held = sorted(share.pieces, key=lambda digest: known[digest].name)
     return PlanLayer(
@@ -155,7 +155,7 @@ def _layer(plan: Planned, share: LayerShare, name: str, known: Mapping[str, Need
     )
 
 
-def _function(plan: Planned, name: str, need: Need, names: Sequence[str]) -> PlanFunction:
+def _function(plan: GroupPlan, name: str, need: Need, names: Sequence[str]) -> PlanFunction:
     mine = plan.division.of(name)
     held = {digest for share in mine for digest in share.pieces}
     inside = sorted((each.name, each.version, digest) for digest, each in need.distributions.items() if digest not in held)

@@ -13,13 +13,13 @@ from msgspec import Struct
 from packer.cache.signatures import Digests, signature
 from packer.cache.store import Store
 from packer.config.load import Config
-from packer.config.project_reader import read_project, selected, watched_files
+from packer.config.project_reader import list_watched_files, read_project, select_functions
 from packer.core.events import Reporter
 from packer.manifest.history import save_history
 from packer.pipeline.functions import FunctionBuilder, WorkElsewhere
 from packer.pipeline.gatherer import Tools
 from packer.pipeline.layer_maker import Folders
-from packer.pipeline.publish import described, not_built, only_build, publish, staging
+from packer.pipeline.publish import description_files, lock_output, open_staging, publish, warn_of_bare_sources
 from packer.pipeline.request import BuildRequest
 from packer.pipeline.state import FunctionState, State, load_state, save_state
 
@@ -62,15 +62,15 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
     planned, written and proved; what is new is published, and remembered.
     """
     config, template = read_project(request.project, request.overrides)
-    functions = selected(config, request.project)
-    _report_what_was_read(config, template, reporter)
+    functions = select_functions(config, request.project)
+    _report_project(config, template, reporter)
     with ExitStack() as held:
         held.enter_context(
-            only_build(services.store, config.out, lambda: reporter.note(f"waiting for another build of {config.out}"))
+            lock_output(services.store, config.out, lambda: reporter.note(f"waiting for another build of {config.out}"))
         )
         last = load_state(services.store, request.key)  # not before: another build may just have written it
         digests = Digests(last.digests, last.seen_at) if last else Digests()
-        folder = held.enter_context(staging(config.out))
+        folder = held.enter_context(open_staging(config.out))
         # They end last: where the loop is interrupted, the tools stop what the executor's threads wait for.
         executor, elsewhere = held.enter_context(services.workers(config.remote))
         tools = held.enter_context(services.tools(digests, config.remote))
@@ -78,17 +78,17 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
         built = builder.build(functions, config.functions, request.known(last).get, executor)
         shared = {tools.sources.resolver.group_paths(function) for function in functions}
         states = publish(config, template, last, built, folder, services.store)
-        for warning in _unneeded_packages(config, states):
+        for warning in _warn_of_unneeded_packages(config, states):
             reporter.warn(warning)
         state = State(
             command=request.digest,
             seen_at=request.started,
             complete=all(function.name in states for function in config.functions),
-            watched={path: signature(path) for path in (*watched_files(config), *chain(*shared))},
-            outputs={str(config.out / name): signature(config.out / name) for name in described(template)},
+            watched={path: signature(path) for path in (*list_watched_files(config), *chain(*shared))},
+            outputs={str(config.out / name): signature(config.out / name) for name in description_files(template)},
             functions=states,
             digests=digests.current,
-            warnings=(*builder.warnings, *not_built(template, states)),
+            warnings=(*builder.warnings, *warn_of_bare_sources(template, states)),
         )
         save_state(services.store, request.key, state)
         save_history(services.store, request.key, request.started, {name: each.report for name, each in states.items()})
@@ -96,7 +96,7 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
     return BuildResult(state=state, written=tuple(name for name, each in built.items() if each.staged), before=before)
 
 
-def _report_what_was_read(config: Config, template: Template | None, reporter: Reporter) -> None:
+def _report_project(config: Config, template: Template | None, reporter: Reporter) -> None:
     for warning in config.warnings:
         reporter.warn(warning)
     for note in config.notes:
@@ -105,7 +105,7 @@ def _report_what_was_read(config: Config, template: Template | None, reporter: R
         reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
 
 
-def _unneeded_packages(config: Config, states: Mapping[str, FunctionState]) -> Iterator[str]:
+def _warn_of_unneeded_packages(config: Config, states: Mapping[str, FunctionState]) -> Iterator[str]:
     """Return warnings of packages that the configuration names and no function needs: perhaps a name that is misspelled."""
     if any(function.name not in states for function in config.functions):
         return

@@ -17,15 +17,15 @@ from packer.pipeline.gatherer import Gatherer, Sources, Tools, make_gatherer
 from packer.pipeline.layer_maker import Folders, LayerMaker
 from packer.pipeline.local_work import LocalWork, Work
 from packer.pipeline.preparation import Order, Preparation
-from packer.pipeline.results import Built, over_limits
+from packer.pipeline.results import Built, find_exceeded_limits
 from packer.pipeline.state import ALWAYS, FunctionState
-from packer.pipeline.zip_groups import Group, Planned, ToWrite, look_at
+from packer.pipeline.zip_groups import ArtifactPurpose, GroupPlan, ZipGroup, scan_members
 
 if TYPE_CHECKING:
     from packer.pipeline.image_groups import ImageGroup
 
 
-def alike(functions: Sequence[Function]) -> list[list[Function]]:
+def group_compatible(functions: Sequence[Function]) -> list[list[Function]]:
     """Give the functions that could share a layer, together."""
     groups: dict[tuple[Target, str, int, str], list[Function]] = {}
     for function in functions:
@@ -35,9 +35,9 @@ def alike(functions: Sequence[Function]) -> list[list[Function]]:
     return list(groups.values())
 
 
-def groups_of(functions: Sequence[Function], chosen: Collection[str]) -> Iterator[tuple[list[Function], frozenset[str]]]:
+def select_groups(functions: Sequence[Function], chosen: Collection[str]) -> Iterator[tuple[list[Function], frozenset[str]]]:
     """Return the functions that could share a layer with one of the chosen, together, with the names of the chosen."""
-    for group in alike(functions):
+    for group in group_compatible(functions):
         names = frozenset(function.name for function in group if function.name in chosen)
         if names:
             yield group, names
@@ -85,11 +85,11 @@ class FunctionBuilder:
         self._reporter.expect(len(chosen))
         built: dict[str, Built] = {}
         unused: list[Mapping[str, str]] = []
-        for alike_ones, names in groups_of(taking_part, chosen):
+        for alike_ones, names in select_groups(taking_part, chosen):
             group = self._group(alike_ones, names, previous, executor)
             built |= group.build(executor)
             unused.append(group.unused)
-        held = [found for each in functions for found in over_limits(each, built[each.name].state.report)]
+        held = [found for each in functions for found in find_exceeded_limits(each, built[each.name].state.report)]
         if held:  # by what was built before: the rest was held against its limits before it was written
             raise held[0] if len(held) == 1 else ManyErrors(held)
         self.warnings = unused_everywhere(unused)
@@ -97,12 +97,12 @@ class FunctionBuilder:
 
     def plan(
         self, everything: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
-    ) -> list[Planned]:
+    ) -> list[GroupPlan]:
         """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
         wanted = [function for function in everything if function.layers.wanted]
         names = frozenset(function.name for function in wanted)
-        groups = (self._group(alike_ones, chosen, previous, executor) for alike_ones, chosen in groups_of(wanted, names))
-        return [group.plan(executor) for group in groups if isinstance(group, Group)]
+        groups = (self._group(alike_ones, chosen, previous, executor) for alike_ones, chosen in select_groups(wanted, names))
+        return [group.plan(executor) for group in groups if isinstance(group, ZipGroup)]
 
     def _group(
         self,
@@ -110,9 +110,9 @@ class FunctionBuilder:
         chosen: frozenset[str],
         previous: Callable[[str], FunctionState | None],
         executor: Executor,
-    ) -> Group | ImageGroup:
+    ) -> ZipGroup | ImageGroup:
         states = {function.name: previous(function.name) for function in functions}
-        looked = look_at(functions, chosen, self._gatherer, states.get, executor, self._reporter)
+        looked = scan_members(functions, chosen, self._gatherer, states.get, executor, self._reporter)
         members = tuple(looked.values())
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
 
@@ -121,7 +121,7 @@ class FunctionBuilder:
             return full in written and are_unchanged([(full, written[full])], ALWAYS)
 
         orders = [Order(function=member.function, scan=member.scan) for member in members]
-        here = local_work(orders, self._tools, self._gatherer, self._folders, placed)
+        here = make_local_work(orders, self._tools, self._gatherer, self._folders, placed)
         if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
             from packer.pipeline.image_groups import ImageGroup
 
@@ -130,10 +130,12 @@ class FunctionBuilder:
             return ImageGroup(members, chosen, here, imaging, client, zipped, self._reporter, self._folders, self._started)
         sources = self._tools.sources
         work = self._elsewhere.work(orders, sources, here, self._folders.staging) if self._elsewhere else here
-        return Group(members, chosen, work, here.maker.way, here.maker.is_known, self._reporter, self._started, ToWrite())
+        return ZipGroup(
+            members, chosen, work, here.maker.way, here.maker.is_known, self._reporter, self._started, ArtifactPurpose()
+        )
 
 
-def local_work(
+def make_local_work(
     orders: Sequence[Order], tools: Tools, gatherer: Gatherer, folders: Folders, placed: Callable[[str], bool]
 ) -> LocalWork:
     """Return what does the work on functions of one target, compiled alike, on this machine.

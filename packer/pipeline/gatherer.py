@@ -76,7 +76,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     imaging: Callable[[], ImageBuilder]
 
 
-class Gathered(Struct, frozen=True, kw_only=True):
+class GatheredFunction(Struct, frozen=True, kw_only=True):
     """All of a function before anything is removed: its lock, the wheels of that, and the trees that they are."""
 
     lock: Lock
@@ -107,7 +107,7 @@ class Gatherer:
         self._trees: Once[str, Tree] = Once()
         self._links: Once[tuple[Path, ...], str] = Once()
 
-    def gather(self, function: Function, scan: SourceScan) -> Gathered:
+    def gather(self, function: Function, scan: SourceScan) -> GatheredFunction:
         """Lock a function, and fetch or build all that it needs; raises `LpackError`."""
         lock = self._sources.resolver.lock(function)
         self._reporter.stage(function.name, "fetching")
@@ -115,13 +115,13 @@ class Gatherer:
         distributions = [each.distribution for each in made]
         warnings = self._check_native(function, distributions, scan)
         self._reporter.stage(function.name, "packing")
-        return Gathered(
+        return GatheredFunction(
             lock=lock,
             made=made,
             warnings=(
-                *describe_secrets(function.name, _secrets(function, scan)),
+                *describe_secrets(function.name, _find_secrets(function, scan)),
                 *lock.warnings,
-                *_differing(function, lock),
+                *_warn_of_other_versions(function, lock),
                 *(warning for each in made for warning in each.warnings),
                 *warnings,
             ),
@@ -188,7 +188,7 @@ class Gatherer:
                 f"!{scan.left_out[0]} in .lpackignore keeps one"
             )
         if self._sources.strict:
-            refuse_secrets(function.name, _secrets(function, scan))
+            refuse_secrets(function.name, _find_secrets(function, scan))
         return scan
 
     def _obtained(self, function: Function, lock: Lock) -> tuple[ProvidedWheel, ...]:
@@ -224,7 +224,7 @@ class Gatherer:
         record = self._sources.store.load(OUTLINES, distribution.path.name)
         return read_outline(record.payload if record else b"[]", distribution.filename)
 
-    def inputs(self, function: Function, scan: SourceScan) -> Inputs:
+    def inputs(self, function: Function, scan: SourceScan) -> FunctionInputs:
         """Give all that decides a function's bytes, as it is now."""
         declaration = read_declaration(function)
         lock = function.lock_path
@@ -233,9 +233,9 @@ class Gatherer:
         parts.append(self._sources.digests.digest(str(lock)) if lock.is_file() else "")
         parts.append(self._links.get(declaration.links, lambda: digest_links(declaration, self._sources.digests)))
         parts.append(self._sources.resolver.group_digest(function))
-        parts += [self._sources.digests.digest(path) if Path(path).is_file() else "" for path in _shape_files(function)]
+        parts += [self._sources.digests.digest(path) if Path(path).is_file() else "" for path in _list_shape_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), fingerprint(version_variables(os.environ)))
-        return Inputs(
+        return FunctionInputs(
             function=function,
             scan=scan,
             declaration=declaration,
@@ -250,11 +250,11 @@ def make_gatherer(tools: Tools, reporter: Reporter, out: Path) -> Gatherer:
     return Gatherer(tools.sources, tools.shaping.shaper, tools.shaping.native, reporter, out)
 
 
-def _secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, ...]:
+def _find_secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, ...]:
     return find_secrets(scan.tree, function.allow)
 
 
-def files_of_function(function: Function, scan: SourceScan, *, archives: bool) -> Iterator[Path]:
+def list_function_files(function: Function, scan: SourceScan, *, archives: bool) -> Iterator[Path]:
     """Give the files that are read to build a function from its lock, whether they are there or not.
 
     The ``archives`` of this machine that it declares are among them where requirements of builds may come from these.
@@ -266,16 +266,16 @@ def files_of_function(function: Function, scan: SourceScan, *, archives: bool) -
     yield from (path for path in declared if archives or not path.name.endswith(ARCHIVE_SUFFIXES))
     above = (declaration.folder, *declaration.folder.parents)
     yield from (path for path in settings_files(declaration.folder, {}) if path.parent in above)
-    yield from map(Path, _shape_files(function))
+    yield from map(Path, _list_shape_files(function))
 
 
-def _shape_files(function: Function) -> tuple[str, ...]:
+def _list_shape_files(function: Function) -> tuple[str, ...]:
     """Give the files that decide how a function is trimmed, and what it is proved by, whether they are there or not."""
     profile = (function.trim.profile,) if function.trim.level == "max" and function.trim.profile else ()
     return tuple(map(str, (*profile, *event_files(function))))
 
 
-class Inputs(Struct, frozen=True, kw_only=True):
+class FunctionInputs(Struct, frozen=True, kw_only=True):
     """All that decides a function's bytes, but for the local projects, which only the lock names."""
 
     function: Function
@@ -298,7 +298,7 @@ class Inputs(Struct, frozen=True, kw_only=True):
         """Give every path whose change, or appearance, could change the function."""
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
-        paths += _shape_files(self.function)
+        paths += _list_shape_files(self.function)
         if self.function.image.wanted:
             from packer.images.builder import files_of_image
 
@@ -313,7 +313,7 @@ class Inputs(Struct, frozen=True, kw_only=True):
         return {path: signature(path) for path in dict.fromkeys(paths)}
 
 
-def _differing(function: Function, lock: Lock) -> Iterator[str]:
+def _warn_of_other_versions(function: Function, lock: Lock) -> Iterator[str]:
     """Tell of what an attached layer holds in another version than the function's, which is packed beside it."""
     for package in (each for each in lock.packages if not function.leaves_out(each)):
         for arn, version in function.layers.differ(package.name, package.version):

@@ -23,10 +23,10 @@ from packer.images.outputs import OUTPUTS, write_image
 from packer.layers.assignment import Need
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Folders, Version
-from packer.pipeline.local_work import LocalWork, Settled, Whole
-from packer.pipeline.results import Built, of_image, state_of
+from packer.pipeline.local_work import LocalWork, SettledFunction, WholeFunction
+from packer.pipeline.results import Built, finish_image_result, make_state
 from packer.pipeline.state import FunctionState, ImageState
-from packer.pipeline.zip_groups import Member, gathered_results, left_out
+from packer.pipeline.zip_groups import GroupMember, collect_results, find_failures
 from packer.source.package_source import tree_digest
 
 
@@ -38,7 +38,7 @@ class _SharedPart(Struct, frozen=True, kw_only=True):
     piece: Piece
 
 
-class _Divided(Struct, frozen=True, kw_only=True):
+class _DividedFunction(Struct, frozen=True, kw_only=True):
     """A function by its distributions, by the digests of their files; ``source`` is all else."""
 
     parts: Mapping[str, _SharedPart]
@@ -54,7 +54,7 @@ class ImageGroup:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        members: Sequence[GroupMember],
         chosen: frozenset[str],
         work: LocalWork,
         imaging: Callable[[], ImageBuilder],
@@ -76,8 +76,8 @@ class ImageGroup:
         self.unused: Mapping[str, str] = {}
         """Why nobody here gets a named layer: images have none."""
         self._peers = tuple(sorted(self._members))
-        self._settled: dict[str, Settled] = {}
-        self._divided: dict[str, _Divided] = {}
+        self._settled: dict[str, SettledFunction] = {}
+        self._divided: dict[str, _DividedFunction] = {}
 
     def build(self, executor: Executor) -> dict[str, Built]:
         """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended."""
@@ -93,20 +93,20 @@ class ImageGroup:
         todo = sorted(self._chosen - standing)
         make = partial(self._made, imaging, base)
         futures = {name: executor.submit(make, self._members[name], plan[name]) for name in todo}
-        built = gathered_results(futures)
+        built = collect_results(futures)
         return {**{name: self._seen_again(self._members[name]) for name in standing}, **built}
 
-    def _known(self, member: Member) -> ImageState | None:
+    def _known(self, member: GroupMember) -> ImageState | None:
         """Give what is remembered of a function, where all that decides it is as it was."""
         return member.previous.image if member.previous else None
 
     def _look(self, names: Sequence[str], executor: Executor) -> None:
         """Build those that were asked for, and find out what the others are made of; one of these that fails is left out."""
         futures = {name: executor.submit(self._looked, self._members[name]) for name in names}
-        for name in left_out(futures, self._chosen, self._reporter):
+        for name in find_failures(futures, self._chosen, self._reporter):
             del self._members[name]
 
-    def _looked(self, member: Member) -> None:
+    def _looked(self, member: GroupMember) -> None:
         version = Version(name=member.name)
         if member.name in self._chosen:
             settled, whole = self._work.whole(version)
@@ -116,7 +116,7 @@ class ImageGroup:
             need, whole = self._work.unproved(version)
         self._divided[member.name] = self._parts(need, whole)
 
-    def _parts(self, need: Need, whole: Whole) -> _Divided:
+    def _parts(self, need: Need, whole: WholeFunction) -> _DividedFunction:
         facts = {each.name: each for each in need.distributions.values()}
         entries: dict[str, list[Entry]] = {}
         for entry in whole.tree:
@@ -130,7 +130,7 @@ class ImageGroup:
             piece = Piece(zipped=zipped(tree), unzipped=tree.size, weight=fact.weight if fact else 1.0)
             told = f"{name} {fact.version}".rstrip() if fact else name
             found[digest_of(name, tree_digest(tree))] = _SharedPart(told=told, tree=tree, piece=piece)
-        return _Divided(parts=found, source=Tree(tuple(entries.get(OWN_SOURCE, ()))))
+        return _DividedFunction(parts=found, source=Tree(tuple(entries.get(OWN_SOURCE, ()))))
 
     def _pieces(self, name: str) -> dict[str, Piece]:
         """Give what a function needs, for the plan."""
@@ -142,7 +142,7 @@ class ImageGroup:
             for key, (_, zipped, unzipped, weight) in (known.pieces if known else {}).items()
         }
 
-    def _stands(self, member: Member, layers: Sequence[Keys], base: Base) -> bool:
+    def _stands(self, member: GroupMember, layers: Sequence[Keys], base: Base) -> bool:
         """Say whether a function's image is as it was, in the output folder."""
         known, previous = self._known(member), member.previous
         return (
@@ -154,19 +154,19 @@ class ImageGroup:
             and known.base == base.digest
         )
 
-    def _seen_again(self, member: Member) -> Built:
+    def _seen_again(self, member: GroupMember) -> Built:
         self._reporter.stage(member.name, "unchanged")
         known, previous = self._known(member), member.previous
         if known is None or previous is None:
             raise ValueError(f"{member.name} was not built")
         state = replace(member.inputs.seen_again(previous, self._now), image=replace(known, peers=self._peers))
-        return Built(state=_to_be_asked(member.function, state), staged=None)
+        return Built(state=_distrust_engine_image(member.function, state), staged=None)
 
-    def _made(self, imaging: ImageBuilder, base: Base, member: Member, layers: Sequence[Keys]) -> Built:
+    def _made(self, imaging: ImageBuilder, base: Base, member: GroupMember, layers: Sequence[Keys]) -> Built:
         """Make a function's image, and write down what came of it; raises `LpackError`."""
         function, settled, divided = member.function, self._settled[member.name], self._divided[member.name]
         start = imaging.start(function, base)
-        parts = [(_told(divided, keys), _together(divided, keys)) for keys in layers]
+        parts = [(_name_parts(divided, keys), _merge_parts(divided, keys)) for keys in layers]
         if start.client:
             names = {part.told.partition(" ")[0] for part in divided.parts.values()}
             client = [part for part in self._client(function) if part[0] not in names]
@@ -178,8 +178,8 @@ class ImageGroup:
         settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
         first, *more = (OUTPUTS[form].path(function.name) for form in function.image.write)
         zipped = sum(step.layer.descriptor.size for step in steps)
-        record = _image_record(function, base, image, steps, more)
-        result = of_image(function, settled.result, record, first, zipped)
+        record = _make_image_record(function, base, image, steps, more)
+        result = finish_image_result(function, settled.result, record, first, zipped)
         state = ImageState(
             pieces={
                 key: (part.told, part.piece.zipped, part.piece.unzipped, part.piece.weight)
@@ -195,26 +195,28 @@ class ImageGroup:
         reporter.stage(member.name, "done")
         fingerprint = member.inputs.fingerprint(result.folders)
         return Built(
-            state=_to_be_asked(function, state_of(result, member.inputs, fingerprint, self._now, image=state)),
+            state=_distrust_engine_image(function, make_state(result, member.inputs, fingerprint, self._now, image=state)),
             staged=staged,
             layers={path: self._staging / path for path in more},
         )
 
 
-def _to_be_asked(function: Function, state: FunctionState) -> FunctionState:
+def _distrust_engine_image(function: Function, state: FunctionState) -> FunctionState:
     """Give a state as it is to be remembered: only an engine knows whether an image of its own is another one by now."""
     return replace(state, seen_at=0) if function.base_name.startswith(ENGINE_FORM) else state
 
 
-def _told(divided: _Divided, keys: Keys) -> str:
+def _name_parts(divided: _DividedFunction, keys: Keys) -> str:
     return ", ".join(sorted(divided.parts[key].told for key in keys))
 
 
-def _together(divided: _Divided, keys: Keys) -> Tree:
+def _merge_parts(divided: _DividedFunction, keys: Keys) -> Tree:
     return Tree.of(entry for key in keys for entry in divided.parts[key].tree)
 
 
-def _image_record(function: Function, base: Base, image: Image, steps: Sequence[LayerStep], also: Sequence[str]) -> ImageRecord:
+def _make_image_record(
+    function: Function, base: Base, image: Image, steps: Sequence[LayerStep], also: Sequence[str]
+) -> ImageRecord:
     """Return the record of an image; sizes are bytes as they are stored."""
     return ImageRecord(
         digest=image.descriptor.digest,

@@ -28,7 +28,7 @@ from packer.layers.planner import Piece
 from packer.layers.shared_libraries import gather_libraries
 from packer.manifest.document import record_distribution
 from packer.pipeline.gatherer import Shaping
-from packer.pipeline.layer_parts import Pieces, Variant, Way, combine
+from packer.pipeline.layer_parts import LayerCompilation, PieceSizes, Variant, combine_variants
 from packer.source.package_source import tree_digest
 from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.rules import Unit
@@ -116,8 +116,8 @@ class LayerMaker:
         self._staging, self._out = folders.staging, folders.out
         self._target = target
         self._placed = placed
-        self.way = way_of(self._placer, target, options)
-        self._pieces = Pieces(store, self._placer)
+        self.way = choose_compilation(self._placer, target, options)
+        self._pieces = PieceSizes(store, self._placer)
         self._combined: Once[str, Variant] = Once()
         self._trees: Once[str, Tree] = Once()
 
@@ -147,14 +147,14 @@ class LayerMaker:
         pieces = [wanted[digest] for digest in share.pieces]
         whole, moves = self._whole(pieces, beside)
         report, staged = self._written(share, pieces, whole, moves=moves)
-        first, second = _keys(self._target, share, wanted, beside)
+        first, second = _layer_keys(self._target, share, wanted, beside)
         for key in (first, second) if report.moves else (first,):
             self._store.save(_KIND, key, msgspec.json.encode(report))
         return self._made(share, report, staged)
 
     def found(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
         """Give a layer that lies in the output folder; None where it does not."""
-        first, second = _keys(self._target, share, wanted, beside)
+        first, second = _layer_keys(self._target, share, wanted, beside)
         report = self._report(first)
         if report and report.moves:  # then what else its users have decides what may move
             report = self._report(second)
@@ -162,7 +162,7 @@ class LayerMaker:
 
     def outlined(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Say what a layer is going to be, and write nothing; raises `LpackError`."""
-        first, second = _keys(self._target, share, wanted, beside)
+        first, second = _layer_keys(self._target, share, wanted, beside)
         report = self._report(first)
         if report and report.moves:
             report = self._report(second)
@@ -224,7 +224,7 @@ class LayerMaker:
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
         names, versions = {each.filename: each.name for each in held}, {each.name: each.version for each in held}
         parts = {each.name: each for each in part_sizes(names, versions, whole)}
-        name = f"{share.name or label(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
+        name = f"{share.name or name_layer(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
         return _KeptLayer(
             path=f"{LAYERS_FOLDER}/{name}.zip",
             sha256=written.sha256,
@@ -252,33 +252,33 @@ class LayerMaker:
     def _combine(self, wanted: Wanted) -> Variant:
         def combined() -> Variant:
             variants = [self._source.variant(wanted.digest, version) for version in wanted.versions]
-            return combine(variants, self._tree_of(variants[0].distribution))
+            return combine_variants(variants, self._tree_of(variants[0].distribution))
 
         return self._combined.get(wanted.key, combined)
 
 
-def _keys(target: Target, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
+def _layer_keys(target: Target, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
     """Name a layer by what it holds, and by what lies beside it too."""
     key = digest_of(_FORM, CODEC, str(target), share.name, *sorted(wanted[digest].key for digest in share.pieces))
     return key, digest_of(key, *beside.digests)
 
 
-def files_of(layer: MadeLayer) -> dict[str, int]:
+def read_layer_files(layer: MadeLayer) -> dict[str, int]:
     """Give what lies in the python folder of a layer, with its bytes; raises `LpackError`."""
     with open_archive(layer.archive.path) as packed:
         return {each.name.removeprefix(PYTHON): each.size for each in packed.members if each.name.startswith(PYTHON)}
 
 
-def way_of(placer: BytecodePlacer, target: Target, options: BytecodeOptions) -> Way:
+def choose_compilation(placer: BytecodePlacer, target: Target, options: BytecodeOptions) -> LayerCompilation:
     """Say how the distributions of a layer are compiled: not at all where nothing here can, of which functions are told."""
     if options.mode == "off":
-        return Way(options=options, python="")
+        return LayerCompilation(options=options, python="")
     try:
-        return Way(options=options, python=placer.python(target).identity)
+        return LayerCompilation(options=options, python=placer.python(target).identity)
     except UnavailableError:
-        return Way(options=replace(options, mode="off"), python="")
+        return LayerCompilation(options=replace(options, mode="off"), python="")
 
 
-def label(names: Sequence[str]) -> str:
+def name_layer(names: Sequence[str]) -> str:
     """Name a layer by the largest of its distributions."""
     return "-".join(names[:_LABELLED])[:_LONGEST].rstrip("-") or "empty"

@@ -12,7 +12,7 @@ from packer.cache.store import Store, digest_of
 from packer.core.model import OWN_SOURCE, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Gathered
+from packer.pipeline.gatherer import GatheredFunction
 from packer.trim.bytecode_placement import BytecodePlacer, kept_sources
 from packer.trim.rules import Unit
 from packer.trim.shape import TrimmedFunction
@@ -39,7 +39,7 @@ class Variant(Struct, frozen=True, kw_only=True):
         return digest_of(self.distribution.digest, *listed, "", *sorted(self.stays))
 
 
-def variants_of(gathered: Gathered, cut: TrimmedFunction, restored: frozenset[Unit]) -> dict[str, Variant]:
+def collect_variants(gathered: GatheredFunction, cut: TrimmedFunction, restored: frozenset[Unit]) -> dict[str, Variant]:
     """Give what trimming leaves of each of a function's distributions, by their digests."""
     trees = dict(cut.parts)
     return {
@@ -54,12 +54,12 @@ def variants_of(gathered: Gathered, cut: TrimmedFunction, restored: frozenset[Un
     }
 
 
-def own_size(cut: TrimmedFunction) -> int:
+def measure_own_source(cut: TrimmedFunction) -> int:
     """Give the bytes of a function's own source."""
     return sum(tree.size for name, tree in cut.parts if name == OWN_SOURCE)
 
 
-def combine(variants: Sequence[Variant], original: Tree) -> Variant:
+def combine_variants(variants: Sequence[Variant], original: Tree) -> Variant:
     """Give what all users of a distribution need: what any of them keeps, and unchanged where one needs it so.
 
     ``original`` is the distribution as it was published.
@@ -77,7 +77,7 @@ def combine(variants: Sequence[Variant], original: Tree) -> Variant:
     return Variant(distribution=variants[0].distribution, tree=Tree.of(merged.values()), stays=stays, built=variants[0].built)
 
 
-class Way(Struct, frozen=True, kw_only=True):
+class LayerCompilation(Struct, frozen=True, kw_only=True):
     """How a group of functions has its distributions compiled; ``python`` is the version that does it, or empty."""
 
     options: BytecodeOptions
@@ -93,7 +93,7 @@ class Way(Struct, frozen=True, kw_only=True):
         return store.load(_KIND, key) is not None
 
 
-class Pieces:
+class PieceSizes:
     """Remembers the sizes of pieces by their keys; may be used from many threads."""
 
     def __init__(self, store: Store, placer: BytecodePlacer) -> None:

@@ -18,10 +18,10 @@ from packer.core.model import OWN_SOURCE, Entry, Tree
 from packer.formats.zip_writer import WrittenArchive
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Gathered
-from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted, files_of
+from packer.pipeline.gatherer import GatheredFunction
+from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted, read_layer_files
 from packer.pipeline.preparation import Preparation, PreparedFunction
-from packer.pipeline.results import Result, result_of
+from packer.pipeline.results import Result, make_result
 from packer.trim.bytecode_placement import LayerContents
 from packer.trim.material import Material
 from packer.trim.rules import Unit
@@ -33,7 +33,7 @@ Files = Mapping[str, int]
 """The bytes of each file, by its path."""
 
 
-class Settled(Struct, frozen=True, kw_only=True):
+class SettledFunction(Struct, frozen=True, kw_only=True):
     """A function that was built: ``result`` says what came of it, and ``staged`` is its archive.
 
     ``restored`` is what was left alone when it was trimmed, and ``need`` what it needs then. ``kept`` is what verification
@@ -50,20 +50,20 @@ class Settled(Struct, frozen=True, kw_only=True):
     cramped: bool
 
 
-class Whole(Struct, frozen=True, kw_only=True):
+class WholeFunction(Struct, frozen=True, kw_only=True):
     """All files of a function, and the names of the distributions that their owners are."""
 
     tree: Tree
     names: Mapping[str, str]
 
 
-class Appraised(Struct, frozen=True, kw_only=True):
+class AppraisedFunction(Struct, frozen=True, kw_only=True):
     """A function as it is going to be, without a proof; ``result`` says so for the manifest.
 
     ``restored`` is what an earlier repair has left alone when it was trimmed.
     """
 
-    gathered: Gathered
+    gathered: GatheredFunction
     shaped: ShapedFunction
     restored: frozenset[Unit]
     result: Result
@@ -93,7 +93,7 @@ class Work(Protocol):
         """Compile at once what functions have beside these layers, which takes less time than one after the other."""
         ...
 
-    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
         """Build a function with its layers, and prove it."""
         ...
 
@@ -149,23 +149,23 @@ class LocalWork:
         held = prepared.held(layers) if prepared else frozenset[str]()
         return [entry for part, tree in parts if part == OWN_SOURCE or part not in held for entry in tree]
 
-    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> Settled:
+    def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
         """Build a function with its layers, and prove it; raises `LpackError`."""
         return self._settle(version, layers)[0]
 
-    def whole(self, version: Version) -> tuple[Settled, Whole]:
+    def whole(self, version: Version) -> tuple[SettledFunction, WholeFunction]:
         """Build a function that has everything itself, and prove it; raises `LpackError`."""
         settled, proof, material = self._settle(version, ())
-        return settled, Whole(tree=proof.candidate.shaped.tree, names=material.owner_names())
+        return settled, WholeFunction(tree=proof.candidate.shaped.tree, names=material.owner_names())
 
-    def unproved(self, version: Version) -> tuple[Need, Whole]:
+    def unproved(self, version: Version) -> tuple[Need, WholeFunction]:
         """Give the files of a function that is not built now, as far as no proof decides them."""
         prepared = self._preparation.prepare(version)
         material = prepared.gathered.material
         shaped = self._shaper.finish(material, prepared.cut, prepared.restored)
-        return prepared.need, Whole(tree=shaped.tree, names=material.owner_names())
+        return prepared.need, WholeFunction(tree=shaped.tree, names=material.owner_names())
 
-    def appraise(self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]) -> Appraised:
+    def appraise(self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]) -> AppraisedFunction:
         """Say what a function is going to be with layers that are only outlined, which ``files`` knows; runs nothing of it.
 
         Raises `LpackError`.
@@ -176,8 +176,8 @@ class LocalWork:
         written = WrittenArchive(sha256="", length=length)
         candidate = Candidate(shaped=shaped, restored=prepared.restored, path=Path(), written=written)
         seconds = time.perf_counter() - started + prepared.seconds
-        result = result_of(prepared.gathered, Proof(candidate=candidate), tuple(layers), seconds)
-        return Appraised(
+        result = make_result(prepared.gathered, Proof(candidate=candidate), tuple(layers), seconds)
+        return AppraisedFunction(
             gathered=prepared.gathered,
             shaped=shaped,
             restored=prepared.restored,
@@ -199,9 +199,9 @@ class LocalWork:
         check_handler(prepared.gathered.function, shaped.tree, layered.files)
         return prepared, shaped
 
-    def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[Settled, Proof, Material]:
+    def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[SettledFunction, Proof, Material]:
         started = time.perf_counter()
-        prepared, shaped = self._finished(version, layers, files_of)
+        prepared, shaped = self._finished(version, layers, read_layer_files)
         material = prepared.gathered.material
         function = material.function
         path = self._staging / f"{function.name}.zip"
@@ -216,8 +216,8 @@ class LocalWork:
         used = () if proof.alone else tuple(layers)
         if not function.layers.wanted:  # nobody else asks for it, and hundreds of them would take much memory
             self._preparation.forget(function.name)
-        settled = Settled(
-            result=result_of(prepared.gathered, proof, used, seconds),
+        settled = SettledFunction(
+            result=make_result(prepared.gathered, proof, used, seconds),
             staged=path,
             need=prepared.need,
             restored=prepared.restored,

@@ -34,10 +34,12 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
     The locks of those that share versions with the functions are renewed with theirs, where they have one.
     """
     wanted = [function for function in functions if _needs_lock(function, reporter)]
-    wanted += _partners(wanted)
+    wanted += _find_partners(wanted)
     with ThreadPoolExecutor(_PARALLEL) as executor:
         texts = list(executor.map(resolver.lock_text, wanted))
-    return {function.lock_path: _write(function.lock_path, text) for function, text in zip(wanted, texts, strict=True)}
+    return {
+        function.lock_path: _write_if_changed(function.lock_path, text) for function, text in zip(wanted, texts, strict=True)
+    }
 
 
 def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder]) -> dict[Path, bool]:
@@ -52,7 +54,7 @@ def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder
             if function.base_name.startswith(LOCAL_FORMS):  # whose layers are here anyway
                 imaging().check(function)
     places = {root / PINS_FILE: pins_text(pins) for root, pins in found.items() if pins}
-    return {path: _write(path, text) for path, text in places.items()}
+    return {path: _write_if_changed(path, text) for path, text in places.items()}
 
 
 def check_locks(
@@ -66,7 +68,7 @@ def check_locks(
     fresh: list[Path] = []
     wrong: list[LpackError] = []
     for function in functions:
-        checks = (partial(_checked, function, resolver), partial(_checked_base, function, imaging))
+        checks = (partial(_check_lock, function, resolver), partial(_check_base_lock, function, imaging))
         for check in checks:
             try:
                 fresh += check()
@@ -75,7 +77,7 @@ def check_locks(
     return list(dict.fromkeys(fresh)), wrong
 
 
-def _checked(function: Function, resolver: Resolver) -> list[Path]:
+def _check_lock(function: Function, resolver: Resolver) -> list[Path]:
     """Give the lock that a function's requirements have; raises `LpackError` for one that does not fit."""
     if function.requirements is None:
         return []
@@ -83,7 +85,7 @@ def _checked(function: Function, resolver: Resolver) -> list[Path]:
     return [function.lock_path if has_own_lock(function) else function.requirements.path]
 
 
-def _checked_base(function: Function, imaging: Callable[[], ImageBuilder]) -> list[Path]:
+def _check_base_lock(function: Function, imaging: Callable[[], ImageBuilder]) -> list[Path]:
     """Give the lock of the base of an image, held against files that lie here; raises `LpackError`."""
     named, root = function.base_name, function.image.root
     if not function.image.wanted or ("@" in named and not named.startswith(LOCAL_FORMS)):
@@ -108,7 +110,7 @@ def _needs_lock(function: Function, reporter: Reporter) -> bool:
     return True
 
 
-def _partners(functions: Sequence[Function]) -> list[Function]:
+def _find_partners(functions: Sequence[Function]) -> list[Function]:
     """Give the other functions with a lock that would no longer agree with theirs if a version moved."""
     known = {function.name for function in functions}
     found = {
@@ -120,7 +122,7 @@ def _partners(functions: Sequence[Function]) -> list[Function]:
     return [found[name] for name in sorted(found)]
 
 
-def _write(path: Path, text: str) -> bool:
+def _write_if_changed(path: Path, text: str) -> bool:
     data = text.encode()
     if path.is_file() and path.read_bytes() == data:
         return False

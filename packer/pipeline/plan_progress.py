@@ -9,7 +9,7 @@ from packer.core.errors import VerificationError
 from packer.core.model import Function
 from packer.layers.assignment import Need, Needed
 from packer.pipeline.layer_maker import Version
-from packer.pipeline.local_work import Settled
+from packer.pipeline.local_work import SettledFunction
 from packer.pipeline.state import LayeredState
 from packer.trim.rules import Unit
 
@@ -51,7 +51,7 @@ class Progress(Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.name} was not prepared")
         return self.need
 
-    def revised(self, settled: Settled) -> Progress | None:
+    def revised(self, settled: SettledFunction) -> Progress | None:
         """Return what its build has changed, None where the plan stands; raises `VerificationError` after too many times.
 
         Every round of a build but the last revises some function, and so a build has at most
@@ -66,10 +66,10 @@ class Progress(Struct, frozen=True, kw_only=True):
         else:
             return None
         if self.revisions >= MOST_REVISIONS:
-            raise _never_settles(self.name, settled)
+            raise _make_unsettled_error(self.name, settled)
         return replace(new, revisions=self.revisions + 1)
 
-    def taken(self, settled: Settled) -> Progress:
+    def taken(self, settled: SettledFunction) -> Progress:
         """Return what is known once it was built and the plan stands."""
         return replace(self, need=settled.need, kept=settled.restored)
 
@@ -80,13 +80,13 @@ def begin_progress(function: Function, known: LayeredState | None, *, believed: 
     ``believed`` says that what was found out is still true, as it was found out with the same neighbours: that sources must go,
     or that it works alone only.
     """
-    need = remembered_need(known, function) if known is not None else None
+    need = recall_need(known, function) if known is not None else None
     if known is not None and believed:
         return Progress(name=function.name, need=need, tight=known.tight, alone=known.alone)
     return Progress(name=function.name, need=need, tight=function.bytecode.mode == "only")
 
 
-def remembered_need(known: LayeredState, function: Function) -> Need:
+def recall_need(known: LayeredState, function: Function) -> Need:
     """Return what a function needs, as the last build has found it."""
     return Need(
         distributions={
@@ -101,7 +101,7 @@ def remembered_need(known: LayeredState, function: Function) -> Need:
     )
 
 
-def _never_settles(name: str, settled: Settled) -> VerificationError:
+def _make_unsettled_error(name: str, settled: SettledFunction) -> VerificationError:
     """Return the error of a function whose build asks for another plan each time."""
     units = sorted(settled.kept ^ settled.restored)
     shown = ", ".join(f"{rule} of {owner}" for rule, owner in units[:_SHOWN])

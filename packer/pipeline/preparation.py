@@ -15,9 +15,9 @@ from packer.formats.metadata import required_names
 from packer.formats.native_code import NativeCode
 from packer.layers.assignment import MadeLayer, Need, Needed
 from packer.layers.shared_libraries import find_entangled
-from packer.pipeline.gatherer import Gathered, Gatherer
+from packer.pipeline.gatherer import GatheredFunction, Gatherer
 from packer.pipeline.layer_maker import Version
-from packer.pipeline.layer_parts import Variant, own_size, variants_of
+from packer.pipeline.layer_parts import Variant, collect_variants, measure_own_source
 from packer.source.function_source import SourceScan
 from packer.trim.rules import Unit
 from packer.trim.shape import Shaper, TrimmedFunction
@@ -37,7 +37,7 @@ class Order(Struct, frozen=True, kw_only=True):
 class PreparedFunction(Struct, frozen=True, kw_only=True):
     """A function with its parts trimmed."""
 
-    gathered: Gathered
+    gathered: GatheredFunction
     restored: frozenset[Unit]
     cut: TrimmedFunction
     variants: Mapping[str, Variant]
@@ -89,7 +89,7 @@ class Preparation:
                 gathered = known.gathered if known else self._gatherer.gather(order.function, order.scan)
                 restored = self._prover.restored(gathered.material) if version.kept is None else version.kept
                 cut = self._shaper.cut(gathered.material, restored)
-                variants = variants_of(gathered, cut, restored)
+                variants = collect_variants(gathered, cut, restored)
                 known = self._prepared[version.name] = PreparedFunction(
                     gathered=gathered,
                     restored=restored,
@@ -100,7 +100,7 @@ class Preparation:
                 )
             return known
 
-    def _need(self, gathered: Gathered, cut: TrimmedFunction, variants: Mapping[str, Variant]) -> Need:
+    def _need(self, gathered: GatheredFunction, cut: TrimmedFunction, variants: Mapping[str, Variant]) -> Need:
         material, function = gathered.material, gathered.function
         names = {each.name: each.digest for each in material.distributions}
         trees, closed = dict(material.parts), any(layer.closed for layer in function.layers.named)
@@ -126,14 +126,14 @@ class Preparation:
                 )
                 for each in material.distributions
             },
-            own=own_size(cut),
+            own=measure_own_source(cut),
             options=function.layers,
             stuck=stuck,
             tied=tuple(tied),
-            libraries=tuple(sorted(_own_libraries(gathered))),
+            libraries=tuple(sorted(_find_own_libraries(gathered))),
         )
 
-    def _native_code(self, gathered: Gathered) -> dict[str, Sequence[ElfFile]]:
+    def _native_code(self, gathered: GatheredFunction) -> dict[str, Sequence[ElfFile]]:
         """Give the native code of a function's source and of its distributions, by their names."""
         native, material = self._native, gathered.material
         source = dict(material.parts)[OWN_SOURCE]
@@ -155,7 +155,7 @@ class Preparation:
         return {key: files for key, files in found.items() if key not in held}
 
 
-def _own_libraries(gathered: Gathered) -> list[str]:
+def _find_own_libraries(gathered: GatheredFunction) -> list[str]:
     """Give the digests of the shared libraries in a function's own source."""
     source = dict(gathered.material.parts)[OWN_SOURCE]
     return [entry.content.digest for entry in source if ".so" in entry.path.rpartition("/")[2]]

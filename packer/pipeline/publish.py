@@ -37,7 +37,7 @@ _GONE = Tree(())
 
 
 @contextmanager
-def only_build(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def lock_output(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the output folder for this process; ``waiting`` is called once where another one holds it."""
     from filelock import FileLock, Timeout
 
@@ -58,7 +58,7 @@ def only_build(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator
 
 
 @contextmanager
-def staging(out: Path) -> Iterator[Path]:
+def open_staging(out: Path) -> Iterator[Path]:
     """Give a new folder beside the final files; it is removed at the end, and those of killed builds at the beginning.
 
     Call it while the folder is held. Raises `StoreError`.
@@ -105,20 +105,20 @@ def publish(
 
     Returns the states of all configured functions that lie in the output folder then. Raises `LpackError`.
     """
-    states = {**_others(config, last, built), **{name: each.state for name, each in built.items()}}
+    states = {**_recall_others(config, last, built), **{name: each.state for name, each in built.items()}}
     files = {name: path for each in built.values() for name, path in each.layers.items()}
     files |= {each.state.report.artifact.path: each.staged for each in built.values() if each.staged}
     states, bills = write_bills(config, built, states, folder, store)
-    files |= bills | descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
+    files |= bills | write_descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
     publish_files(files, config.out)
     new = {str(config.out / name) for name in files}
     states = {name: each.placed(config.out) if name in built else each.seen_anew(new) for name, each in states.items()}
     configured = [function.name for function in config.functions]
-    remove_strangers(last, states, configured)
+    remove_unused(last, states, configured)
     return {name: states[name] for name in configured if name in states}
 
 
-def _others(config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:
+def _recall_others(config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:
     """Return the configured functions that were not asked for now and still lie in the output folder.
 
     The configuration may have changed for them too: they are looked at anew before they are believed again.
@@ -133,11 +133,11 @@ def write_bills(
 ) -> tuple[dict[str, FunctionState], dict[str, Path]]:
     """Write the bills of materials of what is new, and give the states that name them; raises `LpackError`."""
     if not config.sbom:
-        return _without_bills(states), {}
+        return _drop_bills(states), {}
     new = {id(each.state) for each in built.values() if each.staged}
     mine = {name: state for name, state in states.items() if name in built}
     functions = {function.name: function for function in config.functions}
-    found, texts = with_bills(mine, functions, lambda state: id(state) in new, store)
+    found, texts = make_bills(mine, functions, lambda state: id(state) in new, store)
     files = {name: folder / name for name in texts}
     for name, path in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,16 +145,16 @@ def write_bills(
     return {**states, **found}, files
 
 
-def _without_bills(states: Mapping[str, FunctionState]) -> dict[str, FunctionState]:
+def _drop_bills(states: Mapping[str, FunctionState]) -> dict[str, FunctionState]:
     """Return states whose records name no bills."""
-    return {name: replace(state, report=_without_bill(state.report)) for name, state in states.items()}
+    return {name: replace(state, report=_drop_bill(state.report)) for name, state in states.items()}
 
 
-def _without_bill(report: FunctionRecord) -> FunctionRecord:
+def _drop_bill(report: FunctionRecord) -> FunctionRecord:
     return replace(report, sbom="", layers={name: replace(layer, sbom="") for name, layer in report.layers.items()})
 
 
-def descriptions(config: Config, template: Template | None, reports: FunctionRecords, folder: Path) -> dict[str, Path]:
+def write_descriptions(config: Config, template: Template | None, reports: FunctionRecords, folder: Path) -> dict[str, Path]:
     """Write the template and the manifest, which come last so that they never speak of what is not there."""
     files: dict[str, Path] = {}
     manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
@@ -170,7 +170,7 @@ def descriptions(config: Config, template: Template | None, reports: FunctionRec
     return files
 
 
-def remove_strangers(last: State | None, states: Mapping[str, FunctionState], configured: Collection[str]) -> None:
+def remove_unused(last: State | None, states: Mapping[str, FunctionState], configured: Collection[str]) -> None:
     """Remove archives of functions that are not there any more, and layers without a user, if they are as they were written."""
     used = {path for state in states.values() for path in state.artifact}
     for name, state in (last.functions if last else {}).items():
@@ -195,7 +195,7 @@ def _remove(path: Path) -> None:
         folder = folder.parent
 
 
-def not_built(template: Template | None, states: Mapping[str, FunctionState]) -> tuple[str, ...]:
+def warn_of_bare_sources(template: Template | None, states: Mapping[str, FunctionState]) -> tuple[str, ...]:
     """Warn of functions that the written template leaves with their sources as they are."""
     missing = [each.logical_id for each in template.functions if each.logical_id not in states] if template else []
     if not missing:
@@ -206,12 +206,12 @@ def not_built(template: Template | None, states: Mapping[str, FunctionState]) ->
     )
 
 
-def described(template: Template | None) -> tuple[str, ...]:
+def description_files(template: Template | None) -> tuple[str, ...]:
     """Give the files that describe a build as a whole."""
     return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)
 
 
-def with_bills(
+def make_bills(
     states: Mapping[str, FunctionState], functions: Mapping[str, Function], fresh: Callable[[FunctionState], bool], store: Store
 ) -> tuple[dict[str, FunctionState], dict[str, bytes]]:
     """Give states whose reports name their bills, and the bills to write, by their paths below the output folder.
@@ -227,12 +227,12 @@ def with_bills(
             found[name] = state
             continue
         path = f"{name}{SUFFIX}"
-        files[path] = sboms.make(name, report.artifact.sha256, list(_listed(functions[name], report, wheels)))
+        files[path] = sboms.make(name, report.artifact.sha256, list(_list_function_entries(functions[name], report, wheels)))
         layers = {}
         for layer, each in report.layers.items():
             own = f"{Path(each.path).with_suffix('')}{SUFFIX}"
             if own not in files:
-                files[own] = sboms.make(layer, each.sha256, list(_of_layer(each, wheels)))
+                files[own] = sboms.make(layer, each.sha256, list(_list_layer_entries(each, wheels)))
             layers[layer] = replace(each, sbom=own)
         found[name] = replace(state, report=replace(report, sbom=path, layers=layers))
     return found, files
@@ -260,7 +260,7 @@ class _Wheels:
         return self._requirements[id(tree)]
 
 
-def _listed(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iterator[BillEntry]:
+def _list_function_entries(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iterator[BillEntry]:
     trees = {each.name: wheels.tree(each.sha256, each.wheel) for each in report.distributions}
     needs = read_requirement_graph(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
     for each in report.distributions:
@@ -268,7 +268,7 @@ def _listed(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iter
         yield BillEntry(report=each, tree=trees[each.name], requires=requires)
 
 
-def _of_layer(layer: LayerRecord, wheels: _Wheels) -> Iterator[BillEntry]:
+def _list_layer_entries(layer: LayerRecord, wheels: _Wheels) -> Iterator[BillEntry]:
     """Give what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
     for each in layer.distributions:
         tree = wheels.tree(each.sha256, each.wheel)

@@ -18,7 +18,7 @@ from packer.layers.assignment import MadeLayer
 from packer.manifest.budget import function_measures, layer_budget, layer_measures, raise_over_limit, upload_warning
 from packer.manifest.document import record_function
 from packer.manifest.summary import summary_line
-from packer.pipeline.gatherer import Gathered, Inputs
+from packer.pipeline.gatherer import FunctionInputs, GatheredFunction
 from packer.pipeline.state import Estimate, FunctionState, ImageState, LayeredState, variable_digests
 from packer.verify.proof import Proof
 
@@ -51,10 +51,10 @@ class Result(Struct, frozen=True, kw_only=True):
     estimate: Estimate | None = None
 
 
-def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], seconds: float) -> Result:
+def make_result(gathered: GatheredFunction, proof: Proof, layers: Sequence[MadeLayer], seconds: float) -> Result:
     """Say what was built; ``layers`` are those of the function, in order."""
     shaped, function, material = proof.candidate.shaped, gathered.function, gathered.material
-    artifact = _artifact(function, proof)
+    artifact = _make_artifact(function, proof)
     versions = {each.name: each.version for each in material.distributions}
     contributions = part_sizes(material.owner_names(), versions, shaped.tree)
     missing = (*shaped.missing, *proof.missing)
@@ -69,7 +69,7 @@ def result_of(gathered: Gathered, proof: Proof, layers: Sequence[MadeLayer], sec
     )
 
 
-def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
+def check_limits(function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
     """Hold a function and its layers against the limits, and give warnings; raises `LimitError`."""
     warnings: list[str] = []
     for layer in layers:
@@ -79,7 +79,7 @@ def held_to_limits(function: Function, result: Result, layers: Sequence[MadeLaye
     return (*warnings, *upload_warning(function.name, result.artifact.zipped))
 
 
-def over_limits(function: Function, report: FunctionRecord) -> Iterator[LimitError]:
+def find_exceeded_limits(function: Function, report: FunctionRecord) -> Iterator[LimitError]:
     """Give what a function that was built before is over by now, by its record: budgets may have changed."""
     measures = list(function_measures(function.name, report, function.budget))
     for name, layer in report.layers.items():
@@ -87,14 +87,14 @@ def over_limits(function: Function, report: FunctionRecord) -> Iterator[LimitErr
     yield from (each.error() for each in measures if each.over)
 
 
-def of_image(function: Function, result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
+def finish_image_result(function: Function, result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
     """Say the same of a function that became an image, and hold it against its limits; raises `LimitError`."""
-    found = as_image(result, image, path, zipped)
+    found = make_image_result(result, image, path, zipped)
     raise_over_limit(function_measures(function.name, found.report, function.budget))
     return found
 
 
-def as_image(result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
+def make_image_result(result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
     """Say what came of a function that is an image: ``image`` is what the manifest has of that beside the rest.
 
     ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers.
@@ -111,9 +111,9 @@ def as_image(result: Result, image: ImageRecord, path: str, zipped: int) -> Resu
     return replace(result, artifact=artifact, report=report)
 
 
-def state_of(
+def make_state(
     result: Result,
-    inputs: Inputs,
+    inputs: FunctionInputs,
     fingerprint: str,
     now: int,
     layered: LayeredState | None = None,
@@ -140,7 +140,7 @@ def state_of(
     return state
 
 
-def _artifact(function: Function, proof: Proof) -> Artifact:
+def _make_artifact(function: Function, proof: Proof) -> Artifact:
     tree, written = proof.candidate.shaped.tree, proof.candidate.written
     name = f"{function.name}.zip"
     return Artifact(path=name, sha256=written.sha256, zipped=written.length, unzipped=tree.size, files=len(tree))

@@ -17,12 +17,12 @@ from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.layers.assignment import Division, LayerShare, MadeLayer, Need, divide, shared, with_required
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Gatherer, Inputs
+from packer.pipeline.gatherer import FunctionInputs, Gatherer
 from packer.pipeline.layer_maker import Beside, Version, Wanted
-from packer.pipeline.layer_parts import Way
-from packer.pipeline.local_work import Settled, Work
+from packer.pipeline.layer_parts import LayerCompilation
+from packer.pipeline.local_work import SettledFunction, Work
 from packer.pipeline.plan_progress import Progress, begin_progress
-from packer.pipeline.results import Built, Result, held_to_limits, state_of
+from packer.pipeline.results import Built, Result, check_limits, make_state
 from packer.pipeline.state import FunctionState, LayeredState
 from packer.source.function_source import SourceScan
 from packer.trim.rules import Unit
@@ -31,14 +31,14 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Member:
+class GroupMember:
     """A function that takes part in a build: what decides it, and what it was."""
 
     def __init__(self, function: Function, gatherer: Gatherer, previous: FunctionState | None) -> None:
         self.function = function
         self.scan: SourceScan = gatherer.scan(function)
         # Taken before anything is built: what is edited meanwhile differs from it, and the next build sees that.
-        self.inputs: Inputs = gatherer.inputs(function, self.scan)
+        self.inputs: FunctionInputs = gatherer.inputs(function, self.scan)
         fits = previous is not None and previous.fingerprint == self.inputs.fingerprint(previous.folders)
         self.previous = previous if fits else None
 
@@ -53,7 +53,7 @@ class Member:
         return self.previous.layered if self.previous else None
 
 
-class Planned(Struct, frozen=True, kw_only=True):
+class GroupPlan(Struct, frozen=True, kw_only=True):
     """What functions of a target need, what of that may lie in layers, how large that is there, and who gets what."""
 
     target: Target
@@ -63,7 +63,7 @@ class Planned(Struct, frozen=True, kw_only=True):
     division: Division
 
 
-class Purpose(Protocol):
+class GroupPurpose(Protocol):
     """What a group works for: artifacts, or only to say what they are going to be."""
 
     def is_current(self, previous: FunctionState) -> bool:
@@ -75,7 +75,7 @@ class Purpose(Protocol):
         ...
 
 
-class ToWrite:
+class ArtifactPurpose:
     """Artifacts are wanted in the output folder, none over a limit."""
 
     def is_current(self, previous: FunctionState) -> bool:
@@ -84,10 +84,10 @@ class ToWrite:
 
     def limit_warnings(self, function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
         """Return warnings about sizes; raises `LimitError`."""
-        return held_to_limits(function, result, layers)
+        return check_limits(function, result, layers)
 
 
-class Group:
+class ZipGroup:
     """Functions of one target that are compiled alike, and may share layers.
 
     ``chosen`` are those to be built; the others only take part in the plan. ``work`` does what is to be done, ``is_known``
@@ -96,14 +96,14 @@ class Group:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        members: Sequence[GroupMember],
         chosen: frozenset[str],
         work: Work,
-        way: Way,
+        way: LayerCompilation,
         is_known: Callable[[str], bool],
         reporter: Reporter,
         now: int,
-        purpose: Purpose,
+        purpose: GroupPurpose,
     ) -> None:
         self._members = {member.name: member for member in members}
         self._chosen = chosen
@@ -117,7 +117,7 @@ class Group:
         self.unused: Mapping[str, str] = {}
         """Why nobody here gets a named layer, once it has been built."""
         self._unchanged: dict[str, Built] = {}
-        self._settled: dict[str, tuple[tuple[MadeLayer, ...], Settled]] = {}
+        self._settled: dict[str, tuple[tuple[MadeLayer, ...], SettledFunction]] = {}
         self._layers: dict[str, MadeLayer] = {}
         wanted = [each for each in members if each.function.layers.wanted]
         self._peers = tuple(sorted(each.name for each in wanted))
@@ -135,7 +135,7 @@ class Group:
             layers = self._made(planned, executor)
             mine = {name: tuple(layers[place] for place in planned.division.places(name)) for name in self._chosen}
             settled = self._settled_now(progress, mine, executor)
-            revised = _revised(progress, settled)
+            revised = _revise_progress(progress, settled)
             stands = {name: progress[name].taken(each) for name, each in settled.items() if name not in revised}
             self._settled |= {name: (mine[name], settled[name]) for name in stands}
             progress = {**progress, **stands, **self._prepared_again(progress, revised, executor)}
@@ -143,7 +143,7 @@ class Group:
                 self.unused = planned.division.unused
                 return self._unchanged | self._noted_all(progress)
 
-    def plan(self, executor: Executor) -> Planned:
+    def plan(self, executor: Executor) -> GroupPlan:
         """Plan layers, and build nothing; raises the one error, or `ManyErrors`."""
         return self._planned(self._begun(executor), executor)[1]
 
@@ -154,25 +154,25 @@ class Group:
         }
         new = [name for name, each in self._members.items() if each.known is None and each.function.layers.wanted]
         futures = {name: executor.submit(self._work.prepare, Version(name=name)) for name in new}
-        for name in left_out(futures, self._chosen, self._reporter):
+        for name in find_failures(futures, self._chosen, self._reporter):
             del self._members[name], progress[name], futures[name]
-        return progress | {name: _prepared(progress[name], future.result()) for name, future in futures.items()}
+        return progress | {name: _add_need(progress[name], future.result()) for name, future in futures.items()}
 
-    def _planned(self, progress: Mapping[str, Progress], executor: Executor) -> tuple[dict[str, Progress], Planned]:
+    def _planned(self, progress: Mapping[str, Progress], executor: Executor) -> tuple[dict[str, Progress], GroupPlan]:
         """Divide what the functions need; return what is known of them by then, too."""
         progress = dict(progress)
         needs, wanted, unknown = self._asked(progress)
-        while old := _only_remembered(progress, unknown):  # fewer each time: those that are prepared now are not among them
+        while old := _find_remembered(progress, unknown):  # fewer each time: those that are prepared now are not among them
             progress |= self._prepared_now(progress, old, executor)
             needs, wanted, unknown = self._asked(progress)
         self._work.warm(unknown)
-        sizes = gathered_results({digest: executor.submit(self._work.size, each) for digest, each in wanted.items()})
+        sizes = collect_results({digest: executor.submit(self._work.size, each) for digest, each in wanted.items()})
         weights: dict[str, float] = {}
         for need in needs.values():
             for digest, each in need.distributions.items():
                 weights[digest] = max(each.weight, weights.get(digest, 0.0))
         sizes = {digest: replace(size, weight=weights[digest]) for digest, size in sizes.items()}
-        planned = Planned(target=self._target, needs=needs, wanted=wanted, sizes=sizes, division=divide(needs, sizes))
+        planned = GroupPlan(target=self._target, needs=needs, wanted=wanted, sizes=sizes, division=divide(needs, sizes))
         return progress, planned
 
     def _asked(self, progress: Mapping[str, Progress]) -> tuple[dict[str, Need], dict[str, Wanted], list[Wanted]]:
@@ -187,7 +187,7 @@ class Group:
     ) -> dict[str, Progress]:
         """Return what is known of functions that are looked at now."""
         futures = {name: executor.submit(self._work.prepare, progress[name].version) for name in names}
-        return {name: _prepared(progress[name], found) for name, found in gathered_results(futures).items()}
+        return {name: _add_need(progress[name], found) for name, found in collect_results(futures).items()}
 
     def _prepared_again(
         self, progress: Mapping[str, Progress], revised: Mapping[str, Progress], executor: Executor
@@ -198,21 +198,21 @@ class Group:
 
     def _settled_now(
         self, progress: Mapping[str, Progress], mine: Mapping[str, tuple[MadeLayer, ...]], executor: Executor
-    ) -> dict[str, Settled]:
+    ) -> dict[str, SettledFunction]:
         """Build what does not stand with its layers as it is."""
         todo = [name for name in sorted(self._chosen) if not self._stands(self._members[name], progress[name], mine[name])]
         self._work.ready({name: mine[name] for name in todo})
-        return gathered_results({name: executor.submit(self._work.settle, progress[name].version, mine[name]) for name in todo})
+        return collect_results({name: executor.submit(self._work.settle, progress[name].version, mine[name]) for name in todo})
 
-    def _made(self, planned: Planned, executor: Executor) -> dict[int, MadeLayer]:
+    def _made(self, planned: GroupPlan, executor: Executor) -> dict[int, MadeLayer]:
         """Make the layers that one of the chosen has; return them by their places in the plan."""
         shares = {place: share for place, share in enumerate(planned.division.shares) if self._chosen.intersection(share.users)}
         besides = {place: self._beside(share, planned.needs) for place, share in shares.items()}
-        keys = {place: _layer_key(share, planned.wanted, besides[place]) for place, share in shares.items()}
+        keys = {place: _digest_layer(share, planned.wanted, besides[place]) for place, share in shares.items()}
         new = {key: place for place, key in keys.items() if key not in self._layers}
         make = self._work.make
         made = {key: executor.submit(make, shares[place], planned.wanted, besides[place]) for key, place in new.items()}
-        self._layers |= gathered_results(made)
+        self._layers |= collect_results(made)
         return {place: self._layers[key] for place, key in keys.items()}
 
     def _beside(self, share: LayerShare, needs: Mapping[str, Need]) -> Beside:
@@ -232,7 +232,7 @@ class Group:
             found[digest] = Wanted(digest=digest, key=key, only=only, versions=versions)
         return found
 
-    def _stands(self, member: Member, progress: Progress, layers: Sequence[MadeLayer]) -> bool:
+    def _stands(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer]) -> bool:
         """Say whether a function is as it was, or was built with these layers already."""
         names = [layer.name for layer in layers]
         known, previous = member.known, member.previous
@@ -258,13 +258,13 @@ class Group:
         raise_any(errors)
         return built
 
-    def _noted(self, member: Member, progress: Progress, layers: Sequence[MadeLayer], settled: Settled) -> Built:
+    def _noted(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer], settled: SettledFunction) -> Built:
         result, reporter = settled.result, self._reporter
         limits = self._purpose.limit_warnings(member.function, result, layers)
         warnings = (*result.warnings, *([progress.alone] if progress.alone else []), *limits)
         fingerprint = member.inputs.fingerprint(result.folders)
-        layered = _state_of(progress, layers, self._peers)
-        state = state_of(replace(result, warnings=warnings), member.inputs, fingerprint, self._now, layered)
+        layered = _make_layered_state(progress, layers, self._peers)
+        state = make_state(replace(result, warnings=warnings), member.inputs, fingerprint, self._now, layered)
         if result.told:
             reporter.note(f"{member.name}: {result.told}")
         reporter.stage(member.name, "done")
@@ -272,25 +272,25 @@ class Group:
         return Built(state=state, staged=settled.staged, layers=staged)
 
 
-def _layer_key(share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> str:
+def _digest_layer(share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> str:
     """Return the digest of all that decides a layer."""
     keys = [wanted[digest].key for digest in share.pieces]
     return digest_of(share.name, *share.pieces, "", *share.users, "", *keys, "", *beside.digests)
 
 
-def _prepared(progress: Progress, found: tuple[Need, frozenset[Unit]]) -> Progress:
+def _add_need(progress: Progress, found: tuple[Need, frozenset[Unit]]) -> Progress:
     """Return what is known of a function that was looked at now."""
     need, kept = found
     return replace(progress, need=need, kept=kept)
 
 
-def _only_remembered(progress: Mapping[str, Progress], unknown: Sequence[Wanted]) -> list[str]:
+def _find_remembered(progress: Mapping[str, Progress], unknown: Sequence[Wanted]) -> list[str]:
     """Return who needs what nothing is known of, and was not looked at now."""
     names = {version.name for each in unknown for version in each.versions}
     return [name for name in sorted(names) if not progress[name].prepared]
 
 
-def _revised(progress: Mapping[str, Progress], settled: Mapping[str, Settled]) -> dict[str, Progress]:
+def _revise_progress(progress: Mapping[str, Progress], settled: Mapping[str, SettledFunction]) -> dict[str, Progress]:
     """Return what builds have changed, of those alone whose build asks for another plan; raises as `raise_any` does."""
     found: dict[str, Progress] = {}
     errors: list[LpackError] = []
@@ -305,7 +305,7 @@ def _revised(progress: Mapping[str, Progress], settled: Mapping[str, Settled]) -
     return found
 
 
-def _state_of(progress: Progress, layers: Sequence[MadeLayer], peers: tuple[str, ...]) -> LayeredState:
+def _make_layered_state(progress: Progress, layers: Sequence[MadeLayer], peers: tuple[str, ...]) -> LayeredState:
     """Return what the next build has to know of a function; ``peers`` are the functions that the plan was made for."""
     need = progress.needed()
     return LayeredState(
@@ -324,21 +324,21 @@ def _state_of(progress: Progress, layers: Sequence[MadeLayer], peers: tuple[str,
     )
 
 
-def look_at(
+def scan_members(
     functions: Sequence[Function],
     chosen: Collection[str],
     gatherer: Gatherer,
     previous: Callable[[str], FunctionState | None],
     executor: Executor,
     reporter: Reporter,
-) -> dict[str, Member]:
+) -> dict[str, GroupMember]:
     """Look at functions; one that fails and is not ``chosen`` is left out. Raises the one error of others, or `ManyErrors`."""
-    looked = {each.name: executor.submit(Member, each, gatherer, previous(each.name)) for each in functions}
-    lost = left_out(looked, chosen, reporter)
+    looked = {each.name: executor.submit(GroupMember, each, gatherer, previous(each.name)) for each in functions}
+    lost = find_failures(looked, chosen, reporter)
     return {name: future.result() for name, future in looked.items() if name not in lost}
 
 
-def gathered_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
+def collect_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
     """Give what came of all; raises the one error, or `ManyErrors`, when all have ended."""
     errors: list[LpackError] = []
     found: dict[Key, Value] = {}
@@ -355,7 +355,7 @@ def gathered_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
     return found
 
 
-def left_out(futures: Mapping[str, Future[Value]], chosen: Collection[str], reporter: Reporter) -> list[str]:
+def find_failures(futures: Mapping[str, Future[Value]], chosen: Collection[str], reporter: Reporter) -> list[str]:
     """Wait for what looks at functions, and give those that the plan must do without: they fail, and nobody asked for them.
 
     Raises the one error of those that were asked for, or `ManyErrors`.
@@ -367,7 +367,7 @@ def left_out(futures: Mapping[str, Future[Value]], chosen: Collection[str], repo
         except LpackError as error:
             reporter.warn(f"{name} is left out when layers are planned: {error}")
             found.append(name)
-    gathered_results({name: future for name, future in futures.items() if name in chosen})
+    collect_results({name: future for name, future in futures.items() if name in chosen})
     return found
 
 

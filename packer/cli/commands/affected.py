@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from packer.cli.common import message_options, open_store, place_options, reporting
+from packer.cli.common import message_options, open_reporter, open_store, place_options
 from packer.config.project import FOLDER, find_project
 from packer.core.names import DEFAULT_OUT
 from packer.core.records import json_text
@@ -44,7 +44,7 @@ def command(
     project = find_project(names, config, template, parameters)
     out = Path.cwd() / DEFAULT_OUT if project.kind == FOLDER else None
     state = load_state(open_store(), state_key(project.path, out))
-    with reporting(verbose, quiet) as reporter:
+    with open_reporter(verbose, quiet) as reporter:
         answer = find_affected(project, Overrides(), since, state, reporter)
         if not answer.reasons:
             reporter.note(f"No function is affected by what has changed since {since}.")

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from packer.cache.store import replace_file
-from packer.cli.appraising import appraised
-from packer.cli.common import open_store, project_options, reporting, shape_options
+from packer.cli.appraising import appraise_project
+from packer.cli.common import open_reporter, open_store, project_options, shape_options
 from packer.config.project import find_project
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES
@@ -34,8 +34,8 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
     if project.names:
         what = f"{' '.join(project.names)}: a baseline is always of all functions."
         raise UsageError(what, remedy="Name a folder, or nothing for the configuration here.")
-    with reporting(verbose, quiet) as reporter:
-        state = appraised(project, {**flags, "strict": False}, open_store(), reporter)
+    with open_reporter(verbose, quiet) as reporter:
+        state = appraise_project(project, {**flags, "strict": False}, open_store(), reporter)
     baseline = make_baseline({name: each.report for name, each in state.functions.items()})
     path = file or project.folder / BASELINE_FILE
     replace_file(path, baseline_text(baseline).encode())

@@ -13,18 +13,18 @@ import click
 from msgspec import Struct
 
 from packer.cache.store import Store
-from packer.cli.common import open_store, project_options, reporting, shape_options, warn_of_runtimes
+from packer.cli.common import open_reporter, open_store, project_options, shape_options, warn_of_runtimes
 from packer.cli.quick import remember
-from packer.cli.results import Changes, results_text
+from packer.cli.results import Changes, format_results
 from packer.cli.terminal import LineReporter
-from packer.config.project import TEMPLATE, Project, find_project, looked_for, named_out
+from packer.config.project import TEMPLATE, Project, find_out, find_project, sign_searched_paths
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.manifest.document import make_manifest, manifest_text
 from packer.pipeline.request import command_digest
 from packer.pipeline.state import FunctionState, State, load_state, state_key
 
 if TYPE_CHECKING:
-    from packer.cli.wiring import Services
+    from packer.cli.wiring import BuildServices
     from packer.pipeline.build import BuildResult
 
 
@@ -56,12 +56,12 @@ def command(
     started = time.time_ns()
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
-    key = state_key(project.path, named_out(project, flags["out"]))
+    key = state_key(project.path, find_out(project, flags["out"]))
     shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers", "format")})
-    digest = _digest_of(project, flags, shape)
+    digest = _digest_flags(project, flags, shape)
     state, changes = load_state(store, key), Changes()
-    settings = _settings_of(flags, shape)
-    with reporting(verbose, quiet) as reporter:
+    settings = _read_settings(flags, shape)
+    with open_reporter(verbose, quiet) as reporter:
         if flags["changed_since"] is not None:
             from packer.change.since import narrow_project
 
@@ -75,22 +75,22 @@ def command(
             result = settings.build(project, key, digest, started, settings.services(store, reporter))
             state, changes = result.state, Changes(written=result.written, before=result.before)
         chosen = {name: each for name, each in state.functions.items() if project.asks_for(name)}
-        _warn(chosen, state, reporter)
+        _repeat_warnings(chosen, state, reporter)
         if explain is not None:
             texts = settings.explain(explain, project, chosen, settings.services(store, reporter))
             sys.stdout.writelines(f"{text}\n" for text in texts)
             return
-    text = results_text(state, chosen, changes, as_json=as_json)
+    text = format_results(state, chosen, changes, as_json=as_json)
     sys.stdout.write(text)
     if as_it_was and not report and flags["changed_since"] is None:
-        looked = (started, looked_for(project, names))
+        looked = (started, sign_searched_paths(project, names))
         remember(sys.argv[1:], [*state.signatures(written=True), looked], text, reporter.told, 0)
     if report:
         settings.report(store, project)
 
 
-def _settings_of(flags: Mapping[str, Any], shape: ShapeFlags) -> _Settings:
-    return _Settings(
+def _read_settings(flags: Mapping[str, Any], shape: ShapeFlags) -> _BuildSettings:
+    return _BuildSettings(
         flags={
             "runtime": flags["runtime"],
             "architecture": flags["arch"],
@@ -104,14 +104,14 @@ def _settings_of(flags: Mapping[str, Any], shape: ShapeFlags) -> _Settings:
     )
 
 
-def _digest_of(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> str:
+def _digest_flags(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> str:
     """Give the digest of all that a build's flags say."""
     more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags[name] not in (None, False)]
     more += ["no sbom"] if flags["sbom"] is False else []
     return command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
 
 
-def _warn(functions: Mapping[str, FunctionState], state: State, reporter: LineReporter) -> None:
+def _repeat_warnings(functions: Mapping[str, FunctionState], state: State, reporter: LineReporter) -> None:
     """Repeat what holds of the functions, built just now or not."""
     warn_of_runtimes({each.report.runtime for each in functions.values()}, reporter)
     for each in functions.values():
@@ -121,7 +121,7 @@ def _warn(functions: Mapping[str, FunctionState], state: State, reporter: LineRe
         reporter.warn(warning)
 
 
-class _Settings(Struct, frozen=True, kw_only=True):
+class _BuildSettings(Struct, frozen=True, kw_only=True):
     """What the flags say; what they are for is loaded only when there is something to do."""
 
     flags: Mapping[str, Any]
@@ -138,7 +138,7 @@ class _Settings(Struct, frozen=True, kw_only=True):
         config, _ = read_project(project, Overrides(**self.flags))
         sys.stderr.write(f"report: {os.path.relpath(write_report(store, project, config, self.flags['out']))}\n")
 
-    def build(self, project: Project, key: str, digest: str, started: int, services: Services) -> BuildResult:
+    def build(self, project: Project, key: str, digest: str, started: int, services: BuildServices) -> BuildResult:
         """Build what has changed; raises `LpackError`."""
         from packer.config.load import Overrides
         from packer.pipeline.build import build
@@ -154,18 +154,18 @@ class _Settings(Struct, frozen=True, kw_only=True):
         )
         return build(request, services, services.reporter)
 
-    def services(self, store: Store, reporter: LineReporter) -> Services:
+    def services(self, store: Store, reporter: LineReporter) -> BuildServices:
         """Return what a build works with."""
-        from packer.cli.wiring import Services
+        from packer.cli.wiring import BuildServices
         from packer.core.options import Policy
 
-        return Services(store, reporter, Policy(**self.policy), self.jobs, self.scheduler)
+        return BuildServices(store, reporter, Policy(**self.policy), self.jobs, self.scheduler)
 
-    def explain(self, path: str, project: Project, built: Mapping[str, FunctionState], services: Services) -> list[str]:
+    def explain(self, path: str, project: Project, built: Mapping[str, FunctionState], services: BuildServices) -> list[str]:
         """Say of each built function why a path is there, or what removed it; raises `UsageError`."""
         from packer.cache.signatures import Digests
         from packer.config.load import Overrides
-        from packer.config.project_reader import read_project, select
+        from packer.config.project_reader import read_project, select_named
         from packer.core.errors import UsageError
         from packer.pipeline.gatherer import make_gatherer
         from packer.trim.explain import explain
@@ -177,13 +177,13 @@ class _Settings(Struct, frozen=True, kw_only=True):
             gatherer, shaper = make_gatherer(tools, services.reporter, config.out), tools.shaping.shaper
             texts: list[str] = []
             error: UsageError | None = None
-            for function in select(config, tuple(built)):
+            for function in select_named(config, tuple(built)):
                 material = gatherer.material(function)
                 kept = frozenset((each.rule, each.distribution) for each in built[function.name].report.trim.kept)
                 try:
                     shaped = shaper.shape(material, kept)
                     untouched = shaper.shape(material) if kept else shaped
-                    texts.append(explain(material, shaped, untouched, path, _layers(built[function.name])))
+                    texts.append(explain(material, shaped, untouched, path, _find_layers(built[function.name])))
                 except UsageError as unknown:
                     error = unknown
         if error is not None and not texts:
@@ -191,6 +191,6 @@ class _Settings(Struct, frozen=True, kw_only=True):
         return texts
 
 
-def _layers(state: FunctionState) -> dict[str, str]:
+def _find_layers(state: FunctionState) -> dict[str, str]:
     """Give the layer of each distribution that lies in one."""
     return {each.name: each.layer for each in state.report.distributions if each.layer}

@@ -32,7 +32,7 @@ class CacheDocument(Struct, frozen=True, kw_only=True):
     kinds: Mapping[str, KindUsage]
 
 
-def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+def _parse_age(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
     found = _AGE.fullmatch(value)
     if not found:
         raise click.BadParameter(f"{value!r} is not an age: write a number and h, d or w, such as 30d.")
@@ -76,7 +76,7 @@ def verify() -> None:
 
 @command.command()
 @click.option(
-    "--older-than", callback=_age, default="30d", show_default=True, metavar="AGE", help="Not used for so long (h, d, w)."
+    "--older-than", callback=_parse_age, default="30d", show_default=True, metavar="AGE", help="Not used for so long (h, d, w)."
 )
 def prune(*, older_than: timedelta) -> None:
     """Remove what has not been used for long."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer.cache.signatures import signature
-from packer.cli.appraising import COMMIT, appraised, baseline_of_commit, budgets_of
-from packer.cli.common import open_store, project_options, reporting, shape_options
+from packer.cli.appraising import COMMIT, appraise_project, collect_budgets, make_commit_baseline
+from packer.cli.common import open_reporter, open_store, project_options, shape_options
 from packer.cli.quick import remember
-from packer.config.project import find_project, looked_for
+from packer.config.project import find_project, sign_searched_paths
 from packer.core.errors import LimitError, ManyErrors
 from packer.core.options import LAYER_MODES
 from packer.core.records import json_text
@@ -47,12 +47,12 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
     started = time.time_ns()
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
-    with reporting(verbose, quiet) as reporter:
-        state = appraised(project, flags, store, reporter)
+    with open_reporter(verbose, quiet) as reporter:
+        state = appraise_project(project, flags, store, reporter)
         states = {name: each for name, each in state.functions.items() if project.asks_for(name)}
-        budgets, layers = budgets_of(states)
+        budgets, layers = collect_budgets(states)
         starts = {name: load_start(store, project.path, name) for name, budget in budgets.items() if budget.init is not None}
-        against = _baseline(project, baseline, flags, store, reporter)
+        against = _read_baseline(project, baseline, flags, store, reporter)
         checked = Checked(
             reports={name: each.report for name, each in states.items()},
             estimates={name: each.estimate for name, each in states.items() if each.estimate},
@@ -61,7 +61,7 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
             starts={name: found for name, found in starts.items() if found is not None},
             baseline=against,
         )
-        warnings = tuple(dict.fromkeys(_warnings(state, states, starts)))
+        warnings = tuple(dict.fromkeys(_collect_warnings(state, states, starts)))
         for warning in warnings:
             reporter.warn(warning)
     document = checked.document(warnings)
@@ -74,14 +74,16 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
         told += [reporter.styled("error", str(error)) for error in errors]
         files = [Path(baseline) if baseline else project.folder / BASELINE_FILE]
         files += [start_path(store, project.path, name) for name in starts]
-        watched = [*state.signatures(written=False), (started, looked_for(project, names))]
+        watched = [*state.signatures(written=False), (started, sign_searched_paths(project, names))]
         watched += [(started, {str(path.absolute()): signature(path) for path in files})]
         remember(sys.argv[1:], watched, text, "".join(f"{line}\n" for line in told), LimitError.exit_status if errors else 0)
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
 
-def _warnings(state: State, states: Mapping[str, FunctionState], starts: Mapping[str, PastStart | None]) -> Iterator[str]:
+def _collect_warnings(
+    state: State, states: Mapping[str, FunctionState], starts: Mapping[str, PastStart | None]
+) -> Iterator[str]:
     yield from state.warnings
     yield from (warning for each in states.values() for warning in each.warnings)
     for name, found in starts.items():
@@ -89,7 +91,7 @@ def _warnings(state: State, states: Mapping[str, FunctionState], starts: Mapping
             yield f"{name} has a budget for its start, and none was measured: run `lpack coldstart {name}`."
 
 
-def _baseline(
+def _read_baseline(
     project: Project, named: str | None, flags: dict[str, Any], store: Store, reporter: LineReporter
 ) -> Baseline | None:
     """Return what growth is measured against: what was named, or the file beside the configuration."""
@@ -97,5 +99,5 @@ def _baseline(
         path = project.folder / BASELINE_FILE
         return read_baseline(path) if path.is_file() else None
     if named.startswith(COMMIT):
-        return baseline_of_commit(project, named.removeprefix(COMMIT), flags, store, reporter)
+        return make_commit_baseline(project, named.removeprefix(COMMIT), flags, store, reporter)
     return read_baseline(Path(named))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import asdict
 
-from packer.cli.common import open_store, project_options, reporting, shape_options
-from packer.cli.trials import opened_trials
+from packer.cli.common import open_reporter, open_store, project_options, shape_options
+from packer.cli.trials import open_trials
 from packer.config.project import find_project
 from packer.core.records import json_text
 
@@ -42,7 +42,7 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
     found: list[tuple[Function, ColdStart]] = []
     store = open_store()
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
-    with reporting(verbose, quiet) as reporter, opened_trials(store, reporter, names, flags) as (trials, functions):
+    with open_reporter(verbose, quiet) as reporter, open_trials(store, reporter, names, flags) as (trials, functions):
         clocks = {trials.clock(function) for function in functions}
         if clocks != {CLOCK_EMULATOR}:
             reporter.note(
@@ -63,13 +63,13 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
         )
         sys.stdout.write(json_text(document, ascii_only=True))
     else:
-        _print([each for _, each in found])
-    over = [measure.error() for function, each in found if (measure := _held(function, each)) and measure.over]
+        _print_starts([each for _, each in found])
+    over = [measure.error() for function, each in found if (measure := _measure_start(function, each)) and measure.over]
     if over:
         raise over[0] if len(over) == 1 else ManyErrors(over)
 
 
-def _held(function: Function, found: ColdStart) -> Measure | None:
+def _measure_start(function: Function, found: ColdStart) -> Measure | None:
     """Check a start against the function's budget, if it has one."""
     from packer.core.model import OWN_SOURCE
     from packer.manifest.budget import start_measure
@@ -78,7 +78,7 @@ def _held(function: Function, found: ColdStart) -> Measure | None:
     return start_measure(function.name, found.median_after, function.budget, parts)
 
 
-def _print(found: Sequence[ColdStart]) -> None:
+def _print_starts(found: Sequence[ColdStart]) -> None:
     from packer.core.model import OWN_SOURCE
     from packer.verify.coldstart import slowest
 

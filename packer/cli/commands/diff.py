@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer.cli.appraising import COMMIT
-from packer.cli.common import open_store, project_options, reporting
+from packer.cli.common import open_reporter, open_store, project_options
 from packer.config.project import find_project
 from packer.core.records import json_text
 
@@ -45,10 +45,10 @@ def command(*, old: str, new: str, form: str, files: bool, verbose: bool, quiet:
     from packer.manifest.baseline import is_baseline
 
     store = open_store()
-    with reporting(verbose, quiet) as reporter:
+    with open_reporter(verbose, quiet) as reporter:
         # A baseline knows functions with their layers alone, so that the other side counts them so.
         whole = any(is_baseline(Path(side)) for side in (old, new) if not _is_project(side))
-        sides = [_read(side, {"out": None, "strict": False, **flags}, store, reporter, whole=whole) for side in (old, new)]
+        sides = [_read_side(side, {"out": None, "strict": False, **flags}, store, reporter, whole=whole) for side in (old, new)]
     document = compare_snapshots(*sides)
     if form == "json":
         sys.stdout.write(json_text(document, ascii_only=True))
@@ -60,8 +60,8 @@ def _is_project(side: str) -> bool:
     return side == _NOW or side.startswith(COMMIT)
 
 
-def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter, *, whole: bool) -> Snapshot:
-    from packer.cli.appraising import appraised, appraised_at
+def _read_side(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter, *, whole: bool) -> Snapshot:
+    from packer.cli.appraising import appraise_commit, appraise_project
     from packer.formats.wheel import read_wheel
     from packer.inspect.snapshot import read_snapshot, snapshot_of_records
 
@@ -73,7 +73,7 @@ def _read(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter
         return read_snapshot(Path(side), side, tree, whole=whole)
     project = find_project((), flags["config"], flags["template"], flags["parameters"])
     if side == _NOW:
-        states = appraised(project, flags, store, reporter).functions
+        states = appraise_project(project, flags, store, reporter).functions
     else:
-        states = appraised_at(project, side.removeprefix(COMMIT), flags, store, reporter)
+        states = appraise_commit(project, side.removeprefix(COMMIT), flags, store, reporter)
     return snapshot_of_records(side, {name: state.report for name, state in states.items()}, whole=whole)

@@ -34,25 +34,25 @@ def command(*, config: Path | None, template: Path | None, offline: bool, as_jso
     from packer.cli.common import open_store
     from packer.inspect.doctor import BAD, check_environment
 
-    folder, places, remote = _places(config, template)
+    folder, places, remote = _find_places(config, template)
     findings = []
     for finding in check_environment(open_store(), folder, places, connect, offline=offline, remote=remote):
         findings.append(finding)
         if not as_json:
-            _print(finding)
+            _print_finding(finding)
     if as_json:
         sys.stdout.write(json_text(findings))
     return _FAILED if any(finding.verdict == BAD for finding in findings) else 0
 
 
-def _print(finding: Finding) -> None:
+def _print_finding(finding: Finding) -> None:
     sys.stdout.write(f"{finding.verdict:<7} {finding.check:<10} {finding.what}\n")
     if finding.remedy:
         sys.stdout.write(f"{'':<18} {finding.remedy}\n")
     sys.stdout.flush()
 
 
-def _places(config: Path | None, template: Path | None) -> tuple[Path, list[Place], str]:
+def _find_places(config: Path | None, template: Path | None) -> tuple[Path, list[Place], str]:
     """Give the project's folder, targets and remote store; without a project, this folder and the default runtime twice."""
     from builders.recipes import BuildSettings
     from builders.runtimes import ARCHITECTURES, DEFAULT_RUNTIME, Target

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from packer.cli.common import project_options, reporting, shape_options
-from packer.cli.planning import plan_of
+from packer.cli.common import open_reporter, project_options, shape_options
+from packer.cli.planning import plan_layers
 from packer.core.options import LAYER_MODES
 
 
@@ -28,8 +28,8 @@ def command(*, names: tuple[str, ...], out: Path | None, verbose: bool, quiet: b
     from packer.cache.store import replace_file
     from packer.report.plan_graph import draw_plan
 
-    with reporting(verbose, quiet) as reporter:
-        picture = draw_plan(plan_of(names, flags, reporter)).encode()
+    with open_reporter(verbose, quiet) as reporter:
+        picture = draw_plan(plan_layers(names, flags, reporter)).encode()
     if out is None:
         sys.stdout.buffer.write(picture)  # bytes, as XML without a declaration is UTF-8, whatever the terminal takes
         return

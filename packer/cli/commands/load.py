@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import click
 from msgspec import Meta, Struct
 
-from packer.cli.common import open_store, reporting
-from packer.cli.outcome import built_options, images_of, printed, read_built_project
+from packer.cli.common import open_reporter, open_store
+from packer.cli.outcome import built_options, print_results, read_built_project, select_image_names
 from packer.core.names import image_name
 
 
@@ -32,7 +32,7 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
     its id in the engine.
     """
     project = read_built_project("load", names, flags)
-    with reporting(verbose, quiet) as reporter, ExitStack() as closing:
+    with open_reporter(verbose, quiet) as reporter, ExitStack() as closing:
         from builders.engine.client import connect
         from packer.cli.imagery import open_registries
         from packer.formats.oci import Reference
@@ -42,11 +42,11 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
 
         store = open_store()
         registries = open_registries(store, reporter, closing)
-        names = images_of(names, project.functions)
+        names = select_image_names(names, project.functions)
         images = read_images(project.config.out, names, lambda home: RegistryBlobs(registries, home))
         project.warn_of_changes(flags["out"], store, reporter, "image")
         engine = connect()
-        with printed(as_json=as_json) as results:
+        with print_results(as_json=as_json) as results:
             for built in images:
                 with results.of(built.name):
                     name = f"{image_name(built.name)}:{tag}"

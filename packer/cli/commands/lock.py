@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from packer.cli.common import open_store, project_options, reporting
+from packer.cli.common import open_reporter, open_store, project_options
 from packer.config.project import find_project
 
 
@@ -40,7 +40,7 @@ def command(
     from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools
     from packer.config.load import Overrides
-    from packer.config.project_reader import read_project, select
+    from packer.config.project_reader import read_project, select_named
     from packer.core.errors import ManyErrors
     from packer.core.options import Policy
     from packer.pipeline.locking import check_locks, lock_all, lock_bases
@@ -48,9 +48,9 @@ def command(
     project = find_project(names, config, template, parameters)
     policy = Policy(frozen=check, offline=offline or check, upgrade=upgrade)
     store = open_store()
-    with reporting(verbose, quiet) as reporter:
+    with open_reporter(verbose, quiet) as reporter:
         configuration, _ = read_project(project, Overrides(runtime=runtime, architecture=arch))
-        functions = select(configuration, project.names)
+        functions = select_named(configuration, project.names)
         with open_tools(store, Digests(), reporter, policy, remote=configuration.remote) as tools:
             if check:
                 fresh, wrong = check_locks(functions, tools.sources.resolver, tools.imaging)

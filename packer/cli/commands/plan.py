@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from packer.cli.common import project_options, reporting, shape_options
-from packer.cli.planning import plan_of
+from packer.cli.common import open_reporter, project_options, shape_options
+from packer.cli.planning import plan_layers
 from packer.core.options import LAYER_MODES
 from packer.core.records import json_text
 
@@ -27,6 +27,6 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     """
     from packer.inspect.plan_document import plan_table
 
-    with reporting(verbose, quiet) as reporter:
-        document = plan_of(names, flags, reporter)
+    with open_reporter(verbose, quiet) as reporter:
+        document = plan_layers(names, flags, reporter)
     sys.stdout.write(json_text(document, ascii_only=True) if as_json else plan_table(document))

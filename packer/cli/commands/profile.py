@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packer.cli.common import open_store, project_options, reporting
-from packer.cli.trials import opened_trials
+from packer.cli.common import open_reporter, open_store, project_options
+from packer.cli.trials import open_trials
 from packer.core.units import format_size
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def command(*, names: tuple[str, ...], verbose: bool, quiet: bool, **flags: Any)
     from packer.cache.store import replace_file
     from packer.trim.profile import write_profile
 
-    with reporting(verbose, quiet) as reporter, opened_trials(open_store(), reporter, names, flags) as (trials, functions):
+    with open_reporter(verbose, quiet) as reporter, open_trials(open_store(), reporter, names, flags) as (trials, functions):
         for function in functions:
             if not function.verify.events:
                 reporter.warn(f"{function.name} has no sample events: only what its import opens is seen.")
@@ -41,10 +41,10 @@ def command(*, names: tuple[str, ...], verbose: bool, quiet: bool, **flags: Any)
             path = function.trim.profile
             assert path is not None  # noqa: S101 every configured function has one
             replace_file(path, write_profile(profile))
-            sys.stdout.write(f"written    {os.path.relpath(path)}: {_summary(profile, material, candidate)}\n")
+            sys.stdout.write(f"written    {os.path.relpath(path)}: {_summarize_profile(profile, material, candidate)}\n")
 
 
-def _summary(profile: Profile, material: Material, candidate: Candidate) -> str:
+def _summarize_profile(profile: Profile, material: Material, candidate: Candidate) -> str:
     """Say what level max would remove on top of what safe trimming has removed."""
     from packer.trim.profile import apply_profile
 

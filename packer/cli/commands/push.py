@@ -12,8 +12,8 @@ import click
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from packer.cli.common import open_store, reporting
-from packer.cli.outcome import built_options, images_of, printed, read_built_project
+from packer.cli.common import open_reporter, open_store
+from packer.cli.outcome import built_options, print_results, read_built_project, select_image_names
 from packer.core.errors import UsageError
 from packer.core.names import image_name
 from packer.core.records import Bytes, Count
@@ -59,25 +59,27 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
     with its digest.
     """
     built = read_built_project("push", names, flags)
-    with reporting(verbose, quiet) as reporter, ExitStack() as closing:
+    with open_reporter(verbose, quiet) as reporter, ExitStack() as closing:
         from packer.cli.imagery import open_registries
         from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
 
         store = open_store()
         registries = open_registries(store, reporter, closing, flags["insecure"])
-        images = read_images(built.config.out, images_of(names, built.functions), lambda home: RegistryBlobs(registries, home))
-        targets = _targets(to, images, index=index)
+        images = read_images(
+            built.config.out, select_image_names(names, built.functions), lambda home: RegistryBlobs(registries, home)
+        )
+        targets = _choose_targets(to, images, index=index)
         built.warn_of_changes(flags["out"], store, reporter, "image")
-        pushes = _pushes(registries, images, targets, flags["jobs"] or 4, index=index)
-        with printed(as_json=flags["as_json"]) as results:
+        pushes = _prepare_pushes(registries, images, targets, flags["jobs"] or 4, index=index)
+        with print_results(as_json=flags["as_json"]) as results:
             for name, push in pushes:
                 with results.of(name):
                     pushed = push()
-                    results.add(name, _record(pushed), str(pushed.reference))
+                    results.add(name, _make_record(pushed), str(pushed.reference))
 
 
-def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Reference]:
+def _choose_targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Reference]:
     """Give the place of each image; raises `UsageError`."""
     from packer.formats.oci import Reference
 
@@ -98,7 +100,7 @@ def _targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Refe
     return [replace(each, tag=each.wanted) for each in found]
 
 
-def _pushes(
+def _prepare_pushes(
     registries: Registries, images: Sequence[BuiltImage], targets: Sequence[Reference], jobs: int, *, index: bool
 ) -> list[tuple[str, Callable[[], PushResult]]]:
     """Give what pushes each image, by its name; raises `UsageError`."""
@@ -113,7 +115,7 @@ def _pushes(
     return [(name, partial(registries.push_index, [built.image for built in images], targets[0], jobs))]
 
 
-def _record(pushed: PushResult) -> PushRecord:
+def _make_record(pushed: PushResult) -> PushRecord:
     return PushRecord(
         reference=str(pushed.reference),
         digest=pushed.reference.digest,

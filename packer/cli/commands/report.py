@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from packer.cli.common import open_store, reporting
+from packer.cli.common import open_reporter, open_store
 from packer.cli.outcome import built_options
 from packer.config.project import find_project
 from packer.core.errors import UsageError
@@ -36,7 +36,7 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
     if project.names:
         what = f"{' '.join(project.names)}: a report is always of all functions."
         raise UsageError(what, remedy="Name a folder, or nothing for the configuration here.")
-    with reporting(verbose, quiet):
+    with open_reporter(verbose, quiet):
         config, _ = read_project(project, Overrides(out=flags["out"]))
         path = write_report(open_store(), project, config, flags["out"], file)
     sys.stdout.write(f"{os.path.relpath(path)}\n")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from packer.cli.common import project_options, reporting
-from packer.cli.costs import costs_of
+from packer.cli.common import open_reporter, project_options
+from packer.cli.costs import find_costs
 from packer.core.records import json_text
 
 
@@ -23,7 +23,7 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     """
     from packer.inspect.requirement_report import TreeDocument, tree_text
 
-    with reporting(verbose, quiet) as reporter:
-        found = [costs.tree() for costs in costs_of(names, flags, reporter)]
+    with open_reporter(verbose, quiet) as reporter:
+        found = [costs.tree() for costs in find_costs(names, flags, reporter)]
     document = TreeDocument(functions={each.function: each for each in found})
     sys.stdout.write(json_text(document, ascii_only=True) if as_json else "\n".join(map(tree_text, found)))

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from builders.errors import LpackError
-from packer.cli.common import open_store, reporting
+from packer.cli.common import open_reporter, open_store
 from packer.cli.outcome import ErrorRecord, built_options, read_built_project
 from packer.core.errors import ManyErrors
 from packer.core.records import Milliseconds, json_text
@@ -64,27 +64,27 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
     failed: dict[str, ErrorRecord] = {}
-    with reporting(verbose, quiet) as reporter:
+    with open_reporter(verbose, quiet) as reporter:
         store = open_store()
         project.warn_of_changes(flags["out"], store, reporter)
-        runner = _Runner(project.config, store, reporter)
+        runner = _ArtifactRunner(project.config, store, reporter)
         for function in project.functions:
             try:
                 found[function.name] = runner.run(function)
             except LpackError as error:
                 errors.append(error)
                 failed[function.name] = ErrorRecord.of(error)
-    _print(found, failed, project.functions, as_json=as_json)
+    _print_outcomes(found, failed, project.functions, as_json=as_json)
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
 
-def _print(
+def _print_outcomes(
     found: dict[str, Outcome], failed: dict[str, ErrorRecord], functions: tuple[Function, ...], *, as_json: bool
 ) -> None:
     if as_json:
         files = {function.name: [path.name for path in function.verify.events] for function in functions}
-        records = {name: _record(each, files[name]) for name, each in found.items()}
+        records = {name: _make_record(each, files[name]) for name, each in found.items()}
         sys.stdout.write(json_text({**records, **failed}, ascii_only=True))
         return
     width = max(map(len, found), default=0)
@@ -95,14 +95,14 @@ def _print(
         sys.stdout.write(f"{name:<{width}}  works  {each.milliseconds:7.1f} ms to start  {events}\n")
 
 
-def _record(outcome: Outcome, names: list[str]) -> VerifyRecord:
+def _make_record(outcome: Outcome, names: list[str]) -> VerifyRecord:
     """Return what came of a function, each event with the name of its file."""
     pairs = zip(names, outcome.events, strict=False)  # some levels send none
     events = (msgspec.convert({"name": name, **event}, EventRecord) for name, event in pairs)
     return VerifyRecord(milliseconds=round(outcome.milliseconds, 1), events=tuple(events))
 
 
-class _Runner:
+class _ArtifactRunner:
     """Runs functions of a project as they lie in the output folder."""
 
     def __init__(self, config: Config, store: Store, reporter: LineReporter) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from packer.cli.common import project_options, reporting
-from packer.cli.costs import costs_of
+from packer.cli.common import open_reporter, project_options
+from packer.cli.costs import find_costs
 from packer.core.records import json_text
 
 
@@ -27,7 +27,7 @@ def command(*, function: str, package: str, as_json: bool, verbose: bool, quiet:
 
     from packer.inspect.requirement_report import why_text
 
-    with reporting(verbose, quiet) as reporter:
-        [costs] = costs_of((function,), flags, reporter, one=True)
+    with open_reporter(verbose, quiet) as reporter:
+        [costs] = find_costs((function,), flags, reporter, one=True)
         found = costs.why(canonicalize_name(package))
     sys.stdout.write(json_text(found, ascii_only=True) if as_json else why_text(found))

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from builders.errors import LpackError
 from packer.cache.remote import open_remote
 from packer.cli.common import open_store
-from packer.cluster.jobs import Answer, Lacking, identity, load_ticket
-from packer.cluster.worker_site import Site
+from packer.cluster.jobs import Answer, MissingTicketsError, identity, load_ticket
+from packer.cluster.worker_site import WorkerSite
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
 
@@ -27,7 +27,7 @@ _MOST = 4
 """Sites that are kept open while nobody uses them: a build has one for each target."""
 
 
-class _Notes(Reporter):
+class _NoteKeeper(Reporter):
     """Keeps what is said, for the machine that builds to say it."""
 
     def __init__(self) -> None:
@@ -57,28 +57,28 @@ class _Notes(Reporter):
         return said
 
 
-class _Open(Struct, kw_only=True):
+class _OpenSite(Struct, kw_only=True):
     """A site, what it says, what closes it, and how many jobs it is doing."""
 
-    site: Site
-    notes: _Notes
+    site: WorkerSite
+    notes: _NoteKeeper
     closing: ExitStack
     jobs: int = 0
 
 
-class _Sites:
+class _OpenSites:
     """The sites of this process, one for all jobs of a build on functions that are compiled alike."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _OpenSite] = {}
         """The one that was asked for last is the last."""
         self._lock = Lock()
 
     @contextmanager
-    def of(self, build: str, remote: str, tickets: tuple[str, ...], notes: _Notes) -> Iterator[_Open]:
+    def of(self, build: str, remote: str, tickets: tuple[str, ...], notes: _NoteKeeper) -> Iterator[_OpenSite]:
         """Give the site of a build, with what is new to it; ``notes`` are for one that must be opened."""
         with self._lock:
-            found = self._open.pop(build, None) or _opened(remote, tickets[0], notes)
+            found = self._open.pop(build, None) or _open_site(remote, tickets[0], notes)
             self._open[build] = found
             found.jobs += 1
             idle = [name for name, each in self._open.items() if not each.jobs]
@@ -100,7 +100,7 @@ class _Sites:
             self._open.clear()
 
 
-_sites = _Sites()
+_sites = _OpenSites()
 atexit.register(_sites.close)
 
 
@@ -110,20 +110,20 @@ def run(asking: str, remote: str, build: str, tickets: tuple[str, ...], name: st
         what = f"The worker {socket.gethostname()} is {identity()}, and the build is that of {asking}."
         return pickle.dumps(Answer(error=UsageError(what, remedy="Install the same versions everywhere.")))
     try:
-        return pickle.dumps(_answer(remote, build, tickets, name, arguments))
+        return pickle.dumps(_do_job(remote, build, tickets, name, arguments))
     except Exception:  # noqa: BLE001 a disk that is full, or an error of lpack's own: the machine that builds tries it itself
         return pickle.dumps(Answer(failure=traceback.format_exc()))
 
 
-def _answer(remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> Answer:
-    notes, worker = _Notes(), _worker()
+def _do_job(remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> Answer:
+    notes, worker = _NoteKeeper(), _find_worker_address()
     try:
         with _sites.of(build, remote, tickets, notes) as opened:
             site, notes = opened.site, opened.notes
             try:
                 # Who sends arguments could as well send code: that is what a cluster is for.
                 answer = Answer(value=site.do(name, pickle.loads(arguments)), worker=worker)  # noqa: S301
-            except Lacking as lacking:
+            except MissingTicketsError as lacking:
                 answer = Answer(lacking=lacking.names, worker=worker)
             except LpackError as error:
                 answer = Answer(error=error, worker=worker)
@@ -133,7 +133,7 @@ def _answer(remote: str, build: str, tickets: tuple[str, ...], name: str, argume
         return Answer(error=error, said=notes.taken(), worker=worker)
 
 
-def _worker() -> str:
+def _find_worker_address() -> str:
     """Give this worker's address as the scheduler knows it; empty where no worker runs this."""
     from distributed import get_worker
 
@@ -143,7 +143,7 @@ def _worker() -> str:
         return ""
 
 
-def _opened(remote: str, ticket: str, notes: _Notes) -> _Open:
+def _open_site(remote: str, ticket: str, notes: _NoteKeeper) -> _OpenSite:
     """Open a site for functions that are like the one of a ticket; raises `LpackError`."""
     from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools
@@ -154,5 +154,5 @@ def _opened(remote: str, ticket: str, notes: _Notes) -> _Open:
         temporary = tempfile.TemporaryDirectory(prefix="lpack-", ignore_cleanup_errors=True)
         folder = Path(opening.enter_context(temporary))
         parts = open_tools(open_store(), Digests(), notes, first.policy, remote=remote, variables=first.variables)
-        site = Site(first, opening.enter_context(parts), notes, folder)
-        return _Open(site=site, notes=notes, closing=opening.pop_all())
+        site = WorkerSite(first, opening.enter_context(parts), notes, folder)
+        return _OpenSite(site=site, notes=notes, closing=opening.pop_all())

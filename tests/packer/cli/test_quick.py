@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from packer.cache.local import store_folder
-from packer.cli.quick import _folder
+from packer.cli.quick import _find_cache_folder
 from tests.monorepo import Monorepo
 
 CHANGES = ("source", "new file", "requirements", "configuration", "nearer configuration", "variable", "flag")
@@ -152,7 +152,7 @@ def test_the_cache_is_where_the_store_says(monkeypatch, variables):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert Path(_folder()) == store_folder()
+    assert Path(_find_cache_folder()) == store_folder()
 
 
 def test_what_is_not_a_plain_build_is_never_remembered(project):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.cli.results import table_lines
+from packer.cli.results import format_table
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 KEYS = ("name", "target", "zipped", "unzipped", "done", "change", "seconds", "path", "layers")
@@ -22,10 +22,10 @@ cells = st.text("abcdef ", max_size=12).map(str.strip)
 
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(KEYS, cells)), max_size=4), st.integers(1, 120))
 def test_no_line_is_wider_than_the_terminal(rows, width):
-    lines = table_lines(rows, width)
+    lines = format_table(rows, width)
     assert len(lines) == len(rows)
     assert all(len(line) <= width for line in lines)
-    assert [_ESCAPE.sub("", line) for line in table_lines(rows, width, colour=True)] == lines
+    assert [_ESCAPE.sub("", line) for line in format_table(rows, width, colour=True)] == lines
 
 
 def test_what_matters_stays_longest():
@@ -33,9 +33,9 @@ def test_what_matters_stays_longest():
         zip(KEYS, ("orders", "python3.12 arm64", "1.5 MB zipped", "4.0 MB unzipped", "built", "+2 KB", "1 s"), strict=False)
     )
     row |= {"path": "dist/orders.zip", "layers": ""}
-    assert "dist/orders.zip" in table_lines([row], None)[0]
+    assert "dist/orders.zip" in format_table([row], None)[0]
     for width in range(200, 20, -1):
-        [line] = table_lines([row], width)
+        [line] = format_table([row], width)
         assert line.startswith("orders")
         if width >= 42:
             assert "1.5 MB zipped" in line

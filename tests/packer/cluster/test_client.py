@@ -22,8 +22,8 @@ from packer.cache.remote import open_remote
 from packer.cache.signatures import Digests
 from packer.cli.commands.worker import _sites, run
 from packer.cli.wiring import open_tools
-from packer.cluster.client import Cluster, ClusterWork, Job, LostError
-from packer.cluster.jobs import Answer, NotThereError, Tickets, identity, load_ticket
+from packer.cluster.client import Cluster, ClusterWork, Job, LostJobError
+from packer.cluster.jobs import Answer, MissingObjectError, Tickets, identity, load_ticket
 from packer.cluster.worker_site import _Names
 from packer.config.load import Overrides, load_config
 from packer.core.errors import LimitError, ManyErrors, UsageError, VerificationError
@@ -113,7 +113,7 @@ def test_jobs_carry_no_path_of_the_project(world):
 
 
 def test_a_function_goes_to_whoever_has_prepared_it(world, monkeypatch):
-    monkeypatch.setattr("packer.cli.commands.worker._worker", lambda: "here")
+    monkeypatch.setattr("packer.cli.commands.worker._find_worker_address", lambda: "here")
     workers = InProcess()
     world.build(workers, "there")
     near = {(pickle.loads(job)[4], near) for job, near in workers.sent}
@@ -134,7 +134,10 @@ def killed(_job: Job) -> bytes:
         (nothing, "The cluster lost a job"),
         (killed, "The cluster lost a job"),
         (lambda _job: pickle.dumps(Answer(failure="Traceback: No space left on device")), "The cluster lost a job"),
-        (lambda _job: pickle.dumps(Answer(error=NotThereError("Nothing there."))), "A job is done on this machine. Nothing"),
+        (
+            lambda _job: pickle.dumps(Answer(error=MissingObjectError("Nothing there."))),
+            "A job is done on this machine. Nothing",
+        ),
     ],
 )
 def test_what_the_cluster_does_not_do_is_done_here(world, doing, said):
@@ -170,7 +173,7 @@ def test_nobody_waits_for_a_cluster_without_workers(tmp_path):
 
     cluster = Cluster(never, lambda: None, "x", Policy(), told)
     for _ in range(2):
-        with pytest.raises(LostError):
+        with pytest.raises(LostJobError):
             cluster.call("build", (), "size", (), "")
     assert asked == [""]
     [warning] = told.warnings
@@ -206,7 +209,7 @@ def test_ending_ends_what_waits_and_nothing_is_done_here():
     def work() -> None:
         try:
             cluster.call("build", (), "size", (), "")
-        except LostError as error:
+        except LostJobError as error:
             try:
                 cluster.instead(lambda: pytest.fail("it was done"), error)
             except BuildError as interrupted:
@@ -256,7 +259,7 @@ def test_a_ticket_that_was_changed_is_never_unpickled(world, tmp_path):
         evil.save("tickets", digest, payload)
     assert place.is_file()
     answer = pickle.loads(run(identity(), str(world.shared), "build", (digest,), "prepare", pickle.dumps(())))
-    assert isinstance(answer.error, NotThereError)
+    assert isinstance(answer.error, MissingObjectError)
     assert not mark.exists()
     pickle.loads(pickle.dumps(Bomb()))
     assert mark.exists()
@@ -310,7 +313,7 @@ def test_a_worker_that_asks_for_the_same_again_loses_the_job(lacking):
     tickets: Any = SimpleNamespace(of=lambda name: name, build="b")
     nothing: Any = SimpleNamespace(store=None)
     work = ClusterWork(cluster, tickets, nothing, nothing, Path())
-    with pytest.raises(LostError):
+    with pytest.raises(LostJobError):
         work._done("prepare", (), ["one"], ["one"])
     assert calls == ([("one",)] if lacking == ("one",) else [("one",), ("one", "two")])
     assert told == [f"w asks again for {lacking[0]}, which it was told of"]

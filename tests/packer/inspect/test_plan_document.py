@@ -8,19 +8,19 @@ from packer.inspect.plan_document import plan_document, plan_table
 from packer.layers.assignment import Division, LayerShare, Need, Needed
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Wanted
-from packer.pipeline.zip_groups import Planned
+from packer.pipeline.zip_groups import GroupPlan
 from tests.counting import Passes, count_hashes
 
 DIGEST, SIZE = "a" * 64, 50_000
 
 
-def planned(runtime: str, users: tuple[str, ...], key: str, name: str = "") -> Planned:
+def planned(runtime: str, users: tuple[str, ...], key: str, name: str = "") -> GroupPlan:
     """Give a plan in which functions share a layer of one distribution."""
     needed = Needed(name="common", version="1.0", variant="v", size=3 * SIZE, weight=1.0, requires=())
     need = Need(
         distributions={DIGEST: needed}, own=0, options=LayerOptions(mode="auto"), stuck=frozenset(), tied=(), libraries=()
     )
-    return Planned(
+    return GroupPlan(
         target=Target.of(runtime, "x86_64"),
         needs=dict.fromkeys(users, need),
         wanted={DIGEST: Wanted(digest=DIGEST, key=key, only=False, versions=())},
@@ -48,14 +48,14 @@ def test_a_function_outside_the_plan_is_told_as_such():
     assert [line.split(None, 1)[1] for line in lines if line.startswith("one")] == ["common; 0 distributions inside"]
 
 
-def with_layers(count: int) -> Planned:
+def with_layers(count: int) -> GroupPlan:
     """Give a plan in which two functions share so many layers of one distribution each."""
     digests = [f"{number:064}" for number in range(count)]
     distributions = {
         digest: Needed(name=f"d{number}", version="1", variant="v", size=SIZE) for number, digest in enumerate(digests)
     }
     need = Need(distributions=Passes(distributions), own=0, options=LayerOptions(mode="auto"))
-    return Planned(
+    return GroupPlan(
         target=Target.of("python3.12", "x86_64"),
         needs={"one": need, "two": need},
         wanted={digest: Wanted(digest=digest, key=digest, only=False, versions=()) for digest in digests},

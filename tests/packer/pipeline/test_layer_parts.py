@@ -6,7 +6,7 @@ from pathlib import Path
 
 from packer.core.model import BytesContent, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
-from packer.pipeline.layer_parts import Variant, Way, combine
+from packer.pipeline.layer_parts import LayerCompilation, Variant, combine_variants
 
 FOUND = Distribution(name="one", version="1.0", filename="one-1.0-py3-none-any.whl", digest="a" * 64, path=Path("one"))
 
@@ -30,7 +30,7 @@ ORIGINAL = tree(a="a", b="b", c="c")
 
 
 def test_what_one_user_needs_is_there_for_all():
-    found = combine([variant(a="a", b="b"), variant(("one/c",), b="b", c="c")], ORIGINAL)
+    found = combine_variants([variant(a="a", b="b"), variant(("one/c",), b="b", c="c")], ORIGINAL)
     assert texts(found.tree) == {"a": "a", "b": "b", "c": "c"}
     assert found.stays == {"one/c"}
 
@@ -38,12 +38,12 @@ def test_what_one_user_needs_is_there_for_all():
 def test_what_one_user_needs_unchanged_is_unchanged():
     changed, untouched = variant(a="stripped"), variant(a="a")
     for variants in ([changed, untouched], [untouched, changed]):
-        assert texts(combine(variants, ORIGINAL).tree) == {"a": "a"}
+        assert texts(combine_variants(variants, ORIGINAL).tree) == {"a": "a"}
 
 
 def test_the_order_of_users_is_irrelevant():
     first, second = variant(a="stub of one"), variant(a="stub of two", b="b")
-    assert combine([first, second], ORIGINAL) == combine([second, first], ORIGINAL)
+    assert combine_variants([first, second], ORIGINAL) == combine_variants([second, first], ORIGINAL)
 
 
 def test_a_variants_digest_has_all_that_a_layer_may_hold():
@@ -54,16 +54,16 @@ def test_a_variants_digest_has_all_that_a_layer_may_hold():
 
 def test_a_key_has_all_that_decides_the_bytes():
     options = BytecodeOptions(mode="beside")
-    way = Way(options=options, python="3.12.1")
+    way = LayerCompilation(options=options, python="3.12.1")
     keys = {
         way.key("d", ["v"], only=False),
         way.key("e", ["v"], only=False),
         way.key("d", ["w"], only=False),
         way.key("d", ["v", "w"], only=False),
         way.key("d", ["v"], only=True),
-        Way(options=options, python="3.12.2").key("d", ["v"], only=False),
-        Way(options=BytecodeOptions(mode="beside", optimize=2), python="3.12.1").key("d", ["v"], only=False),
-        Way(options=BytecodeOptions(mode="off"), python="3.12.1").key("d", ["v"], only=False),
+        LayerCompilation(options=options, python="3.12.2").key("d", ["v"], only=False),
+        LayerCompilation(options=BytecodeOptions(mode="beside", optimize=2), python="3.12.1").key("d", ["v"], only=False),
+        LayerCompilation(options=BytecodeOptions(mode="off"), python="3.12.1").key("d", ["v"], only=False),
     }
     assert len(keys) == 8
     assert way.key("d", ["w", "v", "v"], only=False) == way.key("d", ["v", "w"], only=False)

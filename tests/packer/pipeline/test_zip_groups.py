@@ -19,10 +19,10 @@ from packer.core.options import BytecodeOptions, LayerOptions, TrimOptions
 from packer.layers.assignment import LayerShare, MadeLayer, Need, Needed
 from packer.layers.planner import Piece
 from packer.pipeline.layer_maker import Beside, Version
-from packer.pipeline.layer_parts import Way
-from packer.pipeline.local_work import Settled
+from packer.pipeline.layer_parts import LayerCompilation
+from packer.pipeline.local_work import SettledFunction
 from packer.pipeline.plan_progress import MOST_REVISIONS, Progress
-from packer.pipeline.zip_groups import Group, Member, ToWrite
+from packer.pipeline.zip_groups import ArtifactPurpose, GroupMember, ZipGroup
 from tests.counting import count_hashes
 from tests.packer.records import layer_record
 
@@ -50,10 +50,10 @@ def function(name: str) -> Function:
 
 def settled(
     *, restored: frozenset[Any], kept: frozenset[Any], alone: str = "", cramped: bool = False, need: Need | None = None
-) -> Settled:
+) -> SettledFunction:
     nothing: Any = None
     need = need or Need(distributions={}, own=0, options=LayerOptions())
-    return Settled(result=nothing, staged=Path(), need=need, restored=restored, kept=kept, alone=alone, cramped=cramped)
+    return SettledFunction(result=nothing, staged=Path(), need=need, restored=restored, kept=kept, alone=alone, cramped=cramped)
 
 
 class FakeWork(Struct):
@@ -94,7 +94,7 @@ class FakeWork(Struct):
         return settled(restored=restored, kept=kept, need=self.prepare(version)[0])
 
 
-class BuiltGroup(Group):
+class BuiltGroup(ZipGroup):
     """A group whose result is which layers each function was settled with."""
 
     def _noted_all(self, *_progress):
@@ -103,10 +103,10 @@ class BuiltGroup(Group):
 
 def group(findings: dict[str, int]) -> tuple[BuiltGroup, FakeWork]:
     gatherer: Any = SimpleNamespace(scan=lambda _: None, inputs=lambda *_: None)
-    members = [Member(function(name), gatherer, None) for name in findings]
+    members = [GroupMember(function(name), gatherer, None) for name in findings]
     work = FakeWork(findings)
-    way = Way(options=BytecodeOptions(mode="off"), python="")
-    return BuiltGroup(members, frozenset(findings), work, way, lambda _: True, Reporter(), 0, ToWrite()), work
+    way = LayerCompilation(options=BytecodeOptions(mode="off"), python="")
+    return BuiltGroup(members, frozenset(findings), work, way, lambda _: True, Reporter(), 0, ArtifactPurpose()), work
 
 
 def build(findings: dict[str, int]) -> tuple[dict[str, Any], FakeWork]:
