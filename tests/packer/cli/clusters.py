@@ -14,8 +14,9 @@ from tests.monorepo import Monorepo
 
 IMPATIENT = """\
 import signal, sys
-from packer.cli import cluster, main
-cluster.PATIENCE, cluster.ABSENCE = 2.0, 2.0
+from packer.cli import main
+from packer.cluster import connect
+connect.PATIENCE, connect.ABSENCE = 2.0, 2.0
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
