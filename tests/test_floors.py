@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.house import PICTURE, house_picture, needed_arrows
 from tests.floors import FLOOR, MODULES, ONE_ROOM, ROOT, imported_names, imported_neighbors, package_of, parsed
 
 LONGEST_FILE = 600
@@ -61,6 +62,15 @@ def test_a_package_has_no_circle(package):
 def test_a_circle_is_found():
     assert circle({"a": ["b"], "b": ["c"], "c": []}) == []
     assert set(circle({"a": ["b"], "b": ["c"], "c": ["b"]})) == {"b", "c"}
+
+
+def test_the_picture_of_the_house_is_current():
+    assert PICTURE.read_text(encoding="utf-8") == house_picture(), "Draw it again: python -m docs.house"
+
+
+def test_an_arrow_that_others_imply_is_not_drawn():
+    imports = {"top": frozenset({"middle", "base"}), "middle": frozenset({"base"}), "base": frozenset[str]()}
+    assert needed_arrows(imports)["top"] == {"middle"}
 
 
 @pytest.mark.parametrize("package", sorted(FLOOR.keys() - TABLES))
