@@ -145,3 +145,21 @@ def test_starting_up_stays_light(code):
 
 def test_the_help_page_needs_no_click():
     assert "click" not in imported_by("import sys; sys.argv = ['lpack', '--help']; import packer.cli; packer.cli.main()")
+
+
+def class_names(tree: ast.AST) -> Iterator[str]:
+    """Return the names of the classes that a module defines, nested ones too."""
+    return (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def test_class_names_are_unique_in_the_house():
+    places: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for name in class_names(parsed(path)):
+            places.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_nested_classes_are_found():
+    source = "class A:\n    class B: ...\ndef make():\n    class A: ...\n"
+    assert sorted(class_names(ast.parse(source))) == ["A", "A", "B"]

@@ -40,7 +40,7 @@ def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, r
         project, flags["runtime"], flags["arch"], shape, frozen=False, more=["strict True"] if flags["strict"] else ()
     )
     state = load_state(store, key)
-    if state is not None and not flags["upgrade"] and state.nothing_changed(digest, project.names, written=False):
+    if state is not None and not flags["upgrade"] and state.is_current(digest, project.names, written=False):
         return state
     state = _ProjectAppraisal(project, flags, shape, store, reporter).state(digest, built, None if flags["upgrade"] else state)
     save_state(store, key, state)
@@ -88,7 +88,7 @@ class _ProjectAppraisal:
             found = Appraisal(tools, self._reporter, config.out, started, offline=policy.offline).all(
                 functions, config.functions, known.get, executor
             )
-            groups = {tools.sources.resolver.group_paths(function) for function in functions}
+            groups = {tools.sources.locks.group_paths(function) for function in functions}
         by_name = {function.name: function for function in config.functions}
         states = {name: _record_budgets(each, by_name[name]) for name, each in found.items()}
         path = str(state_path(self._store, built))

@@ -42,7 +42,7 @@ def find_costs(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRep
     with open_appraisal_tools(store, Digests(), reporter, policy, remote=config.remote) as tools:
         gatherer = make_gatherer(tools, reporter, config.out)
         for function in functions:
-            needs = read_requirement_graph(function, gatherer.trees(function))
+            needs = read_requirement_graph(function, gatherer.obtain_trees(function))
             known = state.functions[function.name]
             exact = not (known.estimate and known.estimate.known_by)
             yield Costs.of(function.name, needs, known.report, exact=exact)

@@ -51,19 +51,19 @@ class LineReporter(Reporter):
 
     def error(self, message: str) -> None:
         """Say what made the command fail; shown even when quiet."""
-        self._line("error", message)
+        self._write_message("error", message)
 
     def warn(self, message: str) -> None:
         if self._verbosity > QUIET:
-            self._line("warning", message)
+            self._write_message("warning", message)
 
     def note(self, message: str) -> None:
         if self._verbosity > QUIET:
-            self._line("note", message)
+            self._write_message("note", message)
 
     def debug(self, message: str) -> None:
         if self._verbosity >= VERBOSE:
-            self._line("debug", message)
+            self._write_message("debug", message)
 
     def stage(self, function: str, name: str) -> None:
         self.debug(f"{function}: {name}")
@@ -90,14 +90,14 @@ class LineReporter(Reporter):
         else:
             self.debug(f"the {doing} of {name} ended after {received}")
 
-    def _line(self, kind: str, message: str) -> None:
+    def _write_message(self, kind: str, message: str) -> None:
         with self._lock:
             if message in self._said:
                 return  # many functions may find the same thing
             self._said.add(message)
-            self._write(self.styled(kind, message))
+            self._write(self.style(kind, message))
 
-    def styled(self, kind: str, message: str) -> str:
+    def style(self, kind: str, message: str) -> str:
         """Give a message as it is shown; ``kind`` is error, warning, note or debug."""
         style = _STYLES[kind] if self._colour else ""
         if self._annotates and kind in ("error", "warning"):
@@ -160,13 +160,13 @@ class BarReporter(LineReporter):
         with self._bars:
             self._stages[function] = name
             if self._expected and (self._progress is not None or time.monotonic() - self._began > _SOON):
-                progress, doing = self._shown(), self._doing_what()
+                progress, doing = self._open_progress(), self._describe_stages()
                 if self._status is None:
                     self._status = progress.add_task(doing, total=self._expected, status=True)
                 done = sum(each in _ENDED for each in self._stages.values())
                 progress.update(self._status, completed=done, description=doing)
 
-    def _doing_what(self) -> str:
+    def _describe_stages(self) -> str:
         """Say what is being done to the functions that are not done yet, in one line."""
         doing = [f"{name} {function}" for function, name in self._stages.items() if name not in _ENDED]
         more = f", and {len(doing) - _TOLD} more" if len(doing) > _TOLD else ""
@@ -174,20 +174,20 @@ class BarReporter(LineReporter):
 
     def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:  # noqa: ARG002 its bar says it
         with self._bars:
-            self._tasks[name] = self._shown().add_task(_shorten_name(name), total=size)
+            self._tasks[name] = self._open_progress().add_task(_shorten_name(name), total=size)
 
     def transfer_advanced(self, name: str, received: int) -> None:
         with self._bars:
             if name in self._tasks:
-                self._shown().update(self._tasks[name], completed=received)
+                self._open_progress().update(self._tasks[name], completed=received)
 
     def transfer_ended(self, name: str, *, complete: bool = True) -> None:  # noqa: ARG002 its bar goes in any case
         with self._bars:
             task = self._tasks.pop(name, None)
             if task is not None:
-                self._shown().remove_task(task)
+                self._open_progress().remove_task(task)
 
-    def _shown(self) -> Progress:
+    def _open_progress(self) -> Progress:
         if self._progress is None:
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, Progress, Task, TextColumn, TransferSpeedColumn

@@ -120,14 +120,11 @@ def open_tools(
 
         native = NativeCode(store)
         shaper, prover, verifier = _open_shaping(store, native, reporter, policy, jobs, closing)
+        builder = LazyPackageBuilder(make_builder)
         yield Tools(
+            resolver=resolver,
             sources=Sources(
-                store=store,
-                digests=digests,
-                resolver=resolver,
-                fetcher=fetcher,
-                builder=LazyPackageBuilder(make_builder),
-                strict=policy.strict,
+                store=store, digests=digests, locks=resolver, fetcher=fetcher, builder=builder, strict=policy.strict
             ),
             shaping=Shaping(native=native, shaper=shaper, prover=prover, verifier=verifier),
             imaging=partial(opened.get, None, open_images),

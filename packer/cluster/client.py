@@ -85,7 +85,7 @@ class Cluster:
         """Have a job done; raises what it raised, or `LostJobError` where the cluster does not do it."""
         job = (identity(), self._remote, build, tickets, name, pickle.dumps(arguments))
         # The cluster's own way of sending values unpickles this too, and whoever leads it can run what he likes as it is.
-        answer: Answer = pickle.loads(self._result(job, near))  # noqa: S301
+        answer: Answer = pickle.loads(self._await_result(job, near))  # noqa: S301
         for kind, text in answer.said:
             getattr(self._reporter, kind)(text)
         if answer.failure:
@@ -95,18 +95,18 @@ class Cluster:
             raise answer.error
         return answer
 
-    def tell(self, what: str) -> None:
+    def report_failure(self, what: str) -> None:
         """Say to one who asks for more why the cluster has not done a job."""
         self._reporter.debug(f"the cluster: {what}")
 
-    def _result(self, job: Job, near: str) -> bytes:
+    def _await_result(self, job: Job, near: str) -> bytes:
         if self._gone.is_set() or self._stopped.is_set():
             raise LostJobError
         try:
             if near and near in (self._workers() or ()):
                 with suppress(_LostWorkerError):
-                    return self._submitted(job, near)
-            return self._submitted(job, "")
+                    return self._submit_and_wait(job, near)
+            return self._submit_and_wait(job, "")
         except (ImportError, AttributeError, TypeError) as error:  # what a worker raises that has no lpack, or an older one
             what = f"The cluster cannot do jobs of {identity()}: {error}."
             raise UsageError(what, remedy="Install the same lpack wherever the scheduler and its workers run.") from error
@@ -118,20 +118,20 @@ class Cluster:
             self._reporter.debug(f"the cluster: {type(error).__name__}: {error}")
             raise LostJobError from error
 
-    def _submitted(self, job: Job, near: str) -> bytes:
+    def _submit_and_wait(self, job: Job, near: str) -> bytes:
         future = self._submit(job, near)
         with self._guard:
             self._running.add(future)
         try:
             while not wait((future,), _GLANCE).done:
-                self._look(near)
+                self._check_waiting(near)
             return future.result()
         finally:
             with self._guard:
                 self._running.discard(future)
             future.cancel()  # has no effect on one that is done
 
-    def _look(self, near: str) -> None:
+    def _check_waiting(self, near: str) -> None:
         """Raise what ends the waiting, if anything does."""
         if self._stopped.is_set() or self._gone.is_set():
             raise LostJobError
@@ -144,7 +144,7 @@ class Cluster:
             # A job that was to go to a worker that is gone may wait for it for ever (distributed 2026.8), others or no others.
             raise _LostWorkerError
 
-    def instead(self, work: Callable[[], Value], error: Exception) -> Value:
+    def run_here(self, work: Callable[[], Value], error: Exception) -> Value:
         """Do here what the cluster has not done, no more at once than this machine has processors."""
         if not self._stopped.is_set() and not self._gone.is_set():
             if isinstance(error, MissingObjectError):
@@ -178,7 +178,7 @@ class ClusterWork:
         """Which worker has a function's parts, or a distribution as a layer holds it, in its memory."""
         self._offered: Once[str, None] = Once()
 
-    def _done(self, name: str, arguments: tuple[Any, ...], functions: Iterable[str], about: Iterable[str]) -> Any:
+    def _run_job(self, name: str, arguments: tuple[Any, ...], functions: Iterable[str], about: Iterable[str]) -> Any:
         """Have a job done that needs to know ``functions``, by whoever knows most of what it is ``about``.
 
         Each answer but the last asks for functions that were not told of yet, and so there are no more than functions; raises
@@ -194,16 +194,18 @@ class ClusterWork:
                 self._homes.update(dict.fromkeys(about, answer.worker))
                 return answer.value
             if not set(answer.lacking).difference(names):
-                self._cluster.tell(f"{answer.worker} asks again for {', '.join(answer.lacking)}, which it was told of")
+                self._cluster.report_failure(
+                    f"{answer.worker} asks again for {', '.join(answer.lacking)}, which it was told of"
+                )
                 raise LostJobError
             names, near = tuple(dict.fromkeys((*names, *answer.lacking))), answer.worker
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Prepare a function."""
         try:
-            found: tuple[Need, frozenset[Unit]] = self._done("prepare", (version,), [version.name], [version.name])
+            found: tuple[Need, frozenset[Unit]] = self._run_job("prepare", (version,), [version.name], [version.name])
         except (LostJobError, MissingObjectError) as error:
-            return self._cluster.instead(lambda: self._here.prepare(version), error)
+            return self._cluster.run_here(lambda: self._here.prepare(version), error)
         return found
 
     def warm(self, wanted: Sequence[Wanted]) -> None:
@@ -212,24 +214,24 @@ class ClusterWork:
     def size(self, wanted: Wanted) -> Piece:
         """Give the bytes of a distribution in a layer."""
         try:
-            found: Piece = self._done("size", (wanted,), _list_users(wanted), [wanted.key])
+            found: Piece = self._run_job("size", (wanted,), _list_users(wanted), [wanted.key])
         except (LostJobError, MissingObjectError) as error:
-            return self._cluster.instead(lambda: self._here.size(wanted), error)
+            return self._cluster.run_here(lambda: self._here.size(wanted), error)
         self._here.maker.keep_size(wanted, found)  # a worker that knew it before has told nobody
         return found
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Make a layer, if it is not there."""
-        found = self._here.maker.found(share, wanted, beside)
+        found = self._here.maker.find(share, wanted, beside)
         if found is not None:
             return found
         pieces = {digest: wanted[digest] for digest in share.pieces}
         users = [name for each in pieces.values() for name in _list_users(each)]
         try:
-            made: MadeLayer = self._done("make", (share, pieces, beside), users, [each.key for each in pieces.values()])
+            made: MadeLayer = self._run_job("make", (share, pieces, beside), users, [each.key for each in pieces.values()])
             path = fetch_archive(self._store, made.archive.sha256, self._staging / made.report.path)
         except (LostJobError, MissingObjectError) as error:
-            return self._cluster.instead(lambda: self._here.make(share, pieces, beside), error)
+            return self._cluster.run_here(lambda: self._here.make(share, pieces, beside), error)
         self._offered.get(made.archive.sha256, lambda: None)
         return replace(made, archive=replace(made.archive, path=path), staged=path)
 
@@ -243,11 +245,11 @@ class ClusterWork:
             for each in layers:
                 archive = each.archive
                 self._offered.get(archive.sha256, partial(keep_archive, self._store, archive.sha256, archive.path))
-            settled: SettledFunction = self._done("settle", (version, bare), [version.name], [version.name])
+            settled: SettledFunction = self._run_job("settle", (version, bare), [version.name], [version.name])
             digest = settled.result.report.artifact.sha256
             path = fetch_archive(self._store, digest, self._staging / f"{version.name}.zip")
         except (LostJobError, MissingObjectError) as error:
-            return self._cluster.instead(lambda: self._here.settle(version, layers), error)
+            return self._cluster.run_here(lambda: self._here.settle(version, layers), error)
         return replace(settled, staged=path)
 
 

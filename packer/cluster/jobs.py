@@ -105,21 +105,21 @@ class Tickets:
 
     def of(self, name: str) -> str:
         """Give the digest of a function's ticket; raises `LpackError` where it cannot be locked or read."""
-        return self._written.get(name, partial(self._write, self._orders[name]))
+        return self._written.get(name, partial(self._write_ticket, self._orders[name]))
 
-    def _write(self, order: Order) -> str:
+    def _write_ticket(self, order: Order) -> str:
         function, store = order.function, _require_shared(self._sources.store, _TICKETS)
-        lock = self._shared(function, self._sources.resolver.lock(function))
+        lock = self._share_archives(function, self._sources.locks.lock(function))
         folders = [each.source.path for each in lock.packages if isinstance(each.source, SourceFolder)]
         asks = function.verify.level == "rie" or any(choose_wheel(each, function.target) is None for each in lock.packages)
         files = frozenset(list_function_files(function, order.scan, archives=asks))
         archives = frozenset(path for path in files if path.name.endswith(ARCHIVE_SUFFIXES))
-        alike = [self._folders.get(archives, partial(self._files, archives))] if archives else []
+        alike = [self._folders.get(archives, partial(self._save_files, archives))] if archives else []
         ticket = Ticket(
             order=replace(order, function=replace(function, sharing=())),
             lock=lock,
             files=_read_files(sorted(files - archives)),
-            shared=(*alike, *(self._folders.get(folder, partial(self._folder, folder)) for folder in folders)),
+            shared=(*alike, *(self._folders.get(folder, partial(self._save_folder, folder)) for folder in folders)),
             policy=self._policy,
             variables=version_variables(environ),
         )
@@ -127,18 +127,18 @@ class Tickets:
         store.flush()
         return digest
 
-    def _folder(self, folder: Path) -> str:
+    def _save_folder(self, folder: Path) -> str:
         tree, _ = read_project_tree(folder, self._sources.digests)
-        return self._files(folder / entry.path for entry in tree)
+        return self._save_files(folder / entry.path for entry in tree)
 
-    def _files(self, paths: Iterable[Path]) -> str:
+    def _save_files(self, paths: Iterable[Path]) -> str:
         return _save(self._sources.store, _read_files(sorted(paths)))
 
-    def _shared(self, function: Function, lock: Lock) -> Lock:
+    def _share_archives(self, function: Function, lock: Lock) -> Lock:
         """See that the archives of this machine that a lock names are in the remote store, and name them by their digests."""
-        return replace(lock, packages=tuple(self._in_store(function, package) for package in lock.packages))
+        return replace(lock, packages=tuple(self._share_archive(function, package) for package in lock.packages))
 
-    def _in_store(self, function: Function, package: LockedPackage) -> LockedPackage:
+    def _share_archive(self, function: Function, package: LockedPackage) -> LockedPackage:
         wheel = choose_wheel(package, function.target)
         archive = wheel or package.source
         if not isinstance(archive, Archive) or archive.location.startswith(("http://", "https://")):

@@ -13,16 +13,17 @@ from msgspec.structs import asdict, replace
 
 from builders.errors import LpackError
 from builders.once import Once
+from builders.runtimes import Target
 from packer.cache.store import store_errors
 from packer.cluster.jobs import Files, MissingTicketsError, Ticket, fetch_archive, keep_archive, load_files, load_ticket
 from packer.core.errors import ManyErrors
 from packer.core.events import Reporter
-from packer.core.model import FileContent, Function, Lock, SourceFolder, Tree
+from packer.core.model import FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Gatherer, Tools
+from packer.pipeline.gatherer import Gatherer, LockSource, Tools
 from packer.pipeline.layer_maker import Beside, Folders, LayerMaker, Version, Wanted
 from packer.pipeline.layer_parts import Variant
 from packer.pipeline.local_work import LocalWork, SettledFunction
@@ -45,90 +46,91 @@ class WorkerSite:
         for each in (self._root, self._archives, folders.staging):
             each.mkdir(parents=True, exist_ok=True)
         self._store = tools.sources.store
-        self._names = _Names(self._root, (folder, self._store.root))
+        self._translator = _PathTranslator(self._root, (folder, self._store.root))
         self._fetched: Once[str, Path] = Once()
         self._known: set[str] = set()
         self._guard = Guard()
-        self._resolver = GivenLocks(tools.sources.resolver)
-        sources, shaping = replace(tools.sources, resolver=self._resolver), tools.shaping
+        self._locks = ShippedLocks(tools.resolver)
+        locks: LockSource = self._locks
+        sources, shaping = replace(tools.sources, locks=locks), tools.shaping
         gatherer = Gatherer(sources, shaping.shaper, shaping.native, reporter, folders.out)
         self._preparation = Preparation((), gatherer, shaping.shaper, shaping.prover, shaping.native)
         function = first.order.function
-        asking = _TicketSource(self._preparation, self._resolver.lacks)
+        asking = _TicketSource(self._preparation, self._locks.find_missing)
         target, bytecode = function.target, function.bytecode
         maker = LayerMaker(asking, shaping, self._store, gatherer.tree, folders, target, bytecode, _never_placed)
-        carried = gatherer.carried
+        carried = gatherer.collect_carried
         self._work = LocalWork(self._preparation, maker, shaping.shaper, shaping.prover, carried, folders.staging)
 
-    def know(self, tickets: Sequence[str]) -> None:
+    def learn(self, tickets: Sequence[str]) -> None:
         """Take in tickets that are not known yet; raises `packer.cluster.jobs.MissingObjectError`."""
         with self._guard:
             for digest in tickets:
                 if digest not in self._known:
-                    self._take(load_ticket(self._store, digest))
+                    self._unpack_ticket(load_ticket(self._store, digest))
                     self._known.add(digest)
 
-    def _take(self, ticket: Ticket) -> None:
+    def _unpack_ticket(self, ticket: Ticket) -> None:
         for digest in ticket.shared:
             if digest not in self._known:
                 self._write(load_files(self._store, digest))
                 self._known.add(digest)
         self._write(ticket.files)
-        order = self._moved(ticket.order)
+        order = self._move_order(ticket.order)
         self._preparation.add(order)
-        self._resolver.know(order.function, self._moved_lock(ticket.lock))
+        self._locks.add(order.function, self._move_lock(ticket.lock))
 
     def _write(self, files: Files) -> None:
         for name, (mode, data) in files.items():
-            path = self._path(Path(name))
+            path = self._local_path(Path(name))
             with store_errors(path, "write"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if not path.exists():  # another function's ticket may have had it, and somebody may be reading it
                     path.write_bytes(data)
                     path.chmod(mode)
 
-    def _path(self, path: Path) -> Path:
+    def _local_path(self, path: Path) -> Path:
         """Give where a path of the machine that builds lies here."""
         return self._root / path.relative_to(path.anchor)
 
-    def _moved(self, order: Order) -> Order:
+    def _move_order(self, order: Order) -> Order:
         function = order.function
         requirements = function.requirements
         moved = replace(
             function,
-            source=self._path(function.source),
-            lock_path=self._path(function.lock_path),
-            requirements=replace(requirements, path=self._path(requirements.path)) if requirements else None,
-            trim=replace(function.trim, profile=self._path(function.trim.profile) if function.trim.profile else None),
-            verify=replace(function.verify, events=tuple(map(self._path, function.verify.events)), searched=()),
+            source=self._local_path(function.source),
+            lock_path=self._local_path(function.lock_path),
+            requirements=replace(requirements, path=self._local_path(requirements.path)) if requirements else None,
+            trim=replace(function.trim, profile=self._local_path(function.trim.profile) if function.trim.profile else None),
+            verify=replace(function.verify, events=tuple(map(self._local_path, function.verify.events)), searched=()),
         )
         entries = (
-            replace(entry, content=replace(entry.content, path=self._path(entry.content.path)))
+            replace(entry, content=replace(entry.content, path=self._local_path(entry.content.path)))
             if isinstance(entry.content, FileContent)
             else entry
             for entry in order.scan.tree
         )
         return Order(function=moved, scan=SourceScan(tree=Tree(tuple(entries)), watched=(), left_out=()))
 
-    def _moved_lock(self, lock: Lock) -> Lock:
+    def _move_lock(self, lock: Lock) -> Lock:
         packages = (
-            replace(package, source=SourceFolder(path=self._path(package.source.path)))
+            replace(package, source=SourceFolder(path=self._local_path(package.source.path)))
             if isinstance(package.source, SourceFolder)
             else package
             for package in lock.packages
         )
         return replace(lock, packages=tuple(packages))
 
-    def do(self, name: str, arguments: tuple[Any, ...]) -> Any:
+    def run(self, name: str, arguments: tuple[Any, ...]) -> Any:
         """Do a job; raises `LpackError`, or `packer.cluster.jobs.MissingTicketsError` where it needs more tickets."""
         try:
             return getattr(self, name)(*arguments)
         except LpackError as error:
-            raise self._names.of_error(error) from None
+            raise self._translator.translate_error(error) from None
 
-    def named(self, text: str) -> str:
+    def translate(self, text: str) -> str:
         """Say something of this machine's so that the other one understands it."""
-        return str(self._names.of(text))
+        return str(self._translator.translate(text))
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
         """Prepare a function."""
@@ -149,7 +151,10 @@ class WorkerSite:
         here = tuple(replace(layer, archive=self._archive(layer.archive.sha256)) for layer in layers)
         settled = self._work.settle(version, here)
         self._hand_over(settled.result.report.artifact.sha256, settled.staged)
-        told = {key: self._names.of(getattr(settled.result, key)) for key in ("report", "warnings", "told", "folders")}
+        told = {
+            key: self._translator.translate(getattr(settled.result, key))
+            for key in ("report", "warnings", "summary", "folders")
+        }
         return replace(settled, result=replace(settled.result, **told), staged=Path())
 
     def _archive(self, digest: str) -> LayerArchive:
@@ -162,38 +167,38 @@ class WorkerSite:
         path.unlink()
 
 
-class _Names:
+class _PathTranslator:
     """Puts paths of this machine into words of the machine that builds: its own below ``root``, others with this one's name."""
 
     def __init__(self, root: Path, others: Sequence[Path]) -> None:
         host = socket.gethostname()
         self._pairs = ((str(root), ""), *((str(path), f"{host}:{path}") for path in others))
 
-    def of(self, value: Any) -> Any:
+    def translate(self, value: Any) -> Any:
         """Give a text, or texts within tuples, lists, dictionaries and structs, as they are to be told."""
         if isinstance(value, str):
             for mine, theirs in self._pairs:
                 value = value.replace(mine, theirs)
             return value
         if isinstance(value, Mapping):
-            return {key: self.of(each) for key, each in value.items()}
+            return {key: self.translate(each) for key, each in value.items()}
         if isinstance(value, Struct):
-            return replace(value, **{name: self.of(each) for name, each in asdict(value).items()})
-        return type(value)(map(self.of, value)) if isinstance(value, tuple | list) else value
+            return replace(value, **{name: self.translate(each) for name, each in asdict(value).items()})
+        return type(value)(map(self.translate, value)) if isinstance(value, tuple | list) else value
 
-    def of_error(self, error: LpackError) -> LpackError:
+    def translate_error(self, error: LpackError) -> LpackError:
         """Give an error as it is to be told."""
         if isinstance(error, ManyErrors):
-            return ManyErrors([self.of_error(each) for each in error.errors])
-        return type(error)(self.of(error.what), remedy=self.of(error.remedy), detail=self.of(error.detail))
+            return ManyErrors([self.translate_error(each) for each in error.errors])
+        return type(error)(self.translate(error.what), remedy=self.translate(error.remedy), detail=self.translate(error.detail))
 
 
 class _TicketSource:
     """What layers are made from; functions that are not known yet are asked for."""
 
-    def __init__(self, preparation: Preparation, lacks: Callable[[Sequence[str]], tuple[str, ...]]) -> None:
+    def __init__(self, preparation: Preparation, find_missing: Callable[[Sequence[str]], tuple[str, ...]]) -> None:
         self._preparation = preparation
-        self._lacks = lacks
+        self._find_missing = find_missing
 
     def variant(self, digest: str, version: Version) -> Variant:
         """Give what a function needs of a distribution."""
@@ -201,7 +206,7 @@ class _TicketSource:
 
     def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]:
         """Give the native code that functions have beside some distributions; raises `MissingTicketsError`."""
-        lacking = self._lacks(names)
+        lacking = self._find_missing(names)
         if lacking:
             raise MissingTicketsError(lacking)
         return self._preparation.libraries(names, without)
@@ -212,22 +217,36 @@ def _never_placed(_path: str) -> bool:
     return False
 
 
-class GivenLocks(Resolver):
-    """A resolver that gives the locks which the machine that builds has made."""
+class ShippedLocks:
+    """The locks that came with tickets; all else is resolved on this machine. May be used from many threads."""
 
     def __init__(self, resolver: Resolver) -> None:
-        vars(self).update(vars(resolver))  # all else is as with that one
+        self._resolver = resolver
         self._locks: dict[str, Lock] = {}
 
-    def know(self, function: Function, lock: Lock) -> None:
-        """Take in a function's lock, and the logins that its files carry."""
-        self.learn(function)
+    def add(self, function: Function, lock: Lock) -> None:
+        """Keep a function's lock, and the logins that its files carry."""
+        self._resolver.learn(function)
         self._locks[function.name] = lock
 
-    def lacks(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Give those functions whose locks are not known."""
+    def find_missing(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return those functions whose locks have not come."""
         return tuple(name for name in names if name not in self._locks)
 
     def lock(self, function: Function) -> Lock:
-        """Give a function's lock."""
+        """Return a function's lock."""
         return self._locks[function.name]
+
+    def group_digest(self, function: Function) -> str:  # noqa: ARG002 the lock is given
+        """Return an empty digest: a lock that came with a ticket depends on no other function."""
+        return ""
+
+    def group_paths(self, function: Function) -> tuple[str, ...]:  # noqa: ARG002 the lock is given
+        """Return no paths: a lock that came with a ticket depends on no other function."""
+        return ()
+
+    def build_requirements(
+        self, requires: Sequence[str], target: Target, function: Function, sources: Sequence[str]
+    ) -> tuple[LockedPackage, ...]:
+        """Return the exact packages that a build on ``target`` needs; raises `ResolveError`."""
+        return self._resolver.build_requirements(requires, target, function, sources)

@@ -56,7 +56,7 @@ class Appraiser:
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Return what a layer would be; raises `LpackError`."""
-        layer = self._work.maker.outlined(share, wanted, beside)
+        layer = self._work.maker.outline(share, wanted, beside)
         self._files[layer.name] = partial(self._work.maker.files, share, wanted, beside)
         return layer
 
@@ -70,7 +70,7 @@ class Appraiser:
         result, function = found.result, found.gathered.function
         if function.image.wanted:
             result = self._image(function, result)
-        result = replace(result, told="", estimate=_estimate(found, result))
+        result = replace(result, summary="", estimate=_estimate(found, result))
         return SettledFunction(
             result=result,
             staged=_NOWHERE,
@@ -175,13 +175,15 @@ class Appraisal:
         orders = [Order(function=member.function, scan=member.scan) for member in rest]
         here = make_local_work(orders, self._tools, self._gatherer, self._folders, lambda _: False)
         work, asked = Appraiser(here, self._tools.imaging), chosen - found.keys()
-        group = ZipGroup(rest, asked, work, here.maker.way, here.maker.is_known, self._reporter, self._now, ToAppraise())
+        group = ZipGroup(
+            rest, asked, work, here.maker.compilation, here.maker.is_known, self._reporter, self._now, ToAppraise()
+        )
         built = {name: self._until_known(name, each.state) for name, each in group.build(executor).items()}
         return built | {name: state for name, state in found.items() if state}
 
     def _seen_again(self, member: GroupMember) -> FunctionState | None:
         """Return the state of a function that has not changed."""
-        return member.inputs.seen_again(member.previous, self._now) if member.previous else None
+        return member.inputs.refresh_state(member.previous, self._now) if member.previous else None
 
     def _until_known(self, name: str, state: FunctionState) -> FunctionState:
         """Return a state that is valid until a missing wheel is in the store, with warnings of sizes that are hardly known.
@@ -198,4 +200,4 @@ class Appraisal:
         state = replace(state, warnings=(*state.warnings, *unsure))
         base = state.report.image.base if state.report.image else None
         missed = base is not None and not base.digest and not base.name.startswith(ENGINE_FORM)
-        return state.forgotten() if rough or missed else state.until(paths, ()) if paths else state
+        return state.distrust() if rough or missed else state.rebuild_on_change(paths, ()) if paths else state

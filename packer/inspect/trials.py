@@ -53,10 +53,10 @@ class Trials:
         """
         level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
         timed = replace(function, verify=replace(function.verify, level=level))  # one of the two
-        material = self._gatherer.material(timed)
+        material = self._gatherer.gather_material(timed)
         before = self._prover.candidates.untrimmed(material, self._folder / f"{function.name}.before")
         after = self._prover.shape(material, self._folder / f"{function.name}.after")
-        late = self._gatherer.carried(material)
+        late = self._gatherer.collect_carried(material)
         times: dict[str, list[float]] = {"before": [], "after": []}
         with ExitStack() as stack:
             sides = {
@@ -90,9 +90,9 @@ class Trials:
             bytecode=BytecodeOptions(mode="beside"),
             verify=replace(function.verify, level=level),  # one of the two
         )
-        material = self._gatherer.material(traced)
+        material = self._gatherer.gather_material(traced)
         candidate = self._prover.shape(material, self._folder / f"{function.name}.zip")
-        with self._verifier.laid_out(candidate.path, self._gatherer.carried(material), layers) as laid:
+        with self._verifier.laid_out(candidate.path, self._gatherer.collect_carried(material), layers) as laid:
             outcome = self._run(traced, laid, trace=True)
         for event, found in zip(read_events(traced), outcome.events, strict=True):
             trouble = error_text(found)
@@ -142,7 +142,7 @@ def verify_archive(
     """Run a function from the archives that were built, with its sample events; raises `VerificationError` where it fails."""
     events = read_events(function) if function.verify.level != "import" else ()
     sandbox = verifier.sandbox(function)
-    with verifier.laid_out(archive, gatherer.carried(gatherer.material(function)), layers) as laid:
+    with verifier.laid_out(archive, gatherer.collect_carried(gatherer.gather_material(function)), layers) as laid:
         outcome, _ = verifier.run(function, laid, sandbox, events)
     if not outcome.works:
         what = f"{function.name} does not work as it was built: {outcome.trouble()}."

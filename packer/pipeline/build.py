@@ -76,7 +76,7 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
         tools = held.enter_context(services.tools(digests, config.remote))
         builder = FunctionBuilder(tools, reporter, Folders(staging=folder, out=config.out), request.started, elsewhere)
         built = builder.build(functions, config.functions, request.known(last).get, executor)
-        shared = {tools.sources.resolver.group_paths(function) for function in functions}
+        shared = {tools.sources.locks.group_paths(function) for function in functions}
         states = publish(config, template, last, built, folder, services.store)
         for warning in _warn_of_unneeded_packages(config, states):
             reporter.warn(warning)

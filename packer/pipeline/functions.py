@@ -126,12 +126,12 @@ class FunctionBuilder:
             from packer.pipeline.image_groups import ImageGroup
 
             imaging, zipped = self._tools.imaging, self._tools.shaping.shaper.placer.zipped
-            client = self._gatherer.client
+            client = self._gatherer.obtain_client
             return ImageGroup(members, chosen, here, imaging, client, zipped, self._reporter, self._folders, self._started)
         sources = self._tools.sources
         work = self._elsewhere.work(orders, sources, here, self._folders.staging) if self._elsewhere else here
         return ZipGroup(
-            members, chosen, work, here.maker.way, here.maker.is_known, self._reporter, self._started, ArtifactPurpose()
+            members, chosen, work, here.maker.compilation, here.maker.is_known, self._reporter, self._started, ArtifactPurpose()
         )
 
 
@@ -146,4 +146,4 @@ def make_local_work(
     preparation = Preparation(orders, gatherer, shaping.shaper, shaping.prover, shaping.native)
     function = orders[0].function
     maker = LayerMaker(preparation, shaping, store, gatherer.tree, folders, function.target, function.bytecode, placed)
-    return LocalWork(preparation, maker, shaping.shaper, shaping.prover, gatherer.carried, folders.staging)
+    return LocalWork(preparation, maker, shaping.shaper, shaping.prover, gatherer.collect_carried, folders.staging)

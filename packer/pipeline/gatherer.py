@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.once import Once
+from builders.runtimes import Target
 from builders.sandbox.emulator import CLIENT
 from packer import __version__
 from packer.cache.deflate import CODEC
@@ -45,12 +46,34 @@ if TYPE_CHECKING:
     from packer.images.builder import ImageBuilder
 
 
+class LockSource(Protocol):
+    """Provides the locks of functions, and the packages that builds require; `packer.resolve.resolver.Resolver` is one."""
+
+    def lock(self, function: Function) -> Lock:
+        """Return the function's exact packages; raises `LpackError`."""
+        ...
+
+    def group_digest(self, function: Function) -> str:
+        """Return the digest of what other functions contribute to this one's lock; empty where they contribute nothing."""
+        ...
+
+    def group_paths(self, function: Function) -> tuple[str, ...]:
+        """Return every path of other functions whose change, or appearance, can change this one's lock."""
+        ...
+
+    def build_requirements(
+        self, requires: Sequence[str], target: Target, function: Function, sources: Sequence[str]
+    ) -> tuple[LockedPackage, ...]:
+        """Return the exact packages that a build on ``target`` needs; raises `ResolveError`."""
+        ...
+
+
 class Sources(Struct, frozen=True, kw_only=True):
     """What brings a function's parts here; ``strict`` packs nothing that looks like a secret."""
 
     store: Store
     digests: Digests
-    resolver: Resolver
+    locks: LockSource
     fetcher: ArchiveFetcher
     builder: PackageBuilder
     strict: bool = False
@@ -68,9 +91,10 @@ class Shaping(Struct, frozen=True, kw_only=True):
 class Tools(Struct, frozen=True, kw_only=True):
     """What does the steps of a build, opened for it; whoever does one of them gets what that needs.
 
-    ``imaging`` connects to registries and engines when it is owner_label first.
+    ``resolver`` renews locks; ``imaging`` connects to registries and engines when it is first called.
     """
 
+    resolver: Resolver
     sources: Sources
     shaping: Shaping
     imaging: Callable[[], ImageBuilder]
@@ -109,9 +133,9 @@ class Gatherer:
 
     def gather(self, function: Function, scan: SourceScan) -> GatheredFunction:
         """Lock a function, and fetch or build all that it needs; raises `LpackError`."""
-        lock = self._sources.resolver.lock(function)
+        lock = self._sources.locks.lock(function)
         self._reporter.stage(function.name, "fetching")
-        made = self._obtained(function, lock)
+        made = self._obtain_wheels(function, lock)
         distributions = [each.distribution for each in made]
         warnings = self._check_native(function, distributions, scan)
         self._reporter.stage(function.name, "packing")
@@ -128,10 +152,10 @@ class Gatherer:
             material=self._material(function, distributions, scan),
         )
 
-    def material(self, function: Function) -> Material:
+    def gather_material(self, function: Function) -> Material:
         """Give all that a function is made of, before anything is removed; raises `LpackError`."""
         scan = self.scan(function)
-        obtained = self._obtained(function, self._sources.resolver.lock(function))
+        obtained = self._obtain_wheels(function, self._sources.locks.lock(function))
         return self._material(function, [made.distribution for made in obtained], scan)
 
     def _material(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> Material:
@@ -141,7 +165,7 @@ class Gatherer:
             self._reporter.note(note)
         return material
 
-    def carried(self, material: Material) -> Tree:
+    def collect_carried(self, material: Material) -> Tree:
         """Give what the function leaves to the runtime and to attached layers, in its lock's versions; raises `LpackError`."""
         function = material.function
         runtime = carried_names(function)
@@ -149,30 +173,28 @@ class Gatherer:
         leaves = function.exclude or function.layers.attached
         left_out = [
             package
-            for package in (self._sources.resolver.lock(function).packages if leaves else ())
+            for package in (self._sources.locks.lock(function).packages if leaves else ())
             if function.leaves_out(package) and (package.name in runtime or package.name not in function.exclude)
         ]
         try:
-            trees = self._obtained_trees(function, left_out)
+            trees = self._obtain_trees(function, left_out)
         except FetchError as error:  # without it the function may fail, untrimmed too, and then a warning says so
             self._reporter.debug(str(error))
             trees = []
         if function.verify.level == "rie":
-            trees += self.client(function)
+            trees += self.obtain_client(function)
         return merge_trees((*packed, *trees), ())
 
-    def client(self, function: Function) -> list[Part]:
+    def obtain_client(self, function: Function) -> list[Part]:
         """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
-        return self._obtained_trees(
-            function, self._sources.resolver.build_requirements([CLIENT], function.target, function, ())
-        )
+        return self._obtain_trees(function, self._sources.locks.build_requirements([CLIENT], function.target, function, ()))
 
-    def trees(self, function: Function) -> dict[str, Tree]:
+    def obtain_trees(self, function: Function) -> dict[str, Tree]:
         """Give what each of a function's distributions installs, by their names; raises `LpackError`."""
-        made = self._obtained(function, self._sources.resolver.lock(function))
+        made = self._obtain_wheels(function, self._sources.locks.lock(function))
         return {each.distribution.name: self.tree(each.distribution) for each in made}
 
-    def _obtained_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
+    def _obtain_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
         build = partial(self._sources.builder.build_all, function)
         made = provide_wheels(packages, function.target, self._sources.fetcher, build)
         return [(each.distribution.name, self.tree(each.distribution)) for each in made]
@@ -191,7 +213,7 @@ class Gatherer:
             refuse_secrets(function.name, _find_secrets(function, scan))
         return scan
 
-    def _obtained(self, function: Function, lock: Lock) -> tuple[ProvidedWheel, ...]:
+    def _obtain_wheels(self, function: Function, lock: Lock) -> tuple[ProvidedWheel, ...]:
         """Fetch, or build, the wheel of every package that is not left out."""
         packages = [package for package in lock.packages if not function.leaves_out(package)]
         build = partial(self._sources.builder.build_all, function)
@@ -217,10 +239,10 @@ class Gatherer:
     def tree(self, distribution: Distribution) -> Tree:
         """Give the files of a wheel as they get installed."""
         if distribution.outlined:
-            return self._trees.get(distribution.digest, lambda: self._outline(distribution))
+            return self._trees.get(distribution.digest, lambda: self._read_outline(distribution))
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
 
-    def _outline(self, distribution: Distribution) -> Tree:
+    def _read_outline(self, distribution: Distribution) -> Tree:
         record = self._sources.store.load(OUTLINES, distribution.path.name)
         return read_outline(record.payload if record else b"[]", distribution.filename)
 
@@ -232,7 +254,7 @@ class Gatherer:
         parts = [part for entry in scan.tree for part in (entry.path, str(entry.mode), entry.content.digest)]
         parts.append(self._sources.digests.digest(str(lock)) if lock.is_file() else "")
         parts.append(self._links.get(declaration.links, lambda: digest_links(declaration, self._sources.digests)))
-        parts.append(self._sources.resolver.group_digest(function))
+        parts.append(self._sources.locks.group_digest(function))
         parts += [self._sources.digests.digest(path) if Path(path).is_file() else "" for path in _list_shape_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), fingerprint(version_variables(os.environ)))
         return FunctionInputs(
@@ -289,12 +311,12 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
         """Give the digest of everything, with these local projects as they are now."""
         return digest_of(self.digest, *(project_digest(Path(folder), self.digests) for folder in folders))
 
-    def seen_again(self, state: FunctionState, now: int) -> FunctionState:
+    def refresh_state(self, state: FunctionState, now: int) -> FunctionState:
         """Give the state of a function that is still what it was, as it is to be remembered from now on."""
         variables = variable_digests(self.declaration.variables)
-        return replace(state, seen_at=now, watched=self.watched(state.folders), variables=variables)
+        return replace(state, seen_at=now, watched=self.sign_watched(state.folders), variables=variables)
 
-    def watched(self, folders: Iterable[str]) -> dict[str, Signature]:
+    def sign_watched(self, folders: Iterable[str]) -> dict[str, Signature]:
         """Give every path whose change, or appearance, could change the function."""
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]

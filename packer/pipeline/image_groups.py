@@ -33,7 +33,7 @@ from packer.source.package_source import tree_digest
 class _SharedPart(Struct, frozen=True, kw_only=True):
     """What a function has of one distribution: its files, and what a plan must know of them."""
 
-    told: str
+    label: str
     tree: Tree
     piece: Piece
 
@@ -84,39 +84,41 @@ class ImageGroup:
         imaging: ImageBuilder = self._open_imaging()
         function = next(iter(self._members.values())).function
         base = imaging.base(function)
-        fresh = [name for name, member in self._members.items() if self._known(member) is None]
-        self._look(fresh, executor)
-        pieces = {key: piece for name in self._members for key, piece in self._pieces(name).items()}
-        plan = plan_images({name: frozenset(self._pieces(name)) for name in self._members}, pieces)
+        fresh = [name for name, member in self._members.items() if self._recall_image(member) is None]
+        self._prepare_members(fresh, executor)
+        pieces = {key: piece for name in self._members for key, piece in self._list_pieces(name).items()}
+        plan = plan_images({name: frozenset(self._list_pieces(name)) for name in self._members}, pieces)
         standing = {name for name in self._chosen if self._stands(self._members[name], plan[name], base)}
-        self._look([name for name in sorted(self._chosen) if name not in standing and name not in self._settled], executor)
+        self._prepare_members(
+            [name for name in sorted(self._chosen) if name not in standing and name not in self._settled], executor
+        )
         todo = sorted(self._chosen - standing)
-        make = partial(self._made, imaging, base)
+        make = partial(self._make_image, imaging, base)
         futures = {name: executor.submit(make, self._members[name], plan[name]) for name in todo}
         built = collect_results(futures)
-        return {**{name: self._seen_again(self._members[name]) for name in standing}, **built}
+        return {**{name: self._keep_image(self._members[name]) for name in standing}, **built}
 
-    def _known(self, member: GroupMember) -> ImageState | None:
+    def _recall_image(self, member: GroupMember) -> ImageState | None:
         """Give what is remembered of a function, where all that decides it is as it was."""
         return member.previous.image if member.previous else None
 
-    def _look(self, names: Sequence[str], executor: Executor) -> None:
+    def _prepare_members(self, names: Sequence[str], executor: Executor) -> None:
         """Build those that were asked for, and find out what the others are made of; one of these that fails is left out."""
-        futures = {name: executor.submit(self._looked, self._members[name]) for name in names}
+        futures = {name: executor.submit(self._prepare_member, self._members[name]) for name in names}
         for name in find_failures(futures, self._chosen, self._reporter):
             del self._members[name]
 
-    def _looked(self, member: GroupMember) -> None:
+    def _prepare_member(self, member: GroupMember) -> None:
         version = Version(name=member.name)
         if member.name in self._chosen:
-            settled, whole = self._work.whole(version)
+            settled, whole = self._work.settle_whole(version)
             self._settled[member.name] = settled
             need = settled.need
         else:
-            need, whole = self._work.unproved(version)
-        self._divided[member.name] = self._parts(need, whole)
+            need, whole = self._work.prepare_whole(version)
+        self._divided[member.name] = self._divide(need, whole)
 
-    def _parts(self, need: Need, whole: WholeFunction) -> _DividedFunction:
+    def _divide(self, need: Need, whole: WholeFunction) -> _DividedFunction:
         facts = {each.name: each for each in need.distributions.values()}
         entries: dict[str, list[Entry]] = {}
         for entry in whole.tree:
@@ -128,15 +130,15 @@ class ImageGroup:
                 continue
             tree, fact = Tree(tuple(held)), facts.get(name)
             piece = Piece(zipped=zipped(tree), unzipped=tree.size, weight=fact.weight if fact else 1.0)
-            told = f"{name} {fact.version}".rstrip() if fact else name
-            found[digest_of(name, tree_digest(tree))] = _SharedPart(told=told, tree=tree, piece=piece)
+            label = f"{name} {fact.version}".rstrip() if fact else name
+            found[digest_of(name, tree_digest(tree))] = _SharedPart(label=label, tree=tree, piece=piece)
         return _DividedFunction(parts=found, source=Tree(tuple(entries.get(OWN_SOURCE, ()))))
 
-    def _pieces(self, name: str) -> dict[str, Piece]:
+    def _list_pieces(self, name: str) -> dict[str, Piece]:
         """Give what a function needs, for the plan."""
         if name in self._divided:
             return {key: part.piece for key, part in self._divided[name].parts.items()}
-        known = self._known(self._members[name])
+        known = self._recall_image(self._members[name])
         return {
             key: Piece(zipped=zipped, unzipped=unzipped, weight=weight)
             for key, (_, zipped, unzipped, weight) in (known.pieces if known else {}).items()
@@ -144,7 +146,7 @@ class ImageGroup:
 
     def _stands(self, member: GroupMember, layers: Sequence[Keys], base: Base) -> bool:
         """Say whether a function's image is as it was, in the output folder."""
-        known, previous = self._known(member), member.previous
+        known, previous = self._recall_image(member), member.previous
         return (
             member.name not in self._settled
             and known is not None
@@ -154,21 +156,21 @@ class ImageGroup:
             and known.base == base.digest
         )
 
-    def _seen_again(self, member: GroupMember) -> Built:
+    def _keep_image(self, member: GroupMember) -> Built:
         self._reporter.stage(member.name, "unchanged")
-        known, previous = self._known(member), member.previous
+        known, previous = self._recall_image(member), member.previous
         if known is None or previous is None:
             raise ValueError(f"{member.name} was not built")
-        state = replace(member.inputs.seen_again(previous, self._now), image=replace(known, peers=self._peers))
+        state = replace(member.inputs.refresh_state(previous, self._now), image=replace(known, peers=self._peers))
         return Built(state=_distrust_engine_image(member.function, state), staged=None)
 
-    def _made(self, imaging: ImageBuilder, base: Base, member: GroupMember, layers: Sequence[Keys]) -> Built:
+    def _make_image(self, imaging: ImageBuilder, base: Base, member: GroupMember, layers: Sequence[Keys]) -> Built:
         """Make a function's image, and write down what came of it; raises `LpackError`."""
         function, settled, divided = member.function, self._settled[member.name], self._divided[member.name]
         start = imaging.start(function, base)
         parts = [(_name_parts(divided, keys), _merge_parts(divided, keys)) for keys in layers]
         if start.client:
-            names = {part.told.partition(" ")[0] for part in divided.parts.values()}
+            names = {part.label.partition(" ")[0] for part in divided.parts.values()}
             client = [part for part in self._client(function) if part[0] not in names]
             parts.insert(0, ("the runtime interface client", merge_trees(client, ())))
         image, steps = imaging.image(function, base, start, [*parts, (owner_label(OWN_SOURCE), divided.source)])
@@ -182,7 +184,7 @@ class ImageGroup:
         result = finish_image_result(function, settled.result, record, first, zipped)
         state = ImageState(
             pieces={
-                key: (part.told, part.piece.zipped, part.piece.unzipped, part.piece.weight)
+                key: (part.label, part.piece.zipped, part.piece.unzipped, part.piece.weight)
                 for key, part in divided.parts.items()
             },
             layers=tuple(layers),
@@ -190,8 +192,8 @@ class ImageGroup:
             peers=self._peers,
         )
         reporter = self._reporter
-        if result.told:
-            reporter.note(f"{member.name}: {result.told}")
+        if result.summary:
+            reporter.note(f"{member.name}: {result.summary}")
         reporter.stage(member.name, "done")
         fingerprint = member.inputs.fingerprint(result.folders)
         return Built(
@@ -207,7 +209,7 @@ def _distrust_engine_image(function: Function, state: FunctionState) -> Function
 
 
 def _name_parts(divided: _DividedFunction, keys: Keys) -> str:
-    return ", ".join(sorted(divided.parts[key].told for key in keys))
+    return ", ".join(sorted(divided.parts[key].label for key in keys))
 
 
 def _merge_parts(divided: _DividedFunction, keys: Keys) -> Tree:

@@ -115,8 +115,8 @@ class LayerMaker:
         self._tree_of = tree
         self._staging, self._out = folders.staging, folders.out
         self._target = target
-        self._placed = placed
-        self.way = choose_compilation(self._placer, target, options)
+        self._is_placed = placed
+        self.compilation = choose_compilation(self._placer, target, options)
         self._pieces = PieceSizes(store, self._placer)
         self._combined: Once[str, Variant] = Once()
         self._trees: Once[str, Tree] = Once()
@@ -124,15 +124,15 @@ class LayerMaker:
     def warm(self, wanted: Sequence[Wanted]) -> None:
         """Compile many distributions at once, which takes less time than one after the other."""
         trees = [self._combine(each).tree for each in wanted]
-        self._placer.warm(trees, self._target, self.way.options)
+        self._placer.warm(trees, self._target, self.compilation.options)
 
     def size(self, wanted: Wanted) -> Piece:
         """Give the bytes of a distribution in a layer."""
-        return self._pieces.sizes(wanted.key, lambda: self._tree(wanted))
+        return self._pieces.sizes(wanted.key, lambda: self._place_tree(wanted))
 
     def is_known(self, key: str) -> bool:
         """Return whether the bytes of what a key stands for are known."""
-        return self.way.is_known(self._store, key)
+        return self.compilation.is_known(self._store, key)
 
     def keep_size(self, wanted: Wanted, piece: Piece) -> None:
         """Remember what somebody else has found to be the bytes of a distribution in a layer."""
@@ -141,44 +141,44 @@ class LayerMaker:
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Give a layer, written only where it does not lie in the output folder already; raises `LpackError`."""
-        found = self.found(share, wanted, beside)
+        found = self.find(share, wanted, beside)
         if found is not None:
             return found
         pieces = [wanted[digest] for digest in share.pieces]
-        whole, moves = self._whole(pieces, beside)
-        report, staged = self._written(share, pieces, whole, moves=moves)
+        whole, moves = self._merge_pieces(pieces, beside)
+        report, staged = self._write_layer(share, pieces, whole, moves=moves)
         first, second = _layer_keys(self._target, share, wanted, beside)
         for key in (first, second) if report.moves else (first,):
             self._store.save(_KIND, key, msgspec.json.encode(report))
-        return self._made(share, report, staged)
+        return self._to_made_layer(share, report, staged)
 
-    def found(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
+    def find(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
         """Give a layer that lies in the output folder; None where it does not."""
         first, second = _layer_keys(self._target, share, wanted, beside)
-        report = self._report(first)
+        report = self._load_report(first)
         if report and report.moves:  # then what else its users have decides what may move
-            report = self._report(second)
-        return self._made(share, report, None) if report and self._placed(report.path) else None
+            report = self._load_report(second)
+        return self._to_made_layer(share, report, None) if report and self._is_placed(report.path) else None
 
-    def outlined(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
+    def outline(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
         """Say what a layer is going to be, and write nothing; raises `LpackError`."""
         first, second = _layer_keys(self._target, share, wanted, beside)
-        report = self._report(first)
+        report = self._load_report(first)
         if report and report.moves:
-            report = self._report(second)
+            report = self._load_report(second)
         if not report:
             pieces = [wanted[digest] for digest in share.pieces]
-            whole, moves = self._whole(pieces, beside)
+            whole, moves = self._merge_pieces(pieces, beside)
             zipped = self._placer.zipped(whole)
-            report = self._described(share, pieces, whole, WrittenArchive(sha256="", length=zipped), moves=moves)
-        return self._made(share, report, None)
+            report = self._describe(share, pieces, whole, WrittenArchive(sha256="", length=zipped), moves=moves)
+        return self._to_made_layer(share, report, None)
 
     def files(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> dict[str, int]:
         """Give what is going to lie in the python folder of a layer, with its bytes; raises `LpackError`."""
-        whole, _ = self._whole([wanted[digest] for digest in share.pieces], beside)
+        whole, _ = self._merge_pieces([wanted[digest] for digest in share.pieces], beside)
         return {each.path.removeprefix(PYTHON): each.content.size for each in whole if each.path.startswith(PYTHON)}
 
-    def _made(self, share: LayerShare, report: _KeptLayer, staged: Path | None) -> MadeLayer:
+    def _to_made_layer(self, share: LayerShare, report: _KeptLayer, staged: Path | None) -> MadeLayer:
         name = Path(report.path).stem
         return MadeLayer(
             name=name,
@@ -188,14 +188,14 @@ class LayerMaker:
             staged=staged,
         )
 
-    def _report(self, key: str) -> _KeptLayer | None:
+    def _load_report(self, key: str) -> _KeptLayer | None:
         record = self._store.load(_KIND, key)
         return msgspec.json.decode(record.payload, type=_KeptLayer) if record else None
 
-    def _whole(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, bool]:
+    def _merge_pieces(self, pieces: Sequence[Wanted], beside: Beside) -> tuple[Tree, bool]:
         """Merge distributions as they lie in a layer, and say whether any library could move beside them."""
         variants = {each.digest: self._combine(each) for each in pieces}
-        parts = sorted((variants[each.digest].distribution.name, self._tree(each)) for each in pieces)
+        parts = sorted((variants[each.digest].distribution.name, self._place_tree(each)) for each in pieces)
         native = {each.distribution.name: self._native.of_wheel(each.distribution) for each in variants.values()}
         built = frozenset(each.distribution.name for each in variants.values() if each.built)
         gathered = gather_libraries(parts, native, others={}, built=built, target=self._target)
@@ -206,19 +206,19 @@ class LayerMaker:
         tree = merge_trees(gathered.parts, ())
         return Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *gathered.libraries)), moves
 
-    def _written(self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[_KeptLayer, Path]:
+    def _write_layer(self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[_KeptLayer, Path]:
         """Write a layer's archive, and describe it."""
         folder = self._staging / LAYERS_FOLDER
         with store_errors(folder, "write"):
             folder.mkdir(exist_ok=True)
         draft = folder / f".{tree_digest(whole)}"
-        report = self._described(share, pieces, whole, self._write(whole, draft), moves=moves)
+        report = self._describe(share, pieces, whole, self._write(whole, draft), moves=moves)
         path = self._staging / report.path
         with store_errors(path, "write"):
             draft.replace(path)
         return report, path
 
-    def _described(
+    def _describe(
         self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, written: WrittenArchive, *, moves: bool
     ) -> _KeptLayer:
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
@@ -232,20 +232,20 @@ class LayerMaker:
             unzipped_bytes=whole.size,
             files=len(whole),
             distributions=tuple(record_distribution(each, parts.get(each.name)) for each in held),
-            removed_bytes=sum(self._removed(each) for each in pieces),
+            removed_bytes=sum(self._count_removed_bytes(each) for each in pieces),
             moves=moves,
         )
 
-    def _removed(self, wanted: Wanted) -> int:
+    def _count_removed_bytes(self, wanted: Wanted) -> int:
         """Give the bytes that trimming and stripping took from a distribution, whatever else its users have."""
         combined = self._combine(wanted)
         return self._tree_of(combined.distribution).size - combined.tree.size
 
-    def _tree(self, wanted: Wanted) -> Tree:
+    def _place_tree(self, wanted: Wanted) -> Tree:
         def placed() -> Tree:
             combined = self._combine(wanted)
             place = self._placer.of_layer
-            return place(combined.tree, combined.stays, self._target, self.way.options, only=wanted.only)
+            return place(combined.tree, combined.stays, self._target, self.compilation.options, only=wanted.only)
 
         return self._trees.get(wanted.key, placed)
 

@@ -116,7 +116,7 @@ class LocalWork:
         self._preparation = preparation
         self._shaper = shaper
         self._prover = prover
-        self._carried = carried
+        self._collect_carried = carried
         self._staging = staging
         self.maker = maker
 
@@ -140,25 +140,25 @@ class LocalWork:
     def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
         """Compile at once what functions have beside these layers; raises `LpackError`."""
         orders = {name: self._preparation.order(name) for name in todo}
-        self._shaper.placer.warm_functions((orders[name].function, self._own(name, todo[name])) for name in todo)
+        self._shaper.placer.warm_functions((orders[name].function, self._list_own_entries(name, todo[name])) for name in todo)
 
-    def _own(self, name: str, layers: Sequence[MadeLayer]) -> list[Entry]:
+    def _list_own_entries(self, name: str, layers: Sequence[MadeLayer]) -> list[Entry]:
         """Give what a function has beside its layers; of one that was not looked into, its source, which is what counts."""
         prepared = self._preparation.known(name)
         parts = prepared.cut.parts if prepared else ((OWN_SOURCE, self._preparation.order(name).scan.tree),)
-        held = prepared.held(layers) if prepared else frozenset[str]()
+        held = prepared.names_in(layers) if prepared else frozenset[str]()
         return [entry for part, tree in parts if part == OWN_SOURCE or part not in held for entry in tree]
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
         """Build a function with its layers, and prove it; raises `LpackError`."""
         return self._settle(version, layers)[0]
 
-    def whole(self, version: Version) -> tuple[SettledFunction, WholeFunction]:
+    def settle_whole(self, version: Version) -> tuple[SettledFunction, WholeFunction]:
         """Build a function that has everything itself, and prove it; raises `LpackError`."""
         settled, proof, material = self._settle(version, ())
         return settled, WholeFunction(tree=proof.candidate.shaped.tree, names=material.owner_names())
 
-    def unproved(self, version: Version) -> tuple[Need, WholeFunction]:
+    def prepare_whole(self, version: Version) -> tuple[Need, WholeFunction]:
         """Give the files of a function that is not built now, as far as no proof decides them."""
         prepared = self._preparation.prepare(version)
         material = prepared.gathered.material
@@ -171,7 +171,7 @@ class LocalWork:
         Raises `LpackError`.
         """
         started = time.perf_counter()
-        prepared, shaped = self._finished(version, layers, files)
+        prepared, shaped = self._finish(version, layers, files)
         length = self._shaper.placer.zipped(shaped.tree)
         written = WrittenArchive(sha256="", length=length)
         candidate = Candidate(shaped=shaped, restored=prepared.restored, path=Path(), written=written)
@@ -185,13 +185,13 @@ class LocalWork:
             need=prepared.need,
         )
 
-    def _finished(
+    def _finish(
         self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]
     ) -> tuple[PreparedFunction, ShapedFunction]:
         """Merge and compile what no layer holds, and prove that the handler is there."""
         prepared = self._preparation.prepare(version)
         layered = LayerContents(
-            names=prepared.held(layers),
+            names=prepared.names_in(layers),
             files=lambda: {path: size for layer in layers for path, size in files(layer).items()},
             size=sum(layer.report.unzipped_bytes for layer in layers),
         )
@@ -201,7 +201,7 @@ class LocalWork:
 
     def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[SettledFunction, Proof, Material]:
         started = time.perf_counter()
-        prepared, shaped = self._finished(version, layers, read_layer_files)
+        prepared, shaped = self._finish(version, layers, read_layer_files)
         material = prepared.gathered.material
         function = material.function
         path = self._staging / f"{function.name}.zip"
@@ -210,7 +210,7 @@ class LocalWork:
             candidate = self._prover.candidates.of_image(function, shaped, prepared.restored, path)
         else:
             candidate = self._prover.candidates.of_shaped(shaped, prepared.restored, path, archives)
-        proof = self._prover.prove(material, candidate, partial(self._carried, material))
+        proof = self._prover.prove(material, candidate, partial(self._collect_carried, material))
         cramped = bool(layers) and function.bytecode.mode == "auto" and proof.candidate.shaped.bytecode.mode == "only"
         seconds = time.perf_counter() - started + prepared.seconds
         used = () if proof.alone else tuple(layers)

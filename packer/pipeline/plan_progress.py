@@ -45,13 +45,13 @@ class Progress(Struct, frozen=True, kw_only=True):
         """How it is trimmed."""
         return Version(name=self.name, kept=self.kept)
 
-    def needed(self) -> Need:
+    def require_need(self) -> Need:
         """Return what it needs; it has been prepared, or is remembered."""
         if self.need is None:
             raise ValueError(f"{self.name} was not prepared")
         return self.need
 
-    def revised(self, settled: SettledFunction) -> Progress | None:
+    def revise(self, settled: SettledFunction) -> Progress | None:
         """Return what its build has changed, None where the plan stands; raises `VerificationError` after too many times.
 
         Every round of a build but the last revises some function, and so a build has at most
@@ -69,7 +69,7 @@ class Progress(Struct, frozen=True, kw_only=True):
             raise _make_unsettled_error(self.name, settled)
         return replace(new, revisions=self.revisions + 1)
 
-    def taken(self, settled: SettledFunction) -> Progress:
+    def accept(self, settled: SettledFunction) -> Progress:
         """Return what is known once it was built and the plan stands."""
         return replace(self, need=settled.need, kept=settled.restored)
 

@@ -44,7 +44,7 @@ class PreparedFunction(Struct, frozen=True, kw_only=True):
     need: Need
     seconds: float
 
-    def held(self, layers: Sequence[MadeLayer]) -> frozenset[str]:
+    def names_in(self, layers: Sequence[MadeLayer]) -> frozenset[str]:
         """Return the names of the function's distributions that these layers hold."""
         digests = {digest for layer in layers for digest in layer.pieces}
         return frozenset(each.name for each in self.gathered.material.distributions if each.digest in digests)

@@ -112,7 +112,9 @@ def publish(
     files |= bills | write_descriptions(config, template, {name: each.report for name, each in states.items()}, folder)
     publish_files(files, config.out)
     new = {str(config.out / name) for name in files}
-    states = {name: each.placed(config.out) if name in built else each.seen_anew(new) for name, each in states.items()}
+    states = {
+        name: each.sign_artifacts(config.out) if name in built else each.refresh_artifacts(new) for name, each in states.items()
+    }
     configured = [function.name for function in config.functions]
     remove_unused(last, states, configured)
     return {name: states[name] for name in configured if name in states}
@@ -125,7 +127,7 @@ def _recall_others(config: Config, last: State | None, built: Mapping[str, Built
     """
     known = last.functions if last else {}
     names = (function.name for function in config.functions if function.name not in built and function.name in known)
-    return {name: known[name].forgotten() for name in names if known[name].lies_in(config.out)}
+    return {name: known[name].distrust() for name in names if known[name].lies_in(config.out)}
 
 
 def write_bills(

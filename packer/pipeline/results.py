@@ -45,7 +45,7 @@ class Result(Struct, frozen=True, kw_only=True):
     artifact: Artifact
     shares: tuple[PartSize, ...]
     warnings: tuple[str, ...]
-    told: str
+    summary: str
     folders: tuple[str, ...]
     lacking: bool
     estimate: Estimate | None = None
@@ -63,7 +63,7 @@ def make_result(gathered: GatheredFunction, proof: Proof, layers: Sequence[MadeL
         artifact=artifact,
         shares=contributions,
         warnings=(*gathered.warnings, *missing, *proof.warnings),
-        told=summary_line(function, proof),
+        summary=summary_line(function, proof),
         folders=gathered.folders,
         lacking=bool(missing),
     )
@@ -123,7 +123,7 @@ def make_state(
     state = FunctionState(
         seen_at=now,
         fingerprint=fingerprint,
-        watched=inputs.watched(result.folders),
+        watched=inputs.sign_watched(result.folders),
         variables=variable_digests(inputs.declaration.variables),
         artifact={},
         folders=result.folders,
@@ -136,7 +136,7 @@ def make_state(
     if result.lacking:  # what was left undone for want of a tool is done as soon as there may be one
         from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
 
-        state = state.until((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
+        state = state.rebuild_on_change((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
     return state
 
 

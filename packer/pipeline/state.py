@@ -103,7 +103,7 @@ class FunctionState(Struct, frozen=True, kw_only=True):
         """Say whether the artifact lies in this output folder as it was put there."""
         return self.is_written() and all(Path(path).is_relative_to(out) for path in self.artifact)
 
-    def placed(self, out: Path) -> FunctionState:
+    def sign_artifacts(self, out: Path) -> FunctionState:
         """Give the state with the signatures of its archives in the output folder."""
         paths = [out / path for path in self.report.paths]
         # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
@@ -118,16 +118,16 @@ class FunctionState(Struct, frozen=True, kw_only=True):
         """Say whether all that was read for it is as it was."""
         return are_unchanged(self.watched.items(), self.seen_at) and self.variables == variable_digests(self.variables)
 
-    def forgotten(self) -> FunctionState:
+    def distrust(self) -> FunctionState:
         """Give the state of a function whose archive stands, and which must be looked at anew before it is believed."""
         return replace(self, seen_at=0, fingerprint="")
 
-    def until(self, paths: Iterable[Path], variables: Iterable[str]) -> FunctionState:
+    def rebuild_on_change(self, paths: Iterable[Path], variables: Iterable[str]) -> FunctionState:
         """Give the state of a function that lacks something, to be built anew as soon as one of these changes."""
         watched = {**self.watched, **{str(path): signature(path) for path in paths}}
         return replace(self, fingerprint="", watched=watched, variables={**self.variables, **variable_digests(variables)})
 
-    def seen_anew(self, paths: Collection[str]) -> FunctionState:
+    def refresh_artifacts(self, paths: Collection[str]) -> FunctionState:
         """Give the state after these paths were written again with the same content: layers, whose names say what it is."""
         artifact = {path: signature(path) if path in paths else known for path, known in self.artifact.items()}
         return replace(self, artifact=artifact)
@@ -153,7 +153,7 @@ class State(Struct, frozen=True, kw_only=True):
     digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    def nothing_changed(self, command: str, names: tuple[str, ...], *, nobody: bool = False, written: bool = True) -> bool:
+    def is_current(self, command: str, names: tuple[str, ...], *, nobody: bool = False, written: bool = True) -> bool:
         """Say whether all that was read and written for the named functions (for all, where none is named) is as it was.
 
         With ``nobody`` no function is asked for at all; without ``written`` nothing was made of any.

@@ -99,7 +99,7 @@ class ZipGroup:
         members: Sequence[GroupMember],
         chosen: frozenset[str],
         work: Work,
-        way: LayerCompilation,
+        compilation: LayerCompilation,
         is_known: Callable[[str], bool],
         reporter: Reporter,
         now: int,
@@ -108,7 +108,7 @@ class ZipGroup:
         self._members = {member.name: member for member in members}
         self._chosen = chosen
         self._work = work
-        self._way = way
+        self._compilation = compilation
         self._is_known = is_known
         self._reporter = reporter
         self._now = now
@@ -127,27 +127,27 @@ class ZipGroup:
         """Build the chosen functions; raises the one error, or `ManyErrors`, when all have ended.
 
         What a build finds out may change the plan: it is made again, and what it changes is built again, until nothing is
-        found out any more. `Progress.revised` says why that ends.
+        found out any more. `Progress.revise` says why that ends.
         """
-        progress = self._begun(executor)
+        progress = self._begin(executor)
         while True:
-            progress, planned = self._planned(progress, executor)
-            layers = self._made(planned, executor)
+            progress, planned = self._plan_layers(progress, executor)
+            layers = self._make_layers(planned, executor)
             mine = {name: tuple(layers[place] for place in planned.division.places(name)) for name in self._chosen}
-            settled = self._settled_now(progress, mine, executor)
+            settled = self._settle_chosen(progress, mine, executor)
             revised = _revise_progress(progress, settled)
-            stands = {name: progress[name].taken(each) for name, each in settled.items() if name not in revised}
+            stands = {name: progress[name].accept(each) for name, each in settled.items() if name not in revised}
             self._settled |= {name: (mine[name], settled[name]) for name in stands}
-            progress = {**progress, **stands, **self._prepared_again(progress, revised, executor)}
+            progress = {**progress, **stands, **self._prepare_again(progress, revised, executor)}
             if not revised:
                 self.unused = planned.division.unused
-                return self._unchanged | self._noted_all(progress)
+                return self._unchanged | self._record_all(progress)
 
     def plan(self, executor: Executor) -> GroupPlan:
         """Plan layers, and build nothing; raises the one error, or `ManyErrors`."""
-        return self._planned(self._begun(executor), executor)[1]
+        return self._plan_layers(self._begin(executor), executor)[1]
 
-    def _begun(self, executor: Executor) -> dict[str, Progress]:
+    def _begin(self, executor: Executor) -> dict[str, Progress]:
         """Prepare what has changed; one that is not asked for and fails is left out of the plan."""
         progress = {
             name: begin_progress(each.function, each.known, believed=self._believed) for name, each in self._members.items()
@@ -158,13 +158,13 @@ class ZipGroup:
             del self._members[name], progress[name], futures[name]
         return progress | {name: _add_need(progress[name], future.result()) for name, future in futures.items()}
 
-    def _planned(self, progress: Mapping[str, Progress], executor: Executor) -> tuple[dict[str, Progress], GroupPlan]:
+    def _plan_layers(self, progress: Mapping[str, Progress], executor: Executor) -> tuple[dict[str, Progress], GroupPlan]:
         """Divide what the functions need; return what is known of them by then, too."""
         progress = dict(progress)
-        needs, wanted, unknown = self._asked(progress)
+        needs, wanted, unknown = self._collect_needs(progress)
         while old := _find_remembered(progress, unknown):  # fewer each time: those that are prepared now are not among them
-            progress |= self._prepared_now(progress, old, executor)
-            needs, wanted, unknown = self._asked(progress)
+            progress |= self._prepare(progress, old, executor)
+            needs, wanted, unknown = self._collect_needs(progress)
         self._work.warm(unknown)
         sizes = collect_results({digest: executor.submit(self._work.size, each) for digest, each in wanted.items()})
         weights: dict[str, float] = {}
@@ -175,28 +175,26 @@ class ZipGroup:
         planned = GroupPlan(target=self._target, needs=needs, wanted=wanted, sizes=sizes, division=divide(needs, sizes))
         return progress, planned
 
-    def _asked(self, progress: Mapping[str, Progress]) -> tuple[dict[str, Need], dict[str, Wanted], list[Wanted]]:
+    def _collect_needs(self, progress: Mapping[str, Progress]) -> tuple[dict[str, Need], dict[str, Wanted], list[Wanted]]:
         """Return what functions need, what layers would hold of that, and what of these nothing is known of."""
         taking_part = [each for each in self._members.values() if each.function.layers.wanted and not progress[each.name].alone]
-        needs = with_required({member.name: progress[member.name].needed() for member in taking_part})
-        wanted = self._wanted(progress, needs)
+        needs = with_required({member.name: progress[member.name].require_need() for member in taking_part})
+        wanted = self._describe_wanted(progress, needs)
         return needs, wanted, [each for each in wanted.values() if not self._is_known(each.key)]
 
-    def _prepared_now(
-        self, progress: Mapping[str, Progress], names: Collection[str], executor: Executor
-    ) -> dict[str, Progress]:
+    def _prepare(self, progress: Mapping[str, Progress], names: Collection[str], executor: Executor) -> dict[str, Progress]:
         """Return what is known of functions that are looked at now."""
         futures = {name: executor.submit(self._work.prepare, progress[name].version) for name in names}
         return {name: _add_need(progress[name], found) for name, found in collect_results(futures).items()}
 
-    def _prepared_again(
+    def _prepare_again(
         self, progress: Mapping[str, Progress], revised: Mapping[str, Progress], executor: Executor
     ) -> dict[str, Progress]:
-        """Look again at those that are to be trimmed in another way; return what is known of all that were revised."""
+        """Look again at those that are to be trimmed in another compilation; return what is known of all that were revised."""
         trimmed = [name for name, each in revised.items() if each.kept != progress[name].kept]
-        return {**revised, **self._prepared_now(revised, trimmed, executor)}
+        return {**revised, **self._prepare(revised, trimmed, executor)}
 
-    def _settled_now(
+    def _settle_chosen(
         self, progress: Mapping[str, Progress], mine: Mapping[str, tuple[MadeLayer, ...]], executor: Executor
     ) -> dict[str, SettledFunction]:
         """Build what does not stand with its layers as it is."""
@@ -204,10 +202,10 @@ class ZipGroup:
         self._work.ready({name: mine[name] for name in todo})
         return collect_results({name: executor.submit(self._work.settle, progress[name].version, mine[name]) for name in todo})
 
-    def _made(self, planned: GroupPlan, executor: Executor) -> dict[int, MadeLayer]:
+    def _make_layers(self, planned: GroupPlan, executor: Executor) -> dict[int, MadeLayer]:
         """Make the layers that one of the chosen has; return them by their places in the plan."""
         shares = {place: share for place, share in enumerate(planned.division.shares) if self._chosen.intersection(share.users)}
-        besides = {place: self._beside(share, planned.needs) for place, share in shares.items()}
+        besides = {place: self._find_beside(share, planned.needs) for place, share in shares.items()}
         keys = {place: _digest_layer(share, planned.wanted, besides[place]) for place, share in shares.items()}
         new = {key: place for place, key in keys.items() if key not in self._layers}
         make = self._work.make
@@ -215,20 +213,20 @@ class ZipGroup:
         self._layers |= collect_results(made)
         return {place: self._layers[key] for place, key in keys.items()}
 
-    def _beside(self, share: LayerShare, needs: Mapping[str, Need]) -> Beside:
+    def _find_beside(self, share: LayerShare, needs: Mapping[str, Need]) -> Beside:
         held = frozenset(share.pieces)
         users = [needs[user] for user in share.users]
         digests = {digest for need in users for digest in (*(need.distributions.keys() - held), *need.libraries)}
         return Beside(digests=tuple(sorted(digests)), users=share.users)
 
-    def _wanted(self, progress: Mapping[str, Progress], needs: Mapping[str, Need]) -> dict[str, Wanted]:
+    def _describe_wanted(self, progress: Mapping[str, Progress], needs: Mapping[str, Need]) -> dict[str, Wanted]:
         """Say what a layer would hold of each distribution that may lie in one."""
         found: dict[str, Wanted] = {}
         for digest, users in shared(needs).items():
             variants = {needs[user].distributions[digest].variant: user for user in reversed(users)}
             only = any(progress[user].tight for user in users)
             versions = tuple(progress[variants[each]].version for each in sorted(variants))
-            key = self._way.key(digest, variants, only=only)
+            key = self._compilation.key(digest, variants, only=only)
             found[digest] = Wanted(digest=digest, key=key, only=only, versions=versions)
         return found
 
@@ -239,34 +237,34 @@ class ZipGroup:
         as_it_was = not progress.prepared and known is not None and list(known.layers) == names
         if as_it_was and known is not None and previous is not None and self._purpose.is_current(previous):
             self._reporter.stage(member.name, "unchanged")
-            state = member.inputs.seen_again(previous, self._now)
+            state = member.inputs.refresh_state(previous, self._now)
             state = replace(state, layered=replace(known, peers=self._peers, tight=progress.tight, alone=progress.alone))
             self._unchanged[member.name] = Built(state=state, staged=None)
             return True
         done = self._settled.get(member.name)
         return done is not None and [layer.name for layer in done[0]] == names and done[1].restored == progress.kept
 
-    def _noted_all(self, progress: Mapping[str, Progress]) -> dict[str, Built]:
+    def _record_all(self, progress: Mapping[str, Progress]) -> dict[str, Built]:
         """Write down what was built; raises the one error, or `ManyErrors`, for what is over a limit."""
         built: dict[str, Built] = {}
         errors: list[LpackError] = []
         for name, (layers, settled) in self._settled.items():
             try:
-                built[name] = self._noted(self._members[name], progress[name], layers, settled)
+                built[name] = self._record(self._members[name], progress[name], layers, settled)
             except LpackError as error:
                 errors.append(error)
         raise_any(errors)
         return built
 
-    def _noted(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer], settled: SettledFunction) -> Built:
+    def _record(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer], settled: SettledFunction) -> Built:
         result, reporter = settled.result, self._reporter
         limits = self._purpose.limit_warnings(member.function, result, layers)
         warnings = (*result.warnings, *([progress.alone] if progress.alone else []), *limits)
         fingerprint = member.inputs.fingerprint(result.folders)
         layered = _make_layered_state(progress, layers, self._peers)
         state = make_state(replace(result, warnings=warnings), member.inputs, fingerprint, self._now, layered)
-        if result.told:
-            reporter.note(f"{member.name}: {result.told}")
+        if result.summary:
+            reporter.note(f"{member.name}: {result.summary}")
         reporter.stage(member.name, "done")
         staged = {layer.report.path: layer.staged for layer in layers if layer.staged is not None}
         return Built(state=state, staged=settled.staged, layers=staged)
@@ -296,7 +294,7 @@ def _revise_progress(progress: Mapping[str, Progress], settled: Mapping[str, Set
     errors: list[LpackError] = []
     for name, each in settled.items():
         try:
-            revised = progress[name].revised(each)
+            revised = progress[name].revise(each)
         except LpackError as error:
             errors.append(error)
         else:
@@ -307,7 +305,7 @@ def _revise_progress(progress: Mapping[str, Progress], settled: Mapping[str, Set
 
 def _make_layered_state(progress: Progress, layers: Sequence[MadeLayer], peers: tuple[str, ...]) -> LayeredState:
     """Return what the next build has to know of a function; ``peers`` are the functions that the plan was made for."""
-    need = progress.needed()
+    need = progress.require_need()
     return LayeredState(
         distributions={
             digest: (each.name, each.version, each.variant, each.size, each.weight, each.requires)

@@ -69,7 +69,7 @@ def command(
         if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
             sys.stdout.write(manifest_text(make_manifest({})) if as_json else "")
             return
-        as_it_was = state is not None and state.nothing_changed(digest, project.names, nobody=project.nobody)
+        as_it_was = state is not None and state.is_current(digest, project.names, nobody=project.nobody)
         if state is None or flags["upgrade"] or not as_it_was:
             as_it_was = False
             result = settings.build(project, key, digest, started, settings.services(store, reporter))
@@ -178,7 +178,7 @@ class _BuildSettings(Struct, frozen=True, kw_only=True):
             texts: list[str] = []
             error: UsageError | None = None
             for function in select_named(config, tuple(built)):
-                material = gatherer.material(function)
+                material = gatherer.gather_material(function)
                 kept = frozenset((each.rule, each.distribution) for each in built[function.name].report.trim.kept)
                 try:
                     shaped = shaper.shape(material, kept)

@@ -70,8 +70,8 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
     errors = checked.errors()
     # What a commit means, git alone knows, and what is newest, only an index.
     if not flags["upgrade"] and (baseline is None or not baseline.startswith(COMMIT)):
-        told = [] if quiet else [reporter.styled("warning", warning) for warning in warnings]
-        told += [reporter.styled("error", str(error)) for error in errors]
+        told = [] if quiet else [reporter.style("warning", warning) for warning in warnings]
+        told += [reporter.style("error", str(error)) for error in errors]
         files = [Path(baseline) if baseline else project.folder / BASELINE_FILE]
         files += [start_path(store, project.path, name) for name in starts]
         watched = [*state.signatures(written=False), (started, sign_searched_paths(project, names))]

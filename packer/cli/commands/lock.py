@@ -53,13 +53,13 @@ def command(
         functions = select_named(configuration, project.names)
         with open_tools(store, Digests(), reporter, policy, remote=configuration.remote) as tools:
             if check:
-                fresh, wrong = check_locks(functions, tools.sources.resolver, tools.imaging)
+                fresh, wrong = check_locks(functions, tools.resolver, tools.imaging)
                 sys.stdout.writelines(f"fresh      {os.path.relpath(path)}\n" for path in fresh)
                 if wrong:
                     raise ManyErrors(wrong)
                 return
             outcomes = {
-                **lock_all(functions, tools.sources.resolver, reporter),
+                **lock_all(functions, tools.resolver, reporter),
                 **lock_bases(configuration.functions, tools.imaging),
             }
     for path, changed in outcomes.items():

@@ -50,7 +50,7 @@ class _NoteKeeper(Reporter):
         with self._lock:
             self._said.append((kind, message))
 
-    def taken(self) -> tuple[tuple[str, str], ...]:
+    def take(self) -> tuple[tuple[str, str], ...]:
         """Give what was said since this was asked last."""
         with self._lock:
             said, self._said = tuple(self._said), []
@@ -75,7 +75,7 @@ class _OpenSites:
         self._lock = Lock()
 
     @contextmanager
-    def of(self, build: str, remote: str, tickets: tuple[str, ...], notes: _NoteKeeper) -> Iterator[_OpenSite]:
+    def open(self, build: str, remote: str, tickets: tuple[str, ...], notes: _NoteKeeper) -> Iterator[_OpenSite]:
         """Give the site of a build, with what is new to it; ``notes`` are for one that must be opened."""
         with self._lock:
             found = self._open.pop(build, None) or _open_site(remote, tickets[0], notes)
@@ -86,7 +86,7 @@ class _OpenSites:
         try:
             for each in old:
                 each.closing.close()
-            found.site.know(tickets)
+            found.site.learn(tickets)
             yield found
         finally:
             with self._lock:
@@ -118,19 +118,19 @@ def run(asking: str, remote: str, build: str, tickets: tuple[str, ...], name: st
 def _do_job(remote: str, build: str, tickets: tuple[str, ...], name: str, arguments: bytes) -> Answer:
     notes, worker = _NoteKeeper(), _find_worker_address()
     try:
-        with _sites.of(build, remote, tickets, notes) as opened:
+        with _sites.open(build, remote, tickets, notes) as opened:
             site, notes = opened.site, opened.notes
             try:
                 # Who sends arguments could as well send code: that is what a cluster is for.
-                answer = Answer(value=site.do(name, pickle.loads(arguments)), worker=worker)  # noqa: S301
+                answer = Answer(value=site.run(name, pickle.loads(arguments)), worker=worker)  # noqa: S301
             except MissingTicketsError as lacking:
                 answer = Answer(lacking=lacking.names, worker=worker)
             except LpackError as error:
                 answer = Answer(error=error, worker=worker)
-            said = tuple((kind, site.named(text)) for kind, text in notes.taken())
+            said = tuple((kind, site.translate(text)) for kind, text in notes.take())
             return replace(answer, said=said)
     except LpackError as error:  # where there is no site, or a ticket is not there
-        return Answer(error=error, said=notes.taken(), worker=worker)
+        return Answer(error=error, said=notes.take(), worker=worker)
 
 
 def _find_worker_address() -> str:

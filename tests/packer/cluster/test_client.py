@@ -24,7 +24,7 @@ from packer.cli.commands.worker import _sites, run
 from packer.cli.wiring import open_tools
 from packer.cluster.client import Cluster, ClusterWork, Job, LostJobError
 from packer.cluster.jobs import Answer, MissingObjectError, Tickets, identity, load_ticket
-from packer.cluster.worker_site import _Names
+from packer.cluster.worker_site import _PathTranslator
 from packer.config.load import Overrides, load_config
 from packer.core.errors import LimitError, ManyErrors, UsageError, VerificationError
 from packer.core.options import Policy
@@ -211,7 +211,7 @@ def test_ending_ends_what_waits_and_nothing_is_done_here():
             cluster.call("build", (), "size", (), "")
         except LostJobError as error:
             try:
-                cluster.instead(lambda: pytest.fail("it was done"), error)
+                cluster.run_here(lambda: pytest.fail("it was done"), error)
             except BuildError as interrupted:
                 raised.append(interrupted)
 
@@ -289,13 +289,13 @@ def test_versions_by_variables_go_with_the_ticket(world, tmp_path, monkeypatch):
 
 def test_paths_of_a_worker_are_told_as_the_other_machine_knows_them(monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "host")
-    names = _Names(Path("/tmp/lpack-1/root"), (Path("/tmp/lpack-1"), Path("/cache")))
-    assert names.of("Cannot read /tmp/lpack-1/root/home/me/app.py.") == "Cannot read /home/me/app.py."
-    assert names.of(["/cache/logs/x.log", {"a": ("/tmp/lpack-1/staging/one.zip", 7)}]) == [
+    names = _PathTranslator(Path("/tmp/lpack-1/root"), (Path("/tmp/lpack-1"), Path("/cache")))
+    assert names.translate("Cannot read /tmp/lpack-1/root/home/me/app.py.") == "Cannot read /home/me/app.py."
+    assert names.translate(["/cache/logs/x.log", {"a": ("/tmp/lpack-1/staging/one.zip", 7)}]) == [
         "host:/cache/logs/x.log",
         {"a": ("host:/tmp/lpack-1/staging/one.zip", 7)},
     ]
-    error = names.of_error(ManyErrors([BuildError("At /cache/x.", detail="/tmp/lpack-1/root/y", remedy="Mend /cache.")]))
+    error = names.translate_error(ManyErrors([BuildError("At /cache/x.", detail="/tmp/lpack-1/root/y", remedy="Mend /cache.")]))
     assert str(error) == "At host:/cache/x.\n/y\nMend host:/cache."
 
 
@@ -309,11 +309,11 @@ def test_a_worker_that_asks_for_the_same_again_loses_the_job(lacking):
         return Answer(lacking=lacking, worker="w")
 
     told: list[str] = []
-    cluster: Any = SimpleNamespace(call=call, tell=told.append)
+    cluster: Any = SimpleNamespace(call=call, report_failure=told.append)
     tickets: Any = SimpleNamespace(of=lambda name: name, build="b")
     nothing: Any = SimpleNamespace(store=None)
     work = ClusterWork(cluster, tickets, nothing, nothing, Path())
     with pytest.raises(LostJobError):
-        work._done("prepare", (), ["one"], ["one"])
+        work._run_job("prepare", (), ["one"], ["one"])
     assert calls == ([("one",)] if lacking == ("one",) else [("one",), ("one", "two")])
     assert told == [f"w asks again for {lacking[0]}, which it was told of"]

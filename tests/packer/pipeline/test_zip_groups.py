@@ -97,7 +97,7 @@ class FakeWork(Struct):
 class BuiltGroup(ZipGroup):
     """A group whose result is which layers each function was settled with."""
 
-    def _noted_all(self, *_progress):
+    def _record_all(self, *_progress):
         return dict(self._settled)
 
 
@@ -147,12 +147,12 @@ def test_all_that_never_come_to_rest_are_told_of():
 def test_a_revision_is_another_value():
     first = Progress(name="a")
     cramped = settled(restored=frozenset(), kept=frozenset(), cramped=True)
-    second = first.revised(cramped)
+    second = first.revise(cramped)
     assert second == Progress(name="a", tight=True, revisions=1)
     assert first == Progress(name="a")
-    assert second.revised(cramped) is None
+    assert second.revise(cramped) is None
     alone = settled(restored=frozenset(), kept=frozenset(), cramped=True, alone="why")
-    assert second.revised(alone) == Progress(name="a", tight=True, alone="why", revisions=2)
+    assert second.revise(alone) == Progress(name="a", tight=True, alone="why", revisions=2)
 
 
 def test_planned_layers_are_not_hashed_with_all_their_users(monkeypatch):

@@ -378,8 +378,8 @@ def test_tools_open_for_a_project_that_shares(world, cache):
     world.configure(APART)
     with open_tools(LocalStore(cache), Digests(), Reporter(), Policy()) as tools:
         functions: tuple[Function, ...] = world.config().functions
-        assert {each.name: versions(tools.sources.resolver.lock(each)) for each in functions} == AGREED
-        assert len({tools.sources.resolver.group_paths(each) for each in functions}) == 1
+        assert {each.name: versions(tools.resolver.lock(each)) for each in functions} == AGREED
+        assert len({tools.resolver.group_paths(each) for each in functions}) == 1
 
 
 @pytest.mark.parametrize("resolution", ["separate", "shared"])
