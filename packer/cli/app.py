@@ -19,7 +19,7 @@ COMMANDS = {
     "baseline": "Write down what functions take, to hold later states against.",
     "build": "Build functions into reproducible archives or images, trimmed and proved.",
     "cache": "Show, verify or prune the cache that all projects share.",
-    "check": "Hold functions against budgets and limits, without building them.",
+    "check": "Check functions against budgets and limits, without building them.",
     "coldstart": "Measure how long functions take to start, untrimmed and built.",
     "completion": "Print a shell's completion script.",
     "diff": "Compare two builds, archives, images or commits by what they hold.",

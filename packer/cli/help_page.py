@@ -18,7 +18,7 @@ Commands:
   build       Build functions into reproducible archives or images, trimmed and
               proved.
   cache       Show, verify or prune the cache that all projects share.
-  check       Hold functions against budgets and limits, without building them.
+  check       Check functions against budgets and limits, without building them.
   coldstart   Measure how long functions take to start, untrimmed and built.
   completion  Print a shell's completion script.
   diff        Compare two builds, archives, images or commits by what they hold.
