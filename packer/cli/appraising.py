@@ -1,4 +1,4 @@
-"""What the commands share that say what functions are going to be without building them."""
+"""Shared by commands that report what functions would become, without building them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMIT = "git:"
 
 
 def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> State:
-    """Say what a project's functions are going to be, as the last look has it where nothing has changed since.
+    """Return what a project's functions would become, from the last appraisal where nothing has changed since.
 
     ``flags`` are those of the command line. Raises `LpackError`.
     """
@@ -48,7 +48,7 @@ def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, r
 
 
 class _ProjectAppraisal:
-    """One look at a project that has something to find out."""
+    """Appraises a project in which something has changed."""
 
     def __init__(
         self, project: Project, flags: Mapping[str, Any], shape: ShapeFlags, store: Store, reporter: LineReporter
@@ -111,13 +111,13 @@ class _KnownStates:
         self._states = [each.functions for each in (build, last) if each is not None and each.command == digest]
 
     def get(self, name: str) -> FunctionState | None:
-        """Give what fits best: one that is as it was, else the newest."""
+        """Return what fits best: one that is as it was, else the newest."""
         found = [states[name] for states in self._states if name in states]
         return next((state for state in found if state.is_unchanged()), found[0] if found else None)
 
 
 def _record_budgets(state: FunctionState, function: Function) -> FunctionState:
-    """Write down what the configuration allows, for a look that does not read it."""
+    """Return the state with the configuration's budgets, for commands that do not read the configuration."""
     from packer.manifest.budget import layer_budget
 
     layers = {name: layer_budget(name, function.layers) for name in state.report.layers}
@@ -126,7 +126,7 @@ def _record_budgets(state: FunctionState, function: Function) -> FunctionState:
 
 
 def collect_budgets(states: Mapping[str, FunctionState]) -> tuple[dict[str, Budget], dict[str, Budget]]:
-    """Give the budgets of functions and of layers, by their names."""
+    """Return the budgets of functions and of layers, by their names."""
     estimates = {name: state.estimate for name, state in states.items() if state.estimate}
     own = {name: estimate.budget for name, estimate in estimates.items()}
     return own, {name: budget for each in estimates.values() for name, budget in each.layer_budgets.items()}
@@ -135,7 +135,7 @@ def collect_budgets(states: Mapping[str, FunctionState]) -> tuple[dict[str, Budg
 def make_commit_baseline(
     project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
 ) -> Baseline:
-    """Give the baseline of a project as a commit has it: looked at in a copy of that, once.
+    """Return the baseline of a project as a commit has it: looked at in a copy of that, once.
 
     Raises `LpackError`.
     """
@@ -145,7 +145,7 @@ def make_commit_baseline(
 def appraise_commit(
     project: Project, ref: str, flags: Mapping[str, Any], store: Store, reporter: LineReporter
 ) -> dict[str, FunctionState]:
-    """Say what a project's functions were going to be in a commit; raises `LpackError`."""
+    """Return what a project's functions would have become in a commit; raises `LpackError`."""
     from packer.source.git import find_working_tree
 
     tree = find_working_tree(project.folder)
@@ -160,13 +160,13 @@ def appraise_commit(
             what = f"{ref} has no {os.path.relpath(os.path.realpath(project.path), tree.top)}."
             raise UsageError(what, remedy="Commit it, or name a commit that has it.")
         shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
-        then = {**flags, "out": None, "strict": False, "upgrade": False}  # what stood there is not to be mended any more
+        then = {**flags, "out": None, "strict": False, "upgrade": False}  # errors of a past commit can no longer be fixed
         state = _ProjectAppraisal(there, then, shape, store, reporter).state("", state_key(there.path, None), None)
     return dict(state.functions)
 
 
 def _move_project(project: Project, folder: Path, top: Path, to: Path) -> Project:
-    """Give the project as it lies in a copy of its repository, all functions asked for."""
+    """Return the project as it lies in a copy of its repository, all functions asked for."""
     place = to / os.path.relpath(folder, top)
     path = place if project.path == project.folder else place / project.path.name
     config = place / os.path.relpath(project.config, project.folder) if project.config else None

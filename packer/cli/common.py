@@ -66,19 +66,19 @@ def _add_options(options: Sequence[Callable[[Command], Command]], command: Comma
 
 
 def choose_verbosity(verbose: bool, quiet: bool) -> int:
-    """Give how much to say."""
+    """Return how much to say."""
     return QUIET if quiet else VERBOSE if verbose else NORMAL
 
 
 @contextmanager
 def open_reporter(verbose: bool, quiet: bool) -> Iterator[LineReporter]:
-    """Give the reporter for this command, and put the terminal in order at the end."""
+    """Return the reporter for this command, and put the terminal in order at the end."""
     with make_reporter(choose_verbosity(verbose, quiet)) as reporter:
         yield reporter
 
 
 def open_store() -> Store:
-    """Give the user's store."""
+    """Return the user's store."""
     return LocalStore(store_folder())
 
 

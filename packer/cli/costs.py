@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_costs(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter, *, one: bool = False) -> Iterator[Costs]:
-    """Give the costs of the named functions, or of all; ``flags`` are those of the command line.
+    """Return the costs of the named functions, or of all; ``flags`` are those of the command line.
 
     With ``one`` there must be one. Raises `LpackError`.
     """

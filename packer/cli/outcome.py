@@ -97,7 +97,7 @@ class ResultPrinter:
             raise
 
     def add(self, name: str, figures: Struct, line: str) -> None:
-        """Tell of a function that went well."""
+        """Print the line of a function that succeeded."""
         self._found[name] = figures
         if not self._as_json:
             sys.stdout.write(f"{line}\n")
@@ -111,7 +111,7 @@ class ResultPrinter:
 
 @contextmanager
 def print_results(*, as_json: bool) -> Iterator[ResultPrinter]:
-    """Give what prints the results of a command: what was done before a failure is done, and told."""
+    """Return what prints the results of a command: what was done before a failure is done, and told."""
     results = ResultPrinter(as_json=as_json)
     try:
         yield results
@@ -120,5 +120,5 @@ def print_results(*, as_json: bool) -> Iterator[ResultPrinter]:
 
 
 def select_image_names(names: Sequence[str], functions: Sequence[Function]) -> tuple[str, ...]:
-    """Give the names to look for among what was built: those that the user named, as the project knows them."""
+    """Return the names to look for among what was built: those that the user named, as the project knows them."""
     return tuple(function.name for function in functions) if names else ()

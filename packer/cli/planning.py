@@ -65,7 +65,7 @@ def plan_layers(names: tuple[str, ...], flags: Mapping[str, Any], reporter: Line
 
 
 def _last_build(store: Store, project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> State | None:
-    """Give what the last build has left, where one with these flags would begin from it."""
+    """Return what the last build has left, where one with these flags would begin from it."""
     if flags["upgrade"]:
         return None
     state = load_state(store, state_key(project.path, find_out(project, None)))

@@ -106,7 +106,7 @@ def _forget_others(path: str) -> None:
 
 
 def _terminal_width() -> int | None:
-    """Give the width of the terminal that the answer is shown on; None where it is none."""
+    """Return the width of the terminal that the answer is shown on; None where it is none."""
     if not sys.stdout.isatty():
         return None
     try:
@@ -116,7 +116,7 @@ def _terminal_width() -> int | None:
 
 
 def _find_cache_folder() -> str:
-    """Give the cache folder as `packer.cache.local.store_folder` does, whose way to find it takes longer than all else here."""
+    """Return the same folder as `packer.cache.local.store_folder`, whose imports would take longer than all else here."""
     named = os.environ.get(_CACHE_VARIABLE)
     if named:
         return os.path.abspath(named)

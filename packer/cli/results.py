@@ -31,7 +31,7 @@ class Changes(Struct, frozen=True, kw_only=True):
 
 
 def format_results(state: State, chosen: Mapping[str, FunctionState], changes: Changes, *, as_json: bool) -> str:
-    """Give what is printed of the chosen functions and their layers."""
+    """Return what is printed of the chosen functions and their layers."""
     template = TEMPLATE_FILE if any(path.endswith(os.sep + TEMPLATE_FILE) for path in state.outputs) else ""
     manifest = _make_manifest(chosen, template)
     if as_json:
@@ -58,7 +58,7 @@ def _make_manifest(functions: Mapping[str, FunctionState], template: str = "") -
 
 
 def _make_row(name: str, report: FunctionRecord, changes: Changes, place: Path) -> dict[str, str]:
-    """Give the cells of a function's line."""
+    """Return the cells of a function's line."""
     held = len(report.layers) + len(report.attached)
     whole = format_size(report.unpacked_with_layers)
     written = name in changes.written
@@ -79,7 +79,7 @@ def _make_row(name: str, report: FunctionRecord, changes: Changes, place: Path) 
 
 
 def format_table(rows: Sequence[Mapping[str, str]], width: int | None, *, colour: bool = False) -> list[str]:
-    """Give the rows as lines, in columns, of ``width`` letters at most where there is one."""
+    """Return the rows as lines, in columns, of ``width`` letters at most where there is one."""
     columns = [key for key in (rows[0] if rows else ()) if any(row[key] for row in rows)]
     for key in ("", *_DISPENSABLE):
         columns = [each for each in columns if each != key]

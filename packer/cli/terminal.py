@@ -21,7 +21,7 @@ _STYLES = {"error": "1;31", "warning": "33", "note": "2", "debug": "2"}
 
 
 def make_reporter(verbosity: int) -> LineReporter:
-    """Give the reporter for standard error as it is: a terminal gets bars."""
+    """Return the reporter for standard error as it is: a terminal gets bars."""
     plain = verbosity == QUIET or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
     return LineReporter(sys.stderr, verbosity) if plain else BarReporter(sys.stderr, verbosity)
 
@@ -50,7 +50,7 @@ class LineReporter(Reporter):
         return None
 
     def error(self, message: str) -> None:
-        """Say what made the command fail; shown even when quiet."""
+        """Show what made the command fail, even when quiet."""
         self._write_message("error", message)
 
     def warn(self, message: str) -> None:
@@ -98,7 +98,7 @@ class LineReporter(Reporter):
             self._write(self.style(kind, message))
 
     def style(self, kind: str, message: str) -> str:
-        """Give a message as it is shown; ``kind`` is error, warning, note or debug."""
+        """Return a message as it is shown; ``kind`` is error, warning, note or debug."""
         style = _STYLES[kind] if self._colour else ""
         if self._annotates and kind in ("error", "warning"):
             return f"::{kind} title=lpack::{_escape_for_github(message)}"
@@ -121,7 +121,7 @@ def _escape_for_github(message: str) -> str:
 
 
 def _shorten_name(filename: str) -> str:
-    """Give a wheel's name and version: with all its tags the name would leave no room for the bar."""
+    """Return a wheel's name and version: with all its tags the name would leave no room for the bar."""
     return " ".join(filename.split("-")[:2]) if filename.endswith(".whl") else filename
 
 
@@ -167,7 +167,7 @@ class BarReporter(LineReporter):
                 progress.update(self._status, completed=done, description=doing)
 
     def _describe_stages(self) -> str:
-        """Say what is being done to the functions that are not done yet, in one line."""
+        """Return one line with the stages of the functions that are not done yet."""
         doing = [f"{name} {function}" for function, name in self._stages.items() if name not in _ENDED]
         more = f", and {len(doing) - _TOLD} more" if len(doing) > _TOLD else ""
         return ", ".join(doing[:_TOLD]) + more

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def open_trials(
     store: Store, reporter: LineReporter, names: tuple[str, ...], flags: Mapping[str, Any]
 ) -> Iterator[tuple[Trials, tuple[Function, ...]]]:
-    """Give what runs functions, and the functions that are named; ``flags`` are those of the command line."""
+    """Return what runs functions, and the functions that are named; ``flags`` are those of the command line."""
     from packer.cache.signatures import Digests
     from packer.cli.wiring import open_tools
     from packer.config.load import Overrides

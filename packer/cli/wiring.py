@@ -148,7 +148,7 @@ def open_appraisal_tools(
 
 
 def _read_credentials() -> Credentials:
-    """Give what is known of logins to indexes."""
+    """Return what is known of logins to indexes."""
     credentials = Credentials([url for _, url in index_urls(os.environ)], os.environ)
     for name, url in index_urls(os.environ):
         credentials.learn(url, name)
@@ -169,7 +169,7 @@ def _open_shaping(
         return written
 
     executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="shape"))
-    # An image that is not there is only worth pulling where a container is asked for.
+    # A missing image is only worth pulling where a container is asked for.
     container = SandboxKind(
         name="container",
         open=lambda target, asked: _open_container_sandbox(target, reporter, pull=asked and not policy.offline),
@@ -198,7 +198,7 @@ def _open_container_sandbox(
 
 
 def _open_container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
-    """Connect to the container engine; raises `UnavailableError`, also where an image is not there yet."""
+    """Connect to the container engine; raises `UnavailableError`, also where an image is missing."""
     return ContainerStrip(_open_container_sandbox(target, reporter, settings, pull=False))
 
 

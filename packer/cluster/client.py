@@ -78,7 +78,7 @@ class Cluster:
             future.cancel()
 
     def work(self, orders: Sequence[Order], sources: Sources, here: LocalWork, staging: Path) -> ClusterWork:
-        """Give the cluster's work on functions that are compiled alike; what it does not finish is done ``here``."""
+        """Return the cluster's work on functions that are compiled alike; what it does not finish is done ``here``."""
         return ClusterWork(self, Tickets(orders, sources, self.policy), sources.store, here, staging)
 
     def call(self, build: str, tickets: tuple[str, ...], name: str, arguments: tuple[Any, ...], near: str) -> Answer:
@@ -96,7 +96,7 @@ class Cluster:
         return answer
 
     def report_failure(self, what: str) -> None:
-        """Say to one who asks for more why the cluster has not done a job."""
+        """Report, to whoever wants details, why the cluster has not done a job."""
         self._reporter.debug(f"the cluster: {what}")
 
     def _await_result(self, job: Job, near: str) -> bytes:
@@ -145,7 +145,7 @@ class Cluster:
             raise _LostWorkerError
 
     def run_here(self, work: Callable[[], Value], error: Exception) -> Value:
-        """Do here what the cluster has not done, no more at once than this machine has processors."""
+        """Do here what the cluster has not done, at most as many at once as this machine has processors."""
         if not self._stopped.is_set() and not self._gone.is_set():
             if isinstance(error, MissingObjectError):
                 self._reporter.warn(f"A job is done on this machine. {error}")
@@ -181,8 +181,8 @@ class ClusterWork:
     def _run_job(self, name: str, arguments: tuple[Any, ...], functions: Iterable[str], about: Iterable[str]) -> Any:
         """Have a job done that needs to know ``functions``, by whoever knows most of what it is ``about``.
 
-        Each answer but the last asks for functions that were not told of yet, and so there are no more than functions; raises
-        `LostJobError` where a worker asks for the same again.
+        Each answer but the last asks for functions whose tickets were not sent yet, so that the loop ends after as many answers
+        as there are functions; raises `LostJobError` where a worker asks for the same again.
         """
         names, about = tuple(dict.fromkeys(functions)), tuple(about)
         homes = Counter(self._homes[each] for each in about if each in self._homes)
@@ -194,9 +194,7 @@ class ClusterWork:
                 self._homes.update(dict.fromkeys(about, answer.worker))
                 return answer.value
             if not set(answer.lacking).difference(names):
-                self._cluster.report_failure(
-                    f"{answer.worker} asks again for {', '.join(answer.lacking)}, which it was told of"
-                )
+                self._cluster.report_failure(f"{answer.worker} asks again for {', '.join(answer.lacking)}, which it was sent")
                 raise LostJobError
             names, near = tuple(dict.fromkeys((*names, *answer.lacking))), answer.worker
 
@@ -212,7 +210,7 @@ class ClusterWork:
         """Do nothing: each distribution is a job of its own."""
 
     def size(self, wanted: Wanted) -> Piece:
-        """Give the bytes of a distribution in a layer."""
+        """Return the bytes of a distribution in a layer."""
         try:
             found: Piece = self._run_job("size", (wanted,), _list_users(wanted), [wanted.key])
         except (LostJobError, MissingObjectError) as error:
@@ -221,7 +219,7 @@ class ClusterWork:
         return found
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
-        """Make a layer, if it is not there."""
+        """Make a layer unless it exists."""
         found = self._here.maker.find(share, wanted, beside)
         if found is not None:
             return found

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PATIENCE = 15.0
 """Seconds for which a scheduler may take to answer, and workers to come."""
 ABSENCE = 20.0
-"""Seconds without any worker after which none is waited for: the one that starts a lost worker anew takes a few."""
+"""Seconds without any worker after which none is waited for: whoever restarts a lost worker takes a few."""
 _AHEAD, _MANY = 8, 64
 """How many jobs are under way for each thread of the workers: while this machine takes in what came of some, and the scheduler
 hands out others, each worker has a next one. No more than two, where all would be more than so many."""
@@ -34,7 +34,7 @@ _GREETING = 5.0
 """Seconds in which who has taken a connection must show that it is a scheduler."""
 _CLOSING = 2.0
 _RUN = "__import__('packer.cli.commands.worker', fromlist=['run']).run(*job)"
-"""A job, as text: a scheduler or a worker that cannot unpickle a function, for want of lpack or of the same Python, ends."""
+"""A job, as text: a scheduler or a worker that cannot unpickle a function (no lpack, another Python) exits."""
 
 
 class OpenCluster(Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class Pulse:
                     self._seen = time.monotonic()
 
     def workers(self, within: float) -> frozenset[str] | None:
-        """Give those that there were when somebody answered last; None where there was none within so many seconds."""
+        """Return those that there were when somebody answered last; None where there was none within so many seconds."""
         return self._workers if time.monotonic() - self._seen < within else None
 
     def end(self) -> None:
@@ -101,7 +101,7 @@ def open_cluster(address: str, configured: str, policy: Policy, reporter: Report
 def _connect_client(address: str) -> Iterator[Client]:
     from distributed import Client
 
-    for name in tuple(logging.root.manager.loggerDict):  # what is lost is told of by `Cluster`
+    for name in tuple(logging.root.manager.loggerDict):  # `Cluster` reports what is lost
         if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
@@ -127,7 +127,7 @@ def _connect_client(address: str) -> Iterator[Client]:
 
 
 async def _reach(address: str) -> None:
-    """Connect once: a client whose address is not good is not closed without ado."""
+    """Connect once, because a client with a bad address cannot be closed cleanly."""
     from distributed import Security
     from distributed.comm.core import connect
 

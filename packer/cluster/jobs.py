@@ -43,7 +43,7 @@ Files = Mapping[str, tuple[int, bytes]]
 
 
 def identity() -> str:
-    """Say who takes part: jobs are pickled, and what is trimmed is parsed, by this lpack and this Python."""
+    """Return the versions that all machines must share: lpack's and Python's, as jobs are pickled and sources parsed."""
     return f"lpack {__version__} on Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -85,7 +85,7 @@ class MissingTicketsError(Exception):
 
 
 class MissingObjectError(StoreError):
-    """The remote store does not give what one machine has written for another."""
+    """An object that one machine wrote for another is missing from the remote store."""
 
 
 class Tickets:
@@ -104,7 +104,7 @@ class Tickets:
         """Objects of files that several functions read: local projects, and archives that builds may require."""
 
     def of(self, name: str) -> str:
-        """Give the digest of a function's ticket; raises `LpackError` where it cannot be locked or read."""
+        """Return the digest of a function's ticket; raises `LpackError` where it cannot be locked or read."""
         return self._written.get(name, partial(self._write_ticket, self._orders[name]))
 
     def _write_ticket(self, order: Order) -> str:
@@ -135,7 +135,7 @@ class Tickets:
         return _save(self._sources.store, _read_files(sorted(paths)))
 
     def _share_archives(self, function: Function, lock: Lock) -> Lock:
-        """See that the archives of this machine that a lock names are in the remote store, and name them by their digests."""
+        """Put the local archives that a lock names into the remote store; return the lock with their digests."""
         return replace(lock, packages=tuple(self._share_archive(function, package) for package in lock.packages))
 
     def _share_archive(self, function: Function, package: LockedPackage) -> LockedPackage:
@@ -166,13 +166,13 @@ def _save(store: Store, value: object) -> str:
 
 
 def load_ticket(store: Store, digest: str) -> Ticket:
-    """Read a ticket; raises `MissingObjectError` where it is not there, or not the one that was named."""
+    """Read a ticket; raises `MissingObjectError` where it does not exist, or has another digest."""
     ticket: Ticket = _load(store, digest)
     return ticket
 
 
 def load_files(store: Store, digest: str) -> Files:
-    """Read a local project's files; raises `MissingObjectError` where they are not there, or not those that were named."""
+    """Read a local project's files; raises `MissingObjectError` where they do not exist, or have another digest."""
     files: Files = _load(store, digest)
     return files
 

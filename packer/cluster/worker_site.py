@@ -63,7 +63,7 @@ class WorkerSite:
         self._work = LocalWork(self._preparation, maker, shaping.shaper, shaping.prover, carried, folders.staging)
 
     def learn(self, tickets: Sequence[str]) -> None:
-        """Take in tickets that are not known yet; raises `packer.cluster.jobs.MissingObjectError`."""
+        """Read tickets that are not known yet; raises `packer.cluster.jobs.MissingObjectError`."""
         with self._guard:
             for digest in tickets:
                 if digest not in self._known:
@@ -90,7 +90,7 @@ class WorkerSite:
                     path.chmod(mode)
 
     def _local_path(self, path: Path) -> Path:
-        """Give where a path of the machine that builds lies here."""
+        """Return where a path of the machine that builds lies here."""
         return self._root / path.relative_to(path.anchor)
 
     def _move_order(self, order: Order) -> Order:
@@ -129,7 +129,7 @@ class WorkerSite:
             raise self._translator.translate_error(error) from None
 
     def translate(self, text: str) -> str:
-        """Say something of this machine's so that the other one understands it."""
+        """Return a message of this machine with paths as the building machine knows them."""
         return str(self._translator.translate(text))
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
@@ -137,7 +137,7 @@ class WorkerSite:
         return self._work.prepare(version)
 
     def size(self, wanted: Wanted) -> Piece:
-        """Give the bytes of a distribution in a layer."""
+        """Return the bytes of a distribution in a layer."""
         return self._work.size(wanted)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
@@ -168,14 +168,14 @@ class WorkerSite:
 
 
 class _PathTranslator:
-    """Puts paths of this machine into words of the machine that builds: its own below ``root``, others with this one's name."""
+    """Translates paths for the machine that builds: those below ``root`` are its own, others get this host's name."""
 
     def __init__(self, root: Path, others: Sequence[Path]) -> None:
         host = socket.gethostname()
         self._pairs = ((str(root), ""), *((str(path), f"{host}:{path}") for path in others))
 
     def translate(self, value: Any) -> Any:
-        """Give a text, or texts within tuples, lists, dictionaries and structs, as they are to be told."""
+        """Return a text, or the texts in tuples, lists, mappings and structs, with translated paths."""
         if isinstance(value, str):
             for mine, theirs in self._pairs:
                 value = value.replace(mine, theirs)
@@ -187,25 +187,25 @@ class _PathTranslator:
         return type(value)(map(self.translate, value)) if isinstance(value, tuple | list) else value
 
     def translate_error(self, error: LpackError) -> LpackError:
-        """Give an error as it is to be told."""
+        """Return an error with translated paths."""
         if isinstance(error, ManyErrors):
             return ManyErrors([self.translate_error(each) for each in error.errors])
         return type(error)(self.translate(error.what), remedy=self.translate(error.remedy), detail=self.translate(error.detail))
 
 
 class _TicketSource:
-    """What layers are made from; functions that are not known yet are asked for."""
+    """Provides what layers are made from; raises `MissingTicketsError` for functions that are not known yet."""
 
     def __init__(self, preparation: Preparation, find_missing: Callable[[Sequence[str]], tuple[str, ...]]) -> None:
         self._preparation = preparation
         self._find_missing = find_missing
 
     def variant(self, digest: str, version: Version) -> Variant:
-        """Give what a function needs of a distribution."""
+        """Return what a function needs of a distribution."""
         return self._preparation.variant(digest, version)
 
     def libraries(self, names: Sequence[str], without: Sequence[str]) -> Mapping[str, Sequence[ElfFile]]:
-        """Give the native code that functions have beside some distributions; raises `MissingTicketsError`."""
+        """Return the native code that functions have beside some distributions; raises `MissingTicketsError`."""
         lacking = self._find_missing(names)
         if lacking:
             raise MissingTicketsError(lacking)
@@ -213,7 +213,7 @@ class _TicketSource:
 
 
 def _never_placed(_path: str) -> bool:
-    """Say that nothing lies in a worker's output folder."""
+    """Return False: a worker's output folder is empty."""
     return False
 
 

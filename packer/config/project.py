@@ -38,7 +38,7 @@ class Project(Struct, frozen=True, kw_only=True):
         return self.path if self.kind == FOLDER else self.path.parent
 
     def asks_for(self, name: str) -> bool:
-        """Say whether a function was asked for."""
+        """Return whether a function was asked for."""
         return not self.nobody and (not self.names or name in self.names)
 
 
@@ -50,7 +50,7 @@ def find_project(
     *,
     built: str = "",
 ) -> Project:
-    """Tell function names from a path, and find the configuration; raises `UsageError`.
+    """Return the project that arguments mean, be they function names or a path; raises `UsageError`.
 
     ``built`` is the command, where it works on what was built already.
     """
@@ -84,7 +84,7 @@ def find_project(
 
 
 def _suggest_remedy(built: str) -> str:
-    """Say what to do where no configuration is found; ``built`` as for `find_project`."""
+    """Return what to try where no configuration is found; ``built`` as for `find_project`."""
     has_template = Path("template.yaml").is_file()
     if built:
         hint = " Or its template: --template template.yaml." if has_template else ""
@@ -94,7 +94,7 @@ def _suggest_remedy(built: str) -> str:
 
 
 def sign_searched_paths(project: Project, arguments: Sequence[str]) -> dict[str, Signature]:
-    """Give the signatures of all that decided which project was meant: also of what could appear, and decide otherwise."""
+    """Return the signatures of all that decided which project was meant: also of what could appear, and decide otherwise."""
     folders = [project.folder, project.path, *map(Path, arguments)]
     for parent in (Path.cwd(), *Path.cwd().parents):
         folders.append(parent)
@@ -150,7 +150,7 @@ def _parse_parameters(words: Sequence[str]) -> dict[str, str]:
 
 
 def find_out(project: Project, out: Path | None) -> Path | None:
-    """Give the output folder as far as no configuration decides it."""
+    """Return the output folder as far as no configuration decides it."""
     if out is None and project.kind == FOLDER:
         return Path.cwd() / DEFAULT_OUT
     return out.absolute() if out else None

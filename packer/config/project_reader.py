@@ -91,7 +91,7 @@ def _read_folder(folder: Path, overrides: Overrides) -> Config:
 
 
 def _read_template_config(project: Project, template: Template, overrides: Overrides) -> Config:
-    """Take the functions from a template, and how they are built from the configuration beside it, if there is one."""
+    """Return the functions of a template, with the build settings of the configuration beside it, if any."""
     path = project.path
     section = project_section(project.config) if project.config else Section(file=path, prefix="", table={})
     out = overrides.out or section.file.parent / section.string("out", DEFAULT_OUT)
@@ -110,7 +110,7 @@ def _read_template_config(project: Project, template: Template, overrides: Overr
 
 
 def _warn_of_vain_tables(project: Section, template: Template) -> Iterator[str]:
-    """Give warnings of what a configuration says of a template's functions in vain; raises `UsageError` for what is wrong."""
+    """Return warnings of settings that a template overrides; raises `UsageError` for wrong ones."""
     if DISCOVER in project.table:
         yield f"{project.where(DISCOVER)}: the template says which functions there are, and that holds."
     functions = project.section("functions")
@@ -149,12 +149,12 @@ def _make_template_function(path: Path, project: Section, function: TemplateFunc
 
 
 def select_functions(config: Config, project: Project) -> tuple[Function, ...]:
-    """Give the functions of a project that were asked for; raises `UsageError` for a name that is not configured."""
+    """Return the functions of a project that were asked for; raises `UsageError` for a name that is not configured."""
     return () if project.nobody else select_named(config, project.names)
 
 
 def select_named(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:
-    """Give the named functions, or all; raises `UsageError` for a name that is not configured."""
+    """Return the named functions, or all; raises `UsageError` for a name that is not configured."""
     known = {function.name: function for function in config.functions}
     for name in names:
         if name not in known:
@@ -164,6 +164,6 @@ def select_named(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]
 
 
 def list_watched_files(config: Config) -> Iterator[str]:
-    """Give the paths that decide what is to be built at all, and into which layers."""
+    """Return the paths that decide what is to be built at all, and into which layers."""
     yield from map(str, config.files or (config.root,))
     yield from dict.fromkeys(str(path) for function in config.functions for path in list_layer_files(function.layers))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def group_compatible(functions: Sequence[Function]) -> list[list[Function]]:
-    """Give the functions that could share a layer, together."""
+    """Return the functions in groups that could share a layer."""
     groups: dict[tuple[Target, str, int, str], list[Function]] = {}
     for function in functions:
         base = f"{function.base_name} {function.image.root}" if function.image.wanted else ""
@@ -90,7 +90,7 @@ class FunctionBuilder:
             built |= group.build(executor)
             unused.append(group.unused)
         held = [found for each in functions for found in find_exceeded_limits(each, built[each.name].state.report)]
-        if held:  # by what was built before: the rest was held against its limits before it was written
+        if held:  # what was built before; all others were checked before they were written
             raise held[0] if len(held) == 1 else ManyErrors(held)
         self.warnings = unused_everywhere(unused)
         return {function.name: built[function.name] for function in functions}

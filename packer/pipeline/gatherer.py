@@ -153,7 +153,7 @@ class Gatherer:
         )
 
     def gather_material(self, function: Function) -> Material:
-        """Give all that a function is made of, before anything is removed; raises `LpackError`."""
+        """Return all that a function is made of, before anything is removed; raises `LpackError`."""
         scan = self.scan(function)
         obtained = self._obtain_wheels(function, self._sources.locks.lock(function))
         return self._material(function, [made.distribution for made in obtained], scan)
@@ -166,7 +166,7 @@ class Gatherer:
         return material
 
     def collect_carried(self, material: Material) -> Tree:
-        """Give what the function leaves to the runtime and to attached layers, in its lock's versions; raises `LpackError`."""
+        """Return the files that the runtime and attached layers provide, in the lock's versions; raises `LpackError`."""
         function = material.function
         runtime = carried_names(function)
         packed = [part for part in material.parts if part[0] in runtime]
@@ -186,11 +186,11 @@ class Gatherer:
         return merge_trees((*packed, *trees), ())
 
     def obtain_client(self, function: Function) -> list[Part]:
-        """Give what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
+        """Return what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
         return self._obtain_trees(function, self._sources.locks.build_requirements([CLIENT], function.target, function, ()))
 
     def obtain_trees(self, function: Function) -> dict[str, Tree]:
-        """Give what each of a function's distributions installs, by their names; raises `LpackError`."""
+        """Return what each of a function's distributions installs, by their names; raises `LpackError`."""
         made = self._obtain_wheels(function, self._sources.locks.lock(function))
         return {each.distribution.name: self.tree(each.distribution) for each in made}
 
@@ -200,7 +200,7 @@ class Gatherer:
         return [(each.distribution.name, self.tree(each.distribution)) for each in made]
 
     def scan(self, function: Function) -> SourceScan:
-        """Read a function's own folder, and tell of what .gitignore leaves out of it; raises `LpackError`."""
+        """Read a function's own folder, and report what .gitignore excludes from it; raises `LpackError`."""
         skip = [self._out, *([function.requirements.path] if function.requirements else [])]
         scan = scan_source(function.source, self._sources.digests, root=function.root, ignore=function.ignore, skip=skip)
         if scan.left_out:
@@ -220,7 +220,7 @@ class Gatherer:
         return provide_wheels(packages, function.target, self._sources.fetcher, build)
 
     def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> tuple[str, ...]:
-        """Prove that the runtime can load all native code; raises `PackageError`. Gives warnings."""
+        """Prove that the runtime can load all native code; raises `PackageError`. Returns warnings."""
         if any(each.outlined for each in distributions):
             return ()  # what one of these brings may be what another one lacks
         native, target = self._native, function.target
@@ -237,7 +237,7 @@ class Gatherer:
         return (*warnings, *check_closed(function, parts, lambda label: trees[label]()))
 
     def tree(self, distribution: Distribution) -> Tree:
-        """Give the files of a wheel as they get installed."""
+        """Return the files of a wheel as they get installed."""
         if distribution.outlined:
             return self._trees.get(distribution.digest, lambda: self._read_outline(distribution))
         return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
@@ -247,7 +247,7 @@ class Gatherer:
         return read_outline(record.payload if record else b"[]", distribution.filename)
 
     def inputs(self, function: Function, scan: SourceScan) -> FunctionInputs:
-        """Give all that decides a function's bytes, as it is now."""
+        """Return all that decides a function's bytes, as it is now."""
         declaration = read_declaration(function)
         lock = function.lock_path
         versions, tools = self._shaper.tools(function)
@@ -277,7 +277,7 @@ def _find_secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, 
 
 
 def list_function_files(function: Function, scan: SourceScan, *, archives: bool) -> Iterator[Path]:
-    """Give the files that are read to build a function from its lock, whether they are there or not.
+    """Return the files that are read to build a function from its lock, whether they are there or not.
 
     The ``archives`` of this machine that it declares are among them where requirements of builds may come from these.
     """
@@ -292,7 +292,7 @@ def list_function_files(function: Function, scan: SourceScan, *, archives: bool)
 
 
 def _list_shape_files(function: Function) -> tuple[str, ...]:
-    """Give the files that decide how a function is trimmed, and what it is proved by, whether they are there or not."""
+    """Return the files that decide how a function is trimmed, and what it is proved by, whether they are there or not."""
     profile = (function.trim.profile,) if function.trim.level == "max" and function.trim.profile else ()
     return tuple(map(str, (*profile, *event_files(function))))
 
@@ -308,16 +308,16 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
     digests: Digests
 
     def fingerprint(self, folders: Iterable[str]) -> str:
-        """Give the digest of everything, with these local projects as they are now."""
+        """Return the digest of everything, with these local projects as they are now."""
         return digest_of(self.digest, *(project_digest(Path(folder), self.digests) for folder in folders))
 
     def refresh_state(self, state: FunctionState, now: int) -> FunctionState:
-        """Give the state of a function that is still what it was, as it is to be remembered from now on."""
+        """Return the state of a function that is still what it was, as it is to be remembered from now on."""
         variables = variable_digests(self.declaration.variables)
         return replace(state, seen_at=now, watched=self.sign_watched(state.folders), variables=variables)
 
     def sign_watched(self, folders: Iterable[str]) -> dict[str, Signature]:
-        """Give every path whose change, or appearance, could change the function."""
+        """Return every path whose change, or appearance, could change the function."""
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
         paths += _list_shape_files(self.function)
@@ -336,7 +336,7 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
 
 
 def _warn_of_other_versions(function: Function, lock: Lock) -> Iterator[str]:
-    """Tell of what an attached layer holds in another version than the function's, which is packed beside it."""
+    """Return warnings of packages that an attached layer has in another version than the function, which packs its own."""
     for package in (each for each in lock.packages if not function.leaves_out(each)):
         for arn, version in function.layers.differ(package.name, package.version):
             yield (

@@ -99,7 +99,7 @@ class ImageGroup:
         return {**{name: self._keep_image(self._members[name]) for name in standing}, **built}
 
     def _recall_image(self, member: GroupMember) -> ImageState | None:
-        """Give what is remembered of a function, where all that decides it is as it was."""
+        """Return what is remembered of a function, where all that decides it is as it was."""
         return member.previous.image if member.previous else None
 
     def _prepare_members(self, names: Sequence[str], executor: Executor) -> None:
@@ -135,7 +135,7 @@ class ImageGroup:
         return _DividedFunction(parts=found, source=Tree(tuple(entries.get(OWN_SOURCE, ()))))
 
     def _list_pieces(self, name: str) -> dict[str, Piece]:
-        """Give what a function needs, for the plan."""
+        """Return what a function needs, for the plan."""
         if name in self._divided:
             return {key: part.piece for key, part in self._divided[name].parts.items()}
         known = self._recall_image(self._members[name])
@@ -145,7 +145,7 @@ class ImageGroup:
         }
 
     def _stands(self, member: GroupMember, layers: Sequence[Keys], base: Base) -> bool:
-        """Say whether a function's image is as it was, in the output folder."""
+        """Return whether a function's image is as it was, in the output folder."""
         known, previous = self._recall_image(member), member.previous
         return (
             member.name not in self._settled
@@ -204,7 +204,7 @@ class ImageGroup:
 
 
 def _distrust_engine_image(function: Function, state: FunctionState) -> FunctionState:
-    """Give a state as it is to be remembered: only an engine knows whether an image of its own is another one by now."""
+    """Return a state as it is to be remembered: only an engine knows whether an image of its own is another one by now."""
     return replace(state, seen_at=0) if function.base_name.startswith(ENGINE_FORM) else state
 
 

@@ -127,7 +127,7 @@ class LayerMaker:
         self._placer.warm(trees, self._target, self.compilation.options)
 
     def size(self, wanted: Wanted) -> Piece:
-        """Give the bytes of a distribution in a layer."""
+        """Return the bytes of a distribution in a layer."""
         return self._pieces.sizes(wanted.key, lambda: self._place_tree(wanted))
 
     def is_known(self, key: str) -> bool:
@@ -140,7 +140,7 @@ class LayerMaker:
             self._pieces.keep(wanted.key, piece)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
-        """Give a layer, written only where it does not lie in the output folder already; raises `LpackError`."""
+        """Return a layer, written only where it does not lie in the output folder already; raises `LpackError`."""
         found = self.find(share, wanted, beside)
         if found is not None:
             return found
@@ -153,7 +153,7 @@ class LayerMaker:
         return self._to_made_layer(share, report, staged)
 
     def find(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer | None:
-        """Give a layer that lies in the output folder; None where it does not."""
+        """Return a layer that lies in the output folder; None where it does not."""
         first, second = _layer_keys(self._target, share, wanted, beside)
         report = self._load_report(first)
         if report and report.moves:  # then what else its users have decides what may move
@@ -161,7 +161,7 @@ class LayerMaker:
         return self._to_made_layer(share, report, None) if report and self._is_placed(report.path) else None
 
     def outline(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
-        """Say what a layer is going to be, and write nothing; raises `LpackError`."""
+        """Return a layer as it would be made, without writing it; raises `LpackError`."""
         first, second = _layer_keys(self._target, share, wanted, beside)
         report = self._load_report(first)
         if report and report.moves:
@@ -174,7 +174,7 @@ class LayerMaker:
         return self._to_made_layer(share, report, None)
 
     def files(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> dict[str, int]:
-        """Give what is going to lie in the python folder of a layer, with its bytes; raises `LpackError`."""
+        """Return what is going to lie in the python folder of a layer, with its bytes; raises `LpackError`."""
         whole, _ = self._merge_pieces([wanted[digest] for digest in share.pieces], beside)
         return {each.path.removeprefix(PYTHON): each.content.size for each in whole if each.path.startswith(PYTHON)}
 
@@ -237,7 +237,7 @@ class LayerMaker:
         )
 
     def _count_removed_bytes(self, wanted: Wanted) -> int:
-        """Give the bytes that trimming and stripping took from a distribution, whatever else its users have."""
+        """Return the bytes that trimming and stripping took from a distribution, whatever else its users have."""
         combined = self._combine(wanted)
         return self._tree_of(combined.distribution).size - combined.tree.size
 
@@ -258,19 +258,19 @@ class LayerMaker:
 
 
 def _layer_keys(target: Target, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
-    """Name a layer by what it holds, and by what lies beside it too."""
+    """Return a layer's key by its own contents, and its key by what its users have beside it too."""
     key = digest_of(_FORM, CODEC, str(target), share.name, *sorted(wanted[digest].key for digest in share.pieces))
     return key, digest_of(key, *beside.digests)
 
 
 def read_layer_files(layer: MadeLayer) -> dict[str, int]:
-    """Give what lies in the python folder of a layer, with its bytes; raises `LpackError`."""
+    """Return what lies in the python folder of a layer, with its bytes; raises `LpackError`."""
     with open_archive(layer.archive.path) as packed:
         return {each.name.removeprefix(PYTHON): each.size for each in packed.members if each.name.startswith(PYTHON)}
 
 
 def choose_compilation(placer: BytecodePlacer, target: Target, options: BytecodeOptions) -> LayerCompilation:
-    """Say how the distributions of a layer are compiled: not at all where nothing here can, of which functions are told."""
+    """Return how a layer's distributions are compiled: not at all where no interpreter here can, which functions warn of."""
     if options.mode == "off":
         return LayerCompilation(options=options, python="")
     try:
@@ -280,5 +280,5 @@ def choose_compilation(placer: BytecodePlacer, target: Target, options: Bytecode
 
 
 def name_layer(names: Sequence[str]) -> str:
-    """Name a layer by the largest of its distributions."""
+    """Return a layer's name, made of the names of its largest distributions."""
     return "-".join(names[:_LABELLED])[:_LONGEST].rstrip("-") or "empty"

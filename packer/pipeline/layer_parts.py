@@ -34,13 +34,13 @@ class Variant(Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Give the digest of all that a layer may hold of it."""
+        """Return the digest of all that a layer may hold of it."""
         listed = (part for entry in self.tree for part in (entry.path, str(entry.mode), entry.content.digest))
         return digest_of(self.distribution.digest, *listed, "", *sorted(self.stays))
 
 
 def collect_variants(gathered: GatheredFunction, cut: TrimmedFunction, restored: frozenset[Unit]) -> dict[str, Variant]:
-    """Give what trimming leaves of each of a function's distributions, by their digests."""
+    """Return what trimming leaves of each of a function's distributions, by their digests."""
     trees = dict(cut.parts)
     return {
         each.digest: Variant(
@@ -55,12 +55,12 @@ def collect_variants(gathered: GatheredFunction, cut: TrimmedFunction, restored:
 
 
 def measure_own_source(cut: TrimmedFunction) -> int:
-    """Give the bytes of a function's own source."""
+    """Return the bytes of a function's own source."""
     return sum(tree.size for name, tree in cut.parts if name == OWN_SOURCE)
 
 
 def combine_variants(variants: Sequence[Variant], original: Tree) -> Variant:
-    """Give what all users of a distribution need: what any of them keeps, and unchanged where one needs it so.
+    """Return what all users of a distribution need: what any of them keeps, and unchanged where one needs it so.
 
     ``original`` is the distribution as it was published.
     """
@@ -84,12 +84,12 @@ class LayerCompilation(Struct, frozen=True, kw_only=True):
     python: str
 
     def key(self, distribution: str, variants: Iterable[str], *, only: bool) -> str:
-        """Name what a layer holds of a distribution: the digest of all that decides its bytes."""
+        """Return the digest of all that decides the bytes of a distribution in a layer."""
         how = (self.options.mode, str(self.options.optimize), self.python, str(only))
         return digest_of(_FORM, CODEC, distribution, *how, *sorted(set(variants)))
 
     def is_known(self, store: Store, key: str) -> bool:
-        """Say whether the sizes that belong to a key are known."""
+        """Return whether the sizes that belong to a key are known."""
         return store.load(_KIND, key) is not None
 
 
@@ -101,7 +101,7 @@ class PieceSizes:
         self._placer = placer
 
     def sizes(self, key: str, make: Callable[[], Tree]) -> Piece:
-        """Give the sizes of a piece; ``make`` gives its tree where they are not known."""
+        """Return the sizes of a piece; ``make`` gives its tree where they are not known."""
         record = self._store.load(_KIND, key)
         if record is None:
             tree = make()

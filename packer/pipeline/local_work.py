@@ -74,7 +74,7 @@ class Work(Protocol):
     """Does the work, here or elsewhere; may be called from many threads."""
 
     def prepare(self, version: Version) -> tuple[Need, frozenset[Unit]]:
-        """Lock a function, fetch what it needs and trim that; give what it needs, and what an earlier repair left alone."""
+        """Lock a function, fetch what it needs and trim that; return what it needs, and what an earlier repair left alone."""
         ...
 
     def warm(self, wanted: Sequence[Wanted]) -> None:
@@ -82,11 +82,11 @@ class Work(Protocol):
         ...
 
     def size(self, wanted: Wanted) -> Piece:
-        """Give the bytes of a distribution in a layer."""
+        """Return the bytes of a distribution in a layer."""
         ...
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
-        """Make a layer, if it is not there."""
+        """Make a layer unless it exists."""
         ...
 
     def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
@@ -130,11 +130,11 @@ class LocalWork:
         self.maker.warm(wanted)
 
     def size(self, wanted: Wanted) -> Piece:
-        """Give the bytes of a distribution in a layer; raises `LpackError`."""
+        """Return the bytes of a distribution in a layer; raises `LpackError`."""
         return self.maker.size(wanted)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
-        """Make a layer, if it is not there; raises `LpackError`."""
+        """Make a layer unless it exists; raises `LpackError`."""
         return self.maker.make(share, wanted, beside)
 
     def ready(self, todo: Mapping[str, Sequence[MadeLayer]]) -> None:
@@ -143,7 +143,7 @@ class LocalWork:
         self._shaper.placer.warm_functions((orders[name].function, self._list_own_entries(name, todo[name])) for name in todo)
 
     def _list_own_entries(self, name: str, layers: Sequence[MadeLayer]) -> list[Entry]:
-        """Give what a function has beside its layers; of one that was not looked into, its source, which is what counts."""
+        """Return what a function has beside its layers; of one that was not looked into, its source, which is what counts."""
         prepared = self._preparation.known(name)
         parts = prepared.cut.parts if prepared else ((OWN_SOURCE, self._preparation.order(name).scan.tree),)
         held = prepared.names_in(layers) if prepared else frozenset[str]()
@@ -159,14 +159,14 @@ class LocalWork:
         return settled, WholeFunction(tree=proof.candidate.shaped.tree, names=material.owner_names())
 
     def prepare_whole(self, version: Version) -> tuple[Need, WholeFunction]:
-        """Give the files of a function that is not built now, as far as no proof decides them."""
+        """Return the files of a function that is not built now, as far as no proof decides them."""
         prepared = self._preparation.prepare(version)
         material = prepared.gathered.material
         shaped = self._shaper.finish(material, prepared.cut, prepared.restored)
         return prepared.need, WholeFunction(tree=shaped.tree, names=material.owner_names())
 
     def appraise(self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]) -> AppraisedFunction:
-        """Say what a function is going to be with layers that are only outlined, which ``files`` knows; runs nothing of it.
+        """Return a function as it would be with outlined layers, whose files ``files`` returns; its code never runs.
 
         Raises `LpackError`.
         """
@@ -188,7 +188,7 @@ class LocalWork:
     def _finish(
         self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]
     ) -> tuple[PreparedFunction, ShapedFunction]:
-        """Merge and compile what no layer holds, and prove that the handler is there."""
+        """Merge and compile what no layer holds, and check that the handler exists."""
         prepared = self._preparation.prepare(version)
         layered = LayerContents(
             names=prepared.names_in(layers),

@@ -28,7 +28,7 @@ _PARALLEL = 4
 
 
 def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Reporter) -> dict[Path, bool]:
-    """Write the functions' locks, and say for each whether it changed; nothing is written where one cannot be resolved.
+    """Write the functions' locks, and return whether each changed; nothing is written where one cannot be resolved.
 
     Functions whose dependencies are locked already (uv.lock, pylock.toml), or that have none, are passed over with a note.
     The locks of those that share versions with the functions are renewed with theirs, where they have one.
@@ -43,7 +43,7 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
 
 
 def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder]) -> dict[Path, bool]:
-    """Write the locks of the bases of all functions that become images; say for each whether it changed.
+    """Write the locks of the bases of all functions that become images; return whether each changed.
 
     Bases that nobody is built upon any more go. Raises `LpackError`.
     """
@@ -60,7 +60,7 @@ def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder
 def check_locks(
     functions: Sequence[Function], resolver: Resolver, imaging: Callable[[], ImageBuilder]
 ) -> tuple[list[Path], list[LpackError]]:
-    """Say which locks fit what is required, and what is wrong with others.
+    """Return the locks that fit what is required, and the errors of all others.
 
     ``resolver`` must be one that resolves nothing, and ``imaging`` one that takes no base that is not locked. Decided without a
     network. Functions without dependencies have nothing that could be stale but their base.
@@ -78,7 +78,7 @@ def check_locks(
 
 
 def _check_lock(function: Function, resolver: Resolver) -> list[Path]:
-    """Give the lock that a function's requirements have; raises `LpackError` for one that does not fit."""
+    """Return the lock that a function's requirements have; raises `LpackError` for one that does not fit."""
     if function.requirements is None:
         return []
     resolver.lock(function)
@@ -86,7 +86,7 @@ def _check_lock(function: Function, resolver: Resolver) -> list[Path]:
 
 
 def _check_base_lock(function: Function, imaging: Callable[[], ImageBuilder]) -> list[Path]:
-    """Give the lock of the base of an image, held against files that lie here; raises `LpackError`."""
+    """Return the lock of an image's base, checked against local files; raises `LpackError`."""
     named, root = function.base_name, function.image.root
     if not function.image.wanted or ("@" in named and not named.startswith(LOCAL_FORMS)):
         return []
@@ -111,7 +111,7 @@ def _needs_lock(function: Function, reporter: Reporter) -> bool:
 
 
 def _find_partners(functions: Sequence[Function]) -> list[Function]:
-    """Give the other functions with a lock that would no longer agree with theirs if a version moved."""
+    """Return the other functions with a lock that would no longer agree with theirs if a version moved."""
     known = {function.name for function in functions}
     found = {
         peer.name: replace(peer, sharing=function.sharing)

@@ -63,7 +63,7 @@ class Preparation:
         self._prepared: dict[str, PreparedFunction] = {}
 
     def add(self, order: Order) -> None:
-        """Take on one function more."""
+        """Add a function."""
         self._locks[order.function.name] = Lock()
         self._orders[order.function.name] = order
 
@@ -76,7 +76,7 @@ class Preparation:
         return self._prepared.get(name)
 
     def forget(self, name: str) -> None:
-        """Give up the memory of a function that nobody asks for any more."""
+        """Forget a function that nobody needs any more, to free its memory."""
         self._prepared.pop(name, None)
 
     def prepare(self, version: Version) -> PreparedFunction:
@@ -134,17 +134,17 @@ class Preparation:
         )
 
     def _native_code(self, gathered: GatheredFunction) -> dict[str, Sequence[ElfFile]]:
-        """Give the native code of a function's source and of its distributions, by their names."""
+        """Return the native code of a function's source and of its distributions, by their names."""
         native, material = self._native, gathered.material
         source = dict(material.parts)[OWN_SOURCE]
         return {OWN_SOURCE: native.of_source(source), **{each.name: native.of_wheel(each) for each in material.distributions}}
 
     def variant(self, digest: str, version: Version) -> Variant:
-        """Give what a function needs of a distribution; raises `LpackError`."""
+        """Return what a function needs of a distribution; raises `LpackError`."""
         return self.prepare(version).variants[digest]
 
     def libraries(self, names: Sequence[str], without: Sequence[str]) -> dict[str, Sequence[ElfFile]]:
-        """Give the native code that functions have beside these distributions, by wheels' digests and functions' names."""
+        """Return the native code that functions have beside these distributions, by wheels' digests and functions' names."""
         found: dict[str, Sequence[ElfFile]] = {}
         held = frozenset(without)
         for name in names:
@@ -156,6 +156,6 @@ class Preparation:
 
 
 def _find_own_libraries(gathered: GatheredFunction) -> list[str]:
-    """Give the digests of the shared libraries in a function's own source."""
+    """Return the digests of the shared libraries in a function's own source."""
     source = dict(gathered.material.parts)[OWN_SOURCE]
     return [entry.content.digest for entry in source if ".so" in entry.path.rpartition("/")[2]]

@@ -38,7 +38,7 @@ _GONE = Tree(())
 
 @contextmanager
 def lock_output(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the output folder for this process; ``waiting`` is called once where another one holds it."""
+    """Lock the output folder for this process; ``waiting`` is called once where another process has locked it."""
     from filelock import FileLock, Timeout
 
     # The true path, so that two spellings of one folder meet in one lock.
@@ -59,7 +59,7 @@ def lock_output(store: Store, out: Path, waiting: Callable[[], None]) -> Iterato
 
 @contextmanager
 def open_staging(out: Path) -> Iterator[Path]:
-    """Give a new folder beside the final files; it is removed at the end, and those of killed builds at the beginning.
+    """Return a new folder beside the final files; it is removed at the end, and those of killed builds at the beginning.
 
     Call it while the folder is held. Raises `StoreError`.
     """
@@ -123,7 +123,7 @@ def publish(
 def _recall_others(config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:
     """Return the configured functions that were not asked for now and still lie in the output folder.
 
-    The configuration may have changed for them too: they are looked at anew before they are believed again.
+    The configuration may have changed for them too: they are checked again before they are trusted.
     """
     known = last.functions if last else {}
     names = (function.name for function in config.functions if function.name not in built and function.name in known)
@@ -157,7 +157,7 @@ def _drop_bill(report: FunctionRecord) -> FunctionRecord:
 
 
 def write_descriptions(config: Config, template: Template | None, reports: FunctionRecords, folder: Path) -> dict[str, Path]:
-    """Write the template and the manifest, which come last so that they never speak of what is not there."""
+    """Write the template and the manifest, which come last so that they never list a file that does not exist."""
     files: dict[str, Path] = {}
     manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
     if template is not None:
@@ -209,16 +209,16 @@ def warn_of_bare_sources(template: Template | None, states: Mapping[str, Functio
 
 
 def description_files(template: Template | None) -> tuple[str, ...]:
-    """Give the files that describe a build as a whole."""
+    """Return the files that describe a build as a whole."""
     return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)
 
 
 def make_bills(
     states: Mapping[str, FunctionState], functions: Mapping[str, Function], fresh: Callable[[FunctionState], bool], store: Store
 ) -> tuple[dict[str, FunctionState], dict[str, bytes]]:
-    """Give states whose reports name their bills, and the bills to write, by their paths below the output folder.
+    """Return states whose records name their bills, and the bills to write, by their paths below the output folder.
 
-    ``fresh`` says whether a function, or one of its layers, is new; of any other the bill is there. Raises `LpackError`.
+    ``fresh`` says whether a function, or one of its layers, is new; the bills of all others exist. Raises `LpackError`.
     """
     found: dict[str, FunctionState] = {}
     files: dict[str, bytes] = {}
@@ -249,14 +249,14 @@ class _Wheels:
         self._requirements: dict[int, tuple[Requirement, ...] | None] = {}
 
     def tree(self, digest: str, filename: str) -> Tree | None:
-        """Give what a wheel installs; None where it is not in the store any more."""
+        """Return what a wheel installs; None where it is not in the store any more."""
         if digest not in self._trees:
             path = self._store.wheel(digest)
             self._trees[digest] = read_wheel(path, filename) if path else None
         return self._trees[digest]
 
     def requirements(self, tree: Tree) -> tuple[Requirement, ...] | None:
-        """Give what a distribution requires, of one of these trees, which stay as long as this does."""
+        """Return what a distribution requires, of one of these trees, which stay as long as this does."""
         if id(tree) not in self._requirements:
             self._requirements[id(tree)] = read_requires_dist(tree)
         return self._requirements[id(tree)]
@@ -271,7 +271,7 @@ def _list_function_entries(function: Function, report: FunctionRecord, wheels: _
 
 
 def _list_layer_entries(layer: LayerRecord, wheels: _Wheels) -> Iterator[BillEntry]:
-    """Give what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
+    """Return what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
     for each in layer.distributions:
         tree = wheels.tree(each.sha256, each.wheel)
         yield BillEntry(report=each, tree=tree, requires=required_names(tree) if tree else ())

@@ -45,7 +45,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
 def command_digest(
     project: Project, runtime: str | None, arch: str | None, shape: ShapeFlags, *, frozen: bool, more: Sequence[str] = ()
 ) -> str:
-    """Give the digest of the version and of every flag and variable that can change what is built.
+    """Return the digest of the version and of every flag and variable that can change what is built.
 
     ``more`` are flags that a build alone has, where they were given.
     """

@@ -52,7 +52,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 def make_result(gathered: GatheredFunction, proof: Proof, layers: Sequence[MadeLayer], seconds: float) -> Result:
-    """Say what was built; ``layers`` are those of the function, in order."""
+    """Return the result of a build; ``layers`` are those of the function, in order."""
     shaped, function, material = proof.candidate.shaped, gathered.function, gathered.material
     artifact = _make_artifact(function, proof)
     versions = {each.name: each.version for each in material.distributions}
@@ -70,7 +70,7 @@ def make_result(gathered: GatheredFunction, proof: Proof, layers: Sequence[MadeL
 
 
 def check_limits(function: Function, result: Result, layers: Sequence[MadeLayer]) -> tuple[str, ...]:
-    """Hold a function and its layers against the limits, and give warnings; raises `LimitError`."""
+    """Check a function and its layers against the limits, and return warnings; raises `LimitError`."""
     warnings: list[str] = []
     for layer in layers:
         raise_over_limit(layer_measures(layer.name, layer.report, layer_budget(layer.name, function.layers)))
@@ -80,7 +80,7 @@ def check_limits(function: Function, result: Result, layers: Sequence[MadeLayer]
 
 
 def find_exceeded_limits(function: Function, report: FunctionRecord) -> Iterator[LimitError]:
-    """Give what a function that was built before is over by now, by its record: budgets may have changed."""
+    """Return what a function that was built before is over by now, by its record: budgets may have changed."""
     measures = list(function_measures(function.name, report, function.budget))
     for name, layer in report.layers.items():
         measures += layer_measures(name, layer, layer_budget(name, function.layers))
@@ -88,14 +88,14 @@ def find_exceeded_limits(function: Function, report: FunctionRecord) -> Iterator
 
 
 def finish_image_result(function: Function, result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
-    """Say the same of a function that became an image, and hold it against its limits; raises `LimitError`."""
+    """Return the result of a function that became an image, checked against its limits; raises `LimitError`."""
     found = make_image_result(result, image, path, zipped)
     raise_over_limit(function_measures(function.name, found.report, function.budget))
     return found
 
 
 def make_image_result(result: Result, image: ImageRecord, path: str, zipped: int) -> Result:
-    """Say what came of a function that is an image: ``image`` is what the manifest has of that beside the rest.
+    """Return the result of a function that is an image; ``image`` is its own part of the manifest.
 
     ``path`` is relative to the output folder, ``zipped`` the bytes of lpack's own layers.
     """
@@ -119,7 +119,7 @@ def make_state(
     layered: LayeredState | None = None,
     image: ImageState | None = None,
 ) -> FunctionState:
-    """Give what the next build has to know; ``now`` is the build's start in nanoseconds."""
+    """Return what the next build has to know; ``now`` is the build's start in nanoseconds."""
     state = FunctionState(
         seen_at=now,
         fingerprint=fingerprint,
@@ -133,7 +133,7 @@ def make_state(
         layered=layered,
         image=image,
     )
-    if result.lacking:  # what was left undone for want of a tool is done as soon as there may be one
+    if result.lacking:  # a step that was skipped for lack of a tool is done as soon as the tool may exist
         from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
 
         state = state.rebuild_on_change((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))

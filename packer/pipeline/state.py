@@ -100,11 +100,11 @@ class FunctionState(Struct, frozen=True, kw_only=True):
         return self.layered.peers if self.layered else self.image.peers if self.image else ()
 
     def lies_in(self, out: Path) -> bool:
-        """Say whether the artifact lies in this output folder as it was put there."""
+        """Return whether the artifact lies in this output folder as it was put there."""
         return self.is_written() and all(Path(path).is_relative_to(out) for path in self.artifact)
 
     def sign_artifacts(self, out: Path) -> FunctionState:
-        """Give the state with the signatures of its archives in the output folder."""
+        """Return the state with the signatures of its archives in the output folder."""
         paths = [out / path for path in self.report.paths]
         # Blobs are links into the store, whose times change with each new one: their folder tells what comes and goes.
         blobs = (blob for each in paths if each.is_dir() for blob in (each / LAYOUT_FILES[0]).iterdir())
@@ -115,25 +115,25 @@ class FunctionState(Struct, frozen=True, kw_only=True):
         return replace(self, artifact={str(path): signature(path) for path in whole} | sizes)
 
     def is_unchanged(self) -> bool:
-        """Say whether all that was read for it is as it was."""
+        """Return whether all that was read for it is as it was."""
         return are_unchanged(self.watched.items(), self.seen_at) and self.variables == variable_digests(self.variables)
 
     def distrust(self) -> FunctionState:
-        """Give the state of a function whose archive stands, and which must be looked at anew before it is believed."""
+        """Return the state of a function whose archive stands, and which must be looked at anew before it is believed."""
         return replace(self, seen_at=0, fingerprint="")
 
     def rebuild_on_change(self, paths: Iterable[Path], variables: Iterable[str]) -> FunctionState:
-        """Give the state of a function that lacks something, to be built anew as soon as one of these changes."""
+        """Return the state of a function that lacks something, to be built anew as soon as one of these changes."""
         watched = {**self.watched, **{str(path): signature(path) for path in paths}}
         return replace(self, fingerprint="", watched=watched, variables={**self.variables, **variable_digests(variables)})
 
     def refresh_artifacts(self, paths: Collection[str]) -> FunctionState:
-        """Give the state after these paths were written again with the same content: layers, whose names say what it is."""
+        """Return the state after these paths were written again with the same content: layers, whose names say what it is."""
         artifact = {path: signature(path) if path in paths else known for path, known in self.artifact.items()}
         return replace(self, artifact=artifact)
 
     def is_written(self) -> bool:
-        """Say whether the artifact lies in the output folder as it was put there."""
+        """Return whether the artifact lies in the output folder as it was put there."""
         return bool(self.artifact) and are_unchanged(self.artifact.items(), ALWAYS)
 
 
@@ -154,7 +154,7 @@ class State(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def is_current(self, command: str, names: tuple[str, ...], *, nobody: bool = False, written: bool = True) -> bool:
-        """Say whether all that was read and written for the named functions (for all, where none is named) is as it was.
+        """Return whether all that was read and written for the named functions (for all, where none is named) is as it was.
 
         With ``nobody`` no function is asked for at all; without ``written`` nothing was made of any.
         """
@@ -174,7 +174,7 @@ class State(Struct, frozen=True, kw_only=True):
         )
 
     def signatures(self, *, written: bool) -> list[tuple[int, Watched]]:
-        """Give the signatures of all that decided the state, and, if ``written``, of what was made; by when they were taken."""
+        """Return the signatures of all inputs, and of outputs if ``written``, grouped by the time they were taken."""
         by_time: dict[int, Watched] = {ALWAYS: dict(self.outputs), self.seen_at: dict(self.watched)}
         for each in self.functions.values():
             by_time.setdefault(each.seen_at, {}).update(each.watched)
@@ -183,17 +183,17 @@ class State(Struct, frozen=True, kw_only=True):
 
 
 def variable_digests(names: Iterable[str]) -> dict[str, str]:
-    """Give the digest of each environment variable's value; they may be secrets."""
+    """Return the digest of each environment variable's value; they may be secrets."""
     return {name: digest_of(os.environ.get(name, "")) for name in names}
 
 
 def state_key(identity: Path, out: Path | None) -> str:
-    """Name the state of a configuration file (or function folder) that is built into a folder."""
+    """Return the key of the state of a configuration file (or function folder) that is built into a folder."""
     return digest_of(str(identity), str(out or ""))
 
 
 def state_path(store: Store, key: str) -> Path:
-    """Give the file of a state, whether it is there or not."""
+    """Return the file of a state, whether it is there or not."""
     return store.root / "projects" / f"{key}.json"
 
 

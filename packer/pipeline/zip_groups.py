@@ -190,7 +190,7 @@ class ZipGroup:
     def _prepare_again(
         self, progress: Mapping[str, Progress], revised: Mapping[str, Progress], executor: Executor
     ) -> dict[str, Progress]:
-        """Look again at those that are to be trimmed in another compilation; return what is known of all that were revised."""
+        """Prepare again those that must be trimmed differently; return what is known of all that were revised."""
         trimmed = [name for name, each in revised.items() if each.kept != progress[name].kept]
         return {**revised, **self._prepare(revised, trimmed, executor)}
 
@@ -220,7 +220,7 @@ class ZipGroup:
         return Beside(digests=tuple(sorted(digests)), users=share.users)
 
     def _describe_wanted(self, progress: Mapping[str, Progress], needs: Mapping[str, Need]) -> dict[str, Wanted]:
-        """Say what a layer would hold of each distribution that may lie in one."""
+        """Return what a layer would contain of each distribution that may be in one."""
         found: dict[str, Wanted] = {}
         for digest, users in shared(needs).items():
             variants = {needs[user].distributions[digest].variant: user for user in reversed(users)}
@@ -231,7 +231,7 @@ class ZipGroup:
         return found
 
     def _stands(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer]) -> bool:
-        """Say whether a function is as it was, or was built with these layers already."""
+        """Return whether a function is as it was, or was built with these layers already."""
         names = [layer.name for layer in layers]
         known, previous = member.known, member.previous
         as_it_was = not progress.prepared and known is not None and list(known.layers) == names
@@ -330,14 +330,14 @@ def scan_members(
     executor: Executor,
     reporter: Reporter,
 ) -> dict[str, GroupMember]:
-    """Look at functions; one that fails and is not ``chosen`` is left out. Raises the one error of others, or `ManyErrors`."""
+    """Scan functions; one that fails and is not ``chosen`` is skipped. Raises the error of a chosen one, or `ManyErrors`."""
     looked = {each.name: executor.submit(GroupMember, each, gatherer, previous(each.name)) for each in functions}
     lost = find_failures(looked, chosen, reporter)
     return {name: future.result() for name, future in looked.items() if name not in lost}
 
 
 def collect_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
-    """Give what came of all; raises the one error, or `ManyErrors`, when all have ended."""
+    """Return what came of all; raises the one error, or `ManyErrors`, when all have ended."""
     errors: list[LpackError] = []
     found: dict[Key, Value] = {}
     try:
@@ -354,7 +354,7 @@ def collect_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
 
 
 def find_failures(futures: Mapping[str, Future[Value]], chosen: Collection[str], reporter: Reporter) -> list[str]:
-    """Wait for what looks at functions, and give those that the plan must do without: they fail, and nobody asked for them.
+    """Wait for functions to be scanned, and return those that failed and were not chosen, which the plan goes without.
 
     Raises the one error of those that were asked for, or `ManyErrors`.
     """

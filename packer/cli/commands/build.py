@@ -105,7 +105,7 @@ def _read_settings(flags: Mapping[str, Any], shape: ShapeFlags) -> _BuildSetting
 
 
 def _digest_flags(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> str:
-    """Give the digest of all that a build's flags say."""
+    """Return the digest of all that a build's flags say."""
     more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags[name] not in (None, False)]
     more += ["no sbom"] if flags["sbom"] is False else []
     return command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
@@ -162,7 +162,7 @@ class _BuildSettings(Struct, frozen=True, kw_only=True):
         return BuildServices(store, reporter, Policy(**self.policy), self.jobs, self.scheduler)
 
     def explain(self, path: str, project: Project, built: Mapping[str, FunctionState], services: BuildServices) -> list[str]:
-        """Say of each built function why a path is there, or what removed it; raises `UsageError`."""
+        """Return, for each built function, why a path is in it, or what removed it; raises `UsageError`."""
         from packer.cache.signatures import Digests
         from packer.config.load import Overrides
         from packer.config.project_reader import read_project, select_named
@@ -192,5 +192,5 @@ class _BuildSettings(Struct, frozen=True, kw_only=True):
 
 
 def _find_layers(state: FunctionState) -> dict[str, str]:
-    """Give the layer of each distribution that lies in one."""
+    """Return the layer of each distribution that lies in one."""
     return {each.name: each.layer for each in state.report.distributions if each.layer}

@@ -53,7 +53,7 @@ def _print_finding(finding: Finding) -> None:
 
 
 def _find_places(config: Path | None, template: Path | None) -> tuple[Path, list[Place], str]:
-    """Give the project's folder, targets and remote store; without a project, this folder and the default runtime twice."""
+    """Return the project's folder, targets and remote store; without a project, this folder and the default runtime twice."""
     from builders.recipes import BuildSettings
     from builders.runtimes import ARCHITECTURES, DEFAULT_RUNTIME, Target
     from packer.config.load import Overrides

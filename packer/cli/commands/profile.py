@@ -45,7 +45,7 @@ def command(*, names: tuple[str, ...], verbose: bool, quiet: bool, **flags: Any)
 
 
 def _summarize_profile(profile: Profile, material: Material, candidate: Candidate) -> str:
-    """Say what level max would remove on top of what safe trimming has removed."""
+    """Return what level max would remove beyond safe trimming, in one line."""
     from packer.trim.profile import apply_profile
 
     versions = {each.name: each.version for each in material.distributions}

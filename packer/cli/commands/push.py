@@ -80,7 +80,7 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
 
 
 def _choose_targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> list[Reference]:
-    """Give the place of each image; raises `UsageError`."""
+    """Return the place of each image; raises `UsageError`."""
     from packer.formats.oci import Reference
 
     if not to.strip():
@@ -103,7 +103,7 @@ def _choose_targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> li
 def _prepare_pushes(
     registries: Registries, images: Sequence[BuiltImage], targets: Sequence[Reference], jobs: int, *, index: bool
 ) -> list[tuple[str, Callable[[], PushResult]]]:
-    """Give what pushes each image, by its name; raises `UsageError`."""
+    """Return what pushes each image, by its name; raises `UsageError`."""
     if not index:
         pairs = zip(images, targets, strict=True)
         return [(built.name, partial(registries.push, built.image, target, jobs)) for built, target in pairs]

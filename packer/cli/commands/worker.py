@@ -51,7 +51,7 @@ class _NoteKeeper(Reporter):
             self._said.append((kind, message))
 
     def take(self) -> tuple[tuple[str, str], ...]:
-        """Give what was said since this was asked last."""
+        """Return what was said since this was asked last."""
         with self._lock:
             said, self._said = tuple(self._said), []
         return said
@@ -76,7 +76,7 @@ class _OpenSites:
 
     @contextmanager
     def open(self, build: str, remote: str, tickets: tuple[str, ...], notes: _NoteKeeper) -> Iterator[_OpenSite]:
-        """Give the site of a build, with what is new to it; ``notes`` are for one that must be opened."""
+        """Return the site of a build, with what is new to it; ``notes`` are for one that must be opened."""
         with self._lock:
             found = self._open.pop(build, None) or _open_site(remote, tickets[0], notes)
             self._open[build] = found
@@ -129,12 +129,12 @@ def _do_job(remote: str, build: str, tickets: tuple[str, ...], name: str, argume
                 answer = Answer(error=error, worker=worker)
             said = tuple((kind, site.translate(text)) for kind, text in notes.take())
             return replace(answer, said=said)
-    except LpackError as error:  # where there is no site, or a ticket is not there
+    except LpackError as error:  # where no site could be opened, or a ticket does not exist
         return Answer(error=error, said=notes.take(), worker=worker)
 
 
 def _find_worker_address() -> str:
-    """Give this worker's address as the scheduler knows it; empty where no worker runs this."""
+    """Return this worker's address as the scheduler knows it; empty outside of a worker."""
     from distributed import get_worker
 
     try:

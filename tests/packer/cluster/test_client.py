@@ -316,4 +316,4 @@ def test_a_worker_that_asks_for_the_same_again_loses_the_job(lacking):
     with pytest.raises(LostJobError):
         work._run_job("prepare", (), ["one"], ["one"])
     assert calls == ([("one",)] if lacking == ("one",) else [("one",), ("one", "two")])
-    assert told == [f"w asks again for {lacking[0]}, which it was told of"]
+    assert told == [f"w asks again for {lacking[0]}, which it was sent"]
