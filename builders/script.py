@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from msgspec import Struct, field
 
 from builders.errors import BuildError, MissingRequirementsError
+from builders.inside import read_script
 from builders.inside.wheel import FAILED, NO_ENVIRONMENT
 from builders.recipes import SOURCE_DATE_EPOCH, BuildSettings, WheelRequest
 from builders.sources import read_build_system
@@ -60,11 +60,6 @@ class ScriptPaths(Struct, frozen=True, kw_only=True):
     wheels: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict)
     folders: Sequence[str] = ()
-
-
-def read_script(name: str) -> bytes:
-    """Return the text of one of the scripts."""
-    return files("builders.inside").joinpath(name).read_bytes()
 
 
 def script_digest() -> str:

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builders.inside import read_script
 from builders.inside.isolate import UNAVAILABLE
 from builders.interpreters import find_interpreter
 from builders.runtimes import RUNTIMES
 from builders.sandbox import isolation
 from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.task import Sandbox, Task, TaskResult
-from builders.script import read_script
 
 if TYPE_CHECKING:
     import pytest

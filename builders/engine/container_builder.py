@@ -16,6 +16,7 @@ from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral_info
 from builders.engine.images import EngineImages
 from builders.engine.job import INPUTS, WORK, ContainerJob
 from builders.errors import BuildError
+from builders.inside import read_script
 from builders.recipes import BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import IMAGE_LIMIT, Target
 from builders.script import (
@@ -27,7 +28,6 @@ from builders.script import (
     ScriptPaths,
     built_wheel_name,
     read_answer,
-    read_script,
     request_document,
     script_digest,
 )

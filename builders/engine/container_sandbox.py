@@ -10,10 +10,10 @@ from builders.engine.client import Engine
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral_info, new_tar, pack_work
 from builders.engine.images import EngineImages
 from builders.engine.job import INPUTS, WORK, ContainerJob
+from builders.inside import read_script
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
-from builders.script import read_script
 
 _LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
 """Bytes that an answer may have: bytecode is about as large as what it is made of."""

@@ -11,10 +11,10 @@ from typing import Any
 from builders.engine.client import Engine
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, new_tar, pack_work
 from builders.engine.job import INPUTS, WORK, ContainerJob
+from builders.inside import read_script
 from builders.recipes import Limits
 from builders.runtimes import TASK_FOLDER
 from builders.sandbox.task import FLAGS, TaskResult
-from builders.script import read_script
 
 LAMBDAS_USER = "993:990"
 """Who runs functions on Lambda: sbx_user1051 (seen by `id` there, as AWS's users report)."""

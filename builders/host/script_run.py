@@ -15,18 +15,10 @@ from threading import Event, Thread
 from msgspec.structs import replace
 
 from builders.errors import BuildError, UnavailableError, interruption_error
+from builders.inside import read_script
 from builders.recipes import LONGEST_LOG, WheelRequest, output_limit_error
 from builders.runtimes import IMAGE_LIMIT, MACHINES, Runtime, Target
-from builders.script import (
-    LONGEST_ANSWER,
-    NAME,
-    SCRIPTS,
-    ScriptAnswer,
-    ScriptOutcome,
-    built_wheel_name,
-    read_answer,
-    read_script,
-)
+from builders.script import LONGEST_ANSWER, NAME, SCRIPTS, ScriptAnswer, ScriptOutcome, built_wheel_name, read_answer
 from builders.sessions import Sessions, kill_session
 
 # All of the user's variables that a build gets: any other may be one that compilers or build tools listen to.

@@ -10,12 +10,12 @@ from pathlib import Path
 from threading import Lock
 
 from builders.errors import BuildError, UnavailableError, interruption_error
+from builders.inside import read_script
 from builders.interpreters import Interpreter, find_interpreter
 from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.table import SandboxKind
 from builders.sandbox.task import FLAGS, LAYERS, LayerStack, Sandbox, Task, TaskResult, with_folders
-from builders.script import read_script
 from builders.sessions import Sessions, wait_for_end
 
 _LONGEST_LOG = 1 << 20

@@ -22,8 +22,8 @@ from threading import Lock
 from msgspec import Struct
 
 from builders.errors import BuildError, interruption_error
+from builders.inside import read_script
 from builders.inside.isolate import FAILED, LENGTH, NOTE, OVER, READY, REFUSED, STARTED, UNAVAILABLE
-from builders.script import read_script
 
 _SCRIPT = "isolate.py"
 _BUFFER = 64

@@ -11,7 +11,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.errors import BuildError
-from builders.sources import check_out, find_native_file, read_build_system
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of, store_errors
 from packer.core.model import Archive, LockedPackage, Repository, Tree
@@ -70,6 +69,8 @@ class Origins:
             with self._store.workspace() as folder:
                 path = self._place_source(package, archive, tree, folder)
                 try:
+                    from builders.sources import find_native_file, read_build_system
+
                     found = {"native": find_native_file(path), "requires": read_build_system(path)["requires"]}
                 except BuildError as failure:
                     raise BuildError(f"Cannot build {package}: {failure.what}.", remedy="Fix the source.") from None
@@ -86,6 +87,8 @@ class Origins:
         if isinstance(source, Repository):
             suffix = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
             try:
+                from builders.sources import check_out
+
                 return check_out(source.url + suffix, folder / "source")
             except BuildError as failure:
                 what = f"Cannot fetch the source of {package}: {failure.what}."

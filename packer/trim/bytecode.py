@@ -16,9 +16,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.errors import BuildError
+from builders.inside import read_script
 from builders.once import Once
 from builders.sandbox.task import Sandbox, Task
-from builders.script import read_script
 from packer.cache.bundles import load_pack, save_pack
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of

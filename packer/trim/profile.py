@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import tomli_w
 from msgspec import Struct, field
 
 from builders.runtimes import Target
@@ -113,6 +112,8 @@ def write_profile(profile: Profile) -> bytes:
             for name in sorted(profile.opened)
         },
     }
+    import tomli_w
+
     return (_HEADER.format(name=profile.function) + "\n" + tomli_w.dumps(document)).encode()
 
 

@@ -15,11 +15,11 @@ from msgspec import Struct, field
 
 from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
+from builders.inside import read_script
 from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import LAYERS, TREE, LayerStack, Sandbox, Task, TaskResult
-from builders.script import read_script
 from packer.cache.store import Store, digest_of
 from packer.core.errors import ToolError, UsageError, VerificationError
 from packer.core.fingerprint import fingerprint

@@ -17,10 +17,11 @@ from msgspec.structs import replace
 
 from builders.errors import BuildError, MissingRequirementsError, UnavailableError
 from builders.host.cross_builder import CrossBuilder
+from builders.inside import read_script
 from builders.interpreters import find_interpreter
 from builders.recipes import BuildSettings, Limits, WheelRequest
 from builders.runtimes import Target
-from builders.script import SCRIPTS, read_script
+from builders.script import SCRIPTS
 from packer.formats.elf import ElfFile, read_elf
 from packer.wheels.abi_check import missing_libraries, needed_glibc, sonames
 from tests.native import ZIG_CACHE

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from builders.errors import BuildError
+from builders.inside import read_script
 from builders.sandbox.isolation import IsolatedCommand, Isolation
-from builders.script import read_script
 from tests.probing import host, probe, refuse_namespaces, results
 
 ROOT = Path(__file__).resolve().parents[3]
