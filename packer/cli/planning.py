@@ -40,7 +40,7 @@ def plan_layers(names: tuple[str, ...], flags: Mapping[str, Any], reporter: Line
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     if project.names:
         raise UsageError(
-            f"{' '.join(project.names)}: no folder or configuration is meant by that, and a plan is always of all functions.",
+            f"{' '.join(project.names)}: this is neither a folder nor a configuration, and a plan always covers all functions.",
             remedy="Name a folder (./NAME for one below this), or nothing for the configuration here.",
         )
     shape = ShapeFlags(trim=flags["trim"], bytecode=flags["bytecode"], layers=flags["layers"])

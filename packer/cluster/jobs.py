@@ -214,6 +214,6 @@ def _load_sealed(store: Store, digest: str) -> bytes:
 
 def _make_missing_error(kind: str) -> MissingObjectError:
     return MissingObjectError(
-        f"The remote store does not give what is to be found there ({kind}).",
-        remedy="See that all machines name the same remote store, with the same LPACK_REMOTE_KEY, and may read and write it.",
+        f"An object that another machine wrote is missing from the remote store ({kind}).",
+        remedy="Check that all machines use the same remote store and LPACK_REMOTE_KEY, and may read and write it.",
     )

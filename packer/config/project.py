@@ -75,7 +75,7 @@ def find_project(
         return Project(kind=CONFIG, path=found, names=tuple(arguments))
     if arguments:
         raise UsageError(
-            f"{arguments[0]} is no folder, and no configuration names it.", remedy="Name a folder, or run `lpack init`."
+            f"There is no folder {arguments[0]}, and no configuration names it.", remedy="Name a folder, or run `lpack init`."
         )
     raise UsageError(
         f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.",

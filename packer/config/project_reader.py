@@ -112,16 +112,17 @@ def _read_template_config(project: Project, template: Template, overrides: Overr
 def _warn_of_vain_tables(project: Section, template: Template) -> Iterator[str]:
     """Return warnings of settings that a template overrides; raises `UsageError` for wrong ones."""
     if DISCOVER in project.table:
-        yield f"{project.where(DISCOVER)}: the template says which functions there are, and that holds."
+        yield f"{project.where(DISCOVER)}: ignored, because the template lists the functions."
     functions = project.section("functions")
     known = [function.logical_id for function in template.functions]
     for name in functions.table:
         section = function_section(project, name)
         vain = [key for key in _OF_TEMPLATES if key in section.table]
         if name in known and vain:
-            yield f"{section.where(vain[0])}: the template has its own word for {', '.join(vain)} of {name}, and that holds."
+            yield f"{section.where(vain[0])}: ignored, because the template sets {', '.join(vain)} of {name}."
         elif name not in known and "handler" not in section.table:  # with one, it is a function of the configuration's own
-            yield f"{functions.where(name)}: the template has no such function for lpack to build. {suggest_names(name, known)}"
+            what = "the template has no function of that name that lpack can build."
+            yield f"{functions.where(name)}: {what} {suggest_names(name, known)}"
 
 
 def _make_template_function(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:

@@ -363,7 +363,7 @@ def find_failures(futures: Mapping[str, Future[Value]], chosen: Collection[str],
         try:
             futures[name].result()
         except LpackError as error:
-            reporter.warn(f"{name} is left out when layers are planned: {error}")
+            reporter.warn(f"{name} is not part of the layer plan: {error}")
             found.append(name)
     collect_results({name: future for name, future in futures.items() if name in chosen})
     return found

@@ -32,7 +32,7 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
     """
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     if project.names:
-        what = f"{' '.join(project.names)}: a baseline is always of all functions."
+        what = f"{' '.join(project.names)}: a baseline always covers all functions."
         raise UsageError(what, remedy="Name a folder, or nothing for the configuration here.")
     with open_reporter(verbose, quiet) as reporter:
         state = appraise_project(project, {**flags, "strict": False}, open_store(), reporter)

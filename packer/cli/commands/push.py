@@ -87,7 +87,9 @@ def _choose_targets(to: str, images: Sequence[BuiltImage], *, index: bool) -> li
         raise UsageError("--to names no registry.", remedy=f"Write it as HOST/REPOSITORY:TAG; {_FUNCTION} stands for the name.")
     unknown = next((word for word in _PLACEHOLDER.findall(to) if word != _FUNCTION), "")
     if unknown:
-        raise UsageError(f"{unknown} in --to {to} stands for nothing.", remedy=f"{_FUNCTION} stands for each function's name.")
+        raise UsageError(
+            f"{unknown} in --to {to} is not a known placeholder.", remedy=f"{_FUNCTION} stands for each function's name."
+        )
     if len(images) > 1 and not index and _FUNCTION not in to:
         what = f"{len(images)} images cannot all be {to}."
         remedy = f"Put {_FUNCTION} into it, such as registry.example/shop/{_FUNCTION}:1, name one function, or add --index."

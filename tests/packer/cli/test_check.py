@@ -334,7 +334,7 @@ def test_what_nothing_is_known_of_is_told(repo, index):
 
 
 def test_a_baseline_is_of_all_functions(shared):
-    assert "a baseline is always of all functions" in shared.run("baseline", "one", status=2).stderr
+    assert "a baseline always covers all functions" in shared.run("baseline", "one", status=2).stderr
 
 
 def test_an_image_is_checked_with_what_is_known_of_its_base(shared):

@@ -262,5 +262,5 @@ class TestWrongUse:
             apart.wait_for_workers()
             there, finished = build.run("--scheduler", apart.address)
         assert content(there) == content(here)
-        assert finished.stderr.count("The remote store does not give what is to be found there (tickets).") == 1
+        assert finished.stderr.count("An object that another machine wrote is missing from the remote store (tickets).") == 1
         assert "See that all machines name the same remote store" in finished.stderr

@@ -34,7 +34,7 @@ def test_what_is_pushed_before_a_failure_is_told_and_so_is_the_failure(repo, tmp
     ("to", "told"),
     [
         ("", "--to names no registry"),
-        ("localhost:1/shop/{fn}:1", "{fn} in --to localhost:1/shop/{fn}:1 stands for nothing"),
+        ("localhost:1/shop/{fn}:1", "{fn} in --to localhost:1/shop/{fn}:1 is not a known placeholder"),
         ("localhost:1/shop/{}:1", "{} in --to"),
         ("localhost:1/SHOP:1", "is not the name of an image"),
     ],

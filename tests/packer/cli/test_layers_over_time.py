@@ -110,7 +110,7 @@ def test_another_functions_broken_file_stops_nothing_that_was_asked_for(repo):
     (repo.folder / "three" / "requirements.txt").write_text("-r gone.txt\n")
     repo.configure("one", "two", "three")
     finished = repo.run("build", "one")
-    assert "three is left out when layers are planned" in finished.stderr
+    assert "three is not part of the layer plan" in finished.stderr
     repo.run("build", status=1)
 
 

@@ -15,8 +15,8 @@ def test_a_plan_of_some_functions_is_refused(repo, arguments):
     repo.configure("one")
     finished = repo.run(*arguments, status=2)
     assert finished.stdout == ""
-    assert f"{arguments[1]}: no folder or configuration is meant by that" in finished.stderr
-    assert "a plan is always of all functions" in finished.stderr
+    assert f"{arguments[1]}: this is neither a folder nor a configuration" in finished.stderr
+    assert "a plan always covers all functions" in finished.stderr
     assert not (repo.folder / "x.svg").exists()
 
 

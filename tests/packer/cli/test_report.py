@@ -17,7 +17,7 @@ def test_a_report_is_of_what_was_built(repo):
     assert (repo.folder / "dist" / "lpack-report.html").read_bytes() == first
     assert repo.run("report", "--file", "other.html").stdout == "other.html\n"
     assert (repo.folder / "other.html").read_bytes() == first
-    assert "a report is always of all functions" in repo.run("report", "one", status=2).stderr
+    assert "a report always covers all functions" in repo.run("report", "one", status=2).stderr
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,11 @@ def test_a_mistake_in_the_configuration_beside_a_template(folder, lpack):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[functions.Oders]\nexclude = ["alpha"]\n', "functions.Oders: the template has no such function"),
-        ('[functions.Orders]\nruntime = "python3.13"\n', "functions.Orders.runtime: the template has its own word for runtime"),
+        ('[functions.Oders]\nexclude = ["alpha"]\n', "functions.Oders: the template has no function of that name"),
+        (
+            '[functions.Orders]\nruntime = "python3.13"\n',
+            "functions.Orders.runtime: ignored, because the template sets runtime",
+        ),
     ],
 )
 def test_what_a_configuration_says_in_vain_is_told(folder, lpack, text, expected):
