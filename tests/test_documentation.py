@@ -123,6 +123,32 @@ def test_keys_in_sentences_are_toml(page):
         tomllib.loads(example)
 
 
+_ARCHITECTURE = _ROOT / "docs" / "architecture.md"
+_WORDS = set(re.findall(r"`([^`\n]+)`", _FENCE.sub("", _ARCHITECTURE.read_text(encoding="utf-8"))))
+_NO_TABLES = {"NAME", "RECORD"}
+
+
+def _sources() -> str:
+    paths = (path for room in ("packer", "builders", "tests") for path in sorted((_ROOT / room).rglob("*.py")))
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
+
+
+def test_files_that_the_page_of_the_architecture_names_exist():
+    paths = {word for word in _WORDS if re.match(r"(packer|builders|tests|docs|fixtures)/", word) and "NAME" not in word}
+    assert len(paths) > 50
+    assert [path for path in sorted(paths) if not (_ROOT / path).exists()] == []
+
+
+def test_functions_and_tables_that_the_page_of_the_architecture_names_exist():
+    sources = _sources()
+    functions = {word.removesuffix("()") for word in _WORDS if re.fullmatch(r"\w+\(\)", word)}
+    tables = {word for word in _WORDS if re.fullmatch(r"[A-Z][A-Z_]+[A-Z]", word)} - _NO_TABLES
+    assert functions
+    assert tables
+    assert functions <= set(re.findall(r"def (\w+)", sources))
+    assert tables <= set(re.findall(r"^([A-Z_]+)\b", sources, re.MULTILINE))
+
+
 @pytest.mark.parametrize("page", [_README, _ROOT / "bench" / "README.md", _ROOT / "fixtures" / "README.md"], ids=str)
 def test_links_to_files_lead_somewhere(page):
     targets = _LINK.findall(page.read_text(encoding="utf-8"))

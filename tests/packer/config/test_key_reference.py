@@ -44,6 +44,12 @@ def test_the_readme_has_the_table():
     )
 
 
+def test_the_readme_names_every_rule():
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+    rows = "".join(line.split("|")[1] for line in readme.splitlines() if line.startswith("| `"))
+    assert [rule.name for rule in RULES if f"`{rule.name}`" not in rows] == []
+
+
 def test_every_rule_is_told_with_its_reason():
     table = rule_table()
     assert all(f"| `{rule.name}` |" in table and rule.reason in table for rule in RULES)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +19,7 @@ from builders.recipes import BUILDERS, BuildSettings, BuiltWheel, Recipe, WheelR
 from builders.runtimes import Target
 from packer.core.model import LockedPackage, SourceFolder
 from packer.core.records import WheelBuildRecord
+from packer.manifest.schemas import schema_text
 from packer.wheels.builder_choice import BUILDER_TABLE, BuilderRow
 from tests.packer.world import NATIVE, PURE, FakeBuilder, away
 from tests.wheels import make_wheel
@@ -315,3 +318,17 @@ def test_a_builder_from_outside_is_tried_last_and_cached(world, monkeypatch):
 
 def test_every_builder_of_the_configuration_has_a_row():
     assert ["auto", *BUILDER_TABLE] == list(BUILDERS)
+
+
+def test_every_builder_is_in_the_schema_of_the_manifest():
+    found = json.loads(schema_text("manifest"))
+    [names] = [each["builder"]["enum"] for each in _properties(found) if "enum" in each.get("builder", {})]
+    assert names == list(BUILDER_TABLE)
+
+
+def _properties(schema: Any) -> Iterator[Any]:
+    """Return the properties of every object in a schema."""
+    if isinstance(schema, dict):
+        yield from [schema["properties"]] if isinstance(schema.get("properties"), dict) else []
+        for each in schema.values():
+            yield from _properties(each)
