@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of
-from packer.config.project import Project, find_out
+from packer.config.project import Project, find_output_folder
 from packer.config.project_reader import list_watched_files
 from packer.core.errors import UsageError
 from packer.core.options import Budget, ShapeFlags
@@ -33,7 +33,7 @@ def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, r
 
     ``flags`` are those of the command line. Raises `LpackError`.
     """
-    built = state_key(project.path, find_out(project, flags["out"]))
+    built = state_key(project.path, find_output_folder(project, flags["out"]))
     key = digest_of("check 2", built, str(flags["offline"]))
     shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
     digest = command_digest(

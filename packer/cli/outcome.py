@@ -44,11 +44,11 @@ class BuiltProject(Struct, frozen=True, kw_only=True):
 
         ``out`` is the output folder as the command line has it.
         """
-        from packer.config.project import find_out
+        from packer.config.project import find_output_folder
         from packer.inspect.stale import find_outdated
         from packer.pipeline.state import load_state, state_key
 
-        state = load_state(store, state_key(self.project.path, find_out(self.project, out)))
+        state = load_state(store, state_key(self.project.path, find_output_folder(self.project, out)))
         if state is None:
             return
         formats = {name: each.report.format for name, each in state.functions.items()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from packer.cli.common import open_store
-from packer.config.project import Project, find_out, find_project
+from packer.config.project import Project, find_output_folder, find_project
 from packer.core.errors import UsageError
 from packer.core.options import ShapeFlags
 from packer.layers.assignment import unused_everywhere
@@ -68,6 +68,6 @@ def _last_build(store: Store, project: Project, flags: Mapping[str, Any], shape:
     """Return what the last build has left, where one with these flags would begin from it."""
     if flags["upgrade"]:
         return None
-    state = load_state(store, state_key(project.path, find_out(project, None)))
+    state = load_state(store, state_key(project.path, find_output_folder(project, None)))
     digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False)
     return state if state is not None and state.command == digest else None

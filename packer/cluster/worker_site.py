@@ -148,7 +148,7 @@ class WorkerSite:
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
         """Build a function, and give what came of it without its archive, which goes to the remote store."""
-        here = tuple(replace(layer, archive=self._archive(layer.archive.sha256)) for layer in layers)
+        here = tuple(replace(layer, archive=self._fetch_layer(layer.archive.sha256)) for layer in layers)
         settled = self._work.settle(version, here)
         self._hand_over(settled.result.report.artifact.sha256, settled.staged)
         told = {
@@ -157,7 +157,7 @@ class WorkerSite:
         }
         return replace(settled, result=replace(settled.result, **told), staged=Path())
 
-    def _archive(self, digest: str) -> LayerArchive:
+    def _fetch_layer(self, digest: str) -> LayerArchive:
         path = self._archives / f"{digest}.zip"
         found = self._fetched.get(digest, lambda: fetch_archive(self._store, digest, path))
         return LayerArchive(path=found, sha256=digest)

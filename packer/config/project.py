@@ -149,7 +149,7 @@ def _parse_parameters(words: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def find_out(project: Project, out: Path | None) -> Path | None:
+def find_output_folder(project: Project, out: Path | None) -> Path | None:
     """Return the output folder as far as no configuration decides it."""
     if out is None and project.kind == FOLDER:
         return Path.cwd() / DEFAULT_OUT

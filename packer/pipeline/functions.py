@@ -86,7 +86,7 @@ class FunctionBuilder:
         built: dict[str, Built] = {}
         unused: list[Mapping[str, str]] = []
         for alike_ones, names in select_groups(taking_part, chosen):
-            group = self._group(alike_ones, names, previous, executor)
+            group = self._make_group(alike_ones, names, previous, executor)
             built |= group.build(executor)
             unused.append(group.unused)
         held = [found for each in functions for found in find_exceeded_limits(each, built[each.name].state.report)]
@@ -101,10 +101,12 @@ class FunctionBuilder:
         """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
         wanted = [function for function in everything if function.layers.wanted]
         names = frozenset(function.name for function in wanted)
-        groups = (self._group(alike_ones, chosen, previous, executor) for alike_ones, chosen in select_groups(wanted, names))
+        groups = (
+            self._make_group(alike_ones, chosen, previous, executor) for alike_ones, chosen in select_groups(wanted, names)
+        )
         return [group.plan(executor) for group in groups if isinstance(group, ZipGroup)]
 
-    def _group(
+    def _make_group(
         self,
         functions: Sequence[Function],
         chosen: frozenset[str],
@@ -116,12 +118,12 @@ class FunctionBuilder:
         members = tuple(looked.values())
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}
 
-        def placed(path: str) -> bool:
+        def is_placed(path: str) -> bool:
             full = str(self._folders.out / path)
             return full in written and are_unchanged([(full, written[full])], ALWAYS)
 
         orders = [Order(function=member.function, scan=member.scan) for member in members]
-        here = make_local_work(orders, self._tools, self._gatherer, self._folders, placed)
+        here = make_local_work(orders, self._tools, self._gatherer, self._folders, is_placed)
         if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
             from packer.pipeline.image_groups import ImageGroup
 
@@ -136,14 +138,14 @@ class FunctionBuilder:
 
 
 def make_local_work(
-    orders: Sequence[Order], tools: Tools, gatherer: Gatherer, folders: Folders, placed: Callable[[str], bool]
+    orders: Sequence[Order], tools: Tools, gatherer: Gatherer, folders: Folders, is_placed: Callable[[str], bool]
 ) -> LocalWork:
     """Return what does the work on functions of one target, compiled alike, on this machine.
 
-    ``placed`` says whether a path below the output folder still holds what lpack wrote there.
+    ``is_placed`` says whether a path below the output folder still holds what lpack wrote there.
     """
     shaping, store = tools.shaping, tools.sources.store
     preparation = Preparation(orders, gatherer, shaping.shaper, shaping.prover, shaping.native)
     function = orders[0].function
-    maker = LayerMaker(preparation, shaping, store, gatherer.tree, folders, function.target, function.bytecode, placed)
+    maker = LayerMaker(preparation, shaping, store, gatherer.tree, folders, function.target, function.bytecode, is_placed)
     return LocalWork(preparation, maker, shaping.shaper, shaping.prover, gatherer.collect_carried, folders.staging)

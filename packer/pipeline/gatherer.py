@@ -149,16 +149,16 @@ class Gatherer:
                 *(warning for each in made for warning in each.warnings),
                 *warnings,
             ),
-            material=self._material(function, distributions, scan),
+            material=self._make_material(function, distributions, scan),
         )
 
     def gather_material(self, function: Function) -> Material:
         """Return all that a function is made of, before anything is removed; raises `LpackError`."""
         scan = self.scan(function)
         obtained = self._obtain_wheels(function, self._sources.locks.lock(function))
-        return self._material(function, [made.distribution for made in obtained], scan)
+        return self._make_material(function, [made.distribution for made in obtained], scan)
 
-    def _material(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> Material:
+    def _make_material(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> Material:
         parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self.tree(each)) for each in distributions)]
         material = self._shaper.material(function, distributions, parts)
         for note in material.notes:

@@ -88,7 +88,7 @@ class ImageGroup:
         self._prepare_members(fresh, executor)
         pieces = {key: piece for name in self._members for key, piece in self._list_pieces(name).items()}
         plan = plan_images({name: frozenset(self._list_pieces(name)) for name in self._members}, pieces)
-        standing = {name for name in self._chosen if self._stands(self._members[name], plan[name], base)}
+        standing = {name for name in self._chosen if self._is_current(self._members[name], plan[name], base)}
         self._prepare_members(
             [name for name in sorted(self._chosen) if name not in standing and name not in self._settled], executor
         )
@@ -144,7 +144,7 @@ class ImageGroup:
             for key, (_, zipped, unzipped, weight) in (known.pieces if known else {}).items()
         }
 
-    def _stands(self, member: GroupMember, layers: Sequence[Keys], base: Base) -> bool:
+    def _is_current(self, member: GroupMember, layers: Sequence[Keys], base: Base) -> bool:
         """Return whether a function's image is as it was, in the output folder."""
         known, previous = self._recall_image(member), member.previous
         return (

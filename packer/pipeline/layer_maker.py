@@ -242,19 +242,20 @@ class LayerMaker:
         return self._tree_of(combined.distribution).size - combined.tree.size
 
     def _place_tree(self, wanted: Wanted) -> Tree:
-        def placed() -> Tree:
+        def place() -> Tree:
             combined = self._combine(wanted)
-            place = self._placer.of_layer
-            return place(combined.tree, combined.stays, self._target, self.compilation.options, only=wanted.only)
+            return self._placer.of_layer(
+                combined.tree, combined.stays, self._target, self.compilation.options, only=wanted.only
+            )
 
-        return self._trees.get(wanted.key, placed)
+        return self._trees.get(wanted.key, place)
 
     def _combine(self, wanted: Wanted) -> Variant:
-        def combined() -> Variant:
+        def combine() -> Variant:
             variants = [self._source.variant(wanted.digest, version) for version in wanted.versions]
             return combine_variants(variants, self._tree_of(variants[0].distribution))
 
-        return self._combined.get(wanted.key, combined)
+        return self._combined.get(wanted.key, combine)
 
 
 def _layer_keys(target: Target, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:

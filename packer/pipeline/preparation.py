@@ -95,12 +95,12 @@ class Preparation:
                     restored=restored,
                     cut=cut,
                     variants=variants,
-                    need=self._need(gathered, cut, variants),
+                    need=self._make_need(gathered, cut, variants),
                     seconds=time.perf_counter() - started,
                 )
             return known
 
-    def _need(self, gathered: GatheredFunction, cut: TrimmedFunction, variants: Mapping[str, Variant]) -> Need:
+    def _make_need(self, gathered: GatheredFunction, cut: TrimmedFunction, variants: Mapping[str, Variant]) -> Need:
         material, function = gathered.material, gathered.function
         names = {each.name: each.digest for each in material.distributions}
         trees, closed = dict(material.parts), any(layer.closed for layer in function.layers.named)

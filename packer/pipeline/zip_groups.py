@@ -198,7 +198,7 @@ class ZipGroup:
         self, progress: Mapping[str, Progress], mine: Mapping[str, tuple[MadeLayer, ...]], executor: Executor
     ) -> dict[str, SettledFunction]:
         """Build what does not stand with its layers as it is."""
-        todo = [name for name in sorted(self._chosen) if not self._stands(self._members[name], progress[name], mine[name])]
+        todo = [name for name in sorted(self._chosen) if not self._is_settled(self._members[name], progress[name], mine[name])]
         self._work.ready({name: mine[name] for name in todo})
         return collect_results({name: executor.submit(self._work.settle, progress[name].version, mine[name]) for name in todo})
 
@@ -230,7 +230,7 @@ class ZipGroup:
             found[digest] = Wanted(digest=digest, key=key, only=only, versions=versions)
         return found
 
-    def _stands(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer]) -> bool:
+    def _is_settled(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer]) -> bool:
         """Return whether a function is as it was, or was built with these layers already."""
         names = [layer.name for layer in layers]
         known, previous = member.known, member.previous

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from packer.cache.store import Store, replace_file
 from packer.config.load import Config
-from packer.config.project import Project, find_out
+from packer.config.project import Project, find_output_folder
 from packer.core.errors import UsageError
 from packer.core.model import Tree
 from packer.core.names import MANIFEST_FILE, REPORT_FILE
@@ -52,7 +52,7 @@ def write_report(store: Store, project: Project, config: Config, out: Path | Non
             snapshot=read_snapshot(path, str(path), tree),
             measures=measures,
             starts={name: found for name, found in starts.items() if found is not None},
-            history=load_history(store, state_key(project.path, find_out(project, out))),
+            history=load_history(store, state_key(project.path, find_output_folder(project, out))),
         )
     )
     target = file or config.out / REPORT_FILE

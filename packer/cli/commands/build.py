@@ -17,7 +17,7 @@ from packer.cli.common import open_reporter, open_store, project_options, shape_
 from packer.cli.quick import remember
 from packer.cli.results import Changes, format_results
 from packer.cli.terminal import LineReporter
-from packer.config.project import TEMPLATE, Project, find_out, find_project, sign_searched_paths
+from packer.config.project import TEMPLATE, Project, find_output_folder, find_project, sign_searched_paths
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.manifest.document import make_manifest, manifest_text
 from packer.pipeline.request import command_digest
@@ -56,7 +56,7 @@ def command(
     started = time.time_ns()
     project = find_project(names, flags["config"], flags["template"], flags["parameters"])
     store = open_store()
-    key = state_key(project.path, find_out(project, flags["out"]))
+    key = state_key(project.path, find_output_folder(project, flags["out"]))
     shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers", "format")})
     digest = _digest_flags(project, flags, shape)
     state, changes = load_state(store, key), Changes()

@@ -114,9 +114,13 @@ class _ArtifactRunner:
         """Run a function; raises `LpackError`."""
         from packer.images.reader import read_format
 
-        return self._image(function) if read_format(self._config.out, function.name) == "image" else self._archive(function)
+        return (
+            self._run_image(function)
+            if read_format(self._config.out, function.name) == "image"
+            else self._run_archive(function)
+        )
 
-    def _image(self, function: Function) -> Outcome:
+    def _run_image(self, function: Function) -> Outcome:
         from builders.engine.client import connect
         from packer.cli.imagery import open_registries
         from packer.images.reader import read_images
@@ -128,7 +132,7 @@ class _ArtifactRunner:
             [built] = read_images(self._config.out, (function.name,), lambda home: RegistryBlobs(registries, home))
             return run_built(built, function, connect(), self._store)
 
-    def _archive(self, function: Function) -> Outcome:
+    def _run_archive(self, function: Function) -> Outcome:
         from packer.cache.signatures import Digests
         from packer.cli.wiring import open_tools
         from packer.core.options import Policy
