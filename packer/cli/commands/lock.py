@@ -43,7 +43,7 @@ def command(
     from packer.config.project_reader import read_project, select_named
     from packer.core.errors import ManyErrors
     from packer.core.options import Policy
-    from packer.pipeline.locking import check_locks, lock_all, lock_bases
+    from packer.pipeline.lock_writer import check_locks, lock_all, lock_bases
 
     project = find_project(names, config, template, parameters)
     policy = Policy(frozen=check, offline=offline or check, upgrade=upgrade)

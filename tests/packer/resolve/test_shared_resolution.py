@@ -20,7 +20,7 @@ from packer.core.model import Function, Lock
 from packer.core.options import Policy
 from packer.core.process import ProcessResult, run
 from packer.net.credentials import Credentials
-from packer.pipeline.locking import lock_all
+from packer.pipeline.lock_writer import lock_all
 from packer.resolve.resolver import Resolver
 from tests.packages import module
 from tests.wheels import make_wheel
