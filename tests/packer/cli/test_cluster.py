@@ -263,4 +263,4 @@ class TestWrongUse:
             there, finished = build.run("--scheduler", apart.address)
         assert content(there) == content(here)
         assert finished.stderr.count("An object that another machine wrote is missing from the remote store (tickets).") == 1
-        assert "See that all machines name the same remote store" in finished.stderr
+        assert "Check that all machines use the same remote store" in finished.stderr
