@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -12,7 +12,7 @@ from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
 from packer.source.facts import FactScan
 from packer.trim.engine import TrimContext, trim
-from packer.trim.rules import ASKED, BY_NAME, RULES
+from packer.trim.rules import ASKED, BY_NAME, RULES, Rule, RuleContext
 
 EVERYTHING = TrimOptions(level="safe", rules=ASKED)
 LIBRARY = "libone.so.1"
@@ -119,6 +119,17 @@ def gone(
 def test_each_rule_takes_what_it_says_and_nothing_that_looks_alike(rule):
     taken, left = TAKEN[rule]
     assert gone(tree_of("pkg/__init__.py", *taken, *left)) == dict.fromkeys(taken, rule)
+
+
+def test_rule_is_added_from_outside(monkeypatch):
+    def notebooks(context: RuleContext) -> Iterator[str]:
+        return (entry.path for entry in context.tree if entry.path.endswith(".ipynb"))
+
+    rule = Rule(name="notebooks", level="safe", reason="only Jupyter opens them", select=notebooks)
+    monkeypatch.setattr("packer.trim.engine.RULES", (*RULES, rule))
+    tree = tree_of("pkg/__init__.py", "pkg/one.ipynb")
+    assert gone(tree) == {"pkg/one.ipynb": "notebooks"}
+    assert gone(tree, options=TrimOptions(level="safe", without=("notebooks",))) == {}
 
 
 def test_every_rule_is_tested_and_gives_its_reason():
