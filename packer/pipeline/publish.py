@@ -157,19 +157,31 @@ def _drop_bill(report: FunctionRecord) -> FunctionRecord:
 
 
 def write_descriptions(config: Config, template: Template | None, reports: FunctionRecords, folder: Path) -> dict[str, Path]:
-    """Write the template and the manifest, which come last so that they never list a file that does not exist."""
-    files: dict[str, Path] = {}
+    """Write the template and the manifest, which come last so that they never list a file that does not exist.
+
+    Returns those whose text is not what lies in the output folder already, by their names there.
+    """
+    texts: dict[str, bytes] = {}
     manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
     if template is not None:
         from packer.sam.write_back import images_of_manifest, layers_of_manifest, write_template
 
         artifacts = {name: config.out / report.artifact.path for name, report in reports.items()}
         more = layers_of_manifest(manifest, config.out), images_of_manifest(manifest, config.out)
-        files[TEMPLATE_FILE] = folder / TEMPLATE_FILE
-        files[TEMPLATE_FILE].write_bytes(write_template(template, artifacts, config.out / TEMPLATE_FILE, *more))
-    files[MANIFEST_FILE] = folder / MANIFEST_FILE
-    files[MANIFEST_FILE].write_bytes(manifest_text(manifest).encode())
-    return files
+        texts[TEMPLATE_FILE] = write_template(template, artifacts, config.out / TEMPLATE_FILE, *more)
+    texts[MANIFEST_FILE] = manifest_text(manifest).encode()
+    new = {name: text for name, text in texts.items() if not _holds(config.out / name, text)}
+    for name, text in new.items():
+        (folder / name).write_bytes(text)
+    return {name: folder / name for name in new}
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    """Return whether a file has this text."""
+    try:
+        return path.read_bytes() == text
+    except OSError:
+        return False
 
 
 def remove_unused(last: State | None, states: Mapping[str, FunctionState], configured: Collection[str]) -> None:

@@ -52,5 +52,5 @@ def test_paths_and_times_are_values():
 
 
 def test_what_is_no_value_is_refused():
-    with pytest.raises(TypeError, match="object is no value"):
+    with pytest.raises(TypeError, match="object cannot be part of a key"):
         fingerprint(object())
