@@ -97,7 +97,8 @@ class Comparison:
         """Return what differs where the new lpack goes on from the reference: once with its output folders, once without."""
         if label(project) in self._failed:
             return [_row_of_failure(project, self._failed[label(project)])]
-        new, rows = replace(self._new, folder=self._reference.folder), []
+        new = replace(self._new, folder=self._reference.folder)
+        rows: list[Row] = []
         site, session = self._sites / label(project), self._session(new, project)
         words: dict[str, set[str]] = {}
         for state in ("old output", "no output"):
