@@ -23,10 +23,11 @@ from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
-from packer.pipeline.gatherer import Gatherer, LockSource, Tools
-from packer.pipeline.layer_maker import Beside, Folders, LayerMaker, Version, Wanted
+from packer.pipeline.functions import make_local_work, make_preparation
+from packer.pipeline.gatherer import LockSource, Tools, make_gatherer
+from packer.pipeline.layer_maker import Beside, Folders, Version, Wanted
 from packer.pipeline.layer_parts import Variant
-from packer.pipeline.local_work import LocalWork, SettledFunction
+from packer.pipeline.local_work import SettledFunction
 from packer.pipeline.preparation import Order, Preparation
 from packer.resolve.resolver import Resolver
 from packer.source.function_source import SourceScan
@@ -52,15 +53,12 @@ class WorkerSite:
         self._guard = Guard()
         self._locks = ShippedLocks(tools.resolver)
         locks: LockSource = self._locks
-        sources, shaping = replace(tools.sources, locks=locks), tools.shaping
-        gatherer = Gatherer(sources, shaping.shaper, shaping.native, reporter, folders.out)
-        self._preparation = Preparation((), gatherer, shaping.shaper, shaping.prover, shaping.native)
-        function = first.order.function
+        given = replace(tools, sources=replace(tools.sources, locks=locks))
+        gatherer = make_gatherer(given, reporter, folders.out)
+        self._preparation = make_preparation((), given, gatherer)
         asking = _TicketSource(self._preparation, self._locks.find_missing)
-        target, bytecode = function.target, function.bytecode
-        maker = LayerMaker(asking, shaping, self._store, gatherer.tree, folders, target, bytecode, _never_placed)
-        carried = gatherer.collect_carried
-        self._work = LocalWork(self._preparation, maker, shaping.shaper, shaping.prover, carried, folders.staging)
+        function = first.order.function
+        self._work = make_local_work(function, self._preparation, asking, given, gatherer, folders, _never_placed)
 
     def learn(self, tickets: Sequence[str]) -> None:
         """Read tickets that are not known yet; raises `packer.cluster.jobs.MissingObjectError`."""

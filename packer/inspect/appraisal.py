@@ -21,7 +21,7 @@ from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.manifest.budget import function_measures
-from packer.pipeline.functions import make_local_work, select_groups
+from packer.pipeline.functions import make_local_work, make_preparation, select_groups
 from packer.pipeline.gatherer import Tools, make_gatherer
 from packer.pipeline.layer_maker import Beside, Folders, Version, Wanted
 from packer.pipeline.local_work import AppraisedFunction, Files, LocalWork, SettledFunction
@@ -173,7 +173,10 @@ class Appraisal:
         if not rest:
             return {name: state for name, state in found.items() if state}
         orders = [Order(function=member.function, scan=member.scan) for member in rest]
-        here = make_local_work(orders, self._tools, self._gatherer, self._folders, lambda _: False)
+        preparation = make_preparation(orders, self._tools, self._gatherer)
+        here = make_local_work(
+            functions[0], preparation, preparation, self._tools, self._gatherer, self._folders, lambda _: False
+        )
         work, asked = Appraiser(here, self._tools.imaging), chosen - found.keys()
         group = ZipGroup(
             rest, asked, work, here.maker.compilation, here.maker.is_known, self._reporter, self._now, ToAppraise()

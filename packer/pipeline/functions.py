@@ -14,7 +14,7 @@ from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.layers.assignment import unused_everywhere
 from packer.pipeline.gatherer import Gatherer, Sources, Tools, make_gatherer
-from packer.pipeline.layer_maker import Folders, LayerMaker
+from packer.pipeline.layer_maker import Folders, LayerMaker, Source
 from packer.pipeline.local_work import LocalWork, Work
 from packer.pipeline.preparation import Order, Preparation
 from packer.pipeline.results import Built, find_exceeded_limits
@@ -123,7 +123,8 @@ class FunctionBuilder:
             return full in written and are_unchanged([(full, written[full])], ALWAYS)
 
         orders = [Order(function=member.function, scan=member.scan) for member in members]
-        here = make_local_work(orders, self._tools, self._gatherer, self._folders, is_placed)
+        preparation = make_preparation(orders, self._tools, self._gatherer)
+        here = make_local_work(functions[0], preparation, preparation, self._tools, self._gatherer, self._folders, is_placed)
         if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
             from packer.pipeline.image_groups import ImageGroup
 
@@ -137,15 +138,25 @@ class FunctionBuilder:
         )
 
 
-def make_local_work(
-    orders: Sequence[Order], tools: Tools, gatherer: Gatherer, folders: Folders, is_placed: Callable[[str], bool]
-) -> LocalWork:
-    """Return what does the work on functions of one target, compiled alike, on this machine.
+def make_preparation(orders: Sequence[Order], tools: Tools, gatherer: Gatherer) -> Preparation:
+    """Return what prepares functions of one target that are compiled alike."""
+    return Preparation(orders, gatherer, tools.shaping.shaper, tools.shaping.prover, tools.shaping.native)
 
-    ``is_placed`` says whether a path below the output folder still holds what lpack wrote there.
+
+def make_local_work(
+    function: Function,
+    preparation: Preparation,
+    source: Source,
+    tools: Tools,
+    gatherer: Gatherer,
+    folders: Folders,
+    is_placed: Callable[[str], bool],
+) -> LocalWork:
+    """Return what does the work on this machine, on functions that are compiled as ``function`` is.
+
+    Layers are made from ``source``; ``is_placed`` says whether a path below the output folder still holds what lpack wrote
+    there.
     """
     shaping, store = tools.shaping, tools.sources.store
-    preparation = Preparation(orders, gatherer, shaping.shaper, shaping.prover, shaping.native)
-    function = orders[0].function
-    maker = LayerMaker(preparation, shaping, store, gatherer.tree, folders, function.target, function.bytecode, is_placed)
+    maker = LayerMaker(source, shaping, store, gatherer.tree, folders, function.target, function.bytecode, is_placed)
     return LocalWork(preparation, maker, shaping.shaper, shaping.prover, gatherer.collect_carried, folders.staging)
