@@ -6,6 +6,7 @@ To add a format: a module with a `LockReader`, and a row in `LOCK_FORMATS`. Noth
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -64,6 +65,29 @@ class LockReader(Protocol):
         """
         locked = (each for each in self.read(requirements, target) if isinstance(each, LockedPackage))
         return LockPart(places=tuple(place for package in locked for place in find_local_places(package)))
+
+
+class PinnedLockReader(LockReader):
+    """Base of the readers of exact versions without addresses, which uv has to locate; no other program is needed.
+
+    Only `read_packages` has no default.
+    """
+
+    is_complete = False
+    follows_project = True
+
+    def read(
+        self,
+        requirements: Requirements,
+        target: Target,
+        run: Run = run,  # noqa: ARG002 no other program is needed
+    ) -> tuple[Pin | LockedPackage, ...]:
+        """Return exact versions, and packages that come from elsewhere than an index; see `read_packages`."""
+        return self.read_packages(requirements, target)
+
+    @abstractmethod
+    def read_packages(self, requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
+        """Return the packages for a target, sorted by name; raise what `read` raises."""
 
 
 class LockFormat(Struct, frozen=True, kw_only=True):

@@ -13,8 +13,7 @@ from builders.documents import parse_json
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
-from packer.core.process import Run, run
-from packer.locks.formats import LockReader
+from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
     Pin,
@@ -38,37 +37,24 @@ _PUBLIC = "pypi"
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")
 
 
-class PipfileReader(LockReader):
-    """Reads a Pipfile.lock, whose packages uv has to locate."""
+class PipfileReader(PinnedLockReader):
+    """Reads a Pipfile.lock."""
 
-    is_complete = False
-    follows_project = True
+    def read_packages(self, requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
+        """Read a Pipfile.lock for a target: the default category and those that ``requirements.groups`` names, sorted by name.
 
-    def read(
-        self,
-        requirements: Requirements,
-        target: Target,
-        run: Run = run,  # noqa: ARG002 no other program is needed
-    ) -> tuple[Pin | LockedPackage, ...]:
-        """Return exact versions, and packages that come from elsewhere than an index; see `read_pipfile_lock`."""
-        return read_pipfile_lock(requirements, target)
-
-
-def read_pipfile_lock(requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
-    """Read a Pipfile.lock for a target: the default category and those that ``requirements.groups`` names, sorted by name.
-
-    Raises `ResolveError` that names the file and the key, and `UsageError` for a category that is not there.
-    """
-    lock = _read_document(requirements)
-    meta = lock[_META]
-    specification = meta["pipfile-spec"]
-    if specification.raw != _SPECIFICATION:
-        raise specification.error(f"is {specification.raw!r}, and lpack knows {_SPECIFICATION}")
-    _check_python(meta, target)
-    categories = [lock[name] for name in _wanted_categories(requirements, lock)]
-    return unique_packages(
-        ((entry, _read_package(name, entry, meta)) for name, entry in _applicable_entries(categories, target)), target
-    )
+        Raises `ResolveError` that names the file and the key, and `UsageError` for a category that is not there.
+        """
+        lock = _read_document(requirements)
+        meta = lock[_META]
+        specification = meta["pipfile-spec"]
+        if specification.raw != _SPECIFICATION:
+            raise specification.error(f"is {specification.raw!r}, and lpack knows {_SPECIFICATION}")
+        _check_python(meta, target)
+        categories = [lock[name] for name in _wanted_categories(requirements, lock)]
+        return unique_packages(
+            ((entry, _read_package(name, entry, meta)) for name, entry in _applicable_entries(categories, target)), target
+        )
 
 
 def _read_document(requirements: Requirements) -> LockValue:

@@ -21,8 +21,7 @@ from builders.documents import parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
-from packer.core.process import Run, run
-from packer.locks.formats import LockReader
+from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
     Pin,
@@ -55,50 +54,37 @@ class _Dependency(Struct, frozen=True, kw_only=True):
     place: LockValue
 
 
-class PoetryReader(LockReader):
-    """Reads a poetry.lock, whose packages uv has to locate."""
+class PoetryReader(PinnedLockReader):
+    """Reads a poetry.lock."""
 
-    is_complete = False
-    follows_project = True
+    def read_packages(self, requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
+        """Read a poetry.lock for a target: the main group, ``requirements.groups`` and ``requirements.extras``, sorted by name.
 
-    def read(
-        self,
-        requirements: Requirements,
-        target: Target,
-        run: Run = run,  # noqa: ARG002 no other program is needed
-    ) -> tuple[Pin | LockedPackage, ...]:
-        """Return exact versions, and packages that come from elsewhere than an index; see `read_poetry_lock`."""
-        return read_poetry_lock(requirements, target)
-
-
-def read_poetry_lock(requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
-    """Read a poetry.lock for a target: the main group, ``requirements.groups`` and ``requirements.extras``, sorted by name.
-
-    Raises `ResolveError` that names the file and the key, and `UsageError` for a group or an extra that is not there.
-    """
-    path = requirements.path
-    lock = _read_document(path)
-    metadata = lock["metadata"]
-    version = metadata["lock-version"]
-    if version.text() not in (*_WALKED, *_MARKED):
-        raise version.error(f"is {version.text()!r}, and lpack knows {', '.join((*_WALKED, *_MARKED))}")
-    _check_python(metadata["python-versions"], target)
-    found = lock.find("package")
-    packages = tuple(found.members()) if found else ()
-    project = path.parent / _PROJECT
-    extras = _asked_extras(requirements, lock)
-    if version.text() in _MARKED:
-        groups = _asked_groups(requirements, _marked_groups(packages) | _project_groups(project))
-        chosen = [package for package in packages if _is_marked(package, groups, target, extras)]
-    else:
-        if not project.is_file():
-            raise version.error(
-                f"is {version.text()}, which needs the {_PROJECT} beside it to tell what belongs to which group"
-            )
-        document = _read_document(project)
-        groups = _asked_groups(requirements, frozenset(_dependency_tables(document)))
-        chosen = _walk_graph(packages, _roots(document, groups, extras, lock, target), target)
-    return unique_packages(((package, _read_package(package, lock)) for package in chosen), target)
+        Raises `ResolveError` that names the file and the key, and `UsageError` for a group or an extra that is not there.
+        """
+        path = requirements.path
+        lock = _read_document(path)
+        metadata = lock["metadata"]
+        version = metadata["lock-version"]
+        if version.text() not in (*_WALKED, *_MARKED):
+            raise version.error(f"is {version.text()!r}, and lpack knows {', '.join((*_WALKED, *_MARKED))}")
+        _check_python(metadata["python-versions"], target)
+        found = lock.find("package")
+        packages = tuple(found.members()) if found else ()
+        project = path.parent / _PROJECT
+        extras = _asked_extras(requirements, lock)
+        if version.text() in _MARKED:
+            groups = _asked_groups(requirements, _marked_groups(packages) | _project_groups(project))
+            chosen = [package for package in packages if _is_marked(package, groups, target, extras)]
+        else:
+            if not project.is_file():
+                raise version.error(
+                    f"is {version.text()}, which needs the {_PROJECT} beside it to tell what belongs to which group"
+                )
+            document = _read_document(project)
+            groups = _asked_groups(requirements, frozenset(_dependency_tables(document)))
+            chosen = _walk_graph(packages, _roots(document, groups, extras, lock, target), target)
+        return unique_packages(((package, _read_package(package, lock)) for package in chosen), target)
 
 
 def _read_document(path: Path) -> LockValue:

@@ -13,7 +13,7 @@ from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, LockedPackage, Repository, Requirements, SourceFolder
 from packer.locks.pins import Pin
-from packer.locks.pipfile import read_pipfile_lock
+from packer.locks.pipfile import PipfileReader
 
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 REAL = FIXTURES / "locks" / "pipfile" / "Pipfile.lock"
@@ -30,7 +30,7 @@ LOCK: dict[str, Any] = {
 
 
 def read(path: Path, target: Target = X86, **asked: tuple[str, ...]) -> tuple[Pin | LockedPackage, ...]:
-    return read_pipfile_lock(Requirements(kind="Pipfile.lock", path=path, **asked), target)  # type: ignore[arg-type]
+    return PipfileReader().read(Requirements(kind="Pipfile.lock", path=path, **asked), target)  # type: ignore[arg-type]
 
 
 def write(folder: Path, lock: dict[str, Any]) -> Path:

@@ -12,7 +12,7 @@ from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, LockedPackage, Repository, Requirements, SourceFolder
 from packer.locks.pins import Pin
-from packer.locks.poetry import read_poetry_lock
+from packer.locks.poetry import PoetryReader
 
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"
 PROJECTS = FIXTURES / "locks" / "poetry"
@@ -22,7 +22,7 @@ FIRST, SECOND = "ab" * 32, "cd" * 32
 
 
 def read(path: Path, target: Target = X86, **asked: tuple[str, ...]) -> tuple[Pin | LockedPackage, ...]:
-    return read_poetry_lock(Requirements(kind="poetry.lock", path=path, **asked), target)  # type: ignore[arg-type]
+    return PoetryReader().read(Requirements(kind="poetry.lock", path=path, **asked), target)  # type: ignore[arg-type]
 
 
 def names(project: str, runtime: str = "python3.12", **asked: tuple[str, ...]) -> list[str]:
