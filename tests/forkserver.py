@@ -8,19 +8,22 @@ This module is run by the server, too: it imports the standard library alone.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from threading import Lock, Timer, active_count
@@ -36,6 +39,8 @@ _START_VARIABLES = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_")
 """Beginnings of the names of variables that a process reads when it starts, which a fork has behind it."""
 _NOT_OF_PYTHON = "PYTHON_KEYRING_"  # the library keyring's, which reads it when it is used
 
+_Running = dict[int, tuple[int, int]]
+"""By the descriptor of a process that runs (pidfd): its number, and where to report on it."""
 
 LPACK = "from packer.cli import main; main()"
 
@@ -85,13 +90,13 @@ class CommandServer:
         end = time.monotonic() + timeout
         with ExitStack() as stack:
             ends = [os.pipe() for _ in range(3)]
-            stdout, stderr, told = (stack.enter_context(os.fdopen(reading, encoding="utf-8")) for reading, _ in ends)
+            stdout, stderr, reports = (stack.enter_context(os.fdopen(reading, encoding="utf-8")) for reading, _ in ends)
             self._send(json.dumps(request).encode(), [writing for _, writing in ends])
             with ThreadPoolExecutor(2) as threads:
                 texts = [threads.submit(stream.read) for stream in (stdout, stderr)]
-                killing = Timer(timeout, os.kill, (int(told.readline()), signal.SIGKILL))
+                killing = Timer(timeout, os.kill, (int(reports.readline()), signal.SIGKILL))
                 killing.start()
-                status = int(told.readline())
+                status = int(reports.readline())
                 killing.cancel()
         if status == -signal.SIGKILL and time.monotonic() >= end:
             raise subprocess.TimeoutExpired(command, timeout)
@@ -123,18 +128,28 @@ def serve(line_number: int, modules: tuple[str, ...]) -> None:
     """Fork a process for each request that comes in, until the line is closed; returns in each of them at its end, too."""
     _import_everything(modules)
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    running: _Running = {}
     with socket.socket(fileno=line_number) as line:
-        while received := _receive(line):
-            request, (*streams, told) = received
-            if os.fork() == 0:
+        while True:
+            watched: list[int | socket.socket] = [line, *running]
+            ready, _, _ = select.select(watched, [], [])
+            _report_ended(running, ready)
+            if line not in ready:
+                continue
+            received = _receive(line)
+            if received is None:
+                return
+            request, (*streams, reports) = received
+            process = os.fork()
+            if process == 0:
                 line.close()
-                _fork_watched(told)
+                _close(reports, *running, *(each for _, each in running.values()))
                 signal.signal(signal.SIGINT, on_interrupt)
                 _become_command(request, streams)
                 return
-            for stream in (*streams, told):
-                os.close(stream)
-            _collect_ended()
+            running[os.pidfd_open(process)] = process, reports
+            os.write(reports, f"{process}\n".encode())
+            _close(*streams)
 
 
 def _import_everything(modules: tuple[str, ...]) -> None:
@@ -150,7 +165,7 @@ def _import_everything(modules: tuple[str, ...]) -> None:
 
 
 def _receive(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Receive a request, and the descriptors for output, error output, and what is told of the process."""
+    """Receive a request, and the descriptors for output, error output, and reports on the process."""
     length, streams, _, _ = socket.recv_fds(line, 4, 3)
     if not length:
         return None
@@ -160,15 +175,17 @@ def _receive(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     return json.loads(data), list(streams)
 
 
-def _fork_watched(told: int) -> None:
-    """Fork, and return in the new process; its parent tells its number first, and at its end how it has ended."""
-    process = os.fork()
-    if process:
-        os.write(told, f"{process}\n".encode())
-        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        os.write(told, f"{status}\n".encode())
-        os._exit(0)
-    os.close(told)
+def _report_ended(running: _Running, ready: Sequence[int | socket.socket]) -> None:
+    """Report the exit statuses of the processes among these that have ended, and forget them."""
+    for watched in [each for each in running if each in ready]:
+        process, reports = running.pop(watched)
+        os.write(reports, f"{os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\n".encode())
+        _close(watched, reports)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _become_command(request: dict[str, Any], streams: list[int]) -> None:
@@ -183,10 +200,27 @@ def _become_command(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["cwd"])
     sys.path[0] = request["cwd"]
     sys.argv = ["lpack", *request["arguments"]]
-    exec(request["program"], {"__name__": "__main__"})  # noqa: S102 the tests' own
+    try:
+        exec(request["program"], {"__name__": "__main__"})  # noqa: S102 the tests' own
+    except SystemExit as end:
+        if isinstance(end.code, int | None):
+            _end_process(end.code or 0)
+        raise
+    _end_process(0)
 
 
-def _collect_ended() -> None:
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _end_process(status: int) -> None:
+    """End this process as Python does, but without taking its modules apart, which takes longer than most commands.
+
+    Processes of multiprocessing end so: threads are joined, the functions of atexit run, streams are flushed. Returns where
+    a stream cannot be flushed: Python reports that itself when it ends.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if not stream.closed:
+                stream.flush()
+    except OSError:
+        return
+    os._exit(status & 0xFF)

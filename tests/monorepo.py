@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 from msgspec import Struct
 
-from packer.manifest.schemas import schema_text
+from tests.schemas import check_document
 from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
 from tests.wheels import make_wheel
 
@@ -66,7 +65,7 @@ class Monorepo(Struct, frozen=True, kw_only=True):
     def build(self, *flags: str) -> dict[str, Any]:
         """Build, and give the manifest, which must follow its schema and agree with the files."""
         manifest: dict[str, Any] = json.loads(self.run("build", "--json", *flags).stdout)
-        jsonschema.validate(manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
+        check_document("manifest", manifest)
         for held in (*manifest.get("layers", {}).values(), *(each["artifact"] for each in manifest["functions"].values())):
             data = (self.folder / "dist" / held["path"]).read_bytes()
             assert (held["sha256"], held["zip_bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))

@@ -15,13 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from msgspec import Struct
 
-from packer.manifest.schemas import schema_text
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
 from tests.packages import FIXTURES
+from tests.schemas import check_document
 
 pytestmark = [pytest.mark.docker, pytest.mark.network, pytest.mark.slow]
 
@@ -147,7 +146,7 @@ def test_the_manifest_says_what_built_what_and_why(built: Built):
 
 
 def test_the_manifest_keeps_its_schema(built: Built):
-    jsonschema.validate(built.manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
+    check_document("manifest", built.manifest)
 
 
 def test_nothing_is_left_in_the_engine(built: Built):

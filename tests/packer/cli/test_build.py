@@ -7,10 +7,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
-from packer.manifest.schemas import schema_text
+from tests.schemas import check_document
 
 CONFIG = """
 runtime = "python3.12"
@@ -77,7 +76,7 @@ def test_every_entry_has_neutral_metadata(built):
 
 def test_the_manifest_follows_its_schema_and_tells_the_truth(built):
     manifest = json.loads((built / "dist" / "lpack.json").read_text())
-    jsonschema.validate(manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
+    check_document("manifest", manifest)
     import hashlib
 
     for name, function in manifest["functions"].items():

@@ -8,12 +8,11 @@ import subprocess
 import tarfile
 from typing import Any
 
-import jsonschema
 import pytest
 
-from packer.manifest.schemas import schema_text
 from tests.images import ENTRY, Read, read_layout, tar_of, write_base
 from tests.monorepo import Monorepo, noise
+from tests.schemas import check_document
 from tests.shaped import RUNTIME
 
 PLAIN = 'verify = "none"\nbytecode = "off"'
@@ -29,7 +28,7 @@ def configure(repo: Monorepo, *names: str, settings: str = PLAIN, oci: str = "",
 def build(repo: Monorepo, *flags: str) -> dict[str, Any]:
     """Build, hold the manifest against its schema, and give it."""
     manifest: dict[str, Any] = json.loads(repo.run("build", "--json", *flags).stdout)
-    jsonschema.validate(manifest, json.loads(schema_text("manifest")), cls=jsonschema.Draft202012Validator)
+    check_document("manifest", manifest)
     return manifest
 
 

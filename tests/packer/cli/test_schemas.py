@@ -13,12 +13,13 @@ from packer.manifest.schemas import NAMES, schema_text
 from tests.emulator import use_no_emulator
 from tests.monorepo import Monorepo
 from tests.repository import make_repository
+from tests.schemas import check_document
 
 
 def checked(name: str, text: str) -> Any:
     """Hold a text against a schema, and give what it says."""
     document = json.loads(text)
-    jsonschema.validate(document, json.loads(schema_text(name)), cls=jsonschema.Draft202012Validator)
+    check_document(name, document)
     return document
 
 
