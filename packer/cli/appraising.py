@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from packer.cache.signatures import signature
 from packer.cache.store import Store, digest_of
+from packer.cli.common import read_shape_flags
 from packer.config.project import Project, find_output_folder
 from packer.config.project_reader import list_watched_files
 from packer.core.errors import UsageError
-from packer.core.options import Budget, ShapeFlags
+from packer.core.options import Budget
 from packer.manifest.baseline import Baseline, make_baseline
 from packer.pipeline.request import command_digest
 from packer.pipeline.state import Estimate, FunctionState, State, load_state, save_state, state_key, state_path
@@ -35,14 +36,12 @@ def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, r
     """
     built = state_key(project.path, find_output_folder(project, flags["out"]))
     key = digest_of("check 2", built, str(flags["offline"]))
-    shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
-    digest = command_digest(
-        project, flags["runtime"], flags["arch"], shape, frozen=False, more=["strict True"] if flags["strict"] else ()
-    )
+    shape, more = read_shape_flags(flags), ["strict True"] if flags["strict"] else ()
+    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False, more=more)
     state = load_state(store, key)
     if state is not None and not flags["upgrade"] and state.is_current(digest, project.names, written=False):
         return state
-    state = _ProjectAppraisal(project, flags, shape, store, reporter).state(digest, built, None if flags["upgrade"] else state)
+    state = _ProjectAppraisal(project, flags, store, reporter).state(digest, built, None if flags["upgrade"] else state)
     save_state(store, key, state)
     return state
 
@@ -50,12 +49,9 @@ def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, r
 class _ProjectAppraisal:
     """Appraises a project in which something has changed."""
 
-    def __init__(
-        self, project: Project, flags: Mapping[str, Any], shape: ShapeFlags, store: Store, reporter: LineReporter
-    ) -> None:
+    def __init__(self, project: Project, flags: Mapping[str, Any], store: Store, reporter: LineReporter) -> None:
         self._project = project
         self._flags = flags
-        self._shape = shape
         self._store = store
         self._reporter = reporter
 
@@ -65,27 +61,23 @@ class _ProjectAppraisal:
         from itertools import chain
 
         from packer.cache.signatures import Digests
-        from packer.cli.wiring import open_appraisal_tools
-        from packer.config.load import Overrides
-        from packer.config.project_reader import read_project, select_functions
-        from packer.core.options import Policy
+        from packer.cli.wiring import open_project_tools, read_config
+        from packer.config.project_reader import select_functions
         from packer.inspect.appraisal import Appraisal
 
         flags, started = self._flags, time.time_ns()
-        overrides = Overrides(runtime=flags["runtime"], architecture=flags["arch"], out=flags["out"], shape=self._shape)
-        config, _ = read_project(self._project, overrides)
+        config = read_config(self._project, flags)
         functions = select_functions(config, self._project)
         build = load_state(self._store, built)
         known = _KnownStates(last, build, digest)
         newest = max(filter(None, (last, build)), key=lambda each: each.seen_at, default=None)
         digests = Digests(newest.digests, newest.seen_at) if newest else Digests()
-        policy, jobs = Policy(**{name: flags[name] for name in ("offline", "upgrade", "strict")}), os.cpu_count() or 1
         with (
             # It ends last: where the loop is interrupted, the tools stop what its threads wait for.
-            ThreadPoolExecutor(jobs, thread_name_prefix="check") as executor,
-            open_appraisal_tools(self._store, digests, self._reporter, policy, jobs, config.remote) as tools,
+            ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="check") as executor,
+            open_project_tools(config, flags, self._store, self._reporter, digests, build=False) as tools,
         ):
-            found = Appraisal(tools, self._reporter, config.out, started, offline=policy.offline).all(
+            found = Appraisal(tools, self._reporter, config.out, started, offline=flags["offline"]).all(
                 functions, config.functions, known.get, executor
             )
             groups = {tools.sources.locks.group_paths(function) for function in functions}
@@ -159,9 +151,8 @@ def appraise_commit(
         if not there.path.exists():
             what = f"{ref} has no {os.path.relpath(os.path.realpath(project.path), tree.top)}."
             raise UsageError(what, remedy="Commit it, or name a commit that has it.")
-        shape = ShapeFlags(**{name: flags.get(name) for name in ("trim", "bytecode", "layers", "format")})
         then = {**flags, "out": None, "strict": False, "upgrade": False}  # errors of a past commit can no longer be fixed
-        state = _ProjectAppraisal(there, then, shape, store, reporter).state("", state_key(there.path, None), None)
+        state = _ProjectAppraisal(there, then, store, reporter).state("", state_key(there.path, None), None)
     return dict(state.functions)
 
 

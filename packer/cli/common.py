@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,8 @@ from builders.runtimes import ARCHITECTURES, RUNTIMES, WARN_BEFORE
 from packer.cache.local import LocalStore, store_folder
 from packer.cache.store import Store
 from packer.cli.terminal import NORMAL, QUIET, VERBOSE, LineReporter, make_reporter
-from packer.core.options import BYTECODE_MODES, TRIM_CHOICES
+from packer.config.project import Project, find_project
+from packer.core.options import BYTECODE_MODES, TRIM_CHOICES, ShapeFlags
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -63,6 +64,19 @@ def _add_options(options: Sequence[Callable[[Command], Command]], command: Comma
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def find_flagged_project(names: Sequence[str], flags: Mapping[str, Any], *, built: str = "") -> Project:
+    """Return the project that arguments and the options of `place_options` name; raises `UsageError`.
+
+    ``built`` is the command, where it works on what was built already.
+    """
+    return find_project(names, flags["config"], flags["template"], flags["parameters"], built=built)
+
+
+def read_shape_flags(flags: Mapping[str, Any]) -> ShapeFlags:
+    """Return what the command line says of how functions are shaped; None for options that the command does not have."""
+    return ShapeFlags(**{name: flags.get(name) for name in ShapeFlags.__struct_fields__})
 
 
 def choose_verbosity(verbose: bool, quiet: bool) -> int:

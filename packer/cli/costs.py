@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from packer.cli.appraising import appraise_project
-from packer.cli.common import open_store
-from packer.config.project import find_project
+from packer.cli.common import find_flagged_project, open_store
 from packer.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,26 +19,23 @@ def find_costs(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRep
 
     With ``one`` there must be one. Raises `LpackError`.
     """
-    from packer.cache.signatures import Digests
-    from packer.cli.wiring import open_appraisal_tools
-    from packer.config.load import Overrides
-    from packer.config.project_reader import read_project, select_functions
-    from packer.core.options import Policy
+    from packer.cli.wiring import open_project_tools, read_config
+    from packer.config.project_reader import select_functions
     from packer.inspect.requirement_report import Costs
     from packer.pipeline.gatherer import make_gatherer
     from packer.resolve.requirement_graph import read_requirement_graph
 
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    project = find_flagged_project(names, flags)
     store = open_store()
     whole = {"out": None, "strict": False, **flags}
-    config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"]))
+    config = read_config(project, flags)
     functions = select_functions(config, project)
     if one and len(functions) != 1:
         what = f"{' '.join(names)} has {len(functions)} functions: {', '.join(each.name for each in functions)}."
         raise UsageError(what, remedy="Name one of them in the folder of its configuration, or with --config.")
     state = appraise_project(project, whole, store, reporter)
-    policy = Policy(offline=flags["offline"])
-    with open_appraisal_tools(store, Digests(), reporter, policy, remote=config.remote) as tools:
+    resolved = {**flags, "upgrade": False}  # just now, if at all
+    with open_project_tools(config, resolved, store, reporter, build=False) as tools:
         gatherer = make_gatherer(tools, reporter, config.out)
         for function in functions:
             needs = read_requirement_graph(function, gatherer.obtain_trees(function))

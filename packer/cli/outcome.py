@@ -12,8 +12,7 @@ import click
 from msgspec import Meta, Struct
 
 from builders.errors import LpackError
-from packer.cli.common import message_options, place_options
-from packer.config.project import find_project
+from packer.cli.common import find_flagged_project, message_options, place_options
 from packer.core.records import json_text
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def read_built_project(command: str, names: Sequence[str], flags: dict[str, Any]
     from packer.config.load import Overrides
     from packer.config.project_reader import read_project, select_named
 
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"], built=command)
+    project = find_flagged_project(names, flags, built=command)
     config, _ = read_project(project, Overrides(out=flags["out"]))
     return BuiltProject(project=project, config=config, functions=select_named(config, project.names))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from packer.config.project import find_project
+from packer.cli.common import find_flagged_project
 
 if TYPE_CHECKING:
     from packer.cache.store import Store
@@ -21,19 +20,13 @@ def open_trials(
     store: Store, reporter: LineReporter, names: tuple[str, ...], flags: Mapping[str, Any]
 ) -> Iterator[tuple[Trials, tuple[Function, ...]]]:
     """Return what runs functions, and the functions that are named; ``flags`` are those of the command line."""
-    from packer.cache.signatures import Digests
-    from packer.cli.wiring import open_tools
-    from packer.config.load import Overrides
-    from packer.config.project_reader import read_project, select_named
-    from packer.core.options import Policy, ShapeFlags
+    from packer.cli.wiring import open_project_tools, read_config
+    from packer.config.project_reader import select_named
     from packer.inspect.trials import Trials
     from packer.pipeline.gatherer import make_gatherer
 
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
-    shape = ShapeFlags(trim=flags.get("trim"), bytecode=flags.get("bytecode"))
-    config, _ = read_project(project, Overrides(runtime=flags["runtime"], architecture=flags["arch"], shape=shape))
-    policy = Policy(offline=flags["offline"], upgrade=flags["upgrade"])
-    jobs = os.cpu_count() or 1
-    with store.workspace() as folder, open_tools(store, Digests(), reporter, policy, jobs, config.remote) as tools:
+    project = find_flagged_project(names, flags)
+    config = read_config(project, flags)
+    with store.workspace() as folder, open_project_tools(config, flags, store, reporter, build=True) as tools:
         gatherer = make_gatherer(tools, reporter, config.out)
         yield Trials(tools.shaping.prover, tools.shaping.verifier, gatherer, folder), select_named(config, project.names)

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -24,6 +24,10 @@ from packer.cache.deflate import Deflater
 from packer.cache.remote import open_remote
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, store_errors
+from packer.cli.common import read_shape_flags
+from packer.config.load import Config, Overrides
+from packer.config.project import Project
+from packer.config.project_reader import read_project
 from packer.core.events import Reporter
 from packer.core.model import Archive, Tree
 from packer.core.options import Policy
@@ -145,6 +149,27 @@ def open_appraisal_tools(
         closing.callback(fetcher.close)
         kept = EstimatedWheels(sources.builder, sources.store, digests)
         yield replace(tools, sources=replace(sources, fetcher=fetcher, builder=kept))
+
+
+def read_config(project: Project, flags: Mapping[str, Any]) -> Config:
+    """Read a project's configuration, which the flags of a command override; raises `UsageError`."""
+    overrides = Overrides(
+        runtime=flags["runtime"], architecture=flags["arch"], out=flags.get("out"), shape=read_shape_flags(flags)
+    )
+    config, _ = read_project(project, overrides)
+    return config
+
+
+def open_project_tools(
+    config: Config, flags: Mapping[str, Any], store: Store, reporter: Reporter, digests: Digests | None = None, *, build: bool
+) -> AbstractContextManager[Tools]:
+    """Open what works on a project with the flags of a command: `open_tools`, or without ``build``, `open_appraisal_tools`.
+
+    ``digests`` are those that are known of files.
+    """
+    policy = Policy(**{name: flags.get(name, False) for name in ("offline", "upgrade", "strict")})
+    opened = open_tools if build else open_appraisal_tools
+    return opened(store, digests or Digests(), reporter, policy, os.cpu_count() or 1, config.remote)
 
 
 def _read_credentials() -> Credentials:

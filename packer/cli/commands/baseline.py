@@ -11,8 +11,7 @@ import click
 
 from packer.cache.store import replace_file
 from packer.cli.appraising import appraise_project
-from packer.cli.common import open_reporter, open_store, project_options, shape_options
-from packer.config.project import find_project
+from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options, shape_options
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES
 from packer.manifest.baseline import BASELINE_FILE, baseline_text, make_baseline
@@ -30,7 +29,7 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
 
     `lpack check` does that. The file lies beside the configuration, and is meant to be committed.
     """
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    project = find_flagged_project(names, flags)
     if project.names:
         what = f"{' '.join(project.names)}: a baseline always covers all functions."
         raise UsageError(what, remedy="Name a folder, or nothing for the configuration here.")

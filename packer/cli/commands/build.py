@@ -13,11 +13,19 @@ import click
 from msgspec import Struct
 
 from packer.cache.store import Store
-from packer.cli.common import open_reporter, open_store, project_options, shape_options, warn_of_runtimes
+from packer.cli.common import (
+    find_flagged_project,
+    open_reporter,
+    open_store,
+    project_options,
+    read_shape_flags,
+    shape_options,
+    warn_of_runtimes,
+)
 from packer.cli.quick import remember
 from packer.cli.results import Changes, format_results
 from packer.cli.terminal import LineReporter
-from packer.config.project import TEMPLATE, Project, find_output_folder, find_project, sign_searched_paths
+from packer.config.project import TEMPLATE, Project, find_output_folder, sign_searched_paths
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.manifest.document import make_manifest, manifest_text
 from packer.pipeline.request import command_digest
@@ -54,10 +62,10 @@ def command(
     handler and a dependency file.
     """
     started = time.time_ns()
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    project = find_flagged_project(names, flags)
     store = open_store()
     key = state_key(project.path, find_output_folder(project, flags["out"]))
-    shape = ShapeFlags(**{name: flags[name] for name in ("trim", "bytecode", "verify", "layers", "format")})
+    shape = read_shape_flags(flags)
     digest = _digest_flags(project, flags, shape)
     state, changes = load_state(store, key), Changes()
     settings = _read_settings(flags, shape)

@@ -12,9 +12,9 @@ import click
 
 from packer.cache.signatures import signature
 from packer.cli.appraising import COMMIT, appraise_project, collect_budgets, make_commit_baseline
-from packer.cli.common import open_reporter, open_store, project_options, shape_options
+from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options, shape_options
 from packer.cli.quick import remember
-from packer.config.project import find_project, sign_searched_paths
+from packer.config.project import sign_searched_paths
 from packer.core.errors import LimitError, ManyErrors
 from packer.core.options import LAYER_MODES
 from packer.core.records import json_text
@@ -45,7 +45,7 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
     --offline, all to go by is the size that the lock tells. Ends with status 3 where something is over a limit.
     """
     started = time.time_ns()
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    project = find_flagged_project(names, flags)
     store = open_store()
     with open_reporter(verbose, quiet) as reporter:
         state = appraise_project(project, flags, store, reporter)

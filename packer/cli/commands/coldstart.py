@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import asdict
 
-from packer.cli.common import open_reporter, open_store, project_options, shape_options
+from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options, shape_options
 from packer.cli.trials import open_trials
-from packer.config.project import find_project
 from packer.core.records import json_text
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
 
     found: list[tuple[Function, ColdStart]] = []
     store = open_store()
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    project = find_flagged_project(names, flags)
     with open_reporter(verbose, quiet) as reporter, open_trials(store, reporter, names, flags) as (trials, functions):
         clocks = {trials.clock(function) for function in functions}
         if clocks != {CLOCK_EMULATOR}:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer.cli.appraising import COMMIT
-from packer.cli.common import open_reporter, open_store, project_options
-from packer.config.project import find_project
+from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options
 from packer.core.records import json_text
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def _read_side(side: str, flags: dict[str, Any], store: Store, reporter: LineRep
 
     if not _is_project(side):
         return read_snapshot(Path(side), side, tree, whole=whole)
-    project = find_project((), flags["config"], flags["template"], flags["parameters"])
+    project = find_flagged_project((), flags)
     if side == _NOW:
         states = appraise_project(project, flags, store, reporter).functions
     else:

@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from packer.cli.common import open_reporter, open_store
+from packer.cli.common import find_flagged_project, open_reporter, open_store
 from packer.cli.outcome import built_options
-from packer.config.project import find_project
 from packer.core.errors import UsageError
 from packer.core.names import REPORT_FILE
 
@@ -32,7 +31,7 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
     from packer.config.project_reader import read_project
     from packer.report.report_file import write_report
 
-    project = find_project(names, flags["config"], flags["template"], flags["parameters"])
+    project = find_flagged_project(names, flags)
     if project.names:
         what = f"{' '.join(project.names)}: a report always covers all functions."
         raise UsageError(what, remedy="Name a folder, or nothing for the configuration here.")
