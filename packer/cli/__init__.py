@@ -26,7 +26,7 @@ def main() -> None:
         sys.stdout.write(HELP)
         return
     if not completes:
-        from packer.cli.quick import answer
+        from packer.cli.answer_cache import answer
 
         answer(sys.argv[1:])
     # What a command holds, it holds to its end: looking through it again and again for cycles was a tenth of its time.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from packer.cli.appraising import appraise_project
 from packer.cli.common import find_flagged_project, open_store
+from packer.cli.project_appraisal import appraise_project
 from packer.core.errors import UsageError
 
 if TYPE_CHECKING:

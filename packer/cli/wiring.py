@@ -109,7 +109,7 @@ def open_tools(
         closing.callback(fetcher.close)
 
         def make_builder() -> PackageBuilder:
-            from packer.cli.sourcebuilds import make_builder
+            from packer.cli.builder_wiring import make_builder
 
             builder = make_builder((store, digests, resolver, fetcher), credentials, reporter, policy, variables, jobs)
             closing.callback(builder.close)
@@ -118,7 +118,7 @@ def open_tools(
         opened: Once[None, ImageBuilder] = Once()
 
         def open_images() -> ImageBuilder:
-            from packer.cli.imagery import open_image_builder
+            from packer.cli.image_wiring import open_image_builder
 
             return open_image_builder(store, reporter, policy, jobs, closing)
 

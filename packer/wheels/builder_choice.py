@@ -48,7 +48,7 @@ BUILDER_TABLE: dict[str, BuilderRow] = {
     ),
 }
 """The builders by name, in the order in which they are tried. To add one: a class in builders/, its name in
-`builders.recipes.BuilderName`, a row here, and the line in `packer.cli.sourcebuilds` that makes it."""
+`builders.recipes.BuilderName`, a row here, and the line in `packer.cli.builder_wiring` that makes it."""
 
 
 def builders_to_try(settings: BuildSettings, native: str) -> Iterator[tuple[str, str]]:

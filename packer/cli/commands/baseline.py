@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from packer.cache.store import replace_file
-from packer.cli.appraising import appraise_project
 from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options, shape_options
+from packer.cli.project_appraisal import appraise_project
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES
 from packer.manifest.baseline import BASELINE_FILE, baseline_text, make_baseline

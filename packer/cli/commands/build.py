@@ -13,6 +13,7 @@ import click
 from msgspec import Struct
 
 from packer.cache.store import Store
+from packer.cli.answer_cache import remember
 from packer.cli.common import (
     find_flagged_project,
     open_reporter,
@@ -22,7 +23,6 @@ from packer.cli.common import (
     shape_options,
     warn_of_runtimes,
 )
-from packer.cli.quick import remember
 from packer.cli.results import Changes, format_results
 from packer.cli.terminal import LineReporter
 from packer.config.project import TEMPLATE, Project, find_output_folder, sign_searched_paths

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packer.cache.signatures import signature
-from packer.cli.appraising import COMMIT, appraise_project, collect_budgets, make_commit_baseline
+from packer.cli.answer_cache import remember
 from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options, shape_options
-from packer.cli.quick import remember
+from packer.cli.project_appraisal import COMMIT, appraise_project, collect_budgets, make_commit_baseline
 from packer.config.project import sign_searched_paths
 from packer.core.errors import LimitError, ManyErrors
 from packer.core.options import LAYER_MODES

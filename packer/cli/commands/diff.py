@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from packer.cli.appraising import COMMIT
 from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options
+from packer.cli.project_appraisal import COMMIT
 from packer.core.records import json_text
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _is_project(side: str) -> bool:
 
 
 def _read_side(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter, *, whole: bool) -> Snapshot:
-    from packer.cli.appraising import appraise_commit, appraise_project
+    from packer.cli.project_appraisal import appraise_commit, appraise_project
     from packer.formats.wheel import read_wheel
     from packer.inspect.snapshot import read_snapshot, snapshot_of_records
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from packer.cli.common import open_reporter, project_options, shape_options
-from packer.cli.planning import plan_layers
+from packer.cli.project_plan import plan_layers
 from packer.core.options import LAYER_MODES
 
 

@@ -34,7 +34,7 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
     project = read_built_project("load", names, flags)
     with open_reporter(verbose, quiet) as reporter, ExitStack() as closing:
         from builders.engine.client import connect
-        from packer.cli.imagery import open_registries
+        from packer.cli.image_wiring import open_registries
         from packer.formats.oci import Reference
         from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs

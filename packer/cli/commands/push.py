@@ -60,7 +60,7 @@ def command(*, names: tuple[str, ...], to: str, index: bool, verbose: bool, quie
     """
     built = read_built_project("push", names, flags)
     with open_reporter(verbose, quiet) as reporter, ExitStack() as closing:
-        from packer.cli.imagery import open_registries
+        from packer.cli.image_wiring import open_registries
         from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
 

@@ -122,7 +122,7 @@ class _ArtifactRunner:
 
     def _run_image(self, function: Function) -> Outcome:
         from builders.engine.client import connect
-        from packer.cli.imagery import open_registries
+        from packer.cli.image_wiring import open_registries
         from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
         from packer.verify.image_runner import run_built

@@ -278,7 +278,7 @@ def test_versions_by_variables_go_with_the_ticket(world, tmp_path, monkeypatch):
     def doing(job: Job) -> bytes:
         with one_at_a_time, pytest.MonkeyPatch.context() as patch:
             patch.delenv("SETUPTOOLS_SCM_PRETEND_VERSION", raising=False)
-            patch.setattr("packer.cli.sourcebuilds.StoreBuilder", builder)
+            patch.setattr("packer.cli.builder_wiring.StoreBuilder", builder)
             patch.setattr("packer.cli.wiring.LazyPackageBuilder", lambda make: make())
             return run(*job)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from packer.cache.local import store_folder
-from packer.cli.quick import _find_cache_folder
+from packer.cli.answer_cache import _find_cache_folder
 from tests.monorepo import Monorepo
 
 CHANGES = ("source", "new file", "requirements", "configuration", "nearer configuration", "variable", "flag")
