@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from io import RawIOBase
 from pathlib import Path
 from typing import IO
@@ -67,6 +66,39 @@ class _Slice(RawIOBase):
         super().close()
 
 
+class _Push(Struct, frozen=True, kw_only=True):
+    """A blob on its way into the repository ``to``; ``scopes`` are those that uploading takes."""
+
+    endpoint: Endpoint
+    to: Reference
+    blob: Descriptor
+    scopes: Sequence[str]
+
+    @property
+    def doing(self) -> str:
+        """What is done, as errors say it."""
+        return f"push the layer {_short_digest(self.blob)} to {self.to.name}"
+
+    def location(self, headers: Mapping[str, str], before: str) -> str:
+        """Return the URL of the next request: each response may change it, relative or absolute."""
+        found = headers.get("Location")
+        if not found:
+            what = f"The registry of {self.to.name} does not say where to send a layer."
+            raise RegistryError(what, remedy="Ask its operator.")
+        return self.endpoint.url(found, before)
+
+
+class _Content(Struct, frozen=True, kw_only=True):
+    """The file of a blob; ``told`` gets the number of bytes that were read of it."""
+
+    path: Path
+    told: Callable[[int], None]
+
+    def slice(self, start: int, end: int) -> _Slice:
+        """Return the bytes from ``start`` to ``end`` as a stream."""
+        return _Slice(self.path, start, end, self.told)
+
+
 class _Upload(Struct, kw_only=True):
     """An upload in progress: where to send the next part, and how many bytes the registry has."""
 
@@ -90,21 +122,22 @@ def upload(
 
     Return the bytes that were sent, 0 where it was mounted. Raises `RegistryError`, and the errors of ``bring``.
     """
-    begun = _begin_upload(endpoint, to, blob, scopes, mount)
+    # The repository to mount from plays no part in the upload.
+    push = _Push(endpoint=endpoint, to=to, blob=blob, scopes=scopes[:1])
+    begun = _mount(push, mount, scopes) if mount else _begin_upload(push)
     if begun is None:
         return 0
-    scopes = scopes[:1]  # the repository to mount from plays no part in the upload
-    path = bring()
     name = f"{to.repository} {_short_digest(blob)}"
+    content = _Content(path=bring(), told=lambda sent: reporter.transfer_advanced(name, sent))
     with reporter.transfer(name, blob.size, "upload"):
         for restart in range(_RESTARTS + 1):
             try:
-                _send_blob(endpoint, to, blob, path, scopes, begun, lambda sent: reporter.transfer_advanced(name, sent))
+                _send_blob(push, content, begun)
             except _UploadForgotten:
                 if restart == _RESTARTS:
-                    what = f"Cannot push the layer {_short_digest(blob)} to {to.name}: the registry loses the upload each time."
+                    what = f"Cannot {push.doing}: the registry loses the upload each time."
                     raise RegistryError(what, remedy="Try again, or ask the registry's operator.") from None
-                begun = _begin_upload(endpoint, to, blob, scopes, "") or begun
+                begun = _begin_upload(push) or begun
             else:
                 break
     return blob.size
@@ -116,11 +149,12 @@ def _short_digest(blob: Descriptor) -> str:
 
 def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: bytes, scopes: Sequence[str]) -> None:
     """Send a small blob; raise `RegistryError`."""
+    push = _Push(endpoint=endpoint, to=to, blob=blob, scopes=scopes)
 
     def attempt() -> None:
-        begun = _begin_upload(endpoint, to, blob, scopes, "")
+        begun = _begin_upload(push)
         if begun is not None:
-            _finish_upload(endpoint, to, blob, scopes, begun, lambda: data)
+            _finish_upload(push, begun, lambda: data)
 
     try:
         endpoint.retry(attempt, f"push to {to.name}")
@@ -128,143 +162,110 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
         raise RegistryError(f"Cannot push to {to.name}: the registry loses the upload.", remedy="Try again.") from None
 
 
-def _begin_upload(endpoint: Endpoint, to: Reference, blob: Descriptor, scopes: Sequence[str], mount: str) -> _Upload | None:
-    """Begin an upload; None where the registry has mounted the blob instead."""
-    doing = f"push the layer {_short_digest(blob)} to {to.name}"
-    path = f"/v2/{to.repository}/blobs/uploads/"
-    ask = partial(endpoint.ask, "POST", path, doing=doing, expected=(201, 202), body=lambda: b"")
-    if mount:
-        # Registries refuse a mount in many ways; the layer can still be sent.
-        with suppress(RegistryError):
-            response = ask(scopes, query=[("mount", blob.digest), ("from", mount)])
-            if response.status == 201:
-                return None
-            return _Upload(location=_location(endpoint, response.headers, endpoint.url(path), to))
-    response = ask(scopes[:1])
+def _mount(push: _Push, source: str, scopes: Sequence[str]) -> _Upload | None:
+    """Have the registry mount the blob from the repository ``source``; return an upload where it wants the bytes instead."""
+    query = [("mount", push.blob.digest), ("from", source)]
+    # Registries refuse a mount in many ways; the layer can still be sent.
+    with suppress(RegistryError):
+        return _begin_upload(push, scopes, query)
+    return _begin_upload(push)
+
+
+def _begin_upload(push: _Push, scopes: Sequence[str] = (), query: Sequence[tuple[str, str]] = ()) -> _Upload | None:
+    """Begin an upload; None where the registry has the blob already."""
+    endpoint, path = push.endpoint, f"/v2/{push.to.repository}/blobs/uploads/"
+    response = endpoint.ask(
+        "POST", path, scopes or push.scopes, doing=push.doing, expected=(201, 202), body=lambda: b"", query=query
+    )
     if response.status == 201:
         return None
-    return _Upload(location=_location(endpoint, response.headers, endpoint.url(path), to))
+    return _Upload(location=push.location(response.headers, endpoint.url(path)))
 
 
-def _location(endpoint: Endpoint, headers: Mapping[str, str], before: str, to: Reference) -> str:
-    """Return the URL of the next request of an upload: each response may change it, relative or absolute."""
-    found = headers.get("Location")
-    if not found:
-        raise RegistryError(f"The registry of {to.name} does not say where to send a layer.", remedy="Ask its operator.")
-    return endpoint.url(found, before)
-
-
-def _send_blob(
-    endpoint: Endpoint,
-    to: Reference,
-    blob: Descriptor,
-    path: Path,
-    scopes: Sequence[str],
-    begun: _Upload,
-    told: Callable[[int], None],
-) -> None:
+def _send_blob(push: _Push, content: _Content, begun: _Upload) -> None:
     """Send what is left of a blob, part by part; raise `_UploadForgotten` where it must begin again."""
-    doing = f"push the layer {_short_digest(blob)} to {to.name}"
-    if blob.size > _CHUNK:
-        while begun.offset < blob.size:
-            _send_part(endpoint, to, blob, path, scopes, begun, told)
-        endpoint.retry(lambda: _finish_upload(endpoint, to, blob, scopes, begun, lambda: b""), doing)
+    retry, size = push.endpoint.retry, push.blob.size
+    if size > _CHUNK:
+        while begun.offset < size:
+            _send_part(push, content, begun)
+        retry(lambda: _finish_upload(push, begun, lambda: b""), push.doing)
         return
-
-    def whole() -> _Slice:
-        return _Slice(path, 0, blob.size, told)
 
     def attempt() -> None:
         try:
-            _finish_upload(endpoint, to, blob, scopes, begun, whole)
+            _finish_upload(push, begun, lambda: content.slice(0, size))
         except TransientError:
-            fresh = _begin_upload(endpoint, to, blob, scopes, "")  # asking how much has arrived takes as long
+            fresh = _begin_upload(push)  # asking how much has arrived takes as long
             if fresh is not None:
                 begun.location = fresh.location
             raise
 
-    endpoint.retry(attempt, doing)
+    retry(attempt, push.doing)
 
 
-def _send_part(
-    endpoint: Endpoint,
-    to: Reference,
-    blob: Descriptor,
-    path: Path,
-    scopes: Sequence[str],
-    begun: _Upload,
-    told: Callable[[int], None],
-) -> None:
+def _send_part(push: _Push, content: _Content, begun: _Upload) -> None:
     """Send one part of a blob, and after an error continue with the first byte that the registry lacks."""
-    doing = f"push the layer {_short_digest(blob)} to {to.name}"
-    trouble = False
+    endpoint, size, failed = push.endpoint, push.blob.size, False
 
     def attempt() -> None:
-        nonlocal trouble
-        if trouble:
+        nonlocal failed
+        if failed:
             acknowledged = begun.offset
-            _update_offset(endpoint, to, scopes, begun)
+            _update_offset(push, begun)
             begun.setbacks += begun.offset < acknowledged
             if begun.setbacks > _MOST_SETBACKS:
                 raise _UploadForgotten
-        if begun.offset >= blob.size:
+        if begun.offset >= size:
             return
-        trouble = True
+        failed = True
         start = begun.offset
-        end = min(start + _CHUNK, blob.size)  # after an interrupted part, only the last part may be short
+        end = min(start + _CHUNK, size)  # after an interrupted part, only the last part may be short
         headers = {**_OCTETS, "Content-Range": f"{start}-{end - 1}", "Content-Length": str(end - start)}
         with endpoint.request_once(
-            "PATCH", begun.location, scopes, headers=headers, body=lambda: _Slice(path, start, end, told)
+            "PATCH", begun.location, push.scopes, headers=headers, body=lambda: content.slice(start, end)
         ) as response:
             if response.status_code in (404, 410):
                 raise _UploadForgotten
             if response.status_code == 416:
                 raise TransientError("the registry does not have the preceding part of the layer")
             if response.status_code not in (201, 202, 204):
-                raise endpoint.error(response, doing)
-            begun.location = _location(endpoint, response.headers, begun.location, to)
+                raise endpoint.error(response, push.doing)
+            begun.location = push.location(response.headers, begun.location)
             begun.offset = end
 
-    endpoint.retry(attempt, doing)
+    endpoint.retry(attempt, push.doing)
 
 
-def _update_offset(endpoint: Endpoint, to: Reference, scopes: Sequence[str], begun: _Upload) -> None:
+def _update_offset(push: _Push, begun: _Upload) -> None:
     """Ask how much of an upload the registry has (distribution specification, "Pushing a blob in chunks")."""
-    with endpoint.request_once("GET", begun.location, scopes) as response:
+    with push.endpoint.request_once("GET", begun.location, push.scopes) as response:
         if response.status_code in (404, 410):
             raise _UploadForgotten
         if response.status_code not in (200, 202, 204):
-            raise endpoint.error(response, f"push a layer to {to.name}")
+            raise push.endpoint.error(response, push.doing)
         found = _RANGE.fullmatch(response.headers.get("Range", ""))
         last = int(found[1]) if found else 0
         begun.offset = last + 1 if last else 0  # registries write "nothing" as 0-0
         if response.headers.get("Location"):
-            begun.location = _location(endpoint, response.headers, begun.location, to)
+            begun.location = push.location(response.headers, begun.location)
 
 
-def _finish_upload(
-    endpoint: Endpoint,
-    to: Reference,
-    blob: Descriptor,
-    scopes: Sequence[str],
-    begun: _Upload,
-    body: Body,
-) -> None:
+def _finish_upload(push: _Push, begun: _Upload, body: Body) -> None:
     """Complete an upload with its digest; raise `_UploadForgotten` where the registry knows neither it nor the blob."""
-    doing = f"push the layer {_short_digest(blob)} to {to.name}"
-    query = [("digest", blob.digest)]
-    with endpoint.request_once("PUT", begun.location, scopes, headers=_OCTETS, query=query, body=body) as response:
+    endpoint, digest = push.endpoint, push.blob.digest
+    query = [("digest", digest)]
+    with endpoint.request_once("PUT", begun.location, push.scopes, headers=_OCTETS, query=query, body=body) as response:
         if response.status_code in (404, 410):
             # A response may have been lost: then the registry has the blob.
-            there = f"/v2/{to.repository}/blobs/{blob.digest}"
-            if endpoint.ask("HEAD", there, scopes, doing=doing, expected=(200, 307, 404)).status != 404:
+            there = f"/v2/{push.to.repository}/blobs/{digest}"
+            if endpoint.ask("HEAD", there, push.scopes, doing=push.doing, expected=(200, 307, 404)).status != 404:
                 return
             raise _UploadForgotten
         if response.status_code not in (201, 202, 204):
-            raise endpoint.error(response, doing)
-        told = response.headers.get("Docker-Content-Digest", blob.digest)
-    if told.startswith("sha256:") and told != blob.digest:
-        what = f"The registry of {to.name} says that a layer has the digest {told}, which is not what was sent."
+            raise endpoint.error(response, push.doing)
+        received = response.headers.get("Docker-Content-Digest", digest)
+    if received.startswith("sha256:") and received != digest:
+        what = f"The registry of {push.to.name} says that a layer has the digest {received}, which is not what was sent."
         raise RegistryError(what, remedy="Do not use that repository until you know why.")
 
 
