@@ -64,6 +64,7 @@ class _ProjectAppraisal:
         from packer.cli.wiring import open_project_tools, read_config
         from packer.config.project_reader import select_functions
         from packer.inspect.appraisal import Appraisal
+        from packer.pipeline.functions import Selection
 
         flags, started = self._flags, time.time_ns()
         config = read_config(self._project, flags)
@@ -77,9 +78,9 @@ class _ProjectAppraisal:
             ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="check") as executor,
             open_project_tools(config, flags, self._store, self._reporter, digests, build=False) as tools,
         ):
-            found = Appraisal(tools, self._reporter, config.out, started, offline=flags["offline"]).all(
-                functions, config.functions, known.get, executor
-            )
+            appraisal = Appraisal(tools, self._reporter, config.out, started, offline=flags["offline"])
+            selection = Selection(functions=functions, everything=config.functions, previous=known.get)
+            found = appraisal.states(selection, executor)
             groups = {tools.sources.locks.group_paths(function) for function in functions}
         by_name = {function.name: function for function in config.functions}
         states = {name: _record_budgets(each, by_name[name]) for name, each in found.items()}

@@ -30,7 +30,7 @@ def plan_layers(names: tuple[str, ...], flags: Mapping[str, Any], reporter: Line
     from packer.cache.signatures import Digests
     from packer.cli.wiring import open_project_tools, read_config
     from packer.inspect.plan_document import plan_document
-    from packer.pipeline.functions import FunctionBuilder
+    from packer.pipeline.functions import FunctionBuilder, Selection
     from packer.pipeline.layer_maker import Folders
 
     project = find_flagged_project(names, flags)
@@ -43,13 +43,14 @@ def plan_layers(names: tuple[str, ...], flags: Mapping[str, Any], reporter: Line
     last = _last_build(store, project, flags)
     digests = Digests(last.digests, last.seen_at) if last else Digests()
     known = last.functions if last else {}
+    wanted = [function for function in config.functions if function.layers.wanted]
     with (
         store.workspace() as folder,
         ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="plan") as executor,
         open_project_tools(config, flags, store, reporter, digests, build=True) as tools,
     ):
         builder = FunctionBuilder(tools, reporter, Folders(staging=folder, out=config.out), time.time_ns())
-        plans = builder.plan(config.functions, known.get, executor)
+        plans = builder.plan(Selection(functions=wanted, everything=config.functions, previous=known.get), executor)
     for warning in (*config.warnings, *unused_everywhere(plan.division.unused for plan in plans)):
         reporter.warn(warning)
     planned = {name for plan in plans for name in plan.needs}

@@ -21,7 +21,7 @@ from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
 from packer.manifest.budget import function_measures
-from packer.pipeline.functions import make_local_work, make_preparation, select_groups
+from packer.pipeline.functions import Selection, make_local_work, make_preparation
 from packer.pipeline.gatherer import Tools, make_gatherer
 from packer.pipeline.layer_maker import Beside, Folders, Version, Wanted
 from packer.pipeline.local_work import AppraisedFunction, Files, LocalWork, SettledFunction
@@ -142,25 +142,14 @@ class Appraisal:
         self._now = now
         self._gatherer = make_gatherer(tools, reporter, out)
 
-    def all(
-        self,
-        functions: Sequence[Function],
-        everything: Sequence[Function],
-        previous: Callable[[str], FunctionState | None],
-        executor: Executor,
-    ) -> dict[str, FunctionState]:
-        """Appraise functions; raises the one error, or `ManyErrors`, when all have ended.
-
-        ``everything`` are all that the project has: layers are planned for them together.
-        """
-        chosen = frozenset(function.name for function in functions)
-        taking_part = [function for function in everything if function.layers.wanted or function.name in chosen]
+    def states(self, selection: Selection, executor: Executor) -> dict[str, FunctionState]:
+        """Return what functions would become; raises the one error, or `ManyErrors`, when all have ended."""
         found: dict[str, FunctionState] = {}
-        for alike, names in select_groups(taking_part, chosen):
-            found |= self._group(alike, names, previous, executor)
-        return {function.name: found[function.name] for function in functions}
+        for alike, names in selection.groups(lambda each: each.layers.wanted):
+            found |= self._appraise_group(alike, names, selection.previous, executor)
+        return {function.name: found[function.name] for function in selection.functions}
 
-    def _group(
+    def _appraise_group(
         self,
         functions: Sequence[Function],
         chosen: frozenset[str],

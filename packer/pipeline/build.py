@@ -16,7 +16,7 @@ from packer.config.load import Config
 from packer.config.project_reader import list_watched_files, read_project, select_functions
 from packer.core.events import Reporter
 from packer.manifest.history import save_history
-from packer.pipeline.functions import FunctionBuilder, WorkElsewhere
+from packer.pipeline.functions import FunctionBuilder, Selection, WorkElsewhere
 from packer.pipeline.gatherer import Tools
 from packer.pipeline.layer_maker import Folders
 from packer.pipeline.publish import description_files, lock_output, open_staging, publish, warn_of_bare_sources
@@ -75,7 +75,9 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
         executor, elsewhere = held.enter_context(services.workers(config.remote))
         tools = held.enter_context(services.tools(digests, config.remote))
         builder = FunctionBuilder(tools, reporter, Folders(staging=folder, out=config.out), request.started, elsewhere)
-        built = builder.build(functions, config.functions, request.known(last).get, executor)
+        built = builder.build(
+            Selection(functions=functions, everything=config.functions, previous=request.known(last).get), executor
+        )
         shared = {tools.sources.locks.group_paths(function) for function in functions}
         states = publish(config, template, last, built, folder, services.store)
         for warning in _warn_of_unneeded_packages(config, states):

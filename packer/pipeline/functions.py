@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from builders.runtimes import Target
 from packer.cache.signatures import are_unchanged
@@ -35,12 +37,26 @@ def group_compatible(functions: Sequence[Function]) -> list[list[Function]]:
     return list(groups.values())
 
 
-def select_groups(functions: Sequence[Function], chosen: Collection[str]) -> Iterator[tuple[list[Function], frozenset[str]]]:
-    """Return the functions that could share a layer with one of the chosen, together, with the names of the chosen."""
-    for group in group_compatible(functions):
-        names = frozenset(function.name for function in group if function.name in chosen)
-        if names:
-            yield group, names
+class Selection(Struct, frozen=True, kw_only=True):
+    """The functions that are asked for, of ``everything`` that the project has: layers are planned for all together.
+
+    ``previous`` gives what is remembered of a function by its name.
+    """
+
+    functions: Sequence[Function]
+    everything: Sequence[Function]
+    previous: Callable[[str], FunctionState | None]
+
+    def groups(self, takes_part: Callable[[Function], bool]) -> Iterator[tuple[list[Function], frozenset[str]]]:
+        """Return the functions that could share a layer with one that is asked for, and the names of those asked for.
+
+        ``takes_part`` says of the other functions whether they count.
+        """
+        chosen = frozenset(function.name for function in self.functions)
+        for group in group_compatible([each for each in self.everything if each.name in chosen or takes_part(each)]):
+            names = frozenset(function.name for function in group if function.name in chosen)
+            if names:
+                yield group, names
 
 
 class WorkElsewhere(Protocol):
@@ -69,51 +85,31 @@ class FunctionBuilder:
         """What `build` has found wrong with the project as a whole."""
         self._gatherer = make_gatherer(tools, reporter, folders.out)
 
-    def build(
-        self,
-        functions: Sequence[Function],
-        everything: Sequence[Function],
-        previous: Callable[[str], FunctionState | None],
-        executor: Executor,
-    ) -> dict[str, Built]:
-        """Build functions; raises the one error, or `ManyErrors`, when all have ended.
-
-        ``everything`` are all that the project has: layers are planned for them together.
-        """
-        chosen = frozenset(function.name for function in functions)
-        taking_part = [each for each in everything if each.layers.wanted or each.image.wanted or each.name in chosen]
-        self._reporter.expect(len(chosen))
+    def build(self, selection: Selection, executor: Executor) -> dict[str, Built]:
+        """Build functions; raises the one error, or `ManyErrors`, when all have ended."""
+        self._reporter.expect(len({function.name for function in selection.functions}))
         built: dict[str, Built] = {}
         unused: list[Mapping[str, str]] = []
-        for alike_ones, names in select_groups(taking_part, chosen):
-            group = self._make_group(alike_ones, names, previous, executor)
+        for alike, names in selection.groups(lambda each: each.layers.wanted or each.image.wanted):
+            group = self._make_group(alike, names, selection, executor)
             built |= group.build(executor)
             unused.append(group.unused)
-        held = [found for each in functions for found in find_exceeded_limits(each, built[each.name].state.report)]
+        held = [found for each in selection.functions for found in find_exceeded_limits(each, built[each.name].state.report)]
         if held:  # what was built before; all others were checked before they were written
             raise held[0] if len(held) == 1 else ManyErrors(held)
         self.warnings = unused_everywhere(unused)
-        return {function.name: built[function.name] for function in functions}
+        return {function.name: built[function.name] for function in selection.functions}
 
-    def plan(
-        self, everything: Sequence[Function], previous: Callable[[str], FunctionState | None], executor: Executor
-    ) -> list[GroupPlan]:
-        """Plan the layers of all functions, and build nothing; raises the one error, or `ManyErrors`."""
-        wanted = [function for function in everything if function.layers.wanted]
-        names = frozenset(function.name for function in wanted)
-        groups = (
-            self._make_group(alike_ones, chosen, previous, executor) for alike_ones, chosen in select_groups(wanted, names)
-        )
+    def plan(self, selection: Selection, executor: Executor) -> list[GroupPlan]:
+        """Plan the layers of functions, and build nothing; raises the one error, or `ManyErrors`."""
+        found = selection.groups(lambda each: each.layers.wanted)
+        groups = (self._make_group(alike, names, selection, executor) for alike, names in found)
         return [group.plan(executor) for group in groups if isinstance(group, ZipGroup)]
 
     def _make_group(
-        self,
-        functions: Sequence[Function],
-        chosen: frozenset[str],
-        previous: Callable[[str], FunctionState | None],
-        executor: Executor,
+        self, functions: Sequence[Function], chosen: frozenset[str], selection: Selection, executor: Executor
     ) -> ZipGroup | ImageGroup:
-        states = {function.name: previous(function.name) for function in functions}
+        states = {function.name: selection.previous(function.name) for function in functions}
         looked = scan_members(functions, chosen, self._gatherer, states.get, executor, self._reporter)
         members = tuple(looked.values())
         written = {path: each for state in states.values() if state for path, each in state.artifact.items()}

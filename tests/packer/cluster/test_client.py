@@ -28,7 +28,7 @@ from packer.cluster.worker_site import _PathTranslator
 from packer.config.load import Overrides, load_config
 from packer.core.errors import LimitError, ManyErrors, UsageError, VerificationError
 from packer.core.options import Policy
-from packer.pipeline.functions import FunctionBuilder
+from packer.pipeline.functions import FunctionBuilder, Selection
 from packer.pipeline.gatherer import make_gatherer
 from packer.pipeline.layer_maker import Folders
 from packer.pipeline.preparation import Order
@@ -72,7 +72,8 @@ class World(Struct):
         with self.tools(name) as tools, ThreadPoolExecutor(2) as executor:
             cluster = workers.cluster(self.shared, self.told) if workers else None
             building = FunctionBuilder(tools, self.told, Folders(staging=folder / "staging", out=folder / "out"), 1, cluster)
-            return building.build(config.functions, config.functions, lambda _: None, executor)
+            everything = config.functions
+            return building.build(Selection(functions=everything, everything=everything, previous=lambda _: None), executor)
 
     @contextmanager
     def tools(self, name: str) -> Iterator[Any]:
