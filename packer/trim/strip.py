@@ -71,11 +71,9 @@ class Stripper:
         except UnavailableError as here:
             try:
                 return self._container(target, settings)
-            except UnavailableError as there:
-                remedy = f"{here.remedy} Or: {there.remedy}"
+            except (UnavailableError, BuildError) as there:
+                remedy = " Or: ".join(filter(None, (here.remedy, there.remedy)))
                 raise UnavailableError(f"{here.what}; {there.what}", remedy=remedy) from None
-            except BuildError as failure:
-                raise UnavailableError(f"{here.what}; {failure.what}", remedy=here.remedy) from None
 
     def strip(
         self,
