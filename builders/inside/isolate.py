@@ -187,7 +187,7 @@ def tell(connection: _socket.socket, kind: bytes, number: int) -> None:
     try:
         connection.send(NOTE.pack(kind, number))
     except OSError:
-        pass
+        pass  # nobody reads any more; who does all the same sees the connection end without `OVER`, which is an error there
 
 
 def kill(process: int) -> None:
@@ -195,8 +195,8 @@ def kill(process: int) -> None:
     for killing in (os.kill, os.killpg):
         try:
             killing(process, _KILL)
-        except OSError:
-            pass
+        except ProcessLookupError:
+            pass  # it has ended, or leads no group yet; a refusal is an error, as waiting for what still runs never ends
 
 
 def become(connection: _socket.socket, words: Words, parent: int) -> NoReturn:

@@ -194,7 +194,7 @@ class RemoteObjects:
                     parts = chain((first,), _parts(file, stopped))
                     self._store.put(key, parts, use_multipart=True, chunk_size=_PART, max_concurrency=2)
             except AlreadyExistsError:
-                pass  # another machine was quicker, and its object has the same name
+                pass  # another machine was quicker: what has the same name has the same content, and readers check that
             except (BaseError, FileNotFoundError) as error:
                 raise _remote_error(error) from None
 

@@ -356,6 +356,7 @@ class RemoteStore(StoreWrapper):
             if data is not None:
                 self._breaker.write(place, data, self._stopped, replace=replace)
         except (OSError, LpackError) as error:
+            # Read from this machine's store, whose own readers report what is wrong with it; others make the object again.
             self._breaker.reporter.debug(f"{place} is not written to {self._breaker.name}: {error}")
         except UploadStopped:
             pass  # `close` has reported how much was not written

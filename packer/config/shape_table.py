@@ -167,9 +167,18 @@ def _searched(section: Section) -> Iterator[Path]:
             yield from (path for path in base.rglob("*") if path.is_dir())
 
 
-def _is_event(name: str, pattern: str) -> bool:
-    """Return whether a file that fits a pattern is an event; a wildcard means nothing hidden, such as editors' links."""
-    return not name.endswith(EXPECTED) and (not name.startswith(".") or pattern.startswith("."))
+def _matching_files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Return the events that fit a pattern: a wildcard means nothing hidden, such as editors' links.
+
+    Raises ``ValueError`` or ``NotImplementedError``, as pathlib does for absolute patterns and wrong ones.
+    """
+    parts = Path(pattern).parts
+    if not parts:
+        raise ValueError("it names the folder itself")  # pathlib fails on it (before Python 3.13)
+    for path in folder.glob(pattern):
+        hidden = path.name.startswith(".") and not parts[-1].startswith(".")
+        if not path.name.endswith(EXPECTED) and not hidden and not path.is_dir():
+            yield path
 
 
 def _events(section: Section) -> Iterator[Path]:
@@ -177,7 +186,7 @@ def _events(section: Section) -> Iterator[Path]:
     folder = section.file.parent.absolute()
     for pattern in section.strings("events"):
         try:
-            found = sorted(path for path in folder.glob(pattern) if _is_event(path.name, Path(pattern).name))
+            found = sorted(_matching_files(folder, pattern))
         except (NotImplementedError, ValueError) as error:
             what = f"{pattern!r} is no pattern for files below {folder} ({error})"
             raise section.error("events", what, 'Write events = ["events/*.json"].') from None

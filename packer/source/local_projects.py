@@ -101,7 +101,7 @@ def _workspace_members(workspace: Path) -> Iterator[Path]:
     for pattern in workspace_patterns(_read_document(path), path, "members"):
         try:
             found = sorted(workspace.glob(f"{pattern.rstrip('/') or '.'}/pyproject.toml"))
-        except (NotImplementedError, ValueError) as error:
+        except (NotImplementedError, ValueError) as error:  # how pathlib refuses absolute patterns and wrong ones
             what = f"{path}: tool.uv.workspace.members: {pattern!r} is not a pattern of folders: {error}."
             raise UsageError(what, remedy="Fix the file at that place.") from None
         yield from (each.parent for each in found)

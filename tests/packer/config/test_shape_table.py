@@ -138,6 +138,8 @@ def test_events_are_files_below_the_project_without_expected_results(tmp_path):
     (tmp_path / "events" / ".#a.json").symlink_to("me@host.1234")
     assert read(tmp_path, 'verify = { events = ["events/*.json"] }').verify.events == verify.events
     assert (verify.level, verify.demanded) == ("events", True)
+    (tmp_path / "events" / "old.json").mkdir()
+    assert read(tmp_path, 'verify = { events = ["events/*.json"] }').verify.events == verify.events
     verify = read(tmp_path, 'verify = { events = ["events/b.json", "**/a.json"], level = "rie" }').verify
     assert [path.name for path in verify.events] == ["b.json", "a.json"]
     assert (verify.level, verify.demanded) == ("rie", True)
@@ -209,7 +211,7 @@ def test_mistakes_are_named_with_their_place(tmp_path, line, place, hint):
     assert f"lpack.toml: functions.orders.{place}" in refusal(tmp_path, f"{FUNCTION}{line}\n")
 
 
-@pytest.mark.parametrize("pattern", ["/events/*.json", "", "a**b"])
+@pytest.mark.parametrize("pattern", ["/events/*.json", "", ".", "./", "a**b"])
 def test_a_wrong_pattern_of_events_is_a_usage_error(tmp_path, pattern):
     assert "verify.events" in refusal(tmp_path, f'{FUNCTION}verify = {{ events = ["{pattern}"] }}\n')
 
