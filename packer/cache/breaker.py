@@ -43,8 +43,8 @@ class CircuitBreaker:
         with self._counting(f"reading {key}", writing=False):
             try:
                 found = self._objects.read(key, file, limit)
-            except OversizedObjectError:
-                self.report_wrong(key, f"it has more than {limit:,} bytes")
+            except OversizedObjectError as error:
+                self.report_wrong(key, error.what)
         if found:
             self.reporter.debug(f"{key} came from {self.name}")
         return found
@@ -71,7 +71,7 @@ class CircuitBreaker:
         try:
             yield
         except RemoteError as trouble:
-            self.reporter.debug(f"{self.name}: {doing}: {trouble.reason}")
+            self.reporter.debug(f"{self.name}: {doing}: {trouble.what}")
             self._failed(trouble, time.monotonic() - started, writing=writing)
         else:
             with self._lock:
@@ -91,8 +91,8 @@ class CircuitBreaker:
             return ""  # another thread failed in the same way at the same time
         if trouble.denied and writing:
             self.writes = False
-            return f"Nothing may be written to {self.name}: {trouble.reason}. It is only read."
-        reason = trouble.reason
+            return f"Nothing may be written to {self.name}: {trouble.what}. It is only read."
+        reason = trouble.what
         if trouble.denied:
             reason = f"reading is denied: {reason}{_RIGHTS if 'AccessDenied' in reason else ''}"
         if not (trouble.denied or trouble.lasting):

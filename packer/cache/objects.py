@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from msgspec import Struct
 
 from builders.runtimes import MEGABYTE
-from packer.core.errors import UsageError
+from packer.core.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from threading import Event
@@ -79,18 +79,20 @@ class RemoteTiming(Struct, frozen=True, kw_only=True):
 _TIMING = RemoteTiming()
 
 
-class RemoteError(Exception):
-    """A request failed. ``denied``: the remote refused it; ``lasting``: every other request would fail too."""
+class RemoteError(StoreError):
+    """A request to a remote failed. ``denied``: the remote refused it; ``lasting``: every other request would fail too."""
 
-    def __init__(self, reason: str, *, denied: bool = False, lasting: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, what: str, *, denied: bool = False, lasting: bool = False) -> None:
+        super().__init__(what)
         self.denied = denied
         self.lasting = lasting
 
 
-class OversizedObjectError(Exception):
-    """An object is larger than any that lpack writes, or than its lock says."""
+class OversizedObjectError(StoreError):
+    """An object is larger than any that lpack writes, or than its lock says: it has more than ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"it has more than {limit:,} bytes")
 
 
 class RemoteAddress(Struct, frozen=True, kw_only=True):
@@ -170,11 +172,11 @@ class RemoteObjects:
         result = self._store.get(key, options={"range": {"offset": start}} if start else None)
         left = limit - start
         if result.meta["size"] > limit:
-            raise OversizedObjectError
+            raise OversizedObjectError(limit)
         for chunk in result.stream(_CHUNK):
             left -= len(chunk)
             if left < 0:
-                raise OversizedObjectError
+                raise OversizedObjectError(limit)
             yield chunk
 
     def write(self, key: str, source: bytes | Path, stopped: Event, *, replace: bool) -> None:
@@ -243,9 +245,7 @@ def _open_backend(address: RemoteAddress, timing: RemoteTiming) -> ObjectStore:
         return from_url(str(address), **_settings(address, timing))
     except (BaseError, ValueError) as error:
         remedy = _FORMS if address.scheme != "az" else "Name the account: AZURE_STORAGE_ACCOUNT_NAME."
-        raise UsageError(
-            f"The remote store {address} cannot be opened: {_remote_error(error).reason}.", remedy=remedy
-        ) from None
+        raise UsageError(f"The remote store {address} cannot be opened: {_remote_error(error).what}.", remedy=remedy) from None
 
 
 def _settings(address: RemoteAddress, timing: RemoteTiming) -> dict[str, Any]:

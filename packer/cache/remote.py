@@ -116,8 +116,10 @@ def probe_remote(configured: str) -> RemoteStatus | None:
         return RemoteStatus(address=address, trouble="the folder does not exist")
     try:
         RemoteObjects(address).read("nothing", BytesIO(), 0)
-    except (RemoteError, OversizedObjectError) as trouble:
-        return RemoteStatus(address=address, trouble=str(trouble))
+    except OversizedObjectError:
+        pass  # there is one after all, and it can be read
+    except RemoteError as error:
+        return RemoteStatus(address=address, trouble=error.what)
     return RemoteStatus(address=address)
 
 

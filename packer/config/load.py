@@ -6,7 +6,6 @@ What is wrong is an error of `packer.config.section`, which names the file and t
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
+from builders.documents import parse_toml, read_text
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
 from packer.config.budget_table import BUDGET, read_budget
 from packer.config.build_table import BUILD_KEYS, PACKAGES, read_build_settings, read_package_settings
@@ -39,6 +39,7 @@ _SHARED_KEYS = (
 _PROJECT_KEYS = (*_SHARED_KEYS, "out", "remote", "sbom", "functions", "resolution", DISCOVER)
 _FUNCTION_KEYS = (*_SHARED_KEYS, "source", "handler", "requirements", "package", "extras", "groups")
 _RESOLUTIONS = ("separate", "shared")
+_WRITE_ONCE = 'Write a key once, as a value or as a table: beside [layers.NAME], [layers] with others = "auto" plans the rest.'
 _ADD_FUNCTION = "Add a table [functions.NAME], or run `lpack init`."
 
 _GLIBC = re.compile(r"2\.([0-9]{1,2})")
@@ -188,19 +189,13 @@ def lock_path(root: Path, function: str) -> Path:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    text = read_text(path, UsageError, "Name a file that exists, in UTF-8.")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.", remedy="Name a file that exists.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.", remedy=_toml_remedy(str(error))) from error
-
-
-def _toml_remedy(error: str) -> str:
-    """Return what to do about a file that is not TOML."""
-    if "overwrite" in error:
-        return 'Write a key once, as a value or as a table: beside [layers.NAME], [layers] with others = "auto" plans the rest.'
-    return "Fix the file at that place."
+        return parse_toml(text, path, UsageError, "Fix the file at that place.")
+    except UsageError as error:
+        if "overwrite" in error.what:
+            error.remedy = _WRITE_ONCE
+        raise
 
 
 def _function(root: Path, project: Section, name: str, discovery: Discovery, overrides: Overrides) -> Function:

@@ -22,6 +22,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
+from builders.documents import read_text
 from packer.core.errors import ResolveError
 from packer.core.redaction import hide_user_parts
 
@@ -110,14 +111,12 @@ def _read(path: Path, gathered: _ParsedLines, *, is_constraint: bool, origin: st
     if (path, is_constraint) in gathered.seen:
         return
     gathered.seen.add((path, is_constraint))
+    remedy = "Fix the path, or save the file as UTF-8."
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ResolveError(
-            f"{origin}Cannot read the requirements {path}: {error.strerror}.", remedy="Fix the path, or remove the line."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ResolveError(f"{path} is not valid UTF-8: {error}.", remedy="Save it as UTF-8.") from error
+        text = read_text(path, ResolveError, remedy, noun="the requirements file", encoding="utf-8-sig")
+    except ResolveError as error:
+        error.what = f"{origin}{error.what}"
+        raise
     gathered.files.append(path)
     gathered.variables.update(_VARIABLE.findall(text))
     for number, line in _logical_lines(text):

@@ -129,7 +129,7 @@ def open_archive(archive: Path) -> Iterator[PackedArchive]:
             with store_errors(archive, "read"):
                 members = read_members(file.fileno())
         except ZipFormatError as error:
-            raise PackageError(f"{archive} is not a readable archive: {error.reason}.", remedy="Build again.") from None
+            raise PackageError(f"{archive} is not a readable archive: {error.what}.", remedy="Build again.") from None
         yield PackedArchive(path=archive, descriptor=file.fileno(), members=members)
 
 

@@ -143,7 +143,7 @@ def _open_wheel(path: Path, filename: str) -> Iterator[_OpenWheel]:
             members = {member.name: member for member in read_members(descriptor)}
         except ZipFormatError as error:
             place = f", member {error.member}" if error.member else ""
-            raise PackageError(f"{filename} is refused{place}: {error.reason}.", remedy=_REMEDY) from None
+            raise PackageError(f"{filename} is refused{place}: {error.what}.", remedy=_REMEDY) from None
         info = _info_folder(filename, members)
         yield _OpenWheel(
             path=path,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, STORED, Span
 from packer.formats.zip_headers import (
     CENTRAL,
@@ -55,16 +56,15 @@ _GOOD_PATH = re.compile(r"(?![A-Za-z]:)(?!\.{1,2}(?:/|\Z))[ -.0-\[\]-~]+(?:/(?!\
 _DESCRIPTOR_SIZES = frozenset({0, 12, 16, 20, 24})
 
 
-class ZipFormatError(Exception):
-    """An archive breaks the format or could be read in two ways; ``member`` is empty where the fault is in no single one."""
+class ZipFormatError(PackageError):
+    """An archive breaks the format or could be read in two ways; ``member`` is empty where the fault is in no single one.
 
-    def __init__(self, reason: str, member: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
+    Who opens the archive knows its name, and puts that in front of ``what``.
+    """
+
+    def __init__(self, what: str, member: str = "") -> None:
+        super().__init__(what)
         self.member = member
-
-    def __str__(self) -> str:
-        return f"{self.member}: {self.reason}" if self.member else self.reason
 
 
 class ZipMember(Struct, frozen=True, kw_only=True):

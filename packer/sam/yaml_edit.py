@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from packer.core.errors import UsageError
+
 # Text that YAML 1.1 and 1.2 both take for a string without quotes, wherever it stands.
 _PLAIN = re.compile(r"((\.\.?/)+[A-Za-z_]|[A-Za-z_][A-Za-z0-9_@+-]*[./])[A-Za-z0-9_./@+-]*")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -84,11 +86,14 @@ class Edit(Struct, frozen=True, kw_only=True):
     around: tuple[str, str] = ("", "")
 
 
-class EditConflict(Exception):
-    """Two different values are wanted in one place, which an alias shows twice; ``line`` counts from 1."""
+class EditConflict(UsageError):
+    """Two different values are wanted in one place, which an alias shows twice; ``line`` counts from 1.
+
+    Who knows the file and its meaning says more.
+    """
 
     def __init__(self, line: int) -> None:
-        super().__init__(f"line {line}")
+        super().__init__(f"line {line}: a YAML alias shows in two places what is to differ there")
         self.line = line
 
 

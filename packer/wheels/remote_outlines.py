@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from builders.errors import LpackError
 from builders.once import Once
 from packer.cache.store import Store, digest_of
+from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.model import Archive
 from packer.formats.wheel_outline import (
@@ -46,7 +47,7 @@ _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _WEB = ("http", "https")
 
 
-class _NoRanges(Exception):
+class _NoRangesError(FetchError):
     """A server does not give parts of files, or not these."""
 
 
@@ -110,12 +111,13 @@ class OutlineFetcher:
         """Read a wheel's directory; None, and a word for ``-v``, where it cannot be had."""
         try:
             return outline_members(_Remote(self, archive).members(), archive.filename)
-        except (_NoRanges, ZipFormatError, LpackError) as trouble:
-            self._reporter.debug(f"{archive.filename}: its directory cannot be read ({trouble}), and its size is all to go by")
+        except LpackError as error:
+            why = error.what.rstrip(".")
+            self._reporter.debug(f"{archive.filename}: its directory cannot be read ({why}), and its size is all to go by")
             return None
 
     def ask(self, archive: Archive, wanted: str) -> requests.Response:
-        """Ask for a range of an archive's bytes; raises `_NoRanges`."""
+        """Ask for a range of an archive's bytes; raises `_NoRangesError`."""
 
         def failed(error: TransientError, number: int) -> None:
             self._reporter.debug(f"{archive.filename}: {error} ({number} of {_RETRIES.attempts})")
@@ -123,9 +125,9 @@ class OutlineFetcher:
         try:
             return retry(lambda: self._attempt(archive, wanted), _RETRIES, self._stopped, failed)
         except RetryStopped:
-            raise _NoRanges("it was interrupted") from None
+            raise _NoRangesError("it was interrupted") from None
         except RetriesExhausted as exhausted:
-            raise _NoRanges(str(exhausted.error)) from None
+            raise _NoRangesError(str(exhausted.error)) from None
 
     def _attempt(self, archive: Archive, wanted: str) -> requests.Response:
         import requests
@@ -138,7 +140,7 @@ class OutlineFetcher:
         if response.status_code == requests.codes.partial_content:
             return response
         response.close()  # unread: it may be all of the archive
-        kind = TransientError if response.status_code in RETRIED_STATUSES else _NoRanges
+        kind = TransientError if response.status_code in RETRIED_STATUSES else _NoRangesError
         raise kind(f"the server answered {response.status_code}")
 
     def _ask(self, archive: Archive, wanted: str) -> requests.Response:
@@ -169,7 +171,7 @@ class _Remote:
         self._held = b""
 
     def members(self) -> Sequence[ZipMember]:
-        """Return what the wheel holds; raises `ZipFormatError`, or `_NoRanges`."""
+        """Return what the wheel holds; raises `ZipFormatError`, or `_NoRangesError`."""
         first, self._held, size = self._part(f"-{_TAIL}", _TAIL)
         self._start = first
         return read_directory(self._read, size)
@@ -181,7 +183,7 @@ class _Remote:
             missing = self._start - offset
             first, data, _ = self._part(f"{offset}-{self._start - 1}", missing)
             if first != offset or len(data) != missing:
-                raise _NoRanges("the server gave another range")
+                raise _NoRangesError("the server gave another range")
             self._start, self._held = offset, data + self._held
         return self._held[offset - self._start : offset - self._start + length]
 
@@ -192,11 +194,11 @@ class _Remote:
         with self._fetcher.ask(self._archive, wanted) as response:
             found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if not found or int(found[2]) - int(found[1]) + 1 > most:
-                raise _NoRanges("the server gave another range")
+                raise _NoRangesError("the server gave another range")
             try:
                 data = response.raw.read(most, decode_content=False)
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise _NoRanges(short_reason(error)) from None
+                raise _NoRangesError(short_reason(error)) from None
         if len(data) != int(found[2]) - int(found[1]) + 1:
-            raise _NoRanges("the connection ended early")
+            raise _NoRangesError("the connection ended early")
         return int(found[1]), data, int(found[3])

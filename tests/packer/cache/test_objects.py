@@ -149,5 +149,5 @@ def test_short_words():
     text = "Generic LocalFileSystem error: Unable to open file /srv/x#1: Permission denied (os error 13)\n\nDebug source:"
     trouble = _remote_error(OSError(text))
     assert trouble.denied
-    assert trouble.reason == text.partition("\n")[0]
-    assert len(_remote_error(OSError("long " * 200)).reason) < 250
+    assert trouble.what == text.partition("\n")[0]
+    assert len(_remote_error(OSError("long " * 200)).what) < 250

@@ -93,7 +93,7 @@ def test_what_is_elsewhere_is_no_local_path(tmp_path, line):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a\n-r missing.txt\n", "requirements.txt:2: Cannot read the requirements"),
+        ("a\n-r missing.txt\n", "requirements.txt:2: Cannot read the requirements file"),
         ("a\n--colour red\n", "requirements.txt:2: --colour is not an option"),
         ("-r\n", "needs a value|Cannot read"),
         ("a b c\n", "requirements.txt:1: 'a b c' is not a requirement"),
@@ -123,7 +123,7 @@ def test_errors_name_file_and_line(tmp_path, text, expected):
 
 
 def test_nested_files_that_cannot_be_read_are_blamed_on_the_line_that_names_them(tmp_path):
-    with pytest.raises(ResolveError, match=r"sub/more.txt:2: Cannot read the requirements .*/sub/deep.txt: No such file"):
+    with pytest.raises(ResolveError, match=r"sub/more.txt:2: Cannot read the requirements file .*/sub/deep.txt: No such file"):
         read(tmp_path, "-r sub/more.txt\n", sub__more_txt="a\n-r deep.txt\n")
 
 

@@ -18,7 +18,7 @@ from packer.formats.wheel import read_wheel
 from packer.formats.wheel_outline import DIRECTORY, NOTHING, OUTLINES, SIZE, read_outline
 from packer.net.credentials import Credentials
 from packer.net.downloads import FetchedArchive, StoreFetcher
-from packer.wheels.remote_outlines import OutlineFetcher, _NoRanges
+from packer.wheels.remote_outlines import OutlineFetcher, _NoRangesError
 from tests.index import Fault, LocalIndex
 from tests.monorepo import noise
 from tests.wheels import make_wheel
@@ -181,6 +181,6 @@ def test_a_fetcher_that_is_closed_asks_for_nothing_again(index, wheel, fetcher):
     index.fault(wheel.name, Fault(status=503))
     asked = archive(index, wheel)
     outlines.close()
-    with pytest.raises(_NoRanges, match="interrupted"):
+    with pytest.raises(_NoRangesError, match="interrupted"):
         outlines.ask(asked, "-1")
     assert index.requests_for(wheel.name) == ()
