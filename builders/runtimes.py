@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    from packaging.tags import Tag
 
 Architecture = Literal["x86_64", "arm64"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
@@ -107,6 +104,7 @@ IMAGE_ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm
 """Architectures as images and engines name them (OCI image specification, "platform")."""
 # The names that PEP 513, 571 and 599 gave to glibc levels before PEP 600 numbered them.
 _LEGACY_MANYLINUX = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+_FIRST_STABLE_ABI = 2  # Python 3.2 (PEP 384)
 # The glibc levels for which uv's --python-platform has a name, newest first (`uv pip compile --help`).
 _UV_GLIBC_LEVELS = (34, 28, 17)
 
@@ -234,8 +232,8 @@ class Target(Struct, frozen=True, kw_only=True):
         names = dict.fromkeys((within, *above))
         return tuple(f"{self.machine}-manylinux_2_{level}" for level in names)
 
-    def tags(self) -> tuple[Tag, ...]:
-        """Wheel tags that load on the target, best first."""
+    def tags(self) -> tuple[str, ...]:
+        """Wheel tags that load on the target, best first, such as ``cp312-abi3-manylinux_2_28_x86_64``."""
         return _tags(self.runtime.minor, self.glibc, self.architecture)
 
     def markers(self) -> dict[str, str]:
@@ -256,9 +254,8 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 @cache
-def _tags(minor: int, glibc: int, architecture: Architecture) -> tuple[Tag, ...]:
-    from packaging.tags import compatible_tags, cpython_tags
-
+def _tags(minor: int, glibc: int, architecture: Architecture) -> tuple[str, ...]:
+    """Return the tags in the order that installers agree on, which `packaging.tags` has too and takes longer to import for."""
     machine, oldest = _MACHINES[architecture]
     platforms: list[str] = []
     for level in range(glibc, oldest - 1, -1):
@@ -266,8 +263,11 @@ def _tags(minor: int, glibc: int, architecture: Architecture) -> tuple[Tag, ...]
         if level in _LEGACY_MANYLINUX:
             platforms.append(f"{_LEGACY_MANYLINUX[level]}_{machine}")
     platforms.append(f"linux_{machine}")
-    interpreter = f"cp3{minor}"
+    own = f"cp3{minor}"
+    older = [f"cp3{each}-abi3" for each in range(minor - 1, _FIRST_STABLE_ABI - 1, -1)]
+    pure = [f"{each}-none" for each in (f"py3{minor}", "py3", *(f"py3{each}" for each in range(minor - 1, -1, -1)))]
+    native = [f"{own}-{own}", f"{own}-abi3", f"{own}-none", *older, *pure]
     return (
-        *cpython_tags((3, minor), abis=[interpreter], platforms=platforms),
-        *compatible_tags((3, minor), interpreter, platforms),
+        *(f"{each}-{platform}" for each in native for platform in platforms),
+        *(f"{each}-any" for each in (f"{own}-none", *pure)),
     )

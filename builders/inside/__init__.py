@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 
 def read_script(name: str) -> bytes:
     """Return the text of one of the scripts."""
-    return files("builders.inside").joinpath(name).read_bytes()
+    return Path(__file__).with_name(name).read_bytes()

@@ -55,12 +55,12 @@ from packer.cache.objects import (
     read_address,
 )
 from packer.cache.sharing import KINDS
-from packer.cache.store import DerivedFile, Store, digest_of, store_errors
+from packer.cache.store import REMOTE_VARIABLE, DerivedFile, Store, digest_of, store_errors
 from packer.cache.wrapper import StoreWrapper
 from packer.core.errors import PackageError, UsageError
 from packer.core.events import Reporter
 
-VARIABLE, KEY_VARIABLE = "LPACK_REMOTE", "LPACK_REMOTE_KEY"
+KEY_VARIABLE = "LPACK_REMOTE_KEY"
 _SHORTEST_SECRET = 16
 _LARGEST_WHEEL, _LARGEST_DERIVED = 2048 * MEGABYTE, 512 * MEGABYTE
 """Bytes beyond which nothing is read, so that a remote cannot fill the disk, or memory with derived files."""
@@ -85,7 +85,7 @@ def remote_address(configured: str) -> RemoteAddress | None:
 
     Raises `UsageError`.
     """
-    named = os.environ.get(VARIABLE, configured)
+    named = os.environ.get(REMOTE_VARIABLE, configured)
     return read_address(named, Path.cwd()) if named else None
 
 

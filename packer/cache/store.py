@@ -19,6 +19,8 @@ from packer.core.errors import StoreError
 
 NATIVE = "native"
 """The kind of derived files that are kept with the wheels: what was read once from each wheel when it entered."""
+REMOTE_VARIABLE = "LPACK_REMOTE"
+"""The environment variable that names the remote store, and outweighs what a project configures; empty means none."""
 COMPILER = "zig"
 """The folder of the cross compiler's cache; its modification time says when it was last used."""
 _FREE_SPACE = "Free some space there (`lpack cache prune` removes what has not been used for long) and try again."

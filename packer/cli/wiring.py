@@ -21,9 +21,8 @@ from builders.sandbox.host_sandbox import HOST
 from builders.sandbox.table import Sandboxes, SandboxKind
 from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
-from packer.cache.remote import open_remote
 from packer.cache.signatures import Digests
-from packer.cache.store import Store, store_errors
+from packer.cache.store import REMOTE_VARIABLE, Store, store_errors
 from packer.cli.common import read_shape_flags
 from packer.config.load import Config, Overrides
 from packer.config.project import Project
@@ -31,7 +30,7 @@ from packer.config.project_reader import read_project
 from packer.core.events import Reporter
 from packer.core.model import Archive, Tree
 from packer.core.options import Policy
-from packer.core.process import run, uv_command
+from packer.core.process import run
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import check_wheel
 from packer.formats.zip_writer import WrittenArchive, write_zip
@@ -100,9 +99,10 @@ def open_tools(
     ``remote`` is what the configuration names as the remote store; ``variables`` are those that builds may see of.
     """
     credentials = _read_credentials()
-    uv_command()  # now, and not first in two threads
     with ExitStack() as closing:
-        if not policy.offline:
+        if not policy.offline and (remote or os.environ.get(REMOTE_VARIABLE)):
+            from packer.cache.remote import open_remote
+
             store = closing.enter_context(open_remote(store, remote, reporter))
         resolver = Resolver(run, store, credentials, digests, reporter, policy)
         fetcher = StoreFetcher(store, credentials, reporter, _check_archive, offline=policy.offline)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from packer.cache.remote import VARIABLE, remote_address
+from packer.cache.remote import remote_address
+from packer.cache.store import REMOTE_VARIABLE
 from packer.cluster.client import Cluster, Job
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
@@ -83,7 +84,9 @@ def open_cluster(address: str, configured: str, policy: Policy, reporter: Report
     remote = remote_address(configured)
     if remote is None or policy.offline:
         what = "--scheduler needs a remote store, where workers meet this machine."
-        remedy = f'Name one: {VARIABLE}=s3://bucket/prefix, or remote = "…" in the configuration; and leave out --offline.'
+        remedy = (
+            f'Name one: {REMOTE_VARIABLE}=s3://bucket/prefix, or remote = "…" in the configuration; and leave out --offline.'
+        )
         raise UsageError(what, remedy=remedy)
     with _connect_client(address) as client:
         pulse = Pulse(client.nthreads)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
-from packaging.utils import InvalidName, canonicalize_name
 
 from builders.recipes import BUILDERS, BuildSettings, Limits
 from packer.config.section import Section, suggest_names
+from packer.formats.distribution_names import canonical_name, is_distribution_name
 
 BUILD_KEYS = ("builder", "image", "setup", "network", "limits")
 PACKAGES = "packages"
@@ -51,10 +51,9 @@ def _names(packages: Section) -> dict[str, str]:
     """Return the normalised name of each package of a table."""
     names: dict[str, str] = {}
     for name in packages.table:
-        try:
-            key = str(canonicalize_name(name, validate=True))
-        except InvalidName:
-            raise packages.error(name, f"{name!r} cannot be a package's name", "Write it as its index does.") from None
+        if not is_distribution_name(name):
+            raise packages.error(name, f"{name!r} cannot be a package's name", "Write it as its index does.")
+        key = canonical_name(name)
         if key in names.values():
             raise packages.error(name, f"there is a table for {key} already", "Put both into one.")
         names[name] = key

@@ -14,7 +14,6 @@ from packer.core.errors import UsageError
 from packer.core.model import Function
 from packer.core.names import LOCAL_FORMS, image_name
 from packer.core.options import FORMATS, IMAGE_COMPRESSIONS, IMAGE_FORMS, ImageForm, ImageOptions, LayerOptions
-from packer.formats.oci import REPOSITORY, Reference
 
 IMAGE_KEYS = ("format", "oci")
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"
@@ -58,6 +57,8 @@ def check_image_names(functions: Sequence[Function]) -> None:
     for function in functions:
         if not function.image.wanted:
             continue
+        from packer.formats.oci import REPOSITORY
+
         name = image_name(function.name)
         if not REPOSITORY.fullmatch(name):
             what = f"The function {function.name} becomes an image, which cannot be called {name!r}."
@@ -122,6 +123,8 @@ def _with(options: ImageOptions, table: Section) -> ImageOptions:
 def _base(table: Section, known: str) -> str:
     named = table.string("base", known)
     if "base" in table.table and not named.startswith(LOCAL_FORMS):
+        from packer.formats.oci import Reference
+
         try:
             Reference.parse(named)
         except UsageError as error:

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from msgspec.structs import replace
-from packaging.utils import InvalidName, canonicalize_name
 
 from builders.runtimes import LAYERS_LIMIT
 from packer.config.budget_table import BUDGET, LAYER_BUDGET, read_layer_budget, read_layers_budget
@@ -16,6 +15,7 @@ from packer.config.build_table import PACKAGES, RELEASES
 from packer.config.section import Section, suggest_names
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOptions, NamedLayer
+from packer.formats.distribution_names import canonical_name, is_distribution_name
 from packer.formats.requirements_txt import read_requirements
 
 LAYER_KEYS = ("layers", "attached", LAYER_BUDGET)
@@ -59,7 +59,7 @@ def read_layer_options(root: Path, project: Section, function: Section, flag: st
 def _releases(section: Section) -> dict[str, float]:
     """Return how often packages are released, where that is said."""
     packages = section.section(PACKAGES)
-    tables = {canonicalize_name(name): packages.section(name) for name in packages.table}
+    tables = {canonical_name(name): packages.section(name) for name in packages.table}
     return {name: table.number(RELEASES) for name, table in tables.items() if RELEASES in table.table}
 
 
@@ -151,10 +151,9 @@ def _pin(section: Section, word: str) -> tuple[str, str]:
 
 def _normalized_name(section: Section, key: str, name: str) -> str:
     """Return the normalised name of a distribution; raises `UsageError` for what can be none."""
-    try:
-        return str(canonicalize_name(name, validate=True))
-    except InvalidName:
-        raise section.error(key, f"{name!r} cannot be a distribution's name", "Write it as its index does.") from None
+    if not is_distribution_name(name):
+        raise section.error(key, f"{name!r} cannot be a distribution's name", "Write it as its index does.")
+    return canonical_name(name)
 
 
 def check_patterns(layers: Iterable[NamedLayer], functions: Collection[str], file: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
-from packaging.utils import canonicalize_name
 
 from builders.documents import parse_toml, read_text
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
@@ -26,6 +25,7 @@ from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Function
 from packer.core.names import DEFAULT_OUT, PROJECT_FILE, check_name
 from packer.core.options import ShapeFlags
+from packer.formats.distribution_names import canonical_name
 from packer.source.dependency_files import find_requirements
 
 _SHARED_KEYS = (
@@ -250,7 +250,7 @@ def make_function(
             groups=section.strings("groups"),
         ),
         lock_path=lock_path(root, name),
-        exclude=tuple(sorted({canonicalize_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
+        exclude=tuple(sorted({canonical_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
         allow=(*project.strings("allow"), *section.strings("allow")),
         overlap=(*_overlap(section), *_overlap(project)),
@@ -289,4 +289,4 @@ def _overlap(section: Section) -> tuple[tuple[str, str], ...]:
 
 
 def _winner(name: str) -> str:
-    return OWN_SOURCE if name == "source" else canonicalize_name(name)
+    return OWN_SOURCE if name == "source" else canonical_name(name)

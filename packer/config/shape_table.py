@@ -9,7 +9,6 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from packaging.utils import canonicalize_name
 
 from packer.config.build_table import PATTERN_KEYS
 from packer.config.section import Section, suggest_names
@@ -26,6 +25,7 @@ from packer.core.options import (
     TrimOptions,
     VerifyOptions,
 )
+from packer.formats.distribution_names import canonical_name
 from packer.trim.rules import ASKED, BY_NAME, STRIP
 
 SHAPE_KEYS = ("trim", "bytecode", "verify")
@@ -108,7 +108,7 @@ def _patterns(section: Section, key: str) -> Iterator[tuple[str, str]]:
     """Return what the tables of packages say of their files."""
     packages = section.section("packages")
     for name in packages.table:
-        yield from ((canonicalize_name(name), pattern) for pattern in packages.section(name).strings(key))
+        yield from ((canonical_name(name), pattern) for pattern in packages.section(name).strings(key))
 
 
 def _bytecode(options: BytecodeOptions, section: Section) -> BytecodeOptions:

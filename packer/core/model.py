@@ -147,7 +147,7 @@ def _sort_key(entry: Entry) -> bytes:
     return entry.path.encode("utf-8", "surrogatepass")
 
 
-class Archive(Struct, frozen=True, kw_only=True):
+class Archive(Struct, frozen=True, kw_only=True, tag=True):
     """A downloadable file of a lock: a wheel or an sdist.
 
     ``location`` is a URL without credentials, or an absolute path; ``sha256`` is empty only for a path that no lock pins.
@@ -159,13 +159,13 @@ class Archive(Struct, frozen=True, kw_only=True):
     size: int | None = None
 
 
-class SourceFolder(Struct, frozen=True, kw_only=True):
+class SourceFolder(Struct, frozen=True, kw_only=True, tag=True):
     """A local project that must be built: an absolute folder."""
 
     path: Path
 
 
-class Repository(Struct, frozen=True, kw_only=True):
+class Repository(Struct, frozen=True, kw_only=True, tag=True):
     """A version-control reference that must be built, as pip writes it: ``git+https://host/repo@commit``."""
 
     url: str

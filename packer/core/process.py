@@ -6,9 +6,13 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 from msgspec import Struct
+
+_FINDING_UV = Lock()
 
 
 class ProcessResult(Struct, frozen=True, kw_only=True):
@@ -38,15 +42,33 @@ def run(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
     return ProcessResult(status=process.returncode, stdout=process.stdout, stderr=process.stderr)
 
 
-@cache
 def uv_command() -> str:
-    """Return the path of the uv binary that was installed with lpack.
+    """Return the path of the uv binary that was installed with lpack; may be called from many threads."""
+    with _FINDING_UV:  # the first use of the standard library's sysconfig is not thread-safe
+        return _find_uv()
 
-    Call it once before threads start: the first use of the standard library's sysconfig is not thread-safe.
-    """
+
+@cache
+def _find_uv() -> str:
     from uv import find_uv_bin
 
     return find_uv_bin()
+
+
+@cache
+def uv_version() -> str:
+    """Return the version of the uv that was installed with lpack.
+
+    It is read from the name of its metadata's folder: `importlib.metadata` takes as long to import as all that resolves.
+    """
+    spec = find_spec("uv")
+    place = Path(spec.origin).parent.parent if spec and spec.origin else None
+    found = list(place.glob("uv-*.dist-info")) if place else []
+    if len(found) == 1:
+        return found[0].name.removeprefix("uv-").removesuffix(".dist-info")
+    from importlib.metadata import version
+
+    return version("uv")
 
 
 def is_running(process: str) -> bool:

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from packer.core.model import Tree
+from packer.formats.distribution_names import canonical_name
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -72,8 +73,6 @@ def required_names(tree: Tree) -> tuple[str, ...]:
 
     Only the name of a requirement is read: it counts also where the rest, as in old releases, is not valid.
     """
-    from packaging.utils import canonicalize_name
-
     lines = field_values(read_metadata(tree), _REQUIRES)
     found = (_NAME.match(line.strip()) for line in lines if "extra" not in line.partition(";")[2])
-    return tuple(sorted({canonicalize_name(name[0]) for name in found if name}))
+    return tuple(sorted({canonical_name(name[0]) for name in found if name}))

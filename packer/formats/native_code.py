@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-import msgspec
-
 from builders.once import Once
 from builders.runtimes import MEGABYTE
+from packer.cache.derived_values import derive
 from packer.cache.store import NATIVE, Store, digest_of
 from packer.core.errors import PackageError
 from packer.core.model import Content, Distribution, Entry, FileContent, Tree, owner_label
@@ -47,14 +46,13 @@ class NativeCode:
 
     def _remembered(self, distribution: Distribution) -> tuple[ElfFile, ...]:
         key = digest_of(_FORM, distribution.digest)
-        record = self._store.load(NATIVE, key)
-        if record is not None:
-            return msgspec.json.decode(record.payload, type=tuple[ElfFile, ...])
         # A wheel for any machine may contain code for other ones.
         strict = not distribution.filename.endswith("-any.whl")
-        files = tuple(read_native_files(read_wheel(distribution.path, distribution.filename), strict=strict))
-        self._store.save(NATIVE, key, msgspec.json.encode(files))
-        return files
+
+        def read() -> tuple[ElfFile, ...]:
+            return tuple(read_native_files(read_wheel(distribution.path, distribution.filename), strict=strict))
+
+        return derive(self._store, NATIVE, key, tuple[ElfFile, ...], read)
 
 
 def read_native_files(entries: Iterable[Entry], *, strict: bool = False) -> Iterator[ElfFile]:

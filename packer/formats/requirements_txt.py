@@ -13,18 +13,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct, field
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
 
 from builders.documents import read_text
 from packer.core.errors import ResolveError
 from packer.core.redaction import hide_user_parts
+from packer.formats.distribution_names import canonical_name, outline_requirement, parse_wheel_name
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -253,13 +246,13 @@ def _name_and_address(text: str, place: str) -> tuple[str, str]:
     if address:
         return _name_in(address), address
     try:
-        requirement = Requirement(text)
-    except InvalidRequirement as error:
+        requirement = outline_requirement(text)
+    except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise ResolveError(
             f"{place}: {_shown(text)!r} is not a requirement: {reason}.", remedy="Fix the line (PEP 508)."
         ) from None
-    return canonicalize_name(requirement.name), requirement.url or ""
+    return requirement.name, requirement.url
 
 
 def _bare_address(text: str) -> str:
@@ -279,12 +272,18 @@ def _name_in(address: str) -> str:
     parts = urlsplit(address)
     egg = re.search(r"(?:^|&)egg=([A-Za-z0-9._-]+)", parts.fragment)
     if egg is not None:
-        return canonicalize_name(egg[1])
+        return canonical_name(egg[1])
     filename = unquote(parts.path).rpartition("/")[2]
     try:
-        return parse_wheel_filename(filename)[0] if filename.endswith(".whl") else parse_sdist_filename(filename)[0]
-    except (InvalidWheelFilename, InvalidSdistFilename):
+        return parse_wheel_name(filename).name if filename.endswith(".whl") else _name_of_sdist(filename)
+    except ValueError:
         return ""
+
+
+def _name_of_sdist(filename: str) -> str:
+    from packaging.utils import parse_sdist_filename
+
+    return parse_sdist_filename(filename)[0]
 
 
 def _local_path(address: str, path: Path) -> Path | None:
@@ -312,7 +311,7 @@ def _check_hashed(line: RequirementLine) -> None:
     if line.is_constraint or (line.address and not is_archive):
         return
     place = f"{line.file}:{line.number}"
-    if not line.address and [spec.operator in ("==", "===") for spec in Requirement(line.text).specifier] != [True]:
+    if not line.address and [each in ("==", "===") for each in outline_requirement(line.text).operators] != [True]:
         raise ResolveError(
             f"{place}: {_shown(line.text)} is not pinned by ==, and other requirements have hashes.", remedy="Pin it."
         )

@@ -18,13 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
 
 from builders.runtimes import IMAGE_LIMIT, MEGABYTE
 from packer.cache.deflate import inflate
 from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
+from packer.formats.distribution_names import canonical_name, is_same_version, parse_wheel_name
 from packer.formats.metadata import parse_headers
 from packer.formats.zip_reader import ZipFormatError, ZipMember, check_path, read_members
 
@@ -134,8 +133,8 @@ def _refusal(wheel: _OpenWheel, reason: str, member: str = "") -> PackageError:
 @contextmanager
 def _open_wheel(path: Path, filename: str) -> Iterator[_OpenWheel]:
     try:
-        parse_wheel_filename(filename)
-    except InvalidWheelFilename as error:
+        parse_wheel_name(filename)
+    except ValueError as error:
         raise PackageError(f"{filename} is not a wheel's file name: {error}.", remedy=_REMEDY) from None
     with path.open("rb") as file:
         descriptor = file.fileno()
@@ -160,14 +159,10 @@ def _info_folder(filename: str, members: dict[str, ZipMember]) -> str:
     found = sorted({name.partition("/")[0] for name in members if name.partition("/")[0].endswith(".dist-info")})
     if len(found) != 1:
         raise PackageError(f"{filename} is refused: it has {len(found)} dist-info folders, not one.", remedy=_REMEDY)
-    name, version, _, _ = parse_wheel_filename(filename)
+    expected = parse_wheel_name(filename)
     stem = found[0].removesuffix(".dist-info")
     given_name, _, given_version = stem.partition("-")
-    try:
-        fits = canonicalize_name(given_name) == name and Version(given_version) == version
-    except InvalidVersion:
-        fits = False
-    if not fits:
+    if canonical_name(given_name) != expected.name or not is_same_version(given_version, expected.version):
         raise PackageError(f"{filename} is refused: its metadata folder {found[0]} is another package's.", remedy=_REMEDY)
     return found[0] + "/"
 
@@ -350,11 +345,7 @@ def _check_metadata(wheel: _OpenWheel) -> None:
     if version.partition(".")[0] != "1":
         raise _refusal(wheel, f"Wheel-Version {version or 'is missing'}; only 1.x is known")
     metadata = parse_headers(_read_text(wheel, "METADATA"))
-    name, declared, _, _ = parse_wheel_filename(wheel.label)
+    expected = parse_wheel_name(wheel.label)
     given_name, given_version = str(metadata.get("Name", "")), str(metadata.get("Version", ""))
-    try:
-        fits = canonicalize_name(given_name) == name and Version(given_version) == declared
-    except InvalidVersion:
-        fits = False
-    if not fits:
+    if canonical_name(given_name) != expected.name or not is_same_version(given_version, expected.version):
         raise _refusal(wheel, f"its METADATA is that of {given_name or 'nothing'} {given_version}")

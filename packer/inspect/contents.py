@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
-from packaging.utils import canonicalize_name
 
 from packer.core.bytecode_paths import sourceless_path
 from packer.core.model import OWN_SOURCE, Tree
+from packer.formats.distribution_names import canonical_name
 from packer.formats.unpack import open_archive
 
 Kind = Literal["source", "bytecode", "native", "metadata", "data"]
@@ -63,7 +63,7 @@ def read_packed_files(path: Path) -> list[PackedFile]:
 def distribution_versions(files: Iterable[PackedFile]) -> dict[str, str]:
     """Return the versions of distributions whose metadata is among files, by their normalized names."""
     found = (_INFO.search(each.path) for each in files)
-    return {canonicalize_name(each["name"]): each["version"] for each in found if each}
+    return {canonical_name(each["name"]): each["version"] for each in found if each}
 
 
 def assign_owners(files: Sequence[PackedFile], trees: Mapping[str, Tree]) -> list[PackedFile]:
@@ -100,8 +100,8 @@ def _guesses(files: Sequence[PackedFile], without: frozenset[str]) -> Callable[[
         top = path.partition("/")[0]
         info = _INFO.match(path)
         if info:
-            return canonicalize_name(info["name"])
-        plain = canonicalize_name(top.removesuffix(".py").removesuffix(".libs").partition(".")[0]).replace("-", "_")
+            return canonical_name(info["name"])
+        plain = canonical_name(top.removesuffix(".py").removesuffix(".libs").partition(".")[0]).replace("-", "_")
         return names.get(plain)
 
     return guess

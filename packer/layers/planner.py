@@ -47,7 +47,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.runtimes import LAYERS_LIMIT, UNZIPPED_LIMIT
-from packer.layers.search import LayerProblem, search_layers, split_layers
 
 SMALLEST = 16 * 1024
 """ZIP bytes below which nothing becomes a layer: a slot and one more upload for each update are not worth so little."""
@@ -192,6 +191,8 @@ def _plan_linked(
     classes: Sequence[_Class], demands: Mapping[str, Demand], pieces: Mapping[str, Piece]
 ) -> list[tuple[tuple[str, ...], list[_Class]]]:
     """Return the layers of classes that functions link, as their users and classes."""
+    from packer.layers.search import LayerProblem, search_layers, split_layers
+
     names = sorted({name for found in classes for name in found.users})
     numbers = {name: number for number, name in enumerate(names)}
     linked = {key for found in classes for key in found.pieces}

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from msgspec import Struct
 
-from packer.core.model import LockedPackage, Requirements, SourceFolder
+from packer.core.model import Lock, LockedPackage, Requirements, SourceFolder
 from packer.core.process import Run, run
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ class LockPart(Struct, frozen=True, kw_only=True):
     places: tuple[Path, ...] = ()
 
 
+class ParsePylock(Protocol):
+    """Parses the text of a pylock.toml: `packer.locks.pylock.parse_pylock`, or what remembers its answers."""
+
+    def __call__(
+        self, text: str, path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> Lock: ...
+
+
 class LockReader(Protocol):
     """Reads one format of lock files; may be used from many threads. Only `read` has no default."""
 
@@ -46,10 +55,13 @@ class LockReader(Protocol):
     command: ClassVar[str] = ""
     """The command that renews a stale lock."""
 
-    def read(self, requirements: Requirements, target: Target, run: Run = run) -> tuple[Pin | LockedPackage, ...]:
+    def read(
+        self, requirements: Requirements, target: Target, run: Run = run, parse: ParsePylock | None = None
+    ) -> tuple[Pin | LockedPackage, ...]:
         """Return the packages for a target, with the extras, groups and member that are asked for, sorted by name.
 
-        ``run`` starts the format's own tool, where it takes one. Raises `ResolveError` that names the file and the key, and
+        ``run`` starts the format's own tool, where it takes one; ``parse`` reads what that, or the file, says as a pylock.toml
+        (None: `packer.locks.pylock.parse_pylock`). Raises `ResolveError` that names the file and the key, and
         `UsageError` for an extra, a group or a member that does not exist.
         """
         ...
@@ -81,6 +93,7 @@ class PinnedLockReader(LockReader):
         requirements: Requirements,
         target: Target,
         run: Run = run,  # noqa: ARG002 no other program is needed
+        parse: ParsePylock | None = None,  # noqa: ARG002 the form is another
     ) -> tuple[Pin | LockedPackage, ...]:
         """Return exact versions, and packages that come from elsewhere than an index; see `read_packages`."""
         return self.read_packages(requirements, target)

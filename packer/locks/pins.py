@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
-from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.utils import canonicalize_name
 
 from builders.documents import read_text
 from builders.files import file_digest
 from builders.runtimes import Target
 from packer.core.errors import ResolveError
 from packer.core.model import Archive, LockedPackage, Repository, SourceFolder
+from packer.formats.distribution_names import canonical_name
 from packer.net.credentials import without_login
 
 _Kind = TypeVar("_Kind", str, dict[str, Any], list[Any])
@@ -109,6 +108,8 @@ def marker_applies(marker: LockValue | None, target: Target, extras: frozenset[s
     """Return whether an environment marker holds on the target, with normalised ``extras`` asked for; without one, True."""
     if marker is None or not marker.text():
         return True
+    from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+
     # A lock's "extra" stands for all that are asked for at once, and PEP 508's for one: PEP 751's "extras" is the set it means.
     asked = _EXTRA_COMPARED.sub(_as_membership, marker.text())
     environment: Mapping[str, Any] = {**target.markers(), "extras": extras}
@@ -199,4 +200,4 @@ def unique_packages(found: Iterable[tuple[LockValue, Pin | LockedPackage]], targ
 
 def normalized_names(names: Iterable[str]) -> frozenset[str]:
     """Return names of packages or extras in their normal form (PEP 503, PEP 685)."""
-    return frozenset(canonicalize_name(name) for name in names)
+    return frozenset(canonical_name(name) for name in names)

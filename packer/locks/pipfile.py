@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from packaging.utils import canonicalize_name
-
 from builders.documents import parse_json
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
+from packer.formats.distribution_names import canonical_name
 from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
@@ -104,7 +103,7 @@ def _applicable_entries(categories: Iterable[LockValue], target: Target) -> Iter
 
 
 def _read_package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPackage:
-    name, version = canonicalize_name(key), entry.text_at("version").lstrip("=").strip()
+    name, version = canonical_name(key), entry.text_at("version").lstrip("=").strip()
     version = "" if version == "*" else version
     repository = next((kind for kind in _REPOSITORIES if entry.find(kind)), None)
     if repository is not None:

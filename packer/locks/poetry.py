@@ -14,13 +14,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from builders.documents import parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
+from packer.formats.distribution_names import canonical_name
 from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
@@ -115,7 +115,7 @@ def _asked_groups(requirements: Requirements, known: frozenset[str]) -> frozense
 
 def _check_known(key: str, requirements: Requirements, asked: Iterable[str], known: frozenset[str]) -> frozenset[str]:
     for name in asked:
-        if canonicalize_name(name) not in known:
+        if canonical_name(name) not in known:
             raise UsageError(
                 f"{requirements.path} has no {key.removesuffix('s')} {name!r}, which {key} names.",
                 remedy=f"Known are: {', '.join(sorted(known)) or 'none'}.",
@@ -156,7 +156,7 @@ def _marker_of(package: LockValue, group: str) -> LockValue | None:
     markers = package.find("markers")
     if markers is None or not isinstance(markers.raw, dict):
         return markers
-    return next((marker for name, marker in markers.items() if canonicalize_name(name) == group), None)
+    return next((marker for name, marker in markers.items() if canonical_name(name) == group), None)
 
 
 # Versions 1.1 and 2.0: the graph tells
@@ -184,7 +184,7 @@ def _dependency_tables(project: LockValue) -> dict[str, LockValue]:
     found = {_MAIN: _find_path(project, "tool", "poetry", "dependencies") or empty}
     groups = _find_path(project, "tool", "poetry", "group")
     for name, group in groups.items() if groups else ():
-        found[canonicalize_name(name)] = group.find("dependencies") or empty
+        found[canonical_name(name)] = group.find("dependencies") or empty
     old = _find_path(project, "tool", "poetry", "dev-dependencies")
     if old is not None:
         found.setdefault("dev", old)
@@ -194,7 +194,7 @@ def _dependency_tables(project: LockValue) -> dict[str, LockValue]:
 def _standard_roots(standard: LockValue, extras: frozenset[str], target: Target) -> Iterator[_Dependency]:
     lists = [standard["dependencies"]]
     optional = standard.find("optional-dependencies")
-    lists += [value for name, value in optional.items() if canonicalize_name(name) in extras] if optional else []
+    lists += [value for name, value in optional.items() if canonical_name(name) in extras] if optional else []
     for value in (member for each in lists for member in each.members()):
         try:
             requirement = Requirement(value.text())
@@ -202,7 +202,7 @@ def _standard_roots(standard: LockValue, extras: frozenset[str], target: Target)
             raise value.error(f"is not a requirement: {str(error).partition(chr(10))[0]}") from None
         if requirement.marker is None or requirement.marker.evaluate({**target.markers(), "extra": ""}):
             yield _Dependency(
-                name=canonicalize_name(requirement.name),
+                name=canonical_name(requirement.name),
                 constraint=str(requirement.specifier),
                 extras=normalized_names(tuple(requirement.extras)),
                 place=value,
@@ -212,11 +212,11 @@ def _standard_roots(standard: LockValue, extras: frozenset[str], target: Target)
 def _edges(table: LockValue, optional: frozenset[str], target: Target, extras: frozenset[str]) -> Iterator[_Dependency]:
     """Return the dependencies of a table that hold on the target; of the optional ones those that an asked extra names."""
     for name, value in table.items():
-        if canonicalize_name(name) == "python":
+        if canonical_name(name) == "python":
             continue
         alternatives = value.members() if isinstance(value.raw, list) else (value,)
         for place in alternatives:
-            dependency = _Dependency(name=canonicalize_name(name), constraint="", extras=frozenset(), place=place)
+            dependency = _Dependency(name=canonical_name(name), constraint="", extras=frozenset(), place=place)
             if isinstance(place.raw, str):
                 yield replace(dependency, constraint=place.raw)
             elif _holds(place, dependency.name in optional, target, extras):
@@ -244,7 +244,7 @@ def _named_by(table: LockValue, extras: frozenset[str]) -> frozenset[str]:
     """Return the packages that a table of extras names for those asked for: ``socks = ["pysocks (>=1.5.6)"]``."""
     found: set[str] = set()
     for name, members in table.items():
-        if canonicalize_name(name) in extras:
+        if canonical_name(name) in extras:
             matches = (_EXTRA_MEMBER.match(text) for text in members.texts())
             found |= {match[0] for match in matches if match}
     return normalized_names(tuple(found))
@@ -258,7 +258,7 @@ def _walk_graph(packages: Iterable[LockValue], roots: Iterable[_Dependency], tar
     """
     entries: dict[str, list[LockValue]] = {}
     for package in packages:
-        entries.setdefault(canonicalize_name(package["name"].text()), []).append(package)
+        entries.setdefault(canonical_name(package["name"].text()), []).append(package)
     chosen: dict[str, LockValue] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     pending, doubtful = list(roots), list[_Dependency]()
@@ -368,7 +368,7 @@ def _next_tilde(release: tuple[int, ...]) -> str:
 
 
 def _read_package(package: LockValue, lock: LockValue) -> Pin | LockedPackage:
-    name, version = canonicalize_name(package["name"].text()), package["version"].text()
+    name, version = canonical_name(package["name"].text()), package["version"].text()
     source = package.find("source")
     kind = source["type"].text() if source else ""
     if source is None or kind == "legacy":
@@ -396,4 +396,4 @@ def _files(package: LockValue, lock: LockValue) -> Iterator[LockValue]:
     if table is None:
         raise package.error("has no key 'files'")
     name = package["name"].text()
-    return (table.find(name) or table[canonicalize_name(name)]).members()
+    return (table.find(name) or table[canonical_name(name)]).members()

@@ -8,30 +8,23 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
-
-from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.pylock import (
-    Package,
-    PackageArchive,
-    PackageSdist,
-    PackageVcs,
-    PackageWheel,
-    Pylock,
-    PylockValidationError,
-)
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 from builders.documents import parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
 from packer.core.process import Run, run
-from packer.locks.formats import LockPart, LockReader
+from packer.formats.distribution_names import canonical_name
+from packer.locks.formats import LockPart, LockReader, ParsePylock
 from packer.locks.pins import LockValue, absolute_path, read_lock_text
 from packer.net.credentials import without_login
+
+if TYPE_CHECKING:
+    from packaging.markers import Marker
+    from packaging.pylock import Package, PackageArchive, PackageSdist, PackageVcs, PackageWheel, Pylock
+    from packaging.specifiers import SpecifierSet
 
 _LOCK_AGAIN = "Lock again (`lpack lock`), or fix the file."
 
@@ -41,10 +34,16 @@ class PylockReader(LockReader):
 
     keeps_logins = True
 
-    def read(self, requirements: Requirements, target: Target, run: Run = run) -> tuple[LockedPackage, ...]:  # noqa: ARG002 as above
-        """Return the packages for a target; see `read_pylock`."""
+    def read(
+        self,
+        requirements: Requirements,
+        target: Target,
+        run: Run = run,  # noqa: ARG002 no other program is needed
+        parse: ParsePylock | None = None,
+    ) -> tuple[LockedPackage, ...]:
+        """Return the packages for a target; see `parse_pylock`."""
         extras, groups = requirements.extras, requirements.groups
-        return read_pylock(requirements.path, target, extras=extras, groups=groups).packages
+        return read_pylock(requirements.path, target, extras=extras, groups=groups, parse=parse).packages
 
     def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 any platform counts
         """Return the local projects and archives that the lock names; see `find_pylock_places`."""
@@ -74,26 +73,38 @@ def _archive_tables(package: LockValue) -> Iterator[LockValue]:
     yield from wheels.members() if wheels else ()
 
 
-def read_pylock(path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Lock:
-    """Read a lock file for a target; raises `ResolveError` that names the file and the key.
+def read_pylock(
+    path: Path,
+    target: Target,
+    *,
+    extras: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    parse: ParsePylock | None = None,
+) -> Lock:
+    """Read a lock file for a target by `parse_pylock`, or by what stands for it; raises what that raises."""
+    return (parse or parse_pylock)(read_pylock_text(path), path, target, extras=extras, groups=groups)
 
-    ``groups`` come on top of the lock's default groups. Raises `UsageError` for an extra or a group that the lock has not.
+
+def read_pylock_text(path: Path) -> str:
+    """Return the text of a lock file; raises `ResolveError`."""
+    return read_lock_text(path, _LOCK_AGAIN)
+
+
+def parse_pylock(text: str, path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Lock:
+    """Return what a lock's text says for a target, as if it stood at ``path``: relative paths start from that folder.
+
+    ``groups`` come on top of the lock's default groups. Raises `ResolveError` that names the path and the key, and `UsageError`
+    for an extra or a group that the lock does not have.
     """
-    pylock = _parse_lock(read_lock_text(path, _LOCK_AGAIN), path)
+    pylock = _parse_lock(text, path)
     _check_names(path, "extra", extras, pylock.extras or ())
     _check_names(path, "group", groups, (*(pylock.dependency_groups or ()), *(pylock.default_groups or ())))
     return Lock(target=target, packages=select_packages(pylock, path, target, extras=extras, groups=groups), origin=path.name)
 
 
-def parse_pylock(text: str, path: Path, target: Target) -> Lock:
-    """Read a lock's text for a target, as if it stood at ``path``: relative paths start from that folder.
-
-    Raises `ResolveError` that names the path and the key.
-    """
-    return Lock(target=target, packages=select_packages(_parse_lock(text, path), path, target), origin=path.name)
-
-
 def _parse_lock(text: str, path: Path) -> Pylock:
+    from packaging.pylock import Pylock, PylockValidationError
+
     try:
         return Pylock.from_dict(_parse_toml(text, path))
     except PylockValidationError as error:
@@ -102,7 +113,7 @@ def _parse_lock(text: str, path: Path) -> Pylock:
 
 def _check_names(path: Path, kind: str, wanted: Sequence[str], known: Sequence[str]) -> None:
     for name in wanted:
-        if canonicalize_name(name) not in map(canonicalize_name, known):
+        if canonical_name(name) not in map(canonical_name, known):
             raise UsageError(
                 f"{path} has no {kind} {name!r}.", remedy=f"Known are: {', '.join(known) or 'none'}. Or lock again with it."
             )
@@ -137,6 +148,8 @@ def select_packages(
 
 
 def _marker_holds(marker: Marker, environment: Mapping[str, Any], place: str) -> bool:
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+
     try:
         return marker.evaluate(environment, context="lock_file")
     except (UndefinedComparison, UndefinedEnvironmentName) as error:
@@ -203,9 +216,9 @@ def _make_repository(entry: PackageVcs, path: Path) -> Repository:
     return Repository(url=f"{entry.type}+{address}@{entry.commit_id}", subdirectory=entry.subdirectory or "")
 
 
-def read_tool_table(path: Path) -> Mapping[str, Any]:
-    """Return the ``[tool.lpack]`` table of a lock file, empty where it has none; raises `ResolveError`."""
-    table: Any = _parse_toml(read_lock_text(path, _LOCK_AGAIN), path)
+def parse_tool_table(text: str, path: Path) -> Mapping[str, Any]:
+    """Return the ``[tool.lpack]`` table of a lock's text, empty where it has none; raises `ResolveError`."""
+    table: Any = _parse_toml(text, path)
     for key in ("tool", "lpack"):
         table = table.get(key, {}) if isinstance(table, dict) else {}
     return table if isinstance(table, dict) else {}

@@ -13,15 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from builders.documents import read_toml
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Lock, LockedPackage, Requirements
 from packer.core.process import Run, run, uv_command
-from packer.locks.formats import LockPart, LockReader
+from packer.formats.distribution_names import canonical_name
+from packer.locks.formats import LockPart, LockReader, ParsePylock
 from packer.locks.pylock import parse_pylock
 
 # What a function's own folder holds is its source: only its dependencies come from the lock, and never those for development.
@@ -42,9 +41,11 @@ class UvReader(LockReader):
     follows_project = True
     command = "uv lock"
 
-    def read(self, requirements: Requirements, target: Target, run: Run = run) -> tuple[LockedPackage, ...]:
+    def read(
+        self, requirements: Requirements, target: Target, run: Run = run, parse: ParsePylock | None = None
+    ) -> tuple[LockedPackage, ...]:
         """Return the packages that a member of the workspace needs; see `read_uv_lock`."""
-        return read_uv_lock(requirements, target, run).packages
+        return read_uv_lock(requirements, target, run, parse or parse_pylock).packages
 
     def is_stale(self, requirements: Requirements, target: Target, run: Run = run) -> bool:
         """Return whether uv finds that the lock no longer fits its projects; see `is_uv_lock_stale`."""
@@ -64,7 +65,7 @@ def _parse_toml(data: bytes) -> dict[str, Any]:
     return tomllib.loads(data.decode())
 
 
-def read_uv_lock(requirements: Requirements, target: Target, run: Run) -> Lock:
+def read_uv_lock(requirements: Requirements, target: Target, run: Run, parse: ParsePylock = parse_pylock) -> Lock:
     """Read a uv.lock for a target: the packages of ``requirements.package``, or of the root project where that is empty.
 
     Raises `ResolveError` with uv's own words, or `UsageError` for a workspace without a root project.
@@ -84,7 +85,7 @@ def read_uv_lock(requirements: Requirements, target: Target, run: Run) -> Lock:
             remedy="Run `uv lock` there, or name another package, extra or group.",
         )
     # uv's paths start from the lock's folder, so its answer is read as if it stood there. Extras and groups are in it already.
-    return parse_pylock(finished.stdout, requirements.path, target)
+    return parse(finished.stdout, requirements.path, target)
 
 
 def is_uv_lock_stale(requirements: Requirements, target: Target, run: Run) -> bool:
@@ -129,7 +130,7 @@ def find_member_part(document: Mapping[str, Any], requirements: Requirements) ->
     where it is not. A member that is not there needs everything.
     """
     packages: Sequence[Package] = document.get("package", ())
-    name = canonicalize_name(requirements.package)
+    name = canonical_name(requirements.package)
     own = [each for each in packages if (each["name"] == name if name else _is_root(each))]
     entries = _follow(packages, own, requirements) if own else [(package, "") for package in packages]
     parts = sorted({json.dumps(_relevant_fields(package, extra), sort_keys=True, default=str) for package, extra in entries})
@@ -171,7 +172,7 @@ def _asked_dependencies(package: Package, requirements: Requirements) -> Iterato
     yield from package.get("dependencies", ())
     for key, names in (("optional-dependencies", requirements.extras), ("dev-dependencies", requirements.groups)):
         for name in names:
-            yield from package.get(key, {}).get(canonicalize_name(name), ())
+            yield from package.get(key, {}).get(canonical_name(name), ())
 
 
 def _relevant_fields(package: Package, extra: str) -> Any:

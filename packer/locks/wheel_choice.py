@@ -4,34 +4,32 @@ from __future__ import annotations
 
 from functools import cache
 
-from packaging.tags import Tag
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
 from builders.runtimes import Target
 from packer.core.errors import PackageError
 from packer.core.model import Archive, LockedPackage
+from packer.formats.distribution_names import parse_wheel_name
 
 
 def choose_wheel(package: LockedPackage, target: Target) -> Archive | None:
     """Return the wheel whose tag stands first among the target's, of equals the highest build number; None if none fits."""
     ranks = _tag_ranks(target)
-    best: tuple[tuple[int, tuple[int, ...] | tuple[()], str], Archive] | None = None
+    best: tuple[tuple[int, int, str], Archive] | None = None
     for wheel in package.wheels:
         try:
-            _, _, build, tags = parse_wheel_filename(wheel.filename)
-        except InvalidWheelFilename:
+            name = parse_wheel_name(wheel.filename)
+        except ValueError:
             continue
-        fitting = [ranks[tag] for tag in tags if tag in ranks]
+        fitting = [ranks[tag] for tag in name.tags if tag in ranks]
         if not fitting:
             continue
-        order = (min(fitting), (-build[0],) if build else (0,), wheel.filename)
+        order = (min(fitting), -(name.build or 0), wheel.filename)
         if best is None or order < best[0]:
             best = (order, wheel)
     return best[1] if best else None
 
 
 @cache
-def _tag_ranks(target: Target) -> dict[Tag, int]:
+def _tag_ranks(target: Target) -> dict[str, int]:
     return {tag: rank for rank, tag in enumerate(target.tags())}
 
 

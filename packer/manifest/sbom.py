@@ -40,10 +40,13 @@ _PROPERTY = "lambda-lpack:"
 
 
 class BillEntry(Struct, frozen=True, kw_only=True):
-    """One distribution of an artifact: its part of the manifest, its files, and the names of what it requires."""
+    """One distribution of an artifact: its part of the manifest, what reads its files, and the names of what it requires.
+
+    ``read_tree`` is None where the wheel is not in the store any more.
+    """
 
     report: DistributionRecord
-    tree: Tree | None
+    read_tree: Callable[[], Tree] | None
     requires: Sequence[str] = ()
 
 
@@ -99,7 +102,7 @@ def _key(each: BillEntry) -> str:
     """Return the digest of all that a bill says of a distribution, except what it requires."""
     report = each.report
     built = msgspec.to_builtins(report.built)
-    facts = [report.name, report.version, report.wheel, report.layer or None, built, each.tree is not None]
+    facts = [report.name, report.version, report.wheel, report.layer or None, built, each.read_tree is not None]
     return digest_of(report.sha256, json.dumps(facts))
 
 
@@ -133,8 +136,8 @@ def _component(each: BillEntry) -> Component:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
-    report = each.report
-    metadata = read_metadata(each.tree)
+    report, tree = each.report, each.read_tree() if each.read_tree else None
+    metadata = read_metadata(tree)
     ref = f"pkg:pypi/{report.name}@{report.version}"
     return Component(
         name=report.name,
@@ -145,7 +148,7 @@ def _component(each: BillEntry) -> Component:
         hashes=[_hash(report.sha256)],
         description=field_text(metadata, "Summary") or None,
         licenses=_licenses(metadata),
-        components=_assign_references((*_vendored_components(each.tree), *_copied_libraries(report)), ref),
+        components=_assign_references((*_vendored_components(tree), *_copied_libraries(report)), ref),
         properties=list(_properties(report)),
     )
 

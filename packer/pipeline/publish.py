@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
-from packaging.requirements import Requirement
 
+from packer import __version__
+from packer.cache.derived_values import derive
 from packer.cache.signatures import are_unchanged
 from packer.cache.store import Store, digest_of, store_errors
 from packer.config.load import Config
+from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
 from packer.core.process import is_running
-from packer.core.records import FunctionRecord, FunctionRecords, LayerRecord
+from packer.core.records import DistributionRecord, FunctionRecord, FunctionRecords, LayerRecord
 from packer.formats.metadata import read_requires_dist, required_names
 from packer.formats.wheel import read_wheel
 from packer.manifest.document import make_manifest, manifest_text
 from packer.manifest.sbom import SUFFIX, BillEntry, Sboms
 from packer.pipeline.results import Built
 from packer.pipeline.state import ALWAYS, FunctionState, State
-from packer.resolve.requirement_graph import read_requirement_graph
+from packer.resolve.requirement_graph import declared_requirements, read_requirement_graph
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
     from packer.sam.template import Template
 
 _STAGING_PREFIX = ".lpack-"
+_EDGES = "requirement-edges"
+_EDGES_FORM = ("1", __version__)
 _GONE = Tree(())
 """Stands for a wheel that is not in the store any more."""
 
@@ -39,22 +47,19 @@ _GONE = Tree(())
 @contextmanager
 def lock_output(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Lock the output folder for this process; ``waiting`` is called once where another process has locked it."""
-    from filelock import FileLock, Timeout
-
     # The true path, so that two spellings of one folder meet in one lock.
     path = store.root / "locks" / f"{digest_of(os.path.realpath(out))}.lock"
     with store_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-    try:
+        file = path.open("ab")
+    with file:  # closing it ends the lock, as does the end of the process, however it comes
+        with store_errors(path, "lock"):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -241,49 +246,63 @@ def make_bills(
             found[name] = state
             continue
         path = f"{name}{SUFFIX}"
-        files[path] = sboms.make(name, report.artifact.sha256, list(_list_function_entries(functions[name], report, wheels)))
+        files[path] = sboms.make(name, report.artifact.sha256, list(wheels.list_entries(functions[name], report)))
         layers = {}
         for layer, each in report.layers.items():
             own = f"{Path(each.path).with_suffix('')}{SUFFIX}"
             if own not in files:
-                files[own] = sboms.make(layer, each.sha256, list(_list_layer_entries(each, wheels)))
+                files[own] = sboms.make(layer, each.sha256, list(wheels.list_layer_entries(each)))
             layers[layer] = replace(each, sbom=own)
         found[name] = replace(state, report=replace(report, sbom=path, layers=layers))
     return found, files
 
 
 class _Wheels:
-    """Reads wheels, each once, and what is in their metadata."""
+    """Reads wheels in the store, each once, and remembers what they say they require."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._trees: dict[str, Tree | None] = {}
+        self._trees: dict[str, Tree] = {}
         self._requirements: dict[int, tuple[Requirement, ...] | None] = {}
 
-    def tree(self, digest: str, filename: str) -> Tree | None:
-        """Return what a wheel installs; None where it is not in the store any more."""
-        if digest not in self._trees:
-            path = self._store.wheel(digest)
-            self._trees[digest] = read_wheel(path, filename) if path else None
-        return self._trees[digest]
+    def list_entries(self, function: Function, report: FunctionRecord) -> Iterator[BillEntry]:
+        """Return what a function has."""
+        readers = {each.name: self._reader(each) for each in report.distributions}
+        wheels = [(each.name, each.sha256 if readers[each.name] else "") for each in report.distributions]
+        key = digest_of(*_EDGES_FORM, fingerprint(function.target, declared_requirements(function), wheels))
 
-    def requirements(self, tree: Tree) -> tuple[Requirement, ...] | None:
+        def read_edges() -> dict[str, tuple[str, ...]]:
+            trees = {name: read() if read else _GONE for name, read in readers.items()}
+            graph = read_requirement_graph(function, trees, self._requirements_in)
+            return {name: tuple(step.name for step in steps) for name, steps in graph.edges.items()}
+
+        edges = derive(self._store, _EDGES, key, dict[str, tuple[str, ...]], read_edges)
+        for each in report.distributions:
+            yield BillEntry(report=each, read_tree=readers[each.name], requires=edges.get(each.name, ()))
+
+    def list_layer_entries(self, layer: LayerRecord) -> Iterator[BillEntry]:
+        """Return what a layer has; some of its functions need not all of it, so that only the wheels say who requires what."""
+        for each in layer.distributions:
+            read = self._reader(each)
+            key = digest_of(*_EDGES_FORM, each.sha256)
+            names = derive(self._store, _EDGES, key, tuple[str, ...], partial(_names_required_in, read)) if read else ()
+            yield BillEntry(report=each, read_tree=read, requires=names)
+
+    def _reader(self, distribution: DistributionRecord) -> Callable[[], Tree] | None:
+        path = self._store.wheel(distribution.sha256)
+        return partial(self._read_tree, path, distribution) if path else None
+
+    def _read_tree(self, path: Path, distribution: DistributionRecord) -> Tree:
+        if distribution.sha256 not in self._trees:
+            self._trees[distribution.sha256] = read_wheel(path, distribution.wheel)
+        return self._trees[distribution.sha256]
+
+    def _requirements_in(self, tree: Tree) -> tuple[Requirement, ...] | None:
         """Return what a distribution requires, of one of these trees, which stay as long as this does."""
         if id(tree) not in self._requirements:
             self._requirements[id(tree)] = read_requires_dist(tree)
         return self._requirements[id(tree)]
 
 
-def _list_function_entries(function: Function, report: FunctionRecord, wheels: _Wheels) -> Iterator[BillEntry]:
-    trees = {each.name: wheels.tree(each.sha256, each.wheel) for each in report.distributions}
-    needs = read_requirement_graph(function, {name: tree or _GONE for name, tree in trees.items()}, wheels.requirements)
-    for each in report.distributions:
-        requires = tuple(step.name for step in needs.edges.get(each.name, ()))
-        yield BillEntry(report=each, tree=trees[each.name], requires=requires)
-
-
-def _list_layer_entries(layer: LayerRecord, wheels: _Wheels) -> Iterator[BillEntry]:
-    """Return what a layer holds; some of its functions need not all of it, so that only the wheels say who requires what."""
-    for each in layer.distributions:
-        tree = wheels.tree(each.sha256, each.wheel)
-        yield BillEntry(report=each, tree=tree, requires=required_names(tree) if tree else ())
+def _names_required_in(read: Callable[[], Tree]) -> tuple[str, ...]:
+    return required_names(read())

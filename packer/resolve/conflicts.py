@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
-from packaging.utils import canonicalize_name
 
 from packer.core.bisect import find_culprits
+from packer.formats.distribution_names import canonical_name
 from packer.resolve.joint_declaration import JointMember, Place
 
 _PINNED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>\S+)\s+# via (?P<via>.+)")
@@ -70,9 +70,9 @@ def read_annotated(text: str, own: str = "") -> dict[str, SolvedPackage]:
     found: dict[str, SolvedPackage] = {}
     for match in filter(None, map(_PINNED.match, text.splitlines())):
         sources = [source.strip() for source in match["via"].split(",") if not source.strip().startswith("-c ")]
-        names = (canonicalize_name(source) for source in sources if _NAME.fullmatch(source))
+        names = (canonical_name(source) for source in sources if _NAME.fullmatch(source))
         parents = tuple(name for name in names if name != own)
-        name = canonicalize_name(match["name"])
+        name = canonical_name(match["name"])
         found[name] = SolvedPackage(version=match["version"], parents=parents, is_direct=len(parents) < len(sources))
     return found
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion
 
 from packer.cache.store import digest_of
 from packer.core.model import Function, Requirements
+from packer.formats.distribution_names import canonical_name, outline_requirement
 from packer.formats.requirements_txt import RequirementLine, read_requirements
 from packer.locks.formats import LOCK_FORMATS
 from packer.net.credentials import without_login
@@ -35,6 +33,9 @@ class Place(Struct, frozen=True, kw_only=True):
 
     def excludes(self, version: str) -> bool:
         """Return whether the requirement itself does not allow a version."""
+        from packaging.requirements import InvalidRequirement, Requirement
+        from packaging.version import InvalidVersion
+
         try:
             return not Requirement(self.text).specifier.contains(version, prereleases=True)
         except (InvalidRequirement, InvalidVersion):
@@ -181,7 +182,7 @@ def _project_words(requirements: Requirements) -> tuple[tuple[str, ...], tuple[s
     if not requirements.extras:
         return (), (*arguments, str(path)), ""
     name = tomllib.loads(path.read_text(encoding="utf-8"))["project"].get("name", "")
-    return (f"{name}[{','.join(requirements.extras)}] @ {path.parent.as_uri()}",), arguments, canonicalize_name(name)
+    return (f"{name}[{','.join(requirements.extras)}] @ {path.parent.as_uri()}",), arguments, canonical_name(name)
 
 
 def _project_places(requirements: Requirements) -> dict[str, Place]:
@@ -194,8 +195,8 @@ def _project_places(requirements: Requirements) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for each in wanted:
         try:
-            name = canonicalize_name(Requirement(each).name)
-        except InvalidRequirement:
+            name = outline_requirement(each).name
+        except ValueError:
             continue
         line = next((number for number, line in enumerate(text.splitlines(), 1) if each in line), 0)
         found.setdefault(name, Place(text=_strip_login(each), path=requirements.path, line=line))

@@ -19,9 +19,9 @@ from packer.core.errors import NoSolutionError, ResolveError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Archive, Function, Lock, LockedPackage, Requirements, SourceFolder
 from packer.core.options import Policy
-from packer.core.process import Run
+from packer.core.process import Run, uv_version
 from packer.locks.formats import LockReader, find_lock_reader
-from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate_lock
+from packer.locks.pylock import parse_pylock, read_pylock_text, relocate_lock
 from packer.locks.wheel_choice import choose_wheel
 from packer.net.credentials import Credentials
 from packer.resolve.declaration import (
@@ -32,8 +32,8 @@ from packer.resolve.declaration import (
     has_own_lock,
     read_declaration,
 )
+from packer.resolve.lock_memory import LockMemory
 from packer.resolve.uv_client import AS_PYLOCK, NO_SOLUTION, UvClient
-from packer.resolve.uv_queries import meets_constraints
 from packer.resolve.uv_settings import settings_digest
 
 _URL_WITH_LOGIN = re.compile(r"https?://[^\s\"'/@]+@[^\s\"']+")
@@ -60,6 +60,7 @@ class LockResolver:
         self._digests = digests
         self._reporter = reporter
         self._policy = policy
+        self._memory = LockMemory(store)
         self._texts: Once[str, str] = Once()
         self._stale_locks: Once[tuple[Path, int], bool] = Once()
 
@@ -94,7 +95,7 @@ class LockResolver:
         """Return the lock that was resolved for the same declaration before, or resolve now and remember."""
         text = self.lock_text(function, declaration)
         self._uv.learn_indexes(function.lock_path.parent, declaration.index_urls)
-        lock = parse_pylock(text, function.lock_path, function.target)
+        lock = self._memory.parse(text, function.lock_path, function.target)
         return replace(lock, packages=allowed_packages(function, declaration, lock.packages), origin="resolved")
 
     def lock_text(self, function: Function, declaration: Declaration) -> str:
@@ -133,7 +134,7 @@ class LockResolver:
         if self._stale_locks.get((path, target.runtime.minor), lambda: reader.is_stale(requirements, target, self._run)):
             what = f"{path.name} is stale: what {function.name} requires has changed since it was made."
             warnings = (self._stale_warning(what, reader.command),)
-        packages = reader.read(requirements, target, self._run)
+        packages = reader.read(requirements, target, self._run, self._memory.parse)
         located = tuple(package for package in packages if isinstance(package, LockedPackage))
         assert len(located) == len(packages)  # noqa: S101 what a complete lock means
         return Lock(target=target, packages=located, origin=path.name, warnings=warnings)
@@ -145,8 +146,9 @@ class LockResolver:
         return f"{what} It is used as it is; `{command}` renews it."
 
     def _read_own_lock(self, function: Function) -> Lock:
-        lock = read_pylock(function.lock_path, function.target)
-        tool = read_tool_table(function.lock_path)
+        text = read_pylock_text(function.lock_path)
+        lock = self._memory.parse(text, function.lock_path, function.target)
+        tool = self._memory.tool_table(text, function.lock_path)
         if "target" in tool and tool["target"] != str(function.target):
             raise UsageError(
                 f"{function.lock_path} was made for {tool['target']}, and {function.name} is built for {function.target}.",
@@ -168,7 +170,7 @@ class LockResolver:
 
     def _resolution_key(self, function: Function, declaration: Declaration) -> str:
         return digest_of(
-            _resolver_version(),
+            f"uv {uv_version()}",
             str(function.target),
             str(function.lock_path.parent),
             declaration.digest,
@@ -183,8 +185,8 @@ class LockResolver:
         text = record.payload.decode() if record else ""
         if (
             not text
-            or not self._is_fresh(function, declaration, tomllib.loads(text)["tool"]["lpack"])
-            or not meets_constraints(text, function.lock_path.parent, declaration.constraints)
+            or not self._is_fresh(function, declaration, self._memory.tool_table(text, function.lock_path))
+            or not _meets_constraints(text, function.lock_path.parent, declaration)
         ):
             text = self._resolve_or_relax(function, declaration)
             self._store.save("resolutions", key, text.encode())
@@ -217,15 +219,15 @@ class LockResolver:
             if function.lock_path.is_file() and not self._policy.upgrade:
                 shutil.copyfile(function.lock_path, path)  # uv keeps the versions that it finds in its output file
             self._run_uv(function, declaration, path)
-            lock = read_pylock(path, function.target)
-            path.write_text(self._add_other_wheels(function, declaration, lock, path), encoding="utf-8")
-            lock = read_pylock(path, function.target)
+            lock = parse_pylock(read_pylock_text(path), path, function.target)
+            text = self._add_other_wheels(function, declaration, lock, path)
+            lock = parse_pylock(text, path, function.target)
             allowed_packages(function, declaration, lock.packages)
             base = function.lock_path.parent
             folders = [str(package.source.path) for package in lock.packages if isinstance(package.source, SourceFolder)]
             locals_ = {os.path.relpath(path, base): digest for path, digest in digest_local_projects(folders).items()}
             tool = {"target": str(function.target), "inputs": declaration.digest, "locals": locals_}
-            return relocate_lock(path.read_text(encoding="utf-8"), folder, base, tool)
+            return relocate_lock(text, folder, base, tool)
 
     def _run_uv(self, function: Function, declaration: Declaration, into: Path) -> None:
         finished = self._uv.ask(declaration, function.target, into)
@@ -272,7 +274,10 @@ class LockResolver:
         return tomli_w.dumps(document)
 
 
-def _resolver_version() -> str:
-    from importlib.metadata import version
+def _meets_constraints(text: str, folder: Path, declaration: Declaration) -> bool:
+    """Return whether a lock, which lies in a folder, has no package in another version than it shares with others."""
+    if not declaration.constraints:
+        return True
+    from packer.resolve.uv_queries import meets_constraints
 
-    return f"uv {version('uv')}"
+    return meets_constraints(text, folder, declaration.constraints)

@@ -10,18 +10,20 @@ from __future__ import annotations
 import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.core.model import Function, Tree
+from packer.formats.distribution_names import canonical_name
 from packer.formats.metadata import parse_requirement, read_requires_dist
 from packer.formats.requirements_txt import read_requirements
 from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 class RequirementStep(Struct, frozen=True, kw_only=True):
@@ -95,7 +97,8 @@ def read_requirement_graph(
     told = {name: read(tree) for name, tree in trees.items()}
     requires = {name: each or () for name, each in told.items()}
     known = frozenset(trees)
-    direct = [each for each in _declared_requirements(function) if canonicalize_name(each.name) in known]
+    declared = filter(None, map(parse_requirement, declared_requirements(function)))
+    direct = [each for each in declared if canonical_name(each.name) in known]
     asked = _asked_extras(direct, requires, function.target)
     edges = {name: tuple(_make_steps(requires[name], asked.get(name, frozenset()), function.target, known)) for name in trees}
     first = tuple(dict.fromkeys(_make_step(each) for each in direct))
@@ -115,7 +118,7 @@ def _asked_extras(
 ) -> dict[str, frozenset[str]]:
     """Return the extras that are asked for of each distribution, by anyone."""
     asked: dict[str, frozenset[str]] = {}
-    waiting = [(canonicalize_name(each.name), frozenset(each.extras)) for each in direct]
+    waiting = [(canonical_name(each.name), frozenset(each.extras)) for each in direct]
     while waiting:
         name, extras = waiting.pop()
         before = asked.get(name)
@@ -123,7 +126,7 @@ def _asked_extras(
             continue
         asked[name] = extras | (before or frozenset())
         applying = (each for each in requires.get(name, ()) if _requirement_applies(each, asked[name], target))
-        waiting += [(canonicalize_name(each.name), frozenset(each.extras)) for each in applying]
+        waiting += [(canonical_name(each.name), frozenset(each.extras)) for each in applying]
     return asked
 
 
@@ -132,7 +135,7 @@ def _make_steps(
 ) -> Iterator[RequirementStep]:
     found: dict[str, RequirementStep] = {}
     for each in requires:
-        name = canonicalize_name(each.name)
+        name = canonical_name(each.name)
         if name in known and _requirement_applies(each, extras, target):
             found.setdefault(name, _make_step(each))
     yield from (found[name] for name in sorted(found))
@@ -140,39 +143,36 @@ def _make_steps(
 
 def _make_step(requirement: Requirement) -> RequirementStep:
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    return RequirementStep(name=canonicalize_name(requirement.name), words=f"{requirement.name}{extras}{requirement.specifier}")
+    return RequirementStep(name=canonical_name(requirement.name), words=f"{requirement.name}{extras}{requirement.specifier}")
 
 
 def _requirement_applies(requirement: Requirement, extras: frozenset[str], target: Target) -> bool:
     if requirement.marker is None:
         return True
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+
     try:
         return any(requirement.marker.evaluate({**target.markers(), "extra": extra}) for extra in (*sorted(extras), ""))
     except (UndefinedComparison, UndefinedEnvironmentName):
         return True  # what was built is there, whatever it was for
 
 
-def _parse_all(texts: Iterable[str]) -> Iterator[Requirement]:
-    yield from filter(None, map(parse_requirement, texts))
-
-
-def _declared_requirements(function: Function) -> Iterator[Requirement]:
-    """Return what a function's own files require, as far as they say it by names."""
+def declared_requirements(function: Function) -> tuple[str, ...]:
+    """Return what a function's own files require, as far as they say it by names; some may not be valid (PEP 508)."""
     requirements = function.requirements
     if requirements is None:
-        return
+        return ()
     if requirements.kind == REQUIREMENTS:
         try:
             lines = read_requirements(requirements.path).lines
         except LpackError:
-            return
-        yield from _parse_all(line.text.partition(" --")[0] for line in lines if line.name and not line.is_constraint)
-        return
+            return ()
+        return tuple(line.text.partition(" --")[0] for line in lines if line.name and not line.is_constraint)
     own = requirements.path if requirements.kind == PYPROJECT else None
     for path in dict.fromkeys((own, function.source / PYPROJECT_FILE)):
         if path is not None and path.is_file():
-            yield from _parse_all(_project_requirements(path.read_bytes(), requirements.extras, requirements.groups))
-            return
+            return tuple(_project_requirements(path.read_bytes(), requirements.extras, requirements.groups))
+    return ()
 
 
 def _project_requirements(data: bytes, extras: Sequence[str], groups: Sequence[str]) -> Iterator[str]:

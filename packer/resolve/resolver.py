@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from builders.once import Once
 from builders.runtimes import Target
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
@@ -16,8 +18,10 @@ from packer.core.process import Run
 from packer.net.credentials import Credentials
 from packer.resolve.declaration import Declaration, read_declaration
 from packer.resolve.lock_resolver import LockResolver
-from packer.resolve.shared_resolution import SharedResolver
 from packer.resolve.uv_client import UvClient
+
+if TYPE_CHECKING:
+    from packer.resolve.shared_resolution import SharedPart, SharedResolver
 
 
 class Resolver:
@@ -30,7 +34,14 @@ class Resolver:
         self._policy = policy
         uv = UvClient(run, credentials, offline=policy.offline, upgrade=policy.upgrade)
         self._own = LockResolver(run, uv, store, credentials, digests, reporter, policy)
-        self._shared = SharedResolver(uv, self._own.lock, store, digests, upgrade=policy.upgrade)
+
+        def make_shared() -> SharedResolver:
+            from packer.resolve.shared_resolution import SharedResolver
+
+            return SharedResolver(uv, self._own.lock, store, digests, upgrade=policy.upgrade)
+
+        self._make_shared = make_shared
+        self._shared: Once[None, SharedResolver] = Once()
 
     def lock(self, function: Function) -> Lock:
         """Return the function's exact packages.
@@ -64,7 +75,7 @@ class Resolver:
         """Return every path whose change, or appearance, can change a function's lock by way of the shared solve."""
         if self._policy.frozen or function.lock_path.is_file():
             return ()
-        part = self._shared.part(function)
+        part = self._shared_part(function)
         return part.paths if part else ()
 
     def build_requirements(
@@ -95,9 +106,15 @@ class Resolver:
         """Remember the logins that a function's own files and the settings beside them carry."""
         self._own.learn(function)
 
+    def _shared_part(self, function: Function, *, relock: bool = False) -> SharedPart | None:
+        """Return a function's part of the shared solve, None where it shares with nobody; most projects have no such solve."""
+        if not function.sharing:
+            return None
+        return self._shared.get(None, self._make_shared).part(function, relock=relock)
+
     def _declare_bound(self, function: Function, *, relock: bool = False) -> tuple[Declaration, tuple[str, ...]]:
         """Return what a function declares, bound to the versions that it shares, and what to tell the user of that."""
-        declaration, part = read_declaration(function), self._shared.part(function, relock=relock)
+        declaration, part = read_declaration(function), self._shared_part(function, relock=relock)
         if part is None:
             return declaration, ()
         return replace(declaration, constraints=part.constraints), part.warnings

@@ -15,7 +15,6 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from packaging.version import InvalidVersion, Version
 
 from builders.errors import LpackError
 from builders.once import Once
@@ -23,6 +22,7 @@ from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Lock
+from packer.formats.distribution_names import is_same_version
 from packer.resolve.conflicts import divide_by_agreement
 from packer.resolve.declaration import Declaration, digest_links, digest_local_projects, read_declaration
 from packer.resolve.joint_declaration import JointMember, can_share_versions, describe_difference, family_key, group_members
@@ -289,10 +289,7 @@ def _describe_differences(
 
 def _is_same(locked: str, version: str) -> bool:
     """Return whether a locked version is no other one; an empty one is none."""
-    try:
-        return not locked or Version(locked) == Version(version)
-    except InvalidVersion:
-        return locked == version
+    return not locked or is_same_version(locked, version)
 
 
 def _try_read_pins(text: str) -> dict[str, str]:
@@ -304,6 +301,8 @@ def _try_read_pins(text: str) -> dict[str, str]:
 
 def _newest_versions(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return each package's newest version, whatever the order."""
+    from packaging.version import InvalidVersion, Version
+
     found: dict[str, Version] = {}
     for name, text in items:
         try:

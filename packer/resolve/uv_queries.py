@@ -189,8 +189,6 @@ def read_pins(text: str, folder: Path) -> dict[str, str]:
 
 def meets_constraints(text: str, folder: Path, constraints: Sequence[str]) -> bool:
     """Return whether a lock, which lies in a folder, has no package in another version than constraints allow."""
-    if not constraints:
-        return True
     allowed = {line.partition("==")[0].partition(" @ ")[0]: line for line in constraints}
     return all(allowed.get(name, line) == line for name, line in read_pins(text, folder).items())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Any
 
@@ -121,6 +120,8 @@ def leading_text(node: Any) -> str:
 
 def nearest(name: Any, known: Collection[str]) -> str:
     """Return `` (did you mean X?)`` where a known name is close, else nothing."""
+    from difflib import get_close_matches
+
     close = get_close_matches(str(name), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 

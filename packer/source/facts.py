@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 
-import msgspec
 from msgspec import Struct
 
 from builders.once import Once
+from packer.cache.derived_values import derive
 from packer.cache.store import Store, digest_of
 from packer.core.model import Distribution, Entry, Tree
 
@@ -74,12 +74,8 @@ class FactScanner:
 
     def _remembered(self, distribution: Distribution, tree: Tree) -> FactScan:
         key = digest_of("scan", _FORM, distribution.digest)
-        record = self._store.load("scans", key)
-        if record is not None:
-            return msgspec.json.decode(record.payload, type=FactScan)
-        scan = scan_sources(tree, look_for_calls=False if distribution.name in SDK else None)
-        self._store.save("scans", key, msgspec.json.encode(scan))
-        return scan
+        look_for_calls = False if distribution.name in SDK else None
+        return derive(self._store, "scans", key, FactScan, lambda: scan_sources(tree, look_for_calls=look_for_calls))
 
 
 def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> FactScan:

@@ -12,9 +12,8 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from msgspec import Struct
 
@@ -22,10 +21,8 @@ from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
 from packer.core.names import MANIFEST_FILE
+from packer.source.ignore_patterns import IgnorePatterns, compile_patterns
 from packer.source.links import check_link, function_boundary, project_boundary
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 DEFAULT_IGNORE = (
     # version control
@@ -56,13 +53,13 @@ class _Rules(Struct, frozen=True, kw_only=True):
     Both are empty, or end in a slash.
     """
 
-    spec: GitIgnoreSpec
+    patterns: IgnorePatterns
     base: str = ""
     above: str = ""
 
     def verdict(self, path: str) -> bool | None:
         """Return whether the path is left out (True), kept (False), or not spoken of (None)."""
-        return self.spec.check_file(self.above + path[len(self.base) :]).include
+        return self.patterns.verdict(self.above + path[len(self.base) :])
 
 
 class _Verdict(IntEnum):
@@ -111,14 +108,6 @@ def scan_outline(
     return outline
 
 
-@cache
-def _spec_of(lines: tuple[str, ...]) -> GitIgnoreSpec:
-    """Return patterns ready to be matched: hundreds of functions are scanned by the same ones."""
-    from pathspec import GitIgnoreSpec  # many modules, and most folders have no rules
-
-    return GitIgnoreSpec.from_lines(lines)
-
-
 class _Scanner:
     def __init__(
         self, folder: Path, digests: Digests, boundary: str, ignore: tuple[str, ...], skip: frozenset[str], git: bool
@@ -129,8 +118,8 @@ class _Scanner:
         self._skip = skip
         self._skip_names = {os.path.basename(path) for path in skip}
         self._git = git
-        self._configured = _Rules(spec=_spec_of(ignore))
-        self._defaults = _Rules(spec=_spec_of(DEFAULT_IGNORE))
+        self._configured = _Rules(patterns=compile_patterns(ignore))
+        self._defaults = _Rules(patterns=compile_patterns(DEFAULT_IGNORE))
         self._entries: list[Entry] = []
         self._watched: list[str] = []
         self._left_out: list[str] = []
@@ -151,16 +140,16 @@ class _Scanner:
                 return ()
             below = f"{folder.name}/{below}"
             folder = folder.parent
-            spec = self._spec(str(folder / ".gitignore"))
-            if spec is not None:
-                found.append(_Rules(spec=spec, above=below))
+            patterns = self._read_patterns(str(folder / ".gitignore"))
+            if patterns is not None:
+                found.append(_Rules(patterns=patterns, above=below))
         return tuple(found)
 
-    def _spec(self, path: str) -> GitIgnoreSpec | None:
+    def _read_patterns(self, path: str) -> IgnorePatterns | None:
         self._watched.append(path)
         try:
             with self._open(path) as file:
-                return _spec_of(tuple(file))
+                return compile_patterns(tuple(file))
         except OSError:
             return None
 
@@ -233,8 +222,8 @@ class _Scanner:
             raise UsageError(f"Cannot read the folder {folder}: {error.strerror}.", remedy=_IGNORE_REMEDY) from error
 
     def _with_file(self, rules: tuple[_Rules, ...], folder: str, name: str, prefix: str) -> tuple[_Rules, ...]:
-        spec = self._spec(os.path.join(folder, name))
-        return rules if spec is None else (_Rules(spec=spec, base=prefix), *rules)
+        patterns = self._read_patterns(os.path.join(folder, name))
+        return rules if patterns is None else (_Rules(patterns=patterns, base=prefix), *rules)
 
     def _check_name(self, path: str) -> None:
         try:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.utils import canonicalize_name
-
 from packer.core.errors import UsageError
+from packer.formats.distribution_names import canonical_name
 from packer.source.dependency_files import find_workspace, get_strings, get_table, workspace_patterns
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -41,13 +40,13 @@ def read_local_paths(path: Path) -> tuple[Path, ...]:
     if not document:
         return ()
     words = tuple(_requirement_texts(document, path))
-    names = {canonicalize_name(found[1]) for found in map(_NAME.match, words) if found}
+    names = {canonical_name(found[1]) for found in map(_NAME.match, words) if found}
     workspace = find_workspace(path.parent)
     found = [path.parent / _path_of(url, path) for word in words for url in _FILE_URL.findall(word)]
     sources: dict[str, list[Path]] = {}
     for folder in dict.fromkeys((workspace or path.parent, path.parent)):
         own = _uv_sources(_read_document(folder / "pyproject.toml"))
-        sources |= {canonicalize_name(name): list(_source_places(name, each, folder, workspace)) for name, each in own.items()}
+        sources |= {canonical_name(name): list(_source_places(name, each, folder, workspace)) for name, each in own.items()}
     found += [place for name in sorted(names & sources.keys()) for place in sources[name]]
     found += [path.parent / place for place in _poetry_places(document)]
     return tuple(dict.fromkeys(Path(os.path.normpath(place)) for place in found))
@@ -93,7 +92,7 @@ def _source_places(name: str, source: Any, folder: Path, workspace: Path | None)
         if isinstance(each, dict) and isinstance(each.get("path"), str):
             yield folder / each["path"]
         elif isinstance(each, dict) and each.get("workspace") is True and workspace is not None:
-            yield from (member for member in _workspace_members(workspace) if _called_name(member) == canonicalize_name(name))
+            yield from (member for member in _workspace_members(workspace) if _called_name(member) == canonical_name(name))
 
 
 def _workspace_members(workspace: Path) -> Iterator[Path]:
@@ -109,7 +108,7 @@ def _workspace_members(workspace: Path) -> Iterator[Path]:
 
 def _called_name(folder: Path) -> str:
     name = _get_table(_read_document(folder / "pyproject.toml"), "project").get("name")
-    return canonicalize_name(name) if isinstance(name, str) else ""
+    return canonical_name(name) if isinstance(name, str) else ""
 
 
 def _poetry_places(document: Mapping[str, Any]) -> Iterator[str]:

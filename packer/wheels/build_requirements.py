@@ -7,13 +7,13 @@ from pathlib import Path
 
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
 from builders.errors import BuildError
 from builders.runtimes import Target
 from packer.cache.store import Store, digest_of, store_errors
 from packer.core.errors import NoSolutionError, ResolveError
 from packer.core.model import Distribution, Function, LockedPackage
+from packer.formats.distribution_names import canonical_name
 from packer.net.downloads import StoreFetcher
 from packer.resolve.resolver import Resolver
 from packer.source.package_source import link_or_copy
@@ -88,7 +88,7 @@ class BuildRequirements:
         packages that the configuration names, one alone is tried first, and all only then.
         """
         named = [name for name, _ in function.packages]
-        placed = [str(canonicalize_name(each.name)) for each in requires if each.url]
+        placed = [canonical_name(each.name) for each in requires if each.url]
         steps = tuple(dict.fromkeys((*placed, *more) for more in ((), *((name,) for name in named), named)))
         lines = [str(each) for each in requires]
         # What has answered last is asked first: a step that finds nothing would ask the index again each time.

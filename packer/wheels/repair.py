@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 from msgspec.structs import replace
-from packaging.utils import parse_wheel_filename
 
 from builders.errors import BuildError
 from builders.files import file_digest
 from builders.runtimes import Target
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
+from packer.formats.distribution_names import parse_wheel_name
 from packer.formats.elf import ElfFile, read_elf
 from packer.formats.native_code import read_native_files
 from packer.formats.wheel import installed_path, read_members_as_tree, replace_record
@@ -183,6 +183,6 @@ def _relabel_tree(tree: Tree, old: str, new: str) -> Tree:
 
 def _write_tags(entry: Entry, filename: str) -> Entry:
     lines = [line for line in entry.content.read().decode().splitlines() if line and not line.startswith("Tag:")]
-    tags = sorted(map(str, parse_wheel_filename(filename)[3]))
+    tags = sorted(parse_wheel_name(filename).tags)
     text = "\n".join([*lines, *(f"Tag: {tag}" for tag in tags)]) + "\n"
     return replace(entry, content=BytesContent.of(text.encode()))

@@ -21,6 +21,7 @@ from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Archive, Distribution, LockedPackage, SourceFolder
 from packer.core.records import WheelBuildRecord
+from packer.formats.distribution_names import is_same_version, parse_wheel_name
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import read_native_files
 from packer.formats.wheel import check_wheel
@@ -273,17 +274,12 @@ def _key(task: BuildTask, recipe: Recipe, tools: Sequence[Distribution]) -> str:
 
 def _is_version(wanted: str, made: str) -> bool:
     """Return whether a wheel has the version that was wanted, however that is written; empty means any."""
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return wanted == "" or Version(wanted) == Version(made)
-    except InvalidVersion:
-        return wanted == made
+    return wanted == "" or is_same_version(wanted, made)
 
 
 def _wheel_package(filename: str) -> LockedPackage:
     """Return the package that a wheel alone makes up."""
-    from packaging.utils import parse_wheel_filename
-
-    name, version, _, _ = parse_wheel_filename(filename)
-    return LockedPackage(name=name, version=str(version), wheels=(Archive(filename=filename, location=filename, sha256=""),))
+    found = parse_wheel_name(filename)
+    return LockedPackage(
+        name=found.name, version=found.version, wheels=(Archive(filename=filename, location=filename, sha256=""),)
+    )

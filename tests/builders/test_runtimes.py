@@ -6,7 +6,7 @@ import re
 
 import pytest
 from packaging.markers import Marker
-from packaging.tags import Tag, parse_tag
+from packaging.tags import compatible_tags, cpython_tags, parse_tag
 
 from builders.runtimes import (
     ARCHITECTURES,
@@ -26,12 +26,12 @@ TARGETS = [Target.of(runtime, architecture) for runtime in MINORS for architectu
 
 
 def fits(target: Target, tag: str) -> bool:
-    return bool(parse_tag(tag) & set(target.tags()))
+    return bool({str(each) for each in parse_tag(tag)} & set(target.tags()))
 
 
 def rank(target: Target, tag: str) -> int:
     (one,) = parse_tag(tag)
-    return target.tags().index(one)
+    return target.tags().index(str(one))
 
 
 def test_the_table_is_complete() -> None:
@@ -131,7 +131,14 @@ class TestEveryTarget:
         ]
         ranks = [rank(target, tag) for tag in ordered]
         assert ranks == sorted(ranks)
-        assert target.tags()[0] == Tag(f"cp3{minor}", f"cp3{minor}", f"manylinux_2_{glibc}_{machine}")
+        assert target.tags()[0] == f"cp3{minor}-cp3{minor}-manylinux_2_{glibc}_{machine}"
+
+    def test_tags_are_those_of_packaging(self, target: Target) -> None:
+        minor = target.runtime.minor
+        own = f"cp3{minor}"
+        platforms = [tag.rpartition("-")[2] for tag in target.tags() if tag.startswith(f"{own}-{own}-")]
+        native = cpython_tags((3, minor), abis=[own], platforms=platforms)
+        assert target.tags() == tuple(map(str, (*native, *compatible_tags((3, minor), own, platforms))))
 
     def test_no_tag_is_there_twice(self, target: Target) -> None:
         assert len(set(target.tags())) == len(target.tags())

@@ -23,11 +23,10 @@ def command(*, function: str, package: str, as_json: bool, verbose: bool, quiet:
     A chain for each distribution that requires it, as the metadata of the wheels has it for the target; the bytes that it takes
     as it is packed, and those of what nothing else needs.
     """
-    from packaging.utils import canonicalize_name
-
+    from packer.formats.distribution_names import canonical_name
     from packer.inspect.requirement_report import why_text
 
     with open_reporter(verbose, quiet) as reporter:
         [costs] = find_costs((function,), flags, reporter, one=True)
-        found = costs.why(canonicalize_name(package))
+        found = costs.why(canonical_name(package))
     sys.stdout.write(json_text(found, ascii_only=True) if as_json else why_text(found))

@@ -33,7 +33,7 @@ def listed(
     text = f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{metadata}"
     files = {f"{name}-1.0.dist-info/METADATA": text.encode(), **(more or {})}
     tree = Tree.of(Entry(path=path, mode=0o644, content=BytesContent.of(data), owner=name) for path, data in files.items())
-    return BillEntry(report=report, tree=tree, requires=requires)
+    return BillEntry(report=report, read_tree=lambda: tree, requires=requires)
 
 
 def made(tmp_path: Any, *distributions: BillEntry) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_metadata_is_utf8(tmp_path):
 
 def test_a_wheel_that_is_gone_from_the_cache_makes_another_bill(tmp_path):
     whole = listed("pkg", "Summary: Here\n")
-    bare = BillEntry(report=whole.report, tree=None)
+    bare = BillEntry(report=whole.report, read_tree=None)
     assert "description" not in made(tmp_path, bare)["components"][0]
     assert made(tmp_path, whole)["components"][0]["description"] == "Here"
 

@@ -224,3 +224,24 @@ def test_passwords_are_in_no_process_arguments(folder, lpack, private_index, mon
     assert "s3cret" not in log.read_text()
     with zipfile.ZipFile(folder / "dist" / "orders.zip") as archive:
         assert "greeting/__init__.py" in archive.namelist()
+
+
+SPARED = {"cyclonedx", "email", "filelock", "packaging", "pathspec", "requests", "rich", "ruamel", "tarfile", "uv", "zipfile"}
+"""What a rebuild after a change of source needs not import: all that it is for is known from the build before."""
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_rebuild_after_one_line_imports_little(folder, lpack, locked):
+    if locked:
+        assert lpack("lock", cwd=folder).returncode == 0
+    (folder / ".gitignore").write_text("*.log\n/out/\n")
+    build(lpack, folder)
+    with (folder / "users" / "app.py").open("a") as file:
+        file.write("# one line\n")
+    command = [sys.executable, "-X", "importtime", "-m", "packer.cli", "build", "--json"]
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert {"click", "msgspec", "packer"} <= imported
+    assert imported & SPARED == set()
+    assert "one line" in zipfile.ZipFile(folder / "dist" / "users.zip").read("app.py").decode()

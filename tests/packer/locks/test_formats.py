@@ -18,7 +18,7 @@ from packer.source.dependency_files import find_requirements, standard_files
 class LinesReader(LockReader):
     """Reads lines that say ``NAME VERSION SHA256``."""
 
-    def read(self, requirements, target, run=run):
+    def read(self, requirements, target, run=run, parse=None):
         lines = [line.split() for line in requirements.path.read_text().splitlines()]
         return tuple(self.package(*line) for line in sorted(lines))
 

@@ -13,7 +13,7 @@ from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, Repository, SourceFolder
 from packer.core.process import uv_command
-from packer.locks.pylock import parse_pylock, read_pylock, read_tool_table, relocate_lock
+from packer.locks.pylock import parse_pylock, parse_tool_table, read_pylock, relocate_lock
 
 X86, ARM = Target.of("python3.12", "x86_64"), Target.of("python3.12", "arm64")
 HEAD = 'lock-version = "1.0"\ncreated-by = "hand"\n'
@@ -33,9 +33,11 @@ def parse(text: str, target: Target = X86, path: str = "/project/pylock.toml") -
     return parse_pylock(HEAD + text, Path(path), target)
 
 
-def read(folder: Path, text: str, target: Target = X86, **asked: tuple[str, ...]) -> list[str]:
+def read(
+    folder: Path, text: str, target: Target = X86, extras: tuple[str, ...] = (), groups: tuple[str, ...] = ()
+) -> list[str]:
     (folder / "pylock.toml").write_text(HEAD + text)
-    return [each.name for each in read_pylock(folder / "pylock.toml", target, **asked).packages]
+    return [each.name for each in read_pylock(folder / "pylock.toml", target, extras=extras, groups=groups).packages]
 
 
 def names(lock: Lock) -> list[str]:
@@ -243,9 +245,9 @@ def test_a_relocated_lock_keeps_no_credentials():
 def test_the_tool_table(tmp_path, tail, expected):
     path = tmp_path / "pylock.toml"
     path.write_text(HEAD + "packages = []\n" + tail)
-    assert read_tool_table(path) == expected
+    assert parse_tool_table(path.read_text(), path) == expected
     path.write_text('tool = "x"\n')
-    assert read_tool_table(path) == {}
+    assert parse_tool_table(path.read_text(), path) == {}
 
 
 def test_what_uv_writes_reads_the_same_after_relocation(tmp_path, index):

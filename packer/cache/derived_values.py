@@ -1,0 +1,32 @@
+"""Values that were computed before: kept in a store as JSON, by a key that has all that decides them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from packer.cache.store import Store
+
+Value = TypeVar("Value")
+
+
+def derive(store: Store, kind: str, key: str, form: type[Value], compute: Callable[[], Value]) -> Value:
+    """Return the value that the store has under a key, or compute it and keep it; ``form`` is its type.
+
+    Paths are kept as text. What is kept in another form is computed anew, and replaced.
+    """
+    record = store.load(kind, key)
+    if record is not None:
+        try:
+            return msgspec.json.decode(record.payload, type=form, dec_hook=_from_text)
+        except msgspec.DecodeError:
+            pass
+    value = compute()
+    store.save(kind, key, msgspec.json.encode(value, enc_hook=str))
+    return value
+
+
+def _from_text(form: type, text: Any) -> Any:
+    return form(text)
