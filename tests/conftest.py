@@ -16,6 +16,7 @@ from tests.engine import forget_what_is_there
 from tests.forkserver import CommandServer
 from tests.index import LocalIndex
 from tests.packages import write_packages
+from tests.sharing import run_folder
 
 NOWHERE = "http://127.0.0.1:9/simple"
 """An index that refuses every connection at once: nothing listens on the discard port."""
@@ -76,10 +77,15 @@ def _uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _network_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of this run that all workers share: what one has made there, none makes again (tests/sharing.py)."""
+    return run_folder(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def _network_cache(shared_folder: Path) -> Path:
     """Give a cache that all workers share: what one has downloaded, none downloads again."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "network-cache"
+    folder = shared_folder / "network-cache"
     folder.mkdir(exist_ok=True)
     return folder
 
@@ -127,18 +133,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _command_server() -> Iterator[CommandServer]:
+def command_server() -> Iterator[CommandServer]:
     with CommandServer() as server:
         yield server
 
 
 @pytest.fixture
-def lpack(_command_server: CommandServer, fresh_lpack: RunLpack) -> RunLpack:
+def lpack(command_server: CommandServer, fresh_lpack: RunLpack) -> RunLpack:
     """Give a function that runs the command line in a process of its own: ``lpack("build", "-q", cwd=folder)``."""
 
     def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        if _command_server.can_run(os.environ):
-            return _command_server.run(arguments, cwd, _PATIENCE)
+        if command_server.can_run(os.environ):
+            return command_server.run(arguments, cwd, _PATIENCE)
         return fresh_lpack(*arguments, cwd=cwd)
 
     return run

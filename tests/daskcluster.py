@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from tests.conftest import NOWHERE
+from tests.forkserver import CommandServer, ForkedProcess
 
 _DENYING = """\
 import os, sys
@@ -28,6 +29,10 @@ sys.addaudithook(_deny)
 """What has a Python refuse to open, or list, anything of the machine that builds; as ``sitecustomize``."""
 
 
+SERVER_MODULES = ("distributed", "distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
+Process = ForkedProcess | subprocess.Popen[bytes]
+
+
 def free_port() -> int:
     """Give a port that nobody listens on."""
     with socket.socket() as probe:
@@ -36,12 +41,16 @@ def free_port() -> int:
 
 
 class DaskCluster(Struct, kw_only=True):
-    """A scheduler with workers. ``driver`` is a folder that they cannot read, for the machine that builds."""
+    """A scheduler with workers. ``driver`` is a folder that they cannot read, for the machine that builds.
+
+    They are forks of a ``server`` that has imported `SERVER_MODULES`, which takes them a second each.
+    """
 
     folder: Path
+    server: CommandServer
     port: int = field(default_factory=free_port)
-    scheduler: subprocess.Popen[bytes] | None = None
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    scheduler: Process | None = None
+    workers: list[Process] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -66,8 +75,8 @@ class DaskCluster(Struct, kw_only=True):
             time.sleep(0.05)
         raise TimeoutError(self.log("scheduler"))
 
-    def start_worker(self, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a worker of one thread."""
+    def start_worker(self, **variables: str) -> Process:
+        """Start a worker of one thread; in a new Python where variables say what that imports."""
         name = f"worker{len(self.workers)}"
         own = self.folder / name
         (own / "modules").mkdir(parents=True)
@@ -75,7 +84,8 @@ class DaskCluster(Struct, kw_only=True):
         path = f"{own / 'modules'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)
         of_worker = {"LPACK_CACHE_DIR": str(own / "cache"), "FORBIDDEN_FOLDER": str(self.driver), "PYTHONPATH": path}
         words = [self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(own / "dask")]
-        worker = self._start("worker", [*words, "--name", name], of_worker | variables, own)
+        fresh = "PYTHONPATH" in variables
+        worker = self._start("worker", [*words, "--name", name], of_worker | variables, own, fresh=fresh)
         self.workers.append(worker)
         return worker
 
@@ -89,18 +99,20 @@ class DaskCluster(Struct, kw_only=True):
                 time.sleep(0.05)
 
     def _start(
-        self, kind: str, words: Sequence[str], variables: dict[str, str], cwd: Path | None = None
-    ) -> subprocess.Popen[bytes]:
-        name = cwd.name if cwd else kind
-        with (self.folder / f"{name}.log").open("wb") as log:
-            command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *words]
-            if kind == "worker":
-                command = [sys.executable, "-m", "distributed.cli.dask_worker", *words]
-            # Of the user's own settings, and those of the test that happened to be the first, nothing.
-            plain = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_", "LPACK_"))}
-            environment = {**plain, "UV_DEFAULT_INDEX": NOWHERE, "UV_PYTHON_DOWNLOADS": "never", **variables}
+        self, kind: str, words: Sequence[str], variables: dict[str, str], cwd: Path | None = None, *, fresh: bool = False
+    ) -> Process:
+        log = self.folder / f"{cwd.name if cwd else kind}.log"
+        module = f"distributed.cli.dask_{kind}"
+        # Of the user's own settings, and those of the test that happened to be the first, nothing.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_", "LPACK_"))}
+        environment = {**plain, "UV_DEFAULT_INDEX": NOWHERE, "UV_PYTHON_DOWNLOADS": "never", **variables}
+        if not fresh:
+            program = f"{_DENYING if kind == 'worker' else ''}from {module} import main\nmain()\n"
+            return self.server.start(tuple(words), cwd or self.folder, log, program, environment)
+        command = [sys.executable, "-m", module, *words]
+        with log.open("wb") as file:
             return subprocess.Popen(
-                command, cwd=cwd or self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=cwd or self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file
             )
 
     def log(self, name: str) -> str:
@@ -113,16 +125,16 @@ class DaskCluster(Struct, kw_only=True):
             end(process)
 
 
-def end(process: subprocess.Popen[bytes], kind: signal.Signals = signal.SIGKILL) -> None:
+def end(process: Process, kind: signal.Signals = signal.SIGKILL) -> None:
     """End a process, and wait for that."""
     process.send_signal(kind)
     process.wait(30)
 
 
 @contextmanager
-def running_cluster(folder: Path, workers: int) -> Iterator[DaskCluster]:
+def running_cluster(folder: Path, workers: int, server: CommandServer) -> Iterator[DaskCluster]:
     """Give a cluster that runs, in a folder of its own."""
-    cluster = DaskCluster(folder=folder)
+    cluster = DaskCluster(folder=folder, server=server)
     cluster.driver.mkdir(parents=True)
     try:
         cluster.start_scheduler()

@@ -23,10 +23,10 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
-from threading import Lock, Timer, active_count
+from threading import Lock, active_count
 from typing import Any, Self
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -80,34 +80,79 @@ class CommandServer:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as ``subprocess.run`` does with captured output; ``program`` is Python that runs it."""
         command = ["lpack", *arguments]
+        with ExitStack() as stack:
+            ends = [os.pipe() for _ in range(2)]
+            streams = [stack.enter_context(os.fdopen(reading, encoding="utf-8")) for reading, _ in ends]
+            process = self._fork(arguments, cwd, program, os.environ, [writing for _, writing in ends])
+            with process, ThreadPoolExecutor(2) as threads:
+                texts = [threads.submit(stream.read) for stream in streams]
+                try:
+                    process.wait(timeout)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    raise
+        return subprocess.CompletedProcess(command, process.wait(), *(text.result() for text in texts))
+
+    def start(
+        self, arguments: tuple[str, ...], cwd: Path, log: Path, program: str, environment: Mapping[str, str]
+    ) -> ForkedProcess:
+        """Start a command, as ``subprocess.Popen`` does, whose output goes to a file."""
+        with log.open("wb") as file:
+            return self._fork(arguments, cwd, program, environment, [os.dup(file.fileno()) for _ in range(2)])
+
+    def _fork(
+        self, arguments: tuple[str, ...], cwd: Path, program: str, environment: Mapping[str, str], streams: list[int]
+    ) -> ForkedProcess:
+        """Start a process with these two streams, which are closed here."""
         request = {
             "program": program,
             "arguments": arguments,
             "cwd": str(cwd),
-            "environment": dict(os.environ),
+            "environment": dict(environment),
             "umask": _umask(),
         }
-        end = time.monotonic() + timeout
-        with ExitStack() as stack:
-            ends = [os.pipe() for _ in range(3)]
-            stdout, stderr, reports = (stack.enter_context(os.fdopen(reading, encoding="utf-8")) for reading, _ in ends)
-            self._send(json.dumps(request).encode(), [writing for _, writing in ends])
-            with ThreadPoolExecutor(2) as threads:
-                texts = [threads.submit(stream.read) for stream in (stdout, stderr)]
-                killing = Timer(timeout, os.kill, (int(reports.readline()), signal.SIGKILL))
-                killing.start()
-                status = int(reports.readline())
-                killing.cancel()
-        if status == -signal.SIGKILL and time.monotonic() >= end:
-            raise subprocess.TimeoutExpired(command, timeout)
-        return subprocess.CompletedProcess(command, status, *(text.result() for text in texts))
+        reading, writing = os.pipe()
+        self._send(json.dumps(request).encode(), [*streams, writing])
+        return ForkedProcess(["lpack", *arguments], reading)
 
     def _send(self, request: bytes, streams: list[int]) -> None:
         with self._lock:
             socket.send_fds(self._line, [len(request).to_bytes(4)], streams)
             self._line.sendall(request)
-        for stream in streams:
-            os.close(stream)
+        _close(*streams)
+
+
+class ForkedProcess:
+    """A process that the server has forked, with what tests use of ``subprocess.Popen``."""
+
+    def __init__(self, command: list[str], reports: int) -> None:
+        """Take what it runs, and a pipe with two lines: the number of the process, and its exit status at its end."""
+        self._command = command
+        self._reports = os.fdopen(reports, encoding="utf-8")
+        self.pid = int(self._reports.readline())
+        self.returncode: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, where it has not ended."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return its exit status; raises ``TimeoutExpired`` after so many seconds."""
+        if self.returncode is None:
+            ready, _, _ = select.select([self._reports], [], [], timeout)
+            if not ready:
+                raise subprocess.TimeoutExpired(self._command, timeout or 0)
+            self.returncode = int(self._reports.readline())
+            self._reports.close()
+        return self.returncode
 
 
 def _start_variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -6,13 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from packer.core.process import uv_command
+from tests.sharing import make_once
 
 WORKLOADS = Path(__file__).parent.parent / "bench" / "workloads"
 IMPORTER = """
@@ -46,27 +49,53 @@ def build(lpack, folder: Path, *flags: str) -> dict[str, Any]:
     return manifest
 
 
+@pytest.fixture
+def built(shared_folder, lpack) -> Callable[[str], Path]:
+    """Give a function that returns the folder of a workload that was built as it is, once for all who only read it."""
+
+    def build_copy(workload: str) -> Path:
+        def make(folder: Path) -> None:
+            shutil.copytree(WORKLOADS / workload, folder, dirs_exist_ok=True)
+            build(lpack, folder)
+
+        return make_once(shared_folder / f"built-{workload}", make)
+
+    return build_copy
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / "lpack.json").read_text())
+    return manifest
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive, which checks the CRC of each of its entries."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["unzip", "-qqo", str(archive), "-d", str(folder)], check=True)
+
+
 @pytest.mark.parametrize("workload", ["pair", "mono12"])
-def test_workload_builds_for_both_and_imports(tmp_path, lpack, workload):
-    folder = tmp_path / workload
-    shutil.copytree(WORKLOADS / workload, folder)
+def test_functions_of_a_workload_import_from_their_archives(tmp_path, built, workload):
+    folder = built(workload)
     python = find_python("3.12")
-    manifest = build(lpack, folder)
-    for name, function in manifest["functions"].items():
-        path = folder / "dist" / function["artifact"]["path"]
-        subprocess.run(["unzip", "-tqq", str(path)], check=True)
+    for name, function in manifest_of(folder / "dist")["functions"].items():
         laid_out = tmp_path / "task"
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(laid_out)
+        unpack(folder / "dist" / function["artifact"]["path"], laid_out)
         command = [python, "-I", "-B", "-c", IMPORTER, str(laid_out), function["handler"]]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         assert finished.returncode == 0, f"{name}: {finished.stderr}"
         assert json.loads(finished.stdout) == {"ok": True}
         shutil.rmtree(laid_out)
-    arm = build(lpack, folder, "--arch", "arm64", "--out", str(tmp_path / "arm"))
-    assert set(arm["functions"]) == set(manifest["functions"])
+
+
+@pytest.mark.parametrize("workload", ["pair", "mono12"])
+def test_a_workload_builds_for_arm64_with_code_of_that_machine_alone(tmp_path, lpack, workload):
+    folder = tmp_path / workload
+    shutil.copytree(WORKLOADS / workload, folder)
+    arm = build(lpack, folder, "--arch", "arm64")
+    assert set(arm["functions"]) == set(tomllib.loads((folder / "lpack.toml").read_text())["functions"])
     for function in arm["functions"].values():
-        with zipfile.ZipFile(tmp_path / "arm" / function["artifact"]["path"]) as archive:
+        with zipfile.ZipFile(folder / "dist" / function["artifact"]["path"]) as archive:
             machines = set()
             for name in archive.namelist():
                 with archive.open(name) as file:
@@ -126,12 +155,12 @@ def test_locks_of_other_tools_build_for_real(tmp_path, lpack, lock, expected):
 
 
 @pytest.mark.parametrize("flags", [("--trim", "none", "--bytecode", "off"), ()])
-def test_all_of_mono12_works_from_layers_as_from_one_package(tmp_path, lpack, flags):
-    """Each function gets a sample event, and is held to what it returns from one package; then without lpack's help."""
+def test_all_of_mono12_works_from_layers_as_from_one_package(tmp_path, built, lpack, flags):
+    """Each function gets a sample event, and must return what it returns from one package; then without lpack's help."""
     folder = tmp_path / "mono12"
     shutil.copytree(WORKLOADS / "mono12", folder)
     python = find_python("3.12")
-    plain = build(lpack, folder, "--out", str(tmp_path / "plain"), "--verify", "none", *flags)
+    plain = manifest_of(built("mono12") / "dist")
     (folder / "events").mkdir()
     (folder / "events" / "empty.json").write_text("{}")
     (folder / "events" / "empty.expected.json").write_text('{"ok": true}')
@@ -140,6 +169,8 @@ def test_all_of_mono12_works_from_layers_as_from_one_package(tmp_path, lpack, fl
     (folder / "lpack.toml").write_text(head + config)
     manifest = build(lpack, folder, *flags)
     assert len(manifest["layers"]) > 5
+    for name, layer in manifest["layers"].items():
+        unpack(folder / "dist" / layer["path"], tmp_path / "layers" / name)
     for name, function in manifest["functions"].items():
         assert (function["verified"]["level"], function["verified"]["events"], function["verified"]["raised"]) == (
             "events",
@@ -150,12 +181,10 @@ def test_all_of_mono12_works_from_layers_as_from_one_package(tmp_path, lpack, fl
         assert held == [each["sha256"] for each in plain["functions"][name]["distributions"]]
         layers = function.get("layers", [])
         assert len(layers) <= 5
-        places = [(function["artifact"]["path"], "task"), *((manifest["layers"][each]["path"], "opt") for each in layers)]
         laid_out = tmp_path / "laid" / name
-        for archive, place in places:
-            (laid_out / place).mkdir(parents=True, exist_ok=True)
-            unzip = ["unzip", "-qqo", str(folder / "dist" / archive), "-d", str(laid_out / place)]
-            subprocess.run(unzip, check=True)
+        unpack(folder / "dist" / function["artifact"]["path"], laid_out / "task")
+        for each in layers:  # one upon the other, as Lambda lays them out
+            shutil.copytree(tmp_path / "layers" / each, laid_out / "opt", copy_function=link_over, dirs_exist_ok=True)
         code = f"import sys; sys.path.append({str(laid_out / 'opt' / 'python')!r})\n{IMPORTER}"
         variables = {**os.environ, "LD_LIBRARY_PATH": str(laid_out / "opt" / "lib")}
         command = [python, "-I", "-B", "-c", code, str(laid_out / "task"), function["handler"]]
@@ -163,3 +192,9 @@ def test_all_of_mono12_works_from_layers_as_from_one_package(tmp_path, lpack, fl
         assert finished.returncode == 0, f"{name}: {finished.stderr}"
         assert json.loads(finished.stdout) == {"ok": True}
         shutil.rmtree(laid_out)
+
+
+def link_over(source: str, to: str) -> None:
+    """Link a file to a place where another may stand."""
+    Path(to).unlink(missing_ok=True)
+    os.link(source, to)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.daskcluster import DaskCluster, free_port, running_cluster
+from tests.daskcluster import SERVER_MODULES, DaskCluster, free_port, running_cluster
 from tests.forkserver import CommandServer
 from tests.monorepo import Monorepo
 from tests.packages import source_files, write_sdist_files
@@ -23,15 +23,15 @@ from tests.shaped import ARCHITECTURE, MINOR, RUNTIME
 
 
 @pytest.fixture(scope="module")
-def _command_server() -> Iterator[CommandServer]:
+def command_server() -> Iterator[CommandServer]:
     """Run lpack in forks of a process that has imported distributed, too, which takes a second."""
-    with CommandServer("distributed") as server:
+    with CommandServer(*SERVER_MODULES) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    with running_cluster(tmp_path_factory.mktemp("cluster"), 2) as running:
+def cluster(tmp_path_factory: pytest.TempPathFactory, command_server: CommandServer) -> Iterator[DaskCluster]:
+    with running_cluster(tmp_path_factory.mktemp("cluster"), 2, command_server) as running:
         yield running
 
 
@@ -160,12 +160,12 @@ Impatient = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def impatient(_command_server: CommandServer, build: Build) -> Impatient:
+def impatient(command_server: CommandServer, build: Build) -> Impatient:
     """Give a function that builds the project with little patience."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        assert _command_server.can_run(os.environ)
-        return _command_server.run(("build", *arguments), build.repo.folder, 120, IMPATIENT)
+        assert command_server.can_run(os.environ)
+        return command_server.run(("build", *arguments), build.repo.folder, 120, IMPATIENT)
 
     return run
 
@@ -208,9 +208,9 @@ class TestWrongUse:
         assert f"No scheduler answers at {address}" in finished.stderr
         assert "Traceback" not in finished.stderr
 
-    def test_there_are_no_workers(self, build, impatient, tmp_path):
+    def test_there_are_no_workers(self, build, impatient, tmp_path, command_server):
         shared_project(build.repo)
-        with running_cluster(tmp_path / "empty", 0) as empty:
+        with running_cluster(tmp_path / "empty", 0, command_server) as empty:
             finished = impatient("--scheduler", empty.address)
         assert finished.returncode == 2
         assert f"The scheduler at {empty.address} has no workers." in finished.stderr
@@ -241,23 +241,23 @@ class TestWrongUse:
         assert "and the build is that of lpack 99.0 on Python" in finished.stderr
         assert "Install the same versions everywhere." in finished.stderr
 
-    def test_workers_without_lpack(self, build, impatient, tmp_path):
+    def test_workers_without_lpack(self, build, impatient, tmp_path, command_server):
         shared_project(build.repo)
         (tmp_path / "hiding" / "packer").mkdir(parents=True)
         (tmp_path / "hiding" / "packer" / "__init__.py").write_text("raise ModuleNotFoundError('no lpack here')\n")
-        with running_cluster(tmp_path / "bare", 0) as bare:
+        with running_cluster(tmp_path / "bare", 0, command_server) as bare:
             bare.start_worker(PYTHONPATH=str(tmp_path / "hiding"))
             bare.wait_for_workers()
             finished = impatient("--scheduler", bare.address)
         assert finished.returncode == 2, finished.stderr
         assert "Install the same lpack wherever the scheduler and its workers run." in finished.stderr
 
-    def test_workers_with_another_remote_store(self, build, tmp_path):
+    def test_workers_with_another_remote_store(self, build, tmp_path, command_server):
         """What they cannot do is done here: slower, and with a warning that says what is wrong."""
         shared_project(build.repo)
         here, _ = build.here()
         (tmp_path / "elsewhere").mkdir()
-        with running_cluster(tmp_path / "apart", 0) as apart:
+        with running_cluster(tmp_path / "apart", 0, command_server) as apart:
             apart.start_worker(LPACK_REMOTE=str(tmp_path / "elsewhere"))
             apart.wait_for_workers()
             there, finished = build.run("--scheduler", apart.address)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.daskcluster import DaskCluster, end, running_cluster
+from tests.daskcluster import SERVER_MODULES, DaskCluster, end, running_cluster
 from tests.forkserver import CommandServer
 from tests.marks import new_mark
 from tests.monorepo import Monorepo
@@ -24,16 +24,16 @@ SLOW = "import pathlib, time\nmark = pathlib.Path({mark!r})\nif not mark.exists(
 
 
 @pytest.fixture(scope="module")
-def _command_server() -> Iterator[CommandServer]:
+def command_server() -> Iterator[CommandServer]:
     """Run lpack in forks of a process that has imported distributed, too, which takes a second."""
-    with CommandServer("distributed") as server:
+    with CommandServer(*SERVER_MODULES) as server:
         yield server
 
 
 @pytest.fixture
-def own_cluster(tmp_path: Path) -> Iterator[DaskCluster]:
+def own_cluster(tmp_path: Path, command_server: CommandServer) -> Iterator[DaskCluster]:
     """Give a cluster of one worker, for tests that break it."""
-    with running_cluster(tmp_path / "cluster", 1) as running:
+    with running_cluster(tmp_path / "cluster", 1, command_server) as running:
         yield running
 
 

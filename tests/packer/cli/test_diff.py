@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,9 @@ from tests.monorepo import Monorepo
 from tests.repository import git, make_repository
 
 
-@pytest.fixture
-def two(repo):
-    """Give a project that was built in two states, into `old` and `dist`."""
+def build_two(repo: Monorepo) -> Monorepo:
+    """Build a project in two states, into `old` and `dist`."""
+    (repo.folder / "wheels").mkdir(parents=True, exist_ok=True)
     common, alone = repo.wheel("common"), repo.wheel("alone", "1.0")
     repo.function("one", common)
     repo.function("two", common, alone)
@@ -30,6 +32,34 @@ def two(repo):
     repo.configure("one", "two")
     repo.build()
     return repo
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("two")
+    return folder
+
+
+@pytest.fixture
+def two(place, lpack, monkeypatch) -> Iterator[Monorepo]:
+    """Give a project that was built in two states; what a test adds to its folder goes, what is in it must stay as it is."""
+    monkeypatch.setenv("LPACK_CACHE_DIR", str(place / "cache"))
+    repo = Monorepo(folder=place / "project", lpack=lpack)
+    if not repo.folder.exists():
+        build_two(repo)
+    before = {*repo.folder.iterdir()}
+    yield repo
+    for path in {*repo.folder.iterdir()} - before:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@pytest.fixture
+def two_to_change(repo) -> Monorepo:
+    """Give such a project for one test alone."""
+    return build_two(repo)
 
 
 def compared(repo: Monorepo, *arguments: str) -> dict[str, Any]:
@@ -89,7 +119,8 @@ def test_archives_by_themselves(two):
     assert again["distributions"][0]["versions"] == ["1.0", "1.0"]
 
 
-def test_commits_and_baselines(two):
+def test_commits_and_baselines(two_to_change):
+    two = two_to_change
     two.run("baseline")
     make_repository(two.folder)
     before = git(two.folder, "rev-parse", "HEAD")
@@ -101,7 +132,8 @@ def test_commits_and_baselines(two):
     assert compared(two, "lpack-baseline.json", "now")["functions"]["one"]["status"] == "changed"
 
 
-def test_after_a_baseline_nothing_differs_from_it(two):
+def test_after_a_baseline_nothing_differs_from_it(two_to_change):
+    two = two_to_change
     two.run("baseline")
     for side in ("now", "dist", "dist/lpack.json"):
         assert two.run("diff", "lpack-baseline.json", side).stdout == "Nothing differs.\n"

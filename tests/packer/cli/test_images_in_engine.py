@@ -52,8 +52,10 @@ handler = "app.handler"
 
 
 @pytest.fixture
-def project(repo, monkeypatch: pytest.MonkeyPatch):
+def project(repo, shared_folder: Path, monkeypatch: pytest.MonkeyPatch):
     need_engine(RUNTIME_IMAGE)
+    # What the first test here reads of the base image, and compresses, no other does again.
+    monkeypatch.setenv("LPACK_CACHE_DIR", str(shared_folder / "cache-with-bases"))
     monkeypatch.setenv(VARIABLE, str(find_sams_emulator()))
     repo.function("one", repo.wheel("common"))
     (repo.folder / "one" / "app.py").write_text(SOURCE)
