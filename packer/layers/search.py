@@ -10,16 +10,19 @@ A layer of ``b`` bytes that ``n`` functions choose saves ``b * (n - 1)`` bytes: 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from math import fsum
+from math import fsum, inf
 
 from msgspec import Struct
 
 Classes = int
 Joins = Sequence[tuple[int, tuple[Classes, ...]]]
 """The functions that choose a layer, each with the layers that it leaves for it."""
+Choice = tuple[Classes, Classes, tuple[Classes, ...]]
+"""What a function has chosen: the classes of all its layers, the layer that it leaves for one that overlaps with none (the
+smallest; 0 where it has a slot left), and its layers, the smallest first."""
 Found = tuple[tuple[int, ...], tuple[int, ...]]
 """A layer: its classes and the functions that choose it."""
 
@@ -124,7 +127,7 @@ class _PlanSearch:
         for number, users in enumerate(problem.holders):
             for function in users:
                 self._needs[function] |= 1 << number
-        self._chosen: list[tuple[Classes, ...]] = [()] * len(problem.slots)  # of each function, the smallest layer first
+        self._choices: list[Choice] = [(0, 0, ())] * len(problem.slots)
         self._count: dict[Classes, int] = {}  # the functions that choose each layer: at least two
         self._saved = 0
         self._banned: Classes = 0
@@ -133,14 +136,14 @@ class _PlanSearch:
     def layers(self) -> list[Found]:
         """Return the layers that functions have chosen."""
         users: dict[Classes, list[int]] = {}
-        for function, chosen in enumerate(self._chosen):
+        for function, (_, _, chosen) in enumerate(self._choices):
             for layer in chosen:
                 users.setdefault(layer, []).append(function)
         return [(tuple(one.bit_length() - 1 for one in iterate_bits(layer)), tuple(users[layer])) for layer in sorted(users)]
 
     def worth(self) -> tuple[int, float, int]:
         """Return what plans are compared by, more is better: the bytes saved, then few uploaded again, then few layers."""
-        again, layers = self._change(self._chosen)
+        again, layers = self._change(self._choices)
         return self._saved, -again, -layers
 
     def take_largest(self) -> None:
@@ -203,7 +206,7 @@ class _PlanSearch:
         """Close or make a layer, climb, and say whether that was better; all is as it was otherwise."""
         if self._effort > EFFORT:
             return False
-        chosen, count, saved = list(self._chosen), dict(self._count), self._saved
+        choices, count, saved = list(self._choices), dict(self._count), self._saved
         if close:
             self._close(layer)
             self._banned = layer
@@ -216,18 +219,18 @@ class _PlanSearch:
             self._move(layer, gain, joins)
         self.settle()
         if self._saved > saved or (
-            self._saved == saved and self._chosen != chosen and self._change(self._chosen) < self._change(chosen)
+            self._saved == saved and self._choices != choices and self._change(self._choices) < self._change(choices)
         ):
             return True
-        self._chosen, self._count, self._saved = chosen, count, saved
+        self._choices, self._count, self._saved = choices, count, saved
         return False
 
-    def _change(self, chosen: Sequence[tuple[Classes, ...]]) -> tuple[float, int]:
+    def _change(self, choices: Sequence[Choice]) -> tuple[float, int]:
         """Return what updates upload again, times the sum of all weights, and the number of layers."""
-        layers = {layer for held in chosen for layer in held}
+        layers = {layer for _, _, chosen in choices for layer in chosen}
         parts = [(self._size(layer), self._often(layer)) for layer in layers]
-        for needs, held, (size, often) in zip(self._needs, chosen, self._problem.alone, strict=True):
-            loose = needs & ~sum(held)
+        for needs, (held, _, _), (size, often) in zip(self._needs, choices, self._problem.alone, strict=True):
+            loose = needs & ~held
             parts.append((size + self._size(loose), often + self._often(loose)))
         return fsum(size * often for size, often in parts), len(layers)
 
@@ -253,29 +256,40 @@ class _PlanSearch:
     def _weigh(self, layer: Classes, *, at_a_loss: bool = False) -> tuple[int, Joins]:
         """Return what a layer would save, and who would choose it: each function that gains, or every one that can.
 
-        A function leaves the layers that overlap with it, and its smallest one where it has no slot left.
+        A function leaves the layers that overlap with it. Where none does, it leaves its smallest one if it has no slot left.
         """
-        size, users, sizes = self._size(layer), self._users_of(layer), self._sizes
+        size, users, sizes, choices = self._size(layer), self._users_of(layer), self._sizes, self._choices
         self._effort += len(users)
         if len(users) < 2:
             return 0, ()
         saved = 0 if layer in self._count else -size
+        most = inf if at_a_loss else size
         joins: list[tuple[int, tuple[Classes, ...]]] = []
-        leaving: dict[Classes, int] = {}
-        for function in users:
-            chosen = self._chosen[function]
-            if layer in chosen:
-                continue
-            left = [held for held in chosen if held & layer]
-            if len(chosen) - len(left) >= self._slots[function]:
-                left.append(next(held for held in chosen if not held & layer))
-            lost = sum([sizes[held] for held in left])
-            if size > lost or at_a_loss:
+        leaving: list[Classes] = []
+        left: tuple[Classes, ...]
+        for function in users:  # where the plans of many functions take most of their time; most functions gain nothing
+            held, smallest, chosen = choices[function]
+            if not held & layer:
+                lost, left = sizes[smallest], (smallest,) if smallest else ()
+            else:
+                lost, left = 0, ()
+                for each in chosen:
+                    if each & layer:
+                        lost += sizes[each]
+                        if lost >= most:
+                            break
+                        left += (each,)
+            if lost < most and layer not in left:
                 saved += size - lost
-                joins.append((function, tuple(left)))
-                for held in left:
-                    leaving[held] = leaving.get(held, 0) + 1
-        return saved + sum(sizes[held] for held, count in leaving.items() if count == self._count[held]), joins
+                joins.append((function, left))
+                leaving += left
+        return saved + sum(sizes[each] for each, count in Counter(leaving).items() if count == self._count[each]), joins
+
+    def _choose(self, function: int, layers: Iterable[Classes]) -> None:
+        """Have a function use these layers, no two of which share a class."""
+        chosen = tuple(sorted(layers, key=lambda each: (self._sizes[each], each)))
+        leaves = chosen[0] if len(chosen) >= self._slots[function] else 0
+        self._choices[function] = (sum(chosen), leaves, chosen)
 
     def _move(self, layer: Classes, gain: int, joins: Joins) -> set[int]:
         """Let functions choose a layer; give those that have changed, with the last users of what the others left."""
@@ -286,8 +300,7 @@ class _PlanSearch:
             for held in left:
                 self._count[held] -= 1
                 gone[held] = None
-            kept = (held for held in self._chosen[function] if held not in left)
-            self._chosen[function] = tuple(sorted((*kept, layer), key=lambda held: (self._sizes[held], held)))
+            self._choose(function, (layer, *(held for held in self._choices[function][2] if held not in left)))
             touched.add(function)
         self._count[layer] = self._count.get(layer, 0) + len(joins)
         for held in gone:
@@ -297,15 +310,15 @@ class _PlanSearch:
 
     def _close(self, layer: Classes) -> set[int]:
         """Take a layer from those that chose it, and give them."""
-        touched = {function for function in self._users_of(layer) if layer in self._chosen[function]}
+        touched = {function for function in self._users_of(layer) if layer in self._choices[function][2]}
         for function in touched:
-            self._chosen[function] = tuple(held for held in self._chosen[function] if held != layer)
+            self._choose(function, (held for held in self._choices[function][2] if held != layer))
         self._saved -= self._sizes[layer] * max(0, self._count.pop(layer) - 1)
         return touched
 
     def _loose(self, function: int) -> Classes:
         """Return the classes that a function has inside; no two of its layers share a class."""
-        return self._needs[function] & ~sum(self._chosen[function])
+        return self._needs[function] & ~self._choices[function][0]
 
     def _promising(self, functions: Iterable[int]) -> list[Classes]:
         """Return the layers next to what functions have chosen that might save something.
@@ -313,22 +326,21 @@ class _PlanSearch:
         These are a class that is inside, alone or together with a chosen layer. What it may save is at most its bytes in each
         function, and those of the layer that it takes the place of; a layer that is new costs its bytes.
         """
-        hoped: dict[Classes, int] = {}
+        hoped: defaultdict[Classes, int] = defaultdict(int)
         for function in functions:
             self._effort += _NEIGHBOURS
-            shares = [(layer, self._sizes[layer] // self._count[layer] + 1) for layer in self._chosen[function]]
+            shares = [(layer, self._sizes[layer] // self._count[layer] + 1) for layer in self._choices[function][2]]
             for one in iterate_bits(self._loose(function)):
                 size = self._sizes[one]
-                hoped[one] = hoped.get(one, 0) + size
+                hoped[one] += size
                 for layer, share in shares:
-                    joined = layer | one
-                    hoped[joined] = hoped.get(joined, 0) + size + share
+                    hoped[layer | one] += size + share
         return [layer for layer, hope in hoped.items() if layer in self._count or hope > self._size(layer)]
 
     def _nearby(self) -> list[Classes]:
         """Return the layers next to the chosen ones, first what saves most: two as one, with one class more, with one less."""
         found: set[Classes] = set()
-        for function, chosen in enumerate(self._chosen):
+        for function, (_, _, chosen) in enumerate(self._choices):
             loose = self._loose(function)
             for place, layer in enumerate(chosen):
                 found.update(layer | other for other in chosen[:place])
