@@ -103,10 +103,7 @@ def _with(options: ImageOptions, table: Section) -> ImageOptions:
     if "working-dir" in table.table:
         options = replace(options, working_dir=_absolute(table, "working-dir"))
     if "compression" in table.table:
-        word = table.string("compression")
-        if word not in IMAGE_COMPRESSIONS:
-            raise table.error("compression", f"{word!r} is not known here", suggest_names(word, IMAGE_COMPRESSIONS))
-        options = replace(options, compression=word)
+        options = replace(options, compression=table.choice("compression", IMAGE_COMPRESSIONS))
     if "write" in table.table:
         options = replace(options, write=_forms(table))
     if "entrypoint" in table.table:

@@ -38,9 +38,9 @@ def read_layer_options(root: Path, project: Section, function: Section, flag: st
         if isinstance(value, dict) and section is project:
             inner = section.section("layers")
             named = tuple(_read_named_layer(root, inner, name) for name in inner.table if name != _OTHERS)
-            mode = _read_mode(inner, _OTHERS) if _OTHERS in inner.table else mode
+            mode = inner.choice(_OTHERS, LAYER_MODES) if _OTHERS in inner.table else mode
         elif value is not None:
-            mode = _read_mode(section, "layers")
+            mode = section.choice("layers", LAYER_MODES)
             named = () if section is function and mode == "none" else named
     if flag is not None:
         mode, named = _mode_of_word(flag), () if flag == "none" else named
@@ -86,13 +86,6 @@ def list_layer_files(options: LayerOptions) -> tuple[Path, ...]:
 
 def _mode_of_word(word: str) -> LayerMode:
     return next(mode for mode in LAYER_MODES if mode == word)
-
-
-def _read_mode(section: Section, key: str) -> LayerMode:
-    word = section.string(key)
-    if word not in LAYER_MODES:
-        raise section.error(key, f"{word!r} is not known here", suggest_names(word, LAYER_MODES))
-    return _mode_of_word(word)
 
 
 def _read_named_layer(root: Path, layers: Section, name: str) -> NamedLayer:

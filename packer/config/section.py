@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h)")
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000}
 
 
+Word = TypeVar("Word", bound=str)
 _LARGEST = 1e9
 """What no number of a configuration, in its own unit, can mean to reach."""
 
@@ -49,6 +50,14 @@ class Section(Struct, frozen=True, kw_only=True):
         if not isinstance(value, str) or (key in self.table and not value):
             raise self.error(key, f"a string that is not empty is expected, not {value!r}", f'Write {key} = "…".')
         return value
+
+    def choice(self, key: str, known: Sequence[Word]) -> Word:
+        """Return which of the words that are known stands at a key."""
+        given = self.string(key)
+        for word in known:
+            if word == given:
+                return word
+        raise self.error(key, f"{given!r} is not known here", suggest_names(given, known))
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return the strings of a key's list."""

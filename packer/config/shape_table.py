@@ -70,20 +70,13 @@ def _with_level(options: TrimOptions, word: str) -> TrimOptions:
     return replace(options, level=word, repair=False)  # the caller has checked it
 
 
-def _choice(section: Section, key: str, known: Sequence[str]) -> str:
-    word = section.string(key)
-    if word not in known:
-        raise section.error(key, f"{word!r} is not known here", suggest_names(word, known))
-    return word
-
-
 def _trim(options: TrimOptions, section: Section) -> TrimOptions:
     if not isinstance(section.table.get("trim"), dict):
-        return _with_level(options, _choice(section, "trim", TRIM_CHOICES)) if "trim" in section.table else options
+        return _with_level(options, section.choice("trim", TRIM_CHOICES)) if "trim" in section.table else options
     table = section.section("trim")
     table.check_keys(_TRIM_KEYS)
     if "level" in table.table:
-        options = _with_level(options, _choice(table, "level", TRIM_CHOICES))
+        options = _with_level(options, table.choice("level", TRIM_CHOICES))
     if "repair" in table.table:
         options = replace(options, repair=table.boolean("repair"))
     if "services" in table.table:
@@ -115,10 +108,10 @@ def _bytecode(options: BytecodeOptions, section: Section) -> BytecodeOptions:
     if "bytecode" not in section.table:
         return options
     if not isinstance(section.table["bytecode"], dict):
-        return replace(options, mode=_choice(section, "bytecode", BYTECODE_MODES))
+        return replace(options, mode=section.choice("bytecode", BYTECODE_MODES))
     table = section.section("bytecode")
     table.check_keys(_BYTECODE_KEYS)
-    changes: dict[str, Any] = {"mode": _choice(table, "mode", BYTECODE_MODES)} if "mode" in table.table else {}
+    changes: dict[str, Any] = {"mode": table.choice("mode", BYTECODE_MODES)} if "mode" in table.table else {}
     if "optimize" in table.table:
         level = table.table["optimize"]
         if type(level) is not int or level not in _OPTIMIZE:
@@ -134,7 +127,7 @@ def _verify(options: VerifyOptions, section: Section) -> VerifyOptions:
     if "verify" not in section.table:
         return options
     if not isinstance(section.table["verify"], dict):
-        level = _choice(section, "verify", VERIFY_LEVELS)
+        level = section.choice("verify", VERIFY_LEVELS)
         return replace(options, level=level, demanded=level != "none")
     table = section.section("verify")
     table.check_keys(_VERIFY_KEYS)
@@ -144,7 +137,7 @@ def _verify(options: VerifyOptions, section: Section) -> VerifyOptions:
         folders = {event.parent for event in events} | set(_searched(table))
         changes |= {"events": events, "searched": tuple(sorted(folders)), "level": "events", "demanded": True}
     if "level" in table.table:
-        level = _choice(table, "level", VERIFY_LEVELS)
+        level = table.choice("level", VERIFY_LEVELS)
         changes |= {"level": level, "demanded": level != "none"}
     if "environment" in table.table:
         inner = table.section("environment")
@@ -152,7 +145,7 @@ def _verify(options: VerifyOptions, section: Section) -> VerifyOptions:
     if "time" in table.table:
         changes["seconds"] = table.milliseconds("time", "30 s") / 1000
     if "where" in table.table:
-        changes["place"] = _choice(table, "where", VERIFY_PLACES)
+        changes["place"] = table.choice("where", VERIFY_PLACES)
     return replace(options, **changes)
 
 
