@@ -22,9 +22,9 @@ _QUOTE = r"['\"](?![,;:\s>)\]}]|$)"
 """A quotation mark that does not end the quoted text: passwords may contain some."""
 _URLS = (
     # The last @ before the path ends the user part: passwords that are not encoded as they should be may have some, too.
-    re.compile(rf"{_SCHEME}(?:[^/\s'\">]|{_QUOTE})*@"),
+    rf"{_SCHEME}(?:[^/\s'\">]|{_QUOTE})*@",
     # Or slashes: what follows the colon is no port then.
-    re.compile(rf"{_SCHEME}[^/?#\s'\"<>@:\[]+:(?!\d{{0,5}}(?:[/?#\s'\"]|$))(?:[^\s'\">@]|{_QUOTE})*@"),
+    rf"{_SCHEME}[^/?#\s'\"<>@:\[]+:(?!\d{{0,5}}(?:[/?#\s'\"]|$))(?:[^\s'\">@]|{_QUOTE})*@",
 )
 _NAMED = r"(?P<name>(?:pass(?:word|wd|phrase)?|token|secret|credentials?)[\"']?\s*[=:]\s*[\"']?)"
 
@@ -54,8 +54,10 @@ class Redaction:
 
 def hide_user_parts(text: str) -> str:
     """Return a text without what precedes the host in any URL."""
+    if "://" not in text:
+        return text
     for url in _URLS:
-        text = url.sub(rf"\g<scheme>{HIDDEN}@", text)
+        text = re.sub(url, rf"\g<scheme>{HIDDEN}@", text)
     return text
 
 
