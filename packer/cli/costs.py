@@ -11,7 +11,10 @@ from packer.core.errors import UsageError
 
 if TYPE_CHECKING:
     from packer.cli.terminal import LineReporter
+    from packer.core.model import Function
     from packer.inspect.requirement_report import Costs
+    from packer.pipeline.gatherer import Gatherer
+    from packer.resolve.requirement_graph import RequirementGraph, RequirementGraphs
 
 
 def find_costs(names: Sequence[str], flags: Mapping[str, Any], reporter: LineReporter, *, one: bool = False) -> Iterator[Costs]:
@@ -23,7 +26,7 @@ def find_costs(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRep
     from packer.config.project_reader import select_functions
     from packer.inspect.requirement_report import Costs
     from packer.pipeline.gatherer import make_gatherer
-    from packer.resolve.requirement_graph import read_requirement_graph
+    from packer.resolve.requirement_graph import RequirementGraphs
 
     project = find_flagged_project(names, flags)
     store = open_store()
@@ -36,9 +39,19 @@ def find_costs(names: Sequence[str], flags: Mapping[str, Any], reporter: LineRep
     state = appraise_project(project, whole, store, reporter)
     resolved = {**flags, "upgrade": False}  # just now, if at all
     with open_project_tools(config, resolved, store, reporter, build=False) as tools:
-        gatherer = make_gatherer(tools, reporter, config.out)
+        gatherer, graphs = make_gatherer(tools, reporter, config.out), RequirementGraphs(store)
         for function in functions:
-            needs = read_requirement_graph(function, gatherer.obtain_trees(function))
+            needs = _read_graph(function, gatherer, graphs)
             known = state.functions[function.name]
             exact = not (known.estimate and known.estimate.known_by)
             yield Costs.of(function.name, needs, known.report, exact=exact)
+
+
+def _read_graph(function: Function, gatherer: Gatherer, graphs: RequirementGraphs) -> RequirementGraph:
+    from packer.resolve.requirement_graph import read_requirement_graph
+
+    distributions = gatherer.obtain_distributions(function)
+    # Of one that is only outlined, another part may be known another time.
+    wheels = {name: f"{each.digest} {each.outlined}".rstrip() for name, each in distributions.items()}
+    trees = ((name, gatherer.tree(each)) for name, each in distributions.items())
+    return graphs.read(function, wheels, lambda: read_requirement_graph(function, dict(trees)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -15,8 +16,6 @@ from packer.core.model import Function
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageRecord
 from packer.formats.wheel_outline import NOTHING, SIZE
-from packer.images.builder import ImageBuilder
-from packer.images.outputs import OUTPUTS
 from packer.inspect.advice import ways_to_save
 from packer.layers.assignment import LayerShare, MadeLayer, Need
 from packer.layers.planner import Piece
@@ -30,6 +29,9 @@ from packer.pipeline.results import Result, make_image_result
 from packer.pipeline.state import Estimate, FunctionState
 from packer.pipeline.zip_groups import GroupMember, ZipGroup, scan_members
 from packer.trim.rules import Unit
+
+if TYPE_CHECKING:
+    from packer.images.builder import ImageBuilder
 
 _NOWHERE = Path()
 
@@ -83,6 +85,8 @@ class Appraiser:
 
     def _image(self, function: Function, result: Result) -> Result:
         """Return the same for a function that becomes an image, whose layers are only compressed when they are written."""
+        from packer.images.outputs import OUTPUTS
+
         base, why = BaseImageRecord(name=function.base_name, digest="", bytes=0, layers=0), ""
         if function.base_name.startswith(ENGINE_FORM):
             why = "the engine would have to save all of it"

@@ -189,10 +189,10 @@ class Gatherer:
         """Return what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
         return self._obtain_trees(function, self._sources.locks.build_requirements([CLIENT], function.target, function, ()))
 
-    def obtain_trees(self, function: Function) -> dict[str, Tree]:
-        """Return what each of a function's distributions installs, by their names; raises `LpackError`."""
+    def obtain_distributions(self, function: Function) -> dict[str, Distribution]:
+        """Return a function's distributions by their names, which are in the store then; raises `LpackError`."""
         made = self._obtain_wheels(function, self._sources.locks.lock(function))
-        return {each.distribution.name: self.tree(each.distribution) for each in made}
+        return {each.distribution.name: each.distribution for each in made}
 
     def _obtain_trees(self, function: Function, packages: Sequence[LockedPackage]) -> list[Part]:
         build = partial(self._sources.builder.build_all, function)

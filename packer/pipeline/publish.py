@@ -19,7 +19,6 @@ from packer.cache.derived_values import derive
 from packer.cache.signatures import are_unchanged
 from packer.cache.store import Store, digest_of, store_errors
 from packer.config.load import Config
-from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
 from packer.core.process import is_running
@@ -30,7 +29,7 @@ from packer.manifest.document import make_manifest, manifest_text
 from packer.manifest.sbom import SUFFIX, BillEntry, Sboms
 from packer.pipeline.results import Built
 from packer.pipeline.state import ALWAYS, FunctionState, State
-from packer.resolve.requirement_graph import declared_requirements, read_requirement_graph
+from packer.resolve.requirement_graph import RequirementGraph, RequirementGraphs, read_requirement_graph
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
     from packer.sam.template import Template
 
 _STAGING_PREFIX = ".lpack-"
-_EDGES = "requirement-edges"
-_EDGES_FORM = ("1", __version__)
+_NAMES = "required-names"
 _GONE = Tree(())
 """Stands for a wheel that is not in the store any more."""
 
@@ -263,29 +261,29 @@ class _Wheels:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._trees: dict[str, Tree] = {}
+        self._graphs = RequirementGraphs(store)
         self._requirements: dict[int, tuple[Requirement, ...] | None] = {}
 
     def list_entries(self, function: Function, report: FunctionRecord) -> Iterator[BillEntry]:
         """Return what a function has."""
         readers = {each.name: self._reader(each) for each in report.distributions}
-        wheels = [(each.name, each.sha256 if readers[each.name] else "") for each in report.distributions]
-        key = digest_of(*_EDGES_FORM, fingerprint(function.target, declared_requirements(function), wheels))
+        wheels = {each.name: each.sha256 if readers[each.name] else "" for each in report.distributions}
 
-        def read_edges() -> dict[str, tuple[str, ...]]:
+        def read_graph() -> RequirementGraph:
             trees = {name: read() if read else _GONE for name, read in readers.items()}
-            graph = read_requirement_graph(function, trees, self._requirements_in)
-            return {name: tuple(step.name for step in steps) for name, steps in graph.edges.items()}
+            return read_requirement_graph(function, trees, self._requirements_in)
 
-        edges = derive(self._store, _EDGES, key, dict[str, tuple[str, ...]], read_edges)
+        edges = self._graphs.read(function, wheels, read_graph).edges
         for each in report.distributions:
-            yield BillEntry(report=each, read_tree=readers[each.name], requires=edges.get(each.name, ()))
+            requires = tuple(step.name for step in edges.get(each.name, ()))
+            yield BillEntry(report=each, read_tree=readers[each.name], requires=requires)
 
     def list_layer_entries(self, layer: LayerRecord) -> Iterator[BillEntry]:
         """Return what a layer has; some of its functions need not all of it, so that only the wheels say who requires what."""
         for each in layer.distributions:
             read = self._reader(each)
-            key = digest_of(*_EDGES_FORM, each.sha256)
-            names = derive(self._store, _EDGES, key, tuple[str, ...], partial(_names_required_in, read)) if read else ()
+            key = digest_of("1", __version__, each.sha256)
+            names = derive(self._store, _NAMES, key, tuple[str, ...], partial(_names_required_in, read)) if read else ()
             yield BillEntry(report=each, read_tree=read, requires=names)
 
     def _reader(self, distribution: DistributionRecord) -> Callable[[], Tree] | None:

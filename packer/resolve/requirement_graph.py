@@ -16,6 +16,10 @@ from msgspec import Struct
 
 from builders.errors import LpackError
 from builders.runtimes import Target
+from packer import __version__
+from packer.cache.derived_values import derive
+from packer.cache.store import Store, digest_of
+from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.formats.distribution_names import canonical_name
 from packer.formats.metadata import parse_requirement, read_requires_dist
@@ -24,6 +28,8 @@ from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMEN
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+_KIND = "requirements"
 
 
 class RequirementStep(Struct, frozen=True, kw_only=True):
@@ -111,6 +117,21 @@ def read_requirement_graph(
         edges=edges,
         unknown=frozenset(name for name, each in told.items() if each is None),
     )
+
+
+class RequirementGraphs:
+    """Reads the graphs of functions, each once for a store, as parsing metadata takes longer than the rest of a command."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self, function: Function, wheels: Mapping[str, str], read: Callable[[], RequirementGraph]) -> RequirementGraph:
+        """Return what `read_requirement_graph` does, by way of ``read`` where it is not known yet.
+
+        ``wheels`` are the digests of the distributions' wheels by their normalized names; empty where metadata is not at hand.
+        """
+        key = digest_of("1", __version__, fingerprint(function.target, declared_requirements(function), wheels))
+        return derive(self._store, _KIND, key, RequirementGraph, read)
 
 
 def _asked_extras(

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.runtimes import Target
+from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Function, Requirements, Tree
-from packer.resolve.requirement_graph import RequirementGraph, RequirementStep, read_requirement_graph
+from packer.resolve.requirement_graph import RequirementGraph, RequirementGraphs, RequirementStep, read_requirement_graph
 from packer.source.dependency_files import PYPROJECT, REQUIREMENTS
 from tests.wheels import metadata_text
 
@@ -140,3 +141,20 @@ def test_what_goes_with_a_distribution_is_what_nothing_else_reaches(edges, direc
         for chain in needs.chains(name, 9):
             assert chain[-1].name == name
             assert chain[0] in roots
+
+
+def test_a_graph_is_read_once_for_a_store(tmp_path, function):
+    expected = required(function, "a\n", a=("b>=1",), b=())
+    wheels, graphs = {"a": "1", "b": "2"}, RequirementGraphs(LocalStore(tmp_path / "store"))
+
+    def fail() -> RequirementGraph:
+        raise LookupError
+
+    assert graphs.read(function, wheels, lambda: expected) == expected
+    assert graphs.read(function, wheels, fail) == expected
+    for others in ({"a": "1", "b": "3"}, {"a": "1"}):
+        with pytest.raises(LookupError):
+            graphs.read(function, others, fail)
+    (function.source / "requirements.txt").write_text("b\n")
+    with pytest.raises(LookupError):
+        graphs.read(function, wheels, fail)
