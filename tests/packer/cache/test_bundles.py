@@ -54,14 +54,14 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
     assert records[0] == records[1]
 
 
-def test_a_pack_of_nothing_is_there_all_the_same(tmp_path):
+def test_empty_pack_is_found(tmp_path):
     store = LocalStore(tmp_path)
     assert load_pack(store, "demo", KEY) is None
     assert save_pack(store, "demo", KEY, []) == {}
     assert load_pack(store, "demo", KEY) == {}
 
 
-def test_kinds_and_keys_are_apart(tmp_path):
+def test_packs_differ_by_kind_and_key(tmp_path):
     store = LocalStore(tmp_path)
     save_pack(store, "demo", KEY, [("one", b"1")])
     assert load_pack(store, "other", KEY) is None
@@ -87,7 +87,7 @@ def packed(store: Store) -> PackedContent:
 
 
 @pytest.mark.parametrize("at", [0, 20, -1])
-def test_a_content_that_is_damaged_later_is_no_content(tmp_path, at):
+def test_content_that_is_damaged_later_is_an_error(tmp_path, at):
     content = packed(LocalStore(tmp_path))
     data = bytearray(content.path.read_bytes())
     data[at if at < 0 else content.offset + at] ^= 0xFF
@@ -97,7 +97,7 @@ def test_a_content_that_is_damaged_later_is_no_content(tmp_path, at):
     assert "lpack cache verify" in caught.value.remedy
 
 
-def test_a_content_that_is_gone_is_told(tmp_path):
+def test_missing_content_is_an_error(tmp_path):
     content = packed(LocalStore(tmp_path))
     content.path.unlink()
     with pytest.raises(StoreError, match="Cannot read"):

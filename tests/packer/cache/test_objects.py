@@ -29,12 +29,12 @@ from tests.s3 import ACCESS_KEY, BUCKET, SECRET_KEY
         ("file://localhost/srv/cache", "file", "/srv/cache"),
     ],
 )
-def test_addresses(tmp_path, text, scheme, shown):
+def test_address_is_read_with_its_scheme(tmp_path, text, scheme, shown):
     address = read_address(text, tmp_path)
     assert (address.scheme, str(address)) == (scheme, shown)
 
 
-def test_a_path_starts_at_the_folder_that_is_given(tmp_path):
+def test_relative_path_starts_at_the_given_folder(tmp_path):
     assert str(read_address("../cache", tmp_path / "project")) == str(tmp_path / "project" / ".." / "cache")
 
 
@@ -59,21 +59,21 @@ def test_a_path_starts_at_the_folder_that_is_given(tmp_path):
         ("file://", "names no folder"),
     ],
 )
-def test_wrong_addresses(tmp_path, text, said):
+def test_wrong_address_is_refused(tmp_path, text, said):
     with pytest.raises(UsageError, match=said) as caught:
         read_address(text, tmp_path)
     assert caught.value.remedy
     assert "hunter2" not in str(caught.value)
 
 
-def test_an_account_that_is_not_named(tmp_path, monkeypatch):
+def test_missing_azure_account_is_named_in_the_remedy(tmp_path, monkeypatch):
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     with pytest.raises(UsageError, match="Account must be specified") as caught:
         RemoteObjects(read_address("az://container/prefix", tmp_path))
     assert "AZURE_STORAGE_ACCOUNT_NAME" in caught.value.remedy
 
 
-def test_without_the_extra(tmp_path, monkeypatch):
+def test_missing_obstore_is_named_with_its_extra(tmp_path, monkeypatch):
     for name in ("obstore", "obstore.store", "obstore.exceptions"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match="needs the package obstore") as caught:
@@ -118,34 +118,34 @@ class TestCredentials:
     def answer(self, tmp_path, bucket) -> bool:
         return RemoteObjects(read_address(bucket, tmp_path), RemoteTiming(retrying=0.5)).read("nothing", BytesIO(), 10)
 
-    def test_of_a_profile(self, tmp_path, bucket, monkeypatch):
+    def test_credentials_of_a_profile_are_used(self, tmp_path, bucket, monkeypatch):
         (tmp_path / "credentials").write_text(f"[ci]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")
         monkeypatch.setenv("AWS_PROFILE", "ci")
         assert self.answer(tmp_path, bucket) is False
 
-    def test_of_a_profile_whose_program_gives_them(self, tmp_path, bucket):
+    def test_credentials_of_a_profiles_program_are_used(self, tmp_path, bucket):
         given = {"Version": 1, "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY}
         (tmp_path / "given.json").write_text(json.dumps(given))
         (tmp_path / "config").write_text(f"[default]\nregion = eu-west-1\ncredential_process = cat {tmp_path}/given.json\n")
         assert self.answer(tmp_path, bucket) is False
 
-    def test_of_a_profile_that_is_not_there(self, tmp_path, bucket, monkeypatch):
+    def test_unknown_profile_is_an_error(self, tmp_path, bucket, monkeypatch):
         monkeypatch.setenv("AWS_PROFILE", "missing")
         with pytest.raises(UsageError, match="missing"):
             self.answer(tmp_path, bucket)
 
-    def test_of_a_container(self, tmp_path, bucket, container, monkeypatch):
+    def test_credentials_of_a_container_are_used(self, tmp_path, bucket, container, monkeypatch):
         (tmp_path / "token").write_text("let me in")
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", container)
         monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
         assert self.answer(tmp_path, bucket) is False
 
-    def test_of_nobody(self, tmp_path, bucket):
+    def test_missing_credentials_are_an_error(self, tmp_path, bucket):
         with pytest.raises(Exception, match="no credentials were found"):
             self.answer(tmp_path, f"s3://{BUCKET}")
 
 
-def test_short_words():
+def test_message_of_obstore_is_cut_to_its_first_line():
     text = "Generic LocalFileSystem error: Unable to open file /srv/x#1: Permission denied (os error 13)\n\nDebug source:"
     trouble = _remote_error(OSError(text))
     assert trouble.denied

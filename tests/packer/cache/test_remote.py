@@ -69,7 +69,7 @@ def test_a_machine_does_not_write_what_it_has_read(tmp_path, s3, bucket):
     assert s3.count("PUT") == written == 1
 
 
-def test_a_folder_serves_as_well(tmp_path, shared):
+def test_folder_is_a_remote_store(tmp_path, shared):
     one = machine(tmp_path / "one", shared)
     digests = [one.adopt(data) for data in (b"a wheel", LARGE)]
     one.store.save("bytecode", KEY, PAYLOAD)
@@ -107,7 +107,7 @@ def test_a_wheel_larger_than_its_lock_says_is_not_read(tmp_path, shared):
 
 
 class TestKinds:
-    def test_only_what_is_worth_it_is_shared(self, tmp_path, shared):
+    def test_only_kinds_marked_as_shared_are_written(self, tmp_path, shared):
         one = machine(tmp_path / "one", shared)
         for kind in [*KINDS, "of another version"]:
             one.store.load_all(kind, [KEY])
@@ -118,7 +118,7 @@ class TestKinds:
         two = machine(tmp_path / "two", shared)
         assert {kind for kind in KINDS if two.store.load_all(kind, [KEY])} == kinds
 
-    def test_what_names_this_machines_cache_is_not(self, tmp_path, shared):
+    def test_payload_with_this_machines_cache_path_is_not_shared(self, tmp_path, shared):
         one = machine(tmp_path / "ö", shared)
         for number, text in enumerate(
             (f"the log: {tmp_path}/ö/logs", f'"the log: {tmp_path}/\\u00f6/logs"', "the log is long")
@@ -127,7 +127,7 @@ class TestKinds:
         one.close()
         assert [path.name for path in files(shared)] == [digest_of("2")]
 
-    def test_what_is_replaced_is_read_as_it_was_written_last(self, tmp_path, s3, bucket):
+    def test_replaced_object_is_read_as_written_last(self, tmp_path, s3, bucket):
         one = machine(tmp_path / "one", bucket)
         one.store.save("hooks", KEY, b'["setuptools"]')
         one.close()
@@ -156,19 +156,19 @@ class TestTogether:
         assert [two.load("stripped", key) for key in KEYS] == [key.encode() for key in KEYS]
         assert (filled.count("GET"), filled.count("PUT")) == (2, 1)
 
-    def test_what_is_here_is_not_replaced(self, tmp_path, filled, bucket):
+    def test_local_files_are_not_replaced(self, tmp_path, filled, bucket):
         two = machine(tmp_path / "two", bucket)
         two.store.save("stripped", KEYS[3], b"made here")
         found = two.store.load_all("stripped", KEYS)
         assert len(found) == len(KEYS)
         assert found[KEYS[3]].payload == two.load("stripped", KEYS[3]) == b"made here"
 
-    def test_other_files_are_another_object(self, tmp_path, filled, bucket):
+    def test_other_group_of_files_is_another_object(self, tmp_path, filled, bucket):
         two = machine(tmp_path / "two", bucket)
         assert two.store.load_all("stripped", KEYS[:-1]) == {}
         assert two.told.warnings == []
 
-    def test_nothing_is_written_before_all_are_there(self, tmp_path, shared):
+    def test_group_is_written_only_when_complete(self, tmp_path, shared):
         one = machine(tmp_path / "one", shared)
         one.store.load_all("stripped", KEYS)
         for key in KEYS[:-1]:
@@ -180,7 +180,7 @@ class TestTogether:
 class TestSecret:
     SECRET, OTHER = "correct horse battery", "staple " * 3
 
-    def test_its_holders_share(self, tmp_path, shared):
+    def test_machines_with_the_same_secret_share(self, tmp_path, shared):
         one = machine(tmp_path / "one", shared, secret=self.SECRET)
         one.store.save("bytecode", KEY, PAYLOAD)
         digest = one.adopt(b"a wheel")
@@ -192,7 +192,7 @@ class TestSecret:
             assert other.wheel(digest) == b"a wheel"
             assert other.told.warnings == []
 
-    def test_what_others_put_in_its_place_is_ignored(self, tmp_path, shared):
+    def test_object_sealed_with_another_secret_is_ignored(self, tmp_path, shared):
         one = machine(tmp_path / "one", shared, secret=self.SECRET)
         one.store.save("bytecode", KEY, PAYLOAD)
         one.close()
@@ -205,7 +205,7 @@ class TestSecret:
             assert reader.load("bytecode", KEY) is None
             assert "its proof does not match" in reader.told.warnings[0]
 
-    def test_one_that_could_be_guessed_is_refused(self, tmp_path, shared, monkeypatch):
+    def test_short_secret_is_refused(self, tmp_path, shared, monkeypatch):
         monkeypatch.setenv("LPACK_REMOTE_KEY", "secret")
         with pytest.raises(UsageError, match="guessed"), open_remote(LocalStore(tmp_path / "one"), shared, Told()):
             pass
@@ -258,17 +258,17 @@ def _write_at_once(root: Path, remote: str, kind: str) -> Machine:
 
 
 @pytest.mark.parametrize("kind", ["bytecode", "hooks"])
-def test_of_two_who_write_different_things_one_wins_whole(tmp_path, ranged_s3, bucket, kind):
+def test_concurrent_writes_of_different_bytes_leave_one_whole_object(tmp_path, ranged_s3, bucket, kind):
     assert _write_at_once(tmp_path, bucket, kind).load(kind, KEY) in _DIFFERENT
 
 
 @pytest.mark.parametrize("kind", ["bytecode", "hooks"])
-def test_in_a_folder_too(tmp_path, shared, kind):
+def test_concurrent_writes_to_a_folder_leave_one_whole_object(tmp_path, shared, kind):
     assert _write_at_once(tmp_path, shared, kind).load(kind, KEY) in _DIFFERENT
 
 
 @pytest.mark.parametrize("kind", ["bytecode", "hooks"])
-def test_what_a_server_mixes_of_two_is_not_taken(tmp_path, signed_s3, bucket, kind):
+def test_mixed_answer_of_a_server_is_ignored(tmp_path, signed_s3, bucket, kind):
     # rclone's server sometimes answers with the length that one of them had, and the bytes of the other.
     assert _write_at_once(tmp_path, bucket, kind).load(kind, KEY) in (None, *_DIFFERENT)
 
@@ -283,7 +283,7 @@ class TestClosing:
         assert signed_s3.hanging.wait(30)
         return made
 
-    def test_it_does_not_wait_for_ever(self, busy, signed_s3, bucket):
+    def test_closing_waits_for_a_bounded_time(self, busy, signed_s3, bucket):
         busy.close(0.05)
         assert busy.told.notes == [f"writing 10 objects to {bucket}"]
         assert "objects were not written" in busy.told.warnings[0]
@@ -291,7 +291,7 @@ class TestClosing:
         busy.store._pool.shutdown()
         assert signed_s3.count("PUT") <= 4  # what had not begun was dropped
 
-    def test_nor_at_all_when_interrupted(self, busy, signed_s3):
+    def test_closing_does_not_wait_when_interrupted(self, busy, signed_s3):
         with pytest.raises(KeyboardInterrupt), busy.store:
             raise KeyboardInterrupt
         assert busy.told.notes == busy.told.warnings == []
@@ -310,7 +310,7 @@ class TestClosing:
         made.store._pool.shutdown()
         assert machine(tmp_path / "two", bucket).wheel(digest) is None
 
-    def test_what_is_saved_after_it_stays_here(self, tmp_path, shared):
+    def test_file_saved_after_closing_stays_local(self, tmp_path, shared):
         made = machine(tmp_path / "one", shared)
         made.close()
         made.store.save("bytecode", KEY, PAYLOAD)
@@ -319,7 +319,7 @@ class TestClosing:
 
 
 class TestOpening:
-    def test_the_variable_goes_before_the_configuration(self, tmp_path, shared, monkeypatch):
+    def test_environment_variable_overrides_the_configuration(self, tmp_path, shared, monkeypatch):
         def place() -> str:
             answer = probe_remote(str(tmp_path / "gone"))
             return str(answer.address) if answer else ""
@@ -331,7 +331,7 @@ class TestOpening:
         monkeypatch.setenv("LPACK_REMOTE", "")
         assert place() == ""
 
-    def test_a_folder_that_is_away_is_done_without(self, tmp_path):
+    def test_missing_folder_is_a_warning(self, tmp_path):
         told, store = Told(), LocalStore(tmp_path / "one")
         with open_remote(store, str(tmp_path / "gone"), told) as opened:
             assert opened is store

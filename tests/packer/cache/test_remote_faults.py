@@ -166,7 +166,7 @@ BROKEN_OFF = {
 
 @every_thing
 @pytest.mark.parametrize("fault", BROKEN_OFF.values(), ids=BROKEN_OFF)
-def test_a_remote_that_fails_is_left_alone_after_a_while(tmp_path, signed_s3, bucket, thing, fault):
+def test_remote_is_not_asked_after_repeated_failures(tmp_path, signed_s3, bucket, thing, fault):
     make(thing, tmp_path / "one", bucket)
     two = machine(tmp_path / "two", bucket, timing=QUICK)
     signed_s3.break_with(BROKEN_OFF["503"])
@@ -196,7 +196,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("name", REASONS)
-def test_the_user_is_told_why(tmp_path, signed_s3, bucket, name):
+def test_reason_of_a_failing_remote_is_reported(tmp_path, signed_s3, bucket, name):
     make(THINGS["bytecode"], tmp_path / "one", bucket)
     two = machine(tmp_path / "two", bucket, timing=QUICK)
     signed_s3.break_with(BROKEN_OFF["503"])
@@ -229,7 +229,7 @@ def test_one_failure_between_others_that_succeed_changes_nothing(tmp_path, signe
     assert two.told.warnings == []
 
 
-def test_failures_that_cost_too_much_are_enough(tmp_path, signed_s3, bucket, monkeypatch):
+def test_remote_is_not_asked_after_slow_failures(tmp_path, signed_s3, bucket, monkeypatch):
     monkeypatch.setattr("packer.cache.breaker._MOST_SECONDS", 0.5)
     two = machine(tmp_path / "two", bucket, timing=QUICK)
     signed_s3.break_with(Fault(hang=True))
@@ -254,7 +254,7 @@ DENIED = Fault(status=403, body=error_body("AccessDenied"))
 
 
 class TestDenied:
-    def test_writing(self, tmp_path, signed_s3, bucket):
+    def test_denied_writing_leaves_the_remote_readable(self, tmp_path, signed_s3, bucket):
         make(THINGS["bytecode"], tmp_path / "one", bucket)
         signed_s3.break_with(replace(DENIED, method="PUT"))
         two = machine(tmp_path / "two", bucket)
@@ -267,7 +267,7 @@ class TestDenied:
         assert two.told.warnings == [why]
 
     @pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken"])
-    def test_reading(self, tmp_path, signed_s3, bucket, code):
+    def test_denied_reading_ends_all_requests(self, tmp_path, signed_s3, bucket, code):
         make(THINGS["wheel"], tmp_path / "one", bucket)
         signed_s3.break_with(replace(DENIED, body=error_body(code)))
         two = machine(tmp_path / "two", bucket)
@@ -280,14 +280,14 @@ class TestDenied:
         [warning] = two.told.warnings
         assert f"reading is denied: it answered 403 Forbidden ({code})" in warning
 
-    def test_by_the_servers_own_word(self, tmp_path, signed_s3, bucket, monkeypatch):
+    def test_wrong_signature_is_reported_in_the_servers_words(self, tmp_path, signed_s3, bucket, monkeypatch):
         make(THINGS["bytecode"], tmp_path / "one", bucket)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not the secret")
         two = machine(tmp_path / "two", bucket)
         assert THINGS["bytecode"].find(two) is None
         assert "SignatureDoesNotMatch" in two.told.warnings[0]
 
-    def test_for_want_of_a_right_clock(self, tmp_path, signed_s3, bucket):
+    def test_wrong_clock_is_reported(self, tmp_path, signed_s3, bucket):
         make(THINGS["bytecode"], tmp_path / "one", bucket)
         signed_s3.break_with(replace(DENIED, body=error_body("RequestTimeTooSkewed")))
         two = machine(tmp_path / "two", bucket)
@@ -295,7 +295,7 @@ class TestDenied:
         assert "clocks" in two.told.warnings[0]
 
 
-def test_a_bucket_that_is_not_there(tmp_path, s3):
+def test_missing_bucket_is_a_warning(tmp_path, s3):
     two = machine(tmp_path / "two", "s3://no-such-bucket/prefix")
     assert two.load("bytecode", KEY) is None
     THINGS["wheel"].make(two)
@@ -306,7 +306,7 @@ def test_a_bucket_that_is_not_there(tmp_path, s3):
 
 @every_thing
 @pytest.mark.parametrize("fault", [BROKEN_OFF["503"], BROKEN_OFF["reset"]], ids=["503", "reset"])
-def test_a_failing_write_fails_nothing(tmp_path, signed_s3: Proxy, bucket, thing, fault):
+def test_failing_write_does_not_fail_the_build(tmp_path, signed_s3: Proxy, bucket, thing, fault):
     two = machine(tmp_path / "two", bucket)
     signed_s3.break_with(replace(fault, method="PUT"))
     thing.make(two)
@@ -322,7 +322,7 @@ def test_a_server_that_knows_no_conditions_is_written_to_without(tmp_path, signe
     assert THINGS["bytecode"].find(machine(tmp_path / "two", bucket)) == PAYLOAD
 
 
-def test_an_object_beyond_all_bounds_is_not_read(tmp_path, signed_s3, bucket, monkeypatch):
+def test_oversized_object_is_not_read(tmp_path, signed_s3, bucket, monkeypatch):
     make(THINGS["large wheel"], tmp_path / "one", bucket)
     monkeypatch.setattr("packer.cache.remote._LARGEST_WHEEL", 1_000_000)
     two = machine(tmp_path / "two", bucket)

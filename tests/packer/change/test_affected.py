@@ -16,13 +16,13 @@ FUNCTIONS = {
 }
 
 
-def test_files_and_folders():
+def test_changed_paths_match_files_and_folders():
     assert match_changes(FUNCTIONS, ["/r/a/x.py", "/r/lock"]) == {"a": ("/r/a/x.py", "/r/lock")}
     assert match_changes(FUNCTIONS, ["/r/lib/deep/er/x"]) == {"b": ("/r/lib/deep/er/x",)}
     assert match_changes(FUNCTIONS, ["/r/ab/x", "/r/lock2", "/elsewhere"]) == {}
 
 
-def test_a_folder_says_what_of_it_counts():
+def test_folder_limits_which_of_its_files_count():
     assert match_changes(FUNCTIONS, ["/r/a/notes.md"]) == {}
 
 
@@ -46,7 +46,7 @@ def is_above(one: str, other: str) -> bool:
     functions=st.dictionaries(st.sampled_from("xyz"), st.tuples(st.sets(PATHS, max_size=3), st.sets(PATHS, max_size=3))),
     changed=st.sets(PATHS, max_size=5),
 )
-def test_the_same_as_comparing_each_with_each(functions, changed):
+def test_result_equals_comparing_each_path_with_each_input(functions, changed):
     inputs = {
         name: InputPaths(files=frozenset(files), folders=tuple(Folder(path=path, holds=everything) for path in folders))
         for name, (files, folders) in functions.items()

@@ -49,12 +49,12 @@ def changed(folder: Path, before: str | None, now: str, name: str = "lpack.toml"
         ("[functions.a]", "[packages.numpy]\nnetwork = true\n[functions.a]", {"a", "b"}),
     ],
 )
-def test_only_those_that_a_key_concerns(folder, old, new, expected):
+def test_changed_key_affects_only_its_functions(folder, old, new, expected):
     assert changed(folder, BEFORE, BEFORE.replace(old, new, 1)) == expected
 
 
 @pytest.mark.parametrize("before", [None, "", "not toml [", "functions = 3\n"])
-def test_all_where_the_old_one_says_nothing(folder, before):
+def test_unreadable_old_configuration_affects_all(folder, before):
     assert changed(folder, before, BEFORE) == {"a", "b"}
 
 
@@ -102,7 +102,7 @@ Resources:
         (None, {"A", "B"}),
     ],
 )
-def test_templates(folder, before, expected):
+def test_changed_template_affects_only_its_functions(folder, before, expected):
     path = folder / "template.yaml"
     path.write_text(TEMPLATE)
     functions = [_function(folder, name) for name in ("A", "B")]
@@ -123,7 +123,7 @@ def test_templates(folder, before, expected):
         ("{Ref: AWS::NoValue}", "[]", {"B"}),
     ],
 )
-def test_layers_in_templates(folder, then, now, expected):
+def test_changed_layers_of_a_template_affect_their_functions(folder, then, now, expected):
     path = folder / "template.yaml"
     before, after = (TEMPLATE.replace("MemorySize: 128", f"Layers: {layers}") for layers in (then, now))
     path.write_text(after)

@@ -169,7 +169,7 @@ def test_locks_and_the_local_projects_in_them(folder):
     assert reasons(folder)["b"] == ["services/b/pylock.toml"]
 
 
-def test_a_lock_that_is_gone(folder):
+def test_deleted_lock_counts(folder):
     put(folder / "pylock.a.toml", LOCK)
     put(folder / "services" / "b" / "requirements.txt", "")
     put(folder / "services" / "b" / "poetry.lock", "")
@@ -205,7 +205,7 @@ def test_dynamic_dependencies_may_come_from_anywhere_in_the_project(folder):
     assert reasons(folder) == {"a": ["services/a/deps.in"]}
 
 
-def test_settings_of_uv_above(folder):
+def test_settings_of_uv_in_a_parent_folder_count(folder):
     put(folder / "pyproject.toml", '[tool.uv]\nindex-url = "u"\n[tool.black]\nx = 1\n')
     make_repository(folder)
     put(folder / "pyproject.toml", '[tool.uv]\nindex-url = "u"\n[tool.uv.workspace]\nmembers = ["x"]\n')
@@ -216,7 +216,7 @@ def test_settings_of_uv_above(folder):
     assert reasons(folder) == {"a": both, "b": both}
 
 
-def test_events_and_profiles(folder):
+def test_events_and_profiles_count(folder):
     tail = '[functions.a]\nverify = { events = ["events/*.json"] }\ntrim = "max"\n'
     put(folder / "lpack.toml", 'discover = ["services/*"]\n' + tail)
     put(folder / "events" / "one.json", "{}")

@@ -121,7 +121,7 @@ def test_only_what_has_changed_is_built(workspace, lpack):
     assert set(manifest["functions"]) == {"b"}
 
 
-def test_nothing_to_build(workspace, lpack):
+def test_build_without_affected_functions_builds_nothing(workspace, lpack):
     finished = lpack("build", "--changed-since", "main", cwd=workspace)
     assert (finished.returncode, finished.stdout) == (0, "")
     assert "Nothing to build: no function is affected by what has changed since main" in finished.stderr
@@ -146,14 +146,14 @@ def test_names_one_a_line_and_reasons_where_more_is_asked(repository, lpack):
     assert lpack("affected", "--since", "main", "users", cwd=repository).stdout == "users\n"
 
 
-def test_nothing_is_affected(repository, lpack):
+def test_no_affected_function_is_reported_as_such(repository, lpack):
     finished = lpack("affected", "--since", "main", cwd=repository)
     assert (finished.returncode, finished.stdout) == (0, "")
     assert "No function is affected" in finished.stderr
     assert affected(lpack, repository) == {}
 
 
-def test_the_object_for_machines(repository, lpack):
+def test_json_lists_functions_and_reasons(repository, lpack):
     (repository / "orders" / "app.py").write_text(HANDLER)
     assert json.loads(lpack("affected", "--since", "HEAD", "--json", cwd=repository).stdout) == {
         "since": "HEAD",
@@ -227,7 +227,7 @@ def test_a_submodule_is_noted(repository, lpack, tmp_path):
 
 
 @pytest.mark.parametrize("words", [("affected", "--since"), ("build", "--changed-since")])
-def test_refs_and_repositories_that_are_not_there(repository, lpack, tmp_path, words):
+def test_missing_ref_or_repository_is_an_error(repository, lpack, tmp_path, words):
     finished = lpack(*words, "origin/main", cwd=repository)
     assert finished.returncode == 2
     assert "git knows no commit 'origin/main'" in finished.stderr

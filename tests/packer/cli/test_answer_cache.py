@@ -60,7 +60,7 @@ def test_in_a_hook_it_does_not_matter_who_commits_and_when(project):
     assert quick
 
 
-def test_few_answers_to_the_same_are_kept(project):
+def test_at_most_eight_answers_to_a_command_are_kept(project):
     for number in range(12):
         run(project, "check", ANYTHING=str(number))
     folder = Path(os.environ["LPACK_CACHE_DIR"]) / "projects"
@@ -79,7 +79,7 @@ def test_an_answer_is_given_again_as_it_was(project, command):
 @pytest.mark.parametrize(
     "what", ["source", "new file", "requirements", "configuration", "nearer configuration", "variable", "flag"]
 )
-def test_whatever_decides_an_answer_is_looked_at(project, command, what):
+def test_changed_input_discards_the_answer(project, command, what):
     settled(project, command)
     folder: Path = project.folder
     arguments, variables, cwd = [command], {}, "."
@@ -135,7 +135,7 @@ def test_an_argument_that_becomes_a_folder_is_another_one(project):
     assert not run(project, "check", "one")[1]
 
 
-def test_a_broken_memory_is_no_answer(project):
+def test_damaged_answer_is_ignored(project):
     text = settled(project, "check")
     for path in (Path(os.environ["LPACK_CACHE_DIR"]) / "projects").iterdir():
         path.write_bytes(path.read_bytes()[:-3])
@@ -162,7 +162,7 @@ def test_what_is_not_a_plain_build_is_never_remembered(project):
             assert not run(project, "build", *flags)[1]
 
 
-def test_who_reads_no_further_is_no_trouble(project):
+def test_closed_pipe_is_no_traceback(project):
     settled(project, "check", "--json")
     command = f"{sys.executable} -m packer.cli check --json | true"
     done = subprocess.run(["bash", "-c", command], cwd=project.folder, capture_output=True, text=True, check=True)

@@ -89,7 +89,7 @@ def test_a_blob_that_was_cut_short_in_place_is_written_again(repo, tmp_path, cut
     assert "unchanged" in repo.run("build").stdout
 
 
-def test_without_a_tag_it_is_latest(repo, tmp_path):
+def test_push_without_a_tag_uses_latest(repo, tmp_path):
     repo.function("one")
     configure(repo, "one")
     repo.run("build")
@@ -122,7 +122,7 @@ def test_a_registry_without_a_repository_is_no_place(repo):
     assert "is a registry without a repository" in repo.run("push", "--to", "localhost:5871", status=2).stderr
 
 
-def test_nobody_that_answers_is_told_soon(repo):
+def test_registry_that_does_not_answer_is_reported_soon(repo):
     repo.function("one")
     host = nowhere()
     configure(repo, "one", base=f"{host}/base:1")

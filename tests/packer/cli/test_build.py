@@ -106,7 +106,7 @@ def test_two_checkouts_give_the_same_bytes(tmp_path, lpack, index, cache, built,
         assert (other / "dist" / name).read_bytes() == (built / "dist" / name).read_bytes()
 
 
-def test_nothing_changed_does_nothing(built, lpack, index):
+def test_unchanged_project_writes_nothing(built, lpack, index):
     asked = len(index.requests)
     before = {path: path.stat().st_mtime_ns for path in (built / "dist").iterdir()}
     finished = lpack("build", cwd=built)
@@ -216,7 +216,7 @@ def test_a_path_to_a_configured_folder_builds_it_in_place(tmp_path, lpack, index
     assert (tmp_path / "project" / "dist" / "lpack.json").exists()
 
 
-def test_a_lock_is_law_and_its_staleness_is_told(tmp_path, lpack, index, cache):
+def test_stale_lock_is_used_with_a_warning(tmp_path, lpack, index, cache):
     folder = project(tmp_path / "project", orders="alpha==1.0\n")
     assert "pylock.orders.toml" in lpack("lock", cwd=folder).stdout
     (folder / "orders" / "requirements.txt").write_text("alpha==1.1\n")

@@ -136,7 +136,7 @@ def test_a_second_look_says_the_same_and_loads_nothing(shared):
 
 
 @pytest.mark.parametrize("what", ["source", "requirements", "configuration", "baseline", "start"])
-def test_whatever_changes_is_seen(shared, what, monkeypatch, index_folder):
+def test_any_change_of_inputs_is_noticed(shared, what, monkeypatch, index_folder):
     use_no_emulator(monkeypatch, index_folder)
     before = checked(shared)
     assert checked(shared) == before
@@ -319,7 +319,7 @@ def test_what_a_server_did_not_tell_is_asked_for_again(repo, index):
     assert len(index.requests) == asked
 
 
-def test_what_nothing_is_known_of_is_told(repo, index):
+def test_package_of_unknown_size_is_reported(repo, index):
     wheel = make_wheel(index.folder, "pkg", "1.0", {"pkg/__init__.py": b""})
     repo.function("one")
     (repo.folder / "one" / "requirements.txt").write_text("pkg\n")

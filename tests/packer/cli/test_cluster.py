@@ -67,7 +67,7 @@ def test_sources_are_built_on_workers(build, cluster):
     assert not (repo.folder.parent / "cache2" / "derived" / "built").exists()
 
 
-def test_events_and_a_profile(build, cluster):
+def test_events_and_profiles_reach_workers(build, cluster):
     repo = build.repo
     line = repo.wheel("shop", files={"shop/extra.py": b"VALUE = 7\n", "shop/never.py": b"VALUE = 8\n"})
     repo.function("one", line)
@@ -178,7 +178,7 @@ def _answer(listening: socket.socket, data: bytes) -> socket.socket:
 
 
 class TestWrongUse:
-    def test_nobody_listens(self, build, impatient):
+    def test_unreachable_scheduler_is_an_error(self, build, impatient):
         shared_project(build.repo)
         address = f"tcp://127.0.0.1:{free_port()}"
         finished = impatient("--scheduler", address)
@@ -189,7 +189,7 @@ class TestWrongUse:
     @pytest.mark.parametrize(
         ("answer", "why"), [(b"", "it says nothing"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it speaks something else")]
     )
-    def test_something_else_listens(self, build, impatient, answer, why):
+    def test_scheduler_address_of_another_service_is_an_error(self, build, impatient, answer, why):
         shared_project(build.repo)
         with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as executor:
             address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
@@ -201,14 +201,14 @@ class TestWrongUse:
         assert "Traceback" not in finished.stderr
 
     @pytest.mark.parametrize("address", ["nonsense://x", "tls://127.0.0.1:1", "tcp://127.0.0.1:none"])
-    def test_no_address(self, build, impatient, address):
+    def test_wrong_scheduler_address_is_refused(self, build, impatient, address):
         shared_project(build.repo)
         finished = impatient("--scheduler", address)
         assert finished.returncode == 2
         assert f"No scheduler answers at {address}" in finished.stderr
         assert "Traceback" not in finished.stderr
 
-    def test_there_are_no_workers(self, build, impatient, tmp_path, command_server):
+    def test_cluster_without_workers_is_an_error(self, build, impatient, tmp_path, command_server):
         shared_project(build.repo)
         with running_cluster(tmp_path / "empty", 0, command_server) as empty:
             finished = impatient("--scheduler", empty.address)
@@ -216,14 +216,14 @@ class TestWrongUse:
         assert f"The scheduler at {empty.address} has no workers." in finished.stderr
 
     @pytest.mark.parametrize(("flags", "remote"), [((), ""), (("--offline",), None)])
-    def test_there_is_no_remote_store(self, build, cluster, monkeypatch, flags, remote):
+    def test_cluster_without_a_remote_store_is_refused(self, build, cluster, monkeypatch, flags, remote):
         shared_project(build.repo)
         if remote is not None:
             monkeypatch.setenv("LPACK_REMOTE", remote)
         finished = build.repo.run("build", "--scheduler", cluster.address, *flags, status=2)
         assert "--scheduler needs a remote store" in finished.stderr
 
-    def test_dask_is_not_installed(self, build, cluster, tmp_path, monkeypatch):
+    def test_missing_dask_is_named_with_its_extra(self, build, cluster, tmp_path, monkeypatch):
         shared_project(build.repo)
         (tmp_path / "modules").mkdir()
         (tmp_path / "modules" / "distributed.py").write_text("raise ImportError('not installed')\n")
@@ -232,7 +232,7 @@ class TestWrongUse:
         assert "pip install 'lambda-lpack[dask,remote]'" in finished.stderr
         assert build.repo.run("build").returncode == 0
 
-    def test_a_worker_of_another_version(self, build, cluster, tmp_path):
+    def test_worker_of_another_version_is_refused(self, build, cluster, tmp_path):
         shared_project(build.repo)
         code = IMPATIENT.replace("import signal, sys", "import signal, sys, packer; packer.__version__ = '99.0'")
         command = [sys.executable, "-c", code, "build", "--scheduler", cluster.address]
@@ -241,7 +241,7 @@ class TestWrongUse:
         assert "and the build is that of lpack 99.0 on Python" in finished.stderr
         assert "Install the same versions everywhere." in finished.stderr
 
-    def test_workers_without_lpack(self, build, impatient, tmp_path, command_server):
+    def test_worker_without_lpack_is_refused(self, build, impatient, tmp_path, command_server):
         shared_project(build.repo)
         (tmp_path / "hiding" / "packer").mkdir(parents=True)
         (tmp_path / "hiding" / "packer" / "__init__.py").write_text("raise ModuleNotFoundError('no lpack here')\n")
@@ -252,7 +252,7 @@ class TestWrongUse:
         assert finished.returncode == 2, finished.stderr
         assert "Install the same lpack wherever the scheduler and its workers run." in finished.stderr
 
-    def test_workers_with_another_remote_store(self, build, tmp_path, command_server):
+    def test_worker_with_another_remote_store_is_a_warning(self, build, tmp_path, command_server):
         """What they cannot do is done here: slower, and with a warning that says what is wrong."""
         shared_project(build.repo)
         here, _ = build.here()

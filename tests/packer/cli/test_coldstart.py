@@ -104,7 +104,7 @@ class TestImport:
         project.run("coldstart", "--rounds", "1", "--trim", "none", "--bytecode", "off")
         assert "no profile says" in project.run("coldstart", "--rounds", "1", "--trim", "max", status=2).stderr
 
-    def test_nothing_is_built(self, project):
+    def test_coldstart_writes_no_artifact(self, project):
         measured(project)
         assert not project.archive.exists()
 

@@ -106,7 +106,7 @@ def test_what_is_the_same_does_not_differ(two):
     assert two.run("diff", "dist").stdout == "Nothing differs.\n"  # the project as it is
 
 
-def test_archives_by_themselves(two):
+def test_single_archives_are_compared(two):
     document = compared(two, "old/two.zip", "dist/two.zip")
     assert statuses(document) == {"the archive": "changed"}
     shutil.copy(two.folder / "old" / "two.zip", two.folder / "a.zip")
@@ -119,7 +119,7 @@ def test_archives_by_themselves(two):
     assert again["distributions"][0]["versions"] == ["1.0", "1.0"]
 
 
-def test_commits_and_baselines(two_to_change):
+def test_commits_and_baselines_are_compared(two_to_change):
     two = two_to_change
     two.run("baseline")
     make_repository(two.folder)
@@ -162,7 +162,7 @@ def test_an_image_by_itself_is_what_lpack_put_upon_its_base(repo):
     assert "var/task/common/data.bin" in [each["path"] for each in archives["files"]["changed"]]
 
 
-def test_the_table_and_the_comment(two):
+def test_table_and_markdown_show_the_differences(two):
     lines = two.run("diff", "old", "dist", "--files").stdout.splitlines()
     assert lines[0].startswith("- function gone  removed: ")
     assert "~ function two" in " ".join(lines)

@@ -24,7 +24,7 @@ def indexed(index):
     return index
 
 
-def test_without_an_engine_and_with_an_index(tmp_path, lpack, cache, indexed, monkeypatch):
+def test_missing_engine_is_no_failure(tmp_path, lpack, cache, indexed, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     finished = lpack("doctor", "--json", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
@@ -83,7 +83,7 @@ def test_an_engine_by_ssh_without_what_reaches_it(tmp_path, lpack, cache, monkey
 
 
 @pytest.mark.docker
-def test_engine_and_images(tmp_path, lpack, cache):
+def test_engine_and_its_images_are_reported(tmp_path, lpack, cache):
     need_engine(BUILD_IMAGE)
     folder = project(tmp_path / "project")
     (folder / "lpack.toml").write_text(f'image = "{BUILD_IMAGE}"\n{CONFIG}')

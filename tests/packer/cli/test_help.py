@@ -14,7 +14,7 @@ from packer.cli.help_page import HELP
 HEAVY = ("requests", "rich", "ruamel", "uv", "docker", "packaging", "pathspec", "deflate", "keyring", "tomli_w", "filelock")
 
 
-def test_the_ready_page_is_clicks_own():
+def test_prepared_help_page_equals_clicks():
     page = CliRunner().invoke(group, ["--help"], prog_name="lpack").output
     assert page == HELP, "Renew packer/cli/help_page.py: its text is the output of this command."
 
@@ -33,7 +33,7 @@ def test_every_command_explains_itself(tmp_path, fresh_lpack, name):
     assert COMMANDS[name] in " ".join(finished.stdout.split())
 
 
-def test_version(tmp_path, lpack):
+def test_version_is_printed(tmp_path, lpack):
     assert lpack("--version", cwd=tmp_path).stdout == f"lpack {__version__}\n"
 
 

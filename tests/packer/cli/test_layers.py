@@ -128,7 +128,7 @@ def test_a_layer_has_what_any_of_its_users_needs(repo):
         assert not [each for each in archive.namelist() if "/tests/" in each]
 
 
-def test_none_means_none(repo):
+def test_layers_none_makes_no_layer(repo):
     common = repo.wheel("common")
     for name in ("one", "two", "three"):
         repo.function(name, common)

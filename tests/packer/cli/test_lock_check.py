@@ -17,7 +17,7 @@ def locked(repo, index):
     return repo
 
 
-def test_fresh_locks_are_told(locked, monkeypatch):
+def test_fresh_locks_are_listed(locked, monkeypatch):
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     finished = locked.run("lock", "--check")
     assert finished.stdout.splitlines() == ["fresh      pylock.one.toml", "fresh      pylock.two.toml"]

@@ -266,7 +266,7 @@ def test_a_stub_is_explained_as_one(project):
     )
 
 
-def test_certificates_stay(project, index_folder):
+def test_certificates_are_not_removed(project, index_folder):
     make_wheel(index_folder, "certs", "1.0", {"certs/__init__.py": b"", "certs/cacert.pem": b"x", "certs/other.txt": b"x"})
     project.write({"src/requirements.txt": "shop\ncerts\n"})
     project.run("profile")

@@ -89,7 +89,7 @@ def test_keys_of_aws_are_found_and_what_only_speaks_of_keys_is_not(content, expe
         ("git/config", ""),
     ],
 )
-def test_names_tell_too(path, expected):
+def test_secret_is_found_by_its_file_name(path, expected):
     assert found(path) == expected
 
 

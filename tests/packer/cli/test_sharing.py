@@ -95,7 +95,7 @@ def test_a_remote_that_is_away_costs_a_warning(machines, signed_s3, bucket, monk
     assert "is not used for the rest of this run" in said
 
 
-def test_a_folder_that_the_configuration_names(tmp_path, lpack, index, cache):
+def test_configured_folder_is_the_remote_store(tmp_path, lpack, index, cache):
     folder = project(tmp_path / "project")
     config = folder / "lpack.toml"
     config.write_text('remote = "../shared"\n' + config.read_text())
@@ -151,5 +151,5 @@ class TestDoctor:
         status, found = self.look(lpack, tmp_path)
         assert (status, found["remote"]["verdict"]) == (1, "bad")
 
-    def test_none_is_named(self, tmp_path, lpack, cache):
+    def test_missing_remote_is_not_mentioned(self, tmp_path, lpack, cache):
         assert "remote" not in json.dumps(self.look(lpack, tmp_path)[1])

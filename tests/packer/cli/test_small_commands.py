@@ -62,7 +62,7 @@ def test_init_never_overwrites(tmp_path, lpack):
     assert "[functions.orders]" in lpack("init", "--print", cwd=folder).stdout
 
 
-def test_init_in_an_empty_folder(tmp_path, lpack):
+def test_init_in_an_empty_folder_is_an_error(tmp_path, lpack):
     finished = lpack("init", cwd=tmp_path)
     assert finished.returncode == 2
     assert "lambda_handler" in finished.stderr

@@ -79,7 +79,7 @@ def test_a_parameter_changes_the_target(folder, lpack):
     assert b"manylinux_2_34_aarch64" in native_tag(folder)
 
 
-def test_nothing_changed_and_a_lost_template(folder, lpack):
+def test_lost_template_is_written_again(folder, lpack):
     lpack("build", "--template", "template.yaml", cwd=folder)
     (folder / "dist" / "template.yaml").unlink()
     assert lpack("build", "--template", "template.yaml", cwd=folder).stdout.count("unchanged") == 2
@@ -166,7 +166,7 @@ def test_wrong_templates_are_named(folder, lpack, change, expected):
         assert part in finished.stderr
 
 
-def test_flags_that_do_not_go_together(folder, lpack):
+def test_conflicting_flags_are_refused(folder, lpack):
     missing = lpack("build", "--template", "template.yaml", "--config", "x.toml", cwd=folder)
     assert missing.returncode == 2
     assert "x.toml" in missing.stderr

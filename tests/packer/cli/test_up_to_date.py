@@ -149,7 +149,7 @@ def test_the_order_of_hashes_does_not_matter(folder, lpack, monkeypatch):
         assert lpack("build", cwd=folder).stdout.count("unchanged") == 2
 
 
-def test_a_lock_without_requirements_is_law_too(folder, lpack):
+def test_lock_without_requirements_is_used(folder, lpack):
     assert lpack("lock", cwd=folder).returncode == 0
     (folder / "orders" / "requirements.txt").unlink()
     finished = lpack("build", "--json", cwd=folder)

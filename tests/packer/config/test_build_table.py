@@ -11,7 +11,7 @@ from tests.packer.config.test_load import load, refusal
 FUNCTION = '[functions.orders]\nsource = "orders"\nhandler = "app.handler"\n'
 
 
-def test_without_a_word_everything_is_automatic(tmp_path):
+def test_defaults_are_automatic(tmp_path):
     [function] = load(tmp_path, FUNCTION).functions
     assert function.building == BuildSettings()
     assert function.building.builder == "auto"
@@ -19,7 +19,7 @@ def test_without_a_word_everything_is_automatic(tmp_path):
     assert (function.provided, function.target.ceiling) == ((), None)
 
 
-def test_the_more_particular_word_goes_first(tmp_path):
+def test_package_settings_override_function_and_project(tmp_path):
     text = (
         'builder = "container"\nimage = "project:1"\nsetup = ["one"]\nlimits = { memory = "2 GB", time = "90 s" }\n'
         f'{FUNCTION}image = "function:1"\nlimits = {{ processes = 50 }}\n'
@@ -97,6 +97,6 @@ def test_mistakes_are_named_with_their_place(tmp_path, line, place, hint):
         "our__own/build-image.of_us:V1.2",
     ],
 )
-def test_names_that_images_have(tmp_path, image):
+def test_image_names_of_every_form_are_accepted(tmp_path, image):
     [function] = load(tmp_path, f'image = "{image}"\n{FUNCTION}').functions
     assert function.building.image == image

@@ -232,7 +232,7 @@ def test_everything_in_which_a_function_may_appear_is_watched(tmp_path):
         ("A/*", "a/x", False),
     ],
 )
-def test_fits(pattern, path, expected):
+def test_path_matches_pattern(pattern, path, expected):
     assert matches_path(pattern, path) is expected
 
 

@@ -24,7 +24,7 @@ def options(folder: Path, settings: str = "", own: str = "", more: str = "", fla
     return function.layers
 
 
-def test_there_are_none_unless_they_are_asked_for(tmp_path):
+def test_no_layers_by_default(tmp_path):
     assert options(tmp_path) == LayerOptions()
     assert not options(tmp_path).wanted
 
@@ -39,7 +39,7 @@ def test_there_are_none_unless_they_are_asked_for(tmp_path):
         ("", "", "auto", "auto"),
     ],
 )
-def test_the_nearest_word_holds(tmp_path, settings, own, flag, mode):
+def test_flag_overrides_function_which_overrides_project(tmp_path, settings, own, flag, mode):
     assert options(tmp_path, settings, own, flag=flag).mode == mode
 
 

@@ -104,6 +104,6 @@ def test_pyproject_errors_carry_the_whole_key_path(tmp_path):
     assert "no table [tool.lpack]" in refusal(tmp_path, "[project]\n", "pyproject.toml")
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_missing_configuration_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="Cannot read"):
         load_config(tmp_path / "lpack.toml", Overrides())

@@ -76,7 +76,7 @@ def test_rules_and_patterns_of_the_project_and_the_function_add_up(tmp_path):
     assert trim.services == ("sqs",)
 
 
-def test_no_services_at_all_is_something_else_than_none_named(tmp_path):
+def test_empty_services_differ_from_missing_services(tmp_path):
     assert read(tmp_path, "trim = { services = [] }").trim.services == ()
     assert read(tmp_path).trim.services is None
 

@@ -107,6 +107,6 @@ def test_a_single_culprit_among_many_takes_few_trials():
         assert len(trials.asked) <= 13
 
 
-def test_a_flaky_function_is_no_index_error():
+def test_flaky_function_does_not_end_in_an_index_error():
     answers = iter([False, True, False])  # fails as it is, works with everything undone, fails the next time
     find_culprits("a", lambda _undone: next(answers))

@@ -30,7 +30,7 @@ def owners(found: list[PackedFile]) -> dict[str, str]:
         ("data.json", "data"),
     ],
 )
-def test_kinds(path, kind):
+def test_kind_of_a_path_is_recognized(path, kind):
     assert kind_of(path) == kind
 
 

@@ -88,7 +88,7 @@ def test_an_unknown_category_is_a_usage_error_with_the_known_ones():
     assert caught.value.remedy == "Known are: develop, docs."
 
 
-def test_there_are_no_extras():
+def test_extras_are_refused():
     with pytest.raises(UsageError, match="has no extras"):
         read(REAL, extras=("http",))
 

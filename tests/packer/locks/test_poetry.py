@@ -302,7 +302,7 @@ def test_a_dependency_may_name_its_platform(tmp_path, platform, count):
     assert len(read(path)) == count
 
 
-def test_circles_end(tmp_path):
+def test_circular_dependencies_end(tmp_path):
     first = entry("alpha", more='[package.dependencies]\nbeta = "*"')
     second = entry("beta", more='[package.dependencies]\nalpha = "*"')
     path = write(tmp_path, first, second, version="2.0", dependencies='alpha = "*"')

@@ -152,7 +152,7 @@ def test_other_hashes_than_sha256_are_not_enough():
         ('lock-version = "1.0"\ncreated-by = "x"\npackages = 3\n', "packages"),
     ],
 )
-def test_a_malformed_lock(text, expected):
+def test_malformed_lock_is_refused_with_file_and_key(text, expected):
     with pytest.raises(ResolveError, match=expected):
         parse_pylock(text, Path("/p/pylock.toml"), X86)
 
@@ -166,14 +166,14 @@ def test_groups_come_beside_the_default_ones(tmp_path):
     assert read(tmp_path, text, extras=("Fast",), groups=("dev",)) == ["a", "c", "d", "e"]
 
 
-def test_an_extra_or_group_that_the_lock_does_not_have(tmp_path):
+def test_unknown_extra_or_group_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"has no extra 'slow'\.\nKnown are: fast"):
         read(tmp_path, 'extras = ["fast"]\n' + package("a"), extras=("slow",))
     with pytest.raises(UsageError, match=r"has no group 'aws'\.\nKnown are: none"):
         read(tmp_path, package("a"), groups=("aws",))
 
 
-def test_a_file_that_cannot_be_read(tmp_path):
+def test_unreadable_lock_is_an_error(tmp_path):
     with pytest.raises(ResolveError, match="No such file"):
         read_pylock(tmp_path / "pylock.toml", X86)
     (tmp_path / "pylock.toml").write_bytes(b"\xff")
@@ -242,7 +242,7 @@ def test_a_relocated_lock_keeps_no_credentials():
 
 
 @pytest.mark.parametrize(("tail", "expected"), [("[tool.lpack]\na = 1\n", {"a": 1}), ("", {}), ("[tool]\nlpack = 3\n", {})])
-def test_the_tool_table(tmp_path, tail, expected):
+def test_tool_table_is_read(tmp_path, tail, expected):
     path = tmp_path / "pylock.toml"
     path.write_text(HEAD + "packages = []\n" + tail)
     assert parse_tool_table(path.read_text(), path) == expected

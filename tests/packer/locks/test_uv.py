@@ -101,7 +101,7 @@ def test_uv_says_what_it_does_not_know(workspace, what, words):
 
 
 @pytest.mark.parametrize(("text", "words"), [("[[[", "TOML parse error"), ("version = 9\n", "unsupported schema version")])
-def test_a_lock_that_uv_cannot_read(workspace, text, words):
+def test_lock_that_uv_cannot_read_is_an_error(workspace, text, words):
     (workspace / "uv.lock").write_text(text)
     with pytest.raises(ResolveError, match=words):
         read(workspace)

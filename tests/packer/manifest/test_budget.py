@@ -120,7 +120,7 @@ def test_growth_in_bytes_and_in_per_cent(budget, grown, is_over):
     assert [name for name, _ in measure.largest()] == (["numpy"] if grown > 0 else [])
 
 
-def test_without_a_budget_nothing_is_held():
+def test_no_budget_means_no_error():
     assert growth_measure(FUNCTION, "orders", "zipped", (2, 1), Budget(), {}) is None
     assert start_measure("orders", 1e9, Budget(), {}) is None
 

@@ -111,7 +111,7 @@ def test_a_server_that_stays_broken_is_given_up_with_its_address(tmp_path, index
     assert index.file_url(NAME) in str(caught.value)
 
 
-def test_a_server_that_is_not_there(tmp_path, index):
+def test_unreachable_server_is_an_error(tmp_path, index):
     gone = archive(index, location="http://127.0.0.1:1/files/" + NAME)
     with pytest.raises(FetchError, match="Cannot download"):
         fetch(tmp_path, gone)

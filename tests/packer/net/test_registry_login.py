@@ -56,7 +56,7 @@ def encoded(text: str) -> dict[str, str]:
         ("reg.example:5000", "reg.example:5000"),
     ],
 )
-def test_a_login_in_the_file(home, host, key):
+def test_login_of_the_docker_configuration_is_read(home, host, key):
     assert found(home, host, {"auths": {key: encoded("me:a:b")}}) == ("me", "a:b")
     assert found(home, "other.example", {"auths": {key: encoded("me:a")}}) is None
 
@@ -115,7 +115,7 @@ def test_ecr_is_asked_through_its_helper_without_a_word_in_the_file(home):
     assert found(home, ECR, {}) == ("AWS", ECR)
 
 
-def test_podmans_files(home, tmp_path):
+def test_logins_of_podman_are_read(home, tmp_path):
     path = tmp_path / "auth.json"
     path.write_text(json.dumps({"auths": {"r.example": encoded("podman:x")}}))
     assert found(home, "r.example", {}, REGISTRY_AUTH_FILE=str(path)) == ("podman", "x")
@@ -138,7 +138,7 @@ def test_broken_files_are_told(home, config, expected):
 
 
 @pytest.mark.parametrize("config", [{}, {"auths": None}, {"auths": {"r.example": 3}}, {"auths": {"r.example": {}}}])
-def test_nothing_is_no_login(home, config):
+def test_configuration_without_a_login_gives_none(home, config):
     assert found(home, "r.example", config) is None
 
 

@@ -162,14 +162,14 @@ def test_an_upload_elsewhere_gets_no_login(tmp_path, logins):
         assert storage.logins() == set()
 
 
-def test_leading_from_place_to_place_ends(tmp_path, logins):
+def test_endless_redirects_end(tmp_path, logins):
     with Host(lambda method, path, headers: (302, {"Location": path + "x"}, b"")).running() as host:
         with endpoint(host, logins(host)) as made, pytest.raises(RegistryError, match="redirects too often"):
             fetched(made, tmp_path)
         assert len(host.asked) <= 7
 
 
-def test_tls_is_not_left(logins):
+def test_redirect_from_https_to_http_is_refused(logins):
     made = Endpoint("registry.example", DockerLogins({}, Path("/nowhere")), plain=False)
     with pytest.raises(RegistryError, match=r"redirects to http://storage\.example, without TLS"):
         made.url("http://storage.example/blob", "https://registry.example/v2/")
@@ -218,7 +218,7 @@ def test_no_answer_is_read_without_an_end(logins, data):
         (b"nonsense", "sends no token"),
     ],
 )
-def test_a_token_server_is_not_believed_everything(logins, answer, expected):
+def test_malformed_token_answers_are_refused(logins, answer, expected):
     with Host(answers(200, answer)).running() as tokens:
         challenge = f'Bearer realm="http://{tokens.name}/token",service="r"'
         with Host(answers(401, WWW_Authenticate=challenge)).running() as host, endpoint(host, logins(host)) as made:
@@ -228,7 +228,7 @@ def test_a_token_server_is_not_believed_everything(logins, answer, expected):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
-def test_a_mount_that_is_refused_is_sent(tmp_path, logins, status):
+def test_blob_is_sent_where_its_mount_is_refused(tmp_path, logins, status):
     (tmp_path / "blob").write_bytes(BLOB)
 
     def registry(method: str, path: str, headers: Mapping[str, str]) -> Answer:
@@ -268,7 +268,7 @@ def test_names_are_read_as_docker_reads_them(text, expected):
     assert (found.registry, found.repository, found.tag) == expected
 
 
-def test_digests_are_of_bytes():
+def test_digest_of_bytes_is_their_sha256():
     assert digest_of_bytes(b"") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 

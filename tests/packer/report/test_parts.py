@@ -124,7 +124,7 @@ def test_no_name_becomes_markup(name):
     assert "<img" not in page
 
 
-def test_a_page_of_nothing_is_a_page():
+def test_page_without_functions_is_valid():
     page = render_page(ReportContent(title="x", manifest=build_manifest({}), snapshot=Snapshot(named="x", functions={})))
     assert page.startswith("<!doctype html>")
     assert page.endswith("</html>\n")

@@ -116,12 +116,12 @@ def assert_apart(found: Drawing) -> None:
 
 
 @given(plans())
-def test_boxes_lie_apart(document):
+def test_boxes_do_not_overlap(document):
     assert_apart(drawn(document))
 
 
 @pytest.mark.parametrize("document", EXAMPLES)
-def test_boxes_of_large_plans_lie_apart(document):
+def test_boxes_of_large_plans_do_not_overlap(document):
     assert_apart(drawn(document))
 
 
@@ -223,7 +223,7 @@ def test_two_versions_are_two_boxes():
     }
 
 
-def test_a_plan_of_nothing_is_a_picture_too():
+def test_empty_plan_is_a_valid_picture():
     found = drawn(plan({}))
     assert (found.boxes, found.curves) == ({}, {})
     texts = [each.text for each in found.root.iter(f"{SVG}text")]

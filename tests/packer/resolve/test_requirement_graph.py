@@ -81,7 +81,7 @@ def test_names_are_normalised(function):
     assert words(needs, "some-thing") == ["My_Web.Kit==1 -> Some_Thing>1"]
 
 
-def test_circles_end(function):
+def test_circular_requirements_end(function):
     needs = required(function, "a\n", a=("b",), b=("a", "c"), c=("b",))
     assert words(needs, "a") == ["a", "a -> b -> a"]
     assert needs.only_for("b") == {"b", "c"}

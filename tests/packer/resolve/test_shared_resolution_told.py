@@ -62,7 +62,7 @@ def test_options_of_two_kinds_and_settings_are_named(world):
     assert told(world)["c"] == ("c does not share versions with a, b, d: other settings of uv hold in its folder.",)
 
 
-def test_other_targets_are_apart_without_a_word(world):
+def test_functions_of_other_targets_are_separate_without_a_warning(world):
     world.configure({**APART, "old": "--pre\nalpha\n"})
     path = world.folder / "lpack.toml"
     path.write_text(path.read_text() + 'runtime = "python3.11"\n')

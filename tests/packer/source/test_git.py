@@ -44,7 +44,7 @@ def test_the_working_tree_is_found_from_below_and_through_links(repository, tmp_
     assert find_working_tree(tmp_path) is None
 
 
-def test_nothing_changed(repository):
+def test_clean_working_tree_has_no_changes(repository):
     assert changed(repository) == []
 
 
@@ -75,7 +75,7 @@ def test_both_names_of_a_renamed_file_count_and_deleted_ones_too(repository):
     assert changed(repository) == ["a/one", "moved", "three"]
 
 
-def test_names_of_every_kind(repository):
+def test_file_names_of_every_kind_are_found(repository):
     names = ["with space", 'quote"d', "ümläut", "new\nline", "tab\t", "-dash", "日本"]
     for name in names[::2]:
         (repository / name).write_text("x")
@@ -95,7 +95,7 @@ def test_what_happened_on_the_other_branch_does_not_count(repository):
     assert changed(repository) == ["a/one"]
 
 
-def test_files_as_they_were(repository):
+def test_content_of_a_file_in_a_commit_is_read(repository):
     found = tree(repository)
     base = found.base("main")
     before = (repository / "three").read_bytes()
@@ -133,18 +133,18 @@ def test_variables_that_git_sets_for_its_hooks_do_not_mislead(repository, monkey
 
 
 @pytest.mark.parametrize("ref", ["nobody", "", "--help", "main..work", "HEAD~7", "HEAD:three", "v1 x"])
-def test_refs_that_are_none(repository, ref):
+def test_unknown_ref_is_refused(repository, ref):
     text = refusal(repository, ref)
     assert f"git knows no commit {ref!r}" in text
     assert "git branch --all" in text
 
 
-def test_no_commit_yet(tmp_path):
+def test_repository_without_a_commit_is_an_error(tmp_path):
     git(tmp_path, "init", "-q")
     assert "has no commit yet" in refusal(tmp_path, "main")
 
 
-def test_histories_without_a_common_commit(repository):
+def test_histories_without_a_common_commit_are_an_error(repository):
     git(repository, "checkout", "-q", "--orphan", "apart")
     (repository / "three").write_text("of another kind")
     commit(repository)
@@ -175,7 +175,7 @@ def test_a_ref_that_was_not_fetched_and_then_a_history_that_was_not(shallow, ref
     assert changed(shallow, ref) == ["three"]
 
 
-def test_a_commit_that_was_not_fetched(shallow, repository):
+def test_commit_that_was_not_fetched_is_an_error(shallow, repository):
     sha = git(repository, "rev-parse", "main")
     assert f"`git fetch origin {sha}`" in refusal(shallow, sha)
     assert "git fetch --unshallow" in refusal(shallow, "HEAD~1")
@@ -188,7 +188,7 @@ def test_a_repository_that_git_does_not_want_to_read(repository):
     assert "not a git repository" in caught.value.detail
 
 
-def test_git_is_not_installed(repository, monkeypatch, tmp_path):
+def test_missing_git_is_an_error(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(UsageError, match="git is not installed"):
         find_working_tree(repository)

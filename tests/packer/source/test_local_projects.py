@@ -40,11 +40,11 @@ def named(path: Path, folder: Path) -> list[str]:
         (["lib"], "[tool.uv]\nsources = 3\n", []),
     ],
 )
-def test_what_a_project_names(tmp_path, dependencies, tail, expected):
+def test_local_projects_of_a_pyproject_are_found(tmp_path, dependencies, tail, expected):
     assert named(project(tmp_path, "fn", *dependencies, tail=tail), tmp_path) == expected
 
 
-def test_file_urls(tmp_path):
+def test_file_urls_lead_to_local_projects(tmp_path):
     path = project(tmp_path, "fn", f"lib @ {(tmp_path / 'my lib').as_uri()} ; python_version > '3'")
     assert named(path, tmp_path) == ["my lib"]
 

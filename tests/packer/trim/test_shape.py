@@ -17,7 +17,7 @@ from tests.packer.trim.test_rules import tree_of
 from tests.wheels import make_wheel
 
 
-def test_keep_holds_for_profiles(tmp_path):
+def test_keep_patterns_override_the_profile(tmp_path):
     """The stub's own remedy is keep = [...]."""
     wheel = make_wheel(tmp_path, "one", "1.0", {"one/__init__.py": b"", "one/late.py": b"X = 1\n"})
     place = tmp_path / "lpack-profile.orders.toml"

@@ -138,7 +138,7 @@ def test_a_function_with_layers_behaves_as_one_package_does(world, monkeypatch, 
     assert layered.events[1]["result"][0] == f"/opt/{folder}/shop/__init__.py"
 
 
-def test_it_does_so_in_the_emulator(world, monkeypatch, index_folder):
+def test_layered_function_runs_in_the_emulator(world, monkeypatch, index_folder):
     use_emulator(monkeypatch, index_folder)
     entries = (
         Entry(path=path, mode=0o644, content=BytesContent.of(data), owner=f"{CLIENT}-3.0.0-py3-none-any.whl")

@@ -81,7 +81,7 @@ def test_what_a_back_end_asks_for_must_be_a_requirement(world, requirement, part
         world.build(NATIVE)
 
 
-def test_build_requirements_in_a_circle(world):
+def test_circular_build_requirements_are_refused(world):
     def files(name: str, needs: str) -> dict[str, bytes]:
         info = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n".encode()
         return {"pyproject.toml": f'[build-system]\nrequires = ["{needs}"]\n'.encode(), "src/it.c": b"", "PKG-INFO": info}

@@ -126,7 +126,7 @@ def test_what_lies_on_this_machine_is_taken_in(index, wheel, fetcher):
         (Fault(content=b""), SIZE),
     ],
 )
-def test_faults_leave_the_size_to_go_by(tmp_path, index, wheel, fetcher, fault, expected):
+def test_failed_requests_fall_back_to_the_size(tmp_path, index, wheel, fetcher, fault, expected):
     index.fault(wheel.name, fault)
     [found] = fetcher().fetch([archive(index, wheel)])
     assert found.outlined == expected

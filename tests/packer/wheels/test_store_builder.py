@@ -56,7 +56,7 @@ def test_without_an_engine_it_is_cross_compiled(world):
     assert "is built by" not in "".join(world.build(NATIVE, builder="cross").warnings)
 
 
-def test_without_any_of_them_everything_is_told(world):
+def test_unavailable_builders_are_all_listed(world):
     world.builders["container"].recipes = away("no engine")
     world.builders["cross"].recipes = away("no zig")
     with pytest.raises(BuildError) as caught:
@@ -68,7 +68,7 @@ def test_without_any_of_them_everything_is_told(world):
 
 
 @pytest.mark.parametrize("settings", [{"image": "own:1"}, {"setup": ("true",)}])
-def test_who_names_an_image_means_no_other_place(world, settings):
+def test_named_image_rules_out_cross_compilation(world, settings):
     world.builders["container"].recipes = away("no engine")
     with pytest.raises(BuildError, match="no engine"):
         world.build(NATIVE, **settings)
@@ -193,13 +193,13 @@ def test_a_back_end_may_ask_for_more_and_it_is_remembered(world):
     assert len(world.builders["container"].requests) == 2
 
 
-def test_a_back_end_that_never_has_enough(world):
+def test_back_end_that_asks_for_ever_more_is_refused(world):
     world.builders["container"].trouble += [MissingRequirementsError((name,)) for name in ("alpha", "beta", "gamma", "native")]
     with pytest.raises(BuildError, match="other requirements each time"):
         world.build(NATIVE)
 
 
-def test_build_requirements_that_do_not_exist(world):
+def test_missing_build_requirements_are_an_error(world):
     wanting = {**NATIVE, "pyproject.toml": b'[build-system]\nrequires = ["no-such-thing"]\n'}
     with pytest.raises(BuildError) as caught:
         world.build(wanting)
@@ -248,12 +248,12 @@ def test_closing_closes_what_was_made_and_makes_no_more(world):
     ("data", "part"),
     [(b"not = [toml", "not valid TOML"), (b"build-system = 3\n", "no table"), (b"[build-system]\nrequires = 3\n", "no list")],
 )
-def test_a_project_file_that_cannot_be_read(world, data, part):
+def test_unreadable_project_file_is_refused(world, data, part):
     with pytest.raises(BuildError, match=part):
         world.build({**NATIVE, "pyproject.toml": data})
 
 
-def test_an_sdist_that_is_no_archive(world):
+def test_broken_sdist_is_refused(world):
     package, fetched = world.source(NATIVE)
     fetched.path.write_bytes(b"not an archive")
     with pytest.raises(BuildError, match=r"one-1\.0\.tar\.gz cannot be read"):
