@@ -137,7 +137,7 @@ def test_the_index_records_what_was_asked(index: LocalIndex) -> None:
     assert (missing.filename, missing.status, missing.authorised) == ("absent.whl", 404, False)
 
 
-def test_ranges(index: LocalIndex) -> None:
+def test_index_serves_ranges_of_files(index: LocalIndex) -> None:
     data = (index.folder / ALPHA).read_bytes()
     assert get(index.file_url(ALPHA), Range="bytes=100-").content == data[100:]
     assert get(index.file_url(ALPHA), Range="bytes=-7").content == data[-7:]
@@ -155,7 +155,7 @@ def test_a_connection_drops_for_the_first_requests_only(index: LocalIndex) -> No
     assert get(index.file_url(ALPHA)).content == (index.folder / ALPHA).read_bytes()
 
 
-def test_statuses_and_waiting_times(index: LocalIndex) -> None:
+def test_index_answers_with_statuses_and_delays(index: LocalIndex) -> None:
     index.fault(ALPHA, Fault(status=503, retry_after=2, times=1))
     refused = get(index.file_url(ALPHA))
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
@@ -170,7 +170,7 @@ def test_truncation_looks_like_a_whole_file(index: LocalIndex) -> None:
     assert (answer.status_code, answer.headers["Content-Length"], len(answer.content)) == (200, "80", 80)
 
 
-def test_dripping_takes_its_time(index: LocalIndex) -> None:
+def test_slow_answer_takes_the_time_that_was_set(index: LocalIndex) -> None:
     index.fault(ALPHA, Fault(drip=200, pause=0.05))
     before = time.monotonic()
     data = get(index.file_url(ALPHA)).content

@@ -48,7 +48,7 @@ def test_the_running_interpreter_is_found():
     assert found.include is None or (found.include / "Python.h").is_file()
 
 
-def test_nothing_is_found_where_nothing_is():
+def test_no_interpreter_is_found_where_none_exists():
     assert find_interpreter(MINOR) is None
 
 

@@ -174,7 +174,7 @@ class TestEveryTarget:
         ("python3.9", "cp39-cp39-manylinux_2_5_x86_64.manylinux1_x86_64", True),
     ],
 )
-def test_wheels_seen_in_the_wild(runtime: str, tag: str, *, expected: bool) -> None:
+def test_tags_of_published_wheels_fit_or_not(runtime: str, tag: str, *, expected: bool) -> None:
     assert fits(Target.of(runtime, "x86_64"), tag) is expected
 
 

@@ -82,7 +82,7 @@ def broken_build(tmp_path: Path, breaking: Callable[[], None]) -> BuildError:
     return caught.value
 
 
-def test_an_engine_that_dies_in_mid_build(own: OwnEngine, tmp_path):
+def test_engine_that_dies_during_a_build_is_an_error(own: OwnEngine, tmp_path):
     failure = broken_build(tmp_path, own.kill)
     assert failure.what == "the container engine could not run the build to its end"
     assert "engine" in failure.remedy
@@ -91,7 +91,7 @@ def test_an_engine_that_dies_in_mid_build(own: OwnEngine, tmp_path):
         assert build(builder, request(sdist(tmp_path)), tmp_path / "after").is_file()
 
 
-def test_an_engine_that_is_restarted_in_mid_build(own: OwnEngine, tmp_path):
+def test_engine_that_restarts_during_a_build_is_an_error(own: OwnEngine, tmp_path):
     def restart() -> None:
         own.stop()
         own.start()
@@ -107,7 +107,7 @@ def names(lines: Sequence[str]) -> set[str]:
     return {line.split()[0] for line in lines}
 
 
-def test_a_container_that_somebody_removes(own: OwnEngine, tmp_path):
+def test_container_removed_during_a_build_is_an_error(own: OwnEngine, tmp_path):
     before = left_behind(own.host)  # an engine that died could remove nothing
 
     def remove() -> None:
@@ -119,7 +119,7 @@ def test_a_container_that_somebody_removes(own: OwnEngine, tmp_path):
     assert names(left_behind(own.host)) <= names(before)
 
 
-def test_what_somebody_removes_slowly_leaves_no_volume(tmp_path):
+def test_container_removed_slowly_leaves_no_volume(tmp_path):
     need_engine(BUILD_IMAGE)
     before = names(left_behind())
     with tarfile.open(tmp_path / "inputs.tar", "w"):
@@ -150,7 +150,7 @@ def test_what_somebody_removes_slowly_leaves_no_volume(tmp_path):
         assert names(left_behind()) <= before
 
 
-def test_an_engine_whose_disk_is_full(tmp_path, monkeypatch):
+def test_full_disk_of_the_engine_is_an_error(tmp_path, monkeypatch):
     need_engine(BUILD_IMAGE)
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -192,7 +192,7 @@ def small_disk(tmp_path: Path, at: Path, megabytes: int):
         subprocess.run(["umount", "--lazy", str(at)], check=True, capture_output=True)
 
 
-def test_what_killed_builds_left_is_swept(monkeypatch):
+def test_leftovers_of_killed_builds_are_removed(monkeypatch):
     need_engine(BUILD_IMAGE)
     labels = {"old": "1000000000", "new": str(int(time.time()) + 3600)}
     made = {age: f"lpack-test-sweep-{age}-{time.monotonic_ns()}" for age in labels}
@@ -212,7 +212,7 @@ def test_what_killed_builds_left_is_swept(monkeypatch):
             docker("volume", "rm", "--force", name)
 
 
-def test_closing_stops_what_runs(tmp_path):
+def test_closing_stops_running_builds(tmp_path):
     need_engine(BUILD_IMAGE)
     engine = connect()
     job = ContainerJob(image=BUILD_IMAGE, command=("sleep", "600"), limits=Limits())
@@ -231,7 +231,7 @@ def test_closing_stops_what_runs(tmp_path):
     assert left_behind() == []
 
 
-def test_no_engine_is_said_plainly(monkeypatch, tmp_path):
+def test_missing_engine_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     with pytest.raises(UnavailableError, match=r"no container engine answers at unix://.*nobody\.sock"):
         connect()

@@ -257,7 +257,7 @@ def test_what_is_no_file_is_not_taken_for_a_wheel(builder, tmp_path, make):
     )
 
 
-def test_more_processors_than_there_are(builder, tmp_path):
+def test_limit_above_the_processors_of_the_machine_is_accepted(builder, tmp_path):
     (tmp_path / "into").mkdir()
     limits = replace(SETTINGS.limits, cpus=4096)
     with builder.build(request(sdist(tmp_path), replace(SETTINGS, limits=limits)), tmp_path / "into") as built:

@@ -130,7 +130,7 @@ def test_what_is_no_file_is_not_taken_for_a_wheel(builder, tmp_path, make):
     assert stopped.what == "the build did not leave one-1.0-py3-none-any.whl behind"
 
 
-def test_an_interpreter_that_is_gone(builder, tmp_path, monkeypatch):
+def test_missing_interpreter_is_an_error(builder, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
     with pytest.raises(UnavailableError, match="cannot be started"):
         build(builder, request(tmp_path), tmp_path / "into")
@@ -166,11 +166,11 @@ def test_a_line_without_an_end_is_stopped(builder, tmp_path):
 
 
 @pytest.mark.parametrize("answer", ["[" * 200_000, '{"processes_refused": Infinity}', "3"])
-def test_an_answer_that_is_none(answer):
+def test_malformed_answer_is_not_read(answer):
     assert read_answer(answer.encode()) is None
 
 
-def test_closing_stops_what_runs(builder, output, tmp_path):
+def test_closing_stops_running_builds(builder, output, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         asked = request(tmp_path, "print('begun', flush=True)\nimport time; time.sleep(600)")
         future = pool.submit(failure, builder, asked, tmp_path / "into")
@@ -189,7 +189,7 @@ def test_closing_stops_what_runs(builder, output, tmp_path):
         ("open(os.fsencode(wheel_directory) + b'/\\xff.whl', 'w'); os._exit(0)", "the build gave a wheel with the name"),
     ],
 )
-def test_what_is_no_wheel(builder, tmp_path, code, reason):
+def test_broken_wheel_is_refused(builder, tmp_path, code, reason):
     assert failure(builder, request(tmp_path, code), tmp_path / "into").what.startswith(reason)
 
 

@@ -127,7 +127,7 @@ def built(builder: CrossBuilder, asked: WheelRequest, into: Path) -> tuple[str, 
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
-def test_c_for_both_machines(builder, tmp_path, architecture):
+def test_c_is_compiled_for_both_machines(builder, tmp_path, architecture):
     target = Target.of(THIS, architecture)
     name, files = built(builder, request(sdist(tmp_path), target), tmp_path / "into")
     assert name.endswith(f"linux_{target.machine}.whl")
@@ -262,7 +262,7 @@ def test_what_this_machine_refused_others_is_not_the_builds_fault(builder, tmp_p
     built(builder, request(sdist(tmp_path), Target.of(THIS, "arm64")), tmp_path / "into")
 
 
-def test_the_users_own_compiler_flags_have_no_say(builder, tmp_path, monkeypatch):
+def test_compiler_flags_of_the_user_are_ignored(builder, tmp_path, monkeypatch):
     monkeypatch.setenv("CFLAGS", "--no-such-option")
     monkeypatch.setenv("CC", "/no/such/compiler")
     built(builder, request(sdist(tmp_path), Target.of(THIS, "x86_64")), tmp_path / "into")
@@ -293,7 +293,7 @@ def test_a_build_that_hangs_is_stopped_with_all_that_it_started(builder, tmp_pat
     assert mark not in subprocess.run(["ps", "-eo", "args,stat"], capture_output=True, text=True, check=True).stdout
 
 
-def test_closing_stops_what_runs(builder, tmp_path):
+def test_closing_stops_running_builds(builder, tmp_path):
     path = sdist(tmp_path, "import time; time.sleep(600)")
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(built, builder, request(path, Target.of(THIS, "arm64")), tmp_path / "into")

@@ -68,7 +68,7 @@ def tar(files: dict[str, bytes]) -> bytes:
         return packed.getvalue()
 
 
-def test_a_wheel_for_arm64(builder, tmp_path):
+def test_wheel_for_arm64_is_built_under_emulation(builder, tmp_path):
     need_engine(ARM_IMAGE)
     ran = docker("run", "--rm", "--network", "none", "--platform", "linux/arm64", ARM_IMAGE, "uname", "-m")
     if ran.stdout.strip() != "aarch64":

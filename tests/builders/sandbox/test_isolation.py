@@ -85,7 +85,7 @@ class TestMany:
         assert (stopped.status, stopped.late) == (-signal.SIGKILL, True)
         assert (ended.status, ended.late) == (3, False)
 
-    def test_orders_may_be_long(self, tmp_path):
+    def test_long_order_is_received_whole(self, tmp_path):
         # As long as what the kernel takes of one variable (execve(2)), and longer than what a socket holds at once.
         words = {f"WORD{number}": "x" * 100_000 for number in range(10)}
         isolation = Isolation(PLACES)
@@ -101,7 +101,7 @@ class TestMany:
         assert is_gone(left)
         isolation.close()
 
-    def test_so_does_what_has_left_its_group_and_what_that_has_started(self, tmp_path):
+    def test_processes_that_left_the_group_end_with_the_command(self, tmp_path):
         isolation = Isolation(PLACES)
         ended = isolation.run(order(tmp_path / "one", _LEAVING), 60, tmp_path / "one")
         assert ended is not None
@@ -239,7 +239,7 @@ class TestEnds:
             isolation.run(order(tmp_path / "one", "exit 0", **variables), 60, tmp_path / "one")
         isolation.close()
 
-    def test_an_old_kernel_tells_of_no_end(self, tmp_path, monkeypatch):
+    def test_end_of_a_command_is_noticed_without_pidfd(self, tmp_path, monkeypatch):
         without = b"import os\ndel os.pidfd_open\n"
         source = read_script("isolate.py").replace(b"from __future__ import annotations\n", b"", 1)
         monkeypatch.setattr("builders.sandbox.isolation.read_script", lambda _: without + source)
