@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sharing import make_once
+
 BUILD_IMAGE = "lpack-test/build-python3.11:bookworm"
 """The stand-in for the build image of python3.11 on x86_64, with glibc 2.36 (fixtures/images/build.sh)."""
 ARM_IMAGE = "lpack-test/build-python3.11-arm64:bookworm"
@@ -145,17 +147,21 @@ class OwnEngine:
             self.start()
         self.stop()
 
-    def take(self, *images: str) -> None:
-        """Copy images from the machine's engine."""
-        for image in images:
-            variables = {**os.environ, "DOCKER_HOST": self.host}
-            machines = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
-            with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE, env=machines) as saving:
-                loaded = subprocess.run(
-                    ["docker", "load"], stdin=saving.stdout, env=variables, capture_output=True, check=False
-                )
-            assert saving.returncode == 0
-            assert loaded.returncode == 0, loaded.stderr
+    def load(self, saved: Path) -> None:
+        """Load an image that `save_image` has saved."""
+        loaded = docker("load", "--input", str(saved), host=self.host)
+        assert loaded.returncode == 0, loaded.stderr
+
+
+def save_image(image: str, shared_folder: Path) -> Path:
+    """Return an archive of an image of the machine's engine, which is written once for all workers of a run."""
+
+    def save(folder: Path) -> None:
+        saved = docker("save", "--output", str(folder / "image.tar"), image)
+        assert saved.returncode == 0, saved.stderr
+
+    name = image.replace("/", "-").replace(":", "-")
+    return make_once(shared_folder / f"saved-{name}", save) / "image.tar"
 
 
 @contextmanager

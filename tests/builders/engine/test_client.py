@@ -20,7 +20,7 @@ from builders.engine.job import ContainerJob
 from builders.errors import BuildError, UnavailableError
 from builders.recipes import Limits, WheelRequest
 from tests.builders.engine.test_container_builder import request, sdist
-from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engine, own_engine
+from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engine, own_engine, save_image
 
 pytestmark = [
     pytest.mark.docker,
@@ -37,10 +37,11 @@ def _collect():
 
 
 @pytest.fixture(scope="module")
-def _own():
+def _own(shared_folder):
     need_engine(BUILD_IMAGE)
+    saved = save_image(BUILD_IMAGE, shared_folder)
     with own_engine() as engine:
-        engine.take(BUILD_IMAGE)
+        engine.load(saved)
         yield engine
 
 
@@ -150,13 +151,14 @@ def test_container_removed_slowly_leaves_no_volume(tmp_path):
         assert names(left_behind()) <= before
 
 
-def test_full_disk_of_the_engine_is_an_error(tmp_path, monkeypatch):
+def test_full_disk_of_the_engine_is_an_error(tmp_path, shared_folder, monkeypatch):
     need_engine(BUILD_IMAGE)
+    saved = save_image(BUILD_IMAGE, shared_folder)
     disk = tmp_path / "disk"
     disk.mkdir()
     with small_disk(tmp_path, disk, megabytes=1400), own_engine(disk / "data") as engine:
         monkeypatch.setenv("DOCKER_HOST", engine.host)
-        engine.take(BUILD_IMAGE)
+        engine.load(saved)
         filler = disk / "filler"
         with filler.open("wb") as file:
             while True:

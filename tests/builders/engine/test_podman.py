@@ -17,7 +17,7 @@ from builders.engine.client import connect
 from builders.errors import BuildError
 from tests.builders.engine.test_client import build, connected
 from tests.builders.engine.test_container_builder import REACH, request, sdist
-from tests.engine import BUILD_IMAGE, need_engine
+from tests.engine import BUILD_IMAGE, need_engine, save_image
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 # What a container gets by default may be more than a sandboxed machine lets anybody have.
@@ -37,12 +37,9 @@ class Podman:
     def run(self, *arguments: str) -> str:
         return subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=True).stdout
 
-    def take(self, image: str) -> None:
-        """Copy an image from the machine's engine."""
-        packed = self._folder / "image.tar"
-        subprocess.run(["docker", "save", "--output", str(packed), image], check=True)
-        self.run("load", "--input", str(packed))
-        packed.unlink()
+    def load(self, saved: Path) -> None:
+        """Load an image that `save_image` has saved."""
+        self.run("load", "--input", str(saved))
 
     def let_go(self) -> None:
         """Undo the mount that Podman makes of its storage, so that the folder can be removed."""
@@ -69,14 +66,15 @@ class Podman:
 
 
 @pytest.fixture
-def podman(monkeypatch: pytest.MonkeyPatch) -> Iterator[Podman]:
+def podman(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Podman]:
     need_engine(BUILD_IMAGE)
     if shutil.which("podman") is None or os.geteuid() != 0:
         pytest.skip("needs podman and runc (apt-get install podman runc), and root for storage on overlays")
+    saved = save_image(BUILD_IMAGE, shared_folder)
     # The path of a socket has room for about a hundred characters, and a test's own folder can take all of them.
     with tempfile.TemporaryDirectory(prefix="podman-") as folder:
         own = Podman(Path(folder))
-        own.take(BUILD_IMAGE)
+        own.load(saved)
         monkeypatch.setenv("DOCKER_HOST", own.host)
         with own.service():
             yield own

@@ -39,18 +39,17 @@ const pick = text => { const box = document.getElementById("unit");
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Path:
+def page(tmp_path_factory, command_server) -> Path:
     """Give the report of a project that was built twice."""
-    import subprocess as processes
-    import sys
-
     folder = tmp_path_factory.mktemp("report") / "project"
     (folder / "wheels").mkdir(parents=True)
 
-    def lpack(*arguments: str, cwd: Path) -> processes.CompletedProcess[str]:
-        own = {"LPACK_CACHE_DIR": str(folder.parent / "cache"), VARIABLE: "/nowhere/aws-lambda-rie"}
-        command = [sys.executable, "-m", "packer.cli", *arguments]
-        return processes.run(command, cwd=cwd, env=os.environ | own, capture_output=True, text=True, check=False)
+    def lpack(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LPACK_CACHE_DIR", str(folder.parent / "cache"))
+            patch.setenv(VARIABLE, "/nowhere/aws-lambda-rie")
+            run: subprocess.CompletedProcess[str] = command_server.run(arguments, cwd, 120)
+            return run
 
     repo = Monorepo(folder=folder, lpack=lpack)
     files = {f"common/sub/module_{n}.py": b"VALUE = 1\n" * (n + 1) for n in range(20)}
@@ -88,9 +87,10 @@ def browse(page: Path, steps: str, *, scheme: str = "light", shot: str = "", siz
     command += ["--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND"]
     if shot:
         SHOTS.mkdir(parents=True, exist_ok=True)
-        opened(*command, f"--screenshot={SHOTS / shot}", watched.as_uri())
-        assert (SHOTS / shot).stat().st_size > 20_000
+        (SHOTS / shot).unlink(missing_ok=True)
+        command += [f"--screenshot={SHOTS / shot}"]
     finished = opened(*command, "--dump-dom", watched.as_uri())
+    assert not shot or (SHOTS / shot).stat().st_size > 20_000
     match = re.search(r'<pre id="found">(.*?)</pre>', finished.stdout, re.DOTALL)
     assert match, finished.stderr
     answer = json.loads(html.unescape(match[1]))
