@@ -151,5 +151,5 @@ class TestDoctor:
         status, found = self.look(lpack, tmp_path)
         assert (status, found["remote"]["verdict"]) == (1, "bad")
 
-    def test_missing_remote_is_not_mentioned(self, tmp_path, lpack, cache):
+    def test_nothing_is_reported_where_none_is_configured(self, tmp_path, lpack, cache):
         assert "remote" not in json.dumps(self.look(lpack, tmp_path)[1])
