@@ -16,6 +16,7 @@ from tests.engine import forget_what_is_there
 from tests.forkserver import CommandServer
 from tests.index import LocalIndex
 from tests.packages import write_packages
+from tests.samcli import sam_server, validate
 from tests.sharing import run_folder
 
 NOWHERE = "http://127.0.0.1:9/simple"
@@ -136,6 +137,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command_server() -> Iterator[CommandServer]:
     with CommandServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _sam_server() -> Iterator[CommandServer | None]:
+    with sam_server() as server:
+        yield server
+
+
+@pytest.fixture
+def sam_validate(_sam_server: CommandServer | None) -> Callable[[Path], None]:
+    """Give a function that has SAM CLI check a template, which must be right; skips the test where there is no SAM CLI."""
+
+    def run(template: Path) -> None:
+        done = validate(_sam_server, template)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from builders.sandbox.emulator import VARIABLE
+from tests.samcli import sam_command
 from tests.shaped import ARCHITECTURE
 from tests.wheels import make_wheel
 
-# Read here and not in a test, where lpack's own variables are taken away.
-_SAM = os.environ.get("LPACK_TEST_SAM") or shutil.which("sam")
 _CLIENT = b'''\
 """Speaks Lambda's runtime API (AWS "Using the Lambda runtime API for custom runtimes")."""
 
@@ -53,11 +51,10 @@ while True:
 
 def find_sams_emulator() -> Path:
     """Give the emulator that the SAM CLI carries; skips the test where there is no SAM CLI."""
-    if _SAM is None:
-        pytest.skip("needs SAM CLI: pip install aws-sam-cli, and LPACK_TEST_SAM where it is not on PATH")
-    environment = Path(os.path.realpath(_SAM)).parent.parent
+    sam = sam_command()
+    environment = Path(os.path.realpath(sam)).parent.parent
     found = sorted(environment.glob(f"lib/python3.*/site-packages/samcli/local/rapid/aws-lambda-rie-{ARCHITECTURE}"))
-    assert found, f"{_SAM} carries no emulator"
+    assert found, f"{sam} carries no emulator"
     return found[0]
 
 

@@ -27,7 +27,10 @@ from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Lock, active_count
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self  # the Python of another program may be older
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("packer", "builders")
@@ -48,18 +51,20 @@ LPACK = "from packer.cli import main; main()"
 class CommandServer:
     """Runs lpack in forks of one process while its ``with`` block lasts; may be used from many threads."""
 
-    def __init__(self, *modules: str) -> None:
-        """Take what else the process is to have imported."""
+    def __init__(self, *modules: str, python: str = sys.executable, packages: tuple[str, ...] = _PACKAGES) -> None:
+        """Take what else the process is to have imported; it may be another program's, with that one's ``python``."""
         self._modules = modules
+        self._python = python
+        self._packages = packages
         self._lock = Lock()
         self._started_with = _start_variables(os.environ)
 
     def __enter__(self) -> Self:
         self._line, theirs = socket.socketpair()
-        code = f"from tests.forkserver import serve; serve({theirs.fileno()}, {self._modules!r})"
+        code = f"from tests.forkserver import serve; serve({theirs.fileno()}, {self._packages!r}, {self._modules!r})"
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
+                [self._python, "-c", code],
                 cwd=_ROOT,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -117,7 +122,7 @@ class CommandServer:
 
     def _send(self, request: bytes, streams: list[int]) -> None:
         with self._lock:
-            socket.send_fds(self._line, [len(request).to_bytes(4)], streams)
+            socket.send_fds(self._line, [len(request).to_bytes(4, "big")], streams)
             self._line.sendall(request)
         _close(*streams)
 
@@ -169,9 +174,9 @@ def _umask() -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:")), 8)
 
 
-def serve(line_number: int, modules: tuple[str, ...]) -> None:
+def serve(line_number: int, packages: tuple[str, ...], modules: tuple[str, ...]) -> None:
     """Fork a process for each request that comes in, until the line is closed; returns in each of them at its end, too."""
-    _import_everything(modules)
+    _import_everything(packages, modules)
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     running: _Running = {}
     with socket.socket(fileno=line_number) as line:
@@ -197,12 +202,12 @@ def serve(line_number: int, modules: tuple[str, ...]) -> None:
             _close(*streams)
 
 
-def _import_everything(modules: tuple[str, ...]) -> None:
-    for package in map(import_module, _PACKAGES):
+def _import_everything(packages: tuple[str, ...], modules: tuple[str, ...]) -> None:
+    for package in map(import_module, packages):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.startswith(_APART):
                 import_module(found.name)
-    for name in (*_LATE, *modules):
+    for name in (*(_LATE if packages else ()), *modules):
         import_module(name)
     assert active_count() == 1, "a fork has but the thread that forks"
     gc.collect()
@@ -215,8 +220,8 @@ def _receive(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     if not length:
         return None
     data = b""
-    while len(data) < int.from_bytes(length):
-        data += line.recv(int.from_bytes(length) - len(data))
+    while len(data) < int.from_bytes(length, "big"):
+        data += line.recv(int.from_bytes(length, "big") - len(data))
     return json.loads(data), list(streams)
 
 

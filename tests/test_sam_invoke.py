@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from builders.runtimes import Target
+from tests.samcli import sam_command
 
 IMAGE = Target.of("python3.11", "x86_64").runtime_image
 
@@ -38,16 +39,6 @@ import alpha
 def handler(event, context):
     return {"python": list(sys.version_info[:2]), "file": __file__, "alpha": alpha.VERSION, "event": event}
 """
-
-
-# Read here and not in a test, where lpack's own variables are taken away.
-SAM = os.environ.get("LPACK_TEST_SAM") or shutil.which("sam")
-
-
-def sam_command() -> str:
-    if SAM is None:
-        pytest.skip("needs SAM CLI: pip install aws-sam-cli, and LPACK_TEST_SAM where it is not on PATH")
-    return SAM
 
 
 def need_image() -> None:
@@ -85,9 +76,8 @@ def built(tmp_path: Path, lpack, index, cache) -> Path:
     return tmp_path / "dist" / "template.yaml"
 
 
-def test_sam_validates_the_written_template(built: Path):
-    done = run([sam_command(), "validate", "--lint", "--template", str(built)])
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_sam_validates_the_written_template(built: Path, sam_validate):
+    sam_validate(built)
 
 
 @pytest.mark.docker
