@@ -11,39 +11,63 @@ import pytest
 
 from packer.cache.local import store_folder
 from packer.cli.answer_cache import _find_cache_folder
+from tests.forkserver import CommandServer
 from tests.monorepo import Monorepo
 
 CHANGES = ("source", "new file", "requirements", "configuration", "nearer configuration", "variable", "flag")
-_RUN = (
+_FRESH = (
     "import sys\nfrom packer.cli import main\n"
     "try:\n    main()\nfinally:\n    sys.stderr.write('SLOW' if 'click' in sys.modules else 'QUICK')\n"
 )
+"""Says whether the command line itself was imported, in a Python that had imported nothing."""
+_FORKED = """\
+import sys
+from packer.cli import app, main
+asked, run = [], app.run
+app.run = lambda: (asked.append(True), run())
+try:
+    main()
+finally:
+    sys.stderr.write('SLOW' if asked else 'QUICK')
+"""
+"""Says whether the command line itself was asked."""
+
+
+class Project(Monorepo, frozen=True, kw_only=True):
+    """A project, and what runs commands in it."""
+
+    server: CommandServer
 
 
 @pytest.fixture
-def project(repo) -> Monorepo:
-    repo.function("one", repo.wheel("common"))
-    repo.function("two")
-    repo.configure("one", "two", settings="")
-    made: Monorepo = repo
-    return made
+def project(repo, command_server) -> Project:
+    project = Project(folder=repo.folder, lpack=repo.lpack, server=command_server)
+    project.function("one", project.wheel("common"))
+    project.function("two")
+    project.configure("one", "two", settings="")
+    return project
 
 
-def run(project: Monorepo, *arguments: str, cwd: str = ".", **variables: str) -> tuple[str, bool]:
+def run(project: Project, *arguments: str, cwd: str = ".", **variables: str) -> tuple[str, bool]:
     """Run a command, and give what it printed, and whether that was given again."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN, *arguments],
-        cwd=project.folder / cwd,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        return answer_of(project.server.run(arguments, project.folder / cwd, 60, _FORKED))
+
+
+def run_fresh(project: Project, *arguments: str) -> tuple[str, bool]:
+    """Do the same in a new Python."""
+    command = [sys.executable, "-c", _FRESH, *arguments]
+    return answer_of(subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False))
+
+
+def answer_of(done: subprocess.CompletedProcess[str]) -> tuple[str, bool]:
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr.endswith("QUICK")
 
 
-def settled(project: Monorepo, *arguments: str, cwd: str = ".") -> str:
+def settled(project: Project, *arguments: str, cwd: str = ".") -> str:
     """Run a command until its answer is given again, and give that."""
     for _ in range(4):
         text, quick = run(project, *arguments, cwd=cwd)
@@ -73,6 +97,15 @@ def test_an_answer_is_given_again_as_it_was(project, command):
     run(project, command)
     slow, _ = run(project, command)
     assert settled(project, command) == slow
+
+
+@pytest.mark.parametrize("command", ["build", "check"])
+def test_what_is_given_again_imports_no_command_line(project, command):
+    answers = [run_fresh(project, command) for _ in range(5)]
+    assert [quick for _, quick in answers] == sorted(quick for _, quick in answers)
+    (slow, _), (text, quick) = answers[1], answers[-1]
+    assert quick
+    assert text == slow
 
 
 @pytest.mark.parametrize("command", ["build", "check"])
