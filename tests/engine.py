@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.sharing import make_once
-
 BUILD_IMAGE = "lpack-test/build-python3.11:bookworm"
 """The stand-in for the build image of python3.11 on x86_64, with glibc 2.36 (fixtures/images/build.sh)."""
 ARM_IMAGE = "lpack-test/build-python3.11-arm64:bookworm"
@@ -153,15 +151,11 @@ class OwnEngine:
         assert loaded.returncode == 0, loaded.stderr
 
 
-def save_image(image: str, shared_folder: Path) -> Path:
-    """Return an archive of an image of the machine's engine, which is written once for all workers of a run."""
-
-    def save(folder: Path) -> None:
-        saved = docker("save", "--output", str(folder / "image.tar"), image)
-        assert saved.returncode == 0, saved.stderr
-
-    name = image.replace("/", "-").replace(":", "-")
-    return make_once(shared_folder / f"saved-{name}", save) / "image.tar"
+def save_image(image: str, to: Path) -> Path:
+    """Write an image of the machine's engine to an archive, and return that."""
+    saved = docker("save", "--output", str(to), image)
+    assert saved.returncode == 0, saved.stderr
+    return to
 
 
 @contextmanager

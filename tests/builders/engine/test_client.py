@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import tarfile
 import time
@@ -20,7 +21,7 @@ from builders.engine.job import ContainerJob
 from builders.errors import BuildError, UnavailableError
 from builders.recipes import Limits, WheelRequest
 from tests.builders.engine.test_container_builder import request, sdist
-from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engine, own_engine, save_image
+from tests.engine import BUILD_IMAGE, OwnEngine, docker, left_behind, need_engine, own_engine
 
 pytestmark = [
     pytest.mark.docker,
@@ -37,11 +38,9 @@ def _collect():
 
 
 @pytest.fixture(scope="module")
-def _own(shared_folder):
-    need_engine(BUILD_IMAGE)
-    saved = save_image(BUILD_IMAGE, shared_folder)
+def _own(saved_build_image):
     with own_engine() as engine:
-        engine.load(saved)
+        engine.load(saved_build_image)
         yield engine
 
 
@@ -151,16 +150,17 @@ def test_container_removed_slowly_leaves_no_volume(tmp_path):
         assert names(left_behind()) <= before
 
 
-def test_full_disk_of_the_engine_is_an_error(tmp_path, shared_folder, monkeypatch):
-    need_engine(BUILD_IMAGE)
-    saved = save_image(BUILD_IMAGE, shared_folder)
+def test_full_disk_of_the_engine_is_an_error(tmp_path, saved_build_image, monkeypatch):
     disk = tmp_path / "disk"
     disk.mkdir()
     with small_disk(tmp_path, disk, megabytes=1400), own_engine(disk / "data") as engine:
         monkeypatch.setenv("DOCKER_HOST", engine.host)
-        engine.load(saved)
+        engine.load(saved_build_image)
         filler = disk / "filler"
         with filler.open("wb") as file:
+            free = os.statvfs(disk)
+            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize // 2)
+            file.seek(0, os.SEEK_END)
             while True:
                 try:
                     file.write(b"x" * 1_000_000)

@@ -17,7 +17,6 @@ from builders.engine.client import connect
 from builders.errors import BuildError
 from tests.builders.engine.test_client import build, connected
 from tests.builders.engine.test_container_builder import REACH, request, sdist
-from tests.engine import BUILD_IMAGE, need_engine, save_image
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 # What a container gets by default may be more than a sandboxed machine lets anybody have.
@@ -66,15 +65,13 @@ class Podman:
 
 
 @pytest.fixture
-def podman(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Podman]:
-    need_engine(BUILD_IMAGE)
+def podman(saved_build_image: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Podman]:
     if shutil.which("podman") is None or os.geteuid() != 0:
         pytest.skip("needs podman and runc (apt-get install podman runc), and root for storage on overlays")
-    saved = save_image(BUILD_IMAGE, shared_folder)
     # The path of a socket has room for about a hundred characters, and a test's own folder can take all of them.
     with tempfile.TemporaryDirectory(prefix="podman-") as folder:
         own = Podman(Path(folder))
-        own.load(saved)
+        own.load(saved_build_image)
         monkeypatch.setenv("DOCKER_HOST", own.host)
         with own.service():
             yield own
