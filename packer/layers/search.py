@@ -22,7 +22,7 @@ Joins = Sequence[tuple[int, tuple[Classes, ...]]]
 """The functions that choose a layer, each with the layers that it leaves for it."""
 Choice = tuple[Classes, Classes, tuple[Classes, ...]]
 """What a function has chosen: the classes of all its layers, the layer that it leaves for one that overlaps with none (the
-smallest; 0 where it has a slot left), and its layers, the smallest first."""
+smallest; 0 where it has a slot left), and its layers, the largest first: the sooner a loss is seen to be too large."""
 Found = tuple[tuple[int, ...], tuple[int, ...]]
 """A layer: its classes and the functions that choose it."""
 
@@ -287,8 +287,8 @@ class _PlanSearch:
 
     def _choose(self, function: int, layers: Iterable[Classes]) -> None:
         """Have a function use these layers, no two of which share a class."""
-        chosen = tuple(sorted(layers, key=lambda each: (self._sizes[each], each)))
-        leaves = chosen[0] if len(chosen) >= self._slots[function] else 0
+        chosen = tuple(sorted(layers, key=lambda each: (self._sizes[each], each), reverse=True))
+        leaves = chosen[-1] if len(chosen) >= self._slots[function] else 0
         self._choices[function] = (sum(chosen), leaves, chosen)
 
     def _move(self, layer: Classes, gain: int, joins: Joins) -> set[int]:
