@@ -381,6 +381,6 @@ def _wrong_place(error: ValidationError, where: str) -> str:
 
 def json_text(document: object, *, ascii_only: bool = False) -> str:
     """Return a document as it is written and printed: JSON, indented by two spaces, with a line feed at its end."""
-    if ascii_only:
-        return json.dumps(msgspec.to_builtins(document), indent=2) + "\n"
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    # By itself json.dumps indents in Python, and msgspec writes some numbers otherwise.
+    line = json.dumps(msgspec.to_builtins(document), ensure_ascii=ascii_only)
+    return msgspec.json.format(line, indent=2) + "\n"
