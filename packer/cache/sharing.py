@@ -49,6 +49,7 @@ KINDS: Mapping[str, SharingRule] = {
     "resolutions": SharingRule(shared=False, why="they name this machine's folders, and say what an index had at one time"),
     "requirements": SharingRule(shared=False, why="reading a few files of metadata takes less time than a request"),
     "required-names": SharingRule(shared=False, why="reading a file of metadata takes less time than a request"),
+    "wheel-trees": SharingRule(shared=False, why="reading a wheel's directory takes less time than a request"),
     "parsed-locks": SharingRule(shared=False, why="parsing a lock takes less time than a request"),
     "layers": SharingRule(
         shared=True, why="what a layer's archive is going to be; its distributions must be merged to know it"

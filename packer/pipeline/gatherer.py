@@ -26,7 +26,7 @@ from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, L
 from packer.core.version_variables import version_variables
 from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
-from packer.formats.wheel import read_wheel
+from packer.formats.stored_wheel import read_stored_wheel
 from packer.formats.wheel_outline import OUTLINES, read_outline
 from packer.pipeline.state import FunctionState, variable_digests
 from packer.resolve.declaration import Declaration, digest_links, read_declaration
@@ -240,7 +240,8 @@ class Gatherer:
         """Return the files of a wheel as they get installed."""
         if distribution.outlined:
             return self._trees.get(distribution.digest, lambda: self._read_outline(distribution))
-        return self._trees.get(distribution.digest, lambda: read_wheel(distribution.path, distribution.filename))
+        store, digest = self._sources.store, distribution.digest
+        return self._trees.get(digest, lambda: read_stored_wheel(store, distribution.path, distribution.filename, digest))
 
     def _read_outline(self, distribution: Distribution) -> Tree:
         record = self._sources.store.load(OUTLINES, distribution.path.name)

@@ -24,7 +24,7 @@ from packer.core.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPL
 from packer.core.process import is_running
 from packer.core.records import DistributionRecord, FunctionRecord, FunctionRecords, LayerRecord
 from packer.formats.metadata import read_requires_dist, required_names
-from packer.formats.wheel import read_wheel
+from packer.formats.stored_wheel import read_stored_wheel
 from packer.manifest.document import make_manifest, manifest_text
 from packer.manifest.sbom import SUFFIX, BillEntry, Sboms
 from packer.pipeline.results import Built
@@ -292,7 +292,7 @@ class _Wheels:
 
     def _read_tree(self, path: Path, distribution: DistributionRecord) -> Tree:
         if distribution.sha256 not in self._trees:
-            self._trees[distribution.sha256] = read_wheel(path, distribution.wheel)
+            self._trees[distribution.sha256] = read_stored_wheel(self._store, path, distribution.wheel, distribution.sha256)
         return self._trees[distribution.sha256]
 
     def _requirements_in(self, tree: Tree) -> tuple[Requirement, ...] | None:

@@ -1,0 +1,104 @@
+"""The trees of wheels in the store: read once, and kept by the wheel's digest.
+
+To check thousands of members and RECORD again takes a sixth of the time of a rebuild. A wheel entered the store only after
+`packer.formats.wheel.check_wheel`, and the store proves that it is still the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from packer import __version__
+from packer.cache.derived_values import derive
+from packer.cache.store import Store, digest_of
+from packer.core.model import Entry, Tree
+from packer.formats.wheel import MemberContent, read_wheel
+from packer.formats.zip_reader import ZipMember
+
+_KIND = "wheel-trees"
+
+
+class _KeptEntry(Struct, frozen=True, array_like=True):
+    """An entry that is a member of the wheel: its place in the tree and in the archive, in the order of the fields' names."""
+
+    path: str
+    mode: int
+    digest: str
+    name: str
+    archived_mode: int
+    method: int
+    crc32: int
+    length: int
+    size: int
+    header_offset: int
+    data_offset: int
+
+
+def read_stored_wheel(store: Store, path: Path, filename: str, digest: str) -> Tree:
+    """Return the tree of a wheel in the store, as `read_wheel` does; ``digest`` is its SHA-256. Raises `PackageError`."""
+    found: list[Tree] = []
+
+    def read() -> tuple[_KeptEntry, ...] | None:
+        tree = read_wheel(path, filename)
+        found.append(tree)
+        return _kept_entries(tree)
+
+    kept = derive(store, _KIND, digest_of("1", __version__, digest, filename), tuple[_KeptEntry, ...] | None, read)
+    if found:
+        return found[0]
+    return read_wheel(path, filename) if kept is None else _restore_tree(kept, path, filename)
+
+
+def _kept_entries(tree: Tree) -> tuple[_KeptEntry, ...] | None:
+    """Return the entries of a tree in the form that is kept; None for a tree with a file that is not in the wheel as it is."""
+    kept = []
+    for entry in tree:
+        content = entry.content
+        if not isinstance(content, MemberContent):
+            return None
+        member = content.member
+        kept.append(
+            _KeptEntry(
+                entry.path,
+                entry.mode,
+                content.digest,
+                member.name,
+                member.mode,
+                member.method,
+                member.crc32,
+                member.length,
+                member.size,
+                member.header_offset,
+                member.data_offset,
+            )
+        )
+    return tuple(kept)
+
+
+def _restore_tree(kept: tuple[_KeptEntry, ...], path: Path, filename: str) -> Tree:
+    return Tree(
+        tuple(
+            Entry(
+                path=each.path,
+                mode=each.mode,
+                owner=filename,
+                content=MemberContent(
+                    path=path,
+                    digest=each.digest,
+                    member=ZipMember(
+                        name=each.name,
+                        mode=each.archived_mode,
+                        method=each.method,
+                        crc32=each.crc32,
+                        length=each.length,
+                        size=each.size,
+                        header_offset=each.header_offset,
+                        data_offset=each.data_offset,
+                    ),
+                ),
+            )
+            for each in kept
+        )
+    )
