@@ -36,23 +36,29 @@ class _KeptEntry(Struct, frozen=True, array_like=True):
     data_offset: int
 
 
+class _KeptTree(Struct, frozen=True, kw_only=True):
+    """The entries of a tree; None for one with a file that is not in the wheel as it is."""
+
+    entries: tuple[_KeptEntry, ...] | None
+
+
 def read_stored_wheel(store: Store, path: Path, filename: str, digest: str) -> Tree:
     """Return the tree of a wheel in the store, as `read_wheel` does; ``digest`` is its SHA-256. Raises `PackageError`."""
     found: list[Tree] = []
 
-    def read() -> tuple[_KeptEntry, ...] | None:
+    def read() -> _KeptTree:
         tree = read_wheel(path, filename)
         found.append(tree)
-        return _kept_entries(tree)
+        return _KeptTree(entries=_kept_entries(tree))
 
-    kept = derive(store, _KIND, digest_of("1", __version__, digest, filename), tuple[_KeptEntry, ...] | None, read)
+    kept = derive(store, _KIND, digest_of("1", __version__, digest, filename), _KeptTree, read).entries
     if found:
         return found[0]
     return read_wheel(path, filename) if kept is None else _restore_tree(kept, path, filename)
 
 
 def _kept_entries(tree: Tree) -> tuple[_KeptEntry, ...] | None:
-    """Return the entries of a tree in the form that is kept; None for a tree with a file that is not in the wheel as it is."""
+    """Return the entries of a tree in the form that is kept (`_KeptTree`)."""
     kept = []
     for entry in tree:
         content = entry.content
