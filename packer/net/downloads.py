@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event, local
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from builders.files import stream_digest
 from builders.once import Once
 from packer.cache.store import Store, store_errors
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.model import Archive
 from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic_auth, new_session, retry_after, short_reason
+from packer.net.partial_file import PartialFile, open_partial_file
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 
 if TYPE_CHECKING:
@@ -40,18 +40,6 @@ class FetchedArchive(Struct, frozen=True, kw_only=True):
     path: Path
     sha256: str
     outlined: str = ""
-
-
-class _PartialFile(Struct, kw_only=True):
-    """A download so far: ``size`` bytes in ``file``."""
-
-    file: IO[bytes]
-    size: int = 0
-
-    def restart(self) -> None:
-        self.file.seek(0)
-        self.file.truncate()
-        self.size = 0
 
 
 class StoreFetcher:
@@ -131,12 +119,11 @@ class StoreFetcher:
                 remedy="Build once without --offline.",
             )
         telling = self._reporter.transfer(archive.filename, archive.size)
-        with telling, store_errors(temporary, "write"), temporary.open("w+b") as file:
-            received = _PartialFile(file=file)
+        with telling, open_partial_file(temporary) as received:
             self._download_resumed(archive, received)
-            return stream_digest(file), received.size
+            return received.digest(), received.size
 
-    def _download_resumed(self, archive: Archive, received: _PartialFile) -> None:
+    def _download_resumed(self, archive: Archive, received: PartialFile) -> None:
         def attempt() -> None:
             before = received.size
             try:
@@ -160,7 +147,7 @@ class StoreFetcher:
                 remedy="Check the network and the index's address, then try again; complete files are kept.",
             ) from None
 
-    def _attempt(self, archive: Archive, received: _PartialFile) -> None:
+    def _attempt(self, archive: Archive, received: PartialFile) -> None:
         """Request the missing bytes once; raise `TransientError` or `FetchError`."""
         import requests
         import urllib3
@@ -179,12 +166,11 @@ class StoreFetcher:
                         raise _interrupted(archive)
                     if received.size + len(chunk) > _size_limit(archive):
                         raise _too_large(archive)
-                    received.file.write(chunk)
-                    received.size += len(chunk)
+                    received.append(chunk)
                     self._reporter.transfer_advanced(archive.filename, received.size)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             raise TransientError(short_reason(error)) from error
-        except requests.RequestException as error:
+        except OSError as error:  # RequestException, too, is one
             reason = self._credentials.scrub(str(error))
             raise FetchError(
                 f"Cannot download {archive.filename} from {archive.location}: {reason}.", remedy="Check the index's address."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builders.causes import causes
+from packer.core.errors import UsageError
 from packer.net.retry import LONGEST_PAUSE
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ TIMEOUT = (15, 60)
 _PIECE = 1 << 18
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed."""
+_OWN_BUNDLES, _BUNDLE = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "SSL_CERT_FILE"
+"""Variables that name certificates: those that requests reads by itself, in its order, and uv's."""
 
 
 def retry_after(response: requests.Response) -> float:
@@ -28,15 +33,33 @@ def retry_after(response: requests.Response) -> float:
 
 
 def new_session() -> requests.Session:
-    """Return a session with the proxies and certificates that Python tools commonly use."""
+    """Return a session with the proxies and certificates that Python tools commonly use.
+
+    Raises `UsageError` where a variable names a bundle of certificates that cannot be used.
+    """
     import requests
 
     session = requests.Session()
     # uv's variable for a private certificate authority applies here too; requests reads its own.
-    bundle = os.environ.get("SSL_CERT_FILE")
-    if bundle and not (os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")):
-        session.verify = bundle
+    variable = next((name for name in (*_OWN_BUNDLES, _BUNDLE) if os.environ.get(name)), "")
+    if variable:
+        _check_bundle(variable, os.environ[variable])
+    if variable == _BUNDLE:
+        session.verify = os.environ[_BUNDLE]
     return session
+
+
+@cache
+def _check_bundle(variable: str, path: str) -> None:
+    """Raise `UsageError` unless certificates can be read from a file or a folder of them."""
+    import ssl
+
+    try:
+        folder = Path(path).is_dir()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(None if folder else path, path if folder else None)
+    except OSError as error:  # which SSLError is
+        what = f"{variable} names {path}, from which no certificates can be read: {error.strerror or error}."
+        raise UsageError(what, remedy="Name a file of certificates in PEM, or unset it.") from None
 
 
 def basic_auth(user: str, password: str) -> requests.auth.HTTPBasicAuth:

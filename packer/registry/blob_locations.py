@@ -28,12 +28,12 @@ class BlobLocations:
             return self._of(registry).get(digest, "")
 
     def add(self, registry: str, digest: str, repository: str) -> None:
-        """Remember that a repository has a blob, in place of one seen before it."""
+        """Remember that a repository has a blob, in place of one seen before it; the blob is then the newest one."""
         with self._lock:
             known = self._of(registry)
-            if known.get(digest) != repository:
-                known[digest] = repository
-                self._changed.add(registry)
+            known.pop(digest, None)  # a key that is only assigned again keeps its place
+            known[digest] = repository
+            self._changed.add(registry)
 
     def keep(self) -> None:
         """Save what is new in the store; raise `StoreError`."""

@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import RawIOBase
 from pathlib import Path
-from typing import IO
 
 from msgspec import Struct
 
-from builders.files import stream_digest
-from packer.cache.store import Store, store_errors
+from packer.cache.store import Store
 from packer.core.errors import RegistryError
 from packer.core.events import Reporter
 from packer.formats.oci import Descriptor, Reference
 from packer.net.http import short_reason
+from packer.net.partial_file import PartialFile, open_partial_file
 from packer.net.retry import TransientError
 from packer.registry.endpoint import Body, Endpoint
 
@@ -274,47 +273,44 @@ def download(endpoint: Endpoint, reference: Reference, blob: Descriptor, store: 
     name = f"{reference.repository} {_short_digest(blob)}"
     doing = f"fetch a layer of {reference}"
     with reporter.transfer(name, blob.size), store.temporary() as temporary:
-        with store_errors(temporary, "write"), temporary.open("w+b") as file:
-            endpoint.retry(lambda: _receive(endpoint, reference, blob, file, reporter, name), doing)
-            found = stream_digest(file)
-        if (found, temporary.stat().st_size) != (blob.sha256, blob.size):
+        with open_partial_file(temporary) as received:
+            endpoint.retry(lambda: _receive(endpoint, reference, blob, received, reporter, name), doing)
+            found = received.digest()
+        if (found, received.size) != (blob.sha256, blob.size):
             what = f"The registry {reference.registry} sends bytes that do not match {blob.digest} for a layer of {reference}."
             raise RegistryError(what, remedy="Do not use it until you know why.")
         return store.adopt_blob(temporary, blob.sha256, blob.size)
 
 
 def _receive(
-    endpoint: Endpoint, reference: Reference, blob: Descriptor, file: IO[bytes], reporter: Reporter, name: str
+    endpoint: Endpoint, reference: Reference, blob: Descriptor, received: PartialFile, reporter: Reporter, name: str
 ) -> None:
     """Request the missing bytes once."""
     import requests
     import urllib3
 
-    have = file.seek(0, 2)
     url = endpoint.url(f"/v2/{reference.repository}/blobs/{blob.digest}")
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Range": f"bytes={received.size}-"} if received.size else {}
     scopes = (f"repository:{reference.repository}:pull",)
     try:
         with endpoint.request_once("GET", url, scopes, headers=headers, redirected=True) as response:
             if response.status_code not in (200, 206):
                 raise endpoint.error(response, f"fetch a layer of {reference}")
-            if have and response.status_code != 206:
-                have = file.seek(0)
-                file.truncate()
+            if received.size and response.status_code != 206:
+                received.restart()
             length = response.headers.get("Content-Length", "")
-            if length.isdigit() and have + int(length) > blob.size:
+            if length.isdigit() and received.size + int(length) > blob.size:
                 raise _too_large(reference)
             while chunk := response.raw.read1(_READ, decode_content=False):
                 endpoint.raise_if_stopped(f"fetch a layer of {reference}")
-                if have + len(chunk) > blob.size:
+                if received.size + len(chunk) > blob.size:
                     raise _too_large(reference)
-                file.write(chunk)
-                have += len(chunk)
-                reporter.transfer_advanced(name, have)
+                received.append(chunk)
+                reporter.transfer_advanced(name, received.size)
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
         raise TransientError(short_reason(error)) from error
-    if have < blob.size:
-        raise TransientError(f"the connection ended after {have:,} of {blob.size:,} bytes")
+    if received.size < blob.size:
+        raise TransientError(f"the connection ended after {received.size:,} of {blob.size:,} bytes")
 
 
 def _too_large(reference: Reference) -> RegistryError:

@@ -5,6 +5,7 @@ Sources: RFC 9110 (WWW-Authenticate), RFC 7617, and the distribution project's "
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packer.core.errors import RegistryError
-from packer.net.http import TIMEOUT, basic_auth, read_body
-from packer.net.registry_login import DockerLogins, RegistryLogin, login_remedy
+from packer.net.credentials import Login
+from packer.net.http import RETRIED_STATUSES, TIMEOUT, basic_auth, read_body, retry_after
+from packer.net.registry_login import DockerLogins, login_remedy
+from packer.net.retry import TransientError
+from packer.registry.connection_errors import connection_error
 
 if TYPE_CHECKING:
     import requests
@@ -69,7 +73,7 @@ class RegistryAuth:
     def answer(self, challenge: str, scopes: Iterable[str], used: str) -> None:
         """Get the login or token that a 401's WWW-Authenticate asks for, after the header ``used`` was refused.
 
-        Raises `RegistryError` where it cannot be obtained.
+        Raises `RegistryError` where it cannot be obtained, and `TransientError` where another attempt may obtain it.
         """
         if self.header(scopes) not in ("", used):
             return  # another thread has obtained it meanwhile
@@ -88,7 +92,7 @@ class RegistryAuth:
                 if "basic" in found
                 else "it requires an authentication scheme that lpack does not support"
             )
-        header = self._prepared(login)
+        header = _basic_header(login.login)
         if header == used:
             raise self.refused("it does not accept the login")
         with self._lock:
@@ -98,17 +102,11 @@ class RegistryAuth:
         """Return the error for a registry that refuses access."""
         return RegistryError(f"The registry {self._host} denies access: {why}.", remedy=login_remedy(self._host))
 
-    @staticmethod
-    def _prepared(login: RegistryLogin) -> str:
-        import base64
-
-        if login.login is None:
-            return ""
-        pair = f"{login.login.user}:{login.login.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
-
     def _token(self, realm: str, service: str, scopes: list[str]) -> tuple[str, float]:
-        """Request a token; return it, and the seconds that it is valid."""
+        """Request a token; return it, and the seconds that it is valid.
+
+        Raises `TransientError`, or `RegistryError` where the server refuses.
+        """
         import requests
         import urllib3
 
@@ -116,7 +114,7 @@ class RegistryAuth:
         safe = parts.scheme == "https" or (parts.scheme == "http" and (self._plain or is_loopback(parts.hostname or "")))
         if not safe or not parts.hostname:
             raise self.refused(f"its token server {realm[:200]!r} is not used without TLS")
-        login = self._logins.find(self._host)
+        login, server = self._logins.find(self._host), f"the token server of {self._host}"
         named = {"service": service} if service else {}
         try:
             if login is not None and login.identity:
@@ -129,12 +127,14 @@ class RegistryAuth:
                 response = self._session().get(realm, params=query, auth=auth, **_PLAIN)
             with response:
                 content = read_body(response, _LARGEST)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise RegistryError(
-                f"The token server of {self._host} cannot be reached ({type(error).__name__}).", remedy="Try again."
-            ) from None
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+            raise connection_error(server, error) from None
+        except requests.RequestException as error:  # the message may contain the login
+            raise self.refused(f"its token server cannot be used ({type(error).__name__})") from None
         except ValueError as error:
             raise self.refused(f"the answer of its token server: {error}") from None
+        if response.status_code in RETRIED_STATUSES:
+            raise TransientError(f"{server} answers {response.status_code} {response.reason}", retry_after(response))
         if response.status_code != requests.codes.ok:
             raise self.refused(f"its token server answers {response.status_code}")
         try:
@@ -146,6 +146,10 @@ class RegistryAuth:
         if not token.isprintable():
             raise self.refused("its token server sends a token that is not valid in a header")
         return token, seconds
+
+
+def _basic_header(login: Login) -> str:
+    return "Basic " + base64.b64encode(f"{login.user}:{login.password}".encode()).decode("ascii")
 
 
 def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

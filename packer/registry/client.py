@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from builders.once import Once
 from packer.cache.store import Store, store_errors
-from packer.core.errors import RegistryError
+from packer.core.errors import RegistryError, StoreError
 from packer.core.events import Reporter
 from packer.formats.image import Base, BlobSource, Image, check_image
 from packer.formats.oci import (
@@ -88,6 +88,7 @@ class Registries:
         self._offline = offline
         self._endpoints: dict[str, Endpoint] = {}
         self._lock = Lock()
+        self._stopped = False
         self._here: Once[str, Path] = Once()
         self._there: Once[tuple[str, str], _BlobOutcome] = Once(
             cheap=inf
@@ -103,18 +104,22 @@ class Registries:
     def stop(self) -> None:
         """End all waits for another attempt, and begin none."""
         with self._lock:
+            self._stopped = True
             endpoints = tuple(self._endpoints.values())
         for endpoint in endpoints:
             endpoint.stop()
 
     def close(self) -> None:
-        """Close all connections, and save the locations of blobs."""
+        """Close all connections, and save the locations of blobs if that is possible: they only save later pushes bytes."""
         self.stop()
-        self._homes.keep()
         with self._lock:
             endpoints = tuple(self._endpoints.values())
         for endpoint in endpoints:
             endpoint.close()
+        try:
+            self._homes.keep()
+        except StoreError as error:
+            self._reporter.debug(f"the locations of layers in registries are not kept: {error.what}")
 
     def endpoint(self, host: str) -> Endpoint:
         """Return the registry of a host; raise `RegistryError` when offline."""
@@ -124,6 +129,8 @@ class Registries:
         with self._lock:
             if host not in self._endpoints:
                 self._endpoints[host] = Endpoint(host, self._logins, plain=host in self._insecure)
+                if self._stopped:
+                    self._endpoints[host].stop()
             return self._endpoints[host]
 
     def resolve(self, reference: Reference, platform: Platform) -> Base:

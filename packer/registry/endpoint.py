@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from io import RawIOBase
-from threading import Event, local
+from threading import Event, Lock, local
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -17,7 +17,6 @@ from packer.formats.oci import LARGEST_MANIFEST
 from packer.net.http import (
     RETRIED_STATUSES,
     TIMEOUT,
-    is_untrusted,
     new_session,
     read_body,
     retry_after,
@@ -26,21 +25,19 @@ from packer.net.http import (
 from packer.net.registry_login import DOCKER_HUB, DockerLogins, login_remedy
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 from packer.registry.challenges import RegistryAuth, is_loopback, no_netrc
+from packer.registry.connection_errors import connection_error
 
 if TYPE_CHECKING:
     import requests
 
 _RETRIES = RetryPolicy(attempts=6)
-_UNREACHABLE_ATTEMPTS = 2
 _AGAIN = "Try again; complete layers are not sent again."
-_THERE = "Check its name and port, that it runs, and the network."
 _HUB_HOST = "registry-1.docker.io"
 _LARGEST_ERROR = 1 << 16
 _WHO = "Ask its operator."
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _MOST_HOPS = 5
 _PORTS = {"https": 443, "http": 80}
-_CERTIFICATE = "Its certificate is not trusted: set SSL_CERT_FILE to its authority's certificate."
 Value = TypeVar("Value")
 Body = Callable[[], "bytes | RawIOBase"]
 """Returns the body to send, a new one for each attempt."""
@@ -65,21 +62,26 @@ class Endpoint:
         self._sessions: list[requests.Session] = []
         self._gate = RegistryAuth(host, logins, plain=self.plain, session=self._session)
         self._stopped = Event()
+        self._lock = Lock()  # one for all parts
         self._parts: list[Endpoint] = []
 
     def part(self) -> Endpoint:
         """Return an endpoint for the same registry whose `stop` ends only its own requests."""
         made = copy(self)
         made._stopped, made._parts = Event(), []  # noqa: SLF001 of its own kind
-        if self._stopped.is_set():
+        with self._lock:
+            self._parts.append(made)
+            stopped = self._stopped.is_set()
+        if stopped:
             made.stop()
-        self._parts.append(made)
         return made
 
     def stop(self) -> None:
         """End all waits for another attempt, and begin none, here and in all parts."""
-        self._stopped.set()
-        for part in self._parts:
+        with self._lock:
+            self._stopped.set()
+            parts = tuple(self._parts)
+        for part in parts:
             part.stop()
 
     def raise_if_stopped(self, doing: str) -> None:
@@ -212,18 +214,8 @@ class Endpoint:
                 allow_redirects=False,  # requests would look for logins in .netrc, and forget about TLS
                 auth=no_netrc,
             )
-        except requests.exceptions.SSLError as error:
-            if not is_untrusted(error):
-                raise TransientError(f"the registry {self.host} breaks the connection ({short_reason(error)})") from error
-            what = f"The registry {self.host} cannot be reached over TLS: {short_reason(error)}."
-            raise RegistryError(what, remedy=_CERTIFICATE) from None
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-            reason = f"the registry {self.host} cannot be reached ({short_reason(error)})"
-            cause = getattr(error.args[0] if error.args else None, "reason", None)
-            nobody = isinstance(cause, urllib3.exceptions.NewConnectionError)  # also for an unknown host name
-            if nobody:
-                raise TransientError(reason, attempts=_UNREACHABLE_ATTEMPTS, remedy=_THERE) from error
-            raise TransientError(reason) from error
+            raise connection_error(f"the registry {self.host}", error) from error
         except (requests.RequestException, ValueError) as error:
             # The message may contain the header that it rejects.
             what = f"The registry {self.host} cannot be used ({type(error).__name__})."

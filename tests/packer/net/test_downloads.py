@@ -1,5 +1,6 @@
 """Downloads against a real HTTP server that misbehaves: resumed, retried, verified, and silent about secrets."""
 
+import errno
 import hashlib
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from packer.cache.local import LocalStore
 from packer.cache.store import Store
-from packer.core.errors import FetchError, PackageError, StoreError
+from packer.core.errors import FetchError, PackageError, StoreError, UsageError
 from packer.core.events import Reporter
 from packer.core.model import Archive
 from packer.formats.wheel import check_wheel
@@ -334,3 +335,30 @@ def test_remote_store_is_held_to_the_size_of_the_lock(tmp_path, index):
     fetcher.fetch([archive(index, size=size)])
     fetcher.close()
     assert set(sizes) == {size}
+
+
+def test_error_of_the_network_is_not_taken_for_one_of_the_disk(tmp_path, index, monkeypatch):
+    def ask(*_: object) -> None:
+        raise OSError("the proxy is away")
+
+    monkeypatch.setattr(StoreFetcher, "_ask", ask)
+    with pytest.raises(FetchError, match=r"Cannot download .*: the proxy is away"):
+        fetch(tmp_path, archive(index))
+
+
+def test_full_disk_is_not_taken_for_an_error_of_the_network(tmp_path, index, monkeypatch):
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("packer.net.partial_file.write_whole", write)
+    with pytest.raises(StoreError, match=r"Cannot write .*: No space left on device"):
+        fetch(tmp_path, archive(index))
+    assert len(index.requests_for(NAME)) == 1
+
+
+def test_wrong_bundle_of_certificates_is_reported_by_its_variable(tmp_path, index, monkeypatch):
+    for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(UsageError, match="SSL_CERT_FILE names"):
+        fetch(tmp_path, archive(index))

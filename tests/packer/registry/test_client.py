@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from packer.cache.local import LocalStore
-from packer.core.errors import RegistryError
+from packer.core.errors import RegistryError, StoreError
 from packer.core.events import Reporter
 from packer.formats.image import Image
 from packer.formats.oci import Platform, Reference
@@ -365,3 +365,31 @@ def test_blob_that_is_refused_ends_the_push_while_another_waits(tmp_path: Path, 
         proxy.rule = lambda _method, _path, _number: None
         registries.push(image, reference(proxy.host))  # what was only stopped is sent then
     assert registry.is_whole("shop/one", "1")
+
+
+def test_full_disk_does_not_undo_a_push_and_connections_are_closed(
+    tmp_path: Path, registry: Registry, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    said: list[str] = []
+
+    def save(*_: object) -> None:
+        raise StoreError("Cannot write there: the disk is full.")
+
+    class Listener(Reporter):
+        def debug(self, message: str) -> None:
+            said.append(message)
+
+    with Registries(LocalStore(tmp_path / "store"), Listener(), DockerLogins({}, tmp_path)) as registries:
+        registries.push(image, reference(registry.host))
+        monkeypatch.setattr(LocalStore, "save", save)
+        monkeypatch.setattr(Endpoint, "close", lambda endpoint: closed.append(endpoint.host))
+    assert closed == [registry.host]
+    assert "Cannot write there: the disk is full." in said[-1]
+
+
+def test_registry_that_is_first_asked_for_after_the_end_is_not_waited_for(tmp_path: Path) -> None:
+    registries = opened(tmp_path)
+    registries.stop()
+    with pytest.raises(RegistryError, match="it was interrupted"):
+        registries.endpoint("localhost:1").ask("GET", "/v2/", (), doing="find it")

@@ -339,3 +339,66 @@ def test_server_may_ask_for_a_pause_within_bounds(said, seconds):
     response = requests.Response()
     response.headers.update({"Retry-After": said} if said else {})
     assert retry_after(response) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_busy_token_server_is_asked_again(logins, monkeypatch, status):
+    monkeypatch.setattr("packer.registry.endpoint._RETRIES", RetryPolicy(attempts=4, first_pause=0.01))
+    busy: list[Answer] = [(status, {"Retry-After": "0"}, b"")] * 2
+
+    def registry(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        if headers.get("Authorization") == "Bearer t":
+            return 200, {}, b"whole"
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{tokens.name}/token",service="r"'}, b""
+
+    with (
+        Host(lambda *_: busy.pop() if busy else (200, {}, b'{"token": "t"}')).running() as tokens,
+        Host(registry).running() as host,
+        endpoint(host, logins(host)) as made,
+    ):
+        assert asked(made) == b"whole"
+        assert len(tokens.asked) == 3
+
+
+def test_token_server_that_stays_busy_is_not_a_refusal(logins, monkeypatch):
+    monkeypatch.setattr("packer.registry.endpoint._RETRIES", RetryPolicy(attempts=2, first_pause=0.01))
+    with Host(answers(503)).running() as tokens:
+        challenge = f'Bearer realm="http://{tokens.name}/token",service="r"'
+        with (
+            Host(answers(401, WWW_Authenticate=challenge)).running() as host,
+            endpoint(host, logins(host)) as made,
+            pytest.raises(RegistryError, match=r"^Cannot find x: the token server of \S+ answers 503 .* \(2 attempts\)"),
+        ):
+            asked(made)
+
+
+def test_token_server_that_is_away_is_asked_twice(logins, monkeypatch):
+    monkeypatch.setattr("packer.registry.endpoint._RETRIES", RetryPolicy(attempts=4, first_pause=0.01))
+    challenge = 'Bearer realm="http://127.0.0.1:1/token",service="r"'
+    with (
+        Host(answers(401, WWW_Authenticate=challenge)).running() as host,
+        endpoint(host, logins(host)) as made,
+        pytest.raises(RegistryError, match=r"the token server of \S+ cannot be reached \(.*\) \(2 attempts\)"),
+    ):
+        asked(made)
+
+
+def test_part_that_begins_while_all_is_stopped_is_stopped_too():
+    made = Endpoint("registry.example", DockerLogins({}, Path("/nowhere")), plain=True)
+    stopping = Thread(target=made.stop)
+
+    class Asked(Event):
+        """An event that is set as soon as somebody has seen that it is not."""
+
+        def is_set(self) -> bool:
+            found = super().is_set()
+            if not stopping.ident:
+                stopping.start()
+                stopping.join(0.3)
+            return found
+
+    made._stopped = Asked()
+    task = made.part()
+    stopping.join(10)
+    with pytest.raises(RegistryError, match="interrupted"):
+        task.raise_if_stopped("find x")
