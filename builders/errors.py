@@ -34,6 +34,10 @@ class BuildError(LpackError):
     """A wheel, or a file derived from one, could not be made; ``detail`` is the build tool's own output."""
 
 
+class PullError(BuildError):
+    """A container engine cannot get an image from its registry; ``detail`` is what the engine says."""
+
+
 class NativeCodeError(BuildError):
     """This machine's builder made a wheel with native code, which is for this machine only."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from msgspec import Struct
 
 from builders.causes import causes
 from builders.engine.job import INPUTS, WORK, ContainerJob, confinement
-from builders.errors import BuildError, UnavailableError, interruption_error
+from builders.errors import BuildError, PullError, UnavailableError, interruption_error
 from builders.recipes import LONGEST_LOG, output_limit_error
 from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_FOLDER, MACHINES, TASK_FOLDER
 
@@ -131,18 +132,29 @@ def engine_errors(doing: str) -> Iterator[None]:
 
 
 def _failure(doing: str, error: Exception) -> BuildError:
-    explanation = str(getattr(error, "explanation", None) or error) or type(error).__name__
-    if "no space left on device" in explanation:
-        remedy = "Free some space there: `docker system prune` removes what nothing uses."
-        return BuildError("the container engine's disk is full", detail=explanation, remedy=remedy)
+    explanation = _explanation(error)
     remedy = f"Build again. If the engine is gone: {_START_ENGINE}"
-    return BuildError(f"the container engine could not {doing}", detail=explanation, remedy=remedy)
+    other = BuildError(f"the container engine could not {doing}", detail=explanation, remedy=remedy)
+    return _full_disk_error(explanation) or other
+
+
+def _explanation(error: Exception) -> str:
+    return str(getattr(error, "explanation", None) or error) or type(error).__name__
+
+
+def _full_disk_error(explanation: str) -> BuildError | None:
+    if "no space left on device" not in explanation:
+        return None
+    remedy = "Free some space there: `docker system prune` removes what nothing uses."
+    return BuildError("the container engine's disk is full", detail=explanation, remedy=remedy)
+
+
+def _pull_error(reference: str, explanation: str) -> BuildError:
+    return _full_disk_error(explanation) or PullError(f"the image {reference} cannot be pulled", detail=explanation)
 
 
 def connect() -> Engine:
     """Connect to the engine that DOCKER_HOST names, or else docker's current context; raises `UnavailableError`."""
-    import os
-
     import docker
     from docker.errors import DockerException
 
@@ -179,16 +191,31 @@ class Engine:
         self._running: set[Container] = set()
         self._lock = Lock()
         self._closed = False
+        self._users = 0
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
         with self._lock:
             self._closed = True
-            running = tuple(self._running)
+            running, idle = tuple(self._running), not self._users
         for container in running:
             _kill(container)
-        if not running:
+        if idle:
             self._client.close()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keep the connections open after `close` until this context has ended: who was interrupted still cleans up."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = self._closed and not self._users
+            if last:
+                self._client.close()
 
     def info(self) -> EngineInfo:
         """Ask the engine what it is."""
@@ -226,14 +253,22 @@ class Engine:
         return found.identity if found else None
 
     def pull(self, reference: str, platform: str) -> None:
-        """Bring an image from its registry."""
-        with engine_errors(f"pull the image {reference}"):
-            repository, tag = _repository_and_tag(reference)
-            for message in self._client.api.pull(repository, tag=tag, platform=platform, stream=True, decode=True):
-                if self._closed:
-                    raise interruption_error()
-                if "error" in message:
-                    raise BuildError(f"the image {reference} cannot be pulled", detail=str(message["error"]))
+        """Bring an image from its registry.
+
+        Raises `PullError` where the engine cannot get it there, and `BuildError` where it fails itself or `close` was called.
+        """
+        from docker.errors import APIError
+
+        repository, tag = _repository_and_tag(reference)
+        with self._in_use(), engine_errors(f"pull the image {reference}"):
+            try:
+                for message in self._client.api.pull(repository, tag=tag, platform=platform, stream=True, decode=True):
+                    if self._closed:
+                        raise interruption_error()
+                    if "error" in message:
+                        raise _pull_error(reference, str(message["error"]))
+            except APIError as error:
+                raise _pull_error(reference, _explanation(error)) from error
 
     def save(self, identity: str, to: BinaryIO) -> None:
         """Write an image as ``docker save`` does."""
@@ -268,7 +303,11 @@ class Engine:
         Raises `BuildError` where the engine fails, or `close` was called.
         """
         labels = {_LABEL: str(int(time.time() + job.limits.seconds + _SLACK))}
-        with self._volumes(job, labels) as volumes, self._create_container(job, labels, volumes) as container:
+        with (
+            self._in_use(),
+            self._volumes(job, labels) as volumes,
+            self._create_container(job, labels, volumes) as container,
+        ):
             yield self._run_to_end(container, job.limits.seconds, listen)
 
     @contextmanager

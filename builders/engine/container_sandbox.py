@@ -9,7 +9,7 @@ from pathlib import Path
 from builders.engine.client import Engine
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral_info, new_tar, pack_work
 from builders.engine.images import EngineImages
-from builders.engine.job import INPUTS, WORK, ContainerJob
+from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
@@ -58,8 +58,8 @@ class ContainerSandbox:
         with self._engine.run(job, lambda _text: None) as ended:
             buffer = io.BytesIO()
             there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
-            status = ended.status if ended.status < 128 else 128 - ended.status  # how shells report signals
-            return TaskResult(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)
+            data = buffer.getvalue() if there else None
+            return TaskResult(status=process_status(ended.status), log=ended.log, answer=data, late=ended.late)
 
 
 def _pack_inputs(task: Task, path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from builders.engine.client import Engine
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, new_tar, pack_work
-from builders.engine.job import INPUTS, WORK, ContainerJob
+from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import Limits
 from builders.runtimes import TASK_FOLDER
@@ -62,5 +62,5 @@ def run_image(
     with engine.run(job, lambda _text: None) as ended:
         buffer = io.BytesIO()
         there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
-        status = ended.status if ended.status < 128 else 128 - ended.status  # as shells tell of signals
-        return TaskResult(status=status, log=ended.log, answer=buffer.getvalue() if there else None, late=ended.late)
+        data = buffer.getvalue() if there else None
+        return TaskResult(status=process_status(ended.status), log=ended.log, answer=data, late=ended.late)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from builders.engine.client import EndedContainer, Engine, EngineImage
 from builders.engine.job import ContainerJob
-from builders.errors import BuildError, UnavailableError
+from builders.errors import BuildError, PullError, UnavailableError
 from builders.once import Locks, Once
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import Target
@@ -68,7 +68,7 @@ class EngineImages:
         self._say(f"pulling {reference}")
         try:
             self._engine.pull(reference, f"linux/{target.image_architecture}")
-        except BuildError as failure:
+        except PullError as failure:
             there = f"only for {found.architecture} in the engine" if found else "not in the engine"
             raise UnavailableError(
                 f"the image {reference} is {there}, and cannot be pulled for {target.architecture} ({failure.detail.strip()})",
@@ -83,21 +83,26 @@ class EngineImages:
 
     def prove(self, image: EngineImage, target: Target) -> None:
         """Prove that the engine can run an image of another machine, once; raises `UnavailableError` or `BuildError`."""
+        if image.architecture in self._working:
+            return
         with self._locks.of(f"machine {image.architecture}"):
-            if image.architecture in self._working or self._engine.info().architecture == image.architecture:
+            if image.architecture in self._working:
                 return
-            platform = f"linux/{image.architecture}"
-            job = ContainerJob(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=platform)
-            try:
-                with self._engine.run(job, lambda _text: None) as ended:
-                    works = ended.status == 0
-            except BuildError as failure:
-                if _NO_FORMAT not in failure.detail.lower():
-                    raise
-                works = False
-            if not works:
+            if self._engine.info().architecture != image.architecture and not self._starts(image):
                 raise emulation_error(target)
             self._working.add(image.architecture)
+
+    def _starts(self, image: EngineImage) -> bool:
+        """Return whether the engine can start a program of an image; raise `BuildError` where it fails for another reason."""
+        platform = f"linux/{image.architecture}"
+        job = ContainerJob(image=image.identity, command=("/bin/sh", "-c", "true"), limits=_TRY, platform=platform)
+        try:
+            with self._engine.run(job, lambda _text: None) as ended:
+                return ended.status == 0
+        except BuildError as failure:
+            if _NO_FORMAT not in failure.detail.lower():
+                raise
+            return False
 
     def _derive(self, base: EngineImage, settings: BuildSettings, tag: str) -> EngineImage:
         self._say(f"preparing {base.reference}: {'; '.join(settings.setup)}")

@@ -38,6 +38,14 @@ INPUTS = "/lpack/in"
 WORK = "/lpack/work"
 
 
+def process_status(status: int) -> int:
+    """Return a container's exit status as ``Popen`` gives that of a process: negative for the signal that ended it.
+
+    The engine adds 128 to a signal's number, and the last signal is 64; a program may end with any other status by itself.
+    """
+    return 128 - status if 128 < status <= 192 else status
+
+
 def confinement(job: ContainerJob, processors: int) -> dict[str, Any]:
     """Return a container's options: no way to the network, to privileges, or to more than its share of the machine.
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from builders.errors import BuildError, UnavailableError
+from builders.inside.strip import NO_FILE
 from builders.sandbox.task import Sandbox, Task
 
 _PROGRAM = "eu-strip"
@@ -87,8 +88,8 @@ class HostStrip:
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise BuildError(f"{_PROGRAM} did not end well ({error})") from None
-        refused = _refusal(finished.returncode or not after.is_file(), finished.returncode, finished.stderr)
-        return refused or after.read_bytes()
+        status = finished.returncode or (0 if after.is_file() else NO_FILE)
+        return _refusal(status, finished.stderr) or after.read_bytes()
 
 
 class ContainerStrip:
@@ -110,6 +111,10 @@ class ContainerStrip:
         (work / "work").mkdir()
         task = Task(script=_SCRIPT, arguments=("{in}", "{answer}"), inputs=inputs, seconds=_SECONDS)
         done = self._python.run(task, work / "work")
+        if done.late:
+            raise BuildError(f"{_PROGRAM} did not end within {_SECONDS} s in {self._python.place}", detail=done.log)
+        if done.answer is None and done.status < 0:
+            raise BuildError(f"{_PROGRAM} was killed by signal {-done.status} in {self._python.place}", detail=done.log)
         if done.answer is None:
             what = f"{_PROGRAM} cannot be run in {self._python.place} ({done.log.strip() or f'status {done.status}'})"
             remedy = 'Prepare the image: setup = ["dnf install -y elfutils"] in the configuration.'
@@ -131,16 +136,17 @@ def _read_answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:
         at += _HEAD.size
         if not 0 <= length <= len(data) - at:
             raise BuildError(f"the answer of {_PROGRAM} is cut short")
-        found.append((number, _refusal(status, status, data[at : at + length]) or data[at : at + length]))
+        found.append((number, _refusal(status, data[at : at + length]) or data[at : at + length]))
         at += length
     return found
 
 
-def _refusal(failed: object, status: int, said: bytes) -> StripRefusal | None:
-    """Return how eu-strip ended, where not well; raises `BuildError` where it was killed."""
-    if not failed:
+def _refusal(status: int, said: bytes) -> StripRefusal | None:
+    """Return how eu-strip ended, unless well; raises `BuildError` where it was killed."""
+    if not status:
         return None
-    what, log = f"{_PROGRAM} ended with status {status}", said.decode("utf-8", "replace")
+    what = f"{_PROGRAM} wrote no file" if status == NO_FILE else f"{_PROGRAM} ended with status {status}"
+    log = said.decode("utf-8", "replace")
     if status < 0:
         raise BuildError(what, detail=log)
     return StripRefusal(reason=what, log=log)

@@ -8,6 +8,7 @@ sent for there to be an init phase, and its outcome is not told.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -36,7 +37,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     """Start the emulator, send the events, and write down what came of them."""
     with open(request_path, encoding="utf-8") as file:
         request = json.load(file)
-    port, other = free_port(), free_port()
+    port, other = free_ports(2)
     addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{port}", "--runtime-api-address", f"127.0.0.1:{other}"]
     runtime = request.get("command") or [sys.executable, "-s", "-S", "-B", "-m", "awslambdaric", request["handler"]]
     folders = [f"{layers}/{each}" for each in request["packages"] if layers]
@@ -50,8 +51,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
             events = request["events"]
             outcomes = [outcome(port, process, event) for event in events or [{}]]
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(_PATIENCE)
+            end(process)
         log.seek(0)
         told = log.read()
     sys.stdout.write(told.decode("utf-8", "replace"))
@@ -93,12 +93,23 @@ def init_error(first: dict[str, str] | None, told: bytes) -> dict[str, str] | No
     return first or {"type": kind, "message": message, "trace": told.decode("utf-8", "replace")}
 
 
-def free_port() -> int:
-    """Give a port of this machine that nothing listens to."""
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        port: int = any_socket.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Return different ports of this machine that nothing listens to."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and kill it if it does not."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def outcome(port: int, process: subprocess.Popen[bytes], event: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Strips libraries by eu-strip: ``python strip.py INPUT ANSWER``, run where that is.
 
 INPUT is a folder of files that are named by numbers. ANSWER gets for each its number, the status that eu-strip ended with, the
-length of what follows, and that: the stripped file, or what eu-strip said. It stays away where there is no eu-strip.
+length of what follows, and that: the stripped file, or what eu-strip printed. It is missing where there is no eu-strip.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from pathlib import Path
 
 NUMBER = 8
 """Bytes of each of the three numbers, little-endian and signed."""
+NO_FILE = 256
+"""The status of an eu-strip that ended with 0 and wrote no file; no process can end with it."""
 
 
 def main(folder: Path, answer: Path) -> int:
-    """Strip every file; give the exit status."""
+    """Strip every file, and return the exit status."""
     whole, after = answer.with_suffix(".all"), answer.with_suffix(".after")
     with whole.open("wb") as out:
         for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
@@ -25,10 +27,12 @@ def main(folder: Path, answer: Path) -> int:
             except OSError as error:
                 sys.stdout.write(f"{error}\n")
                 return 1
-            data = done.stderr if done.returncode else after.read_bytes()
-            for number in (int(path.name), done.returncode, len(data)):
+            status = done.returncode or (0 if after.is_file() else NO_FILE)
+            data = done.stderr if status else after.read_bytes()
+            for number in (int(path.name), status, len(data)):
                 out.write(number.to_bytes(NUMBER, "little", signed=True))
             out.write(data)
+            after.unlink(missing_ok=True)  # or it would pass for what the next file became
     whole.rename(answer)
     return 0
 

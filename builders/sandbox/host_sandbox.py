@@ -22,6 +22,8 @@ _LONGEST_LOG = 1 << 20
 _LOG, _ANSWER = "log", "answer"
 _OFTEN = 20
 """Runs of a script from which on it is bytecode."""
+_LONGEST_COMPILATION = 60
+"""Seconds."""
 _LONGEST_MOUNT = 3500
 """Letters of a mount's options: the kernel reads one page of them (mount(2))."""
 
@@ -139,20 +141,29 @@ class HostSandbox:
         """Write a script, as bytecode from the time on when that is worth a start of this Python that makes it."""
         with self._lock:
             self._runs[name] += 1
-            if self._runs[name] == _OFTEN:
-                self._bytecode[name] = self._compile(name, work)
-            compiled = self._bytecode.get(name)
+            due = self._runs[name] == _OFTEN
+        if due:
+            self._bytecode[name] = self._compile(name, work)
+        compiled = self._bytecode.get(name)
         path = work / (f"{name}c" if compiled else name)
         path.write_bytes(compiled or read_script(name))
         return path
 
     def _compile(self, name: str, work: Path) -> bytes:
-        """Return a script's bytecode, empty where it cannot be had."""
+        """Return a script's bytecode, empty where it cannot be made."""
         source, made = work / f"of-{name}", work / f"of-{name}c"
         source.write_bytes(read_script(name))
         code = f"import py_compile; py_compile.compile({str(source)!r}, {str(made)!r}, {name!r}, True)"
-        done = subprocess.run([self._python, "-I", "-S", "-c", code], capture_output=True, check=False)
-        return made.read_bytes() if done.returncode == 0 and made.is_file() else b""
+        command = [self._python, "-I", "-S", "-c", code]
+        try:
+            process = self._sessions.start(command, work, os.environ, stdout=subprocess.DEVNULL)
+        except OSError:
+            return b""
+        try:
+            wait_for_end(process, _LONGEST_COMPILATION)
+        finally:
+            status = self._sessions.end(process)
+        return made.read_bytes() if status == 0 and made.is_file() else b""
 
 
 def _read_task_result(over: CommandEnd, work: Path) -> TaskResult:

@@ -15,7 +15,7 @@ import pytest
 from builders.engine.client import EngineImage, EngineInfo
 from builders.engine.images import EngineImages
 from builders.engine.job import ContainerJob
-from builders.errors import BuildError, UnavailableError
+from builders.errors import BuildError, PullError, UnavailableError
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 
@@ -27,6 +27,7 @@ class Engine:
 
     def __init__(self, pulling: Callable[[], object] = lambda: None, running: Callable[[], int] = lambda: 0) -> None:
         self.pulled: list[str] = []
+        self.asked = 0
         self.ran: list[Sequence[str]] = []
         self._images: dict[str, EngineImage] = {}
         self._lock = Lock()
@@ -34,6 +35,7 @@ class Engine:
         self._running = running
 
     def info(self) -> EngineInfo:
+        self.asked += 1
         return EngineInfo(version="1", name="fake", architecture="amd64", storage="", processors=1)
 
     def image(self, reference: str) -> EngineImage | None:
@@ -79,7 +81,7 @@ def fails_first(number: int = 1) -> Callable[[], int]:
     def call() -> int:
         calls.append(1)
         if len(calls) <= number:
-            raise BuildError("the network is away", detail="no route to host")
+            raise PullError("the network is away", detail="no route to host")
         return 0
 
     return call
@@ -145,3 +147,21 @@ def test_threads_that_wait_for_a_setup_command_share_its_failure():
     with ThreadPoolExecutor(8) as executor:
         assert set(executor.map(attempt, range(8))) == {"the setup commands ended with status 1 in one:1"}
     assert len(engine.ran) == 1
+
+
+@pytest.mark.parametrize("what", ["the container engine's disk is full", "it was interrupted"])
+def test_what_is_not_the_registrys_refusal_is_passed_on(what):
+    def pull() -> None:
+        raise BuildError(what, remedy="Free some space.")
+
+    with pytest.raises(BuildError, match=what) as caught:
+        images(Engine(pulling=pull)).base(TARGET, BuildSettings(image="one:1"))
+    assert caught.value.remedy == "Free some space."
+
+
+def test_engine_is_asked_for_its_machine_once():
+    engine = Engine()
+    made = images(engine)
+    for _ in range(3):
+        made.ready(TARGET, BuildSettings(image="one:1"))
+    assert engine.asked == 1

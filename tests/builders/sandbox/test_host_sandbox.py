@@ -305,3 +305,27 @@ def test_a_trace_has_what_native_code_opens(tmp_path):
     done = probe(host(), tmp_path, code, trace=True)
     assert results(done) == [True]
     assert "data.txt" in answer(done)["opened"]
+
+
+def test_compiling_a_script_keeps_nobody_waiting_and_ends_with_the_sandbox(tmp_path, monkeypatch):
+    made = host()
+    monkeypatch.setattr("builders.sandbox.host_sandbox._OFTEN", 1)
+    started = threading.Event()
+    start = made._sessions.start
+
+    def start_sleep(_command, folder, environment, **streams):
+        process = start(["sleep", "600"], folder, environment, **streams)
+        started.set()
+        return process
+
+    monkeypatch.setattr(made._sessions, "start", start_sleep)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    compiling = threading.Thread(target=made._script, args=("probe.py", tmp_path / "one"))
+    compiling.start()
+    assert started.wait(10)
+    assert made._script("probe.py", tmp_path / "two").name == "probe.py"
+    made.close()
+    compiling.join(10)
+    assert not compiling.is_alive()
+    assert (tmp_path / "one" / "probe.py").is_file()
