@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -98,9 +98,13 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
             for path in sorted({os.path.dirname(member.name) for member in self.members}):  # noqa: PTH120 thousands of them
                 os.makedirs(folder / path, exist_ok=True)  # noqa: PTH103
             batches = [self.members[start : start + _BATCH] for start in range(0, len(self.members), _BATCH)]
-            futures = [executor.submit(self._write, batch, str(folder)) for batch in batches]
-            for future in futures:
-                future.result()
+            futures: list[Future[None]] = []
+            try:
+                futures += (executor.submit(self._write, batch, str(folder)) for batch in batches)
+                for future in futures:
+                    future.result()
+            finally:
+                wait([future for future in futures if not future.cancel()])  # they read the descriptor, which is closed next
 
     def _write(self, members: Sequence[ZipMember], folder: str) -> None:
         for member in members:

@@ -67,13 +67,18 @@ def evaluate(node: Any, scope: Scope) -> Any:
         name, argument = called
         if name not in _FUNCTIONS:
             raise UnknownValueError(f"{name} is not known before the stack is deployed")
-        return _FUNCTIONS[name](argument, scope)
+        return _without_reference(_FUNCTIONS[name](argument, scope))
     if isinstance(node, list):
         values = [evaluate(item, scope) for item in node]
         return [value for value in values if value is not NO_VALUE]
-    value = _scalar(node)
-    if isinstance(value, str) and "{{resolve:" in value:
-        raise UnknownValueError(f"the dynamic reference {value} is not known before the stack is deployed")
+    return _without_reference(_scalar(node))
+
+
+def _without_reference(value: Any) -> Any:
+    """Return a value; raise `UnknownValueError` where it is, or lists, text with a dynamic reference."""
+    for each in value if isinstance(value, list) else (value,):
+        if isinstance(each, str) and "{{resolve:" in each:
+            raise UnknownValueError(f"the dynamic reference {each} is not known before the stack is deployed")
     return value
 
 
@@ -96,7 +101,7 @@ def condition(name: Any, scope: Scope) -> bool:
 
 
 def call_of(node: Any) -> tuple[str, Any] | None:
-    """Return an intrinsic function's full name and its argument, whichever way it is spelt; None for any other node."""
+    """Return an intrinsic function's full name and its argument, whichever way it is spelled; None for any other node."""
     tag = _tag(node)
     if tag.startswith("!"):
         name = tag.removeprefix("!")

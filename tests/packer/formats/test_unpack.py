@@ -8,6 +8,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -322,3 +323,30 @@ class TestLayers:
         good.path.write_bytes(data)
         with folders.merged([good]) as folder:
             assert found(folder) == {"a": b"1"}
+
+
+def test_batches_that_run_when_another_fails_end_before_the_archive_is_closed(tmp_path, executor, monkeypatch):
+    archive = write_members(tmp_path / "one.zip", {f"{number}.txt": b"text" for number in range(8)})
+    begun, failed = Event(), Event()
+    ended: list[str] = []
+    whole = layout.PackedArchive._write
+
+    def write(packed, members, folder):
+        if members[0].name == "0.txt":
+            assert begun.wait(10)
+            failed.set()
+            raise PackageError("0.txt in the archive is broken.")
+        begun.set()
+        assert failed.wait(10)
+        time.sleep(0.2)
+        whole(packed, members, folder)
+        ended.append(members[0].name)
+
+    monkeypatch.setattr(layout, "_BATCH", 1)
+    monkeypatch.setattr(layout.PackedArchive, "_write", write)
+    with pytest.raises(PackageError, match=r"0\.txt"):
+        unpack(archive, tmp_path / "task", executor)
+    count = len(ended)
+    assert count >= 1
+    time.sleep(0.5)
+    assert len(ended) == count < 7

@@ -111,6 +111,9 @@ def test_pseudo_parameters_can_be_given():
         ("!If [IsEast, a, b]", "AWS::Region"),
         ("{'Fn::Transform': {Name: 'AWS::Include', Parameters: {Location: x}}}", "Fn::Transform"),
         ("'{{resolve:ssm:/x}}'", "{{resolve:ssm:/x}}"),
+        ("!Sub '{{resolve:ssm:/${Stage}}}'", "{{resolve:ssm:/dev}}"),
+        ("!Join [':', ['{{resolve', 'ssm:/x}}']]", "{{resolve:ssm:/x}}"),
+        ("!Split [',', !Join ['', ['a,{{resolve', ':ssm:/x}}']]]", "{{resolve:ssm:/x}}"),
     ],
 )
 def test_what_only_the_deployment_knows_is_unknowable(text: str, reason: str):
