@@ -1,6 +1,6 @@
 """Compiles sources to bytecode: ``python compile.py INPUT ANSWER JOBS``, run by the target's Python with PYTHONHASHSEED=0.
 
-INPUT is a folder with ``sources``, the files one after the other, and ``index``: a line with the optimisation level, then for
+INPUT is a folder with ``sources``, the files one after the other, and ``index``: a line with the optimization level, then for
 each file its size, a space, and its path at run time; and perhaps with ``before`` and ``after``, statements that stand in the
 bytecode around those of each file. ANSWER gets, in any order, for each file its number, length and CRC-32 (four bytes each,
 little-endian) and the .pyc file (an unchecked hash-based one, PEP 552), empty where the source does not compile.
@@ -39,7 +39,7 @@ _CRASHES = (6, 7, 11)
 
 
 def main(folder: str, answer: str, jobs: int) -> int:
-    """Compile everything that the index lists; give the exit status."""
+    """Compile everything that the index lists, and return the exit status."""
     with open(folder + "/index", encoding="utf-8") as file:
         optimize = int(file.readline())
         files = [(int(size), path) for size, _, path in (line[:-1].partition(" ") for line in file)]
@@ -68,7 +68,7 @@ class Job:
         self.queue = os.open(answer + ".queue", os.O_RDONLY)
 
     def run(self, workers: int) -> int:
-        """Compile all files; give the exit status."""
+        """Compile all files, and return the exit status."""
         running = {self.fork(slot): slot for slot in range(workers)}
         failed = 0
         while running:
@@ -82,7 +82,7 @@ class Job:
         return failed
 
     def fork(self, slot: int) -> int:
-        """Start a worker; give its process."""
+        """Start a worker, and return its process."""
         process = os.fork()
         if process == 0:
             try:
@@ -103,7 +103,7 @@ class Job:
             source = os.pread(self.source, size, self.offsets[number])
             check_length("the sources", len(source), size)
             try:
-                data = compiled(source, path, self.optimize, self.around)
+                data = compile_source(source, path, self.optimize, self.around)
             except Exception:  # noqa: BLE001 what does not compile stays as it is, whatever the reason
                 data = b""
             self.answer(taken, data)
@@ -124,7 +124,7 @@ def check_length(what: str, found: int, length: int) -> None:
 
 
 def number_of(value: int) -> bytes:
-    """Give a number as it stands in all files here."""
+    """Return a number as all files here hold it."""
     return value.to_bytes(_NUMBER, "little")
 
 
@@ -136,18 +136,18 @@ def text_of(path: str) -> str:
         return file.read()
 
 
-def compiled(source: bytes, path: str, optimize: int, around: tuple[str, str] = ("", "")) -> bytes:
-    """Give the .pyc file of a source, empty where its bytes could not be the same twice."""
-    form = surrounded(source, path, *around) if any(around) else source
-    code = with_sets(compile(form, path, "exec", dont_inherit=True, optimize=optimize), {})
+def compile_source(source: bytes, path: str, optimize: int, around: tuple[str, str] = ("", "")) -> bytes:
+    """Return the .pyc file of a source, empty where its bytes could not be the same twice."""
+    form = surround_module(source, path, *around) if any(around) else source
+    code = replace_sets(compile(form, path, "exec", dont_inherit=True, optimize=optimize), {})
     held: list[object] = []
-    if not hold(code, held):
+    if not hold_references(code, held):
         return b""
     return MAGIC_NUMBER + _UNCHECKED + _imp.source_hash(_MAGIC, source) + marshal.dumps(code)
 
 
-def surrounded(source: bytes, path: str, before: str, after: str) -> ast.Module:
-    """Give a module with statements before and after its own; a docstring and future imports stay first."""
+def surround_module(source: bytes, path: str, before: str, after: str) -> ast.Module:
+    """Return a module with statements before and after its own; a docstring and future imports stay first."""
     import ast
 
     module = ast.parse(source, path)
@@ -170,35 +170,35 @@ def surrounded(source: bytes, path: str, before: str, after: str) -> ast.Module:
     return module
 
 
-def with_sets(code: CodeType, made: dict[tuple[str, ...], frozenset[object]]) -> CodeType:
-    """Give code whose sets were made in one order, and each but once."""
+def replace_sets(code: CodeType, made: dict[tuple[str, ...], frozenset[object]]) -> CodeType:
+    """Return code whose sets are made in one order, equal ones once."""
     constants = tuple(canonical(each, made) for each in code.co_consts)
     changed = any(constants[place] is not before for place, before in enumerate(code.co_consts))
     return code.replace(co_consts=constants) if changed else code
 
 
 def canonical(value: object, made: dict[tuple[str, ...], frozenset[object]]) -> object:
-    """Give a constant as `with_sets` wants it."""
+    """Return a constant as `replace_sets` needs it."""
     if isinstance(value, CODE):
-        return with_sets(value, made)
+        return replace_sets(value, made)
     if isinstance(value, frozenset):
         return made.setdefault(tuple(sorted(map(repr, value))), frozenset(sorted(value, key=repr)))
     return value
 
 
-def hold(value: object, held: list[object]) -> bool:
+def hold_references(value: object, held: list[object]) -> bool:
     """Refer to all that a value holds; False where its order is an accident (sets with None, before Python 3.11)."""
     held.append(value)
     if isinstance(value, CODE):
         names = (value.co_names, value.co_varnames, value.co_freevars, value.co_cellvars, value.co_consts)
         held += [value.co_filename, value.co_name, getattr(value, "co_qualname", None)]
         # Not all(…) of a generator: every part must be held.
-        return all([hold(each, held) for part in names for each in part])  # noqa: C419
+        return all([hold_references(each, held) for part in names for each in part])  # noqa: C419
     if isinstance(value, frozenset):
         ordered = sys.version_info >= (3, 11) or len(value) < 2 or all(isinstance(each, _PLAIN) for each in value)
-        return ordered and all([hold(each, held) for each in value])  # noqa: C419
+        return ordered and all([hold_references(each, held) for each in value])  # noqa: C419
     if isinstance(value, tuple):
-        return all([hold(each, held) for each in value])  # noqa: C419
+        return all([hold_references(each, held) for each in value])  # noqa: C419
     return True
 
 

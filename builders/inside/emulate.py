@@ -70,7 +70,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
 
 
 def as_on_lambda(text: str, root: str, layers: str) -> str:
-    """Give a text in JSON with Lambda's paths in the place of the folders that stand for them, as probe.py does."""
+    """Return a text in JSON with Lambda's paths in the place of the folders that stand for them, as probe.py does."""
     places = [(root, TASK), *([(layers, LAYERS)] if layers else [])]
     for folder, place in sorted(places, key=lambda each: -len(each[0])):
         text = text.replace(json.dumps(folder)[1:-1], place)
@@ -78,7 +78,7 @@ def as_on_lambda(text: str, root: str, layers: str) -> str:
 
 
 def init_error(first: dict[str, str] | None, told: bytes) -> dict[str, str] | None:
-    """Give what ended the init phase; None where it went well. ``first`` is the error of the first event, if any.
+    """Return what ended the init phase; None where it went well. ``first`` is the error of the first event, if any.
 
     An init phase that fails is begun again with the first event, and if that fails too, the emulator answers with nothing.
     """
@@ -113,7 +113,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def outcome(port: int, process: subprocess.Popen[bytes], event: Any) -> dict[str, Any]:
-    """Send an event, as soon as the emulator listens; give what came of it."""
+    """Send an event as soon as the emulator listens, and return the outcome."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_LONGEST)

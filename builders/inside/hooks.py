@@ -55,7 +55,7 @@ def load(system: dict[str, Any], source: Path) -> Any:
 
 
 def normal(requirement: str) -> str:
-    """Give a requirement without the spaces and capitals that change nothing."""
+    """Return a requirement without the spaces and capitals that change nothing."""
     return re.sub(r"\s+", "", requirement).lower().replace("_", "-")
 
 

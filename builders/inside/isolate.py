@@ -96,7 +96,7 @@ class Server:
         os.set_inheritable(descriptor, False)  # what was received is not so by itself (recvmsg(2), MSG_CMSG_CLOEXEC)
         connection = _socket.socket(fileno=descriptor)
         try:
-            words = marshal.loads(received(connection, LENGTH.unpack(received(connection, LENGTH.size))[0]))  # noqa: S302
+            words = marshal.loads(receive(connection, LENGTH.unpack(receive(connection, LENGTH.size))[0]))  # noqa: S302
         except (OSError, EOFError):  # who asked is gone
             connection.close()
             return
@@ -144,8 +144,8 @@ class Server:
     def _end_strays(self) -> None:
         """Kill what commands that are over have left behind, until nothing is left that these have started, either."""
         while True:
-            strays = [(process, network(process)) for process in children() if process not in self._connections]
-            running = {network(process) for process in self._connections} if strays else ()
+            strays = [(process, network_namespace(process)) for process in children() if process not in self._connections]
+            running = {network_namespace(process) for process in self._connections} if strays else ()
             left = [process for process, of_command in strays if of_command not in running]
             for process in left:
                 kill(process)
@@ -155,7 +155,7 @@ class Server:
 
 
 def children() -> list[int]:
-    """Give the children of this process; none where the kernel tells of none (proc_pid_task(5))."""
+    """Return the children of this process; none where the kernel does not list them (proc_pid_task(5))."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
             return [int(word) for word in file.read().split()]
@@ -163,16 +163,16 @@ def children() -> list[int]:
         return []
 
 
-def network(process: int) -> str:
-    """Give the network namespace of a process, which no two commands share; empty where it has ended."""
+def network_namespace(process: int) -> str:
+    """Return the network namespace of a process, which no two commands share; empty where it has ended."""
     try:
         return os.readlink(f"/proc/{process}/ns/net")
     except OSError:
         return ""
 
 
-def received(connection: _socket.socket, length: int) -> bytes:
-    """Read so many bytes; ``EOFError`` where there are no more."""
+def receive(connection: _socket.socket, length: int) -> bytes:
+    """Read ``length`` bytes; raise ``EOFError`` where there are fewer."""
     data = b""
     while len(data) < length:
         part = connection.recv(length - len(data))
@@ -258,7 +258,7 @@ def arrange(shown: list[tuple[str, str]], start: str, *, empty_tmp: bool) -> Non
 
 
 def libc() -> ctypes.CDLL:
-    """Give the C library of this process."""
+    """Return the C library of this process."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -308,7 +308,7 @@ def ensure(places: tuple[str, ...], spare: str) -> None:
     os.mkdir(root)
     mount("tmpfs", root, "tmpfs", 0, "mode=755")
     mount("none", root, "", _UNBINDABLE)  # or it would show itself within itself
-    show_neighbours("/", root, missing)
+    show_neighbors("/", root, missing)
     for place in missing:
         os.makedirs(root + place)
     os.chdir(root)
@@ -316,7 +316,7 @@ def ensure(places: tuple[str, ...], spare: str) -> None:
     os.chroot(".")
 
 
-def show_neighbours(old: str, new: str, missing: list[str]) -> None:
+def show_neighbors(old: str, new: str, missing: list[str]) -> None:
     """Let all folders below one be seen below another, and make those anew that lead to what is missing."""
     for name in os.listdir(old):
         path, at = os.path.join(old, name), os.path.join(new, name)
@@ -325,7 +325,7 @@ def show_neighbours(old: str, new: str, missing: list[str]) -> None:
         elif os.path.isdir(path):
             os.mkdir(at)
             if any(place.startswith(path + "/") for place in missing):
-                show_neighbours(path, at, missing)
+                show_neighbors(path, at, missing)
             else:
                 mount(path, at, "", _BIND | _REC)
 

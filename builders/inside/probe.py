@@ -62,7 +62,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     """Import the handler, give it the events, and write down what came of it."""
     with open(request_path, "rb") as file:
         request = marshal.load(file)  # noqa: S302 lpack itself has written it
-    with_builtins()
+    add_builtins()
     package = Package(root, layers, request["packages"])
     sys.path[:0] = package.imported
     sys.path += [late] if late else []
@@ -73,14 +73,14 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     answer: dict[str, Any] = {"events": []}
     handlers: list[Callable[..., Any]] = []
     started = time.perf_counter()
-    answer["import"] = attempted(lambda: handlers.append(handler_of(request["handler"])))
+    answer["import"] = outcome_of(lambda: handlers.append(handler_of(request["handler"])))
     answer["milliseconds"] = (time.perf_counter() - started) * 1000
     if handlers:
         context = Context()
-        answer["events"] = [attempted(lambda event=event: handlers[0](event, context)) for event in request["events"]]  # type: ignore[misc]
+        answer["events"] = [outcome_of(lambda event=event: handlers[0](event, context)) for event in request["events"]]  # type: ignore[misc]
     if noticed:
         noticed.read()
-        answer["opened"] = sorted(opened | noticed.opened | mapped(package))
+        answer["opened"] = sorted(opened | noticed.opened | mapped_files(package))
     with open(answer_path, "w", encoding="utf-8") as file:
         file.write(text_of(answer, root, layers))
     sys.stdout.flush()
@@ -89,7 +89,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
 
 
 def text_of(answer: dict[str, Any], root: str, layers: str) -> str:
-    """Give the answer in JSON, with Lambda's paths in the place of the folders that stand for them."""
+    """Return the answer in JSON, with Lambda's paths in the place of the folders that stand for them."""
     if answer["import"] == NOTHING and not answer["events"] and "opened" not in answer:
         return f'{{"events": [], "import": {{"result": null}}, "milliseconds": {answer["milliseconds"]:.6f}}}'
     import json
@@ -101,7 +101,7 @@ def text_of(answer: dict[str, Any], root: str, layers: str) -> str:
     return text
 
 
-def with_builtins() -> None:
+def add_builtins() -> None:
     """Add what `site` adds to the built-in names; it is not run, for its folders are not on Lambda."""
     import site
 
@@ -123,8 +123,8 @@ def handler_of(handler: str) -> Callable[..., Any]:
     return found
 
 
-def attempted(call: Callable[[], Any]) -> dict[str, Any]:
-    """Call, and give what came of it; results are as Lambda would send them."""
+def outcome_of(call: Callable[[], Any]) -> dict[str, Any]:
+    """Call, and return the outcome; results are as Lambda would send them."""
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001 SystemExit, too, is what came of it
@@ -140,13 +140,13 @@ def attempted(call: Callable[[], Any]) -> dict[str, Any]:
     import json
 
     try:
-        return {"result": json.loads(json.dumps(result, default=number))}
+        return {"result": json.loads(json.dumps(result, default=json_number))}
     except (TypeError, ValueError) as error:
         return {"error": {"type": "Runtime.MarshalError", "message": str(error), "trace": ""}}
 
 
-def number(value: Any) -> float | int:
-    """Give a decimal number, as Lambda's client does (awslambdaric, lambda_runtime_marshaller.py); raises ``TypeError``."""
+def json_number(value: Any) -> float | int:
+    """Return a decimal number as Lambda's client does (awslambdaric, lambda_runtime_marshaller.py); raises ``TypeError``."""
     decimal = sys.modules.get("decimal")
     if decimal is None or not isinstance(value, decimal.Decimal):
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
@@ -170,7 +170,7 @@ class Package:
         self._real = [os.path.realpath(each) + "/" for each in self._inside]
 
     def path(self, path: str) -> str | None:
-        """Give the path in the package of an absolute one; None for what lies elsewhere."""
+        """Return the path in the package of an absolute one; None for what lies elsewhere."""
         path = os.path.normpath(path)
         return next((path[len(each) :] for each in (*self._inside, *self._real) if path.startswith(each)), None)
 
@@ -236,8 +236,8 @@ def watch(package: Package, opened: set[str], noticed: Notices) -> None:
     sys.addaudithook(hook)
 
 
-def mapped(package: Package) -> set[str]:
-    """Give the files of a package that the loader has mapped (proc(5), /proc/pid/maps)."""
+def mapped_files(package: Package) -> set[str]:
+    """Return the files of a package that the loader has mapped (proc(5), /proc/pid/maps)."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
             paths = {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/")}

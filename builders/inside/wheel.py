@@ -29,7 +29,7 @@ _LOADER_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
 
 
 def main(path: str) -> int:
-    """Build what the request asks for, and give the exit status."""
+    """Build what the request asks for, and return the exit status."""
     request = json.loads(Path(path).read_text(encoding="utf-8"))
     work = Path(request["work"])
     environment = {**os.environ, **request["environment"]}
@@ -66,7 +66,7 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> None:
 
 
 def unpack(source: Path, to: Path) -> Path:
-    """Give a folder that the build may write to, with the source in it."""
+    """Return a folder that the build may write to, with the source in it."""
     if source.is_dir():
         shutil.copytree(source, to, symlinks=True)
         return to
@@ -81,7 +81,7 @@ def unpack(source: Path, to: Path) -> Path:
 
 
 def make_environment(folder: Path, wheels: list[str], environment: dict[str, str]) -> Path:
-    """Make an isolated environment with exactly these wheels, and give its Python.
+    """Make an isolated environment with exactly these wheels, and return its Python.
 
     They are known to be good, and are unpacked as the wheel format says: pip would take most of a small build's time.
     """
@@ -135,7 +135,7 @@ def write_launchers(table: Path, folder: Path, python: Path) -> None:
 
 
 def loader_folders() -> list[str]:
-    """Give the folders that this machine's loader looks in, first to last (ld.so.conf(5))."""
+    """Return the folders that this machine's loader looks in, first to last (ld.so.conf(5))."""
     found: list[str] = []
 
     def read(path: str) -> None:
@@ -157,7 +157,7 @@ def loader_folders() -> list[str]:
 
 
 def refused_processes() -> int:
-    """Give how many processes the control group has refused to start; 0 where it does not say."""
+    """Return how many processes the control group has refused to start; 0 where it does not say."""
     for path in ("/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"):
         try:
             words = Path(path).read_text(encoding="ascii").split()

@@ -182,7 +182,7 @@ def test_whether_a_process_has_copied_a_set_does_not_matter():
 
     def bytes_of(code: CodeType) -> bytes:
         held: list[object] = []
-        assert script.hold(code, held)
+        assert script.hold_references(code, held)
         return marshal.dumps(code)
 
     def copied(code: CodeType) -> CodeType:
@@ -195,7 +195,7 @@ def test_whether_a_process_has_copied_a_set_does_not_matter():
 
     code = compile(OBSERVED, "observed.py", "exec", dont_inherit=True)
     assert bytes_of(copied(code)) != bytes_of(code)
-    assert bytes_of(script.with_sets(copied(code), {})) == bytes_of(script.with_sets(code, {}))
+    assert bytes_of(script.replace_sets(copied(code), {})) == bytes_of(script.replace_sets(code, {}))
 
 
 def test_sets_hold_what_the_source_says(tmp_path):
