@@ -80,7 +80,7 @@ PROVIDED = {
 
 
 def base_name(requirement: str) -> str:
-    """Give the normalised name that a requirement is for."""
+    """Give the normalized name that a requirement is for."""
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 

@@ -132,7 +132,7 @@ class LocalIndex:
         return hashlib.sha256((self.folder / filename).read_bytes()).hexdigest()
 
     def fault(self, key: str, fault: Fault) -> None:
-        """Let a file, ``FILE.metadata``, or a project's page (by the project's normalised name) misbehave from now on."""
+        """Let a file, ``FILE.metadata``, or a project's page (by the project's normalized name) misbehave from now on."""
         with self._lock:
             self._faults[key] = fault
             self._seen[key] = 0
@@ -265,7 +265,7 @@ def _ranged(data: bytes, asked: str, fault: Fault) -> _Answer:
 
 
 def _project_of(filename: str) -> str:
-    """Give the normalised project of a wheel or sdist, or an empty string for any other file."""
+    """Give the normalized project of a wheel or sdist, or an empty string for any other file."""
     if filename.endswith(".whl"):
         return parse_wheel_filename(filename)[0]
     return parse_sdist_filename(filename)[0] if filename.endswith((".tar.gz", ".zip")) else ""

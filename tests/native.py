@@ -30,7 +30,7 @@ def compile_library(
     code = path.with_suffix(".cpp" if cplusplus else ".c")
     code.write_text(source)
     compiler = [sys.executable, "-m", "ziglang", "c++" if cplusplus else "cc", "-target", target, "-shared", "-fPIC", "-g0"]
-    # What zig links by itself for checks of undefined behaviour and for arithmetic that C lacks is unused here, and compiling
+    # What zig links by itself for checks of undefined behavior and for arithmetic that C lacks is unused here, and compiling
     # it takes 12 s and 3 s of processor time for each target.
     compiler += ["-fno-sanitize=undefined", *([] if cplusplus else ["-rtlib=none"])]
     caches = {"ZIG_GLOBAL_CACHE_DIR": str(ZIG_CACHE), "ZIG_LOCAL_CACHE_DIR": str(ZIG_CACHE / "local")}

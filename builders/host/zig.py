@@ -50,7 +50,7 @@ for each in "$@"; do
   esac
   set -- "$@" "$each"
 done
-# Without -O2 it compiles for debugging, and with traps for undefined behaviour, which C code of today is not free of.
+# Without -O2 it compiles for debugging, and with traps for undefined behavior, which C code of today is not free of.
 # Debugging information would tell where the build was, and that of zig's own libraries where the first one with this cache was.
 exec {zig} "$language" -target {triple} -O2 -fno-sanitize=undefined {options} "$@" -g0 -Wl,--strip-debug
 """

@@ -48,7 +48,7 @@ def read_package_settings(project: Section, function: Section) -> tuple[tuple[st
 
 
 def _names(packages: Section) -> dict[str, str]:
-    """Return the normalised name of each package of a table."""
+    """Return the normalized name of each package of a table."""
     names: dict[str, str] = {}
     for name in packages.table:
         if not is_distribution_name(name):

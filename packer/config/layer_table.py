@@ -143,7 +143,7 @@ def _pin(section: Section, word: str) -> tuple[str, str]:
 
 
 def _normalized_name(section: Section, key: str, name: str) -> str:
-    """Return the normalised name of a distribution; raises `UsageError` for what can be none."""
+    """Return the normalized name of a distribution; raises `UsageError` for what can be none."""
     if not is_distribution_name(name):
         raise section.error(key, f"{name!r} cannot be a distribution's name", "Write it as its index does.")
     return canonical_name(name)

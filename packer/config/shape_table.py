@@ -115,7 +115,7 @@ def _bytecode(options: BytecodeOptions, section: Section) -> BytecodeOptions:
     if "optimize" in table.table:
         level = table.table["optimize"]
         if type(level) is not int or level not in _OPTIMIZE:
-            raise table.error("optimize", f"{level!r} is no optimisation level", "Write 0, 1 or 2, as `python -O` counts.")
+            raise table.error("optimize", f"{level!r} is no optimization level", "Write 0, 1 or 2, as `python -O` counts.")
         changes["optimize"] = level
     for key, name in (("pause-gc", "pause"), ("prefetch", "prefetch")):
         if key in table.table:

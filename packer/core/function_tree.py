@@ -10,7 +10,7 @@ from packer.core.errors import PackageError, UsageError
 from packer.core.model import OWN_SOURCE, Entry, Function, PartSize, Tree, handler_sources, owner_label
 
 Part = tuple[str, Tree]
-"""A distribution's normalised name (or `packer.core.model.OWN_SOURCE`) and its tree."""
+"""A distribution's normalized name (or `packer.core.model.OWN_SOURCE`) and its tree."""
 
 
 def merge_trees(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:

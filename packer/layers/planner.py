@@ -1,7 +1,7 @@
 """Plans which distributions functions share through layers. Pure arithmetic: the same input gives the same plan.
 
 A function sees each distribution that it needs once: in one of its layers, or in its own package. A layer goes only to
-functions that need all of it, for what a function sees must not depend on its neighbours. Of all such plans one is wanted that
+functions that need all of it, for what a function sees must not depend on its neighbors. Of all such plans one is wanted that
 is small by, in this order,
 
 1. the ZIP bytes stored and uploaded, of layers and of what stays in functions;

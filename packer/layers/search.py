@@ -30,7 +30,7 @@ EFFORT = 300_000
 """Choices of functions that trying may weigh up, well under a second; a count and no time, so that plans can be repeated."""
 MOST_TRIED = 200
 """Functions above which nothing is tried after climbing: the tries that `EFFORT` allows would be lost among so many."""
-_NEIGHBOURS = 10  # looking for what is next to a function's layers takes about as long as weighing up so many choices
+_NEIGHBORS = 10  # looking for what is next to a function's layers takes about as long as weighing up so many choices
 
 
 class LayerProblem(Struct, frozen=True, kw_only=True):
@@ -157,7 +157,7 @@ class _PlanSearch:
         """Make the layers that save most, one after the other, while one saves anything; return the functions that moved.
 
         A move opens others, and they are weighed up as well. Savings are kept in a heap although each move changes those of its
-        neighbours: what comes out on top is weighed up again, and goes back if something else has become better.
+        neighbors: what comes out on top is weighed up again, and goes back if something else has become better.
         """
         heap: list[tuple[int, Classes]] = []
         waiting: set[Classes] = set()
@@ -184,7 +184,7 @@ class _PlanSearch:
         return moved
 
     def settle(self) -> None:
-        """Climb until no function's neighbouring layers save anything more."""
+        """Climb until no function's neighboring layers save anything more."""
         while self.climb(self._promising(range(len(self._slots)))):
             pass
 
@@ -328,7 +328,7 @@ class _PlanSearch:
         """
         hoped: defaultdict[Classes, int] = defaultdict(int)
         for function in functions:
-            self._effort += _NEIGHBOURS
+            self._effort += _NEIGHBORS
             shares = [(layer, self._sizes[layer] // self._count[layer] + 1) for layer in self._choices[function][2]]
             for one in iterate_bits(self._loose(function)):
                 size = self._sizes[one]

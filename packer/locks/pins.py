@@ -29,7 +29,7 @@ _EXTRA_COMPARED = re.compile(r"""\bextra\s*(?P<operator>==|!=)\s*(?P<name>"[^"]*
 class Pin(Struct, frozen=True, kw_only=True):
     """An exact package that still has to be located in an index.
 
-    ``name`` is normalised; ``sha256`` are the digests (hex) that its files may have; ``index`` is a URL without credentials,
+    ``name`` is normalized; ``sha256`` are the digests (hex) that its files may have; ``index`` is a URL without credentials,
     and empty for the default index.
     """
 
@@ -105,7 +105,7 @@ def read_lock_text(path: Path, remedy: str) -> str:
 
 
 def marker_applies(marker: LockValue | None, target: Target, extras: frozenset[str] = frozenset()) -> bool:
-    """Return whether an environment marker holds on the target, with normalised ``extras`` asked for; without one, True."""
+    """Return whether an environment marker holds on the target, with normalized ``extras`` asked for; without one, True."""
     if marker is None or not marker.text():
         return True
     from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName

@@ -77,7 +77,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 def begin_progress(function: Function, known: LayeredState | None, *, believed: bool) -> Progress:
     """Return what is known of a function at first.
 
-    ``believed`` says that what was found out is still true, as it was found out with the same neighbours: that sources must go,
+    ``believed`` says that what was found out is still true, as it was found out with the same neighbors: that sources must go,
     or that it works alone only.
     """
     need = recall_need(known, function) if known is not None else None

@@ -45,8 +45,8 @@ class Place(Struct, frozen=True, kw_only=True):
 class JointMember(Struct, frozen=True, kw_only=True):
     """Functions that declare the same. ``name`` is the first one's, ``key`` tells what is asked from what others ask.
 
-    ``lines``, ``constraints`` and ``arguments`` are how uv is asked for it from any folder; ``places`` maps the normalised
-    names of what is required directly to where that is said. ``own`` is the normalised name of the project that is asked for
+    ``lines``, ``constraints`` and ``arguments`` are how uv is asked for it from any folder; ``places`` maps the normalized
+    names of what is required directly to where that is said. ``own`` is the normalized name of the project that is asked for
     as a package, empty where none is.
     """
 

@@ -33,7 +33,7 @@ _KIND = "requirements"
 
 
 class RequirementStep(Struct, frozen=True, kw_only=True):
-    """One requirement of a chain: the normalised name, and the words that require it."""
+    """One requirement of a chain: the normalized name, and the words that require it."""
 
     name: str
     words: str
@@ -43,7 +43,7 @@ class RequirementGraph(Struct, frozen=True, kw_only=True):
     """A function's distributions by who requires them.
 
     ``direct`` is what the function itself requires; ``edges`` has what each distribution requires; ``unknown`` are those whose
-    metadata is not at hand. Names are normalised.
+    metadata is not at hand. Names are normalized.
     """
 
     direct: tuple[RequirementStep, ...]
@@ -95,7 +95,7 @@ def read_requirement_graph(
     trees: Mapping[str, Tree],
     read: Callable[[Tree], tuple[Requirement, ...] | None] = read_requires_dist,
 ) -> RequirementGraph:
-    """Read who requires what; ``trees`` are the function's distributions by their normalised names.
+    """Read who requires what; ``trees`` are the function's distributions by their normalized names.
 
     A distribution that nobody requires is taken to be asked for: a lock may say so in words of its own. ``read`` may
     remember what is in metadata.

@@ -169,7 +169,7 @@ class EditableText(Struct, frozen=True, kw_only=True):
             yield self._without(mapping, numbers[0], numbers[-1])
 
     def _without(self, mapping: Node, first: int, last: int) -> Edit:
-        """Leave pairs out: their lines, or, between brackets, what stands up to their neighbour."""
+        """Leave pairs out: their lines, or, between brackets, what stands up to their neighbor."""
         name, start, end = mapping.pairs[first][0], mapping.pairs[first][0].start, mapping.pairs[last][1].end
         if not mapping.flow:
             start -= self._column(start)

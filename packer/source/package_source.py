@@ -78,7 +78,7 @@ class Origins:
         fields = json.loads(record.payload)
         return fields["native"], tuple(fields["requires"])
 
-    def materialise(self, origin: Origin, folder: Path) -> Path:
+    def materialize(self, origin: Origin, folder: Path) -> Path:
         """Put the source into an empty folder as a build may use it, and return its path."""
         return self._place_source(origin.package, origin.archive, origin.tree, folder)
 

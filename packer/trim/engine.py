@@ -32,7 +32,7 @@ class TrimResult(Struct, frozen=True, kw_only=True):
 
 
 class TrimContext(Struct, frozen=True, kw_only=True):
-    """What has been read of a function's distributions, by their normalised names, and of the function as a whole."""
+    """What has been read of a function's distributions, by their normalized names, and of the function as a whole."""
 
     scans: Mapping[str, FactScan]
     native: Mapping[str, Sequence[ElfFile]]

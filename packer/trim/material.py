@@ -19,7 +19,7 @@ _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
 
 
 class Material(Struct, frozen=True, kw_only=True):
-    """All that a function is made of, before anything is removed. ``scans`` and ``native`` are by normalised names."""
+    """All that a function is made of, before anything is removed. ``scans`` and ``native`` are by normalized names."""
 
     function: Function
     parts: tuple[Part, ...]
@@ -35,7 +35,7 @@ class Material(Struct, frozen=True, kw_only=True):
         return any(files for name, files in self.native.items() if name != OWN_SOURCE)
 
     def owner_names(self) -> dict[str, str]:
-        """Return the normalised name of each owner that entries carry."""
+        """Return the normalized name of each owner that entries carry."""
         return {OWN_SOURCE: OWN_SOURCE, **{each.filename: each.name for each in self.distributions}}
 
 

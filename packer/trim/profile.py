@@ -43,7 +43,7 @@ raise RuntimeError(
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """Opened files, by the normalised names of distributions, with their versions at that time.
+    """Opened files, by the normalized names of distributions, with their versions at that time.
 
     ``read`` are sources that were opened though their bytecode was there: code reads them as text.
     """

@@ -17,7 +17,7 @@ _OTHER_VERSION = "Or use a version that has a wheel for this target."
 class BuilderRow(Struct, frozen=True, kw_only=True):
     """When a builder is tried by itself, and what may help where it has failed.
 
-    ``native`` says that it builds native code, ``pure`` that pure Python is tried with it; ``prepared`` that it honours the
+    ``native`` says that it builds native code, ``pure`` that pure Python is tried with it; ``prepared`` that it honors the
     image and the setup commands of the configuration: who names those means no place that cannot have them. ``remedy`` may hold
     ``{name}``, which stands for the package.
     """

@@ -149,7 +149,7 @@ class SourceBuilder:
             request = WheelRequest(
                 name=str(task.package),
                 target=task.target,
-                path=self._tasks.origins.materialise(task.origin, folder),
+                path=self._tasks.origins.materialize(task.origin, folder),
                 settings=task.settings,
                 wheels=self._requirements.place(plan.tools, folder / "wheels"),
                 requires=plan.requires,

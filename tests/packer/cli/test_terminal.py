@@ -74,7 +74,7 @@ def test_downloads_are_bars_on_a_terminal(tmp_path, index, cache):
     assert "\x1b[33mwarning: python3.9 is deprecated" in text
 
 
-def test_no_color_is_honoured_on_a_terminal(tmp_path, cache):
+def test_no_color_is_honored_on_a_terminal(tmp_path, cache):
     status, text = on_a_terminal([sys.executable, "-m", "packer.cli", "build", "./nowhere"], tmp_path, NO_COLOR="1")
     assert status == 2
     assert text.startswith("error: There is no folder")

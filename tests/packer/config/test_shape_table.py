@@ -87,7 +87,7 @@ def test_every_rule_can_be_held_back_and_those_that_must_be_asked_for_can(tmp_pa
     assert (trim.without, trim.rules) == (every, ASKED)
 
 
-def test_packages_have_patterns_of_their_own_by_their_normalised_names(tmp_path):
+def test_packages_have_patterns_of_their_own_by_their_normalized_names(tmp_path):
     trim = read(
         tmp_path,
         '[functions.orders.packages.pandas]\nkeep = ["pandas/tests/*"]\n',
@@ -184,10 +184,10 @@ def test_the_flag_auto_repairs_at_the_level_that_is_configured(tmp_path):
         ("bytecode = false", "bytecode: a string that is not empty", 'Write bytecode = "…".'),
         ('bytecode = { mode = "on" }', "bytecode.mode: 'on' is not known here", "Did you mean"),
         ('bytecode = { modus = "off" }', "bytecode.modus: this key is not known", "Did you mean 'mode'?"),
-        ("bytecode = { optimize = 3 }", "bytecode.optimize: 3 is no optimisation level", "Write 0, 1 or 2"),
-        ("bytecode = { optimize = 1.0 }", "bytecode.optimize: 1.0 is no optimisation level", "Write 0, 1 or 2"),
-        ("bytecode = { optimize = true }", "bytecode.optimize: True is no optimisation level", "Write 0, 1 or 2"),
-        ('bytecode = { optimize = "1" }', "bytecode.optimize: '1' is no optimisation level", "Write 0, 1 or 2"),
+        ("bytecode = { optimize = 3 }", "bytecode.optimize: 3 is no optimization level", "Write 0, 1 or 2"),
+        ("bytecode = { optimize = 1.0 }", "bytecode.optimize: 1.0 is no optimization level", "Write 0, 1 or 2"),
+        ("bytecode = { optimize = true }", "bytecode.optimize: True is no optimization level", "Write 0, 1 or 2"),
+        ('bytecode = { optimize = "1" }', "bytecode.optimize: '1' is no optimization level", "Write 0, 1 or 2"),
         ("bytecode = { pause-gc = 1 }", "bytecode.pause-gc: true or false", "Write pause-gc = true."),
         ('bytecode = { prefetch = "no" }', "bytecode.prefetch: true or false", "Write prefetch = true."),
         ('verify = "imports"', "verify: 'imports' is not known here", "Did you mean 'import'?"),

@@ -24,7 +24,7 @@ def names(file: RequirementsFile) -> list[str]:
     return [line.name for line in file.lines]
 
 
-def test_names_are_normalised_and_comments_are_not_read(tmp_path):
+def test_names_are_normalized_and_comments_are_not_read(tmp_path):
     file = read(
         tmp_path, "\ufeff# first\nFoo_Bar[fast]>=1 ; python_version > '3.8'  # why\n\nurl @ https://host/x.whl#sha256=1\n"
     )

@@ -76,7 +76,7 @@ def test_extras_are_asked_for_along_a_chain(function):
     assert words(needs, "d") == ["d"]
 
 
-def test_names_are_normalised(function):
+def test_names_are_normalized(function):
     needs = required(function, "My_Web.Kit==1\n", **{"my-web-kit": ("Some_Thing>1",), "some-thing": ()})
     assert words(needs, "some-thing") == ["My_Web.Kit==1 -> Some_Thing>1"]
 

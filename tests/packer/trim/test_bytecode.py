@@ -283,7 +283,7 @@ if __doc__:
 
 
 @pytest.mark.parametrize(("optimize", "told"), [(0, "['asserted', 'doc']"), (1, "['doc']"), (2, "[]")])
-def test_each_optimisation_level_is_pythons_own(tmp_path, optimize, told):
+def test_each_optimization_level_is_pythons_own(tmp_path, optimize, told):
     entries = [entry("one.py", OPTIMISED)]
     made = compiled(tmp_path / "store", entries, optimize=optimize)
     assert result(tmp_path / "tree", made, entries, "import one; print(one.found)") == told
