@@ -26,9 +26,9 @@ DIRECT_UPLOAD_LIMIT = 50 * MEGABYTE
 IMAGE_LIMIT = 10 * 1024 * MEGABYTE
 """Bytes of an uncompressed container image: the largest package of any kind (AWS "Lambda quotas")."""
 
-TASK_FOLDER, LAYERS_FOLDER = "/var/task", "/opt"
+TASK_FOLDER, LAYERS_MOUNT = "/var/task", "/opt"
 """Where a function, and its layers merged in order, lie at run time (AWS "Lambda runtimes", "Packaging your layer content")."""
-LAYERS_PYTHON = f"{LAYERS_FOLDER}/python"
+LAYERS_PYTHON = f"{LAYERS_MOUNT}/python"
 """Where the modules of layers lie (the same)."""
 LIBRARY_FOLDER = "lib"
 """The folder of a function, and of its layers, in which the loader looks for shared libraries that run paths do not lead to: it

@@ -6,13 +6,13 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from builders.sandbox.task import LAYERS, TREE, Sandbox
+from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, Sandbox
 from tests.native import compile_library
 from tests.probing import packages_of, write_files
 from tests.shaped import TRIPLE
 
 SONAME = "liblpackfour.so.4"
-VARIABLES = {"LD_LIBRARY_PATH": f"{TREE}:{TREE}/lib:{LAYERS}/lib"}
+VARIABLES = {"LD_LIBRARY_PATH": f"{TREE_PLACEHOLDER}:{TREE_PLACEHOLDER}/lib:{LAYERS_PLACEHOLDER}/lib"}
 OWN = {"spread/own.py": "VALUE = 'own'\n"}
 """Files of a function that has its part of a namespace package."""
 IMPORT = "import shared, placed; result = [shared.VALUE, placed.VALUE]"

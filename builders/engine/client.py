@@ -24,7 +24,7 @@ from builders.causes import causes
 from builders.engine.job import INPUTS, WORK, ContainerJob, confinement
 from builders.errors import BuildError, PullError, UnavailableError, interruption_error
 from builders.recipes import LONGEST_LOG, output_limit_error
-from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_FOLDER, MACHINES, TASK_FOLDER
+from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_MOUNT, MACHINES, TASK_FOLDER
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -317,7 +317,7 @@ class Engine:
             (job.inputs, INPUTS, "ro"),
             (job.work, WORK, "rw"),
             (job.tree, TASK_FOLDER, "ro"),
-            (job.layers, LAYERS_FOLDER, "ro"),
+            (job.layers, LAYERS_MOUNT, "ro"),
         ]
         wanted = [(tar, place, mode) for tar, place, mode in parts if tar is not None]
         name = f"lpack-{uuid.uuid4().hex}"

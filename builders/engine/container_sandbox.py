@@ -12,7 +12,7 @@ from builders.engine.images import EngineImages
 from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import BuildSettings, Limits
-from builders.runtimes import LAYERS_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
+from builders.runtimes import LAYERS_MOUNT, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
 
 _LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
@@ -41,7 +41,7 @@ class ContainerSandbox:
         """Run a script in the empty folder ``work``; raises `builders.errors.BuildError`."""
         answer = f"{WORK}/{JOB}/answer"
         words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
-        words["layers"] = LAYERS_FOLDER if task.layers else ""
+        words["layers"] = LAYERS_MOUNT if task.layers else ""
         arguments = [each.format(**words) for each in task.arguments]
         job = ContainerJob(
             image=self._image.identity,
@@ -53,7 +53,7 @@ class ContainerSandbox:
             tree=_pack_folder(task.tree, work / "tree.tar") if task.tree else None,
             layers=_pack_folder(layers, work / "layers.tar") if (layers := task.merged_layers()) else None,
             platform=f"linux/{self._image.architecture}",
-            environment=with_folders(task.environment, TASK_FOLDER, LAYERS_FOLDER),
+            environment=with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT),
         )
         with self._engine.run(job, lambda _text: None) as ended:
             buffer = io.BytesIO()

@@ -12,10 +12,10 @@ from threading import Lock
 from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.inside import read_script
 from builders.interpreters import Interpreter, find_interpreter
-from builders.runtimes import LAYERS_FOLDER, MACHINES, TASK_FOLDER, Target
+from builders.runtimes import LAYERS_MOUNT, MACHINES, TASK_FOLDER, Target
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.table import SandboxKind
-from builders.sandbox.task import FLAGS, LAYERS, LayerStack, Sandbox, Task, TaskResult, with_folders
+from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
 
 _LONGEST_LOG = 1 << 20
@@ -54,7 +54,7 @@ class HostSandbox:
         self._found = found
         self._python = os.path.realpath(found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
         self._sessions = Sessions()
-        self._isolation = Isolation((TASK_FOLDER, LAYERS_FOLDER))
+        self._isolation = Isolation((TASK_FOLDER, LAYERS_MOUNT))
         self._confined = True
         self._runs: Counter[str] = Counter()
         self._bytecode: dict[str, bytes] = {}
@@ -85,7 +85,7 @@ class HostSandbox:
 
     def _is_hidden(self, task: Task, work: Path) -> bool:
         """Return whether confinement would hide what the task needs: what lies where its layers, or itself, are to lie."""
-        places = (TASK_FOLDER, *((LAYERS_FOLDER,) if task.layers else ()))
+        places = (TASK_FOLDER, *((LAYERS_MOUNT,) if task.layers else ()))
         return any(self._needs(place, task, work) for place in places)
 
     def _needs(self, folder: str, task: Task, work: Path) -> bool:
@@ -97,14 +97,14 @@ class HostSandbox:
     def _confined_run(self, task: Task, tree: Path, work: Path) -> TaskResult | None:
         """Run a script where Lambda's paths are, in a new folder; None where the machine does not allow it."""
         work.mkdir()
-        command, variables = self._command(task, work, TASK_FOLDER, LAYERS_FOLDER)
+        command, variables = self._command(task, work, TASK_FOLDER, LAYERS_MOUNT)
         layers = (_stackable_folders(task) if self._stacks else ()) or tuple(filter(None, [task.merged_layers()]))
         order = IsolatedCommand(
             command=command,
             variables=variables,
             start=TASK_FOLDER,
             log=work / _LOG,
-            shown=[((tree,), TASK_FOLDER), *([(layers, LAYERS_FOLDER)] if layers else [])],
+            shown=[((tree,), TASK_FOLDER), *([(layers, LAYERS_MOUNT)] if layers else [])],
             empty_tmp=not self._needs("/tmp", task, work),  # noqa: S108 Lambda's own
         )
         over = self._isolation.run(order, task.seconds, work)
@@ -134,8 +134,8 @@ class HostSandbox:
         words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(work / _ANSWER)}
         words |= {"task": tree, "layers": layers if task.layers else ""}
         command = [self._python, *FLAGS, *task.flags, script, *(each.format(**words) for each in task.arguments)]
-        variables = {**task.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{LAYERS}/bin"}
-        return command, with_folders(variables, tree, layers if task.layers else LAYERS_FOLDER)
+        variables = {**task.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{LAYERS_PLACEHOLDER}/bin"}
+        return command, with_folders(variables, tree, layers if task.layers else LAYERS_MOUNT)
 
     def _script(self, name: str, work: Path) -> Path:
         """Write a script, as bytecode from the time on when that is worth a start of this Python that makes it."""

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 """Flags that every interpreter gets which runs a script."""
-TREE, LAYERS = "\0tree", "\0layers"
+TREE_PLACEHOLDER, LAYERS_PLACEHOLDER = "\0tree", "\0layers"
 """Placeholders in a task's variables for the folders of its tree and its layers; no user's variable can contain them."""
 
 
@@ -81,5 +81,7 @@ class Sandbox(Protocol):
 
 
 def with_folders(variables: Mapping[str, str], tree: str, layers: str) -> dict[str, str]:
-    """Return variables with the folders of a tree and its layers in the place of `TREE` and `LAYERS`."""
-    return {name: value.replace(TREE, tree).replace(LAYERS, layers) for name, value in variables.items()}
+    """Return variables with the folders of a tree and its layers in the place of their placeholders."""
+    return {
+        name: value.replace(TREE_PLACEHOLDER, tree).replace(LAYERS_PLACEHOLDER, layers) for name, value in variables.items()
+    }

@@ -30,7 +30,7 @@ MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
 
 Compression = Literal["", "gzip", "zstd"]
-LAYERS: dict[str, Compression] = {
+LAYER_MEDIA_TYPES: dict[str, Compression] = {
     OCI_LAYER: "",
     f"{OCI_LAYER}+gzip": "gzip",
     f"{OCI_LAYER}+zstd": "zstd",
@@ -232,7 +232,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
             raise part.broken(f"it has {len(layers)} layers, and engines support at most {MOST_LAYERS}")
         found = tuple(Descriptor.parse(layer, where) for layer in layers)
         for layer in found:
-            if layer.media_type not in LAYERS:
+            if layer.media_type not in LAYER_MEDIA_TYPES:
                 raise part.broken(f"a layer has the media type {layer.media_type[:100]!r}")
         return cls(
             config=Descriptor.parse(part.document.get("config"), where),

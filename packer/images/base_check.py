@@ -24,7 +24,7 @@ from builders.runtimes import IMAGE_LIMIT
 from packer.cache.store import Store, digest_of, store_errors
 from packer.core.errors import ImageError
 from packer.formats.image import BlobSource
-from packer.formats.oci import LAYERS, Descriptor
+from packer.formats.oci import LAYER_MEDIA_TYPES, Descriptor
 
 _FORM = "2"
 _KIND = "checked-layers"
@@ -165,7 +165,7 @@ class _Raw:
 
 
 def _decompress(file: BinaryIO, media_type: str) -> Iterator[bytes]:
-    kind = LAYERS[media_type]
+    kind = LAYER_MEDIA_TYPES[media_type]
     if kind == "gzip":
         return _decompress_gzip(file)
     if kind == "zstd":

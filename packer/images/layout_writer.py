@@ -27,7 +27,7 @@ from packer.core.errors import LimitError
 from packer.formats.image import Base, Image, ImageLayer
 from packer.formats.oci import (
     DOCKER_LAYER,
-    LAYERS,
+    LAYER_MEDIA_TYPES,
     MOST_LAYERS,
     OCI_CONFIG,
     OCI_LAYER,
@@ -230,7 +230,7 @@ def _file_info(name: str, size: int) -> tarfile.TarInfo:
 def _add_layer(archive: tarfile.TarFile, name: str, layer: ImageLayer) -> None:
     blob = layer.blobs.bring(layer.descriptor)
     with store_errors(blob, "read"), blob.open("rb") as file:
-        if LAYERS[layer.descriptor.media_type] != "zstd":
+        if LAYER_MEDIA_TYPES[layer.descriptor.media_type] != "zstd":
             archive.addfile(_file_info(name, layer.descriptor.size), file)
             return
         import zstandard

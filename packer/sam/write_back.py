@@ -58,9 +58,9 @@ _PUBLISHING = "AWS::ServerlessRepo::Application"
 _PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
 _REMOTE = ("s3://", "http://", "https://")
 
-LAYERS = "Layers"
+LAYERS_PROPERTY = "Layers"
 """The property of a function that lists its layers."""
-_ONLY_OF_ARCHIVES = ("Handler", "Runtime", LAYERS)
+_ONLY_OF_ARCHIVES = ("Handler", "Runtime", LAYERS_PROPERTY)
 """What AWS SAM refuses beside PackageType: Image; the image's own CMD names the handler."""
 _CODE = "CodeUri"
 _IGNORED = "IgnoreGlobals"
@@ -199,7 +199,7 @@ def _archive_edits(
             yield text.put(functions[logical_id], code, path)
             added[logical_id] = own
         else:
-            yield text.put(resource, "Properties", {code: path, **({LAYERS: own} if own else {})})
+            yield text.put(resource, "Properties", {code: path, **({LAYERS_PROPERTY: own} if own else {})})
     yield from attach_layers(text, where, functions, added)
 
 
@@ -326,12 +326,12 @@ def attach_layers(
     """
     changed = {id(functions[name].real) for name, new in added.items() if new and functions[name].target is None}
     for name, properties in functions.items():
-        new, own = added.get(name, ()), properties.own(LAYERS)
+        new, own = added.get(name, ()), properties.own(LAYERS_PROPERTY)
         if own is not None and own.is_list and not own.anchor:
             if new:
-                yield text.extend(own, LAYERS, new)
+                yield text.extend(own, LAYERS_PROPERTY, new)
         elif new or (own is None and any(id(each) in changed for each in _sources(properties))):
-            yield text.put(properties, LAYERS, [*_copied_layers(properties, name, where), *new])
+            yield text.put(properties, LAYERS_PROPERTY, [*_copied_layers(properties, name, where), *new])
 
 
 def _sources(properties: Node) -> Iterator[Node]:
@@ -346,11 +346,11 @@ def _sources(properties: Node) -> Iterator[Node]:
 
 def _copied_layers(properties: Node, name: str, where: Path) -> list[str]:
     """Return the layers that a function has, which must be plain text to be written a second time."""
-    listed = properties.get(LAYERS)
+    listed = properties.get(LAYERS_PROPERTY)
     if listed is None or listed.real.is_null:
         return []
     texts = [item.real.text for item in listed.real.items if item.real.text is not None]
-    is_shared = listed.target is None and properties.own(LAYERS) is listed and bool(listed.anchor)
+    is_shared = listed.target is None and properties.own(LAYERS_PROPERTY) is listed and bool(listed.anchor)
     if is_shared or not listed.real.is_list or len(texts) < len(listed.real.items):
         why = "others share the list by a YAML alias" if is_shared else "they are not a list of its own, and not all plain text"
         raise UsageError(

@@ -16,10 +16,10 @@ from msgspec import Struct, field
 from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
-from builders.runtimes import LAYERS_FOLDER, LIBRARY_FOLDER, TASK_FOLDER
+from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
-from builders.sandbox.task import LAYERS, TREE, LayerStack, Sandbox, Task, TaskResult
+from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult
 from packer.cache.store import Store, digest_of
 from packer.core.errors import ToolError, UsageError, VerificationError
 from packer.core.fingerprint import fingerprint
@@ -35,7 +35,7 @@ _SCRATCH = 1 << 20
 """Bytes that the files of a run may take, beside what it runs."""
 _KIND = "verified"
 # What of a layer lies where, in a package without layers, the function's own does.
-_IN_LAYERS = re.compile(rf"{LAYERS_FOLDER}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_FOLDER}(?=/(lib|bin)\b)")
+_IN_LAYERS = re.compile(rf"{LAYERS_MOUNT}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_MOUNT}(?=/(lib|bin)\b)")
 _PROBE, _EMULATE = "probe.py", "emulate.py"
 # What every function of Lambda's sees (AWS "Using Lambda environment variables"), with credentials that open nothing.
 _ENVIRONMENT = {
@@ -48,10 +48,10 @@ _ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "lpack",
     "AWS_SESSION_TOKEN": "lpack",
     "HOME": "/tmp",  # noqa: S108 the only folder of Lambda's that can be written
-    "LAMBDA_TASK_ROOT": TREE,
+    "LAMBDA_TASK_ROOT": TREE_PLACEHOLDER,
     "LANG": "en_US.UTF-8",
     "LC_ALL": "C.UTF-8",
-    "LD_LIBRARY_PATH": f"{TREE}:{TREE}/{LIBRARY_FOLDER}:{LAYERS}/{LIBRARY_FOLDER}",
+    "LD_LIBRARY_PATH": f"{TREE_PLACEHOLDER}:{TREE_PLACEHOLDER}/{LIBRARY_FOLDER}:{LAYERS_PLACEHOLDER}/{LIBRARY_FOLDER}",
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }
@@ -277,7 +277,7 @@ def _require_emulator(function: Function, sandbox: Sandbox) -> Path:
 
 
 def function_environment(function: Function) -> dict[str, str]:
-    """Return the variables that a function sees; `TREE` and `LAYERS` stand for where it and its layers lie."""
+    """Return the variables that a function sees, with the placeholders of `builders.sandbox.task` for its folders."""
     own = {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
         "AWS_LAMBDA_FUNCTION_NAME": function.name,

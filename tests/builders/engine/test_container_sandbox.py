@@ -15,7 +15,7 @@ from builders.errors import UnavailableError
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from builders.sandbox.host_sandbox import HostSandbox
-from builders.sandbox.task import TREE
+from builders.sandbox.task import TREE_PLACEHOLDER
 from packer.core.model import BytesContent, Entry, Tree
 from packer.trim.bytecode import CompiledModules
 from tests.engine import RUNTIME_IMAGE, docker, left_behind, need_engine, run_in_runtime
@@ -105,7 +105,7 @@ def test_the_function_is_run_where_lambda_has_it(tmp_path, python):
 def test_its_variables_are_those_that_were_asked_for(tmp_path, python, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "the user's own")
     code = "result = {name: os.environ.get(name) for name in ('MINE', 'ROOT', 'AWS_PROFILE')}"
-    [found] = results(probe(python, tmp_path, code, environment={"MINE": "yes", "ROOT": TREE}))
+    [found] = results(probe(python, tmp_path, code, environment={"MINE": "yes", "ROOT": TREE_PLACEHOLDER}))
     assert found == {"MINE": "yes", "ROOT": "/var/task", "AWS_PROFILE": None}
 
 

@@ -20,7 +20,7 @@ import pytest
 from builders.errors import BuildError
 from builders.inside.isolate import UNAVAILABLE
 from builders.runtimes import Target
-from builders.sandbox.task import TREE
+from builders.sandbox.task import TREE_PLACEHOLDER
 from tests.probing import ERROR, answer, host, probe, refuse_namespaces, results
 from tests.shaped import ARCHITECTURE, RUNTIME
 
@@ -157,7 +157,7 @@ def test_the_outcome_is_the_same_without_namespaces(tmp_path, monkeypatch):
         "raise KeyError(__file__)",
         "result = open('data.txt').read()",
     )
-    options: dict[str, Any] = {"environment": {"LAMBDA_TASK_ROOT": TREE}, "trace": True}
+    options: dict[str, Any] = {"environment": {"LAMBDA_TASK_ROOT": TREE_PLACEHOLDER}, "trace": True}
     confined = answer(probe(host(), tmp_path / "confined", *codes, **options))
     refuse_namespaces(monkeypatch)
     python = host()

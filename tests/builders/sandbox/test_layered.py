@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builders.sandbox import host_sandbox
-from builders.sandbox.task import LAYERS, TREE, LayerStack
+from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, LayerStack
 from tests.builders.sandbox.test_host_sandbox import as_nobody
 from tests.layered import IMPORT, LIBRARY, OWN, PROGRAM, SONAME, SPREAD, VARIABLES, lay_layers
 from tests.probing import ERROR, answer, host, packages_of, probe, results
@@ -67,7 +67,13 @@ def test_a_trace_has_paths_as_if_all_lay_in_the_function(tmp_path, either, layer
 
 def test_without_layers_there_is_nothing_of_them_on_the_path(tmp_path, either):
     code = "result = [path for path in sys.path if path.startswith('/opt/python')]"
-    done = probe(either, tmp_path, code, "result = os.environ['WHERE']", environment={"WHERE": f"{TREE} {LAYERS}"})
+    done = probe(
+        either,
+        tmp_path,
+        code,
+        "result = os.environ['WHERE']",
+        environment={"WHERE": f"{TREE_PLACEHOLDER} {LAYERS_PLACEHOLDER}"},
+    )
     assert results(done) == [[], "/var/task /opt"]
 
 
@@ -81,7 +87,7 @@ class TestConfined:
         assert results(probe(host(), tmp_path / "run", *codes, layers=layers)) == [["bin", "lib", "python"], *["OSError"] * 3]
 
     def test_the_machine_needs_no_such_folder(self, tmp_path, layers, monkeypatch):
-        monkeypatch.setattr(host_sandbox, "LAYERS_FOLDER", NOWHERE)
+        monkeypatch.setattr(host_sandbox, "LAYERS_MOUNT", NOWHERE)
         python = host()
         codes = (
             f"import shared; result = [os.path.samefile(shared.__file__, {NOWHERE + '/python/shared.py'!r}), __file__]",
@@ -98,7 +104,7 @@ class TestConfined:
 
     def test_where_that_would_hide_the_interpreter_itself_it_is_not_confined(self, tmp_path, layers, monkeypatch):
         python = host()
-        monkeypatch.setattr(host_sandbox, "LAYERS_FOLDER", str(Path(python._found.prefix).resolve().parent))
+        monkeypatch.setattr(host_sandbox, "LAYERS_MOUNT", str(Path(python._found.prefix).resolve().parent))
         assert results(probe(python, tmp_path / "with", IMPORT, layers=layers)) == [["shared", "placed"]]
         probe(python, tmp_path / "without")
         tried = [[each.name for each in (tmp_path / name / "work").iterdir()] for name in ("with", "without")]
@@ -116,7 +122,7 @@ from builders.sandbox import host_sandbox
 from tests.probing import host, probe, results, write_files
 found = []
 for place in ("/opt", {NOWHERE!r}):
-    host_sandbox.LAYERS_FOLDER = place
+    host_sandbox.LAYERS_MOUNT = place
     python = host()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
