@@ -14,6 +14,7 @@ from typing import Any
 from builders.commands import run_logged
 from builders.errors import BuildError
 
+_PROJECT_FILE = "pyproject.toml"
 _DEFAULT_REQUIRES = ("setuptools>=40.8.0",)
 """What a source without a build system needs (PEP 518; pip's documentation of its build system interface)."""
 _NATIVE_SUFFIXES = frozenset(
@@ -61,7 +62,7 @@ def find_native_file(path: Path) -> str:
 
 def _project_file(path: Path) -> bytes | None:
     if path.is_dir():
-        file = path / "pyproject.toml"
+        file = path / _PROJECT_FILE
         return file.read_bytes() if file.is_file() else None
     try:
         if zipfile.is_zipfile(path):
@@ -80,7 +81,7 @@ def _project_file(path: Path) -> bytes | None:
 
 def _is_project_file(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    return len(parts) == 2 and parts[1] == "pyproject.toml"
+    return len(parts) == 2 and parts[1] == _PROJECT_FILE
 
 
 def _names(path: Path) -> Iterator[str]:

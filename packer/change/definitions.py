@@ -11,7 +11,7 @@ from typing import Any
 from packer.config.discovery import DISCOVER, matches_patterns
 from packer.core.errors import UsageError
 from packer.core.model import Function
-from packer.core.names import PROJECT_FILE
+from packer.core.names import PYPROJECT_FILE
 from packer.sam.template import TemplateFunction, read_template
 
 _FUNCTIONS = "functions"
@@ -67,7 +67,7 @@ def _tables(data: bytes | None, filename: str) -> Mapping[str, Any] | None:
         return None
     tool = document.get("tool")
     table = tool.get("lpack") if isinstance(tool, dict) else None
-    if table is None and filename != PROJECT_FILE and data is not None:
+    if table is None and filename != PYPROJECT_FILE and data is not None:
         table = document
     well_formed = isinstance(table, dict) and isinstance(table.get(_FUNCTIONS, {}), dict)
     return table if well_formed else None

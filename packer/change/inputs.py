@@ -16,12 +16,13 @@ from builders.runtimes import Target
 from packer.change.affected import Folder, InputPaths, match_changes
 from packer.config.layer_table import list_layer_files
 from packer.core.model import Function, Requirements
+from packer.core.names import PYPROJECT_FILE
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, read_requirements
 from packer.images.builder import files_of_image
 from packer.locks.formats import LOCK_FORMATS, UV_LOCK, LockPart, LockReader, find_lock_reader
 from packer.locks.pylock import find_pylock_places
 from packer.resolve.joint_declaration import can_share_versions
-from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS, get_strings, standard_files
+from packer.source.dependency_files import PYPROJECT, REQUIREMENTS, get_strings, standard_files
 from packer.source.function_source import Outline, scan_outline
 from packer.source.local_projects import find_local_projects, read_local_paths
 from packer.source.package_source import PROJECT_IGNORE

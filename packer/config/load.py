@@ -23,7 +23,7 @@ from packer.config.section import Section, suggest_names
 from packer.config.shape_table import SHAPE_KEYS, read_shape
 from packer.core.errors import UsageError
 from packer.core.model import OWN_SOURCE, Function
-from packer.core.names import DEFAULT_OUT, PROJECT_FILE, check_name
+from packer.core.names import DEFAULT_OUT, PYPROJECT_FILE, check_name
 from packer.core.options import ShapeFlags
 from packer.formats.distribution_names import canonical_name
 from packer.source.dependency_files import find_requirements
@@ -128,7 +128,7 @@ def project_section(path: Path) -> Section:
     section = Section(file=path, prefix="", table=document)
     if isinstance(table, dict):
         section = Section(file=path, prefix="tool.lpack", table=table)
-    elif path.name == PROJECT_FILE:
+    elif path.name == PYPROJECT_FILE:
         raise UsageError(f"{path} has no table [tool.lpack].", remedy="Run `lpack init` to write one, or name another file.")
     section.check_keys(_PROJECT_KEYS)
     return section

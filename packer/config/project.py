@@ -11,9 +11,9 @@ from msgspec import Struct, field
 from builders.documents import read_toml
 from packer.cache.signatures import Signature, signature
 from packer.core.errors import UsageError
-from packer.core.names import CONFIG_FILE, DEFAULT_OUT, PROJECT_FILE
+from packer.core.names import CONFIG_FILE, DEFAULT_OUT, PYPROJECT_FILE
 
-CONFIG_NAMES = (CONFIG_FILE, PROJECT_FILE)
+CONFIG_NAMES = (CONFIG_FILE, PYPROJECT_FILE)
 CONFIG, TEMPLATE, FOLDER = "config", "template", "folder"
 """Kinds of projects."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from packer.core.errors import UsageError
 
 CONFIG_FILE = "lpack.toml"
-PROJECT_FILE = "pyproject.toml"
+PYPROJECT_FILE = "pyproject.toml"
 LAYERS_FOLDER = "layers"
 """The folder for layers in the output folder."""
 IMAGES_FOLDER = "images"
@@ -21,13 +21,15 @@ LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
 """Prefixes of bases that are not in a registry."""
 TEMPLATE_FILE = "template.yaml"
 
-# A name is part of file names and, in pylock.<name>.toml, must be free of dots (PEP 751); 64 is Lambda's own limit.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+DOCKER_HUB = "docker.io"
+"""The registry of images that are named without one."""
+FUNCTION_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+"""Pattern of a function's name: part of file names and, in pylock.<name>.toml, free of dots (PEP 751); 64 is Lambda's limit."""
 
 
 def check_name(name: str, where: str) -> str:
     """Return a function's name if it is valid; raise `UsageError`."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(FUNCTION_NAME, name):
         raise UsageError(
             f"{where}: {name!r} cannot be a function's name.",
             remedy="Use letters, digits, '-' and '_', beginning with a letter or digit, 64 at most.",

@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct, ValidationError
 
-from packer.core.options import TrimLevel, VerifyLevel
+from builders.runtimes import Architecture
+from packer.core.names import FUNCTION_NAME
+from packer.core.options import FORMATS, Format, TrimLevel, VerifyLevel
 
 Bytes = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
@@ -23,9 +25,8 @@ Milliseconds = Annotated[float, Meta(ge=0)]
 # Patterns are for readers of the schema: checking them would cost more than decoding all else.
 Digest = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]
 BlobDigest = Annotated[str, Meta(extra_json_schema={"pattern": "^sha256:[0-9a-f]{64}$"})]
-FunctionName = Annotated[str, Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"})]
+FunctionName = Annotated[str, Meta(extra_json_schema={"pattern": f"^{FUNCTION_NAME}$"})]
 Runtime = Annotated[str, Meta(extra_json_schema={"pattern": r"^python3\.[0-9]+$"})]
-Architecture = Literal["x86_64", "arm64"]
 BytecodePlace = Literal["beside", "only", "off"]
 """Where bytecode lies: beside its sources, in their place, or nowhere."""
 StartStep = Literal["pause-gc", "prefetch"]
@@ -34,7 +35,6 @@ _RelativePath = Annotated[str, Meta(description="Relative to the output folder."
 _SbomPath = Annotated[str, Meta(description="Its CycloneDX bill of materials, relative to the output folder.")]
 _PLACE = re.compile(r"(?:.* required field `(?P<field>\w+)`)?.*?(?: - at `\$(?P<place>[^`]*)`)?")
 """The field and the place that msgspec's errors name, such as "Object missing required field `path` - at `$.artifact`"."""
-_FORMATS = ("zip", "image")
 _NOT_SO = " is missing, or not what it should be"
 Record = TypeVar("Record")
 
@@ -213,7 +213,7 @@ class FunctionFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     runtime: Runtime
     architecture: Architecture
     handler: str
-    format: Literal["zip", "image"]
+    format: Format
     artifact: ArtifactRecord
     lock: Annotated[str, Meta(description="Where the exact versions come from: a lock file's name, or `resolved`.")]
     source: SizeRecord
@@ -357,7 +357,7 @@ def _check_parts(data: bytes) -> None:
         decode_record(layer, ManifestLayer, f"layers.{name}")
     for name, function in outline.functions.items():
         where = f"functions.{name}"
-        if decode_record(function, _Format, where).format not in _FORMATS:
+        if decode_record(function, _Format, where).format not in FORMATS:
             raise ValueError(f"{where}.format is none that is known")
         decode_record(function, ManifestFunction, where)
 

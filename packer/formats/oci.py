@@ -14,8 +14,9 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from builders.runtimes import Architecture
+from builders.runtimes import IMAGE_ARCHITECTURES, Architecture
 from packer.core.errors import ImageError, UsageError
+from packer.core.names import DOCKER_HUB
 
 _SCHEMA = 2
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -46,17 +47,13 @@ LARGEST_CONFIG = 4 << 20
 MOST_LAYERS = 127
 """Layers of an image that Docker's storage can stack."""
 
-ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
-"""Names of architectures in images (Go's GOARCH)."""
-
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _OTHER_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _HOST = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _LONGEST_REPOSITORY = 255
-_DOCKER_HUB = "docker.io"
-_HUB_NAMES = frozenset((_DOCKER_HUB, "index.docker.io", "registry-1.docker.io"))
+_HUB_NAMES = frozenset((DOCKER_HUB, "index.docker.io", "registry-1.docker.io"))
 
 
 def digest_of_bytes(data: bytes) -> str:
@@ -102,9 +99,9 @@ class Reference(Struct, frozen=True, kw_only=True):
         if not slash and ("." in bare or bare == "localhost"):
             raise UsageError(f"{text[:200]!r} is a registry without a repository.", remedy=_WRITE)
         if not slash or not (set(host) & set(".:") or host == "localhost"):
-            host, path = _DOCKER_HUB, rest
-        host = _DOCKER_HUB if host in _HUB_NAMES else host
-        path = f"library/{path}" if host == _DOCKER_HUB and "/" not in path else path
+            host, path = DOCKER_HUB, rest
+        host = DOCKER_HUB if host in _HUB_NAMES else host
+        path = f"library/{path}" if host == DOCKER_HUB and "/" not in path else path
         repository, _, tag = path.partition(":")
         good = (
             _HOST.fullmatch(host)
@@ -147,7 +144,7 @@ class Platform(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, architecture: Architecture) -> Platform:
         """Return the platform of a target's architecture."""
-        return cls(architecture=ARCHITECTURES[architecture])
+        return cls(architecture=IMAGE_ARCHITECTURES[architecture])
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

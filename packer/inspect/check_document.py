@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from builders.runtimes import Architecture
 from packer.core.errors import LimitError
 from packer.core.model import OWN_SOURCE
 from packer.core.options import Budget
-from packer.core.records import Architecture, Bytes, FunctionRecords, Milliseconds
+from packer.core.records import Bytes, FunctionRecords, Milliseconds
 from packer.core.units import format_size
 from packer.manifest.baseline import Baseline, growth_measures
 from packer.manifest.budget import (

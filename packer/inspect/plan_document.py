@@ -8,7 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from packer.core.records import Architecture, Bytes
+from builders.runtimes import Architecture
+from packer.core.records import Bytes
 from packer.core.units import format_size
 from packer.layers.assignment import LayerShare, Need, Needed
 from packer.pipeline.layer_maker import name_layer

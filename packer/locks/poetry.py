@@ -20,6 +20,7 @@ from builders.documents import parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
+from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
 from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
@@ -39,7 +40,6 @@ from packer.locks.pins import (
 _REMEDY = "Lock again with Poetry (`poetry lock`), or fix the file."
 _MAIN = "main"
 _WALKED, _MARKED = ("1.1", "2.0"), ("2.1",)
-_PROJECT = "pyproject.toml"
 _EXTRA_MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # An operator may stand apart from its version, and several constraints apart from each other: ">= 1.0, <2" and ">=1.0 <2".
 _COMPARISON = re.compile(r"(?P<operator>\^|~=|~|===|==|!=|<=|>=|<|>|=)?\s*(?P<version>[^\s,|<>=!~^]+)")
@@ -71,7 +71,7 @@ class PoetryReader(PinnedLockReader):
         _check_python(metadata["python-versions"], target)
         found = lock.find("package")
         packages = tuple(found.members()) if found else ()
-        project = path.parent / _PROJECT
+        project = path.parent / PYPROJECT_FILE
         extras = _asked_extras(requirements, lock)
         if version.text() in _MARKED:
             groups = _asked_groups(requirements, _marked_groups(packages) | _project_groups(project))
@@ -79,7 +79,7 @@ class PoetryReader(PinnedLockReader):
         else:
             if not project.is_file():
                 raise version.error(
-                    f"is {version.text()}, which needs the {_PROJECT} beside it to tell what belongs to which group"
+                    f"is {version.text()}, which needs the {PYPROJECT_FILE} beside it to tell what belongs to which group"
                 )
             document = _read_document(project)
             groups = _asked_groups(requirements, frozenset(_dependency_tables(document)))

@@ -18,6 +18,7 @@ from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Lock, LockedPackage, Requirements
+from packer.core.names import PYPROJECT_FILE
 from packer.core.process import Run, run, uv_command
 from packer.formats.distribution_names import canonical_name
 from packer.locks.formats import LockPart, LockReader, ParsePylock
@@ -109,7 +110,7 @@ def _check_status(arguments: list[str], requirements: Requirements, run: Run) ->
 
 def _check_root(path: Path) -> None:
     """Refuse a workspace without a root project where no member is named: uv would export all members, and themselves too."""
-    project = path.with_name("pyproject.toml")
+    project = path.with_name(PYPROJECT_FILE)
     if not project.is_file() or "project" in _read_document(project):
         return
     members = _read_document(path).get("manifest", {}).get("members", ())

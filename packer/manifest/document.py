@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from builders.runtimes import Architecture
 from packer import __version__
 from packer.core.records import (
-    Architecture,
     ArtifactRecord,
     BuildManifest,
     BytecodeRecord,

@@ -20,9 +20,9 @@ from msgspec import Struct
 
 from builders.once import Once
 from packer.core.errors import RegistryError
+from packer.core.names import DOCKER_HUB
 from packer.net.credentials import Login
 
-DOCKER_HUB = "docker.io"
 _HUB_KEY = "https://index.docker.io/v1/"
 _TOKEN = "<token>"  # noqa: S105 the user name that says so
 _ECR = re.compile(r"[0-9]{12}\.dkr(?:\.ecr(?:-fips)?\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?|-ecr\.[a-z0-9-]+\.on\.aws)")

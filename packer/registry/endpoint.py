@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from msgspec import Struct
 
 from packer.core.errors import RegistryError
+from packer.core.names import DOCKER_HUB
 from packer.formats.oci import LARGEST_MANIFEST
 from packer.net.http import (
     RETRIED_STATUSES,
@@ -22,7 +23,7 @@ from packer.net.http import (
     retry_after,
     short_reason,
 )
-from packer.net.registry_login import DOCKER_HUB, DockerLogins, login_remedy
+from packer.net.registry_login import DockerLogins, login_remedy
 from packer.net.retry import RetriesExhausted, RetryPolicy, RetryStopped, TransientError, retry
 from packer.registry.challenges import RegistryAuth, is_loopback, no_netrc
 from packer.registry.connection_errors import connection_error

@@ -19,11 +19,12 @@ from packer.cache.signatures import Digests
 from packer.cache.store import digest_of
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
+from packer.core.names import PYPROJECT_FILE
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, allowed_hashes, read_requirements
 from packer.locks.formats import PYLOCK, LockReader, find_lock_reader
 from packer.locks.pins import Pin
 from packer.net.credentials import without_login
-from packer.source.dependency_files import PYPROJECT_FILE, REQUIREMENTS, get_strings, get_table
+from packer.source.dependency_files import REQUIREMENTS, get_strings, get_table
 from packer.source.package_source import project_digest
 
 
@@ -275,7 +276,7 @@ def _project_digest(folder: Path) -> str:
 
     A new line in a linter's settings makes no lock stale. Dependencies that a build back end finds out may come from anywhere.
     """
-    path = folder / "pyproject.toml"
+    path = folder / PYPROJECT_FILE
     document = _read_document(path) if path.is_file() else {}
     project = document.get("project")
     if not isinstance(project, dict) or "dependencies" in get_strings(project, path, "dynamic", "project"):

@@ -21,10 +21,11 @@ from packer.cache.derived_values import derive
 from packer.cache.store import Store, digest_of
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
+from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
 from packer.formats.metadata import parse_requirement, read_requires_dist
 from packer.formats.requirements_txt import read_requirements
-from packer.source.dependency_files import PYPROJECT, PYPROJECT_FILE, REQUIREMENTS
+from packer.source.dependency_files import PYPROJECT, REQUIREMENTS
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -9,6 +9,7 @@ from typing import Any
 
 from packer.cache.store import digest_of
 from packer.core.fingerprint import fingerprint
+from packer.core.names import PYPROJECT_FILE
 from packer.net.credentials import without_login
 
 # Variables that change how uv works, and not what it answers; and those that hold secrets.
@@ -60,7 +61,7 @@ def settings_files(folder: Path, variables: Mapping[str, str]) -> Iterator[Path]
     """Return every file that uv would read settings from when it runs in a folder, whether it exists or not."""
     for parent in (folder, *folder.parents):
         yield parent / "uv.toml"
-        yield parent / "pyproject.toml"
+        yield parent / PYPROJECT_FILE
     yield Path(variables.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
     yield Path("/etc/uv/uv.toml")
     for name in _NAMING_FILES:
@@ -83,7 +84,7 @@ def shared_settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
     """
     nearest = ("", "")
     for parent in (folder, *folder.parents):
-        found = [path for path in (parent / "uv.toml", parent / "pyproject.toml") if _relevant_text(path)]
+        found = [path for path in (parent / "uv.toml", parent / PYPROJECT_FILE) if _relevant_text(path)]
         if found:
             said = _shared_settings_text(found[0])
             nearest = (str(found[0]), said) if said else nearest
@@ -92,7 +93,7 @@ def shared_settings_digest(folder: Path, variables: Mapping[str, str]) -> str:
 
 
 def _shared_settings_text(path: Path) -> str:
-    if path.name != "pyproject.toml":
+    if path.name != PYPROJECT_FILE:
         return _relevant_text(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["uv"]
@@ -113,7 +114,7 @@ def _relevant_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError:
         return ""
-    if path.name != "pyproject.toml":
+    if path.name != PYPROJECT_FILE:
         return digest_of(data)
     if b"uv" not in data:
         return ""
@@ -127,7 +128,7 @@ def _relevant_text(path: Path) -> str:
 def configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:
     """Return (name, URL) of the indexes that uv's own configuration names, in the nearest folder that has one."""
     for parent in (folder, *folder.parents):
-        for name, keys in (("uv.toml", ()), ("pyproject.toml", ("tool", "uv"))):
+        for name, keys in (("uv.toml", ()), (PYPROJECT_FILE, ("tool", "uv"))):
             try:
                 table: Any = tomllib.loads((parent / name).read_text(encoding="utf-8"))
             except (OSError, ValueError):

@@ -36,7 +36,8 @@ LOOP = "Fn::ForEach::"
 
 _LAYERS = ("AWS::Serverless::LayerVersion", "AWS::Lambda::LayerVersion")
 _NESTED = {"AWS::Serverless::Application": "Location", "AWS::CloudFormation::Stack": "TemplateURL"}
-_REMOTE = ("s3://", "http://", "https://")
+REMOTE_PREFIXES = ("s3://", "http://", "https://")
+"""How values start that name no local path."""
 
 
 class TemplateFunction(Struct, frozen=True, kw_only=True):
@@ -267,7 +268,7 @@ def _why_not_python(resource: _Resource) -> str:
 
 
 def _why_ready(resource: _Resource, code: str) -> str:
-    if leading_text(resource.raw(code)).startswith(_REMOTE):
+    if leading_text(resource.raw(code)).startswith(REMOTE_PREFIXES):
         return f"its {code} is in S3"
     value = resource.value(code)
     if isinstance(value, dict):
@@ -279,7 +280,7 @@ def _why_ready(resource: _Resource, code: str) -> str:
             return f"its {code} is in S3"
         raise resource.fault(code, "must be the path of a folder", "Name the folder that holds the handler's module.")
     value = resource.text(code)
-    if value.startswith(_REMOTE):
+    if value.startswith(REMOTE_PREFIXES):
         return f"its {code} is in S3"
     return f"its {code} is already an archive" if value.endswith(".zip") else ""
 
@@ -380,7 +381,7 @@ def _source(resource: _Resource) -> Path:
 
 
 def _is_local(value: Any) -> bool:
-    return isinstance(value, str) and not value.startswith(_REMOTE)
+    return isinstance(value, str) and not value.startswith(REMOTE_PREFIXES)
 
 
 def read_text(path: Path) -> str:

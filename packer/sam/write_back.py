@@ -16,7 +16,7 @@ from msgspec import Struct
 from packer.core.errors import UsageError
 from packer.core.names import image_name
 from packer.core.records import BuildManifest
-from packer.sam.template import CODE_PROPERTIES, LOOP, SERVERLESS_FUNCTION, Template
+from packer.sam.template import CODE_PROPERTIES, LOOP, REMOTE_PREFIXES, SERVERLESS_FUNCTION, Template
 from packer.sam.yaml_edit import Edit, EditableText, EditConflict, Node, Value
 
 LOCAL_PATHS: dict[str, tuple[str, ...]] = {
@@ -56,7 +56,6 @@ _METADATA_PATHS = ("DockerContext", "ContextPath", "ProjectRootDirectory", "Work
 _SERVERLESS = "AWS::Serverless::"
 _PUBLISHING = "AWS::ServerlessRepo::Application"
 _PUBLISHING_PATHS = ("LicenseUrl", "ReadmeUrl")
-_REMOTE = ("s3://", "http://", "https://")
 
 LAYERS_PROPERTY = "Layers"
 """The property of a function that lists its layers."""
@@ -158,7 +157,7 @@ class _Move(Struct, frozen=True, kw_only=True):
 
     def rebase(self, value: str | None) -> str | None:
         """Return a local path as it reads after the move; None for anything else."""
-        if value is None or value.startswith(_REMOTE) or Path(value).is_absolute():
+        if value is None or value.startswith(REMOTE_PREFIXES) or Path(value).is_absolute():
             return None
         return self.relative(Path(os.path.normpath(self.old / value)))
 

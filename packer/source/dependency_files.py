@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from builders.documents import read_toml
 from packer.core.errors import UsageError
 from packer.core.model import Requirements
+from packer.core.names import PYPROJECT_FILE
 from packer.locks.formats import LOCK_FORMATS, UV_LOCK
 
 REQUIREMENTS, PYPROJECT = "requirements", "pyproject"
 """The kinds of dependency files that are no locks; those of locks are in `packer.locks.formats`."""
-PYPROJECT_FILE = "pyproject.toml"
 ANY_DEPTH = "**"
 """The part of a pattern that stands for any number of folders."""
 _WORKSPACE = ("tool", "uv", "workspace")

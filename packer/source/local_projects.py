@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packer.core.errors import UsageError
+from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
 from packer.source.dependency_files import find_workspace, get_strings, get_table, workspace_patterns
 
@@ -26,7 +27,7 @@ def find_local_projects(places: Iterable[Path]) -> tuple[Path, ...]:
         place = waiting.pop(0)
         if place not in found:
             found[place] = None
-            waiting += read_local_paths(place / "pyproject.toml")
+            waiting += read_local_paths(place / PYPROJECT_FILE)
     return tuple(found)
 
 
@@ -45,7 +46,7 @@ def read_local_paths(path: Path) -> tuple[Path, ...]:
     found = [path.parent / _path_of(url, path) for word in words for url in _FILE_URL.findall(word)]
     sources: dict[str, list[Path]] = {}
     for folder in dict.fromkeys((workspace or path.parent, path.parent)):
-        own = _uv_sources(_read_document(folder / "pyproject.toml"))
+        own = _uv_sources(_read_document(folder / PYPROJECT_FILE))
         sources |= {canonical_name(name): list(_source_places(name, each, folder, workspace)) for name, each in own.items()}
     found += [place for name in sorted(names & sources.keys()) for place in sources[name]]
     found += [path.parent / place for place in _poetry_places(document)]
@@ -96,7 +97,7 @@ def _source_places(name: str, source: Any, folder: Path, workspace: Path | None)
 
 
 def _workspace_members(workspace: Path) -> Iterator[Path]:
-    path = workspace / "pyproject.toml"
+    path = workspace / PYPROJECT_FILE
     for pattern in workspace_patterns(_read_document(path), path, "members"):
         try:
             found = sorted(workspace.glob(f"{pattern.rstrip('/') or '.'}/pyproject.toml"))
@@ -107,7 +108,7 @@ def _workspace_members(workspace: Path) -> Iterator[Path]:
 
 
 def _called_name(folder: Path) -> str:
-    name = _get_table(_read_document(folder / "pyproject.toml"), "project").get("name")
+    name = _get_table(_read_document(folder / PYPROJECT_FILE), "project").get("name")
     return canonical_name(name) if isinstance(name, str) else ""
 
 

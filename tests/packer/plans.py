@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from packer.core.records import Architecture
+from builders.runtimes import Architecture
 from packer.inspect.plan_document import PlanDistribution, PlanDocument, PlanFunction, PlanInside, PlanLayer
 
 TARGET: tuple[str, Architecture] = ("python3.12", "x86_64")

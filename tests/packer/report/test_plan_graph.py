@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from packer.core.records import Architecture
+from builders.runtimes import Architecture
 from packer.inspect.plan_document import PlanDocument, PlanFunction
 from packer.report.plan_graph import draw_plan
 from tests.packer.plans import SVG, Drawing, distribution, layer, monorepo, plan, read_drawing
