@@ -59,7 +59,6 @@ class RegistryAuth:
         self._session = session
         self._lock = Lock()
         self._basic = ""
-        self._realm: tuple[str, str] | None = None
         self._tokens: dict[frozenset[str], tuple[str, float]] = {}
 
     def header(self, scopes: Iterable[str]) -> str:
