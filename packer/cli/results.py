@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from packer.core.names import TEMPLATE_FILE
 from packer.core.records import BuildManifest, FunctionRecord
-from packer.core.units import format_size
+from packer.core.units import count_text, format_size
 from packer.manifest.document import make_manifest, manifest_text
 from packer.pipeline.state import FunctionState, State
 
@@ -74,7 +74,7 @@ def _make_row(name: str, report: FunctionRecord, changes: Changes, place: Path) 
         "change": change,
         "seconds": f"{report.seconds:.1f} s" if written else "",
         "path": str(place / report.artifact.path),
-        "layers": f"with {held} layer{'' if held == 1 else 's'}: {whole} unzipped" if held else "",
+        "layers": f"with {count_text(held, 'layer')}: {whole} unzipped" if held else "",
     }
 
 

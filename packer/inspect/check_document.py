@@ -12,7 +12,7 @@ from packer.core.errors import LimitError
 from packer.core.model import OWN_SOURCE
 from packer.core.options import Budget
 from packer.core.records import Bytes, FunctionRecords, Milliseconds
-from packer.core.units import format_size
+from packer.core.units import count_text, format_size
 from packer.manifest.baseline import Baseline, growth_measures
 from packer.manifest.budget import (
     BYTES,
@@ -220,8 +220,7 @@ def check_table(document: CheckDocument) -> str:
         sizes = _sizes(function.zip_bytes, word, function.with_layers_bytes)
         lines.append(f"{name:<{width}}  {where}  {sizes}  {_tightest(function.limits)}{about}")
     for name, layer in document.layers.items():
-        users = len(layer.functions)
-        shared = f"layer of {users} function{'' if users == 1 else 's'}"
+        shared = f"layer of {count_text(len(layer.functions), 'function')}"
         sizes = _sizes(layer.zip_bytes, "zipped", layer.unzipped_bytes)
         lines.append(f"{name:<{width}}  {shared:<17}  {sizes}  {_tightest(layer.limits)}")
     return "\n".join(lines) + "\n" if lines else ""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from packer.core.model import owner_label
 from packer.core.records import Bytes
-from packer.core.units import format_size
+from packer.core.units import count_text, format_size
 from packer.inspect.contents import KINDS
 from packer.inspect.snapshot import Part, Snapshot, Unit
 
@@ -219,7 +219,7 @@ def diff_markdown(document: DiffDocument) -> str:
     same = len(document.functions) + len(document.layers) - len(differing)
     lines = [f"### Package sizes: `{document.old}` → `{document.new}`", ""]
     if not differing:
-        return "\n".join((*lines, f"No change in {same} function{'' if same == 1 else 's'} and layers.", ""))
+        return "\n".join((*lines, f"No change in {count_text(same, 'function')} and layers.", ""))
     lines += ["| | zipped | change | unzipped | change |", "|---|---:|---:|---:|---:|"]
     for title, name, each in differing:
         zipped, unzipped = each.zip_bytes, each.unzipped_bytes

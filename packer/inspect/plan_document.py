@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from builders.runtimes import Architecture
 from packer.core.records import Bytes
-from packer.core.units import format_size
+from packer.core.units import count_text, format_size, saving_text
 from packer.layers.assignment import LayerShare, Need, Needed
 from packer.pipeline.layer_maker import name_layer
 from packer.pipeline.zip_groups import GroupPlan
@@ -174,7 +174,7 @@ def plan_table(document: PlanDocument) -> str:
     lines: list[str] = []
     for layer in document.layers:
         sizes = f"{format_size(layer.zip_bytes)} zipped, {format_size(layer.unzipped_bytes)} unzipped"
-        users = f"{len(layer.functions)} functions, saves {format_size(layer.saved_bytes)}"
+        users = f"{count_text(len(layer.functions), 'function')}, {saving_text(layer.saved_bytes)}"
         lines.append(f"{layer.name}  {layer.target}  {sizes}; {users}")
         lines.append("  holds  " + ", ".join(f"{each.name} {each.version}" for each in layer.distributions))
         lines.append("  for    " + ", ".join(layer.functions))
@@ -191,4 +191,4 @@ def _contents(function: PlanFunction) -> str:
     if not function.runtime:
         return "takes part in no plan"
     held, inside = [*function.attached, *function.layers], len(function.inside)
-    return f"{', '.join(held) or 'no layer'}; {inside} distribution{'' if inside == 1 else 's'} inside"
+    return f"{', '.join(held) or 'no layer'}; {count_text(inside, 'distribution')} inside"

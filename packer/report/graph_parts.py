@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from packer.core.units import format_size
+from packer.core.units import count_text, format_size, saving_text
 from packer.inspect.plan_document import (
     PlanDistribution,
     PlanDocument,
@@ -184,16 +184,6 @@ def _distribution_box(key: str, each: _Held) -> Box:
     title = _lines([each.text, f"wheel {each.sha256}", *sorted(each.layers.values()), inside])
     figures = format_size(each.zipped) if each.layers else ""
     return Box(key=key, kind=DISTRIBUTION, name=each.text, figures=figures, title=title)
-
-
-def saving_text(size: int) -> str:
-    """Return what a layer saves, in words; one whose users do not need all of it may take more instead."""
-    return f"saves {format_size(size)}" if size >= 0 else f"takes {format_size(-size)} more"
-
-
-def count_text(count: int, noun: str) -> str:
-    """Return a count and its noun, in the plural unless it is one."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from packer.core.units import format_size
+from packer.core.units import count_text, format_size, saving_text
 from packer.inspect.plan_document import PlanDocument
 from packer.report.graph_layout import arrange_columns, place_boxes
 from packer.report.graph_parts import (
@@ -19,9 +19,7 @@ from packer.report.graph_parts import (
     LAYER,
     Box,
     Picture,
-    count_text,
     read_plan,
-    saving_text,
 )
 from packer.report.graph_style import COLOURS, style_sheet
 from packer.report.graph_text import clean_text, cut_text, text_width

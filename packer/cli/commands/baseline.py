@@ -14,6 +14,7 @@ from packer.cli.common import find_flagged_project, open_reporter, open_store, p
 from packer.cli.project_appraisal import appraise_project
 from packer.core.errors import UsageError
 from packer.core.options import LAYER_MODES
+from packer.core.units import count_text
 from packer.manifest.baseline import BASELINE_FILE, baseline_text, make_baseline
 
 
@@ -25,7 +26,7 @@ from packer.manifest.baseline import BASELINE_FILE, baseline_text, make_baseline
 @shape_options
 @project_options
 def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: bool, **flags: Any) -> None:
-    """Write down what functions take, to hold later states against.
+    """Write down what functions take, to check later states against.
 
     `lpack check` does that. The file lies beside the configuration, and is meant to be committed.
     """
@@ -38,5 +39,4 @@ def command(*, names: tuple[str, ...], file: Path | None, verbose: bool, quiet: 
     baseline = make_baseline({name: each.report for name, each in state.functions.items()})
     path = file or project.folder / BASELINE_FILE
     replace_file(path, baseline_text(baseline).encode())
-    count = len(baseline.functions)
-    sys.stdout.write(f"written  {os.path.relpath(path)}  ({count} function{'' if count == 1 else 's'})\n")
+    sys.stdout.write(f"written  {os.path.relpath(path)}  ({count_text(len(baseline.functions), 'function')})\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from builders.runtimes import Target
 from packer.core.options import LayerOptions
 from packer.inspect.plan_document import plan_document, plan_table
@@ -40,6 +42,14 @@ def test_layers_that_differ_in_content_or_name_are_each_stored():
     old = planned("python3.12", ("one", "two"), "k", "lib")
     for other in (planned("python3.13", ("three", "four"), "l", "lib"), planned("python3.13", ("three", "four"), "k", "other")):
         assert plan_document([old, other]).stored_bytes == 2 * SIZE
+
+
+def test_one_user_of_a_layer_is_counted_in_the_singular_and_saves_nothing():
+    document = plan_document([planned("python3.12", ("one",), "k")])
+    [layer] = document.layers
+    assert "; 1 function, saves 0.0 KB\n" in plan_table(document)
+    costly = replace(document, layers=(replace(layer, saved_bytes=-SIZE),))
+    assert "; 1 function, takes 48.8 KB more\n" in plan_table(costly)
 
 
 def test_a_function_outside_the_plan_is_told_as_such():
