@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from builders.errors import LpackError
 
@@ -58,13 +59,20 @@ class VerificationError(LpackError):
 
 
 class ManyErrors(LpackError):
-    """Several functions failed; ``errors`` are in the order of the functions."""
+    """Several things failed, such as functions; ``errors`` are in their order, and none of them is a `ManyErrors`."""
 
     def __init__(self, errors: Sequence[LpackError]) -> None:
-        super().__init__("\n".join(str(error) for error in errors))
-        self.errors = tuple(errors)
-        statuses = {error.exit_status for error in errors}
+        flat = tuple(chain.from_iterable(each.errors if isinstance(each, ManyErrors) else (each,) for each in errors))
+        super().__init__("\n".join(map(str, flat)))
+        self.errors: tuple[LpackError, ...] = flat
+        statuses = {error.exit_status for error in flat}
         self.exit_status = statuses.pop() if len(statuses) == 1 else LpackError.exit_status
 
     def __reduce__(self) -> tuple[type[ManyErrors], tuple[tuple[LpackError, ...]]]:
         return (type(self), (self.errors,))  # by default, an exception is pickled by its text
+
+
+def raise_any(errors: Sequence[LpackError]) -> None:
+    """Raise the one error, or `ManyErrors`, if there is any."""
+    if errors:
+        raise errors[0] if len(errors) == 1 else ManyErrors(errors)

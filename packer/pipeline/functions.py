@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from builders.runtimes import Target
 from packer.cache.signatures import are_unchanged
-from packer.core.errors import ManyErrors
+from packer.core.errors import raise_any
 from packer.core.events import Reporter
 from packer.core.model import Function
 from packer.layers.assignment import unused_everywhere
@@ -95,8 +95,7 @@ class FunctionBuilder:
             built |= group.build(executor)
             unused.append(group.unused)
         held = [found for each in selection.functions for found in find_exceeded_limits(each, built[each.name].state.report)]
-        if held:  # what was built before; all others were checked before they were written
-            raise held[0] if len(held) == 1 else ManyErrors(held)
+        raise_any(held)  # of what was built before: all others were checked before they were written
         self.warnings = unused_everywhere(unused)
         return {function.name: built[function.name] for function in selection.functions}
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from packer.cache.store import digest_of
 from packer.core.events import Reporter
 from packer.core.function_tree import Part, merge_trees
+from packer.core.futures import collect_results
 from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
 from packer.core.records import BaseImageRecord, ImageLayerRecord, ImageRecord
@@ -26,7 +27,7 @@ from packer.pipeline.layer_maker import Folders, Version
 from packer.pipeline.local_work import LocalWork, SettledFunction, WholeFunction
 from packer.pipeline.results import Built, finish_image_result, make_state
 from packer.pipeline.state import FunctionState, ImageState
-from packer.pipeline.zip_groups import GroupMember, collect_results, find_failures
+from packer.pipeline.zip_groups import GroupMember, find_failures
 from packer.source.package_source import tree_digest
 
 

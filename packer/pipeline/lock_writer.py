@@ -10,9 +10,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from builders.errors import LpackError
-from packer.cache.store import replace_file
+from packer.cache.store import replace_file, store_errors
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
+from packer.core.futures import collect_results
 from packer.core.model import Function
 from packer.core.names import ENGINE_FORM, LOCAL_FORMS
 from packer.formats.oci import Platform
@@ -31,30 +32,34 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
     """Write the functions' locks, and return whether each changed; nothing is written where one cannot be resolved.
 
     Functions whose dependencies are locked already (uv.lock, pylock.toml), or that have none, are passed over with a note.
-    The locks of those that share versions with the functions are renewed with theirs, where they have one.
+    The locks of those that share versions with the functions are renewed with theirs, where they have one. Raises the one
+    error, or `ManyErrors`.
     """
     wanted = [function for function in functions if _needs_lock(function, reporter)]
     wanted += _find_partners(wanted)
     with ThreadPoolExecutor(_PARALLEL) as executor:
-        texts = list(executor.map(resolver.lock_text, wanted))
-    return {
-        function.lock_path: _write_if_changed(function.lock_path, text) for function, text in zip(wanted, texts, strict=True)
-    }
+        texts = collect_results({function.lock_path: executor.submit(resolver.lock_text, function) for function in wanted})
+    return {path: _write_if_changed(path, text) for path, text in texts.items()}
 
 
 def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder]) -> dict[Path, bool]:
     """Write the locks of the bases of all functions that become images; return whether each changed.
 
-    Bases that nobody is built upon any more go. Raises `LpackError`.
+    Bases that no function is built upon any more are removed, and the file with the last of them. Raises `LpackError`.
     """
-    found: dict[Path, dict[tuple[str, str], str]] = {}
+    found: dict[Path, dict[tuple[str, str], str]] = {function.image.root: {} for function in functions}
     for function in functions:
         if function.image.wanted:
-            found.setdefault(function.image.root, {}).update(imaging().pin(function))
+            found[function.image.root].update(imaging().pin(function))
             if function.base_name.startswith(LOCAL_FORMS):  # whose layers are here anyway
                 imaging().check(function)
-    places = {root / PINS_FILE: pins_text(pins) for root, pins in found.items() if pins}
-    return {path: _write_if_changed(path, text) for path, text in places.items()}
+    places = {root / PINS_FILE: pins for root, pins in found.items()}
+    changed = {path: _write_if_changed(path, pins_text(pins)) for path, pins in places.items() if pins}
+    stale = [path for path, pins in places.items() if not pins and path.is_file()]
+    for path in stale:
+        with store_errors(path, "remove"):
+            path.unlink()
+    return changed | dict.fromkeys(stale, True)
 
 
 def check_locks(
@@ -124,7 +129,8 @@ def _find_partners(functions: Sequence[Function]) -> list[Function]:
 
 def _write_if_changed(path: Path, text: str) -> bool:
     data = text.encode()
-    if path.is_file() and path.read_bytes() == data:
-        return False
+    with store_errors(path, "read"):
+        if path.is_file() and path.read_bytes() == data:
+            return False
     replace_file(path, data)
     return True

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.cache.store import digest_of
-from packer.core.errors import ManyErrors
+from packer.core.errors import raise_any
 from packer.core.events import Reporter
+from packer.core.futures import collect_results
 from packer.core.model import Function
 from packer.layers.assignment import Division, LayerShare, MadeLayer, Need, divide, shared, with_required
 from packer.layers.planner import Piece
@@ -27,7 +28,6 @@ from packer.pipeline.state import FunctionState, LayeredState
 from packer.source.function_source import SourceScan
 from packer.trim.rules import Unit
 
-Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -336,23 +336,6 @@ def scan_members(
     return {name: future.result() for name, future in looked.items() if name not in lost}
 
 
-def collect_results(futures: Mapping[Key, Future[Value]]) -> dict[Key, Value]:
-    """Return what came of all; raises the one error, or `ManyErrors`, when all have ended."""
-    errors: list[LpackError] = []
-    found: dict[Key, Value] = {}
-    try:
-        for key, future in futures.items():
-            try:
-                found[key] = future.result()
-            except LpackError as error:
-                errors.append(error)
-    finally:
-        for future in futures.values():
-            future.cancel()  # has no effect unless the loop was interrupted
-    raise_any(errors)
-    return found
-
-
 def find_failures(futures: Mapping[str, Future[Value]], chosen: Collection[str], reporter: Reporter) -> list[str]:
     """Wait for functions to be scanned, and return those that failed and were not chosen, which the plan goes without.
 
@@ -367,9 +350,3 @@ def find_failures(futures: Mapping[str, Future[Value]], chosen: Collection[str],
             found.append(name)
     collect_results({name: future for name, future in futures.items() if name in chosen})
     return found
-
-
-def raise_any(errors: Sequence[LpackError]) -> None:
-    """Raise the one error, or `ManyErrors`, if there is any."""
-    if errors:
-        raise errors[0] if len(errors) == 1 else ManyErrors(errors)

@@ -34,7 +34,7 @@ Parts = Mapping[str, Sequence[ElfFile]]
 def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree], target: Target) -> tuple[str, ...]:
     """Prove that the target can load native code, all libraries at hand; raises `PackageError` that says what it cannot.
 
-    ``tree`` gives the entries that the files are, for when something is wrong. Gives warnings of what nothing is sure to load.
+    ``tree`` returns the entries that the files are, for when something is wrong. Returns warnings of what nothing surely loads.
     """
     warnings = dict.fromkeys(_check_machine(label, files, target))
     own = files_of_machine(files, target)
@@ -53,7 +53,13 @@ def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree],
                 ),
             )
         warnings.setdefault(f"{label}: {what}. Nothing is sure to load it, and it is packed as it is.")
-    return tuple(warnings)[:_SHOWN]
+    return _shorten_warnings(label, tuple(warnings))
+
+
+def _shorten_warnings(label: str, warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first warnings, the last of which says how many more there are."""
+    more = len(warnings) - _SHOWN
+    return (*warnings[:_SHOWN], f"{label}: and {more} more like these.") if more > 0 else warnings
 
 
 def _check_machine(label: str, files: Sequence[ElfFile], target: Target) -> tuple[str, ...]:

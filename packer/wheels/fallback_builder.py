@@ -31,7 +31,9 @@ class FallbackBuilder:
             except UnavailableError as refusal:
                 last = self._builders[name].last_wheel(task)
                 if last is not None:
-                    return _with_reason(last, why)
+                    made = _with_reason(last, why)
+                    old = f"{task.package} is the wheel that {name} built before, because it cannot build now: {refusal.what}. "
+                    return replace(made, warnings=(*attempts.warnings(name), old + refusal.remedy, *made.warnings))
                 attempts.add(name, refusal)
             except NativeCodeError as refusal:
                 attempts.add(name, refusal)

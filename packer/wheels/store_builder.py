@@ -14,6 +14,7 @@ from builders.recipes import Builder, BuildSettings, BuiltWheel, Recipe, WheelRe
 from builders.runtimes import Target
 from packer.cache.store import Store
 from packer.core.events import Reporter
+from packer.core.futures import collect_results
 from packer.core.model import Function, LockedPackage
 from packer.net.downloads import FetchedArchive
 from packer.wheels.build_requirements import BuildRequirements
@@ -99,10 +100,10 @@ class StoreBuilder:
     def build_all(self, function: Function, packages: Sequence[MissingWheel]) -> list[ProvidedWheel]:
         """Return the wheels of packages, in their order.
 
-        Raises `BuildError` with the build's own output, or `PackageError` for a wheel that is no good.
+        Raises `BuildError` with the build's own output, `PackageError` for a wheel that is no good, or `ManyErrors`.
         """
-        futures = [self._pool.submit(self._wheel, function, package, sdist) for package, sdist in packages]
-        return [future.result() for future in futures]
+        futures = {place: self._pool.submit(self._wheel, function, *each) for place, each in enumerate(packages)}
+        return list(collect_results(futures).values())
 
     def kept(self, function: Function, package: LockedPackage, sdist: FetchedArchive | None) -> ProvidedWheel | None:
         """Return the wheel that was last built of a package's source as it is now; None where none was."""

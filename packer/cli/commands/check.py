@@ -15,7 +15,7 @@ from packer.cli.answer_cache import remember
 from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options, shape_options
 from packer.cli.project_appraisal import COMMIT, appraise_project, collect_budgets, make_commit_baseline
 from packer.config.project import sign_searched_paths
-from packer.core.errors import LimitError, ManyErrors
+from packer.core.errors import LimitError, raise_any
 from packer.core.options import LAYER_MODES
 from packer.core.records import json_text
 from packer.inspect.check_document import Checked, check_table
@@ -77,8 +77,7 @@ def command(*, names: tuple[str, ...], baseline: str | None, as_json: bool, verb
         watched = [*state.signatures(written=False), (started, sign_searched_paths(project, names))]
         watched += [(started, {str(path.absolute()): signature(path) for path in files})]
         remember(sys.argv[1:], watched, text, "".join(f"{line}\n" for line in told), LimitError.exit_status if errors else 0)
-    if errors:
-        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+    raise_any(errors)
 
 
 def _collect_warnings(

@@ -63,4 +63,5 @@ def command(
                 **lock_bases(configuration.functions, tools.imaging),
             }
     for path, changed in outcomes.items():
-        sys.stdout.write(f"{'written' if changed else 'unchanged':<9}  {os.path.relpath(path)}\n")
+        done = "unchanged" if not changed else "written" if path.exists() else "removed"
+        sys.stdout.write(f"{done:<9}  {os.path.relpath(path)}\n")

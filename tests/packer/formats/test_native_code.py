@@ -259,6 +259,14 @@ def test_a_symbol_of_a_plug_in_is_told_and_let_through(new_symbol, plain):
     assert check_native("one-1.0-py3-none-any.whl", tuple(read_native_files(only)), lambda: only, OLD)
 
 
+def test_warnings_that_are_not_shown_are_counted(new_symbol, plain):
+    plugins = [(f"one/plugin{number}.so", new_symbol) for number in range(5)]
+    tree = tree_of(("one/_core.abi3.so", plain), *plugins)
+    *shown, more = check_native("one-1.0.whl", tuple(read_native_files(tree)), lambda: tree, OLD)
+    assert [f"one/plugin{number}.so needs" in warning for number, warning in enumerate(shown)] == [True] * 3
+    assert more == "one-1.0.whl: and 2 more like these."
+
+
 def test_a_module_is_known_by_what_python_calls_in_it(tmp_path):
     source = "int PyInit_plain(void) { return 0; }\n"
     data = compile_library(tmp_path / "plain.so", source).read_bytes()

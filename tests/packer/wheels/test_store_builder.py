@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from builders.errors import BuildError, LpackError, MissingRequirementsError, NativeCodeError
 from builders.recipes import BUILDERS, BuildSettings, BuiltWheel, Recipe, WheelRequest
 from builders.runtimes import Target
+from packer.core.errors import ManyErrors
 from packer.core.model import LockedPackage, SourceFolder
 from packer.core.records import WheelBuildRecord
 from packer.manifest.schemas import schema_text
@@ -172,7 +173,12 @@ def test_other_build_requirements_are_another_build(world):
 def test_what_was_built_serves_when_the_engine_is_away(world):
     first = world.build(NATIVE)
     world.builders["container"].recipes = away("no engine")
-    assert world.build(NATIVE).distribution == first.distribution
+    again = world.build(NATIVE)
+    assert again.distribution == first.distribution
+    [warning] = [each for each in again.warnings if each not in first.warnings]
+    assert warning == (
+        "one 1.0 is the wheel that container built before, because it cannot build now: no engine. Mend: no engine."
+    )
 
 
 def test_a_wheel_that_is_gone_from_the_store_is_built_again(world):
@@ -233,6 +239,16 @@ def test_at_most_so_many_builds_at_once(world):
         sources = [world.source(NATIVE, name) for name in ("one", "two", "three", "four")]
         world.builder(jobs).build_all(world.function, sources)
         assert max(most) == expected
+
+
+def test_all_builds_that_fail_are_reported(world):
+    world.builders["container"].trouble += [BuildError("no compiler"), BuildError("no header")]
+    with pytest.raises(ManyErrors) as caught:
+        world.builder(1).build_all(world.function, [world.source(NATIVE, name) for name in ("one", "two", "three")])
+    first, second = map(str, caught.value.errors)
+    assert "no compiler" in first
+    assert "no header" in second
+    assert len(world.builders["container"].requests) == 3
 
 
 def test_closing_closes_what_was_made_and_makes_no_more(world):
