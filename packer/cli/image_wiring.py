@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from builders.engine.client import connect
+from builders.engine.client import Engine, connect
+from builders.once import Once
 from packer.cache.deflate import Deflater
 from packer.cache.store import Store
 from packer.core.events import Reporter
@@ -25,9 +26,24 @@ def open_image_builder(store: Store, reporter: Reporter, policy: Policy, jobs: i
     """Make the parts that make images; what they hold open is closed with ``closing``."""
     executor, makers = (_open_executor(jobs, name, closing) for name in ("pack", "layer"))
     registries = open_registries(store, reporter, closing, offline=policy.offline)
-    reader = BaseReader(store, base_sources(store, executor, registries.resolve, connect))
+    reader = BaseReader(store, base_sources(store, executor, registries.resolve, engine_opener(closing)))
     layers = LayerBlobs(store, Deflater(store).span, executor)
     return ImageBuilder(reader, layers, makers, frozen=policy.frozen, refresh=policy.upgrade)
+
+
+def engine_opener(closing: ExitStack) -> Callable[[], Engine]:
+    """Return a function that connects to the container engine once; the connection is closed with ``closing``.
+
+    It raises `UnavailableError`, and may be called from many threads.
+    """
+    engines: Once[None, Engine] = Once()
+
+    def open_engine() -> Engine:
+        engine = connect()
+        closing.callback(engine.close)
+        return engine
+
+    return lambda: engines.get(None, open_engine)
 
 
 def _open_executor(jobs: int, name: str, closing: ExitStack) -> Executor:

@@ -89,11 +89,11 @@ def open_cluster(address: str, configured: str, policy: Policy, reporter: Report
         )
         raise UsageError(what, remedy=remedy)
     with _connect_client(address) as client:
-        pulse = Pulse(client.nthreads)
         threads = client.nthreads()
         reporter.note(f"building on {len(threads)} workers of {address}")
-        cluster = Cluster(_make_submit(client), lambda: pulse.workers(ABSENCE), str(remote), policy, reporter)
+        pulse = Pulse(client.nthreads)
         try:
+            cluster = Cluster(_make_submit(client), lambda: pulse.workers(ABSENCE), str(remote), policy, reporter)
             count = sum(threads.values())
             yield OpenCluster(cluster=cluster, jobs=min(_AHEAD * count, max(2 * count, _MANY)))
         finally:

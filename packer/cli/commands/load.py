@@ -33,8 +33,7 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
     """
     project = read_built_project("load", names, flags)
     with open_reporter(verbose, quiet) as reporter, ExitStack() as closing:
-        from builders.engine.client import connect
-        from packer.cli.image_wiring import open_registries
+        from packer.cli.image_wiring import engine_opener, open_registries
         from packer.formats.oci import Reference
         from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
@@ -45,7 +44,7 @@ def command(*, names: tuple[str, ...], tag: str, as_json: bool, verbose: bool, q
         names = select_image_names(names, project.functions)
         images = read_images(project.config.out, names, lambda home: RegistryBlobs(registries, home))
         project.warn_of_changes(flags["out"], store, reporter, "image")
-        engine = connect()
+        engine = engine_opener(closing)()
         with print_results(as_json=as_json) as results:
             for built in images:
                 with results.of(built.name):

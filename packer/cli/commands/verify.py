@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +15,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from builders.errors import LpackError
 from packer.cli.common import open_reporter, open_store
 from packer.cli.outcome import ErrorRecord, built_options, read_built_project
-from packer.core.errors import ManyErrors
+from packer.core.errors import raise_any
 from packer.core.records import Milliseconds, json_text
 
 if TYPE_CHECKING:
+    from builders.engine.client import Engine
     from packer.cache.store import Store
     from packer.cli.terminal import LineReporter
     from packer.config.load import Config
@@ -64,10 +66,10 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
     failed: dict[str, ErrorRecord] = {}
-    with open_reporter(verbose, quiet) as reporter:
+    with open_reporter(verbose, quiet) as reporter, ExitStack() as closing:
         store = open_store()
         project.warn_of_changes(flags["out"], store, reporter)
-        runner = _ArtifactRunner(project.config, store, reporter)
+        runner = _ArtifactRunner(project.config, store, reporter, closing)
         for function in project.functions:
             try:
                 found[function.name] = runner.run(function)
@@ -75,8 +77,7 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
                 errors.append(error)
                 failed[function.name] = ErrorRecord.of(error)
     _print_outcomes(found, failed, project.functions, as_json=as_json)
-    if errors:
-        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+    raise_any(errors)
 
 
 def _print_outcomes(
@@ -103,12 +104,14 @@ def _make_record(outcome: Outcome, names: list[str]) -> VerifyRecord:
 
 
 class _ArtifactRunner:
-    """Runs functions of a project as they lie in the output folder."""
+    """Runs functions of a project as they lie in the output folder; what it opens is closed with ``closing``."""
 
-    def __init__(self, config: Config, store: Store, reporter: LineReporter) -> None:
+    def __init__(self, config: Config, store: Store, reporter: LineReporter, closing: ExitStack) -> None:
         self._config = config
         self._store = store
         self._reporter = reporter
+        self._closing = closing
+        self._open_engine: Callable[[], Engine] | None = None
 
     def run(self, function: Function) -> Outcome:
         """Run a function; raises `LpackError`."""
@@ -121,8 +124,7 @@ class _ArtifactRunner:
         )
 
     def _run_image(self, function: Function) -> Outcome:
-        from builders.engine.client import connect
-        from packer.cli.image_wiring import open_registries
+        from packer.cli.image_wiring import engine_opener, open_registries
         from packer.images.reader import read_images
         from packer.registry.client import RegistryBlobs
         from packer.verify.image_runner import run_built
@@ -130,7 +132,8 @@ class _ArtifactRunner:
         with ExitStack() as closing:
             registries = open_registries(self._store, self._reporter, closing)
             [built] = read_images(self._config.out, (function.name,), lambda home: RegistryBlobs(registries, home))
-            return run_built(built, function, connect(), self._store)
+            self._open_engine = self._open_engine or engine_opener(self._closing)
+            return run_built(built, function, self._open_engine(), self._store)
 
     def _run_archive(self, function: Function) -> Outcome:
         from packer.cache.signatures import Digests
