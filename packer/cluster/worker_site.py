@@ -139,21 +139,21 @@ class WorkerSite:
         return self._work.size(wanted)
 
     def make(self, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> MadeLayer:
-        """Make a layer, and give it without its archive, which goes to the remote store."""
+        """Make a layer, and return it without its archive, which goes to the remote store."""
         made = self._work.make(share, wanted, beside)
         self._hand_over(made.archive.sha256, made.archive.path)
         return replace(made, archive=replace(made.archive, path=Path()), staged=None)
 
     def settle(self, version: Version, layers: Sequence[MadeLayer]) -> SettledFunction:
-        """Build a function, and give what came of it without its archive, which goes to the remote store."""
+        """Build a function, and return it without its archive, which goes to the remote store."""
         here = tuple(replace(layer, archive=self._fetch_layer(layer.archive.sha256)) for layer in layers)
         settled = self._work.settle(version, here)
         self._hand_over(settled.result.report.artifact.sha256, settled.staged)
-        told = {
+        translated = {
             key: self._translator.translate(getattr(settled.result, key))
             for key in ("report", "warnings", "summary", "folders")
         }
-        return replace(settled, result=replace(settled.result, **told), staged=Path())
+        return replace(settled, result=replace(settled.result, **translated), staged=Path())
 
     def _fetch_layer(self, digest: str) -> LayerArchive:
         path = self._archives / f"{digest}.zip"

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from builders.errors import UnavailableError
 from builders.once import Once
 from builders.runtimes import Target
+from packer import __version__
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of, store_errors
 from packer.core.function_tree import merge_trees, part_sizes
@@ -260,7 +261,8 @@ class LayerMaker:
 
 def _layer_keys(target: Target, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:
     """Return a layer's key by its own contents, and its key by what its users have beside it too."""
-    key = digest_of(_FORM, CODEC, str(target), share.name, *sorted(wanted[digest].key for digest in share.pieces))
+    pieces = sorted(wanted[digest].key for digest in share.pieces)
+    key = digest_of(__version__, _FORM, CODEC, str(target), share.name, *pieces)
     return key, digest_of(key, *beside.digests)
 
 

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from builders.inside import read_script
+from packer import __version__
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
 from packer.core.model import OWN_SOURCE, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import GatheredFunction
+from packer.trim.bytecode import SCRIPT
 from packer.trim.bytecode_placement import BytecodePlacer, kept_sources
 from packer.trim.rules import Unit
 from packer.trim.shape import TrimmedFunction
@@ -86,7 +89,7 @@ class LayerCompilation(Struct, frozen=True, kw_only=True):
     def key(self, distribution: str, variants: Iterable[str], *, only: bool) -> str:
         """Return the digest of all that decides the bytes of a distribution in a layer."""
         how = (self.options.mode, str(self.options.optimize), self.python, str(only))
-        return digest_of(_FORM, CODEC, distribution, *how, *sorted(set(variants)))
+        return digest_of(__version__, _FORM, CODEC, read_script(SCRIPT), distribution, *how, *sorted(set(variants)))
 
     def is_known(self, store: Store, key: str) -> bool:
         """Return whether the sizes that belong to a key are known."""

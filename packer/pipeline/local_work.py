@@ -218,7 +218,7 @@ class LocalWork:
             self._preparation.forget(function.name)
         settled = SettledFunction(
             result=make_result(prepared.gathered, proof, used, seconds),
-            staged=path,
+            staged=proof.candidate.path,  # another file than `path` where the function is packed whole after all
             need=prepared.need,
             restored=prepared.restored,
             kept=frozenset(proof.kept),

@@ -29,7 +29,8 @@ from packer.trim.handler_prelude import HandlerPrelude
 _FORM = "1"
 _NO_STARTER = HandlerPrelude()
 _KIND = "bytecode"
-_SCRIPT = "compile.py"
+SCRIPT = "compile.py"
+"""What compiles, of `builders.inside`."""
 _HEAD = struct.Struct("<III")
 """The number of a file, and the length and CRC-32 of its bytecode, as the script writes them."""
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
@@ -119,9 +120,7 @@ class Compiler:
             inputs.mkdir()
             work.mkdir()
             job.write(entries, inputs)
-            task = Task(
-                script=_SCRIPT, arguments=("{in}", "{answer}", str(self._jobs)), inputs=inputs, environment=_ENVIRONMENT
-            )
+            task = Task(script=SCRIPT, arguments=("{in}", "{answer}", str(self._jobs)), inputs=inputs, environment=_ENVIRONMENT)
             try:
                 done = job.python.run(task, work)
             except BuildError as failure:
@@ -151,7 +150,7 @@ class _Job(Struct, frozen=True, kw_only=True):
         """Return the digest of all that decides the bytecode of these sources."""
         listed = [part for entry in entries for part in (entry.path, entry.content.digest)]
         how = (self.python.identity, self.root, str(self.optimize), self.starter.before, self.starter.after)
-        return digest_of(_FORM, CODEC, read_script(_SCRIPT), *how, *listed)
+        return digest_of(_FORM, CODEC, read_script(SCRIPT), *how, *listed)
 
     def write(self, entries: Sequence[Entry], folder: Path) -> None:
         """Write what the script reads."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
+from packer import __version__
 from packer.cache.store import Store, digest_of
 from packer.core.bisect import find_culprits
 from packer.core.errors import ToolError, VerificationError
@@ -80,16 +81,16 @@ class Repairs:
         function = material.function
         own = (part for entry in dict(material.parts)[OWN_SOURCE] for part in (entry.path, entry.content.digest))
         events = (digest_of(path.read_text(errors="replace")) for path in event_files(function) if path.is_file())
+        named = (__version__, str(function.target), function.name, function.handler)
         options = fingerprint(function.trim, function.bytecode, function.verify)
-        return digest_of(
-            function.name, function.handler, options, *events, "", *(each.digest for each in material.distributions), "", *own
-        )
+        return digest_of(*named, options, *events, "", *(each.digest for each in material.distributions), "", *own)
 
     @staticmethod
     def _loose_key(material: Material) -> str:
         """Return the key of what was found last for the same distributions, which another source may not need."""
         function = material.function
-        return digest_of(function.name, fingerprint(function.trim), *(each.digest for each in material.distributions))
+        named = (__version__, str(function.target), function.name)
+        return digest_of(*named, fingerprint(function.trim), *(each.digest for each in material.distributions))
 
     def _load(self, key: str) -> frozenset[Unit] | None:
         record = self._store.load(_KIND, key)
@@ -239,20 +240,34 @@ class _Trial:
 
     def _take_whole(self, before: Outcome) -> bool:
         """Return whether a function that fails with layers works in one package, and take that; raises `VerificationError`."""
-        name, (trouble, trace, was) = self._function.name, self._differing(before)
+        differing = self._differing(before)
         whole = self._candidates.trimmed(self._material, self.candidate.restored, self._trial_path)
         outcome = self._outcome(whole)
         if not self._agrees(whole, outcome):
             return False
+        self._accept_whole(whole, outcome, differing)
+        return True
+
+    def _accept_whole(self, whole: Candidate, outcome: Outcome, differing: tuple[str, str, str]) -> None:
+        """Take the package without layers, which works; raises `VerificationError` where the user wants no repairs."""
+        name, (trouble, trace, was) = self._function.name, differing
         what = f"{name} does not behave with layers as it does in one package: {trouble}{was}"
         if not self._function.trim.repair:
             raise VerificationError(f"{what}.", detail=trace, remedy=f'Write layers = "none" for {name}, or trim = "auto".')
         self.candidate, self.after, self.alone = whole, outcome, f"{what}; it is packed whole"
-        return True
+
+    def _settle_layers(self, kept: frozenset[Unit], differing: tuple[str, str, str]) -> None:
+        """Keep the layers of a function that works in one package, if it works with them now; else take the one package."""
+        outcome = self._outcome(self.candidate)
+        if self._agrees(self.candidate, outcome):
+            self.after = outcome
+        else:
+            whole = self._candidates.trimmed(self._material, kept, self._trial_path)
+            self._accept_whole(whole, self.after, differing)
 
     def _repair(self, before: Outcome, kept: frozenset[Unit]) -> frozenset[Unit]:
         units = tuple(unit for unit in self.candidate.shaped.units() if unit not in kept)
-        trouble, trace, was = self._differing(before)
+        trouble, trace, was = differing = self._differing(before)
 
         def works(restored: frozenset[Unit]) -> bool:
             tried = self._candidates.trimmed(self._material, kept | restored, self._trial_path)
@@ -264,8 +279,10 @@ class _Trial:
         self._reporter.note(f"{self._function.name} fails when it is trimmed; looking for what it needs")
         found = find_culprits(units, works)
         name = self._function.name
-        if found == ():
-            return kept  # it does now: it was stopped for time, or by chance
+        if found == ():  # it works now: it was stopped for time, or by chance
+            if self.candidate.layers:
+                self._settle_layers(kept, differing)
+            return kept
         if not found:
             what = f"{name} does not behave as it does untrimmed, and no rule is to blame: {trouble}{was}."
             raise VerificationError(what, detail=trace, remedy='Write trim = "none" and bytecode = "off", and report it.')

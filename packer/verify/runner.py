@@ -20,7 +20,8 @@ from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult
-from packer.cache.store import Store, digest_of
+from packer import __version__
+from packer.cache.store import Store, digest_of, store_errors
 from packer.core.errors import ToolError, UsageError, VerificationError
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
@@ -142,7 +143,7 @@ def _read_json(path: Path) -> Any:
 
 
 class UnpackedFunction(Struct, frozen=True, kw_only=True):
-    """A function unpacked in a folder, and in others what the runtime has of packages and its layers, if anything."""
+    """The folders that a function is unpacked into: ``task`` its own files, ``late`` the runtime's packages, and its layers."""
 
     task: Path
     late: Path | None = None
@@ -194,10 +195,10 @@ class Verifier:
         values = [(event.name, event.value) for event in events]
         variables = fingerprint(function_environment(function))
         facts = (function.handler, fingerprint(function.verify), variables, json.dumps(values), sandbox.identity, sandbox.place)
-        runtime = (entry.content.digest for entry in late)
+        runtime = (part for entry in late for part in (entry.path, entry.content.digest))
         attached = json.dumps([layer.sha256 for layer in layers])
         scripts = (read_script(name) for name in (_PROBE, _EMULATE))
-        key = digest_of(_FORM, digest, *scripts, *facts, attached, *runtime)
+        key = digest_of(__version__, _FORM, digest, str(function.target), *scripts, *facts, attached, *runtime)
         record = self._store.load(_KIND, key)
         if record is not None:
             return _read_outcome(json.loads(record.payload), "")
@@ -240,11 +241,12 @@ class Verifier:
             "emulator": str(emulator or ""),
         }
         with scratch_folder(_SCRATCH, self._store) as folder:
-            for name in ("in", "work"):
-                (folder / name).mkdir()
             # The version of marshal's form that all Sandboxes read.
             document = json.dumps(request).encode() if emulator else marshal.dumps(request, 2)
-            (folder / "in" / "request").write_bytes(document)
+            with store_errors(folder, "write to"):
+                for name in ("in", "work"):
+                    (folder / name).mkdir()
+                (folder / "in" / "request").write_bytes(document)
             task = Task(
                 script=_EMULATE if emulator else _PROBE,
                 arguments=("{in}/request", "{answer}", "{task}", "{late}", "{layers}"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from builders.runtimes import Target
 from packer.core.model import BytesContent, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
+from packer.layers.assignment import LayerShare
+from packer.pipeline.layer_maker import Beside, Wanted, _layer_keys
 from packer.pipeline.layer_parts import LayerCompilation, Variant, combine_variants
 
 FOUND = Distribution(name="one", version="1.0", filename="one-1.0-py3-none-any.whl", digest="a" * 64, path=Path("one"))
@@ -52,6 +55,17 @@ def test_a_variants_digest_has_all_that_a_layer_may_hold():
     assert variant(a="a").digest == variant(a="a").digest
 
 
+def test_a_key_has_the_version_of_lpack_and_the_script_that_compiles(monkeypatch):
+    way = LayerCompilation(options=BytecodeOptions(mode="beside"), python="3.12.1")
+    keys = {way.key("d", ["v"], only=False)}
+    with monkeypatch.context() as changed:
+        changed.setattr("packer.pipeline.layer_parts.__version__", "0.0.0")
+        keys.add(way.key("d", ["v"], only=False))
+    monkeypatch.setattr("packer.pipeline.layer_parts.read_script", lambda _name: b"another script")
+    keys.add(way.key("d", ["v"], only=False))
+    assert len(keys) == 3
+
+
 def test_a_key_has_all_that_decides_the_bytes():
     options = BytecodeOptions(mode="beside")
     way = LayerCompilation(options=options, python="3.12.1")
@@ -67,3 +81,11 @@ def test_a_key_has_all_that_decides_the_bytes():
     }
     assert len(keys) == 8
     assert way.key("d", ["w", "v", "v"], only=False) == way.key("d", ["v", "w"], only=False)
+
+
+def test_the_key_of_a_layer_has_the_version_of_lpack(monkeypatch):
+    target, share = Target.of("python3.12", "x86_64"), LayerShare(pieces=("d",), users=("one",), name="")
+    wanted = {"d": Wanted(digest="d", key="k", only=False, versions=())}
+    before = _layer_keys(target, share, wanted, Beside(digests=(), users=()))
+    monkeypatch.setattr("packer.pipeline.layer_maker.__version__", "0.0.0")
+    assert set(before).isdisjoint(_layer_keys(target, share, wanted, Beside(digests=(), users=())))

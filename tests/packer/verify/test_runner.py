@@ -170,6 +170,32 @@ def test_an_outcome_is_remembered_for_these_layers_in_this_order_alone(world):
     assert world.outcome(files, one).events[0]["result"] == 1
 
 
+def test_an_outcome_is_remembered_for_these_packages_of_the_runtime_alone(world):
+    files = {"app.py": "import shop\nhandler = lambda event, context: shop.VALUE\n"}
+    content = BytesContent.of(b"VALUE = 1\n")
+    late = [Tree.of([Entry(path=path, mode=0o644, content=content, owner="shop")]) for path in ("other.py", "shop.py")]
+    assert [world.outcome(files, late=each).works for each in late] == [False, True]
+
+
+def test_an_outcome_is_remembered_for_its_target_and_version_alone(world, monkeypatch):
+    runs: list[str] = []
+    run = world.verifier.run
+
+    def counting(function: Function, *arguments: Any, **more: Any) -> Any:
+        runs.append(str(function.target))
+        return run(function, *arguments, **more)
+
+    monkeypatch.setattr(world.verifier, "run", counting)
+    archive = world.archive({"app.py": "handler = lambda event, context: event\n"})
+    other = replace(function(), target=replace(function().target, ceiling=30))
+    for each in (function(), function(), other):
+        world.verifier.outcome(each, archive.path, archive.sha256, [])
+    assert runs == [str(function().target), str(other.target)]
+    monkeypatch.setattr("packer.verify.runner.__version__", "0.0.0")
+    world.verifier.outcome(function(), archive.path, archive.sha256, [])
+    assert len(runs) == 3
+
+
 def test_layers_are_removed_at_the_end(world):
     archive = world.archive(OWN)
     with world.verifier.laid_out(archive.path, NOTHING, split(world)) as laid:
