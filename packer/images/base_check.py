@@ -175,16 +175,15 @@ def _decompress(file: BinaryIO, media_type: str) -> Iterator[bytes]:
 
 def _decompress_gzip(file: BinaryIO) -> Iterator[bytes]:
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    fresh = True
     for data in iter(lambda: file.read(_PIECE), b""):
         left = data
         while left:
-            if stream.eof:  # the next member
-                left = left.lstrip(b"\0") if fresh else left
-                stream, fresh = zlib.decompressobj(zlib.MAX_WBITS | 16), True
+            if stream.eof:  # another member, or zeros that fill a block, which gzip(1) ignores
+                left = left.lstrip(b"\0")
+                if left:
+                    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
                 continue
             yield stream.decompress(left, _PIECE)
-            fresh = False
             left = stream.unused_data if stream.eof else stream.unconsumed_tail
     if not stream.eof:
         raise EOFError("its compressed data is cut short")
@@ -200,14 +199,10 @@ def _decompress_zstd(file: BinaryIO) -> Iterator[bytes]:
         raise ValueError(str(error)) from None
 
 
-class _Tar(tarfile.TarFile):
-    """A tar whose extended headers have a size that can be meant."""
-
-
 @contextmanager
 def _open_tar(tar: _Raw) -> Iterator[tarfile.TarFile]:
     # Read as a stream: nothing that a header says can make it seek.
-    with _Tar.open(fileobj=tar, mode="r|", bufsize=_PIECE, tarinfo=GuardedInfo) as opened:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=tar, mode="r|", bufsize=_PIECE, tarinfo=GuardedInfo) as opened:  # type: ignore[call-overload]
         yield opened
 
 
@@ -291,7 +286,7 @@ def resolve_link(path: str, links: Mapping[str, str]) -> str | None:
 def _check_path(name: str, named: str) -> str:
     """Return a path as it lies in the image; raises `ImageError` for one that leads out of it."""
     path = name.removeprefix("./").rstrip("/")
-    if path.startswith("/") or ".." in path.split("/") or "\0" in path or "\\" in path.split("/"):
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise _refusal(named, f"the path {name[:200]!r} leads out of it")
     return path
 

@@ -88,6 +88,8 @@ def test_links_that_stay_in_the_image_and_whiteouts_are_taken(tmp_path: Path, re
         special("usr/bin/python3", tarfile.LNKTYPE, "usr/bin/python3.11"),
         ("etc/.wh.hosts", b""),
         ("var/.wh..wh..opq", b""),
+        ("usr/lib/systemd/system/system-systemd\\x2dcryptsetup.slice", b""),
+        ("usr/share/\\/x", b""),  # an ordinary name on Linux
     )
     write_base(tmp_path / "base", plain_layer(), tar)
     base = reader.read("oci:base", HERE, tmp_path)
@@ -112,6 +114,18 @@ def test_layers_in_several_members_are_read_as_one(tmp_path: Path, pack: Callabl
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ImageError, match=r"no whole tar|not the one that the configuration promises"):
         check_layer(path, media_type, digest(tar), "x")
+
+
+@pytest.mark.parametrize("size", [1, 512, 3 << 20])
+def test_zeros_that_fill_up_a_gzip_layer_are_ignored(tmp_path: Path, size: int) -> None:
+    tar = plain_layer()
+    path = tmp_path / "layer"
+    path.write_bytes(gzip.compress(tar) + bytes(size))
+    assert gzip.decompress(path.read_bytes()) == tar
+    check_layer(path, f"{LAYER}+gzip", digest(tar), "x")
+    path.write_bytes(path.read_bytes() + b"no gzip")
+    with pytest.raises(ImageError, match="no whole tar"):
+        check_layer(path, f"{LAYER}+gzip", digest(tar), "x")
 
 
 def changed_index(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
