@@ -145,9 +145,15 @@ def write_bills(
     found, texts = make_bills(mine, functions, lambda state: id(state) in new, store)
     files = {name: folder / name for name in texts}
     for name, path in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(texts[name])
+        _write_staged(path, texts[name])
     return {**states, **found}, files
+
+
+def _write_staged(path: Path, data: bytes) -> None:
+    """Write a file to the staging folder; raises `StoreError`."""
+    with store_errors(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def _drop_bills(states: Mapping[str, FunctionState]) -> dict[str, FunctionState]:
@@ -162,7 +168,7 @@ def _drop_bill(report: FunctionRecord) -> FunctionRecord:
 def write_descriptions(config: Config, template: Template | None, reports: FunctionRecords, folder: Path) -> dict[str, Path]:
     """Write the template and the manifest, which come last so that they never list a file that does not exist.
 
-    Returns those whose text is not what lies in the output folder already, by their names there.
+    Returns those whose text is not what lies in the output folder already, by their names there. Raises `StoreError`.
     """
     texts: dict[str, bytes] = {}
     manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
@@ -175,7 +181,7 @@ def write_descriptions(config: Config, template: Template | None, reports: Funct
     texts[MANIFEST_FILE] = manifest_text(manifest).encode()
     new = {name: text for name, text in texts.items() if not _holds(config.out / name, text)}
     for name, text in new.items():
-        (folder / name).write_bytes(text)
+        _write_staged(folder / name, text)
     return {name: folder / name for name in new}
 
 
@@ -188,7 +194,10 @@ def _holds(path: Path, text: bytes) -> bool:
 
 
 def remove_unused(last: State | None, states: Mapping[str, FunctionState], configured: Collection[str]) -> None:
-    """Remove archives of functions that are not there any more, and layers without a user, if they are as they were written."""
+    """Remove archives of functions that no longer exist, and layers without a user, if they are as they were written.
+
+    Raises `StoreError`.
+    """
     used = {path for state in states.values() for path in state.artifact}
     for name, state in (last.functions if last else {}).items():
         for path, known in state.artifact.items():
@@ -198,11 +207,12 @@ def remove_unused(last: State | None, states: Mapping[str, FunctionState], confi
 
 
 def _remove(path: Path) -> None:
-    """Remove an artifact, or a part of an image's layout with the folders that are empty then."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove an artifact, or a part of an image's layout with the folders that are empty then; raises `StoreError`."""
+    with store_errors(path, "remove"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     folder = path.parent
     while IMAGES_FOLDER in folder.parts:
         try:
