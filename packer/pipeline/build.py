@@ -80,8 +80,6 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
         )
         shared = {tools.sources.locks.group_paths(function) for function in functions}
         states = publish(config, template, last, built, folder, services.store)
-        for warning in _warn_of_unneeded_packages(config, states):
-            reporter.warn(warning)
         state = State(
             command=request.digest,
             seen_at=request.started,
@@ -90,7 +88,12 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
             outputs={str(config.out / name): signature(config.out / name) for name in description_files(template)},
             functions=states,
             digests=digests.current,
-            warnings=(*builder.warnings, *warn_of_bare_sources(template, states)),
+            warnings=(
+                *config.warnings,
+                *builder.warnings,
+                *_warn_of_unneeded_packages(config, states),
+                *warn_of_bare_sources(template, states),
+            ),
         )
         save_state(services.store, request.key, state)
         save_history(services.store, request.key, request.started, {name: each.report for name, each in states.items()})

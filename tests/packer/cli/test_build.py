@@ -193,6 +193,16 @@ def test_a_table_for_a_package_that_nobody_needs_is_told(tmp_path, lpack, index,
     assert "left-out" not in finished.stderr
 
 
+def test_warnings_of_the_project_are_printed_once_by_every_build(tmp_path, lpack, index, cache):
+    folder = project(tmp_path / "project")
+    searched = 'discover = ["*", "!gone"]\n'
+    (folder / "lpack.toml").write_text(f'{searched}{CONFIG}[packages.alpa]\nbuilder = "host"\n')
+    for _ in range(3):  # built, looked at again, and answered from what is remembered
+        stderr = lpack("build", cwd=folder).stderr
+        assert stderr.count("[packages.alpa], and no function needs") == 1
+        assert stderr.count("'!gone' leaves no folder out") == 1
+
+
 def test_markers_are_those_of_the_target(tmp_path, lpack, index, cache):
     folder = project(tmp_path / "project", orders="marked\n")
     found = {}
