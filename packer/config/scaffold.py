@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,6 +16,8 @@ from packer.source.dependency_files import find_handler, find_requirements
 
 _PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|tests?|dist|build|cdk\.out|s?venv|env")
 _MOST_DEPTH = 4
+_LONGEST_NAME = 64
+"""Characters of a function's name that Lambda takes (AWS "CreateFunction", FunctionName)."""
 _MANY = 3
 """Functions side by side from which on a pattern says it better."""
 
@@ -61,14 +64,17 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _free_name(place: Path, folder: Path, taken: dict[str, FoundFunction]) -> str:
-    """Name a function by its folder, and by the way to it where that is taken."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "-", place.name).strip("-_") or "function"
-    if name in taken:
-        name = re.sub(r"[^A-Za-z0-9_-]", "-", "-".join(place.relative_to(folder).parts)).strip("-_")
-    return name[:64]
+    """Return a name that no other function has: the folder's own, or else its path's, or else that with a number."""
+    own, path = _make_name(place.name), _make_name("-".join(place.relative_to(folder).parts))
+    numbered = (f"{path[: _LONGEST_NAME - len(end)]}{end}" for end in (f"-{number}" for number in count(2)))
+    return next(name for name in chain((own, path), numbered) if name not in taken)
 
 
-def write_config(functions: Sequence[FoundFunction], folder: Path, runtime: str, architecture: str) -> str:
+def _make_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text).strip("-_")[:_LONGEST_NAME] or "function"
+
+
+def config_text(functions: Sequence[FoundFunction], folder: Path, runtime: str, architecture: str) -> str:
     """Return the text of an lpack.toml."""
     lines = [f'runtime = "{runtime}"', f'arch = "{architecture}"', 'out = "dist"']
     above = {function.source.parent for function in functions}

@@ -21,12 +21,12 @@ def command(*, folder: Path, runtime: str, arch: str, only_print: bool) -> None:
     Every folder below FOLDER with a handler becomes a function of lpack.toml.
     """
     from packer.config.load import make_target
-    from packer.config.scaffold import find_functions, write_config
+    from packer.config.scaffold import config_text, find_functions
     from packer.core.errors import UsageError
     from packer.core.names import CONFIG_FILE
 
     make_target((runtime, "--runtime"), (arch, "--arch"))
-    text = write_config(find_functions(folder.absolute()), folder.absolute(), runtime, arch)
+    text = config_text(find_functions(folder.absolute()), folder.absolute(), runtime, arch)
     path = folder / CONFIG_FILE
     if only_print:
         sys.stdout.write(text)

@@ -52,6 +52,18 @@ def test_init_in_a_workspace_names_each_member_and_the_pattern_that_finds_all(tm
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "dist" / name).read_bytes()
 
 
+def test_init_gives_every_function_a_name_of_its_own(tmp_path, lpack):
+    long = "x" * 64
+    places = ["0/api", "a/b/api", "a-b/api", f"a/{long}1", f"a/{long}2", f"b/{long}3"]
+    for place in places:
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "app.py").write_text("def handler(event, context): ...\n")
+    config = tomllib.loads(lpack("init", "--print", cwd=tmp_path).stdout)
+    assert sorted(each["source"] for each in config["functions"].values()) == sorted(places)
+    assert {"api", "a-b-api", "a-b-api-2", long} <= set(config["functions"])
+    assert all(len(name) <= 64 for name in config["functions"])
+
+
 def test_init_never_overwrites(tmp_path, lpack):
     folder = project(tmp_path / "project")
     before = (folder / "lpack.toml").read_text()
