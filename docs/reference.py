@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from builders.runtimes import ARCHITECTURES, RUNTIMES
-from packer.cli.app import COMMANDS
+from packer.cli.app import COMMANDS, INTERNAL_ERROR
 from packer.config.key_reference import inner_key_table, key_table, rule_table
 from packer.core import errors
 from packer.manifest.schemas import NAMES, schema_text
@@ -102,4 +102,4 @@ def _statuses() -> Iterator[tuple[int, str]]:
     found = {errors.LpackError.exit_status: "the build failed"}
     for each in (errors.UsageError, errors.LimitError, errors.VerificationError):
         found[each.exit_status] = (each.__doc__ or "").strip().rstrip(".")
-    yield from {0: "good", **found}.items()
+    yield from {0: "good", **found, INTERNAL_ERROR: "an internal error of lpack"}.items()

@@ -15,8 +15,8 @@ from packer.cli.terminal import QUIET, make_reporter
 from packer.core.errors import ManyErrors
 
 COMMANDS = {
-    "affected": "Name the functions that what git has changed affects.",
-    "baseline": "Write down what functions take, to hold later states against.",
+    "affected": "List the functions that what git has changed affects.",
+    "baseline": "Write down what functions take, to check later states against.",
     "build": "Build functions into reproducible archives or images, trimmed and proved.",
     "cache": "Show, verify or prune the cache that all projects share.",
     "check": "Check functions against budgets and limits, without building them.",
@@ -38,9 +38,11 @@ COMMANDS = {
     "why": "Say which requirements bring a package in, and what it costs.",
 }
 _INTERRUPTED, _SIGNALLED = 130, 128  # 128 + the signal's number, as shells report them
+INTERNAL_ERROR = 70
+"""The exit status of an internal error (sysexits.h, EX_SOFTWARE)."""
 _EPILOG = (
     "Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3 over a budget or a limit of Lambda's, "
-    "4 verification failed."
+    "4 verification failed, 70 an internal error of lpack."
 )
 
 
@@ -93,4 +95,21 @@ def run(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has enough of it. Closing keeps Python from complaining again at exit.
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001 whatever it is, it is no fault of the user
+        _report_bug(error)
+        sys.exit(INTERNAL_ERROR)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report_bug(error: Exception) -> None:
+    """Print the traceback of an internal error, and ask for a report."""
+    import platform
+    import traceback
+
+    from packer.core.redaction import Redaction
+
+    sys.stderr.write(Redaction().redacted("".join(traceback.format_exception(error))))
+    sys.stderr.write(
+        f"error: Internal error of lpack {__version__} (Python {platform.python_version()}, {platform.platform()}). "
+        "Please report it, with the traceback above and the command that failed.\n"
+    )

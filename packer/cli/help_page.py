@@ -13,8 +13,8 @@ Options:
   -h, --help  Show this message and exit.
 
 Commands:
-  affected    Name the functions that what git has changed affects.
-  baseline    Write down what functions take, to hold later states against.
+  affected    List the functions that what git has changed affects.
+  baseline    Write down what functions take, to check later states against.
   build       Build functions into reproducible archives or images, trimmed and
               proved.
   cache       Show, verify or prune the cache that all projects share.
@@ -39,5 +39,6 @@ Commands:
   why         Say which requirements bring a package in, and what it costs.
 
   Exit status: 0 good, 1 the build failed, 2 wrong usage or configuration, 3
-  over a budget or a limit of Lambda's, 4 verification failed.
+  over a budget or a limit of Lambda's, 4 verification failed, 70 an internal
+  error of lpack.
 """

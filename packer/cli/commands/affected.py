@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from packer.cli.common import message_options, open_reporter, open_store, place_options
-from packer.config.project import FOLDER, find_project
-from packer.core.names import DEFAULT_OUT
+from packer.config.project import find_output_folder, find_project
 from packer.core.records import json_text
 from packer.pipeline.state import load_state, state_key
 
@@ -31,7 +30,7 @@ def command(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Name the functions that what git has changed affects.
+    """List the functions that what git has changed affects.
 
     The working tree, with what is not committed or not tracked yet, is compared with the commit where HEAD and REF part, as
     `git diff REF...HEAD` does. A function is affected by its source, its dependency files and locks, its part of the
@@ -42,8 +41,7 @@ def command(
     from packer.config.load import Overrides
 
     project = find_project(names, config, template, parameters)
-    out = Path.cwd() / DEFAULT_OUT if project.kind == FOLDER else None
-    state = load_state(open_store(), state_key(project.path, out))
+    state = load_state(open_store(), state_key(project.path, find_output_folder(project, None)))
     with open_reporter(verbose, quiet) as reporter:
         answer = find_affected(project, Overrides(), since, state, reporter)
         if not answer.reasons:
