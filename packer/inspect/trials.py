@@ -44,12 +44,10 @@ class Trials:
         here = self._verifier.sandbox(plain).path is not None
         return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
 
-    def cold_start(
-        self, function: Function, rounds: int, report: Callable[[str], None], layers: Sequence[LayerArchive] = ()
-    ) -> ColdStart:
-        """Measure starts in turns; ``report`` gets a line for each round. Raises `LpackError`.
+    def cold_start(self, function: Function, rounds: int, report: Callable[[str], None]) -> ColdStart:
+        """Measure starts in turns, of one package without layers; ``report`` gets a line for each round.
 
-        ``layers`` are those of the function as it is built; untrimmed, it has everything by itself.
+        Raises `LpackError`.
         """
         level = "rie" if self.clock(function) == CLOCK_EMULATOR else "import"
         timed = replace(function, verify=replace(function.verify, level=level))  # one of the two
@@ -61,7 +59,7 @@ class Trials:
         with ExitStack() as stack:
             sides = {
                 "before": stack.enter_context(self._verifier.laid_out(before.path, late)),
-                "after": stack.enter_context(self._verifier.laid_out(after.path, late, layers)),
+                "after": stack.enter_context(self._verifier.laid_out(after.path, late)),
             }
             for number in range(rounds):
                 for side, laid in sides.items():
@@ -71,17 +69,13 @@ class Trials:
                 report(f"{function.name} {number + 1}/{rounds}: {times['before'][-1]:.0f} ms, {times['after'][-1]:.0f} ms")
             plain = replace(timed, verify=replace(timed.verify, level="import"))
             log = self._run(plain, sides["after"], flags=("-X", "importtime")).log
-        # Untrimmed, its tree has the modules of its layers as well.
-        tree = before.shaped.tree if layers else after.shaped.tree
-        modules = read_import_times(log, tree, material.owner_names())
+        modules = read_import_times(log, after.shaped.tree, material.owner_names())
         return ColdStart(function=function.name, before=tuple(times["before"]), after=tuple(times["after"]), modules=modules)
 
-    def profile(
-        self, function: Function, warn: Callable[[str], None], layers: Sequence[LayerArchive] = ()
-    ) -> tuple[Profile, Material, Candidate]:
-        """Trace one run of the import and the sample events; ``warn`` gets a line for each that fails.
+    def profile(self, function: Function, warn: Callable[[str], None]) -> tuple[Profile, Material, Candidate]:
+        """Trace one run, of one package without layers: the import and the sample events.
 
-        ``layers`` are those of the function, in their order. Raises `LpackError`.
+        ``warn`` gets a line for each event that fails. Raises `LpackError`.
         """
         level = "events" if function.verify.events else "import"
         traced = replace(
@@ -92,7 +86,7 @@ class Trials:
         )
         material = self._gatherer.gather_material(traced)
         candidate = self._prover.shape(material, self._folder / f"{function.name}.zip")
-        with self._verifier.laid_out(candidate.path, self._gatherer.collect_carried(material), layers) as laid:
+        with self._verifier.laid_out(candidate.path, self._gatherer.collect_carried(material)) as laid:
             outcome = self._run(traced, laid, trace=True)
         for event, found in zip(read_events(traced), outcome.events, strict=True):
             trouble = error_text(found)

@@ -96,7 +96,7 @@ def _paths(value: object, name: str) -> frozenset[str]:
     return frozenset(value)
 
 
-def write_profile(profile: Profile) -> bytes:
+def profile_text(profile: Profile) -> bytes:
     """Return a profile as it stands in its file."""
     document = {
         "profile": _FORM,

@@ -79,7 +79,7 @@ class StartRecord(Struct, frozen=True, kw_only=True):
 
     before: StartTimes
     after: StartTimes
-    ratio: Milliseconds
+    ratio: Annotated[float, Meta(ge=0)]
     distributions: dict[str, Milliseconds]
     imports: tuple[ImportRecord, ...]
 

@@ -31,9 +31,10 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
     """Measure how long functions take to start, untrimmed and built.
 
     The clock is AWS's Runtime Interface Emulator where it is installed (it comes with the SAM CLI), else the import of the
-    handler. As root on Linux each start reads from a cold disk. Ends with status 3 where a start is over the budget `init`.
+    handler. As root on Linux each start reads from a cold disk. What is started is one package, without layers. Ends with
+    status 3 where a start is over the budget `init`.
     """
-    from packer.core.errors import ManyErrors
+    from packer.core.errors import raise_any
     from packer.inspect.trials import CLOCK_EMULATOR
     from packer.manifest.start_history import PastStart, save_start
     from packer.verify.coldstart import StartDocument, can_drop_caches, record_start
@@ -64,8 +65,7 @@ def command(*, names: tuple[str, ...], rounds: int, as_json: bool, verbose: bool
     else:
         _print_starts([each for _, each in found])
     over = [measure.error() for function, each in found if (measure := _measure_start(function, each)) and measure.over]
-    if over:
-        raise over[0] if len(over) == 1 else ManyErrors(over)
+    raise_any(over)
 
 
 def _measure_start(function: Function, found: ColdStart) -> Measure | None:

@@ -26,12 +26,12 @@ _SHOWN = 5
 def command(*, names: tuple[str, ...], verbose: bool, quiet: bool, **flags: Any) -> None:
     """Write down which files functions open, for `build --trim max`.
 
-    Each handler is imported and gets its sample events (verify = { events = [...] }), once, in the target's own Python. What is
-    opened of its distributions goes to lpack-profile.NAME.toml beside the configuration: review it, and commit it. Level max
-    removes the rest, and leaves stubs that say so when they are imported.
+    Each handler is imported and gets its sample events (verify = { events = [...] }), once, in the target's own Python, out of
+    one package without layers. What is opened of its distributions goes to lpack-profile.NAME.toml beside the configuration:
+    review it, and commit it. Level max removes the rest, and leaves stubs that say so when they are imported.
     """
     from packer.cache.store import replace_file
-    from packer.trim.profile import write_profile
+    from packer.trim.profile import profile_text
 
     with open_reporter(verbose, quiet) as reporter, open_trials(open_store(), reporter, names, flags) as (trials, functions):
         for function in functions:
@@ -40,7 +40,7 @@ def command(*, names: tuple[str, ...], verbose: bool, quiet: bool, **flags: Any)
             profile, material, candidate = trials.profile(function, reporter.warn)
             path = function.trim.profile
             assert path is not None  # noqa: S101 every configured function has one
-            replace_file(path, write_profile(profile))
+            replace_file(path, profile_text(profile))
             sys.stdout.write(f"written    {os.path.relpath(path)}: {_summarize_profile(profile, material, candidate)}\n")
 
 

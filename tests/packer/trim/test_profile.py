@@ -15,7 +15,7 @@ from packer.core.errors import UsageError
 from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Tree
 from packer.trim.engine import RemovedFile
-from packer.trim.profile import Profile, apply_profile, read_profile, write_profile
+from packer.trim.profile import Profile, apply_profile, profile_text, read_profile
 from packer.trim.rules import PROFILE
 from tests.packer.trim.test_rules import tree_of
 
@@ -66,15 +66,15 @@ def test_what_is_written_is_read_again(tmp_path_factory, opened, versions):
         versions=dict(zip(opened, versions, strict=False)),
         read={name: found for name, (_, found) in opened.items()},
     )
-    path.write_bytes(write_profile(given))
+    path.write_bytes(profile_text(given))
     assert read_profile(path) == given
 
 
 def test_the_file_is_made_to_be_reviewed_and_always_the_same():
     first = profile({"two": ("two/b.py", "two/a.py"), "one": ()}, read={"two": ("two/a.py",), "one": ()})
     again = profile({"one": (), "two": ("two/a.py", "two/b.py")}, read={"two": ("two/a.py",)})
-    assert write_profile(first) == write_profile(again)
-    text = write_profile(first).decode()
+    assert profile_text(first) == profile_text(again)
+    text = profile_text(first).decode()
     assert text.startswith("# What orders opened")
     assert "`lpack profile orders`" in text
     assert tomllib.loads(text) == {

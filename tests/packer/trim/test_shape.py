@@ -10,7 +10,7 @@ from packer.formats.native_code import NativeCode
 from packer.formats.wheel import read_wheel
 from packer.source.facts import FactScanner
 from packer.trim.bytecode_placement import BytecodePlacer
-from packer.trim.profile import write_profile
+from packer.trim.profile import profile_text
 from packer.trim.shape import Shaper
 from tests.packer.trim.test_profile import profile
 from tests.packer.trim.test_rules import tree_of
@@ -21,7 +21,7 @@ def test_keep_patterns_override_the_profile(tmp_path):
     """The stub's own remedy is keep = [...]."""
     wheel = make_wheel(tmp_path, "one", "1.0", {"one/__init__.py": b"", "one/late.py": b"X = 1\n"})
     place = tmp_path / "lpack-profile.orders.toml"
-    place.write_bytes(write_profile(profile({"one": ("one/__init__.py",)})))
+    place.write_bytes(profile_text(profile({"one": ("one/__init__.py",)})))
     trim = TrimOptions(level="max", keep=(("", "one/late.py"),), profile=place)
     function = Function(
         name="orders",
