@@ -60,7 +60,7 @@ def narrow_project(project: Project, flags: Mapping[str, Any], since: str, state
     answer = find_affected(project, Overrides(**flags), since, state, reporter)
     if not answer.reasons:
         reporter.note(f"Nothing to build: no function is affected by what has changed since {since}.")
-    return replace(project, names=tuple(answer.reasons), nobody=not answer.reasons)
+    return replace(project, names=tuple(answer.reasons), nothing_selected=not answer.reasons)
 
 
 def find_affected(project: Project, overrides: Overrides, since: str, state: State | None, reporter: Reporter) -> Affected:

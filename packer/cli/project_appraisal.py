@@ -18,7 +18,7 @@ from packer.config.project_reader import list_watched_files
 from packer.core.errors import UsageError
 from packer.core.options import Budget
 from packer.manifest.baseline import Baseline, make_baseline
-from packer.pipeline.request import command_digest
+from packer.pipeline.request import digest_flags
 from packer.pipeline.state import Estimate, FunctionState, State, load_state, save_state, state_key, state_path
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def appraise_project(project: Project, flags: Mapping[str, Any], store: Store, r
     """
     built = state_key(project.path, find_output_folder(project, flags["out"]))
     key = digest_of("check 2", built, str(flags["offline"]))
-    shape, more = read_shape_flags(flags), ["strict True"] if flags["strict"] else ()
-    digest = command_digest(project, flags["runtime"], flags["arch"], shape, frozen=False, more=more)
+    digest = digest_flags(project, flags, read_shape_flags(flags))
     state = load_state(store, key)
     if state is not None and not flags["upgrade"] and state.is_current(digest, project.names, written=False):
         return state

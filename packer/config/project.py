@@ -22,14 +22,14 @@ class Project(Struct, frozen=True, kw_only=True):
     """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder.
 
     ``config`` is the configuration of a template's functions, if there is one. All functions are asked for where ``names`` has
-    none, but with ``nobody``.
+    none; with ``nothing_selected``, none is.
     """
 
     kind: str
     path: Path
     config: Path | None = None
     names: tuple[str, ...] = ()
-    nobody: bool = False
+    nothing_selected: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -39,7 +39,7 @@ class Project(Struct, frozen=True, kw_only=True):
 
     def asks_for(self, name: str) -> bool:
         """Return whether a function was asked for."""
-        return not self.nobody and (not self.names or name in self.names)
+        return not self.nothing_selected and (not self.names or name in self.names)
 
 
 def find_project(

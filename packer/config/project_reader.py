@@ -151,7 +151,7 @@ def _make_template_function(path: Path, project: Section, function: TemplateFunc
 
 def select_functions(config: Config, project: Project) -> tuple[Function, ...]:
     """Return the functions of a project that were asked for; raises `UsageError` for a name that is not configured."""
-    return () if project.nobody else select_named(config, project.names)
+    return () if project.nothing_selected else select_named(config, project.names)
 
 
 def select_named(config: Config, names: tuple[str, ...]) -> tuple[Function, ...]:

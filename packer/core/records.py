@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct, ValidationError
 
 from builders.runtimes import Architecture
+from packer.core.errors import UsageError
 from packer.core.names import FUNCTION_NAME
 from packer.core.options import FORMATS, Format, TrimLevel, VerifyLevel
 
@@ -328,9 +329,17 @@ class _Format(Struct, frozen=True):
     format: str
 
 
-def read_manifest(path: Path) -> BuildManifest:
-    """Read an lpack.json; raises `OSError`, and `ValueError`, which says where it is wrong."""
-    return decode_manifest(path.read_bytes())
+def read_manifest(
+    path: Path, trouble: str = "cannot be read", remedy: str = "Remove it, and run `lpack build`."
+) -> BuildManifest:
+    """Read an lpack.json; raises `UsageError` with the reason, and with ``trouble`` and ``remedy`` for one that exists."""
+    try:
+        return decode_manifest(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"There is no {path}.", remedy="Run `lpack build` first.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} {trouble} ({reason}).", remedy=remedy) from None
 
 
 def decode_manifest(data: bytes) -> BuildManifest:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from builders.runtimes import IMAGE_LIMIT, MEGABYTE
 from packer.cache.deflate import inflate
+from packer.cache.store import Store
 from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, BytesContent, Content, Entry, Span, Tree
 from packer.formats.distribution_names import canonical_name, is_same_version, parse_wheel_name
@@ -94,6 +95,15 @@ def read_wheel(path: Path, filename: str) -> Tree:
         return Tree.of(entries)
     except ValueError as error:
         raise PackageError(f"{filename} installs two files at one path: {error}.", remedy=_REMEDY) from None
+
+
+def stored_tree(store: Store, sha256: str, filename: str) -> Tree | None:
+    """Return the tree that a wheel in the store installs, found by its SHA-256 (hex); None where the store does not have it.
+
+    Raises `StoreError` and `PackageError`.
+    """
+    path = store.wheel(sha256)
+    return read_wheel(path, filename) if path else None
 
 
 def read_members_as_tree(path: Path, filename: str) -> Tree:

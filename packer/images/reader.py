@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.names import LOCAL_FORMS, MANIFEST_FILE
-from packer.core.records import BuildManifest, ManifestFunction, read_manifest
+from packer.core.records import ManifestFunction, read_manifest
 from packer.formats.image import PATH, BlobSource, Image, ImageLayer
 from packer.formats.oci import (
     LARGEST_CONFIG,
@@ -62,7 +62,7 @@ def read_images(out: Path, names: Sequence[str], remote: Callable[[Reference], B
     ``remote`` gives the blobs of a base that the output folder does not hold. Raises `UsageError` where one was not built, or
     is no image, and `ImageError` where it is not what it was.
     """
-    functions = _manifest(out).functions
+    functions = read_manifest(out / MANIFEST_FILE).functions
     for name in names:
         if name not in functions:
             raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
@@ -74,7 +74,7 @@ def read_images(out: Path, names: Sequence[str], remote: Callable[[Reference], B
 
 def read_format(out: Path, name: str) -> str:
     """Return what became of a function, ``zip`` or ``image``, whatever flags the build had; raises `UsageError`."""
-    function = _manifest(out).functions.get(name)
+    function = read_manifest(out / MANIFEST_FILE).functions.get(name)
     if function is None:
         raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
     return function.format
@@ -82,7 +82,7 @@ def read_format(out: Path, name: str) -> str:
 
 def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]:
     """Return the archive of a function, and those of its layers in order; raises `UsageError` where it was not built."""
-    manifest = _manifest(out)
+    manifest = read_manifest(out / MANIFEST_FILE)
     function = manifest.functions.get(name)
     if function is None or function.format != "zip":
         raise UsageError(f"{name} was not built into {out} as a ZIP archive.", remedy=_BUILD)
@@ -93,15 +93,6 @@ def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]
         if not path.is_file():
             raise UsageError(f"There is no {path}.", remedy=_BUILD)
     return archive, found
-
-
-def _manifest(out: Path) -> BuildManifest:
-    try:
-        return read_manifest(out / MANIFEST_FILE)
-    except FileNotFoundError:
-        raise UsageError(f"There is no {out / MANIFEST_FILE}.", remedy=_BUILD) from None
-    except (OSError, ValueError):
-        raise UsageError(f"{out / MANIFEST_FILE} cannot be read.", remedy="Remove it, and run `lpack build`.") from None
 
 
 def _images(functions: Mapping[str, ManifestFunction]) -> list[str]:

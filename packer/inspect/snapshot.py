@@ -105,11 +105,7 @@ def _beside(path: Path, named: str, trees: Trees) -> Snapshot | None:
 
 def _of_manifest(path: Path, named: str, trees: Trees, only: Path | None = None) -> Snapshot:
     """Read a manifest and the archives that it lists; with ``only``, that archive alone."""
-    try:
-        manifest = read_manifest(path)
-    except (OSError, ValueError) as error:
-        what = f"{path} is neither a manifest nor a baseline ({error})."
-        raise UsageError(what, remedy=f"Name {_WHAT}, or a {BASELINE_FILE}.") from None
+    manifest = read_manifest(path, "is neither a manifest nor a baseline", f"Name {_WHAT}, or a {BASELINE_FILE}.")
     functions, names = manifest.records(), lasting_names(manifest.records())
     beside = _Beside(path.parent, trees)
 

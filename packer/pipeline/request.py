@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -40,6 +40,14 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     def known(self, last: State | None) -> Mapping[str, FunctionState]:
         """Return what is remembered of functions, as far as it is of use for this request."""
         return last.functions if last and last.command == self.digest and not self.afresh else {}
+
+
+def digest_flags(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> str:
+    """Return `command_digest` of a command's flags, by their names; ``shape`` are those of how functions are shaped."""
+    more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags.get(name)]
+    more += ["no sbom"] if flags.get("sbom") is False else []
+    frozen = flags.get("frozen", False)
+    return command_digest(project, flags["runtime"], flags["arch"], shape, frozen=frozen, more=more)
 
 
 def command_digest(

@@ -153,12 +153,12 @@ class State(Struct, frozen=True, kw_only=True):
     digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    def is_current(self, command: str, names: tuple[str, ...], *, nobody: bool = False, written: bool = True) -> bool:
+    def is_current(self, command: str, names: tuple[str, ...], *, nothing_selected: bool = False, written: bool = True) -> bool:
         """Return whether all that was read and written for the named functions (for all, where none is named) is as it was.
 
-        With ``nobody`` no function is asked for at all; without ``written`` nothing was made of any.
+        With ``nothing_selected`` no function is asked for at all; without ``written`` nothing was made of any.
         """
-        if nobody:
+        if nothing_selected:
             outputs = are_unchanged(self.outputs.items(), ALWAYS)
             return self.command == command and are_unchanged(self.watched.items(), self.seen_at) and outputs
         if self.command != command or not set(names) <= set(self.functions) or not (names or self.complete):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from packer.cache.store import Store, replace_file
 from packer.config.load import Config
 from packer.config.project import Project, find_output_folder
-from packer.core.errors import UsageError
-from packer.core.model import Tree
 from packer.core.names import MANIFEST_FILE, REPORT_FILE
 from packer.core.records import read_manifest
-from packer.formats.wheel import read_wheel
+from packer.formats.wheel import stored_tree
 from packer.inspect.snapshot import read_snapshot
 from packer.manifest.budget import function_measures, layer_budget, layer_measures, start_measure
 from packer.manifest.history import load_history
@@ -23,17 +22,7 @@ from packer.report.page import ReportContent, render_page
 def write_report(store: Store, project: Project, config: Config, out: Path | None, file: Path | None = None) -> Path:
     """Write the report of what lies in the output folder, and return its path; raises `LpackError`."""
     path = config.out / MANIFEST_FILE
-    if not path.is_file():
-        raise UsageError(f"There is no {path}.", remedy="Run `lpack build` first.")
-
-    def tree(digest: str, filename: str) -> Tree | None:
-        found = store.wheel(digest)
-        return read_wheel(found, filename) if found else None
-
-    try:
-        manifest = read_manifest(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}).", remedy="Remove it, and run `lpack build`.") from None
+    manifest = read_manifest(path)
     functions = {function.name: function for function in config.functions if function.name in manifest.functions}
     whole = manifest.records()
     measures = [each for name, function in functions.items() for each in function_measures(name, whole[name], function.budget)]
@@ -49,7 +38,7 @@ def write_report(store: Store, project: Project, config: Config, out: Path | Non
         ReportContent(
             title=project.folder.name,
             manifest=manifest,
-            snapshot=read_snapshot(path, str(path), tree),
+            snapshot=read_snapshot(path, str(path), partial(stored_tree, store)),
             measures=measures,
             starts={name: found for name, found in starts.items() if found is not None},
             history=load_history(store, state_key(project.path, find_output_folder(project, out))),

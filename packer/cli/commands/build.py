@@ -28,7 +28,7 @@ from packer.cli.terminal import LineReporter
 from packer.config.project import TEMPLATE, Project, find_output_folder, sign_searched_paths
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
 from packer.manifest.document import make_manifest, manifest_text
-from packer.pipeline.request import command_digest
+from packer.pipeline.request import digest_flags
 from packer.pipeline.state import FunctionState, State, load_state, state_key
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def command(
     store = open_store()
     key = state_key(project.path, find_output_folder(project, flags["out"]))
     shape = read_shape_flags(flags)
-    digest = _digest_flags(project, flags, shape)
+    digest = digest_flags(project, flags, shape)
     state, changes = load_state(store, key), Changes()
     settings = _read_settings(flags, shape)
     with open_reporter(verbose, quiet) as reporter:
@@ -74,10 +74,10 @@ def command(
             from packer.change.since import narrow_project
 
             project = narrow_project(project, settings.flags, flags["changed_since"], state, reporter)
-        if project.nobody and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
+        if project.nothing_selected and project.kind != TEMPLATE:  # a template's copy may have to be written anew all the same
             sys.stdout.write(manifest_text(make_manifest({})) if as_json else "")
             return
-        as_it_was = state is not None and state.is_current(digest, project.names, nobody=project.nobody)
+        as_it_was = state is not None and state.is_current(digest, project.names, nothing_selected=project.nothing_selected)
         if state is None or flags["upgrade"] or not as_it_was:
             as_it_was = False
             result = settings.build(project, key, digest, started, settings.services(store, reporter))
@@ -110,13 +110,6 @@ def _read_settings(flags: Mapping[str, Any], shape: ShapeFlags) -> _BuildSetting
         jobs=flags["jobs"] or os.cpu_count() or 1,
         scheduler=flags["scheduler"] or "",
     )
-
-
-def _digest_flags(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> str:
-    """Return the digest of all that a build's flags say."""
-    more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags[name] not in (None, False)]
-    more += ["no sbom"] if flags["sbom"] is False else []
-    return command_digest(project, flags["runtime"], flags["arch"], shape, frozen=flags["frozen"], more=more)
 
 
 def _repeat_warnings(functions: Mapping[str, FunctionState], state: State, reporter: LineReporter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from packer.core.records import json_text
 if TYPE_CHECKING:
     from packer.cache.store import Store
     from packer.cli.terminal import LineReporter
-    from packer.core.model import Tree
     from packer.inspect.snapshot import Snapshot
 
 _NOW = "now"
@@ -61,15 +61,11 @@ def _is_project(side: str) -> bool:
 
 def _read_side(side: str, flags: dict[str, Any], store: Store, reporter: LineReporter, *, whole: bool) -> Snapshot:
     from packer.cli.project_appraisal import appraise_commit, appraise_project
-    from packer.formats.wheel import read_wheel
+    from packer.formats.wheel import stored_tree
     from packer.inspect.snapshot import read_snapshot, snapshot_of_records
 
-    def tree(digest: str, filename: str) -> Tree | None:
-        path = store.wheel(digest)
-        return read_wheel(path, filename) if path else None
-
     if not _is_project(side):
-        return read_snapshot(Path(side), side, tree, whole=whole)
+        return read_snapshot(Path(side), side, partial(stored_tree, store), whole=whole)
     project = find_flagged_project((), flags)
     if side == _NOW:
         states = appraise_project(project, flags, store, reporter).functions

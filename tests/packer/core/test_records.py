@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.core.records import decode_manifest, json_text
+from packer.core.errors import UsageError
+from packer.core.records import decode_manifest, json_text, read_manifest
 from packer.manifest.document import make_manifest
 from tests.packer.records import build_manifest, function_record, image_facts, layer_record, manifest_function, manifest_layer
 
@@ -111,3 +112,18 @@ values = st.recursive(
 def test_text_is_that_of_the_standard_library(value):
     assert json_text(value) == json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     assert json_text(value, ascii_only=True) == json.dumps(value, indent=2) + "\n"
+
+
+def test_manifest_that_cannot_be_read_is_an_error_with_the_reason(tmp_path):
+    path = tmp_path / "lpack.json"
+    with pytest.raises(UsageError, match=r"There is no .*lpack\.json"):
+        read_manifest(path)
+    path.write_text('{"schema_version": ')
+    with pytest.raises(UsageError, match=r"lpack\.json cannot be read \(Input data was truncated\)"):
+        read_manifest(path)
+    with pytest.raises(UsageError, match=r"lpack\.json is no manifest \(Input data was truncated\)"):
+        read_manifest(path, "is no manifest")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match=r"lpack\.json cannot be read \(Is a directory\)"):
+        read_manifest(path)
