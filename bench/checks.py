@@ -126,7 +126,7 @@ def one_requirement(bench: Bench) -> list[Line]:
 
 
 def exactness(bench: Bench) -> list[Line]:
-    """Hold what checks predict against what builds write, for all workloads, by default."""
+    """Compare what checks predict with what builds write, for all workloads, by default."""
     lines = []
     for name in ("mono12", "pair"):
         at = bench.folder / name if (bench.folder / name).exists() else bench.project(name)

@@ -1,4 +1,4 @@
-"""A line of a table of results that hold one figure against another, or against what is wanted."""
+"""A line of a table of results, which compare one figure with another, or with what is wanted."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ _OF_SOURCES = 1
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """lpack's figure and that of what it is held against; ``wanted`` is the most that may come of them, None where any may.
+    """lpack's figure and that of what it is compared with; ``wanted`` is the most that may come of them, None where any may.
 
     ``kind`` says what comes of them: lpack's figure in parts of the other, or what it has on top.
     """

@@ -139,7 +139,7 @@ def _pin(path: Path, versions: Mapping[str, str]) -> None:
 
 
 def upload_lines(uploads: Uploads) -> tuple[list[Line], dict[str, Any]]:
-    """Hold what layers and functions come to against SAM's ZIPs, and against each distribution once."""
+    """Compare what layers and functions come to with SAM's ZIPs, and with each distribution once."""
     forms = {title: uploads.build(title, *flags) for title, flags in FLAGS.items()}
     sam = uploads.sam()
     total, distinct = sum(sam.values()), uploads.distinct(forms[NONE].wheels)

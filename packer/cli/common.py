@@ -31,7 +31,7 @@ def place_options(command: Command) -> Command:
 
 
 def message_options(command: Command) -> Command:
-    """Add the options that say how much is told."""
+    """Add the options that say how much is reported."""
     options = (
         click.option("-v", "--verbose", is_flag=True, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results."),

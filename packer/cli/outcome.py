@@ -110,7 +110,7 @@ class ResultPrinter:
 
 @contextmanager
 def print_results(*, as_json: bool) -> Iterator[ResultPrinter]:
-    """Return what prints the results of a command: what was done before a failure is done, and told."""
+    """Return what prints the results of a command: what was done before a failure is printed too."""
     results = ResultPrinter(as_json=as_json)
     try:
         yield results

@@ -22,7 +22,7 @@ _WILD = re.compile(r"[*?\[]")
 _PASSED_OVER = re.compile(r"\..*|node_modules|__pycache__|cdk\.out")
 
 
-class DiscoveredFunctions(Struct, frozen=True, kw_only=True):
+class DiscoveredFunction(Struct, frozen=True, kw_only=True):
     """A folder that holds a function, absolute, and its handler."""
 
     source: Path
@@ -36,7 +36,7 @@ class Discovery(Struct, frozen=True, kw_only=True):
     may not mean what they say.
     """
 
-    functions: Mapping[str, DiscoveredFunctions] = field(default_factory=dict)
+    functions: Mapping[str, DiscoveredFunction] = field(default_factory=dict)
     searched: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ def discover(project: Section, root: Path, out: Path) -> Discovery:
 
     A function is called as its folder is, or as the table [functions.NAME] that has the folder as its source. The
     configuration's own folder is never one: its name differs from checkout to checkout. Raises `UsageError` for a pattern that
-    fits no folder, for a name that two folders share or no function can have, and for a handler that cannot be told.
+    fits no folder, for a name that two folders share or no function can have, and for a handler that cannot be found.
     """
     patterns = project.strings(DISCOVER)
     if not patterns:
@@ -74,7 +74,7 @@ class _FolderSearch:
         for name, table in self._tables.items():
             if isinstance(table.get("source"), str):
                 self._claims.setdefault(os.path.realpath(root / table["source"]), []).append(name)
-        self._functions: dict[str, DiscoveredFunctions] = {}
+        self._functions: dict[str, DiscoveredFunction] = {}
         self._seen: dict[Path, bool] = {}  # every folder that fits, and whether it is a function's
         self._negative: tuple[str, ...] = ()
         self._in_use: set[str] = set()
@@ -186,9 +186,9 @@ class _FolderSearch:
             self._notes.append(f"{folder} holds no handler, and is passed over.")
         for name, handler in named.items():
             if handler or found:
-                self._take(name, DiscoveredFunctions(source=folder, handler=handler or found), claimed=bool(claimed))
+                self._take(name, DiscoveredFunction(source=folder, handler=handler or found), claimed=bool(claimed))
 
-    def _take(self, name: str, found: DiscoveredFunctions, *, claimed: bool) -> None:
+    def _take(self, name: str, found: DiscoveredFunction, *, claimed: bool) -> None:
         path = self._relative(found.source)
         table = f"{self._project.prefix}.functions.NAME".lstrip(".")
         remedy = f'Give it another name, [{table}] with source = "{path}", or leave it out: "!{path}".'

@@ -244,7 +244,7 @@ def _put_of(compression: ImageCompression, sink: HashingWriter, size: int) -> _P
 
 
 def _put_all(pieces: Sequence[_Piece], put: _Put, executor: Executor, *, gzip: bool) -> None:
-    """Return pieces to a writer in their order, made ready ahead of it."""
+    """Write pieces in their order; they are prepared ahead of it by ``executor``."""
     sources = SpanReader()
     waiting: deque[tuple[_Piece, Future[_Ready] | None]] = deque()
     ahead, held = iter(pieces), 0

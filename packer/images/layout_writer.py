@@ -1,7 +1,7 @@
 """Images of one platform: put together from a base and layers, and written as OCI image layouts and archives for `docker load`.
 
 Lambda takes one manifest of one platform, of fewer than 25 KB, with a step of history for each layer; an index that holds
-attestations, as Docker's buildx makes it, is refused (RUNTIMES.md has the sources).
+attestations, as Docker's buildx makes it, is refused (AWS "Create a Lambda function using a container image").
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def assemble_image(base: Base, steps: Sequence[LayerStep], running: RunSettings,
 
 
 def _as_oci(layer: Descriptor) -> Descriptor:
-    """Return a base's layer the media type that it has in OCI's words; annotations are its builder's own."""
+    """Return a base's layer with OCI's media type, and without the annotations of whoever built it."""
     return replace(layer, media_type=_DOCKER_TYPES.get(layer.media_type, layer.media_type), annotations={})
 
 

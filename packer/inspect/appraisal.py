@@ -99,9 +99,7 @@ class Appraiser:
             except LpackError as error:
                 why = error.what.rstrip(".")
         if why:
-            what = (
-                f"{function.name}: its base {function.base_name} is not counted ({why}), and the whole image held to no limit."
-            )
+            what = f"{function.name}: its base {function.base_name} is not counted ({why}), and no limit of images is checked."
             result = replace(result, warnings=(*result.warnings, what))
         image = ImageRecord(digest="", platform="", base=base, layers=())
         return make_image_result(result, image, OUTPUTS[function.image.write[0]].path(function.name), result.artifact.zipped)
@@ -122,7 +120,7 @@ class ToAppraise:
     """Functions that are only appraised: their artifacts need not exist, and being over a limit is no error yet."""
 
     def is_current(self, previous: FunctionState) -> bool:
-        """Return that what was said of a function still holds."""
+        """Return True: what was said of a function still holds."""
         del previous
         return True
 

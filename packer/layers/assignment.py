@@ -124,7 +124,7 @@ def shared(needs: Mapping[str, Need]) -> dict[str, tuple[str, ...]]:
 
 
 def with_required(needs: Mapping[str, Need]) -> dict[str, Need]:
-    """Return each named layer all that its distributions require, as far as a function that needs it has that."""
+    """Return the needs with all that a named layer's distributions require in that layer, as far as its functions have it."""
     layers = {layer.name: layer for need in needs.values() for layer in need.options.named if layer.closed}
     if not layers:
         return dict(needs)

@@ -95,10 +95,6 @@ class LayerPlan(Struct, frozen=True, kw_only=True):
     stored: int
     uploaded_again: float
 
-    def layers_of(self, function: str) -> tuple[PlannedLayer, ...]:
-        """Return a function's layers; raises `KeyError` where it was not planned."""
-        return self.attached[function]
-
     def inside(self, function: str) -> frozenset[str]:
         """Return the pieces that stay in a function's package; raises `KeyError` where it was not planned."""
         return self.packed[function]

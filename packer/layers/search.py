@@ -147,7 +147,7 @@ class _PlanSearch:
         return self._saved, -again, -layers
 
     def take_largest(self) -> None:
-        """Return each function its largest classes as layers, which is another place to climb from."""
+        """Give each function its largest classes as layers, which is another place to climb from."""
         for layer in sorted(self._sizes.keys() - {0}, key=lambda layer: (self._sizes[layer], layer)):
             gain, joins = self._weigh(layer, at_a_loss=True)
             if len(joins) > 1:

@@ -1,4 +1,4 @@
-"""Holds a stripped library against its original: what is loaded of it must be the same, byte for byte.
+"""Checks a stripped library against its original: what is loaded of it must be the same, byte for byte.
 
 It looks at hundreds of whole files in a build, and at nothing but three tables of fixed form (System V ABI, "Object Files").
 """

@@ -1,6 +1,6 @@
 """Makes a wheel that was just built whole: copies in the libraries of the machine that built it, and gives it a right tag.
 
-What auditwheel does for the machines of PyPI, held against what Lambda's runtime has instead of a manylinux policy.
+What auditwheel does for the machines of PyPI, checked against what Lambda's runtime has instead of a manylinux policy.
 """
 
 from __future__ import annotations

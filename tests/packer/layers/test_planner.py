@@ -54,11 +54,11 @@ def test_every_function_sees_exactly_its_pieces_once(repository: Repository):
     demands, pieces = repository
     plan = plan_layers(demands, pieces, limit=LIMIT)
     for name, demand in demands.items():
-        seen = [*plan.inside(name), *(key for layer in plan.layers_of(name) for key in layer.pieces)]
+        seen = [*plan.inside(name), *(key for layer in plan.attached[name] for key in layer.pieces)]
         assert sorted(seen) == sorted(demand.pieces)
     for layer in plan.layers:
         assert len(layer.users) > 1
-        assert layer.users == tuple(sorted(name for name in demands if layer in plan.layers_of(name)))
+        assert layer.users == tuple(sorted(name for name in demands if layer in plan.attached[name]))
         assert list(layer.pieces) == sorted(layer.pieces)
 
 
@@ -67,8 +67,8 @@ def test_slots_and_unzipped_limits_hold(repository: Repository):
     demands, pieces = repository
     plan = plan_layers(demands, pieces, limit=LIMIT)
     for name, demand in demands.items():
-        assert len(plan.layers_of(name)) <= demand.slots
-        assert unzipped(demand, pieces) <= LIMIT or not plan.layers_of(name)
+        assert len(plan.attached[name]) <= demand.slots
+        assert unzipped(demand, pieces) <= LIMIT or not plan.attached[name]
     assert all(sum(pieces[key].unzipped for key in layer.pieces) <= LIMIT for layer in plan.layers)
 
 
@@ -89,7 +89,7 @@ def test_functions_that_share_nothing_move_nothing(repository: Repository, first
     together = plan_layers({**first[0], **demands, **last[0]}, {**first[1], **pieces, **last[1]}, limit=LIMIT)
     assert tuple(layer for layer in together.layers if layer.users[0] in demands) == alone.layers
     for name in demands:
-        assert together.layers_of(name) == alone.layers_of(name)
+        assert together.attached[name] == alone.attached[name]
         assert together.inside(name) == alone.inside(name)
 
 
@@ -175,7 +175,7 @@ def test_classes_share_a_layer_only_where_a_slot_is_missing(repository: Reposito
     classes = shared_classes(demands, pieces).values()
     for layer in plan.layers:
         if sum(not keys.isdisjoint(layer.pieces) for keys in classes) > 1:
-            assert any(len(plan.layers_of(name)) == demands[name].slots for name in layer.users)
+            assert any(len(plan.attached[name]) == demands[name].slots for name in layer.users)
 
 
 WHEELS = {
@@ -244,7 +244,7 @@ def test_a_piece_that_is_not_there_is_an_error():
     with pytest.raises(KeyError, match="numpy"):
         plan_layers({"orders": Demand(pieces=frozenset({"numpy"}))}, {})
     with pytest.raises(KeyError, match="orders"):
-        example(slots=5).layers_of("nobody's orders")
+        example(slots=5).inside("nobody's orders")
 
 
 def comparisons(classes: int) -> int:
