@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from builders.commands import run_logged
+from builders.commands import git_environment, run_logged
 from builders.errors import BuildError
 
 _PROJECT_FILE = "pyproject.toml"
@@ -26,6 +26,7 @@ _ASIDE = frozenset(
     ("test", "tests", "testing", "doc", "docs", "example", "examples", "benchmark", "benchmarks", "vendor-tests")
 )
 _LARGEST = 1 << 20
+"""Largest pyproject.toml of an archive in bytes."""
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
 """What the readers of archives raise: the last for encrypted members, and for methods of compression that they lack."""
 
@@ -61,22 +62,32 @@ def find_native_file(path: Path) -> str:
 
 
 def _project_file(path: Path) -> bytes | None:
-    if path.is_dir():
-        file = path / _PROJECT_FILE
-        return file.read_bytes() if file.is_file() else None
     try:
+        if path.is_dir():
+            file = path / _PROJECT_FILE
+            return file.read_bytes() if file.is_file() else None
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                found = [info for info in archive.infolist() if _is_project_file(info.filename) and info.file_size < _LARGEST]
-                return archive.read(found[0]) if found else None
+                for info in archive.infolist():
+                    if _is_project_file(info.filename):
+                        _check_size(info.file_size)
+                        return archive.read(info)
+                return None
         with tarfile.open(path) as packed:
             for member in packed:
-                if member.isreg() and _is_project_file(member.name) and member.size < _LARGEST:
+                if member.isreg() and _is_project_file(member.name):
+                    _check_size(member.size)
                     content = packed.extractfile(member)
                     return content.read() if content else None
     except UNREADABLE as error:
         raise BuildError(f"{path.name} cannot be read ({error})") from None
     return None
+
+
+def _check_size(size: int) -> None:
+    """Raise `BuildError` for a pyproject.toml of too many bytes to be read into memory."""
+    if size > _LARGEST:
+        raise BuildError(f"its pyproject.toml has {size:,} bytes, more than the {_LARGEST:,} that lpack reads")
 
 
 def _is_project_file(name: str) -> bool:
@@ -86,10 +97,10 @@ def _is_project_file(name: str) -> bool:
 
 def _names(path: Path) -> Iterator[str]:
     """Return the files of a source, relative to its root."""
-    if path.is_dir():
-        yield from (each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
-        return
     try:
+        if path.is_dir():
+            yield from (each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
+            return
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 names = [name for name in archive.namelist() if not name.endswith("/")]
@@ -106,7 +117,7 @@ def check_out(url: str, folder: Path) -> Path:
     address, _, fragment = url.removeprefix("git+").partition("#")
     repository, _, commit = address.rpartition("@")
     folder.mkdir()
-    quiet = {"GIT_TERMINAL_PROMPT": "0"}
+    quiet = git_environment() | {"GIT_TERMINAL_PROMPT": "0"}
     run_logged(["git", "init", "--quiet", "."], folder, quiet)
     run_logged(["git", "fetch", "--quiet", "--depth", "1", "--", repository, commit], folder, quiet)
     run_logged(["git", "-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD"], folder, quiet)

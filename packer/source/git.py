@@ -10,10 +10,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builders.commands import git_environment
 from packer.core.errors import UsageError
 
-# What git sets for the hooks that it runs, relative to another folder than is meant here (git documentation, githooks).
-_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 _EXPRESSION = re.compile(r"[~^:@{}*?\[\\\s]")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _DEEPEN = "Run `git fetch --unshallow` (with actions/checkout: fetch-depth: 0)."
@@ -51,10 +50,25 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         return tuple(sorted(str(self.top / os.fsdecode(name)) for name in names))
 
     def content(self, commit: str, path: str) -> bytes | None:
-        """Return the content that an absolute path had in a commit; None where it was not there."""
+        """Return the content that an absolute path had in a commit; None where the commit has no file there.
+
+        Raises `UsageError` where git cannot read the commit or the file.
+        """
         name = os.path.relpath(path, self.top)
-        status, found, _ = self._run("cat-file", "blob", f"{commit}:{name}")
-        return None if status else found
+        status, found, messages = self._run("cat-file", "blob", f"{commit}:{name}")
+        if not status:
+            return found
+        is_below = Path(name).parts[:1] not in ((), (os.pardir,))
+        if is_below and self._holds_file(commit, name):
+            what = f"git cannot read {name} of {commit[:12]} in {self.top}."
+            raise UsageError(what, detail=messages, remedy="Fix what git reports.")
+        return None
+
+    def _holds_file(self, commit: str, name: str) -> bool:
+        """Return whether a commit lists a file at a path below the top; raise `UsageError` where git cannot read the commit."""
+        rows = self._asked("--literal-pathspecs", "ls-tree", "-z", commit, "--", name).split(b"\0")
+        heads = (head.split() for head, _, path in (row.partition(b"\t") for row in rows) if os.fsdecode(path) == name)
+        return any(head[1] == b"blob" for head in heads)
 
     def commit(self, ref: str) -> str:
         """Return the commit (hex) that a ref means; raises `UsageError` where there is no such ref in this clone."""
@@ -127,13 +141,15 @@ def _marks(folder: Path) -> Iterator[bool]:
 def _git(folder: Path, *words: str, variables: Mapping[str, str] | None = None) -> tuple[int, bytes, str]:
     """Run git, and give its exit status, its output as it is, and its error output; ``variables`` are more for it."""
     # Read only: without locks, this never gets in the way of a git command that runs meanwhile.
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS} | {"GIT_OPTIONAL_LOCKS": "0"}
-    environment |= variables or {}
+    environment = git_environment() | {"GIT_OPTIONAL_LOCKS": "0"} | dict(variables or {})
     try:
         finished = subprocess.run(
             ["git", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
-    except FileNotFoundError:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) or not folder.is_dir():
+            what = f"git cannot be run in {folder}: {error.strerror}."
+            raise UsageError(what, remedy="Check that it is a folder that can be entered.") from error
         what = "git is not installed, and only git can say what has changed."
         raise UsageError(what, remedy="Install git, or leave out what names a commit (git:REF, --changed-since).") from None
     return finished.returncode, finished.stdout, finished.stderr.decode(errors="replace").strip()

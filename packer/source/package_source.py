@@ -92,7 +92,7 @@ class Origins:
                 return check_out(source.url + suffix, folder / "source")
             except BuildError as failure:
                 what = f"Cannot fetch the source of {package}: {failure.what}."
-                remedy = "Check the address, the commit and git's own credentials."
+                remedy = failure.remedy or "Check the address, the commit and git's own credentials."
                 raise BuildError(what, detail=self._scrub(failure.detail).rstrip(), remedy=remedy) from None
         if tree is not None:
             path = folder / "project"

@@ -103,6 +103,18 @@ def test_content_of_a_file_in_a_commit_is_read(repository):
     assert found.content(base, str(repository / "three")) == before
     assert found.content(base, str(repository / "four")) is None
     assert found.content(base, str(repository / "a")) is None
+    assert found.content(base, str(repository / "a" / "one" / "more")) is None
+    assert found.content(base, str(repository)) is None
+    assert found.content(base, str(repository.parent / "three")) is None
+
+
+def test_content_that_git_cannot_read_is_an_error(repository):
+    found = tree(repository)
+    base, blob = found.base("main"), git(repository, "rev-parse", "main:a/one")
+    (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(UsageError, match=rf"git cannot read a/one of {base[:12]}") as caught:
+        found.content(base, str(repository / "a" / "one"))
+    assert caught.value.detail
 
 
 def test_a_submodule_is_one_path(repository, tmp_path):
@@ -192,3 +204,8 @@ def test_missing_git_is_an_error(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(UsageError, match="git is not installed"):
         find_working_tree(repository)
+
+
+def test_missing_folder_is_not_a_missing_git(tmp_path):
+    with pytest.raises(UsageError, match=r"git cannot be run in .*gone: No such file"):
+        find_working_tree(tmp_path / "gone")
