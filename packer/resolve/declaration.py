@@ -271,6 +271,11 @@ def digest_local_projects(folders: Iterable[str]) -> dict[str, str]:
     return {folder: _project_digest(Path(folder)) for folder in folders}
 
 
+def are_unchanged_projects(recorded: Mapping[str, str]) -> bool:
+    """Return whether local projects still exist and have the digests that `digest_local_projects` gave them."""
+    return all(map(os.path.isdir, recorded)) and digest_local_projects(recorded) == recorded
+
+
 def _project_digest(folder: Path) -> str:
     """Return the digest of what decides a project's dependencies: tables of its pyproject.toml, or else every file.
 

@@ -1,4 +1,4 @@
-"""The lock of one function by itself: a lock file is law, and uv resolves the rest for the target."""
+"""The lock of one function by itself: a lock file is used as it is, and uv resolves everything else for the target."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from packer.net.credentials import Credentials
 from packer.resolve.declaration import (
     Declaration,
     allowed_packages,
+    are_unchanged_projects,
     digest_links,
     digest_local_projects,
     has_own_lock,
@@ -166,7 +168,7 @@ class LockResolver:
     def _is_fresh(self, function: Function, declaration: Declaration, tool: Mapping[str, Any]) -> bool:
         base = function.lock_path.parent
         locals_ = {str(base / path): digest for path, digest in tool.get("locals", {}).items()}
-        return tool["inputs"] == declaration.digest and digest_local_projects(locals_) == locals_
+        return tool["inputs"] == declaration.digest and are_unchanged_projects(locals_)
 
     def _resolution_key(self, function: Function, declaration: Declaration) -> str:
         return digest_of(
@@ -208,7 +210,8 @@ class LockResolver:
     def _learn_logins(self, path: Path) -> None:
         """Remember the logins that somebody's own lock carries in its URLs; what is read from it has none."""
         for url in _URL_WITH_LOGIN.findall(path.read_text(encoding="utf-8", errors="replace")):
-            self._credentials.learn(url)
+            with suppress(UsageError):  # the reader of the lock says where it is wrong
+                self._credentials.learn(url)
 
     def _resolve(self, function: Function, declaration: Declaration) -> str:
         """Run uv for the target, and give the lock's text as it must stand at ``function.lock_path``."""

@@ -24,7 +24,13 @@ from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Lock
 from packer.formats.distribution_names import is_same_version
 from packer.resolve.conflicts import divide_by_agreement
-from packer.resolve.declaration import Declaration, digest_links, digest_local_projects, read_declaration
+from packer.resolve.declaration import (
+    Declaration,
+    are_unchanged_projects,
+    digest_links,
+    digest_local_projects,
+    read_declaration,
+)
 from packer.resolve.joint_declaration import JointMember, can_share_versions, describe_difference, family_key, group_members
 from packer.resolve.uv_client import UvClient
 from packer.resolve.uv_queries import JointQueries, list_names, pinned_versions, read_local_folders, read_pins
@@ -185,7 +191,7 @@ class SharedResolver:
         record = None if self._upgrade else self._store.load(_KIND, group.key)
         if record:
             known: dict[str, Any] = json.loads(record.payload)
-            if all(map(os.path.isdir, known["locals"])) and digest_local_projects(known["locals"]) == known["locals"]:
+            if are_unchanged_projects(known["locals"]):
                 return known
         found = self._solve(group)
         if found.pop("unread"):

@@ -1,6 +1,7 @@
 """``resolution = "shared"``: versions agree where they can, and what cannot agree is named; with the real uv."""
 
 import json
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -393,3 +394,28 @@ def test_the_same_words_in_two_folders_mean_two_projects(world, resolution):
         "orders": {"lib-of-orders"},
         "users": {"lib-of-users"},
     }
+
+
+def write_nested_projects(world: World) -> Path:
+    """Write a function that needs ``lib``, which needs ``other``, both local; and give the file that says the latter."""
+    world.write("libs/other/pyproject.toml", '[project]\nname = "other"\nversion = "1"\n')
+    library = '[project]\nname = "lib"\nversion = "1"\ndependencies = ["other"]\n'
+    path = world.write("libs/lib/pyproject.toml", library + '[tool.uv.sources]\nother = { path = "../other" }\n')
+    world.configure({"orders": "../libs/lib\n"})
+    return path
+
+
+def test_local_project_that_was_removed_is_resolved_anew(world):
+    path = write_nested_projects(world)
+    assert set(world.versions()["orders"]) == {"lib", "other"}
+    path.write_text('[project]\nname = "lib"\nversion = "1"\ndependencies = ["alpha"]\n')
+    shutil.rmtree(world.folder / "libs" / "other")
+    assert set(World(world.folder).versions()["orders"]) == {"lib", "alpha", "beta"}
+
+
+def test_lock_of_a_local_project_that_was_removed_is_stale(world):
+    write_nested_projects(world)
+    assert world.lock() == {"pylock.orders.toml": True}
+    shutil.rmtree(world.folder / "libs" / "other")
+    (warning,) = warnings(World(world.folder).locks())
+    assert warning.startswith("pylock.orders.toml is stale")
