@@ -61,7 +61,7 @@ class Content(Protocol):
     @property
     def size(self) -> int: ...
     def read(self) -> bytes:
-        """Return the raw bytes."""
+        """Return the raw bytes; raise an `LpackError` where they cannot be read, or are not these any more."""
         ...
 
     def span(self) -> Span | None:
@@ -96,13 +96,18 @@ class FileContent(Struct, frozen=True, kw_only=True):
 
     def read(self) -> bytes:
         """Read the file; raise `BuildError` if it has been removed or changed since it was hashed."""
-        try:
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise BuildError(f"{self.path} can no longer be read: {error.strerror}.", remedy="Build again.") from error
+        data = self.beginning()
         if hashlib.sha256(data).hexdigest() != self.digest:
             raise BuildError(f"{self.path} changed while it was packed.", remedy="Build again.")
         return data
+
+    def beginning(self, length: int = -1) -> bytes:
+        """Return the first ``length`` bytes, or all, without checking them; raise `BuildError` where they cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(length)
+        except OSError as error:
+            raise BuildError(f"{self.path} can no longer be read: {error.strerror}.", remedy="Build again.") from error
 
     def span(self) -> Span | None:
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -85,19 +84,15 @@ def has_elf_magic(content: Content) -> bool:
     if isinstance(content, MemberContent):
         return next(content.chunks(), b"")[: len(MAGIC)] == MAGIC
     if isinstance(content, FileContent):
-        with content.path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+        return content.beginning(len(MAGIC)) == MAGIC
     return content.read()[: len(MAGIC)] == MAGIC
 
 
 @contextmanager
 def open_content(content: Content) -> Iterator[BinaryIO]:
-    """Open a content as a seekable file; raise `PackageError` where a wheel's member is broken."""
+    """Open a content as a seekable file; raise an `LpackError` where it cannot be read."""
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
-        try:
-            for chunk in content.chunks() if isinstance(content, MemberContent) else (content.read(),):
-                file.write(chunk)
-        except (zlib.error, ValueError) as error:
-            raise PackageError(f"A file cannot be read ({error}).", remedy="Run `lpack cache verify`.") from None
+        for chunk in content.chunks() if isinstance(content, MemberContent) else (content.read(),):
+            file.write(chunk)
         file.seek(0)
         yield file  # type: ignore[misc]

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from packer.core.errors import StoreError
 from packer.core.model import Span
 
 _CHUNK = 1 << 20
+_REMEDY = "Run `lpack cache verify`, and build again."
 
 
 class SpanReader:
@@ -22,23 +24,29 @@ class SpanReader:
         self._open: dict[Path, int] = {}
 
     def read(self, span: Span) -> Iterator[bytes]:
-        """Yield a span's bytes as they are stored, in chunks; raise ``OSError``."""
+        """Yield a span's bytes as they are stored, in chunks; raise `StoreError` where the file is gone or shorter."""
         descriptor = self.descriptor(span.path)
         offset, end = span.offset, span.offset + span.length
         while offset < end:
-            data = os.pread(descriptor, min(_CHUNK, end - offset), offset)
+            try:
+                data = os.pread(descriptor, min(_CHUNK, end - offset), offset)
+            except OSError as error:
+                raise _read_error(span.path, error) from error
             if not data:
-                raise OSError(f"{span.path} became shorter while it was read")
+                raise StoreError(f"{span.path} became shorter while it was read.", remedy=_REMEDY)
             yield data
             offset += len(data)
 
     def descriptor(self, path: Path) -> int:
-        """Return a file's descriptor, for reading."""
+        """Return a file's descriptor, for reading; raise `StoreError`."""
         known = self._open.get(path)
         if known is None:
             if len(self._open) >= self._MOST:
                 os.close(self._open.pop(next(iter(self._open))))
-            known = self._open[path] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                known = self._open[path] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            except OSError as error:
+                raise _read_error(path, error) from error
         return known
 
     def close(self) -> None:
@@ -46,6 +54,10 @@ class SpanReader:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
+
+
+def _read_error(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"Cannot read {path}: {error.strerror or error}.", remedy=_REMEDY)
 
 
 class HashingWriter:
@@ -67,7 +79,7 @@ class HashingWriter:
             self._flush()
 
     def copy(self, span: Span, sources: SpanReader) -> None:
-        """Write a span's bytes as they are stored; raise ``OSError``."""
+        """Write a span's bytes as they are stored; raise `StoreError` where they cannot be read, ``OSError`` otherwise."""
         for data in sources.read(span):
             self.write(data)
 

@@ -49,14 +49,23 @@ class MemberContent(Struct, frozen=True, kw_only=True):
         return self.member.size
 
     def read(self) -> bytes:
-        """Return the member's raw bytes; raise ``ValueError`` where it is broken."""
-        with self.path.open("rb", buffering=0) as file:
+        """Return the member's raw bytes; raise `PackageError` where the wheel is gone or broken."""
+        with self._read_errors(), self.path.open("rb", buffering=0) as file:
             return inflate(self.span(), file.fileno())
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the member's raw bytes in bounded chunks; raise ``zlib.error`` or ``ValueError`` where it is broken."""
-        with self.path.open("rb") as file:
+        """Yield the member's raw bytes in bounded chunks; raise `PackageError` where the wheel is gone or broken."""
+        with self._read_errors(), self.path.open("rb") as file:
             yield from _inflate(file.fileno(), self.member)
+
+    @contextmanager
+    def _read_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, zlib.error, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else "") or error
+            what = f"{self.member.name} cannot be read from {self.path}: {reason}."
+            raise PackageError(what, remedy="Run `lpack cache verify`, and build again.") from error
 
     def span(self) -> Span:
         return self.member.span(self.path)
@@ -228,7 +237,15 @@ def _read_text(wheel: _OpenWheel, name: str) -> str:
     if member.size > _LARGEST_TEXT:
         raise _refusal(wheel, f"{member.size:,} bytes are too many for a metadata file", member.name)
     try:
-        return b"".join(_inflate(wheel.descriptor, member)).decode()
+        return _read_member(wheel, member).decode()
+    except ValueError as error:
+        raise _refusal(wheel, f"it cannot be read ({error})", member.name) from None
+
+
+def _read_member(wheel: _OpenWheel, member: ZipMember) -> bytes:
+    """Return a member's raw bytes; raise `PackageError` where they are not what is declared."""
+    try:
+        return b"".join(_inflate(wheel.descriptor, member))
     except (zlib.error, ValueError) as error:
         raise _refusal(wheel, f"it cannot be read ({error})", member.name) from None
 
@@ -242,7 +259,7 @@ def _entry(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) ->
         if installed is None:
             raise _refusal(wheel, "the wheel format has no such scheme", path)
         if path.startswith(f"{wheel.data}scripts/"):
-            content, mode = _with_neutral_shebang(wheel, member.name, content), EXECUTABLE_MODE
+            content, mode = _with_neutral_shebang(wheel, member, content), EXECUTABLE_MODE
         path = installed
     return Entry(path=path, mode=mode, content=content, owner=wheel.label)
 
@@ -272,14 +289,11 @@ def _content(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) 
     return MemberContent(path=wheel.path, member=member, digest=total.hexdigest())
 
 
-def _with_neutral_shebang(wheel: _OpenWheel, member: str, content: Content) -> Content:
+def _with_neutral_shebang(wheel: _OpenWheel, member: ZipMember, content: Content) -> Content:
     """Replace the ``#!python`` placeholder, which installers must rewrite, by one that works on every machine."""
     if content.size > _LARGEST_TEXT:
         return content  # a program, not a script
-    try:
-        data = content.read()
-    except (zlib.error, ValueError) as error:
-        raise _refusal(wheel, f"it cannot be read ({error})", member) from None
+    data = _read_member(wheel, member)
     if not data.startswith(b"#!python"):
         return content
     _, newline, rest = data.partition(b"\n")

@@ -22,7 +22,8 @@ class WrittenArchive(Struct, frozen=True, kw_only=True):
 def write_zip(tree: Tree, file: BinaryIO, spans: Callable[[Content], Span]) -> WrittenArchive:
     """Write the tree's entries in their order, with neutral metadata, to an empty file.
 
-    ``spans`` finds (or makes) each content's compressed bytes. Raises ``OSError``.
+    ``spans`` finds (or makes) each content's compressed bytes. Raises ``OSError`` where the file cannot be written, and an
+    `LpackError` where a content cannot be read.
     """
     sink = HashingWriter(file)
     sources = SpanReader()

@@ -89,7 +89,7 @@ def write_layer(
     """Write a layer to an empty file; ``epoch`` is the time of all its files, in seconds.
 
     Work is spread over ``executor``, on whose number of threads no byte depends; the caller must not be one of them. Raises
-    ``OSError`` as reading and writing do.
+    ``OSError`` where the file cannot be written, and an `LpackError` where a content cannot be read.
     """
     pieces = _pieces(members, spans, epoch)
     sink = HashingWriter(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event, local
@@ -252,13 +252,19 @@ def _copy_local(archive: Archive, temporary: Path) -> tuple[str, int]:
     parts = urlsplit(archive.location)
     path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(archive.location)
     total, size = hashlib.sha256(), 0
-    try:
-        source = path.open("rb")
-    except OSError as error:
-        raise FetchError(f"Cannot read {path}: {error.strerror}.", remedy="Lock again, or put the file back.") from error
-    with source, store_errors(temporary, "write"), temporary.open("wb") as target:
-        while chunk := source.read(_CHUNK):
+    with store_errors(temporary, "write"), temporary.open("wb") as target:
+        for chunk in _chunks_of_file(path):
             total.update(chunk)
             size += len(chunk)
             target.write(chunk)
     return total.hexdigest(), size
+
+
+def _chunks_of_file(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes; raise `FetchError` where it cannot be opened or read to its end."""
+    try:
+        with path.open("rb") as source:
+            while chunk := source.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        raise FetchError(f"Cannot read {path}: {error.strerror}.", remedy="Lock again, or put the file back.") from error

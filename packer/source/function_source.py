@@ -150,8 +150,11 @@ class _Scanner:
         try:
             with self._open(path) as file:
                 return compile_patterns(tuple(file))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+        except OSError as error:
+            what = f"Cannot read the ignore rules of {path}: {error.strerror}."
+            raise UsageError(what, remedy="Fix the file, or remove it.") from error
 
     def _open(self, path: str) -> TextIO:
         return open(path, encoding="utf-8", errors="surrogateescape")

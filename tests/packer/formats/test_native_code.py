@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from builders.errors import BuildError
 from builders.runtimes import Target
 from packer.cache.local import LocalStore
 from packer.cache.prune import verify_store
 from packer.cache.store import NATIVE
 from packer.core.errors import PackageError
-from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
+from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, FileContent, Function, Tree
 from packer.formats.elf import ElfFile
-from packer.formats.native_code import NativeCode, read_native_files
+from packer.formats.native_code import NativeCode, has_elf_magic, open_content, read_native_files
+from packer.formats.wheel import read_wheel
 from packer.wheels import abi_check as loadable
 from packer.wheels.abi_check import check_native, is_beyond, missing_libraries, needed_glibc, without_provided
 from tests.native import EMPTY, NEW_SYMBOL, compile_library
@@ -286,3 +288,20 @@ def test_an_extension_module_must_be_native_code(data):
         with pytest.raises(PackageError, match="is not one for Linux"):
             list(read_native_files(tree_of((f"one/{name}", data)), strict=True))
         assert list(read_native_files(tree_of((f"one/{name}", data)))) == []
+
+
+@pytest.mark.parametrize("change", [lambda path: path.write_bytes(path.read_bytes()[:40]), Path.unlink], ids=["cut", "removed"])
+def test_content_that_cannot_be_read_is_named(tmp_path, change):
+    path = make_wheel(tmp_path, "one", "1.0", {"one/data.bin": bytes(range(256)) * 64})
+    content = next(entry.content for entry in read_wheel(path, path.name) if entry.path == "one/data.bin")
+    change(path)
+    with pytest.raises(PackageError, match=r"one/data\.bin cannot be read from .*one-1\.0"), open_content(content):
+        pass
+    with pytest.raises(PackageError, match=r"one/data\.bin cannot be read"):
+        has_elf_magic(content)
+
+
+def test_source_file_that_was_removed_is_named(tmp_path):
+    content = FileContent(path=tmp_path / "lib.so", digest="0" * 64, size=100)
+    with pytest.raises(BuildError, match=r"lib\.so can no longer be read: No such file"):
+        has_elf_magic(content)

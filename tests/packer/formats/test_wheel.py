@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE
-from packer.formats.wheel import check_wheel, read_members_as_tree, read_wheel
+from packer.formats.wheel import MemberContent, check_wheel, read_members_as_tree, read_wheel
 from tests.packages import module
 from tests.packer.demo import DATA, FILENAME, FILES, INFO, INIT, contents, demo_members, init, raw_wheel, refusal
 from tests.wheels import (
@@ -107,8 +108,21 @@ def test_content_of_a_wheel_that_was_cut_short_since_is_no_content(tmp_path: Pat
     tree = read_wheel(path, FILENAME)
     path.write_bytes(path.read_bytes()[:40])
     for entry in tree:
-        with pytest.raises(ValueError, match="cut short"):
+        with pytest.raises(PackageError, match=rf"{path}: it is cut short") as caught:
             entry.content.read()
+        assert str(caught.value).startswith(entry.path)
+        assert "lpack cache verify" in caught.value.remedy
+
+
+def test_content_of_a_wheel_that_was_removed_since_cannot_be_read(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, "demo", "1.0", FILES)
+    content = next(entry.content for entry in read_wheel(path, FILENAME))
+    assert isinstance(content, MemberContent)
+    path.unlink()
+    with pytest.raises(PackageError, match=rf"cannot be read from {path}: No such file"):
+        content.read()
+    with pytest.raises(PackageError, match=rf"cannot be read from {path}: No such file"):
+        next(content.chunks())
 
 
 METADATA: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {

@@ -362,3 +362,9 @@ def test_wrong_bundle_of_certificates_is_reported_by_its_variable(tmp_path, inde
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(UsageError, match="SSL_CERT_FILE names"):
         fetch(tmp_path, archive(index))
+
+
+def test_local_file_that_cannot_be_read_is_no_failure_to_write(tmp_path):
+    unreadable = Archive(filename=NAME, location="/proc/self/mem", sha256="0" * 64)  # reading it from its start fails
+    with pytest.raises(FetchError, match=r"Cannot read /proc/self/mem: Input/output error"):
+        fetch(tmp_path, unreadable)

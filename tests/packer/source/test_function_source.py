@@ -200,3 +200,19 @@ def test_an_outline_with_other_rules(tmp_path):
     assert scan_outline(tmp_path, replaced={path: None}).files == {"a.log"}
     assert scan_outline(tmp_path, replaced={path: b"*.txt\r\n"}).files == {"a.log"}
     assert scan_outline(tmp_path, skip=[tmp_path / "a.log"], replaced={path: None}).holds("a.log") is False
+
+
+@pytest.mark.parametrize("name", [".lpackignore", ".gitignore"])
+def test_unreadable_ignore_rules_are_an_error(tmp_path, name):
+    (tmp_path / ".git").mkdir()
+    write(tmp_path, "fn/app.py")
+    (tmp_path / "fn" / name).symlink_to(name)  # cannot be opened, whoever opens it
+    with pytest.raises(UsageError, match=rf"Cannot read the ignore rules of .*fn/{name}: Too many levels"):
+        scan(tmp_path / "fn")
+
+
+@pytest.mark.parametrize("name", [".lpackignore", ".gitignore"])
+def test_folder_named_like_ignore_rules_has_none(tmp_path, name):
+    (tmp_path / ".git").mkdir()
+    write(tmp_path, "fn/app.py", f"fn/{name}/file")
+    assert paths(tmp_path / "fn") == ["app.py"]
