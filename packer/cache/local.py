@@ -120,12 +120,11 @@ class LocalStore:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
-            payload = data[_HEADER:]
-            if data[: _HEADER - 1] != hashlib.sha256(payload).hexdigest().encode():
+            if not is_whole_derived_file(data):
                 path.unlink(missing_ok=True)
                 return None
             _mark_used(path)
-        return DerivedFile(path=path, offset=_HEADER, payload=payload)
+        return DerivedFile(path=path, offset=_HEADER, payload=data[_HEADER:])
 
     def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, DerivedFile]:
         found = {key: self.load(kind, key) for key in keys}
@@ -164,6 +163,11 @@ class LocalStore:
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
             yield Path(name)
+
+
+def is_whole_derived_file(data: bytes) -> bool:
+    """Return whether the bytes of a derived file have the digest that stands before their payload."""
+    return data[: _HEADER - 1] == hashlib.sha256(memoryview(data)[_HEADER:]).hexdigest().encode()
 
 
 def _mark_used(path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.files import file_digest
+from packer.cache.local import is_whole_derived_file
 from packer.cache.store import COMPILER, NATIVE, Store, store_errors
 
 # What a build in another process may be using right now is never pruned.
@@ -39,22 +40,15 @@ def measure_usage(store: Store) -> tuple[StoreUsage, ...]:
 def verify_store(store: Store) -> tuple[int, list[Path]]:
     """Check every file; return their number, and the broken ones, which are removed."""
     checked, broken = 0, []
-    derived = [*_files(store.root / "derived"), *_files(store.root / "wheels" / NATIVE)]
-    for path in (*_files(store.root / "wheels"), *_files(store.root / "blobs")):
-        if NATIVE in path.relative_to(store.root).parts:
-            continue
+    wheels, blobs, derived = (tuple(_files(store.root / name)) for name in ("wheels", "blobs", "derived"))
+    for path in (*wheels, *blobs, *derived):
+        kept = path.relative_to(store.root).parts
+        is_derived = kept[0] == "derived" or kept[1] == NATIVE
         checked += 1
-        try:
-            sound = file_digest(path) == path.name
-        except FileNotFoundError:
-            continue  # another process has just removed it
-        if not sound:
-            path.unlink(missing_ok=True)
-            broken.append(path)
-    for path in derived:
-        checked += 1
-        if store.load(path.parts[-3], path.name) is None:
-            broken.append(path)
+        with store_errors(path, "verify"), suppress(FileNotFoundError):  # where another process has just removed it
+            if not (is_whole_derived_file(path.read_bytes()) if is_derived else file_digest(path) == path.name):
+                path.unlink(missing_ok=True)
+                broken.append(path)
     return checked, broken
 
 
@@ -64,13 +58,11 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
     files = size = 0
     for name in ("wheels", "blobs", "derived", "projects", "logs", "tmp"):
         for path in list(_files(store.root / name)):
-            try:
+            with store_errors(path, "remove"), suppress(FileNotFoundError):  # where another process has just removed it
                 status = path.stat()
                 if status.st_mtime < limit:
                     path.unlink()
                     files, size = files + 1, size + status.st_size
-            except FileNotFoundError:
-                continue  # another process has just removed it
     _remove_old_workspaces(store.root / "tmp", limit)
     more, their_size = _remove_old_compiler(store.root / COMPILER, limit)
     return files + more, size + their_size
@@ -78,8 +70,9 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
 
 def _remove_old_compiler(folder: Path, limit: float) -> tuple[int, int]:
     """Remove the whole cache of the cross compiler, or nothing: its files depend on each other."""
-    if not folder.is_dir() or folder.stat().st_mtime >= limit:
-        return 0, 0
+    with store_errors(folder, "read"):
+        if not folder.is_dir() or folder.stat().st_mtime >= limit:
+            return 0, 0
     sizes = [_size(path) for path in _files(folder)]
     with store_errors(folder, "remove"):
         shutil.rmtree(folder)
@@ -88,8 +81,8 @@ def _remove_old_compiler(folder: Path, limit: float) -> tuple[int, int]:
 
 def _remove_old_workspaces(folder: Path, limit: float) -> None:
     """Remove the folders that killed builds left."""
-    if folder.is_dir():
-        for path in folder.iterdir():
+    with store_errors(folder, "read"):
+        for path in folder.iterdir() if folder.is_dir() else ():
             with suppress(FileNotFoundError):
                 if path.is_dir() and path.stat().st_mtime < limit:
                     shutil.rmtree(path, ignore_errors=True)
@@ -101,7 +94,6 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _size(path: Path) -> int:
-    try:
+    with store_errors(path, "read"), suppress(FileNotFoundError):
         return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    return 0

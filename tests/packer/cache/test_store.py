@@ -1,5 +1,6 @@
 """The store: atomic, verified on read, shared by many processes."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from builders.files import file_digest
 from packer.cache.local import LocalStore
 from packer.cache.prune import measure_usage, prune_old, verify_store
 from packer.cache.store import COMPILER, Store, digest_of
@@ -130,3 +132,33 @@ def test_what_a_compiler_keeps_is_pruned_whole_or_not_at_all(tmp_path):
     os.utime(folder, (old, old))
     assert prune_old(store, timedelta(days=30)) == (2, 8)
     assert not folder.exists()
+
+
+def test_file_that_is_removed_meanwhile_is_not_broken(tmp_path, monkeypatch):
+    store = LocalStore(tmp_path)
+    adopt(store, b"good")
+    derived = [store.save("kind", digest_of(name), b"payload").path for name in "xy"]
+
+    def digest_while_others_prune(path: Path) -> str:
+        derived[0].unlink()
+        return file_digest(path)
+
+    monkeypatch.setattr("packer.cache.prune.file_digest", digest_while_others_prune)
+    assert verify_store(store) == (3, [])
+
+
+def test_file_that_may_not_be_read_or_removed_is_an_error(tmp_path, monkeypatch):
+    store = LocalStore(tmp_path)
+    path = store.wheel_path(adopt(store, b"good"))
+    past = time.time() - 40 * 86_400
+    os.utime(path, (past, past))
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("packer.cache.prune.file_digest", deny)
+    with pytest.raises(StoreError, match=rf"Cannot verify {path}: Permission denied"):
+        verify_store(store)
+    monkeypatch.setattr(Path, "unlink", deny)
+    with pytest.raises(StoreError, match=rf"Cannot remove {path}: Permission denied"):
+        prune_old(store, timedelta(days=30))
