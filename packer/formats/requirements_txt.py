@@ -156,6 +156,8 @@ def _take(path: Path, number: int, line: str, gathered: _ParsedLines, *, is_cons
     elif option == "--require-hashes":
         gathered.hash_mode = True
     else:
+        if "://" in value:
+            _check_url(value, place)
         if option in _INDEXES:
             gathered.index_urls.append(value)
         elif option in _FOLDERS and "://" not in value:
@@ -189,7 +191,8 @@ def _nested(value: str, path: Path, place: str) -> Path:
             f"{place}: requirements files are not read from the network.",
             remedy="Download the file, and use the path of the copy.",
         )
-    return _local(value, path)
+    _check_url(value, place)
+    return local_path(value, path.parent)
 
 
 def _take_requirement(path: Path, number: int, line: str, gathered: _ParsedLines, *, is_constraint: bool) -> None:
@@ -244,6 +247,7 @@ def _name_and_address(text: str, place: str) -> tuple[str, str]:
     """Return a requirement's normalized name, and the path or URL it points to, empty where it has none."""
     address = _bare_address(text)
     if address:
+        _check_url(address, place)
         return _name_in(address), address
     try:
         requirement = outline_requirement(text)
@@ -252,7 +256,16 @@ def _name_and_address(text: str, place: str) -> tuple[str, str]:
         raise ResolveError(
             f"{place}: {_shown(text)!r} is not a requirement: {reason}.", remedy="Fix the line (PEP 508)."
         ) from None
+    _check_url(requirement.url, place)
     return requirement.name, requirement.url
+
+
+def _check_url(address: str, place: str) -> None:
+    """Raise `ResolveError` for an address that is not a valid URL."""
+    try:
+        urlsplit(address)
+    except ValueError:
+        raise ResolveError(f"{place}: {_shown(address)!r} is not a valid URL.", remedy="Fix the address.") from None
 
 
 def _bare_address(text: str) -> str:
@@ -288,13 +301,7 @@ def _name_of_sdist(filename: str) -> str:
 
 def _local_path(address: str, path: Path) -> Path | None:
     scheme = urlsplit(address).scheme
-    return None if scheme not in ("", "file") else _local(address, path)
-
-
-def _local(place: str, path: Path) -> Path:
-    """Return the absolute path of what a line of the file ``path`` names."""
-    local = unquote(urlsplit(place).path) if place.startswith("file:") else place
-    return Path(os.path.normpath(path.parent / local))
+    return None if scheme not in ("", "file") else local_path(address, path.parent)
 
 
 def _shown(text: str) -> str:
@@ -319,6 +326,15 @@ def _check_hashed(line: RequirementLine) -> None:
         raise ResolveError(
             f"{place}: {_shown(line.text)} has no hash, and others have.", remedy="Give every requirement a hash, or none."
         )
+
+
+def local_path(place: str, folder: Path) -> Path:
+    """Return the absolute path of what a path or a ``file:`` URL (RFC 8089) names; relative ones start from ``folder``.
+
+    Raises ``ValueError`` for what is not a valid URL.
+    """
+    path = unquote(urlsplit(place).path) if place.startswith("file:") else place
+    return Path(os.path.normpath(folder.absolute() / path))
 
 
 def allowed_hashes(file: RequirementsFile) -> Mapping[str, frozenset[str]]:

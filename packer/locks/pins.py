@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,9 +16,12 @@ from builders.runtimes import Target
 from packer.core.errors import ResolveError
 from packer.core.model import Archive, LockedPackage, Repository, SourceFolder
 from packer.formats.distribution_names import canonical_name
+from packer.formats.requirements_txt import local_path
 from packer.net.credentials import without_login
 
 _Kind = TypeVar("_Kind", str, dict[str, Any], list[Any])
+GIT = "git"
+"""The one version control whose repositories lpack builds from, as pip's references and locks name it."""
 _KINDS = {str: "a string", dict: "a table", list: "a list"}
 # git's short form of an SSH address, "git@host:owner/repository.git", which pip's form has no room for.
 _SCP_ADDRESS = re.compile(r"(?P<host>[^/:]+@[^/:]+):(?P<path>(?!//).+)")
@@ -93,6 +95,13 @@ class LockValue(Struct, frozen=True, kw_only=True):
         except ValueError:
             raise self.error("is not a valid URL") from None
 
+    def absolute_path(self) -> Path:
+        """Return the absolute path that this string names by a path or a ``file:`` URL; relative ones start from the file."""
+        try:
+            return local_path(self.text(), self.file.parent)
+        except ValueError:
+            raise self.error("is not a valid URL") from None
+
     def _of(self, kind: type[_Kind]) -> _Kind:
         if not isinstance(self.raw, kind):
             raise self.error(f"must be {_KINDS[kind]}")
@@ -129,12 +138,6 @@ def sha256_digests(hashes: Iterable[LockValue]) -> frozenset[str]:
     return frozenset(digest.lower() for algorithm, _, digest in pairs if algorithm == "sha256" and digest)
 
 
-def absolute_path(place: str, file: Path) -> Path:
-    """Return the absolute path of what a lock file names by a path or a ``file:`` URL."""
-    local = unquote(urlsplit(place).path) if place.startswith("file:") else place
-    return Path(os.path.normpath(file.parent.absolute() / local))
-
-
 def archive_package(name: str, version: str, place: LockValue, digests: frozenset[str]) -> LockedPackage:
     """Return the package that the one archive at the URL or path ``place`` makes up.
 
@@ -144,7 +147,7 @@ def archive_package(name: str, version: str, place: LockValue, digests: frozense
         location = place.address().partition("#")[0]
         filename = unquote(urlsplit(location).path).rpartition("/")[2]
     else:
-        path = absolute_path(place.text(), place.file)
+        path = place.absolute_path()
         location, filename, digests = str(path), path.name, _digest_on_disk(path, place, digests)
     archives = tuple(Archive(filename=filename, location=location, sha256=digest) for digest in sorted(digests))
     if archives and filename.endswith(".whl"):
@@ -175,7 +178,12 @@ def folder_package(name: str, version: str, folder: Path) -> LockedPackage:
 
 
 def repository_package(name: str, version: str, kind: str, place: LockValue, commit: str, subdirectory: str) -> LockedPackage:
-    """Return the package that is built from a commit; ``kind`` is ``git`` and the like, ``place`` the repository's address."""
+    """Return the package that is built from a commit; ``kind`` is its version control, ``place`` the repository's address.
+
+    Raises `ResolveError` for any kind but ``git``.
+    """
+    if kind != GIT:
+        raise place.error(f"({name}) is a repository of {kind}, and lpack builds from those of git alone")
     url = f"{kind}+{_repository_url(place)}@{commit}"
     return LockedPackage(name=name, version=version, source=Repository(url=url, subdirectory=subdirectory))
 
@@ -184,7 +192,7 @@ def _repository_url(place: LockValue) -> str:
     short = _SCP_ADDRESS.fullmatch(place.text())
     address = f"ssh://{short['host']}/{short['path']}" if short else place.text()
     if "://" not in address:
-        return absolute_path(address, place.file).as_uri()
+        return place.absolute_path().as_uri()
     place.address()  # refuses what is no URL
     return without_login(address)
 

@@ -12,11 +12,11 @@ from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
 from packer.formats.distribution_names import canonical_name
+from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
     Pin,
-    absolute_path,
     archive_package,
     folder_package,
     is_remote,
@@ -33,7 +33,6 @@ _DEFAULT, _META = "default", "_meta"
 _REPOSITORIES = ("git", "hg", "svn", "bzr")
 # What Pipenv calls the public index, in every Pipfile that it writes.
 _PUBLIC = "pypi"
-_ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz")
 
 
 class PipfileReader(PinnedLockReader):
@@ -115,7 +114,7 @@ def _read_package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPa
     if place is not None and _is_archive(place):
         return archive_package(name, version, place, digests)
     if place is not None:
-        return folder_package(name, version, absolute_path(place.text(), place.file) / entry.text_at("subdirectory"))
+        return folder_package(name, version, place.absolute_path() / entry.text_at("subdirectory"))
     if not version:
         raise entry.error("has neither a version nor a file, path or repository")
     if not digests:
@@ -124,7 +123,7 @@ def _read_package(key: str, entry: LockValue, meta: LockValue) -> Pin | LockedPa
 
 
 def _is_archive(place: LockValue) -> bool:
-    return is_remote(place) or place.text().endswith(_ARCHIVES)
+    return is_remote(place) or place.text().endswith(ARCHIVE_SUFFIXES)
 
 
 def _index_url(entry: LockValue, meta: LockValue) -> str:

@@ -26,7 +26,6 @@ from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
     Pin,
-    absolute_path,
     archive_package,
     folder_package,
     marker_applies,
@@ -253,8 +252,8 @@ def _named_by(table: LockValue, extras: frozenset[str]) -> frozenset[str]:
 def _walk_graph(packages: Iterable[LockValue], roots: Iterable[_Dependency], target: Target) -> list[LockValue]:
     """Return the packages that the roots reach.
 
-    Where a lock has several versions of a package, whoever accepts more than one of them waits until those who accept only
-    one have spoken: an edge such as ``>=1.26`` says nothing about which of them belongs to this target.
+    Where a lock has several versions of a package, dependencies that accept more than one of them are followed after those that
+    accept only one: a requirement such as ``>=1.26`` does not say which version belongs to this target.
     """
     entries: dict[str, list[LockValue]] = {}
     for package in packages:
@@ -381,7 +380,7 @@ def _read_package(package: LockValue, lock: LockValue) -> Pin | LockedPackage:
             name, version, kind, source["url"], source["resolved_reference"].text(), source.text_at("subdirectory")
         )
     if kind == "directory":
-        return folder_package(name, version, absolute_path(source["url"].text(), package.file))
+        return folder_package(name, version, source["url"].absolute_path())
     if kind in ("file", "url"):
         return archive_package(name, version, source["url"], sha256_digests(file["hash"] for file in _files(package, lock)))
     raise source["type"].error(f"is {kind!r}, which lpack does not know")

@@ -17,8 +17,9 @@ from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
 from packer.core.process import Run, run
 from packer.formats.distribution_names import canonical_name
+from packer.formats.requirements_txt import local_path
 from packer.locks.formats import LockPart, LockReader, ParsePylock
-from packer.locks.pins import LockValue, absolute_path, read_lock_text
+from packer.locks.pins import GIT, LockValue, read_lock_text
 from packer.net.credentials import without_login
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def find_pylock_places(path: Path, data: bytes) -> tuple[Path, ...]:
     packages = lock.find("packages")
     tables = (table for package in (packages.members() if packages else ()) for table in _archive_tables(package))
     return tuple(
-        absolute_path(place, path) / table.text_at("subdirectory") for table in tables if (place := table.text_at("path"))
+        place.absolute_path() / table.text_at("subdirectory")
+        for table in tables
+        if (place := table.find("path")) and place.text()
     )
 
 
@@ -182,9 +185,9 @@ def _locked_package(package: Package, path: Path, place: str) -> LockedPackage:
     wheels = tuple(_make_archive(wheel, path, f"{place}.wheels[{number}]") for number, wheel in enumerate(package.wheels or ()))
     source: Archive | SourceFolder | Repository | None = None
     if package.vcs is not None:
-        source = _make_repository(package.vcs, path)
+        source = _make_repository(package.vcs, path, f"{place}.vcs")
     elif package.directory is not None:
-        folder = absolute_path(package.directory.path, path)
+        folder = _named_path(package.directory.path, path, f"{place}.directory")
         source = SourceFolder(path=folder / (package.directory.subdirectory or ""))
     elif package.archive is not None and package.archive.subdirectory:
         raise ResolveError(
@@ -206,14 +209,35 @@ def _make_archive(entry: PackageWheel | PackageSdist | PackageArchive, path: Pat
     digest = entry.hashes.get("sha256", "")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ResolveError(f"{path}: {place}.hashes has no sha256, which lpack verifies by.", remedy=_LOCK_AGAIN)
-    location = without_login(entry.url) if entry.url else str(absolute_path(entry.path or "", path))
+    location = _named_url(entry.url, path, place) if entry.url else str(_named_path(entry.path or "", path, place))
     name = getattr(entry, "name", None) or unquote(urlsplit(location).path).rpartition("/")[2]
     return Archive(filename=name, location=location, sha256=digest.lower(), size=entry.size)
 
 
-def _make_repository(entry: PackageVcs, path: Path) -> Repository:
-    address = without_login(entry.url) if entry.url else absolute_path(entry.path or "", path).as_uri()
+def _make_repository(entry: PackageVcs, path: Path, place: str) -> Repository:
+    if entry.type != GIT:
+        raise ResolveError(
+            f"{path}: {place}.type is {entry.type!r}, and lpack builds from repositories of git alone.",
+            remedy="Name a release, or a repository of git, and lock again.",
+        )
+    address = _named_url(entry.url, path, place) if entry.url else _named_path(entry.path or "", path, place).as_uri()
     return Repository(url=f"{entry.type}+{address}@{entry.commit_id}", subdirectory=entry.subdirectory or "")
+
+
+def _named_url(url: str, path: Path, place: str) -> str:
+    """Return the URL that the table at ``place`` of the lock ``path`` names, without a login; raise `ResolveError`."""
+    try:
+        return without_login(url)
+    except ValueError:
+        raise ResolveError(f"{path}: {place}.url is not a valid URL.", remedy=_LOCK_AGAIN) from None
+
+
+def _named_path(named: str, path: Path, place: str) -> Path:
+    """Return the absolute path of what the table at ``place`` of the lock ``path`` names; raise `ResolveError`."""
+    try:
+        return local_path(named, path.parent)
+    except ValueError:
+        raise ResolveError(f"{path}: {place}.path is not a valid URL.", remedy=_LOCK_AGAIN) from None
 
 
 def parse_tool_table(text: str, path: Path) -> Mapping[str, Any]:
@@ -254,7 +278,7 @@ def _places(package: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _relocate(entry: dict[str, Any], from_folder: Path, to_folder: Path) -> None:
     url, is_repository = entry.get("url", ""), "commit-id" in entry
     if url.startswith("file:") and not is_repository:
-        entry["path"] = _relative_path(to_folder, absolute_path(entry.pop("url"), from_folder / "pylock.toml"))
+        entry["path"] = _relative_path(to_folder, local_path(entry.pop("url"), from_folder))
         return
     if url:
         entry["url"] = without_login(url)

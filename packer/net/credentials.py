@@ -12,13 +12,13 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from shutil import which
 from threading import RLock
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from msgspec import Struct
 
 from builders.once import Once
-from packer.core.errors import FetchError
-from packer.core.redaction import Redaction
+from packer.core.errors import FetchError, UsageError
+from packer.core.redaction import Redaction, hide_user_parts
 
 # uv's own variables, and pip's where uv's are not set (documentation of both: uv "Environment variables", pip "Configuration").
 _DEFAULT_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
@@ -74,10 +74,17 @@ class Credentials:
             self.learn(url)
 
     def learn(self, url: str, name: str = "") -> None:
-        """Remember an index's address; ``name`` is what uv's variables call it."""
+        """Remember an index's address; ``name`` is what uv's variables call it.
+
+        Raises `UsageError` for what is not a valid URL.
+        """
         variable = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
         user, password = self._variables.get(f"{variable}_USERNAME"), self._variables.get(f"{variable}_PASSWORD")
-        login = login_in_url(url)
+        try:
+            login = login_in_url(url)
+        except ValueError:  # whose text may hold a password
+            what = f"{hide_user_parts(url)!r}, an index's address, is not a valid URL."
+            raise UsageError(what, remedy="Fix it where it stands: in a variable, or in uv's settings.") from None
         if login is None and name and (user or password):
             login = Login(user=user or "", password=password or "")
         if login is not None:
@@ -100,7 +107,7 @@ class Credentials:
             indexes = tuple(self._indexes.items())
         for index, login in indexes:
             known = urlsplit(index)
-            if (known.scheme, known.hostname, known.port) == (parts.scheme, parts.hostname, parts.port):
+            if _origin(known) == _origin(parts):
                 common = _common_length(known.path, parts.path)
                 best = max(best or (-1, login), (common, login), key=lambda pair: pair[0])
         if best is not None:
@@ -160,6 +167,14 @@ def index_urls(variables: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
             name, separator, url = word.partition("=")
             found.append((name, url) if separator and "/" not in name else ("", word))
     return tuple(found)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | str | None]:
+    """Return scheme, host and port of a URL; all of the address in the place of a port that is not a number."""
+    try:
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return parts.scheme, parts.hostname, parts.netloc
 
 
 def _common_length(one: str, other: str) -> int:

@@ -21,10 +21,10 @@ _BOUND = re.compile(r"[<>=!~@]")
 def divide_by_agreement(names: Sequence[str], agree: Callable[[frozenset[str]], bool]) -> tuple[tuple[str, ...], ...]:
     """Divide names into few sets that agree; no name of a later set could join an earlier one.
 
-    ``agree`` never says no to a part of what it says yes to. Names that do not even agree with themselves come last, each
-    alone. Of a b c d e, where a agrees with nobody, a smallest set that does not agree is a b: both step aside. c d e agree,
-    and so they stay; then b may join them, and a may not. So a few give way to many, wherever they stand in the order, and
-    each name that steps aside takes log2(names) questions.
+    ``agree`` must return True for every subset of a set for which it returns True. Names that do not agree even alone come
+    last, each in a set of its own. Example: of a b c d e, a agrees with no other. The smallest set that does not agree is a b,
+    and both are set aside; c d e agree. Then each name that was set aside is tried again: b joins c d e, and a does not. The
+    larger set wins whatever the order of the names, and each name that is set aside takes log2(names) calls of ``agree``.
     """
     sets: list[tuple[str, ...]] = []
     rest = tuple(names)

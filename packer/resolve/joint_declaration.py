@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from packer.cache.store import digest_of
 from packer.core.model import Function, Requirements
 from packer.formats.distribution_names import canonical_name, outline_requirement
-from packer.formats.requirements_txt import RequirementLine, read_requirements
+from packer.formats.requirements_txt import RequirementLine, local_path, read_requirements
 from packer.locks.formats import LOCK_FORMATS
 from packer.net.credentials import without_login
 from packer.resolve.declaration import Declaration
@@ -130,7 +130,7 @@ def joint_question(members: Sequence[JointMember], constraints: Iterable[str] = 
 
 def _make_member(function: Function, declaration: Declaration) -> JointMember:
     requirements = function.requirements
-    assert requirements is not None  # noqa: S101 see can_be_asked
+    assert requirements is not None  # noqa: S101 as `can_share_versions` says
     lines, arguments, constraints, own = tuple[str, ...](), tuple[str, ...](), tuple[str, ...](), ""
     if requirements.kind == PYPROJECT:
         lines, arguments, own = _project_words(requirements)
@@ -167,9 +167,10 @@ def _absolute_line(line: RequirementLine, folder: Path) -> str:
     """Return a line's text with a path that holds in every folder; uv takes relative ones from where it runs."""
     if not line.address or "://" in line.address:
         return line.text
-    path = Path(os.path.normpath(folder / line.address.removeprefix("file:")))
-    is_bare = line.text.startswith(line.address)
-    return line.text.replace(line.address, str(path) if is_bare else path.as_uri(), 1)
+    if line.text.startswith(line.address) and not line.address.startswith("file:"):
+        return line.text.replace(line.address, str(local_path(line.address, folder)), 1)
+    place, mark, fragment = line.address.partition("#")
+    return line.text.replace(line.address, f"{local_path(place, folder).as_uri()}{mark}{fragment}", 1)
 
 
 def _project_words(requirements: Requirements) -> tuple[tuple[str, ...], tuple[str, ...], str]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from packer.cache.store import Store
 from packer.core.errors import ResolveError
-from packer.locks.pins import absolute_path
+from packer.formats.requirements_txt import local_path
 from packer.resolve.conflicts import SolvedPackage, describe_need, find_opponents, find_shortest_chain, read_annotated
 from packer.resolve.declaration import Declaration
 from packer.resolve.joint_declaration import JointMember, joint_question
@@ -203,7 +203,7 @@ def _constraint_line(package: Mapping[str, Any], folder: Path) -> str:
         return ""
     if "archive" in package:
         place = package["archive"]
-        address = place.get("url") or absolute_path(place["path"], folder / "pylock.toml").as_uri()
+        address = place.get("url") or local_path(place["path"], folder).as_uri()
         return "" if "@" in address else f"{package['name']} @ {address}"  # uv compares it with one that has the login
     return f"{package['name']}=={package['version']}" if "version" in package else ""
 
@@ -216,7 +216,7 @@ def _absolute_text(path: Path) -> str:
     for package in document.get("packages", ()):
         for key in ("directory", "archive"):
             if "path" in package.get(key, {}):
-                package[key]["path"] = str(absolute_path(package[key]["path"], path))
+                package[key]["path"] = str(local_path(package[key]["path"], path.parent))
     return tomli_w.dumps(document)
 
 

@@ -99,6 +99,8 @@ def _shared_settings_text(path: Path) -> str:
         table = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["uv"]
     except (OSError, ValueError, KeyError, TypeError):
         return _relevant_text(path)
+    if not isinstance(table, dict):
+        return _relevant_text(path)
     rest = {key: value for key, value in table.items() if key not in _OF_ONE_PROJECT}
     return fingerprint(rest) if rest else ""
 
@@ -134,7 +136,16 @@ def configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:
             except (OSError, ValueError):
                 continue
             for key in keys:
-                table = table.get(key, {})
-            if table:
-                return tuple((index.get("name", ""), index["url"]) for index in table.get("index", []) if "url" in index)
+                table = table.get(key) if isinstance(table, dict) else None
+            if table and isinstance(table, dict):
+                return tuple(_named_indexes(table))
     return ()
+
+
+def _named_indexes(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return (name, URL) of the indexes of uv's settings; what is malformed is left for uv to report."""
+    listed = table.get("index")
+    for index in listed if isinstance(listed, list) else ():
+        if isinstance(index, dict) and isinstance(index.get("url"), str):
+            name = index.get("name", "")
+            yield name if isinstance(name, str) else "", index["url"]

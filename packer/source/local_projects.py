@@ -8,11 +8,11 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from packer.core.errors import UsageError
 from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
+from packer.formats.requirements_txt import local_path
 from packer.source.dependency_files import find_workspace, get_strings, get_table, workspace_patterns
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -43,7 +43,7 @@ def read_local_paths(path: Path) -> tuple[Path, ...]:
     words = tuple(_requirement_texts(document, path))
     names = {canonical_name(found[1]) for found in map(_NAME.match, words) if found}
     workspace = find_workspace(path.parent)
-    found = [path.parent / _path_of(url, path) for word in words for url in _FILE_URL.findall(word)]
+    found = [_path_of(url, path) for word in words for url in _FILE_URL.findall(word)]
     sources: dict[str, list[Path]] = {}
     for folder in dict.fromkeys((workspace or path.parent, path.parent)):
         own = _uv_sources(_read_document(folder / PYPROJECT_FILE))
@@ -71,9 +71,9 @@ def _uv_sources(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return _get_table(document, "tool", "uv", "sources")
 
 
-def _path_of(url: str, path: Path) -> str:
+def _path_of(url: str, path: Path) -> Path:
     try:
-        return unquote(urlsplit(url).path)
+        return local_path(url, path.parent)
     except ValueError:
         raise UsageError(f"{path}: {url} is not a valid URL.", remedy="Write file:///PATH.") from None
 

@@ -205,3 +205,22 @@ def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "requirements.txt").write_bytes(b"a\n\xff\n")
     with pytest.raises(ResolveError, match="is not valid UTF-8"):
         read_requirements(tmp_path / "requirements.txt")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a @ https://u:s3cret@[bad/a-1.0.zip",
+        "https://u:s3cret@[bad/a-1.0-py3-none-any.whl",
+        "a @ git+https://u:s3cret@[bad/a.git",
+        "-e git+https://u:s3cret@[bad/a.git#egg=a",
+        "-r file://[bad/more.txt",
+        "--index-url https://u:s3cret@[bad/simple",
+        "--find-links https://u:s3cret@[bad/wheels",
+    ],
+)
+def test_address_that_is_not_a_url_is_refused_with_its_line(tmp_path, line):
+    with pytest.raises(ResolveError, match=r"requirements\.txt:2: ") as caught:
+        read(tmp_path, f"b\n{line}\n")
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.remedy

@@ -12,6 +12,7 @@ import pytest
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, LockedPackage, Repository, Requirements, SourceFolder
+from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.locks.pins import Pin
 from packer.locks.pipfile import PipfileReader
 
@@ -236,3 +237,25 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(ResolveError, match="is not valid JSON"):
         read(path)
+
+
+@pytest.mark.parametrize("kind", ["hg", "svn", "bzr"])
+def test_repositories_of_others_than_git_are_refused(tmp_path, kind):
+    with pytest.raises(ResolveError, match=rf"default\.alpha\.{kind} \(alpha\) is a repository of {kind}"):
+        only(tmp_path, {kind: "https://host/alpha", "ref": "c0ffee"})
+
+
+def test_archive_of_every_suffix_is_a_file(tmp_path):
+    for suffix in ARCHIVE_SUFFIXES:
+        name = f"alpha-1.0-py3-none-any{suffix}"
+        (tmp_path / name).write_bytes(b"")
+        package = only(tmp_path, {"path": f"./{name}"})
+        assert isinstance(package, LockedPackage)
+        assert [each.location for each in (*package.wheels, package.source) if isinstance(each, Archive)] == [
+            str(tmp_path / name)
+        ]
+
+
+def test_local_path_that_is_not_a_url_is_refused_with_its_key(tmp_path):
+    with pytest.raises(ResolveError, match=r"default\.alpha\.path is not a valid URL"):
+        only(tmp_path, {"path": "file://[bad/alpha"})

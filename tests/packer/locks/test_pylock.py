@@ -264,3 +264,18 @@ def test_what_uv_writes_reads_the_same_after_relocation(tmp_path, index):
     moved = tmp_path / "pylock.fn.toml"
     moved.write_text(relocate_lock((tmp_path / "fn" / "pylock.toml").read_text(), tmp_path / "fn", tmp_path, {}))
     assert read_pylock(moved, X86) == replace(lock, origin="pylock.fn.toml")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('vcs = { type = "hg", url = "https://host/r", commit-id = "abc" }', "vcs.type is 'hg', and lpack builds from"),
+        ('vcs = { type = "git", url = "https://[bad/r", commit-id = "abc" }', "vcs.url is not a valid URL"),
+        ('directory = { path = "file://[bad/r" }', "directory.path is not a valid URL"),
+        (f'archive = {{ url = "https://[bad/a-1.0.zip", hashes = {{ sha256 = "{ONE}" }} }}', "archive.url is not a valid URL"),
+    ],
+)
+def test_source_that_cannot_be_fetched_is_refused_with_its_key(line, said):
+    with pytest.raises(ResolveError) as caught:
+        parse(package("a", line))
+    assert f"/project/pylock.toml: packages[0].{said}" in caught.value.what

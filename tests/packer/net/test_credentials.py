@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from packer.core.errors import FetchError
+from packer.core.errors import FetchError, UsageError
 from packer.net.credentials import Credentials, Login, index_urls, index_variables, login_in_url, without_login
 
 
@@ -198,3 +198,15 @@ def test_netrc_in_another_encoding_is_passed_over(home):
 def test_password_of_one_letter_leaves_messages_readable():
     credentials = Credentials(["https://me:a@host/simple"], {"UV_INDEX_CORP_PASSWORD": "e"})
     assert credentials.scrub("cannot read a page at https://me:a@host/a") == "cannot read a page at https://****@host/a"
+
+
+def test_index_address_that_is_not_a_url_is_refused_without_its_password():
+    with pytest.raises(UsageError, match=r"\[bad/simple', an index's address, is not a valid URL") as caught:
+        Credentials([], {}).learn("https://me:s3cret@[bad/simple")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_port_that_is_not_a_number_is_no_port_of_others():
+    credentials = Credentials(["https://me:secret@host:port/simple"], {})
+    assert credentials.find("https://host/x.whl") is None
+    assert credentials.find("https://host:port/x.whl") == Login(user="me", password="secret")
