@@ -1,4 +1,4 @@
-"""What a builder is asked for, and what it gives."""
+"""The interface of builders: recipes, requests for wheels, and the wheels that come of them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Builder(Protocol):
     """
 
     def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
-        """Return how it would build; raises `UnavailableError`."""
+        """Return the recipe of a build for a target; raises `UnavailableError`."""
         ...
 
     def build(self, request: WheelRequest, into: Path) -> AbstractContextManager[BuiltWheel]:
@@ -103,7 +103,7 @@ class Builder(Protocol):
 
 
 LONGEST_LOG = 64 * MEGABYTE
-"""What a build may print: it is kept in memory."""
+"""Most bytes that a build may print: its output is kept in memory."""
 
 
 def output_limit_error(log: str) -> BuildError:

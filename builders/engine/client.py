@@ -1,4 +1,4 @@
-"""A Docker Engine (or Podman's socket, by DOCKER_HOST): runs one container at a time to its end, and leaves none behind.
+"""A client of a Docker Engine, or of Podman by DOCKER_HOST: runs containers to their end, and removes each of them.
 
 Nothing is bind-mounted: files go in and out through the Engine API, so that a remote engine serves as well as a local one.
 """

@@ -50,7 +50,7 @@ class ContainerBuilder:
         self._engine.close()
 
     def recipe(self, target: Target, settings: BuildSettings) -> Recipe:
-        """Return in which image it would build; raises `UnavailableError`."""
+        """Return the recipe of a build in a container of the target's image; raises `UnavailableError`."""
         image = self._images.base(target, settings)
         parts = [image.identity, *settings.setup, str(settings.network), script_digest()]
         return Recipe(

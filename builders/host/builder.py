@@ -34,7 +34,7 @@ class HostBuilder:
         self._runner.close()
 
     def recipe(self, _target: Target, _settings: BuildSettings) -> Recipe:
-        """Return with what it would build; raises `UnavailableError`."""
+        """Return the recipe of a build with the Python that lpack runs on; raises `UnavailableError`."""
         version = platform.python_version()
         return Recipe(key=f"host 2 python{version} {script_digest()}", requirements_for=_own_target())
 

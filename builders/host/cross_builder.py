@@ -34,7 +34,7 @@ class CrossBuilder:
         self._runner.close()
 
     def recipe(self, target: Target, _settings: BuildSettings) -> Recipe:
-        """Return with what it would build; raises `UnavailableError`."""
+        """Return the recipe of a build that cross-compiles; raises `UnavailableError`."""
         host, zig = host_target(target.runtime), find_zig()
         interpreter, include = _interpreter(target.runtime.minor)
         tools = make_toolchain(target, "zig", {})

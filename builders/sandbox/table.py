@@ -13,10 +13,10 @@ from builders.sandbox.task import Sandbox
 
 
 class SandboxKind(Struct, frozen=True, kw_only=True):
-    """One row of the table: a sandbox by the name that `place` has in the configuration.
+    """One row of the table; ``name`` is the value of ``where`` in the configuration.
 
-    ``open`` gets the target, and whether the user asked for this kind by name, which may then take long (pull an image); it
-    raises `UnavailableError`. ``runs`` says whether it runs the target's native code; any kind compiles.
+    ``open`` takes the target, and whether the user named this kind, in which case it may take long (pull an image); it raises
+    `UnavailableError`. ``runs`` returns whether this kind runs the target's native code; every kind compiles.
     """
 
     name: str

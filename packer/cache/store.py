@@ -114,13 +114,13 @@ class SharedStore(Store, Protocol):
     """A store through which machines exchange files."""
 
     def share(self, digest: str) -> None:
-        """Return others a wheel or sdist that this store holds."""
+        """Upload a wheel or sdist of this store, so that other machines find it."""
 
     def offer(self, digest: str, path: Path) -> None:
-        """Return others a file by its SHA-256, without keeping it in this store."""
+        """Upload a file under its SHA-256, without keeping it here."""
 
     def obtain(self, digest: str, to: Path) -> bool:
-        """Write a file that others offered to the new file ``to``; return False where there is none."""
+        """Download a file that another machine uploaded to the new file ``to``; return False where there is none."""
 
     def flush(self) -> None:
         """Wait until others can read what was written."""

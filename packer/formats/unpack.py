@@ -66,7 +66,7 @@ def _fits_in_memory(size: int) -> bool:
 
 def _sweep() -> None:
     """Remove the folders in memory that killed processes of this user left."""
-    mine = str(os.getpid())  # a computed property, read for each member
+    mine = str(os.getpid())
     with suppress(OSError):
         for name in os.listdir(_MEMORY):  # noqa: PTH208 names are all that is looked at
             if name.startswith(_PREFIX) and (process := name.removeprefix(_PREFIX).partition("-")[0]) != mine:

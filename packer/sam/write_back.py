@@ -317,7 +317,7 @@ def _include_places(node: Node) -> Iterator[_Place]:
 def attach_layers(
     text: EditableText, where: Path, functions: Mapping[str, Node], added: Mapping[str, Sequence[Value]]
 ) -> Iterator[Edit]:
-    """Return functions the layers that are ``added`` for them, behind their own.
+    """Return the edits that append the layers in ``added`` to functions' own.
 
     ``functions`` maps the logical ids of all functions of the template ``where`` to their Properties, which are mappings or
     aliases of such. One that takes its layers from elsewhere gets a list of its own, so that no other function's list changes;

@@ -31,7 +31,7 @@ _ATTRIBUTES = ("lambda_handler", "handler")
 def standard_files() -> dict[str, str]:
     """Return the file name by which each kind of dependency file is found, in the order in which a folder is searched.
 
-    Locks come first, because what they say is law.
+    Locks come first, because their exact versions decide.
     """
     locks = {kind: row.filename for kind, row in LOCK_FORMATS.items()}
     return {**locks, REQUIREMENTS: "requirements.txt", PYPROJECT: PYPROJECT_FILE}
