@@ -45,7 +45,8 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
 def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder]) -> dict[Path, bool]:
     """Write the locks of the bases of all functions that become images; return whether each changed.
 
-    Bases that no function is built upon any more are removed, and the file with the last of them. Raises `LpackError`.
+    Entries of bases that no function uses are removed. A file without any use is left: another configuration of the folder,
+    such as a template, may use it. Raises `LpackError`.
     """
     found: dict[Path, dict[tuple[str, str], str]] = {function.image.root: {} for function in functions}
     for function in functions:
@@ -53,13 +54,7 @@ def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder
             found[function.image.root].update(imaging().pin(function))
             if function.base_name.startswith(LOCAL_FORMS):  # whose layers are here anyway
                 imaging().check(function)
-    places = {root / PINS_FILE: pins for root, pins in found.items()}
-    changed = {path: _write_if_changed(path, pins_text(pins)) for path, pins in places.items() if pins}
-    stale = [path for path, pins in places.items() if not pins and path.is_file()]
-    for path in stale:
-        with store_errors(path, "remove"):
-            path.unlink()
-    return changed | dict.fromkeys(stale, True)
+    return {root / PINS_FILE: _write_if_changed(root / PINS_FILE, pins_text(pins)) for root, pins in found.items() if pins}
 
 
 def check_locks(

@@ -16,7 +16,7 @@ from packer.core.fingerprint import fingerprint
 from packer.core.model import Lock, LockedPackage
 
 _KIND = "parsed-locks"
-_FORM_AND_VERSION = ("1", __version__)
+_FORM_AND_VERSION = ("2", __version__)
 
 
 class _KeptPackages(Struct, frozen=True, kw_only=True):

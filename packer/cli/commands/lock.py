@@ -63,5 +63,5 @@ def command(
                 **lock_bases(configuration.functions, tools.imaging),
             }
     for path, changed in outcomes.items():
-        done = "unchanged" if not changed else "written" if path.exists() else "removed"
+        done = "written" if changed else "unchanged"
         sys.stdout.write(f"{done:<9}  {os.path.relpath(path)}\n")

@@ -51,7 +51,7 @@ def test_all_functions_that_cannot_be_resolved_are_reported_and_nothing_is_writt
     assert lock_all([good], resolver, Reporter()) == {good.lock_path: False}
 
 
-def test_lock_of_bases_is_removed_with_the_last_base(tmp_path: Path) -> None:
+def test_lock_of_bases_that_another_configuration_may_use_is_left(tmp_path: Path) -> None:
     class Imaging:
         def pin(self, _function: Function) -> dict[tuple[str, str], str]:
             return {("base:1", "linux/amd64"): f"sha256:{'0' * 64}"}
@@ -63,5 +63,5 @@ def test_lock_of_bases_is_removed_with_the_last_base(tmp_path: Path) -> None:
     assert lock_bases([zipped], lambda: imaging) == {}
     assert lock_bases([zipped, image], lambda: imaging) == {path: True}
     assert lock_bases([zipped, image], lambda: imaging) == {path: False}
-    assert lock_bases([zipped], lambda: imaging) == {path: True}
-    assert not path.exists()
+    assert lock_bases([zipped], lambda: imaging) == {}
+    assert path.exists()
