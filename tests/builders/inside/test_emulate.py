@@ -20,10 +20,13 @@ time.sleep(600)
 def test_emulator_that_does_not_end_is_killed(monkeypatch):
     monkeypatch.setattr(emulate, "_PATIENCE", 0.1)
     with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        process.stdout.readline()
-        emulate.end(process)
-        assert process.returncode == -9
+        try:
+            assert process.stdout
+            process.stdout.readline()
+            emulate.end(process)
+            assert process.returncode == -9
+        finally:
+            process.kill()
 
 
 class Lowest:
