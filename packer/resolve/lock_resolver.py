@@ -219,7 +219,7 @@ class LockResolver:
         self._uv.learn_indexes(declaration.folder, declaration.index_urls)
         with self._store.workspace() as folder:
             path = folder / function.lock_path.name
-            if function.lock_path.is_file() and not self._policy.upgrade:
+            if not self._policy.upgrade and _is_lock(function.lock_path):
                 shutil.copyfile(function.lock_path, path)  # uv keeps the versions that it finds in its output file
             self._run_uv(function, declaration, path)
             lock = parse_pylock(read_pylock_text(path), path, function.target)
@@ -275,6 +275,14 @@ class LockResolver:
         import tomli_w
 
         return tomli_w.dumps(document)
+
+
+def _is_lock(path: Path) -> bool:
+    """Return whether uv can take a file for a lock: a broken one is written anew, and not an error of uv's."""
+    try:
+        return "lock-version" in tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _meets_constraints(text: str, folder: Path, declaration: Declaration) -> bool:

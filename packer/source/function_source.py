@@ -152,12 +152,14 @@ class _Scanner:
                 return compile_patterns(tuple(file))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+        except UsageError as error:
+            raise UsageError(f"{path}: {error.what}", remedy=error.remedy) from error
         except OSError as error:
             what = f"Cannot read the ignore rules of {path}: {error.strerror}."
             raise UsageError(what, remedy="Fix the file, or remove it.") from error
 
     def _open(self, path: str) -> TextIO:
-        return open(path, encoding="utf-8", errors="surrogateescape")
+        return open(path, encoding="utf-8-sig", errors="surrogateescape")
 
     def _walk(self, prefix: str, own: tuple[_Rules, ...], git: tuple[_Rules, ...], above: tuple[str, ...]) -> None:
         folder = os.path.join(self._folder, prefix)

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from packer.core.errors import UsageError
+
 # The characters of names, one-letter wildcards, stars that do not meet, and sets of letters. A first "#" is escaped.
 _SEGMENT = r"(?:[A-Za-z0-9_.~+@,#?-]|\*(?!\*)|\[[A-Za-z0-9]+\])+"
 _PLAIN = re.compile(rf"/?(?![#!])(?:\\#)?(?:{_SEGMENT}/)*{_SEGMENT}/?")
@@ -45,17 +47,34 @@ class _SpecPatterns:
     """Any patterns, matched by pathspec as git does."""
 
     def __init__(self, lines: tuple[str, ...]) -> None:
+        """Raise `UsageError` that names the first line which is no pattern."""
         from pathspec import GitIgnoreSpec
 
-        self._spec = GitIgnoreSpec.from_lines(lines)
+        try:
+            self._spec = GitIgnoreSpec.from_lines(map(_with_inner_star, lines))
+        except (ValueError, re.error) as error:
+            if len(lines) > 1:
+                for line in lines:
+                    _SpecPatterns((line,))
+            what = f"The ignore pattern {lines[0].strip()!r} cannot be read."
+            raise UsageError(what, remedy="Fix it, or remove it: see gitignore(5).") from error
 
     def verdict(self, path: str) -> bool | None:
         return self._spec.check_file(path).include
 
 
+def _with_inner_star(line: str) -> str:
+    """Return a pattern of all that is in a folder so that it does not match the folder too, whose files could not come back."""
+    pattern = line.rstrip()
+    return f"{pattern}/*" if pattern.endswith("/**") else line
+
+
 @cache
 def compile_patterns(lines: tuple[str, ...]) -> IgnorePatterns:
-    """Return patterns ready to be matched, of lines with or without their ends: hundreds of functions share the same ones."""
+    """Return patterns ready to be matched, of lines with or without their ends: hundreds of functions share the same ones.
+
+    Raises `UsageError` for a line that is no pattern.
+    """
     patterns = tuple(_patterns_in(lines))
     if not all(_PLAIN.fullmatch(pattern) and pattern not in _ALL for pattern in patterns):
         return _SpecPatterns(lines)

@@ -245,3 +245,15 @@ def test_a_rebuild_after_one_line_imports_little(folder, lpack, locked):
     assert {"click", "msgspec", "packer"} <= imported
     assert imported & SPARED == set()
     assert "one line" in zipfile.ZipFile(folder / "dist" / "users.zip").read("app.py").decode()
+
+
+@pytest.mark.parametrize("text", ["garbage [", ""])
+def test_a_broken_lock_is_written_anew(folder, lpack, text):
+    assert lpack("lock", cwd=folder).returncode == 0
+    lock = folder / "pylock.orders.toml"
+    good = lock.read_text()
+    lock.write_text(text)
+    broken = lpack("build", cwd=folder)
+    assert (broken.returncode, "lpack lock" in broken.stderr) == (1, True)
+    assert lpack("lock", cwd=folder).returncode == 0
+    assert lock.read_text() == good

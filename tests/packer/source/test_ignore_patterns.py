@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pathspec import GitIgnoreSpec
 
-from packer.source.function_source import DEFAULT_IGNORE
+from packer.cache.signatures import Digests
+from packer.core.errors import UsageError
+from packer.source.function_source import DEFAULT_IGNORE, scan_source
 from packer.source.ignore_patterns import compile_patterns
 
 LETTERS = st.sampled_from(["a", "b", ".", "*", "?", "[ab]", "#", "~", "/", "/", "-", "!", "\\", " ", "**", "\n"])
@@ -25,9 +29,12 @@ def verdict_of_pathspec(lines: Iterable[str], path: str) -> bool | None:
 
 @given(PATTERNS, PATHS, st.sampled_from(["", "/"]))
 def test_plain_patterns_match_as_in_pathspec(lines, path, slash):
+    assume(not any(line.rstrip().endswith("/**") for line in lines))
     try:
         expected = verdict_of_pathspec(lines, path + slash)
-    except ValueError:
+    except (ValueError, re.error):
+        with pytest.raises(UsageError):
+            compile_patterns(tuple(lines))
         return
     assert compile_patterns(tuple(lines)).verdict(path + slash) == expected
 
@@ -53,3 +60,32 @@ def test_other_patterns_are_left_to_pathspec(monkeypatch, line):
     monkeypatch.setitem(sys.modules, "pathspec", None)
     with pytest.raises(ImportError):
         compile_patterns(("only-here-" + line[:1], line, f"{line}x"))
+
+
+@pytest.mark.parametrize(
+    "lines", [("sub/**", "!sub/keep.log"), ("a/**", "!a/b/", "!a/b/c"), ("sub/**", "!sub/**/", "!sub/**/*.txt")]
+)
+def test_what_all_of_a_folder_leaves_out_can_come_back_as_in_git(tmp_path, lines):
+    paths = ("sub/keep.log", "sub/x.log", "a/b/c", "a/d", "sub/o.txt", "sub/d/p.txt")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("\n".join(lines))
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    command = ["git", "ls-files", "-o", "--exclude-standard"]
+    kept = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    found = scan_source(tmp_path, Digests()).tree
+    assert {entry.path for entry in found} == set(kept) - {".gitignore"}
+
+
+@pytest.mark.parametrize("line", ["!", "foo\\", "[z-a].dat"])
+def test_a_line_that_is_no_pattern_is_named_with_its_file(tmp_path, line):
+    (tmp_path / ".gitignore").write_text(f"*.log\n{line}\n")
+    with pytest.raises(UsageError, match=r"\.gitignore: The ignore pattern .* cannot be read"):
+        scan_source(tmp_path, Digests())
+
+
+def test_a_byte_order_mark_is_no_part_of_a_pattern(tmp_path):
+    (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbf*.log\n")
+    (tmp_path / "a.log").touch()
+    assert len(scan_source(tmp_path, Digests()).tree) == 0
