@@ -22,7 +22,7 @@ def derive(store: Store, kind: str, key: str, form: type[Value], compute: Callab
         try:
             return msgspec.json.decode(record.payload, type=form, dec_hook=_from_text)
         except msgspec.DecodeError:
-            pass
+            pass  # of a version that kept something else: what is computed now takes its place
     value = compute()
     store.save(kind, key, msgspec.json.encode(value, enc_hook=str))
     return value

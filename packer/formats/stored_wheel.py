@@ -20,20 +20,13 @@ from packer.formats.zip_reader import ZipMember
 _KIND = "wheel-trees"
 
 
-class _KeptEntry(Struct, frozen=True, array_like=True):
-    """An entry that is a member of the wheel: its place in the tree and in the archive, in the order of the fields' names."""
+class _KeptEntry(Struct, frozen=True, kw_only=True, array_like=True):
+    """An entry that is a member of the wheel."""
 
     path: str
     mode: int
     digest: str
-    name: str
-    archived_mode: int
-    method: int
-    crc32: int
-    length: int
-    size: int
-    header_offset: int
-    data_offset: int
+    member: ZipMember
 
 
 class _KeptTree(Struct, frozen=True, kw_only=True):
@@ -51,7 +44,7 @@ def read_stored_wheel(store: Store, path: Path, filename: str, digest: str) -> T
         found.append(tree)
         return _KeptTree(entries=_kept_entries(tree))
 
-    kept = derive(store, _KIND, digest_of("1", __version__, digest, filename), _KeptTree, read).entries
+    kept = derive(store, _KIND, digest_of("2", __version__, digest, filename), _KeptTree, read).entries
     if found:
         return found[0]
     return read_wheel(path, filename) if kept is None else _restore_tree(kept, path, filename)
@@ -64,22 +57,7 @@ def _kept_entries(tree: Tree) -> tuple[_KeptEntry, ...] | None:
         content = entry.content
         if not isinstance(content, MemberContent):
             return None
-        member = content.member
-        kept.append(
-            _KeptEntry(
-                entry.path,
-                entry.mode,
-                content.digest,
-                member.name,
-                member.mode,
-                member.method,
-                member.crc32,
-                member.length,
-                member.size,
-                member.header_offset,
-                member.data_offset,
-            )
-        )
+        kept.append(_KeptEntry(path=entry.path, mode=entry.mode, digest=content.digest, member=content.member))
     return tuple(kept)
 
 
@@ -89,21 +67,8 @@ def _restore_tree(kept: tuple[_KeptEntry, ...], path: Path, filename: str) -> Tr
             Entry(
                 path=each.path,
                 mode=each.mode,
+                content=MemberContent(path=path, member=each.member, digest=each.digest),
                 owner=filename,
-                content=MemberContent(
-                    path=path,
-                    digest=each.digest,
-                    member=ZipMember(
-                        name=each.name,
-                        mode=each.archived_mode,
-                        method=each.method,
-                        crc32=each.crc32,
-                        length=each.length,
-                        size=each.size,
-                        header_offset=each.header_offset,
-                        data_offset=each.data_offset,
-                    ),
-                ),
             )
             for each in kept
         )

@@ -67,8 +67,11 @@ class ZipFormatError(PackageError):
         self.member = member
 
 
-class ZipMember(Struct, frozen=True, kw_only=True):
-    """One file in an archive: the place of its compressed bytes, and its facts in the central directory."""
+class ZipMember(Struct, frozen=True, kw_only=True, array_like=True):
+    """One file in an archive: the place of its compressed bytes, and its facts in the central directory.
+
+    As JSON it is a list, because thousands are kept for a wheel (`packer.formats.stored_wheel`).
+    """
 
     name: str
     mode: int

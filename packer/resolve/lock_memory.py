@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from builders.runtimes import Target
 from packer import __version__
 from packer.cache.derived_values import derive
@@ -16,15 +14,7 @@ from packer.core.fingerprint import fingerprint
 from packer.core.model import Lock, LockedPackage
 
 _KIND = "parsed-locks"
-_FORM_AND_VERSION = ("2", __version__)
-
-
-class _KeptPackages(Struct, frozen=True, kw_only=True):
-    packages: tuple[LockedPackage, ...]
-
-
-class _KeptTable(Struct, frozen=True, kw_only=True):
-    table: dict[str, Any]
+_FORM_AND_VERSION = ("3", __version__)
 
 
 class LockMemory:
@@ -39,23 +29,24 @@ class LockMemory:
     def parse(self, text: str, path: Path, target: Target, *, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Lock:
         """Return what `packer.locks.pylock.parse_pylock` does; raises what that raises."""
 
-        def parse() -> _KeptPackages:
+        def parse() -> tuple[LockedPackage, ...]:
             from packer.locks.pylock import parse_pylock
 
-            return _KeptPackages(packages=parse_pylock(text, path, target, extras=extras, groups=groups).packages)
+            return parse_pylock(text, path, target, extras=extras, groups=groups).packages
 
         asked = fingerprint(target, tuple(extras), tuple(groups))
         # Relative paths start from the lock's folder.
         key = digest_of("packages", *_FORM_AND_VERSION, text, str(path.parent.absolute()), asked)
-        return Lock(target=target, packages=derive(self._store, _KIND, key, _KeptPackages, parse).packages, origin=path.name)
+        packages = derive(self._store, _KIND, key, tuple[LockedPackage, ...], parse)
+        return Lock(target=target, packages=packages, origin=path.name)
 
     def tool_table(self, text: str, path: Path) -> Mapping[str, Any]:
         """Return what `packer.locks.pylock.parse_tool_table` does; raises what that raises."""
 
-        def parse() -> _KeptTable:
+        def parse() -> dict[str, Any]:
             from packer.locks.pylock import parse_tool_table
 
-            return _KeptTable(table=dict(parse_tool_table(text, path)))
+            return dict(parse_tool_table(text, path))
 
         key = digest_of("tool", *_FORM_AND_VERSION, text)
-        return derive(self._store, _KIND, key, _KeptTable, parse).table
+        return derive(self._store, _KIND, key, dict[str, Any], parse)

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from builders.runtimes import Target
 from packer.cache.local import LocalStore
 from packer.core.events import Reporter
 from packer.core.model import OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
-from packer.core.options import TrimOptions, VerifyOptions
+from packer.core.options import TrimOptions
 from packer.formats.unpack import LayerArchive
 from packer.formats.zip_writer import WrittenArchive
 from packer.pipeline import local_work
@@ -26,22 +25,13 @@ from packer.trim.shape import ShapedFunction
 from packer.verify.candidates import CandidateWriter
 from packer.verify.proof import Prover, Repairs
 from packer.verify.runner import Outcome
-from tests.shaped import ARCHITECTURE, RUNTIME
+from tests.packer.verify.test_runner import function
 
 GOOD, BAD = Outcome(), Outcome(imported={"error": {"type": "E", "message": "broken", "trace": ""}})
 LATE = Outcome(failure="it was stopped after 2 s")
 UNIT = ("tests", "lib")
 LAYERED, WHOLE, UNTRIMMED = "layered", "whole", "untrimmed"
-FUNCTION = Function(
-    name="one",
-    source=Path("/nowhere"),
-    handler="app.handler",
-    target=Target.of(RUNTIME, ARCHITECTURE),
-    requirements=None,
-    lock_path=Path("/nowhere/pylock.toml"),
-    trim=TrimOptions(repair=True),
-    verify=VerifyOptions(level="import"),
-)
+FUNCTION = replace(function("import"), trim=TrimOptions(repair=True))
 LAYER = LayerArchive(path=Path("/nowhere/layer.zip"), sha256="0" * 64)
 
 
