@@ -23,6 +23,12 @@ LAYERS_LIMIT = 5
 """Layers that a function may have (AWS "Lambda quotas")."""
 DIRECT_UPLOAD_LIMIT = 50 * MEGABYTE
 """Bytes of a ZIP archive above which an upload must go through S3 (AWS "Lambda quotas")."""
+MEMORY_RANGE = 128, 32_768
+"""Megabytes of memory that a function may be given (AWS "CreateFunction", MemorySize; above 10,240 on managed instances)."""
+TIMEOUT_RANGE = 1, 900
+"""Seconds that one call may take (AWS "Lambda quotas")."""
+STORAGE_RANGE = 512, 10_240
+"""Megabytes of /tmp that a function may be given; the least is the default (AWS "EphemeralStorage")."""
 IMAGE_LIMIT = 10 * 1024 * MEGABYTE
 """Bytes of an uncompressed container image: the largest package of any kind (AWS "Lambda quotas")."""
 

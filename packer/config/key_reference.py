@@ -137,6 +137,15 @@ KEYS = (
         default="`import`",
     ),
     Key(
+        names=("memory", "timeout", "storage", "environment"),
+        where=("project", "function"),
+        meaning=(
+            'what the function gets where it runs, and its proof with it: `"1024 MB"`, `"30 s"`, `"2 GB"` of /tmp, '
+            '`{ TABLE = "orders" }`; a template\'s own values win'
+        ),
+        default="what Lambda gives",
+    ),
+    Key(
         names=("format",),
         where=("project", "function"),
         meaning="what becomes of a function: `zip` or `image`",
@@ -221,7 +230,7 @@ INNER = (
     Key(names=("prefetch",), where=("bytecode",), meaning="read ahead what a profile says is opened", default="`true`"),
     Key(names=("level",), where=("verify",), meaning="`none`, `import`, `events` or `rie`", default="`import`"),
     Key(names=("events",), where=("verify",), meaning="patterns of sample events; `NAME.expected.json` has the result"),
-    Key(names=("environment",), where=("verify",), meaning="variables that the function sees"),
+    Key(names=("environment",), where=("verify",), meaning="variables for the proof alone, on top of those of `environment`"),
     Key(names=("time",), where=("verify",), meaning="how long one run may take", default='`"60 s"`'),
     Key(names=("where",), where=("verify",), meaning="`auto`, `host` or `container`", default="`auto`"),
     Key(names=("memory", "processes", "cpus", "time"), where=("limits",), meaning="what one build of a wheel may take"),

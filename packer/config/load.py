@@ -17,6 +17,7 @@ from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTI
 from packer.config.budget_table import BUDGET, read_budget
 from packer.config.build_table import BUILD_KEYS, PACKAGES, read_build_settings, read_package_settings
 from packer.config.discovery import DISCOVER, Discovery, discover
+from packer.config.execution_table import EXECUTION_KEYS, read_execution_settings
 from packer.config.image_table import IMAGE_KEYS, read_image_options, without_layers
 from packer.config.layer_table import LAYER_KEYS, read_layer_options
 from packer.config.section import Section, suggest_names
@@ -32,6 +33,7 @@ _SHARED_KEYS = (
     *("runtime", "arch", "glibc", "exclude", "ignore", "allow", "overlap", BUDGET, "provided"),
     *BUILD_KEYS,
     *SHAPE_KEYS,
+    *EXECUTION_KEYS,
     *LAYER_KEYS,
     *IMAGE_KEYS,
     PACKAGES,
@@ -261,6 +263,7 @@ def make_function(
         trim=shape.trim,
         bytecode=shape.bytecode,
         verify=shape.verify,
+        execution=read_execution_settings((project, section)),
         layers=without_layers(layers, section) if image.wanted else layers,
         image=image,
     )

@@ -31,6 +31,7 @@ from packer.config.shape_table import read_shape
 from packer.core.errors import UsageError
 from packer.core.model import Function
 from packer.core.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
+from packer.core.options import ExecutionSettings
 from packer.source.dependency_files import find_handler, find_requirements
 
 if TYPE_CHECKING:
@@ -138,14 +139,27 @@ def _make_template_function(path: Path, project: Section, function: TemplateFunc
         target=overrides.target((function.runtime, where), (function.architecture, where)),
         flags=overrides.shape,
     )
-    # What the template says the function sees, the verification shows it, and the configuration has the last word.
-    environment = {**dict(function.environment), **dict(made.verify.environment)}
     if function.uncounted is not None and made.layers.wanted:
         raise function.uncounted
     return replace(
         made,
-        verify=replace(made.verify, environment=tuple(sorted(environment.items()))),
+        execution=_execution_settings(made.execution, function),
         layers=attach_layers(made.layers, function.attached, where),
+    )
+
+
+def _execution_settings(settings: ExecutionSettings, function: TemplateFunction) -> ExecutionSettings:
+    """Return what the template sets, and what the configuration beside it says of all else.
+
+    A variable that only the deployment gives a value has its own name for one, unless the configuration knows better.
+    """
+    unknown = {name: name for name in function.undecided}
+    environment = {**unknown, **dict(settings.environment), **dict(function.environment)}
+    return ExecutionSettings(
+        memory=function.memory or settings.memory,
+        timeout=function.timeout or settings.timeout,
+        storage=function.storage or settings.storage,
+        environment=tuple(sorted(environment.items())),
     )
 
 

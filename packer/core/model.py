@@ -13,7 +13,15 @@ from msgspec import Struct, field
 from builders.errors import BuildError
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
-from packer.core.options import Budget, BytecodeOptions, ImageOptions, LayerOptions, TrimOptions, VerifyOptions
+from packer.core.options import (
+    Budget,
+    BytecodeOptions,
+    ExecutionSettings,
+    ImageOptions,
+    LayerOptions,
+    TrimOptions,
+    VerifyOptions,
+)
 
 FILE_MODE = 0o644
 EXECUTABLE_MODE = 0o755
@@ -238,9 +246,9 @@ class Function(Struct, frozen=True, kw_only=True):
 
     ``allow`` are patterns of its source that may be packed though they look like secrets, ``provided`` are libraries (by
     soname) that others bring; ``building`` says how packages are built, and ``packages`` how
-    some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``layers`` what lies
-    elsewhere, ``image`` whether it becomes an image. ``sharing`` are all functions whose versions are to agree, itself among
-    them; empty where it has its own.
+    some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``execution`` what the
+    function gets where it runs, ``layers`` what lies elsewhere, ``image`` whether it becomes an image. ``sharing`` are all
+    functions whose versions are to agree, itself among them; empty where it has its own.
     """
 
     name: str
@@ -260,6 +268,7 @@ class Function(Struct, frozen=True, kw_only=True):
     trim: TrimOptions = field(default_factory=TrimOptions)
     bytecode: BytecodeOptions = field(default_factory=BytecodeOptions)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
     layers: LayerOptions = field(default_factory=LayerOptions)
     image: ImageOptions = field(default_factory=ImageOptions)
     # What the others declare decides this one's lock (`packer.resolve.shared_resolution`), and is no part of what it is itself.
@@ -276,6 +285,11 @@ class Function(Struct, frozen=True, kw_only=True):
     def base_name(self) -> str:
         """The name of what its image is built upon: AWS's run-time image, where the user names none."""
         return self.image.base or self.target.runtime_image
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables of its own that it is proved with."""
+        return dict((*self.execution.environment, *self.verify.environment))
 
     def settings_for(self, package: str) -> BuildSettings:
         """Return the settings for building a package of this function."""

@@ -83,12 +83,24 @@ EXPECTED = ".expected.json"
 """The suffix of the file with the expected result, beside an event's file."""
 
 
+class ExecutionSettings(Struct, frozen=True, kw_only=True):
+    """What a function gets where it runs; None stands for what nobody has set.
+
+    ``memory`` and ``storage`` (of /tmp) are in MB, ``timeout`` of one call is in seconds; ``environment`` are its variables.
+    """
+
+    memory: int | None = None
+    timeout: int | None = None
+    storage: int | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+
 class VerifyOptions(Struct, frozen=True, kw_only=True):
     """How a function is verified.
 
     ``events`` are absolute paths of JSON files, each with an optional one beside it that ends in `EXPECTED` and has the result;
-    more events may be added in the folders ``searched``. ``environment`` are the variables that the function sees.
-    ``demanded``: the user asked for it, so that it is an error, and not a warning, where it cannot be done.
+    more events may be added in the folders ``searched``. ``environment`` are variables for the proof alone, which override
+    `ExecutionSettings`. ``demanded``: the user asked for it, so that it is an error, and not a warning, where it cannot be.
     """
 
     level: VerifyLevel = "none"

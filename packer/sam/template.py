@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +44,9 @@ REMOTE_PREFIXES = ("s3://", "http://", "https://")
 class TemplateFunction(Struct, frozen=True, kw_only=True):
     """A function that lpack can build. ``source`` is an absolute folder; ``line`` is where the template declares it, from 1.
 
-    ``attached`` are its layers: ARNs, or whatever else stands for one. ``uncounted`` says why none can be added to them.
+    ``memory`` and ``storage`` are in MB and ``timeout`` is in seconds, None where they are not known. Of the ``environment``,
+    ``undecided`` variables get their values when the stack is deployed. ``attached`` are its layers: ARNs, or whatever else
+    stands for one. ``uncounted`` says why none can be added to them.
     """
 
     logical_id: str
@@ -52,7 +55,11 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
     handler: str
     source: Path
     line: int
+    memory: int | None = None
+    timeout: int | None = None
+    storage: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    undecided: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
     uncounted: UsageError | None = None
 
@@ -287,6 +294,7 @@ def _why_ready(resource: _Resource, code: str) -> str:
 
 def _read_function(resource: _Resource) -> TemplateFunction:
     attached, uncounted = _attached_layers(resource)
+    environment = dict(_environment(resource))
     return TemplateFunction(
         logical_id=resource.logical_id,
         runtime=_runtime(resource),
@@ -294,7 +302,11 @@ def _read_function(resource: _Resource) -> TemplateFunction:
         handler=resource.text("Handler"),
         source=_source(resource),
         line=resource.line,
-        environment=tuple(_environment(resource)),
+        memory=_number(resource, "MemorySize"),
+        timeout=_number(resource, "Timeout"),
+        storage=_number(resource, "EphemeralStorage", "Size"),
+        environment=tuple((name, value) for name, value in environment.items() if value is not None),
+        undecided=tuple(name for name, value in environment.items() if value is None),
         attached=attached,
         uncounted=uncounted,
     )
@@ -334,8 +346,20 @@ def _layer_words(node: Any, scope: Scope) -> list[str]:
     return [str(each) for each in (value if isinstance(value, list) else [value]) if each not in (None, NO_VALUE)]
 
 
-def _environment(resource: _Resource) -> Iterator[tuple[str, str]]:
-    """Return the function's variables; one whose value is only known when the stack is deployed has its own name for it."""
+def _number(resource: _Resource, key: str, inner: str = "") -> int | None:
+    """Return a number of the function's configuration; None where there is none, or it is only known in a deployment."""
+    node = resource.raw(key)
+    if inner:
+        node = node.get(inner) if isinstance(node, dict) else None
+    try:
+        value = evaluate(node, resource.scope)
+    except IntrinsicError:
+        return None
+    return int(value) if isinstance(value, int | str) and re.fullmatch(r"[1-9][0-9]{0,5}", str(value)) else None
+
+
+def _environment(resource: _Resource) -> Iterator[tuple[str, str | None]]:
+    """Yield the function's variables; the value of one that only the deployment knows is None."""
     variables: dict[str, Any] = {}
     for properties in (resource.shared, resource.section("Properties")):
         section = properties.get("Environment")
@@ -345,7 +369,8 @@ def _environment(resource: _Resource) -> Iterator[tuple[str, str]]:
         try:
             value = evaluate(node, resource.scope)
         except IntrinsicError:
-            value = name
+            yield str(name), None
+            continue
         if value not in (None, NO_VALUE):
             yield str(name), str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -84,7 +84,7 @@ def _run(
             python=f"python3.{function.target.runtime.minor}",
             command=built.command,
             request={"handler": function.handler, "events": events},
-            environment=dict(function.verify.environment),
+            environment=function.variables,
             path=built.path,
             user=user,
             seconds=function.verify.seconds,

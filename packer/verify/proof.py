@@ -82,7 +82,7 @@ class Repairs:
         own = (part for entry in dict(material.parts)[OWN_SOURCE] for part in (entry.path, entry.content.digest))
         events = (digest_of(path.read_text(errors="replace")) for path in event_files(function) if path.is_file())
         named = (__version__, str(function.target), function.name, function.handler)
-        options = fingerprint(function.trim, function.bytecode, function.verify)
+        options = fingerprint(function.trim, function.bytecode, function.verify, function.execution)
         return digest_of(*named, options, *events, "", *(each.digest for each in material.distributions), "", *own)
 
     @staticmethod

@@ -194,7 +194,8 @@ class Verifier:
         sandbox = self.sandbox(function)
         values = [(event.name, event.value) for event in events]
         variables = fingerprint(function_environment(function))
-        facts = (function.handler, fingerprint(function.verify), variables, json.dumps(values), sandbox.identity, sandbox.place)
+        options = fingerprint(function.verify, function.execution)
+        facts = (function.handler, options, variables, json.dumps(values), sandbox.identity, sandbox.place)
         runtime = (part for entry in late for part in (entry.path, entry.content.digest))
         attached = json.dumps([layer.sha256 for layer in layers])
         scripts = (read_script(name) for name in (_PROBE, _EMULATE))
@@ -285,7 +286,7 @@ def function_environment(function: Function) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "_HANDLER": function.handler,
     }
-    return {**_ENVIRONMENT, **own, **dict(function.verify.environment)}
+    return {**_ENVIRONMENT, **own, **function.variables}
 
 
 def read_result(done: TaskResult, function: Function) -> tuple[Outcome, bool]:
