@@ -34,6 +34,9 @@ IMAGE_LIMIT = 10 * 1024 * MEGABYTE
 
 TASK_FOLDER, LAYERS_MOUNT = "/var/task", "/opt"
 """Where a function, and its layers merged in order, lie at run time (AWS "Lambda runtimes", "Packaging your layer content")."""
+FUNCTION_USER_NAME, FUNCTION_USER, FUNCTION_GROUP = "sbx_user1051", 993, 990
+"""Who runs functions on Lambda (seen by `id` there, as AWS's users report); its home folder, /home/sbx_user1051, does not
+exist (ITK-Wasm #1132)."""
 LAYERS_PYTHON = f"{LAYERS_MOUNT}/python"
 """Where the modules of layers lie (the same)."""
 LIBRARY_FOLDER = "lib"

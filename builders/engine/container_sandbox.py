@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from builders.engine.client import Engine
@@ -31,6 +32,9 @@ class ContainerSandbox:
         self._image = images.ready(target, settings or BuildSettings(image=target.runtime_image))
         self.identity = f"3.{target.runtime.minor} of {self._image.digest}"
         self.path: Path | None = None
+        self.unconfined = ""
+        self.libraries: frozenset[str] | None = None
+        self.private: Mapping[str, tuple[str, ...]] = {}
         self.place = f"the image {self._image.reference}"
 
     def close(self) -> None:
@@ -41,7 +45,7 @@ class ContainerSandbox:
         """Run a script in the empty folder ``work``; raises `builders.errors.BuildError`."""
         answer = f"{WORK}/{JOB}/answer"
         words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
-        words["layers"] = LAYERS_MOUNT if task.layers else ""
+        words |= {"layers": LAYERS_MOUNT if task.layers else "", "program": ""}
         arguments = [each.format(**words) for each in task.arguments]
         job = ContainerJob(
             image=self._image.identity,

@@ -13,11 +13,10 @@ from builders.engine.file_transfer import JOB, add_bytes, copy_out, new_tar, pac
 from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import Limits
-from builders.runtimes import TASK_FOLDER
+from builders.runtimes import FUNCTION_GROUP, FUNCTION_USER, TASK_FOLDER
 from builders.sandbox.task import FLAGS, TaskResult
 
-LAMBDAS_USER = "993:990"
-"""Who runs functions on Lambda: sbx_user1051 (seen by `id` there, as AWS's users report)."""
+LAMBDAS_USER = f"{FUNCTION_USER}:{FUNCTION_GROUP}"
 _SCRIPT = "emulate.py"
 _LONGEST_ANSWER = 64 << 20
 _PLACES = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
@@ -45,14 +44,14 @@ def run_image(
     """
     answer = f"{WORK}/{JOB}/answer"
     own = {"PATH": environment.get("PATH", path)}
-    full = {**request, "command": list(command), "variables": own, "emulator": f"{INPUTS}/emulator", "packages": ()}
+    full = {**request, "command": list(command), "variables": own, "packages": ()}
     with new_tar(work / "inputs.tar") as archive:
         add_bytes(archive, _SCRIPT, read_script(_SCRIPT))
         add_bytes(archive, "request", json.dumps(full).encode())
         add_bytes(archive, "emulator", emulator.read_bytes(), mode=0o755)
     job = ContainerJob(
         image=image,
-        command=(python, *FLAGS, f"{INPUTS}/{_SCRIPT}", f"{INPUTS}/request", answer, TASK_FOLDER, ""),
+        command=(python, *FLAGS, f"{INPUTS}/{_SCRIPT}", f"{INPUTS}/request", answer, TASK_FOLDER, "", "", f"{INPUTS}/emulator"),
         limits=Limits(seconds=seconds),
         user=user,
         inputs=work / "inputs.tar",

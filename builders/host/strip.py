@@ -5,11 +5,12 @@ GNU strip and llvm-strip move segments of libraries that patchelf or auditwheel 
 
 from __future__ import annotations
 
-import os
+import platform
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +18,17 @@ from msgspec import Struct
 
 from builders.errors import BuildError, UnavailableError
 from builders.inside.strip import NO_FILE
+from builders.interpreters import Interpreter
+from builders.once import Once
+from builders.runtimes import UNZIPPED_LIMIT
+from builders.sandbox.host_sandbox import HostSandbox, find_anew
+from builders.sandbox.root_plan import Remember
 from builders.sandbox.task import Sandbox, Task
 
 _PROGRAM = "eu-strip"
 _SECONDS = 300
+_LONGEST = 2 * UNZIPPED_LIMIT
+"""Bytes of all stripped files of one run."""
 _SCRIPT = "strip.py"
 _HEAD = struct.Struct("<3q")
 """The number of a file, eu-strip's status, and the length of what follows, as the script writes them."""
@@ -50,12 +58,50 @@ class StripTool(Protocol):
         ...
 
 
-class HostStrip:
-    """The eu-strip of this machine; raises `UnavailableError` where there is none. May be used from many threads."""
+class SandboxStrip:
+    """The eu-strip of the image that the sandbox ``python`` is in; may be used from many threads."""
 
-    together = 0
+    path: Path | None = None
+    together = 100_000_000
+    _remedy = 'Prepare the image: setup = ["dnf install -y elfutils"] in the configuration.'
 
-    def __init__(self) -> None:
+    def __init__(self, python: Sandbox) -> None:
+        self._open: Callable[[], Sandbox] = lambda: python
+        self.identity = f"{_PROGRAM} of {python.identity}"
+
+    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
+        """Strip files (`StripTool`) in one run of the sandbox."""
+        inputs = work / "in"
+        inputs.mkdir()
+        for number, data in enumerate(files):
+            (inputs / str(number)).write_bytes(data)
+        (work / "work").mkdir()
+        task = Task(script=_SCRIPT, arguments=("{in}", "{answer}"), inputs=inputs, seconds=_SECONDS, longest=_LONGEST)
+        python = self._open()
+        done = python.run(task, work / "work")
+        if done.late:
+            raise BuildError(f"{_PROGRAM} did not end within {_SECONDS} s in {python.place}", detail=done.log)
+        if done.answer is None and done.status < 0:
+            raise BuildError(f"{_PROGRAM} was killed by signal {-done.status} in {python.place}", detail=done.log)
+        if done.answer is None:
+            what = f"{_PROGRAM} cannot be run in {python.place} ({done.log.strip() or f'status {done.status}'})"
+            raise UnavailableError(what, remedy=self._remedy)
+        found = dict(_read_answers(done.answer))
+        if found.keys() != set(range(len(files))):
+            raise BuildError(f"{_PROGRAM} has answered for {len(found)} of {len(files)} files", detail=done.log)
+        return [found[number] for number in range(len(files))]
+
+
+class HostStrip(SandboxStrip):
+    """The eu-strip of this machine, which parses what others made: it runs in a sandbox, by lpack's own Python.
+
+    Raises `UnavailableError` where there is none. May be used from many threads.
+    """
+
+    together = 16_000_000
+    _remedy = _REMEDY
+
+    def __init__(self, remember: Remember = find_anew) -> None:
         program = shutil.which(_PROGRAM)
         if program is None:
             raise UnavailableError(f"there is no {_PROGRAM}", remedy=_REMEDY)
@@ -67,62 +113,18 @@ class HostStrip:
             raise UnavailableError(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
         self.identity = finished.stdout.partition("\n")[0]
         self.path: Path | None = Path(program)
+        opened: Once[None, Sandbox] = Once()
 
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
-        """Strip files (`StripTool`)."""
-        return [self._strip_one(data, work) for data in files]
+        def open_sandbox() -> Sandbox:
+            return opened.get(None, lambda: _own_sandbox(program, remember))
 
-    def _strip_one(self, data: bytes, work: Path) -> bytes | StripRefusal:
-        before, after = work / "before", work / "after"
-        before.write_bytes(data)
-        after.unlink(missing_ok=True)
-        try:
-            finished = subprocess.run(
-                [_PROGRAM, "-o", str(after), str(before)],
-                capture_output=True,
-                stdin=subprocess.DEVNULL,
-                timeout=_SECONDS,
-                check=False,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-                start_new_session=True,  # it takes moments, and Ctrl-C is for who waits for it
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise BuildError(f"{_PROGRAM} did not end well ({error})") from None
-        status = finished.returncode or (0 if after.is_file() else NO_FILE)
-        return _refusal(status, finished.stderr) or after.read_bytes()
+        self._open = open_sandbox
 
 
-class ContainerStrip:
-    """The eu-strip of the image that ``python`` is in; may be used from many threads."""
-
-    path: Path | None = None
-    together = 100_000_000
-
-    def __init__(self, python: Sandbox) -> None:
-        self._python = python
-        self.identity = f"{_PROGRAM} of {python.identity}"
-
-    def strip(self, files: Sequence[bytes], work: Path) -> list[bytes | StripRefusal]:
-        """Strip files (`StripTool`) in one container."""
-        inputs = work / "in"
-        inputs.mkdir()
-        for number, data in enumerate(files):
-            (inputs / str(number)).write_bytes(data)
-        (work / "work").mkdir()
-        task = Task(script=_SCRIPT, arguments=("{in}", "{answer}"), inputs=inputs, seconds=_SECONDS)
-        done = self._python.run(task, work / "work")
-        if done.late:
-            raise BuildError(f"{_PROGRAM} did not end within {_SECONDS} s in {self._python.place}", detail=done.log)
-        if done.answer is None and done.status < 0:
-            raise BuildError(f"{_PROGRAM} was killed by signal {-done.status} in {self._python.place}", detail=done.log)
-        if done.answer is None:
-            what = f"{_PROGRAM} cannot be run in {self._python.place} ({done.log.strip() or f'status {done.status}'})"
-            remedy = 'Prepare the image: setup = ["dnf install -y elfutils"] in the configuration.'
-            raise UnavailableError(what, remedy=remedy)
-        found = dict(_read_answers(done.answer))
-        if found.keys() != set(range(len(files))):
-            raise BuildError(f"{_PROGRAM} has answered for {len(found)} of {len(files)} files", detail=done.log)
-        return [found[number] for number in range(len(files))]
+def _own_sandbox(program: str, remember: Remember) -> Sandbox:
+    """Return a sandbox of the Python that runs this, with eu-strip in it."""
+    own = Interpreter(path=Path(sys.executable), version=platform.python_version())
+    return HostSandbox(own, remember, (program,))
 
 
 def _read_answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:

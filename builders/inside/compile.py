@@ -61,11 +61,12 @@ class Job:
         self.offsets = list(accumulate((size for size, _ in files), initial=0))
         self.source = os.open(folder + "/sources", os.O_RDONLY)
         self.to = os.open(answer, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self.slots = os.open(answer + ".slots", os.O_RDWR | os.O_CREAT, 0o644)
+        notes = "/tmp/compile" if answer.startswith("/proc/") else answer  # noqa: S108 where nobody else writes
+        self.slots = os.open(notes + ".slots", os.O_RDWR | os.O_CREAT, 0o644)
         largest_first = sorted(range(len(files)), key=lambda number: -files[number][0])
-        with open(answer + ".queue", "wb") as queue:
+        with open(notes + ".queue", "wb") as queue:
             queue.write(b"".join(map(number_of, largest_first)))
-        self.queue = os.open(answer + ".queue", os.O_RDONLY)
+        self.queue = os.open(notes + ".queue", os.O_RDONLY)
 
     def run(self, workers: int) -> int:
         """Compile all files, and return the exit status."""

@@ -1,7 +1,7 @@
-"""Runs a handler in AWS's Runtime Interface Emulator: ``python emulate.py REQUEST.json ANSWER.json ROOT LATE LAYERS``.
+"""Runs a handler in AWS's Runtime Interface Emulator: ``python emulate.py REQUEST.json ANSWER.json ROOT LATE LAYERS PROGRAM``.
 
-Request and answer are those of probe.py, but for ``emulator``, the path of the program, and ``milliseconds``, which are those
-of the whole init phase as the emulator tells them. LATE has the runtime interface client; where the request has a ``command``,
+Request and answer are those of probe.py, but for ``milliseconds``: those of the whole init phase, as the emulator reports them.
+PROGRAM is the emulator. LATE has the runtime interface client; where the request has a ``command``,
 that is what the emulator starts instead, as an image would, with the image's own ``variables``. Without events, an empty one is
 sent for there to be an init phase, and its outcome is not told.
 """
@@ -33,7 +33,7 @@ _PATIENCE = 20.0
 _LONGEST = 600.0
 
 
-def main(request_path: str, answer_path: str, root: str, late: str, layers: str = "") -> int:
+def main(request_path: str, answer_path: str, root: str, late: str, layers: str, program: str) -> int:
     """Start the emulator, send the events, and write down what came of them."""
     with open(request_path, encoding="utf-8") as file:
         request = json.load(file)
@@ -45,7 +45,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     environment = {**os.environ, **own}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [request["emulator"], *addresses, *runtime], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT
+            [program, *addresses, *runtime], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
         try:
             events = request["events"]

@@ -1,13 +1,17 @@
-"""Runs commands where Lambda's paths are: ``python isolate.py DESCRIPTOR SPARE PLACE…``, by lpack's own Python.
+"""Runs commands in a root folder of their own: ``python isolate.py DESCRIPTOR FOLDER < PLAN``, by lpack's own Python.
 
-It forks for each command, which takes far less time than a Python that is started for it. In private namespaces (see
-namespaces(7)), as root or in a user namespace, it makes each PLACE that is missing, with the help of SPARE, an empty folder;
-its exit status is 97 where the machine does not allow that. DESCRIPTOR is a socket of datagrams, each with a connection for one
-command: when it ends, all end.
+It forks for each command, which takes far less time than starting a Python for it. PLAN is a `Plan` in the form of `marshal`;
+FOLDER, which is empty, is where the root is put together. As root or in a user namespace (user_namespaces(7)), it makes
+namespaces for mounts and processes; its exit status is 97 where the machine does not allow that. DESCRIPTOR is a socket of
+datagrams. One byte is sent on it as soon as commands can be run. Each datagram that then comes has three descriptors: a
+connection, the command's output, and its answer, a file. When it is closed, all commands end.
 
-On its connection comes an order: its length (four bytes) and, in the form of `marshal`, what `Words` has. The answer is in
-`NOTE`s, a kind and a number each, the last one `OVER`: after that, nothing runs that the command has started, in whatever group
-or session (on kernels with CONFIG_PROC_CHILDREN; elsewhere, nothing of its group). Whoever ends the connection before kills it.
+On a command's connection comes an order: its length (four bytes) and, in the form of `marshal`, an `Order`. The reply is a
+sequence of `NOTE`s, a kind and a number each, the last one `OVER`: after that, nothing runs that the command has started, since
+the first process of its process namespace has ended (pid_namespaces(7)). Whoever closes the connection before that kills it.
+
+A command sees its root alone: no process, network, shared memory or host name but its own. It can write to /tmp, a file system
+in memory, and nowhere else. It runs as a user without privileges, who can get none, within limits of time, memory and files.
 """
 
 from __future__ import annotations
@@ -18,100 +22,171 @@ import errno
 import fcntl
 import marshal
 import os
+import resource
 import select
 import struct
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import NoReturn, TypedDict
 
-    # Whether /tmp is to be empty; where it starts; pairs of a folder and the place where it is seen, read-only (several with a
-    # colon before each are seen on top of each other, the first one uppermost); its log; the command; its variables; and what
-    # must be there and be the same as where the order comes from: paths, with their devices and inodes.
-    Words = tuple[bool, str, list[tuple[str, str]], str, list[str], dict[str, str], list[tuple[str, int, int]]]
+    class Plan(TypedDict):
+        """What every command sees.
+
+        ``base`` is a folder that becomes the root; empty for a new one. On top come ``folders``, ``links`` (target, place),
+        ``files`` (place, mode, content), ``shown`` (path of this machine, place), and ``hidden``, folders of these that are to
+        be empty. The folder of each place must be there, or in the list; all is read-only. ``user`` is the identity (user,
+        group) of commands, ``filter`` a program for seccomp(2), ``host`` the name of the machine.
+        """
+
+        base: str
+        folders: list[str]
+        links: list[tuple[str, str]]
+        files: list[tuple[str, int, bytes]]
+        shown: list[tuple[str, str]]
+        hidden: list[str]
+        user: tuple[int, int]
+        filter: bytes
+        host: str
+
+    class Order(TypedDict):
+        """A command with its variables, and the folder it starts in.
+
+        ``shown`` are pairs of a folder of this machine and its place, in order, read-only; several with a colon before each lie
+        on top of each other, the first one uppermost. ``same`` are paths that must be the same as where the order comes from,
+        with their devices and inodes. ``storage`` is the size of /tmp, ``memory`` what all processes may hold together (0: as
+        much as they want), ``file`` the size of one file, in bytes; ``seconds`` are of a processor.
+        """
+
+        command: list[str]
+        variables: dict[str, str]
+        start: str
+        shown: list[tuple[str, str]]
+        same: list[tuple[str, int, int]]
+        storage: int
+        memory: int
+        file: int
+        seconds: int
+
 
 UNAVAILABLE = 97
-NOTE = struct.Struct("=ci")
-STARTED, READY, REFUSED, FAILED, OVER = b"s", b"r", b"n", b"f", b"."
-"""Kinds of notes: a process was started (its number); all is seen where it belongs (0); it cannot be (the error's number); the
-command cannot be started (the error's number); it is over (its wait status)."""
+NOTE = struct.Struct("=cq")
+READY, REFUSED, FAILED, ENDED, MEMORY, OVER = b"r", b"n", b"f", b"e", b"m", b"."
+"""Kinds of notes: everything is in its place (0); it cannot be (the error's number); the command cannot be started (the error's
+number); it has ended (its wait status); it is killed for the memory that it holds (bytes); nothing of it is left (0)."""
 LENGTH = struct.Struct("I")
-_NEWNS, _NEWIPC, _NEWUSER, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
-_RDONLY, _REMOUNT, _BIND, _MOVE, _REC, _UNBINDABLE, _SLAVE = 1, 32, 4096, 8192, 16384, 1 << 17, 1 << 19
-# What a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)): nosuid, nodev, noexec.
-_LOCKED = 2 | 4 | 8
+ANSWER = 3
+"""The descriptor of the file that a command's answer goes to."""
+_DESCRIPTORS = struct.Struct("3i")
+_NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
+_DETACH = 2
+# Flags that a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)).
+_LOCKED = _NOSUID | _NODEV | _NOEXEC
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
-_KILL, _CHILD_ENDED, _SET_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 9, 17, 1, 36
+_KILL, _CHILD_ENDED = 9, 17
+_SET_DEATH_SIGNAL, _SET_DUMPABLE, _DROP_BOUNDING, _SET_SECCOMP, _NO_NEW_PRIVILEGES = 1, 4, 24, 22, 38
+_SECCOMP_FILTER = 2
+_CAPABILITIES = 64
+"""More than there are (capabilities(7))."""
+_PROCESSES, _FILES = 1024, 1024
+"""How many processes a function may run, and files it may open (AWS "Lambda quotas")."""
+_DEVICES = ("full", "null", "random", "urandom", "zero")
 _OFTEN = 5
 """Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
+_MEMORY_OFTEN = 10
+"""Milliseconds between two looks at the memory that a command holds."""
 
 
-def main(descriptor: str, spare: str, *places: str) -> int:
-    """Make the namespaces, and run what is asked for until nobody is left to ask."""
+def main(descriptor: str, folder: str) -> int:
+    """Make the namespaces and the root, and run what is asked for until nobody is left to ask."""
     try:
-        separate()
-        ensure(places, spare)
+        plan: Plan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302 from lpack itself
+        user, group = plan["user"]
+        libc().signal(_CHILD_ENDED, None)  # who started lpack may have had it ignored, and then nobody can be waited for
+        separate(user, group)
+        process = os.fork()  # the first process in the new process namespace
+        if process:
+            os.close(int(descriptor))
+            return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) & 0xFF
+        check(libc().prctl(_SET_DEATH_SIGNAL, _KILL), "prctl")
+        root = os.path.join(folder, "root")
+        os.mkdir(root)
+        make_root(plan, root)
+        server = Server(_socket.socket(fileno=int(descriptor)), plan, root)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return UNAVAILABLE
-    libc().prctl(_SET_CHILD_SUBREAPER, 1)  # what commands leave behind becomes a child of this (prctl(2))
-    libc().signal(_CHILD_ENDED, None)  # who started lpack may have had it ignored, and then nobody can be waited for
-    os.set_inheritable(int(descriptor), False)
-    Server(_socket.socket(fileno=int(descriptor))).serve()
-    return 0
+    return server.serve()
 
 
 class Server:
-    """Runs commands, each in a process of its own."""
+    """Runs commands, each in a process namespace of its own."""
 
-    def __init__(self, channel: _socket.socket) -> None:
+    def __init__(self, channel: _socket.socket, plan: Plan, root: str) -> None:
         self._channel = channel
+        self._plan = plan
+        self._root = root
+        self._own = os.open("/proc/self/ns/pid", os.O_RDONLY)
         self._connections: dict[int, _socket.socket] = {}  # by the process
         self._processes: dict[int, int] = {}  # by the descriptor of its connection
         self._ends: dict[int, int] = {}  # descriptors that tell of a process's end
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
+        os.set_inheritable(channel.fileno(), False)
 
-    def serve(self) -> None:
-        """Run what is asked for, and kill all when nobody is left to ask."""
+    def serve(self) -> int:
+        """Run what is asked for until nobody is left to ask: all that runs then is killed by the end of this process."""
+        self._channel.send(b".")
         while True:
             for descriptor, _ in self._poll.poll(_OFTEN if len(self._ends) < len(self._connections) else None):
                 if descriptor == self._channel.fileno():
-                    data, extra, _, _ = self._channel.recvmsg(1, _socket.CMSG_SPACE(LENGTH.size))
+                    data, extra, _, _ = self._channel.recvmsg(1, _socket.CMSG_SPACE(_DESCRIPTORS.size))
                     if not data:
-                        for process in self._connections:
-                            kill(process)
-                        self._connections.clear()
-                        self._end_strays()
-                        return
+                        return 0
                     if extra:
-                        self._take(LENGTH.unpack(extra[0][2])[0])
+                        self._take(*_DESCRIPTORS.unpack(extra[0][2]))
                 elif descriptor in self._processes:  # there is nothing to be read but its end
                     self._poll.unregister(descriptor)
-                    kill(self._processes.pop(descriptor))
+                    os.kill(self._processes.pop(descriptor), _KILL)
             self._reap()
 
-    def _take(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)  # what was received is not so by itself (recvmsg(2), MSG_CMSG_CLOEXEC)
+    def _take(self, descriptor: int, output: int, answer: int) -> None:
+        """Start a command."""
+        for each in (descriptor, output, answer):
+            os.set_inheritable(each, False)  # what was received is not so by itself (recvmsg(2), MSG_CMSG_CLOEXEC)
         connection = _socket.socket(fileno=descriptor)
         try:
-            words = marshal.loads(receive(connection, LENGTH.unpack(receive(connection, LENGTH.size))[0]))  # noqa: S302
-        except (OSError, EOFError):  # who asked is gone
+            order = marshal.loads(receive(connection, LENGTH.unpack(receive(connection, LENGTH.size))[0]))  # noqa: S302
+            process = self._fork()
+        except (OSError, EOFError) as error:  # who asked is gone, or there is no room for a process
+            if isinstance(error, OSError):
+                tell(connection, FAILED, error.errno or 0)
+                tell(connection, OVER, 0)
             connection.close()
-            return
-        parent = os.getpid()
+            process = -1
+        if process == 0:
+            become(connection, (output, answer), order, self._plan, self._root)
+        os.close(output)
+        os.close(answer)
+        if process > 0:
+            self._watch(process, connection)
+
+    def _fork(self) -> int:
+        """Fork; the new process is the first one of a process namespace."""
+        check(libc().unshare(_NEWPID), "unshare")
+        process = -1
         try:
             process = os.fork()
-        except OSError as error:
-            tell(connection, FAILED, error.errno or 0)
-            tell(connection, OVER, 0)
-            connection.close()
-            return
-        if process == 0:
-            become(connection, words, parent)
+        finally:
+            if process:
+                check(libc().setns(self._own, _NEWPID), "setns")
+        return process
+
+    def _watch(self, process: int, connection: _socket.socket) -> None:
         self._connections[process] = connection
-        self._processes[descriptor] = process
+        self._processes[connection.fileno()] = process
         self._poll.register(connection, select.POLLIN)
         try:
             self._ends[process] = os.pidfd_open(process)
@@ -120,55 +195,19 @@ class Server:
         self._poll.register(self._ends[process], select.POLLIN)
 
     def _reap(self) -> None:
-        """Tell of what has ended, once nothing is left of it."""
+        """Tell of what has ended: the kernel has killed all of its namespace by then."""
         while self._connections:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is None:
+            process, _ = os.waitpid(-1, os.WNOHANG)
+            if not process:
                 return
-            process = found.si_pid
-            if process not in self._connections:  # some command has left it behind
-                os.waitpid(process, 0)
-                continue
-            kill(process)  # the others of its group, which is its own for as long as it is waited for
-            status = os.waitpid(process, 0)[1]
             connection, end = self._connections.pop(process), self._ends.pop(process, None)
             if self._processes.pop(connection.fileno(), None):
                 self._poll.unregister(connection)
             if end is not None:
                 self._poll.unregister(end)
                 os.close(end)
-            self._end_strays()
-            tell(connection, OVER, status)
+            tell(connection, OVER, 0)
             connection.close()
-
-    def _end_strays(self) -> None:
-        """Kill what commands that are over have left behind, until nothing is left that these have started, either."""
-        while True:
-            strays = [(process, network_namespace(process)) for process in children() if process not in self._connections]
-            running = {network_namespace(process) for process in self._connections} if strays else ()
-            left = [process for process, of_command in strays if of_command not in running]
-            for process in left:
-                kill(process)
-                os.waitpid(process, 0)
-            if not left:
-                return
-
-
-def children() -> list[int]:
-    """Return the children of this process; none where the kernel does not list them (proc_pid_task(5))."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
-
-
-def network_namespace(process: int) -> str:
-    """Return the network namespace of a process, which no two commands share; empty where it has ended."""
-    try:
-        return os.readlink(f"/proc/{process}/ns/net")
-    except OSError:
-        return ""
 
 
 def receive(connection: _socket.socket, length: int) -> bytes:
@@ -190,30 +229,40 @@ def tell(connection: _socket.socket, kind: bytes, number: int) -> None:
         pass  # nobody reads any more; who does all the same sees the connection end without `OVER`, which is an error there
 
 
-def kill(process: int) -> None:
-    """Kill a process and its group, which it may not have made yet."""
-    for killing in (os.kill, os.killpg):
-        try:
-            killing(process, _KILL)
-        except ProcessLookupError:
-            pass  # it has ended, or leads no group yet; a refusal is an error, as waiting for what still runs never ends
-
-
-def become(connection: _socket.socket, words: Words, parent: int) -> NoReturn:
-    """Become a command, in namespaces of its own."""
-    empty_tmp, start, shown, log, command, variables, same = words
+def become(connection: _socket.socket, files: tuple[int, int], order: Order, plan: Plan, root: str) -> NoReturn:
+    """Start a command in namespaces of its own, and end with it: this is the first process of them."""
     try:
         try:
-            lead(parent)
-            tell(connection, STARTED, os.getpid())
-            check_seen(same)
-            write_to(log)
-            arrange(shown, start, empty_tmp=empty_tmp)
+            os.setsid()
+            check_seen(order["same"])
+            enter(plan, root, order)
         except OSError as error:
             tell(connection, REFUSED, error.errno or 0)
-        else:
-            tell(connection, READY, 0)
-            os.execve(command[0], command, variables)  # noqa: S606 a list, and no shell
+            os._exit(UNAVAILABLE)
+        give_up_privileges(plan)
+        check(libc().prctl(_SET_DUMPABLE, 0), "prctl")
+        process = os.fork()
+        if process == 0:
+            start(connection, files, order, plan["filter"])
+        tell(connection, READY, 0)
+        for each in files:
+            os.close(each)
+        tell(connection, ENDED, wait(connection, process, order["memory"]))
+    except OSError as error:
+        tell(connection, FAILED, error.errno or 0)
+    finally:
+        os._exit(UNAVAILABLE)
+
+
+def start(connection: _socket.socket, files: tuple[int, int], order: Order, seccomp: bytes) -> NoReturn:
+    """Become the command itself."""
+    try:
+        os.setsid()
+        arrange_descriptors(files)
+        limit(order)
+        filter_calls(seccomp)
+        os.chdir(order["start"])
+        os.execve(order["command"][0], order["command"], order["variables"])  # noqa: S606 a list, and no shell
     except OSError as error:
         tell(connection, FAILED, error.errno or 0)
     except ValueError:  # a name or a value that no process can have
@@ -222,12 +271,47 @@ def become(connection: _socket.socket, words: Words, parent: int) -> NoReturn:
         os._exit(UNAVAILABLE)
 
 
-def lead(parent: int) -> None:
-    """Lead a group of processes, and end when ``parent`` does: were that ended by force, nobody else would end this one."""
-    os.setsid()
-    check(libc().prctl(_SET_DEATH_SIGNAL, _KILL), "prctl")
-    if os.getppid() != parent:  # it was just before, which nobody has told of
-        os._exit(UNAVAILABLE)
+def wait(connection: _socket.socket, process: int, memory: int) -> int:
+    """Wait for a command, and kill it when it holds too much memory; return its wait status."""
+    poll = select.poll()
+    try:
+        poll.register(os.pidfd_open(process), select.POLLIN)
+    except (AttributeError, OSError):
+        pass  # polling nothing waits for the time alone
+    while True:
+        poll.poll(_MEMORY_OFTEN if memory else None)
+        while True:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+            if ended == process:
+                return status
+            if not ended:
+                break
+        if memory and held_memory() > memory and (held := held_memory(exact=True)) > memory:
+            tell(connection, MEMORY, held)
+            os.kill(-1, _KILL)
+            memory = 0
+
+
+def held_memory(*, exact: bool = False) -> int:
+    """Return the bytes of anonymous memory that all other processes hold; ``exact`` counts once what several share.
+
+    Memory that is backed by files is left out: the kernel can drop it at any time.
+    """
+    total = 0
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or name == "1":
+            continue
+        try:
+            if exact:
+                with open(f"/proc/{name}/smaps_rollup", encoding="ascii") as file:
+                    total += sum(int(line.split()[1]) for line in file if line.startswith("Pss_Anon:")) * 1024
+            else:
+                with open(f"/proc/{name}/statm", encoding="ascii") as file:
+                    _, resident, shared, *_ = map(int, file.read().split())
+                total += (resident - shared) * resource.getpagesize()
+        except (OSError, ValueError):
+            continue  # it has just ended
+    return total
 
 
 def check_seen(same: list[tuple[str, int, int]]) -> None:
@@ -238,23 +322,48 @@ def check_seen(same: list[tuple[str, int, int]]) -> None:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
 
 
-def write_to(log: str) -> None:
-    """Have all that is printed in a log, and nothing to be read."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    written = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(written, 1)
-    os.dup2(written, 2)
+def arrange_descriptors(files: tuple[int, int]) -> None:
+    """Have nothing to read, all that is printed in the output, and the answer; everything else closes with the start."""
+    output, answer = (fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, ANSWER + 1) for each in files)
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.dup2(answer, ANSWER)
 
 
-def arrange(shown: list[tuple[str, str]], start: str, *, empty_tmp: bool) -> None:
-    """Have a network and mounts that nobody else has."""
-    check(libc().unshare(_NEWNS | _NEWIPC | _NEWNET), "unshare")
-    bring_up_loopback()
-    for folder, place in shown:
-        show(folder, place)
-    if empty_tmp:
-        mount("tmpfs", "/tmp", "tmpfs", 0, "mode=1777")  # noqa: S108 the place itself
-    os.chdir(start)
+def limit(order: Order) -> None:
+    """Set the limits that hold for each process."""
+    limits = {
+        resource.RLIMIT_CPU: order["seconds"],
+        resource.RLIMIT_FSIZE: order["file"],
+        resource.RLIMIT_NOFILE: _FILES,
+        resource.RLIMIT_NPROC: _PROCESSES,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, wanted in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (most, most))
+
+
+def give_up_privileges(plan: Plan) -> None:
+    """Become a user without privileges, who cannot get any."""
+    user, group = plan["user"]
+    for capability in range(_CAPABILITIES):
+        libc().prctl(_DROP_BOUNDING, capability, 0, 0, 0)
+    if os.getuid() != user:  # in a user namespace it is that already, and loses its capabilities when a command is started
+        os.setgroups([])
+        os.setresgid(group, group, group)
+        os.setresuid(user, user, user)
+    check(libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
+
+
+def filter_calls(program: bytes) -> None:
+    """Let a program decide which system calls are allowed from now on (seccomp(2))."""
+    if program:
+        kept = ctypes.create_string_buffer(program, len(program))
+        head = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
+        check(libc().prctl(_SET_SECCOMP, _SECCOMP_FILTER, head, 0, 0), "seccomp")
 
 
 def libc() -> ctypes.CDLL:
@@ -269,12 +378,12 @@ def check(status: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def separate() -> None:
-    """Leave the namespaces that other processes see."""
-    user, group = os.getuid(), os.getgid()
-    check(libc().unshare(_NEWNS | (_NEWUSER if user else 0)), "unshare")
-    if user:
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+def separate(user: int, group: int) -> None:
+    """Leave the namespaces that other processes see; without root's rights, be ``user`` of ``group`` in one's own."""
+    real_user, real_group = os.getuid(), os.getgid()
+    check(libc().unshare(_NEWNS | _NEWPID | (_NEWUSER if real_user else 0)), "unshare")
+    if real_user:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {real_user} 1"), ("gid_map", f"{group} {real_group} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
     mount("none", "/", "", _REC | _SLAVE)  # what is mounted elsewhere later is seen here, too, where others are told of it
@@ -286,48 +395,75 @@ def mount(source: str, place: str, kind: str, flags: int, options: str = "") -> 
     check(libc().mount(*words, ctypes.c_ulong(flags), os.fsencode(options) or None), f"mount {place}")
 
 
-def show(folder: str, place: str) -> None:
-    """Let a folder, or several on top of each other, be seen, read-only, at a place that is there."""
-    if folder[:1] == ":":
-        mount("overlay", place, "overlay", _RDONLY, "lowerdir=" + folder[1:])
+def show(path: str, place: str) -> None:
+    """Let a file, a folder, or several on top of each other, be seen, read-only, at a place that is there."""
+    if path[:1] == ":":
+        mount("overlay", place, "overlay", _RDONLY | _NOSUID | _NODEV, "lowerdir=" + path[1:])
         return
-    mount(folder, place, "", _BIND | _REC)
-    mount("none", place, "", _REMOUNT | _BIND | _RDONLY | (os.statvfs(place).f_flag & _LOCKED))
+    mount(path, place, "", _BIND | _REC)
+    device = path.startswith("/dev/")
+    flags = _RDONLY | _NOSUID | (0 if device else _NODEV) | (os.statvfs(place).f_flag & _LOCKED)
+    mount("none", place, "", _REMOUNT | _BIND | flags)
 
 
-def ensure(places: tuple[str, ...], spare: str) -> None:
-    """Have a folder at each place, and all others where they were: nothing of it can be seen outside.
+def make_root(plan: Plan, root: str) -> None:
+    """Put together what all commands see."""
+    mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, "mode=755")
+    if plan["base"]:
+        mount(plan["base"], root, "", _BIND)
+    for place in plan["folders"]:
+        os.makedirs(root + place, 0o755, exist_ok=True)
+    for target, place in plan["links"]:
+        os.symlink(target, root + place)
+    written = os.path.join(os.path.dirname(root), "files")
+    os.mkdir(written)
+    mount("tmpfs", written, "tmpfs", _NOSUID | _NODEV, "mode=755")
+    shown = list(plan["shown"])
+    for number, (place, mode, content) in enumerate(plan["files"]):
+        path = os.path.join(written, str(number))
+        with open(path, "wb") as file:
+            file.write(content)
+        os.chmod(path, mode)
+        shown.append((path, place))
+    for path, place in shown:
+        show_made(path, root + place)
+    for place in plan["hidden"]:
+        mount("tmpfs", root + place, "tmpfs", _RDONLY | _NOSUID | _NODEV, "mode=755")
+    make_devices(root + "/dev")
+    mount("none", root, "", _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | (os.statvfs(root).f_flag & _LOCKED))
 
-    Where one is missing, the process gets another root folder: a new one can be made in none of the machine's own, and nothing
-    can be mounted over a folder (/, or where ``spare`` lies) whose content is still to be shown. In the end ``spare`` is free.
-    """
-    missing = [os.path.realpath(place) for place in places if not os.path.isdir(place)]
-    if not missing:
-        return
-    root = os.path.join(spare, "root")
-    os.mkdir(root)
-    mount("tmpfs", root, "tmpfs", 0, "mode=755")
-    mount("none", root, "", _UNBINDABLE)  # or it would show itself within itself
-    show_neighbors("/", root, missing)
-    for place in missing:
-        os.makedirs(root + place)
+
+def show_made(path: str, place: str) -> None:
+    """Let a file or a folder be seen at a place; that of a file is made where it is missing."""
+    if not os.path.isdir(path) and not os.path.lexists(place):
+        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    show(path, place)
+
+
+def make_devices(place: str) -> None:
+    """Have the devices that every program may use, and no others: no shared memory either."""
+    mount("tmpfs", place, "tmpfs", _NOSUID, "mode=755")
+    for name in _DEVICES:
+        show_made("/dev/" + name, place + "/" + name)
+    for target, name in (("fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr")):
+        os.symlink("/proc/self/" + target, place + "/" + name)
+    mount("none", place, "", _REMOUNT | _BIND | _RDONLY | _NOSUID)
+
+
+def enter(plan: Plan, root: str, order: Order) -> None:
+    """Have namespaces that nobody else has, and the root with what this command alone sees."""
+    check(libc().unshare(_NEWNS | _NEWIPC | _NEWNET | _NEWUTS), "unshare")
+    host = os.fsencode(plan["host"])
+    check(libc().sethostname(host, ctypes.c_size_t(len(host))), "sethostname")
+    bring_up_loopback()
+    mount("proc", root + "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
+    mount("tmpfs", root + "/tmp", "tmpfs", _NOSUID | _NODEV, f"mode=1777,size={order['storage']}")  # noqa: S108 in the root
+    for path, place in order["shown"]:
+        show(path, root + place)
     os.chdir(root)
-    mount(".", "/", "", _MOVE)
-    os.chroot(".")
-
-
-def show_neighbors(old: str, new: str, missing: list[str]) -> None:
-    """Let all folders below one be seen below another, and make those anew that lead to what is missing."""
-    for name in os.listdir(old):
-        path, at = os.path.join(old, name), os.path.join(new, name)
-        if os.path.islink(path):
-            os.symlink(os.readlink(path), at)
-        elif os.path.isdir(path):
-            os.mkdir(at)
-            if any(place.startswith(path + "/") for place in missing):
-                show_neighbors(path, at, missing)
-            else:
-                mount(path, at, "", _BIND | _REC)
+    check(libc().pivot_root(b".", b"."), "pivot_root")  # the old root lies on top of the new one now (pivot_root(2))
+    check(libc().umount2(b".", _DETACH), "umount")
+    os.chdir("/")
 
 
 def bring_up_loopback() -> None:

@@ -2,9 +2,11 @@
 
 It is started without site-packages. ROOT is where the function lies, LATE a folder of what the runtime has, LAYERS where layers
 lie; both may be empty. REQUEST is a mapping in the form of `marshal`, version 2, which all Pythons read: it has ``handler``,
-``events`` (values), ``packages``, the folders of LAYERS to import from, and ``trace``, whether opened files are written down.
+``events`` (values), ``packages``, the folders of LAYERS to import from, ``trace``, whether opened files are written down, and
+``libraries`` and ``private``, as `builders.sandbox.task.Sandbox` has them.
 ANSWER gets ``import`` and ``events``: what came of each, either a ``result`` or an ``error`` with its ``type`` and ``message``;
-``milliseconds`` of the import; and ``opened``, paths in the function's own package, as if what the layers have lay there too.
+``milliseconds`` of the import; ``opened``, paths in the function's own package, as if what the layers have lay there too; and
+``machine``, names of libraries that were loaded and that only this machine has.
 
 A build may start it hundreds of times, and most runs are an import alone: what only the others need is imported by them.
 """
@@ -28,6 +30,8 @@ TASK, LAYERS = "/var/task", "/opt"
 """What stands in the answer for the folders of the function and of its layers, wherever they lie."""
 # inotify(7); reading often enough that the kernel's queue of at least 16384 events never runs over.
 _IN_OPEN, _IN_ISDIR, _FLAGS, _BUFFER, _READ_AFTER = 0x20, 0x40000000, 0o2004000, 1 << 20, 256
+HASH_SEED = "PYTHONHASHSEED"
+"""The variable by which two runs have sets in the same order."""
 NOTHING = {"result": None}
 """What comes of a call that returns nothing."""
 _PUBLIC_ID = "00000000-0000-4000-8000-000000000000"
@@ -62,7 +66,9 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     """Import the handler, give it the events, and write down what came of it."""
     with open(request_path, "rb") as file:
         request = marshal.load(file)  # noqa: S302 lpack itself has written it
+    os.environ.pop(HASH_SEED, None)  # Lambda does not set it
     add_builtins()
+    sys.meta_path.insert(0, SharedMemory)
     package = Package(root, layers, request["packages"])
     sys.path[:0] = package.imported
     sys.path += [late] if late else []
@@ -81,6 +87,9 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     if noticed:
         noticed.read()
         answer["opened"] = sorted(opened | noticed.opened | mapped_files(package))
+    if request["libraries"] is not None:
+        found = machine_libraries(package, set(request["libraries"]), request["private"])
+        answer.update({"machine": found} if found else {})
     with open(answer_path, "w", encoding="utf-8") as file:
         file.write(text_of(answer, root, layers))
     sys.stdout.flush()
@@ -90,7 +99,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
 
 def text_of(answer: dict[str, Any], root: str, layers: str) -> str:
     """Return the answer in JSON, with Lambda's paths in the place of the folders that stand for them."""
-    if answer["import"] == NOTHING and not answer["events"] and "opened" not in answer:
+    if answer["import"] == NOTHING and not answer["events"] and not {"opened", "machine"} & answer.keys():
         return f'{{"events": [], "import": {{"result": null}}, "milliseconds": {answer["milliseconds"]:.6f}}}'
     import json
 
@@ -153,6 +162,44 @@ def json_number(value: Any) -> float | int:
     import json
 
     return json.loads(str(value)) if value.is_finite() else float(value)
+
+
+class SharedMemory:
+    """Has locks of multiprocessing fail as on Lambda, which has no /dev/shm: OSError 38 (PyGithub #2430).
+
+    What newer C libraries say of a missing /dev/shm is that there is no such file.
+    """
+
+    @classmethod
+    def find_spec(cls, name: str, _path: object = None, _target: object = None) -> Any:
+        """Find the module that makes such locks, the first time that it is imported where there is no /dev/shm."""
+        if name != "_multiprocessing":
+            return None
+        sys.meta_path.remove(cls)
+        kind: Any = type(sys.__spec__)
+        return None if os.path.isdir("/dev/shm") else kind(name, cls)  # noqa: S108 it is only looked for
+
+    @staticmethod
+    def create_module(_spec: object) -> Any:
+        """Return the module, with locks that fail."""
+        module: Any = __import__("_multiprocessing")
+        made = module.SemLock
+
+        class SemLock(made):  # type: ignore[misc, valid-type]
+            """The same, which cannot be made."""
+
+            def __new__(cls, *arguments: Any) -> Any:
+                try:
+                    return super().__new__(cls, *arguments)
+                except FileNotFoundError:
+                    raise OSError(38, os.strerror(38)) from None
+
+        module.SemLock = SemLock
+        return module
+
+    @staticmethod
+    def exec_module(_module: object) -> None:
+        """Do nothing more: it has run."""
 
 
 class Package:
@@ -237,13 +284,30 @@ def watch(package: Package, opened: set[str], noticed: Notices) -> None:
 
 
 def mapped_files(package: Package) -> set[str]:
-    """Return the files of a package that the loader has mapped (proc(5), /proc/pid/maps)."""
+    """Return the files of a package that the loader has mapped."""
+    return {found for path in mapped_paths() if (found := package.path(path))}
+
+
+def mapped_paths() -> set[str]:
+    """Return the files that the loader has mapped (proc(5), /proc/pid/maps)."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-            paths = {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/")}
+            return {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/")}
     except OSError:
         return set()
-    return {found for path in paths if (found := package.path(path))}
+
+
+def machine_libraries(package: Package, libraries: set[str], private: dict[str, Sequence[str]]) -> list[str]:
+    """Return the names of libraries that were loaded, and are neither of a package nor of the runtime."""
+    own = (os.path.dirname(os.__file__) + "/", *(path + "/" for path in sys.path if path[:1] == "/"))
+    found = []
+    for path in mapped_paths() - libraries:
+        name = path.rpartition("/")[2]
+        if ".so" not in name or package.path(path) or path.startswith(own):
+            continue
+        if not any(not module or module in sys.modules for module in private.get(path, ())):
+            found.append(name)
+    return sorted(found)
 
 
 if __name__ == "__main__":

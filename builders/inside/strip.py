@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 NUMBER = 8
@@ -18,8 +19,9 @@ NO_FILE = 256
 
 def main(folder: Path, answer: Path) -> int:
     """Strip every file, and return the exit status."""
-    whole, after = answer.with_suffix(".all"), answer.with_suffix(".after")
-    with whole.open("wb") as out:
+    whole = []
+    with tempfile.TemporaryDirectory() as name:
+        after = Path(name, "after")
         for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
             command = ["eu-strip", "-o", str(after), str(path)]
             try:
@@ -29,11 +31,10 @@ def main(folder: Path, answer: Path) -> int:
                 return 1
             status = done.returncode or (0 if after.is_file() else NO_FILE)
             data = done.stderr if status else after.read_bytes()
-            for number in (int(path.name), status, len(data)):
-                out.write(number.to_bytes(NUMBER, "little", signed=True))
-            out.write(data)
+            whole += [number.to_bytes(NUMBER, "little", signed=True) for number in (int(path.name), status, len(data))]
+            whole.append(data)
             after.unlink(missing_ok=True)  # or it would pass for what the next file became
-    whole.rename(answer)
+    answer.write_bytes(b"".join(whole))
     return 0
 
 

@@ -1,41 +1,44 @@
-"""This machine's Python of a target's minor as a sandbox, with a function at Lambda's paths where the machine allows that."""
+"""This machine's Python of a target's minor as a sandbox: in a root folder of its own, where the machine allows that."""
 
 from __future__ import annotations
 
 import os
 import platform
+import stat
 import subprocess
-from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Lock
 
 from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.inside import read_script
 from builders.interpreters import Interpreter, find_interpreter
-from builders.runtimes import LAYERS_MOUNT, MACHINES, TASK_FOLDER, Target
-from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
+from builders.runtimes import LAYERS_MOUNT, MACHINES, Target
+from builders.sandbox.confined import ConfinedRunner
+from builders.sandbox.root_plan import HostFacts, Remember, host_root
+from builders.sandbox.script_cache import ScriptCache
 from builders.sandbox.table import SandboxKind
-from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult, with_folders
+from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
 
 _LONGEST_LOG = 1 << 20
 _LOG, _ANSWER = "log", "answer"
-_OFTEN = 20
-"""Runs of a script from which on it is bytecode."""
 _LONGEST_COMPILATION = 60
 """Seconds."""
-_LONGEST_MOUNT = 3500
-"""Letters of a mount's options: the kernel reads one page of them (mount(2))."""
 
 
-def open_host_sandbox(target: Target) -> Sandbox:
+def find_anew(_key: str, _form: type[HostFacts], find: Callable[[], HostFacts]) -> HostFacts:
+    """Find what a Python needs, without remembering it (`builders.sandbox.root_plan.Remember`)."""
+    return find()
+
+
+def open_host_sandbox(target: Target, remember: Remember = find_anew) -> HostSandbox:
     """Return a sandbox of this machine's Python of a target's minor; raises `UnavailableError`."""
     minor = target.runtime.minor
     found = find_interpreter(minor)
     if found is None:
         what = f"no CPython 3.{minor} is on this machine"
         raise UnavailableError(what, remedy=f"`uv python install 3.{minor}` brings one.")
-    return HostSandbox(found)
+    return HostSandbox(found, remember)
 
 
 def runs_here(target: Target) -> bool:
@@ -43,72 +46,47 @@ def runs_here(target: Target) -> bool:
     return platform.system() == "Linux" and MACHINES.get(platform.machine()) == target.architecture
 
 
-HOST = SandboxKind(name="host", open=lambda target, _asked: open_host_sandbox(target), runs=runs_here)
-"""The row of this machine in the table of sandboxes."""
+def host_kind(remember: Remember) -> SandboxKind:
+    """Return the row of this machine in the table of sandboxes."""
+    return SandboxKind(name="host", open=lambda target, _asked: open_host_sandbox(target, remember), runs=runs_here)
 
 
 class HostSandbox:
-    """A Python of this machine; may be used from many threads."""
+    """A Python of this machine; may be used from many threads. ``programs`` of this machine may be run by tasks."""
 
-    def __init__(self, found: Interpreter) -> None:
-        self._found = found
-        self._python = os.path.realpath(found.path)  # not a virtual environment's link to it, which may lie in a hidden /tmp
+    def __init__(self, found: Interpreter, remember: Remember = find_anew, programs: tuple[str, ...] = ()) -> None:
+        self._python = os.path.realpath(found.path)
         self._sessions = Sessions()
-        self._isolation = Isolation((TASK_FOLDER, LAYERS_MOUNT))
-        self._confined = True
-        self._runs: Counter[str] = Counter()
-        self._bytecode: dict[str, bytes] = {}
-        self._lock = Lock()
-        self._stacks = True  # some kernels let no unprivileged user stack folders
+        self._scripts = ScriptCache(self._compile)
+        self._runner: ConfinedRunner | None = None
         self.identity = found.version
         self.path: Path | None = found.path
         self.place = f"Python {found.version} of this machine"
+        self.unconfined = "" if platform.system() == "Linux" else f"{platform.system()} has no namespaces"
+        self.libraries: frozenset[str] | None = None
+        self.private: Mapping[str, tuple[str, ...]] = {}
+        if not self.unconfined:
+            root = host_root(found, programs, remember)
+            self._runner = ConfinedRunner(root.plan, root.python, self._scripts, late=True)
+            self.unconfined = self._runner.refusal()
+            real = root.files if self.unconfined else {place: place for place in root.files}
+            self.libraries = frozenset(real[place] for place in root.libraries)
+            self.private = {real[place]: modules for place, modules in root.private.items()}
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
         self._sessions.close()
-        self._isolation.close()
+        if self._runner:
+            self._runner.close()
 
     def run(self, task: Task, work: Path) -> TaskResult:
-        """Run a script, confined where the machine allows it; raises `BuildError`."""
-        if task.tree is not None and self._confined and not self._is_hidden(task, work):
-            if self._stacks and _stackable_folders(task):
-                done = self._confined_run(task, task.tree, work / "stacked")
-                if done is not None:
-                    return done
-                self._stacks = False
-            done = self._confined_run(task, task.tree, work / "confined")
-            if done is not None:
-                return done
-            self._confined = False
+        """Run a script, confined where the machine allows it (``unconfined`` says why it does not); raises `BuildError`."""
+        if self._runner and not self.unconfined:
+            done = self._runner.run(task, work)
+            if done is None:
+                raise BuildError("it cannot be isolated any more", remedy="Try again.")
+            return done
         return self._plain_run(task, work / "plain")
-
-    def _is_hidden(self, task: Task, work: Path) -> bool:
-        """Return whether confinement would hide what the task needs: what lies where its layers, or itself, are to lie."""
-        places = (TASK_FOLDER, *((LAYERS_MOUNT,) if task.layers else ()))
-        return any(self._needs(place, task, work) for place in places)
-
-    def _needs(self, folder: str, task: Task, work: Path) -> bool:
-        """Return whether a task needs something of this machine's below a folder, beside its tree and its layers."""
-        paths = (self._python, self._found.prefix, work, task.inputs, task.late, *task.programs)
-        inside = os.path.realpath(folder) + "/"
-        return any(os.path.realpath(path).startswith(inside) for path in paths if path)
-
-    def _confined_run(self, task: Task, tree: Path, work: Path) -> TaskResult | None:
-        """Run a script where Lambda's paths are, in a new folder; None where the machine does not allow it."""
-        work.mkdir()
-        command, variables = self._command(task, work, TASK_FOLDER, LAYERS_MOUNT)
-        layers = (_stackable_folders(task) if self._stacks else ()) or tuple(filter(None, [task.merged_layers()]))
-        order = IsolatedCommand(
-            command=command,
-            variables=variables,
-            start=TASK_FOLDER,
-            log=work / _LOG,
-            shown=[((tree,), TASK_FOLDER), *([(layers, LAYERS_MOUNT)] if layers else [])],
-            empty_tmp=not self._needs("/tmp", task, work),  # noqa: S108 Lambda's own
-        )
-        over = self._isolation.run(order, task.seconds, work)
-        return _read_task_result(over, work) if over else None
 
     def _plain_run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in a new folder, where all lies as it is."""
@@ -125,29 +103,18 @@ class HostSandbox:
             status = self._sessions.end(process)
         if self._sessions.closed:
             raise interruption_error()
-        return _read_task_result(CommandEnd(status=status, late=late), work)
+        return _read_plain_result(status, work, task.longest, late=late)
 
     def _command(self, task: Task, work: Path, tree: str, layers: str) -> tuple[list[str], dict[str, str]]:
         """Return a task's command and variables, for where its tree and its layers lie; its script and log are made."""
         (work / _LOG).touch()
-        script = str(self._script(task.script, work))
+        script = str(self._scripts.write(task.script, work))
         words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(work / _ANSWER)}
+        words |= {"program": str(task.program or "")}
         words |= {"task": tree, "layers": layers if task.layers else ""}
         command = [self._python, *FLAGS, *task.flags, script, *(each.format(**words) for each in task.arguments)]
         variables = {**task.environment, "PATH": f"{os.environ.get('PATH', os.defpath)}:{LAYERS_PLACEHOLDER}/bin"}
         return command, with_folders(variables, tree, layers if task.layers else LAYERS_MOUNT)
-
-    def _script(self, name: str, work: Path) -> Path:
-        """Write a script, as bytecode from the time on when that is worth a start of this Python that makes it."""
-        with self._lock:
-            self._runs[name] += 1
-            due = self._runs[name] == _OFTEN
-        if due:
-            self._bytecode[name] = self._compile(name, work)
-        compiled = self._bytecode.get(name)
-        path = work / (f"{name}c" if compiled else name)
-        path.write_bytes(compiled or read_script(name))
-        return path
 
     def _compile(self, name: str, work: Path) -> bytes:
         """Return a script's bytecode, empty where it cannot be made."""
@@ -166,17 +133,22 @@ class HostSandbox:
         return made.read_bytes() if status == 0 and made.is_file() else b""
 
 
-def _read_task_result(over: CommandEnd, work: Path) -> TaskResult:
+def _read_plain_result(status: int, work: Path, longest: int, *, late: bool) -> TaskResult:
     """Return how a script that ran in a folder has ended."""
     with (work / _LOG).open("rb") as log:
         text = log.read(_LONGEST_LOG).decode("utf-8", "replace")
-    answer = work / _ANSWER
-    return TaskResult(status=over.status, log=text, answer=answer.read_bytes() if answer.is_file() else None, late=over.late)
+    answer, excess = _read_answer(work / _ANSWER, longest)
+    return TaskResult(status=status, log=text, answer=answer, late=late, excess=excess)
 
 
-def _stackable_folders(task: Task) -> tuple[Path, ...]:
-    """Return the folders of layers that one mount can show, the uppermost first; none where it cannot."""
-    parts = task.layers.parts if isinstance(task.layers, LayerStack) else ()
-    text = "".join(f":{part}" for part in parts)
-    possible = len(parts) > 1 and text.count(":") == len(parts) and not set(text) & {",", "\\", '"'}
-    return tuple(reversed(parts)) if possible and len(text) <= _LONGEST_MOUNT else ()
+def _read_answer(path: Path, longest: int) -> tuple[bytes | None, int]:
+    """Return the answer, or the bytes of one that is too long: what is no regular file is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None, 0
+    with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            return None, 0
+        return (file.read(longest), 0) if facts.st_size <= longest else (None, facts.st_size)

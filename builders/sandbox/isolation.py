@@ -1,11 +1,12 @@
-"""Starts commands where Lambda's paths are: one process, which `builders.inside.isolate` is, forks for each of them."""
+"""Runs commands in a root folder of their own: one process, which `builders.inside.isolate` is, forks for each of them."""
 
 from __future__ import annotations
 
 import errno
 import marshal
 import os
-import signal
+import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,42 +20,55 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from threading import Lock
 
+import msgspec
 from msgspec import Struct
 
 from builders.errors import BuildError, interruption_error
 from builders.inside import read_script
-from builders.inside.isolate import FAILED, LENGTH, NOTE, OVER, READY, REFUSED, STARTED, UNAVAILABLE
+from builders.inside.isolate import ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
+from builders.sandbox.root_plan import RootPlan
 
 _SCRIPT = "isolate.py"
-_BUFFER = 64
-"""Bytes that are read at once: an answer has fewer."""
-_LEAST = 0.001
-"""Seconds of a time-out that has passed already: 0 would mean not to wait at all."""
+_BUFFER = 1 << 16
+"""Bytes that are read at once."""
+_LONGEST_LOG = 1 << 20
+"""Bytes of output that are kept."""
 _PATIENCE = 10.0
-"""Seconds that the process may take to kill what it runs, or to end."""
+"""Seconds that the process may take to start, to kill what it runs, or to end."""
+_PROCESSORS = os.cpu_count() or 1
 
 
 class IsolatedCommand(Struct, frozen=True, kw_only=True):
-    """A command (its path first) with its variables, the folder it starts in, and its log, an empty file that exists.
+    """A command (its path first) with its variables, and the folder it starts in.
 
-    ``shown`` are pairs of folders, each on top of those after it, and the place where they are seen; ``empty_tmp`` says whether
-    /tmp is to be empty.
+    ``shown`` are pairs of folders of this machine, each on top of those after it, and their place in the root, in order.
+    ``storage`` is the size of /tmp, ``memory`` what all processes may hold (None: no limit), ``longest`` the size of the
+    answer, all in bytes.
     """
 
     command: Sequence[str]
     variables: Mapping[str, str]
     start: str
-    log: Path
     shown: Sequence[tuple[Sequence[Path], str]]
-    empty_tmp: bool
+    storage: int
+    memory: int | None
+    longest: int
 
-    def words(self) -> bytes:
+    def words(self, seconds: float) -> bytes:
         """Return it as `builders.inside.isolate` reads it, with its length; raises ``OSError`` for what does not exist."""
-        seen = [self.log, *(folder for folders, _ in self.shown for folder in folders)]
-        same = [(str(path), (facts := path.stat()).st_dev, facts.st_ino) for path in seen]
-        shown = [(_overlay_options(folders), place) for folders, place in self.shown]
-        words = (self.empty_tmp, self.start, shown, str(self.log), list(self.command), dict(self.variables), same)
-        data = marshal.dumps(words)
+        seen = [folder for folders, _ in self.shown for folder in folders]
+        order = {
+            "command": list(self.command),
+            "variables": dict(self.variables),
+            "start": self.start,
+            "shown": [(_overlay_options(folders), place) for folders, place in self.shown],
+            "same": [(str(path), (facts := path.stat()).st_dev, facts.st_ino) for path in seen],
+            "storage": self.storage,
+            "memory": self.memory or 0,
+            "file": max(self.storage, self.longest),
+            "seconds": max(1, round(seconds * _PROCESSORS)),
+        }
+        data = marshal.dumps(order)
         return LENGTH.pack(len(data)) + data
 
 
@@ -63,10 +77,18 @@ def _overlay_options(folders: Sequence[Path]) -> str:
 
 
 class CommandEnd(Struct, frozen=True, kw_only=True):
-    """How a command has ended: its exit status (negative: a signal), and whether it was stopped for time."""
+    """How a command has ended: its exit status (negative: a signal), its output, and its answer, if it gave one.
+
+    ``late`` says that it was stopped for time; ``memory`` are the bytes that it held when it was stopped for that, else 0.
+    ``excess`` are the bytes of an answer that is longer than it may be, and was not read.
+    """
 
     status: int
     late: bool
+    output: bytes
+    answer: bytes | None
+    memory: int = 0
+    excess: int = 0
 
 
 class _Server(Struct, kw_only=True):
@@ -79,20 +101,18 @@ class _Server(Struct, kw_only=True):
     retired: bool = False
 
     def is_usable(self) -> bool:
-        """Return whether it takes runs; one that has found the machine to allow none does, for it says so."""
-        return not self.retired and self.process.poll() in {None, UNAVAILABLE}
+        """Return whether it takes runs."""
+        return not self.retired and self.process.poll() is None
 
 
 class Isolation:
-    """Runs commands; may be used from many threads. What still runs is killed when it is closed, or gone.
+    """Runs commands in a root; may be used from many threads. What still runs is killed when it is closed, or gone."""
 
-    ``places`` are folders that commands find there, whether the machine has them or not.
-    """
-
-    def __init__(self, places: Sequence[str]) -> None:
-        self.places = tuple(places)
+    def __init__(self, plan: RootPlan) -> None:
+        self._plan = plan
         self._lock = Lock()
         self._servers: list[_Server] = []  # the last one gets what comes
+        self._refusal = ""
         self.closed = False
 
     def close(self) -> None:
@@ -103,94 +123,225 @@ class Isolation:
         for server in servers:
             server.end()
 
-    def run(self, order: IsolatedCommand, seconds: float, work: Path) -> CommandEnd | None:
-        """Run a command to its end, with all of its process group; None where the machine does not allow it.
+    def refusal(self) -> str:
+        """Return why the machine does not allow it; empty where it does."""
+        with self._lock:
+            if not self._refusal and not self.closed and not self._servers:
+                self._start()
+            return self._refusal
 
-        ``work`` is a folder for this run alone. Raises `BuildError`.
-        """
+    def run(self, order: IsolatedCommand, seconds: float) -> CommandEnd | None:
+        """Run a command to its end, with all that it starts; None where the machine does not allow it. Raises `BuildError`."""
         deadline = time.monotonic() + seconds
         for last in (False, True):
-            with self._borrow_server(work, alone=last) as (server, new):
-                notes, late = _answer(server, order.words(), deadline)
+            with self._borrow_server(alone=last) as server:
+                if server is None:
+                    return None
+                run = _Run(order, server, deadline)
+                run.perform(seconds)
                 if self.closed:
                     raise interruption_error()
-                if late or OVER in notes:
-                    if late or REFUSED not in notes or new:
-                        return _read_command_end(order, notes, late=late)
-                elif _end(server.process) == UNAVAILABLE:
-                    return None
-                else:
-                    _kill_group(notes)
-                    if last:
-                        what = f"the isolation process ended with status {server.process.wait()}"
-                        raise BuildError(what, detail=_server_output(server))
-                # A function has killed it, or what it sees is older than what is to be shown: this run gets one for itself.
+                if OVER in run.notes and (REFUSED not in run.notes or last):
+                    return run.result()
+                if last:
+                    what = f"the isolation process ended with status {_end(server.process)}"
+                    raise BuildError(what, detail=_server_output(server))
+                # What it sees is older than what is to be shown, or it was killed: this run gets one for itself.
                 server.retired = True
-            os.truncate(order.log, 0)
         raise AssertionError("the last one returns or raises")
 
     @contextmanager
-    def _borrow_server(self, work: Path, *, alone: bool) -> Iterator[tuple[_Server, bool]]:
-        """Return the process that takes runs, or one for this run alone, and whether it was started for it."""
+    def _borrow_server(self, *, alone: bool) -> Iterator[_Server | None]:
+        """Return the process that takes runs, or one for this run alone; None where the machine allows none."""
         with self._lock:
             if self.closed:
                 raise interruption_error()
-            new = alone or not self._servers or not self._servers[-1].is_usable()
-            if new:
-                self._servers.append(_start_server(self, work))
-            server = self._servers[-1]
-            server.retired |= alone
-            server.runs += 1
+            if not self._refusal and (alone or not self._servers or not self._servers[-1].is_usable()):
+                self._start()
+            server = None if self._refusal else self._servers[-1]
+            if server:
+                server.retired |= alone
+                server.runs += 1
         try:
-            yield server, new
+            yield server
         finally:
-            with self._lock:
-                server.runs -= 1
-                over = not server.is_usable() and not server.runs
-                if over:
-                    self._servers.remove(server)
+            if server:
+                self._give_back(server)
+
+    def _give_back(self, server: _Server) -> None:
+        with self._lock:
+            server.runs -= 1
+            over = not server.is_usable() and not server.runs
             if over:
-                server.end()
+                self._servers.remove(server)
+        if over:
+            server.end()
+
+    def _start(self) -> None:
+        """Start a process, or note why the machine does not allow it; raises `BuildError`."""
+        if sys.platform != "linux":
+            self._refusal = f"{sys.platform} has no namespaces"
+            return
+        server = _start_server(self, self._plan)
+        server.channel.settimeout(_PATIENCE)
+        with suppress(OSError):
+            if server.channel.recv(1):
+                server.channel.settimeout(None)
+                self._servers.append(server)
+                return
+        status, said = _end(server.process), _server_output(server)
+        server.end()
+        if status != UNAVAILABLE:
+            raise BuildError(f"the isolation process ended with status {status}", detail=said)
+        self._refusal = said.strip() or "no namespaces"
 
 
-def _start_server(owner: Isolation, work: Path) -> _Server:
+class _Run:
+    """One command: sends its order, and takes in its notes and its output until it is over."""
+
+    def __init__(self, order: IsolatedCommand, server: _Server, deadline: float) -> None:
+        self._order = order
+        self._server = server
+        self._deadline = deadline
+        self._data = bytearray()
+        self._output = bytearray()
+        self._answer: bytes | None = None
+        self._excess = 0
+        self.notes: dict[bytes, int] = {}
+        self.late = False
+
+    def perform(self, seconds: float) -> None:
+        """Run it; raises `BuildError`. Where the process has gone meanwhile, the note `OVER` is missing."""
+        answer = os.memfd_create("answer")
+        output, theirs = os.pipe()
+        try:
+            mine, channel = socket.socketpair()
+            with mine:
+                try:
+                    _send(self._server.channel, (channel.fileno(), theirs, answer))
+                finally:
+                    channel.close()
+                    os.close(theirs)
+                    theirs = -1
+                with suppress(ConnectionError):
+                    mine.sendall(self._order.words(seconds))
+                self._follow(mine, output)
+            self._read_answer(answer)
+        except ConnectionError:
+            return
+        finally:
+            for each in (answer, output, theirs):
+                if each >= 0:
+                    os.close(each)
+
+    def _follow(self, connection: socket.socket, output: int) -> None:
+        """Take in what comes until it is over, or the time is."""
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        poll.register(output, select.POLLIN)
+        deadline = self._deadline
+        while OVER not in self.notes:
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                if self.late:
+                    self._server.process.kill()  # it does not kill what it should
+                    return
+                self.late = True
+                connection.shutdown(socket.SHUT_WR)  # has it killed
+                deadline = time.monotonic() + _PATIENCE
+            for descriptor, _ in ready:
+                if descriptor == output:
+                    if not self._take_output(output):
+                        poll.unregister(output)
+                elif not self._take_notes(connection):
+                    return
+        while self._take_output(output):
+            pass
+
+    def _take_notes(self, connection: socket.socket) -> bool:
+        try:
+            part = connection.recv(_BUFFER)
+        except ConnectionError:
+            part = b""
+        self._data += part
+        self.notes = dict(NOTE.iter_unpack(self._data[: len(self._data) - len(self._data) % NOTE.size]))
+        return bool(part)
+
+    def _take_output(self, output: int) -> bool:
+        part = os.read(output, _BUFFER)
+        self._output += part[: _LONGEST_LOG - len(self._output)]
+        return bool(part)
+
+    def _read_answer(self, answer: int) -> None:
+        """Read the answer: nothing that could write to it runs any more."""
+        size = os.fstat(answer).st_size
+        if size > self._order.longest:
+            self._excess = size
+        elif size:
+            self._answer = os.pread(answer, size, 0)
+
+    def result(self) -> CommandEnd | None:
+        """Return how it has ended; None where it could not be isolated. Raises `BuildError` where it was not started."""
+        if FAILED in self.notes:
+            raise BuildError(f"{self._order.command[0]} cannot be started ({os.strerror(self.notes[FAILED])})")
+        if not self.late and READY not in self.notes:
+            return None
+        status = self.notes.get(ENDED, 9)
+        return CommandEnd(
+            status=os.waitstatus_to_exitcode(status),
+            late=self.late and ENDED not in self.notes,
+            output=bytes(self._output),
+            answer=self._answer,
+            memory=self.notes.get(MEMORY, 0),
+            excess=self._excess,
+        )
+
+
+def _start_server(owner: Isolation, plan: RootPlan) -> _Server:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    folder = tempfile.mkdtemp(prefix="isolation-", dir=work)
-    script, spare = Path(folder, f"{_SCRIPT}c"), Path(folder, "spare")
+    folder = tempfile.mkdtemp(prefix="lpack-root-")
+    script, root = Path(folder, f"{_SCRIPT}c"), Path(folder, "place")
     script.write_bytes(_compile_script(read_script(_SCRIPT)))
-    spare.mkdir()
+    root.mkdir()
     with theirs:
-        command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(spare), *owner.places]
+        command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(root)]
         try:
             process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 cwd="/",
-                stdin=subprocess.DEVNULL,
+                env={},  # what runs in it may be able to read them
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
         except OSError as error:
             mine.close()
+            shutil.rmtree(folder, ignore_errors=True)
             raise BuildError(f"{command[0]} cannot be started ({error.strerror})") from error
-    return _Server(channel=mine, process=process, end=weakref.finalize(owner, _close_server, mine, process))
+    if process.stdin:
+        with process.stdin as into, suppress(BrokenPipeError):  # it says itself why it has ended
+            into.write(marshal.dumps(msgspec.structs.asdict(plan)))
+    return _Server(channel=mine, process=process, end=weakref.finalize(owner, _close_server, mine, process, folder))
 
 
-def _close_server(channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
+def _close_server(channel: socket.socket, process: subprocess.Popen[bytes], folder: str) -> None:
     """Have the process kill what it runs, and end."""
-    channel.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):
+        channel.shutdown(socket.SHUT_RDWR)
     channel.close()
     _end(process)
     if process.stderr:
         process.stderr.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
     """Wait for a process that is about to end, and see that it does; return its exit status."""
     try:
         return process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:  # a function may have stopped it
+    except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
 
@@ -199,67 +350,16 @@ def _server_output(server: _Server) -> str:
     return server.process.stderr.read().decode("utf-8", "replace") if server.process.stderr else ""
 
 
-def _answer(server: _Server, order: bytes, deadline: float) -> tuple[dict[bytes, int], bool]:
-    """Send an order and read the notes that answer it, by their kinds; say whether it had to be stopped for time."""
-    late, data = False, bytearray()
-    mine, theirs = socket.socketpair()
-    with mine, suppress(ConnectionError):  # where the process ends, the last note is missing
-        with theirs:
-            _send(server.channel, theirs.fileno())
-        try:
-            mine.settimeout(max(deadline - time.monotonic(), _LEAST))
-            mine.sendall(order)
-            _read(mine, data, deadline)
-        except TimeoutError:
-            late = True
-            mine.shutdown(socket.SHUT_WR)
-            try:
-                _read(mine, data, time.monotonic() + _PATIENCE)
-            except TimeoutError:
-                server.process.kill()
-    return dict(NOTE.iter_unpack(data[: len(data) - len(data) % NOTE.size])), late
-
-
-def _send(channel: socket.socket, descriptor: int) -> None:
-    """Send one end of a connection; raises ``ConnectionError`` where the other process is gone, or `BuildError`."""
+def _send(channel: socket.socket, descriptors: Sequence[int]) -> None:
+    """Send descriptors; raises ``ConnectionError`` where the other process is gone, or `BuildError`."""
     try:
-        socket.send_fds(channel, [b"."], [descriptor])
+        socket.send_fds(channel, [b"."], descriptors)
     except ConnectionError:
         raise
     except OSError as error:
         if error.errno == errno.EBADF:  # it was closed just now
             raise ConnectionError from error
         raise BuildError(f"it cannot be isolated ({error.strerror})") from error
-
-
-def _read(connection: socket.socket, data: bytearray, deadline: float) -> None:
-    """Read on to the last note, or to the end of what there is; raises ``TimeoutError``.
-
-    Not always to the end: what is forked meanwhile has the other side of the connection for a moment, too.
-    """
-    while len(data) % NOTE.size or data[-NOTE.size : 1 - NOTE.size] != OVER:
-        connection.settimeout(max(deadline - time.monotonic(), _LEAST))
-        part = connection.recv(_BUFFER)
-        if not part:
-            return
-        data += part
-
-
-def _read_command_end(order: IsolatedCommand, notes: Mapping[bytes, int], *, late: bool) -> CommandEnd | None:
-    """Return how a command has ended; None where it could not be isolated. Raises `BuildError` where it was not started."""
-    if FAILED in notes:
-        raise BuildError(f"{order.command[0]} cannot be started ({os.strerror(notes[FAILED])})")
-    if late and OVER not in notes:
-        _kill_group(notes)
-        return CommandEnd(status=-signal.SIGKILL, late=True)
-    return CommandEnd(status=os.waitstatus_to_exitcode(notes[OVER]), late=late) if late or READY in notes else None
-
-
-def _kill_group(notes: Mapping[bytes, int]) -> None:
-    """Kill what may be left of a command that is no longer waited for."""
-    if STARTED in notes:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(notes[STARTED], signal.SIGKILL)
 
 
 @cache

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from builders.runtimes import MEGABYTE, STORAGE_RANGE
+
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 """Flags that every interpreter gets which runs a script."""
 TREE_PLACEHOLDER, LAYERS_PLACEHOLDER = "\0tree", "\0layers"
@@ -25,9 +27,11 @@ class Task(Struct, frozen=True, kw_only=True):
     """A script to run: ``python SCRIPT ARGUMENTS…``, for at most ``seconds``.
 
     In arguments, ``{in}``, ``{task}``, ``{layers}``, ``{late}`` and ``{answer}`` stand for paths; those that the task does not
-    have are empty. ``inputs`` is a folder that the script may read, ``programs`` are files of this machine that it starts.
-    ``tree`` lies at /var/task, and ``layers``, merged into one folder, at /opt; both lie elsewhere where the machine does not
-    allow that. ``late`` is a folder of packages that the runtime has. ``flags`` are for the interpreter.
+    have are empty. ``inputs`` is a folder that the script may read, ``program`` a file of this machine that it starts, and
+    ``{program}`` the path of that. ``tree`` lies at /var/task, and ``layers``, merged into one
+    folder, at /opt; both lie elsewhere where the machine does not allow that. ``late`` is a folder of packages that the runtime
+    has. ``flags`` are for the interpreter. ``storage`` are the bytes of /tmp, ``memory`` those of memory that all processes may
+    hold together (None: no limit), ``longest`` those of the answer.
     """
 
     script: str
@@ -36,10 +40,13 @@ class Task(Struct, frozen=True, kw_only=True):
     tree: Path | None = None
     layers: Path | LayerStack | None = None
     late: Path | None = None
-    programs: Sequence[Path] = ()
+    program: Path | None = None
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 600.0
+    storage: int = STORAGE_RANGE[0] * MEGABYTE
+    memory: int | None = None
+    longest: int = 64 * MEGABYTE
 
     def merged_layers(self) -> Path | None:
         """Return the layers as one folder; None where the task has none."""
@@ -49,20 +56,25 @@ class Task(Struct, frozen=True, kw_only=True):
 class TaskResult(Struct, frozen=True, kw_only=True):
     """How a script ended: its exit status (negative: a signal), what it printed, and its answer if it wrote one.
 
-    ``late`` says that it was stopped because its time was over.
+    ``late`` says that it was stopped because its time was over, ``memory`` how many bytes it held when it was stopped for that
+    (else 0). ``excess`` are the bytes of an answer that is too long, and was not read.
     """
 
     status: int
     log: str
     answer: bytes | None
     late: bool = False
+    memory: int = 0
+    excess: int = 0
 
 
 class Sandbox(Protocol):
     """Runs scripts of `builders.inside` in a Python of the target's minor; may be used from many threads.
 
     ``identity`` is the Python's version, which decides the bytes that it makes. ``place`` says in messages where it is.
-    ``path`` is the interpreter's file, where that is one of this machine.
+    ``path`` is the interpreter's file, where that is one of this machine. ``unconfined`` says why what it runs is not kept
+    from this machine; empty where it is. ``libraries`` are files outside of a function that code may load: None where there are
+    no others; ``private`` those that are there for modules of the standard library, with the names of these.
     """
 
     @property
@@ -71,6 +83,12 @@ class Sandbox(Protocol):
     def place(self) -> str: ...
     @property
     def path(self) -> Path | None: ...
+    @property
+    def unconfined(self) -> str: ...
+    @property
+    def libraries(self) -> frozenset[str] | None: ...
+    @property
+    def private(self) -> Mapping[str, tuple[str, ...]]: ...
     def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in the empty folder ``work``; raises `builders.errors.BuildError` where it cannot be run at all."""
         ...

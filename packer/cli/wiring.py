@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from builders.files import check_length
-from builders.host.strip import ContainerStrip, StripTool
+from builders.host.strip import HostStrip, SandboxStrip, StripTool
 from builders.once import Once
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
-from builders.sandbox.host_sandbox import HOST
+from builders.sandbox.host_sandbox import host_kind
+from builders.sandbox.root_plan import HostFacts
 from builders.sandbox.table import Sandboxes, SandboxKind
 from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
+from packer.cache.derived_values import derive
 from packer.cache.signatures import Digests
-from packer.cache.store import REMOTE_VARIABLE, Store, store_errors
+from packer.cache.store import REMOTE_VARIABLE, Store, digest_of, store_errors
 from packer.cli.common import read_shape_flags
 from packer.config.load import Config, Overrides
 from packer.config.project import Project
@@ -199,15 +201,21 @@ def _open_shaping(
         name="container",
         open=lambda target, asked: _open_container_sandbox(target, reporter, pull=asked and not policy.offline),
     )
-    sandboxes = Sandboxes((HOST, container))
+    remember = partial(_remember_python, store)
+    sandboxes = Sandboxes((host_kind(remember), container))
     closing.callback(sandboxes.close)
-    stripper = Stripper(store, reporter, executor, partial(_open_container_strip, reporter))
+    stripper = Stripper(store, reporter, executor, partial(HostStrip, remember), partial(_open_container_strip, reporter))
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
     shaper = Shaper(FactScanner(store), native, stripper, BytecodePlacer(compiler, sandboxes, deflater.span))
     verifier = Verifier(store, sandboxes, executor, write)
     closing.callback(verifier.close)
     return shaper, Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter), verifier
+
+
+def _remember_python(store: Store, key: str, form: type[HostFacts], find: Callable[[], HostFacts]) -> HostFacts:
+    """Return what a Python of this machine needs, which takes long to find out (`builders.sandbox.root_plan.Remember`)."""
+    return derive(store, "pythons", digest_of(key), form, find)
 
 
 def _open_container_sandbox(
@@ -224,7 +232,7 @@ def _open_container_sandbox(
 
 def _open_container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
     """Connect to the container engine; raises `UnavailableError`, also where an image is missing."""
-    return ContainerStrip(_open_container_sandbox(target, reporter, settings, pull=False))
+    return SandboxStrip(_open_container_sandbox(target, reporter, settings, pull=False))
 
 
 def _check_archive(path: Path, archive: Archive) -> None:

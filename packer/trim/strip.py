@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.errors import BuildError, UnavailableError
-from builders.host.strip import HostStrip, StripRefusal, StripTool
+from builders.host.strip import StripRefusal, StripTool
 from builders.once import Once
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
@@ -47,12 +47,14 @@ class Stripper:
         store: Store,
         reporter: Reporter,
         executor: Executor,
+        host: Callable[[], StripTool],
         container: Callable[[Target, BuildSettings], StripTool],
     ) -> None:
-        """``container`` gives what strips in a container; it raises `UnavailableError` where there is none."""
+        """``host`` and ``container`` give what strips here and in a container, or raise `UnavailableError`."""
         self._store = store
         self._reporter = reporter
         self._executor = executor
+        self._host = host
         self._container = container
         self._tools: Once[tuple[Target, BuildSettings], StripTool] = Once()
         self._contents: Once[str, Content | None] = Once()
@@ -67,7 +69,7 @@ class Stripper:
 
     def _find_tool(self, target: Target, settings: BuildSettings) -> StripTool:
         try:
-            return HostStrip()
+            return self._host()
         except UnavailableError as here:
             try:
                 return self._container(target, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from packer.verify.runner import Outcome
+from packer.verify.runner import MACHINE_LIBRARY, Outcome
 
 _SYNTAX = frozenset(("SyntaxError", "IndentationError", "TabError", "Runtime.UserCodeSyntaxError"))
 _HANDLER = "Runtime.HandlerNotFound"
@@ -17,20 +17,24 @@ _NO_FILE = "(<"
 def is_broken(outcome: Outcome) -> bool:
     """Return whether a handler's module cannot be imported for what is written there, whatever variables it has."""
     kind, message = _error(outcome)
-    return kind == _HANDLER or (kind in _SYNTAX and _NO_FILE not in message)
+    return kind in {_HANDLER, MACHINE_LIBRARY} or (kind in _SYNTAX and _NO_FILE not in message)
+
+
+_REMEDIES = {
+    _HANDLER: "Define it in that module, or name another one: handler.",
+    MACHINE_LIBRARY: "Add the library to the folder lib/ of the function, or of a layer, or a distribution that brings it.",
+    _ENTRYPOINT: "Name a program of the image, or leave it to the base: oci.entrypoint.",
+    **dict.fromkeys(_IMPORTS, "Add what it imports to its requirements or its source, and build again."),
+}
 
 
 def remedy_for(outcome: Outcome) -> str:
     """Return what to do about a handler that cannot be imported."""
     kind, _ = _error(outcome)
-    if kind == _HANDLER:
-        return "Define it in that module, or name another one: handler."
+    if kind in _REMEDIES:
+        return _REMEDIES[kind]
     if is_broken(outcome):
         return "Fix the source at that line, and build again."
-    if kind == _ENTRYPOINT:
-        return "Name a program of the image, or leave it to the base: oci.entrypoint."
-    if kind in _IMPORTS:
-        return "Add what it imports to its requirements or its source, and build again."
     if kind.startswith(_OF_LAMBDA):
         return "See what it printed, fix that, and build again."
     return 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'

@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct, field
+import msgspec
+from msgspec import Meta, Struct, field
 
 from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
-from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, TASK_FOLDER
+from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, MEGABYTE, STORAGE_RANGE, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
+from builders.sandbox.root_plan import RUNTIME_FOLDER
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult
 from packer import __version__
@@ -26,6 +28,7 @@ from packer.core.errors import ToolError, UsageError, VerificationError
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.options import EXPECTED
+from packer.core.units import format_size
 from packer.formats.unpack import LayerArchive, LayerFolders, open_archive, scratch_folder, unpack
 from packer.formats.zip_writer import WrittenArchive
 
@@ -37,25 +40,31 @@ _SCRATCH = 1 << 20
 _KIND = "verified"
 # What of a layer lies where, in a package without layers, the function's own does.
 _IN_LAYERS = re.compile(rf"{LAYERS_MOUNT}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_MOUNT}(?=/(lib|bin)\b)")
+MACHINE_LIBRARY = "Runtime.MachineLibrary"
+"""The type of error of a function that has loaded a library which is not there on Lambda."""
 _PROBE, _EMULATE = "probe.py", "emulate.py"
-# What every function of Lambda's sees (AWS "Using Lambda environment variables"), with credentials that open nothing.
+# What every function of Lambda's sees (AWS "Using Lambda environment variables", "Defined runtime environment variables"), with
+# credentials that open nothing.
 _ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "lpack",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
     "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+    "AWS_LAMBDA_LOG_STREAM_NAME": "lpack",
     "AWS_REGION": "us-east-1",
     "AWS_SECRET_ACCESS_KEY": "lpack",
     "AWS_SESSION_TOKEN": "lpack",
-    "HOME": "/tmp",  # noqa: S108 the only folder of Lambda's that can be written
+    "LAMBDA_RUNTIME_DIR": RUNTIME_FOLDER,
     "LAMBDA_TASK_ROOT": TREE_PLACEHOLDER,
     "LANG": "en_US.UTF-8",
-    "LC_ALL": "C.UTF-8",
-    "LD_LIBRARY_PATH": f"{TREE_PLACEHOLDER}:{TREE_PLACEHOLDER}/{LIBRARY_FOLDER}:{LAYERS_PLACEHOLDER}/{LIBRARY_FOLDER}",
+    "LD_LIBRARY_PATH": f"/var/lang/lib:/lib64:/usr/lib64:{RUNTIME_FOLDER}:{RUNTIME_FOLDER}/{LIBRARY_FOLDER}:"
+    f"{TREE_PLACEHOLDER}:{TREE_PLACEHOLDER}/{LIBRARY_FOLDER}:{LAYERS_PLACEHOLDER}/{LIBRARY_FOLDER}",
+    "PATH": f"/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{LAYERS_PLACEHOLDER}/bin",
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }
+_MEMORY = 1024
+"""Megabytes that a function gets in its proof where nobody has said how much it has."""
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -202,7 +211,7 @@ class Verifier:
         key = digest_of(__version__, _FORM, digest, str(function.target), *scripts, *facts, attached, *runtime)
         record = self._store.load(_KIND, key)
         if record is not None:
-            return _read_outcome(json.loads(record.payload), "")
+            return _read_outcome(record.payload, "")[0]
         with self.laid_out(archive, late, layers) as laid:
             outcome, stable = self.run(function, laid, sandbox, events)
         if stable:
@@ -239,7 +248,8 @@ class Verifier:
             "events": [event.value for event in events],
             "packages": function.target.runtime.layer_packages,
             "trace": trace,
-            "emulator": str(emulator or ""),
+            "libraries": None if sandbox.libraries is None else sorted(sandbox.libraries),
+            "private": dict(sandbox.private),
         }
         with scratch_folder(_SCRATCH, self._store) as folder:
             # The version of marshal's form that all Sandboxes read.
@@ -250,15 +260,17 @@ class Verifier:
                 (folder / "in" / "request").write_bytes(document)
             task = Task(
                 script=_EMULATE if emulator else _PROBE,
-                arguments=("{in}/request", "{answer}", "{task}", "{late}", "{layers}"),
+                arguments=("{in}/request", "{answer}", "{task}", "{late}", "{layers}", *(("{program}",) if emulator else ())),
                 inputs=folder / "in",
                 tree=laid.task,
                 layers=laid.layers,
                 late=laid.late,
-                programs=(emulator,) if emulator else (),
+                program=emulator,
                 flags=flags,
                 environment=function_environment(function),
                 seconds=function.verify.seconds,
+                storage=(function.execution.storage or STORAGE_RANGE[0]) * MEGABYTE,
+                memory=None if emulator else (function.execution.memory or _MEMORY) * MEGABYTE,
             )
             try:
                 done = sandbox.run(task, folder / "work")
@@ -283,7 +295,9 @@ def function_environment(function: Function) -> dict[str, str]:
     """Return the variables that a function sees, with the placeholders of `builders.sandbox.task` for its folders."""
     own = {
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.target.runtime.name}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.execution.memory or _MEMORY),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
         "_HANDLER": function.handler,
     }
     return {**_ENVIRONMENT, **own, **function.variables}
@@ -291,24 +305,71 @@ def function_environment(function: Function) -> dict[str, str]:
 
 def read_result(done: TaskResult, function: Function) -> tuple[Outcome, bool]:
     """Return what came of a run, and whether another one would end the same way."""
+    if done.memory:
+        most = function.execution.memory or _MEMORY
+        failure = f"it was stopped when it held {format_size(done.memory)}, more than its {most} MB of memory"
+        return Outcome(failure=failure, log=done.log), False
     if done.late:
         seconds = function.verify.seconds
         return Outcome(failure=f"it was stopped after {seconds:g} s", log=done.log), False
+    if done.excess:
+        return Outcome(failure=f"its answer of {format_size(done.excess)} is too long to be read", log=done.log), False
     if done.answer is None:
         how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
         return Outcome(failure=f"the interpreter ended with {how}", log=done.log), False
-    return _read_outcome(json.loads(done.answer), done.log), True
+    return _read_outcome(done.answer, done.log)
 
 
-def _read_outcome(data: Mapping[str, Any], log: str) -> Outcome:
-    return Outcome(
-        imported=data["import"],
-        events=tuple(data["events"]),
-        failure=data.get("failure", ""),
-        log=data.get("log", log),
-        milliseconds=data["milliseconds"],
-        opened=tuple(data.get("opened", ())),
+class _Answer(Struct, frozen=True, kw_only=True):
+    """What a run says came of it: foreign input, as the function can write what it likes in its place."""
+
+    imported: _AnsweredCall = field(name="import")
+    events: tuple[_AnsweredCall, ...]
+    milliseconds: Annotated[float, Meta(ge=0)]
+    failure: str = ""
+    log: str | None = None
+    opened: tuple[str, ...] = ()
+    machine: tuple[str, ...] = ()
+
+
+class _AnsweredCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of a call: an error with at least its ``type``, ``message`` and ``trace``, or a result."""
+
+    error: dict[str, str] | None = None
+    result: Any = None
+
+    def outcome(self) -> dict[str, Any]:
+        """Return one of the two; raises ``ValueError`` for an error that lacks something."""
+        if self.error is None:
+            return {"result": self.result}
+        if not {"type", "message", "trace"} <= self.error.keys():
+            raise ValueError("an error without type, message and trace")
+        return {"error": self.error}
+
+
+def _read_outcome(answer: bytes, log: str) -> tuple[Outcome, bool]:
+    """Return what an answer says, and whether another run would say the same."""
+    try:
+        found = msgspec.json.decode(answer, type=_Answer)
+        events = tuple(each.outcome() for each in found.events)
+        imported = found.imported.outcome()
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        return Outcome(failure=f"its answer cannot be read ({error})", log=log), False
+    if found.machine and "error" not in imported:
+        imported = {"error": {"type": MACHINE_LIBRARY, "message": _machine_message(found.machine), "trace": ""}}
+    outcome = Outcome(
+        imported=imported,
+        events=events,
+        failure=found.failure,
+        log=log if found.log is None else found.log,
+        milliseconds=found.milliseconds,
+        opened=found.opened,
     )
+    return outcome, True
+
+
+def _machine_message(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} of this machine was loaded, which the runtime does not have"
 
 
 def _as_json(outcome: Outcome) -> bytes:

@@ -17,7 +17,7 @@ def confined() -> None:
     with tempfile.TemporaryDirectory() as folder:
         python = host()
         probe(python, Path(folder))
-        if not python._confined:
+        if python.unconfined:
             pytest.skip("needs a machine that allows private namespaces")
 
 

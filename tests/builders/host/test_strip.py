@@ -10,7 +10,7 @@ from builders.engine.client import connect
 from builders.engine.container_sandbox import ContainerSandbox
 from builders.engine.images import EngineImages
 from builders.errors import UnavailableError
-from builders.host.strip import ContainerStrip, HostStrip, StripRefusal
+from builders.host.strip import HostStrip, SandboxStrip, StripRefusal
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from tests.engine import BUILD_IMAGE, RUNTIME_IMAGE, need_engine
@@ -25,11 +25,11 @@ def library(tmp_path: Path) -> bytes:
     return compile_library(tmp_path / "libmany.so", MANY, options=("-g",)).read_bytes()
 
 
-def tool(image: str) -> ContainerStrip:
+def tool(image: str) -> SandboxStrip:
     need_engine(image)
     engine = connect()
     images = EngineImages(engine, lambda _text: None, lambda _name, _text: None, offline=True)
-    return ContainerStrip(ContainerSandbox(engine, images, Target.of("python3.11", "x86_64"), BuildSettings(image=image)))
+    return SandboxStrip(ContainerSandbox(engine, images, Target.of("python3.11", "x86_64"), BuildSettings(image=image)))
 
 
 def test_a_container_strips_several_files_as_this_machine_does(tmp_path, library):

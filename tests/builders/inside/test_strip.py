@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from builders.errors import BuildError, UnavailableError
-from builders.host.strip import ContainerStrip, HostStrip, StripRefusal
+from builders.host.strip import HostStrip, SandboxStrip, StripRefusal
 from builders.inside.strip import main
 from builders.sandbox.task import Task, TaskResult
 
-EU_STRIP = f"""\
-#!{sys.executable}
+EU_STRIP = """\
+#!/usr/bin/env python3
 import pathlib, sys
 if "--version" in sys.argv:
     print("eu-strip 1")
@@ -51,7 +50,7 @@ class Container:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("tool", [HostStrip, lambda: ContainerStrip(Container())])
+@pytest.mark.parametrize("tool", [HostStrip, lambda: SandboxStrip(Container())])
 def test_file_of_which_nothing_is_left_is_not_the_one_before_it(tmp_path, tool):
     work = tmp_path / "work"
     work.mkdir()
@@ -74,4 +73,4 @@ MISSING = TaskResult(status=1, log="no such file", answer=None)
 )
 def test_container_that_was_stopped_is_not_one_without_the_program(tmp_path, done, kind, said):
     with pytest.raises(kind, match=said):
-        ContainerStrip(Container(done)).strip([b"one"], tmp_path)
+        SandboxStrip(Container(done)).strip([b"one"], tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builders.errors import BuildError
-from builders.host.strip import ContainerStrip
+from builders.host.strip import SandboxStrip
 from builders.interpreters import find_interpreter
 from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.task import Task, TaskResult
@@ -133,7 +133,7 @@ def record(number: int, data: bytes) -> bytes:
 )
 def test_libraries_that_were_not_stripped_whole_are_not_taken(tmp_path, answer, said):
     with pytest.raises(BuildError, match=said):
-        ContainerStrip(Answering(answer)).strip([b"one", b"two"], tmp_path)
+        SandboxStrip(Answering(answer)).strip([b"one", b"two"], tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["wheel", "blob"])

@@ -84,7 +84,7 @@ class World:
         self._executor = executor
 
     def stripper(self) -> Stripper:
-        return Stripper(self.store, self.details, self._executor, no_container)
+        return Stripper(self.store, self.details, self._executor, HostStrip, no_container)
 
     def strip(
         self, *parts: Part, restored: frozenset[str] = frozenset(), keep: Sequence[tuple[str, str]] = ()
@@ -205,7 +205,7 @@ def test_without_eu_strip_the_message_says_what_brings_it(own, tmp_path, monkeyp
 
 def pretend(folder: Path, monkeypatch, work: str) -> None:
     """Put an eu-strip first on PATH that does this with its files ``before`` and ``after``."""
-    text = f"""#!{sys.executable} -I
+    text = f"""#!/usr/bin/env python3
 import pathlib, sys
 if "--version" in sys.argv:
     print("eu-strip (pretended)", flush=True)
@@ -218,7 +218,7 @@ after, data = pathlib.Path(after), bytearray(pathlib.Path(before).read_bytes())
     program.parent.mkdir()
     program.write_text(text)
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
 
 REFUSED = {
@@ -302,7 +302,7 @@ def test_container_that_was_away_is_asked_again(own, tmp_path, monkeypatch):
         return tool
 
     with ThreadPoolExecutor(1) as executor:
-        stripper = Stripper(own.store, own.details, executor, container)  # type: ignore[arg-type]
+        stripper = Stripper(own.store, own.details, executor, HostStrip, container)  # type: ignore[arg-type]
         with pytest.raises(UnavailableError, match="no engine"):
             stripper.tool(FUNCTION)
         assert stripper.tool(FUNCTION) == "a tool"  # type: ignore[comparison-overlap]

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from builders.runtimes import Target
 from builders.sandbox.emulator import CLIENT
-from builders.sandbox.host_sandbox import HOST
+from builders.sandbox.host_sandbox import find_anew, host_kind
 from builders.sandbox.table import Sandboxes
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
@@ -100,7 +100,7 @@ def world(tmp_path) -> Iterator[World]:
 
     (tmp_path / "archives").mkdir()
     with ThreadPoolExecutor(2) as executor:
-        verifier = Verifier(store, Sandboxes((HOST,)), executor, write)
+        verifier = Verifier(store, Sandboxes((host_kind(find_anew),)), executor, write)
         yield World(verifier=verifier, folder=tmp_path / "archives")
         verifier.close()
 

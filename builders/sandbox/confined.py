@@ -1,0 +1,117 @@
+"""Runs tasks in a root folder of their own, whatever that is made of, as on Lambda."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from builders.inside.isolate import ANSWER
+from builders.runtimes import LAYERS_MOUNT, TASK_FOLDER
+from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
+from builders.sandbox.root_plan import RUNTIME_FOLDER, SCRIPT_FOLDER, RootPlan
+from builders.sandbox.script_cache import ScriptCache
+from builders.sandbox.task import FLAGS, LayerStack, Task, TaskResult, with_folders
+
+_PROGRAM = "program"
+_PATH = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
+_INPUTS = f"{SCRIPT_FOLDER}/in"
+_LONGEST_MOUNT = 3500
+"""Letters of a mount's options: the kernel reads one page of them (mount(2))."""
+
+
+class ConfinedRunner:
+    """Runs tasks by the interpreter ``python`` of a root; may be used from many threads.
+
+    ``late`` says whether packages that the runtime has are brought by tasks: a runtime's own file system has them.
+    """
+
+    def __init__(self, plan: RootPlan, python: str, scripts: ScriptCache, *, late: bool) -> None:
+        self._isolation = Isolation(plan)
+        self._python = python
+        self._scripts = scripts
+        self._late = late
+        self._stacks = True  # some kernels let no unprivileged user stack folders
+
+    def refusal(self) -> str:
+        """Return why the machine does not allow it; empty where it does."""
+        return self._isolation.refusal()
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        self._isolation.close()
+
+    def run(self, task: Task, work: Path) -> TaskResult | None:
+        """Run a task in the empty folder ``work``; None where the machine does not allow it. Raises `BuildError`."""
+        folder = work / "rapid"
+        (folder / "in").mkdir(parents=True)
+        script = self._scripts.write(task.script, folder)
+        if task.program:
+            shutil.copy(task.program, folder / _PROGRAM)
+        for each in (folder, folder / "in", script, task.inputs, *task.inputs.iterdir()):
+            _let_read(each)
+        if self._stacks and _stackable_folders(task):
+            done = self._run_command(self._command(task, folder, script.name, _stackable_folders(task)), task)
+            if done is not None:
+                return done
+            self._stacks = False
+        layers = task.merged_layers()
+        return self._run_command(self._command(task, folder, script.name, (layers,) if layers else ()), task)
+
+    def _run_command(self, order: IsolatedCommand, task: Task) -> TaskResult | None:
+        over = self._isolation.run(order, task.seconds)
+        return _read_result(over) if over else None
+
+    def _command(self, task: Task, folder: Path, script: str, layers: tuple[Path, ...]) -> IsolatedCommand:
+        shown: list[tuple[tuple[Path, ...], str]] = [((folder,), SCRIPT_FOLDER), ((task.inputs,), _INPUTS)]
+        if task.tree:
+            shown.append(((task.tree,), TASK_FOLDER))
+        if layers:
+            shown.append((layers, LAYERS_MOUNT))
+        late = task.late if self._late else None
+        if late:
+            shown.append(((late,), RUNTIME_FOLDER))
+        words = {"in": _INPUTS, "late": RUNTIME_FOLDER if late else "", "answer": f"/proc/self/fd/{ANSWER}"}
+        words |= {"program": f"{SCRIPT_FOLDER}/{_PROGRAM}" if task.program else ""}
+        words |= {"task": TASK_FOLDER if task.tree else "", "layers": LAYERS_MOUNT if task.layers else ""}
+        arguments = (each.format(**words) for each in task.arguments)
+        return IsolatedCommand(
+            command=[self._python, *FLAGS, *task.flags, f"{SCRIPT_FOLDER}/{script}", *arguments],
+            variables=_variables(task),
+            start=TASK_FOLDER,
+            shown=shown,
+            storage=task.storage,
+            memory=task.memory,
+            longest=task.longest,
+        )
+
+
+def _variables(task: Task) -> Mapping[str, str]:
+    return {"PATH": _PATH, **with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT)}
+
+
+def _let_read(path: Path) -> None:
+    """Let every user read a file or a folder: who runs in the root is none that this machine knows."""
+    mode = path.stat().st_mode & 0o777
+    wanted = mode | (0o555 if path.is_dir() else 0o444)
+    if wanted != mode:
+        path.chmod(wanted)
+
+
+def _read_result(over: CommandEnd) -> TaskResult:
+    return TaskResult(
+        status=over.status,
+        log=over.output.decode("utf-8", "replace"),
+        answer=over.answer,
+        late=over.late,
+        memory=over.memory,
+        excess=over.excess,
+    )
+
+
+def _stackable_folders(task: Task) -> tuple[Path, ...]:
+    """Return the folders of layers that one mount can show, the uppermost first; none where it cannot."""
+    parts = task.layers.parts if isinstance(task.layers, LayerStack) else ()
+    text = "".join(f":{part}" for part in parts)
+    possible = len(parts) > 1 and text.count(":") == len(parts) and not set(text) & {",", "\\", '"'}
+    return tuple(reversed(parts)) if possible and len(text) <= _LONGEST_MOUNT else ()
