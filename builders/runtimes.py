@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from functools import cache
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from msgspec import Struct
 
@@ -111,6 +111,8 @@ MACHINES: dict[str, Architecture] = {"x86_64": "x86_64", "aarch64": "arm64", "ar
 """Architectures by what ``uname -m`` calls them on Linux and macOS."""
 IMAGE_ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
 """Architectures as images and engines name them (OCI image specification, "platform")."""
+ELF_MACHINES: dict[Architecture, int] = {"x86_64": 62, "arm64": 183}
+"""e_machine of the architectures' programs (gABI, chapter 4)."""
 # The names that PEP 513, 571 and 599 gave to glibc levels before PEP 600 numbered them.
 _LEGACY_MANYLINUX = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _FIRST_STABLE_ABI = 2  # Python 3.2 (PEP 384)
@@ -157,15 +159,29 @@ _SYMBOL_CEILINGS: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
+class RuntimeImage(Struct, frozen=True, kw_only=True):
+    """What the configuration says of the run-time image: its name in a registry, empty for AWS's own.
+
+    ``digest`` is its manifest's where it is locked (``sha256:…``, else empty); ``pull`` allows a build to pull it by itself.
+    """
+
+    name: str = ""
+    digest: str = ""
+    pull: bool = False
+
+    unkeyed: ClassVar = ("pull",)
+
+
 class Target(Struct, frozen=True, kw_only=True):
     """A runtime on an architecture: what fixes the Python, the glibc ceiling, the wheel tags and the images.
 
-    ``ceiling`` is the minor of glibc 2 where the run-time image is another than AWS's.
+    ``ceiling`` is the minor of glibc 2 where the run-time image is another than AWS's, and ``image`` is that image.
     """
 
     runtime: Runtime
     architecture: Architecture
     ceiling: int | None = None
+    image: RuntimeImage = RuntimeImage()
 
     @classmethod
     def of(cls, runtime: str, architecture: str) -> Target:
@@ -225,6 +241,11 @@ class Target(Struct, frozen=True, kw_only=True):
 
     @property
     def runtime_image(self) -> str:
+        """The image whose file system functions see at run time: the configured one, or else AWS's."""
+        return self.image.name or self.base_image
+
+    @property
+    def base_image(self) -> str:
         """AWS's base image of the runtime."""
         return f"public.ecr.aws/lambda/python:3.{self.runtime.minor}-{self.architecture}"
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The one table of floors, the lowest first: a package may import those of the rows above it, and nothing beside or below.
 FLOORS = (
     ("builders", "builders.inside"),
+    ("builders.rootfs",),
     ("builders.sandbox",),
     ("builders.engine", "builders.host"),
     ("packer",),

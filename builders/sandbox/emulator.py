@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders.runtimes import MACHINES, Architecture
+from builders.runtimes import ELF_MACHINES, MACHINES, Architecture
 
 VARIABLE = "LPACK_RIE"
 CLIENT = "awslambdaric"
@@ -16,8 +16,6 @@ CLIENT = "awslambdaric"
 REMEDY = f"Install the SAM CLI, which has it (`pip install aws-sam-cli`), or name the program: {VARIABLE}=PATH."
 _ELF = b"\x7fELF"
 _MACHINE_AT = 18
-_MACHINES = {62: "x86_64", 183: "arm64"}
-"""e_machine of programs, after which Lambda's architectures are called (gABI, chapter 4)."""
 
 
 def find_emulator(architecture: Architecture | None = None) -> Path | None:
@@ -43,7 +41,7 @@ def _candidates(architecture: str | None) -> Iterator[Path]:
         yield from environment.glob(f"lib/python3.*/site-packages/samcli/local/rapid/aws-lambda-rie-{architecture}")
 
 
-def _runs_on(path: Path, architecture: str | None) -> bool:
+def _runs_on(path: Path, architecture: Architecture | None) -> bool:
     """Return whether a program can be run, and is for an architecture; what is no program of Linux itself may start one."""
     if not os.access(path, os.X_OK):
         return False
@@ -51,4 +49,4 @@ def _runs_on(path: Path, architecture: str | None) -> bool:
         head = file.read(_MACHINE_AT + 2)
     if not head.startswith(_ELF):
         return True
-    return _MACHINES.get(int.from_bytes(head[_MACHINE_AT:], "little")) == architecture
+    return architecture is not None and ELF_MACHINES[architecture] == int.from_bytes(head[_MACHINE_AT:], "little")

@@ -4,6 +4,7 @@
     wheels/native/ab/<key>   what native code a wheel holds, in the form of a derived file
     blobs/ab/<sha256>        parts of container images, whole; the name is the content's digest
     derived/<kind>/ab/<key>  what lpack computed: a SHA-256 of the rest, a newline, the payload; the name is the key's digest
+    runtimes/<sha256>/       images that lie unpacked (`packer.cache.unpacked_images`)
     projects/<key>.json      what the last build of an output folder saw
     logs/                    the output of builds that failed
     zig/                     the cross compiler's own cache, in its own format

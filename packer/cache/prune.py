@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from msgspec import Struct
 
 from builders.files import file_digest
 from packer.cache.local import is_whole_derived_file
-from packer.cache.store import COMPILER, NATIVE, Store, store_errors
+from packer.cache.store import COMPILER, NATIVE, RUNTIMES, Store, store_errors
+from packer.cache.unpacked_images import folder_usage, is_intact, last_used, remove_unpacked, unpacked_folders
 
 # What a build in another process may be using right now is never pruned.
 _MINIMUM_AGE = timedelta(hours=1)
@@ -30,11 +32,16 @@ class StoreUsage(Struct, frozen=True, kw_only=True):
 def measure_usage(store: Store) -> tuple[StoreUsage, ...]:
     """Return the usage of each kind of content."""
     found: dict[str, list[int]] = {}
+    used = [folder_usage(folder) for folder in unpacked_folders(store)]
+    usage = (
+        [StoreUsage(kind=RUNTIMES, files=sum(files for files, _ in used), size=sum(size for _, size in used))] if used else []
+    )
     for path in _files(store.root):
         parts = path.relative_to(store.root).parts
         kind = "/".join(parts[:2]) if parts[0] == "derived" or parts[1:2] == (NATIVE,) else parts[0]
         found.setdefault(kind, []).append(_size(path))
-    return tuple(StoreUsage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in sorted(found.items()))
+    usage += [StoreUsage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in found.items()]
+    return tuple(sorted(usage, key=lambda each: each.kind))
 
 
 def verify_store(store: Store) -> tuple[int, list[Path]]:
@@ -49,6 +56,11 @@ def verify_store(store: Store) -> tuple[int, list[Path]]:
             if not (is_whole_derived_file(path.read_bytes()) if is_derived else file_digest(path) == path.name):
                 path.unlink(missing_ok=True)
                 broken.append(path)
+    for folder in unpacked_folders(store):
+        checked += folder_usage(folder)[0]
+        if not is_intact(folder):
+            remove_unpacked(store, folder)
+            broken.append(folder)
     return checked, broken
 
 
@@ -56,16 +68,30 @@ def prune_old(store: Store, age: timedelta) -> tuple[int, int]:
     """Remove files that were not used for ``age``; return their number and bytes."""
     limit = time.time() - max(age, _MINIMUM_AGE).total_seconds()
     files = size = 0
-    for name in ("wheels", "blobs", "derived", "projects", "logs", "tmp"):
+    for name in ("wheels", "blobs", "derived", "projects", "logs"):
         for path in list(_files(store.root / name)):
             with store_errors(path, "remove"), suppress(FileNotFoundError):  # where another process has just removed it
                 status = path.stat()
                 if status.st_mtime < limit:
                     path.unlink()
                     files, size = files + 1, size + status.st_size
-    _remove_old_workspaces(store.root / "tmp", limit)
-    more, their_size = _remove_old_compiler(store.root / COMPILER, limit)
-    return files + more, size + their_size
+    others = (
+        _remove_old_temporary(store.root / "tmp", limit),
+        _remove_old_compiler(store.root / COMPILER, limit),
+        _remove_old_images(store, limit),
+    )
+    return files + sum(more for more, _ in others), size + sum(more for _, more in others)
+
+
+def _remove_old_images(store: Store, limit: float) -> tuple[int, int]:
+    """Remove unpacked images, each whole or not at all."""
+    files = size = 0
+    for folder in unpacked_folders(store):
+        if last_used(folder) < limit:
+            more, their_size = folder_usage(folder)
+            remove_unpacked(store, folder)
+            files, size = files + more, size + their_size
+    return files, size
 
 
 def _remove_old_compiler(folder: Path, limit: float) -> tuple[int, int]:
@@ -79,18 +105,30 @@ def _remove_old_compiler(folder: Path, limit: float) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def _remove_old_workspaces(folder: Path, limit: float) -> None:
-    """Remove the folders that killed builds left."""
+def _remove_old_temporary(folder: Path, limit: float) -> tuple[int, int]:
+    """Remove the files and folders that killed builds left; a folder as a whole, as times in it may be those of an image."""
+    files = size = 0
     with store_errors(folder, "read"):
         for path in folder.iterdir() if folder.is_dir() else ():
-            with suppress(FileNotFoundError):
-                if path.is_dir() and path.stat().st_mtime < limit:
+            with suppress(FileNotFoundError):  # where another process has just removed it
+                if path.lstat().st_mtime >= limit:
+                    continue
+                if path.is_dir():
+                    more, their_size = folder_usage(path)
                     shutil.rmtree(path, ignore_errors=True)
+                else:
+                    more, their_size = 1, _size(path)
+                    path.unlink()
+                files, size = files + more, size + their_size
+    return files, size
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """Return the files below a folder; not those of unpacked images, which go together."""
     with store_errors(folder, "read"):
-        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+        for place, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if (Path(place) / name) != folder / RUNTIMES)
+            yield from (path for name in sorted(names) if (path := Path(place, name)).is_file())
 
 
 def _size(path: Path) -> int:

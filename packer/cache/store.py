@@ -23,6 +23,8 @@ REMOTE_VARIABLE = "LPACK_REMOTE"
 """The environment variable that names the remote store, and outweighs what a project configures; empty means none."""
 COMPILER = "zig"
 """The folder of the cross compiler's cache; its modification time says when it was last used."""
+RUNTIMES = "runtimes"
+"""The folder of the images that lie unpacked (`packer.cache.unpacked_images`)."""
 _FREE_SPACE = "Free some space there (`lpack cache prune` removes what has not been used for long) and try again."
 _OTHER_FOLDER = "Name a folder that can be written: --out for artifacts, LPACK_CACHE_DIR for the cache."
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "profile": "Write down which files functions open, for `build --trim max`.",
     "push": "Push built images to a registry, without a daemon.",
     "report": "Write an HTML report of what was built: one file that needs nothing else.",
+    "runtime": "Pull the runtimes' file systems, in which functions are proved.",
     "schema": "Print the JSON Schema of a file, or of what a command prints as JSON.",
     "tree": "Show what functions require, as a tree with bytes.",
     "verify": "Run what was built, with the configured sample events.",

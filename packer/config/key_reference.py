@@ -214,6 +214,12 @@ KEYS = (
         meaning="glibc of your own run-time image, where that is not AWS's",
         default="the runtime's",
     ),
+    Key(
+        names=("runtime-image",),
+        where=("project", "function"),
+        meaning="image whose file system functions are proved in (`lpack runtime pull`), or `{ image = …, pull = true }`",
+        default="AWS's image of the runtime",
+    ),
 )
 """In the order in which they are best read."""
 
@@ -233,6 +239,8 @@ INNER = (
     Key(names=("environment",), where=("verify",), meaning="variables for the proof alone, on top of those of `environment`"),
     Key(names=("time",), where=("verify",), meaning="how long one run may take", default='`"60 s"`'),
     Key(names=("where",), where=("verify",), meaning="`auto`, `host` or `container`", default="`auto`"),
+    Key(names=("image",), where=("runtime-image",), meaning="its name in a registry"),
+    Key(names=("pull",), where=("runtime-image",), meaning="let a build pull it where it is missing", default="`false`"),
     Key(names=("memory", "processes", "cpus", "time"), where=("limits",), meaning="what one build of a wheel may take"),
     Key(names=("zip", "unzipped", "image"), where=("budget",), meaning="bytes, such as `10 MB`"),
     Key(names=("init",), where=("budget",), meaning="the start that `lpack coldstart` measured, such as `400 ms`"),

@@ -20,6 +20,7 @@ from packer.config.discovery import DISCOVER, Discovery, discover
 from packer.config.execution_table import EXECUTION_KEYS, read_execution_settings
 from packer.config.image_table import IMAGE_KEYS, read_image_options, without_layers
 from packer.config.layer_table import LAYER_KEYS, read_layer_options
+from packer.config.runtime_table import RUNTIME_IMAGE, with_runtime_image
 from packer.config.section import Section, suggest_names
 from packer.config.shape_table import SHAPE_KEYS, read_shape
 from packer.core.errors import UsageError
@@ -30,7 +31,7 @@ from packer.formats.distribution_names import canonical_name
 from packer.source.dependency_files import find_requirements
 
 _SHARED_KEYS = (
-    *("runtime", "arch", "glibc", "exclude", "ignore", "allow", "overlap", BUDGET, "provided"),
+    *("runtime", "arch", "glibc", RUNTIME_IMAGE, "exclude", "ignore", "allow", "overlap", BUDGET, "provided"),
     *BUILD_KEYS,
     *SHAPE_KEYS,
     *EXECUTION_KEYS,
@@ -242,7 +243,7 @@ def make_function(
         name=name,
         source=source,
         handler=check_handler(*handler),
-        target=_with_glibc(target, section, project),
+        target=with_runtime_image(_with_glibc(target, section, project), (project, section), folder),
         requirements=find_requirements(
             source,
             section.file.parent.absolute() / requirements if requirements else None,

@@ -26,6 +26,7 @@ from packer.config.load import (
     wants_sbom,
 )
 from packer.config.project import CONFIG_NAMES, FOLDER, TEMPLATE, Project
+from packer.config.runtime_table import with_runtime_image
 from packer.config.section import Section, suggest_names
 from packer.config.shape_table import read_shape
 from packer.core.errors import UsageError
@@ -75,11 +76,12 @@ def _check_out(config: Config, project: Project) -> None:
 def _read_folder(folder: Path, overrides: Overrides) -> Config:
     name = folder.name.replace(".", "-").replace(" ", "-") or "function"
     shape = read_shape(folder, name, (), overrides.shape)
+    target = overrides.target((DEFAULT_RUNTIME, "the default"), (DEFAULT_ARCHITECTURE, "the default"))
     function = Function(
         name=check_name(name, str(folder)),
         source=folder,
         handler=find_handler(folder),
-        target=overrides.target((DEFAULT_RUNTIME, "the default"), (DEFAULT_ARCHITECTURE, "the default")),
+        target=with_runtime_image(target, (), folder),
         requirements=find_requirements(folder, None, str(folder)),
         lock_path=lock_path(folder, name),
         trim=shape.trim,

@@ -284,7 +284,7 @@ class Function(Struct, frozen=True, kw_only=True):
     @property
     def base_name(self) -> str:
         """The name of what its image is built upon: AWS's run-time image, where the user names none."""
-        return self.image.base or self.target.runtime_image
+        return self.image.base or self.target.base_image
 
     @property
     def variables(self) -> dict[str, str]:

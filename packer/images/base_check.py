@@ -118,17 +118,27 @@ def check_layer(path: Path, media_type: str, diff_id: str, named: str) -> LayerF
 
     Raises `ImageError` for what must not be unpacked, for what is cut short, and where the tar is not what ``diff_id`` says.
     """
+    with open_layer(path, media_type, diff_id, named) as opened:
+        return _read_layer_facts(opened, named)
+
+
+@contextmanager
+def open_layer(path: Path, media_type: str, diff_id: str, named: str) -> Iterator[tarfile.TarFile]:
+    """Open a layer as a stream of `members`; at the end of the block the rest is read, and all of it is checked.
+
+    Raises `ImageError` as `check_layer` does.
+    """
     with store_errors(path, "read"), path.open("rb") as file:
         tar = _Raw(_decompress(file, media_type), path.stat().st_size, named)
         try:
-            found = _read_layer_facts(tar, named)
+            with _open_tar(tar) as opened:
+                yield opened
             while tar.read(_PIECE):
                 pass
         except (tarfile.TarError, zlib.error, EOFError, ValueError, UnicodeError) as error:
-            raise _refusal(named, f"it is no whole tar ({error})") from None
+            raise refuse_layer(named, f"it is no whole tar ({error})") from None
     if f"sha256:{tar.digest}" != diff_id:
-        raise _refusal(named, "its tar is not the one that the configuration promises (diff id)")
-    return found
+        raise refuse_layer(named, "its tar is not the one that the configuration promises (diff id)")
 
 
 class _Raw:
@@ -157,7 +167,7 @@ class _Raw:
                 self._hash.update(self._left)
                 self._read += len(self._left)
                 if self._read > self._most:
-                    raise _refusal(self._named, f"it unpacks to more than {self._most:,} bytes")
+                    raise refuse_layer(self._named, f"it unpacks to more than {self._most:,} bytes")
             part, self._left = self._left[:size], self._left[size:]
             found.append(part)
             size -= len(part)
@@ -220,36 +230,35 @@ class GuardedInfo(tarfile.TarInfo):
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-def _read_layer_facts(tar: _Raw, named: str) -> LayerFacts:
+def _read_layer_facts(opened: tarfile.TarFile, named: str) -> LayerFacts:
     links: dict[str, str] = {}
     names: dict[str, tuple[str, ...]] = {}
     marks, programs = set(), set()
-    with _open_tar(tar) as opened:
-        for path, info in _members(opened, named):
-            if info.issym():
-                links[path] = info.linkname
-            if _MARKS.fullmatch(path):
-                marks.add(path)
-            if (info.isreg() or info.islnk()) and info.mode & 0o111:
-                programs.add(path)
-            if info.isreg() and path in _NAMES:
-                names[path] = _read_names(opened, info)
+    for path, info in members(opened, named):
+        if info.issym():
+            links[path] = info.linkname
+        if _MARKS.fullmatch(path):
+            marks.add(path)
+        if (info.isreg() or info.islnk()) and info.mode & 0o111:
+            programs.add(path)
+        if info.isreg() and path in _NAMES:
+            names[path] = _read_names(opened, info)
     for path in links:
         if resolve_link(path, links) is None:
-            raise _refusal(named, f"the symbolic link {path} leads in a circle")
+            raise refuse_layer(named, f"the symbolic link {path} leads in a circle")
     return LayerFacts(marks=frozenset(marks), programs=frozenset(programs), links=links, names=names)
 
 
-def _members(opened: tarfile.TarFile, named: str) -> Iterator[tuple[str, tarfile.TarInfo]]:
+def members(opened: tarfile.TarFile, named: str) -> Iterator[tuple[str, tarfile.TarInfo]]:
     """Return the members of a tar with their paths; raises `ImageError` for what must not be unpacked."""
     for number, info in enumerate(opened):
         if number >= _MOST_FILES:
-            raise _refusal(named, f"it has more than {_MOST_FILES:,} files")
+            raise refuse_layer(named, f"it has more than {_MOST_FILES:,} files")
         path = _check_path(info.name, named)
         if info.islnk() and _check_path(info.linkname, named) == path:
-            raise _refusal(named, f"{path} is a link to itself")
+            raise refuse_layer(named, f"{path} is a link to itself")
         if not (info.issym() or info.isreg() or info.isdir() or info.islnk() or info.isdev() or info.isfifo()):
-            raise _refusal(named, f"{path} is of a kind that no file system knows")
+            raise refuse_layer(named, f"{path} is of a kind that no file system knows")
         opened.members.clear()  # type: ignore[attr-defined]  # of hundreds of thousands of files
         yield path, info
 
@@ -287,9 +296,10 @@ def _check_path(name: str, named: str) -> str:
     """Return a path as it lies in the image; raises `ImageError` for one that leads out of it."""
     path = name.removeprefix("./").rstrip("/")
     if path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise _refusal(named, f"the path {name[:200]!r} leads out of it")
+        raise refuse_layer(named, f"the path {name[:200]!r} leads out of it")
     return path
 
 
-def _refusal(named: str, what: str) -> ImageError:
+def refuse_layer(named: str, what: str) -> ImageError:
+    """Return the error for a layer that must not be unpacked."""
     return ImageError(f"A layer of the base {named} is refused: {what}.", remedy="Name another base (oci.base).")

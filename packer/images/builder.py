@@ -21,11 +21,11 @@ from packer.formats.image import Base, Image
 from packer.formats.oci import Platform, Reference
 from packer.images.base import BaseReader
 from packer.images.base_check import CheckedLayers
-from packer.images.base_pins import PINS_FILE, Pins, read_pins
 from packer.images.base_sources import files_of_base
 from packer.images.entrypoint import check_start
 from packer.images.layer_store import LayerBlobs
 from packer.images.layout_writer import LayerStep, RunSettings, assemble_image
+from packer.locks.base_pins import PINS_FILE, Pins, read_pins
 
 TASK = "var/task"
 _SCRIPT, _EMULATOR = "lambda-entrypoint.sh", "usr/local/bin/aws-lambda-rie"

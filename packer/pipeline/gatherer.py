@@ -17,7 +17,7 @@ from builders.sandbox.emulator import CLIENT
 from packer import __version__
 from packer.cache.deflate import CODEC
 from packer.cache.signatures import Digests, Signature, signature
-from packer.cache.store import Store, digest_of
+from packer.cache.store import RUNTIMES, Store, digest_of
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
@@ -28,6 +28,7 @@ from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.formats.stored_wheel import read_stored_wheel
 from packer.formats.wheel_outline import OUTLINES, read_outline
+from packer.locks.base_pins import PINS_FILE
 from packer.pipeline.state import FunctionState, variable_digests
 from packer.resolve.declaration import Declaration, digest_links, read_declaration
 from packer.resolve.resolver import Resolver
@@ -265,6 +266,7 @@ class Gatherer:
             digest=digest_of(__version__, CODEC, fingerprint(function), declaration.digest, *settings, *versions, "", *parts),
             tools=tools,
             digests=self._sources.digests,
+            runtimes=self._sources.store.root / RUNTIMES,
         )
 
 
@@ -299,7 +301,10 @@ def _list_shape_files(function: Function) -> tuple[str, ...]:
 
 
 class FunctionInputs(Struct, frozen=True, kw_only=True):
-    """All that decides a function's bytes, but for the local projects, which only the lock names."""
+    """All that decides a function's bytes, but for the local projects, which only the lock names.
+
+    ``runtimes`` is the folder of the runtimes that lie in the store, in one of which it may be proved.
+    """
 
     function: Function
     scan: SourceScan
@@ -307,6 +312,7 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
     digest: str
     tools: tuple[Path, ...]
     digests: Digests
+    runtimes: Path
 
     def fingerprint(self, folders: Iterable[str]) -> str:
         """Return the digest of everything, with these local projects as they are now."""
@@ -326,6 +332,8 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
             from packer.images.builder import files_of_image
 
             paths += map(str, files_of_image(self.function))
+        # What it is proved in: the locked run-time image, and those that lie in the store.
+        paths += map(str, (self.function.image.root / PINS_FILE, self.runtimes))
         paths += map(str, (*self.function.verify.searched, *self.tools))
         paths += map(str, settings_files(self.declaration.folder, os.environ))
         # Where a dependency file that goes first may appear: beside the present one, and a workspace's lock above.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ from packer.core.futures import collect_results
 from packer.core.model import Function
 from packer.core.names import ENGINE_FORM, LOCAL_FORMS
 from packer.formats.oci import Platform
-from packer.images.base_pins import PINS_FILE, pins_text, read_pins
 from packer.images.builder import ImageBuilder
+from packer.locks.base_pins import PINS_FILE, pins_text, read_pins
 from packer.locks.formats import find_lock_reader
 from packer.resolve.declaration import has_own_lock
 from packer.resolve.joint_declaration import can_share_versions
@@ -45,16 +45,40 @@ def lock_all(functions: Sequence[Function], resolver: Resolver, reporter: Report
 def lock_bases(functions: Sequence[Function], imaging: Callable[[], ImageBuilder]) -> dict[Path, bool]:
     """Write the locks of the bases of all functions that become images; return whether each changed.
 
-    Entries of bases that no function uses are removed. A file without any use is left: another configuration of the folder,
-    such as a template, may use it. Raises `LpackError`.
+    Run-time images that are locked (`lpack runtime pull`) stay so. Entries that no function uses are removed. A file without
+    any use is left: another configuration of the folder, such as a template, may use it. Raises `LpackError`.
     """
     found: dict[Path, dict[tuple[str, str], str]] = {function.image.root: {} for function in functions}
+    for function in functions:
+        found[function.image.root].update(runtime_pin(function))
     for function in functions:
         if function.image.wanted:
             found[function.image.root].update(imaging().pin(function))
             if function.base_name.startswith(LOCAL_FORMS):  # whose layers are here anyway
                 imaging().check(function)
     return {root / PINS_FILE: _write_if_changed(root / PINS_FILE, pins_text(pins)) for root, pins in found.items() if pins}
+
+
+def runtime_pin(function: Function) -> dict[tuple[str, str], str]:
+    """Return what the lock of bases has of a function's run-time image; nothing where it is not locked."""
+    target = function.target
+    named = (target.runtime_image, str(Platform.of(target.architecture)))
+    return {named: target.image.digest} if target.image.digest else {}
+
+
+def lock_runtimes(functions: Sequence[Function], digests: Mapping[tuple[str, str], str]) -> dict[Path, bool]:
+    """Write the digests of run-time images to the locks of bases of the functions that use them; return whether each changed.
+
+    ``digests`` are by the names of images and the platform. All other entries stay. Raises `LpackError`.
+    """
+    outcomes = {}
+    for root in dict.fromkeys(function.image.root for function in functions):
+        targets = [function.target for function in functions if function.image.root == root]
+        names = {(target.runtime_image, str(Platform.of(target.architecture))) for target in targets}
+        mine = {named: digest for named, digest in digests.items() if named in names and "@" not in named[0]}
+        if mine:
+            outcomes[root / PINS_FILE] = _write_if_changed(root / PINS_FILE, pins_text({**read_pins(root), **mine}))
+    return outcomes
 
 
 def check_locks(

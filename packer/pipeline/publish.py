@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 
 from packer import __version__
 from packer.cache.derived_values import derive
+from packer.cache.process_lock import lock_name
 from packer.cache.signatures import are_unchanged
 from packer.cache.store import Store, digest_of, store_errors
 from packer.config.load import Config
@@ -46,17 +46,7 @@ _GONE = Tree(())
 def lock_output(store: Store, out: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Lock the output folder for this process; ``waiting`` is called once where another process has locked it."""
     # The true path, so that two spellings of one folder meet in one lock.
-    path = store.root / "locks" / f"{digest_of(os.path.realpath(out))}.lock"
-    with store_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    with file:  # closing it ends the lock, as does the end of the process, however it comes
-        with store_errors(path, "lock"):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
+    with lock_name(store, digest_of(os.path.realpath(out)), waiting):
         yield
 
 

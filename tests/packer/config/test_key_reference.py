@@ -9,6 +9,7 @@ from packer.config.build_table import _LIMIT_KEYS, BUILD_KEYS, PACKAGES, PATTERN
 from packer.config.key_reference import INNER, key_names, key_table, rule_table
 from packer.config.layer_table import _ATTACHED_KEYS, _NAMED_KEYS
 from packer.config.load import _FUNCTION_KEYS, _PROJECT_KEYS
+from packer.config.runtime_table import _KEYS as _IMAGE_KEYS
 from packer.config.shape_table import _BYTECODE_KEYS, _TRIM_KEYS, _VERIFY_KEYS
 from packer.trim.rules import RULES
 
@@ -31,6 +32,7 @@ def test_inner_tables_have_their_keys():
         "bytecode": set(_BYTECODE_KEYS),
         "verify": set(_VERIFY_KEYS),
         "limits": set(_LIMIT_KEYS),
+        "runtime-image": set(_IMAGE_KEYS),
         "budget": set(_BUDGET_KEYS),
         "layers.NAME": set(_NAMED_KEYS),
         "attached": set(_ATTACHED_KEYS),

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from builders.runtimes import Target
+from builders.runtimes import RuntimeImage, Target
 from packer.core.errors import ManyErrors, ResolveError
 from packer.core.events import Reporter
 from packer.core.model import Function, Requirements
 from packer.core.options import ImageOptions
-from packer.images.base_pins import PINS_FILE
-from packer.pipeline.lock_writer import lock_all, lock_bases
+from packer.locks.base_pins import PINS_FILE, pins_text, read_pins
+from packer.pipeline.lock_writer import lock_all, lock_bases, lock_runtimes
 
 
 def function(folder: Path, name: str) -> Function:
@@ -65,3 +65,19 @@ def test_lock_of_bases_that_another_configuration_may_use_is_left(tmp_path: Path
     assert lock_bases([zipped, image], lambda: imaging) == {path: False}
     assert lock_bases([zipped], lambda: imaging) == {}
     assert path.exists()
+
+
+def test_runtime_images_are_locked_beside_bases_and_stay_locked(tmp_path: Path) -> None:
+    one = function(tmp_path, "one")
+    named = (one.target.runtime_image, "linux/amd64")
+    other = ("other/base:1", "linux/amd64")
+    path = tmp_path / PINS_FILE
+    path.write_text(pins_text({other: f"sha256:{'1' * 64}"}))
+    digests = {named: f"sha256:{'2' * 64}", ("not/used:1", "linux/amd64"): f"sha256:{'3' * 64}"}
+    assert lock_runtimes([one], digests) == {path: True}
+    assert lock_runtimes([one], digests) == {path: False}
+    assert read_pins(tmp_path) == {other: f"sha256:{'1' * 64}", named: f"sha256:{'2' * 64}"}
+    locked = replace(one, target=replace(one.target, image=RuntimeImage(digest=f"sha256:{'2' * 64}")))
+    imaging: Any = None
+    assert lock_bases([locked], lambda: imaging) == {path: True}
+    assert read_pins(tmp_path) == {named: f"sha256:{'2' * 64}"}

@@ -1,4 +1,4 @@
-"""The lock of bases: which image stood behind each name that images are built upon, by its digest.
+"""The lock of bases: which image stood behind each name that images are built upon, or functions are proved in, by its digest.
 
 A pylock has the packages of one requirement set, and bases belong to none: functions without any have a base, too. So they are
 in a file of their own, beside the configuration, which `lpack lock` writes and a build keeps to.
@@ -14,7 +14,7 @@ from builders.documents import read_toml
 from packer.core.errors import UsageError
 
 PINS_FILE = "lpack-bases.toml"
-_HEAD = "# Written by `lpack lock`: the images that functions are built upon. Keep it with the sources.\n"
+_HEAD = "# Written by `lpack lock` and `lpack runtime pull`: images that functions are built upon. Keep it with the sources.\n"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LOCK_AGAIN = "Remove the file, and run `lpack lock` again."
 Pins = Mapping[tuple[str, str], str]
