@@ -95,6 +95,8 @@ _PROCESSES, _FILES = 1024, 1024
 _DEVICES = ("full", "null", "random", "urandom", "zero")
 _OFTEN = 5
 """Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
+_LARGEST_FILE = 1 << 16
+"""Bytes of a file below /proc that is read."""
 _MEMORY_OFTEN = 10
 """Milliseconds between two looks at the memory that a command holds."""
 
@@ -303,15 +305,23 @@ def held_memory(*, exact: bool = False) -> int:
             continue
         try:
             if exact:
-                with open(f"/proc/{name}/smaps_rollup", encoding="ascii") as file:
-                    total += sum(int(line.split()[1]) for line in file if line.startswith("Pss_Anon:")) * 1024
+                lines = read(f"/proc/{name}/smaps_rollup").splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith(b"Pss_Anon:")) * 1024
             else:
-                with open(f"/proc/{name}/statm", encoding="ascii") as file:
-                    _, resident, shared, *_ = map(int, file.read().split())
+                _, resident, shared, *_ = map(int, read(f"/proc/{name}/statm").split())
                 total += (resident - shared) * resource.getpagesize()
         except (OSError, ValueError):
             continue  # it has just ended
     return total
+
+
+def read(path: str) -> bytes:
+    """Read a small file; not as text, for in the root there is no codec to be imported."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, _LARGEST_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def check_seen(same: list[tuple[str, int, int]]) -> None:
