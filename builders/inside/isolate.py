@@ -6,8 +6,8 @@ namespaces for mounts and processes; its exit status is 97 where the machine doe
 datagrams. One byte is sent on it as soon as commands can be run. Each datagram that then comes has three descriptors: a
 connection, the command's output, and its answer, a file. When it is closed, all commands end.
 
-On a command's connection comes an order: its length (four bytes) and, in the form of `marshal`, an `Order`. The reply is a
-sequence of `NOTE`s, a kind and a number each, the last one `OVER`: after that, nothing runs that the command has started, since
+On a command's connection comes its order, a `CommandOrder` in the form of `marshal` after its length (four bytes). The reply is
+a sequence of `NOTE`s, a kind and a number each, the last one `OVER`: after it, nothing runs that the command has started, since
 the first process of its process namespace has ended (pid_namespaces(7)). Whoever closes the connection before that kills it.
 
 A command sees its root alone: no process, network, shared memory or host name but its own. It can write to /tmp, a file system
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         filter: bytes
         host: str
 
-    class Order(TypedDict):
+    class CommandOrder(TypedDict):
         """A command with its variables, and the folder it starts in.
 
         ``shown`` are pairs of a folder of this machine and its place, in order, read-only; several with a colon before each lie
@@ -231,7 +231,7 @@ def tell(connection: _socket.socket, kind: bytes, number: int) -> None:
         pass  # nobody reads any more; who does all the same sees the connection end without `OVER`, which is an error there
 
 
-def become(connection: _socket.socket, files: tuple[int, int], order: Order, plan: Plan, root: str) -> NoReturn:
+def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrder, plan: Plan, root: str) -> NoReturn:
     """Start a command in namespaces of its own, and end with it: this is the first process of them."""
     try:
         try:
@@ -256,7 +256,7 @@ def become(connection: _socket.socket, files: tuple[int, int], order: Order, pla
         os._exit(UNAVAILABLE)
 
 
-def start(connection: _socket.socket, files: tuple[int, int], order: Order, seccomp: bytes) -> NoReturn:
+def start(connection: _socket.socket, files: tuple[int, int], order: CommandOrder, seccomp: bytes) -> NoReturn:
     """Become the command itself."""
     try:
         os.setsid()
@@ -341,7 +341,7 @@ def arrange_descriptors(files: tuple[int, int]) -> None:
     os.dup2(answer, ANSWER)
 
 
-def limit(order: Order) -> None:
+def limit(order: CommandOrder) -> None:
     """Set the limits that hold for each process."""
     limits = {
         resource.RLIMIT_CPU: order["seconds"],
@@ -460,7 +460,7 @@ def make_devices(place: str) -> None:
     mount("none", place, "", _REMOUNT | _BIND | _RDONLY | _NOSUID)
 
 
-def enter(plan: Plan, root: str, order: Order) -> None:
+def enter(plan: Plan, root: str, order: CommandOrder) -> None:
     """Have namespaces that nobody else has, and the root with what this command alone sees."""
     check(libc().unshare(_NEWNS | _NEWIPC | _NEWNET | _NEWUTS), "unshare")
     host = os.fsencode(plan["host"])

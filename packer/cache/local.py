@@ -3,7 +3,8 @@
     wheels/1/ab/<sha256>     wheels and sdists as they were published, accepted and whole; the name is the content's digest
     wheels/native/ab/<key>   what native code a wheel holds, in the form of a derived file
     blobs/ab/<sha256>        parts of container images, whole; the name is the content's digest
-    derived/<kind>/ab/<key>  what lpack computed: a SHA-256 of the rest, a newline, the payload; the name is the key's digest
+    derived/<kind>/ab/<key>  what lpack computed: a seal, a newline, the payload; the name is the key's digest
+    key                      the secret that seals are made with: what else has changed a derived file cannot seal it
     runtimes/<sha256>/       images that lie unpacked (`packer.cache.unpacked_images`)
     projects/<key>.json      what the last build of an output folder saw
     logs/                    the output of builds that failed
@@ -27,14 +28,19 @@ from pathlib import Path
 from threading import Lock
 
 from builders.files import file_digest, place_file
-from packer.cache.store import NATIVE, DerivedFile, store_errors
+from packer.cache.store import NATIVE, DerivedFile, digest_of, store_errors
 from packer.core.errors import StoreError
 
 CACHE_VARIABLE = "LPACK_CACHE_DIR"
 _ACCEPTANCE = "1"
 """Part of the wheels' folder; raised whenever stricter rules decide what may enter it."""
 _HEADER = 65
-"""Bytes before the payload of a derived file: its SHA-256 in hex, and a newline."""
+"""Bytes before the payload of a derived file: its seal, and a newline."""
+KEY_FILE = "key"
+"""The name of the file with the secret, in the cache folder."""
+_SECRET_LENGTH = 32
+_SEAL_LENGTH = 64
+"""Letters of a seal."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MARKED_AFTER = 1800
 """Seconds after which the use of a file is recorded again: far less than the age at which files are pruned
@@ -51,6 +57,54 @@ def store_folder() -> Path:
     return user_cache_path("lpack")
 
 
+class Seal:
+    """Seals derived files with the secret of the cache in a folder, which is made where there is none.
+
+    A digest that stands in a file itself can be made anew by whatever changes the file. A seal needs the secret, and no sandbox
+    can read the cache.
+    Raises `StoreError` where it can be neither read nor made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        path = root / KEY_FILE
+        with store_errors(path, "read"):
+            self._secret = _read_secret(path) or _make_secret(path)
+
+    def of(self, kind: str, key: str, payload: bytes | memoryview) -> bytes:
+        """Return the seal of a payload under a key."""
+        return digest_of(self._secret, kind, key, hashlib.sha256(payload).digest()).encode()
+
+    def fits(self, kind: str, key: str, data: bytes) -> bool:
+        """Return whether the bytes of a derived file begin with the seal of the rest."""
+        return data[:_SEAL_LENGTH] == self.of(kind, key, memoryview(data)[_SEAL_LENGTH + 1 :])
+
+
+def _read_secret(path: Path) -> bytes | None:
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return secret if len(secret) == _SECRET_LENGTH else None
+
+
+def _make_secret(path: Path) -> bytes:
+    """Make a secret that only the user can read; of several processes that do it at once, one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 a descriptor
+            file.write(os.urandom(_SECRET_LENGTH))
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            if _read_secret(path) is None:  # it is broken
+                temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path.read_bytes()
+
+
 class LocalStore:
     """A `Store` in a folder of this machine. It reads a file once to verify it, and then trusts it for its own lifetime."""
 
@@ -58,6 +112,15 @@ class LocalStore:
         self.root = root
         self._verified: set[Path] = set()
         self._lock = Lock()
+        self._seal: Seal | None = None
+
+    @property
+    def seal(self) -> Seal:
+        """What shows that derived files are lpack's own."""
+        with self._lock:
+            if self._seal is None:
+                self._seal = Seal(self.root)
+            return self._seal
 
     def wheel_path(self, digest: str) -> Path:
         return self._named(self.root / "wheels" / _ACCEPTANCE, digest)
@@ -121,7 +184,7 @@ class LocalStore:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
-            if not is_whole_derived_file(data):
+            if not self.seal.fits(kind, key, data):
                 path.unlink(missing_ok=True)
                 return None
             _mark_used(path)
@@ -134,7 +197,7 @@ class LocalStore:
     def save(self, kind: str, key: str, payload: bytes) -> DerivedFile:
         path = self.derived_path(kind, key)
         with self.temporary() as temporary, store_errors(path, "write"):
-            temporary.write_bytes(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+            temporary.write_bytes(self.seal.of(kind, key, payload) + b"\n" + payload)
             place_file(temporary, path, _HEADER + len(payload))
         return DerivedFile(path=path, offset=_HEADER, payload=payload)
 
@@ -164,11 +227,6 @@ class LocalStore:
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
             yield Path(name)
-
-
-def is_whole_derived_file(data: bytes) -> bool:
-    """Return whether the bytes of a derived file have the digest that stands before their payload."""
-    return data[: _HEADER - 1] == hashlib.sha256(memoryview(data)[_HEADER:]).hexdigest().encode()
 
 
 def _mark_used(path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.files import file_digest
-from packer.cache.local import is_whole_derived_file
+from packer.cache.local import KEY_FILE, Seal
 from packer.cache.store import COMPILER, NATIVE, RUNTIMES, Store, store_errors
 from packer.cache.unpacked_images import folder_usage, is_intact, last_used, remove_unpacked, unpacked_folders
 
@@ -38,6 +38,8 @@ def measure_usage(store: Store) -> tuple[StoreUsage, ...]:
     )
     for path in _files(store.root):
         parts = path.relative_to(store.root).parts
+        if parts[0] == KEY_FILE:
+            continue
         kind = "/".join(parts[:2]) if parts[0] == "derived" or parts[1:2] == (NATIVE,) else parts[0]
         found.setdefault(kind, []).append(_size(path))
     usage += [StoreUsage(kind=kind, files=len(sizes), size=sum(sizes)) for kind, sizes in found.items()]
@@ -46,14 +48,14 @@ def measure_usage(store: Store) -> tuple[StoreUsage, ...]:
 
 def verify_store(store: Store) -> tuple[int, list[Path]]:
     """Check every file; return their number, and the broken ones, which are removed."""
-    checked, broken = 0, []
+    checked, broken, seal = 0, [], Seal(store.root)
     wheels, blobs, derived = (tuple(_files(store.root / name)) for name in ("wheels", "blobs", "derived"))
     for path in (*wheels, *blobs, *derived):
         kept = path.relative_to(store.root).parts
         is_derived = kept[0] == "derived" or kept[1] == NATIVE
         checked += 1
         with store_errors(path, "verify"), suppress(FileNotFoundError):  # where another process has just removed it
-            if not (is_whole_derived_file(path.read_bytes()) if is_derived else file_digest(path) == path.name):
+            if not (seal.fits(kept[1], path.name, path.read_bytes()) if is_derived else file_digest(path) == path.name):
                 path.unlink(missing_ok=True)
                 broken.append(path)
     for folder in unpacked_folders(store):

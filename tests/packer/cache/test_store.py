@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builders.files import file_digest
-from packer.cache.local import LocalStore
+from packer.cache.local import KEY_FILE, LocalStore
 from packer.cache.prune import measure_usage, prune_old, verify_store
 from packer.cache.store import COMPILER, Store, digest_of
 from packer.core.errors import StoreError
@@ -54,6 +54,42 @@ def test_a_broken_derived_file_is_removed_and_not_found(tmp_path, damage):
     record.path.write_bytes(damage)
     assert store.load("kind", digest_of("key")) is None
     assert not record.path.exists()
+
+
+def test_derived_file_that_was_sealed_elsewhere_is_not_found(tmp_path):
+    """Whatever can write to the cache, and not read the secret, cannot make what a build would take."""
+    mine, other = LocalStore(tmp_path / "mine"), LocalStore(tmp_path / "other")
+    key, moved = digest_of("key"), digest_of("moved")
+    for store in (mine, other):
+        store.save("kind", key, b"payload")
+    whole = mine.derived_path("kind", key).read_bytes()
+    forgeries = (
+        hashlib.sha256(b"changed").hexdigest().encode() + b"\nchanged",
+        digest_of(b"", "kind", moved, hashlib.sha256(b"changed").digest()).encode() + b"\nchanged",
+        whole,
+        other.derived_path("kind", key).read_bytes(),
+    )
+    for forged in forgeries:
+        path = mine.derived_path("kind", moved)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(forged)
+        assert verify_store(mine) == (2, [path])
+        path.write_bytes(forged)
+        assert mine.load("kind", moved) is None
+
+
+@pytest.mark.parametrize("broken", [None, b"", b"short"])
+def test_secret_that_is_lost_or_broken_is_made_anew_and_nothing_is_found(tmp_path, broken):
+    LocalStore(tmp_path).save("kind", digest_of("key"), b"payload")
+    path = tmp_path / KEY_FILE
+    path.unlink()
+    if broken is not None:
+        path.write_bytes(broken)
+    store = LocalStore(tmp_path)
+    assert store.load("kind", digest_of("key")) is None
+    assert (len(path.read_bytes()), path.stat().st_mode & 0o777) == (32, 0o600)
+    store.save("kind", digest_of("key"), b"payload")
+    assert LocalStore(tmp_path).load("kind", digest_of("key")) is not None
 
 
 def test_digests_of_lists_do_not_run_together():
