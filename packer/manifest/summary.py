@@ -16,7 +16,7 @@ def summary_line(function: Function, proof: Proof) -> str:
     if function.trim.level == "none" and function.bytecode.mode == "off" and proof.level == "none":
         return ""
     bytecode = proof.candidate.shaped.bytecode
-    why = f" ({bytecode.why})" if function.bytecode.mode == "auto" and bytecode.mode == "only" else ""
+    why = f" ({bytecode.why})" if function.bytecode.mode == "auto" and bytecode.mode != "beside" and bytecode.why else ""
     proved = f"verified by {proof.level}" if proof.level != "none" else "not verified"
     if proof.raised:
         proved += f" ({proof.raised} of {proof.events} raise an error, trimmed or not)"

@@ -211,7 +211,7 @@ class LocalWork:
         else:
             candidate = self._prover.candidates.of_shaped(shaped, prepared.restored, path, archives)
         proof = self._prover.prove(material, candidate, partial(self._collect_carried, material))
-        cramped = bool(layers) and function.bytecode.mode == "auto" and proof.candidate.shaped.bytecode.mode == "only"
+        cramped = bool(layers) and function.bytecode.mode == "auto" and proof.candidate.shaped.bytecode.is_cramped
         seconds = time.perf_counter() - started + prepared.seconds
         used = () if proof.alone else tuple(layers)
         if not function.layers.wanted:  # nobody else asks for it, and hundreds of them would take much memory

@@ -1,6 +1,7 @@
 """Reads sources for what decides whether something may be removed: imports of tests, files read at run time, calls of AWS.
 
-Only files in which a plain search finds something worth a look are parsed, and what is found of a wheel is kept in the store.
+Only files in which a plain search finds something worth a look are parsed, and what is found of a wheel is kept in the store,
+together with which of its files are native code of other systems.
 """
 
 from __future__ import annotations
@@ -17,11 +18,21 @@ from builders.once import Once
 from packer.cache.derived_values import derive
 from packer.cache.store import Store, digest_of
 from packer.core.model import Distribution, Entry, Tree
+from packer.source.foreign_code import is_elf, is_foreign, read_beginning
+from packer.source.named_files import find_named_files
+from packer.source.test_suites import (
+    TEST_FOLDERS,
+    existing_folders,
+    find_test_suites,
+    named_test_folders,
+    names_test_folder,
+    suites_above,
+    test_prefixes,
+)
 
-_FORM = "5"
+_FORM = "6"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
-TEST_FOLDERS = frozenset(("test", "tests", "SelfTest"))
-_WORDS = (re.compile(rb"tests?\b"), re.compile(rb"SelfTest\b"))
+_WORDS = (re.compile(rb"tests?\b"), re.compile(rb"SelfTest\b"), re.compile(rb"conftest\b"))
 _IMPORTS = re.compile(rb"(?:^|[;:])[ \t]*(?:from|import)[ \t]|import_module\(|__import__\(")
 _CONTINUED = re.compile(rb"import[ \t]*\\\s*$|(?:import_module|__import__)\(\s*$")
 _CLOSED = re.compile(rb"^[^#\n]*\)", re.MULTILINE)
@@ -29,8 +40,11 @@ _STUBS = (b"attach_stub", b'.pyi"', b".pyi'")
 HEADERS = r"\.(?:h|hh|hpp|hxx|cuh|inl|pxd|pxi)(?:\.in)?"
 NATIVE_SOURCES = r"\.(?:c|cc|cpp|cxx|cu|f|f90|for|pyx|tp)(?:\.in)?|\.(?:pyx|pxd|pxi)\.tp"
 """Names of what compilers read."""
-_TEXTS = re.compile(rf"(?:{HEADERS}|{NATIVE_SOURCES})$")
-_NAMED = re.compile(rb"[\"'/]([\w.+-]{1,100})[\"']")
+_READS_SOURCES = re.compile(
+    rb"\bgetsource(?:lines|file)?\s*\(|\bfindsource\s*\(|\bjit\.script\b|\btriton\.jit\b|\blinecache\.getline"
+)
+_UNREMARKABLE = frozenset(("__init__.py", "__main__.py", "setup.py"))
+"""Names of modules that stand in strings without being read: many packages have one."""
 _VALUE = re.compile(rb"^[^\[\n=]+=\s*([\w.]+)", re.MULTILINE)
 _SDK = b"boto"
 _CALLS, _WAYS = (b"client(", b"resource("), (b"client", b"resource", b"get_available_")
@@ -47,14 +61,22 @@ what fails in another one (CPython issue 106905); filters of warnings are everyb
 class FactScan(Struct, frozen=True, kw_only=True):
     """What sources say.
 
-    ``tests`` are folders of tests that something else imports, or an entry point names; ``reads_stubs`` says that type stubs
-    are read at run time; ``named`` are the names of headers and native sources that stand in a string, for code may read them;
-    ``services`` are those of AWS that are called by name, and ``dynamic`` is the place where the name is computed, or empty.
+    ``tests`` are folders of tests, and modules named conftest, that something else imports or names a path in, or an entry
+    point leads to, ``test_data`` those that are named with nothing in them: modules of theirs nobody asks for by that.
+    ``reads_stubs`` says that type stubs are read at run time, ``reads_sources`` that sources are. ``named`` are names of files
+    that stand in a string, and ``suffixes`` their endings that do: code may read them. Of a wheel, these are only such as it
+    has itself. ``foreign`` are files of native code for other systems that the sources do not name, or that a copy for Linux
+    explains. ``services`` are those of AWS that are called by name, and ``dynamic`` is the place where the name is computed,
+    or empty.
     """
 
     tests: tuple[str, ...] = ()
+    test_data: tuple[str, ...] = ()
     reads_stubs: bool = False
+    reads_sources: bool = False
     named: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     dynamic: str = ""
 
@@ -75,25 +97,25 @@ class FactScanner:
     def _remembered(self, distribution: Distribution, tree: Tree) -> FactScan:
         key = digest_of("scan", _FORM, distribution.digest)
         look_for_calls = False if distribution.name in SDK else None
-        return derive(self._store, "scans", key, FactScan, lambda: scan_sources(tree, look_for_calls=look_for_calls))
+        return derive(
+            self._store, "scans", key, FactScan, lambda: scan_sources(tree, look_for_calls=look_for_calls, whole=False)
+        )
 
 
-def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> FactScan:
+def scan_sources(tree: Tree, *, look_for_calls: bool | None = True, whole: bool = True) -> FactScan:
     """Read the sources of a tree, for calls of the SDK as well: None where only if one of them names it.
 
-    Where one does, a session may be handed to any other; and a function's own source may get one from a distribution.
+    Where one does, a session may be handed to any other; and a function's own source may get one from a distribution. ``whole``
+    says that the names of other trees' files count too, as those do that a function's own source names.
     """
-    tests = set(_entry_points(tree))
+    tests, test_data = set(_entry_points(tree)), set[str]()
+    is_there = existing_folders(tree)
     services: set[str] = set()
-    named: set[bytes] = set()
-    dynamic, stubs = "", False
-    texts = {entry.path.rpartition("/")[2].encode() for entry in tree if _TEXTS.search(entry.path)}
+    dynamic = ""
     sources = [(entry, entry.content.read()) for entry in _sources(tree)]
     if look_for_calls is None:
         look_for_calls = any(_SDK in data for _, data in sources)
     for entry, data in sources:
-        stubs = stubs or any(word in data for word in _STUBS)
-        named.update(texts.intersection(_NAMED.findall(data)) if texts else ())
         looks_at_tests = _mentions_tests(data)
         looks_at_calls = look_for_calls and _mentions_calls(data)
         if not looks_at_tests and not looks_at_calls:
@@ -101,19 +123,60 @@ def scan_sources(tree: Tree, *, look_for_calls: bool | None = True) -> FactScan:
         parsed = _parse_source(data)
         if looks_at_tests:
             tests.update(_imported_tests(entry.path, parsed) if parsed else _all_tests(entry.path, tree))
+            for folder, inside in named_test_folders(entry.path, parsed) if parsed else ():
+                if is_there(folder):
+                    (tests if inside else test_data).add(folder)
         if looks_at_calls:
             calls = _service_names(parsed) if parsed else iter((("", 1),))
             for name, line in calls:
                 services.add(name)
                 dynamic = dynamic or ("" if name else f"{entry.path}:{line}")
     services.discard("")
+    named, suffixes = _named_files([data for _, data in sources], None if whole else tree)
     return FactScan(
         tests=tuple(sorted(tests)),
-        reads_stubs=stubs,
-        named=tuple(sorted(name.decode() for name in named)),
+        test_data=tuple(sorted(test_data - tests)),
+        reads_stubs=any(word in data for _, data in sources for word in _STUBS),
+        reads_sources=any(_READS_SOURCES.search(data) for _, data in sources),
+        named=named,
+        suffixes=suffixes,
+        foreign=() if whole else tuple(_find_foreign(tree, frozenset(named), frozenset(suffixes))),
         services=tuple(sorted(services)),
         dynamic=dynamic,
     )
+
+
+def _named_files(sources: Sequence[bytes], tree: Tree | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names and the endings of files that strings have; those of a ``tree`` alone, if there is one."""
+    found = find_named_files(sources)
+    if tree is None:
+        return tuple(sorted(found.names - _UNREMARKABLE)), tuple(sorted(found.suffixes))
+    held = {part for entry in tree for parts in (entry.path.split("/"),) for part in (*parts[:2], parts[-1])}
+    suffixes = (suffix for suffix in found.suffixes if any(name.endswith(suffix) for name in held))
+    return tuple(sorted((found.names - _UNREMARKABLE) & held)), tuple(sorted(suffixes))
+
+
+def _find_foreign(tree: Tree, named: frozenset[str], suffixes: frozenset[str]) -> Iterator[str]:
+    """Return the files of native code for other systems, but for those that the sources name and no copy for Linux explains."""
+    foreign, linux = list[str](), set[str]()
+    for entry in tree:
+        if entry.path.endswith(".py"):
+            continue
+        beginning = read_beginning(entry.content)
+        if is_elf(beginning):
+            linux.add(_program(entry.path))
+        elif is_foreign(beginning):
+            foreign.append(entry.path)
+    for path in foreign:
+        name = path.rpartition("/")[2]
+        is_named = name in named or name.endswith(tuple(suffixes))
+        if not is_named or _program(path) in linux:
+            yield path
+
+
+def _program(path: str) -> str:
+    """Return what a program or library is called on every system."""
+    return path.rpartition("/")[2].partition(".")[0].removeprefix("lib")
 
 
 def _mentions_calls(data: bytes) -> bool:
@@ -126,11 +189,16 @@ def _entry_points(tree: Tree) -> Iterator[str]:
     for entry in tree:
         if entry.path.endswith(".dist-info/entry_points.txt"):
             for found in _VALUE.finditer(entry.content.read()):
-                yield from _folders_of_tests(found[1].decode().split("."))
+                yield from test_prefixes(found[1].decode().split("."))
 
 
 def _mentions_tests(data: bytes) -> bool:
-    """Return whether a word for tests stands in an import: on its line, the next one, or in brackets that it has opened."""
+    """Return whether a word for tests stands in an import: on its line, the next one, or in brackets that it has opened.
+
+    A string that may name a folder of tests is as good.
+    """
+    if names_test_folder(data):
+        return True
     for found in (each for word in _WORDS for each in word.finditer(data)):
         at = found.start()
         if data[at - 1 : at].isalnum() or data[at - 1 : at] == b"_":
@@ -147,14 +215,10 @@ def _mentions_tests(data: bytes) -> bool:
 
 def _sources(tree: Tree) -> Iterator[Entry]:
     """Return the modules that are no tests themselves."""
+    suites = find_test_suites(tree)
     for entry in tree:
-        if entry.path.endswith(".py") and not _is_test(entry.path):
+        if entry.path.endswith(".py") and not entry.path.endswith("conftest.py") and not any(suites_above(entry.path, suites)):
             yield entry
-
-
-def _is_test(path: str) -> bool:
-    *folders, name = path.split("/")
-    return name == "conftest.py" or not TEST_FOLDERS.isdisjoint(folders)
 
 
 def _parse_source(data: bytes) -> ast.Module | None:
@@ -192,7 +256,7 @@ def _imported_tests(path: str, module: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.Call) and _called_name(node) in ("import_module", "__import__"):
             names = [_module_parts(each.value, package) for each in _arguments(node) if isinstance(each, ast.Constant)]
         for parts in names:
-            yield from _folders_of_tests(parts)
+            yield from test_prefixes(parts)
 
 
 def _arguments(node: ast.Call) -> list[ast.expr]:
@@ -206,10 +270,6 @@ def _module_parts(name: object, package: list[str]) -> list[str]:
     rest = name.lstrip(".")
     level = len(name) - len(rest)
     return [*(package[: len(package) - level + 1] if level else []), *rest.split(".")]
-
-
-def _folders_of_tests(parts: Sequence[str]) -> Iterator[str]:
-    return ("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part in TEST_FOLDERS)
 
 
 def _called_name(node: ast.Call) -> str:

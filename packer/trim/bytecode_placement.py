@@ -12,12 +12,13 @@ from builders.errors import UnavailableError
 from builders.runtimes import LAYERS_PYTHON, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import Sandbox
-from packer.core.bytecode_paths import pycache_path, sourceless_path
-from packer.core.model import FILE_MODE, Content, Entry, Function, Span, Tree
+from packer.core.bytecode_paths import importable_sources, pycache_path, sourceless_path
+from packer.core.model import FILE_MODE, OWN_SOURCE, Content, Entry, Function, Span, Tree
 from packer.core.options import BytecodeOptions
 from packer.core.records import BytecodePlace, StartStep
 from packer.core.units import format_size
 from packer.formats.zip_headers import CENTRAL, END, LOCAL
+from packer.source.facts import FactScan
 from packer.trim.bytecode import CompiledModules, Compiler
 from packer.trim.engine import RemovedFile, matching_pattern
 from packer.trim.handler_prelude import HandlerPrelude, files_to_prefetch, handler_module, make_prelude
@@ -43,6 +44,11 @@ class Bytecode(Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...] = ()
     starts: tuple[StartStep, ...] = ()
 
+    @property
+    def is_cramped(self) -> bool:
+        """Whether there is no room for bytecode beside all sources."""
+        return self.mode == "only" or (self.mode == "off" and bool(self.why))
+
 
 class LayerContents(Struct, frozen=True, kw_only=True):
     """What a function has in layers: the names of the distributions, and all bytes.
@@ -65,16 +71,37 @@ class PlacedBytecode(Struct, frozen=True, kw_only=True):
 
 
 def kept_sources(material: Material, tree: Tree, restored: frozenset[Unit]) -> frozenset[str]:
-    """Return the paths of sources that must stay, whatever lies beside them."""
+    """Return the paths of sources that must stay, whatever lies beside them.
+
+    Those are what cannot be imported by its name, and what code names as a file. Under ``auto``, where nobody has asked for
+    sources to go, also the function's own and those of local projects, and all of a distribution that reads sources.
+    """
     names, keep = material.owner_names(), material.function.trim.keep
-    held = frozenset(name for rule, name in restored if rule == SOURCES)
+    held = {name for rule, name in restored if rule == SOURCES}
+    if material.function.bytecode.mode == "auto":
+        held |= {OWN_SOURCE, *material.local, *(name for name, scan in material.scans.items() if _reads_sources(scan))}
     read = material.profile.sources() if material.profile else frozenset()
+    nothing = FactScan()
+    own = frozenset(material.scans.get(OWN_SOURCE, nothing).named)
+    importable = importable_sources(tree)
     return frozenset(
         entry.path
         for entry in tree
         if entry.path.endswith(".py")
-        and ((name := names[entry.owner]) in held or entry.path in read or matching_pattern(keep, name, entry.path))
+        and (
+            (name := names[entry.owner]) in held
+            or entry.path not in importable
+            or (file := entry.path.rpartition("/")[2]) in own
+            or file in material.scans.get(name, nothing).named
+            or entry.path in read
+            or matching_pattern(keep, name, entry.path)
+        )
     )
+
+
+def _reads_sources(scan: FactScan) -> bool:
+    """Return whether sources look into sources: their text, or every file with that ending."""
+    return scan.reads_sources or ".py" in scan.suffixes
 
 
 class BytecodePlacer:
@@ -119,7 +146,13 @@ class BytecodePlacer:
             return self._place_bytecode(work, options.mode, "as configured")
         found = self._place_bytecode(work, "beside", "it fits beside the sources")
         over = self._over(function, found.tree, layered.size)
-        return self._place_bytecode(work, "only", f"beside the sources {over}") if over else found
+        if not over:
+            return found
+        found = self._place_bytecode(work, "only", f"beside the sources {over}")
+        if self._over(function, found.tree, layered.size) and not self._over(function, tree, layered.size):
+            why = f"beside the sources {over}, and too few of them may go"
+            return PlacedBytecode(tree=tree, bytecode=Bytecode(mode="off", why=why))
+        return found
 
     def warm(self, trees: Sequence[Tree], target: Target, options: BytecodeOptions) -> None:
         """Compile the modules of many distributions at once, so that `of_layer` finds their bytecode; a way to be quick."""

@@ -19,7 +19,10 @@ _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
 
 
 class Material(Struct, frozen=True, kw_only=True):
-    """All that a function is made of, before anything is removed. ``scans`` and ``native`` are by normalized names."""
+    """All that a function is made of, before anything is removed. ``scans`` and ``native`` are by normalized names.
+
+    ``local`` are the distributions that are projects of the user's own.
+    """
 
     function: Function
     parts: tuple[Part, ...]
@@ -28,6 +31,7 @@ class Material(Struct, frozen=True, kw_only=True):
     native: Mapping[str, Sequence[ElfFile]]
     profile: Profile | None
     services: frozenset[str] | None
+    local: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
     def has_libraries(self) -> bool:
@@ -40,24 +44,25 @@ class Material(Struct, frozen=True, kw_only=True):
 
 
 def gather_material(
-    function: Function, distributions: Sequence[Distribution], parts: Sequence[Part], scanner: FactScanner, native: NativeCode
+    function: Function,
+    distributions: Sequence[Distribution],
+    parts: Sequence[Part],
+    scanner: FactScanner,
+    native: NativeCode,
+    local: frozenset[str] = frozenset(),
 ) -> Material:
-    """Return all that shaping has to know; raises `LpackError` where a file cannot be read."""
-    if function.trim.level == "none":
-        return Material(
-            function=function,
-            parts=tuple(parts),
-            distributions=tuple(distributions),
-            scans={},
-            native={},
-            profile=None,
-            services=None,
-        )
+    """Return all that shaping has to know; raises `LpackError` where a file cannot be read.
+
+    ``local`` names the distributions that are projects of the user's own.
+    """
+    trimmed = function.trim.level != "none"
     trees = dict(parts)
-    scans = {each.name: scanner.of_wheel(each, trees[each.name]) for each in distributions}
-    scans[OWN_SOURCE] = scan_sources(trees[OWN_SOURCE])
-    services, notes = _services(function, scans, {each.name for each in distributions})
-    profile = _profile(function) if distributions else None
+    scans: dict[str, FactScan] = {}
+    if trimmed or function.bytecode.mode in ("auto", "only"):
+        scans = {each.name: scanner.of_wheel(each, trees[each.name]) for each in distributions}
+        scans[OWN_SOURCE] = scan_sources(trees[OWN_SOURCE])
+    services, notes = _services(function, scans, {each.name for each in distributions}) if trimmed else (None, ())
+    profile = _profile(function) if trimmed and distributions else None
     return Material(
         function=function,
         parts=tuple(parts),
@@ -66,9 +71,12 @@ def gather_material(
         native={
             OWN_SOURCE: native.of_source(trees[OWN_SOURCE]),
             **{each.name: native.of_wheel(each) for each in distributions},
-        },
+        }
+        if trimmed
+        else {},
         profile=profile,
         services=services,
+        local=local,
         notes=(*notes, *_stale(function, profile, distributions)),
     )
 

@@ -7,15 +7,16 @@ points and licence texts stay whatever the rules say. What a rule needs to know 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal
 
 from msgspec import Struct
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import Entry, Tree
-from packer.formats.elf import ElfFile
-from packer.source.facts import HEADERS, NATIVE_SOURCES, TEST_FOLDERS, FactScan
+from packer.formats.elf import EXTENSION_MODULE, ElfFile
+from packer.source.facts import HEADERS, NATIVE_SOURCES, FactScan
+from packer.source.test_suites import TEST_FOLDERS, find_test_suites, suites_above
 
 STRIP, SOURCES, PROFILE = "strip", "sources", "profile"
 """What is no rule of the table, and can be to blame as well: `packer.trim.strip`, bytecode without its sources, a profile."""
@@ -24,31 +25,77 @@ Unit = tuple[str, str]
 
 
 class RuleContext(Struct, frozen=True, kw_only=True):
-    """What rules may look at: one distribution, and what is known of the whole function."""
+    """What rules may look at: one distribution, and what is known of the whole function.
+
+    ``tests_needed`` and ``test_data`` are those of every `FactScan`. ``local`` says that it is a project of the user's own;
+    ``own`` is what the function's own source says of its files.
+    """
 
     name: str
     tree: Tree
     scan: FactScan
     native: Mapping[str, ElfFile]
     tests_needed: frozenset[str]
+    test_data: frozenset[str]
     services: frozenset[str] | None
     needed: frozenset[str]
+    local: bool = False
+    own: FactScan = FactScan()
+
+    def names(self, path: str) -> bool:
+        """Return whether the sources of the distribution, or the function's own, name a file or its ending, and may read it.
+
+        An ending says nothing of headers in a folder named include: code hands that to compilers.
+        """
+        name = path.rpartition("/")[2]
+        if name in self.scan.named or name in self.own.named:
+            return True
+        endings = (*self.scan.suffixes, *self.own.suffixes)
+        return name.endswith(endings) and not (_INCLUDED.search(path) and _HEADER.search(name))
+
+    def has_modules(self) -> bool:
+        """Return whether there are extension modules in the distribution, so that it was compiled."""
+        return any(file.module or EXTENSION_MODULE.search(path) for path, file in self.native.items())
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """``select`` gives the paths of a scene that go. ``level`` is ``asked`` for what is only used where it is named."""
+    """``select`` gives the paths of a scene that go. ``level`` is ``asked`` for what is only used where it is named.
+
+    ``spares_named`` says that what the sources name stays, and so do templates of projects, which code copies.
+    """
 
     name: str
     level: Literal["safe", "asked"]
     reason: str
     select: Callable[[RuleContext], Iterator[str]]
+    spares_named: bool = True
 
 
+_HEADER = re.compile(rf"(?:{HEADERS})$")
+_INCLUDED = re.compile(r"(?:^|/)include/")
+_SOURCE = re.compile(rf"(?:{NATIVE_SOURCES})$")
+_KERNELS = re.compile(r"\.(?:cl|ptx|metal|hip)$")
 _LINKED = re.compile(r"\.(a|la|lib|o|obj|def|exp)$")
-_ONLY_LINKED = ("a", "la")
-# How archives, object files of Linux, Windows and macOS, and lists of exports begin.
-_OBJECT = re.compile(rb"!<arch>\n|\x7fELF|\x64[\x86\xaa]|\x4c\x01|\xcf\xfa\xed\xfe|(?:\s|;[^\n]*\n)*(?:LIBRARY|EXPORTS|NAME)\b")
-_DOCUMENTS = re.compile(r"(?:^|/)(docs?|documentation|examples?|samples?|benchmarks?|demos?|tutorials?)(?=/)")
+# How archives, object files of Linux, Windows and macOS, libtool's scripts, and lists of exports begin.
+_OBJECT = re.compile(
+    rb"!<(?:arch|thin)>\n|\x7fELF|\x64[\x86\xaa]|\x4c\x01|\xcf\xfa\xed\xfe|# lib\S+ - a libtool library file"
+    rb"|(?:\s|;[^\n]*\n)*(?:LIBRARY|EXPORTS|NAME)\b"
+)
+_DOCUMENTS = frozenset(
+    (
+        *("doc", "docs", "documentation", "example", "examples", "sample", "samples", "benchmark", "benchmarks"),
+        *("demo", "demos", "tutorial", "tutorials"),
+    )
+)
+_MANUAL = re.compile(r"share/(doc|man|info)/")
+_BUILD_FILE = re.compile(r"\.(?:cmake|pc)(?:\.in)?$|(?:^|/)(?:CMakeLists\.txt|meson\.build|Makefile(?:\.am|\.in)?)$")
+_INSTALLED_FOR_BUILDS = re.compile(r"(?:^|/)(?:lib(?:64)?|share)/(?:[^/]+/)*(?:cmake|pkgconfig)/|(?:^|/)cmake/")
+_LOCK = re.compile(
+    r"(?:^|/)(?:Pipfile\.lock|poetry\.lock|uv\.lock|pdm\.lock|pylock(?:\.[^/]+)?\.toml|package-lock\.json|yarn\.lock"
+    r"|pnpm-lock\.yaml|npm-shrinkwrap\.json|Cargo\.lock|Gemfile\.lock|composer\.lock|go\.sum"
+    r"|[^/]*requirements[^/]*\.(?:txt|in)|requirements/[^/]+\.(?:txt|in))$"
+)
+_COMPILED = re.compile(r"(?:^|/)(__pycache__/)([^/.]+)\.[^/]+\.pyc$")
 
 
 def _paths(*patterns: str) -> Callable[[RuleContext], Iterator[str]]:
@@ -60,60 +107,117 @@ def _paths(*patterns: str) -> Callable[[RuleContext], Iterator[str]]:
     return select
 
 
-def _unread(pattern: str) -> Callable[[RuleContext], Iterator[str]]:
-    """Select files whose names stand in no string of the sources: thinc reads its CUDA sources when it is imported."""
+def _compiled(pattern: str) -> Callable[[RuleContext], Iterator[str]]:
+    """Select what extension modules were compiled from: without any, such files are data, as those of code generators are."""
     every = _paths(pattern)
 
     def select(scene: RuleContext) -> Iterator[str]:
-        return (path for path in every(scene) if path.rpartition("/")[2] not in scene.scan.named)
+        return every(scene) if scene.has_modules() else iter(())
 
     return select
+
+
+def _headers(scene: RuleContext) -> Iterator[str]:
+    """Select headers, unless what is compiled at run time lies in their folder, and may include them."""
+    late = {
+        entry.path.rpartition("/")[0]
+        for entry in scene.tree
+        if _KERNELS.search(entry.path) or (_SOURCE.search(entry.path) and scene.names(entry.path))
+    }
+    for path in _compiled(rf"(?:{HEADERS})$")(scene):
+        if path.rpartition("/")[0] not in late:
+            yield path
 
 
 def _for_linkers(scene: RuleContext) -> Iterator[str]:
     """Select what linkers read: some of its extensions are those of other data as well (meshes of Wavefront's are .obj)."""
     for entry in scene.tree:
-        found = _LINKED.search(entry.path)
-        if found and (found[1] in _ONLY_LINKED or _OBJECT.match(entry.content.read())):
+        if _LINKED.search(entry.path) and _OBJECT.match(entry.content.read()):
             yield entry.path
+
+
+def _build_files(scene: RuleContext) -> Iterator[str]:
+    """Select what build tools read: where they look for it, or beside sources that were compiled."""
+    compiled = {path.rpartition("/")[0] for path in _compiled(rf"(?:{HEADERS}|{NATIVE_SOURCES})$")(scene)}
+    for entry in scene.tree:
+        if _BUILD_FILE.search(entry.path):
+            folder = entry.path.rpartition("/")[0]
+            if folder in compiled or _INSTALLED_FOR_BUILDS.search(entry.path):
+                yield entry.path
 
 
 def _tests(scene: RuleContext) -> Iterator[str]:
+    """Select folders named for tests that hold test modules, and their conftest.py above them."""
     packages = {entry.path.partition("/")[0] for entry in scene.tree if entry.path.endswith((".py", ".so"))}
+    suites = find_test_suites(scene.tree)
     for entry in scene.tree:
-        *folders, name = entry.path.split("/")
-        places = [number for number, folder in enumerate(folders) if folder in TEST_FOLDERS]
-        if places and packages <= {folders[0]} and places[0] == 0:
+        folder, _, name = entry.path.rpartition("/")
+        found = tuple(suites_above(entry.path, suites))
+        if found and packages <= {found[0]}:
             continue  # a distribution whose only package has that name
-        if places:
-            prefixes = {"/".join(folders[: number + 1]) for number in places}
-            if not prefixes & scene.tests_needed:
+        if found:
+            is_data = not name.endswith(".py") and _is_among(found[-1], scene.test_data)
+            is_needed = is_data or name in scene.scan.named or _is_among(found[-1], scene.tests_needed)
+            if not is_needed and _is_package_path(found[0].rpartition("/")[0]):
                 yield entry.path
-        elif name == "conftest.py" and folders:
+        elif name == "conftest.py" and folder and entry.path not in scene.tests_needed and b"pytest" in entry.content.read():
             yield entry.path
 
 
+def _is_among(folder: str, folders: Collection[str]) -> bool:
+    """Return whether a folder, or one above it, is among others."""
+    parts = folder.split("/")
+    return any("/".join(parts[:number]) in folders for number in range(1, len(parts) + 1))
+
+
+def _is_package_path(folder: str) -> bool:
+    """Return whether modules in a folder could be imported by their names; in others they are data."""
+    return not folder or all(map(str.isidentifier, folder.split("/")))
+
+
 def _stubs(scene: RuleContext) -> Iterator[str]:
-    if not scene.scan.reads_stubs:
+    if not scene.scan.reads_stubs and not scene.own.reads_stubs:
         yield from _paths(r"\.pyi$", r"(^|/)py\.typed$")(scene)
 
 
 def _documents(scene: RuleContext) -> Iterator[str]:
-    """Folders of documentation, unless there is a module anywhere in them: boto3.docs is code."""
-
-    def folders(path: str) -> set[str]:
-        return {path[: found.end(1)] for found in _DOCUMENTS.finditer(path)}
-
-    code = {folder for entry in scene.tree if entry.path.endswith((".py", ".so")) for folder in folders(entry.path)}
+    """Select trees of documentation beside packages, unless there is a module anywhere in them."""
+    tops = {entry.path.partition("/")[0] for entry in scene.tree if "/" in entry.path}
+    code = {entry.path.partition("/")[0] for entry in scene.tree if entry.path.endswith((".py", ".so"))}
+    named = {*scene.scan.named, *scene.own.named}
+    documents = (tops & _DOCUMENTS) - code - named if code else frozenset[str]()
     for entry in scene.tree:
-        found = folders(entry.path)
-        if found and not code & found:
+        found = _MANUAL.match(entry.path)
+        if (found and found[1] not in named) or ("/" in entry.path and entry.path.partition("/")[0] in documents):
             yield entry.path
-    yield from _paths(r"^share/(doc|man|info)/", r"^botocore/data/.*/examples-\d+\.json(\.gz)?$", r"\.(js|css)\.map$")(scene)
+
+
+def _foreign(scene: RuleContext) -> Iterator[str]:
+    """Select native code of other systems, but for what the function's own source names."""
+    endings = tuple(scene.own.suffixes)
+    for path in scene.scan.foreign:
+        name = path.rpartition("/")[2]
+        if name not in scene.own.named and not name.endswith(endings):
+            yield path
+
+
+def _locks(scene: RuleContext) -> Iterator[str]:
+    """Select locks and lists of requirements beside packages and in folders of tests."""
+    packages = {entry.path.partition("/")[0] for entry in scene.tree if entry.path.endswith((".py", ".so"))}
+    for entry in scene.tree:
+        folders = entry.path.split("/")[:-1]
+        beside = not folders or (folders[0] not in packages and not folders[0].endswith((".dist-info", ".data")))
+        if _LOCK.search(entry.path) and (beside or not TEST_FOLDERS.isdisjoint(folders)):
+            yield entry.path
 
 
 def _bytecode(scene: RuleContext) -> Iterator[str]:
-    yield from _paths(r"(^|/)__pycache__/[^/]+\.pyc$")(scene)
+    """Select bytecode whose source is there: nothing but that would be compiled again."""
+    paths = {entry.path for entry in scene.tree}
+    for entry in scene.tree:
+        found = _COMPILED.search(entry.path)
+        if found and f"{entry.path[: found.start(1)]}{found[2]}.py" in paths:
+            yield entry.path
 
 
 def _copies(scene: RuleContext) -> Iterator[str]:
@@ -156,9 +260,13 @@ RULES: tuple[Rule, ...] = (
         level="asked",
         reason="the runtime carries it already, in a version of AWS's choice",
         select=_runtime,
+        spares_named=False,
     ),
     Rule(
-        name="tests", level="safe", reason="tests of a distribution, which nothing else in the function imports", select=_tests
+        name="tests",
+        level="safe",
+        reason="folders of test modules, with what belongs to them, that nothing else in the function imports or names",
+        select=_tests,
     ),
     Rule(
         name="stubs",
@@ -170,13 +278,13 @@ RULES: tuple[Rule, ...] = (
         name="headers",
         level="safe",
         reason="headers: only compilers read them, unless the distribution's own code names one",
-        select=_unread(rf"(?:{HEADERS})$"),
+        select=_headers,
     ),
     Rule(
         name="native-sources",
         level="safe",
         reason="sources of C, C++, Cython and Fortran, compiled already, which the distribution's own code does not name",
-        select=_unread(rf"(?:{NATIVE_SOURCES})$"),
+        select=_compiled(rf"(?:{NATIVE_SOURCES})$"),
     ),
     Rule(
         name="static-libraries",
@@ -188,26 +296,39 @@ RULES: tuple[Rule, ...] = (
         name="build-files",
         level="safe",
         reason="what build tools of other packages read: pkg-config, CMake, Meson, Make",
-        select=_paths(r"\.(cmake|pc)(\.in)?$", r"(^|/)(CMakeLists\.txt|meson\.build|Makefile(\.am|\.in)?)$"),
+        select=_build_files,
     ),
-    Rule(name="documents", level="safe", reason="documentation and examples that hold no module", select=_documents),
+    Rule(
+        name="documents",
+        level="safe",
+        reason="documentation and examples beside packages that hold no module",
+        select=_documents,
+    ),
     Rule(
         name="foreign",
         level="safe",
-        reason="programs and libraries of Windows and macOS",
-        select=_paths(r"\.(exe|dll|pyd|pdb|bat|cmd|ps1|dylib)$", r"\.dSYM/", r"\.app/Contents/"),
+        reason="programs and libraries of Windows and macOS, by their content, which no code names",
+        select=_foreign,
+        spares_named=False,
+    ),
+    Rule(
+        name="foreign-locks",
+        level="safe",
+        reason="a dependency's own locks and lists of requirements, which say nothing of what is installed here",
+        select=_locks,
     ),
     Rule(
         name="install-records",
         level="safe",
-        reason="what installers write for uninstalling (RECORD, INSTALLER, REQUESTED)",
-        select=_paths(r"^[^/]+\.dist-info/(RECORD(\.jws|\.p7s)?|INSTALLER|REQUESTED)$"),
+        reason="what installers write for themselves (INSTALLER, REQUESTED, direct_url.json, signatures of RECORD)",
+        select=_paths(r"^[^/]+\.dist-info/(RECORD\.(jws|p7s)|INSTALLER|REQUESTED|direct_url\.json)$"),
     ),
     Rule(
         name="old-bytecode",
         level="safe",
         reason="bytecode that came with the wheel: its sources' times are not those it was made for",
         select=_bytecode,
+        spares_named=False,
     ),
     Rule(
         name="library-copies",
@@ -220,26 +341,46 @@ RULES: tuple[Rule, ...] = (
         level="safe",
         reason="botocore's descriptions of AWS services that the function's code does not name",
         select=_models,
+        spares_named=False,
     ),
     Rule(
         name="locales",
         level="asked",
         reason="translations into other languages than English",
         select=_paths(r"/locales?/(?!en)[^/]+/LC_MESSAGES/", r"^babel/locale-data/(?!en|root)[^/]+\.dat$"),
+        spares_named=False,
     ),
     Rule(
         name="timezones",
         level="asked",
         reason="copies of the time-zone database, which the runtime's operating system has",
         select=_paths(r"^tzdata/zoneinfo/.", r"^dateutil/zoneinfo/[^/]+\.tar\.gz$"),
+        spares_named=False,
     ),
 )
 BY_NAME = {rule.name: rule for rule in RULES}
 ASKED = tuple(rule.name for rule in RULES if rule.level == "asked")
 DROP = "drop"
 """What stands as the rule of files that the user's own patterns drop."""
+_MADE_OF = re.compile(r"\.(?:pyi|pyx|pxd|c|h)$")
+
+
+def goes_of_local(scene: RuleContext, rule: Rule, path: str) -> bool:
+    """Return whether a rule may take a file out of a project of the user's own: a name says nothing of what is in it.
+
+    That is bytecode, and what lies beside an extension module and has its name: sources that it is made of, and its stub.
+    """
+    if rule.name == "old-bytecode":
+        return True
+    folder, slash, name = path.rpartition("/")
+    module = f"{folder}{slash}{name.partition('.')[0]}."
+    return bool(_MADE_OF.search(name)) and any(
+        path.startswith(module) and "/" not in path[len(module) :] for path, file in scene.native.items() if file.module
+    )
+
+
 STAYS = re.compile(
-    r"^[^/]+\.dist-info/(METADATA|entry_points\.txt|top_level\.txt|licen[cs]es?/.*)$"
+    r"^[^/]+\.dist-info/(METADATA|RECORD|entry_points\.txt|top_level\.txt|licen[cs]es?/.*)$"
     r"|(^|/)(licen[cs]e|copying|notice|copyright|authors)([-_.][^/]*)?$",
     re.IGNORECASE,
 )

@@ -72,9 +72,18 @@ class Shaper:
         self.placer = placer
         self._selections = Selections()
 
-    def material(self, function: Function, distributions: Sequence[Distribution], parts: Sequence[Part]) -> Material:
-        """Gather what shaping has to know; raises `LpackError` where a file cannot be read."""
-        return gather_material(function, distributions, parts, self._scanner, self._native)
+    def material(
+        self,
+        function: Function,
+        distributions: Sequence[Distribution],
+        parts: Sequence[Part],
+        local: frozenset[str] = frozenset(),
+    ) -> Material:
+        """Gather what shaping has to know; raises `LpackError` where a file cannot be read.
+
+        ``local`` names the distributions that are projects of the user's own.
+        """
+        return gather_material(function, distributions, parts, self._scanner, self._native, local)
 
     def tools(self, function: Function) -> tuple[tuple[str, ...], tuple[Path, ...]]:
         """Return the versions of the tools that decide a function's bytes, and which files of this machine they are."""
@@ -103,7 +112,13 @@ class Shaper:
     def cut(self, material: Material, restored: frozenset[Unit] = frozenset()) -> TrimmedFunction:
         """Trim and strip each part; ``restored`` are (rule, distribution) that are not applied."""
         function = material.function
-        known = TrimContext(scans=material.scans, native=material.native, services=material.services, restored=restored)
+        known = TrimContext(
+            scans=material.scans,
+            native=material.native,
+            services=material.services,
+            restored=restored,
+            local=material.local,
+        )
         trimmed = trim(material.parts, function.trim, known, self._selections)
         parts, removed, missing = trimmed.parts, trimmed.removed, tuple[str, ...]()
         if material.profile is not None and material.profile.fits(function.target):

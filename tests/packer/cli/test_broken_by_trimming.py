@@ -23,10 +23,11 @@ import importlib
 
 VALUE = importlib.import_module(".".join([__name__, "te" + "sts", "figures"])).VALUE
 """
-READS_ITS_RECORD = b"""\
+ASKS_WHO_INSTALLED_IT = b"""\
 import importlib.metadata
 
-VALUE = sorted(str(path) for path in importlib.metadata.files("recorded"))[0]
+INFO = importlib.metadata.distribution("recorded")._path
+VALUE = (INFO / "INSTALL".__add__("ER")).read_text()
 """
 MEASURES_ITS_LIBRARY = b"""\
 import pathlib
@@ -47,12 +48,13 @@ def importer_of_tests(folder: Path) -> None:
         "tested/__init__.py": IMPORTS_ITS_TESTS,
         "tested/tests/__init__.py": b"",
         "tested/tests/figures.py": b"VALUE = 7\n",
+        "tested/tests/test_figures.py": b"def test_value(): ...\n",
     }
     make_wheel(folder, "tested", "1.0", files)
 
 
 def record_reader(folder: Path) -> None:
-    make_wheel(folder, "recorded", "1.0", {"recorded/__init__.py": READS_ITS_RECORD})
+    make_wheel(folder, "recorded", "1.0", {"recorded/__init__.py": ASKS_WHO_INSTALLED_IT}, replace={"INSTALLER": "us"})
 
 
 def library(folder: Path) -> bytes:
@@ -72,7 +74,7 @@ def size_checker(folder: Path) -> None:
 
 BROKEN: Mapping[str, tuple[Callable[[Path], None], str, object]] = {
     "tested": (importer_of_tests, "tests", 7),
-    "recorded": (record_reader, "install-records", "recorded-1.0.dist-info/METADATA"),
+    "recorded": (record_reader, "install-records", "us"),
     "measured": (size_checker, "strip", None),
 }
 
@@ -80,7 +82,7 @@ BROKEN: Mapping[str, tuple[Callable[[Path], None], str, object]] = {
 def broken_project(tmp_path: Path, lpack, index_folder: Path, name: str, settings: str = "") -> Project:
     BROKEN[name][0](index_folder)
     # Another distribution with something to remove of every kind, which is not to blame.
-    innocent = {"innocent/__init__.py": b"", "innocent/tests/test_it.py": b"1\n", "innocent/it.h": b"int it;\n"}
+    innocent = {"innocent/__init__.py": b"", "innocent/tests/test_it.py": b"1\n", "innocent/it.pyi": b"it: int\n"}
     make_wheel(index_folder, "innocent", "1.0", innocent)
     return make_project(tmp_path / "project", lpack, HANDLER.format(name=name), f"{name}\ninnocent\n", settings)
 
@@ -115,7 +117,7 @@ def test_auto_keeps_what_is_needed_and_removes_the_rest(tmp_path, lpack, index, 
     assert report["trim"]["kept"] == [{"rule": BROKEN[name][1], "distribution": name}]
     assert report["verified"]["level"] == "import"
     removed = {(each["rule"], each["distribution"]) for each in report["trim"]["removed"]}
-    assert {("tests", "innocent"), ("headers", "innocent"), ("install-records", "innocent")} <= removed
+    assert {("tests", "innocent"), ("stubs", "innocent")} <= removed
     assert (BROKEN[name][1], name) not in removed
     assert project.answer() == (BROKEN[name][2] or len(project.read("measured/_core.so")))
 
@@ -134,7 +136,7 @@ def test_the_next_build_needs_no_search(tmp_path, lpack, index, index_folder, ca
 
 def test_what_a_repair_has_kept_is_explained(tmp_path, lpack, index, index_folder, cache):
     project = broken_project(tmp_path, lpack, index_folder, "recorded", 'trim = "auto"')
-    told = project.run("build", "--explain", "recorded-1.0.dist-info/RECORD").stdout
+    told = project.run("build", "--explain", "recorded-1.0.dist-info/INSTALLER").stdout
     assert "is kept from the rule install-records, with which the function did not work" in told
 
 
@@ -167,7 +169,7 @@ def test_several_culprits_are_all_found(tmp_path, lpack, index, index_folder, ca
     assert "install-records of recorded" in stderr
     kept = project.build("--trim", "auto")["trim"]["kept"]
     assert {(each["rule"], each["distribution"]) for each in kept} == {("tests", "tested"), ("install-records", "recorded")}
-    assert project.answer() == [7, "recorded-1.0.dist-info/METADATA"]
+    assert project.answer() == [7, "us"]
 
 
 def test_sources_that_are_read_at_run_time_come_back_under_auto(tmp_path, lpack, index, index_folder, cache):

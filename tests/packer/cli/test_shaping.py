@@ -34,9 +34,9 @@ PYC = f"cpython-3{MINOR}.pyc"
 MODES = ("beside", "only", "off")
 
 
-def write_shop(folder: Path) -> None:
+def write_shop(folder: Path, comments: str = "") -> None:
     files = {
-        "shop/__init__.py": SHOP.encode(),
+        "shop/__init__.py": f"{SHOP}{comments}".encode(),
         "shop/prices.txt": b"tea 1.50\n",
         "shop/inner/__init__.py": b"VALUE = 'inner'\n",
         "shop/inner/legacy.py": b"print 'no Python 3'\n",
@@ -61,13 +61,13 @@ def test_a_build_without_flags_is_trimmed_compiled_and_proved(project):
     report = project.build()
     assert report["trim"]["level"] == "safe"
     gone = {(each["rule"], each["distribution"]): each["files"] for each in report["trim"]["removed"]}
-    rules = {("tests", "shop"): 2, ("stubs", "shop"): 2, ("headers", "shop"): 1, ("install-records", "shop"): 1}
-    assert gone == rules
+    assert gone == {("tests", "shop"): 2, ("stubs", "shop"): 2}
     assert report["bytecode"]["mode"] == "beside"
     assert report["verified"]["level"] == "import"
     names = project.names()
     assert {"app.py", f"__pycache__/app.{PYC}", "shop/__init__.py", f"shop/__pycache__/__init__.{PYC}"} <= names
-    assert not {"shop/py.typed", "shop/speed.h", "shop/tests/__init__.py", "shop-2.1.dist-info/RECORD"} & names
+    assert not {"shop/py.typed", "shop/tests/__init__.py"} & names
+    assert {"shop/speed.h", "shop-2.1.dist-info/RECORD"} <= names, "nothing was compiled from it"
     assert {"shop/prices.txt", "shop-2.1.dist-info/METADATA", "shop-2.1.dist-info/entry_points.txt"} <= names
     assert project.answer() == "tea 1.50"
 
@@ -165,20 +165,30 @@ def interpreter(minor: int) -> object:
 @pytest.mark.parametrize(
     ("budget", "why"), [('unzipped = "30 KB"', "unzipped, over the budget"), ('zip = "20 KB"', "zipped, over the budget")]
 )
-def test_auto_leaves_sources_out_where_they_do_not_fit(project, budget, why):
-    project.write({"src/app.py": f"{HANDLER}{NOISE}"})
+def test_auto_leaves_sources_out_where_they_do_not_fit(project, index_folder, budget, why):
+    write_shop(index_folder, NOISE)
     roomy = project.build()
     assert (roomy["bytecode"]["mode"], roomy["bytecode"]["why"]) == ("beside", "it fits beside the sources")
     project.configure(f"budget = {{ {budget} }}")
     report = project.build()
     assert report["bytecode"]["mode"] == "only"
     assert report["bytecode"]["why"].endswith(why)
-    assert "app.py" not in project.names()
+    assert "shop/__init__.py" not in project.names()
+    assert {"app.py", "shop/data/template.py"} <= project.names(), "the function's own, and what cannot be imported by its name"
     assert project.answer() == "tea 1.50"
 
 
-def test_auto_leaves_sources_out_where_lambdas_own_limit_asks_for_it(project):
+def test_auto_leaves_bytecode_out_where_only_the_functions_own_sources_could_make_room(project):
     project.write({"src/app.py": f"{HANDLER}{NOISE}"})
+    project.configure('budget = { unzipped = "42 KB" }')
+    finished = project.run("build")
+    assert "no bytecode (beside the sources it would be" in finished.stderr
+    assert "app.py" in project.names()
+    assert project.answer() == "tea 1.50"
+
+
+def test_auto_leaves_sources_out_where_lambdas_own_limit_asks_for_it(project, index_folder):
+    write_shop(index_folder, NOISE)
     project.configure('verify = "none"')
     room = UNZIPPED_LIMIT - project.build()["artifact"]["unzipped_bytes"]
     for size, mode, why in (
@@ -242,7 +252,7 @@ EXPLAINED = {
     f"__pycache__/app.{PYC}": "is there: bytecode of the function's own source",
     "app.py": "is there: it belongs to the function's own source",
     "shop/tests/test_shop.py": "is not there: the rule tests removed it from shop 2.1",
-    "shop-2.1.dist-info/RECORD": "is not there: the rule install-records removed it from shop 2.1",
+    "shop-2.1.dist-info/RECORD": "is there: it belongs to shop 2.1",
     "shop/inner/legacy.py": "is not there: the rule drop removed it from shop 2.1 (a pattern of yours drops it)",
     "shop/py.typed": "is there: it belongs to shop 2.1, and the pattern shop/py.typed keeps it",
 }

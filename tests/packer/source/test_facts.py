@@ -19,8 +19,13 @@ def tree_of(files: Mapping[str, str | bytes]) -> Tree:
     return Tree.of(Entry(path=path, mode=FILE_MODE, content=content, owner="one") for path, content in contents.items())
 
 
+def scan(tree: Tree, *, look_for_calls: bool | None = True) -> FactScan:
+    """Give what the sources of a wheel say, for which names count that its own files have."""
+    return scan_sources(tree, look_for_calls=look_for_calls, whole=False)
+
+
 def imported(code: str) -> tuple[str, ...]:
-    return scan_sources(tree_of({"pkg/sub/one.py": code})).tests
+    return scan(tree_of({"pkg/sub/one.py": code})).tests
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,8 @@ def test_folders_of_tests_within_each_other_are_all_found():
         "# from pkg import tests\n",
         '"""Run `from pkg.tests import words` to see."""\n',
         "import_module(name)  # tests\n",
-        "call('pkg.tests')\n",
+        "call('tests')\n",
+        "call('run the tests.')\n",
     ],
 )
 def test_what_only_looks_like_an_import_of_tests_is_none(code):
@@ -73,14 +79,14 @@ def test_what_only_looks_like_an_import_of_tests_is_none(code):
 
 def test_what_tests_and_conftest_import_does_not_count():
     code = "from pkg.tests import words\n"
-    files = {"pkg/tests/test_one.py": code, "pkg/conftest.py": code, "conftest.py": code, "test/one.py": code}
-    assert scan_sources(tree_of(files)) == FactScan()
-    assert scan_sources(tree_of({**files, "pkg/conftests.py": code})).tests == ("pkg/tests",)
+    files = {"pkg/tests/test_one.py": code, "pkg/conftest.py": code, "conftest.py": code, "test/one_test.py": code}
+    assert scan(tree_of(files)) == FactScan()
+    assert scan(tree_of({**files, "pkg/conftests.py": code})).tests == ("pkg/tests",)
 
 
 def test_only_sources_are_read():
     code = "from pkg.tests import words\n"
-    assert scan_sources(tree_of({"pkg/one.pyi": code, "pkg/one.txt": code, "pkg/one.py.in": code})) == FactScan()
+    assert scan(tree_of({"pkg/one.pyi": code, "pkg/one.txt": code, "pkg/one.py.in": code})) == FactScan()
 
 
 @pytest.mark.parametrize(
@@ -88,16 +94,16 @@ def test_only_sources_are_read():
 )
 def test_a_file_that_cannot_be_parsed_keeps_the_tests_of_its_package(code):
     files = {"pkg/one.py": code, "pkg/tests/a.py": "", "pkg/sub/test/data/b.txt": "", "other/tests/c.py": "", "tests/d.py": ""}
-    assert scan_sources(tree_of(files)).tests == ("pkg/sub/test", "pkg/tests")
+    assert scan(tree_of(files)).tests == ("pkg/sub/test", "pkg/tests")
 
 
 def test_a_file_that_cannot_be_parsed_and_mentions_no_tests_keeps_nothing():
-    assert scan_sources(tree_of({"pkg/one.py": "print 'hello'\n", "pkg/tests/a.py": ""})) == FactScan()
+    assert scan(tree_of({"pkg/one.py": "print 'hello'\n", "pkg/tests/a.py": ""})) == FactScan()
 
 
 def test_sources_in_other_encodings_are_understood():
     code = "# coding: latin-1\nNAME = 'caf\xe9'\nfrom pkg import tests\n".encode("latin-1")
-    assert scan_sources(tree_of({"pkg/one.py": code})).tests == ("pkg/tests",)
+    assert scan(tree_of({"pkg/one.py": code})).tests == ("pkg/tests",)
 
 
 def test_strange_escapes_in_sources_are_no_warnings_of_ours():
@@ -113,17 +119,17 @@ def test_strange_escapes_in_sources_are_no_warnings_of_ours():
     ],
 )
 def test_stubs_that_are_read_at_run_time_are_noticed(code):
-    assert scan_sources(tree_of({"pkg/__init__.py": code})).reads_stubs
+    assert scan(tree_of({"pkg/__init__.py": code})).reads_stubs
 
 
 def test_stubs_are_read_nowhere_where_only_tests_do():
-    files = {"pkg/__init__.py": "import typing\n", "pkg/tests/one.py": "lazy.attach_stub(__name__)\n"}
-    assert not scan_sources(tree_of(files)).reads_stubs
+    files = {"pkg/__init__.py": "import typing\n", "pkg/tests/test_one.py": "lazy.attach_stub(__name__)\n"}
+    assert not scan(tree_of(files)).reads_stubs
 
 
 def calls(code: str, **more: str) -> FactScan:
     ast.parse(code)
-    return scan_sources(tree_of({"app.py": code, **{f"{name}.py": text for name, text in more.items()}}))
+    return scan(tree_of({"app.py": code, **{f"{name}.py": text for name, text in more.items()}}))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +191,7 @@ def test_the_first_place_is_told_and_what_is_named_is_still_found():
     ],
 )
 def test_nothing_is_a_client_where_no_source_speaks_of_the_sdk(code):
-    assert scan_sources(tree_of({"app.py": code}), look_for_calls=None) == FactScan()
+    assert scan(tree_of({"app.py": code}), look_for_calls=None) == FactScan()
 
 
 def test_a_functions_own_source_may_have_its_session_from_a_distribution():
@@ -201,12 +207,12 @@ def test_a_session_may_be_handed_to_any_other_source():
 
 def test_calls_in_the_functions_tests_do_not_count():
     files = {"app.py": "import boto3\n", "tests/test_app.py": "import boto3\nboto3.client(NAME)\n"}
-    assert scan_sources(tree_of(files)) == FactScan()
+    assert scan(tree_of(files)) == FactScan()
 
 
 def test_a_source_that_cannot_be_parsed_and_may_make_clients_counts_as_computing_a_name():
     files = {"app.py": "import boto3\n", "old.py": "print 'x'\nboto3.client('s3')\n"}
-    assert scan_sources(tree_of(files)) == FactScan(dynamic="old.py:1")
+    assert scan(tree_of(files)) == FactScan(dynamic="old.py:1")
 
 
 def test_a_clients_own_name_is_no_call():
@@ -279,12 +285,12 @@ def test_the_sdks_own_clients_say_nothing_of_the_function(tmp_path, name):
     ],
 )
 def test_native_sources_whose_names_stand_in_a_string_are_found(code, named):
-    assert scan_sources(tree_of({"pkg/one.py": code, "pkg/kernels.cu": "", "pkg/one.h": ""})).named == named
+    assert scan(tree_of({"pkg/one.py": code, "pkg/kernels.cu": "", "pkg/one.h": ""})).named == named
 
 
 def test_tests_that_an_entry_point_names_are_found():
     text = "[pkg.plugins]\nloop = pkg.sub.tests.plugin:Loop\nother=pkg.latest\n[console_scripts]\none = pkg.tests_of_old:main\n"
-    assert scan_sources(tree_of({"one-1.0.dist-info/entry_points.txt": text})).tests == ("pkg/sub/tests",)
+    assert scan(tree_of({"one-1.0.dist-info/entry_points.txt": text})).tests == ("pkg/sub/tests",)
 
 
 @pytest.mark.parametrize(

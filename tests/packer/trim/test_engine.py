@@ -16,6 +16,7 @@ from packer.cache.store import digest_of
 from packer.core.function_tree import Part
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Distribution, Entry, Function, Tree
 from packer.core.options import TRIM_LEVELS, TrimOptions
+from packer.formats.elf import ElfFile
 from packer.formats.native_code import NativeCode
 from packer.formats.wheel import read_wheel
 from packer.source.facts import FactScan, FactScanner
@@ -26,9 +27,11 @@ from packer.trim.shape import Shaper
 from tests.packer.trim.test_rules import tree_of
 from tests.wheels import make_wheel
 
-ONE = ("one/__init__.py", "one/tests/a.py", "one/docs/a.txt", "one/a.h", "one-1.0.dist-info/METADATA")
-TWO = ("two/__init__.py", "two/tests/a.py", "two/a.h", "two-1.0.dist-info/METADATA")
-OWN = ("app.py", "tests/a.py", "docs/a.txt", "a.h", "a.pyi")
+ONE = ("one/__init__.py", "one/tests/test_a.py", "share/doc/a.txt", "one/a.h", "one-1.0.dist-info/METADATA")
+TWO = ("two/__init__.py", "two/tests/test_a.py", "two/a.h", "two-1.0.dist-info/METADATA")
+NATIVE = {name: (ElfFile(path=f"{name}/fast.so", machine="x86_64", module=True),) for name in ("one", "two")}
+"""Extension modules, so that headers are those of what was compiled."""
+OWN = ("app.py", "tests/test_a.py", "docs/a.txt", "a.h", "a.pyi")
 
 
 def parts() -> list[Part]:
@@ -37,7 +40,7 @@ def parts() -> list[Part]:
 
 def trimmed(restored: frozenset[Unit] = frozenset(), **options: object) -> TrimResult:
     scans = dict.fromkeys(("one", "two"), FactScan())
-    known = TrimContext(scans=scans, native={}, services=None, restored=restored)
+    known = TrimContext(scans=scans, native=NATIVE, services=None, restored=restored)
     return trim(parts(), TrimOptions(**{"level": "safe", **options}), known)  # type: ignore[arg-type]
 
 
@@ -46,10 +49,10 @@ def gone(result: TrimResult) -> dict[str, str]:
 
 
 ALL_GONE = {
-    "one/tests/a.py": "tests",
-    "one/docs/a.txt": "documents",
+    "one/tests/test_a.py": "tests",
+    "share/doc/a.txt": "documents",
     "one/a.h": "headers",
-    "two/tests/a.py": "tests",
+    "two/tests/test_a.py": "tests",
     "two/a.h": "headers",
 }
 
@@ -88,8 +91,8 @@ def test_without_goes_before_what_was_asked_for():
 
 def test_keep_goes_before_rules_and_drop():
     result = trimmed(keep=(("", "*/tests/*"),), drop=(("", "one/*"),))
-    dropped = dict.fromkeys(("one/__init__.py", "one/docs/a.txt", "one/a.h"), DROP)
-    assert gone(result) == {**dropped, "two/a.h": "headers"}
+    dropped = dict.fromkeys(("one/__init__.py", "one/a.h"), DROP)
+    assert gone(result) == {**dropped, "share/doc/a.txt": "documents", "two/a.h": "headers"}
 
 
 def test_drop_goes_before_the_rules_and_may_take_what_they_leave():
@@ -108,8 +111,8 @@ def test_a_pattern_for_all_holds_for_the_functions_own_source_too():
 
 def test_patterns_of_one_distribution_say_nothing_of_others():
     result = trimmed(keep=(("one", "*/tests/*"),), drop=(("two", "*.py"),))
-    left = {path: rule for path, rule in ALL_GONE.items() if path not in ("one/tests/a.py", "two/tests/a.py")}
-    assert gone(result) == {**left, **dict.fromkeys(("two/__init__.py", "two/tests/a.py"), DROP)}
+    left = {path: rule for path, rule in ALL_GONE.items() if path not in ("one/tests/test_a.py", "two/tests/test_a.py")}
+    assert gone(result) == {**left, **dict.fromkeys(("two/__init__.py", "two/tests/test_a.py"), DROP)}
 
 
 def test_case_counts_in_patterns():
@@ -130,18 +133,18 @@ def test_dropping_can_be_held_back_for_one_distribution_and_the_rules_are_used_t
 
 
 def test_the_first_rule_that_takes_a_file_is_named_and_the_next_takes_over_where_it_is_held_back():
-    known = TrimContext(scans={"one": FactScan()}, native={}, services=None)
-    tree = [("one", tree_of("one/__init__.py", "one/tests/a.h"))]
+    known = TrimContext(scans={"one": FactScan()}, native=NATIVE, services=None)
+    tree = [("one", tree_of("one/__init__.py", "one/tests/a.h", "one/tests/test_a.py"))]
     options = TrimOptions(level="safe")
-    assert [each.rule for each in trim(tree, options, known).removed] == ["tests"]
-    held = TrimContext(scans={"one": FactScan()}, native={}, services=None, restored=frozenset((("tests", "one"),)))
+    assert [each.rule for each in trim(tree, options, known).removed] == ["tests", "tests"]
+    held = TrimContext(scans={"one": FactScan()}, native=NATIVE, services=None, restored=frozenset((("tests", "one"),)))
     assert [each.rule for each in trim(tree, options, held).removed] == ["headers"]
 
 
 def test_tests_that_another_distribution_imports_stay():
     scans = {"one": FactScan(), "two": FactScan(tests=("one/tests",))}
-    result = trim(parts(), TrimOptions(level="safe"), TrimContext(scans=scans, native={}, services=None))
-    assert gone(result) == {path: rule for path, rule in ALL_GONE.items() if path != "one/tests/a.py"}
+    result = trim(parts(), TrimOptions(level="safe"), TrimContext(scans=scans, native=NATIVE, services=None))
+    assert gone(result) == {path: rule for path, rule in ALL_GONE.items() if path != "one/tests/test_a.py"}
 
 
 def test_removed_bytes_add_up():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
-from packer.core.model import FILE_MODE, BytesContent, Entry, Tree
+from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
 from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
 from packer.source.facts import FactScan
@@ -20,65 +20,63 @@ LIBRARY = "libone.so.1"
 # For each rule the files of one distribution that go, and those beside them that look alike and stay.
 TAKEN: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "tests": (
-        ("pkg/tests/__init__.py", "pkg/tests/data/words.bin", "pkg/sub/test/one.py", "pkg/SelfTest/one.py", "pkg/conftest.py"),
         (
-            "pkg/testing/__init__.py",
-            "pkg/tests.py",
-            "pkg/test_tools.py",
-            "conftest.py",
-            "pkg/latest/one.py",
-            "pkg/Tests/one.py",
+            *("pkg/tests/__init__.py", "pkg/tests/data/words.bin", "pkg/tests/deep/test_one.py", "pkg/sub/test/one_test.py"),
+            *("pkg/SelfTest/one.py", "pkg/SelfTest/conftest.py", "tests/test_all.py", "pkg/data/test/tests/test_two.py"),
+        ),
+        (
+            *("pkg/testing/test_one.py", "pkg/tests.py", "pkg/test_tools.py", "conftest.py", "pkg/latest/one.py"),
+            *("pkg/Tests/test_one.py", "pkg/macros/tests/unique.sql", "pkg/plugins/test/core.py", "pkg/data/test/words.json"),
+            *("pkg/templates/app/tests/test_app.py", "pkg/{{ app }}/tests/test_app.py", "pkg/my-app/tests/test_app.py"),
+            "pkg/conftest.py",  # it does not speak of pytest
         ),
     ),
     "stubs": (("pkg/one.pyi", "pkg/py.typed", "py.typed"), ("pkg/pyi.py", "pkg/one.pyix", "pkg/py.typed.txt")),
     "headers": (
         ("pkg/include/one.h", "pkg/one.hpp", "pkg/one.cuh", "pkg/one.pxd", "pkg/one.h.in", "include/one/one.hxx"),
-        ("pkg/one.html", "pkg/h.py", "pkg/h", "pkg/one.ph"),
+        ("pkg/one.html", "pkg/h.py", "pkg/h", "pkg/one.ph", "pkg/kernels/one.h", "pkg/kernels/one.cl", "pkg/templates/one.h"),
     ),
     "native-sources": (
         ("pkg/one.c", "pkg/one.cpp", "pkg/one.cu", "pkg/one.f90", "pkg/one.pyx", "pkg/one.pyx.tp", "pkg/one.c.in"),
-        ("pkg/one.cfg", "pkg/c.py", "pkg/one.csv", "pkg/one.css", "pkg/c"),
-    ),
-    "static-libraries": (
-        ("pkg/libone.a", "lib/libone.la"),
-        ("pkg/one.so", "pkg/libone.so.1", "pkg/one.abi3.so", "pkg/a.py", "pkg/one.json"),
+        ("pkg/one.cfg", "pkg/c.py", "pkg/one.csv", "pkg/one.css", "pkg/c", "pkg/project_template/main.cpp"),
     ),
     "build-files": (
-        ("lib/cmake/one.cmake", "lib/one.pc", "pkg/one.pc.in", "pkg/CMakeLists.txt", "pkg/meson.build", "pkg/Makefile.am"),
-        ("pkg/Makefile.py", "pkg/one.pcm", "pkg/my-meson.build", "pkg/cmake.py"),
+        ("lib/cmake/one.cmake", "share/pkgconfig/one.pc", "lib64/pkgconfig/one.pc.in", "pkg/share/cmake/CMakeLists.txt"),
+        (
+            *("pkg/Makefile.py", "pkg/one.pcm", "pkg/my-meson.build", "pkg/cmake.py", "pkg/data/Makefile", "pkg/sensor.pc"),
+            "pkg/data/meson.build",
+        ),
     ),
     "documents": (
+        ("docs/one.txt", "doc/deep/index.rst", "examples/one.csv", "share/man/man1/one.1", "share/doc/one.txt"),
         (
-            *("pkg/docs/index.rst", "docs/one.txt", "pkg/sub/examples/one.csv", "share/man/man1/one.1", "share/doc/one.txt"),
-            *("pkg/static/one.js.map", "botocore/data/s3/2006-03-01/examples-1.json.gz"),
-        ),
-        (
-            "pkg/documents/one.txt",
-            "pkg/docs.py",
-            "pkg/one.js",
-            "share/one/one.txt",
-            "botocore/data/s3/2006-03-01/service-2.json",
+            *("pkg/documents/one.txt", "pkg/docs.py", "pkg/one.js", "share/one/one.txt", "pkg/docs/overview.md", "docs.txt"),
+            *("pkg/sub/examples/one.csv", "pkg/static/one.js.map", "botocore/data/s3/2006-03-01/examples-1.json.gz"),
         ),
     ),
-    "foreign": (
-        ("pkg/one.exe", "pkg/one.dll", "pkg/.dylibs/one.dylib", "pkg/one.pyd", "pkg/one.so.dSYM/one", "One.app/Contents/one"),
-        ("pkg/exe.py", "pkg/one.so", "pkg/one.app/one.txt", "pkg/dll/one.txt"),
+    "foreign-locks": (
+        (
+            *("Pipfile.lock", "poetry.lock", "requirements.txt", "requirements-dev.txt", "dev_requirements.in", "uv.lock"),
+            *("requirements/base.txt", "pkg/plugins/tests/data/poetry.lock", "pkg/test/requirements.txt", "ui/yarn.lock"),
+        ),
+        (
+            *("pkg/poetry.lock", "pkg/requirements.txt", "pkg/data/package-lock.json", "poetry.lock.py", "locks/one.txt"),
+            "one-1.0.dist-info/licenses/Cargo.lock",
+        ),
     ),
     "install-records": (
         (
-            "one-1.0.dist-info/RECORD",
-            "one-1.0.dist-info/RECORD.jws",
-            "one-1.0.dist-info/INSTALLER",
-            "one-1.0.dist-info/REQUESTED",
+            *("one-1.0.dist-info/RECORD.jws", "one-1.0.dist-info/INSTALLER", "one-1.0.dist-info/REQUESTED"),
+            "one-1.0.dist-info/direct_url.json",
         ),
         (
-            *("one-1.0.dist-info/WHEEL", "one-1.0.dist-info/direct_url.json", "one-1.0.dist-info/sub/RECORD"),
-            *("pkg/RECORD", "pkg/INSTALLER", "one-1.0.dist-info/top_level.txt"),
+            *("one-1.0.dist-info/WHEEL", "one-1.0.dist-info/sub/INSTALLER", "one-1.0.dist-info/RECORD", "pkg/RECORD"),
+            *("pkg/INSTALLER", "one-1.0.dist-info/top_level.txt"),
         ),
     ),
     "old-bytecode": (
         ("pkg/__pycache__/one.cpython-312.pyc", "__pycache__/one.cpython-39.opt-1.pyc"),
-        ("pkg/one.pyc", "pkg/__pycache__/one.txt", "pkg/__pycache__/sub/one.pyc"),
+        ("pkg/one.py", "one.py", "pkg/one.pyc", "pkg/__pycache__/one.txt", "pkg/__pycache__/two.cpython-312.pyc"),
     ),
     "locales": (
         ("pkg/locale/de/LC_MESSAGES/one.mo", "pkg/locales/fr_CA/LC_MESSAGES/one.po", "babel/locale-data/de.dat"),
@@ -92,7 +90,12 @@ TAKEN: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ("tzdata/__init__.py", "dateutil/zoneinfo/__init__.py", "pytz/zoneinfo/Europe/Berlin", "tzdata/zones"),
     ),
 }
-"""The others look at more than names, and have tests of their own: runtime, library-copies and service-models."""
+"""The others look at more than names, and have tests of their own."""
+OF_THEIR_OWN = ("runtime", "static-libraries", "foreign", "library-copies", "service-models")
+
+
+MODULES = (ElfFile(path="pkg/fast.so", machine="x86_64", module=True),)
+"""What says that a distribution was compiled."""
 
 
 def tree_of(*paths: str, owner: str = "one-1.0-py3-none-any.whl", text: str = "") -> Tree:
@@ -109,16 +112,23 @@ def gone(
     scan: FactScan | None = None,
     native: Sequence[ElfFile] = (),
     services: frozenset[str] | None = None,
+    own: FactScan | None = None,
+    local: bool = False,
 ) -> dict[str, str]:
     """Give what is trimmed of one distribution: paths with their rules."""
-    known = TrimContext(scans={name: scan or FactScan()}, native={name: native}, services=services)
+    known = TrimContext(
+        scans={name: scan or FactScan(), OWN_SOURCE: own or FactScan()},
+        native={name: native},
+        services=services,
+        local=frozenset({name} if local else ()),
+    )
     return {each.path: each.rule for each in trim([(name, tree)], options, known).removed}
 
 
 @pytest.mark.parametrize("rule", TAKEN)
 def test_each_rule_takes_what_it_says_and_nothing_that_looks_alike(rule):
     taken, left = TAKEN[rule]
-    assert gone(tree_of("pkg/__init__.py", *taken, *left)) == dict.fromkeys(taken, rule)
+    assert gone(tree_of("pkg/__init__.py", *taken, *left), native=MODULES) == dict.fromkeys(taken, rule)
 
 
 def test_rule_is_added_from_outside(monkeypatch):
@@ -133,7 +143,7 @@ def test_rule_is_added_from_outside(monkeypatch):
 
 
 def test_every_rule_is_tested_and_gives_its_reason():
-    assert {rule.name for rule in RULES} == {*TAKEN, "runtime", "library-copies", "service-models"}
+    assert {rule.name for rule in RULES} == {*TAKEN, *OF_THEIR_OWN}
     assert len(BY_NAME) == len(RULES)
     assert all(rule.reason and not rule.reason.endswith(".") for rule in RULES)
     assert set(ASKED) == {"runtime", "locales", "timezones"}
@@ -143,6 +153,9 @@ def test_every_rule_is_tested_and_gives_its_reason():
     ("name", "data", "linked"),
     [
         ("one.o", b"\x7fELF\2\1\1", True),
+        ("libone.a", b"!<arch>\n/       ", True),
+        ("libone.la", b"# libone.la - a libtool library file\n", True),
+        ("alphabet.a", b"aleph beth\n", False),
         ("one.obj", b"\x64\x86\3\0", True),
         ("one.lib", b"!<arch>\n/       ", True),
         ("one.def", b"; exports\nLIBRARY one\nEXPORTS\n", True),
@@ -177,28 +190,98 @@ def test_metadata_entry_points_and_licences_stay_wherever_they_lie():
 
 
 def test_a_name_that_only_begins_like_a_licences_does_not_stay():
-    tree = tree_of("pkg/__init__.py", "pkg/docs/licensed.txt", "pkg/tests/noticed.py", "one-1.0.dist-info/METADATA")
-    assert gone(tree) == {"pkg/docs/licensed.txt": "documents", "pkg/tests/noticed.py": "tests"}
+    tree = tree_of("pkg/__init__.py", "docs/licensed.txt", "pkg/tests/noticed_test.py", "one-1.0.dist-info/METADATA")
+    assert gone(tree) == {"docs/licensed.txt": "documents", "pkg/tests/noticed_test.py": "tests"}
 
 
 def test_a_package_whose_only_top_level_is_named_tests_is_no_test():
-    tree = tree_of("tests/__init__.py", "tests/tests/deep.py", "tests/conftest.py", "one-1.0.dist-info/METADATA")
+    tree = tree_of("tests/__init__.py", "tests/tests/test_deep.py", "tests/conftest.py", "one-1.0.dist-info/METADATA")
     assert gone(tree) == {}
-    with_package = tree_of("pkg/__init__.py", "tests/__init__.py", "one-1.0.dist-info/METADATA")
-    assert gone(with_package) == {"tests/__init__.py": "tests"}
+    with_package = tree_of("pkg/__init__.py", "tests/test_one.py", "one-1.0.dist-info/METADATA")
+    assert gone(with_package) == {"tests/test_one.py": "tests"}
+
+
+SUITES = ("pkg/__init__.py", "pkg/tests/test_one.py", "pkg/tests/data/a.txt", "pkg/sub/tests/test_two.py", "tests/test_all.py")
 
 
 def test_tests_stay_where_something_imports_them_and_others_go():
-    tree = tree_of("pkg/__init__.py", "pkg/tests/__init__.py", "pkg/tests/deep/one.py", "pkg/sub/tests/two.py", "tests/one.py")
-    found = gone(tree, scan=FactScan(tests=("pkg/tests",)))
-    assert found == {"pkg/sub/tests/two.py": "tests", "tests/one.py": "tests"}
+    found = gone(tree_of(*SUITES), scan=FactScan(tests=("pkg/tests",)))
+    assert found == {"pkg/sub/tests/test_two.py": "tests", "tests/test_all.py": "tests"}
 
 
-def test_folders_named_for_documentation_stay_where_any_module_is_in_them():
-    code = tree_of("boto3/__init__.py", "boto3/docs/__init__.py", "boto3/docs/deep/words.txt", "boto3/examples/one.json")
-    assert gone(code) == {"boto3/examples/one.json": "documents"}
-    native = tree_of("pkg/demos/fast.so", "pkg/demos/words.txt", "docs/words.txt")
-    assert gone(native) == {"docs/words.txt": "documents"}
+def test_data_stays_in_a_folder_of_tests_that_is_named_and_its_modules_go():
+    found = gone(tree_of(*SUITES), scan=FactScan(test_data=("pkg/tests",)))
+    assert sorted(found) == ["pkg/sub/tests/test_two.py", "pkg/tests/test_one.py", "tests/test_all.py"]
+
+
+def test_a_file_of_tests_stays_where_it_is_named():
+    found = gone(tree_of(*SUITES), scan=FactScan(named=("test_one.py", "a.txt")))
+    assert sorted(found) == ["pkg/sub/tests/test_two.py", "tests/test_all.py"]
+
+
+def test_the_configuration_of_pytest_goes_unless_something_imports_it():
+    entry = Entry(path="pkg/conftest.py", mode=FILE_MODE, content=BytesContent.of(b"import pytest\n"), owner="one")
+    tree = Tree.of([*tree_of("pkg/__init__.py", "conftest.py"), entry])
+    assert gone(tree) == {"pkg/conftest.py": "tests"}
+    assert gone(tree, scan=FactScan(tests=("pkg/conftest.py",))) == {}
+
+
+def test_documentation_stays_where_a_module_is_in_it_or_the_code_names_it():
+    code = tree_of("pkg/__init__.py", "examples/one.py", "examples/one.json", "demos/fast.so", "demos/a.txt", "docs/a.txt")
+    assert gone(code) == {"docs/a.txt": "documents"}
+    assert gone(code, scan=FactScan(named=("docs",))) == {}
+    data = tree_of("docs/words.txt", "one-1.0.dist-info/METADATA")
+    assert gone(data) == {}, "it is all that the distribution has"
+
+
+def test_native_code_of_other_systems_goes_as_it_was_scanned():
+    tree = tree_of("pkg/__init__.py", "pkg/one.exe", "pkg/tool.pdb", "pkg/protein.pdb", "pkg/setup.ps1")
+    scan = FactScan(foreign=("pkg/one.exe", "pkg/tool.pdb"))
+    assert gone(tree, scan=scan) == {"pkg/one.exe": "foreign", "pkg/tool.pdb": "foreign"}
+    assert gone(tree, scan=scan, own=FactScan(suffixes=(".exe",))) == {"pkg/tool.pdb": "foreign"}
+
+
+def test_of_a_local_project_goes_only_what_its_extension_modules_are_made_of():
+    beside = ("pkg/fast.pyx", "pkg/fast.c", "pkg/fast.pxd", "pkg/fast.pyi", "pkg/fast.h")
+    tree = tree_of(
+        *("pkg/__init__.py", "pkg/fast.so", "pkg/tests/test_one.py", "docs/a.txt", "requirements.txt", "pkg/slow.c"),
+        *(
+            "pkg/faster.c",
+            "pkg/sub/fast.c",
+            "pkg/py.typed",
+            "pkg/__init__.pyi",
+            "pkg/Makefile",
+            "pkg/locale/de/LC_MESSAGES/a.mo",
+        ),
+        *("pkg/__pycache__/__init__.cpython-312.pyc", *beside),
+    )
+    old = {"pkg/__pycache__/__init__.cpython-312.pyc"}
+    assert gone(tree, native=MODULES, local=True).keys() == {*beside, *old}
+    assert gone(tree, local=True).keys() == old
+    assert gone(tree, native=MODULES).keys() > {*beside, *old, "pkg/tests/test_one.py", "docs/a.txt", "pkg/slow.c"}
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if rule.spares_named and rule.name in TAKEN and rule.name != "documents"]
+)
+def test_what_the_function_names_stays(rule):
+    taken = [path for path in TAKEN[rule.name][0] if not path.endswith(".py")]
+    names = tuple(path.rpartition("/")[2] for path in taken)
+    tree = tree_of("pkg/__init__.py", *TAKEN[rule.name][0])
+    assert not set(taken) & gone(tree, native=MODULES, own=FactScan(named=names)).keys()
+    assert set(taken) <= gone(tree, native=MODULES).keys()
+
+
+def test_endings_that_the_code_names_keep_files_but_no_headers_for_compilers():
+    tree = tree_of("pkg/__init__.py", "pkg/one.h", "pkg/one.c", "pkg/include/two.h", "pkg/one.pyi")
+    scan = FactScan(suffixes=(".h", ".c"))
+    assert gone(tree, scan=scan, native=MODULES) == {"pkg/include/two.h": "headers", "pkg/one.pyi": "stubs"}
+
+
+def test_sources_and_headers_stay_where_nothing_was_compiled():
+    tree = tree_of("pkg/__init__.py", "pkg/sketch.cpp", "pkg/sketch.h", "pkg/Makefile")
+    assert gone(tree) == {}
+    assert gone(tree, native=MODULES).keys() == {"pkg/sketch.cpp", "pkg/sketch.h", "pkg/Makefile"}
 
 
 def test_stubs_stay_where_they_are_read_at_run_time():
@@ -274,6 +357,6 @@ def test_all_models_stay_where_it_is_not_known_which_services_are_called():
 
 
 def test_headers_and_native_sources_that_the_code_names_stay():
-    tree = tree_of("pkg/__init__.py", "pkg/kernels.cu", "pkg/one.h", "pkg/two.h", "pkg/my_kernels.cu")
+    tree = tree_of("pkg/__init__.py", "pkg/kernels.cu", "pkg/one.h", "pkg/two.h", "pkg/sub/two.h", "pkg/my_kernels.cu")
     scan = FactScan(named=("kernels.cu", "one.h"))
-    assert gone(tree, scan=scan) == {"pkg/two.h": "headers", "pkg/my_kernels.cu": "native-sources"}
+    assert gone(tree, scan=scan, native=MODULES) == {"pkg/sub/two.h": "headers", "pkg/my_kernels.cu": "native-sources"}
