@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -21,9 +21,10 @@ from builders.inside.strip import NO_FILE
 from builders.interpreters import Interpreter
 from builders.once import Once
 from builders.runtimes import UNZIPPED_LIMIT
-from builders.sandbox.host_sandbox import HostSandbox, find_anew
-from builders.sandbox.root_plan import Remember
 from builders.sandbox.task import Sandbox, Task
+
+if TYPE_CHECKING:
+    from builders.sandbox.root_plan import Remember
 
 _PROGRAM = "eu-strip"
 _SECONDS = 300
@@ -101,7 +102,7 @@ class HostStrip(SandboxStrip):
     together = 16_000_000
     _remedy = _REMEDY
 
-    def __init__(self, remember: Remember = find_anew) -> None:
+    def __init__(self, remember: Remember | None = None) -> None:
         program = shutil.which(_PROGRAM)
         if program is None:
             raise UnavailableError(f"there is no {_PROGRAM}", remedy=_REMEDY)
@@ -121,10 +122,12 @@ class HostStrip(SandboxStrip):
         self._open = open_sandbox
 
 
-def _own_sandbox(program: str, remember: Remember) -> Sandbox:
+def _own_sandbox(program: str, remember: Remember | None) -> Sandbox:
     """Return a sandbox of the Python that runs this, with eu-strip in it."""
+    from builders.sandbox.host_sandbox import HostSandbox, find_anew  # many builds strip nothing anew
+
     own = Interpreter(path=Path(sys.executable), version=platform.python_version())
-    return HostSandbox(own, remember, (program,))
+    return HostSandbox(own, remember or find_anew, (program,))
 
 
 def _read_answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builders.inside.isolate import ANSWER
-from builders.runtimes import LAYERS_MOUNT, TASK_FOLDER
+from builders.runtimes import LAYERS_MOUNT, RUNTIME_FOLDER, TASK_FOLDER
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
-from builders.sandbox.root_plan import RUNTIME_FOLDER, SCRIPT_FOLDER, RootPlan
+from builders.sandbox.root_plan import SCRIPT_FOLDER, RootPlan
 from builders.sandbox.script_cache import ScriptCache
 from builders.sandbox.task import FLAGS, LayerStack, Task, TaskResult, with_folders
 

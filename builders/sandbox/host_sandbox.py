@@ -12,11 +12,10 @@ from pathlib import Path
 from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.inside import read_script
 from builders.interpreters import Interpreter, find_interpreter
-from builders.runtimes import LAYERS_MOUNT, MACHINES, Target
+from builders.runtimes import LAYERS_MOUNT, Target
 from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import HostFacts, Remember, host_root
 from builders.sandbox.script_cache import ScriptCache
-from builders.sandbox.table import SandboxKind
 from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
 
@@ -39,16 +38,6 @@ def open_host_sandbox(target: Target, remember: Remember = find_anew) -> HostSan
         what = f"no CPython 3.{minor} is on this machine"
         raise UnavailableError(what, remedy=f"`uv python install 3.{minor}` brings one.")
     return HostSandbox(found, remember)
-
-
-def runs_here(target: Target) -> bool:
-    """Return whether this machine loads the target's native code."""
-    return platform.system() == "Linux" and MACHINES.get(platform.machine()) == target.architecture
-
-
-def host_kind(remember: Remember) -> SandboxKind:
-    """Return the row of this machine in the table of sandboxes."""
-    return SandboxKind(name="host", open=lambda target, _asked: open_host_sandbox(target, remember), runs=runs_here)
 
 
 class HostSandbox:

@@ -24,6 +24,7 @@ from builders.runtimes import (
     FUNCTION_USER_NAME,
     LAYERS_MOUNT,
     MACHINES,
+    RUNTIME_FOLDER,
     RUNTIMES,
     TASK_FOLDER,
     Target,
@@ -32,9 +33,6 @@ from builders.sandbox.seccomp import system_call_filter
 
 LANG_FOLDER = "/var/lang"
 """Where Lambda's Python lies."""
-RUNTIME_FOLDER = "/var/runtime"
-"""Where packages of the runtime lie, after all others that Python imports from (``set_default_sys_path`` in
-/var/runtime/bootstrap.py of AWS's base images for Python)."""
 SCRIPT_FOLDER = "/var/rapid"
 """Where lpack's own script lies: on Lambda, the program that starts the runtime does."""
 MOUNT_FOLDERS = (

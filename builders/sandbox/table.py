@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.once import Once
-from builders.runtimes import Target
+from builders.runtimes import MACHINES, Target
 from builders.sandbox.task import Sandbox
+
+
+def runs_here(target: Target) -> bool:
+    """Return whether this machine loads the target's native code."""
+    return platform.system() == "Linux" and MACHINES.get(platform.machine()) == target.architecture
 
 
 class SandboxKind(Struct, frozen=True, kw_only=True):

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from builders.files import check_length
-from builders.host.strip import HostStrip, SandboxStrip, StripTool
 from builders.once import Once
 from builders.recipes import BuildSettings
 from builders.runtimes import Target
-from builders.sandbox.host_sandbox import host_kind
-from builders.sandbox.root_plan import HostFacts
-from builders.sandbox.table import Sandboxes, SandboxKind
+from builders.sandbox.table import Sandboxes, SandboxKind, runs_here
 from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
 from packer.cache.derived_values import derive
@@ -52,6 +49,8 @@ from packer.verify.runner import Verifier
 from packer.wheels.provider import LazyPackageBuilder, PackageBuilder
 
 if TYPE_CHECKING:
+    from builders.host.strip import StripTool
+    from builders.sandbox.root_plan import HostFacts, Remember
     from packer.images.builder import ImageBuilder
 
 
@@ -202,9 +201,11 @@ def _open_shaping(
         open=lambda target, asked: _open_container_sandbox(target, reporter, pull=asked and not policy.offline),
     )
     remember = partial(_remember_python, store)
-    sandboxes = Sandboxes((host_kind(remember), container))
+    host = SandboxKind(name="host", open=lambda target, _asked: _open_host_sandbox(target, remember), runs=runs_here)
+    sandboxes = Sandboxes((host, container))
     closing.callback(sandboxes.close)
-    stripper = Stripper(store, reporter, executor, partial(HostStrip, remember), partial(_open_container_strip, reporter))
+    strips = partial(_open_host_strip, remember), partial(_open_container_strip, reporter)
+    stripper = Stripper(store, reporter, executor, *strips)
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
     shaper = Shaper(FactScanner(store), native, stripper, BytecodePlacer(compiler, sandboxes, deflater.span))
@@ -216,6 +217,20 @@ def _open_shaping(
 def _remember_python(store: Store, key: str, form: type[HostFacts], find: Callable[[], HostFacts]) -> HostFacts:
     """Return what a Python of this machine needs, which takes long to find out (`builders.sandbox.root_plan.Remember`)."""
     return derive(store, "pythons", digest_of(key), form, find)
+
+
+def _open_host_sandbox(target: Target, remember: Remember) -> Sandbox:
+    """Find this machine's Python; raises `UnavailableError`."""
+    from builders.sandbox.host_sandbox import open_host_sandbox
+
+    return open_host_sandbox(target, remember)
+
+
+def _open_host_strip(remember: Remember) -> StripTool:
+    """Find this machine's eu-strip; raises `UnavailableError`."""
+    from builders.host.strip import HostStrip
+
+    return HostStrip(remember)
 
 
 def _open_container_sandbox(
@@ -232,6 +247,8 @@ def _open_container_sandbox(
 
 def _open_container_strip(reporter: Reporter, target: Target, settings: BuildSettings) -> StripTool:
     """Connect to the container engine; raises `UnavailableError`, also where an image is missing."""
+    from builders.host.strip import SandboxStrip
+
     return SandboxStrip(_open_container_sandbox(target, reporter, settings, pull=False))
 
 

@@ -17,9 +17,8 @@ from msgspec import Meta, Struct, field
 from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
-from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, MEGABYTE, STORAGE_RANGE, TASK_FOLDER
+from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, MEGABYTE, RUNTIME_FOLDER, STORAGE_RANGE, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
-from builders.sandbox.root_plan import RUNTIME_FOLDER
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult
 from packer import __version__

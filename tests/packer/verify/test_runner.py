@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from builders.runtimes import Target
 from builders.sandbox.emulator import CLIENT
-from builders.sandbox.host_sandbox import find_anew, host_kind
-from builders.sandbox.table import Sandboxes
+from builders.sandbox.host_sandbox import open_host_sandbox
+from builders.sandbox.table import Sandboxes, SandboxKind
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Function, Tree
@@ -77,6 +77,9 @@ class World(Struct, frozen=True, kw_only=True):
         return self.verifier.outcome(function(level), archive.path, archive.sha256, events, late, layers)
 
 
+HOST = SandboxKind(name="host", open=lambda target, _asked: open_host_sandbox(target))
+
+
 def function(level: VerifyLevel = "events") -> Function:
     return Function(
         name="one",
@@ -100,7 +103,7 @@ def world(tmp_path) -> Iterator[World]:
 
     (tmp_path / "archives").mkdir()
     with ThreadPoolExecutor(2) as executor:
-        verifier = Verifier(store, Sandboxes((host_kind(find_anew),)), executor, write)
+        verifier = Verifier(store, Sandboxes((HOST,)), executor, write)
         yield World(verifier=verifier, folder=tmp_path / "archives")
         verifier.close()
 
