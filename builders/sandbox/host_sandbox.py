@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import stat
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.inside import read_script
 from builders.interpreters import Interpreter, find_interpreter
+from builders.once import Once
 from builders.runtimes import LAYERS_MOUNT, Target
 from builders.sandbox.confined import ConfinedRunner
-from builders.sandbox.root_plan import HostFacts, Remember, host_root
+from builders.sandbox.root_plan import Fact, HostRoot, Remember, host_root
 from builders.sandbox.script_cache import ScriptCache
 from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
@@ -23,10 +25,17 @@ _LONGEST_LOG = 1 << 20
 _LOG, _ANSWER = "log", "answer"
 _LONGEST_COMPILATION = 60
 """Seconds."""
+_CONFINEMENT = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+"""How lines of /proc/self/status begin that say what a process may not do (proc_pid_status(5))."""
+_SETTINGS = (
+    *("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone"),
+    *("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "/proc/self/attr/current"),
+)
+"""Settings that forbid namespaces: of the kernel, Debian, Ubuntu, and what confines this process."""
 
 
-def find_anew(_key: str, _form: type[HostFacts], find: Callable[[], HostFacts]) -> HostFacts:
-    """Find what a Python needs, without remembering it (`builders.sandbox.root_plan.Remember`)."""
+def find_anew(_key: str, _form: type[Fact], find: Callable[[], Fact]) -> Fact:
+    """Find a fact of this machine, without remembering it (`Remember`)."""
     return find()
 
 
@@ -41,36 +50,68 @@ def open_host_sandbox(target: Target, remember: Remember = find_anew) -> HostSan
 
 
 class HostSandbox:
-    """A Python of this machine; may be used from many threads. ``programs`` of this machine may be run by tasks."""
+    """A Python of this machine; may be used from many threads. ``programs`` of this machine may be run by tasks.
+
+    What it needs is found out when something is to run: often all that would is known already.
+    """
 
     def __init__(self, found: Interpreter, remember: Remember = find_anew, programs: tuple[str, ...] = ()) -> None:
+        self._found = found
+        self._remember = remember
+        self._programs = programs
         self._python = os.path.realpath(found.path)
         self._sessions = Sessions()
         self._scripts = ScriptCache(self._compile)
-        self._runner: ConfinedRunner | None = None
+        self._opened: Once[None, tuple[HostRoot, ConfinedRunner]] = Once()
+        self._refusals: Once[None, str] = Once()
         self.identity = found.version
         self.path: Path | None = found.path
         self.place = f"Python {found.version} of this machine"
-        self.unconfined = "" if platform.system() == "Linux" else f"{platform.system()} has no namespaces"
-        self.libraries: frozenset[str] | None = None
-        self.private: Mapping[str, tuple[str, ...]] = {}
-        if not self.unconfined:
-            root = host_root(found, programs, remember)
-            self._runner = ConfinedRunner(root.plan, root.python, self._scripts, late=True)
-            self.unconfined = self._runner.refusal()
-            real = root.files if self.unconfined else {place: place for place in root.files}
-            self.libraries = frozenset(real[place] for place in root.libraries)
-            self.private = {real[place]: modules for place, modules in root.private.items()}
+
+    @property
+    def unconfined(self) -> str:
+        """Why this machine does not confine what runs; empty where it does."""
+        if platform.system() != "Linux":
+            return f"{platform.system()} has no namespaces"
+        return self._refusals.get(None, lambda: self._remember(_surroundings(), str, self._runner.refusal))
+
+    @property
+    def libraries(self) -> frozenset[str] | None:
+        """The files that hold libraries of the runtime (`builders.sandbox.task.Sandbox`)."""
+        return self._places(self._root.libraries) if platform.system() == "Linux" else None
+
+    @property
+    def private(self) -> Mapping[str, tuple[str, ...]]:
+        """The files that hold libraries for the standard library alone (`builders.sandbox.task.Sandbox`)."""
+        if platform.system() != "Linux":
+            return {}
+        return {file: modules for place, modules in self._root.private.items() for file in self._places([place])}
+
+    def _places(self, places: Iterable[str]) -> frozenset[str]:
+        """Return the paths at which a function sees libraries."""
+        return frozenset(self._root.files[place] for place in places) if self.unconfined else frozenset(places)
+
+    @property
+    def _root(self) -> HostRoot:
+        return self._opened.get(None, self._open)[0]
+
+    @property
+    def _runner(self) -> ConfinedRunner:
+        return self._opened.get(None, self._open)[1]
+
+    def _open(self) -> tuple[HostRoot, ConfinedRunner]:
+        root = host_root(self._found, self._programs, self._remember)
+        return root, ConfinedRunner(root.plan, root.python, self._scripts, late=True)
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
         self._sessions.close()
-        if self._runner:
-            self._runner.close()
+        for _, runner in self._opened.values():
+            runner.close()
 
     def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script, confined where the machine allows it (``unconfined`` says why it does not); raises `BuildError`."""
-        if self._runner and not self.unconfined:
+        if not self.unconfined:
             done = self._runner.run(task, work)
             if done is None:
                 raise BuildError("it cannot be isolated any more", remedy="Try again.")
@@ -120,6 +161,19 @@ class HostSandbox:
         finally:
             status = self._sessions.end(process)
         return made.read_bytes() if status == 0 and made.is_file() else b""
+
+
+def _surroundings() -> str:
+    """Return all that decides whether this process may make namespaces: the machine, its settings, and its own confinement."""
+    found = [str(os.getuid()), platform.release(), read_script("isolate.py").decode()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/status", *_SETTINGS):
+        try:
+            lines = Path(path).read_text(encoding="ascii", errors="replace").splitlines()
+        except OSError:
+            continue
+        found += [line for line in lines if path != "/proc/self/status" or line.startswith(_CONFINEMENT)]
+    found += [str(Path("/proc/self/ns", name).readlink()) for name in ("mnt", "user", "pid")]
+    return json.dumps(found)
 
 
 def _read_plain_result(status: int, work: Path, longest: int, *, late: bool) -> TaskResult:

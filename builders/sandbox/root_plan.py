@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -76,8 +77,15 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     programs: dict[str, str]
 
 
-Remember = Callable[[str, type[HostFacts], Callable[[], HostFacts]], HostFacts]
-"""Returns what was found before under a key, or finds it now."""
+Fact = TypeVar("Fact")
+
+
+class Remember(Protocol):
+    """Returns the fact of this machine that was found before under a key, or finds it now."""
+
+    def __call__(self, key: str, form: type[Fact], find: Callable[[], Fact], /) -> Fact: ...
+
+
 _SECONDS = 60
 _LIBRARIES, _PROGRAMS = "/usr/lib64", "/usr/bin"
 _LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}

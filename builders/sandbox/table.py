@@ -31,10 +31,14 @@ class SandboxKind(Struct, frozen=True, kw_only=True):
 
 
 class Sandboxes:
-    """Opens sandboxes, one for each target and kind; ``kinds`` are in order of preference. May be used from many threads."""
+    """Opens sandboxes, one for each target and kind; ``kinds`` are in order of preference. May be used from many threads.
 
-    def __init__(self, kinds: Sequence[SandboxKind]) -> None:
+    ``notice`` is called with each sandbox that is not confined, before it is returned; it may raise an error instead.
+    """
+
+    def __init__(self, kinds: Sequence[SandboxKind], notice: Callable[[Sandbox], None] = lambda _: None) -> None:
         self._kinds = {kind.name: kind for kind in kinds}
+        self._notice = notice
         self._opened: Once[tuple[str, Target, bool], Sandbox] = Once()
         self._closed = False
 
@@ -47,16 +51,22 @@ class Sandboxes:
     def find(self, target: Target, place: str, purpose: str) -> Sandbox:
         """Return a sandbox for a purpose (``compile``, or ``run`` for native code); ``place`` is a kind's name or ``auto``.
 
-        ``auto`` takes the first kind that is available. Raises `UnavailableError`, with the reasons of all kinds that were
-        asked.
+        ``auto`` takes the first kind that is available and confined, or else the first one that is available. Raises
+        `UnavailableError`, with the reasons of all kinds that were asked.
         """
         names = tuple(self._kinds) if place == "auto" else (place,)
-        refusals = []
+        refusals, found = [], []
         for name in names:
             try:
-                return self._get(self._kinds[name], target, purpose, asked=place == name)
+                found.append(self._get(self._kinds[name], target, purpose, asked=place == name))
             except UnavailableError as refusal:
                 refusals.append(refusal)
+                continue
+            if not found[-1].unconfined:
+                return found[-1]
+        if found:
+            self._notice(found[0])
+            return found[0]
         raise UnavailableError("; ".join(each.what for each in refusals), remedy=" Or: ".join(each.remedy for each in refusals))
 
     def _get(self, kind: SandboxKind, target: Target, purpose: str, *, asked: bool) -> Sandbox:

@@ -62,7 +62,7 @@ KINDS: Mapping[str, SharingRule] = {
     "checked-layers": SharingRule(shared=False, why="whoever builds upon a base from elsewhere looks into it"),
     "blob-homes": SharingRule(shared=False, why="others may not read the repositories that this machine pushed to"),
     "outlines": SharingRule(shared=False, why="asking an index for a few KB takes no longer than asking anybody else"),
-    "pythons": SharingRule(shared=False, why="what the Pythons of this machine need of it"),
+    "machine": SharingRule(shared=False, why="what the Pythons of this machine need of it, and what it allows"),
     "starts": SharingRule(shared=False, why="how long something took to start on this machine"),
     "history": SharingRule(shared=False, why="what was built on this machine, and when"),
     "sboms": SharingRule(shared=False, why="writing one anew takes less time than a request"),

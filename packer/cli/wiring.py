@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ from packer.cli.common import read_shape_flags
 from packer.config.load import Config, Overrides
 from packer.config.project import Project
 from packer.config.project_reader import read_project
+from packer.core.errors import VerificationError
 from packer.core.events import Reporter
 from packer.core.model import Archive, Tree
 from packer.core.options import Policy
@@ -50,8 +51,10 @@ from packer.wheels.provider import LazyPackageBuilder, PackageBuilder
 
 if TYPE_CHECKING:
     from builders.host.strip import StripTool
-    from builders.sandbox.root_plan import HostFacts, Remember
+    from builders.sandbox.root_plan import Remember
     from packer.images.builder import ImageBuilder
+
+Fact = TypeVar("Fact")
 
 
 class BuildServices:
@@ -200,9 +203,9 @@ def _open_shaping(
         name="container",
         open=lambda target, asked: _open_container_sandbox(target, reporter, pull=asked and not policy.offline),
     )
-    remember = partial(_remember_python, store)
+    remember = partial(_remember_fact, store)
     host = SandboxKind(name="host", open=lambda target, _asked: _open_host_sandbox(target, remember), runs=runs_here)
-    sandboxes = Sandboxes((host, container))
+    sandboxes = Sandboxes((host, container), UnconfinedNotice(reporter, strict=policy.strict))
     closing.callback(sandboxes.close)
     strips = partial(_open_host_strip, remember), partial(_open_container_strip, reporter)
     stripper = Stripper(store, reporter, executor, *strips)
@@ -214,9 +217,26 @@ def _open_shaping(
     return shaper, Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter), verifier
 
 
-def _remember_python(store: Store, key: str, form: type[HostFacts], find: Callable[[], HostFacts]) -> HostFacts:
-    """Return what a Python of this machine needs, which takes long to find out (`builders.sandbox.root_plan.Remember`)."""
-    return derive(store, "pythons", digest_of(key), form, find)
+class UnconfinedNotice:
+    """Says once that what runs in a sandbox is not kept from this machine, or forbids it; may be used from many threads."""
+
+    def __init__(self, reporter: Reporter, *, strict: bool) -> None:
+        self._reporter = reporter
+        self._strict = strict
+        self._given: Once[str, None] = Once()
+
+    def __call__(self, sandbox: Sandbox) -> None:
+        """Warn of a sandbox; raises `VerificationError` where warnings are errors."""
+        what = f"Functions run unconfined in {sandbox.place}, and can read and change what you can ({sandbox.unconfined})."
+        remedy = "Allow user namespaces on this machine, or start a container engine: `lpack doctor` shows both."
+        if self._strict:
+            raise VerificationError(f"{what[:-1]}, which --strict forbids.", remedy=remedy)
+        self._given.get(what, lambda: self._reporter.warn(f"{what} {remedy}"))
+
+
+def _remember_fact(store: Store, key: str, form: type[Fact], find: Callable[[], Fact]) -> Fact:
+    """Return a fact of this machine, which takes long to find out (`builders.sandbox.root_plan.Remember`)."""
+    return derive(store, "machine", digest_of(key), form, find)
 
 
 def _open_host_sandbox(target: Target, remember: Remember) -> Sandbox:
