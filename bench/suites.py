@@ -1,0 +1,418 @@
+"""Which test suites `bench.own_tests` runs, and which differences between installed and packed are explained."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+UNTIL = "2026-11-30T00:00:00Z"
+"""Dependencies and test tools are the newest that were published by then, so that a run can be repeated."""
+CONFIGURATION = ("conftest.py", "pyproject.toml", "setup.cfg", "pytest.ini", "tox.ini")
+"""Files of an sdist's root that configure pytest; they are copied with the tests where they are there."""
+PYTEST = "pytest>=8"
+
+
+class Suite(Struct, frozen=True, kw_only=True):
+    """The tests of one distribution, taken from its sdist, all of them or a part that is done in minutes.
+
+    ``modules`` are what the function imports. ``tests`` are copied to a folder outside of the packages and run there, and what
+    is ``beside`` them is copied too. ``within`` are tests below the packages that can only run there: where lpack removed them
+    they are put back. ``needs`` are test tools and whatever the distribution does not require by itself; none of it is trimmed.
+    ``options`` are arguments of pytest, which also say what is left out.
+    """
+
+    requirement: str
+    modules: tuple[str, ...]
+    tests: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+    part: tuple[str, ...] = ()
+    """What is run of ``tests`` and of ``within`` where it is not all."""
+    needs: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    @property
+    def run(self) -> tuple[str, ...]:
+        """What is run of the copied tests."""
+        return tuple(path for path in self.part if path.startswith(self.tests)) if self.part and self.tests else self.tests
+
+    @property
+    def run_within(self) -> tuple[str, ...]:
+        """What is run of the tests below the packages."""
+        return self.part if self.part and self.within else tuple(path for path in self.within if not path.endswith(".py"))
+
+    @property
+    def pin(self) -> str:
+        """``name==version``, without extras."""
+        return re.sub(r"\[[^]]*\]", "", self.requirement)
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why tests of a distribution may fail as it is packed: ``tests`` is a pattern that is searched for in their ids."""
+
+    name: str
+    tests: str
+    reason: str
+
+
+SUITES = (
+    Suite(
+        requirement="aiohttp==3.14.5",
+        modules=("aiohttp",),
+        tests=("tests",),
+        needs=(
+            "coverage",
+            "pytest-mock",
+            "pytest-timeout",
+            "trustme",
+            "re-assert",
+            "freezegun",
+            "proxy.py",
+            "blockbuster",
+            "uvloop",
+            "isal",
+            "zlib_ng",
+            "brotli",
+            "time-machine",
+            "python-on-whales",
+            "aiodns",
+            "backports.zstd",
+            "setuptools-git",
+            "pytest-codspeed",
+            "pytest-aiohttp",
+        ),
+        options=("-m", "not dev_mode and not autobahn and not internal", "--ignore=tests/test_proxy_functional.py"),
+    ),
+    Suite(
+        requirement="alembic==1.20.1",
+        modules=("alembic",),
+        tests=("tests",),
+        beside=("alembic/testing/plugin/bootstrap.py",),
+        needs=("black", "zimports", "tzdata"),
+    ),
+    Suite(
+        requirement="anyio==4.16.0",
+        modules=("anyio",),
+        tests=("tests",),
+        needs=("hypothesis", "psutil", "pytest-mock", "trustme", "truststore", "trio", "blockbuster", "pytest-timeout"),
+    ),
+    Suite(
+        requirement="attrs==26.1.0", modules=("attr", "attrs"), tests=("tests",), needs=("hypothesis", "cloudpickle", "pympler")
+    ),
+    Suite(requirement="babel==2.19.0", modules=("babel",), tests=("tests",), needs=("freezegun", "pytz", "setuptools")),
+    Suite(requirement="beautifulsoup4==4.15.0", modules=("bs4",), within=("bs4/tests",), needs=("lxml", "html5lib")),
+    Suite(
+        requirement="botocore==1.44.8",
+        modules=("botocore",),
+        tests=("tests",),
+        part=("tests/unit",),
+        needs=("jsonschema", "pytest-xdist"),
+    ),
+    Suite(requirement="cachetools==8.0.2", modules=("cachetools",), tests=("tests",)),
+    Suite(
+        requirement="cattrs==26.2.1",
+        modules=("cattrs",),
+        tests=("tests",),
+        needs=("hypothesis", "immutables", "orjson", "ujson", "pyyaml", "tomlkit", "msgpack", "cbor2", "bson", "msgspec"),
+    ),
+    Suite(requirement="charset-normalizer==3.5.3", modules=("charset_normalizer",), tests=("tests", "data")),
+    Suite(requirement="click==8.5.1", modules=("click",), tests=("tests",), options=("-m", "not stress")),
+    Suite(
+        requirement="cryptography==50.0.2",
+        modules=("cryptography",),
+        tests=("tests",),
+        needs=("cryptography-vectors==50.0.2", "pretend", "certifi", "pytest-benchmark"),
+        options=("--benchmark-disable",),
+    ),
+    Suite(requirement="cssselect==1.6.0", modules=("cssselect",), tests=("tests",), needs=("lxml",)),
+    Suite(
+        requirement="docutils==0.23",
+        modules=("docutils",),
+        tests=("test",),
+        beside=("docs", "tools"),
+        needs=("pillow", "pygments", "myst-parser", "recommonmark"),
+    ),
+    Suite(
+        requirement="fastapi==0.165.0",
+        modules=("fastapi",),
+        tests=("tests",),
+        part=("tests",),
+        needs=(
+            "httpx",
+            "dirty-equals",
+            "inline-snapshot",
+            "flask",
+            "a2wsgi",
+            "pyyaml",
+            "python-multipart",
+            "pyjwt",
+            "pwdlib[argon2]",
+            "sqlmodel",
+            "orjson",
+            "ujson",
+            "email-validator",
+            "trio",
+        ),
+        options=("--ignore=tests/test_tutorial",),
+    ),
+    Suite(requirement="flask==3.1.3", modules=("flask",), tests=("tests",), needs=("asgiref", "greenlet", "python-dotenv")),
+    Suite(requirement="frozenlist==1.8.0", modules=("frozenlist",), tests=("tests",)),
+    Suite(requirement="h11==0.16.0", modules=("h11",), within=("h11/tests",)),
+    Suite(
+        requirement="httpx==0.28.1",
+        modules=("httpx",),
+        tests=("tests",),
+        needs=(
+            "anyio",
+            "trio",
+            "uvicorn",
+            "trustme",
+            "chardet",
+            "click",
+            "rich",
+            "pygments",
+            "h2",
+            "socksio",
+            "brotli",
+            "zstandard",
+            "pytest<9",
+        ),
+    ),
+    Suite(requirement="idna==3.20", modules=("idna",), tests=("tests",), beside=("tools",)),
+    Suite(
+        requirement="importlib-metadata==10.2.0",
+        modules=("importlib_metadata",),
+        tests=("tests",),
+        needs=("jaraco.test", "pyfakefs", "packaging"),
+    ),
+    Suite(requirement="itsdangerous==2.2.0", modules=("itsdangerous",), tests=("tests",), needs=("freezegun",)),
+    Suite(requirement="jinja2==3.1.6", modules=("jinja2",), tests=("tests",), needs=("trio",)),
+    Suite(requirement="jmespath==1.1.0", modules=("jmespath",), tests=("tests",), needs=("hypothesis",)),
+    Suite(
+        requirement="joblib==1.6.0",
+        modules=("joblib",),
+        within=("joblib/test",),
+        needs=("numpy", "threadpoolctl", "pytest-timeout"),
+    ),
+    Suite(
+        requirement="jsonschema==4.26.0",
+        modules=("jsonschema",),
+        within=("jsonschema/tests",),
+        beside=("json",),
+        needs=("jsonpath-ng", "pip"),
+    ),
+    Suite(
+        requirement="lxml==6.1.3",
+        modules=("lxml.etree", "lxml.html", "lxml.objectify"),
+        within=("lxml/tests", "lxml/html/tests"),
+        needs=("cssselect", "beautifulsoup4", "html5lib", "lxml_html_clean"),
+    ),
+    Suite(
+        requirement="mako==1.4.3",
+        modules=("mako",),
+        tests=("test",),
+        needs=("babel", "pygments", "beaker", "dogpile.cache", "lingua"),
+    ),
+    Suite(requirement="markdown==3.11.3", modules=("markdown",), tests=("tests",), needs=("pyyaml",)),
+    Suite(requirement="markupsafe==3.0.4", modules=("markupsafe",), tests=("tests",)),
+    Suite(requirement="marshmallow==4.4.0", modules=("marshmallow",), tests=("tests",), needs=("simplejson",)),
+    Suite(requirement="more-itertools==11.2.1", modules=("more_itertools",), tests=("tests",)),
+    Suite(requirement="msgpack==1.2.4", modules=("msgpack",), tests=("test",)),
+    Suite(
+        requirement="multidict==7.2.1",
+        modules=("multidict",),
+        tests=("tests",),
+        needs=("objgraph", "psutil", "pytest-codspeed"),
+        options=("-m", "not leaks and not hypothesis and not capi"),
+    ),
+    Suite(requirement="networkx==3.7", modules=("networkx",), within=("networkx",), needs=("numpy", "scipy")),
+    Suite(
+        requirement="numpy==2.5.5",
+        modules=("numpy",),
+        within=(
+            "numpy/conftest.py",
+            "numpy/lib/tests",
+            "numpy/linalg/tests",
+            "numpy/ma/tests",
+            "numpy/fft/tests",
+            "numpy/polynomial/tests",
+            "numpy/matrixlib/tests",
+            "numpy/testing/tests",
+            "numpy/_core/tests",
+        ),
+        needs=("hypothesis", "pytz"),
+        options=("-m", "not slow"),
+    ),
+    Suite(
+        requirement="orjson==3.13.0",
+        modules=("orjson",),
+        tests=("test",),
+        beside=("data",),
+        needs=("numpy", "pandas", "pytz", "python-dateutil", "tzdata", "psutil", "arrow", "xxhash", "pendulum"),
+    ),
+    Suite(
+        requirement="packaging==26.4",
+        modules=("packaging",),
+        tests=("tests",),
+        needs=("hypothesis", "pretend", "tomli_w", "pip"),
+    ),
+    Suite(
+        requirement="pandas==3.1.1",
+        modules=("pandas",),
+        within=("pandas/conftest.py", "pandas/tests"),
+        part=("pandas/tests/series",),
+        needs=("hypothesis",),
+        options=("-m", "not clipboard and not single_cpu and not slow and not network and not db"),
+    ),
+    Suite(
+        requirement="pillow==13.0.0",
+        modules=("PIL", "PIL.Image"),
+        tests=("Tests",),
+        needs=("defusedxml", "olefile", "numpy", "markdown2", "packaging", "pytest-timeout"),
+    ),
+    Suite(requirement="pluggy==1.7.0", modules=("pluggy",), tests=("testing",), needs=("pytest-benchmark",)),
+    Suite(
+        requirement="psutil==7.2.2",
+        modules=("psutil",),
+        tests=("tests",),
+        needs=("pytest-xdist", "pytest-instafail", "setuptools"),
+    ),
+    Suite(
+        requirement="pydantic[email]==2.14.4",
+        modules=("pydantic",),
+        tests=("tests",),
+        needs=(
+            "cloudpickle",
+            "dirty-equals",
+            "jsonschema",
+            "pytest-mock",
+            "pytest-examples",
+            "pytest-run-parallel",
+            "pytest-timeout",
+            "faker",
+            "pytest-benchmark",
+            "pytz",
+            "packaging",
+            "tzdata",
+            "sqlalchemy",
+            "pytest-codspeed",
+            "ansi2html",
+            "devtools",
+        ),
+        options=("--benchmark-disable",),
+    ),
+    Suite(
+        requirement="pygments==2.21.0",
+        modules=("pygments",),
+        tests=("tests",),
+        beside=("doc", "scripts"),
+        needs=("lxml", "wcag-contrast-ratio"),
+    ),
+    Suite(requirement="pyjwt[crypto]==2.15.1", modules=("jwt",), tests=("tests",)),
+    Suite(
+        requirement="pyparsing==3.3.3",
+        modules=("pyparsing",),
+        tests=("tests",),
+        beside=("examples",),
+        needs=("railroad-diagrams", "jinja2", "matplotlib"),
+    ),
+    Suite(
+        requirement="pypdf[crypto]==7.1.1",
+        modules=("pypdf",),
+        tests=("tests",),
+        beside=("resources",),
+        needs=("pillow", "fpdf2", "pytest-socket", "pytest-timeout", "pyyaml", "defusedxml", "typeguard"),
+        options=("-m", "not enable_socket"),
+    ),
+    Suite(requirement="python-dateutil==4.0.0", modules=("dateutil",), tests=("tests",), needs=("hypothesis", "freezegun")),
+    Suite(requirement="python-docx==1.2.0", modules=("docx",), tests=("tests",), needs=("pyparsing",)),
+    Suite(requirement="pytz==2026.6", modules=("pytz",), tests=("pytz/tests",)),
+    Suite(requirement="pyyaml==6.0.4", modules=("yaml",), tests=("tests",)),
+    Suite(
+        requirement="requests[socks]==2.34.2",
+        modules=("requests",),
+        tests=("tests",),
+        needs=("pytest-httpbin==2.1.0", "httpbin~=0.10.0", "pytest-mock", "trustme"),
+    ),
+    Suite(
+        requirement="scipy==1.18.1",
+        modules=("scipy",),
+        within=("scipy/conftest.py", "scipy/linalg/tests", "scipy/interpolate/tests"),
+        needs=("hypothesis", "threadpoolctl", "mpmath", "pooch"),
+    ),
+    Suite(requirement="simplejson==4.3.0", modules=("simplejson",), within=("simplejson/tests",)),
+    Suite(
+        requirement="soupsieve==4.1.3", modules=("soupsieve",), tests=("tests",), needs=("lxml", "html5lib", "beautifulsoup4")
+    ),
+    Suite(
+        requirement="sqlalchemy[asyncio,aiosqlite]==2.1.9",
+        modules=("sqlalchemy", "sqlalchemy.orm"),
+        tests=("test",),
+        beside=("lib/sqlalchemy/testing/plugin/bootstrap.py",),
+        needs=("pytest-xdist",),
+    ),
+    Suite(requirement="sqlparse==0.6.1", modules=("sqlparse",), tests=("tests",)),
+    Suite(requirement="starlette[full]==1.10.0", modules=("starlette",), tests=("tests",), needs=("trio", "pyyaml")),
+    Suite(
+        requirement="structlog==26.1.0",
+        modules=("structlog",),
+        tests=("tests",),
+        needs=("pytest-asyncio", "simplejson", "time-machine", "twisted", "rich"),
+    ),
+    Suite(
+        requirement="sympy==1.14.0",
+        modules=("sympy",),
+        within=("sympy/core/tests", "sympy/solvers/tests", "sympy/printing/tests", "sympy/parsing/tests", "sympy/sets/tests"),
+        needs=("hypothesis", "numpy"),
+        options=("-m", "not slow and not tooslow"),
+    ),
+    Suite(requirement="tabulate==0.10.0", modules=("tabulate",), tests=("test",)),
+    Suite(requirement="tomlkit==0.15.2", modules=("tomlkit",), tests=("tests",), needs=("pyyaml",)),
+    Suite(requirement="toolz==1.2.0", modules=("toolz", "tlz"), within=("toolz/tests", "toolz/sandbox/tests")),
+    Suite(requirement="tornado==6.6.1", modules=("tornado",), within=("tornado/test",)),
+    Suite(
+        requirement="typer==0.29.2",
+        modules=("typer",),
+        tests=("tests",),
+        beside=("docs_src",),
+        needs=("rich", "shellingham", "coverage"),
+    ),
+    Suite(
+        requirement="urllib3==2.8.0",
+        modules=("urllib3",),
+        tests=("test", "dummyserver"),
+        part=("test",),
+        needs=(
+            "anyio[trio]",
+            "h2",
+            "httpx",
+            "hypercorn",
+            "pysocks",
+            "pytest-socket",
+            "pytest-timeout",
+            "quart",
+            "quart-trio",
+            "trio",
+            "trustme",
+            "cryptography",
+            "brotli",
+            "pyopenssl",
+        ),
+    ),
+    Suite(
+        requirement="werkzeug==3.1.9",
+        modules=("werkzeug",),
+        tests=("tests",),
+        needs=("cffi", "cryptography", "ephemeral-port-reserve", "pytest-timeout", "watchdog"),
+    ),
+    Suite(requirement="wrapt==2.5.2", modules=("wrapt",), tests=("tests",)),
+    Suite(requirement="yarl==1.25.1", modules=("yarl",), tests=("tests",), needs=("hypothesis",)),
+    Suite(
+        requirement="zipp==4.1.2",
+        modules=("zipp",),
+        tests=("tests",),
+        needs=("jaraco.itertools", "jaraco.functools", "more-itertools", "big-O"),
+    ),
+)
+EXPLANATIONS: tuple[Explanation, ...] = ()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from packaging.requirements import Requirement
+
+from bench.catalogue import base_name
+from bench.own_tests import Result, chosen_suites, details, markdown, sort_out
+from bench.suite_runs import Difference, Report
+from bench.suites import EXPLANATIONS, SUITES, Explanation
+
+_SUITE = SUITES[0]
+_GONE = Difference(test="tests.test_a::test_files", outcome="failed")
+_OTHER = Difference(test="tests.test_a::test_other", outcome="missing")
+
+
+def _result(**fields: object) -> Result:
+    plain = Report(outcomes={"one": ("passed",), "two": ("passed",), "three": ("skipped",)}, seconds=1.2)
+    packed = Report(outcomes={"one": ("passed",), "two": ("failed",), "three": ("skipped",)}, seconds=2.7)
+    return Result(suite=_SUITE, plain=plain, packed=packed, **fields)  # type: ignore[arg-type]
+
+
+def test_table_pins_each_suite_once_and_says_what_is_run():
+    names = [base_name(suite.requirement) for suite in SUITES]
+    assert len(names) == len(set(names)) >= 30
+    for suite in SUITES:
+        assert re.fullmatch(r"==[\d.]+", str(Requirement(suite.requirement).specifier)), suite.requirement
+        assert suite.modules
+        assert suite.run or suite.run_within, suite.requirement
+    assert {each.name for each in EXPLANATIONS} <= set(names)
+
+
+def test_names_choose_suites():
+    assert chosen_suites(()) == SUITES
+    assert [suite.pin.partition("==")[0] for suite in chosen_suites(["PyYAML", "attrs"])] == ["attrs", "pyyaml"]
+    with pytest.raises(SystemExit, match="No suite of nothing"):
+        chosen_suites(["nothing", "attrs"])
+
+
+def test_differences_get_the_reason_of_the_first_explanation_that_fits():
+    known = [
+        Explanation(name="a", tests=r"::test_files$", reason="it counts files"),
+        Explanation(name="a", tests=r"::test_nothing$", reason="never"),
+    ]
+    found, used = sort_out([_GONE, _OTHER], known)
+    assert found == [(_GONE, "it counts files"), (_OTHER, "")]
+    assert used == known[:1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "good"),
+    [
+        ({"explained": ((_GONE, "it counts files"),)}, True),
+        ({"flaky": (_GONE,)}, True),
+        ({"unexplained": (_OTHER,)}, False),
+        ({"unused": ("::test_nothing$",)}, False),
+        ({"trouble": "no report"}, False),
+    ],
+)
+def test_unexplained_differences_and_stale_explanations_are_not_good(fields: dict[str, object], good: bool):
+    assert _result(**fields).good is good
+
+
+def test_results_become_a_table_and_a_line_for_each_difference():
+    results = [
+        _result(unexplained=(_OTHER,), explained=((_GONE, "it counts files"),)),
+        Result(suite=_SUITE, trouble="first\nlast"),
+    ]
+    name = base_name(_SUITE.requirement)
+    lines = markdown(results).splitlines()
+    assert lines[2].endswith(" | 2 / 1 | 0 / 1 | 1 / 1 | 1 / 3 | 1 | 1 |")
+    assert lines[3].endswith(" | last |")
+    assert lines[4] == "| 1 suite | 2 / 1 | 0 / 1 | 1 / 1 | 1 / 3 | 1 | 1 |"
+    assert f"{name}: {_OTHER.test}: missing" in details(results)
+    assert f"{name}: {_GONE.test}: failed, explained: it counts files" in details(results)
