@@ -106,6 +106,7 @@ def main(descriptor: str, folder: str) -> int:
     try:
         plan: Plan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302 from lpack itself
         user, group = plan["user"]
+        os.umask(0o022)  # others read what is made here
         libc().signal(_CHILD_ENDED, None)  # who started lpack may have had it ignored, and then nobody can be waited for
         separate(user, group)
         process = os.fork()  # the first process in the new process namespace

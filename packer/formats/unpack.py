@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -94,9 +94,8 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
     def unpack(self, folder: Path, executor: Executor) -> None:
         """Unpack it into a new folder, with its modes; raise `LpackError`."""
         with store_errors(folder, "write to"):
-            folder.mkdir()
-            for path in sorted({os.path.dirname(member.name) for member in self.members}):  # noqa: PTH120 thousands of them
-                os.makedirs(folder / path, exist_ok=True)  # noqa: PTH103
+            for path in sorted(_folders_of(member.name for member in self.members)):
+                make_folder(f"{folder}/{path}")
             batches = [self.members[start : start + _BATCH] for start in range(0, len(self.members), _BATCH)]
             futures: list[Future[None]] = []
             try:
@@ -121,6 +120,23 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
                 write_whole(to, data)
             finally:
                 os.close(to)
+
+
+def _folders_of(names: Iterable[str]) -> set[str]:
+    """Return the folders of files, and those that lead there; an empty name for the one at the top."""
+    found = {""}
+    for name in names:
+        path = name.rpartition("/")[0]
+        while path not in found:
+            found.add(path)
+            path = path.rpartition("/")[0]
+    return found
+
+
+def make_folder(path: str) -> None:
+    """Make a folder that every user can read, whatever the umask is, as on Lambda; raise ``OSError``."""
+    os.mkdir(path)  # noqa: PTH102 thousands of them
+    os.chmod(path, 0o755)  # noqa: PTH101, S103 the modes of Lambda
 
 
 @contextmanager
@@ -260,9 +276,10 @@ class LayerFolders:
 def _link(folder: str, into: str) -> None:
     """Link the files of a folder into another one, except where a file exists there; raise ``OSError``."""
     try:
-        os.makedirs(into, exist_ok=True)  # noqa: PTH103 thousands of them
-    except (FileExistsError, NotADirectoryError):
-        return  # it is a file there
+        make_folder(into)
+    except FileExistsError:
+        if not os.path.isdir(into):  # noqa: PTH112 thousands of them
+            return  # it is a file there
     with os.scandir(folder) as found:
         for each in found:
             if each.is_dir(follow_symlinks=False):

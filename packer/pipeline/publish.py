@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from builders.files import file_digest
 from packer import __version__
 from packer.cache.derived_values import derive
 from packer.cache.process_lock import lock_name
 from packer.cache.signatures import are_unchanged
 from packer.cache.store import Store, digest_of, store_errors
 from packer.config.load import Config
+from packer.core.errors import VerificationError
 from packer.core.model import Function, Tree
 from packer.core.names import IMAGES_FOLDER, LAYERS_FOLDER, MANIFEST_FILE, TEMPLATE_FILE
 from packer.core.process import is_running
@@ -98,6 +100,7 @@ def publish(
 
     Returns the states of all configured functions that lie in the output folder then. Raises `LpackError`.
     """
+    check_archives(built.values())
     states = {**_recall_others(config, last, built), **{name: each.state for name, each in built.items()}}
     files = {name: path for each in built.values() for name, path in each.layers.items()}
     files |= {each.state.report.artifact.path: each.staged for each in built.values() if each.staged}
@@ -111,6 +114,29 @@ def publish(
     configured = [function.name for function in config.functions]
     remove_unused(last, states, configured)
     return {name: states[name] for name in configured if name in states}
+
+
+def check_archives(built: Iterable[Built]) -> None:
+    """Check that new archives are still what was written and proved; raises `VerificationError` where one has changed since.
+
+    Functions ran while they lay in the staging folder. Where none of them was confined, one may have reached it.
+    """
+    for each in built:
+        report = each.state.report
+        sealed = {path: report.layers[name].sha256 for name, path in _layers_by_name(report, each).items()}
+        if each.staged and report.artifact.zip_bytes is not None:
+            sealed[each.staged] = report.artifact.sha256
+        for path, digest in sealed.items():
+            with store_errors(path, "read"):
+                found = file_digest(path)
+            if found != digest:
+                what = f"{path.name} has changed since it was written: something that ran during the build has written to it."
+                raise VerificationError(what, remedy="Nothing was published. Look at what the functions run when imported.")
+
+
+def _layers_by_name(report: FunctionRecord, built: Built) -> dict[str, Path]:
+    """Return the new archives of a function's layers."""
+    return {name: built.layers[layer.path] for name, layer in report.layers.items() if layer.path in built.layers}
 
 
 def _recall_others(config: Config, last: State | None, built: Mapping[str, Built]) -> dict[str, FunctionState]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 
 from packer.cache.signatures import signature
 from packer.config.load import Config
-from packer.core.errors import StoreError
-from packer.pipeline.publish import remove_unused, write_bills, write_descriptions
+from packer.core.errors import StoreError, VerificationError
+from packer.pipeline.publish import check_archives, remove_unused, write_bills, write_descriptions
 
 
 def refuse(number: int) -> Callable[..., Any]:
@@ -53,3 +54,23 @@ def test_file_that_cannot_be_removed_is_reported(tmp_path: Path, monkeypatch) ->
     monkeypatch.undo()
     remove_unused(last, {}, [])
     assert not path.exists()
+
+
+@pytest.mark.parametrize("changed", [None, "one.zip", "shared.zip"])
+def test_archive_that_was_changed_after_it_was_written_is_not_published(tmp_path: Path, changed: str | None) -> None:
+    paths = {name: tmp_path / name for name in ("one.zip", "shared.zip")}
+    digests = {}
+    for name, path in paths.items():
+        path.write_bytes(name.encode())
+        digests[name] = hashlib.sha256(name.encode()).hexdigest()
+    layer = SimpleNamespace(path="layers/shared.zip", sha256=digests["shared.zip"])
+    artifact = SimpleNamespace(sha256=digests["one.zip"], zip_bytes=7)
+    state = SimpleNamespace(report=SimpleNamespace(artifact=artifact, layers={"shared": layer}))
+    built: Any = SimpleNamespace(state=state, staged=paths["one.zip"], layers={"layers/shared.zip": paths["shared.zip"]})
+    if changed is None:
+        check_archives([built])
+        return
+    paths[changed].write_bytes(b"changed")
+    with pytest.raises(VerificationError, match=rf"^{changed} has changed since it was written") as caught:
+        check_archives([built])
+    assert caught.value.exit_status == 4
