@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     class Plan(TypedDict):
         """What every command sees.
 
-        ``base`` is a folder that becomes the root; empty for a new one. On top come ``folders``, ``links`` (target, place),
+        ``base`` are folders that become the root, each on top of those after it; none for a new one. On top come ``folders``,
+        ``links`` (target, place),
         ``files`` (place, mode, content), ``shown`` (path of this machine, place), and ``hidden``, folders of these that are to
         be empty. The folder of each place must be there, or in the list; all is read-only. ``user`` is the identity (user,
         group) of commands, ``filter`` a program for seccomp(2), ``host`` the name of the machine.
         """
 
-        base: str
+        base: list[str]
         folders: list[str]
         links: list[tuple[str, str]]
         files: list[tuple[str, int, bytes]]
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
         ``shown`` are pairs of a folder of this machine and its place, in order, read-only; several with a colon before each lie
         on top of each other, the first one uppermost. ``same`` are paths that must be the same as where the order comes from,
         with their devices and inodes. ``storage`` is the size of /tmp, ``memory`` what all processes may hold together (0: as
-        much as they want), ``file`` the size of one file, in bytes; ``seconds`` are of a processor.
+        much as they want), ``file`` the size of one file, in bytes; ``seconds`` are of a processor. With ``runtime``, the
+        command finds Lambda's runtime interface at `RUNTIME`, and is killed as soon as it asks for its first event.
         """
 
         command: list[str]
@@ -68,13 +70,19 @@ if TYPE_CHECKING:
         memory: int
         file: int
         seconds: int
+        runtime: bool
 
 
 UNAVAILABLE = 97
 NOTE = struct.Struct("=cq")
-READY, REFUSED, FAILED, ENDED, MEMORY, OVER = b"r", b"n", b"f", b"e", b"m", b"."
+READY, REFUSED, FAILED, ASKED, ENDED, MEMORY, OVER = b"r", b"n", b"f", b"a", b"e", b"m", b"."
 """Kinds of notes: everything is in its place (0); it cannot be (the error's number); the command cannot be started (the error's
-number); it has ended (its wait status); it is killed for the memory that it holds (bytes); nothing of it is left (0)."""
+number); it asks for an event (0), or reports that it cannot start (1, and its answer is what it says); it has ended (its wait
+status); it is killed for the memory that it holds (bytes); nothing of it is left (0)."""
+RUNTIME = "127.0.0.1", 9001
+"""Where the runtime interface listens (AWS_LAMBDA_RUNTIME_API)."""
+_NEXT, _INIT_ERROR = b"/2018-06-01/runtime/invocation/next", b"/2018-06-01/runtime/init/error"
+"""Where a runtime asks for an event, and reports that it cannot start (AWS "Using the Lambda runtime API")."""
 LENGTH = struct.Struct("I")
 ANSWER = 3
 """The descriptor of the file that a command's answer goes to."""
@@ -93,6 +101,8 @@ _CAPABILITIES = 64
 _PROCESSES, _FILES = 1024, 1024
 """How many processes a function may run, and files it may open (AWS "Lambda quotas")."""
 _DEVICES = ("full", "null", "random", "urandom", "zero")
+_PATIENCE = 5.0
+"""Seconds that a runtime may take to send a request."""
 _OFTEN = 5
 """Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
 _LARGEST_FILE = 1 << 16
@@ -242,15 +252,15 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         except OSError as error:
             tell(connection, REFUSED, error.errno or 0)
             os._exit(UNAVAILABLE)
+        listener = listen() if order["runtime"] else None
         give_up_privileges(plan)
         check(libc().prctl(_SET_DUMPABLE, 0), "prctl")
         process = os.fork()
         if process == 0:
             start(connection, files, order, plan["filter"])
         tell(connection, READY, 0)
-        for each in files:
-            os.close(each)
-        tell(connection, ENDED, wait(connection, process, order["memory"]))
+        os.close(files[0])
+        tell(connection, ENDED, wait(connection, process, order["memory"], listener, files[1]))
     except OSError as error:
         tell(connection, FAILED, error.errno or 0)
     finally:
@@ -265,7 +275,7 @@ def start(connection: _socket.socket, files: tuple[int, int], order: CommandOrde
         limit(order)
         filter_calls(seccomp)
         os.chdir(order["start"])
-        os.execve(order["command"][0], order["command"], order["variables"])  # noqa: S606 a list, and no shell
+        execute(order["command"], order["variables"])
     except OSError as error:
         tell(connection, FAILED, error.errno or 0)
     except ValueError:  # a name or a value that no process can have
@@ -274,15 +284,39 @@ def start(connection: _socket.socket, files: tuple[int, int], order: CommandOrde
         os._exit(UNAVAILABLE)
 
 
-def wait(connection: _socket.socket, process: int, memory: int) -> int:
-    """Wait for a command, and kill it when it holds too much memory; return its wait status."""
+def execute(command: list[str], variables: dict[str, str]) -> NoReturn:
+    """Execute a command, whose name may have no folder: it is then looked for in PATH, as execvpe(3) does."""
+    folders = [""] if "/" in command[0] else [folder + "/" for folder in variables.get("PATH", "").split(":")]
+    for folder in folders:
+        try:
+            os.execve(folder + command[0], command, variables)  # noqa: S606 a list, and no shell
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def listen() -> _socket.socket:
+    """Listen where the runtime interface is to be found."""
+    listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    listener.bind(RUNTIME)
+    listener.listen()
+    return listener
+
+
+def wait(connection: _socket.socket, process: int, memory: int, listener: _socket.socket | None, answer: int) -> int:
+    """Wait for a command, and kill it when it holds too much memory, or has asked for an event; return its wait status."""
     poll = select.poll()
+    if listener:
+        poll.register(listener, select.POLLIN)
     try:
         poll.register(os.pidfd_open(process), select.POLLIN)
     except (AttributeError, OSError):
         pass  # polling nothing waits for the time alone
     while True:
-        poll.poll(_MEMORY_OFTEN if memory else None)
+        ready = {descriptor for descriptor, _ in poll.poll(_MEMORY_OFTEN if memory else None)}
+        if listener and listener.fileno() in ready and serve_runtime(listener, connection, answer):
+            os.kill(-1, _KILL)
         while True:
             ended, status = os.waitpid(-1, os.WNOHANG)
             if ended == process:
@@ -293,6 +327,46 @@ def wait(connection: _socket.socket, process: int, memory: int) -> int:
             tell(connection, MEMORY, held)
             os.kill(-1, _KILL)
             memory = 0
+
+
+def serve_runtime(listener: _socket.socket, connection: _socket.socket, answer: int) -> bool:
+    """Take one request of a runtime; return whether it is known now how it has started."""
+    descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 the one of this class
+    client = _socket.socket(fileno=descriptor)
+    client.settimeout(_PATIENCE)
+    try:
+        data = b""
+        while b"\r\n\r\n" not in data and len(data) < _LARGEST_FILE:
+            part = client.recv(_LARGEST_FILE)
+            if not part:
+                return False
+            data += part
+        head, _, body = data.partition(b"\r\n\r\n")
+        path = head.split(b" ", 2)[1:2]
+        if path == [_NEXT]:
+            tell(connection, ASKED, 0)
+            return True
+        if path == [_INIT_ERROR]:
+            while len(body) < _LARGEST_FILE and (part := receive_more(client, head, body)):
+                body += part
+            os.write(answer, body)
+            tell(connection, ASKED, 1)
+            return True
+        client.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    except OSError:
+        pass  # it has gone away: that says nothing
+    finally:
+        client.close()
+    return False
+
+
+def receive_more(client: _socket.socket, head: bytes, body: bytes) -> bytes:
+    """Return more of a request's body; nothing where it is all there."""
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length" and value.strip().isdigit():
+            return client.recv(_LARGEST_FILE) if len(body) < int(value) else b""
+    return b""
 
 
 def held_memory(*, exact: bool = False) -> int:
@@ -419,13 +493,15 @@ def show(path: str, place: str) -> None:
 
 def make_root(plan: Plan, root: str) -> None:
     """Put together what all commands see."""
-    mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, "mode=755")
-    if plan["base"]:
-        mount(plan["base"], root, "", _BIND)
+    made = os.path.join(os.path.dirname(root), "made") if plan["base"] else root
+    os.makedirs(made, exist_ok=True)
+    mount("tmpfs", made, "tmpfs", _NOSUID | _NODEV, "mode=755")
     for place in plan["folders"]:
-        os.makedirs(root + place, 0o755, exist_ok=True)
+        os.makedirs(made + place, 0o755, exist_ok=True)
     for target, place in plan["links"]:
-        os.symlink(target, root + place)
+        os.symlink(target, made + place)
+    if plan["base"]:
+        put_on_top(made, plan, root)
     written = os.path.join(os.path.dirname(root), "files")
     os.mkdir(written)
     mount("tmpfs", written, "tmpfs", _NOSUID | _NODEV, "mode=755")
@@ -442,6 +518,21 @@ def make_root(plan: Plan, root: str) -> None:
         mount("tmpfs", root + place, "tmpfs", _RDONLY | _NOSUID | _NODEV, "mode=755")
     make_devices(root + "/dev")
     mount("none", root, "", _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | (os.statvfs(root).f_flag & _LOCKED))
+
+
+def put_on_top(made: str, plan: Plan, root: str) -> None:
+    """Have what was made, and an empty file for each that is to be seen, on top of the folders that the root is of."""
+    for place in (
+        *(place for place, _, _ in plan["files"]),
+        *(place for path, place in plan["shown"] if not os.path.isdir(path)),
+    ):
+        os.close(os.open(made + place, os.O_WRONLY | os.O_CREAT, 0o644))
+    lower = [made]
+    for number, path in enumerate(plan["base"]):  # by names without the characters that options of mounts give a meaning
+        lower.append(os.path.join(os.path.dirname(root), str(number)))
+        os.mkdir(lower[-1])
+        mount(path, lower[-1], "", _BIND | _REC)
+    mount("overlay", root, "overlay", _RDONLY | _NOSUID | _NODEV, "lowerdir=" + ":".join(lower))
 
 
 def show_made(path: str, place: str) -> None:

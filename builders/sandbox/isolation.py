@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from builders.errors import BuildError, interruption_error
 from builders.inside import read_script
-from builders.inside.isolate import ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
+from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
 from builders.sandbox.root_plan import RootPlan
 
 _SCRIPT = "isolate.py"
@@ -43,7 +43,7 @@ class IsolatedCommand(Struct, frozen=True, kw_only=True):
 
     ``shown`` are pairs of folders of this machine, each on top of those after it, and their place in the root, in order.
     ``storage`` is the size of /tmp, ``memory`` what all processes may hold (None: no limit), ``longest`` the size of the
-    answer, all in bytes.
+    answer, all in bytes. With ``runtime``, it finds Lambda's runtime interface, and ends as soon as it asks for an event.
     """
 
     command: Sequence[str]
@@ -53,6 +53,7 @@ class IsolatedCommand(Struct, frozen=True, kw_only=True):
     storage: int
     memory: int | None
     longest: int
+    runtime: bool = False
 
     def words(self, seconds: float) -> bytes:
         """Return it as `builders.inside.isolate` reads it, with its length; raises ``OSError`` for what does not exist."""
@@ -67,6 +68,7 @@ class IsolatedCommand(Struct, frozen=True, kw_only=True):
             "memory": self.memory or 0,
             "file": max(self.storage, self.longest),
             "seconds": max(1, round(seconds * _PROCESSORS)),
+            "runtime": self.runtime,
         }
         data = marshal.dumps(order)
         return LENGTH.pack(len(data)) + data
@@ -80,7 +82,8 @@ class CommandEnd(Struct, frozen=True, kw_only=True):
     """How a command has ended: its exit status (negative: a signal), its output, and its answer, if it gave one.
 
     ``late`` says that it was stopped for time; ``memory`` are the bytes that it held when it was stopped for that, else 0.
-    ``excess`` are the bytes of an answer that is longer than it may be, and was not read.
+    ``excess`` are the bytes of an answer that is longer than it may be, and was not read. ``asked`` says that it has asked for
+    an event, or, as its answer says, why it cannot.
     """
 
     status: int
@@ -89,6 +92,7 @@ class CommandEnd(Struct, frozen=True, kw_only=True):
     answer: bytes | None
     memory: int = 0
     excess: int = 0
+    asked: bool = False
 
 
 class _Server(Struct, kw_only=True):
@@ -294,6 +298,7 @@ class _Run:
             answer=self._answer,
             memory=self.notes.get(MEMORY, 0),
             excess=self._excess,
+            asked=ASKED in self.notes,
         )
 
 

@@ -56,7 +56,7 @@ MOUNT_FILES = tuple(_FILES)
 class RootPlan(Struct, frozen=True, kw_only=True):
     """A root folder, as `builders.inside.isolate.Plan` has it."""
 
-    base: str = ""
+    base: tuple[str, ...] = ()
     folders: tuple[str, ...] = MOUNT_FOLDERS
     links: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, int, bytes], ...] = tuple((place, 0o644, text.encode()) for place, text in _FILES.items())
