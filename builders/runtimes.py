@@ -49,6 +49,26 @@ RUNTIME_DISTRIBUTIONS = ("boto3", "botocore", "jmespath", "python-dateutil", "s3
 """What every runtime carries by itself, in versions of AWS's choice that change with its updates (AWS "Working with .zip file
 archives for Python Lambda functions", "Runtime dependencies in Python")."""
 
+RUNTIME_MODULES = {
+    "boto3": "boto3",
+    "botocore": "botocore",
+    "s3transfer": "s3transfer",
+    "jmespath": "jmespath",
+    "urllib3": "urllib3",
+    "dateutil": "python-dateutil",
+    "six": "six",
+    "awslambdaric": "awslambdaric",
+    "snapshot_restore_py": "snapshot-restore-py",
+    "simplejson": "simplejson",
+}
+"""The modules that the runtime has beyond the standard library, by what brings them: `RUNTIME_DISTRIBUTIONS`, and its own
+client (awslambdaric) with what that requires: snapshot-restore-py and simplejson (metadata of awslambdaric 4.2)."""
+EXEC_WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+"""The variable that names a script which starts the runtime, or something in its place (AWS "Modifying the runtime
+environment")."""
+LONGEST_HANDLER = 128
+"""Letters of a handler, which has no white space (AWS "CreateFunction", Handler); the rest of its form is the runtime's."""
+
 DEFAULT_RUNTIME = "python3.13"
 DEFAULT_ARCHITECTURE: Architecture = "x86_64"
 WARN_BEFORE = timedelta(days=90)

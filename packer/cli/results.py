@@ -20,6 +20,8 @@ _GAP = "  "
 _KILOBYTE = 1024
 # What goes first where a terminal is narrow, one after the other: the rest still says what was built, and how large it is.
 _DISPENSABLE = ("path", "layers", "seconds", "target", "unzipped")
+_LONGEST_VERDICT = 100
+"""Letters of a verdict; the manifest, and a warning, have all of them."""
 _GREEN, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
@@ -71,6 +73,7 @@ def _make_row(name: str, report: FunctionRecord, changes: Changes, place: Path) 
         "zipped": f"{format_size(zipped):>9} {word}",
         "unzipped": f"{format_size(report.artifact.unzipped_bytes):>9} unzipped",
         "done": "built" if written else "unchanged",
+        "verdict": _cut_line(report.verified.verdict, _LONGEST_VERDICT),
         "change": change,
         "seconds": f"{report.seconds:.1f} s" if written else "",
         "path": str(place / report.artifact.path),
@@ -102,6 +105,8 @@ def _paint_cell(column: str, cell: str) -> str:
     shade = ""
     if column == "done":
         shade = _GREEN if cell.startswith("built") else _DIM
+    elif column == "verdict":
+        shade = _RED if cell.startswith("not") else _GREEN
     elif column == "change":
         shade = _RED if cell.startswith("+") else _GREEN
     elif column in ("seconds", "path"):

@@ -214,7 +214,8 @@ def _open_shaping(
     shaper = Shaper(FactScanner(store), native, stripper, BytecodePlacer(compiler, sandboxes, deflater.span))
     verifier = Verifier(store, sandboxes, executor, write)
     closing.callback(verifier.close)
-    return shaper, Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter), verifier
+    prover = Prover(Repairs(store), CandidateWriter(shaper, write), verifier, reporter, strict=policy.strict)
+    return shaper, prover, verifier
 
 
 class UnconfinedNotice:

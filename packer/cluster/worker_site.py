@@ -100,6 +100,13 @@ class WorkerSite:
             lock_path=self._local_path(function.lock_path),
             requirements=replace(requirements, path=self._local_path(requirements.path)) if requirements else None,
             trim=replace(function.trim, profile=self._local_path(function.trim.profile) if function.trim.profile else None),
+            layers=replace(
+                function.layers,
+                attached=tuple(
+                    replace(each, content=self._local_path(each.content)) if each.content else each
+                    for each in function.layers.attached
+                ),
+            ),
             verify=replace(function.verify, events=tuple(map(self._local_path, function.verify.events)), searched=()),
         )
         entries = (

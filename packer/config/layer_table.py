@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -18,6 +19,9 @@ from packer.core.options import LAYER_MODES, AttachedLayer, LayerMode, LayerOpti
 from packer.formats.distribution_names import canonical_name, is_distribution_name
 from packer.formats.requirements_txt import read_requirements
 
+if TYPE_CHECKING:
+    from packer.sam.local_layers import LocalLayer
+
 LAYER_KEYS = ("layers", "attached", LAYER_BUDGET)
 _OTHERS = "others"
 """The key among named layers that says what becomes of all that none of them holds."""
@@ -26,6 +30,7 @@ _ATTACHED_KEYS = ("arn", "distributions")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """A layer's name is part of file names; with the digest that follows it stays within the 140 characters of LayerName (AWS)."""
 # The form of a layer version's ARN (AWS "PublishLayerVersion", LayerVersionArn).
+NO_CONTENTS: Mapping[str, LocalLayer] = {}
 _ARN = re.compile(r"arn:aws[a-zA-Z-]*:lambda:[a-z]{2,}[a-z0-9-]*:[0-9]{12}:layer:[A-Za-z0-9_-]{1,140}:[0-9]+")
 
 
@@ -63,10 +68,15 @@ def _releases(section: Section) -> dict[str, float]:
     return {name: table.number(RELEASES) for name, table in tables.items() if RELEASES in table.table}
 
 
-def attach_layers(options: LayerOptions, arns: Sequence[str], where: str) -> LayerOptions:
-    """Add layers that a function has anyhow, each once; raises `UsageError` where Lambda would refuse them all together."""
+def attach_layers(
+    options: LayerOptions, arns: Sequence[str], where: str, contents: Mapping[str, LocalLayer] = NO_CONTENTS
+) -> LayerOptions:
+    """Add layers that a function has anyhow, each once; raises `UsageError` where Lambda would refuse them all together.
+
+    ``contents`` are those of them whose files are on this machine.
+    """
     known = {layer.arn: layer for layer in options.attached}
-    attached = {**{arn: known.get(arn, AttachedLayer(arn=arn)) for arn in arns}, **known}
+    attached = {**{arn: known.get(arn) or _make_attached(arn, contents.get(arn)) for arn in arns}, **known}
     if len(attached) > LAYERS_LIMIT:
         what = f"{where}: {len(attached)} layers are attached, and a function can have {LAYERS_LIMIT}."
         raise UsageError(what, remedy="Remove some: each counts.")
@@ -77,6 +87,12 @@ def attach_layers(options: LayerOptions, arns: Sequence[str], where: str) -> Lay
             what = f"{where}: {other} and {arn} are versions of the same layer, and Lambda takes no two of one."
             raise UsageError(what, remedy="Attach one of them: the project's are attached to each function.")
     return replace(options, attached=tuple(attached.values()))
+
+
+def _make_attached(arn: str, local: LocalLayer | None) -> AttachedLayer:
+    if local is None:
+        return AttachedLayer(arn=arn)
+    return AttachedLayer(arn=arn, content=local.content, prefix=local.prefix, complete=local.complete)
 
 
 def list_layer_files(options: LayerOptions) -> tuple[Path, ...]:

@@ -13,7 +13,15 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from builders.documents import parse_toml, read_text
-from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, RUNTIMES, Target
+from builders.runtimes import (
+    ARCHITECTURES,
+    DEFAULT_ARCHITECTURE,
+    DEFAULT_RUNTIME,
+    EXEC_WRAPPER,
+    LONGEST_HANDLER,
+    RUNTIMES,
+    Target,
+)
 from packer.config.budget_table import BUDGET, read_budget
 from packer.config.build_table import BUILD_KEYS, PACKAGES, read_build_settings, read_package_settings
 from packer.config.discovery import DISCOVER, Discovery, discover
@@ -24,7 +32,7 @@ from packer.config.runtime_table import RUNTIME_IMAGE, with_runtime_image
 from packer.config.section import Section, suggest_names
 from packer.config.shape_table import SHAPE_KEYS, read_shape
 from packer.core.errors import UsageError
-from packer.core.model import OWN_SOURCE, Function
+from packer.core.model import OWN_SOURCE, Function, Requirements
 from packer.core.names import DEFAULT_OUT, PYPROJECT_FILE, check_name
 from packer.core.options import ShapeFlags
 from packer.formats.distribution_names import canonical_name
@@ -176,8 +184,13 @@ def make_target(runtime: Setting, architecture: Setting) -> Target:
     return Target.of(name, machine)
 
 
-def check_handler(handler: str, where: str) -> str:
-    """Return a handler back if it has the form ``module.function``; raises `UsageError`."""
+def check_handler(handler: str, where: str, *, anything: bool = False) -> str:
+    """Return a handler back if it has the form ``module.function``; raises `UsageError`.
+
+    It may be ``anything`` that Lambda takes where something else than the runtime may make sense of it.
+    """
+    if anything and len(handler) <= LONGEST_HANDLER and not re.search(r"\s", handler):
+        return handler
     if not _HANDLER.fullmatch(handler):
         raise UsageError(
             f"{where}: {handler!r} is not a handler.",
@@ -232,26 +245,24 @@ def make_function(
     handler: Setting,
     target: Target,
     flags: ShapeFlags,
+    attached: bool = False,
 ) -> Function:
-    """Make a function of what a project and the function's own ``section`` say of how it is built; raises `UsageError`."""
-    requirements = section.string("requirements")
+    """Make a function of what a project and the function's own ``section`` say of how it is built; raises `UsageError`.
+
+    ``attached`` says whether it has layers that these do not name.
+    """
     shape = read_shape(root, name, (project, section), flags)
     folder = project.file.parent.absolute()
     layers = read_layer_options(folder, project, section, flags.layers)
     image = read_image_options(folder, (project, section), flags.format)
+    execution = read_execution_settings((project, section))
+    elsewhere = attached or bool(layers.attached) or EXEC_WRAPPER in dict(execution.environment) or shape.verify.level == "none"
     return Function(
         name=name,
         source=source,
-        handler=check_handler(*handler),
+        handler=check_handler(*handler, anything=elsewhere or (source / handler[0]).is_file()),
         target=with_runtime_image(_with_glibc(target, section, project), (project, section), folder),
-        requirements=find_requirements(
-            source,
-            section.file.parent.absolute() / requirements if requirements else None,
-            section.where("requirements"),
-            package=section.string("package"),
-            extras=section.strings("extras"),
-            groups=section.strings("groups"),
-        ),
+        requirements=_find_requirements(source, section),
         lock_path=lock_path(root, name),
         exclude=tuple(sorted({canonical_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
@@ -264,9 +275,21 @@ def make_function(
         trim=shape.trim,
         bytecode=shape.bytecode,
         verify=shape.verify,
-        execution=read_execution_settings((project, section)),
+        execution=execution,
         layers=without_layers(layers, section) if image.wanted else layers,
         image=image,
+    )
+
+
+def _find_requirements(source: Path, section: Section) -> Requirements | None:
+    requirements = section.string("requirements")
+    return find_requirements(
+        source,
+        section.file.parent.absolute() / requirements if requirements else None,
+        section.where("requirements"),
+        package=section.string("package"),
+        extras=section.strings("extras"),
+        groups=section.strings("groups"),
     )
 
 

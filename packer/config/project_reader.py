@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME
+from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, EXEC_WRAPPER
 from packer.config.discovery import DISCOVER
 from packer.config.image_table import check_image_names, read_image_options
 from packer.config.layer_table import attach_layers, check_patterns, list_layer_files
@@ -140,13 +140,14 @@ def _make_template_function(path: Path, project: Section, function: TemplateFunc
         handler=(function.handler, where),
         target=overrides.target((function.runtime, where), (function.architecture, where)),
         flags=overrides.shape,
+        attached=bool(function.attached) or EXEC_WRAPPER in dict(function.environment),
     )
     if function.uncounted is not None and made.layers.wanted:
         raise function.uncounted
     return replace(
         made,
         execution=_execution_settings(made.execution, function),
-        layers=attach_layers(made.layers, function.attached, where),
+        layers=attach_layers(made.layers, function.attached, where, dict(function.contents)),
     )
 
 

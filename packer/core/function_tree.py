@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Literal
 
+from builders.runtimes import EXEC_WRAPPER
 from packer.core.bytecode_paths import sourceless_path
 from packer.core.errors import PackageError, UsageError
 from packer.core.model import OWN_SOURCE, Entry, Function, PartSize, Tree, handler_sources, owner_label
@@ -70,8 +72,17 @@ def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
             parent = parent.rpartition("/")[0]
 
 
-def check_handler(function: Function, tree: Tree, layered: Callable[[], Collection[str]] = tuple) -> None:
-    """Check that the handler's module is in the tree, or in layers; raise `UsageError` that lists the source's modules."""
+HandlerPlace = Literal["module", "layer", "script"]
+"""Where a handler is: a module that can be imported, something that a layer of unknown content may hold, or a script."""
+
+
+def locate_handler(function: Function, tree: Tree, layered: Callable[[], Collection[str]] = tuple) -> HandlerPlace:
+    """Return where the handler is; ``layered`` returns the paths in layers whose content is known.
+
+    Raise `UsageError` that lists the source's modules where it is nowhere, unless the function is not to be verified.
+    """
+    if any(entry.path == function.handler.removeprefix("./") for entry in tree):
+        return "script"
     sources = handler_sources(function.handler)
     module = sources[0].removesuffix(".py")
     wanted = (*sources, *map(sourceless_path, sources))
@@ -79,8 +90,12 @@ def check_handler(function: Function, tree: Tree, layered: Callable[[], Collecti
     def is_in(paths: Collection[str]) -> bool:
         return any(path in wanted or (path.startswith(f"{module}.") and path.endswith(".so")) for path in paths)
 
-    if is_in([entry.path for entry in tree]) or is_in(layered()):
-        return
+    if is_in([entry.path for entry in tree]) or is_in(layered()) or function.verify.level == "none":
+        return "module"
+    if function.layers.unknown:
+        return "layer"
+    if EXEC_WRAPPER in function.variables:
+        return "script"
     own = (entry.path for entry in tree if entry.owner == OWN_SOURCE)
     top = sorted(path for path in own if path.endswith(".py") and "/" not in path)
     raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
@@ -45,6 +46,9 @@ ImageForm = Literal["oci", "docker-archive"]
 IMAGE_FORMS: tuple[ImageForm, ...] = get_args(ImageForm)
 VerifyPlace = Literal["auto", "host", "container"]
 VERIFY_PLACES: tuple[VerifyPlace, ...] = get_args(VerifyPlace)
+
+
+_LAYER_LABEL = re.compile(r':layer:([^:]+:[0-9]+)$|^(?:\{"Ref": )?"?([A-Za-z0-9]+)"?\}?$')
 
 
 class TrimOptions(Struct, frozen=True, kw_only=True):
@@ -130,10 +134,24 @@ class NamedLayer(Struct, frozen=True, kw_only=True):
 
 
 class AttachedLayer(Struct, frozen=True, kw_only=True):
-    """An existing layer: its ARN, and its distributions by the user's word, as (normalized name, version or empty)."""
+    """A layer that lpack does not make: its ARN, or what stands for one in a template.
+
+    ``distributions`` are in it by the user's word, as (normalized name, version or empty). ``content`` is the absolute path of
+    its files, a folder or a ZIP, where they are on this machine; in the layer they lie below ``prefix``, and nothing else is in
+    it if it is ``complete``.
+    """
 
     arn: str
     distributions: tuple[tuple[str, str], ...] = ()
+    content: Path | None = None
+    prefix: str = ""
+    complete: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its name in messages: the end of its ARN, or its name in the template."""
+        found = _LAYER_LABEL.search(self.arn)
+        return found[1] or found[2] if found else self.arn
 
 
 class LayerOptions(Struct, frozen=True, kw_only=True):
@@ -150,6 +168,11 @@ class LayerOptions(Struct, frozen=True, kw_only=True):
     budget: Budget = Budget()
 
     unkeyed: ClassVar = ("budget",)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The labels of attached layers that may hold anything."""
+        return tuple(layer.label for layer in self.attached if not layer.complete)
 
     @property
     def wanted(self) -> bool:
@@ -204,7 +227,7 @@ class ShapeFlags(Struct, frozen=True, kw_only=True):
 class Policy(Struct, frozen=True, kw_only=True):
     """What a build may do: ``frozen`` forbids resolving, ``upgrade`` forgets what was resolved before.
 
-    ``strict`` forbids to pack what looks like a secret.
+    ``strict`` forbids to pack what looks like a secret, or what could not be verified.
     """
 
     frozen: bool = False

@@ -171,6 +171,18 @@ class BytecodeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ) = None
 
 
+UnverifiedCause = Literal["deployment", "layer", "script", "interpreter", "runtime"]
+"""Why a function could not be verified: it needs what only its deployment has, its handler or a module may lie in a layer, its
+handler is a script, no Python of the target's minor is here, or what the runtime has could not be fetched."""
+
+
+class UnverifiedRecord(Struct, frozen=True, kw_only=True):
+    """Why a function that was to be verified could not be."""
+
+    cause: Annotated[UnverifiedCause, Meta(description="The kind of reason.")]
+    reason: Annotated[str, Meta(description="The reason, for people: it ends the sentence `not verified: …`.")]
+
+
 class ProofRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a function was proved to work."""
 
@@ -179,6 +191,16 @@ class ProofRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     milliseconds: Annotated[Milliseconds, Meta(description="Of the import; with `rie`, of the whole init phase.")] | None = None
     events: Annotated[int, Meta(ge=1, description="How many sample events it got.")] | None = None
     raised: Annotated[Count, Meta(description="How many of these end with an error, trimmed or not.")] | None = None
+    not_verified: (
+        Annotated[UnverifiedRecord, Meta(description="Why it could not be verified; not there where it was not to be.")] | None
+    ) = None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words; empty where nothing was to be verified."""
+        if self.not_verified is not None:
+            return f"not verified: {self.not_verified.reason}"
+        return "verified" if self.level != "none" else ""
 
 
 class BaseImageRecord(Struct, frozen=True, kw_only=True):
@@ -220,6 +242,9 @@ class FunctionFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: SizeRecord
     distributions: tuple[DistributionRecord, ...]
     layers: Any = ()
+    attached_bytes: Annotated[
+        Bytes, Meta(description="What the layers take, unzipped, that lpack does not make and whose content is known.")
+    ] = 0
     trim: Annotated[TrimRecord, Meta(description="What was taken out of the distributions.")]
     bytecode: BytecodeRecord
     verified: ProofRecord
@@ -263,7 +288,8 @@ class FunctionRecord(FunctionFacts, frozen=True, kw_only=True, omit_defaults=Tru
     @property
     def unpacked_with_layers(self) -> int:
         """The bytes that a function takes with all its layers where it runs."""
-        return self.artifact.unzipped_bytes + sum(layer.unzipped_bytes for layer in self.layers.values())
+        made = sum(layer.unzipped_bytes for layer in self.layers.values())
+        return self.artifact.unzipped_bytes + self.attached_bytes + made
 
     @property
     def paths(self) -> Iterator[str]:

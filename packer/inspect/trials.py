@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from builders.sandbox.emulator import find_emulator
 from packer.core.bytecode_paths import pycache_path
 from packer.core.errors import VerificationError
-from packer.core.model import OWN_SOURCE, Function
+from packer.core.model import OWN_SOURCE, Function, Tree
 from packer.core.options import BytecodeOptions
 from packer.formats.unpack import LayerArchive
 from packer.pipeline.gatherer import Gatherer
@@ -22,6 +22,7 @@ from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, rea
 from packer.verify.diagnosis import remedy_for
 from packer.verify.proof import Prover, check_expected
 from packer.verify.runner import Outcome, UnpackedFunction, Verifier, error_text, read_events
+from packer.verify.surroundings import Around
 
 CLOCK_EMULATOR, CLOCK_IMPORT = "Runtime Interface Emulator", "import"
 
@@ -54,12 +55,12 @@ class Trials:
         material = self._gatherer.gather_material(timed)
         before = self._prover.candidates.untrimmed(material, self._folder / f"{function.name}.before")
         after = self._prover.shape(material, self._folder / f"{function.name}.after")
-        late = self._gatherer.collect_carried(material)
+        late, layers = self._around(material)
         times: dict[str, list[float]] = {"before": [], "after": []}
         with ExitStack() as stack:
             sides = {
-                "before": stack.enter_context(self._verifier.laid_out(before.path, late)),
-                "after": stack.enter_context(self._verifier.laid_out(after.path, late)),
+                "before": stack.enter_context(self._verifier.laid_out(before.path, late, layers)),
+                "after": stack.enter_context(self._verifier.laid_out(after.path, late, layers)),
             }
             for number in range(rounds):
                 for side, laid in sides.items():
@@ -86,7 +87,7 @@ class Trials:
         )
         material = self._gatherer.gather_material(traced)
         candidate = self._prover.shape(material, self._folder / f"{function.name}.zip")
-        with self._verifier.laid_out(candidate.path, self._gatherer.collect_carried(material)) as laid:
+        with self._verifier.laid_out(candidate.path, *self._around(material)) as laid:
             outcome = self._run(traced, laid, trace=True)
         for event, found in zip(read_events(traced), outcome.events, strict=True):
             trouble = error_text(found)
@@ -95,6 +96,11 @@ class Trials:
                     f"{function.name} fails for the event {event.name} ({trouble}): what it would open after that is not seen."
                 )
         return _profile(traced, material, candidate, frozenset(outcome.opened)), material, candidate
+
+    def _around(self, material: Material) -> tuple[Tree, tuple[LayerArchive, ...]]:
+        """Return what the runtime and attached layers have of what a function needs; raises `LpackError`."""
+        around = Around(self._gatherer.surroundings(material), self._verifier, material)
+        return around.late, around.layers
 
     def _run(self, function: Function, laid: UnpackedFunction, *, flags: tuple[str, ...] = (), trace: bool = False) -> Outcome:
         events = read_events(function) if function.verify.level != "import" else ()
@@ -136,7 +142,9 @@ def verify_archive(
     """Run a function from the archives that were built, with its sample events; raises `VerificationError` where it fails."""
     events = read_events(function) if function.verify.level != "import" else ()
     sandbox = verifier.sandbox(function)
-    with verifier.laid_out(archive, gatherer.collect_carried(gatherer.gather_material(function)), layers) as laid:
+    material = gatherer.gather_material(function)
+    around = Around(gatherer.surroundings(material), verifier, material)
+    with verifier.laid_out(archive, around.late, (*around.layers, *layers)) as laid:
         outcome, _ = verifier.run(function, laid, sandbox, events)
     if not outcome.works:
         what = f"{function.name} does not work as it was built: {outcome.trouble()}."

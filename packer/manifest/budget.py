@@ -94,6 +94,7 @@ def function_measures(name: str, function: FunctionRecord, budget: Budget) -> It
         yield from _image_measures(name, function, budget, own)
         return
     layers = tuple((f"layer {layer}", each.unzipped_bytes) for layer, each in function.layers.items())
+    layers += (("attached layers", function.attached_bytes),) if function.attached_bytes else ()
     unzipped, both = function.unpacked_with_layers, (*own, *layers)
     lambdas = "Lambda's limit for unzipped packages"
     yield Measure(name=name, key="lambda unzipped", what=lambdas, size=unzipped, limit=UNZIPPED_LIMIT, parts=both)

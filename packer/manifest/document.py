@@ -42,8 +42,12 @@ def record_function(
     proof: Proof,
     layers: Sequence[MadeLayer],
     seconds: float,
+    attached_bytes: int = 0,
 ) -> FunctionRecord:
-    """Return the record of a function; sizes are bytes, ``layers`` are its own in order."""
+    """Return the record of a function; sizes are bytes, ``layers`` are its own in order.
+
+    ``attached_bytes`` are of attached layers, as far as that is known.
+    """
     from packer.core.model import OWN_SOURCE
 
     sizes = {part.name: part for part in parts}
@@ -67,6 +71,7 @@ def record_function(
         ),
         attached=tuple(each.arn for each in function.layers.attached),
         layers={layer.name: layer.report for layer in layers},
+        attached_bytes=attached_bytes,
         trim=_trim(function, proof),
         bytecode=_bytecode(proof),
         verified=_proof(proof),
@@ -108,6 +113,7 @@ def _proof(proof: Proof) -> ProofRecord:
         milliseconds=round(proof.milliseconds, 1) if proof.place else None,
         events=proof.events or None,
         raised=proof.raised if proof.events else None,
+        not_verified=proof.unverified,
     )
 
 

@@ -154,4 +154,4 @@ def make_local_work(
     """
     shaping, store = tools.shaping, tools.sources.store
     maker = LayerMaker(source, shaping, store, gatherer.tree, folders, function.target, function.bytecode, is_placed)
-    return LocalWork(preparation, maker, shaping.shaper, shaping.prover, gatherer.collect_carried, folders.staging)
+    return LocalWork(preparation, maker, shaping.shaper, shaping.prover, gatherer.surroundings, folders.staging)

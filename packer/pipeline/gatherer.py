@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.once import Once
-from builders.runtimes import Target
+from builders.runtimes import RUNTIME_MODULES, Target
 from builders.sandbox.emulator import CLIENT
 from packer import __version__
 from packer.cache.deflate import CODEC
@@ -34,6 +34,7 @@ from packer.resolve.declaration import Declaration, digest_links, read_declarati
 from packer.resolve.resolver import Resolver
 from packer.resolve.uv_settings import settings_digest, settings_files
 from packer.source.function_source import SourceScan, scan_source
+from packer.source.layer_content import LayerContent, list_content_files, read_layer_contents
 from packer.source.package_source import project_digest, read_project_tree
 from packer.source.secrets import SecretFinding, describe_secrets, find_secrets, refuse_secrets
 from packer.trim.material import Material
@@ -102,12 +103,16 @@ class Tools(Struct, frozen=True, kw_only=True):
 
 
 class GatheredFunction(Struct, frozen=True, kw_only=True):
-    """All of a function before anything is removed: its lock, the wheels of that, and the trees that they are."""
+    """All of a function before anything is removed: its lock, the wheels of that, and the trees that they are.
+
+    ``attached_bytes`` are of attached layers whose content is known, unzipped.
+    """
 
     lock: Lock
     made: tuple[ProvidedWheel, ...]
     warnings: tuple[str, ...]
     material: Material
+    attached_bytes: int = 0
 
     @property
     def function(self) -> Function:
@@ -151,6 +156,7 @@ class Gatherer:
                 *warnings,
             ),
             material=self._make_material(function, distributions, scan, lock),
+            attached_bytes=sum(content.size for content in self.read_layers(function)),
         )
 
     def gather_material(self, function: Function) -> Material:
@@ -169,6 +175,20 @@ class Gatherer:
         for note in material.notes:
             self._reporter.note(note)
         return material
+
+    def surroundings(self, material: Material) -> FunctionSurroundings:
+        """Return what lies around a function where it runs."""
+        return FunctionSurroundings(self, material)
+
+    def read_layers(self, function: Function) -> tuple[LayerContent, ...]:
+        """Return the attached layers of a function whose content is on this machine; raises `UsageError`."""
+        return read_layer_contents(function.layers, self._sources.digests)
+
+    def obtain_runtime(self, function: Function, modules: Collection[str]) -> Tree:
+        """Return the runtime's packages with these modules, in the newest versions that there are; raises `LpackError`."""
+        wanted = sorted({RUNTIME_MODULES[module] for module in modules})
+        packages = self._sources.locks.build_requirements(wanted, function.target, function, ())
+        return merge_trees(self._obtain_trees(function, packages), ())
 
     def collect_carried(self, material: Material) -> Tree:
         """Return the files that the runtime and attached layers provide, in the lock's versions; raises `LpackError`."""
@@ -262,6 +282,7 @@ class Gatherer:
         parts.append(self._links.get(declaration.links, lambda: digest_links(declaration, self._sources.digests)))
         parts.append(self._sources.locks.group_digest(function))
         parts += [self._sources.digests.digest(path) if Path(path).is_file() else "" for path in _list_shape_files(function)]
+        parts += [content.digest for content in self.read_layers(function)]
         settings = (settings_digest(declaration.folder, os.environ), fingerprint(version_variables(os.environ)))
         return FunctionInputs(
             function=function,
@@ -272,6 +293,26 @@ class Gatherer:
             digests=self._sources.digests,
             runtimes=self._sources.store.root / RUNTIMES,
         )
+
+
+class FunctionSurroundings:
+    """What lies around a function where it runs; `packer.verify.surroundings.Surroundings`."""
+
+    def __init__(self, gatherer: Gatherer, material: Material) -> None:
+        self._gatherer = gatherer
+        self._material = material
+
+    def carried(self) -> Tree:
+        """Return the packages that the function requires and leaves to the runtime or attached layers; raises `LpackError`."""
+        return self._gatherer.collect_carried(self._material)
+
+    def runtime(self, modules: Collection[str]) -> Tree:
+        """Return packages of the runtime that have these modules, with all that they require; raises `LpackError`."""
+        return self._gatherer.obtain_runtime(self._material.function, modules)
+
+    def layers(self) -> Sequence[LayerContent]:
+        """Return the attached layers whose content is on this machine, in their order; raises `LpackError`."""
+        return self._gatherer.read_layers(self._material.function)
 
 
 def make_gatherer(tools: Tools, reporter: Reporter, out: Path) -> Gatherer:
@@ -304,6 +345,7 @@ def list_function_files(function: Function, scan: SourceScan, *, archives: bool)
     above = (declaration.folder, *declaration.folder.parents)
     yield from (path for path in settings_files(declaration.folder, {}) if path.parent in above)
     yield from map(Path, _list_shape_files(function))
+    yield from list_content_files(function.layers)
 
 
 def _list_shape_files(function: Function) -> tuple[str, ...]:
@@ -340,6 +382,7 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
         paths += _list_shape_files(self.function)
+        paths += (path for content in read_layer_contents(self.function.layers, self.digests) for path in content.watched)
         if self.function.image.wanted:
             from packer.images.builder import files_of_image
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
-from packer.core.function_tree import check_handler
+from packer.core.function_tree import HandlerPlace, locate_handler
 from packer.core.model import OWN_SOURCE, Entry, Tree
 from packer.formats.zip_writer import WrittenArchive
 from packer.layers.assignment import LayerShare, MadeLayer, Need
@@ -28,6 +27,7 @@ from packer.trim.rules import Unit
 from packer.trim.shape import ShapedFunction, Shaper
 from packer.verify.candidates import Candidate
 from packer.verify.proof import Proof, Prover
+from packer.verify.surroundings import Surroundings
 
 Files = Mapping[str, int]
 """The bytes of each file, by its path."""
@@ -101,7 +101,7 @@ class Work(Protocol):
 class LocalWork:
     """Does the work on this machine, for functions of one target that are compiled alike.
 
-    ``carried`` returns what a function leaves to the runtime; ``staging`` is the folder that archives are written to.
+    ``surroundings`` returns what lies around a function where it runs; ``staging`` is the folder that archives are written to.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class LocalWork:
         maker: LayerMaker,
         shaper: Shaper,
         prover: Prover,
-        carried: Callable[[Material], Tree],
+        surroundings: Callable[[Material], Surroundings],
         staging: Path,
     ) -> None:
         self._preparation = preparation
         self._shaper = shaper
         self._prover = prover
-        self._collect_carried = carried
+        self._find_surroundings = surroundings
         self._staging = staging
         self.maker = maker
 
@@ -171,7 +171,7 @@ class LocalWork:
         Raises `LpackError`.
         """
         started = time.perf_counter()
-        prepared, shaped = self._finish(version, layers, files)
+        prepared, shaped, _ = self._finish(version, layers, files)
         length = self._shaper.placer.zipped(shaped.tree)
         written = WrittenArchive(sha256="", length=length)
         candidate = Candidate(shaped=shaped, restored=prepared.restored, path=Path(), written=written)
@@ -187,21 +187,26 @@ class LocalWork:
 
     def _finish(
         self, version: Version, layers: Sequence[MadeLayer], files: Callable[[MadeLayer], Files]
-    ) -> tuple[PreparedFunction, ShapedFunction]:
-        """Merge and compile what no layer holds, and check that the handler exists."""
+    ) -> tuple[PreparedFunction, ShapedFunction, HandlerPlace]:
+        """Merge and compile what no layer holds, and find the handler."""
         prepared = self._preparation.prepare(version)
         layered = LayerContents(
             names=prepared.names_in(layers),
             files=lambda: {path: size for layer in layers for path, size in files(layer).items()},
-            size=sum(layer.report.unzipped_bytes for layer in layers),
+            size=prepared.gathered.attached_bytes + sum(layer.report.unzipped_bytes for layer in layers),
         )
         shaped = self._shaper.finish(prepared.gathered.material, prepared.cut, prepared.restored, layered)
-        check_handler(prepared.gathered.function, shaped.tree, layered.files)
-        return prepared, shaped
+        return prepared, shaped, self._locate_handler(prepared, shaped, layered)
+
+    def _locate_handler(self, prepared: PreparedFunction, shaped: ShapedFunction, layered: LayerContents) -> HandlerPlace:
+        """Return where the handler is, in the function, its layers, or elsewhere; raises `UsageError` where it is nowhere."""
+        held = self._find_surroundings(prepared.gathered.material).layers
+        paths = (path.removeprefix("python/") for content in held() for path in content.paths)
+        return locate_handler(prepared.gathered.function, shaped.tree, lambda: {*layered.files(), *paths})
 
     def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[SettledFunction, Proof, Material]:
         started = time.perf_counter()
-        prepared, shaped = self._finish(version, layers, read_layer_files)
+        prepared, shaped, place = self._finish(version, layers, read_layer_files)
         material = prepared.gathered.material
         function = material.function
         path = self._staging / f"{function.name}.zip"
@@ -210,7 +215,7 @@ class LocalWork:
             candidate = self._prover.candidates.of_image(function, shaped, prepared.restored, path)
         else:
             candidate = self._prover.candidates.of_shaped(shaped, prepared.restored, path, archives)
-        proof = self._prover.prove(material, candidate, partial(self._collect_carried, material))
+        proof = self._prover.prove(material, candidate, self._find_surroundings(material), place)
         cramped = bool(layers) and function.bytecode.mode == "auto" and proof.candidate.shaped.bytecode.is_cramped
         seconds = time.perf_counter() - started + prepared.seconds
         used = () if proof.alone else tuple(layers)

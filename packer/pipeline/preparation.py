@@ -126,7 +126,7 @@ class Preparation:
                 )
                 for each in material.distributions
             },
-            own=measure_own_source(cut),
+            own=measure_own_source(cut) + gathered.attached_bytes,
             options=function.layers,
             stuck=stuck,
             tied=tuple(tied),

@@ -59,7 +59,9 @@ def make_result(gathered: GatheredFunction, proof: Proof, layers: Sequence[MadeL
     contributions = part_sizes(material.owner_names(), versions, shaped.tree)
     missing = (*shaped.missing, *proof.missing)
     return Result(
-        report=record_function(function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds),
+        report=record_function(
+            function, gathered.lock, artifact, contributions, gathered.made, proof, layers, seconds, gathered.attached_bytes
+        ),
         artifact=artifact,
         shares=contributions,
         warnings=(*gathered.warnings, *missing, *proof.warnings),

@@ -25,6 +25,7 @@ from packer.sam.intrinsics import (
     leading_text,
     nearest,
 )
+from packer.sam.local_layers import LAYER_CONTENTS, LocalLayer, find_local_layers, referenced_resource
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -35,7 +36,6 @@ CODE_PROPERTIES = {SERVERLESS_FUNCTION: "CodeUri", "AWS::Lambda::Function": "Cod
 LOOP = "Fn::ForEach::"
 """How the keys of the language extensions' loops start (AWS::LanguageExtensions)."""
 
-_LAYERS = ("AWS::Serverless::LayerVersion", "AWS::Lambda::LayerVersion")
 _NESTED = {"AWS::Serverless::Application": "Location", "AWS::CloudFormation::Stack": "TemplateURL"}
 REMOTE_PREFIXES = ("s3://", "http://", "https://")
 """How values start that name no local path."""
@@ -46,7 +46,8 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
 
     ``memory`` and ``storage`` are in MB and ``timeout`` is in seconds, None where they are not known. Of the ``environment``,
     ``undecided`` variables get their values when the stack is deployed. ``attached`` are its layers: ARNs, or whatever else
-    stands for one. ``uncounted`` says why none can be added to them.
+    stands for one; ``contents`` are those that the template declares itself, by what stands for them. ``uncounted`` says why
+    none can be added to them.
     """
 
     logical_id: str
@@ -61,6 +62,7 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
     environment: tuple[tuple[str, str], ...] = ()
     undecided: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
+    contents: tuple[tuple[str, LocalLayer], ...] = ()
     uncounted: UsageError | None = None
 
 
@@ -100,7 +102,10 @@ def read_template(path: Path, parameters: Mapping[str, str], text: str | None = 
 
 
 class _Resource(Struct, frozen=True, kw_only=True):
-    """One resource with what is needed to look its properties up. ``shared`` is Globals.Function, where that holds for it."""
+    """One resource with what is needed to look its properties up. ``shared`` is Globals.Function, where that holds for it.
+
+    ``layers`` are those of the template whose content is here, by their logical ids.
+    """
 
     file: Path
     logical_id: str
@@ -108,6 +113,7 @@ class _Resource(Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any]
     shared: Mapping[str, Any]
     scope: Scope
+    layers: Mapping[str, LocalLayer]
 
     @property
     def kind(self) -> str:
@@ -195,6 +201,7 @@ def _read_resources(path: Path, document: Mapping[str, Any], scope: Scope) -> It
     if not resources:
         raise UsageError(f"{path} has no Resources", remedy="Name an AWS SAM or CloudFormation template.")
     defaults = _mapping(path, _mapping(path, document, "Globals", "Globals"), "Function", "Globals.Function")
+    layers = find_local_layers(path.absolute().parent, resources, scope)
     for logical_id, body in resources.items():
         line = line_of(resources, logical_id)
         if str(logical_id).startswith("Fn::"):
@@ -204,7 +211,7 @@ def _read_resources(path: Path, document: Mapping[str, Any], scope: Scope) -> It
             raise UsageError(f"{path}:{line}: Resources.{logical_id} must be a mapping", remedy="Correct the template.")
         shared = defaults if body.get("Type") == SERVERLESS_FUNCTION else {}
         yield from _read_resource(
-            _Resource(file=path, logical_id=str(logical_id), line=line, body=body, shared=shared, scope=scope)
+            _Resource(file=path, logical_id=str(logical_id), line=line, body=body, shared=shared, scope=scope, layers=layers)
         )
 
 
@@ -227,7 +234,7 @@ def _read_resource(resource: _Resource) -> Iterator[TemplateFunction | SkippedRe
     if resource.kind in CODE_PROPERTIES:
         reason = _why_skipped(resource)
         yield SkippedResource(logical_id=resource.logical_id, reason=reason) if reason else _read_function(resource)
-    elif resource.kind in _LAYERS and resource.section("Metadata").get("BuildMethod"):
+    elif resource.kind in LAYER_CONTENTS and resource.section("Metadata").get("BuildMethod"):
         yield SkippedResource(logical_id=resource.logical_id, reason="it is a layer with a BuildMethod of its own")
     elif resource.kind in _NESTED and _is_local(resource.raw(_NESTED[resource.kind])):
         yield SkippedResource(logical_id=resource.logical_id, reason="it is a nested template, to be built by itself")
@@ -293,7 +300,7 @@ def _why_ready(resource: _Resource, code: str) -> str:
 
 
 def _read_function(resource: _Resource) -> TemplateFunction:
-    attached, uncounted = _attached_layers(resource)
+    attached, contents, uncounted = _attached_layers(resource)
     environment = dict(_environment(resource))
     return TemplateFunction(
         logical_id=resource.logical_id,
@@ -308,12 +315,15 @@ def _read_function(resource: _Resource) -> TemplateFunction:
         environment=tuple((name, value) for name, value in environment.items() if value is not None),
         undecided=tuple(name for name, value in environment.items() if value is None),
         attached=attached,
+        contents=contents,
         uncounted=uncounted,
     )
 
 
-def _attached_layers(resource: _Resource) -> tuple[tuple[str, ...], UsageError | None]:
-    """Return the layers of a function, as far as they are known, and an error where they are no plain list.
+def _attached_layers(
+    resource: _Resource,
+) -> tuple[tuple[str, ...], tuple[tuple[str, LocalLayer], ...], UsageError | None]:
+    """Return the layers of a function, as far as they are known, which content is here, and an error if they are no plain list.
 
     AWS SAM joins the list of Globals with the function's own behind it; where one of the two is no list, its own one holds.
     The error is only of interest where layers are made: what a call gives now may be something else in a deployment.
@@ -327,7 +337,9 @@ def _attached_layers(resource: _Resource) -> tuple[tuple[str, ...], UsageError |
     if not all(map(_is_plain_list, listed)):
         what = "cannot be counted or added to, and a function can have five layers in all"
         uncounted = resource.fault("Layers", what, 'Write them as a list, or layers = "none" for this function.')
-    return tuple(word for item in items for word in _layer_words(item, resource.scope)), uncounted
+    words = [(item, word) for item in items for word in _layer_words(item, resource.scope)]
+    named = ((word, resource.layers.get(referenced_resource(item, resource.scope))) for item, word in words)
+    return tuple(word for _, word in words), tuple((word, layer) for word, layer in named if layer), uncounted
 
 
 def _is_plain_list(node: Any) -> bool:

@@ -53,7 +53,7 @@ SDK = frozenset(("boto3", "botocore", "s3transfer"))
 _MAKERS = frozenset(("client", "resource", "create_client"))
 _LISTS = frozenset(("get_available_services", "get_available_resources"))
 
-_PARSING = Lock()
+PARSING = Lock()
 """Held by the one thread that parses: the parser of some Pythons counts its depth for all threads together, and is put out by
 what fails in another one (CPython issue 106905); filters of warnings are everybody's too."""
 
@@ -223,7 +223,7 @@ def _sources(tree: Tree) -> Iterator[Entry]:
 
 def _parse_source(data: bytes) -> ast.Module | None:
     try:
-        with _PARSING, warnings.catch_warnings():
+        with PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 return ast.parse(data)
@@ -231,6 +231,18 @@ def _parse_source(data: bytes) -> ast.Module | None:
                 return ast.parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def imported_names(data: bytes) -> frozenset[str]:
+    """Return the full names of the modules that a source imports anywhere by a statement; none where it cannot be parsed."""
+    parsed = _parse_source(data)
+    found: set[str] = set()
+    for node in ast.walk(parsed) if parsed else ():
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return frozenset(found)
 
 
 def _all_tests(path: str, tree: Tree) -> Iterator[str]:

@@ -30,9 +30,9 @@ class Candidate(Struct, frozen=True, kw_only=True):
     layers: tuple[LayerArchive, ...] = ()
 
     def needs_proof(self, function: Function) -> bool:
-        """Return whether the function is to be run: what is as its wheels have it is not, unless the user asks for it."""
-        changed = self.shaped.units() or self.shaped.bytecode.mode != "off" or self.layers
-        return function.verify.level != "none" and bool(changed or function.verify.demanded)
+        """Return whether the function is to be run: what nobody wants to shape is not, unless the user asks for it."""
+        shaped = function.trim.level != "none" or function.bytecode.mode != "off" or self.shaped.units() or self.layers
+        return function.verify.level != "none" and bool(shaped or function.verify.demanded)
 
 
 class CandidateWriter:

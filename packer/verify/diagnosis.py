@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from packer.verify.runner import MACHINE_LIBRARY, Outcome
 
 _SYNTAX = frozenset(("SyntaxError", "IndentationError", "TabError", "Runtime.UserCodeSyntaxError"))
-_HANDLER = "Runtime.HandlerNotFound"
-_IMPORTS = frozenset(("ImportError", "ModuleNotFoundError", "Runtime.ImportModuleError"))
+HANDLER_NOT_FOUND = "Runtime.HandlerNotFound"
+"""The type of error of a module that has no handler of the name."""
+IMPORTS = frozenset(("ImportError", "ModuleNotFoundError", "Runtime.ImportModuleError"))
+"""The types of errors that say what cannot be imported."""
 _ENTRYPOINT = "Runtime.InvalidEntrypoint"
 _OF_LAMBDA = ("Runtime.", "Emulator")
 """How errors are called that are no exceptions of the handler's module."""
+_NETWORK = re.compile(r"Connect|Connection|Endpoint|Timeout|TimedOut|gaierror|NameResolution|URLError")
+"""Types of errors that a network or a service would prevent: of Python, urllib3, requests, httpx and botocore."""
 _NO_FILE = "(<"
 """Stands in the message of a syntax error in a text that is no file's, which may come from a variable."""
 
@@ -17,14 +23,14 @@ _NO_FILE = "(<"
 def is_broken(outcome: Outcome) -> bool:
     """Return whether a handler's module cannot be imported for what is written there, whatever variables it has."""
     kind, message = _error(outcome)
-    return kind in {_HANDLER, MACHINE_LIBRARY} or (kind in _SYNTAX and _NO_FILE not in message)
+    return kind in {HANDLER_NOT_FOUND, MACHINE_LIBRARY} or (kind in _SYNTAX and _NO_FILE not in message)
 
 
 _REMEDIES = {
-    _HANDLER: "Define it in that module, or name another one: handler.",
+    HANDLER_NOT_FOUND: "Define it in that module, or name another one: handler.",
     MACHINE_LIBRARY: "Add the library to the folder lib/ of the function, or of a layer, or a distribution that brings it.",
     _ENTRYPOINT: "Name a program of the image, or leave it to the base: oci.entrypoint.",
-    **dict.fromkeys(_IMPORTS, "Add what it imports to its requirements or its source, and build again."),
+    **dict.fromkeys(IMPORTS, "Add what it imports to its requirements or its source, and build again."),
 }
 
 
@@ -37,7 +43,9 @@ def remedy_for(outcome: Outcome) -> str:
         return "Fix the source at that line, and build again."
     if kind.startswith(_OF_LAMBDA):
         return "See what it printed, fix that, and build again."
-    return 'Variables that it needs can be given: verify = { environment = { NAME = "…" } }.'
+    if _NETWORK.search(kind):
+        return "No network is here: connect when the handler is called, or pass addresses of a stand-in as variables."
+    return 'Variables that it needs can be given: environment = { NAME = "…" }.'
 
 
 def _error(outcome: Outcome) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from packer.core.bisect import find_culprits
 from packer.core.errors import ToolError, VerificationError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
-from packer.core.model import OWN_SOURCE, Function, Tree
+from packer.core.function_tree import HandlerPlace
+from packer.core.model import OWN_SOURCE, Function
 from packer.core.options import VerifyLevel
+from packer.core.records import UnverifiedRecord
+from packer.formats.unpack import LayerArchive
 from packer.trim.material import Material
 from packer.trim.rules import DROP, PROFILE, SOURCES, Unit
 from packer.verify.candidates import Candidate, CandidateWriter
-from packer.verify.diagnosis import is_broken, remedy_for
 from packer.verify.runner import (
     Event,
     Outcome,
@@ -32,15 +34,33 @@ from packer.verify.runner import (
     outcome_essence,
     read_events,
 )
+from packer.verify.surroundings import Around, Surroundings, lacking_modules
 
 _KIND = "repairs"
+
+
+class Unverified(Struct, frozen=True, kw_only=True):
+    """Why a function could not be verified, with what to do about it, the error itself, and its traceback."""
+
+    record: UnverifiedRecord
+    remedy: str = ""
+    trouble: str = ""
+    detail: str = ""
+
+    def warning(self, function: Function) -> str:
+        """Return the warning that says so."""
+        reason = self.record.reason
+        if self.trouble:
+            more = "" if reason == self.trouble else f": {reason}"
+            reason = f"it cannot be run here, trimmed or not ({self.trouble}){more}"
+        return f"{function.name} was not verified: {reason}. {self.remedy}".rstrip()
 
 
 class Proof(Struct, frozen=True, kw_only=True):
     """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone.
 
     ``raised`` is how many of the ``events`` end with an error, trimmed or not. ``alone`` says why it
-    is packed without layers, if it must be.
+    is packed without layers, if it must be; ``unverified`` why it could not be verified, if it was to be.
     """
 
     candidate: Candidate
@@ -53,6 +73,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     alone: str = ""
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    unverified: UnverifiedRecord | None = None
 
 
 class Repairs:
@@ -100,7 +121,17 @@ class Repairs:
 class Prover:
     """Proves functions; may be used from many threads. ``candidates`` writes what is run."""
 
-    def __init__(self, repairs: Repairs, candidates: CandidateWriter, verifier: Verifier, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        repairs: Repairs,
+        candidates: CandidateWriter,
+        verifier: Verifier,
+        reporter: Reporter,
+        *,
+        strict: bool = False,
+    ) -> None:
+        """With ``strict``, what cannot be verified is an error."""
+        self._strict = strict
         self._repairs = repairs
         self._verifier = verifier
         self._reporter = reporter
@@ -116,8 +147,10 @@ class Prover:
         repairs = options.trim.repair and options.verify.level != "none"
         return self._repairs.load(material) if repairs else frozenset()
 
-    def prove(self, material: Material, candidate: Candidate, carried: Callable[[], Tree]) -> Proof:
-        """Prove a candidate, or repair it; ``carried`` returns what the runtime has of what the function leaves out.
+    def prove(
+        self, material: Material, candidate: Candidate, surroundings: Surroundings, handler: HandlerPlace = "module"
+    ) -> Proof:
+        """Prove a candidate, or repair it; ``surroundings`` are what it needs beside it, ``handler`` is where that lies.
 
         Raises `VerificationError`, or `ToolError` where nothing here runs a function that the user wants verified.
         """
@@ -125,18 +158,30 @@ class Prover:
         options = function.verify
         if not candidate.needs_proof(function):
             return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
+        if handler != "module":
+            return self._not_proved(function, candidate, _say_where_handler_is(function, handler))
         try:
             place = self._verifier.sandbox(function).place
         except ToolError as error:
+            self._look_at_source(material, surroundings)
             if options.demanded:
                 raise
-            return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)), missing=(str(error),))
+            why = UnverifiedRecord(cause="interpreter", reason=f"no {_python_of(function)} is here")
+            return self._not_proved(function, candidate, why, missing=(str(error),))
         self._reporter.stage(function.name, "verifying")
-        trial = _Trial(self.candidates, self._verifier, self._reporter, material, candidate, carried())
+        trial = _Trial(self.candidates, self._verifier, self._reporter, material, candidate, surroundings)
         certain = not candidate.restored or self._repairs.is_known(material)
-        kept, warnings = trial.settle(candidate.restored if certain else trial.still_needed(candidate.restored))
+        kept, unverified = trial.settle(candidate.restored if certain else trial.still_needed(candidate.restored))
         if kept != candidate.restored or not certain:
             self._repairs.save(material, kept)
+        if unverified is not None:
+            self._refuse(function, unverified.record, unverified.remedy, unverified.detail)
+        return self._proof_of(function, trial, kept, place, unverified)
+
+    @staticmethod
+    def _proof_of(function: Function, trial: _Trial, kept: frozenset[Unit], place: str, unverified: Unverified | None) -> Proof:
+        """Return what a trial has proved."""
+        options = function.verify
         level = "import" if options.level == "events" and not options.events else options.level
         return Proof(
             candidate=trial.candidate,
@@ -147,8 +192,53 @@ class Prover:
             raised=sum("error" in each for each in trial.after.events),
             kept=tuple(sorted(kept)),
             alone=trial.alone,
-            warnings=warnings,
+            warnings=(unverified.warning(function),) if unverified else (),
+            unverified=unverified.record if unverified else None,
         )
+
+    def _not_proved(
+        self, function: Function, candidate: Candidate, why: UnverifiedRecord, missing: tuple[str, ...] = ()
+    ) -> Proof:
+        """Return the proof of a function that cannot be run; raises `VerificationError` where the user is strict."""
+        self._refuse(function, why, "", "")
+        return Proof(
+            candidate=candidate,
+            kept=tuple(sorted(candidate.restored)),
+            warnings=() if missing else (Unverified(record=why).warning(function),),
+            missing=missing,
+            unverified=why,
+        )
+
+    def _refuse(self, function: Function, why: UnverifiedRecord, remedy: str, detail: str) -> None:
+        """Raise `VerificationError` for what is not verified, where the user is strict."""
+        if self._strict:
+            what = f"{function.name} was not verified, and --strict asks for that: {why.reason}."
+            raise VerificationError(
+                what, detail=detail, remedy=remedy or f'Write verify = "none" for {function.name} if that is fine.'
+            )
+
+    def _look_at_source(self, material: Material, surroundings: Surroundings) -> None:
+        """Raise `VerificationError` for what fails wherever the handler is imported, as far as its source says so."""
+        from packer.verify.failed_import import diagnose_fault
+        from packer.verify.handler_source import find_fault
+
+        fault = find_fault(material, [path for content in surroundings.layers() for path in content.paths])
+        if fault is not None:
+            found = diagnose_fault(fault, material)
+            if found.broken:
+                raise VerificationError(f"{material.function.name} cannot be imported: {found.reason}.", remedy=found.remedy)
+
+
+def _python_of(function: Function) -> str:
+    return f"Python 3.{function.target.runtime.minor}"
+
+
+def _say_where_handler_is(function: Function, handler: HandlerPlace) -> UnverifiedRecord:
+    """Return why a handler that is no module of the function's cannot be run."""
+    if handler == "script":
+        return UnverifiedRecord(cause="script", reason="its handler is a script")
+    layers = " or ".join(function.layers.unknown)
+    return UnverifiedRecord(cause="layer", reason=f"its handler lies in a layer ({layers})")
 
 
 class _Trial:
@@ -161,14 +251,14 @@ class _Trial:
         reporter: Reporter,
         material: Material,
         candidate: Candidate,
-        late: Tree,
+        surroundings: Surroundings,
     ) -> None:
         self._candidates = candidates
         self._verifier = verifier
         self._reporter = reporter
         self._material = material
         self._events = read_events(material.function) if material.function.verify.level != "import" else ()
-        self._late = late
+        self._around = Around(surroundings, verifier, material)
         self._trial_path = candidate.path.with_suffix(".trial")
         self._before: Outcome | None = None
         self._loosely = False
@@ -181,8 +271,15 @@ class _Trial:
         return self._material.function
 
     def _outcome(self, candidate: Candidate) -> Outcome:
-        run = partial(self._verifier.outcome, self._function, candidate.path, candidate.written.sha256)
-        return run(self._events, self._late, candidate.layers)
+        """Run a candidate, again where it lacks what the runtime has."""
+        run = partial(self._verifier.outcome, self._function, candidate.path, candidate.written.sha256, self._events)
+        outcome = run(self._around.late, self._layers(candidate))
+        while self._around.add(lacking_modules(outcome)):
+            outcome = run(self._around.late, self._layers(candidate))
+        return outcome
+
+    def _layers(self, candidate: Candidate) -> tuple[LayerArchive, ...]:
+        return (*self._around.layers, *candidate.layers)
 
     def still_needed(self, kept: frozenset[Unit]) -> frozenset[Unit]:
         """Return what was left alone for another source, if this one needs each of it too; else nothing, and begin without."""
@@ -194,19 +291,19 @@ class _Trial:
                 return frozenset()
         return kept
 
-    def settle(self, kept: frozenset[Unit]) -> tuple[frozenset[Unit], tuple[str, ...]]:
-        """Return what has to be left alone for the function to work, with warnings; raises `VerificationError`."""
+    def settle(self, kept: frozenset[Unit]) -> tuple[frozenset[Unit], Unverified | None]:
+        """Return what has to be left alone for the function to work, and why that is not verified, if so.
+
+        Raises `VerificationError`.
+        """
         if self._events or not self.after.works:
             before = self._untrimmed_outcome()
             if not self._agrees(self.candidate, self.after) and not (self.candidate.layers and self._take_whole(before)):
                 kept = self._repair(before, kept)
-            if not self.after.works and (self._function.verify.demanded or is_broken(self.after)):
-                what = f"{self._function.name} cannot be run here, trimmed or not: {self.after.trouble()}."
-                raise VerificationError(what, detail=self.after.trace(), remedy=remedy_for(self.after))
             if not self.after.works:
-                return kept, (self._inconclusive(),)
+                return kept, self._judge()
         check_expected(self._function, self._events, self.after)
-        return kept, ()
+        return kept, None
 
     def _untrimmed_outcome(self) -> Outcome:
         if self._before is None:
@@ -229,7 +326,7 @@ class _Trial:
 
     def _once_more(self, candidate: Candidate) -> Outcome:
         sandbox = self._verifier.sandbox(self._function)
-        with self._verifier.laid_out(candidate.path, self._late, candidate.layers) as laid:
+        with self._verifier.laid_out(candidate.path, self._around.late, self._layers(candidate)) as laid:
             return self._verifier.run(self._function, laid, sandbox, self._events)[0]
 
     @staticmethod
@@ -306,9 +403,23 @@ class _Trial:
                 return f"{error_text(now) or 'another result'}{name}", error_trace(now), _untrimmed_too(error_text(was))
         return self.after.trouble() or "another result", self.after.trace(), _untrimmed_too(before.trouble())
 
-    def _inconclusive(self) -> str:
-        found = f"{self._function.name} cannot be run here, trimmed or not ({self.after.trouble()}), which proves little."
-        return f"{found} {remedy_for(self.after)}"
+    def _judge(self) -> Unverified:
+        """Return why it cannot be imported here, trimmed or not.
+
+        Raises `VerificationError` where it cannot be on Lambda either, and where the user has asked for a proof that the
+        deployment alone could give.
+        """
+        from packer.verify.failed_import import diagnose
+
+        found = diagnose(self.after, self._material, self._around.unfetched, self._around.contents)
+        name = self._function.name
+        trouble = self.after.trouble()
+        if found.broken or (self._function.verify.demanded and found.cause == "deployment"):
+            how = "cannot be run here, trimmed or not" if found.reason == trouble else "cannot be imported, trimmed or not"
+            what = f"{name} {how}: {found.reason}."
+            raise VerificationError(what, detail=self.after.trace(), remedy=found.remedy)
+        record = UnverifiedRecord(cause=found.cause, reason=found.reason)
+        return Unverified(record=record, remedy=found.remedy, trouble=trouble, detail=self.after.trace())
 
 
 _NO_RESULT = object()

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from msgspec import Meta, Struct, field
 from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
+from builders.once import Once
 from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, MEGABYTE, RUNTIME_FOLDER, STORAGE_RANGE, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
@@ -30,6 +32,7 @@ from packer.core.options import EXPECTED
 from packer.core.units import format_size
 from packer.formats.unpack import LayerArchive, LayerFolders, open_archive, scratch_folder, unpack
 from packer.formats.zip_writer import WrittenArchive
+from packer.source.layer_content import LayerContent
 
 NOTHING = Tree(())
 """No packages."""
@@ -170,10 +173,23 @@ class Verifier:
         self._executor = executor
         self._write = write
         self._layers = LayerFolders(store, executor)
+        self._attached: Once[str, LayerArchive] = Once()
+        self._closing = ExitStack()
 
     def close(self) -> None:
         """Remove the layers that were unpacked."""
         self._layers.close()
+        self._closing.close()
+
+    def archive_layers(self, contents: Sequence[LayerContent]) -> tuple[LayerArchive, ...]:
+        """Return archives of layers that lpack does not make; raises `LpackError`."""
+        return tuple(self._attached.get(content.digest, partial(self._archive_layer, content)) for content in contents)
+
+    def _archive_layer(self, content: LayerContent) -> LayerArchive:
+        if content.archive is not None:
+            return LayerArchive(path=content.archive, sha256=content.digest)
+        path = self._closing.enter_context(self._store.workspace()) / "layer.zip"
+        return LayerArchive(path=path, sha256=self._write(content.tree or NOTHING, path).sha256)
 
     def sandbox(self, function: Function) -> Sandbox:
         """Return the sandbox to run a function in; raises `ToolError` where there is none, or no emulator that it asks for."""

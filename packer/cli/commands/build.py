@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--frozen", is_flag=True, help="Fail where a lock is missing or stale, instead of resolving.")
 @click.option("--sbom/--no-sbom", default=None, help="Write bills of materials beside the artifacts (default: sbom).")
 @click.option("--report", is_flag=True, help="Write the HTML report of `lpack report`, too.")
-@click.option("--strict", is_flag=True, help="Fail where source looks like a secret (keys, .env files), instead of warning.")
+@click.option("--strict", is_flag=True, help="Fail where source looks like a secret, or a function is not verified.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Functions to build at once (default: processors).")
 @click.option("--scheduler", metavar="ADDRESS", help="Build on a Dask cluster, by way of a remote store (tcp://HOST:8786).")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")

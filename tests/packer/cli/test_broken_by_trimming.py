@@ -188,12 +188,12 @@ def test_a_function_that_fails_untrimmed_as_well_is_told_and_built(tmp_path, lpa
     handler = "import os\n\nTABLE = os.environ['TABLE']\n\ndef handler(event, context):\n    return TABLE\n"
     project = make_project(tmp_path / "project", lpack, handler, "alpha\n")
     stderr = project.run("build").stderr
-    assert "cannot be run here, trimmed or not (KeyError: 'TABLE')" in stderr
-    assert "verify = { environment = {" in stderr
+    assert "one was not verified: it cannot be run here, trimmed or not (KeyError: 'TABLE')." in stderr
+    assert 'environment = { NAME = "…" }' in stderr
     assert project.archive.is_file()
     # It is told as long as it holds, built just now or not.
     assert "trimmed or not" in project.run("build").stderr
-    project.configure('verify = { environment = { TABLE = "orders" } }')
+    project.configure('environment = { TABLE = "orders" }')
     assert "trimmed or not" not in project.run("build").stderr
 
 

@@ -93,11 +93,12 @@ def test_a_pipe_has_everything(built):
     (built.folder / "orders" / "more.py").write_text("VALUE = 1\n")
     [line] = built.run("build").stdout.splitlines()
     assert re.fullmatch(
-        r"orders  python3\.\d+ \S+ +[\d.]+ KB zipped +[\d.]+ KB unzipped  built  \+[\d.]+ (B|KB)  [\d.]+ s  dist/orders\.zip",
+        r"orders  python3\.\d+ \S+ +[\d.]+ KB zipped +[\d.]+ KB unzipped  built  verified  \+[\d.]+ (B|KB)  [\d.]+ s  "
+        r"dist/orders\.zip",
         line,
     )
     [line] = built.run("build").stdout.splitlines()
-    assert "unchanged  dist/orders.zip" in line
+    assert "unchanged  verified  dist/orders.zip" in line
 
 
 def test_github_shows_warnings_and_errors_where_they_belong(built, monkeypatch):

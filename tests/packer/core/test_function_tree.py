@@ -2,13 +2,16 @@
 
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from builders.runtimes import Target
 from packer.core.errors import PackageError, UsageError
-from packer.core.function_tree import check_handler, merge_trees, part_sizes
+from packer.core.function_tree import locate_handler, merge_trees, part_sizes
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Function, Tree
+from packer.core.options import AttachedLayer, ExecutionSettings, LayerOptions, VerifyOptions
 
 
 def tree(owner: str, **files: str) -> Tree:
@@ -28,6 +31,7 @@ def function(handler: str) -> Function:
         target=Target.of("python3.12", "x86_64"),
         requirements=None,
         lock_path=Path("/project/pylock.orders.toml"),
+        verify=VerifyOptions(level="import"),
     )
 
 
@@ -92,12 +96,38 @@ def test_a_file_and_a_folder_of_one_name_are_refused():
     ],
 )
 def test_handlers_are_found_in_every_form(handler, path):
-    check_handler(function(handler), tree_of(OWN_SOURCE, {path: ""}))
+    locate_handler(function(handler), tree_of(OWN_SOURCE, {path: ""}))
+
+
+ATTACHED = AttachedLayer(arn="arn:aws:lambda:eu-west-1:111122223333:layer:LambdaAdapterLayerX86:25")
+WRAPPER = ExecutionSettings(environment=(("AWS_LAMBDA_EXEC_WRAPPER", "/opt/bootstrap"),))
+PLACES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a module": ("app.handler", {}, "module"),
+    "a file of the source": ("run.sh", {}, "script"),
+    "a file in a folder": ("./bin/run", {}, "script"),
+    "something that a layer may hold": ("instana.lambda_handler", {"layers": LayerOptions(attached=(ATTACHED,))}, "layer"),
+    "something for a wrapper": ("serve", {"execution": WRAPPER}, "script"),
+    "anything that is not verified": ("serve", {"verify": VerifyOptions()}, "module"),
+}
+
+
+@pytest.mark.parametrize(("handler", "settings", "place"), PLACES.values(), ids=PLACES)
+def test_a_handler_is_located_by_what_can_hold_it(handler, settings, place):
+    tree = tree_of(OWN_SOURCE, {"app.py": "", "run.sh": "", "bin/run": ""})
+    assert locate_handler(replace(function(handler), **settings), tree) == place
+
+
+def test_a_missing_handler_is_refused_where_each_layer_is_known():
+    layers = LayerOptions(attached=(replace(ATTACHED, content=Path("/layer"), complete=True),))
+    with pytest.raises(UsageError, match=r"has no app\.py"):
+        locate_handler(
+            replace(function("app.handler"), layers=layers), tree_of(OWN_SOURCE, {"main.py": ""}), lambda: ["tool.py"]
+        )
 
 
 def test_a_missing_handler_names_the_modules_that_are_there():
     with pytest.raises(UsageError, match=r"has no app\.py") as caught:
-        check_handler(function("app.handler"), tree_of(OWN_SOURCE, {"main.py": "", "lib/app.py": "", "data.json": ""}))
+        locate_handler(function("app.handler"), tree_of(OWN_SOURCE, {"main.py": "", "lib/app.py": "", "data.json": ""}))
     assert "Its modules are: main.py." in str(caught.value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from packer.formats.unpack import LayerArchive
 from packer.formats.zip_writer import WrittenArchive
 from packer.pipeline import local_work
 from packer.pipeline.local_work import LocalWork
+from packer.source.layer_content import LayerContent
 from packer.trim.engine import RemovedFile
 from packer.trim.material import Material
 from packer.trim.shape import ShapedFunction
@@ -59,6 +60,19 @@ def write(tree: Tree, path: Path) -> WrittenArchive:
     return WrittenArchive(sha256=hashlib.sha256(data).hexdigest(), length=len(data))
 
 
+class Alone:
+    """The surroundings of a function that needs nothing."""
+
+    def carried(self) -> Tree:
+        return Tree(())
+
+    def runtime(self, modules: Collection[str]) -> Tree:
+        raise AssertionError(modules)
+
+    def layers(self) -> tuple[LayerContent, ...]:
+        return ()
+
+
 class PreparedRuns:
     """Has an outcome ready for each run of an archive, by what it holds; the last one for all that follow."""
 
@@ -66,7 +80,11 @@ class PreparedRuns:
         self._outcomes = outcomes
 
     def sandbox(self, _function: Function) -> Any:
-        return SimpleNamespace(place="here")
+        return SimpleNamespace(place="here", path=None)
+
+    def archive_layers(self, contents: tuple[LayerContent, ...]) -> tuple[LayerArchive, ...]:
+        assert not contents
+        return ()
 
     def outcome(self, _function: Function, archive: Path, *_: object) -> Outcome:
         ready = self._outcomes[archive.read_text()]
@@ -97,7 +115,7 @@ def settle(tmp_path, monkeypatch):
 
     def run(outcomes: Mapping[str, list[Outcome]]) -> tuple[Any, Path]:
         prover = make_prover(tmp_path, outcomes)
-        gathered = SimpleNamespace(material=make_material(), function=FUNCTION)
+        gathered = SimpleNamespace(material=make_material(), function=FUNCTION, attached_bytes=0)
         prepared = SimpleNamespace(
             gathered=gathered, cut=None, restored=frozenset(), need=None, seconds=0.0, names_in=lambda _layers: frozenset()
         )
@@ -107,7 +125,7 @@ def settle(tmp_path, monkeypatch):
         maker: Any = None
         version: Any = None
         (tmp_path / "staging").mkdir()
-        work = LocalWork(preparation, maker, shaper, prover, lambda _material: Tree(()), tmp_path / "staging")
+        work = LocalWork(preparation, maker, shaper, prover, lambda _material: Alone(), tmp_path / "staging")
         settled = work.settle(version, [layer])
         return settled, settled.staged
 

@@ -1,0 +1,309 @@
+"""Says why a handler's module cannot be imported: whether it would fail on Lambda as well, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from msgspec import Struct
+
+from builders.documents import read_toml
+from builders.errors import LpackError
+from builders.runtimes import LAYERS_MOUNT, RUNTIME_MODULES, TASK_FOLDER
+from packer.core.model import OWN_SOURCE, Function, Tree, owner_label
+from packer.core.names import PYPROJECT_FILE
+from packer.core.records import UnverifiedCause
+from packer.formats.distribution_names import canonical_name
+from packer.source.layer_content import LayerContent
+from packer.trim.material import Material
+from packer.verify.diagnosis import HANDLER_NOT_FOUND, IMPORTS, is_broken, remedy_for
+from packer.verify.handler_source import SourceFault, offer_names
+from packer.verify.module_names import NAMESPACES, added_after, is_standard, likely_distribution, removed_from
+from packer.verify.runner import Outcome
+from packer.verify.surroundings import ABSENT_MODULE
+
+_NO_METADATA = re.compile(r"No package metadata was found for (\S+)|The '([\w.-]+).*' distribution was not found")
+_LIBRARY = re.compile(r"([\w.+-]+)'?: cannot open shared object file")
+_NO_NAME = re.compile(rf"cannot import name '(\w+)' from '([\w.]+)' \((?:{TASK_FOLDER}|{LAYERS_MOUNT}/python)/([^)]+)\)")
+_FRAME = re.compile(
+    rf'File "(?:({TASK_FOLDER})|{LAYERS_MOUNT}(?:/python)?(?:/lib/python3\.\d+/site-packages)?)/([^"]+)", line (\d+)'
+)
+_PARTED = frozenset(name.partition(".")[0] for name in NAMESPACES)
+# What sources put on Python's path that no package has: file systems that are mounted, and what is fetched at the start.
+_ELSEWHERE = re.compile(rb"sys\.path\b[^\n]*[\"'](?:/mnt|/tmp)\b|[\"']/mnt/")
+
+
+class Diagnosis(Struct, frozen=True, kw_only=True):
+    """Why a function cannot be imported. ``broken``: it would fail on Lambda too, whatever variables and services it has there.
+
+    ``reason`` is a clause, and ends the sentence "not verified: …" where it is not broken.
+    """
+
+    broken: bool
+    reason: str
+    remedy: str
+    cause: UnverifiedCause = "deployment"
+
+
+def diagnose(outcome: Outcome, material: Material, unfetched: str = "", layers: Sequence[LayerContent] = ()) -> Diagnosis:
+    """Return why a function cannot be imported, trimmed or not.
+
+    ``unfetched`` says why the runtime's packages are not here, ``layers`` are attached and known.
+    """
+    error = outcome.imported.get("error")
+    broken = Diagnosis(broken=is_broken(outcome), reason=outcome.trouble(), remedy=remedy_for(outcome))
+    if error is None or outcome.failure:
+        return broken
+    kind, message, trace = (str(error[key]) for key in ("type", "message", "trace"))
+    if broken.broken:
+        names = offer_names(material) if kind == HANDLER_NOT_FOUND else ""
+        return Diagnosis(broken=True, reason=broken.reason, remedy=names + broken.remedy)
+    absent = [*ABSENT_MODULE.finditer(trace)]
+    cause = trace[: absent[-1].start()] if absent else trace  # what others raise because of it comes behind
+    search = _Search(material, _importer(cause), unfetched, layers)
+    found = None
+    if kind in IMPORTS:
+        named = [*ABSENT_MODULE.finditer(message)] or absent
+        found = search.module(_full_name(named[-1][1], cause), message) if named else search.name(message)
+    metadata, library = _NO_METADATA.search(message), _LIBRARY.search(message)
+    if found is None and metadata:
+        found = search.metadata(metadata[1] or metadata[2])
+    if found is None and library:
+        found = search.library(library[1])
+    return found or broken
+
+
+def diagnose_fault(fault: SourceFault, material: Material) -> Diagnosis:
+    """Return why a function whose source was only looked at cannot be imported."""
+    if fault.module:
+        return _Search(material, f" that {fault.place} imports", "").module(fault.module, "")
+    outcome = Outcome(imported={"error": {"type": fault.reason.partition(":")[0], "message": "", "trace": ""}})
+    remedy = remedy_for(outcome)
+    if fault.reason.startswith(HANDLER_NOT_FOUND):
+        remedy = offer_names(material) + remedy
+    return Diagnosis(broken=True, reason=fault.reason, remedy=remedy)
+
+
+class _Search:
+    """Looks for what an import does not find, in all that a function has."""
+
+    def __init__(self, material: Material, importer: str, unfetched: str, layers: Sequence[LayerContent] = ()) -> None:
+        self._material = material
+        self._function: Function = material.function
+        self._minor = material.function.target.runtime.minor
+        self._importer = importer
+        self._unfetched = unfetched
+        self._layers = layers
+
+    def module(self, module: str, message: str) -> Diagnosis:
+        """Return why a module is not found."""
+        top = module.partition(".")[0]
+        wanted = f"the module {module!r}{self._importer}"
+        removed, added = removed_from(module, self._minor), added_after(module, self._minor)
+        shadow = f"{top}.py"
+        if top in RUNTIME_MODULES and "is not a package" not in message:
+            why = self._unfetched or "another version of it may be on Lambda"
+            reason = f"{wanted}, which the runtime has, is not here ({why})"
+            return Diagnosis(
+                broken=False, reason=reason, remedy=f"Build where {RUNTIME_MODULES[top]} can be fetched.", cause="runtime"
+            )
+        if "is not a package" in message and shadow in self._paths(OWN_SOURCE):
+            return _broken(f"{shadow} of the function's own hides {wanted}", f"Give {shadow} another name.")
+        if removed or added:
+            return self._of_other_python(wanted, removed, added)
+        if is_standard(module, self._minor):
+            reason = f"the Python that ran it here was built without {wanted}"
+            return Diagnosis(
+                broken=False,
+                reason=reason,
+                remedy="Verify it with another Python 3." + str(self._minor) + ".",
+                cause="interpreter",
+            )
+        return (
+            self._elsewhere(wanted)
+            or self._by_path_file(module, wanted)
+            or self._misplaced(module, wanted)
+            or self._nowhere(module, wanted)
+        )
+
+    def _of_other_python(self, wanted: str, removed: tuple[int, str] | None, added: tuple[int, str] | None) -> Diagnosis:
+        minor, substitute = removed or added or (0, "")
+        when = f"is not part of Python from 3.{minor} on" if removed else f"is part of Python only from 3.{minor} on"
+        remedy = f"Require {substitute}, or choose another runtime." if substitute else "Choose another runtime."
+        return _broken(f"{wanted} {when}, and nothing else provides it", remedy)
+
+    def _elsewhere(self, wanted: str) -> Diagnosis | None:
+        """Return the diagnosis of what may lie where nobody can look now: in unknown layers, or in a file system."""
+        unknown = self._function.layers.unknown
+        if unknown:
+            reason = f"{wanted} is not here; it may lie in layer {' or '.join(unknown)}"
+            remedy = (
+                'For a proof, require it, and say that the layer holds it: attached = [{ arn = "…", distributions = ["…"] }].'
+            )
+            return Diagnosis(broken=False, reason=reason, remedy=remedy, cause="layer")
+        values = "\n".join(self._function.variables.values()).encode()
+        texts = [values, *(entry.content.read() for entry in self._tree(OWN_SOURCE) if entry.path.endswith(".py"))]
+        if any(map(_ELSEWHERE.search, texts)) or b"/mnt/" in values:
+            reason = f"{wanted} is not here; it may lie in a folder that only the deployed function has (/mnt, /tmp)"
+            return Diagnosis(broken=False, reason=reason, remedy="Require it, if it is to be packed.")
+        return None
+
+    def _by_path_file(self, module: str, wanted: str) -> Diagnosis | None:
+        """Return the diagnosis of a module that a .pth file would lead to (Python documentation, `site`)."""
+        top = module.partition(".")[0]
+        for owner, tree in self._material.parts:
+            for entry in tree:
+                if "/" in entry.path or not entry.path.endswith(".pth"):
+                    continue
+                text = entry.content.read().decode("utf-8", "replace")
+                folder = _leading_folder(text, {each.path for each in tree}, top)
+                if folder:
+                    where = f"{TASK_FOLDER}/{folder}"
+                    remedy = f'Before the import, write sys.path.append("{where}"), or set the variable PYTHONPATH to {where}.'
+                    return self._path_file(owner, entry.path, wanted, f" ({folder})", remedy)
+                if re.search(rf"\b{re.escape(top)}\b", text):
+                    remedy = (
+                        f"Require a version of {owner_label(owner)} that needs none, or do in the handler what it would do."
+                    )
+                    return self._path_file(owner, entry.path, wanted, "", remedy)
+        return None
+
+    @staticmethod
+    def _path_file(owner: str, path: str, wanted: str, leads: str, remedy: str) -> Diagnosis:
+        reason = f"Lambda reads no .pth file, and {owner_label(owner)} relies on {path}{leads} to provide {wanted}"
+        return _broken(reason, remedy)
+
+    def _misplaced(self, module: str, wanted: str) -> Diagnosis | None:
+        """Return the diagnosis of a module of the function's own in a folder where Python does not look."""
+        top = module.partition(".")[0]
+        for path in self._paths(OWN_SOURCE):
+            folder, _, name = path.rpartition("/")
+            package = name == "__init__.py" and folder.rpartition("/")[2] == top
+            folder = folder.rpartition("/")[0] if package else folder
+            if folder and (package or name == f"{top}.py"):
+                dotted = folder.replace("/", ".")
+                remedy = f'Import it as {dotted}.{module}, or let the source begin there: source = "…/{folder}".'
+                return _broken(f"nothing provides {wanted}: it lies in {folder}/, where Python does not look", remedy)
+        return None
+
+    def _nowhere(self, module: str, wanted: str) -> Diagnosis:
+        name, known = likely_distribution(module)
+        who = (
+            "neither the function, nor its layers, nor the runtime"
+            if self._function.layers.attached
+            else "neither the function nor the runtime"
+        )
+        plain = canonical_name(re.split(r"[<\[]", name)[0])
+        if plain in self._function.exclude:
+            return _broken(f"{who} provides {wanted}", f"Remove {plain} from exclude, and build again.")
+        if any(each.name == plain for each in self._material.distributions):
+            return _broken(f"{who} provides {wanted}", f"Require a version of {plain} that has it, and build again.")
+        probably = "" if known else "probably "
+        return _broken(
+            f"{who} provides {wanted}", f"Add what brings it to its requirements ({probably}{name}), and build again."
+        )
+
+    def name(self, message: str) -> Diagnosis | None:
+        """Return why a name cannot be imported from a module of the function's, where nothing in that could define it."""
+        found = _NO_NAME.search(message)
+        if not found:
+            return None
+        name, module = found[1], found[2]
+        path = re.sub(r"^lib/python3\.\d+/site-packages/", "", found[3])
+        layers = [(f"the layer {each.label}", each.tree) for each in self._layers if each.tree]
+        for owner, tree in (*self._material.parts, *layers):
+            source = next((entry for entry in tree if entry.path in {path, f"python/{path}", f"python/{found[3]}"}), None)
+            if source is not None and not re.search(
+                rf"\b{name}\b|\*|__getattr__|globals\(", source.content.read().decode("utf-8", "replace")
+            ):
+                is_ours = owner == OWN_SOURCE or owner.startswith("the layer ")
+                remedy = "Define it there" if is_ours else f"Require a version of {owner} that has it"
+                return _broken(f"{module} has no {name!r}{self._importer}", f"{remedy}, and build again.")
+        return None
+
+    def metadata(self, name: str) -> Diagnosis:
+        """Return why the metadata of a distribution is not found."""
+        wanted = f"the metadata of the distribution {name!r}{self._importer.replace('imports', 'asks for')}"
+        found = self._elsewhere(wanted)
+        if found is not None:
+            return found
+        if canonical_name(name) in map(canonical_name, RUNTIME_MODULES.values()):
+            return Diagnosis(
+                broken=False, reason=f"{wanted}, which the runtime has, is not here", remedy="Require it.", cause="runtime"
+            )
+        remedy = f"Add {name} to its requirements, and build again."
+        if canonical_name(name) == _project_name(self._function):
+            remedy = (
+                'Require the project itself, so that its metadata is packed: a line "." in requirements.txt, or a lock with it.'
+            )
+        return _broken(f"nothing provides {wanted}", remedy)
+
+    def library(self, name: str) -> Diagnosis | None:
+        """Return why a shared library is not found."""
+        users = (file.path for files in self._material.native.values() for file in files if name in file.needed)
+        user = next(users, "")
+        wanted = (
+            f"the library {name} that {user} needs"
+            if user
+            else f"the library {name}{self._importer.replace('imports', 'loads')}"
+        )
+        found = self._elsewhere(wanted)
+        if found is not None or name in self._function.target.libraries:
+            return found
+        if name in self._function.provided:
+            return Diagnosis(broken=False, reason=f"{wanted}, is provided elsewhere", remedy="", cause="layer")
+        remedy = "Put it into lib/ of the source, attach a layer that has it, or require a distribution that brings its own."
+        return _broken(f"neither the function nor the runtime has {wanted}", remedy)
+
+    def _tree(self, name: str) -> Tree:
+        return dict(self._material.parts)[name]
+
+    def _paths(self, name: str) -> Iterator[str]:
+        return (entry.path for entry in self._tree(name))
+
+
+def _broken(reason: str, remedy: str) -> Diagnosis:
+    return Diagnosis(broken=True, reason=reason, remedy=remedy)
+
+
+def _importer(trace: str) -> str:
+    """Return who imports, in words: the last place in the function's own files and those of layers; empty where unknown."""
+    frames = list(_FRAME.finditer(trace))
+    return f" that {frames[-1][2]}:{frames[-1][3]} imports" if frames else ""
+
+
+def _full_name(module: str, trace: str) -> str:
+    """Return the name of a module as the last statement of a traceback imports it: of a package that is absent, the part."""
+    line = trace.rstrip().splitlines()[-2:] or [""]
+    text = re.sub(r"\bfrom +([\w.]+) +import +(\w+)", r"\1.\2", " ".join(line)) if "." not in module else ""
+    found = re.search(rf"\b{re.escape(module)}\.[\w.]+", text)
+    return found[0] if found and module in _PARTED else module
+
+
+def _leading_folder(text: str, paths: set[str], top: str) -> str:
+    """Return the folder that a line of a .pth file adds to the path, and that holds a module; empty where there is none."""
+    lines = (line.strip() for line in text.splitlines() if not line.startswith(("#", "import ", "import\t")))
+    folders = (str(PurePosixPath(line)) for line in lines if line)
+    return next((folder for folder in folders if _holds(paths, folder, top)), "")
+
+
+def _holds(paths: set[str], folder: str, top: str) -> bool:
+    base = "" if folder == "." else f"{folder}/"
+    wanted = (f"{base}{top}.py", f"{base}{top}/", f"{base}{top}.")
+    return any(path.startswith(wanted) for path in paths)
+
+
+def _project_name(function: Function) -> str:
+    """Return the normalized name of the project that a function's source belongs to; empty where there is none."""
+    for folder in (function.source, *function.source.parents):
+        path = folder / PYPROJECT_FILE
+        if path.is_file():
+            try:
+                table = read_toml(path, LpackError, "").get("project", {})
+            except LpackError:
+                return ""
+            return canonical_name(str(table.get("name", ""))) if isinstance(table, dict) else ""
+        if folder == function.root:
+            break
+    return ""

@@ -1,0 +1,137 @@
+"""What modules are called, and who brings them: the distributions whose names differ, and what of Python comes and goes."""
+
+from __future__ import annotations
+
+import sys
+
+from builders.runtimes import RUNTIME_MODULES
+
+# Modules whose distribution on PyPI has another name than they have.
+_DISTRIBUTIONS = {
+    "Crypto": "pycryptodome",
+    "Cryptodome": "pycryptodomex",
+    "MySQLdb": "mysqlclient",
+    "OpenSSL": "pyOpenSSL",
+    "PIL": "pillow",
+    "_cffi_backend": "cffi",
+    "attr": "attrs",
+    "aws_cdk": "aws-cdk-lib",
+    "bs4": "beautifulsoup4",
+    "bson": "pymongo",
+    "cv2": "opencv-python-headless",
+    "discord": "discord.py",
+    "dns": "dnspython",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "faiss": "faiss-cpu",
+    "fitz": "PyMuPDF",
+    "git": "GitPython",
+    "github": "PyGithub",
+    "google.api_core": "google-api-core",
+    "google.auth": "google-auth",
+    "google.oauth2": "google-auth",
+    "google.protobuf": "protobuf",
+    "googleapiclient": "google-api-python-client",
+    "grpc": "grpcio",
+    "gridfs": "pymongo",
+    "jose": "python-jose",
+    "jwt": "PyJWT",
+    "ldap": "python-ldap",
+    "magic": "python-magic",
+    "memcache": "python-memcached",
+    "mpl_toolkits": "matplotlib",
+    "multipart": "python-multipart",
+    "mysql": "mysql-connector-python",
+    "nacl": "PyNaCl",
+    "opensearchpy": "opensearch-py",
+    "opentelemetry.trace": "opentelemetry-api",
+    "pkg_resources": "setuptools<81",
+    "pptx": "python-pptx",
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "psycopg[binary]",
+    "pydantic_core": "pydantic",
+    "pylab": "matplotlib",
+    "pythonjsonlogger": "python-json-logger",
+    "rest_framework": "djangorestframework",
+    "ruamel": "ruamel.yaml",
+    "samtranslator": "aws-sam-translator",
+    "serial": "pyserial",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "slugify": "python-slugify",
+    "snowflake.connector": "snowflake-connector-python",
+    "socks": "PySocks",
+    "telegram": "python-telegram-bot",
+    "websocket": "websocket-client",
+    "yaml": "PyYAML",
+    "zmq": "pyzmq",
+}
+NAMESPACES = {
+    "azure": "azure-",
+    "backports": "backports.",
+    "google": "google-",
+    "google.cloud": "google-cloud-",
+    "opentelemetry": "opentelemetry-",
+    "zope": "zope.",
+}
+"""Packages of which each distribution brings one part, and how such a distribution's name begins."""
+
+# Module to (the first minor of Python 3 without it, what brings it back), from "Porting to Python 3.N" and PEP 594.
+_REMOVED = {
+    "asynchat": (12, "pyasynchat"),
+    "asyncore": (12, "pyasyncore"),
+    "distutils": (12, "setuptools"),
+    "imp": (12, ""),
+    "smtpd": (12, "aiosmtpd"),
+    "lib2to3": (13, ""),
+    "aifc": (13, "standard-aifc"),
+    "audioop": (13, "audioop-lts"),
+    "cgi": (13, "legacy-cgi"),
+    "cgitb": (13, "legacy-cgi"),
+    "chunk": (13, "standard-chunk"),
+    "crypt": (13, "legacycrypt"),
+    "imghdr": (13, "standard-imghdr"),
+    "mailcap": (13, "standard-mailcap"),
+    "nntplib": (13, "standard-nntplib"),
+    "pipes": (13, "standard-pipes"),
+    "sndhdr": (13, "standard-sndhdr"),
+    "spwd": (13, ""),
+    "sunau": (13, "standard-sunau"),
+    "telnetlib": (13, "standard-telnetlib"),
+    "uu": (13, "standard-uu"),
+    "xdrlib": (13, "standard-xdrlib"),
+}
+# Module to (the first minor of Python 3 with it, what brings it before that).
+_ADDED = {"tomllib": (11, "tomli"), "compression": (14, "backports.zstd"), "annotationlib": (14, "")}
+
+
+def likely_distribution(module: str) -> tuple[str, bool]:
+    """Return the distribution that likely brings a module, and whether that is known rather than guessed from its name."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        if name in NAMESPACES and len(parts) > length:
+            return NAMESPACES[name] + parts[length].replace("_", "-"), False
+        if name in _DISTRIBUTIONS:
+            return _DISTRIBUTIONS[name], True
+    return RUNTIME_MODULES.get(parts[0], parts[0].replace("_", "-")), parts[0] in RUNTIME_MODULES
+
+
+def removed_from(module: str, minor: int) -> tuple[int, str] | None:
+    """Return the minor of Python 3 that removed a standard module before this one, and what brings it back; else None."""
+    first, substitute = _REMOVED.get(module.partition(".")[0], (minor + 1, ""))
+    return (first, substitute) if first <= minor else None
+
+
+def added_after(module: str, minor: int) -> tuple[int, str] | None:
+    """Return the minor of Python 3 that added a standard module after this one, and what brings it before; else None."""
+    first, substitute = _ADDED.get(module.partition(".")[0], (0, ""))
+    return (first, substitute) if first > minor else None
+
+
+def is_standard(module: str, minor: int) -> bool:
+    """Return whether a module is of the standard library of a minor of Python 3."""
+    top = module.partition(".")[0]
+    if top in _REMOVED or top in _ADDED:
+        return removed_from(module, minor) is None and added_after(module, minor) is None
+    return top in sys.stdlib_module_names
