@@ -96,9 +96,22 @@ class Bench:
         reports = []
         for where in (sides.plain, sides.packed):
             inside = (str(where.path[0] / path) for path in suite.run_within)
-            arguments = (*_OPTIONS, "--rootdir", str(where.folder), *suite.options, *suite.run, *inside)
+            settings = ("--rootdir", str(where.folder), *configuration(where.folder))
+            arguments = (*_OPTIONS, *settings, *suite.options, *suite.run, *inside)
             reports.append(run_suite(where, arguments, where.folder.with_suffix(".log")))
         return reports[0], reports[1]
+
+
+def configuration(folder: Path) -> tuple[str, ...]:
+    """Return pytest's options that name its configuration in a folder, for it looks beside the tests; none where there is none.
+
+    The files are searched in pytest's order ("Configuration file formats").
+    """
+    marks = {"pytest.ini": "[pytest]", "pyproject.toml": "[tool.pytest", "tox.ini": "[pytest]", "setup.cfg": "[tool:pytest]"}
+    for name, mark in marks.items():
+        if (folder / name).exists() and mark in (folder / name).read_text():
+            return ("-c", str(folder / name))
+    return ()
 
 
 def sort_out(
@@ -115,7 +128,7 @@ def sort_out(
 
 def markdown(results: Sequence[Result]) -> str:
     """Return the table: passed, failed and skipped installed and packed, and how many differ."""
-    head = ("distribution", "passed", "failed", "skipped", "seconds", "differ", "explained")
+    head = ("distribution", "passed", "failed", "skipped", "CPU seconds", "differ", "explained")
     lines = [head, ("---",) * len(head)]
     for result in results:
         name = result.suite.pin.replace("==", " ")
@@ -126,7 +139,7 @@ def markdown(results: Sequence[Result]) -> str:
         counts = (
             " / ".join(str(side.count(*kinds)) for side in sides) for kinds in (("passed",), ("failed", "error"), ("skipped",))
         )
-        seconds = " / ".join(f"{side.seconds:.0f}" for side in sides)
+        seconds = " / ".join(f"{side.cpu:.0f}" for side in sides)
         lines.append((name, *counts, seconds, str(len(result.unexplained)), str(len(result.explained))))
     lines.append(_total(results))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -138,7 +151,7 @@ def _total(results: Sequence[Result]) -> tuple[str, ...]:
         f"{sum(plain.count(*kinds) for plain, _ in pairs)} / {sum(packed.count(*kinds) for _, packed in pairs)}"
         for kinds in (("passed",), ("failed", "error"), ("skipped",))
     )
-    seconds = f"{sum(plain.seconds for plain, _ in pairs):.0f} / {sum(packed.seconds for _, packed in pairs):.0f}"
+    seconds = f"{sum(plain.cpu for plain, _ in pairs):.0f} / {sum(packed.cpu for _, packed in pairs):.0f}"
     differ, explained = sum(len(each.unexplained) for each in results), sum(len(each.explained) for each in results)
     return (f"{len(pairs)} suite{'' if len(pairs) == 1 else 's'}", *counts, seconds, str(differ), str(explained))
 

@@ -168,17 +168,17 @@ def copy_tests(suite: Suite, source: Path, folder: Path) -> None:
 def put_back(suite: Suite, source: Path, side: Path) -> tuple[str, ...]:
     """Copy what a side lacks of the test files within packages; return their paths. Bytecode is not copied."""
     copied = []
-    for within in suite.within:
-        origin = next((root / within for root in (source, source / "src", source / "lib") if (root / within).exists()), None)
-        if origin is None:
-            raise CommandFailedError(f"{source} has no {within}")
-        files = [origin] if origin.is_file() else [path for path in sorted(origin.rglob("*")) if path.is_file()]
-        for file in files:
-            path = within if file == origin else f"{within}/{file.relative_to(origin)}"
-            if not (side / path).exists() and "__pycache__" not in path:
-                (side / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, side / path)
-                copied.append(path)
+    for pattern in suite.within:
+        roots = (source, source / "src", source / "lib")
+        root, found = next(((root, found) for root in roots if (found := sorted(root.glob(pattern)))), (source, []))
+        if not found:
+            raise CommandFailedError(f"{source} has no {pattern}")
+        for file in (file for each in found for file in ([each] if each.is_file() else sorted(each.rglob("*")))):
+            target = side / file.relative_to(root)
+            if file.is_file() and not target.exists() and "__pycache__" not in file.parts:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
+                copied.append(str(target.relative_to(side)))
     return tuple(copied)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from bench.catalogue import base_name
-from bench.own_tests import Result, chosen_suites, details, markdown, sort_out
+from bench.own_tests import Result, chosen_suites, configuration, details, markdown, sort_out
 from bench.suite_runs import Difference, Report
 from bench.suites import EXPLANATIONS, SUITES, Explanation
 
@@ -16,8 +17,8 @@ _OTHER = Difference(test="tests.test_a::test_other", outcome="missing")
 
 
 def _result(**fields: object) -> Result:
-    plain = Report(outcomes={"one": ("passed",), "two": ("passed",), "three": ("skipped",)}, seconds=1.2)
-    packed = Report(outcomes={"one": ("passed",), "two": ("failed",), "three": ("skipped",)}, seconds=2.7)
+    plain = Report(outcomes={"one": ("passed",), "two": ("passed",), "three": ("skipped",)}, seconds=3, cpu=1.2)
+    packed = Report(outcomes={"one": ("passed",), "two": ("failed",), "three": ("skipped",)}, seconds=3, cpu=2.7)
     return Result(suite=_SUITE, plain=plain, packed=packed, **fields)  # type: ignore[arg-type]
 
 
@@ -36,6 +37,15 @@ def test_names_choose_suites():
     assert [suite.pin.partition("==")[0] for suite in chosen_suites(["PyYAML", "attrs"])] == ["attrs", "pyyaml"]
     with pytest.raises(SystemExit, match="No suite of nothing"):
         chosen_suites(["nothing", "attrs"])
+
+
+def test_configuration_of_pytest_is_found_by_its_section(tmp_path: Path):
+    assert configuration(tmp_path) == ()
+    (tmp_path / "setup.cfg").write_text("[tool:pytest]\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    assert configuration(tmp_path) == ("-c", str(tmp_path / "setup.cfg"))
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    assert configuration(tmp_path) == ("-c", str(tmp_path / "pyproject.toml"))
 
 
 def test_differences_get_the_reason_of_the_first_explanation_that_fits():

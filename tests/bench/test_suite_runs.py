@@ -20,6 +20,7 @@ def broken():
     yield
     raise OSError
 def test_fails_late(broken): pass
+def test_fails_twice(broken): assert False
 @pytest.mark.parametrize("value", [object(), object()], ids=repr)
 def test_has_addresses(value): pass
 def test_reaches_itself():
@@ -35,7 +36,7 @@ def test_sees_only_what_it_is_given():
 
 
 def _report(**outcomes: tuple[Outcome, ...]) -> Report:
-    return Report(outcomes=outcomes, seconds=1)
+    return Report(outcomes=outcomes, seconds=1, cpu=1)
 
 
 def _surroundings(folder: Path) -> Surroundings:
@@ -55,6 +56,7 @@ def test_suite_runs_offline_with_its_side_alone(tmp_path: Path, monkeypatch: pyt
     assert report.outcomes == {
         "test_it::test_fails": ("failed",),
         "test_it::test_fails_late": ("error",),
+        "test_it::test_fails_twice": ("error",),
         "test_it::test_has_addresses[<object object at 0x…>]": ("passed", "passed"),
         "test_it::test_is_skipped": ("skipped",),
         "test_it::test_passes": ("passed",),
@@ -62,7 +64,7 @@ def test_suite_runs_offline_with_its_side_alone(tmp_path: Path, monkeypatch: pyt
         "test_it::test_reaches_others": ("failed",),
         "test_it::test_sees_only_what_it_is_given": ("passed",),
     }
-    assert [report.count(*kinds) for kinds in (("passed",), ("failed", "error"), ("skipped",))] == [5, 3, 1]
+    assert [report.count(*kinds) for kinds in (("passed",), ("failed", "error"), ("skipped",))] == [5, 4, 1]
 
 
 def test_suite_without_report_is_an_error_with_its_output(tmp_path: Path):
