@@ -227,6 +227,9 @@ class ImageRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     platform: Annotated[str, Meta(description="Such as linux/amd64.")]
     base: BaseImageRecord
     layers: Annotated[tuple[ImageLayerRecord, ...], Meta(description="Its own layers upon the base, lowest first.")]
+    started: Annotated[
+        bool, Meta(description="Whether its start was tried in its own file system, and it asked for an event.")
+    ] = False
     also: Annotated[tuple[str, ...], Meta(description="Where it lies in other forms, relative to the output folder.")] = ()
 
 

@@ -169,11 +169,20 @@ class ImageBuilder:
             command=(function.handler,),
             entrypoint=start.entrypoint,
             environment=dict(options.environment),
-            working_dir=options.working_dir or ("" if base.config.run.get("WorkingDir") else f"/{TASK}"),
+            working_dir=options.working_dir or _working_dir(base, start),
             user=options.user,
             labels={"org.opencontainers.image.title": function.name, **dict(options.labels)},
         )
         return assemble_image(base, steps, running, options.epoch), steps
+
+
+def _working_dir(base: Base, start: ImageStart) -> str:
+    """Return where an image starts; empty for where its base does.
+
+    The runtime interface client imports a handler from where it is started (``python -m``), so that there it is the function's.
+    """
+    starts_client = any(mark in word for word in start.entrypoint for mark in (CLIENT, _BOOTSTRAP, f"/{_SCRIPT}"))
+    return f"/{TASK}" if starts_client or not base.config.run.get("WorkingDir") else ""
 
 
 def files_of_image(function: Function) -> tuple[Path, ...]:

@@ -63,6 +63,11 @@ def _unpack_anew(base: Base, store: Store, reporter: Reporter) -> UnpackedImage:
     return found
 
 
+def unpack_layers(base: Base, folder: Path) -> None:
+    """Unpack an image into a folder that is empty; raises what `unpack_image` raises."""
+    _apply_layers(base, _bring_layers(base), folder, Reporter())
+
+
 def _architecture(base: Base) -> Architecture:
     platform = base.config.platform
     for architecture, name in IMAGE_ARCHITECTURES.items():

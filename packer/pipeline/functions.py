@@ -122,10 +122,13 @@ class FunctionBuilder:
         here = make_local_work(functions[0], preparation, preparation, self._tools, self._gatherer, self._folders, is_placed)
         if functions[0].image.wanted:  # here, even where a cluster does the rest: what it would send is the image itself
             from packer.pipeline.image_groups import ImageGroup
+            from packer.verify.image_start import ImageTrier
 
+            trier = ImageTrier(self._tools.sources.store, self._reporter)
             imaging, zipped = self._tools.imaging, self._tools.shaping.shaper.placer.zipped
             client = self._gatherer.obtain_client
-            return ImageGroup(members, chosen, here, imaging, client, zipped, self._reporter, self._folders, self._started)
+            how = (imaging, trier, client, zipped)
+            return ImageGroup(members, chosen, here, *how, self._reporter, self._folders, self._started)
         sources = self._tools.sources
         work = self._elsewhere.work(orders, sources, here, self._folders.staging) if self._elsewhere else here
         return ZipGroup(

@@ -29,6 +29,7 @@ from packer.pipeline.results import Built, finish_image_result, make_state
 from packer.pipeline.state import FunctionState, ImageState
 from packer.pipeline.zip_groups import GroupMember, find_failures
 from packer.source.package_source import tree_digest
+from packer.verify.image_start import ImageTrier
 
 
 class _SharedPart(Struct, frozen=True, kw_only=True):
@@ -49,8 +50,9 @@ class _DividedFunction(Struct, frozen=True, kw_only=True):
 class ImageGroup:
     """Functions of one target that become images upon one base.
 
-    ``chosen`` are those to be built; the others only take part in the plan. ``client`` returns what connects a handler to the
-    runtime, ``zipped`` the bytes of a tree in an archive; ``now`` is the build's start in nanoseconds.
+    ``chosen`` are those to be built; the others only take part in the plan. ``trier`` tries how they start, ``client`` returns
+    what connects a handler to the runtime, ``zipped`` the bytes of a tree in an archive; ``now`` is the build's start in
+    nanoseconds.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ImageGroup:
         chosen: frozenset[str],
         work: LocalWork,
         imaging: Callable[[], ImageBuilder],
+        trier: ImageTrier,
         client: Callable[[Function], Sequence[Part]],
         zipped: Callable[[Tree], int],
         reporter: Reporter,
@@ -69,6 +72,7 @@ class ImageGroup:
         self._chosen = chosen
         self._work = work
         self._open_imaging = imaging
+        self._trier = trier
         self._client = client
         self._zipped = zipped
         self._reporter = reporter
@@ -175,13 +179,14 @@ class ImageGroup:
             client = [part for part in self._client(function) if part[0] not in names]
             parts.insert(0, ("the runtime interface client", merge_trees(client, ())))
         image, steps = imaging.image(function, base, start, [*parts, (owner_label(OWN_SOURCE), divided.source)])
+        started = self._try_start(function, base, image, settled)
         staged = write_image(
             function.name, image, function.image.write, self._staging, self._out, base_layers=function.image.base_layers
         )
         settled.staged.unlink(missing_ok=True)  # the archive that was proved is nothing that anybody asked for
         first, *more = (OUTPUTS[form].path(function.name) for form in function.image.write)
         zipped = sum(step.layer.descriptor.size for step in steps)
-        record = _make_image_record(function, base, image, steps, more)
+        record = _make_image_record(function, base, image, steps, more, started=started)
         result = finish_image_result(function, settled.result, record, first, zipped)
         state = ImageState(
             pieces={
@@ -203,6 +208,15 @@ class ImageGroup:
             layers={path: self._staging / path for path in more},
         )
 
+    def _try_start(self, function: Function, base: Base, image: Image, settled: SettledFunction) -> bool:
+        """Return whether an image starts, unless that cannot be tried, or its handler could not be proved either."""
+        if settled.result.report.verified.level == "none":
+            return False
+        trial = self._trier.try_start(function, base, image)
+        if trial.why:
+            self._reporter.note(f"{function.name}: the start of its image is not tried: {trial.why}")
+        return trial.started
+
 
 def _distrust_engine_image(function: Function, state: FunctionState) -> FunctionState:
     """Return a state as it is to be remembered: only an engine knows whether an image of its own is another one by now."""
@@ -218,7 +232,7 @@ def _merge_parts(divided: _DividedFunction, keys: Keys) -> Tree:
 
 
 def _make_image_record(
-    function: Function, base: Base, image: Image, steps: Sequence[LayerStep], also: Sequence[str]
+    function: Function, base: Base, image: Image, steps: Sequence[LayerStep], also: Sequence[str], *, started: bool
 ) -> ImageRecord:
     """Return the record of an image; sizes are bytes as they are stored."""
     return ImageRecord(
@@ -235,4 +249,5 @@ def _make_image_record(
             for step in steps
         ),
         also=tuple(also),
+        started=started,
     )
