@@ -12,7 +12,10 @@ from tests.probing import packages_of, write_files
 from tests.shaped import TRIPLE
 
 SONAME = "liblpackfour.so.4"
-VARIABLES = {"LD_LIBRARY_PATH": f"{TREE_PLACEHOLDER}:{TREE_PLACEHOLDER}/lib:{LAYERS_PLACEHOLDER}/lib"}
+VARIABLES = {
+    "LD_LIBRARY_PATH": f"{TREE_PLACEHOLDER}:{TREE_PLACEHOLDER}/lib:{LAYERS_PLACEHOLDER}/lib",
+    "PATH": f"/usr/local/bin:/usr/bin:/bin:{LAYERS_PLACEHOLDER}/bin",
+}
 OWN = {"spread/own.py": "VALUE = 'own'\n"}
 """Files of a function that has its part of a namespace package."""
 IMPORT = "import shared, placed; result = [shared.VALUE, placed.VALUE]"

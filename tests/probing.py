@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import marshal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,25 @@ def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this machine allow no private namespaces."""
     refusal = f"import sys\nsys.exit({UNAVAILABLE})\n".encode()
     monkeypatch.setattr(isolation, "read_script", lambda name: refusal if name == "isolate.py" else read_script(name))
+
+
+def is_running(mark: str) -> bool:
+    """Say whether a process of this machine has a mark in its command line, in whatever namespace it is."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark in path.read_text(errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for what has to come true; raises ``AssertionError`` where it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

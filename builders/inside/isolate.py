@@ -306,15 +306,15 @@ def listen() -> _socket.socket:
 
 def wait(connection: _socket.socket, process: int, memory: int, listener: _socket.socket | None, answer: int) -> int:
     """Wait for a command, and kill it when it holds too much memory, or has asked for an event; return its wait status."""
-    poll = select.poll()
+    poll, often = select.poll(), _MEMORY_OFTEN if memory else None
     if listener:
         poll.register(listener, select.POLLIN)
     try:
         poll.register(os.pidfd_open(process), select.POLLIN)
     except (AttributeError, OSError):
-        pass  # polling nothing waits for the time alone
+        often = _OFTEN  # polling nothing waits for the time alone
     while True:
-        ready = {descriptor for descriptor, _ in poll.poll(_MEMORY_OFTEN if memory else None)}
+        ready = {descriptor for descriptor, _ in poll.poll(often)}
         if listener and listener.fileno() in ready and serve_runtime(listener, connection, answer):
             os.kill(-1, _KILL)
         while True:

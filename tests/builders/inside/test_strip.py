@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,9 @@ def _eu_strip(tmp_path, monkeypatch):
 class Container:
     """A place that runs the script in this process, or whose run ends in the given way."""
 
-    identity, place, path = "one", "the image one", None
+    identity, place, path, unconfined = "one", "the image one", None, ""
+    libraries: frozenset[str] | None = None
+    private: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, done: TaskResult | None = None) -> None:
         self._done = done

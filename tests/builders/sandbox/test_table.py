@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event
@@ -11,18 +11,21 @@ import pytest
 
 from builders.errors import BuildError, UnavailableError
 from builders.runtimes import ARCHITECTURES, Target
-from builders.sandbox.host_sandbox import HOST, HostSandbox, runs_here
+from builders.sandbox.host_sandbox import HostSandbox, find_anew, host_kind, runs_here
 from builders.sandbox.table import Sandboxes, SandboxKind
 from builders.sandbox.task import Sandbox, Task, TaskResult
 from tests.shaped import ARCHITECTURE, RUNTIME
 
 TARGET = Target.of(RUNTIME, ARCHITECTURE)
+HOST = host_kind(find_anew)
 
 
 class Fake:
     """A sandbox that runs nothing, and knows whether it was closed."""
 
-    identity, place, path = "fake", "a fake place", None
+    identity, place, path, unconfined = "fake", "a fake place", None, ""
+    libraries: frozenset[str] | None = None
+    private: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         self.closed = False

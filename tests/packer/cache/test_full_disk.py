@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from builders.errors import BuildError
 from builders.host.strip import SandboxStrip
@@ -56,12 +57,7 @@ class Small(HostSandbox):
         self._most = most
 
     def run(self, task: Task, work: Path) -> TaskResult:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self._most, hard))
-        try:
-            return super().run(task, work)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        return super().run(replace(task, storage=self._most, longest=self._most), work)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -107,7 +103,9 @@ def test_an_answer_that_is_not_what_was_compiled_is_an_error(tmp_path, change):
 class Answering:
     """A Python that gives one answer to whatever it is asked to run."""
 
-    identity, place, path = "one", "a place", None
+    identity, place, path, unconfined = "one", "a place", None, ""
+    libraries: frozenset[str] | None = None
+    private: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
