@@ -11,13 +11,13 @@ import pytest
 
 from builders.errors import BuildError, UnavailableError
 from builders.runtimes import ARCHITECTURES, Target
-from builders.sandbox.host_sandbox import HostSandbox, find_anew, host_kind, runs_here
-from builders.sandbox.table import Sandboxes, SandboxKind
+from builders.sandbox.host_sandbox import HostSandbox, open_host_sandbox
+from builders.sandbox.table import Sandboxes, SandboxKind, runs_here
 from builders.sandbox.task import Sandbox, Task, TaskResult
 from tests.shaped import ARCHITECTURE, RUNTIME
 
 TARGET = Target.of(RUNTIME, ARCHITECTURE)
-HOST = host_kind(find_anew)
+HOST = SandboxKind(name="host", open=lambda target, _asked: open_host_sandbox(target), runs=runs_here)
 
 
 class Fake:
