@@ -191,6 +191,7 @@ class ProofRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     milliseconds: Annotated[Milliseconds, Meta(description="Of the import; with `rie`, of the whole init phase.")] | None = None
     events: Annotated[int, Meta(ge=1, description="How many sample events it got.")] | None = None
     raised: Annotated[Count, Meta(description="How many of these end with an error, trimmed or not.")] | None = None
+    unconfined: Annotated[str, Meta(description="Why what ran was not kept from the machine; not there where it was.")] = ""
     not_verified: (
         Annotated[UnverifiedRecord, Meta(description="Why it could not be verified; not there where it was not to be.")] | None
     ) = None

@@ -113,6 +113,7 @@ def _proof(proof: Proof) -> ProofRecord:
         milliseconds=round(proof.milliseconds, 1) if proof.place else None,
         events=proof.events or None,
         raised=proof.raised if proof.events else None,
+        unconfined=proof.unconfined,
         not_verified=proof.unverified,
     )
 

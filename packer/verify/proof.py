@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
+from builders.sandbox.task import Sandbox
 from packer import __version__
 from packer.cache.store import Store, digest_of
 from packer.core.bisect import find_culprits
@@ -60,12 +61,14 @@ class Proof(Struct, frozen=True, kw_only=True):
     """What was proved of a candidate; ``level`` is ``none`` where nothing was. ``kept`` is what a repair has left alone.
 
     ``raised`` is how many of the ``events`` end with an error, trimmed or not. ``alone`` says why it
-    is packed without layers, if it must be; ``unverified`` why it could not be verified, if it was to be.
+    is packed without layers, if it must be; ``unverified`` why it could not be verified, if it was to be;
+    ``unconfined`` why it could reach this machine, if it could.
     """
 
     candidate: Candidate
     level: VerifyLevel = "none"
     place: str = ""
+    unconfined: str = ""
     milliseconds: float = 0.0
     events: int = 0
     raised: int = 0
@@ -161,7 +164,7 @@ class Prover:
         if handler != "module":
             return self._not_proved(function, candidate, _say_where_handler_is(function, handler))
         try:
-            place = self._verifier.sandbox(function).place
+            sandbox = self._verifier.sandbox(function)
         except ToolError as error:
             self._look_at_source(material, surroundings)
             if options.demanded:
@@ -176,17 +179,20 @@ class Prover:
             self._repairs.save(material, kept)
         if unverified is not None:
             self._refuse(function, unverified.record, unverified.remedy, unverified.detail)
-        return self._proof_of(function, trial, kept, place, unverified)
+        return self._proof_of(function, trial, kept, sandbox, unverified)
 
     @staticmethod
-    def _proof_of(function: Function, trial: _Trial, kept: frozenset[Unit], place: str, unverified: Unverified | None) -> Proof:
+    def _proof_of(
+        function: Function, trial: _Trial, kept: frozenset[Unit], sandbox: Sandbox, unverified: Unverified | None
+    ) -> Proof:
         """Return what a trial has proved."""
         options = function.verify
         level = "import" if options.level == "events" and not options.events else options.level
         return Proof(
             candidate=trial.candidate,
             level=level if trial.after.works else "none",
-            place=place if trial.after.works else "",
+            place=sandbox.place if trial.after.works else "",
+            unconfined=sandbox.unconfined,
             milliseconds=trial.after.milliseconds,
             events=len(trial.after.events),
             raised=sum("error" in each for each in trial.after.events),
