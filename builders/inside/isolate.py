@@ -255,6 +255,7 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         listener = listen() if order["runtime"] else None
         give_up_privileges(plan)
         check(libc().prctl(_SET_DUMPABLE, 0), "prctl")
+        blank_arguments()
         process = os.fork()
         if process == 0:
             start(connection, files, order, plan["filter"])
@@ -265,6 +266,13 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         tell(connection, FAILED, error.errno or 0)
     finally:
         os._exit(UNAVAILABLE)
+
+
+def blank_arguments() -> None:
+    """Have /proc/1/cmdline, which every process may read, name no path of this machine."""
+    with open("/proc/self/stat", "rb") as file:  # no encoding: its module is not in this root
+        first, end = map(int, file.read().rpartition(b")")[2].split()[45:47])  # arg_start and arg_end (proc_pid_stat(5))
+    ctypes.memset(first, 0, end - first)
 
 
 def start(connection: _socket.socket, files: tuple[int, int], order: CommandOrder, seccomp: bytes) -> NoReturn:

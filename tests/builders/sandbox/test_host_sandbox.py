@@ -126,8 +126,8 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
-def as_nobody(script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as a user without rights, by any Python of this minor that such a user can run."""
+def as_nobody(script: str, *modules: str) -> subprocess.CompletedProcess[str]:
+    """Run a script, which may import modules of tests, as a user without rights, by any Python that such a user can run."""
     setpriv = shutil.which("setpriv")
     if os.geteuid() != 0 or setpriv is None:
         pytest.skip("needs root, and setpriv, to become another user")
@@ -145,7 +145,7 @@ def as_nobody(script: str) -> subprocess.CompletedProcess[str]:
                 shutil.copytree(ROOT / "builders", folder / "builders")
                 shutil.copytree(Path(msgspec.__file__).parent, folder / "msgspec")
                 (folder / "tests").mkdir()
-                for each in ("__init__.py", "probing.py"):
+                for each in ("__init__.py", "probing.py", *modules):
                     shutil.copy(ROOT / "tests" / each, folder / "tests" / each)
                 subprocess.run(["chmod", "-R", "a+rX", name], check=True)
                 command = [*user, python, "-c", script]
