@@ -22,7 +22,7 @@ from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import Part, merge_trees
-from packer.core.model import OWN_SOURCE, Archive, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
 from packer.core.version_variables import version_variables
 from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
@@ -170,7 +170,7 @@ class Gatherer:
         self, function: Function, distributions: Sequence[Distribution], scan: SourceScan, lock: Lock
     ) -> Material:
         parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self.tree(each)) for each in distributions)]
-        local = frozenset(package.name for package in lock.packages if is_local(package, function.root))
+        local = frozenset(package.name for package in lock.packages if isinstance(package.source, SourceFolder))
         material = self._shaper.material(function, distributions, parts, local)
         for note in material.notes:
             self._reporter.note(note)
@@ -318,14 +318,6 @@ class FunctionSurroundings:
 def make_gatherer(tools: Tools, reporter: Reporter, out: Path) -> Gatherer:
     """Return what gathers functions whose artifacts are meant for the folder ``out``."""
     return Gatherer(tools.sources, tools.shaping.shaper, tools.shaping.native, reporter, out)
-
-
-def is_local(package: LockedPackage, root: Path) -> bool:
-    """Return whether a package is the user's own: a local project, or an archive below ``root``, the project's folder."""
-    if isinstance(package.source, SourceFolder):
-        return True
-    archives = (*package.wheels, *([package.source] if isinstance(package.source, Archive) else []))
-    return any(Path(each.location).is_relative_to(root) for each in archives if Path(each.location).is_absolute())
 
 
 def _find_secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, ...]:

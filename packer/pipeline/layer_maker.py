@@ -32,9 +32,11 @@ from packer.pipeline.gatherer import Shaping
 from packer.pipeline.layer_parts import LayerCompilation, PieceSizes, Variant, combine_variants
 from packer.source.package_source import tree_digest
 from packer.trim.bytecode_placement import BytecodePlacer
+from packer.trim.installed_record import PackedParts, record_packed
+from packer.trim.launchers import LauncherStyle, make_launchers
 from packer.trim.rules import Unit
 
-_FORM = "1"
+_FORM = "2"
 _KIND = "layers"
 PYTHON = "python/"
 """The folder of a layer that modules lie in (AWS "Packaging your layer content")."""
@@ -204,8 +206,17 @@ class LayerMaker:
         if moves:
             others = self._source.libraries(beside.users, tuple(variants))
             gathered = gather_libraries(parts, native, others=others, built=built, target=self._target)
-        tree = merge_trees(gathered.parts, ())
-        return Tree.of((*(replace(entry, path=PYTHON + entry.path) for entry in tree), *gathered.libraries)), moves
+        whole = [(each.distribution.name, each.tree) for each in variants.values()]
+        launchers = make_launchers(sorted(whole), LauncherStyle.of_layer(self._target))
+        packed = PackedParts(
+            parts=whole,
+            originals={each.distribution.name: self._tree_of(each.distribution) for each in variants.values()},
+            launchers=[replace(entry, path=f"../{entry.path}") for entry in launchers],
+            moved={entry.content.digest: f"../{entry.path}" for entry in gathered.libraries},
+        )
+        tree = record_packed(merge_trees(gathered.parts, ()), packed, self._target.runtime.minor)
+        below = (replace(entry, path=PYTHON + entry.path) for entry in tree)
+        return Tree.of((*below, *gathered.libraries, *launchers)), moves
 
     def _write_layer(self, share: LayerShare, pieces: Sequence[Wanted], whole: Tree, *, moves: bool) -> tuple[_KeptLayer, Path]:
         """Write a layer's archive, and describe it."""

@@ -20,7 +20,7 @@ from packer.trim.bytecode_placement import BytecodePlacer, kept_sources
 from packer.trim.rules import Unit
 from packer.trim.shape import TrimmedFunction
 
-_FORM = "1"
+_FORM = "2"
 _KIND = "pieces"
 
 

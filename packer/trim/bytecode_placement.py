@@ -116,19 +116,29 @@ class BytecodePlacer:
         """Find the Python that compiles for a target; raises `UnavailableError`."""
         return self._sandboxes.find(target, "auto", "compile")
 
-    def of_function(self, material: Material, tree: Tree, restored: frozenset[Unit], layered: LayerContents) -> PlacedBytecode:
-        """Return a function's own tree with bytecode, for the place where it lies on Lambda."""
+    def of_function(
+        self,
+        material: Material,
+        tree: Tree,
+        restored: frozenset[Unit],
+        layered: LayerContents,
+        complete: Callable[[Tree], Tree] = lambda tree: tree,
+    ) -> PlacedBytecode:
+        """Return a function's own tree with bytecode, for the place where it lies on Lambda.
+
+        ``complete`` makes a tree with its bytecode what is going to be packed.
+        """
         function = material.function
         options = function.bytecode
         if options.mode == "off":
-            return PlacedBytecode(tree=tree)
+            return PlacedBytecode(tree=complete(tree))
         try:
             python = self.python(function.target)
         except UnavailableError as error:
             name = f"3.{function.target.runtime.minor}"
             remedy = f"`uv python install {name}` or a container engine brings one."
             return PlacedBytecode(
-                tree=tree, trouble=f"Nothing is compiled to bytecode: no Python {name} ({error.what}). {remedy}"
+                tree=complete(tree), trouble=f"Nothing is compiled to bytecode: no Python {name} ({error.what}). {remedy}"
             )
         handler = handler_module(function.handler, tree)
         others = (entry for entry in tree if entry is not handler)
@@ -141,6 +151,7 @@ class BytecodePlacer:
             handler=handler,
             compiled=compiled,
             python=python,
+            complete=complete,
         )
         if options.mode != "auto":
             return self._place_bytecode(work, options.mode, "as configured")
@@ -149,9 +160,11 @@ class BytecodePlacer:
         if not over:
             return found
         found = self._place_bytecode(work, "only", f"beside the sources {over}")
-        if self._over(function, found.tree, layered.size) and not self._over(function, tree, layered.size):
-            why = f"beside the sources {over}, and too few of them may go"
-            return PlacedBytecode(tree=tree, bytecode=Bytecode(mode="off", why=why))
+        if self._over(function, found.tree, layered.size):
+            bare = complete(tree)
+            if not self._over(function, bare, layered.size):
+                why = f"beside the sources {over}, and too few of them may go"
+                return PlacedBytecode(tree=bare, bytecode=Bytecode(mode="off", why=why))
         return found
 
     def warm(self, trees: Sequence[Tree], target: Target, options: BytecodeOptions) -> None:
@@ -215,7 +228,7 @@ class BytecodePlacer:
             failed=compiled.failed,
             starts=starts,
         )
-        return PlacedBytecode(tree=shaped, bytecode=facts, without=without)
+        return PlacedBytecode(tree=work.complete(shaped), bytecode=facts, without=without)
 
     def _over(self, function: Function, tree: Tree, layers: int) -> str:
         """Return what limit a tree goes beyond, beside layers of this many bytes; empty where it fits."""
@@ -245,6 +258,7 @@ class _Work(Struct, frozen=True, kw_only=True):
     handler: Entry | None
     compiled: CompiledModules
     python: Sandbox
+    complete: Callable[[Tree], Tree]
 
 
 def _starter(material: Material, tree: Tree, layered: LayerContents) -> tuple[HandlerPrelude, tuple[StartStep, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from packer.core.errors import UsageError
-from packer.core.model import Entry, owner_label
+from packer.core.model import EXECUTABLE_MODE, Entry, owner_label
 from packer.core.units import format_size
 from packer.trim.engine import RemovedFile, matching_pattern
 from packer.trim.material import Material
@@ -54,13 +54,12 @@ def _removal_text(material: Material, removed: RemovedFile) -> str:
 
 def _why(material: Material, shaped: ShapedFunction, untouched: ShapedFunction, entry: Entry) -> str:
     owner = _label_of(material, entry.owner)
-    before = {each.path for _, tree in material.parts for each in tree}
+    if not any(each.path == entry.path for _, tree in material.parts for each in tree):
+        return _why_added(shaped, entry, owner)
     if any(each.path == entry.path and each.rule == PROFILE for each in shaped.removed):
         return f"a stub in the place of what the profile removed of {owner}"
-    if entry.path not in before:
-        if entry.path.endswith(".pyc"):
-            return f"bytecode of {owner}, made by Python {shaped.bytecode.python} ({shaped.bytecode.why})"
-        return f"a stub in the place of what the profile removed of {owner}"
+    if entry.path.endswith(".dist-info/RECORD"):
+        return f"it lists what is packed of {owner}"
     stripped = next((each for each in shaped.stripped if each.path == entry.path), None)
     if stripped is not None:
         return f"it belongs to {owner}, and stripping made it {format_size(stripped.saved)} smaller"
@@ -69,3 +68,11 @@ def _why(material: Material, shaped: ShapedFunction, untouched: ShapedFunction, 
         return f"it belongs to {owner}, and is kept from the rule {kept.rule}, with which the function did not work"
     pattern = matching_pattern(material.function.trim.keep, material.owner_names()[entry.owner], entry.path)
     return f"it belongs to {owner}, and {f'the pattern {pattern} keeps it' if pattern else 'no rule removes it'}"
+
+
+def _why_added(shaped: ShapedFunction, entry: Entry, owner: str) -> str:
+    if entry.path.endswith(".pyc"):
+        return f"bytecode of {owner}, made by Python {shaped.bytecode.python} ({shaped.bytecode.why})"
+    if entry.mode == EXECUTABLE_MODE:
+        return f"a launcher for an entry point of {owner}, as installers make it"
+    return f"it names the packages of {owner}, whose sources are gone"

@@ -15,6 +15,8 @@ from packer.formats.native_code import NativeCode
 from packer.source.facts import FactScanner
 from packer.trim.bytecode_placement import Bytecode, BytecodePlacer, LayerContents
 from packer.trim.engine import RemovedFile, Selections, TrimContext, trim
+from packer.trim.installed_record import PackedParts, record_packed
+from packer.trim.launchers import LauncherStyle, make_launchers
 from packer.trim.material import Material, gather_material
 from packer.trim.profile import apply_profile
 from packer.trim.rules import PROFILE, STRIP, Unit
@@ -141,8 +143,14 @@ class Shaper:
     ) -> ShapedFunction:
         """Merge and compile what no layer holds."""
         parts = tuple(part for part in cut.parts if part[0] == OWN_SOURCE or part[0] not in layered.names)
-        tree = merge_trees(parts, material.function.overlap)
-        placed = self.placer.of_function(material, tree, restored, layered)
+        merged = merge_trees(parts, material.function.overlap)
+        launchers = make_launchers(
+            parts, LauncherStyle.of_function(material.function), frozenset(entry.path for entry in merged)
+        )
+        packed = PackedParts(parts=parts, originals=dict(material.parts), launchers=launchers)
+        minor = material.function.target.runtime.minor
+        tree = Tree.of((*merged, *launchers))
+        placed = self.placer.of_function(material, tree, restored, layered, lambda tree: record_packed(tree, packed, minor))
         return ShapedFunction(
             tree=placed.tree,
             parts=parts,

@@ -114,7 +114,8 @@ def test_a_namespace_package_that_layers_and_functions_hold_imports(repo):
 
 def test_a_layer_has_what_any_of_its_users_needs(repo):
     """Trimming removes a distribution's tests, but where a function imports them."""
-    common = repo.wheel("common", files={"common/tests/__init__.py": b"", "common/tests/helpers.py": b"X = 1\n"})
+    tests = {"common/tests/__init__.py": b"", "common/tests/helpers.py": b"X = 1\n", "common/tests/test_one.py": b""}
+    common = repo.wheel("common", files=tests)
     repo.function("one", common, source="import common.tests.helpers\n")
     repo.function("two", common)
     repo.configure("one", "two")
@@ -326,7 +327,7 @@ def test_a_function_that_only_works_in_one_package_is_told_of_or_packed_whole(re
 
 def test_a_repair_reaches_the_layer(repo):
     """What trimming removed and the function needs comes back, into the layer that all have."""
-    hidden = {"common/tests/__init__.py": b"", "common/tests/data.py": b"X = 1\n"}
+    hidden = {"common/tests/__init__.py": b"", "common/tests/data.py": b"X = 1\n", "common/tests/test_one.py": b""}
     common = repo.wheel("common", files=hidden)
     late = "import importlib\nimportlib.import_module('.'.join(['common', 'tes' + 'ts', 'data']))\n"
     repo.function("one", common, source=late)
