@@ -87,7 +87,7 @@ def probe(
     inputs.mkdir(parents=True)
     work.mkdir()
     tree = write_files(folder / "tree", {"app.py": handler, "neighbour.py": "VALUE = 1\n", "data.txt": "data", **(files or {})})
-    request = {"handler": "app.handler", "events": codes, "packages": packages_of(python), "trace": trace}
+    request = {"handler": "app.handler", "events": codes, "seconds": 30.0, "packages": packages_of(python), "trace": trace}
     request |= {"libraries": python.libraries and sorted(python.libraries), "private": dict(python.private)}
     (inputs / "request").write_bytes(marshal.dumps(request, 2))
     arguments = ("{in}/request", "{answer}", "{task}", "{late}", "{layers}")

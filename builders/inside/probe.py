@@ -2,8 +2,8 @@
 
 It is started without site-packages. ROOT is where the function lies, LATE a folder of what the runtime has, LAYERS where layers
 lie; both may be empty. REQUEST is a mapping in the form of `marshal`, version 2, which all Pythons read: it has ``handler``,
-``events`` (values), ``packages``, the folders of LAYERS to import from, ``trace``, whether opened files are written down, and
-``libraries`` and ``private``, as `builders.sandbox.task.Sandbox` has them.
+``events`` (values), ``seconds`` for each, ``packages``, folders of LAYERS to import from, ``trace``, whether opened files are
+written down, and ``libraries`` and ``private``, as `builders.sandbox.task.Sandbox` has them.
 ANSWER gets ``import`` and ``events``: what came of each, either a ``result`` or an ``error`` with its ``type`` and ``message``;
 ``milliseconds`` of the import; ``opened``, paths in the function's own package, as if what the layers have lay there too; and
 ``machine``, names of libraries that were loaded and that only this machine has.
@@ -52,14 +52,15 @@ class Context:
     identity = None
     client_context = None
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
         self.function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "lpack")
         self.function_version = "$LATEST"
         self.memory_limit_in_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
         self.invoked_function_arn = f"arn:aws:lambda:us-east-1:000000000000:function:{self.function_name}"
 
     def get_remaining_time_in_millis(self) -> int:
-        return 30_000
+        return max(0, round((self._end - time.monotonic()) * 1000))
 
 
 def main(request_path: str, answer_path: str, root: str, late: str, layers: str = "") -> int:
@@ -82,8 +83,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     answer["import"] = outcome_of(lambda: handlers.append(handler_of(request["handler"])))
     answer["milliseconds"] = (time.perf_counter() - started) * 1000
     if handlers:
-        context = Context()
-        answer["events"] = [outcome_of(lambda event=event: handlers[0](event, context)) for event in request["events"]]  # type: ignore[misc]
+        answer["events"] = [outcome_in_time(handlers[0], event, request["seconds"]) for event in request["events"]]
     if noticed:
         noticed.read()
         answer["opened"] = sorted(opened | noticed.opened | mapped_files(package))
@@ -130,6 +130,16 @@ def handler_of(handler: str) -> Callable[..., Any]:
     if not callable(found):
         raise HandlerNotFound(f"{handler} is no function")
     return found
+
+
+def outcome_in_time(handler: Callable[..., Any], event: Any, seconds: float) -> dict[str, Any]:
+    """Call a handler, and return the outcome: an error as Lambda's where it takes longer than it may."""
+    context = Context(seconds)
+    found = outcome_of(lambda: handler(event, context))
+    if context.get_remaining_time_in_millis():
+        return found
+    message = f"Task timed out after {seconds:.2f} seconds"
+    return {"error": {"type": "Sandbox.Timedout", "message": message, "trace": ""}}
 
 
 def outcome_of(call: Callable[[], Any]) -> dict[str, Any]:

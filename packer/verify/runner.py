@@ -65,6 +65,8 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }
+_LONGEST_INIT = 60.0
+"""Seconds of an init phase: on Lambda, 10 (AWS "Lambda execution environment lifecycle"), and this machine may be busy."""
 _MEMORY = 1024
 """Megabytes that a function gets in its proof where nobody has said how much it has."""
 
@@ -261,6 +263,7 @@ class Verifier:
         request = {
             "handler": function.handler,
             "events": [event.value for event in events],
+            "seconds": float(function.execution.timeout or function.verify.seconds),
             "packages": function.target.runtime.layer_packages,
             "trace": trace,
             "libraries": None if sandbox.libraries is None else sorted(sandbox.libraries),
@@ -283,7 +286,7 @@ class Verifier:
                 program=emulator,
                 flags=flags,
                 environment=function_environment(function),
-                seconds=function.verify.seconds,
+                seconds=_longest_run(function, len(events)),
                 storage=(function.execution.storage or STORAGE_RANGE[0]) * MEGABYTE,
                 memory=None if emulator else (function.execution.memory or _MEMORY) * MEGABYTE,
             )
@@ -292,7 +295,13 @@ class Verifier:
             except BuildError as error:
                 what = f"{function.name} cannot be verified in {sandbox.place}: {error.what}."
                 raise VerificationError(what, detail=error.detail, remedy=error.remedy or "Build again.") from None
-        return read_result(done, function)
+        return read_result(done, function, len(events))
+
+
+def _longest_run(function: Function, events: int) -> float:
+    """Return the seconds that a run may take: those of its calls, and of its init phase on any machine."""
+    timeout = function.execution.timeout
+    return function.verify.seconds if timeout is None else min(function.verify.seconds, _LONGEST_INIT + timeout * events)
 
 
 def _require_emulator(function: Function, sandbox: Sandbox) -> Path:
@@ -318,15 +327,14 @@ def function_environment(function: Function) -> dict[str, str]:
     return {**_ENVIRONMENT, **own, **function.variables}
 
 
-def read_result(done: TaskResult, function: Function) -> tuple[Outcome, bool]:
+def read_result(done: TaskResult, function: Function, events: int = 0) -> tuple[Outcome, bool]:
     """Return what came of a run, and whether another one would end the same way."""
     if done.memory:
         most = function.execution.memory or _MEMORY
         failure = f"it was stopped when it held {format_size(done.memory)}, more than its {most} MB of memory"
         return Outcome(failure=failure, log=done.log), False
     if done.late:
-        seconds = function.verify.seconds
-        return Outcome(failure=f"it was stopped after {seconds:g} s", log=done.log), False
+        return Outcome(failure=f"it was stopped after {_longest_run(function, events):g} s", log=done.log), False
     if done.excess:
         return Outcome(failure=f"its answer of {format_size(done.excess)} is too long to be read", log=done.log), False
     if done.answer is None:

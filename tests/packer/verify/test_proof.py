@@ -80,7 +80,7 @@ class PreparedRuns:
         self._outcomes = outcomes
 
     def sandbox(self, _function: Function) -> Any:
-        return SimpleNamespace(place="here", path=None)
+        return SimpleNamespace(place="here", path=None, unconfined="")
 
     def archive_layers(self, contents: tuple[LayerContent, ...]) -> tuple[LayerArchive, ...]:
         assert not contents

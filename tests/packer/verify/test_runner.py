@@ -20,7 +20,7 @@ from builders.sandbox.table import Sandboxes, SandboxKind
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
 from packer.core.model import BytesContent, Entry, Function, Tree
-from packer.core.options import VerifyLevel, VerifyOptions
+from packer.core.options import ExecutionSettings, VerifyLevel, VerifyOptions
 from packer.formats.unpack import LayerArchive
 from packer.formats.zip_writer import WrittenArchive, write_zip
 from packer.verify.runner import NOTHING, Event, Outcome, Verifier, outcome_essence
@@ -233,3 +233,37 @@ def test_it_is_no_difference_whether_a_file_lies_in_the_function_or_a_layer(one:
 def test_another_file_is_a_difference(other):
     before = Outcome(events=({"result": "/var/task/shop/a.py"},))
     assert before.essence() != replace(before, events=({"result": other},)).essence()
+
+
+SLOW = """\
+import time
+
+def handler(event, context):
+    before = context.get_remaining_time_in_millis()
+    time.sleep(event)
+    return before
+"""
+GREEDY = """\
+import time
+held = bytearray(300 << 20)
+held[::4096] = bytes([1]) * len(held[::4096])
+time.sleep(30)
+"""
+
+
+def outcome_of(world: World, source: str, execution: ExecutionSettings, *values: float) -> Outcome:
+    archive = world.archive({"app.py": source})
+    events = [Event(name=str(value), value=value) for value in values]
+    return world.verifier.outcome(replace(function(), execution=execution), archive.path, archive.sha256, events)
+
+
+def test_call_that_takes_longer_than_its_timeout_ends_as_on_lambda(world):
+    short, long = outcome_of(world, SLOW, ExecutionSettings(timeout=1), 0, 1.2).events
+    assert 900 < short["result"] <= 1000
+    assert (long["error"]["type"], long["error"]["message"]) == ("Sandbox.Timedout", "Task timed out after 1.00 seconds")
+
+
+def test_function_that_holds_more_than_its_memory_is_stopped(world):
+    failure = outcome_of(world, GREEDY, ExecutionSettings(memory=128)).failure
+    assert failure.startswith("it was stopped when it held ")
+    assert failure.endswith("more than its 128 MB of memory")
