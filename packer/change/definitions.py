@@ -56,8 +56,7 @@ def _facts(function: TemplateFunction) -> tuple[object, ...]:
     """Return what a template says of a function; an error in its layers counts without its line number, which may move."""
     uncounted = function.uncounted is not None
     what = (function.runtime, function.architecture, function.handler, function.source, function.environment)
-    settings = (function.memory, function.timeout, function.storage, function.undecided)
-    return (*what, *settings, function.attached, uncounted)
+    return (*what, function.undecided, function.attached, uncounted)
 
 
 def _tables(data: bytes | None, filename: str) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from packer.core.errors import UsageError
 from packer.core.names import LOCAL_FORMS, MANIFEST_FILE
-from packer.core.records import ManifestFunction, read_manifest
+from packer.core.records import ManifestFunction, UnverifiedRecord, read_manifest
 from packer.formats.image import PATH, BlobSource, Image, ImageLayer
 from packer.formats.oci import (
     LARGEST_CONFIG,
@@ -78,6 +78,14 @@ def read_format(out: Path, name: str) -> str:
     if function is None:
         raise UsageError(f"{name} was not built into {out}.", remedy=_BUILD)
     return function.format
+
+
+def find_unverified(out: Path, name: str) -> UnverifiedRecord | None:
+    """Return why nothing here can run a function that was built, for its handler is elsewhere; None for all others."""
+    function = read_manifest(out / MANIFEST_FILE).functions.get(name)
+    why = function.verified.not_verified if function else None
+    is_elsewhere = why is not None and why.cause in {"layer", "script"} and why.reason.startswith("its handler")
+    return why if is_elsewhere else None
 
 
 def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]:

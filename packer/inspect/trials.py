@@ -11,16 +11,18 @@ from msgspec.structs import replace
 from builders.sandbox.emulator import find_emulator
 from packer.core.bytecode_paths import pycache_path
 from packer.core.errors import VerificationError
+from packer.core.function_tree import locate_handler
 from packer.core.model import OWN_SOURCE, Function, Tree
 from packer.core.options import BytecodeOptions
 from packer.formats.unpack import LayerArchive
 from packer.pipeline.gatherer import Gatherer
+from packer.source.layer_content import list_modules
 from packer.trim.material import Material
 from packer.trim.profile import Profile
 from packer.verify.candidates import Candidate
 from packer.verify.coldstart import ColdStart, can_drop_caches, drop_caches, read_import_times
 from packer.verify.diagnosis import remedy_for
-from packer.verify.proof import Prover, check_expected
+from packer.verify.proof import Prover, check_expected, say_where_handler_is
 from packer.verify.runner import Outcome, UnpackedFunction, Verifier, error_text, read_events
 from packer.verify.surroundings import Around
 
@@ -55,6 +57,7 @@ class Trials:
         material = self._gatherer.gather_material(timed)
         before = self._prover.candidates.untrimmed(material, self._folder / f"{function.name}.before")
         after = self._prover.shape(material, self._folder / f"{function.name}.after")
+        self._require_module(timed, after)
         late, layers = self._around(material)
         times: dict[str, list[float]] = {"before": [], "after": []}
         with ExitStack() as stack:
@@ -87,6 +90,7 @@ class Trials:
         )
         material = self._gatherer.gather_material(traced)
         candidate = self._prover.shape(material, self._folder / f"{function.name}.zip")
+        self._require_module(traced, candidate)
         with self._verifier.laid_out(candidate.path, *self._around(material)) as laid:
             outcome = self._run(traced, laid, trace=True)
         for event, found in zip(read_events(traced), outcome.events, strict=True):
@@ -96,6 +100,14 @@ class Trials:
                     f"{function.name} fails for the event {event.name} ({trouble}): what it would open after that is not seen."
                 )
         return _profile(traced, material, candidate, frozenset(outcome.opened)), material, candidate
+
+    def _require_module(self, function: Function, candidate: Candidate) -> None:
+        """Raise `VerificationError` where nothing here starts the handler, and `UsageError` where it is nowhere."""
+        contents = self._gatherer.read_layers(function)
+        place = locate_handler(function, candidate.shaped.tree, lambda: list_modules(contents))
+        if place != "module":
+            what = f"{function.name} cannot be started here: {say_where_handler_is(function, place).reason}."
+            raise VerificationError(what, remedy="Name functions whose handler is a module of their own.")
 
     def _around(self, material: Material) -> tuple[Tree, tuple[LayerArchive, ...]]:
         """Return what the runtime and attached layers have of what a function needs; raises `LpackError`."""

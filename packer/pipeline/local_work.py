@@ -21,6 +21,7 @@ from packer.pipeline.gatherer import GatheredFunction
 from packer.pipeline.layer_maker import Beside, LayerMaker, Version, Wanted, read_layer_files
 from packer.pipeline.preparation import Preparation, PreparedFunction
 from packer.pipeline.results import Result, make_result
+from packer.source.layer_content import list_modules
 from packer.trim.bytecode_placement import LayerContents
 from packer.trim.material import Material
 from packer.trim.rules import Unit
@@ -200,9 +201,10 @@ class LocalWork:
 
     def _locate_handler(self, prepared: PreparedFunction, shaped: ShapedFunction, layered: LayerContents) -> HandlerPlace:
         """Return where the handler is, in the function, its layers, or elsewhere; raises `UsageError` where it is nowhere."""
-        held = self._find_surroundings(prepared.gathered.material).layers
-        paths = (path.removeprefix("python/") for content in held() for path in content.paths)
-        return locate_handler(prepared.gathered.function, shaped.tree, lambda: {*layered.files(), *paths})
+        around = self._find_surroundings(prepared.gathered.material)
+        return locate_handler(
+            prepared.gathered.function, shaped.tree, lambda: {*layered.files(), *list_modules(around.layers())}
+        )
 
     def _settle(self, version: Version, layers: Sequence[MadeLayer]) -> tuple[SettledFunction, Proof, Material]:
         started = time.perf_counter()

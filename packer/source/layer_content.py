@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,6 +16,9 @@ from packer.core.errors import UsageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
 from packer.core.options import AttachedLayer, LayerOptions
 from packer.formats.zip_reader import ZipFormatError, read_members
+
+_PACKAGES = re.compile(r"python/(?:lib/python3\.\d+/site-packages/)?")
+"""Where the modules of a layer lie (AWS "Packaging your layer content")."""
 
 
 class LayerContent(Struct, frozen=True, kw_only=True):
@@ -36,6 +40,15 @@ class LayerContent(Struct, frozen=True, kw_only=True):
 def read_layer_contents(options: LayerOptions, digests: Digests) -> tuple[LayerContent, ...]:
     """Return the content of attached layers where it is known, in their order; raises `UsageError`."""
     return tuple(_read(each, each.content, digests) for each in options.attached if each.content is not None)
+
+
+def list_modules(contents: Iterable[LayerContent]) -> set[str]:
+    """Return the paths of what Python can import from layers, from where it looks for them."""
+    found: set[str] = set()
+    for path in (path for content in contents for path in content.paths):
+        inside = _PACKAGES.match(path)
+        found |= {path[inside.end() :]} if inside else set()
+    return found
 
 
 def list_content_files(options: LayerOptions) -> Iterator[Path]:

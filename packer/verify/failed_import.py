@@ -30,6 +30,8 @@ _FRAME = re.compile(
     rf'File "(?:({TASK_FOLDER})|{LAYERS_MOUNT}(?:/python)?(?:/lib/python3\.\d+/site-packages)?)/([^"]+)", line (\d+)'
 )
 _PARTED = frozenset(name.partition(".")[0] for name in NAMESPACES)
+_LOADERS = ("cffi/", "importlib_metadata/", "pkg_resources/")
+"""Packages that look for what others ask them for."""
 # What sources put on Python's path that no package has: file systems that are mounted, and what is fetched at the start.
 _ELSEWHERE = re.compile(rb"sys\.path\b[^\n]*[\"'](?:/mnt|/tmp)\b|[\"']/mnt/")
 
@@ -269,7 +271,7 @@ def _broken(reason: str, remedy: str) -> Diagnosis:
 
 def _importer(trace: str) -> str:
     """Return who imports, in words: the last place in the function's own files and those of layers; empty where unknown."""
-    frames = list(_FRAME.finditer(trace))
+    frames = [found for found in _FRAME.finditer(trace) if not found[2].startswith(_LOADERS)]
     return f" that {frames[-1][2]}:{frames[-1][3]} imports" if frames else ""
 
 

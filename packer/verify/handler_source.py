@@ -110,7 +110,7 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
 def find_fault(material: Material, layered: Collection[str] = ()) -> SourceFault | None:
     """Return what surely fails when the handler is imported; None where that cannot be said without running it.
 
-    ``layered`` are the paths in the layers whose content is known.
+    ``layered`` are the paths of what Python can import from the layers whose content is known.
     """
     function, own = material.function, dict(material.parts)[OWN_SOURCE]
     source = _find_source(own, handler_sources(function.handler))
@@ -129,7 +129,7 @@ def find_fault(material: Material, layered: Collection[str] = ()) -> SourceFault
 def _find_absent(material: Material, layered: Collection[str], path: str, module: ast.Module) -> SourceFault | None:
     """Follow the imports that are done in any case through the function's own modules to one that nothing provides."""
     function, own = material.function, dict(material.parts)[OWN_SOURCE]
-    tops = {_top(entry.path) for _, tree in material.parts for entry in tree} | {_top(path) for path in _importable(layered)}
+    tops = {_top(entry.path) for _, tree in material.parts for entry in tree} | {_top(path) for path in layered}
     todo, seen = [(path, module)], {path}
     if function.layers.unknown or "PYTHONPATH" in function.variables:
         return None
@@ -170,14 +170,6 @@ def _sure_imports(module: ast.Module) -> Iterator[tuple[str, int]]:
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module and node.module != "__future__":
             yield node.module, node.lineno
-
-
-def _importable(layered: Collection[str]) -> Iterator[str]:
-    """Yield the paths of layers as Python sees them."""
-    for path in layered:
-        if path.startswith("python/"):
-            parts = path.split("/")
-            yield "/".join(parts[4:] if parts[1:2] == ["lib"] and parts[3:4] == ["site-packages"] else parts[1:])
 
 
 def _top(path: str) -> str:

@@ -22,6 +22,7 @@ from packer.core.model import OWN_SOURCE, Function
 from packer.core.options import VerifyLevel
 from packer.core.records import UnverifiedRecord
 from packer.formats.unpack import LayerArchive
+from packer.source.layer_content import list_modules
 from packer.trim.material import Material
 from packer.trim.rules import DROP, PROFILE, SOURCES, Unit
 from packer.verify.candidates import Candidate, CandidateWriter
@@ -162,7 +163,7 @@ class Prover:
         if not candidate.needs_proof(function):
             return Proof(candidate=candidate, kept=tuple(sorted(candidate.restored)))
         if handler != "module":
-            return self._not_proved(function, candidate, _say_where_handler_is(function, handler))
+            return self._not_proved(function, candidate, say_where_handler_is(function, handler))
         try:
             sandbox = self._verifier.sandbox(function)
         except ToolError as error:
@@ -228,7 +229,7 @@ class Prover:
         from packer.verify.failed_import import diagnose_fault
         from packer.verify.handler_source import find_fault
 
-        fault = find_fault(material, [path for content in surroundings.layers() for path in content.paths])
+        fault = find_fault(material, list_modules(surroundings.layers()))
         if fault is not None:
             found = diagnose_fault(fault, material)
             if found.broken:
@@ -239,7 +240,7 @@ def _python_of(function: Function) -> str:
     return f"Python 3.{function.target.runtime.minor}"
 
 
-def _say_where_handler_is(function: Function, handler: HandlerPlace) -> UnverifiedRecord:
+def say_where_handler_is(function: Function, handler: HandlerPlace) -> UnverifiedRecord:
     """Return why a handler that is no module of the function's cannot be run."""
     if handler == "script":
         return UnverifiedRecord(cause="script", reason="its handler is a script")

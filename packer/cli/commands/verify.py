@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,7 @@ from builders.errors import LpackError
 from packer.cli.common import open_reporter, open_store
 from packer.cli.outcome import ErrorRecord, built_options, read_built_project
 from packer.core.errors import raise_any
-from packer.core.records import Milliseconds, json_text
+from packer.core.records import Milliseconds, UnverifiedRecord, json_text
 
 if TYPE_CHECKING:
     from builders.engine.client import Engine
@@ -50,6 +50,12 @@ class VerifyRecord(Struct, frozen=True, kw_only=True):
     events: tuple[EventRecord, ...]
 
 
+class SkippedRecord(Struct, frozen=True, kw_only=True):
+    """What `lpack verify --json` prints of a function that nothing here can run."""
+
+    not_verified: Annotated[UnverifiedRecord, Meta(description="Why nothing here can run it.")]
+
+
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME…|PATH]")
 @click.option("--json", "as_json", is_flag=True, help="Print an object with what came of each function.")
@@ -59,41 +65,55 @@ def command(*, names: tuple[str, ...], as_json: bool, verbose: bool, quiet: bool
 
     Images run in the local container engine, by Lambda's Runtime Interface Emulator: without network, as an unprivileged user
     (and as their own, where they name one), on a root file system that is read-only. Archives run in the target's own Python,
-    with their layers. Ends with status 4 where a function does not work, or does not give what is expected, and with 1 where
-    the engine, the emulator or the Python is missing.
+    with their layers. A function whose handler is a script, or lies in a layer that lpack does not make, is not run, and its
+    line says so. Ends with status 4 where a function does not work, or does not give what is expected, and with 1 where the
+    engine, the emulator or the Python is missing.
     """
+    from packer.images.reader import find_unverified
+
     project = read_built_project("verify", names, flags)
     found: dict[str, Outcome] = {}
     errors: list[LpackError] = []
-    failed: dict[str, ErrorRecord] = {}
+    others: dict[str, ErrorRecord | SkippedRecord] = {}
     with open_reporter(verbose, quiet) as reporter, ExitStack() as closing:
         store = open_store()
         project.warn_of_changes(flags["out"], store, reporter)
         runner = _ArtifactRunner(project.config, store, reporter, closing)
         for function in project.functions:
             try:
-                found[function.name] = runner.run(function)
+                skipped = find_unverified(project.config.out, function.name)
+                if skipped is None:
+                    found[function.name] = runner.run(function)
+                else:
+                    others[function.name] = SkippedRecord(not_verified=skipped)
             except LpackError as error:
                 errors.append(error)
-                failed[function.name] = ErrorRecord.of(error)
-    _print_outcomes(found, failed, project.functions, as_json=as_json)
+                others[function.name] = ErrorRecord.of(error)
+    _print_outcomes(found, others, project.functions, as_json=as_json)
     raise_any(errors)
 
 
 def _print_outcomes(
-    found: dict[str, Outcome], failed: dict[str, ErrorRecord], functions: tuple[Function, ...], *, as_json: bool
+    found: Mapping[str, Outcome],
+    others: Mapping[str, ErrorRecord | SkippedRecord],
+    functions: tuple[Function, ...],
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         files = {function.name: [path.name for path in function.verify.events] for function in functions}
         records = {name: _make_record(each, files[name]) for name, each in found.items()}
-        sys.stdout.write(json_text({**records, **failed}, ascii_only=True))
+        sys.stdout.write(json_text({**records, **others}, ascii_only=True))
         return
-    width = max(map(len, found), default=0)
+    skipped = {name: each.not_verified for name, each in others.items() if isinstance(each, SkippedRecord)}
+    width = max(map(len, (*found, *skipped)), default=0)
     for name, each in found.items():
         raised = sum("error" in event for event in each.events)
         told = f", {raised} of which raise" if raised else ""
         events = f"{len(each.events)} events{told}" if each.events else "no events"
         sys.stdout.write(f"{name:<{width}}  works  {each.milliseconds:7.1f} ms to start  {events}\n")
+    for name, why in skipped.items():
+        sys.stdout.write(f"{name:<{width}}  not verified: {why.reason}\n")
 
 
 def _make_record(outcome: Outcome, names: list[str]) -> VerifyRecord:

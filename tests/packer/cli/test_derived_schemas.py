@@ -10,7 +10,7 @@ from packer.change.since import AffectedDocument
 from packer.cli.commands.cache import CacheDocument
 from packer.cli.commands.load import LoadRecord
 from packer.cli.commands.push import PushRecord
-from packer.cli.commands.verify import VerifyRecord
+from packer.cli.commands.verify import SkippedRecord, VerifyRecord
 from packer.cli.outcome import ErrorRecord
 from packer.core.records import BuildManifest
 from packer.inspect.check_document import CheckDocument
@@ -37,7 +37,7 @@ DERIVED = {
     "plan": derive_schema(PlanDocument),
     "push": any_of(derive_schema(PushRecord), ERROR),
     "tree": derive_schema(TreeDocument),
-    "verify": any_of(derive_schema(VerifyRecord), ERROR),
+    "verify": any_of(derive_schema(VerifyRecord), derive_schema(SkippedRecord), ERROR),
     "why": derive_schema(WhyDocument),
 }
 

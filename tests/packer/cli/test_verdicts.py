@@ -253,6 +253,13 @@ def test_a_handler_that_is_no_module_of_the_function_is_built(tmp_path, lpack, i
     assert manifest["traced"]["verified"] == {"level": "none", "not_verified": {"cause": cause, "reason": reason}}
     with zipfile.ZipFile(tmp_path / "dist" / "traced.zip") as archive:
         assert {"app.py", "run.sh"} <= set(archive.namelist())
+    told = lpack("verify", cwd=tmp_path)
+    assert (told.returncode, told.stdout.splitlines()[1]) == (0, f"traced  not verified: {reason}")
+    skipped = json.loads(lpack("verify", "--json", "traced", cwd=tmp_path).stdout)
+    assert skipped == {"traced": {"not_verified": {"cause": cause, "reason": reason}}}
+    started = lpack("coldstart", "traced", cwd=tmp_path)
+    assert started.returncode == 4
+    assert f"traced cannot be started here: {reason}." in started.stderr
     strict = lpack("build", "--strict", cwd=tmp_path)
     assert strict.returncode == 4
     assert f"traced was not verified, and --strict asks for that: {reason}." in strict.stderr
