@@ -1,10 +1,10 @@
 """Runs commands in a root folder of their own: ``python isolate.py DESCRIPTOR FOLDER < PLAN``, by lpack's own Python.
 
-It forks for each command, which takes far less time than starting a Python for it. PLAN is a `Plan` in the form of `marshal`;
-FOLDER, which is empty, is where the root is put together. As root or in a user namespace (user_namespaces(7)), it makes
-namespaces for mounts and processes; its exit status is 97 where the machine does not allow that. DESCRIPTOR is a socket of
-datagrams. One byte is sent on it as soon as commands can be run. Each datagram that then comes has three descriptors: a
-connection, the command's output, and its answer, a file. When it is closed, all commands end.
+It forks for each command, which takes far less time than starting a Python for it; held_memory.py lies beside it. PLAN is a
+`Plan` in the form of `marshal`; FOLDER, which is empty, is where the root is put together. As root or in a user namespace
+(user_namespaces(7)), it makes namespaces for mounts and processes; its exit status is 97 where the machine does not allow that.
+DESCRIPTOR is a socket of datagrams. One byte is sent on it as soon as commands can be run. Each datagram that then comes has
+three descriptors: a connection, the command's output, and its answer, a file. When it is closed, all commands end.
 
 On a command's connection comes its order, a `CommandOrder` in the form of `marshal` after its length (four bytes). The reply is
 a sequence of `NOTE`s, a kind and a number each, the last one `OVER`: after it, nothing runs that the command has started, since
@@ -26,6 +26,12 @@ import resource
 import select
 import struct
 import sys
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(sys.argv[0]))
+    from held_memory import MemoryLimit, read_file  # type: ignore[import-not-found]
+else:
+    from builders.inside.held_memory import MemoryLimit, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -270,8 +276,8 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
 
 def blank_arguments() -> None:
     """Have /proc/1/cmdline, which every process may read, name no path of this machine."""
-    with open("/proc/self/stat", "rb") as file:  # no encoding: its module is not in this root
-        first, end = map(int, file.read().rpartition(b")")[2].split()[45:47])  # arg_start and arg_end (proc_pid_stat(5))
+    fields = read_file("/proc/self/stat").rpartition(b")")[2].split()
+    first, end = map(int, fields[45:47])  # arg_start and arg_end (proc_pid_stat(5))
     ctypes.memset(first, 0, end - first)
 
 
@@ -315,6 +321,7 @@ def listen() -> _socket.socket:
 def wait(connection: _socket.socket, process: int, memory: int, listener: _socket.socket | None, answer: int) -> int:
     """Wait for a command, and kill it when it holds too much memory, or has asked for an event; return its wait status."""
     poll, often = select.poll(), _MEMORY_OFTEN if memory else None
+    limit = MemoryLimit(memory) if memory else None
     if listener:
         poll.register(listener, select.POLLIN)
     try:
@@ -331,10 +338,10 @@ def wait(connection: _socket.socket, process: int, memory: int, listener: _socke
                 return status
             if not ended:
                 break
-        if memory and held_memory() > memory and (held := held_memory(exact=True)) > memory:
+        if limit and (held := limit.excess()):
             tell(connection, MEMORY, held)
             os.kill(-1, _KILL)
-            memory = 0
+            limit = None
 
 
 def serve_runtime(listener: _socket.socket, connection: _socket.socket, answer: int) -> bool:
@@ -375,36 +382,6 @@ def receive_more(client: _socket.socket, head: bytes, body: bytes) -> bytes:
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
             return client.recv(_LARGEST_FILE) if len(body) < int(value) else b""
     return b""
-
-
-def held_memory(*, exact: bool = False) -> int:
-    """Return the bytes of anonymous memory that all other processes hold; ``exact`` counts once what several share.
-
-    Memory that is backed by files is left out: the kernel can drop it at any time.
-    """
-    total = 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name == "1":
-            continue
-        try:
-            if exact:
-                lines = read(f"/proc/{name}/smaps_rollup").splitlines()
-                total += sum(int(line.split()[1]) for line in lines if line.startswith(b"Pss_Anon:")) * 1024
-            else:
-                _, resident, shared, *_ = map(int, read(f"/proc/{name}/statm").split())
-                total += (resident - shared) * resource.getpagesize()
-        except (OSError, ValueError):
-            continue  # it has just ended
-    return total
-
-
-def read(path: str) -> bytes:
-    """Read a small file; not as text, for in the root there is no codec to be imported."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(descriptor, _LARGEST_FILE)
-    finally:
-        os.close(descriptor)
 
 
 def check_seen(same: list[tuple[str, int, int]]) -> None:

@@ -28,7 +28,7 @@ from builders.inside import read_script
 from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
 from builders.sandbox.root_plan import RootPlan
 
-_SCRIPT = "isolate.py"
+_SCRIPT, _BESIDE = "isolate.py", "held_memory.py"
 _BUFFER = 1 << 16
 """Bytes that are read at once."""
 _LONGEST_LOG = 1 << 20
@@ -36,6 +36,8 @@ _LONGEST_LOG = 1 << 20
 _PATIENCE = 10.0
 """Seconds that the process may take to start, to kill what it runs, or to end."""
 _PROCESSORS = os.cpu_count() or 1
+_PAGE = 4096
+"""Bytes."""
 
 
 class IsolatedCommand(Struct, frozen=True, kw_only=True):
@@ -66,7 +68,7 @@ class IsolatedCommand(Struct, frozen=True, kw_only=True):
             "same": [(str(path), (facts := path.stat()).st_dev, facts.st_ino) for path in seen],
             "storage": self.storage,
             "memory": self.memory or 0,
-            "file": max(self.storage, self.longest),
+            "file": max(self.storage + _PAGE, self.longest),  # /tmp is full before a file in it is too long
             "seconds": max(1, round(seconds * _PROCESSORS)),
             "runtime": self.runtime,
         }
@@ -306,7 +308,8 @@ def _start_server(owner: Isolation, plan: RootPlan) -> _Server:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folder = tempfile.mkdtemp(prefix="lpack-root-")
     script, root = Path(folder, f"{_SCRIPT}c"), Path(folder, "place")
-    script.write_bytes(_compile_script(read_script(_SCRIPT)))
+    for name in (_SCRIPT, _BESIDE):
+        Path(folder, f"{name}c").write_bytes(_compile_script(name, read_script(name)))
     root.mkdir()
     with theirs:
         command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(root)]
@@ -368,6 +371,6 @@ def _send(channel: socket.socket, descriptors: Sequence[int]) -> None:
 
 
 @cache
-def _compile_script(source: bytes) -> bytes:
+def _compile_script(name: str, source: bytes) -> bytes:
     """Return a script as a .pyc file for the Python that runs this."""
-    return MAGIC_NUMBER + bytes(12) + marshal.dumps(compile(source, _SCRIPT, "exec"))  # PEP 552: no flags, time or size
+    return MAGIC_NUMBER + bytes(12) + marshal.dumps(compile(source, name, "exec"))  # PEP 552: no flags, time or size

@@ -251,9 +251,11 @@ class TestEnds:
             isolation.run(order(tmp_path, "exit 0", **variables), 60)
 
     def test_end_of_a_command_is_noticed_without_pidfd(self, tmp_path, isolation, monkeypatch):
-        without = b"import os\ndel os.pidfd_open\n"
-        source = read_script("isolate.py").replace(b"from __future__ import annotations\n", b"", 1)
-        monkeypatch.setattr("builders.sandbox.isolation.read_script", lambda _: without + source)
+        def without(name: str) -> bytes:
+            source = read_script(name).replace(b"from __future__ import annotations\n", b"", 1)
+            return b"import os\nos.__dict__.pop('pidfd_open', None)\n" + source
+
+        monkeypatch.setattr("builders.sandbox.isolation.read_script", without)
         assert run(isolation, tmp_path, "exit 3").status == 3
 
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

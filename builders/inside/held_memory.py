@@ -1,0 +1,89 @@
+"""Counts the memory that all other processes of a process namespace hold, for isolate.py, which is the first one in it."""
+
+from __future__ import annotations
+
+import os
+
+_SELDOM = 10
+"""Looks at memory for each one at files in memory, which takes longer."""
+
+
+class MemoryLimit:
+    """A limit, in bytes, of what processes hold together.
+
+    What is backed by files on a disk is left out: the kernel can drop it at any time. So is /tmp, which has a size of its own.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._looks = 0
+        self._files = 0
+
+    def excess(self) -> int:
+        """Return the bytes that they hold, where these are too many; else 0."""
+        if self._looks % _SELDOM == 0:
+            self._files = held_files()
+        self._looks += 1
+        if sum(held_pages(exact=False)) + self._files <= self._most:
+            return 0
+        own, shared = held_pages(exact=True)
+        place = os.statvfs("/tmp")  # noqa: S108 the root's own
+        stored = (place.f_blocks - place.f_bfree) * place.f_frsize
+        held = own + max(shared - stored, held_files())  # many of the files are mapped, and so are files in /tmp
+        return held if held > self._most else 0
+
+
+def held_pages(*, exact: bool) -> tuple[int, int]:
+    """Return the bytes of pages that are a process's own, and those of mapped shared memory; ``exact`` counts each once."""
+    own = shared = 0
+    for name in other_processes():
+        try:
+            found = read_numbers(f"/proc/{name}/status", b"RssAnon:", b"RssShmem:")
+            if exact:
+                found = read_numbers(f"/proc/{name}/smaps_rollup", b"Pss_Anon:", b"Pss_Shmem:") or found
+        except OSError:
+            continue  # it has just ended
+        if found:
+            own, shared = own + found[0] * 1024, shared + found[1] * 1024
+    return own, shared
+
+
+def held_files() -> int:
+    """Return the bytes of files in memory that are no part of a file system (memfd_create(2), shmget(2))."""
+    files: dict[tuple[int, int], int] = {}
+    for name in other_processes():
+        try:
+            for descriptor in os.listdir(f"/proc/{name}/fd"):
+                path = f"/proc/{name}/fd/{descriptor}"
+                if os.readlink(path).startswith("/memfd:"):
+                    facts = os.stat(path)
+                    files[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+        except OSError:
+            continue  # it has just ended, or closed that
+    try:
+        segments = [line.split() for line in read_file("/proc/sysvipc/shm").splitlines()]
+        resident = segments[0].index(b"rss")
+        return sum(files.values()) + sum(int(segment[resident]) for segment in segments[1:])
+    except (OSError, ValueError, IndexError):
+        return sum(files.values())  # a kernel without such segments
+
+
+def other_processes() -> list[str]:
+    """Return the numbers of all processes but the first one, as names of their folders in /proc."""
+    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+
+
+def read_numbers(path: str, *names: bytes) -> list[int]:
+    """Return numbers that follow names in a file of /proc; none where it may not be read, or lacks one of them."""
+    try:
+        lines = read_file(path).splitlines()
+    except PermissionError:  # of a process that does not let itself be looked at
+        return []
+    found = [int(line.split()[1]) for name in names for line in lines if line.startswith(name)]
+    return found if len(found) == len(names) else []
+
+
+def read_file(path: str) -> bytes:
+    """Read a file; not as text, for in the root there is no codec to be imported."""
+    with open(path, "rb", 0) as file:
+        return file.read()
