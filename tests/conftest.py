@@ -21,6 +21,8 @@ from tests.sharing import run_folder
 
 NOWHERE = "http://127.0.0.1:9/simple"
 """An index that refuses every connection at once: nothing listens on the discard port."""
+NO_ENGINE = "unix:///nowhere/docker.sock"
+"""An engine that cannot be reached."""
 _ENGINE_LOCK = Path(tempfile.gettempdir()) / "lpack-test-engine.lock"
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")
 _PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
@@ -99,12 +101,14 @@ def _apart(
     _uv_cache: Path,
     _network_cache: Path,
 ) -> None:
-    """Keep a test from the user's caches, settings and passwords, and from the network unless it is marked for it.
+    """Keep a test from the user's caches, settings and passwords, and from network and engine unless it is marked for them.
 
     Tests marked ``network`` keep the machine's own index settings and proxies, and share one lpack cache.
     """
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    if not request.node.get_closest_marker("docker"):
+        monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
     if request.node.get_closest_marker("network"):
         monkeypatch.setenv("LPACK_CACHE_DIR", str(_network_cache))
         return

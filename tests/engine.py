@@ -22,6 +22,9 @@ ARM_IMAGE = "lpack-test/build-python3.11-arm64:bookworm"
 RUNTIME_IMAGE = "public.ecr.aws/lambda/python:3.11-x86_64"
 """The stand-in for its run-time image, which has no compiler (fixtures/images/runtime.sh)."""
 
+RUNTIME_312_IMAGE = "lpack-test/runtime-python3.12:bookworm"
+"""A stand-in for the run-time image of python3.12, with boto3 and its family (fixtures/images/runtime-3.12.sh)."""
+
 
 def need_engine(*images: str) -> None:
     """Skip the test where there is no engine, or one without these images."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.engine import docker, need_engine
 from tests.images import special, tar_of, write_base
+from tests.registry import running_registry
 
 ELF = {"amd64": b"\x7fELF" + bytes(14) + b"\x3e\x00", "arm64": b"\x7fELF" + bytes(14) + b"\xb7\x00"}
 """The heads of programs, by what images call their architecture."""
@@ -50,3 +54,25 @@ def push_layout(layout: Path, reference: str, compression: str = "gzip") -> str:
 def _copy(*arguments: str) -> None:
     command = ["skopeo", "copy", "--quiet", "--insecure-policy", *arguments]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def pull_standin(folder: Path, image: str, cache: Path, more: str) -> str:
+    """Push a stand-in of the engine's to a registry that runs for as long, and pull it into a cache; return its name there."""
+    need_engine(image)
+    with running_registry(folder / "registry") as registry:
+        name = f"{registry.host}/{image.replace(':', '/')}:1".lower()
+        docker("tag", image, name)
+        try:
+            pushed = docker("push", "--quiet", name)
+            assert pushed.returncode == 0, pushed.stderr
+        finally:
+            docker("image", "rm", name)
+        (folder / "lpack.toml").write_text(configuration(name, more))
+        command = [sys.executable, "-m", "packer.cli", "runtime", "pull"]
+        subprocess.run(command, cwd=folder, env={**os.environ, "LPACK_CACHE_DIR": str(cache)}, check=True, capture_output=True)
+    return name
+
+
+def configuration(name: str, more: str = "") -> str:
+    """Give a configuration whose function is proved in an image of this name."""
+    return f'{more}\nruntime-image = "{name}"\n[functions.one]\nsource = "."\nhandler = "app.handler"\n'

@@ -172,9 +172,14 @@ def connect() -> Engine:
         client = docker.from_env(timeout=_TIMEOUT, **options)
         client.ping()
     except (DockerException, OSError, ValueError) as error:
-        where = os.environ.get("DOCKER_HOST") or "its usual socket"
-        raise UnavailableError(f"no container engine answers at {where} ({_cause(error)})", remedy=_START_ENGINE) from None
+        raise silence_error(_cause(error)) from None
     return Engine(client)
+
+
+def silence_error(reason: str) -> UnavailableError:
+    """Return the error for an engine that does not answer."""
+    where = os.environ.get("DOCKER_HOST") or "its usual socket"
+    return UnavailableError(f"no container engine answers at {where} ({reason})", remedy=_START_ENGINE)
 
 
 def _cause(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builders.engine.client import Engine
@@ -13,7 +13,8 @@ from builders.engine.images import EngineImages
 from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import BuildSettings, Limits
-from builders.runtimes import LAYERS_MOUNT, TASK_FOLDER, UNZIPPED_LIMIT, Target
+from builders.runtimes import LAYERS_MOUNT, RUNTIME_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
+from builders.sandbox.root_plan import LANG_FOLDER
 from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
 
 _LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
@@ -32,6 +33,8 @@ class ContainerSandbox:
         self._image = images.ready(target, settings or BuildSettings(image=target.runtime_image))
         self.identity = f"3.{target.runtime.minor} of {self._image.digest}"
         self.path: Path | None = None
+        self.starts_programs = False
+        self.has_packages = False  # not every image has those of AWS's runtimes
         self.unconfined = ""
         self.libraries: frozenset[str] | None = None
         self.private: Mapping[str, tuple[str, ...]] = {}
@@ -44,7 +47,7 @@ class ContainerSandbox:
     def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in the empty folder ``work``; raises `builders.errors.BuildError`."""
         answer = f"{WORK}/{JOB}/answer"
-        words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": f"{INPUTS}/late" if task.late else "", "answer": answer}
+        words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": ":".join(self._packages(task)), "answer": answer}
         words |= {"layers": LAYERS_MOUNT if task.layers else "", "program": ""}
         arguments = [each.format(**words) for each in task.arguments]
         job = ContainerJob(
@@ -64,6 +67,13 @@ class ContainerSandbox:
             there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
             data = buffer.getvalue() if there else None
             return TaskResult(status=process_status(ended.status), log=ended.log, answer=data, late=ended.late)
+
+    def _packages(self, task: Task) -> Iterator[str]:
+        """Return the folders with packages that the runtime has: the image's own, and what it may lack."""
+        yield RUNTIME_FOLDER
+        yield f"{LANG_FOLDER}/lib/python3.{self._target.runtime.minor}/site-packages"
+        if task.late:
+            yield f"{INPUTS}/late"
 
 
 def _pack_inputs(task: Task, path: Path) -> Path:

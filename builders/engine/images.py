@@ -61,10 +61,7 @@ class EngineImages:
         if found is not None and found.architecture == target.image_architecture:
             return found
         if self._offline:
-            platform = f"--platform linux/{target.image_architecture} " if found else ""
-            remedy = f'`docker pull {platform}{reference}` brings it, or name another: image = "…" in the configuration.'
-            what = f"the engine does not have the image {reference} for {target.architecture}"
-            raise UnavailableError(f"{what}, but for {found.architecture}" if found else what, remedy=remedy)
+            raise missing_image_error(reference, target, found.architecture if found else "")
         self._say(f"pulling {reference}")
         try:
             self._engine.pull(reference, f"linux/{target.image_architecture}")
@@ -142,6 +139,14 @@ def setup_tag(base: EngineImage, commands: tuple[str, ...]) -> str:
     """Name what commands make of an image: by the digest of both."""
     total = hashlib.sha256("\0".join([base.identity, *commands]).encode())
     return total.hexdigest()[:32]
+
+
+def missing_image_error(reference: str, target: Target, other: str = "") -> UnavailableError:
+    """Return the error for an image that an engine does not have, or has for an ``other`` architecture alone."""
+    platform = f"--platform linux/{target.image_architecture} " if other else ""
+    remedy = f'`docker pull {platform}{reference}` brings it, or name another: image = "…" in the configuration.'
+    what = f"the engine does not have the image {reference} for {target.architecture}"
+    return UnavailableError(f"{what}, but for {other}" if other else what, remedy=remedy)
 
 
 def emulation_error(target: Target) -> UnavailableError:

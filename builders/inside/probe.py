@@ -1,9 +1,9 @@
 """Runs a handler as Lambda does: ``python probe.py REQUEST ANSWER.json ROOT LATE LAYERS``, in the target's own Python.
 
-It is started without site-packages. ROOT is where the function lies, LATE a folder of what the runtime has, LAYERS where layers
-lie; both may be empty. REQUEST is a mapping in the form of `marshal`, version 2, which all Pythons read: it has ``handler``,
-``events`` (values), ``seconds`` for each, ``packages``, folders of LAYERS to import from, ``trace``, whether opened files are
-written down, and ``libraries`` and ``private``, as `builders.sandbox.task.Sandbox` has them.
+It is started without site-packages. ROOT is where the function lies, LATE the folders of what the runtime has, with colons
+between them, LAYERS where layers lie; both may be empty. REQUEST is a mapping in the form of `marshal`, version 2, which all
+Pythons read: it has ``handler``, ``events`` (values), ``seconds`` for each, ``packages``, folders of LAYERS to import from,
+``trace``, whether opened files are listed, and ``libraries`` and ``private``, as `builders.sandbox.task.Sandbox` has them.
 ANSWER gets ``import`` and ``events``: what came of each, either a ``result`` or an ``error`` with its ``type`` and ``message``;
 ``milliseconds`` of the import; ``opened``, paths in the function's own package, as if what the layers have lay there too; and
 ``machine``, names of libraries that were loaded and that only this machine has.
@@ -72,7 +72,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     sys.meta_path.insert(0, SharedMemory)
     package = Package(root, layers, request["packages"])
     sys.path[:0] = package.imported
-    sys.path += [late] if late else []
+    sys.path += late.split(os.pathsep) if late else []
     opened: set[str] = set()
     noticed = Notices(package) if request["trace"] else None
     if noticed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builders.inside.isolate import ANSWER
@@ -15,7 +15,7 @@ from builders.sandbox.task import FLAGS, LayerStack, Task, TaskResult, with_fold
 
 _PROGRAM = "program"
 _PATH = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
-_INPUTS = f"{SCRIPT_FOLDER}/in"
+_INPUTS, _LATE = f"{SCRIPT_FOLDER}/in", f"{SCRIPT_FOLDER}/late"
 _LONGEST_MOUNT = 3500
 """Letters of a mount's options: the kernel reads one page of them (mount(2))."""
 
@@ -23,14 +23,15 @@ _LONGEST_MOUNT = 3500
 class ConfinedRunner:
     """Runs tasks by the interpreter ``python`` of a root; may be used from many threads.
 
-    ``late`` says whether packages that the runtime has are brought by tasks: a runtime's own file system has them.
+    ``packages`` are the folders of the root in which the runtime's own packages lie; without any, tasks bring all that the
+    runtime has.
     """
 
-    def __init__(self, plan: RootPlan, python: str, scripts: ScriptCache, *, late: bool) -> None:
+    def __init__(self, plan: RootPlan, python: str, scripts: ScriptCache, packages: Sequence[str] = ()) -> None:
         self._isolation = Isolation(plan)
         self._python = python
         self._scripts = scripts
-        self._late = late
+        self._packages = tuple(packages)
         self._stacks = True  # some kernels let no unprivileged user stack folders
 
     def refusal(self) -> str:
@@ -44,11 +45,12 @@ class ConfinedRunner:
     def run(self, task: Task, work: Path) -> TaskResult | None:
         """Run a task in the empty folder ``work``; None where the machine does not allow it. Raises `BuildError`."""
         folder = work / "rapid"
-        (folder / "in").mkdir(parents=True)
+        for name in ("in", "late"):
+            (folder / name).mkdir(parents=True)
         script = self._scripts.write(task.script, folder)
         if task.program:
             shutil.copy(task.program, folder / _PROGRAM)
-        for each in (folder, folder / "in", script, task.inputs, *task.inputs.iterdir()):
+        for each in (folder, folder / "in", folder / "late", script, task.inputs, *task.inputs.iterdir()):
             _let_read(each)
         if self._stacks and _stackable_folders(task):
             done = self._run_command(self._command(task, folder, script.name, _stackable_folders(task)), task)
@@ -68,10 +70,12 @@ class ConfinedRunner:
             shown.append(((task.tree,), TASK_FOLDER))
         if layers:
             shown.append((layers, LAYERS_MOUNT))
-        late = task.late if self._late else None
-        if late:
-            shown.append(((late,), RUNTIME_FOLDER))
-        words = {"in": _INPUTS, "late": RUNTIME_FOLDER if late else "", "answer": f"/proc/self/fd/{ANSWER}"}
+        packages = self._packages
+        if task.late:
+            late = _LATE if packages else RUNTIME_FOLDER
+            shown.append(((task.late,), late))
+            packages = (late, *packages)
+        words = {"in": _INPUTS, "late": ":".join(packages), "answer": f"/proc/self/fd/{ANSWER}"}
         words |= {"program": f"{SCRIPT_FOLDER}/{_PROGRAM}" if task.program else ""}
         words |= {"task": TASK_FOLDER if task.tree else "", "layers": LAYERS_MOUNT if task.layers else ""}
         arguments = (each.format(**words) for each in task.arguments)

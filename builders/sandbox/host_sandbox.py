@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import stat
@@ -18,6 +17,7 @@ from builders.runtimes import LAYERS_MOUNT, Target
 from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import Fact, HostRoot, Remember, host_root
 from builders.sandbox.script_cache import ScriptCache
+from builders.sandbox.surroundings import surroundings
 from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
 
@@ -25,13 +25,6 @@ _LONGEST_LOG = 1 << 20
 _LOG, _ANSWER = "log", "answer"
 _LONGEST_COMPILATION = 60
 """Seconds."""
-_CONFINEMENT = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
-"""How lines of /proc/self/status begin that say what a process may not do (proc_pid_status(5))."""
-_SETTINGS = (
-    *("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone"),
-    *("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "/proc/self/attr/current"),
-)
-"""Settings that forbid namespaces: of the kernel, Debian, Ubuntu, and what confines this process."""
 
 
 def find_anew(_key: str, _form: type[Fact], find: Callable[[], Fact]) -> Fact:
@@ -67,13 +60,15 @@ class HostSandbox:
         self.identity = found.version
         self.path: Path | None = found.path
         self.place = f"Python {found.version} of this machine"
+        self.starts_programs = True
+        self.has_packages = False
 
     @property
     def unconfined(self) -> str:
         """Why this machine does not confine what runs; empty where it does."""
         if platform.system() != "Linux":
             return f"{platform.system()} has no namespaces"
-        return self._refusals.get(None, lambda: self._remember(_surroundings(), str, self._runner.refusal))
+        return self._refusals.get(None, lambda: self._remember(surroundings(), str, self._runner.refusal))
 
     @property
     def libraries(self) -> frozenset[str] | None:
@@ -101,7 +96,7 @@ class HostSandbox:
 
     def _open(self) -> tuple[HostRoot, ConfinedRunner]:
         root = host_root(self._found, self._programs, self._remember)
-        return root, ConfinedRunner(root.plan, root.python, self._scripts, late=True)
+        return root, ConfinedRunner(root.plan, root.python, self._scripts)
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""
@@ -161,19 +156,6 @@ class HostSandbox:
         finally:
             status = self._sessions.end(process)
         return made.read_bytes() if status == 0 and made.is_file() else b""
-
-
-def _surroundings() -> str:
-    """Return all that decides whether this process may make namespaces: the machine, its settings, and its own confinement."""
-    found = [str(os.getuid()), platform.release(), read_script("isolate.py").decode()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/status", *_SETTINGS):
-        try:
-            lines = Path(path).read_text(encoding="ascii", errors="replace").splitlines()
-        except OSError:
-            continue
-        found += [line for line in lines if path != "/proc/self/status" or line.startswith(_CONFINEMENT)]
-    found += [str(Path("/proc/self/ns", name).readlink()) for name in ("mnt", "user", "pid")]
-    return json.dumps(found)
 
 
 def _read_plain_result(status: int, work: Path, longest: int, *, late: bool) -> TaskResult:

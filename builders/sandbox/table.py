@@ -34,11 +34,19 @@ class Sandboxes:
     """Opens sandboxes, one for each target and kind; ``kinds`` are in order of preference. May be used from many threads.
 
     ``notice`` is called with each sandbox that is not confined, before it is returned; it may raise an error instead.
+    ``stood_in`` is called where something is to be run, and not by the first kind, with the target, the sandbox that stands in,
+    and why the first kind does not run it.
     """
 
-    def __init__(self, kinds: Sequence[SandboxKind], notice: Callable[[Sandbox], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[SandboxKind],
+        notice: Callable[[Sandbox], None] = lambda _: None,
+        stood_in: Callable[[Target, Sandbox, UnavailableError], None] = lambda *_: None,
+    ) -> None:
         self._kinds = {kind.name: kind for kind in kinds}
         self._notice = notice
+        self._stood_in = stood_in
         self._opened: Once[tuple[str, Target, bool], Sandbox] = Once()
         self._closed = False
 
@@ -63,11 +71,17 @@ class Sandboxes:
                 refusals.append(refusal)
                 continue
             if not found[-1].unconfined:
-                return found[-1]
+                return self._chosen(target, purpose, found[-1], refusals)
         if found:
             self._notice(found[0])
-            return found[0]
-        raise UnavailableError("; ".join(each.what for each in refusals), remedy=" Or: ".join(each.remedy for each in refusals))
+            return self._chosen(target, purpose, found[0], refusals)
+        reasons, remedies = (dict.fromkeys(getattr(each, name) for each in refusals) for name in ("what", "remedy"))
+        raise UnavailableError("; ".join(reasons), remedy=" Or: ".join(filter(None, remedies)))
+
+    def _chosen(self, target: Target, purpose: str, found: Sandbox, refusals: Sequence[UnavailableError]) -> Sandbox:
+        if refusals and purpose == "run":
+            self._stood_in(target, found, refusals[0])
+        return found
 
     def _get(self, kind: SandboxKind, target: Target, purpose: str, *, asked: bool) -> Sandbox:
         if purpose == "run" and not kind.runs(target):

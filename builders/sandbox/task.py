@@ -72,9 +72,11 @@ class Sandbox(Protocol):
     """Runs scripts of `builders.inside` in a Python of the target's minor; may be used from many threads.
 
     ``identity`` is the Python's version, which decides the bytes that it makes. ``place`` says in messages where it is.
-    ``path`` is the interpreter's file, where that is one of this machine. ``unconfined`` says why what it runs is not kept
-    from this machine; empty where it is. ``libraries`` are files outside of a function that code may load: None where there are
-    no others; ``private`` those that are there for modules of the standard library, with the names of these.
+    ``path`` is the interpreter's file, where that is one of this machine; ``starts_programs`` says whether tasks may bring a
+    program of this machine, ``has_packages`` whether what the runtime brings is there without a task's ``late``. ``unconfined``
+    says why what it runs is not kept from this machine; empty where it is. ``libraries`` are files outside of a function that
+    code may load: None where there are no others; ``private`` those that are there for modules of the standard library, with
+    the names of these.
     """
 
     @property
@@ -83,6 +85,10 @@ class Sandbox(Protocol):
     def place(self) -> str: ...
     @property
     def path(self) -> Path | None: ...
+    @property
+    def starts_programs(self) -> bool: ...
+    @property
+    def has_packages(self) -> bool: ...
     @property
     def unconfined(self) -> str: ...
     @property

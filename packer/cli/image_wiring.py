@@ -10,6 +10,8 @@ from pathlib import Path
 
 from builders.engine.client import Engine, connect
 from builders.once import Once
+from builders.rootfs.runtime_files import RuntimeFiles
+from builders.runtimes import Target
 from packer.cache.deflate import Deflater
 from packer.cache.store import Store
 from packer.core.events import Reporter
@@ -20,6 +22,7 @@ from packer.images.builder import ImageBuilder
 from packer.images.layer_store import LayerBlobs
 from packer.net.registry_login import DockerLogins
 from packer.registry.client import Registries
+from packer.verify.runtime_pull import RuntimePuller
 
 
 def open_image_builder(store: Store, reporter: Reporter, policy: Policy, jobs: int, closing: ExitStack) -> ImageBuilder:
@@ -29,6 +32,12 @@ def open_image_builder(store: Store, reporter: Reporter, policy: Policy, jobs: i
     reader = BaseReader(store, base_sources(store, executor, registries.resolve, engine_opener(closing)))
     layers = LayerBlobs(store, Deflater(store).span, executor)
     return ImageBuilder(reader, layers, makers, frozen=policy.frozen, refresh=policy.upgrade)
+
+
+def pull_runtime(store: Store, reporter: Reporter, target: Target) -> RuntimeFiles:
+    """Pull a target's runtime into the store; raises `LpackError`."""
+    with ExitStack() as closing:
+        return RuntimePuller(store, open_registries(store, reporter, closing).resolve, reporter).pull(target)
 
 
 def engine_opener(closing: ExitStack) -> Callable[[], Engine]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
+from builders.errors import UnavailableError
 from builders.files import check_length
 from builders.once import Once
 from builders.recipes import BuildSettings
@@ -47,6 +48,7 @@ from packer.trim.strip import Stripper
 from packer.verify.candidates import CandidateWriter
 from packer.verify.proof import Prover, Repairs
 from packer.verify.runner import Verifier
+from packer.verify.runtime_kind import runtime_kind
 from packer.wheels.provider import LazyPackageBuilder, PackageBuilder
 
 if TYPE_CHECKING:
@@ -198,14 +200,22 @@ def _open_shaping(
         return written
 
     executor = closing.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="shape"))
-    # A missing image is only worth pulling where a container is asked for.
+    # A missing image is only worth pulling, and an engine worth more than a glance, where a container is asked for.
     container = SandboxKind(
         name="container",
-        open=lambda target, asked: _open_container_sandbox(target, reporter, pull=asked and not policy.offline),
+        open=lambda target, asked: _open_container_sandbox(
+            target, reporter, pull=asked and not policy.offline, glance=not asked
+        ),
     )
     remember = partial(_remember_fact, store)
     host = SandboxKind(name="host", open=lambda target, _asked: _open_host_sandbox(target, remember), runs=runs_here)
-    sandboxes = Sandboxes((host, container), UnconfinedNotice(reporter, strict=policy.strict))
+    kinds = (
+        runtime_kind(store, remember, None if policy.offline else partial(_pull_runtime, store, reporter)),
+        container,
+        host,
+    )
+    notice = UnconfinedNotice(reporter, strict=policy.strict)
+    sandboxes = Sandboxes(kinds, notice, partial(_tell_of_substitute, reporter))
     closing.callback(sandboxes.close)
     strips = partial(_open_host_strip, remember), partial(_open_container_strip, reporter)
     stripper = Stripper(store, reporter, executor, *strips)
@@ -235,6 +245,20 @@ class UnconfinedNotice:
         self._given.get(what, lambda: self._reporter.warn(f"{what} {remedy}"))
 
 
+def _tell_of_substitute(reporter: Reporter, target: Target, sandbox: Sandbox, refusal: UnavailableError) -> None:
+    """Say what functions are proved in, once for each target, where that is not the runtime's own file system."""
+    if refusal.remedy:
+        what = f"functions for {target.runtime.name} on {target.architecture} are proved in {sandbox.place}"
+        reporter.note(f"{what}; the runtime's own file system would be exact: {refusal.remedy}")
+
+
+def _pull_runtime(store: Store, reporter: Reporter, target: Target) -> None:
+    """Pull a target's runtime into the store; raises `LpackError`."""
+    from packer.cli.image_wiring import pull_runtime
+
+    pull_runtime(store, reporter, target)
+
+
 def _remember_fact(store: Store, key: str, form: type[Fact], find: Callable[[], Fact]) -> Fact:
     """Return a fact of this machine, which takes long to find out (`builders.sandbox.root_plan.Remember`)."""
     return derive(store, "machine", digest_of(key), form, find)
@@ -255,9 +279,13 @@ def _open_host_strip(remember: Remember) -> StripTool:
 
 
 def _open_container_sandbox(
-    target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool
+    target: Target, reporter: Reporter, settings: BuildSettings | None = None, *, pull: bool, glance: bool = False
 ) -> Sandbox:
-    """Connect to the container engine; raises `UnavailableError`."""
+    """Connect to the container engine, with ``glance`` only if it may have the image; raises `UnavailableError`."""
+    if glance:
+        from builders.engine.presence import check_presence
+
+        check_presence(target.runtime_image, target)
     from builders.engine.client import connect
     from builders.engine.container_sandbox import ContainerSandbox
     from builders.engine.images import EngineImages

@@ -238,7 +238,7 @@ INNER = (
     Key(names=("events",), where=("verify",), meaning="patterns of sample events; `NAME.expected.json` has the result"),
     Key(names=("environment",), where=("verify",), meaning="variables for the proof alone, on top of those of `environment`"),
     Key(names=("time",), where=("verify",), meaning="how long one run may take", default='`"60 s"`'),
-    Key(names=("where",), where=("verify",), meaning="`auto`, `host` or `container`", default="`auto`"),
+    Key(names=("where",), where=("verify",), meaning="`auto`, `runtime`, `container` or `host`", default="`auto`"),
     Key(names=("image",), where=("runtime-image",), meaning="its name in a registry"),
     Key(names=("pull",), where=("runtime-image",), meaning="let a build pull it where it is missing", default="`false`"),
     Key(names=("memory", "processes", "cpus", "time"), where=("limits",), meaning="what one build of a wheel may take"),

@@ -44,7 +44,7 @@ ImageCompression = Literal["gzip", "gzip-whole", "zstd"]
 IMAGE_COMPRESSIONS: tuple[ImageCompression, ...] = get_args(ImageCompression)
 ImageForm = Literal["oci", "docker-archive"]
 IMAGE_FORMS: tuple[ImageForm, ...] = get_args(ImageForm)
-VerifyPlace = Literal["auto", "host", "container"]
+VerifyPlace = Literal["auto", "runtime", "container", "host"]
 VERIFY_PLACES: tuple[VerifyPlace, ...] = get_args(VerifyPlace)
 
 

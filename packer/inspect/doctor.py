@@ -20,8 +20,12 @@ from builders.errors import BuildError, UnavailableError
 from builders.host.strip import HostStrip
 from builders.interpreters import find_interpreter
 from builders.recipes import BuildSettings
+from builders.rootfs.emulation import runs_programs
+from builders.rootfs.runtime_files import RuntimeFiles
 from builders.runtimes import MEGABYTE, Target
 from builders.sandbox.emulator import REMEDY, find_emulator
+from builders.sandbox.host_sandbox import find_anew
+from builders.sandbox.runtime_sandbox import RuntimeSandbox
 from packer import __version__
 from packer.cache.remote import probe_remote
 from packer.cache.store import Store, store_errors
@@ -29,6 +33,7 @@ from packer.core.errors import StoreError, UsageError
 from packer.core.process import run, uv_command
 from packer.core.units import format_size
 from packer.net.credentials import Credentials, index_urls, index_variables
+from packer.verify.runtime_images import absent_error, find_runtime_files
 
 GOOD, ABSENT, BAD = "good", "absent", "bad"
 """Verdicts: available; missing, and only some builds need it; missing, and no build works without it."""
@@ -36,6 +41,8 @@ _LEAST_SPACE = 1024 * MEGABYTE
 """Free bytes below which a build of a few large packages is likely to fail."""
 _CROSS = "Only builds of native code without an engine need it:"
 _PYTHONS = "It compiles and verifies what is packed, which a container can do too, and builds native code without an engine:"
+_PROOFS = "functions are proved in a container or by a Python of this machine"
+_EMULATORS = "The packages qemu-user-static and binfmt-support bring emulation for it."
 _PROBE = "pip"
 """A package that every index has, or passes on."""
 
@@ -65,6 +72,7 @@ def check_environment(
     if not offline:
         yield _index(folder)
         yield from _remote(remote)
+    yield from _runtimes(store, places)
     yield from _engine(places, connect, offline=offline)
     yield from _interpreters(places)
     yield _cross(places)
@@ -111,6 +119,28 @@ def _remote(configured: str) -> Iterator[Finding]:
     elif answer is not None:
         what = f"{answer.address} can be read ({time.perf_counter() - started:.1f} s)"
         yield Finding(check="remote", verdict=GOOD, what=what)
+
+
+def _runtimes(store: Store, places: Sequence[Place]) -> Iterator[Finding]:
+    for target in dict.fromkeys(target for target, _ in places):
+        found = find_runtime_files(target, store)
+        if found is None:
+            error = absent_error(target)
+            yield Finding(check="runtime", verdict=ABSENT, what=f"{error.what}: {_PROOFS}", remedy=error.remedy)
+        elif not runs_programs(target.architecture):
+            what = f"for {target}: this machine runs no programs for {target.architecture}, its own or emulated"
+            yield Finding(check="runtime", verdict=ABSENT, what=what, remedy=_EMULATORS)
+        else:
+            yield _runtime(target, found)
+
+
+def _runtime(target: Target, files: RuntimeFiles) -> Finding:
+    try:
+        RuntimeSandbox(files, find_anew).close()
+    except (UnavailableError, BuildError) as error:
+        return Finding(check="runtime", verdict=ABSENT, what=f"for {target}: {error.what}", remedy=error.remedy)
+    what = f"for {target}: Python {files.version} of {files.image} ({files.digest[:19]})"
+    return Finding(check="runtime", verdict=GOOD, what=what)
 
 
 def _engine(places: Sequence[Place], connect: Callable[[], Engine], *, offline: bool) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ class Trials:
         Raises `VerificationError` where nothing runs the function.
         """
         plain = replace(function, verify=replace(function.verify, level="import"))
-        here = self._verifier.sandbox(plain).path is not None
+        here = self._verifier.sandbox(plain).starts_programs
         return CLOCK_EMULATOR if here and find_emulator() else CLOCK_IMPORT
 
     def cold_start(self, function: Function, rounds: int, report: Callable[[str], None]) -> ColdStart:

@@ -128,10 +128,11 @@ class GatheredFunction(Struct, frozen=True, kw_only=True):
 class Gatherer:
     """Gathers functions; may be used from many threads. ``out`` is the folder of the artifacts."""
 
-    def __init__(self, sources: Sources, shaper: Shaper, native: NativeCode, reporter: Reporter, out: Path) -> None:
+    def __init__(self, sources: Sources, shaping: Shaping, reporter: Reporter, out: Path) -> None:
         self._sources = sources
-        self._shaper = shaper
-        self._native = native
+        self._shaper = shaping.shaper
+        self._native = shaping.native
+        self._verifier = shaping.verifier
         self._reporter = reporter
         self._out = out
         self._trees: Once[str, Tree] = Once()
@@ -191,9 +192,13 @@ class Gatherer:
         return merge_trees(self._obtain_trees(function, packages), ())
 
     def collect_carried(self, material: Material) -> Tree:
-        """Return the files that the runtime and attached layers provide, in the lock's versions; raises `LpackError`."""
+        """Return the files that attached layers provide, and the runtime where it is not there itself, in the lock's versions.
+
+        Raises `LpackError`.
+        """
         function = material.function
-        runtime = carried_names(function)
+        is_there = self._verifier.has_packages(function)
+        runtime = frozenset[str]() if is_there else carried_names(function)
         packed = [part for part in material.parts if part[0] in runtime]
         leaves = function.exclude or function.layers.attached
         left_out = [
@@ -206,7 +211,7 @@ class Gatherer:
         except FetchError as error:  # without it the function may fail, untrimmed too, and then a warning says so
             self._reporter.debug(str(error))
             trees = []
-        if function.verify.level == "rie":
+        if function.verify.level == "rie" and not is_there:
             trees += self.obtain_client(function)
         return merge_trees((*packed, *trees), ())
 
@@ -317,7 +322,7 @@ class FunctionSurroundings:
 
 def make_gatherer(tools: Tools, reporter: Reporter, out: Path) -> Gatherer:
     """Return what gathers functions whose artifacts are meant for the folder ``out``."""
-    return Gatherer(tools.sources, tools.shaping.shaper, tools.shaping.native, reporter, out)
+    return Gatherer(tools.sources, tools.shaping, reporter, out)
 
 
 def _find_secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, ...]:

@@ -204,6 +204,13 @@ class Verifier:
             _require_emulator(function, found)
         return found
 
+    def has_packages(self, function: Function) -> bool:
+        """Return whether a function is run where the runtime's own packages are."""
+        try:
+            return self._sandboxes.find(function.target, function.verify.place, "run").has_packages
+        except UnavailableError:
+            return False
+
     def outcome(
         self,
         function: Function,
@@ -309,7 +316,7 @@ def _require_emulator(function: Function, sandbox: Sandbox) -> Path:
     found = find_emulator()
     if found is None:
         raise ToolError(f"{function.name} is not verified: there is no Runtime Interface Emulator.", remedy=REMEDY)
-    if sandbox.path is None:
+    if not sandbox.starts_programs:
         what = f"{function.name} is not verified: the Runtime Interface Emulator runs on this machine, not in {sandbox.place}."
         raise VerificationError(what, remedy='Write verify = { level = "events" }, or install that Python.')
     return found

@@ -26,9 +26,9 @@ _FAILED = 1
 def command(*, config: Path | None, template: Path | None, offline: bool, as_json: bool) -> int:
     """Say whether what builds rely on is there, and what would bring it.
 
-    Looks at the cache, the package index, the remote store, the container engine with its images and emulation, the
-    interpreters, the cross compiler, eu-strip and the Runtime Interface Emulator, for the targets of the configuration here,
-    or else for the default runtime. Ends with status 1 where no build could succeed.
+    Looks at the cache, the package index, the remote store, the runtimes' file systems, the container engine with its images
+    and emulation, the interpreters, the cross compiler, eu-strip and the Runtime Interface Emulator, for the targets of the
+    configuration here, or else for the default runtime. Ends with status 1 where no build could succeed.
     """
     from builders.engine.client import connect
     from packer.cli.common import open_store

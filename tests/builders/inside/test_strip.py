@@ -38,6 +38,7 @@ class Container:
     """A place that runs the script in this process, or whose run ends in the given way."""
 
     identity, place, path, unconfined = "one", "the image one", None, ""
+    starts_programs = has_packages = False
     libraries: frozenset[str] | None = None
     private: Mapping[str, tuple[str, ...]] = {}
 

@@ -24,6 +24,7 @@ class Fake:
     """A sandbox that runs nothing, and knows whether it was closed."""
 
     identity, place, path, unconfined = "fake", "a fake place", None, ""
+    starts_programs = has_packages = False
     libraries: frozenset[str] | None = None
     private: Mapping[str, tuple[str, ...]] = {}
 
@@ -146,3 +147,23 @@ def test_sandbox_that_was_opened_while_all_was_closed_is_closed():
         with pytest.raises(BuildError, match="interrupted"):
             finding.result()
     assert fake.closed
+
+
+def test_sandbox_that_stands_in_for_the_first_one_is_told_of_where_it_runs_something():
+    told: list[tuple[Target, str, str]] = []
+    fake = SandboxKind(name="second", open=lambda _target, _asked: Fake())
+    found = Sandboxes(
+        (away("first", "it is not there"), fake),
+        stood_in=lambda target, sandbox, why: told.append((target, sandbox.place, why.remedy)),
+    )
+    found.find(TARGET, "auto", "compile")
+    found.find(TARGET, "second", "run")
+    assert told == []
+    found.find(TARGET, "auto", "run")
+    assert told == [(TARGET, "a fake place", "Fix: it is not there.")]
+
+
+def test_reason_that_several_kinds_share_is_reported_once():
+    with pytest.raises(UnavailableError) as caught:
+        Sandboxes((away("one", "no way"), away("two", "no way"))).find(TARGET, "auto", "run")
+    assert (caught.value.what, caught.value.remedy) == ("no way", "Fix: no way.")

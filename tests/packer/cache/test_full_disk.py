@@ -104,6 +104,7 @@ class Answering:
     """A Python that gives one answer to whatever it is asked to run."""
 
     identity, place, path, unconfined = "one", "a place", None, ""
+    starts_programs = has_packages = False
     libraries: frozenset[str] | None = None
     private: Mapping[str, tuple[str, ...]] = {}
 

@@ -1,0 +1,71 @@
+"""A runtime's own file system as a sandbox: its Python, its shared libraries and its packages, without an engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.util import MAGIC_NUMBER
+from marshal import dumps
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from builders.errors import BuildError, UnavailableError
+from builders.inside import read_script
+from builders.rootfs.runtime_files import RuntimeFiles
+from builders.sandbox.confined import ConfinedRunner
+from builders.sandbox.root_plan import Remember, RootPlan
+from builders.sandbox.script_cache import ScriptCache
+from builders.sandbox.surroundings import surroundings
+from builders.sandbox.task import Task, TaskResult
+
+_ALLOW = "Allow user namespaces (user_namespaces(7)), or start a container engine that has the runtime's image."
+
+_UNSET = ("HOME",)
+"""Variables that no function sees, whatever an image says."""
+
+
+class RuntimeSandbox:
+    """The Python of a runtime in its own file system; may be used from many threads.
+
+    Raises `UnavailableError` where the machine allows no namespaces.
+    """
+
+    def __init__(self, files: RuntimeFiles, remember: Remember) -> None:
+        self._minor = int(files.version.split(".")[1])
+        scripts = ScriptCache(self._compile)
+        plan = RootPlan(base=(str(files.root),))
+        self._runner = ConfinedRunner(plan, files.python, scripts, files.packages)
+        refusal = remember(surroundings(), str, self._runner.refusal)
+        if refusal:
+            self._runner.close()
+            what = f"the file system of {files.image} cannot be used on this machine ({refusal})"
+            raise UnavailableError(what, remedy=_ALLOW)
+        self._environment = {name: value for name, value in files.environment.items() if name not in _UNSET}
+        self.identity = files.identity
+        self.path: Path | None = None
+        self.place = f"Python {files.version} of {files.image}"
+        self.starts_programs = True
+        self.has_packages = True
+        self.unconfined = ""
+        self.libraries: frozenset[str] | None = None
+        self.private: Mapping[str, tuple[str, ...]] = {}
+
+    def close(self) -> None:
+        """Kill what still runs, and start nothing more."""
+        self._runner.close()
+
+    def run(self, task: Task, work: Path) -> TaskResult:
+        """Run a script in the empty folder ``work``; raises `BuildError`."""
+        environment = {**self._environment, **task.environment}
+        done = self._runner.run(replace(task, environment=environment), work)
+        if done is None:
+            raise BuildError("it cannot be isolated any more", remedy="Try again.")
+        return done
+
+    def _compile(self, name: str, _work: Path) -> bytes:
+        """Return a script's bytecode where this Python is of the same minor, and else nothing: releases read each other's."""
+        if sys.version_info[:2] != (3, self._minor) or sys.implementation.name != "cpython":
+            return b""
+        code = compile(read_script(name), name, "exec", dont_inherit=True)
+        return MAGIC_NUMBER + bytes(12) + dumps(code)  # PEP 552: no flags, time or size

@@ -1,0 +1,31 @@
+"""What decides whether this process may make namespaces, as a key under which the answer is remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from builders.inside import read_script
+
+_CONFINEMENT = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+"""How lines of /proc/self/status begin that say what a process may not do (proc_pid_status(5))."""
+_SETTINGS = (
+    *("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone"),
+    *("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "/proc/self/attr/current"),
+)
+"""Settings that forbid namespaces: of the kernel, Debian, Ubuntu, and what confines this process."""
+
+
+def surroundings() -> str:
+    """Return all that decides whether this process may make namespaces: the machine, its settings, and its own confinement."""
+    found = [str(os.getuid()), platform.release(), read_script("isolate.py").decode()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/status", *_SETTINGS):
+        try:
+            lines = Path(path).read_text(encoding="ascii", errors="replace").splitlines()
+        except OSError:
+            continue
+        found += [line for line in lines if path != "/proc/self/status" or line.startswith(_CONFINEMENT)]
+    found += [str(Path("/proc/self/ns", name).readlink()) for name in ("mnt", "user", "pid")]
+    return json.dumps(found)
