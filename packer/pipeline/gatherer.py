@@ -23,6 +23,7 @@ from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import Part, merge_trees
 from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.core.options import AttachedLayer
 from packer.core.version_variables import version_variables
 from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
@@ -137,6 +138,7 @@ class Gatherer:
         self._out = out
         self._trees: Once[str, Tree] = Once()
         self._links: Once[tuple[Path, ...], str] = Once()
+        self._contents: Once[tuple[AttachedLayer, ...], tuple[LayerContent, ...]] = Once()
 
     def gather(self, function: Function, scan: SourceScan) -> GatheredFunction:
         """Lock a function, and fetch or build all that it needs; raises `LpackError`."""
@@ -183,7 +185,8 @@ class Gatherer:
 
     def read_layers(self, function: Function) -> tuple[LayerContent, ...]:
         """Return the attached layers of a function whose content is on this machine; raises `UsageError`."""
-        return read_layer_contents(function.layers, self._sources.digests)
+        attached = function.layers.attached
+        return self._contents.get(attached, lambda: read_layer_contents(attached, self._sources.digests))
 
     def obtain_runtime(self, function: Function, modules: Collection[str]) -> Tree:
         """Return the runtime's packages with these modules, in the newest versions that there are; raises `LpackError`."""
@@ -342,7 +345,7 @@ def list_function_files(function: Function, scan: SourceScan, *, archives: bool)
     above = (declaration.folder, *declaration.folder.parents)
     yield from (path for path in settings_files(declaration.folder, {}) if path.parent in above)
     yield from map(Path, _list_shape_files(function))
-    yield from list_content_files(function.layers)
+    yield from list_content_files(function.layers.attached)
 
 
 def _list_shape_files(function: Function) -> tuple[str, ...]:
@@ -379,7 +382,9 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
         paths += _list_shape_files(self.function)
-        paths += (path for content in read_layer_contents(self.function.layers, self.digests) for path in content.watched)
+        paths += (
+            path for content in read_layer_contents(self.function.layers.attached, self.digests) for path in content.watched
+        )
         if self.function.image.wanted:
             from packer.images.builder import files_of_image
 

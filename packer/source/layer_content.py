@@ -14,7 +14,7 @@ from packer.cache.signatures import Digests
 from packer.cache.store import digest_of, store_errors
 from packer.core.errors import UsageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, FileContent, Tree
-from packer.core.options import AttachedLayer, LayerOptions
+from packer.core.options import AttachedLayer
 from packer.formats.zip_reader import ZipFormatError, read_members
 
 _PACKAGES = re.compile(r"python/(?:lib/python3\.\d+/site-packages/)?")
@@ -37,9 +37,9 @@ class LayerContent(Struct, frozen=True, kw_only=True):
     watched: tuple[str, ...]
 
 
-def read_layer_contents(options: LayerOptions, digests: Digests) -> tuple[LayerContent, ...]:
+def read_layer_contents(attached: Iterable[AttachedLayer], digests: Digests) -> tuple[LayerContent, ...]:
     """Return the content of attached layers where it is known, in their order; raises `UsageError`."""
-    return tuple(_read(each, each.content, digests) for each in options.attached if each.content is not None)
+    return tuple(_read(each, each.content, digests) for each in attached if each.content is not None)
 
 
 def list_modules(contents: Iterable[LayerContent]) -> set[str]:
@@ -51,9 +51,9 @@ def list_modules(contents: Iterable[LayerContent]) -> set[str]:
     return found
 
 
-def list_content_files(options: LayerOptions) -> Iterator[Path]:
+def list_content_files(attached: Iterable[AttachedLayer]) -> Iterator[Path]:
     """Yield the files that attached layers are made of."""
-    for layer in options.attached:
+    for layer in attached:
         if layer.content is not None and layer.content.is_dir():
             yield from (place for place, _, _ in _walk(layer.content, []))
         elif layer.content is not None:

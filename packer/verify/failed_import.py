@@ -66,7 +66,7 @@ def diagnose(outcome: Outcome, material: Material, unfetched: str = "", layers: 
     search = _Search(material, _importer(cause), unfetched, layers)
     found = None
     if kind in IMPORTS:
-        named = [*ABSENT_MODULE.finditer(message)] or absent
+        named = [*ABSENT_MODULE.finditer(message)] or ([] if "cannot import name" in message else absent)
         found = search.module(_full_name(named[-1][1], cause), message) if named else search.name(message)
     metadata, library = _NO_METADATA.search(message), _LIBRARY.search(message)
     if found is None and metadata:
@@ -302,10 +302,12 @@ def _project_name(function: Function) -> str:
         path = folder / PYPROJECT_FILE
         if path.is_file():
             try:
-                table = read_toml(path, LpackError, "").get("project", {})
+                document = read_toml(path, LpackError, "")
             except LpackError:
                 return ""
-            return canonical_name(str(table.get("name", ""))) if isinstance(table, dict) else ""
+            tool = document.get("tool")
+            tables = (document.get("project"), tool.get("poetry") if isinstance(tool, dict) else None)
+            return next((canonical_name(str(each["name"])) for each in tables if isinstance(each, dict) and "name" in each), "")
         if folder == function.root:
             break
     return ""

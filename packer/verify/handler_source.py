@@ -130,7 +130,7 @@ def _find_absent(material: Material, layered: Collection[str], path: str, module
     """Follow the imports that are done in any case through the function's own modules to one that nothing provides."""
     function, own = material.function, dict(material.parts)[OWN_SOURCE]
     tops = {_top(entry.path) for _, tree in material.parts for entry in tree} | {_top(path) for path in layered}
-    todo, seen = [(path, module)], {path}
+    todo, seen, minor = [(path, module)], {path}, function.target.runtime.minor
     if function.layers.unknown or "PYTHONPATH" in function.variables:
         return None
     absent: SourceFault | None = None
@@ -148,12 +148,7 @@ def _find_absent(material: Material, layered: Collection[str], path: str, module
                     absent = absent or parsed
                 elif parsed:
                     todo.append((found[0], parsed))
-            elif (
-                not found
-                and top not in tops
-                and top not in RUNTIME_MODULES
-                and not is_standard(top, function.target.runtime.minor)
-            ):
+            elif not found and not (top in tops or top in RUNTIME_MODULES or is_standard(top, minor) or top.startswith("_")):
                 absent = absent or SourceFault(module=name, place=f"{path}:{line}")
     return absent
 
