@@ -105,6 +105,15 @@ class DistributionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ) = None
 
 
+class RemovedFiles(Struct, frozen=True, kw_only=True):
+    """What one rule removed from one distribution."""
+
+    rule: Annotated[str, Meta(description="A rule's name; `strip` for what stripping of libraries saved.")]
+    distribution: str
+    files: Count
+    bytes: Bytes
+
+
 class LayerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A layer that lpack makes."""
 
@@ -114,7 +123,8 @@ class LayerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unzipped_bytes: Bytes
     files: Count
     distributions: tuple[DistributionRecord, ...]
-    removed_bytes: Annotated[int, Meta(description="What trimming and stripping took from its distributions.")]
+    removed_bytes: Annotated[int, Meta(description="What was taken out of its distributions.")]
+    removed: tuple[RemovedFiles, ...] = ()
     sbom: _SbomPath = ""
 
 
@@ -126,15 +136,6 @@ class ManifestLayer(LayerRecord, frozen=True, kw_only=True, omit_defaults=True):
     architectures: tuple[Architecture, ...]
 
 
-class RemovedFiles(Struct, frozen=True, kw_only=True):
-    """What one rule removed from one distribution."""
-
-    rule: Annotated[str, Meta(description="A rule's name; `strip` for what stripping of libraries saved.")]
-    distribution: str
-    files: Count
-    bytes: Bytes
-
-
 class KeptFiles(Struct, frozen=True, kw_only=True):
     """What a rule would have removed from a distribution, had the function worked without it."""
 
@@ -142,8 +143,8 @@ class KeptFiles(Struct, frozen=True, kw_only=True):
     distribution: str
 
 
-class TrimRecord(Struct, frozen=True, kw_only=True):
-    """What trimming removed from a function, but for what its layers hold."""
+class TrimRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What trimming removed from a function; ``removed`` is but for what its layers hold, which they say themselves."""
 
     level: TrimLevel
     removed_bytes: Bytes
@@ -151,6 +152,9 @@ class TrimRecord(Struct, frozen=True, kw_only=True):
     kept: Annotated[
         tuple[KeptFiles, ...], Meta(description="What was left alone because the function did not work without it.")
     ]
+    removed_from_layers_bytes: Annotated[
+        Bytes, Meta(description="What was taken out of the distributions that its layers hold.")
+    ] = 0
 
 
 class BytecodeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

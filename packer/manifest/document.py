@@ -72,7 +72,7 @@ def record_function(
         attached=tuple(each.arn for each in function.layers.attached),
         layers={layer.name: layer.report for layer in layers},
         attached_bytes=attached_bytes,
-        trim=_trim(function, proof),
+        trim=_trim(function, proof, layers),
         bytecode=_bytecode(proof),
         verified=_proof(proof),
         seconds=round(seconds, 3),
@@ -118,8 +118,11 @@ def _proof(proof: Proof) -> ProofRecord:
     )
 
 
-def _trim(function: Function, proof: Proof) -> TrimRecord:
-    """Return what is gone of what no layer holds, by rule and distribution, and what was kept in spite of a rule."""
+def _trim(function: Function, proof: Proof, layers: Sequence[MadeLayer]) -> TrimRecord:
+    """Return what is gone of what no layer holds, by rule and distribution, and what was kept in spite of a rule.
+
+    What is gone of what ``layers`` hold is one number: they say themselves what it is.
+    """
     gone: dict[tuple[str, str], list[int]] = {}
     for unit, size in proof.candidate.shaped.gone_inside():
         gone.setdefault(unit, []).append(size)
@@ -131,6 +134,7 @@ def _trim(function: Function, proof: Proof) -> TrimRecord:
             for (rule, owner), sizes in sorted(gone.items())
         ),
         kept=tuple(KeptFiles(rule=rule, distribution=owner) for rule, owner in proof.kept),
+        removed_from_layers_bytes=sum(each.bytes for layer in layers for each in layer.report.removed),
     )
 
 

@@ -23,6 +23,7 @@ from packer.images.layout_writer import LayerStep
 from packer.images.outputs import OUTPUTS, write_image
 from packer.layers.assignment import Need
 from packer.layers.planner import Piece
+from packer.manifest.summary import list_removed
 from packer.pipeline.layer_maker import Folders, Version
 from packer.pipeline.local_work import LocalWork, SettledFunction, WholeFunction
 from packer.pipeline.results import Built, finish_image_result, make_state
@@ -200,6 +201,8 @@ class ImageGroup:
         reporter = self._reporter
         if result.summary:
             reporter.note(f"{member.name}: {result.summary}")
+            for line in list_removed(result.report):
+                reporter.debug(f"{member.name}: {line}")
         reporter.stage(member.name, "done")
         fingerprint = member.inputs.fingerprint(result.folders)
         return Built(

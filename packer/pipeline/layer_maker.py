@@ -20,7 +20,7 @@ from packer.core.function_tree import merge_trees, part_sizes
 from packer.core.model import Distribution, Tree
 from packer.core.names import LAYERS_FOLDER
 from packer.core.options import BytecodeOptions
-from packer.core.records import LayerRecord
+from packer.core.records import LayerRecord, RemovedFiles
 from packer.formats.elf import ElfFile
 from packer.formats.unpack import LayerArchive, open_archive
 from packer.formats.zip_writer import WrittenArchive
@@ -29,7 +29,7 @@ from packer.layers.planner import Piece
 from packer.layers.shared_libraries import gather_libraries
 from packer.manifest.document import record_distribution
 from packer.pipeline.gatherer import Shaping
-from packer.pipeline.layer_parts import LayerCompilation, PieceSizes, Variant, combine_variants
+from packer.pipeline.layer_parts import LayerCompilation, PieceSizes, Variant, combine_variants, list_removed
 from packer.source.package_source import tree_digest
 from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.installed_record import PackedParts, record_packed
@@ -236,6 +236,7 @@ class LayerMaker:
         held = sorted((self._combine(each).distribution for each in pieces), key=lambda each: each.name)
         names, versions = {each.filename: each.name for each in held}, {each.name: each.version for each in held}
         parts = {each.name: each for each in part_sizes(names, versions, whole)}
+        removed = tuple(sorted((found for each in pieces for found in self._list_removed(each)), key=_rule_and_distribution))
         name = f"{share.name or name_layer(list(parts))}-{tree_digest(whole)[:_DIGITS]}"
         return _KeptLayer(
             path=f"{LAYERS_FOLDER}/{name}.zip",
@@ -244,14 +245,15 @@ class LayerMaker:
             unzipped_bytes=whole.size,
             files=len(whole),
             distributions=tuple(record_distribution(each, parts.get(each.name)) for each in held),
-            removed_bytes=sum(self._count_removed_bytes(each) for each in pieces),
+            removed_bytes=sum(each.bytes for each in removed),
+            removed=removed,
             moves=moves,
         )
 
-    def _count_removed_bytes(self, wanted: Wanted) -> int:
-        """Return the bytes that trimming and stripping took from a distribution, whatever else its users have."""
+    def _list_removed(self, wanted: Wanted) -> tuple[RemovedFiles, ...]:
+        """Return what trimming, stripping and bytecode took from a distribution, whatever else its users have."""
         combined = self._combine(wanted)
-        return self._tree_of(combined.distribution).size - combined.tree.size
+        return list_removed(combined, self._tree_of(combined.distribution), self._place_tree(wanted))
 
     def _place_tree(self, wanted: Wanted) -> Tree:
         def place() -> Tree:
@@ -268,6 +270,10 @@ class LayerMaker:
             return combine_variants(variants, self._tree_of(variants[0].distribution))
 
         return self._combined.get(wanted.key, combine)
+
+
+def _rule_and_distribution(removed: RemovedFiles) -> tuple[str, str]:
+    return removed.rule, removed.distribution
 
 
 def _layer_keys(target: Target, share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from builders.inside import read_script
 from packer import __version__
@@ -13,11 +13,12 @@ from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
 from packer.core.model import OWN_SOURCE, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
+from packer.core.records import RemovedFiles
 from packer.layers.planner import Piece
 from packer.pipeline.gatherer import GatheredFunction
 from packer.trim.bytecode import SCRIPT
 from packer.trim.bytecode_placement import BytecodePlacer, kept_sources
-from packer.trim.rules import Unit
+from packer.trim.rules import DROP, SOURCES, STRIP, Unit
 from packer.trim.shape import TrimmedFunction
 
 _FORM = "2"
@@ -27,13 +28,15 @@ _KIND = "pieces"
 class Variant(Struct, frozen=True, kw_only=True):
     """What one function's trimming leaves of a distribution; ``stays`` are sources that no bytecode may replace.
 
-    ``built`` says that lpack built it, and may have copied libraries into it.
+    ``built`` says that lpack built it, and may have copied libraries into it. ``rules`` are those that removed files, by their
+    paths.
     """
 
     distribution: Distribution
     tree: Tree
     stays: frozenset[str]
     built: bool = False
+    rules: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -45,12 +48,16 @@ class Variant(Struct, frozen=True, kw_only=True):
 def collect_variants(gathered: GatheredFunction, cut: TrimmedFunction, restored: frozenset[Unit]) -> dict[str, Variant]:
     """Return what trimming leaves of each of a function's distributions, by their digests."""
     trees = dict(cut.parts)
+    rules: dict[str, dict[str, str]] = {}
+    for file in cut.removed:
+        rules.setdefault(file.owner, {})[file.path] = file.rule
     return {
         each.digest: Variant(
             distribution=each,
             tree=trees[each.name],
             stays=kept_sources(gathered.material, trees[each.name], restored),
             built=bool(made.record),
+            rules=rules.get(each.name, {}),
         )
         for made in gathered.made
         for each in (made.distribution,)
@@ -69,7 +76,8 @@ def combine_variants(variants: Sequence[Variant], original: Tree) -> Variant:
     """
     untouched = {entry.path: entry.content.digest for entry in original}
     merged: dict[str, Entry] = {}
-    for variant in sorted(variants, key=lambda each: each.digest):
+    ordered = sorted(variants, key=lambda each: each.digest)
+    for variant in ordered:
         for entry in variant.tree:
             held = merged.get(entry.path)
             if held is None or (
@@ -77,7 +85,32 @@ def combine_variants(variants: Sequence[Variant], original: Tree) -> Variant:
             ):
                 merged[entry.path] = entry
     stays = frozenset(path for variant in variants for path in variant.stays)
-    return Variant(distribution=variants[0].distribution, tree=Tree.of(merged.values()), stays=stays, built=variants[0].built)
+    return Variant(
+        distribution=variants[0].distribution,
+        tree=Tree.of(merged.values()),
+        stays=stays,
+        built=variants[0].built,
+        rules={path: rule for variant in ordered for path, rule in variant.rules.items()},
+    )
+
+
+def list_removed(combined: Variant, original: Tree, placed: Tree) -> tuple[RemovedFiles, ...]:
+    """Return what is gone of a distribution as a layer has it, by rule; ``placed`` is that with its bytecode."""
+    kept = {entry.path: entry.content.size for entry in combined.tree}
+    packed = {entry.path for entry in placed}
+    gone: dict[str, list[int]] = {}
+    for entry in original:
+        if entry.path not in kept:
+            gone.setdefault(combined.rules.get(entry.path, DROP), []).append(entry.content.size)
+        elif entry.path not in packed:
+            gone.setdefault(SOURCES, []).append(kept[entry.path])
+        elif kept[entry.path] != entry.content.size:
+            saved = entry.content.size - kept[entry.path]
+            gone.setdefault(combined.rules.get(entry.path, STRIP), []).append(saved)
+    name = combined.distribution.name
+    return tuple(
+        RemovedFiles(rule=rule, distribution=name, files=len(sizes), bytes=sum(sizes)) for rule, sizes in sorted(gone.items())
+    )
 
 
 class LayerCompilation(Struct, frozen=True, kw_only=True):

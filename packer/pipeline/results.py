@@ -65,7 +65,7 @@ def make_result(gathered: GatheredFunction, proof: Proof, layers: Sequence[MadeL
         artifact=artifact,
         shares=contributions,
         warnings=(*gathered.warnings, *missing, *proof.warnings),
-        summary=summary_line(function, proof),
+        summary=summary_line(function, proof, layers),
         folders=gathered.folders,
         lacking=bool(missing),
     )

@@ -18,6 +18,7 @@ from packer.core.futures import collect_results
 from packer.core.model import Function
 from packer.layers.assignment import Division, LayerShare, MadeLayer, Need, divide, shared, with_required
 from packer.layers.planner import Piece
+from packer.manifest.summary import list_removed
 from packer.pipeline.gatherer import FunctionInputs, Gatherer
 from packer.pipeline.layer_maker import Beside, Version, Wanted
 from packer.pipeline.layer_parts import LayerCompilation
@@ -117,6 +118,7 @@ class ZipGroup:
         self.unused: Mapping[str, str] = {}
         """Why nobody here gets a named layer, once it has been built."""
         self._unchanged: dict[str, Built] = {}
+        self._without_sources: Mapping[str, tuple[str, ...]] = {}
         self._settled: dict[str, tuple[tuple[MadeLayer, ...], SettledFunction]] = {}
         self._layers: dict[str, MadeLayer] = {}
         wanted = [each for each in members if each.function.layers.wanted]
@@ -141,6 +143,7 @@ class ZipGroup:
             progress = {**progress, **stands, **self._prepare_again(progress, revised, executor)}
             if not revised:
                 self.unused = planned.division.unused
+                self._without_sources = self._find_without_sources(progress, planned)
                 return self._unchanged | self._record_all(progress)
 
     def plan(self, executor: Executor) -> GroupPlan:
@@ -219,6 +222,21 @@ class ZipGroup:
         digests = {digest for need in users for digest in (*(need.distributions.keys() - held), *need.libraries)}
         return Beside(digests=tuple(sorted(digests)), users=share.users)
 
+    def _find_without_sources(self, progress: Mapping[str, Progress], planned: GroupPlan) -> dict[str, tuple[str, ...]]:
+        """Return who has layers without sources for lack of room in other functions, and which functions these are."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in planned.needs:
+            held = {
+                digest
+                for place in planned.division.places(name)
+                for digest in planned.division.shares[place].pieces
+                if planned.wanted[digest].only
+            }
+            tight = (each for each, need in planned.needs.items() if progress[each].tight and held & need.distributions.keys())
+            if not progress[name].tight and (others := tuple(sorted(tight))):
+                found[name] = others
+        return found
+
     def _describe_wanted(self, progress: Mapping[str, Progress], needs: Mapping[str, Need]) -> dict[str, Wanted]:
         """Return what a layer would contain of each distribution that may be in one."""
         found: dict[str, Wanted] = {}
@@ -259,15 +277,28 @@ class ZipGroup:
     def _record(self, member: GroupMember, progress: Progress, layers: Sequence[MadeLayer], settled: SettledFunction) -> Built:
         result, reporter = settled.result, self._reporter
         limits = self._purpose.limit_warnings(member.function, result, layers)
-        warnings = (*result.warnings, *([progress.alone] if progress.alone else []), *limits)
+        others = self._without_sources.get(member.name, ())
+        without = [_warn_of_missing_sources(member.name, self._members[each].function) for each in others]
+        warnings = (*result.warnings, *([progress.alone] if progress.alone else []), *without, *limits)
         fingerprint = member.inputs.fingerprint(result.folders)
         layered = _make_layered_state(progress, layers, self._peers)
         state = make_state(replace(result, warnings=warnings), member.inputs, fingerprint, self._now, layered)
         if result.summary:
             reporter.note(f"{member.name}: {result.summary}")
+            for line in list_removed(result.report):
+                reporter.debug(f"{member.name}: {line}")
         reporter.stage(member.name, "done")
         staged = {layer.report.path: layer.staged for layer in layers if layer.staged is not None}
         return Built(state=state, staged=settled.staged, layers=staged)
+
+
+def _warn_of_missing_sources(name: str, other: Function) -> str:
+    """Return the warning of a function that another one's lack of room changes."""
+    limit = "its budget" if other.budget.zip is not None or other.budget.unzipped is not None else "Lambda's limit"
+    return (
+        f"{name}: layers that it shares with {other.name} hold bytecode in the place of sources, for with both {other.name} "
+        f'is over {limit}. Write bytecode = "only" for {other.name}, which has layers of its own then, or give it more room.'
+    )
 
 
 def _digest_layer(share: LayerShare, wanted: Mapping[str, Wanted], beside: Beside) -> str:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from msgspec import Struct, field
 
 from packer import __version__
-from packer.core.records import BuildManifest
+from packer.core.records import BuildManifest, RemovedFiles
 from packer.core.units import format_size
 from packer.inspect.snapshot import Snapshot
 from packer.manifest.budget import MILLISECONDS, Measure
@@ -187,8 +187,8 @@ def _removed(manifest: BuildManifest) -> str:
     sizes: dict[str, int] = {}
     counts: dict[str, int] = {}
     details: dict[str, dict[str, int]] = {}
-    for function in manifest.functions.values():
-        for each in function.trim.removed:
+    for removed in _all_removed(manifest):
+        for each in removed:
             sizes[each.rule] = sizes.get(each.rule, 0) + each.bytes
             counts[each.rule] = counts.get(each.rule, 0) + each.files
             own = details.setdefault(each.rule, {})
@@ -202,8 +202,14 @@ def _removed(manifest: BuildManifest) -> str:
         bar = f'<span class="track"><span class="fill within" style="width:{sizes[rule] / most * 100:.1f}%"></span></span>'
         most_of_it = ", ".join(f"{escape(name)} {format_size(size)}" for name, size in largest)
         rows.append((escape(rule), f"{counts[rule]:,}", format_size(sizes[rule]), bar, most_of_it))
-    heads = ("Rule", "Files", "Bytes", "", "Most of it, in one function")
-    return _table("What rules took out of all functions together", heads, rows, (1, 2))
+    heads = ("Rule", "Files", "Bytes", "", "Most of it, in one function or layer")
+    return _table("What rules took out of all functions and layers together", heads, rows, (1, 2))
+
+
+def _all_removed(manifest: BuildManifest) -> Iterator[Sequence[RemovedFiles]]:
+    """Return what was removed from each function and each layer, every layer once."""
+    yield from (function.trim.removed for function in manifest.functions.values())
+    yield from (layer.removed for layer in manifest.layers.values())
 
 
 def _history(history: Sequence[PastBuild]) -> str:

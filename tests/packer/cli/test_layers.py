@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -127,6 +130,44 @@ def test_a_layer_has_what_any_of_its_users_needs(repo):
     [later] = repo.build()["layers"].values()
     with zipfile.ZipFile(repo.folder / "dist" / later["path"]) as archive:
         assert not [each for each in archive.namelist() if "/tests/" in each]
+    size = sum(map(len, tests.values()))
+    assert later["removed"] == [{"rule": "tests", "distribution": "common", "files": 3, "bytes": size}]
+    assert later["removed_bytes"] == size
+
+
+def test_what_is_removed_from_layers_is_counted_for_their_functions(repo):
+    tests = {"common/tests/__init__.py": b"", "common/tests/test_one.py": b"def test(): ...\n"}
+    common = repo.wheel("common", files=tests)
+    for name in ("one", "two"):
+        repo.function(name, common)
+    repo.configure("one", "two")
+    told = repo.run("build", "-v").stderr
+    assert "one: nothing removed from its own package, 0.0 KB from its layers (tests 0.0 KB)" in told
+    assert "removed from common-" in told
+    for function in repo.build()["functions"].values():
+        assert (function["trim"]["removed_bytes"], function["trim"]["removed_from_layers_bytes"]) == (0, 16)
+    repo.run("build", "--report")
+    assert "What rules took out of all functions and layers together" in (repo.folder / "dist" / "lpack-report.html").read_text()
+
+
+def test_a_layer_lists_its_distributions_and_has_their_programs(repo, tmp_path):
+    files = {
+        "common/__init__.py": b"VERSION = '1.0'\n\n\ndef main():\n    print('common')\n",
+        "common-1.0.dist-info/entry_points.txt": b"[console_scripts]\ncommon = common:main\n",
+    }
+    common = repo.wheel("common", files=files)
+    for name in ("one", "two"):
+        repo.function(name, common)
+    repo.configure("one", "two")
+    [layer] = repo.build()["layers"].values()
+    with zipfile.ZipFile(repo.folder / "dist" / layer["path"]) as archive:
+        archive.extractall(tmp_path / "opt")
+    finished = subprocess.run([sys.executable, tmp_path / "opt/bin/common"], capture_output=True, text=True, check=True)
+    assert finished.stdout == "common\n"
+    [found] = importlib.metadata.distributions(name="common", path=[str(tmp_path / "opt/python")])
+    listed = {str(path) for path in found.files or ()}
+    assert {"../bin/common", "common/__init__.py", "common-1.0.dist-info/RECORD"} <= listed
+    assert all(path.locate().exists() for path in found.files or ())
 
 
 def test_layers_none_makes_no_layer(repo):

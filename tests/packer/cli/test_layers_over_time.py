@@ -42,7 +42,7 @@ def test_a_function_alone_is_built_anew_when_another_one_moves_its_layers(repo):
 
 def test_what_was_packed_whole_gets_layers_again_when_its_neighbours_change(repo):
     """One works with the layer unless its neighbour's needs bring tests into it."""
-    common = repo.wheel("common", files={"common/tests/__init__.py": b"", "common/tests/helpers.py": b"X = 1\n"})
+    common = repo.wheel("common", files={"common/tests/__init__.py": b"", "common/tests/test_one.py": b"X = 1\n"})
     look = "import os\nif '/opt' in common.__file__ and os.path.exists(os.path.dirname(common.__file__) + '/tests'):\n"
     repo.function("one", common, source=f"{look}    raise RuntimeError('tests in a layer')\n")
     repo.function("two", common)
@@ -89,6 +89,23 @@ def test_auto_goes_without_sources_in_layers_too_where_that_is_what_fits(repo):
     [layer] = manifest["layers"].values()
     assert layer["unzipped_bytes"] < 2 * LARGE
     assert "unchanged" in repo.run("build").stdout
+
+
+def test_a_budget_that_changes_the_layers_of_others_is_named_to_them(repo):
+    modules = {f"common/m{number}.py": ("X = 1\n" + "# words\n" * 40_000).encode() for number in range(3)}
+    common = repo.wheel("common", files=modules)
+    for name in ("one", "two"):
+        repo.function(name, common)
+    repo.configure("one", "two", of={"one": 'budget = { unzipped = "700 KB" }'})
+    for _ in range(2):
+        error = repo.run("build").stderr
+        assert "two: layers that it shares with one hold bytecode in the place of sources" in error
+        assert "one is over its budget" in error
+        assert "one: layers that it shares" not in error
+    repo.configure("one", "two", of={"one": 'budget = { unzipped = "700 KB" }\nbytecode = "only"'})
+    error = repo.run("build").stderr
+    assert "hold bytecode in the place" not in error
+    assert "layers" not in manifest_of(repo)
 
 
 def test_the_order_of_functions_decides_nothing(repo):

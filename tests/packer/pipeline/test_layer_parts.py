@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from builders.runtimes import Target
 from packer.core.model import BytesContent, Distribution, Entry, Tree
 from packer.core.options import BytecodeOptions
 from packer.layers.assignment import LayerShare
 from packer.pipeline.layer_maker import Beside, Wanted, _layer_keys
-from packer.pipeline.layer_parts import LayerCompilation, Variant, combine_variants
+from packer.pipeline.layer_parts import LayerCompilation, Variant, combine_variants, list_removed
 
 FOUND = Distribution(name="one", version="1.0", filename="one-1.0-py3-none-any.whl", digest="a" * 64, path=Path("one"))
 
@@ -89,3 +91,15 @@ def test_the_key_of_a_layer_has_the_version_of_lpack(monkeypatch):
     before = _layer_keys(target, share, wanted, Beside(digests=(), users=()))
     monkeypatch.setattr("packer.pipeline.layer_maker.__version__", "0.0.0")
     assert set(before).isdisjoint(_layer_keys(target, share, wanted, Beside(digests=(), users=())))
+
+
+def test_what_is_gone_is_listed_by_the_rule_that_took_it():
+    original = tree(**{"a.py": "a", "b.so": "library", "c.txt": "c", "d.txt": "dd", "e.py": "e"})
+    first = replace(
+        variant(**{"a.py": "a", "b.so": "lib", "e.py": "e"}), rules={"one/c.txt": "documents", "one/d.txt": "tests"}
+    )
+    second = replace(variant(**{"a.py": "a", "b.so": "lib", "c.txt": "c", "e.py": "e"}), rules={"one/d.txt": "tests"})
+    combined = combine_variants([first, second], original)
+    placed = Tree.of(entry for entry in combined.tree if entry.path != "one/e.py")
+    found = {each.rule: (each.files, each.bytes) for each in list_removed(combined, original, placed)}
+    assert found == {"strip": (1, 4), "tests": (1, 2), "sources": (1, 1)}
