@@ -97,7 +97,8 @@ class Bench:
         for where in (sides.plain, sides.packed):
             inside = (str(where.path[0] / path) for path in suite.run_within)
             settings = ("--rootdir", str(where.folder), *configuration(where.folder))
-            arguments = (*_OPTIONS, *settings, *suite.options, *suite.run, *inside)
+            seed = ("--hypothesis-seed=0",) if "hypothesis" in suite.needs else ()
+            arguments = (*_OPTIONS, *seed, *settings, *suite.options, *suite.run, *inside)
             reports.append(run_suite(where, arguments, where.folder.with_suffix(".log")))
         return reports[0], reports[1]
 

@@ -119,8 +119,8 @@ def offline(python: Path, *arguments: str) -> tuple[str, ...]:
 def read_report(report: Path, folders: Iterable[Path] = ()) -> dict[str, tuple[Outcome, ...]]:
     """Read a report in JUnit's format (pytest, "Creating JUnitXML format files").
 
-    A test that fails and whose teardown fails, too, stands in it twice, and is counted once, by its worst outcome. Addresses of
-    objects, and the ``folders`` that the run had for itself, are taken out of ids: they differ from run to run.
+    A test that fails and whose teardown fails, too, stands in it twice, and is counted once, by its worst outcome. What differs
+    from run to run is taken out of ids: addresses of objects, times of day, and the ``folders`` that the run had for itself.
     """
     cases: dict[str, Counter[Outcome]] = {}
     for case in ET.parse(report).iter("testcase"):
@@ -147,7 +147,7 @@ def _merged(found: Counter[Outcome]) -> tuple[Outcome, ...]:
 def _stable(name: str, folders: Iterable[Path]) -> str:
     for folder in folders:
         name = name.replace(str(folder), "…")
-    return re.sub(r"0x[0-9a-f]{6,}", "0x…", name)
+    return re.sub(r"(?<=0x)[0-9a-f]{6,}|\b\d\d:\d\d:\d\d(\.\d+)?", "…", name)
 
 
 def differences(plain: Report, packed: Report) -> tuple[Difference, ...]:
