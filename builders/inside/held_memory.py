@@ -24,28 +24,50 @@ class MemoryLimit:
         if self._looks % _SELDOM == 0:
             self._files = held_files()
         self._looks += 1
-        if sum(held_pages(exact=False)) + self._files <= self._most:
-            return 0
-        own, shared = held_pages(exact=True)
+        for look in (resident_pages, held_pages):  # the quick one first, which counts too much
+            if look() + self._files <= self._most:
+                return 0
+        own, shared = exact_pages()
         place = os.statvfs("/tmp")  # noqa: S108 the root's own
         stored = (place.f_blocks - place.f_bfree) * place.f_frsize
         held = own + max(shared - stored, held_files())  # many of the files are mapped, and so are files in /tmp
         return held if held > self._most else 0
 
 
-def held_pages(*, exact: bool) -> tuple[int, int]:
-    """Return the bytes of pages that are a process's own, and those of mapped shared memory; ``exact`` counts each once."""
-    own = shared = 0
+def resident_pages() -> int:
+    """Return the bytes of all pages that are in memory, those of files on a disk too."""
+    total = 0
     for name in other_processes():
         try:
-            found = read_numbers(f"/proc/{name}/status", b"RssAnon:", b"RssShmem:")
-            if exact:
-                found = read_numbers(f"/proc/{name}/smaps_rollup", b"Pss_Anon:", b"Pss_Shmem:") or found
+            total += int(read_file(f"/proc/{name}/statm").split()[1])
         except OSError:
             continue  # it has just ended
-        if found:
-            own, shared = own + found[0] * 1024, shared + found[1] * 1024
-    return own, shared
+    return total * os.sysconf("SC_PAGESIZE")
+
+
+def held_pages() -> int:
+    """Return the bytes of pages that no file on a disk backs; what several processes share is counted for each of them."""
+    return sum(map(sum, _pages(exact=False)))
+
+
+def exact_pages() -> tuple[int, int]:
+    """Return the bytes of pages that are a process's own, and those of mapped shared memory, each counted once."""
+    found = _pages(exact=True)
+    return sum(own for own, _ in found), sum(shared for _, shared in found)
+
+
+def _pages(*, exact: bool) -> list[tuple[int, int]]:
+    found = []
+    for name in other_processes():
+        try:
+            numbers = read_numbers(f"/proc/{name}/status", b"RssAnon:", b"RssShmem:")
+            if exact:
+                numbers = read_numbers(f"/proc/{name}/smaps_rollup", b"Pss_Anon:", b"Pss_Shmem:") or numbers
+        except OSError:
+            continue  # it has just ended
+        if numbers:
+            found.append((numbers[0] * 1024, numbers[1] * 1024))
+    return found
 
 
 def held_files() -> int:

@@ -26,6 +26,7 @@ import resource
 import select
 import struct
 import sys
+import time
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(sys.argv[0]))
@@ -106,6 +107,8 @@ _CAPABILITIES = 64
 """More than there are (capabilities(7))."""
 _PROCESSES, _FILES = 1024, 1024
 """How many processes a function may run, and files it may open (AWS "Lambda quotas")."""
+_FEWEST_FILES, _BYTES_OF_FILE = 1024, 8192
+"""Files that /tmp can hold: as many as on a disk, or so, since names in memory take room that its size does not count."""
 _DEVICES = ("full", "null", "random", "urandom", "zero")
 _PATIENCE = 5.0
 """Seconds that a runtime may take to send a request."""
@@ -320,7 +323,7 @@ def listen() -> _socket.socket:
 
 def wait(connection: _socket.socket, process: int, memory: int, listener: _socket.socket | None, answer: int) -> int:
     """Wait for a command, and kill it when it holds too much memory, or has asked for an event; return its wait status."""
-    poll, often = select.poll(), _MEMORY_OFTEN if memory else None
+    poll, often = select.poll(), float(_MEMORY_OFTEN) if memory else None
     limit = MemoryLimit(memory) if memory else None
     if listener:
         poll.register(listener, select.POLLIN)
@@ -338,10 +341,14 @@ def wait(connection: _socket.socket, process: int, memory: int, listener: _socke
                 return status
             if not ended:
                 break
-        if limit and (held := limit.excess()):
-            tell(connection, MEMORY, held)
-            os.kill(-1, _KILL)
-            limit = None
+        if limit:
+            started = time.monotonic()
+            held = limit.excess()
+            often = max(_MEMORY_OFTEN, 4000 * (time.monotonic() - started))  # with many processes, it takes long to look
+            if held:
+                tell(connection, MEMORY, held)
+                os.kill(-1, _KILL)
+                limit = None
 
 
 def serve_runtime(listener: _socket.socket, connection: _socket.socket, answer: int) -> bool:
@@ -544,7 +551,9 @@ def enter(plan: Plan, root: str, order: CommandOrder) -> None:
     check(libc().sethostname(host, ctypes.c_size_t(len(host))), "sethostname")
     bring_up_loopback()
     mount("proc", root + "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
-    mount("tmpfs", root + "/tmp", "tmpfs", _NOSUID | _NODEV, f"mode=1777,size={order['storage']}")  # noqa: S108 in the root
+    files = max(_FEWEST_FILES, order["storage"] // _BYTES_OF_FILE)
+    options = f"mode=1777,size={order['storage']},nr_inodes={files}"
+    mount("tmpfs", root + "/tmp", "tmpfs", _NOSUID | _NODEV, options)  # noqa: S108 in the root
     for path, place in order["shown"]:
         show(path, root + place)
     os.chdir(root)
