@@ -46,7 +46,7 @@ def test_what_python_removed_and_added_is_what_each_python_says(minor):
     if found is None:
         pytest.skip(f"no Python 3.{minor} is on this machine")
     code = "import sys; print(*sys.stdlib_module_names)" if minor >= 10 else NAMES_OF_OLD
-    command = [found.path, "-I", "-S", "-c", code]
+    command = [str(found.path), "-I", "-S", "-c", code]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     for module in (*_REMOVED, *_ADDED):
         assert is_standard(module, minor) == (module in names), module
