@@ -36,7 +36,7 @@ class RuntimeSandbox:
         scripts = ScriptCache(self._compile)
         plan = RootPlan(base=(str(files.root),))
         self._runner = ConfinedRunner(plan, files.python, scripts, files.packages)
-        refusal = remember(surroundings(), str, self._runner.refusal)
+        refusal = remember(f"overlay {surroundings()}", str, self._runner.refusal)
         if refusal:
             self._runner.close()
             what = f"the file system of {files.image} cannot be used on this machine ({refusal})"

@@ -1,0 +1,96 @@
+"""The start of images in their own file systems: without an engine, as Lambda would start them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders.interpreters import find_interpreter
+from tests.engine import RUNTIME_312_IMAGE, docker, need_engine
+from tests.images import read_layout, tar_of, write_base
+
+CONFIG = """\
+runtime = "python3.12"
+arch = "x86_64"
+format = "image"
+verify = "import"
+oci = {{ base = "{base}"{more} }}
+[functions.one]
+source = "one"
+handler = "app.handler"
+"""
+HANDLER = """\
+import os
+if "UNLIKE" in os.environ:
+    os.environ["MISSING"]
+
+def handler(event, context):
+    return os.getcwd()
+"""
+
+
+@pytest.fixture
+def build(tmp_path: Path, lpack, shared_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that builds a project with a base, and returns what the command came to."""
+    if find_interpreter(12) is None:
+        pytest.skip("needs CPython 3.12")
+    monkeypatch.setenv("LPACK_CACHE_DIR", str(shared_folder / "cache-with-runtime-3.12"))  # which unpacks the base once
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "app.py").write_text(HANDLER)
+    (tmp_path / "one" / "requirements.txt").touch()
+
+    def run(base: str, more: str = "") -> Any:
+        (tmp_path / "lpack.toml").write_text(CONFIG.format(base=base, more=more))
+        return lpack("build", cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def elsewhere() -> Any:
+    """Give a base that starts in another folder than the function's."""
+    need_engine(RUNTIME_312_IMAGE)
+    name = "lpack-test/elsewhere:1"
+    made = docker("create", RUNTIME_312_IMAGE, "sh").stdout.strip()
+    docker("commit", "--change", "WORKDIR /function", made, name)
+    docker("rm", made)
+    yield f"engine:{name}"
+    docker("image", "rm", "--force", name)
+
+
+@pytest.mark.docker
+def test_image_starts_where_its_function_lies(tmp_path: Path, build, elsewhere: str):
+    built = build(elsewhere)
+    assert built.returncode == 0, built.stderr
+    [record] = json.loads((tmp_path / "dist" / "lpack.json").read_text())["functions"].values()
+    assert record["image"]["started"] is True
+    config = read_layout(tmp_path / "dist" / "images" / "one")[1]
+    assert config["config"]["WorkingDir"] == "/var/task"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (', environment = { UNLIKE = "the function" }', "The image of one starts, and cannot import its handler: KeyError: "),
+        (', entrypoint = ["/bin/sh", "-c", "echo no luck; exit 3"]', "it ended with status 3 before it asked"),
+    ],
+)
+def test_image_that_cannot_start_its_function_ends_the_build(build, more: str, said: str):
+    need_engine(RUNTIME_312_IMAGE)
+    built = build(f"engine:{RUNTIME_312_IMAGE}", more)
+    assert (built.returncode, said in built.stderr) == (4, True), built.stderr
+    assert ("no luck" in built.stderr) == ("no luck" in more)
+
+
+def test_program_that_no_machine_can_run_ends_the_build(tmp_path: Path, build):
+    python = tar_of(("usr/bin/python3.12", b"#!/bin/sh\n"), ("usr/lib/python3/dist-packages/awslambdaric/__init__.py", b""))
+    write_base(tmp_path / "base", python, config={"config": {"Env": ["PATH=/usr/bin"], "WorkingDir": "/function"}})
+    built = build("oci:base")
+    assert built.returncode == 4, built.stderr
+    assert (
+        "The image of one cannot be started: /usr/bin/python3.12 cannot be started (No such file or directory)." in built.stderr
+    )
