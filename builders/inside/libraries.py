@@ -2,17 +2,17 @@
 
 NAMES are sonames, PROGRAMS names or paths of programs, with colons between. Prints JSON: ``stdlib``, the folder of the standard
 library, and ``platlib``, the name of the folder that it belongs into; ``needs``, the sonames that each extension module there,
-each program (by its path) and the interpreter (an empty name) needs; ``libraries`` and ``programs``, the file of each soname
-and of each program that is here.
+each program (by its path) and the interpreter (an empty name) needs, directly or not; ``libraries`` and ``programs``, the file
+of each soname and of each program that is here.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -20,26 +20,35 @@ import sysconfig
 _LINE = re.compile(r"^\s*(\S+) => (/\S+) \(0x", re.MULTILINE)
 """A line of what the loader lists: a soname, and the file that it takes for it (ld.so(8), --list)."""
 _SECONDS = 30
+_ABSENT = re.compile(r"_tkinter|_test|xx|nis\.|_ctypes_test")
+"""Extension modules that Lambda's Python does not have, or that are there to test Python."""
+_IDENTITY = b"\x7fELF\x02\x01"
+"""The head of a 64-bit, little-endian file; the tables that are read of it, in the order of gABI, chapters 4 and 5."""
+_FILE, _SEGMENT, _ENTRY = struct.Struct("<16sHHIQQQIHHH"), struct.Struct("<IIQQQQQQ"), struct.Struct("<QQ")
+_LOAD, _DYNAMIC, _NEEDED, _STRINGS = 1, 2, 1, 5
+_LONGEST_NAME = 256
 
 
 def main(names: str, programs: str) -> int:
     """Print the list."""
     modules = os.path.join(sysconfig.get_path("platstdlib"), "lib-dynload")
-    libraries: dict[str, str] = {}
-    needs: dict[str, list[str]] = {"": needed(os.path.realpath(sys.executable), libraries)}
-    for name in sorted(os.listdir(modules)) if os.path.isdir(modules) else ():
-        needs[name] = needed(os.path.join(modules, name), libraries)
+    listed = sorted(os.listdir(modules)) if os.path.isdir(modules) else []
+    files = {"": os.path.realpath(sys.executable)}
+    files.update({name: os.path.join(modules, name) for name in listed if not _ABSENT.match(name)})
     found = {}
     for name in programs.split(":"):
         path = shutil.which(name, path="/usr/bin:/bin:/usr/local/bin")
         if path:
             found[os.path.basename(name)] = os.path.realpath(path)
-            needs[os.path.realpath(path)] = needed(os.path.realpath(path), libraries)
-    libraries.update(loaded(names.split(":")))
+            files[os.path.realpath(path)] = os.path.realpath(path)
+    direct = {name: needed(path) for name, path in files.items()}
+    wanted = {name for each in direct.values() for name in each}
+    libraries = resolve(files[""], [path for name, path in files.items() if name in listed], [*wanted, *names.split(":")])
+    between = {name: needed(path) for name, path in libraries.items()}
     document = {
         "stdlib": sysconfig.get_path("stdlib"),
         "platlib": getattr(sys, "platlibdir", "lib"),
-        "needs": needs,
+        "needs": {name: [each for each in closure(names, between) if each in libraries] for name, names in direct.items()},
         "libraries": libraries,
         "programs": found,
     }
@@ -47,16 +56,64 @@ def main(names: str, programs: str) -> int:
     return 0
 
 
-def needed(path: str, libraries: dict[str, str]) -> list[str]:
-    """Return the sonames that a file needs, and note the file of each; none for what is no program of the loader."""
+def closure(names: list[str], between: dict[str, list[str]]) -> list[str]:
+    """Return sonames, and all that these need."""
+    found = dict.fromkeys(names)
+    waiting = list(names)
+    while waiting:
+        more = [name for name in between.get(waiting.pop(), ()) if name not in found]
+        found.update(dict.fromkeys(more))
+        waiting += more
+    return list(found)
+
+
+def needed(path: str) -> list[str]:
+    """Return the sonames that a file itself needs; none for what is no such file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_FILE.size)
+            if not head.startswith(_IDENTITY):
+                return []
+            _, _, _, _, _, start, _, _, _, size, count = _FILE.unpack(head)
+            file.seek(start)
+            table = file.read(size * count)
+            segments = [_SEGMENT.unpack_from(table, size * number) for number in range(count)]
+            entries = []
+            for kind, _, offset, _, _, length, _, _ in segments:
+                if kind == _DYNAMIC:
+                    file.seek(offset)
+                    data = file.read(length)
+                    entries = list(_ENTRY.iter_unpack(data[: len(data) // _ENTRY.size * _ENTRY.size]))
+            strings = next((value for tag, value in entries if tag == _STRINGS), 0)
+            found = []
+            for _, place in (entry for entry in entries if entry[0] == _NEEDED):
+                file.seek(offset_of(segments, strings + place))
+                found.append(file.read(_LONGEST_NAME).partition(b"\0")[0].decode())
+            return found
+    except (OSError, ValueError, struct.error):
+        return []
+
+
+def offset_of(segments: list[tuple[int, ...]], address: int) -> int:
+    """Return where in the file lies what is loaded at an address; raises ``ValueError``."""
+    for kind, _, offset, start, _, length, _, _ in segments:
+        if kind == _LOAD and start <= address < start + length:
+            return offset + address - start
+    raise ValueError(address)
+
+
+def resolve(program: str, modules: list[str], names: list[str]) -> dict[str, str]:
+    """Return the file that the loader takes for each soname, and for all that these need, where a program loads them."""
     loader = loader_path()
     if not loader:
-        return []
-    command = [loader, "--list", path]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
-    pairs = _LINE.findall(done.stdout.decode("utf-8", "surrogateescape"))
-    libraries.update(pairs)
-    return [name for name, _ in pairs]
+        return {}
+    environment = {"LD_PRELOAD": ":".join([*modules, *sorted(names)])}
+    command = [loader, "--list", program]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False, env=environment
+    )
+    found = {name: path for name, path in _LINE.findall(done.stdout.decode("utf-8", "surrogateescape")) if "/" not in name}
+    return {**found, os.path.basename(loader): loader}
 
 
 def loader_path() -> str:
@@ -64,31 +121,6 @@ def loader_path() -> str:
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
         paths = (line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/"))
         return next((path for path in paths if os.path.basename(path).startswith(("ld-linux", "ld-2.", "ld."))), "")
-
-
-def loaded(names: list[str]) -> dict[str, str]:
-    """Return the file that the loader takes for each soname that it finds."""
-
-    class Facts(ctypes.Structure):
-        _fields_ = (("address", ctypes.c_void_p), ("name", ctypes.c_char_p))
-
-    for name in names:
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            continue  # it is not here
-    found: dict[str, str] = {}
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Facts), ctypes.c_size_t, ctypes.c_void_p)  # type: ignore[untyped-decorator]
-    def note(facts: ctypes._Pointer[Facts], _size: int, _data: object) -> int:
-        path = os.fsdecode(facts.contents.name or b"")
-        if path.startswith("/"):
-            found[os.path.basename(path)] = path
-        return 0
-
-    ctypes.CDLL(None).dl_iterate_phdr(note, None)  # dl_iterate_phdr(3)
-    wanted = set(names)
-    return {name: path for name, path in found.items() if name in wanted}
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ class Remember(Protocol):
 
 _SECONDS = 60
 _LIBRARIES, _PROGRAMS = "/usr/lib64", "/usr/bin"
-_LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}
+_LOADERS = {"ld-linux-aarch64.so.1": "/usr/lib/ld-linux-aarch64.so.1"}
+"""Loaders that do not lie with the libraries (each architecture's psABI); /lib is /usr/lib."""
 _KINDS = {"x86_64": "libc6,x86-64", "aarch64": "libc6,AArch64"}
 """What ldconfig calls libraries of a machine."""
 _EMPTY = ("/etc/ssl", "/media", "/mnt", "/root", "/run", "/srv", "/usr/lib", "/var/tmp")  # noqa: S108 nothing is written to them
@@ -129,16 +130,13 @@ def host_root(found: Interpreter, programs: Sequence[str], remember: Remember) -
     python = f"{LANG_FOLDER}/bin/python{found.version.rpartition('.')[0]}"
     stdlib = f"{LANG_FOLDER}/{facts.platlib}/{os.path.basename(facts.stdlib)}"
     places = {name: _library_place(name) for name in facts.libraries}
-    shown = [(facts.libraries[name], place) for name, place in places.items()]
-    loader = _LOADERS.get(platform.machine(), "")
-    if loader and os.path.exists(loader) and loader not in places:
-        shown.append((os.path.realpath(loader), loader.replace("/lib", "/usr/lib", 1)))
+    shown = [(os.path.realpath(facts.libraries[name]), place) for name, place in places.items()]
     shown += [(os.path.realpath(found.path), python), (facts.stdlib, stdlib)]
     shown += [(path, f"{_PROGRAMS}/{name}") for name, path in facts.programs.items()]
     bundle = next(filter(os.path.exists, _CERTIFICATES), None)
     shown += [(os.path.realpath(bundle), _CERTIFICATES[1])] if bundle else []
     shown += [(_ZONES, _ZONES)] if os.path.isdir(_ZONES) else []
-    runtime = frozenset(place for name, place in places.items() if name in names or name.startswith("/"))
+    runtime = frozenset(place for name, place in places.items() if name in names)
     stdlib_needs = _needed_by(facts, places)
     plan = RootPlan(
         folders=(*MOUNT_FOLDERS, *_folders(shown), *_EMPTY),
@@ -187,10 +185,8 @@ def _host_facts(python: str, names: tuple[str, ...], programs: tuple[str, ...]) 
 
 
 def _library_place(name: str) -> str:
-    """Return where a library lies in the root, by its soname."""
-    if name.startswith("/"):  # a loader, by the path that stands in programs
-        return name.replace("/lib", "/usr/lib", 1) if name.startswith("/lib") else name
-    return f"{_LIBRARIES}/{name}"
+    """Return where a library lies in the root, by its soname; the loader lies where programs say that it does."""
+    return _LOADERS.get(name, f"{_LIBRARIES}/{name}")
 
 
 def _needed_by(facts: HostFacts, places: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
