@@ -46,13 +46,13 @@ class Around:
         self.layers = verifier.archive_layers(self.contents)
         self.unfetched = ""
         """Why packages of the runtime could not be fetched; empty where they could."""
-        # Where this machine's Python runs it, which has none of them; all others are images of the runtime.
-        if verifier.sandbox(material.function).path is not None:
+        if not verifier.has_packages(material.function):
             self.add(imported_from_runtime(material))
 
     def add(self, modules: Collection[str]) -> bool:
         """Fetch the runtime's packages with these modules; return whether there is anything that was not there before."""
-        wanted = {each for each in modules if each in RUNTIME_MODULES} - self._asked
+        held = {_top_name(entry.path) for entry in self.late}
+        wanted = {each for each in modules if each in RUNTIME_MODULES} - self._asked - held
         if not wanted or self.unfetched:
             return False
         self._asked |= wanted
@@ -61,15 +61,14 @@ class Around:
         except (ResolveError, FetchError) as error:
             self.unfetched = error.what.partition("\n")[0].rstrip(".")
             return False
-        held = {entry.path.partition("/")[0] for entry in self.late}
-        more = [entry for entry in found if entry.path.partition("/")[0] not in held]
+        more = [entry for entry in found if _top_name(entry.path) not in held]
         self.late = Tree.of((*self.late, *more))
         return bool(more)
 
 
 def imported_from_runtime(material: Material) -> frozenset[str]:
     """Return the modules of the runtime that the function's own source imports anywhere, and does not have itself."""
-    packed = {entry.path.partition("/")[0].partition(".")[0] for _, tree in material.parts for entry in tree}
+    packed = {_top_name(entry.path) for _, tree in material.parts for entry in tree}
     wanted = RUNTIME_MODULES.keys() - packed
     words = [name.encode() for name in wanted]
     found: set[str] = set()
@@ -85,3 +84,8 @@ def lacking_modules(outcome: Outcome) -> frozenset[str]:
     errors = (each["error"] for each in (outcome.imported, *outcome.events) if "error" in each)
     named = (found[1] for error in errors for found in ABSENT_MODULE.finditer(f"{error['message']}\n{error['trace']}"))
     return frozenset(name.partition(".")[0] for name in named)
+
+
+def _top_name(path: str) -> str:
+    """Return the name of the top-level module that a path is of; of metadata, the beginning of the folder's name."""
+    return path.partition("/")[0].partition(".")[0]
