@@ -198,9 +198,9 @@ class SharedMemory:
         class SemLock(made):  # type: ignore[misc, valid-type]
             """The same, which cannot be made."""
 
-            def __new__(cls, *arguments: Any) -> Any:
+            def __new__(cls, *arguments: Any, **named: Any) -> Any:
                 try:
-                    return super().__new__(cls, *arguments)
+                    return super().__new__(cls, *arguments, **named)
                 except FileNotFoundError:
                     raise OSError(38, os.strerror(38)) from None
 

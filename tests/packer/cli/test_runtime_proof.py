@@ -60,7 +60,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 SEES = """\
-import ctypes, os, sys
+import _multiprocessing, ctypes, multiprocessing, os, sys
 import boto3, dateutil, urllib3
 
 def loads(name):
@@ -77,8 +77,16 @@ def writes(path):
         return error.errno
     return 0
 
+def locks(make):
+    try:
+        make()
+    except OSError as error:
+        return error.errno
+    return 0
+
 def handler(event, context):
     return {
+        "locks": [locks(multiprocessing.Lock), locks(lambda: _multiprocessing.SemLock(1, 1, 1, name="/joblib", unlink=True))],
         "executable": sys.executable,
         "boto3": os.path.dirname(boto3.__file__),
         "libraries": {name: loads(name) for name in ("libz.so.1", "libexpat.so.1", "libgomp.so.1")},
@@ -89,6 +97,7 @@ def handler(event, context):
     }
 """
 SEEN = {
+    "locks": [38, 38],
     "executable": "/var/lang/bin/python3.12",
     "boto3": "/var/lang/lib/python3.12/site-packages/boto3",
     "libraries": {"libz.so.1": True, "libexpat.so.1": False, "libgomp.so.1": False},
