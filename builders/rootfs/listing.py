@@ -40,6 +40,18 @@ def list_tree(root: Path) -> TreeListing:
     return TreeListing(digest=total.hexdigest(), entries=entries, size=size)
 
 
+def tree_signature(root: Path) -> str:
+    """Return a digest that changes with every change of a folder, without reading files; raise ``OSError``.
+
+    Nobody but root can give a file back the time of its last change (inode(7), ctime). A copy has another signature.
+    """
+    total = hashlib.sha256()
+    for path, found in _entries(str(root), ""):
+        facts = (found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        total.update(os.fsencode(path) + b"\0" + repr(facts).encode())
+    return total.hexdigest()
+
+
 def tree_size(root: Path) -> tuple[int, int]:
     """Return the number of files and links below a folder and their bytes; raise ``OSError``."""
     found = [each.st_size for _, each in _entries(str(root), "") if not stat.S_ISDIR(each.st_mode)]

@@ -12,6 +12,9 @@ from msgspec.structs import replace
 
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
+from builders.once import Once
+from builders.rootfs.listing import tree_signature
+from builders.rootfs.record import is_whole
 from builders.rootfs.runtime_files import RuntimeFiles
 from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import Remember, RootPlan
@@ -32,6 +35,9 @@ class RuntimeSandbox:
     """
 
     def __init__(self, files: RuntimeFiles, remember: Remember) -> None:
+        self._files = files
+        self._remember = remember
+        self._checks: Once[None, None] = Once()
         self._minor = int(files.version.split(".")[1])
         scripts = ScriptCache(self._compile)
         plan = RootPlan(base=(str(files.root),))
@@ -57,11 +63,24 @@ class RuntimeSandbox:
 
     def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in the empty folder ``work``; raises `BuildError`."""
+        self._checks.get(None, self._check)
         environment = {**self._environment, **task.environment}
         done = self._runner.run(replace(task, environment=environment), work)
         if done is None:
             raise BuildError("it cannot be isolated any more", remedy="Try again.")
         return done
+
+    def _check(self) -> None:
+        """Raise `BuildError` where anything of the file system has changed since it was unpacked."""
+        root, digest = self._files.root, self._files.digest
+        try:
+            known = f"whole {digest} {tree_signature(root)}"
+            changed = self._remember(known, str, lambda: "" if is_whole(root.parent, digest) else "changed")
+        except OSError as error:
+            changed = str(error)
+        if changed:
+            what = f"the file system of {self._files.image} is no longer what was pulled"
+            raise BuildError(what, remedy="`lpack runtime pull` unpacks it again.")
 
     def _compile(self, name: str, _work: Path) -> bytes:
         """Return a script's bytecode where this Python is of the same minor, and else nothing: releases read each other's."""

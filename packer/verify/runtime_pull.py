@@ -11,6 +11,7 @@ from builders.rootfs.runtime_files import RuntimeFiles
 from builders.runtimes import Target
 from packer.cache.runtime_names import RuntimeName, save_digest
 from packer.cache.store import Store
+from packer.cache.unpacked_images import image_folder, is_intact, remove_unpacked
 from packer.core.errors import ImageError, RegistryError, ToolError
 from packer.core.events import Reporter
 from packer.formats.image import Base
@@ -44,6 +45,9 @@ class RuntimePuller:
         Raises `RegistryError`, `ImageError` for an image that must not be unpacked or has no such Python, or `StoreError`.
         """
         base = self._find(target)
+        folder = image_folder(self._store, base.digest)
+        if folder.exists() and not is_intact(folder):
+            remove_unpacked(self._store, folder)
         try:
             unpacked = unpack_image(base, self._store, self._reporter)
         except ImageError as error:

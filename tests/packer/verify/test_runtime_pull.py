@@ -204,6 +204,9 @@ def test_changed_runtime_is_not_used_and_is_unpacked_again(tmp_path, registry, s
     (files.root / "var/lang/bin/python3.12").write_bytes(b"another program")
     assert find_runtime_files(target, store) is None
     assert content(pull(store, target).root)["var/lang/bin/python3.12"].startswith("755 b'\\x7fELF")
+    elsewhere = files.root / "var/runtime/boto3/__init__.py"
+    elsewhere.write_bytes(b"evil = 1\n")
+    assert content(pull(store, target).root)["var/runtime/boto3/__init__.py"].endswith("b''")
 
 
 def test_two_pulls_at_once_unpack_once(tmp_path, registry, store):
