@@ -117,22 +117,23 @@ class HostSandbox:
         """Run a script in a new folder, where all lies as it is."""
         work.mkdir()
         command, variables = self._command(task, work, str(task.tree or ""), str(task.merged_layers() or ""))
-        with (work / _LOG).open("ab") as log:
+        with (work / _LOG).open("w+b") as log:  # and read by the same descriptor: what lies there afterwards may be anything
             try:
                 process = self._sessions.start(command, task.tree or work, variables, stdout=log.fileno())
             except OSError as error:
                 raise BuildError(f"{command[0]} cannot be started ({error.strerror})") from error
-        try:
-            late = not wait_for_end(process, task.seconds)
-        finally:
-            status = self._sessions.end(process)
-        if self._sessions.closed:
-            raise interruption_error()
-        return _read_plain_result(status, work, task.longest, late=late)
+            try:
+                late = not wait_for_end(process, task.seconds)
+            finally:
+                status = self._sessions.end(process)
+            if self._sessions.closed:
+                raise interruption_error()
+            text = os.pread(log.fileno(), _LONGEST_LOG, 0).decode("utf-8", "replace")
+        answer, excess = _read_answer(work / _ANSWER, task.longest)
+        return TaskResult(status=status, log=text, answer=answer, late=late, excess=excess)
 
     def _command(self, task: Task, work: Path, tree: str, layers: str) -> tuple[list[str], dict[str, str]]:
-        """Return a task's command and variables, for where its tree and its layers lie; its script and log are made."""
-        (work / _LOG).touch()
+        """Return a task's command and variables, for where its tree and its layers lie; its script is written."""
         script = str(self._scripts.write(task.script, work))
         words = {"in": str(task.inputs), "late": str(task.late or ""), "answer": str(work / _ANSWER)}
         words |= {"program": str(task.program or "")}
@@ -158,22 +159,19 @@ class HostSandbox:
         return made.read_bytes() if status == 0 and made.is_file() else b""
 
 
-def _read_plain_result(status: int, work: Path, longest: int, *, late: bool) -> TaskResult:
-    """Return how a script that ran in a folder has ended."""
-    with (work / _LOG).open("rb") as log:
-        text = log.read(_LONGEST_LOG).decode("utf-8", "replace")
-    answer, excess = _read_answer(work / _ANSWER, longest)
-    return TaskResult(status=status, log=text, answer=answer, late=late, excess=excess)
-
-
 def _read_answer(path: Path, longest: int) -> tuple[bytes | None, int]:
     """Return the answer, or the bytes of one that is too long: what is no regular file is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None, 0
-    with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             return None, 0
-        return (file.read(longest), 0) if facts.st_size <= longest else (None, facts.st_size)
+        if facts.st_size > longest:
+            return None, facts.st_size
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(longest), 0
+    finally:
+        os.close(descriptor)

@@ -93,4 +93,4 @@ def _run(
         what = f"{built.name} cannot be verified in the engine{_as(user)}: {error.what}."
         hint = "" if user == LAMBDAS_USER else "If that is why, name a user that the image has: oci.user. "
         raise VerificationError(what, detail=error.detail, remedy=f"{hint}{error.remedy or 'Try again.'}") from None
-    return read_result(done, function)[0]
+    return read_result(done, function, len(events))[0]

@@ -42,6 +42,9 @@ _SCRATCH = 1 << 20
 _KIND = "verified"
 # What of a layer lies where, in a package without layers, the function's own does.
 _IN_LAYERS = re.compile(rf"{LAYERS_MOUNT}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_MOUNT}(?=/(lib|bin)\b)")
+_LONGEST_TEXT = 50_000
+"""Letters of a message, a traceback or a log that are shown."""
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 MACHINE_LIBRARY = "Runtime.MachineLibrary"
 """The type of error of a function that has loaded a library which is not there on Lambda."""
 _PROBE, _EMULATE = "probe.py", "emulate.py"
@@ -110,7 +113,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     def trace(self) -> str:
         """Return the first error's traceback, or what was printed."""
-        return next((error_trace(each) for each in (self.imported, *self.events) if "error" in each), self.log.strip())
+        found = (error_trace(each) for each in (self.imported, *self.events) if "error" in each)
+        return next(found, visible_text(self.log.strip()))
+
+
+def visible_text(text: str) -> str:
+    """Return the end of a text of a function's as it may be printed: control characters could change what lpack has said."""
+    return text[-_LONGEST_TEXT:].translate(_CONTROLS)
 
 
 def error_text(outcome: Mapping[str, Any]) -> str:
@@ -235,7 +244,7 @@ class Verifier:
         key = digest_of(__version__, _FORM, digest, str(function.target), *scripts, *facts, attached, *runtime)
         record = self._store.load(_KIND, key)
         if record is not None:
-            return _read_outcome(record.payload, "")[0]
+            return _read_outcome(record.payload, "", len(events))[0]
         with self.laid_out(archive, late, layers) as laid:
             outcome, stable = self.run(function, laid, sandbox, events)
         if stable:
@@ -334,8 +343,8 @@ def function_environment(function: Function) -> dict[str, str]:
     return {**_ENVIRONMENT, **own, **function.variables}
 
 
-def read_result(done: TaskResult, function: Function, events: int = 0) -> tuple[Outcome, bool]:
-    """Return what came of a run, and whether another one would end the same way."""
+def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outcome, bool]:
+    """Return what came of a run with so many events, and whether another one would end the same way."""
     if done.memory:
         most = function.execution.memory or _MEMORY
         failure = f"it was stopped when it held {format_size(done.memory)}, more than its {most} MB of memory"
@@ -347,7 +356,10 @@ def read_result(done: TaskResult, function: Function, events: int = 0) -> tuple[
     if done.answer is None:
         how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
         return Outcome(failure=f"the interpreter ended with {how}", log=done.log), False
-    return _read_outcome(done.answer, done.log)
+    return _read_outcome(done.answer, done.log, events)
+
+
+_MOST_MILLISECONDS = 1e9
 
 
 class _Answer(Struct, frozen=True, kw_only=True):
@@ -355,7 +367,7 @@ class _Answer(Struct, frozen=True, kw_only=True):
 
     imported: _AnsweredCall = field(name="import")
     events: tuple[_AnsweredCall, ...]
-    milliseconds: Annotated[float, Meta(ge=0)]
+    milliseconds: Annotated[float, Meta(ge=0, le=_MOST_MILLISECONDS)]
     failure: str = ""
     log: str | None = None
     opened: tuple[str, ...] = ()
@@ -374,28 +386,47 @@ class _AnsweredCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return {"result": self.result}
         if not {"type", "message", "trace"} <= self.error.keys():
             raise ValueError("an error without type, message and trace")
-        return {"error": self.error}
+        return {"error": {name: visible_text(text) for name, text in self.error.items()}}
 
 
-def _read_outcome(answer: bytes, log: str) -> tuple[Outcome, bool]:
-    """Return what an answer says, and whether another run would say the same."""
+def _read_outcome(answer: bytes, log: str, events: int) -> tuple[Outcome, bool]:
+    """Return what an answer says of so many events, and whether another run would say the same."""
     try:
-        found = msgspec.json.decode(answer, type=_Answer)
-        events = tuple(each.outcome() for each in found.events)
+        found = _decode_answer(answer)
+        outcomes = tuple(each.outcome() for each in found.events)
         imported = found.imported.outcome()
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         return Outcome(failure=f"its answer cannot be read ({error})", log=log), False
+    wanted = 0 if "error" in imported else events
+    if not found.failure and len(outcomes) != wanted:
+        return Outcome(failure=f"its answer has results of {len(outcomes)} events instead of {wanted}", log=log), False
     if found.machine and "error" not in imported:
-        imported = {"error": {"type": MACHINE_LIBRARY, "message": _machine_message(found.machine), "trace": ""}}
+        imported = {"error": {"type": MACHINE_LIBRARY, "message": visible_text(_machine_message(found.machine)), "trace": ""}}
+        outcomes = ()
     outcome = Outcome(
         imported=imported,
-        events=events,
-        failure=found.failure,
+        events=outcomes,
+        failure=visible_text(found.failure),
         log=log if found.log is None else found.log,
         milliseconds=found.milliseconds,
         opened=found.opened,
     )
     return outcome, True
+
+
+def _decode_answer(answer: bytes) -> _Answer:
+    """Decode an answer; raises ``ValueError``, or ``RecursionError``.
+
+    Results may hold what Python's json writes and reads and no other does, as Lambda's client does too (awslambdaric,
+    lambda_runtime_marshaller.py): NaN, infinity, and halves of surrogate pairs, which are replaced.
+    """
+    try:
+        return msgspec.json.decode(answer, type=_Answer)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        text = json.dumps(json.loads(answer), ensure_ascii=False)
+        return msgspec.convert(json.loads(text.encode("utf-8", "replace")), _Answer)
 
 
 def _machine_message(names: Sequence[str]) -> str:
