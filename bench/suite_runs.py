@@ -102,7 +102,7 @@ def run_suite(where: Surroundings, arguments: Sequence[str], log: Path) -> Repor
     if not report.exists():
         raise CommandFailedError(f"{_NO_REPORT}:\n{log.read_text(errors='replace')[-_TAIL:].strip()}", process.returncode)
     seconds, cpu = time.perf_counter() - began, _cpu_of_children() - used
-    return Report(outcomes=read_report(report, where.path), seconds=seconds, cpu=cpu)
+    return Report(outcomes=read_report(report, (*where.path, where.folder, where.home)), seconds=seconds, cpu=cpu)
 
 
 def _cpu_of_children() -> float:

@@ -368,6 +368,7 @@ SUITES = (
         requirement="requests[socks]==2.34.2",
         modules=("requests",),
         tests=("tests",),
+        beside=("requirements-dev.txt",),
         needs=("pytest-httpbin==2.1.0", "httpbin~=0.10.0", "pytest-mock", "trustme"),
     ),
     Suite(
@@ -383,7 +384,7 @@ SUITES = (
         requirement="sqlalchemy[asyncio,aiosqlite]==2.1.9",
         modules=("sqlalchemy", "sqlalchemy.orm"),
         tests=("test",),
-        beside=("lib/sqlalchemy/testing/plugin/bootstrap.py",),
+        beside=("lib/sqlalchemy/testing/plugin",),
         part=("test/base", "test/engine", "test/dialect"),
         needs=("pytest-xdist",),
     ),

@@ -23,6 +23,8 @@ def test_fails_late(broken): pass
 def test_fails_twice(broken): assert False
 @pytest.mark.parametrize("value", [object(), object()], ids=repr)
 def test_has_addresses(value): pass
+@pytest.mark.parametrize("path", [__file__])
+def test_has_paths(path): pass
 def test_reaches_itself():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()): pass
 def test_reaches_others():
@@ -58,13 +60,14 @@ def test_suite_runs_offline_with_its_side_alone(tmp_path: Path, monkeypatch: pyt
         "test_it::test_fails_late": ("error",),
         "test_it::test_fails_twice": ("error",),
         "test_it::test_has_addresses[<object object at 0x…>]": ("passed", "passed"),
+        "test_it::test_has_paths[…/test_it.py]": ("passed",),
         "test_it::test_is_skipped": ("skipped",),
         "test_it::test_passes": ("passed",),
         "test_it::test_reaches_itself": ("passed",),
         "test_it::test_reaches_others": ("failed",),
         "test_it::test_sees_only_what_it_is_given": ("passed",),
     }
-    assert [report.count(*kinds) for kinds in (("passed",), ("failed", "error"), ("skipped",))] == [5, 4, 1]
+    assert [report.count(*kinds) for kinds in (("passed",), ("failed", "error"), ("skipped",))] == [6, 4, 1]
 
 
 def test_suite_without_report_is_an_error_with_its_output(tmp_path: Path):
