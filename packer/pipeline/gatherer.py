@@ -36,6 +36,7 @@ from packer.resolve.resolver import Resolver
 from packer.resolve.uv_settings import settings_digest, settings_files
 from packer.source.function_source import SourceScan, scan_source
 from packer.source.layer_content import LayerContent, list_content_files, read_layer_contents
+from packer.source.own_metadata import make_own_metadata, own_project_files
 from packer.source.package_source import project_digest, read_project_tree
 from packer.source.secrets import SecretFinding, describe_secrets, find_secrets, refuse_secrets
 from packer.trim.material import Material
@@ -172,7 +173,9 @@ class Gatherer:
     def _make_material(
         self, function: Function, distributions: Sequence[Distribution], scan: SourceScan, lock: Lock
     ) -> Material:
-        parts: list[Part] = [(OWN_SOURCE, scan.tree), *((each.name, self.tree(each)) for each in distributions)]
+        own = make_own_metadata(function, scan.tree, {each.name for each in distributions})
+        source = Tree.of((*scan.tree, *own)) if own else scan.tree
+        parts: list[Part] = [(OWN_SOURCE, source), *((each.name, self.tree(each)) for each in distributions)]
         local = frozenset(package.name for package in lock.packages if isinstance(package.source, SourceFolder))
         material = self._shaper.material(function, distributions, parts, local)
         for note in material.notes:
@@ -349,9 +352,9 @@ def list_function_files(function: Function, scan: SourceScan, *, archives: bool)
 
 
 def _list_shape_files(function: Function) -> tuple[str, ...]:
-    """Return the files that decide how a function is trimmed, and what it is proved by, whether they are there or not."""
+    """Return the files that decide how a function is trimmed, proved and called, whether they are there or not."""
     profile = (function.trim.profile,) if function.trim.level == "max" and function.trim.profile else ()
-    return tuple(map(str, (*profile, *event_files(function))))
+    return tuple(map(str, (*profile, *event_files(function), *own_project_files(function))))
 
 
 class FunctionInputs(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,6 @@ from builders.once import Once
 from packer.cache.derived_values import derive
 from packer.cache.store import Store, digest_of
 from packer.core.model import Distribution, Entry, Tree
-from packer.source.foreign_code import is_elf, is_foreign, read_beginning
 from packer.source.named_files import find_named_files
 from packer.source.test_suites import (
     TEST_FOLDERS,
@@ -158,6 +157,8 @@ def _named_files(sources: Sequence[bytes], tree: Tree | None) -> tuple[tuple[str
 
 def _find_foreign(tree: Tree, named: frozenset[str], suffixes: frozenset[str]) -> Iterator[str]:
     """Return the files of native code for other systems, but for those that the sources name and no copy for Linux explains."""
+    from packer.source.foreign_code import is_elf, is_foreign, read_beginning
+
     foreign, linux = list[str](), set[str]()
     for entry in tree:
         if entry.path.endswith(".py"):

@@ -147,9 +147,14 @@ def test_what_is_removed_from_layers_is_counted_for_their_functions(repo):
     for function in repo.build()["functions"].values():
         assert (function["trim"]["removed_bytes"], function["trim"]["removed_from_layers_bytes"]) == (0, 16)
     repo.run("build", "--report")
+<<<<<<< HEAD
     assert (
         "What rules took out of all functions and layers together" in (repo.folder / "dist" / "lpack-report.html").read_text()
     )
+=======
+    page = (repo.folder / "dist" / "lpack-report.html").read_text()
+    assert "What rules took out of all functions and layers together" in page
+>>>>>>> ee826cf (Pack the metadata of the project that a function is)
 
 
 def test_a_layer_lists_its_distributions_and_has_their_programs(repo, tmp_path):

@@ -290,3 +290,67 @@ def test_bytecode_is_stored_as_any_other_entry(project):
         for each in archive.infolist():
             assert each.date_time == (1980, 1, 1, 0, 0, 0)
             assert each.external_attr >> 16 == (0o100755 if each.filename.startswith("bin/") else 0o100644)
+
+
+READER = """\
+import importlib.metadata
+import pathlib
+
+import macros
+import greeting
+
+HERE = pathlib.Path(__file__).parent
+
+
+def handler(event, context):
+    return [
+        macros.read(),
+        (HERE / "greeting" / "docs" / "page.md").read_text(),
+        sorted(path.name for path in (HERE / "greeting" / "tests").iterdir() if path.is_file()),
+        importlib.metadata.version("shopfn"),
+    ]
+"""
+
+
+MACROS = b"""\
+import os
+
+PATHS = ("tests", "unique.sql"), ("docs", "a.md"), ("a.pdb",)
+
+
+def read():
+    here = os.path.dirname(__file__)
+    return [open(os.path.join(here, *path)).read() for path in PATHS]
+"""
+GREETING = Path(__file__).parents[3] / "fixtures" / "packages" / "greeting"
+
+
+def test_safe_leaves_what_functions_read(project, index_folder):
+    """A distribution's data in a folder named tests, a local project, and the function's own version."""
+    files = {
+        "macros/__init__.py": MACROS,
+        "macros/tests/unique.sql": b"select 1",
+        "macros/docs/a.md": b"# A",
+        "macros/a.pdb": b"HEADER    HYDROLASE",
+        "macros/tests/test_macros.py": b"def test(): ...\n",
+        "requirements-dev.txt": b"django==1.0\n",
+    }
+    make_wheel(index_folder, "macros", "1.0", files)
+    project.write(
+        {
+            "src/app.py": READER,
+            "src/requirements.txt": "macros\n../mine\n",
+            "pyproject.toml": '[project]\nname = "shopfn"\nversion = "2.5.0"\n',
+            **{f"mine/{name}": (GREETING / name).read_text() for name in ("pyproject.toml", "backend.py")},
+            "mine/greeting/__init__.py": "",
+            "mine/greeting/docs/page.md": "# Page",
+            "mine/greeting/tests/__init__.py": "",
+            "mine/greeting/tests/test_mine.py": "def test(): ...\n",
+        }
+    )
+    project.configure('builder = "host"')
+    report = project.build()
+    assert report["verified"]["level"] == "import"
+    gone = {each["rule"]: each["distribution"] for each in report["trim"]["removed"]}
+    assert gone == {"tests": "macros", "foreign-locks": "macros"}
+    assert project.answer() == [["select 1", "# A", "HEADER    HYDROLASE"], "# Page", ["__init__.py", "test_mine.py"], "2.5.0"]
