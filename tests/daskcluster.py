@@ -43,11 +43,13 @@ def free_port() -> int:
 class DaskCluster(Struct, kw_only=True):
     """A scheduler with workers. ``driver`` is a folder that they cannot read, for the machine that builds.
 
-    They are forks of a ``server`` that has imported `SERVER_MODULES`, which takes them a second each.
+    They are forks of a ``server`` that has imported `SERVER_MODULES`, which takes them a second each, and run
+    ``worker_code`` first.
     """
 
     folder: Path
     server: CommandServer
+    worker_code: str = ""
     port: int = field(default_factory=free_port)
     scheduler: Process | None = None
     workers: list[Process] = field(default_factory=list)
@@ -107,7 +109,7 @@ class DaskCluster(Struct, kw_only=True):
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_", "LPACK_"))}
         environment = {**plain, "UV_DEFAULT_INDEX": NOWHERE, "UV_PYTHON_DOWNLOADS": "never", **variables}
         if not fresh:
-            program = f"{_DENYING if kind == 'worker' else ''}from {module} import main\nmain()\n"
+            program = f"{_DENYING + self.worker_code if kind == 'worker' else ''}from {module} import main\nmain()\n"
             return self.server.start(tuple(words), cwd or self.folder, log, program, environment)
         command = [sys.executable, "-m", module, *words]
         with log.open("wb") as file:
@@ -132,9 +134,9 @@ def end(process: Process, kind: signal.Signals = signal.SIGKILL) -> None:
 
 
 @contextmanager
-def running_cluster(folder: Path, workers: int, server: CommandServer) -> Iterator[DaskCluster]:
+def running_cluster(folder: Path, workers: int, server: CommandServer, worker_code: str = "") -> Iterator[DaskCluster]:
     """Give a cluster that runs, in a folder of its own."""
-    cluster = DaskCluster(folder=folder, server=server)
+    cluster = DaskCluster(folder=folder, server=server, worker_code=worker_code)
     cluster.driver.mkdir(parents=True)
     try:
         cluster.start_scheduler()

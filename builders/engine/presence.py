@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
-from contextlib import closing
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,20 +16,11 @@ from builders.runtimes import Target
 _SCHEME = "unix://"
 _PATIENCE = 2.0
 """Seconds that an engine on this machine may take to answer; one that takes longer is left to the client."""
-
-
-class _SocketConnection(HTTPConnection):
-    """A connection to a Unix socket, which requests name by any host."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_PATIENCE)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect; raises ``OSError``."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_PATIENCE)
-        self.sock.connect(self._path)
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
+"""What an answer begins with (RFC 9112, section 4)."""
+_LONGEST_LINE = 256
+"""Bytes."""
+_NOT_FOUND = 404
 
 
 def check_presence(reference: str, target: Target) -> None:
@@ -42,19 +31,29 @@ def check_presence(reference: str, target: Target) -> None:
     path = _local_socket()
     if not path:
         return
-    with closing(_SocketConnection(path)) as connection:
-        try:
-            # Engine API, "Inspect an image"; without a version in the path, the engine's own is meant.
-            connection.request("GET", f"/images/{quote(reference)}/json")
-            status = connection.getresponse().status
-        except TimeoutError:
-            return
-        except OSError as error:
-            raise silence_error(error.strerror or str(error)) from None
-        except HTTPException:
-            return
-    if status == HTTPStatus.NOT_FOUND:
+    try:
+        status = _ask_status(path, f"/images/{quote(reference)}/json")
+    except TimeoutError:
+        return
+    except OSError as error:
+        raise silence_error(error.strerror or str(error)) from None
+    if status == _NOT_FOUND:
         raise missing_image_error(reference, target)
+
+
+def _ask_status(path: str, place: str) -> int | None:
+    """Return the status that an engine answers with, None where its answer is no HTTP; raises ``OSError``.
+
+    Python's HTTP client would bring in its email package, which takes longer to import than the answer.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_PATIENCE)
+        connection.connect(path)
+        # Engine API, "Inspect an image"; without a version in the path, the engine's own is meant.
+        connection.sendall(f"GET {place} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        with connection.makefile("rb") as answer:
+            found = _STATUS_LINE.match(answer.readline(_LONGEST_LINE))
+    return int(found[1]) if found else None
 
 
 def _local_socket() -> str:

@@ -50,7 +50,7 @@ def test_only_an_answer_that_there_is_none_counts(tmp_path, monkeypatch, status,
                 check_presence("a/b:1", TARGET)
         else:
             check_presence("a/b:1", TARGET)
-    assert asked[0].startswith(b"GET /images/a/b%3A1/json HTTP/1.1\r\n")
+    assert asked[0].startswith(b"GET /images/a/b%3A1/json HTTP/1.0\r\n")
 
 
 def test_engine_that_is_away_is_an_error_of_the_same_words_as_the_clients(tmp_path, monkeypatch):

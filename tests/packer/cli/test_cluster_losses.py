@@ -15,12 +15,12 @@ import pytest
 
 from tests.daskcluster import SERVER_MODULES, DaskCluster, end, running_cluster
 from tests.forkserver import CommandServer
-from tests.marks import new_mark
+from tests.marks import PAUSE, marking_code
 from tests.monorepo import Monorepo
 from tests.packer.cli.clusters import IMPATIENT, Build, content, places, shared_project, warnings_of
 
-SLOW = "import pathlib, time\nmark = pathlib.Path({mark!r})\nif not mark.exists():\n    mark.touch()\n    time.sleep(20)\n"
-"""Code whose first import takes long."""
+SLOW = f"import os, time\ntime.sleep(float(os.environ.get({PAUSE!r}, 0)))\n"
+"""Code whose import takes long, when a worker runs it as the first of all."""
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def command_server() -> Iterator[CommandServer]:
 
 @pytest.fixture
 def own_cluster(tmp_path: Path, command_server: CommandServer) -> Iterator[DaskCluster]:
-    """Give a cluster of one worker, for tests that break it."""
-    with running_cluster(tmp_path / "cluster", 1, command_server) as running:
+    """Give a cluster of one worker, for tests that break it; the first run of a function there hangs, and leaves a mark."""
+    with running_cluster(tmp_path / "cluster", 1, command_server, marking_code(tmp_path / "mark", pause=20)) as running:
         yield running
 
 
@@ -52,14 +52,10 @@ def waiting(condition: Callable[[], bool], process: subprocess.Popen[str], secon
 
 
 class TestLosses:
-    def slow(self, own: Build) -> tuple[Path, Path]:
-        """Write a project one of whose functions hangs when it is first verified; give what it is to be, and its mark."""
-        mark = new_mark()
-        mark.touch()
-        shared_project(own.repo, source=SLOW.format(mark=str(mark)))
-        here, _ = own.here()
-        mark.unlink()
-        return here, mark
+    def slow(self, own: Build) -> Path:
+        """Write a project whose functions are slow when they are first verified on a cluster; give what it is to be."""
+        shared_project(own.repo, source=SLOW)
+        return own.here()[0]
 
     def start(self, own: Build, cluster: DaskCluster) -> subprocess.Popen[str]:
         environment = {**os.environ, "LPACK_CACHE_DIR": str(own.repo.folder.parent / "cache")}
@@ -82,10 +78,10 @@ class TestLosses:
         assert process.returncode == status, said
         return said
 
-    def test_a_lost_worker_costs_time_alone(self, own, own_cluster):
-        here, mark = self.slow(own)
+    def test_a_lost_worker_costs_time_alone(self, own, own_cluster, tmp_path):
+        here = self.slow(own)
         process = self.start(own, own_cluster)
-        waiting(mark.exists, process)
+        waiting((tmp_path / "mark").exists, process)
         own_cluster.start_worker()
         own_cluster.wait_for_workers()
         end(own_cluster.workers[0])
@@ -93,19 +89,19 @@ class TestLosses:
         assert content(own.repo.folder.parent / "out") == content(here)
         assert warnings_of(said) == ""
 
-    def test_without_any_worker_the_rest_is_done_here(self, own, own_cluster):
-        here, mark = self.slow(own)
+    def test_without_any_worker_the_rest_is_done_here(self, own, own_cluster, tmp_path):
+        here = self.slow(own)
         process = self.start(own, own_cluster)
-        waiting(mark.exists, process)
+        waiting((tmp_path / "mark").exists, process)
         end(own_cluster.workers[0])
         said = self.finished(process)
         assert content(own.repo.folder.parent / "out") == content(here)
         assert said.count("The cluster has no workers any more: what is left is done on this machine.") == 1
 
-    def test_without_the_scheduler_the_rest_is_done_here(self, own, own_cluster):
-        here, mark = self.slow(own)
+    def test_without_the_scheduler_the_rest_is_done_here(self, own, own_cluster, tmp_path):
+        here = self.slow(own)
         process = self.start(own, own_cluster)
-        waiting(mark.exists, process)
+        waiting((tmp_path / "mark").exists, process)
         assert own_cluster.scheduler is not None
         end(own_cluster.scheduler)
         said = self.finished(process)
@@ -113,10 +109,10 @@ class TestLosses:
         assert "done on this machine" in said
         assert "Traceback" not in said, said
 
-    def test_an_interrupted_build_ends_and_leaves_nothing(self, own, own_cluster):
-        _, mark = self.slow(own)
+    def test_an_interrupted_build_ends_and_leaves_nothing(self, own, own_cluster, tmp_path):
+        self.slow(own)
         process = self.start(own, own_cluster)
-        waiting(mark.exists, process)
+        waiting((tmp_path / "mark").exists, process)
         process.send_signal(signal.SIGINT)
         said = self.finished(process, 130)
         assert said.endswith("interrupted\n")

@@ -145,8 +145,8 @@ class TestEmulator:
         assert "for the event first.json: KeyError: 'tea'" in stderr
 
     def test_what_trimming_breaks_is_caught_in_it(self, project, index_folder):
-        late = b"import importlib\n\nVALUE = importlib.import_module('late.' + 'te' + 'sts.it').VALUE\n"
-        make_wheel(index_folder, "late", "1.0", {"late/__init__.py": late, "late/tests/it.py": b"VALUE = 1\n"})
+        late = b"import importlib\n\nVALUE = importlib.import_module('late.' + 'te' + 'sts.test_it').VALUE\n"
+        make_wheel(index_folder, "late", "1.0", {"late/__init__.py": late, "late/tests/test_it.py": b"VALUE = 1\n"})
         project.configure(RIE)
         project.write(
             {

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -147,14 +148,8 @@ def test_what_is_removed_from_layers_is_counted_for_their_functions(repo):
     for function in repo.build()["functions"].values():
         assert (function["trim"]["removed_bytes"], function["trim"]["removed_from_layers_bytes"]) == (0, 16)
     repo.run("build", "--report")
-<<<<<<< HEAD
-    assert (
-        "What rules took out of all functions and layers together" in (repo.folder / "dist" / "lpack-report.html").read_text()
-    )
-=======
     page = (repo.folder / "dist" / "lpack-report.html").read_text()
     assert "What rules took out of all functions and layers together" in page
->>>>>>> ee826cf (Pack the metadata of the project that a function is)
 
 
 def test_a_layer_lists_its_distributions_and_has_their_programs(repo, tmp_path):
@@ -174,7 +169,7 @@ def test_a_layer_lists_its_distributions_and_has_their_programs(repo, tmp_path):
     [found] = importlib.metadata.distributions(name="common", path=[str(tmp_path / "opt/python")])
     listed = {str(path) for path in found.files or ()}
     assert {"../bin/common", "common/__init__.py", "common-1.0.dist-info/RECORD"} <= listed
-    assert all(path.locate().exists() for path in found.files or ())
+    assert all(Path(path.locate()).exists() for path in found.files or ())
 
 
 def test_layers_none_makes_no_layer(repo):

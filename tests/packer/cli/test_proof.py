@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.marks import new_mark
+from tests.forkserver import CommandServer
+from tests.marks import marking_lpack
 from tests.shaped import RUNTIME, Project, make_project
 from tests.wheels import make_wheel
 
 ECHO = "def handler(event, context):\n    return {'got': event, 'name': context.function_name}\n"
 EVENTS = 'verify = { events = ["events/*.json"] }'
-LATE = b"import importlib\n\ndef value():\n    return importlib.import_module('late.' + 'te' + 'sts.it').VALUE\n"
+LATE = b"import importlib\n\ndef value():\n    return importlib.import_module('late.' + 'te' + 'sts.test_it').VALUE\n"
 IN_TIME = 'verify = { events = ["events/*.json"], time = "2 s" }'
 
 
@@ -65,7 +66,7 @@ def test_an_expected_null_is_met_by_none_alone(tmp_path, lpack, index, cache):
 
 def test_a_result_that_trimming_changes_is_caught(tmp_path, lpack, index, index_folder, cache):
     make_wheel(index_folder, "counted", "1.0", {"counted/__init__.py": b"", "counted/tests/test_one.py": b"1\n"})
-    count = "len(list(pathlib.Path(counted.__file__).parent.glob('tests/*.py')))"
+    count = "len(list(pathlib.Path(counted.__file__).parent.glob('te' + 'sts/*.py')))"
     handler = f"import pathlib, counted\n\ndef handler(event, context):\n    return {count}\n"
     project = with_events(tmp_path, lpack, handler, requirements="counted\n")
     stderr = project.run("build", status=4).stderr
@@ -82,7 +83,7 @@ def test_results_that_differ_each_time_are_equal_in_kind(tmp_path, lpack, index,
 
 
 def test_a_random_result_does_not_hide_an_error_that_trimming_brings(tmp_path, lpack, index, index_folder, cache):
-    make_wheel(index_folder, "late", "1.0", {"late/__init__.py": LATE, "late/tests/it.py": b"VALUE = 1\n"})
+    make_wheel(index_folder, "late", "1.0", {"late/__init__.py": LATE, "late/tests/test_it.py": b"VALUE = 1\n"})
     handler = "import uuid, late\n\ndef handler(event, context):\n    return [late.value(), str(uuid.uuid4())]\n"
     project = with_events(tmp_path, lpack, handler, requirements="late\n")
     stderr = project.run("build", status=4).stderr
@@ -92,7 +93,7 @@ def test_a_random_result_does_not_hide_an_error_that_trimming_brings(tmp_path, l
 
 def test_an_import_alone_does_not_see_what_only_an_event_reaches(tmp_path, lpack, index, index_folder, cache):
     # Else the test above could pass for another reason.
-    make_wheel(index_folder, "late", "1.0", {"late/__init__.py": LATE, "late/tests/it.py": b"VALUE = 1\n"})
+    make_wheel(index_folder, "late", "1.0", {"late/__init__.py": LATE, "late/tests/test_it.py": b"VALUE = 1\n"})
     handler = "import late\n\ndef handler(event, context):\n    return late.value()\n"
     project = with_events(tmp_path, lpack, handler, requirements="late\n", settings="")
     assert project.build()["verified"]["level"] == "import"
@@ -150,16 +151,17 @@ def test_an_event_that_is_no_json_is_named(tmp_path, lpack, index, cache):
     assert "second.json is not valid JSON" in project.run("build", status=2).stderr
 
 
-def counted(tmp_path: Path, lpack, settings: str = "") -> tuple[Project, Path]:
-    """Give a project whose function leaves a mark whenever it is imported, and the file with the marks."""
-    marks = new_mark()
+@pytest.fixture
+def counted(tmp_path: Path, command_server: CommandServer, index: object, cache: Path) -> tuple[Project, Path]:
+    """Give a project with events that it does not use yet, and a file that gets a mark whenever its function is run."""
+    marks = tmp_path / "marks"
     marks.touch()
-    handler = f"open({str(marks)!r}, 'a').write('x')\n\ndef handler(event, context):\n    return 1\n"
-    return with_events(tmp_path, lpack, handler, settings=settings), marks
+    handler = "def handler(event, context):\n    return 1\n"
+    return with_events(tmp_path, marking_lpack(command_server, marks), handler, settings=""), marks
 
 
-def test_nothing_runs_a_second_time_when_nothing_changed(tmp_path, lpack, index, cache):
-    project, marks = counted(tmp_path, lpack)
+def test_nothing_runs_a_second_time_when_nothing_changed(counted):
+    project, marks = counted
     project.build()
     once = marks.read_text()
     assert once == "x"  # a run that imports well need not be held against the untrimmed one
@@ -173,8 +175,9 @@ def test_nothing_runs_a_second_time_when_nothing_changed(tmp_path, lpack, index,
     assert marks.read_text() == "xx"
 
 
-def test_events_run_before_and_after_once_each(tmp_path, lpack, index, cache):
-    project, marks = counted(tmp_path, lpack, EVENTS)
+def test_events_run_before_and_after_once_each(counted):
+    project, marks = counted
+    project.configure(EVENTS)
     project.build()
     assert marks.read_text() == "xx"
     project.build("--out", "elsewhere")
@@ -184,21 +187,21 @@ def test_events_run_before_and_after_once_each(tmp_path, lpack, index, cache):
     assert marks.read_text() == "xxxx"
 
 
-def test_verify_none_runs_nothing(tmp_path, lpack, index, cache):
-    project, marks = counted(tmp_path, lpack)
+def test_verify_none_runs_nothing(counted):
+    project, marks = counted
     assert project.build("--verify", "none")["verified"] == {"level": "none"}
     assert not marks.read_text()
 
 
-def test_what_was_not_proved_before_is_proved_when_it_is_asked_for(tmp_path, lpack, index, cache):
-    project, marks = counted(tmp_path, lpack)
+def test_what_was_not_proved_before_is_proved_when_it_is_asked_for(counted):
+    project, marks = counted
     project.build("--verify", "none")
     assert project.build("--verify", "events")["verified"]["level"] == "import"
     assert marks.read_text() == "x"
 
 
-def test_nothing_shaped_is_nothing_to_prove_unless_that_is_asked_for(tmp_path, lpack, index, cache):
-    project, marks = counted(tmp_path, lpack)
+def test_nothing_shaped_is_nothing_to_prove_unless_that_is_asked_for(counted):
+    project, marks = counted
     flags = ("--trim", "none", "--bytecode", "off")
     assert project.build(*flags)["verified"] == {"level": "none"}
     assert not marks.read_text()
@@ -223,7 +226,7 @@ def test_functions_of_one_archive_are_told_apart_by_their_names(tmp_path, lpack,
 
 
 def test_the_event_that_differs_is_named_and_not_one_that_fails_anyway(tmp_path, lpack, index, index_folder, cache):
-    make_wheel(index_folder, "late", "1.0", {"late/__init__.py": LATE, "late/tests/it.py": b"VALUE = 1\n"})
+    make_wheel(index_folder, "late", "1.0", {"late/__init__.py": LATE, "late/tests/test_it.py": b"VALUE = 1\n"})
     handler = (
         "import late\n\ndef handler(event, context):\n    return late.value() if event == {'order': 1} else event[0]['x']\n"
     )

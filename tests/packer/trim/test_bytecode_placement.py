@@ -92,5 +92,6 @@ def test_auto_keeps_what_reads_sources(scan):
 
 
 def test_a_source_that_is_named_as_a_file_stays():
-    for facts in ({"scan": FactScan(named=("core.py",))}, {"own": FactScan(named=("core.py",))}):
-        assert kept(ONE, "only", **facts) == {"one/core.py", "one/versions/0001.py"}
+    named = FactScan(named=("core.py",))
+    for found in (kept(ONE, "only", scan=named), kept(ONE, "only", own=named)):
+        assert found == {"one/core.py", "one/versions/0001.py"}

@@ -67,8 +67,8 @@ def test_image_starts_where_its_function_lies(tmp_path: Path, build, elsewhere: 
     assert built.returncode == 0, built.stderr
     [record] = json.loads((tmp_path / "dist" / "lpack.json").read_text())["functions"].values()
     assert record["image"]["started"] is True
-    config = read_layout(tmp_path / "dist" / "images" / "one")[1]
-    assert config["config"]["WorkingDir"] == "/var/task"
+    [image] = read_layout(tmp_path / "dist" / "images" / "one")
+    assert image.config["config"]["WorkingDir"] == "/var/task"
 
 
 @pytest.mark.docker
