@@ -72,6 +72,20 @@ def test_this_machine_goes_before_a_container():
     assert containers(lambda _target: fake).find(TARGET, "auto", "run") is fake
 
 
+def test_confined_one_goes_before_one_that_is_not_which_is_noticed_where_it_is_the_only_one():
+    def kind(name: str, unconfined: str) -> tuple[Fake, SandboxKind]:
+        fake = Fake()
+        fake.unconfined = unconfined
+        return fake, SandboxKind(name=name, open=lambda _target, _asked: fake)
+
+    (open_one, here), (confined, container) = kind("host", "no namespaces"), kind("container", "")
+    noticed: list[Sandbox] = []
+    assert Sandboxes((here, container), noticed.append).find(TARGET, "auto", "run") is confined
+    assert noticed == []
+    assert Sandboxes((here, away("container", "no engine")), noticed.append).find(TARGET, "auto", "run") is open_one
+    assert noticed == [open_one]
+
+
 def test_code_for_another_machine_is_compiled_but_not_run_here():
     other = Target.of(RUNTIME, next(each for each in ARCHITECTURES if each != ARCHITECTURE))
     found = Sandboxes((HOST, away("container", "no engine")))
