@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -18,13 +19,13 @@ from builders.engine.client import Engine
 from builders.engine.images import EngineImages
 from builders.errors import BuildError, UnavailableError
 from builders.host.strip import HostStrip
-from builders.interpreters import find_interpreter
+from builders.interpreters import Interpreter, find_interpreter
 from builders.recipes import BuildSettings
 from builders.rootfs.emulation import runs_programs
 from builders.rootfs.runtime_files import RuntimeFiles
 from builders.runtimes import MEGABYTE, Target
 from builders.sandbox.emulator import REMEDY, find_emulator
-from builders.sandbox.host_sandbox import find_anew
+from builders.sandbox.host_sandbox import HostSandbox, find_anew
 from builders.sandbox.runtime_sandbox import RuntimeSandbox
 from packer import __version__
 from packer.cache.remote import probe_remote
@@ -72,6 +73,7 @@ def check_environment(
     if not offline:
         yield _index(folder)
         yield from _remote(remote)
+    yield _confinement()
     yield from _runtimes(store, places)
     yield from _engine(places, connect, offline=offline)
     yield from _interpreters(places)
@@ -119,6 +121,25 @@ def _remote(configured: str) -> Iterator[Finding]:
     elif answer is not None:
         what = f"{answer.address} can be read ({time.perf_counter() - started:.1f} s)"
         yield Finding(check="remote", verdict=GOOD, what=what)
+
+
+def _confinement() -> Finding:
+    """Say whether what runs on this machine is kept from it."""
+    own = Interpreter(path=Path(sys.executable), version=platform.python_version())
+    sandbox = HostSandbox(own)
+    try:
+        refusal = sandbox.unconfined
+    except (UnavailableError, BuildError) as error:
+        refusal = error.what
+    finally:
+        sandbox.close()
+    if refusal:
+        what = f"functions run unconfined on this machine: {refusal}"
+        remedy = (
+            "Allow user namespaces (user_namespaces(7)), or have functions run in containers: an engine that has their image."
+        )
+        return Finding(check="sandbox", verdict=ABSENT, what=what, remedy=remedy)
+    return Finding(check="sandbox", verdict=GOOD, what="functions run confined, as on Lambda")
 
 
 def _runtimes(store: Store, places: Sequence[Place]) -> Iterator[Finding]:

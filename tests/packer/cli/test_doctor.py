@@ -11,7 +11,20 @@ from tests.conftest import NOWHERE
 from tests.engine import BUILD_IMAGE, bundled_pip, need_engine
 from tests.packer.cli.test_build import CONFIG, project
 
-CHECKS = {"emulator", "strip", "lpack", "cache", "index", "engine", "image", "emulation", "python", "cross"}
+CHECKS = {
+    "sandbox",
+    "runtime",
+    "emulator",
+    "strip",
+    "lpack",
+    "cache",
+    "index",
+    "engine",
+    "image",
+    "emulation",
+    "python",
+    "cross",
+}
 
 
 def findings(finished) -> dict[str, dict[str, str]]:
