@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 from urllib.request import urlopen
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from bench.machine import described, machine, versions
 from bench.measure import CommandFailedError, Sample, measure
@@ -62,9 +62,9 @@ class Services(Struct):
 
     place: Place
     running: ExitStack
-    registry: str = field(init=False)
-    wheels: str = field(init=False)
-    data: Path = field(init=False)
+    registry: str = ""
+    wheels: str = ""
+    data: Path = Path()
 
     def __post_init__(self) -> None:
         download(self.place.cache, _PYTHON, "wheels-of-images")

@@ -13,8 +13,8 @@ from msgspec import Struct
 from bench.peers import PYTHON
 from builders.errors import UnavailableError
 from builders.runtimes import RUNTIMES, Target
-from builders.sandbox.host_sandbox import HOST
-from builders.sandbox.table import Sandboxes
+from builders.sandbox.host_sandbox import open_host_sandbox
+from builders.sandbox.table import Sandboxes, SandboxKind, runs_here
 from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
 from packer.cache.local import LocalStore
@@ -66,7 +66,8 @@ def opened(folder: Path) -> Iterator[Starts]:
             return write_zip(tree, file, deflater.span)
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        sandboxes = Sandboxes((HOST,))
+        host = SandboxKind(name="host", open=lambda target, _asked: open_host_sandbox(target), runs=runs_here)
+        sandboxes = Sandboxes((host,))
         try:
             sandbox = sandboxes.find(TARGET, "host", "run")
         except UnavailableError as error:
