@@ -209,9 +209,25 @@ def _import_everything(packages: tuple[str, ...], modules: tuple[str, ...]) -> N
                 import_module(found.name)
     for name in (*(_LATE if packages else ()), *modules):
         import_module(name)
+    if "builders.sandbox.root_plan" in sys.modules:
+        _find_host_facts()
     assert active_count() == 1, "a fork has but the thread that forks"
     gc.collect()
     gc.freeze()
+
+
+def _find_host_facts() -> None:
+    """Find out what a sandbox of this Python needs, for all forks: each with a new cache would take 80 ms for that.
+
+    Nothing else is remembered here: what interpreters there are is a matter of the environment, which forks bring with them.
+    """
+    from builders.interpreters import find_interpreter
+    from builders.sandbox.host_sandbox import find_anew
+    from builders.sandbox.root_plan import host_root
+
+    found = find_interpreter.__wrapped__(sys.version_info.minor)
+    if found and sys.platform == "linux":
+        host_root(found, (), find_anew)
 
 
 def _receive(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
