@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from builders.causes import causes
 from builders.engine.job import INPUTS, WORK, ContainerJob, confinement
+from builders.engine.presence import START_ENGINE, silence_error
 from builders.errors import BuildError, PullError, UnavailableError, interruption_error
 from builders.recipes import LONGEST_LOG, output_limit_error
 from builders.runtimes import IMAGE_ARCHITECTURES, LAYERS_MOUNT, MACHINES, TASK_FOLDER
@@ -38,10 +39,6 @@ _TIMEOUT = 120
 _CHUNK = 1 << 20
 _SPECIAL, _LINK = 0x8F280000, 0x08000000
 """Bits of a file's mode, as the Engine API gives it, of all that is no regular file, and of links (Go's io/fs, FileMode)."""
-ENGINE_SOCKETS = ("/var/run/docker.sock",)
-ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT")
-"""Where an engine may appear."""
-_START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 
 class EngineInfo(Struct, frozen=True, kw_only=True):
@@ -133,7 +130,7 @@ def engine_errors(doing: str) -> Iterator[None]:
 
 def _failure(doing: str, error: Exception) -> BuildError:
     explanation = _explanation(error)
-    remedy = f"Build again. If the engine is gone: {_START_ENGINE}"
+    remedy = f"Build again. If the engine is gone: {START_ENGINE}"
     other = BuildError(f"the container engine could not {doing}", detail=explanation, remedy=remedy)
     return _full_disk_error(explanation) or other
 
@@ -174,12 +171,6 @@ def connect() -> Engine:
     except (DockerException, OSError, ValueError) as error:
         raise silence_error(_cause(error)) from None
     return Engine(client)
-
-
-def silence_error(reason: str) -> UnavailableError:
-    """Return the error for an engine that does not answer."""
-    where = os.environ.get("DOCKER_HOST") or "its usual socket"
-    return UnavailableError(f"no container engine answers at {where} ({reason})", remedy=_START_ENGINE)
 
 
 def _cause(error: BaseException) -> str:

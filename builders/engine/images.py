@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from builders.engine.client import EndedContainer, Engine, EngineImage
 from builders.engine.job import ContainerJob
+from builders.engine.presence import missing_image_error
 from builders.errors import BuildError, PullError, UnavailableError
 from builders.once import Locks, Once
 from builders.recipes import BuildSettings, Limits
@@ -139,14 +140,6 @@ def setup_tag(base: EngineImage, commands: tuple[str, ...]) -> str:
     """Name what commands make of an image: by the digest of both."""
     total = hashlib.sha256("\0".join([base.identity, *commands]).encode())
     return total.hexdigest()[:32]
-
-
-def missing_image_error(reference: str, target: Target, other: str = "") -> UnavailableError:
-    """Return the error for an image that an engine does not have, or has for an ``other`` architecture alone."""
-    platform = f"--platform linux/{target.image_architecture} " if other else ""
-    remedy = f'`docker pull {platform}{reference}` brings it, or name another: image = "…" in the configuration.'
-    what = f"the engine does not have the image {reference} for {target.architecture}"
-    return UnavailableError(f"{what}, but for {other}" if other else what, remedy=remedy)
 
 
 def emulation_error(target: Target) -> UnavailableError:

@@ -9,9 +9,13 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
-from builders.engine.client import ENGINE_SOCKETS, silence_error
-from builders.engine.images import missing_image_error
+from builders.errors import UnavailableError
 from builders.runtimes import Target
+
+ENGINE_SOCKETS = ("/var/run/docker.sock",)
+ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT")
+"""Where an engine may appear."""
+START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 _SCHEME = "unix://"
 _PATIENCE = 2.0
@@ -39,6 +43,20 @@ def check_presence(reference: str, target: Target) -> None:
         raise silence_error(error.strerror or str(error)) from None
     if status == _NOT_FOUND:
         raise missing_image_error(reference, target)
+
+
+def silence_error(reason: str) -> UnavailableError:
+    """Return the error for an engine that does not answer."""
+    where = os.environ.get("DOCKER_HOST") or "its usual socket"
+    return UnavailableError(f"no container engine answers at {where} ({reason})", remedy=START_ENGINE)
+
+
+def missing_image_error(reference: str, target: Target, other: str = "") -> UnavailableError:
+    """Return the error for an image that an engine does not have, or has for an ``other`` architecture alone."""
+    platform = f"--platform linux/{target.image_architecture} " if other else ""
+    remedy = f'`docker pull {platform}{reference}` brings it, or name another: image = "…" in the configuration.'
+    what = f"the engine does not have the image {reference} for {target.architecture}"
+    return UnavailableError(f"{what}, but for {other}" if other else what, remedy=remedy)
 
 
 def _ask_status(path: str, place: str) -> int | None:

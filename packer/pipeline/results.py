@@ -136,7 +136,7 @@ def make_state(
         image=image,
     )
     if result.lacking:  # a step that was skipped for lack of a tool is done as soon as the tool may exist
-        from builders.engine.client import ENGINE_SOCKETS, ENGINE_VARIABLES
+        from builders.engine.presence import ENGINE_SOCKETS, ENGINE_VARIABLES
 
         state = state.rebuild_on_change((*search_folders(), *map(Path, ENGINE_SOCKETS)), (*TOOL_VARIABLES, *ENGINE_VARIABLES))
     return state
