@@ -415,7 +415,7 @@ def limit(order: CommandOrder) -> None:
         resource.RLIMIT_FSIZE: order["file"],
         resource.RLIMIT_NOFILE: _FILES,
         resource.RLIMIT_NPROC: _PROCESSES,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # not 0, with which a program of this machine still gets core dumps that are piped (core(5))
     }
     for kind, wanted in limits.items():
         hard = resource.getrlimit(kind)[1]
