@@ -519,12 +519,15 @@ def put_on_top(made: str, plan: Plan, root: str) -> None:
         *(place for path, place in plan["shown"] if not os.path.isdir(path)),
     ):
         os.close(os.open(made + place, os.O_WRONLY | os.O_CREAT, 0o644))
-    lower = [made]
-    for number, path in enumerate(plan["base"]):  # by names without the characters that options of mounts give a meaning
-        lower.append(os.path.join(os.path.dirname(root), str(number)))
+    # By names without the characters that options of mounts give a meaning, which are seen from the folder that they lie in.
+    os.chdir(os.path.dirname(root))
+    lower = [os.path.basename(made)]
+    for number, path in enumerate(plan["base"]):
+        lower.append(str(number))
         os.mkdir(lower[-1])
         mount(path, lower[-1], "", _BIND | _REC)
     mount("overlay", root, "overlay", _RDONLY | _NOSUID | _NODEV, "lowerdir=" + ":".join(lower))
+    os.chdir("/")
 
 
 def show_made(path: str, place: str) -> None:

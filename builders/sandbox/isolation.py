@@ -130,9 +130,11 @@ class Isolation:
             server.end()
 
     def refusal(self) -> str:
-        """Return why the machine does not allow it; empty where it does."""
+        """Return why the machine does not allow it; empty where it does. Raises `BuildError`."""
         with self._lock:
-            if not self._refusal and not self.closed and not self._servers:
+            if self.closed:
+                raise interruption_error()
+            if not self._refusal and not self._servers:
                 self._start()
             return self._refusal
 
@@ -305,33 +307,41 @@ class _Run:
 
 
 def _start_server(owner: Isolation, plan: RootPlan) -> _Server:
+    """Start a process; raises `BuildError` where that is not possible at all."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    folder = tempfile.mkdtemp(prefix="lpack-root-")
-    script, root = Path(folder, f"{_SCRIPT}c"), Path(folder, "place")
-    for name in (_SCRIPT, _BESIDE):
-        Path(folder, f"{name}c").write_bytes(_compile_script(name, read_script(name)))
-    root.mkdir()
+    folder = ""
     with theirs:
-        command = [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(root)]
         try:
-            process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                cwd="/",
-                env={},  # what runs in it may be able to read them
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
+            folder = tempfile.mkdtemp(prefix="lpack-root-")
+            process = _start_process(Path(folder), theirs.fileno())
         except OSError as error:
             mine.close()
             shutil.rmtree(folder, ignore_errors=True)
-            raise BuildError(f"{command[0]} cannot be started ({error.strerror})") from error
+            what = f"the isolation process cannot be started ({error.strerror or error})"
+            raise BuildError(what, remedy="Check the folder for temporary files (TMPDIR), and its free space.") from error
     if process.stdin:
         with process.stdin as into, suppress(BrokenPipeError):  # it says itself why it has ended
             into.write(marshal.dumps(msgspec.structs.asdict(plan)))
     return _Server(channel=mine, process=process, end=weakref.finalize(owner, _close_server, mine, process, folder))
+
+
+def _start_process(folder: Path, descriptor: int) -> subprocess.Popen[bytes]:
+    """Start lpack's own Python with the script in a folder, and a socket; raises ``OSError``."""
+    script, root = folder / f"{_SCRIPT}c", folder / "place"
+    for name in (_SCRIPT, _BESIDE):
+        (folder / f"{name}c").write_bytes(_compile_script(name, read_script(name)))
+    root.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(script), str(descriptor), str(root)],
+        pass_fds=[descriptor],
+        start_new_session=True,
+        cwd="/",
+        # What runs in it may be able to read them. Some Pythons find their own library by this one alone.
+        env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def _close_server(channel: socket.socket, process: subprocess.Popen[bytes], folder: str) -> None:

@@ -258,6 +258,23 @@ class TestEnds:
         monkeypatch.setattr("builders.sandbox.isolation.read_script", without)
         assert run(isolation, tmp_path, "exit 3").status == 3
 
+    def test_temporary_folder_may_have_characters_that_mounts_give_a_meaning(self, tmp_path, monkeypatch):
+        base, temporary = tmp_path / "base", tmp_path / "a:b,c d"
+        (base / "kept").mkdir(parents=True)
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        isolation = Isolation(RootPlan(base=(str(base),)))
+        assert isolation.refusal() == ""
+        isolation.close()
+        assert list(temporary.iterdir()) == []
+
+    def test_missing_temporary_folder_is_told(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+        isolation = Isolation(root_plan())
+        with pytest.raises(BuildError, match="No such file or directory") as caught:
+            isolation.refusal()
+        assert "TMPDIR" in caught.value.remedy
+
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
     def test_nothing_runs_on_when_lpack_is_killed(self, tmp_path, how):
         number = next(NUMBERS)
@@ -280,5 +297,6 @@ def test_a_machine_that_allows_no_namespaces_is_told_each_time(tmp_path, monkeyp
     for name in ("one", "two"):
         assert isolation.run(order(tmp_path / name, "exit 0"), 60) is None
     isolation.close()
-    with pytest.raises(BuildError, match="interrupted"):
-        isolation.run(order(tmp_path / "three", "exit 0"), 60)
+    for ask in (isolation.refusal, lambda: isolation.run(order(tmp_path / "three", "exit 0"), 60)):
+        with pytest.raises(BuildError, match="interrupted"):
+            ask()
