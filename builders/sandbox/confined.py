@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builders.errors import BuildError
 from builders.inside.isolate import ANSWER
-from builders.runtimes import LAYERS_MOUNT, RUNTIME_FOLDER, TASK_FOLDER
+from builders.runtimes import LAYERS_MOUNT, MEGABYTE, RUNTIME_FOLDER, TASK_FOLDER
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.root_plan import SCRIPT_FOLDER, RootPlan
 from builders.sandbox.script_cache import ScriptCache
@@ -18,6 +19,10 @@ _PATH = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
 _INPUTS, _LATE = f"{SCRIPT_FOLDER}/in", f"{SCRIPT_FOLDER}/late"
 _LONGEST_MOUNT = 3500
 """Letters of a mount's options: the kernel reads one page of them (mount(2))."""
+_LONGEST_START = 60.0
+"""Seconds."""
+_LONGEST_REASON = 200
+"""Letters of what an interpreter prints that does not start."""
 
 
 class ConfinedRunner:
@@ -35,8 +40,33 @@ class ConfinedRunner:
         self._stacks = True  # some kernels let no unprivileged user stack folders
 
     def refusal(self) -> str:
-        """Return why the machine does not allow it; empty where it does."""
-        return self._isolation.refusal()
+        """Return why the machine does not allow it, or why the interpreter does not start there; empty where it does.
+
+        Raises `BuildError`.
+        """
+        return self._isolation.refusal() or self._try_start()
+
+    def _try_start(self) -> str:
+        """Start the interpreter: some containers refuse what each command needs (proc(5)), some systems have other loaders."""
+        order = IsolatedCommand(
+            command=[self._python, *FLAGS, "-c", ""],
+            variables={"PATH": _PATH},
+            start="/",
+            shown=(),
+            storage=MEGABYTE,
+            memory=None,
+            longest=MEGABYTE,
+        )
+        try:
+            ended = self._isolation.run(order, _LONGEST_START)
+        except BuildError as error:
+            if self._isolation.closed:
+                raise
+            return error.what
+        if ended is None:
+            return "it allows a command no namespaces and file systems of its own"
+        said = ended.output.decode("utf-8", "replace").strip() or f"status {ended.status}"
+        return f"{self._python} does not start ({said[-_LONGEST_REASON:]})" if ended.status else ""
 
     def close(self) -> None:
         """Kill what still runs, and start nothing more."""

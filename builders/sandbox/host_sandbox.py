@@ -13,11 +13,11 @@ from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.inside import read_script
 from builders.interpreters import Interpreter, find_interpreter
 from builders.once import Once
-from builders.runtimes import LAYERS_MOUNT, Target
+from builders.runtimes import LAYERS_MOUNT, MACHINES, Target
 from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import Fact, HostRoot, Remember, host_root
 from builders.sandbox.script_cache import ScriptCache
-from builders.sandbox.surroundings import surroundings
+from builders.sandbox.surroundings import find_refusal
 from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
 
@@ -66,19 +66,20 @@ class HostSandbox:
     @property
     def unconfined(self) -> str:
         """Why this machine does not confine what runs; empty where it does."""
-        if platform.system() != "Linux":
-            return f"{platform.system()} has no namespaces"
-        return self._refusals.get(None, lambda: self._remember(surroundings(), str, self._runner.refusal))
+        return _root_refusal() or self._refusals.get(None, self._find_refusal)
+
+    def _find_refusal(self) -> str:
+        return find_refusal(f"{self._python} {self.identity}", self._remember, self._runner.refusal)
 
     @property
     def libraries(self) -> frozenset[str] | None:
         """The files that hold libraries of the runtime (`builders.sandbox.task.Sandbox`)."""
-        return self._places(self._root.libraries) if platform.system() == "Linux" else None
+        return None if _root_refusal() else self._places(self._root.libraries)
 
     @property
     def private(self) -> Mapping[str, tuple[str, ...]]:
         """The files that hold libraries for the standard library alone (`builders.sandbox.task.Sandbox`)."""
-        if platform.system() != "Linux":
+        if _root_refusal():
             return {}
         return {file: modules for place, modules in self._root.private.items() for file in self._places([place])}
 
@@ -157,6 +158,13 @@ class HostSandbox:
         finally:
             status = self._sessions.end(process)
         return made.read_bytes() if status == 0 and made.is_file() else b""
+
+
+def _root_refusal() -> str:
+    """Return why a root for a Python cannot be put together on this machine, whatever it allows; empty where one can."""
+    if platform.system() != "Linux":
+        return f"{platform.system()} has no namespaces"
+    return "" if platform.machine() in MACHINES else f"Lambda has no runtime for {platform.machine()}"
 
 
 def _read_answer(path: Path, longest: int) -> tuple[bytes | None, int]:

@@ -19,7 +19,7 @@ from builders.rootfs.runtime_files import RuntimeFiles
 from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import Remember, RootPlan
 from builders.sandbox.script_cache import ScriptCache
-from builders.sandbox.surroundings import surroundings
+from builders.sandbox.surroundings import find_refusal
 from builders.sandbox.task import Task, TaskResult
 
 _ALLOW = "Allow user namespaces (user_namespaces(7)), or start a container engine that has the runtime's image."
@@ -42,7 +42,7 @@ class RuntimeSandbox:
         scripts = ScriptCache(self._compile)
         plan = RootPlan(base=(str(files.root),))
         self._runner = ConfinedRunner(plan, files.python, scripts, files.packages)
-        refusal = remember(f"overlay {surroundings()}", str, self._runner.refusal)
+        refusal = find_refusal(f"overlay {files.identity} {files.python}", remember, self._runner.refusal)
         if refusal:
             self._runner.close()
             what = f"the file system of {files.image} cannot be used on this machine ({refusal})"

@@ -1,13 +1,18 @@
-"""What decides whether this process may make namespaces, as a key under which the answer is remembered."""
+"""Whether this process may make namespaces: what decides it, as a key under which the answer is remembered."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builders.inside import read_script
+
+if TYPE_CHECKING:
+    from builders.sandbox.root_plan import Remember
 
 _CONFINEMENT = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
 """How lines of /proc/self/status begin that say what a process may not do (proc_pid_status(5))."""
@@ -29,3 +34,25 @@ def surroundings() -> str:
         found += [line for line in lines if path != "/proc/self/status" or line.startswith(_CONFINEMENT)]
     found += [str(Path("/proc/self/ns", name).readlink()) for name in ("mnt", "user", "pid")]
     return json.dumps(found)
+
+
+class _NotAllowedError(Exception):
+    """The machine refuses; carries why through what remembers."""
+
+
+def find_refusal(kind: str, remember: Remember, find: Callable[[], str]) -> str:
+    """Return why this process may not make namespaces of a kind, as ``find`` finds out; empty where it may.
+
+    Only that it may is remembered: a refusal may pass with its cause, such as a full disk or too many namespaces.
+    """
+
+    def find_allowed() -> str:
+        refusal = find()
+        if refusal:
+            raise _NotAllowedError(refusal)
+        return ""
+
+    try:
+        return remember(f"{kind} {surroundings()}", str, find_allowed)
+    except _NotAllowedError as error:
+        return str(error)

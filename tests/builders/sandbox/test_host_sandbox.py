@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import msgspec
 import pytest
 
 from builders.errors import BuildError
+from builders.inside import read_script
 from builders.inside.isolate import UNAVAILABLE
 from builders.runtimes import Target
 from builders.sandbox import isolation
@@ -151,6 +153,28 @@ def as_nobody(script: str, *modules: str) -> subprocess.CompletedProcess[str]:
                 command = [*user, python, "-c", script]
                 return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     pytest.skip("needs a Python of the same minor that every user can run")
+
+
+@pytest.mark.usefixtures("confined")
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (b'"/proc", "proc", ', b'"/proc", "none", ', "no namespaces and file systems of its own"),
+        (b"os.execve(folder + command[0]", b"os.execve('/nowhere'", "cannot be started"),
+    ],
+    ids=["proc is masked", "other loader"],
+)
+def test_machine_on_which_no_command_can_start_is_found_out_before(tmp_path, monkeypatch, before, after, why):
+    monkeypatch.setattr(isolation, "read_script", lambda name: read_script(name).replace(before, after))
+    python = host()
+    assert why in python.unconfined
+    assert results(probe(python, tmp_path, "result = 'ran'")) == ["ran"]
+
+
+def test_machine_without_a_runtime_for_it_confines_nothing(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    python = host()
+    assert (python.unconfined, python.libraries, python.private) == ("Lambda has no runtime for riscv64", None, {})
 
 
 @pytest.mark.usefixtures("confined")
