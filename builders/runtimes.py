@@ -42,6 +42,8 @@ RUNTIME_FOLDER = "/var/runtime"
 /var/runtime/bootstrap.py of AWS's base images for Python)."""
 LAYERS_PYTHON = f"{LAYERS_MOUNT}/python"
 """Where the modules of layers lie (the same)."""
+ABSENT_PROGRAMS = frozenset(("cc", "docker", "ffmpeg", "gcc", "git", "make", "ssh", "sudo"))
+"""Programs that functions start and no runtime has (nficano/python-lambda #131, steveukx/git-js #457)."""
 LIBRARY_FOLDER = "lib"
 """The folder of a function, and of its layers, in which the loader looks for shared libraries that run paths do not lead to: it
 is in LD_LIBRARY_PATH, and so is the function's own folder (AWS "Defined runtime environment variables")."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from packer.verify.denials import find_denial
 from packer.verify.runner import MACHINE_LIBRARY, Outcome
 
 _SYNTAX = frozenset(("SyntaxError", "IndentationError", "TabError", "Runtime.UserCodeSyntaxError"))
@@ -36,9 +37,12 @@ _REMEDIES = {
 
 def remedy_for(outcome: Outcome) -> str:
     """Return what to do about a handler that cannot be imported."""
-    kind, _ = _error(outcome)
+    kind, message = _error(outcome)
     if kind in _REMEDIES:
         return _REMEDIES[kind]
+    denial = find_denial(kind, message, outcome.trace())
+    if denial is not None:
+        return denial.remedy
     if is_broken(outcome):
         return "Fix the source at that line, and build again."
     if kind.startswith(_OF_LAMBDA):

@@ -17,6 +17,7 @@ from packer.core.records import UnverifiedCause
 from packer.formats.distribution_names import canonical_name
 from packer.source.layer_content import LayerContent
 from packer.trim.material import Material
+from packer.verify.denials import Denial, find_denial, is_below, name_folder
 from packer.verify.diagnosis import HANDLER_NOT_FOUND, IMPORTS, is_broken, remedy_for
 from packer.verify.handler_source import SourceFault, offer_names
 from packer.verify.module_names import NAMESPACES, added_after, is_standard, likely_distribution, removed_from
@@ -34,6 +35,8 @@ _LOADERS = ("cffi/", "importlib_metadata/", "pkg_resources/")
 """Packages that look for what others ask them for."""
 # What sources put on Python's path that no package has: file systems that are mounted, and what is fetched at the start.
 _ELSEWHERE = re.compile(rb"sys\.path\b[^\n]*[\"'](?:/mnt|/tmp)\b|[\"']/mnt/")
+# What reads variables: of the standard library, and of the packages that are most used for settings.
+_VARIABLES = re.compile(rb"\b(?:environ|getenv|BaseSettings|decouple|dynaconf)")
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
@@ -61,6 +64,9 @@ def diagnose(outcome: Outcome, material: Material, unfetched: str = "", layers: 
     if broken.broken:
         names = offer_names(material) if kind == HANDLER_NOT_FOUND else ""
         return Diagnosis(broken=True, reason=broken.reason, remedy=names + broken.remedy)
+    refused = find_denial(kind, message, trace)
+    if refused is not None:
+        return _diagnose_denial(refused, broken.reason, material, trace)
     absent = [*ABSENT_MODULE.finditer(trace)]
     cause = trace[: absent[-1].start()] if absent else trace  # what others raise because of it comes behind
     search = _Search(material, _importer(cause), unfetched, layers)
@@ -74,6 +80,35 @@ def diagnose(outcome: Outcome, material: Material, unfetched: str = "", layers: 
     if found is None and library:
         found = search.library(library[1])
     return found or broken
+
+
+def _diagnose_denial(denial: Denial, trouble: str, material: Material, trace: str) -> Diagnosis:
+    """Return why a function cannot be imported that asks for what Lambda denies: its deployment may only say where to ask."""
+    function = material.function
+    where = _place(trace)
+    reason = f"{trouble}{where and f', at {where}'}; {denial.what}"
+    variable = next((name for name, value in function.variables.items() if is_below(denial.path, value)), "")
+    if variable:
+        return Diagnosis(broken=False, reason=reason, remedy=name_folder(variable))
+    if denial.program and function.layers.unknown:
+        reason = f"{reason} here, and it may lie in layer {' or '.join(function.layers.unknown)}"
+        return Diagnosis(broken=False, reason=reason, remedy=denial.remedy, cause="layer")
+    elsewhere = is_below(denial.path, "/mnt") or (denial.program and function.image.base)
+    certain = denial.certain and not elsewhere and not (denial.path and _reads_variables(material, denial.path, trace))
+    return Diagnosis(broken=certain, reason=reason, remedy=denial.remedy)
+
+
+def _reads_variables(material: Material, text: str, trace: str) -> bool:
+    """Return whether a path or a program may come from a variable: a source that names it, or takes part, reads some."""
+    involved = {found[2] for found in _FRAME.finditer(trace)}
+    for owner, tree in material.parts:
+        for entry in tree:
+            path = re.sub(r"^(python/)?(lib/python3\.\d+/site-packages/)?", "", entry.path)
+            if path in involved or (owner == OWN_SOURCE and path.endswith(".py")):
+                source = entry.content.read()
+                if _VARIABLES.search(source) and (path in involved or text.encode() in source):
+                    return True
+    return False
 
 
 def diagnose_fault(fault: SourceFault, material: Material) -> Diagnosis:
@@ -270,9 +305,15 @@ def _broken(reason: str, remedy: str) -> Diagnosis:
 
 
 def _importer(trace: str) -> str:
-    """Return who imports, in words: the last place in the function's own files and those of layers; empty where unknown."""
+    """Return who imports, in words; empty where unknown."""
+    place = _place(trace)
+    return f" that {place} imports" if place else ""
+
+
+def _place(trace: str) -> str:
+    """Return the last place of a traceback in the function's own files and those of layers; empty where there is none."""
     frames = [found for found in _FRAME.finditer(trace) if not found[2].startswith(_LOADERS)]
-    return f" that {frames[-1][2]}:{frames[-1][3]} imports" if frames else ""
+    return f"{frames[-1][2]}:{frames[-1][3]}" if frames else ""
 
 
 def _full_name(module: str, trace: str) -> str:

@@ -53,8 +53,8 @@ class Unverified(Struct, frozen=True, kw_only=True):
         """Return the warning that says so."""
         reason = self.record.reason
         if self.trouble:
-            more = "" if reason == self.trouble else f": {reason}"
-            reason = f"it cannot be run here, trimmed or not ({self.trouble}){more}"
+            why = f"({reason})" if reason.startswith(self.trouble) else f"({self.trouble}): {reason}"
+            reason = f"it cannot be run here, trimmed or not {why}"
         return f"{function.name} was not verified: {reason}. {self.remedy}".rstrip()
 
 

@@ -76,7 +76,7 @@ BROKEN: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "project": (
         {
             "app.py": f"from importlib.metadata import version\nversion('Acme.Own')\n{HANDLER}",
-            "pyproject.toml": '[project]\nname = "acme-own"\nversion = "1"\n',
+            "pyproject.toml": '[project]\nname = "acme-own"\ndynamic = ["version"]\n',
             "requirements.txt": "",
         },
         ("the metadata of the distribution 'Acme.Own'", "Require the project itself"),
@@ -84,6 +84,22 @@ BROKEN: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "library": (
         {"app.py": f"import ctypes\nctypes.CDLL('libnowhere.so.3')\n{HANDLER}"},
         ("neither the function nor the runtime has the library libnowhere.so.3 that app.py:2 loads.", "Put it into lib/"),
+    ),
+    "locks": (
+        {"app.py": f"import multiprocessing\nPOOL = multiprocessing.Pool(2)\n{HANDLER}"},
+        ("OSError: [Errno 38] Function not implemented, at app.py:2; multiprocessing needs /dev/shm", "multiprocessing.Pipe"),
+    ),
+    "writes": (
+        {"app.py": f"import os\nos.makedirs('/var/cache/models')\n{HANDLER}"},
+        ("Read-only file system: '/var/cache', at app.py:2; only /tmp can be written.", "Write below /tmp"),
+    ),
+    "beside": (
+        {"app.py": f"import tool\n{HANDLER}", "tool.py": "open('tool.log', 'w')\n"},
+        ("Read-only file system: 'tool.log', at tool.py:1; only /tmp can be written.", "Write below /tmp"),
+    ),
+    "program": (
+        {"app.py": f"import subprocess\nsubprocess.run(['git', '--version'])\n{HANDLER}"},
+        ("'git', at app.py:2; there is no program git.", "Put git into bin/ of a layer"),
     ),
     "function": (
         {"app.py": "import os\n\ndef main(): ...\n\ndef handle(event, context): ...\n\nLIMIT = 3\n"},
@@ -154,6 +170,24 @@ ELSEWHERE = {
         "",
         "deployment",
         "the module 'torch' that app.py:3 imports is not here; it may lie in a folder that only the deployed function has",
+    ),
+    "a home": (
+        "import os\nos.makedirs(os.path.expanduser('~/.cache'))\n",
+        "",
+        "deployment",
+        "OSError: [Errno 30] Read-only file system: '/home/sbx_user1051', at app.py:2; only /tmp can be written",
+    ),
+    "a folder that a variable names": (
+        "import os\nos.makedirs(os.environ.get('CACHE', '/var/cache/one'))\n",
+        "",
+        "deployment",
+        "OSError: [Errno 30] Read-only file system: '/var/cache', at app.py:2; only /tmp can be written",
+    ),
+    "a program of an unknown layer": (
+        "import subprocess\nsubprocess.run('git')\n",
+        f'attached = ["{ARN}:Git:3"]',
+        "layer",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'git', at app.py:2; there is no program git here",
     ),
     "the network": (
         "import socket\nsocket.create_connection(('192.0.2.1', 80), 1)\n",
