@@ -66,9 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let one test at a time use the machine's container engine: many look at what they have left there."""
+    """Let one test at a time use the machine's container engine: many look at what they have left there.
+
+    All others are kept from it, with what their fixtures start: where an engine has the runtime's image, lpack runs in it.
+    """
     if not item.get_closest_marker("docker"):
-        return (yield)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DOCKER_HOST", NO_ENGINE)
+            return (yield)
     with FileLock(_ENGINE_LOCK):
         forget_what_is_there()
         return (yield)
@@ -101,14 +106,12 @@ def _apart(
     _uv_cache: Path,
     _network_cache: Path,
 ) -> None:
-    """Keep a test from the user's caches, settings and passwords, and from network and engine unless it is marked for them.
+    """Keep a test from the user's caches, settings and passwords, and from the network unless it is marked for it.
 
     Tests marked ``network`` keep the machine's own index settings and proxies, and share one lpack cache.
     """
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
-    if not request.node.get_closest_marker("docker"):
-        monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
     if request.node.get_closest_marker("network"):
         monkeypatch.setenv("LPACK_CACHE_DIR", str(_network_cache))
         return

@@ -145,9 +145,9 @@ def test_errors_are_told_as_they_are_without_a_cluster(build, cluster):
 
 def test_what_is_said_on_workers_is_said_once(build, cluster):
     repo = build.repo
-    common = repo.wheel("common", files={"common/tests/__init__.py": b"X = 1\n"})
+    common = repo.wheel("common", files={"common/tests/test_it.py": b"X = 1\n"})
     for name in ("one", "two"):
-        repo.function(name, common, source="import importlib\nimportlib.import_module('common.te' + 'sts')\n")
+        repo.function(name, common, source="import importlib\nimportlib.import_module('common.te' + 'sts.test_it')\n")
     repo.configure("one", "two", settings='layers = "auto"\ntrim = "auto"')
     here, said = build.here()
     there, finished = build.run("--scheduler", cluster.address)
