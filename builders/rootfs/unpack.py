@@ -23,6 +23,8 @@ _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 """What the owner, who is the calling user, may always do."""
 _KEPT_MODE = 0o755
 """What is kept of a mode: not setuid, setgid and sticky, and nobody but the owner writes."""
+_DEEPEST = 200
+"""Folders within each other: Python removes and lists far deeper ones by recursion, which has a limit."""
 _LATEST = (1 << 32) - 1
 """The latest time that files get, in seconds: all file systems know it."""
 
@@ -57,6 +59,8 @@ class RootFolder:
         parts = path.split("/")
         if path.startswith("/") or ".." in parts or "\0" in path:
             raise UnsafeLayerError(f"the path {path[:200]!r} leads out of it")
+        if len(parts) > _DEEPEST:
+            raise UnsafeLayerError(f"{path[:200]!r} lies in more than {_DEEPEST} folders")
         folder, _, name = "/".join(part for part in parts if part not in ("", ".")).rpartition("/")
         if not name:  # the root itself
             return
@@ -70,6 +74,8 @@ class RootFolder:
         found = self._folders.get(path)
         if found is None:
             found = resolve_within(self._root, path, _make_folder)
+            if found.count("/") - self._root.count("/") > _DEEPEST:  # through links
+                raise UnsafeLayerError(f"{path[:200]!r} leads into more than {_DEEPEST} folders")
             if not _is_folder(found):
                 raise UnsafeLayerError(f"something lies below {path[:200]}, which is not a folder")
             self._folders[path] = found
@@ -166,7 +172,9 @@ class RootFolder:
 
 
 def _make_folder(path: str) -> None:
-    os.mkdir(path, _KEPT_MODE)
+    """Make a folder that a layer does not list, as engines do, whatever the umask is."""
+    os.mkdir(path)
+    os.chmod(path, _KEPT_MODE)
 
 
 def _is_folder(path: str) -> bool:

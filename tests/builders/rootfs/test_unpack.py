@@ -161,3 +161,21 @@ def test_a_sparse_file_counts_with_all_of_its_bytes(tmp_path):
     (tmp_path / "root").mkdir()
     with pytest.raises(UnsafeLayerError, match="more than"):
         RootFolder(tmp_path / "root", LARGEST).add("huge", info, io.BytesIO(b""))
+
+
+def test_folders_that_no_layer_lists_are_everybodys_to_read_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        root = unpacked(tmp_path / "root", [file("opt/in/tool", mode=0o755)])
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((root / path).stat().st_mode) for path in ("opt", "opt/in", "opt/in/tool")] == [0o755] * 3
+
+
+def test_folders_that_cannot_be_removed_by_recursion_are_refused(tmp_path):
+    with pytest.raises(UnsafeLayerError, match="lies in more than 200 folders"):
+        unpacked(tmp_path / "one", [file("d/" * 600 + "x")])
+    deep = "d/" * 150
+    linked = [file(deep + "x"), other("link", SYM, deep.rstrip("/")), file("link/" + deep + "x")]
+    with pytest.raises(UnsafeLayerError, match="leads into more than 200 folders"):
+        unpacked(tmp_path / "two", linked)
