@@ -237,7 +237,8 @@ class Verifier:
         values = [(event.name, event.value) for event in events]
         variables = fingerprint(function_environment(function))
         options = fingerprint(function.verify, function.execution)
-        facts = (function.handler, options, variables, json.dumps(values), sandbox.identity, sandbox.place)
+        where = (sandbox.identity, sandbox.place, "unconfined" if sandbox.unconfined else "")
+        facts = (function.handler, options, variables, json.dumps(values), *where)
         runtime = (part for entry in late for part in (entry.path, entry.content.digest))
         attached = json.dumps([layer.sha256 for layer in layers])
         scripts = (read_script(name) for name in (_PROBE, _EMULATE))
@@ -360,6 +361,8 @@ def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outc
 
 
 _MOST_MILLISECONDS = 1e9
+_DEEPEST_RESULT = 500
+"""Arrays and objects within each other: results are compared and kept by recursion, which has a limit."""
 
 
 class _Answer(Struct, frozen=True, kw_only=True):
@@ -381,12 +384,25 @@ class _AnsweredCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: Any = None
 
     def outcome(self) -> dict[str, Any]:
-        """Return one of the two; raises ``ValueError`` for an error that lacks something."""
+        """Return one of the two; raises ``ValueError`` for an error that lacks something, or a result that is too deep."""
         if self.error is None:
+            if _is_deeper(self.result, _DEEPEST_RESULT):
+                raise ValueError(f"a result of more than {_DEEPEST_RESULT} arrays and objects within each other")
             return {"result": self.result}
         if not {"type", "message", "trace"} <= self.error.keys():
             raise ValueError("an error without type, message and trace")
         return {"error": {name: visible_text(text) for name, text in self.error.items()}}
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Return whether a JSON value has more arrays and objects within each other."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [each for each in level if isinstance(each, (dict, list))]
+        if not level:
+            return False
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return True
 
 
 def _read_outcome(answer: bytes, log: str, events: int) -> tuple[Outcome, bool]:

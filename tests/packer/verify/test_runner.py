@@ -199,6 +199,24 @@ def test_an_outcome_is_remembered_for_its_target_and_version_alone(world, monkey
     assert len(runs) == 3
 
 
+def test_an_outcome_without_confinement_is_not_taken_for_one_with_it(world, tmp_path, monkeypatch):
+    source = f"import os\nSEEN = os.path.exists({str(tmp_path)!r})\ndef handler(event, context): return SEEN\n"
+    archive, events = world.archive({"app.py": source}), [Event(name="one", value=1)]
+
+    def found() -> Any:
+        sandboxes = Sandboxes((HOST,))
+        verifier = Verifier(world.verifier._store, sandboxes, world.verifier._executor, world.verifier._write)
+        outcome = verifier.outcome(function(), archive.path, archive.sha256, events)
+        verifier.close()
+        sandboxes.close()
+        return outcome.events[0]["result"]
+
+    with monkeypatch.context() as patched:
+        refuse_namespaces(patched)
+        assert found() is True
+    assert found() is False
+
+
 def test_layers_are_removed_at_the_end(world):
     archive = world.archive(OWN)
     with world.verifier.laid_out(archive.path, NOTHING, split(world)) as laid:
