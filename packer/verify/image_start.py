@@ -27,7 +27,7 @@ from packer.core.model import Function
 from packer.formats.image import PATH, Base, BlobSource, Image, ImageLayer
 from packer.formats.oci import ImageConfig, Manifest
 from packer.images.image_unpacker import unpack_image, unpack_layers
-from packer.verify.runner import function_environment
+from packer.verify.runner import function_environment, visible_text
 
 _RUNTIME_INTERFACE = "127.0.0.1:9001"
 _OWN = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
@@ -158,7 +158,7 @@ def _as_base(function: Function, base: Base, image: Image, own: tuple[ImageLayer
 def _check(function: Function, ended: CommandEnd) -> None:
     """Raise `VerificationError` unless a start has asked for an event."""
     name = function.name
-    output = "\n".join(ended.output.decode("utf-8", "replace").splitlines()[-_SHOWN:])
+    output = visible_text("\n".join(ended.output.decode("utf-8", "replace").splitlines()[-_SHOWN:]))
     if ended.asked and ended.answer is None:
         return
     if ended.asked and ended.answer is not None:
@@ -177,5 +177,5 @@ def _error_text(answer: bytes) -> str:
     try:
         found = msgspec.json.decode(answer, type=dict[str, Any])
     except (ValueError, RecursionError):
-        return answer[:200].decode("utf-8", "replace")
-    return f"{found.get('errorType', 'an error')}: {str(found.get('errorMessage', ''))[:500]}"
+        return visible_text(answer[:200].decode("utf-8", "replace"))
+    return visible_text(f"{str(found.get('errorType', 'an error'))[:100]}: {str(found.get('errorMessage', ''))[:500]}")

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from builders.interpreters import find_interpreter
+from builders.sandbox.isolation import CommandEnd
+from packer.core.errors import VerificationError
+from packer.verify.image_start import _check
 from tests.engine import RUNTIME_312_IMAGE, docker, need_engine
 from tests.images import read_layout, tar_of, write_base
+from tests.packer.verify.test_runner import function
 
 CONFIG = """\
 runtime = "python3.12"
@@ -94,3 +98,11 @@ def test_program_that_no_machine_can_run_ends_the_build(tmp_path: Path, build):
     assert (
         "The image of one cannot be started: /usr/bin/python3.12 cannot be started (No such file or directory)." in built.stderr
     )
+
+
+def test_what_a_start_prints_and_reports_cannot_change_what_is_shown():
+    report = b'{"errorType": "\\u001b[2JAll is well", "errorMessage": "no"}'
+    ended = CommandEnd(status=1, late=False, output=b"\x1b[2Jdone\n", answer=report, asked=True)
+    with pytest.raises(VerificationError, match=r"handler: \\x1b\[2JAll is well: no\.") as caught:
+        _check(function(), ended)
+    assert caught.value.detail == r"\x1b[2Jdone"
