@@ -97,8 +97,8 @@ def _make_secret(path: Path) -> bytes:
             file.write(os.urandom(_SECRET_LENGTH))
         try:
             path.hardlink_to(temporary)
-        except FileExistsError:
-            if _read_secret(path) is None:  # it is broken
+        except OSError:  # it is there already, or the file system has no such links
+            if _read_secret(path) is None:
                 temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

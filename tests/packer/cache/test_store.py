@@ -92,6 +92,13 @@ def test_secret_that_is_lost_or_broken_is_made_anew_and_nothing_is_found(tmp_pat
     assert LocalStore(tmp_path).load("kind", digest_of("key")) is not None
 
 
+def test_secret_is_kept_where_no_file_can_have_two_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(PermissionError(errno.EPERM, "no links")))
+    LocalStore(tmp_path).save("kind", digest_of("key"), b"payload")
+    assert [path.name for path in tmp_path.glob(f"{KEY_FILE}*")] == [KEY_FILE]
+    assert LocalStore(tmp_path).load("kind", digest_of("key")) is not None
+
+
 def test_digests_of_lists_do_not_run_together():
     assert digest_of("ab", "c") != digest_of("a", "bc")
     assert digest_of("a", b"b") == digest_of(b"a", "b")
