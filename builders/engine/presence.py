@@ -87,7 +87,9 @@ def _context() -> str:
     chosen = os.environ.get("DOCKER_CONTEXT")
     if chosen:
         return chosen
-    settings = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
+    # Path.expanduser() raises an error for a user that this machine does not know.
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")  # noqa: PTH111
+    settings = Path(folder, "config.json")
     try:
         found = json.loads(settings.read_bytes())
     except (OSError, ValueError):

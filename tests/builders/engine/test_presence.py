@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,15 @@ def test_context_of_dockers_settings_is_left_to_the_client(tmp_path, monkeypatch
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     (tmp_path / "config.json").write_text('{"currentContext": "elsewhere"}')
     check_presence("a/b:1", TARGET)
+
+
+def test_user_without_a_home_folder_has_no_context(monkeypatch):
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    monkeypatch.setattr("builders.engine.presence.ENGINE_SOCKETS", ("/nowhere/engine.sock",))
+    with pytest.raises(UnavailableError, match="no container engine answers"):
+        check_presence("a/b:1", TARGET)
 
 
 @pytest.mark.docker
