@@ -24,8 +24,9 @@ from packer.verify.module_names import NAMESPACES, added_after, is_standard, lik
 from packer.verify.runner import Outcome
 from packer.verify.surroundings import ABSENT_MODULE
 
-_NO_METADATA = re.compile(r"No package metadata was found for (\S+)|The '([\w.-]+).*' distribution was not found")
-_LIBRARY = re.compile(r"([\w.+-]+)'?: cannot open shared object file")
+# Messages are foreign input: these read each letter once.
+_NO_METADATA = re.compile(r"No package metadata was found for (\S+)|The '([\w.-]++)[^'\n]*+' distribution was not found")
+_LIBRARY = re.compile(r"(?<![\w.+-])([\w.+-]++)'?: cannot open shared object file")
 _NO_NAME = re.compile(rf"cannot import name '(\w+)' from '([\w.]+)' \((?:{TASK_FOLDER}|{LAYERS_MOUNT}/python)/([^)]+)\)")
 _FRAME = re.compile(
     rf'File "(?:({TASK_FOLDER})|{LAYERS_MOUNT}(?:/python)?(?:/lib/python3\.\d+/site-packages)?)/([^"]+)", line (\d+)'

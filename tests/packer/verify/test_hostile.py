@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import TaskResult
 from packer.cache.local import LocalStore
+from packer.verify.failed_import import _LIBRARY, _NO_METADATA
 from packer.verify.runner import Event, Outcome, UnpackedFunction, Verifier, read_result
 from tests.packer.verify.test_runner import function
 from tests.probing import host, is_running, refuse_namespaces, write_files
@@ -91,6 +93,13 @@ def test_control_characters_are_shown_and_not_sent_to_the_terminal():
     assert found.trouble() == r"A: \x1b[2Jall is well\x0d\x9b1m"
     assert found.trace() == "one\n\ttwo\\x07"
     assert len(read(answer(error(message="x" * 10_000_000), "[]"))[0].trouble()) < 100_000
+
+
+@pytest.mark.parametrize("message", ["a" * 50_000, "The 'a" * 8_000, "The '" + "a" * 50_000], ids=["word", "quotes", "name"])
+def test_long_message_is_searched_in_a_moment(message):
+    started = time.process_time()
+    assert [pattern.search(message) for pattern in (_LIBRARY, _NO_METADATA)] == [None, None]
+    assert time.process_time() - started < 1
 
 
 @pytest.fixture(scope="module")
