@@ -37,6 +37,10 @@ TASK_FOLDER, LAYERS_MOUNT = "/var/task", "/opt"
 FUNCTION_USER_NAME, FUNCTION_USER, FUNCTION_GROUP = "sbx_user1051", 993, 990
 """Who runs functions on Lambda (seen by `id` there, as AWS's users report); its home folder, /home/sbx_user1051, does not
 exist (ITK-Wasm #1132)."""
+LANG_FOLDER = "/var/lang"
+"""Where Lambda's Python lies (AWS's base images for Python)."""
+PROGRAMS_PATH = f"{LANG_FOLDER}/bin:/usr/local/bin:/usr/bin:/bin"
+"""The PATH of AWS's runtimes, but for layers."""
 RUNTIME_FOLDER = "/var/runtime"
 """Where packages of the runtime lie, after all others that Python imports from (``set_default_sys_path`` in
 /var/runtime/bootstrap.py of AWS's base images for Python)."""

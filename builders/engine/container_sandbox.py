@@ -13,8 +13,7 @@ from builders.engine.images import EngineImages
 from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import BuildSettings, Limits
-from builders.runtimes import LAYERS_MOUNT, RUNTIME_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
-from builders.sandbox.root_plan import LANG_FOLDER
+from builders.runtimes import LANG_FOLDER, LAYERS_MOUNT, RUNTIME_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
 from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
 
 _LONGEST_ANSWER = 2 * UNZIPPED_LIMIT

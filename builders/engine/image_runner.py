@@ -13,13 +13,12 @@ from builders.engine.file_transfer import JOB, add_bytes, copy_out, new_tar, pac
 from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import Limits
-from builders.runtimes import FUNCTION_GROUP, FUNCTION_USER, TASK_FOLDER
+from builders.runtimes import FUNCTION_GROUP, FUNCTION_USER, PROGRAMS_PATH, TASK_FOLDER
 from builders.sandbox.task import FLAGS, TaskResult
 
 LAMBDAS_USER = f"{FUNCTION_USER}:{FUNCTION_GROUP}"
 _SCRIPT = "emulate.py"
 _LONGEST_ANSWER = 64 << 20
-_PLACES = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
 """Where the interpreter that runs the emulator is looked for behind the image's own PATH, which need not lead to it."""
 
 
@@ -56,7 +55,7 @@ def run_image(
         user=user,
         inputs=work / "inputs.tar",
         work=pack_work(work, 0o777),
-        environment={**environment, "PATH": f"{own['PATH']}:{_PLACES}"},
+        environment={**environment, "PATH": f"{own['PATH']}:{PROGRAMS_PATH}"},
     )
     with engine.run(job, lambda _text: None) as ended:
         buffer = io.BytesIO()

@@ -13,13 +13,11 @@ from msgspec import Struct
 
 from builders.rootfs.listing import TreeListing, list_tree
 from builders.rootfs.paths import RootPathError, resolve_within
-from builders.runtimes import ELF_MACHINES, Architecture
+from builders.runtimes import ELF_MACHINES, LANG_FOLDER, RUNTIME_FOLDER, Architecture
 
 ROOT, RECORD = "root", "root.json"
 """The folder of an unpacked image holds both: its files, and what is known of them, which is written last."""
 _FORM = 1
-_LANG, _RUNTIME = "/var/lang/bin", "/var/runtime"
-"""Where AWS's runtime images have their Python, and the packages that come with the runtime (LAMBDA_RUNTIME_DIR)."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The PATH of an image that sets none, as engines have it."""
 _PYTHON = re.compile(r"python3\.([0-9]{1,2})")
@@ -130,7 +128,7 @@ def is_whole(folder: Path, digest: str) -> bool:
 def _find_pythons(root: Path, architecture: Architecture, path: str) -> Iterator[ImagePython]:
     """Return the Pythons of an image: of each minor the first one that AWS's folder and PATH lead to."""
     seen = set()
-    for folder in dict.fromkeys((_LANG, *(each.rstrip("/") for each in path.split(":")))):
+    for folder in dict.fromkeys((f"{LANG_FOLDER}/bin", *(each.rstrip("/") for each in path.split(":")))):
         if not folder.startswith("/"):
             continue
         for name in sorted(_names(root, folder)):
@@ -154,7 +152,7 @@ def _names(root: Path, folder: str) -> list[str]:
 def _packages(root: Path, folder: str, minor: int) -> Iterator[str]:
     """Return the folders, of those that are there, in which a runtime has its own distributions."""
     prefix = folder.rpartition("/")[0]
-    for path in (_RUNTIME, f"{prefix}/lib/python3.{minor}/site-packages", f"{prefix}/lib/python3/dist-packages"):
+    for path in (RUNTIME_FOLDER, f"{prefix}/lib/python3.{minor}/site-packages", f"{prefix}/lib/python3/dist-packages"):
         if _names(root, path):
             yield path
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from builders.errors import BuildError
 from builders.inside.isolate import ANSWER
-from builders.runtimes import LAYERS_MOUNT, MEGABYTE, RUNTIME_FOLDER, TASK_FOLDER
+from builders.runtimes import LAYERS_MOUNT, MEGABYTE, PROGRAMS_PATH, RUNTIME_FOLDER, TASK_FOLDER
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.root_plan import SCRIPT_FOLDER, RootPlan
 from builders.sandbox.script_cache import ScriptCache
 from builders.sandbox.task import FLAGS, LayerStack, Task, TaskResult, with_folders
 
 _PROGRAM = "program"
-_PATH = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
 _INPUTS, _LATE = f"{SCRIPT_FOLDER}/in", f"{SCRIPT_FOLDER}/late"
 _LONGEST_MOUNT = 3500
 """Letters of a mount's options: the kernel reads one page of them (mount(2))."""
@@ -50,7 +49,7 @@ class ConfinedRunner:
         """Start the interpreter: some containers refuse what each command needs (proc(5)), some systems have other loaders."""
         order = IsolatedCommand(
             command=[self._python, *FLAGS, "-c", ""],
-            variables={"PATH": _PATH},
+            variables={"PATH": PROGRAMS_PATH},
             start="/",
             shown=(),
             storage=MEGABYTE,
@@ -121,7 +120,7 @@ class ConfinedRunner:
 
 
 def _variables(task: Task) -> Mapping[str, str]:
-    return {"PATH": _PATH, **with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT)}
+    return {"PATH": PROGRAMS_PATH, **with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT)}
 
 
 def _let_read(path: Path) -> None:

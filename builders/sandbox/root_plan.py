@@ -23,6 +23,7 @@ from builders.runtimes import (
     FUNCTION_GROUP,
     FUNCTION_USER,
     FUNCTION_USER_NAME,
+    LANG_FOLDER,
     LAYERS_MOUNT,
     MACHINES,
     RUNTIME_FOLDER,
@@ -32,8 +33,6 @@ from builders.runtimes import (
 )
 from builders.sandbox.seccomp import system_call_filter
 
-LANG_FOLDER = "/var/lang"
-"""Where Lambda's Python lies."""
 SCRIPT_FOLDER = "/var/rapid"
 """Where lpack's own script lies: on Lambda, the program that starts the runtime does."""
 MOUNT_FOLDERS = (

@@ -167,7 +167,7 @@ class LocalStore:
             if found != path.name:
                 path.unlink(missing_ok=True)
                 return None
-            _mark_used(path)
+            mark_used(path)
         with self._lock:
             self._verified.add(path)
         return path
@@ -187,7 +187,7 @@ class LocalStore:
             if not self.seal.fits(kind, key, data):
                 path.unlink(missing_ok=True)
                 return None
-            _mark_used(path)
+            mark_used(path)
         return DerivedFile(path=path, offset=_HEADER, payload=data[_HEADER:])
 
     def load_all(self, kind: str, keys: Sequence[str]) -> dict[str, DerivedFile]:
@@ -229,8 +229,8 @@ class LocalStore:
             yield Path(name)
 
 
-def _mark_used(path: Path) -> None:
-    """Keep a file from being pruned soon."""
+def mark_used(path: Path) -> None:
+    """Keep a file from being pruned soon: record that it was used now."""
     with suppress(OSError):  # a cache that cannot be written still serves
         if path.stat().st_mtime < time.time() - _MARKED_AFTER:
             os.utime(path)

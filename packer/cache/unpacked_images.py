@@ -6,19 +6,15 @@ runtimes/<sha256>/root.json   what is known of them (`builders.rootfs.record`)
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from builders.rootfs.listing import tree_size
 from builders.rootfs.record import RECORD, UnpackedImage, is_whole, read_root
+from packer.cache.local import mark_used
 from packer.cache.store import RUNTIMES, Store, store_errors
-
-_MARKED_AFTER = 1800
-"""Seconds after which the use of an image is recorded again: far less than the age at which they are pruned."""
 
 
 def image_folder(store: Store, digest: str) -> Path:
@@ -31,9 +27,7 @@ def find_unpacked(store: Store, digest: str) -> UnpackedImage | None:
     folder = image_folder(store, digest)
     found = read_root(folder, digest)
     if found is not None:
-        with suppress(OSError):  # a cache that cannot be written still serves
-            if (folder / RECORD).stat().st_mtime < time.time() - _MARKED_AFTER:
-                os.utime(folder / RECORD)
+        mark_used(folder / RECORD)
     return found
 
 

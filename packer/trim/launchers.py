@@ -8,7 +8,7 @@ from posixpath import relpath
 
 from msgspec import Struct
 
-from builders.runtimes import LAYERS_MOUNT, LAYERS_PYTHON, TASK_FOLDER, Target
+from builders.runtimes import LANG_FOLDER, LAYERS_MOUNT, LAYERS_PYTHON, TASK_FOLDER, Target
 from packer.core.function_tree import Part
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Function
 
@@ -52,7 +52,7 @@ class LauncherStyle(Struct, frozen=True, kw_only=True):
 
 
 def _interpreter(target: Target) -> str:
-    return f"/var/lang/bin/{target.runtime.name}"
+    return f"{LANG_FOLDER}/bin/{target.runtime.name}"
 
 
 def make_launchers(parts: Sequence[Part], style: LauncherStyle, taken: Collection[str] = ()) -> tuple[Entry, ...]:

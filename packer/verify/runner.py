@@ -19,7 +19,7 @@ from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
 from builders.once import Once
-from builders.runtimes import LAYERS_MOUNT, LIBRARY_FOLDER, MEGABYTE, RUNTIME_FOLDER, STORAGE_RANGE, TASK_FOLDER
+from builders.runtimes import LANG_FOLDER, LAYERS_MOUNT, LIBRARY_FOLDER, MEGABYTE, RUNTIME_FOLDER, STORAGE_RANGE, TASK_FOLDER
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult
@@ -62,9 +62,9 @@ _ENVIRONMENT = {
     "LAMBDA_RUNTIME_DIR": RUNTIME_FOLDER,
     "LAMBDA_TASK_ROOT": TREE_PLACEHOLDER,
     "LANG": "en_US.UTF-8",
-    "LD_LIBRARY_PATH": f"/var/lang/lib:/lib64:/usr/lib64:{RUNTIME_FOLDER}:{RUNTIME_FOLDER}/{LIBRARY_FOLDER}:"
+    "LD_LIBRARY_PATH": f"{LANG_FOLDER}/lib:/lib64:/usr/lib64:{RUNTIME_FOLDER}:{RUNTIME_FOLDER}/{LIBRARY_FOLDER}:"
     f"{TREE_PLACEHOLDER}:{TREE_PLACEHOLDER}/{LIBRARY_FOLDER}:{LAYERS_PLACEHOLDER}/{LIBRARY_FOLDER}",
-    "PATH": f"/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{LAYERS_PLACEHOLDER}/bin",
+    "PATH": f"{LANG_FOLDER}/bin:/usr/local/bin:/usr/bin/:/bin:{LAYERS_PLACEHOLDER}/bin",
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }
