@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,17 @@ _SECONDS = 300
 
 
 class ForeignFileProgram:
-    """A program, by its path, in a sandbox that is opened when it is first needed; may be used from many threads."""
+    """A program, by its path, in a sandbox that is opened when it is first needed; may be used from many threads.
 
-    def __init__(self, program: Path, remember: Remember | None = None) -> None:
+    ``notice`` is called with the sandbox where that is not confined; it may raise an error instead.
+    """
+
+    def __init__(
+        self, program: Path, remember: Remember | None = None, notice: Callable[[Sandbox], None] = lambda _: None
+    ) -> None:
         self._program = program
         self._remember = remember
+        self._notice = notice
         self._opened: Once[None, Sandbox] = Once()
 
     def sandbox(self) -> Sandbox:
@@ -34,7 +41,10 @@ class ForeignFileProgram:
         from builders.sandbox.host_sandbox import HostSandbox, find_anew  # many builds have nothing to parse
 
         own = Interpreter(path=Path(sys.executable), version=platform.python_version())
-        return HostSandbox(own, self._remember or find_anew, (str(self._program),))
+        opened = HostSandbox(own, self._remember or find_anew, (str(self._program),))
+        if opened.unconfined:
+            self._notice(opened)
+        return opened
 
     def rewrite(self, data: bytes, words: tuple[str, ...], work: Path) -> bytes:
         """Return a file as the program, called with ``words`` and its path, has changed it; ``work`` is an empty folder.

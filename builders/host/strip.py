@@ -93,13 +93,14 @@ class SandboxStrip:
 class HostStrip(SandboxStrip):
     """The eu-strip of this machine, which parses what others made: it runs in a sandbox, by lpack's own Python.
 
-    Raises `UnavailableError` where there is none. May be used from many threads.
+    ``notice`` is as for `builders.host.foreign_files.ForeignFileProgram`. Raises `UnavailableError` where there is none. May be
+    used from many threads.
     """
 
     together = 16_000_000
     _remedy = _REMEDY
 
-    def __init__(self, remember: Remember | None = None) -> None:
+    def __init__(self, remember: Remember | None = None, notice: Callable[[Sandbox], None] = lambda _: None) -> None:
         program = shutil.which(_PROGRAM)
         if program is None:
             raise UnavailableError(f"there is no {_PROGRAM}", remedy=_REMEDY)
@@ -111,7 +112,7 @@ class HostStrip(SandboxStrip):
             raise UnavailableError(f"{program} cannot be run ({error})", remedy=_REMEDY) from None
         self.identity = finished.stdout.partition("\n")[0]
         self.path: Path | None = Path(program)
-        self._open = ForeignFileProgram(Path(program), remember).sandbox
+        self._open = ForeignFileProgram(Path(program), remember, notice).sandbox
 
 
 def _read_answers(data: bytes) -> list[tuple[int, bytes | StripRefusal]]:

@@ -217,7 +217,7 @@ def _open_shaping(
     notice = UnconfinedNotice(reporter, strict=policy.strict)
     sandboxes = Sandboxes(kinds, notice, partial(_tell_of_substitute, reporter))
     closing.callback(sandboxes.close)
-    strips = partial(_open_host_strip, remember), partial(_open_container_strip, reporter)
+    strips = partial(_open_host_strip, remember, notice), partial(_open_container_strip, reporter)
     stripper = Stripper(store, reporter, executor, *strips)
     compiler = Compiler(store, jobs, executor)
     closing.callback(executor.shutdown, wait=False, cancel_futures=True)  # first of all: what waits need not begin
@@ -238,7 +238,9 @@ class UnconfinedNotice:
 
     def __call__(self, sandbox: Sandbox) -> None:
         """Warn of a sandbox; raises `VerificationError` where warnings are errors."""
-        what = f"Functions run unconfined in {sandbox.place}, and can read and change what you can ({sandbox.unconfined})."
+        what = (
+            f"Code of others runs unconfined in {sandbox.place}, and can read and change what you can ({sandbox.unconfined})."
+        )
         remedy = "Allow user namespaces on this machine, or start a container engine: `lpack doctor` shows both."
         if self._strict:
             raise VerificationError(f"{what[:-1]}, which --strict forbids.", remedy=remedy)
@@ -271,11 +273,11 @@ def _open_host_sandbox(target: Target, remember: Remember) -> Sandbox:
     return open_host_sandbox(target, remember)
 
 
-def _open_host_strip(remember: Remember) -> StripTool:
+def _open_host_strip(remember: Remember, notice: UnconfinedNotice) -> StripTool:
     """Find this machine's eu-strip; raises `UnavailableError`."""
     from builders.host.strip import HostStrip
 
-    return HostStrip(remember)
+    return HostStrip(remember, notice)
 
 
 def _open_container_sandbox(

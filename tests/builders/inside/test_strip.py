@@ -11,7 +11,8 @@ import pytest
 from builders.errors import BuildError, UnavailableError
 from builders.host.strip import HostStrip, SandboxStrip, StripRefusal
 from builders.inside.strip import main
-from builders.sandbox.task import Task, TaskResult
+from builders.sandbox.task import Sandbox, Task, TaskResult
+from tests.probing import refuse_namespaces
 
 EU_STRIP = """\
 #!/usr/bin/env python3
@@ -78,3 +79,10 @@ MISSING = TaskResult(status=1, log="no such file", answer=None)
 def test_container_that_was_stopped_is_not_one_without_the_program(tmp_path, done, kind, said):
     with pytest.raises(kind, match=said):
         SandboxStrip(Container(done)).strip([b"one"], tmp_path)
+
+
+def test_where_the_machine_confines_nothing_that_is_said(tmp_path, monkeypatch):
+    refuse_namespaces(monkeypatch)
+    unconfined: list[Sandbox] = []
+    assert HostStrip(notice=unconfined.append).strip([b"one"], tmp_path) == [b"one stripped"]
+    assert [bool(each.unconfined) for each in unconfined] == [True]
