@@ -31,12 +31,19 @@ import time
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(sys.argv[0]))
     from held_memory import MemoryLimit, read_file  # type: ignore[import-not-found]
+    from runtime_api import RuntimeApi  # type: ignore[import-not-found]
 else:
     from builders.inside.held_memory import MemoryLimit, read_file
+    from builders.inside.runtime_api import RuntimeApi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn, TypedDict
+    from typing import NoReturn, Protocol, TypedDict
+
+    class Limit(Protocol):
+        """What processes may hold of memory: ``excess`` returns the bytes that they hold, where these are too many, else 0."""
+
+        def excess(self) -> int: ...
 
     class Plan(TypedDict):
         """What every command sees.
@@ -65,7 +72,7 @@ if TYPE_CHECKING:
         on top of each other, the first one uppermost. ``same`` are paths that must be the same as where the order comes from,
         with their devices and inodes. ``storage`` is the size of /tmp, ``memory`` what all processes may hold together (0: as
         much as they want), ``file`` the size of one file, in bytes; ``seconds`` are of a processor. With ``runtime``, the
-        command finds Lambda's runtime interface at `RUNTIME`, and is killed as soon as it asks for its first event.
+        command finds Lambda's runtime API (`RuntimeApi`), and is killed as soon as it asks for its first event.
         """
 
         command: list[str]
@@ -86,10 +93,6 @@ READY, REFUSED, FAILED, ASKED, ENDED, MEMORY, OVER = b"r", b"n", b"f", b"a", b"e
 """Kinds of notes: everything is in its place (0); it cannot be (the error's number); the command cannot be started (the error's
 number); it asks for an event (0), or reports that it cannot start (1, and its answer is what it says); it has ended (its wait
 status); it is killed for the memory that it holds (bytes); nothing of it is left (0)."""
-RUNTIME = "127.0.0.1", 9001
-"""Where the runtime interface listens (AWS_LAMBDA_RUNTIME_API)."""
-_NEXT, _INIT_ERROR = b"/2018-06-01/runtime/invocation/next", b"/2018-06-01/runtime/init/error"
-"""Where a runtime asks for an event, and reports that it cannot start (AWS "Using the Lambda runtime API")."""
 LENGTH = struct.Struct("I")
 ANSWER = 3
 """The descriptor of the file that a command's answer goes to."""
@@ -110,12 +113,8 @@ _PROCESSES, _FILES = 1024, 1024
 _FEWEST_FILES, _BYTES_OF_FILE = 1024, 8192
 """Files that /tmp can hold: as many as on a disk, or so, since names in memory take room that its size does not count."""
 _DEVICES = ("full", "null", "random", "urandom", "zero")
-_PATIENCE = 5.0
-"""Seconds that a runtime may take to send a request."""
 _OFTEN = 5
 """Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
-_LARGEST_FILE = 1 << 16
-"""Bytes of a file below /proc that is read."""
 _MEMORY_OFTEN = 10
 """Milliseconds between two looks at the memory that a command holds."""
 
@@ -261,8 +260,8 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         except OSError as error:
             tell(connection, REFUSED, error.errno or 0)
             os._exit(UNAVAILABLE)
-        listener = listen() if order["runtime"] else None
-        give_up_privileges(plan)
+        runtime = RuntimeApi(files[1]) if order["runtime"] else None
+        give_up_privileges(*plan["user"])
         check(libc().prctl(_SET_DUMPABLE, 0), "prctl")
         blank_arguments()
         process = os.fork()
@@ -270,7 +269,8 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
             start(connection, files, order, plan["filter"])
         tell(connection, READY, 0)
         os.close(files[0])
-        tell(connection, ENDED, wait(connection, process, order["memory"], listener, files[1]))
+        memory = MemoryLimit(order["memory"]) if order["memory"] else None
+        tell(connection, ENDED, wait(connection, process, memory, runtime))
     except OSError as error:
         tell(connection, FAILED, error.errno or 0)
     finally:
@@ -312,29 +312,22 @@ def execute(command: list[str], variables: dict[str, str]) -> NoReturn:
     raise failure
 
 
-def listen() -> _socket.socket:
-    """Listen where the runtime interface is to be found."""
-    listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    listener.bind(RUNTIME)
-    listener.listen()
-    return listener
-
-
-def wait(connection: _socket.socket, process: int, memory: int, listener: _socket.socket | None, answer: int) -> int:
+def wait(connection: _socket.socket, process: int, limit: Limit | None, runtime: RuntimeApi | None = None) -> int:
     """Wait for a command, and kill it when it holds too much memory, or has asked for an event; return its wait status."""
-    poll, often = select.poll(), float(_MEMORY_OFTEN) if memory else None
-    limit = MemoryLimit(memory) if memory else None
-    if listener:
-        poll.register(listener, select.POLLIN)
+    poll, often = select.poll(), float(_MEMORY_OFTEN) if limit else None
+    if runtime:
+        runtime.watch(poll)
     try:
         poll.register(os.pidfd_open(process), select.POLLIN)
     except (AttributeError, OSError):
         often = _OFTEN  # polling nothing waits for the time alone
     while True:
         ready = {descriptor for descriptor, _ in poll.poll(often)}
-        if listener and listener.fileno() in ready and serve_runtime(listener, connection, answer):
+        outcome = runtime.serve(ready) if runtime else None
+        if outcome is not None:
+            tell(connection, ASKED, outcome)
             os.kill(-1, _KILL)
+            runtime = None
         while True:
             ended, status = os.waitpid(-1, os.WNOHANG)
             if ended == process:
@@ -349,46 +342,6 @@ def wait(connection: _socket.socket, process: int, memory: int, listener: _socke
                 tell(connection, MEMORY, held)
                 os.kill(-1, _KILL)
                 limit = None
-
-
-def serve_runtime(listener: _socket.socket, connection: _socket.socket, answer: int) -> bool:
-    """Take one request of a runtime; return whether it is known now how it has started."""
-    descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 the one of this class
-    client = _socket.socket(fileno=descriptor)
-    client.settimeout(_PATIENCE)
-    try:
-        data = b""
-        while b"\r\n\r\n" not in data and len(data) < _LARGEST_FILE:
-            part = client.recv(_LARGEST_FILE)
-            if not part:
-                return False
-            data += part
-        head, _, body = data.partition(b"\r\n\r\n")
-        path = head.split(b" ", 2)[1:2]
-        if path == [_NEXT]:
-            tell(connection, ASKED, 0)
-            return True
-        if path == [_INIT_ERROR]:
-            while len(body) < _LARGEST_FILE and (part := receive_more(client, head, body)):
-                body += part
-            os.write(answer, body)
-            tell(connection, ASKED, 1)
-            return True
-        client.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    except OSError:
-        pass  # it has gone away: that says nothing
-    finally:
-        client.close()
-    return False
-
-
-def receive_more(client: _socket.socket, head: bytes, body: bytes) -> bytes:
-    """Return more of a request's body; nothing where it is all there."""
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length" and value.strip().isdigit():
-            return client.recv(_LARGEST_FILE) if len(body) < int(value) else b""
-    return b""
 
 
 def check_seen(same: list[tuple[str, int, int]]) -> None:
@@ -423,9 +376,8 @@ def limit(order: CommandOrder) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def give_up_privileges(plan: Plan) -> None:
+def give_up_privileges(user: int, group: int) -> None:
     """Become a user without privileges, who cannot get any."""
-    user, group = plan["user"]
     for capability in range(_CAPABILITIES):
         libc().prctl(_DROP_BOUNDING, capability, 0, 0, 0)
     if os.getuid() != user:  # in a user namespace it is that already, and loses its capabilities when a command is started
@@ -441,6 +393,11 @@ def filter_calls(program: bytes) -> None:
         kept = ctypes.create_string_buffer(program, len(program))
         head = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
         check(libc().prctl(_SET_SECCOMP, _SECCOMP_FILTER, head, 0, 0), "seccomp")
+
+
+def can_filter_calls() -> bool:
+    """Return whether system calls can be filtered: an emulator of another machine has no filters (seccomp(2), EFAULT)."""
+    return bool(libc().prctl(_SET_SECCOMP, _SECCOMP_FILTER, None, 0, 0)) and ctypes.get_errno() == errno.EFAULT
 
 
 def libc() -> ctypes.CDLL:

@@ -28,7 +28,7 @@ from builders.inside import read_script
 from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
 from builders.sandbox.root_plan import RootPlan
 
-_SCRIPT, _BESIDE = "isolate.py", "held_memory.py"
+_SCRIPT, *_BESIDE = "isolate.py", "held_memory.py", "runtime_api.py"
 _BUFFER = 1 << 16
 """Bytes that are read at once."""
 _LONGEST_LOG = 1 << 20
@@ -328,7 +328,7 @@ def _start_server(owner: Isolation, plan: RootPlan) -> _Server:
 def _start_process(folder: Path, descriptor: int) -> subprocess.Popen[bytes]:
     """Start lpack's own Python with the script in a folder, and a socket; raises ``OSError``."""
     script, root = folder / f"{_SCRIPT}c", folder / "place"
-    for name in (_SCRIPT, _BESIDE):
+    for name in (_SCRIPT, *_BESIDE):
         (folder / f"{name}c").write_bytes(_compile_script(name, read_script(name)))
     root.mkdir()
     return subprocess.Popen(
