@@ -14,6 +14,7 @@ import pytest
 from tests.engine import docker, need_engine
 from tests.images import special, tar_of, write_base
 from tests.registry import running_registry
+from tests.sharing import make_once
 
 ELF = {"amd64": b"\x7fELF" + bytes(14) + b"\x3e\x00", "arm64": b"\x7fELF" + bytes(14) + b"\xb7\x00"}
 """The heads of programs, by what images call their architecture."""
@@ -71,6 +72,16 @@ def pull_standin(folder: Path, image: str, cache: Path, more: str) -> str:
         command = [sys.executable, "-m", "packer.cli", "runtime", "pull"]
         subprocess.run(command, cwd=folder, env={**os.environ, "LPACK_CACHE_DIR": str(cache)}, check=True, capture_output=True)
     return name
+
+
+def shared_runtime(shared_folder: Path, image: str, more: str) -> tuple[str, Path]:
+    """Give the name of a pulled stand-in, and the cache that it lies in: all tests of a run share it, and none changes it."""
+
+    def make(folder: Path) -> None:
+        (folder / "name").write_text(pull_standin(folder, image, folder / "cache", more))
+
+    folder = make_once(shared_folder / image.replace("/", "-").replace(":", "-"), make)
+    return (folder / "name").read_text(), folder / "cache"
 
 
 def configuration(name: str, more: str = "") -> str:

@@ -56,12 +56,16 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
 
 
 class EngineImage(Struct, frozen=True, kw_only=True):
-    """An image that the engine has. ``digest`` is the registry's where it came from one, else the image's own id."""
+    """An image that the engine has. ``digest`` is the registry's where it came from one, else the image's own id.
+
+    ``environment`` are the variables that it gives to what runs in it.
+    """
 
     reference: str
     identity: str
     digest: str
     architecture: str
+    environment: Mapping[str, str] = {}
 
 
 class FileFacts(Struct, frozen=True, kw_only=True):
@@ -235,12 +239,14 @@ class Engine:
                 found = self._client.images.get(reference)
             except ImageNotFound:
                 return None
+        settings = found.attrs.get("Config") or {}
         digests = [digest.partition("@")[2] for digest in found.attrs.get("RepoDigests") or ()]
         return EngineImage(
             reference=reference,
             identity=str(found.id),
             digest=next(iter(digests), str(found.id)),
             architecture=str(found.attrs.get("Architecture", "")),
+            environment=dict(line.split("=", 1) for line in settings.get("Env") or () if "=" in line),
         )
 
     def identity(self, reference: str) -> str | None:
@@ -275,6 +281,17 @@ class Engine:
         """Take in an image that `save`, or lpack, has written; return its id."""
         with engine_errors("load an image"):
             return str(self._client.images.load(archive)[0].id)
+
+    def add_files(self, image: EngineImage, archive: bytes, name: tuple[str, str]) -> None:
+        """Make an image (repository, tag) of another one, with the files of a tar on top of its own."""
+        labels = {_LABEL: str(int(time.time() + _SLACK))}
+        with self._in_use(), engine_errors("add files to an image"):
+            carrier = self._client.containers.create(image.identity, ["true"], labels=labels, network_mode="none")
+            try:
+                carrier.put_archive("/", archive)
+                carrier.commit(*name, conf={"Labels": {}})
+            finally:
+                _remove(carrier)
 
     def forget(self, name: str) -> None:
         """Remove an image's name, and the image with its last one."""

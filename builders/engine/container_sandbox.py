@@ -1,23 +1,46 @@
-"""A container of the target's run-time image as a sandbox: no network, and the function is read-only."""
+"""A container of the target's run-time image as a sandbox: what runs in it may do what a function may do on Lambda.
+
+Its first process, `builders.inside.contain`, is lpack's own; what is to be run is another user, which can write to /tmp alone.
+"""
 
 from __future__ import annotations
 
 import io
-import os
+import marshal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from builders.engine.client import Engine
+from builders.engine.client import EndedContainer, Engine, EngineImage
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral_info, new_tar, pack_work
 from builders.engine.images import EngineImages
 from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
+from builders.inside.isolate import ANSWER
 from builders.recipes import BuildSettings, Limits
-from builders.runtimes import LANG_FOLDER, LAYERS_MOUNT, RUNTIME_FOLDER, TASK_FOLDER, UNZIPPED_LIMIT, Target
+from builders.runtimes import (
+    FUNCTION_GROUP,
+    FUNCTION_USER,
+    LANG_FOLDER,
+    LAYERS_MOUNT,
+    MEGABYTE,
+    RUNTIME_FOLDER,
+    TASK_FOLDER,
+    Target,
+)
+from builders.sandbox.root_plan import UNSET, USER_FILES
+from builders.sandbox.seccomp import system_call_filter
 from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
 
-_LONGEST_ANSWER = 2 * UNZIPPED_LIMIT
-"""Bytes that an answer may have: bytecode is about as large as what it is made of."""
+_FIRST, _MODULES = "contain.py", ("isolate.py", "held_memory.py", "runtime_api.py")
+"""The script of the first process, and what it imports."""
+_CAPABILITIES = ("KILL", "SETGID", "SETPCAP", "SETUID")
+"""What the first process needs to start the command as another user, without any capabilities, and to kill it."""
+_PATHS = ("PATH", "LD_LIBRARY_PATH")
+_FOLDER = f"{WORK}/{JOB}"
+_ROOM = 64 * MEGABYTE
+"""Bytes that a container may hold beside a function's memory and its /tmp: the first process, and the kernel's own."""
+_PAGE = 4096
+"""Bytes."""
 
 
 class ContainerSandbox:
@@ -28,7 +51,9 @@ class ContainerSandbox:
 
     def __init__(self, engine: Engine, images: EngineImages, target: Target, settings: BuildSettings | None = None) -> None:
         self._engine = engine
+        self._images = images
         self._target = target
+        self._python = f"python3.{target.runtime.minor}"
         self._image = images.ready(target, settings or BuildSettings(image=target.runtime_image))
         self.identity = f"3.{target.runtime.minor} of {self._image.digest}"
         self.path: Path | None = None
@@ -45,27 +70,44 @@ class ContainerSandbox:
 
     def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in the empty folder ``work``; raises `builders.errors.BuildError`."""
-        answer = f"{WORK}/{JOB}/answer"
-        words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER, "late": ":".join(self._packages(task)), "answer": answer}
-        words |= {"layers": LAYERS_MOUNT if task.layers else "", "program": ""}
-        arguments = [each.format(**words) for each in task.arguments]
+        first = self._images.with_files(self._image, {path: text.encode() for path, text in USER_FILES.items()})
+        limits = Limits(seconds=task.seconds)
+        if task.memory:
+            limits = Limits(seconds=task.seconds, memory=task.memory + task.storage + _ROOM)
         job = ContainerJob(
-            image=self._image.identity,
-            command=(f"python3.{self._target.runtime.minor}", *FLAGS, *task.flags, f"{INPUTS}/{task.script}", *arguments),
-            limits=Limits(seconds=task.seconds),
-            user=f"{os.getuid()}:{os.getgid()}",
-            inputs=_pack_inputs(task, work / "inputs.tar"),
-            work=pack_work(work),
+            image=first.identity,
+            command=(self._python, "-I", "-S", "-B", f"{INPUTS}/{_FIRST}", f"{INPUTS}/order", _FOLDER),
+            limits=limits,
+            inputs=_pack_inputs(task, self._order(task), work / "inputs.tar"),
+            work=pack_work(work, 0o700, (0, 0)),
             tree=_pack_folder(task.tree, work / "tree.tar") if task.tree else None,
             layers=_pack_folder(layers, work / "layers.tar") if (layers := task.merged_layers()) else None,
             platform=f"linux/{self._image.architecture}",
-            environment=with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT),
+            environment=_trusted_paths(self._image),
+            as_function=True,
+            capabilities=_CAPABILITIES,
+            storage=task.storage,
         )
         with self._engine.run(job, lambda _text: None) as ended:
-            buffer = io.BytesIO()
-            there = copy_out(ended, answer, buffer, _LONGEST_ANSWER)
-            data = buffer.getvalue() if there else None
-            return TaskResult(status=process_status(ended.status), log=ended.log, answer=data, late=ended.late)
+            return _read_result(ended, task, limits.memory)
+
+    def _order(self, task: Task) -> bytes:
+        """Return what the first process is to run, as `builders.inside.contain` reads it."""
+        words = {"in": f"{INPUTS}/in", "task": TASK_FOLDER if task.tree else "", "late": ":".join(self._packages(task))}
+        words |= {"layers": LAYERS_MOUNT if task.layers else "", "program": "", "answer": f"/proc/self/fd/{ANSWER}"}
+        arguments = [each.format(**words) for each in task.arguments]
+        variables = {name: value for name, value in self._image.environment.items() if name not in UNSET}
+        order = {
+            "command": ["", *FLAGS, *task.flags, f"{INPUTS}/{task.script}", *arguments],
+            "variables": {**variables, **with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT)},
+            "start": TASK_FOLDER if task.tree else "/",
+            "memory": task.memory or 0,
+            "file": max(task.storage + _PAGE, task.longest),  # /tmp is full before a file in it is too long
+            "seconds": max(1, round(task.seconds)),
+            "user": (FUNCTION_USER, FUNCTION_GROUP),
+            "filter": system_call_filter(self._target.machine),
+        }
+        return marshal.dumps(order, 2)
 
     def _packages(self, task: Task) -> Iterator[str]:
         """Return the folders with packages that the runtime has: the image's own, and what it may lack."""
@@ -75,8 +117,43 @@ class ContainerSandbox:
             yield f"{INPUTS}/late"
 
 
-def _pack_inputs(task: Task, path: Path) -> Path:
+def _trusted_paths(image: EngineImage) -> dict[str, str]:
+    """Return the image's own search paths for the first process, which must load nothing that the function brings."""
+    found = {name: image.environment[name].split(":") for name in _PATHS if name in image.environment}
+    foreign = (f"{TASK_FOLDER}/", f"{LAYERS_MOUNT}/")
+    return {name: ":".join(each for each in paths if not f"{each}/".startswith(foreign)) for name, paths in found.items()}
+
+
+def _read_result(ended: EndedContainer, task: Task, most: int) -> TaskResult:
+    """Return how it has ended, in a container that could hold so many bytes."""
+    status = process_status(ended.status)
+    memory = most if ended.out_of_memory else 0
+    if status == -9 and not ended.late:
+        memory = int(_read(ended, "memory", _PAGE) or memory)
+    size = facts.size if (facts := ended.look(f"{_FOLDER}/answer")) else 0
+    fits = 0 < size <= task.longest
+    return TaskResult(
+        status=status,
+        log=ended.log,
+        answer=_read(ended, "answer", task.longest) if fits else None,
+        late=ended.late,
+        memory=memory,
+        excess=size if size > task.longest else 0,
+    )
+
+
+def _read(ended: EndedContainer, name: str, most: int) -> bytes:
+    buffer = io.BytesIO()
+    copy_out(ended, f"{_FOLDER}/{name}", buffer, most)
+    return buffer.getvalue()
+
+
+def _pack_inputs(task: Task, order: bytes, path: Path) -> Path:
     with new_tar(path) as archive:
+        add_bytes(archive, _FIRST, read_script(_FIRST))
+        for name in _MODULES:
+            add_bytes(archive, f"builders/inside/{name}", read_script(name))
+        add_bytes(archive, "order", order)
         add_bytes(archive, task.script, read_script(task.script))
         archive.add(task.inputs, "in", filter=neutral_info)
         if task.late:

@@ -23,11 +23,12 @@ _MOST_LINKS = 8
 """How many symbolic links are followed, one after the other, to a file."""
 
 
-def pack_work(into: Path, mode: int = 0o755) -> Path:
-    """Write the tar of the folder that the container may write to, which is the caller's."""
+def pack_work(into: Path, mode: int = 0o755, owner: tuple[int, int] | None = None) -> Path:
+    """Write the tar of the folder that the container may write to, which is the caller's, or of another user and group."""
     with new_tar(into / "work.tar") as archive:
         folder = tarfile.TarInfo(JOB)
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, mode, os.getuid(), os.getgid()
+        folder.type, folder.mode = tarfile.DIRTYPE, mode
+        folder.uid, folder.gid = owner or (os.getuid(), os.getgid())
         archive.addfile(folder)
     return into / "work.tar"
 

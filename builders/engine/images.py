@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import io
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
 
 from builders.engine.client import EndedContainer, Engine, EngineImage
+from builders.engine.file_transfer import add_bytes
 from builders.engine.job import ContainerJob
 from builders.engine.presence import missing_image_error
 from builders.errors import BuildError, PullError, UnavailableError
@@ -14,7 +17,7 @@ from builders.recipes import BuildSettings, Limits
 from builders.runtimes import Target
 
 _DERIVED = "lpack-build"
-"""Repository name of the images that setup commands made."""
+"""Repository name of the images that setup commands, or files, made."""
 _TRY = Limits(seconds=60)
 _NO_FORMAT = "exec format error"
 """What the kernel says of a program for another machine (execve(2), ENOEXEC), as engines pass it on."""
@@ -56,6 +59,26 @@ class EngineImages:
             return base
         tag = setup_tag(base, settings.setup)
         return self._derivations.get(tag, lambda: self._engine.image(f"{_DERIVED}:{tag}") or self._derive(base, settings, tag))
+
+    def with_files(self, base: EngineImage, files: Mapping[str, bytes]) -> EngineImage:
+        """Return an image with other files at some paths; raises `BuildError`."""
+        tag = setup_tag(base, [text for path, data in files.items() for text in (path, data.decode())])
+
+        def make() -> EngineImage:
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w") as archive:
+                for path, data in files.items():
+                    add_bytes(archive, path.lstrip("/"), data)
+            self._engine.add_files(base, buffer.getvalue(), (_DERIVED, tag))
+            return self._derived(tag)
+
+        return self._derivations.get(tag, lambda: self._engine.image(f"{_DERIVED}:{tag}") or make())
+
+    def _derived(self, tag: str) -> EngineImage:
+        found = self._engine.image(f"{_DERIVED}:{tag}")
+        if found is None:
+            raise BuildError(f"the engine has lost the image {_DERIVED}:{tag} that was just made", remedy="Build again.")
+        return found
 
     def _find_or_pull(self, reference: str, target: Target) -> EngineImage:
         found = self._engine.image(reference)
@@ -117,10 +140,7 @@ class EngineImages:
             if ended.status:
                 raise _setup_failure(ended, base, settings)
             ended.commit(_DERIVED, tag)
-        found = self._engine.image(f"{_DERIVED}:{tag}")
-        if found is None:
-            raise BuildError(f"the engine has lost the image {_DERIVED}:{tag} that was just made", remedy="Build again.")
-        return found
+        return self._derived(tag)
 
 
 def _setup_failure(ended: EndedContainer, base: EngineImage, settings: BuildSettings) -> BuildError:
@@ -136,7 +156,7 @@ def _setup_failure(ended: EndedContainer, base: EngineImage, settings: BuildSett
     return BuildError(reason, detail=ended.log, remedy=remedy)
 
 
-def setup_tag(base: EngineImage, commands: tuple[str, ...]) -> str:
+def setup_tag(base: EngineImage, commands: Sequence[str]) -> str:
     """Name what commands make of an image: by the digest of both."""
     total = hashlib.sha256("\0".join([base.identity, *commands]).encode())
     return total.hexdigest()[:32]

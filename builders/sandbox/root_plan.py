@@ -40,12 +40,18 @@ MOUNT_FOLDERS = (
     *(TASK_FOLDER, LAYERS_MOUNT, SCRIPT_FOLDER, RUNTIME_FOLDER),
 )
 """Folders that every root must have, for something is mounted there."""
-_HOST = "sandbox"
-_FILES = {
+UNSET = ("HOME",)
+"""Variables that no function sees, whatever an image says."""
+HOST_NAME = "sandbox"
+USER_FILES = {
     "/etc/passwd": f"root:x:0:0:root:/root:/bin/bash\n"
     f"{FUNCTION_USER_NAME}:x:{FUNCTION_USER}:{FUNCTION_GROUP}::/home/{FUNCTION_USER_NAME}:/sbin/nologin\n",
     "/etc/group": f"root:x:0:\n{FUNCTION_USER_NAME}:x:{FUNCTION_GROUP}:\n",
-    "/etc/hosts": f"127.0.0.1 localhost {_HOST}\n::1 localhost\n",
+}
+"""Files that say who the users are."""
+_FILES = {
+    **USER_FILES,
+    "/etc/hosts": f"127.0.0.1 localhost {HOST_NAME}\n::1 localhost\n",
     "/etc/resolv.conf": "",
 }
 MOUNT_FILES = tuple(_FILES)
@@ -63,7 +69,7 @@ class RootPlan(Struct, frozen=True, kw_only=True):
     hidden: tuple[str, ...] = ()
     user: tuple[int, int] = (FUNCTION_USER, FUNCTION_GROUP)
     filter: bytes = field(default_factory=system_call_filter)
-    host: str = _HOST
+    host: str = HOST_NAME
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):

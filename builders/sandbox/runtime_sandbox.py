@@ -17,15 +17,12 @@ from builders.rootfs.listing import tree_signature
 from builders.rootfs.record import is_whole
 from builders.rootfs.runtime_files import RuntimeFiles
 from builders.sandbox.confined import ConfinedRunner
-from builders.sandbox.root_plan import Remember, RootPlan
+from builders.sandbox.root_plan import UNSET, Remember, RootPlan
 from builders.sandbox.script_cache import ScriptCache
 from builders.sandbox.surroundings import find_refusal
 from builders.sandbox.task import Task, TaskResult
 
 _ALLOW = "Allow user namespaces (user_namespaces(7)), or start a container engine that has the runtime's image."
-
-_UNSET = ("HOME",)
-"""Variables that no function sees, whatever an image says."""
 
 
 class RuntimeSandbox:
@@ -47,7 +44,7 @@ class RuntimeSandbox:
             self._runner.close()
             what = f"the file system of {files.image} cannot be used on this machine ({refusal})"
             raise UnavailableError(what, remedy=_ALLOW)
-        self._environment = {name: value for name, value in files.environment.items() if name not in _UNSET}
+        self._environment = {name: value for name, value in files.environment.items() if name not in UNSET}
         self.identity = files.identity
         self.path: Path | None = None
         self.place = f"Python {files.version} of {files.image}"

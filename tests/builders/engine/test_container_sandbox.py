@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine.client import connect
-from builders.engine.container_sandbox import ContainerSandbox
+from builders.engine.client import EngineImage, connect
+from builders.engine.container_sandbox import ContainerSandbox, _trusted_paths
 from builders.engine.images import EngineImages
 from builders.errors import UnavailableError
 from builders.interpreters import find_interpreter
@@ -154,6 +154,25 @@ def test_a_function_that_ends_the_interpreter_gives_no_answer(tmp_path, python, 
 def test_a_function_that_never_ends_is_stopped(tmp_path, python):
     done = probe(python, tmp_path, handler="while True:\n    pass\n", seconds=3.0)
     assert (done.late, done.answer) == (True, None)
+
+
+def test_a_function_that_holds_more_than_its_memory_is_stopped_and_files_in_tmp_do_not_count(tmp_path, python):
+    stored = "open('/tmp/some', 'wb').write(bytes(200 << 20)); result = 'stored'"
+    assert results(probe(python, tmp_path / "stored", stored, memory=128 << 20)) == ["stored"]
+    for number, held in enumerate(("held = bytearray(200 << 20)", "held = bytearray(2 << 30)")):
+        done = probe(python, tmp_path / str(number), f"{held}\nimport time; time.sleep(20)", memory=128 << 20)
+        assert (done.answer, done.late, done.memory > 128 << 20) == (None, False, True)
+
+
+def test_an_answer_that_is_too_long_is_not_read(tmp_path, python):
+    done = probe(python, tmp_path, "os.truncate('/proc/self/fd/3', 3 << 20); os._exit(0)", longest=1 << 20)
+    assert (done.answer, done.excess) == (None, 3 << 20)
+
+
+def test_the_first_process_looks_for_nothing_in_what_the_function_brings():
+    variables = {"PATH": "/var/lang/bin:/opt/bin", "LD_LIBRARY_PATH": "/lib64:/var/task:/var/task/lib:/opt/lib", "LANG": "C"}
+    image = EngineImage(reference="one", identity="1", digest="1", architecture="amd64", environment=variables)
+    assert _trusted_paths(image) == {"PATH": "/var/lang/bin", "LD_LIBRARY_PATH": "/lib64"}
 
 
 def test_its_identity_is_that_of_the_image(python):

@@ -14,8 +14,7 @@ from builders.rootfs.emulation import is_emulated
 from builders.sandbox.emulator import VARIABLE
 from tests.emulator import find_sams_emulator
 from tests.engine import ARM_IMAGE, RUNTIME_312_IMAGE
-from tests.runtimes import configuration, pull_standin
-from tests.sharing import make_once
+from tests.runtimes import configuration, shared_runtime
 
 pytestmark = [
     pytest.mark.docker,  # stand-ins are made by one; nothing else here uses it
@@ -32,13 +31,10 @@ def runtime(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _shared(shared_folder: Path, monkeypatch: pytest.MonkeyPatch, image: str, more: str) -> str:
-    def make(folder: Path) -> None:
-        (folder / "name").write_text(pull_standin(folder, image, folder / "cache", more))
-
-    folder = make_once(shared_folder / image.replace("/", "-").replace(":", "-"), make)
-    monkeypatch.setenv("LPACK_CACHE_DIR", str(folder / "cache"))
+    name, cache = shared_runtime(shared_folder, image, more)
+    monkeypatch.setenv("LPACK_CACHE_DIR", str(cache))
     monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
-    return (folder / "name").read_text()
+    return name
 
 
 @pytest.fixture
