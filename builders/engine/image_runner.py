@@ -53,6 +53,7 @@ def run_image(
         command=(python, *FLAGS, f"{INPUTS}/{_SCRIPT}", f"{INPUTS}/request", answer, TASK_FOLDER, "", "", f"{INPUTS}/emulator"),
         limits=Limits(seconds=seconds),
         user=user,
+        as_function=True,
         inputs=work / "inputs.tar",
         work=pack_work(work, 0o777),
         environment={**environment, "PATH": f"{own['PATH']}:{PROGRAMS_PATH}"},
