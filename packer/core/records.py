@@ -175,9 +175,10 @@ class BytecodeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ) = None
 
 
-UnverifiedCause = Literal["deployment", "layer", "script", "interpreter", "runtime"]
+UnverifiedCause = Literal["deployment", "layer", "script", "interpreter", "runtime", "event"]
 """Why a function could not be verified: it needs what only its deployment has, its handler or a module may lie in a layer, its
-handler is a script, no Python of the target's minor is here, or what the runtime has could not be fetched."""
+handler is a script, no Python of the target's minor is here, what the runtime has could not be fetched, or each of its events
+ends with an error."""
 
 
 class UnverifiedRecord(Struct, frozen=True, kw_only=True):

@@ -24,13 +24,15 @@ _NO_FILE = "(<"
 def is_broken(outcome: Outcome) -> bool:
     """Return whether a handler's module cannot be imported for what is written there, whatever variables it has."""
     kind, message = _error(outcome)
-    return kind in {HANDLER_NOT_FOUND, MACHINE_LIBRARY} or (kind in _SYNTAX and _NO_FILE not in message)
+    return bool(outcome.limit) or kind in {HANDLER_NOT_FOUND, MACHINE_LIBRARY} or (kind in _SYNTAX and _NO_FILE not in message)
 
 
-_REMEDIES = {
+_REMEDIES = {  # by kinds of errors, and by settings that are too small
     HANDLER_NOT_FOUND: "Define it in that module, or name another one: handler.",
     MACHINE_LIBRARY: "Add the library to the folder lib/ of the function, or of a layer, or a distribution that brings it.",
     _ENTRYPOINT: "Name a program of the image, or leave it to the base: oci.entrypoint.",
+    "memory": 'Let it hold less, or give it more: memory = "…" (MemorySize in a template).',
+    "timeout": 'Let it do less, or give it longer: timeout = "…" (Timeout in a template).',
     **dict.fromkeys(IMPORTS, "Add what it imports to its requirements or its source, and build again."),
 }
 
@@ -38,8 +40,8 @@ _REMEDIES = {
 def remedy_for(outcome: Outcome) -> str:
     """Return what to do about a handler that cannot be imported."""
     kind, message = _error(outcome)
-    if kind in _REMEDIES:
-        return _REMEDIES[kind]
+    if outcome.limit or kind in _REMEDIES:
+        return _REMEDIES[outcome.limit or kind]
     denial = find_denial(kind, message, outcome.trace())
     if denial is not None:
         return denial.remedy

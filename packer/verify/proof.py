@@ -310,7 +310,16 @@ class _Trial:
             if not self.after.works:
                 return kept, self._judge()
         check_expected(self._function, self._events, self.after)
-        return kept, None
+        return kept, self._judge_events()
+
+    def _judge_events(self) -> Unverified | None:
+        """Return why no event shows that the function works, if so: each of them ends with an error."""
+        errors = [error_text(each) for each in self.after.events if "error" in each]
+        if not errors or len(errors) < len(self.after.events):
+            return None
+        reason = f"each of its events ends with an error ({errors[0][:_SHOWN]})"
+        remedy = "Give it an event that it can handle; what is expected of one may stand beside it (README.md, verify)."
+        return Unverified(record=UnverifiedRecord(cause="event", reason=reason), remedy=remedy)
 
     def _untrimmed_outcome(self) -> Outcome:
         if self._before is None:
@@ -430,6 +439,8 @@ class _Trial:
 
 
 _NO_RESULT = object()
+_SHOWN = 200
+"""Letters of an error that a verdict shows."""
 
 
 def check_expected(function: Function, events: Sequence[Event], found: Outcome) -> None:

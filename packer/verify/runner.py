@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -85,12 +85,14 @@ class Event(Struct, frozen=True, kw_only=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """What came of a run: the import's, and each event's, as `builders.inside.probe` writes it, or the ``failure`` of all.
 
-    ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for.
+    ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for. ``limit`` is the setting
+    of the function that it goes beyond, if any.
     """
 
     imported: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
     failure: str = ""
+    limit: Literal["", "memory", "timeout"] = ""
     log: str = ""
     milliseconds: float = 0.0
     opened: tuple[str, ...] = ()
@@ -347,9 +349,8 @@ def function_environment(function: Function) -> dict[str, str]:
 def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outcome, bool]:
     """Return what came of a run with so many events, and whether another one would end the same way."""
     if done.memory:
-        most = function.execution.memory or _MEMORY
-        failure = f"it was stopped when it held {format_size(done.memory)}, more than its {most} MB of memory"
-        return Outcome(failure=failure, log=done.log), False
+        failure = f"it holds more than its {function.execution.memory or _MEMORY} MB of memory"
+        return Outcome(failure=failure, limit="memory", log=done.log), False
     if done.late:
         return Outcome(failure=f"it was stopped after {_longest_run(function, events):g} s", log=done.log), False
     if done.excess:
@@ -357,9 +358,30 @@ def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outc
     if done.answer is None:
         how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
         return Outcome(failure=f"the interpreter ended with {how}", log=done.log), False
-    return _read_outcome(done.answer, done.log, events)
+    outcome, stable = _read_outcome(done.answer, done.log, events)
+    late = _find_lateness(outcome, function.execution.timeout)
+    return (Outcome(failure=late, limit="timeout", log=done.log), False) if late else (outcome, stable)
 
 
+def _find_lateness(outcome: Outcome, timeout: int | None) -> str:
+    """Return what takes longer than it may on Lambda, where a timeout is set; empty where nothing does.
+
+    An init phase that is stopped after 10 seconds starts again with the first call, and within its timeout (AWS "Lambda
+    execution environment lifecycle").
+    """
+    if timeout is None:
+        return ""
+    if any(each.get("error", {}).get("type") == _TIMED_OUT for each in outcome.events):
+        return f"a call takes longer than its timeout of {timeout} s"
+    if outcome.milliseconds > 1000 * max(_INIT_LIMIT, timeout):
+        return f"its import takes longer than Lambda's {_INIT_LIMIT} s for that, and than its timeout of {timeout} s"
+    return ""
+
+
+_TIMED_OUT = "Sandbox.Timedout"
+"""The type of error of a call that takes too long, as Lambda reports it."""
+_INIT_LIMIT = 10
+"""Seconds of an init phase."""
 _MOST_MILLISECONDS = 1e9
 _DEEPEST_RESULT = 500
 """Arrays and objects within each other: results are compared and kept by recursion, which has a limit."""

@@ -99,11 +99,11 @@ def test_an_import_alone_does_not_see_what_only_an_event_reaches(tmp_path, lpack
     assert project.build()["verified"]["level"] == "import"
 
 
-def test_an_error_is_an_outcome_as_good_as_a_result(tmp_path, lpack, index, cache):
+def test_events_that_all_end_with_errors_verify_nothing(tmp_path, lpack, index, cache):
     project = with_events(tmp_path, lpack, "def handler(event, context):\n    raise KeyError(str(event))\n")
-    finished = project.run("build")
-    assert "KeyError" not in finished.stderr
-    assert project.build()["verified"]["level"] == "events"
+    assert "each of its events ends with an error (KeyError: " in project.run("build").stderr
+    assert project.build()["verified"]["not_verified"]["cause"] == "event"
+    project.run("build", "--strict", status=4)
 
 
 NO_OUTCOME = {
