@@ -15,6 +15,7 @@ from builders.sandbox.script_cache import ScriptCache
 from builders.sandbox.task import FLAGS, LayerStack, Task, TaskResult, with_folders
 
 _PROGRAM = "program"
+NO_VARIABLES: Mapping[str, str] = {}
 _INPUTS, _LATE = f"{SCRIPT_FOLDER}/in", f"{SCRIPT_FOLDER}/late"
 _LONGEST_MOUNT = 3500
 """Letters of a mount's options: the kernel reads one page of them (mount(2))."""
@@ -28,14 +29,22 @@ class ConfinedRunner:
     """Runs tasks by the interpreter ``python`` of a root; may be used from many threads.
 
     ``packages`` are the folders of the root in which the runtime's own packages lie; without any, tasks bring all that the
-    runtime has.
+    runtime has. ``variables`` are those of the root, over which the ones of tasks go.
     """
 
-    def __init__(self, plan: RootPlan, python: str, scripts: ScriptCache, packages: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        plan: RootPlan,
+        python: str,
+        scripts: ScriptCache,
+        packages: Sequence[str] = (),
+        variables: Mapping[str, str] = NO_VARIABLES,
+    ) -> None:
         self._isolation = Isolation(plan)
         self._python = python
         self._scripts = scripts
         self._packages = tuple(packages)
+        self._variables = {"PATH": PROGRAMS_PATH, **variables}
         self._stacks = True  # some kernels let no unprivileged user stack folders
 
     def refusal(self) -> str:
@@ -49,7 +58,7 @@ class ConfinedRunner:
         """Start the interpreter: some containers refuse what each command needs (proc(5)), some systems have other loaders."""
         order = IsolatedCommand(
             command=[self._python, *FLAGS, "-c", ""],
-            variables={"PATH": PROGRAMS_PATH},
+            variables=self._variables,
             start="/",
             shown=(),
             storage=MEGABYTE,
@@ -110,17 +119,13 @@ class ConfinedRunner:
         arguments = (each.format(**words) for each in task.arguments)
         return IsolatedCommand(
             command=[self._python, *FLAGS, *task.flags, f"{SCRIPT_FOLDER}/{script}", *arguments],
-            variables=_variables(task),
+            variables={**self._variables, **with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT)},
             start=TASK_FOLDER,
             shown=shown,
             storage=task.storage,
             memory=task.memory,
             longest=task.longest,
         )
-
-
-def _variables(task: Task) -> Mapping[str, str]:
-    return {"PATH": PROGRAMS_PATH, **with_folders(task.environment, TASK_FOLDER, LAYERS_MOUNT)}
 
 
 def _let_read(path: Path) -> None:

@@ -8,8 +8,6 @@ from importlib.util import MAGIC_NUMBER
 from marshal import dumps
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
 from builders.once import Once
@@ -38,13 +36,13 @@ class RuntimeSandbox:
         self._minor = int(files.version.split(".")[1])
         scripts = ScriptCache(self._compile)
         plan = RootPlan(base=(str(files.root),))
-        self._runner = ConfinedRunner(plan, files.python, scripts, files.packages)
-        refusal = find_refusal(f"overlay {files.identity} {files.python}", remember, self._runner.refusal)
+        variables = {name: value for name, value in sorted(files.environment.items()) if name not in UNSET}
+        self._runner = ConfinedRunner(plan, files.python, scripts, files.packages, variables)
+        refusal = find_refusal(f"overlay {files.identity} {files.python} {variables}", remember, self._runner.refusal)
         if refusal:
             self._runner.close()
             what = f"the file system of {files.image} cannot be used on this machine ({refusal})"
             raise UnavailableError(what, remedy=_ALLOW)
-        self._environment = {name: value for name, value in files.environment.items() if name not in UNSET}
         self.identity = files.identity
         self.path: Path | None = None
         self.place = f"Python {files.version} of {files.image}"
@@ -61,8 +59,7 @@ class RuntimeSandbox:
     def run(self, task: Task, work: Path) -> TaskResult:
         """Run a script in the empty folder ``work``; raises `BuildError`."""
         self._checks.get(None, self._check)
-        environment = {**self._environment, **task.environment}
-        done = self._runner.run(replace(task, environment=environment), work)
+        done = self._runner.run(task, work)
         if done is None:
             raise BuildError("it cannot be isolated any more", remedy="Try again.")
         return done
