@@ -29,7 +29,7 @@ def test_why_names_every_chain_and_the_cost(web):
         "text 2.0 is in orders:",
         "  tools==2.0 -> text>=1",
         "  web -> text",
-        "It takes 0.2 MB of 1.0 MB unzipped.",
+        "It takes 0.2 MB of 1.1 MB unzipped.",
     ]
     found = json.loads(web.run("why", "orders", "Web", "--json", "--offline").stdout)
     assert found["only_for_it"] == ["json-tools"]
@@ -63,7 +63,7 @@ def test_what_is_not_there_is_told_with_what_is_near(web, name, expected):
 def test_a_tree_follows_each_distribution_once(web):
     lines = web.run("tree", "--offline").stdout.splitlines()
     assert [line.rstrip() for line in lines] == [
-        "orders  1.0 MB unzipped",
+        "orders  1.1 MB unzipped",
         "├── web 2.0  0.1 MB, 0.8 MB with all below",
         "│   ├── json-tools 2.0  0.5 MB",
         "│   └── text 2.0  0.2 MB",

@@ -156,12 +156,12 @@ def test_builds_at_once_all_stand_in_the_manifest(repo):
 
 def test_a_handler_that_cannot_be_imported_is_not_called_verified(repo):
     repo.function("one")
-    (repo.folder / "one" / "app.py").write_text("import nowhere\ndef handler(event, context): ...\n")
+    (repo.folder / "one" / "app.py").write_text("import os\nos.environ['TABLE']\ndef handler(event, context): ...\n")
     repo.configure("one", settings="")
     finished = repo.run("build", "--json")
-    assert json.loads(finished.stdout)["functions"]["one"]["verified"] == {"level": "none"}
-    assert "one cannot be run here, trimmed or not (ModuleNotFoundError: No module named 'nowhere')" in finished.stderr
-    assert "not verified" in finished.stderr
+    verified = json.loads(finished.stdout)["functions"]["one"]["verified"]
+    assert (verified["level"], verified["not_verified"]["cause"]) == ("none", "deployment")
+    assert "one was not verified: it cannot be run here, trimmed or not (KeyError: 'TABLE')" in finished.stderr
 
 
 def test_a_template_with_functions_that_were_not_built_says_so(repo):
