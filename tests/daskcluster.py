@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from tests.conftest import NO_ENGINE, NOWHERE
+from tests.conftest import NOWHERE
 from tests.forkserver import CommandServer, ForkedProcess
 
 _DENYING = """\
@@ -107,13 +107,7 @@ class DaskCluster(Struct, kw_only=True):
         module = f"distributed.cli.dask_{kind}"
         # Of the user's own settings, and those of the test that happened to be the first, nothing.
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_", "LPACK_"))}
-        environment = {
-            **plain,
-            "DOCKER_HOST": NO_ENGINE,
-            "UV_DEFAULT_INDEX": NOWHERE,
-            "UV_PYTHON_DOWNLOADS": "never",
-            **variables,
-        }
+        environment = {**plain, "UV_DEFAULT_INDEX": NOWHERE, "UV_PYTHON_DOWNLOADS": "never", **variables}
         if not fresh:
             program = f"{_DENYING + self.worker_code if kind == 'worker' else ''}from {module} import main\nmain()\n"
             return self.server.start(tuple(words), cwd or self.folder, log, program, environment)

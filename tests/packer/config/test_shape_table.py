@@ -201,7 +201,7 @@ def test_the_flag_auto_repairs_at_the_level_that_is_configured(tmp_path):
         ('verify = { time = "long" }', "verify.time: 'long' cannot be read", 'time = "30 s"'),
         ("verify = { time = 30 }", "verify.time: 30 cannot be read", 'time = "30 s"'),
         ('verify = { time = "0 s" }', "verify.time: '0 s' is nothing", 'time = "30 s"'),
-        ('verify = { where = "here" }', "verify.where: 'here' is not known here", "Known are: auto, host, container."),
+        ('verify = { where = "here" }', "verify.where: 'here' is not known here", "Known are: auto, runtime, container, host."),
     ],
 )
 def test_mistakes_are_named_with_their_place(tmp_path, line, place, hint):

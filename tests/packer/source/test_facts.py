@@ -253,7 +253,7 @@ def test_a_scanner_reads_each_wheel_once_even_where_the_store_forgets(tmp_path):
     store = LocalStore(tmp_path)
     scanner = FactScanner(store)
     scanner.of_wheel(wheel(), tree_of({"pkg/__init__.py": CODE}))
-    [record] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    [record] = [path for path in (tmp_path / "derived").rglob("*") if path.is_file()]
     record.unlink()
     unreadable = Tree.of([Entry(path="pkg/__init__.py", mode=FILE_MODE, content=Unreadable(), owner="one")])
     assert scanner.of_wheel(wheel(), unreadable) == FOUND
@@ -262,7 +262,7 @@ def test_a_scanner_reads_each_wheel_once_even_where_the_store_forgets(tmp_path):
 def test_a_broken_memory_is_made_again(tmp_path):
     tree = tree_of({"pkg/__init__.py": CODE})
     FactScanner(LocalStore(tmp_path)).of_wheel(wheel(), tree)
-    [record] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    [record] = [path for path in (tmp_path / "derived").rglob("*") if path.is_file()]
     record.write_bytes(b"broken")
     assert FactScanner(LocalStore(tmp_path)).of_wheel(wheel(), tree) == FOUND
     assert record.read_bytes() != b"broken"
