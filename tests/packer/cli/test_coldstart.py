@@ -161,17 +161,16 @@ class TestEmulator:
     @pytest.mark.parametrize(
         ("words", "told"),
         [
-            ("import os; os._exit(3)", "the runtime ended before the handler was there"),
-            ("1 / 0", "the runtime ended before the handler was there"),
-            ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
+            ("import os; os._exit(3)", ("the runtime ended before the handler was there", "cannot be run here")),
+            ("1 / 0", ("the runtime ended before the handler was there", "cannot be run here")),
+            ("import nothing_of_that_name", ("module 'nothing_of_that_name' that app.py:1 imports", "Add what brings it")),
         ],
     )
     def test_an_init_phase_that_fails_proves_nothing(self, project, words, told):
         project.configure(RIE)
         project.write({"src/app.py": f"{words}\n\ndef handler(event, context):\n    return None\n"})
         stderr = project.run("build", status=4).stderr
-        assert "cannot be run here, trimmed or not" in stderr
-        assert told in stderr
+        assert all(each in stderr for each in told), stderr
 
     def test_a_null_result_is_a_result_in_it(self, project):
         # The emulator answers with the same to an event that no function was there for.
