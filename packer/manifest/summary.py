@@ -27,7 +27,7 @@ def summary_line(function: Function, proof: Proof, layers: Sequence[MadeLayer] =
         return ""
     bytecode = proof.candidate.shaped.bytecode
     why = f" ({bytecode.why})" if function.bytecode.mode == "auto" and bytecode.mode != "beside" and bytecode.why else ""
-    proved = f"verified by {proof.level}" if proof.level != "none" else "not verified"
+    proved = f"verified by {proof.level}" if proof.level != "none" and proof.unverified is None else "not verified"
     if proof.raised:
         proved += f" ({proof.raised} of {proof.events} raise an error, trimmed or not)"
     return f"{_removed(proof, layers)}; {_PLACES[bytecode.mode]}{why}; {proved}"

@@ -55,6 +55,7 @@ class Unverified(Struct, frozen=True, kw_only=True):
         if self.trouble:
             why = f"({reason})" if reason.startswith(self.trouble) else f"({self.trouble}): {reason}"
             reason = f"it cannot be run here, trimmed or not {why}"
+        reason = " ".join(reason.split()).removesuffix(".")
         return f"{function.name} was not verified: {reason}. {self.remedy}".rstrip()
 
 
@@ -432,7 +433,7 @@ class _Trial:
         trouble = self.after.trouble()
         if found.broken or (self._function.verify.demanded and found.cause == "deployment"):
             how = "cannot be run here, trimmed or not" if found.reason == trouble else "cannot be imported, trimmed or not"
-            what = f"{name} {how}: {found.reason}."
+            what = f"{name} {how}: {found.reason.removesuffix('.')}."
             raise VerificationError(what, detail=self.after.trace(), remedy=found.remedy)
         record = UnverifiedRecord(cause=found.cause, reason=found.reason)
         return Unverified(record=record, remedy=found.remedy, trouble=trouble, detail=self.after.trace())
