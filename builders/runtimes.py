@@ -29,6 +29,40 @@ TIMEOUT_RANGE = 1, 900
 """Seconds that one call may take (AWS "Lambda quotas")."""
 STORAGE_RANGE = 512, 10_240
 """Megabytes of /tmp that a function may be given; the least is the default (AWS "EphemeralStorage")."""
+DEFAULT_MEMORY, DEFAULT_TIMEOUT = 128, 3
+"""Megabytes and seconds of a function that sets neither (AWS "AWS::Lambda::Function", MemorySize and Timeout)."""
+REQUEST_LIMIT, RESPONSE_LIMIT = 6 * MEGABYTE, 6_291_556
+"""Bytes of an event and of a result (AWS "Lambda quotas": 6 MB each; Lambda's own errors name these numbers)."""
+ENVIRONMENT_LIMIT = 4096
+"""Bytes that all variables of a function may take together (AWS "Lambda quotas"), as compact JSON, which its error shows."""
+RESERVED_VARIABLES = frozenset(
+    (
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "AWS_LAMBDA_METADATA_API",
+        "AWS_LAMBDA_METADATA_TOKEN",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+    )
+)
+"""Variables that no function may set (AWS "Using Lambda environment variables", "Reserved environment variables")."""
+RUNTIME_API = "127.0.0.1:9001"
+"""Where a runtime finds Lambda's runtime API, as AWS_LAMBDA_RUNTIME_API says."""
 IMAGE_LIMIT = 10 * 1024 * MEGABYTE
 """Bytes of an uncompressed container image: the largest package of any kind (AWS "Lambda quotas")."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from builders.inside import read_script
 from builders.inside.isolate import UNAVAILABLE
 from builders.interpreters import find_interpreter
-from builders.runtimes import RUNTIMES
+from builders.runtimes import RESPONSE_LIMIT, RUNTIMES
 from builders.sandbox import isolation
 from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.task import Sandbox, Task, TaskResult
@@ -92,6 +92,7 @@ def probe(
     work.mkdir()
     tree = write_files(folder / "tree", {"app.py": handler, "neighbour.py": "VALUE = 1\n", "data.txt": "data", **(files or {})})
     request = {"handler": "app.handler", "events": codes, "seconds": 30.0, "packages": packages_of(python), "trace": trace}
+    request["longest"] = RESPONSE_LIMIT
     request |= {"libraries": python.libraries and sorted(python.libraries), "private": dict(python.private)}
     (inputs / "request").write_bytes(marshal.dumps(request, 2))
     arguments = ("{in}/request", "{answer}", "{task}", "{late}", "{layers}")

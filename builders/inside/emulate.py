@@ -49,7 +49,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str,
         )
         try:
             events = request["events"]
-            outcomes = [outcome(port, process, event) for event in events or [{}]]
+            outcomes = [outcome(port, process, event, request["longest"]) for event in events or [{}]]
         finally:
             end(process)
         log.seek(0)
@@ -112,8 +112,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def outcome(port: int, process: subprocess.Popen[bytes], event: Any) -> dict[str, Any]:
-    """Send an event as soon as the emulator listens, and return the outcome."""
+def outcome(port: int, process: subprocess.Popen[bytes], event: Any, longest: int) -> dict[str, Any]:
+    """Send an event as soon as the emulator listens, and return the outcome; a result has at most ``longest`` bytes."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_LONGEST)
@@ -127,6 +127,9 @@ def outcome(port: int, process: subprocess.Popen[bytes], event: Any) -> dict[str
             time.sleep(0.01)
         finally:
             connection.close()
+    if len(text) > longest:
+        message = f"a result of {len(text):,} bytes"
+        return {"error": {"type": "Function.ResponseSizeTooLarge", "message": message, "trace": ""}}
     try:
         result = json.loads(text) if text else None
     except ValueError:

@@ -3,8 +3,9 @@
 It is started without site-packages. ROOT is where the function lies, LATE the folders of what the runtime has, with colons
 between them, LAYERS where layers lie; both may be empty. REQUEST is a mapping in the form of `marshal`, version 2, which all
 Pythons read: it has ``handler``, ``events`` (values), ``seconds`` for each, ``packages``, folders of LAYERS to import from,
-``trace``, whether opened files are listed, and ``libraries`` and ``private``, as `builders.sandbox.task.Sandbox` has them.
-ANSWER gets ``import`` and ``events``: what came of each, either a ``result`` or an ``error`` with its ``type`` and ``message``;
+``trace``, whether opened files are listed, ``longest``, the bytes that a result may have, and ``libraries`` and ``private``, as
+`builders.sandbox.task.Sandbox` has them. ANSWER gets ``import`` and ``events``: what came of each, either a ``result`` or an
+``error`` with its ``type`` and ``message``, and, before an event is handled, ``reached``, how many there were before it;
 ``milliseconds`` of the import; ``opened``, paths in the function's own package, as if what the layers have lay there too; and
 ``machine``, names of libraries that were loaded and that only this machine has.
 
@@ -38,9 +39,13 @@ _PUBLIC_ID = "00000000-0000-4000-8000-000000000000"
 
 
 class HandlerNotFound(Exception):
-    """A module has no handler of that name; told as Lambda tells it."""
+    """A module has no handler of that name; told as Lambda tells it. ``names`` are those of the functions that it has."""
 
     __module__ = "Runtime"
+
+    def __init__(self, message: str, names: Sequence[str]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class Context:
@@ -68,6 +73,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     with open(request_path, "rb") as file:
         request = marshal.load(file)  # noqa: S302 lpack itself has written it
     os.environ.pop(HASH_SEED, None)  # Lambda does not set it
+    del sys.argv[1:]  # Lambda starts its runtime without arguments, which argparse would read
     add_builtins()
     sys.meta_path.insert(0, SharedMemory)
     package = Package(root, layers, request["packages"])
@@ -82,8 +88,10 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
     started = time.perf_counter()
     answer["import"] = outcome_of(lambda: handlers.append(handler_of(request["handler"])))
     answer["milliseconds"] = (time.perf_counter() - started) * 1000
-    if handlers:
-        answer["events"] = [outcome_in_time(handlers[0], event, request["seconds"]) for event in request["events"]]
+    for number, event in enumerate(request["events"] if handlers else ()):
+        with open(answer_path, "w", encoding="utf-8") as file:
+            file.write(text_of({**answer, "events": [], "reached": number}, root, layers))
+        answer["events"].append(outcome_in_time(handlers[0], event, request["seconds"], request["longest"]))
     if noticed:
         noticed.read()
         answer["opened"] = sorted(opened | noticed.opened | mapped_files(package))
@@ -99,7 +107,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str 
 
 def text_of(answer: dict[str, Any], root: str, layers: str) -> str:
     """Return the answer in JSON, with Lambda's paths in the place of the folders that stand for them."""
-    if answer["import"] == NOTHING and not answer["events"] and not {"opened", "machine"} & answer.keys():
+    if answer["import"] == NOTHING and not answer["events"] and not {"opened", "machine", "reached"} & answer.keys():
         return f'{{"events": [], "import": {{"result": null}}, "milliseconds": {answer["milliseconds"]:.6f}}}'
     import json
 
@@ -126,24 +134,35 @@ def handler_of(handler: str) -> Callable[..., Any]:
     __import__(module)  # as importlib.import_module, but for -X importtime, which does not see what that imports
     found: Callable[..., Any] | None = getattr(sys.modules[module], name, None)
     if found is None:
-        raise HandlerNotFound(f"Handler {name!r} missing on module {module!r}")
+        raise HandlerNotFound(f"Handler {name!r} missing on module {module!r}", function_names(sys.modules[module]))
     if not callable(found):
-        raise HandlerNotFound(f"{handler} is no function")
+        raise HandlerNotFound(f"{handler} is no function", function_names(sys.modules[module]))
     return found
 
 
-def outcome_in_time(handler: Callable[..., Any], event: Any, seconds: float) -> dict[str, Any]:
-    """Call a handler, and return the outcome: an error as Lambda's where it takes longer than it may."""
+def function_names(module: Any) -> list[str]:
+    """Return the public names of a module's functions, but for those that it has by the same name from another one."""
+    found = []
+    for name, value in vars(module).items():
+        if callable(value) and not isinstance(value, type) and name[:1] != "_":
+            own = getattr(value, "__module__", None) == module.__name__
+            if own or getattr(value, "__name__", None) != name:
+                found.append(name)
+    return found
+
+
+def outcome_in_time(handler: Callable[..., Any], event: Any, seconds: float, longest: int) -> dict[str, Any]:
+    """Call a handler, and return the outcome: an error as Lambda's where it takes longer, or returns more, than it may."""
     context = Context(seconds)
-    found = outcome_of(lambda: handler(event, context))
+    found = outcome_of(lambda: handler(event, context), longest)
     if context.get_remaining_time_in_millis():
         return found
     message = f"Task timed out after {seconds:.2f} seconds"
     return {"error": {"type": "Sandbox.Timedout", "message": message, "trace": ""}}
 
 
-def outcome_of(call: Callable[[], Any]) -> dict[str, Any]:
-    """Call, and return the outcome; results are as Lambda would send them."""
+def outcome_of(call: Callable[[], Any], longest: int = 0) -> dict[str, Any]:
+    """Call, and return the outcome; results are as Lambda would send them, and have at most ``longest`` bytes."""
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001 SystemExit, too, is what came of it
@@ -151,17 +170,36 @@ def outcome_of(call: Callable[[], Any]) -> dict[str, Any]:
 
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        return {"error": {"type": name, "message": str(error), "trace": traceback.format_exc()}}
+        names = {"names": ", ".join(error.names)} if isinstance(error, HandlerNotFound) else {}
+        return {"error": {"type": name, "message": text_of_error(error), "trace": traceback.format_exc(), **names}}
     if result is None:
         return NOTHING
     if isinstance(result, bytes):  # which Lambda's client sends as they are, whatever is in them
-        return {"result": result.decode("latin-1")}
+        return too_large(len(result)) if len(result) > longest else {"result": result.decode("latin-1")}
     import json
 
     try:
-        return {"result": json.loads(json.dumps(result, default=json_number))}
+        text = json.dumps(result, default=json_number)
+        size = len(text)
+        if size > longest and sys.version_info >= (3, 12):  # where Lambda's client sends UTF-8 (lambda_runtime_marshaller.py)
+            plain = json.dumps(result, default=json_number, ensure_ascii=False)
+            size = len(plain.encode("utf-8", "surrogatepass"))
+        return too_large(size) if size > longest else {"result": json.loads(text)}
     except (TypeError, ValueError) as error:
         return {"error": {"type": "Runtime.MarshalError", "message": str(error), "trace": ""}}
+
+
+def text_of_error(error: BaseException) -> str:
+    """Return an error's message, whatever it does when it is asked for it."""
+    try:
+        return str(error)
+    except Exception as other:  # noqa: BLE001 the function's own code
+        return f"its message cannot be shown ({type(other).__name__})"
+
+
+def too_large(size: int) -> dict[str, Any]:
+    """Return the outcome of a call whose result has too many bytes, named as Lambda names it."""
+    return {"error": {"type": "Function.ResponseSizeTooLarge", "message": f"a result of {size:,} bytes", "trace": ""}}
 
 
 def json_number(value: Any) -> float | int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from builders.runtimes import MEGABYTE, MEMORY_RANGE, STORAGE_RANGE, TIMEOUT_RANGE
+from builders.runtimes import ENVIRONMENT_LIMIT, MEGABYTE, MEMORY_RANGE, RESERVED_VARIABLES, STORAGE_RANGE, TIMEOUT_RANGE
 from packer.config.section import Section
+from packer.core.errors import UsageError
 from packer.core.options import ExecutionSettings
 
 EXECUTION_KEYS = ("memory", "timeout", "storage", "environment")
@@ -16,6 +19,8 @@ _NUMBERS = {
     "timeout": (TIMEOUT_RANGE, "s", "30 s"),
     "storage": (STORAGE_RANGE, "MB", "2 GB"),
 }
+_VARIABLE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]+")
+"""What a variable may be called (AWS "Using Lambda environment variables")."""
 
 
 def read_execution_settings(sections: Sequence[Section]) -> ExecutionSettings:
@@ -25,8 +30,31 @@ def read_execution_settings(sections: Sequence[Section]) -> ExecutionSettings:
     for section in sections:
         numbers |= {key: _read_number(section, key) for key in _NUMBERS if key in section.table}
         variables = section.section("environment")
+        check_names(variables.table, f"{variables.file}: {variables.prefix}.")
         environment |= {name: _read_value(variables, name) for name in variables.table}
+        if variables.table:
+            check_size(environment, section.where("environment"))
     return ExecutionSettings(**numbers, environment=tuple(sorted(environment.items())))
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Raise `UsageError` for the name of a variable that Lambda refuses; ``where`` is put before the name."""
+    for name in names:
+        if name in RESERVED_VARIABLES:
+            what = "Lambda sets this variable itself, and no function may set it"
+            raise UsageError(f"{where}{name}: {what}.", remedy="Remove it, or give it a name of your own.")
+        if not _VARIABLE.fullmatch(name):
+            what = "Lambda takes a letter here, followed by at least one more letter, digit or underscore"
+            raise UsageError(f"{where}{name}: {what}.", remedy="Give the variable another name.")
+
+
+def check_size(variables: Mapping[str, str], where: str) -> None:
+    """Raise `UsageError` for variables that are too long for Lambda, all together."""
+    size = len(json.dumps(variables, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
+    if size > ENVIRONMENT_LIMIT:
+        what = f"the variables take {size:,} bytes together, and Lambda takes at most {ENVIRONMENT_LIMIT:,}"
+        remedy = "Pack what is long as a file of the source, or read it from Parameter Store or S3."
+        raise UsageError(f"{where}: {what}.", remedy=remedy)
 
 
 def _read_value(section: Section, name: str) -> str:

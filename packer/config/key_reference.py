@@ -143,7 +143,10 @@ KEYS = (
             'what the function gets where it runs, and its proof with it: `"1024 MB"`, `"30 s"`, `"2 GB"` of /tmp, '
             '`{ TABLE = "orders" }`; a template\'s own values win'
         ),
-        default="what Lambda gives",
+        default=(
+            "in a template, Lambda's own: 128 MB, 3 s, 512 MB; elsewhere the proof alone takes 1,024 MB, "
+            "`time` of `verify`, 512 MB"
+        ),
     ),
     Key(
         names=("format",),

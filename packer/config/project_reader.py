@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_RUNTIME, EXEC_WRAPPER
+from builders.runtimes import DEFAULT_ARCHITECTURE, DEFAULT_MEMORY, DEFAULT_RUNTIME, DEFAULT_TIMEOUT, EXEC_WRAPPER
 from packer.config.discovery import DISCOVER
+from packer.config.execution_table import check_names, check_size
 from packer.config.image_table import check_image_names, read_image_options
 from packer.config.layer_table import attach_layers, check_patterns, list_layer_files
 from packer.config.load import (
@@ -146,21 +147,24 @@ def _make_template_function(path: Path, project: Section, function: TemplateFunc
         raise function.uncounted
     return replace(
         made,
-        execution=_execution_settings(made.execution, function),
+        execution=_execution_settings(made.execution, function, where),
         layers=attach_layers(made.layers, function.attached, where, dict(function.contents)),
     )
 
 
-def _execution_settings(settings: ExecutionSettings, function: TemplateFunction) -> ExecutionSettings:
-    """Return what the template sets, and what the configuration beside it says of all else.
+def _execution_settings(settings: ExecutionSettings, function: TemplateFunction, where: str) -> ExecutionSettings:
+    """Return what the template sets, what the configuration beside it says of all else, and Lambda's defaults of the rest.
 
-    A variable that only the deployment gives a value has its own name for one, unless the configuration knows better.
+    A variable that only the deployment gives a value has its own name for one, unless the configuration knows better. Raises
+    `UsageError` for variables that a deployment would be refused for.
     """
+    check_names((*dict(function.environment), *function.undecided), f"{where}: Environment.Variables.")
+    check_size({**dict.fromkeys(function.undecided, ""), **dict(function.environment)}, f"{where}: Environment.Variables")
     unknown = {name: name for name in function.undecided}
     environment = {**unknown, **dict(settings.environment), **dict(function.environment)}
     return ExecutionSettings(
-        memory=function.memory or settings.memory,
-        timeout=function.timeout or settings.timeout,
+        memory=function.memory or settings.memory or (DEFAULT_MEMORY if "memory" in function.unset else None),
+        timeout=function.timeout or settings.timeout or (DEFAULT_TIMEOUT if "timeout" in function.unset else None),
         storage=function.storage or settings.storage,
         environment=tuple(sorted(environment.items())),
     )

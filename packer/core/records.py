@@ -177,8 +177,8 @@ class BytecodeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 UnverifiedCause = Literal["deployment", "layer", "script", "interpreter", "runtime", "event"]
 """Why a function could not be verified: it needs what only its deployment has, its handler or a module may lie in a layer, its
-handler is a script, no Python of the target's minor is here, what the runtime has could not be fetched, or each of its events
-ends with an error."""
+handler is a script, no Python of the target's minor is here, or only one whose failure may not be the runtime's, what the
+runtime has could not be fetched, or each of its events ends with an error."""
 
 
 class UnverifiedRecord(Struct, frozen=True, kw_only=True):

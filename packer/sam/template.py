@@ -44,7 +44,8 @@ REMOTE_PREFIXES = ("s3://", "http://", "https://")
 class TemplateFunction(Struct, frozen=True, kw_only=True):
     """A function that lpack can build. ``source`` is an absolute folder; ``line`` is where the template declares it, from 1.
 
-    ``memory`` and ``storage`` are in MB and ``timeout`` is in seconds, None where they are not known. Of the ``environment``,
+    ``memory`` and ``storage`` are in MB and ``timeout`` is in seconds, None where they are not known; ``unset`` are those of
+    ``memory`` and ``timeout`` that the template leaves to Lambda. Of the ``environment``,
     ``undecided`` variables get their values when the stack is deployed. ``attached`` are its layers: ARNs, or whatever else
     stands for one; ``contents`` are those that the template declares itself, by what stands for them. ``uncounted`` says why
     none can be added to them.
@@ -59,6 +60,7 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
     memory: int | None = None
     timeout: int | None = None
     storage: int | None = None
+    unset: frozenset[str] = frozenset()
     environment: tuple[tuple[str, str], ...] = ()
     undecided: tuple[str, ...] = ()
     attached: tuple[str, ...] = ()
@@ -312,6 +314,7 @@ def _read_function(resource: _Resource) -> TemplateFunction:
         memory=_number(resource, "MemorySize"),
         timeout=_number(resource, "Timeout"),
         storage=_number(resource, "EphemeralStorage", "Size"),
+        unset=frozenset(name for name, key in (("memory", "MemorySize"), ("timeout", "Timeout")) if not resource.has(key)),
         environment=tuple((name, value) for name, value in environment.items() if value is not None),
         undecided=tuple(name for name, value in environment.items() if value is None),
         attached=attached,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from packer.verify.denials import find_denial
-from packer.verify.runner import MACHINE_LIBRARY, Outcome
+from packer.verify.runner import INIT_LIMIT, MACHINE_LIBRARY, Outcome
 
 _SYNTAX = frozenset(("SyntaxError", "IndentationError", "TabError", "Runtime.UserCodeSyntaxError"))
 HANDLER_NOT_FOUND = "Runtime.HandlerNotFound"
@@ -27,11 +27,13 @@ def is_broken(outcome: Outcome) -> bool:
     return bool(outcome.limit) or kind in {HANDLER_NOT_FOUND, MACHINE_LIBRARY} or (kind in _SYNTAX and _NO_FILE not in message)
 
 
-_REMEDIES = {  # by kinds of errors, and by settings that are too small
+_REMEDIES = {  # by kinds of errors, by settings that are too small, and by what takes too long
     HANDLER_NOT_FOUND: "Define it in that module, or name another one: handler.",
     MACHINE_LIBRARY: "Add the library to the folder lib/ of the function, or of a layer, or a distribution that brings it.",
     _ENTRYPOINT: "Name a program of the image, or leave it to the base: oci.entrypoint.",
+    "late": f"See what it waits for: no network is here, and on Lambda an import may take {INIT_LIMIT} s.",
     "memory": 'Let it hold less, or give it more: memory = "…" (MemorySize in a template).',
+    "result": "Return less: put what is large into S3, and return where it is.",
     "timeout": 'Let it do less, or give it longer: timeout = "…" (Timeout in a template).',
     **dict.fromkeys(IMPORTS, "Add what it imports to its requirements or its source, and build again."),
 }
@@ -40,8 +42,9 @@ _REMEDIES = {  # by kinds of errors, and by settings that are too small
 def remedy_for(outcome: Outcome) -> str:
     """Return what to do about a handler that cannot be imported."""
     kind, message = _error(outcome)
-    if outcome.limit or kind in _REMEDIES:
-        return _REMEDIES[outcome.limit or kind]
+    known = "late" if outcome.late else outcome.limit or kind
+    if known in _REMEDIES:
+        return _REMEDIES[known]
     denial = find_denial(kind, message, outcome.trace())
     if denial is not None:
         return denial.remedy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from msgspec import Struct
@@ -19,7 +19,7 @@ from packer.source.layer_content import LayerContent
 from packer.trim.material import Material
 from packer.verify.denials import Denial, find_denial, is_below, name_folder
 from packer.verify.diagnosis import HANDLER_NOT_FOUND, IMPORTS, is_broken, remedy_for
-from packer.verify.handler_source import SourceFault, offer_names
+from packer.verify.handler_source import SourceFault, may_bind, offer_names
 from packer.verify.module_names import NAMESPACES, added_after, is_standard, likely_distribution, removed_from
 from packer.verify.runner import Outcome
 from packer.verify.surroundings import ABSENT_MODULE
@@ -40,6 +40,15 @@ _ELSEWHERE = re.compile(rb"sys\.path\b[^\n]*[\"'](?:/mnt|/tmp)\b|[\"']/mnt/")
 _VARIABLES = re.compile(rb"\b(?:environ|getenv|BaseSettings|decouple|dynaconf)")
 
 
+_SITE = re.compile(r"^(python/)?(lib/python3\.\d+/site-packages/)?")
+_NAME_ERRORS = frozenset(("NameError", "UnboundLocalError"))
+_QUOTED_NAME = re.compile(r"(?:name|variable) '(\w+)'")
+# Signals that a fault of native code ends in (signal(7)): no variable prevents one, nor does a network.
+_FAULTS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 11: "SIGSEGV"}
+_NO_EXIT = 'Raise an error instead, or keep the exit below `if __name__ == "__main__":`.'
+_GIVE_VARIABLES = 'Variables that it needs can be given: environment = { NAME = "…" }.'
+
+
 class Diagnosis(Struct, frozen=True, kw_only=True):
     """Why a function cannot be imported. ``broken``: it would fail on Lambda too, whatever variables and services it has there.
 
@@ -52,27 +61,45 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     cause: UnverifiedCause = "deployment"
 
 
-def diagnose(outcome: Outcome, material: Material, unfetched: str = "", layers: Sequence[LayerContent] = ()) -> Diagnosis:
+def diagnose(
+    outcome: Outcome,
+    material: Material,
+    unfetched: str = "",
+    layers: Sequence[LayerContent] = (),
+    *,
+    exact: bool = False,
+) -> Diagnosis:
     """Return why a function cannot be imported, trimmed or not.
 
-    ``unfetched`` says why the runtime's packages are not here, ``layers`` are attached and known.
+    ``unfetched`` says why the runtime's packages are not here, ``layers`` are attached and known, and ``exact`` whether it was
+    run by the runtime's own files, on a processor of the target's kind.
     """
     error = outcome.imported.get("error")
     broken = Diagnosis(broken=is_broken(outcome), reason=outcome.trouble(), remedy=remedy_for(outcome))
+    if outcome.status is not None:
+        return _diagnose_end(outcome, material, exact=exact)
     if error is None or outcome.failure:
         return broken
     kind, message, trace = (str(error[key]) for key in ("type", "message", "trace"))
     if broken.broken:
-        names = offer_names(material) if kind == HANDLER_NOT_FOUND else ""
+        names = offer_names(material, error.get("names")) if kind == HANDLER_NOT_FOUND else ""
         return Diagnosis(broken=True, reason=broken.reason, remedy=names + broken.remedy)
+    if kind in _NAME_ERRORS:
+        return _diagnose_name(message, broken.reason, material, trace, unfetched)
     refused = find_denial(kind, message, trace)
-    if refused is not None:
-        return _diagnose_denial(refused, broken.reason, material, trace)
+    found = _diagnose_denial(refused, broken.reason, material, trace) if refused else None
+    found = found or _find_absent(outcome, material, unfetched, layers)
+    return _diagnose_exit(broken.reason, material, trace) if found is None and kind == "SystemExit" else found or broken
+
+
+def _find_absent(outcome: Outcome, material: Material, unfetched: str, layers: Sequence[LayerContent]) -> Diagnosis | None:
+    """Return why something is not found that a module imports, loads, or asks for; None where an error says no such thing."""
+    kind, message, trace = (str(outcome.imported["error"][key]) for key in ("type", "message", "trace"))
     absent = [*ABSENT_MODULE.finditer(trace)]
     cause = trace[: absent[-1].start()] if absent else trace  # what others raise because of it comes behind
     search = _Search(material, _importer(cause), unfetched, layers)
     found = None
-    if kind in IMPORTS:
+    if kind in IMPORTS or kind == "SystemExit":
         named = [*ABSENT_MODULE.finditer(message)] or ([] if "cannot import name" in message else absent)
         found = search.module(_full_name(named[-1][1], cause), message) if named else search.name(message)
     metadata, library = _NO_METADATA.search(message), _LIBRARY.search(message)
@@ -80,7 +107,66 @@ def diagnose(outcome: Outcome, material: Material, unfetched: str = "", layers: 
         found = search.metadata(metadata[1] or metadata[2])
     if found is None and library:
         found = search.library(library[1])
-    return found or broken
+    return found
+
+
+def _diagnose_end(outcome: Outcome, material: Material, *, exact: bool) -> Diagnosis:
+    """Return why a run has ended without an outcome: by an exit of its own, or by a signal."""
+    reason, status = outcome.trouble(), outcome.status or 0
+    if status < 0:
+        if -status not in _FAULTS:
+            remedy = "See what ends it: nothing of lpack's does, but this machine may have too little memory."
+            return Diagnosis(broken=False, reason=reason, remedy=remedy)
+        what = f"{reason} ({_FAULTS[-status]})"
+        if exact:
+            remedy = "Choose another version of the distribution whose native code does that, or build it from source: builder."
+            return _broken(what, remedy)
+        runtime = material.function.target.runtime.name
+        remedy = f"`lpack runtime pull {runtime}` brings the runtime's own files, which show whether it happens on Lambda."
+        return Diagnosis(broken=False, reason=f"{what}, outside of the runtime's own files", remedy=remedy, cause="interpreter")
+    sources = [entry.content.read() for entry in dict(material.parts)[OWN_SOURCE] if entry.path.endswith(".py")]
+    ends = [source for source in sources if re.search(rb"\b_exit\b", source)]
+    if any(map(_VARIABLES.search, ends)) or not (ends or exact):
+        return Diagnosis(broken=False, reason=reason, remedy=f"{_NO_EXIT} {_GIVE_VARIABLES}")
+    return _broken(reason, _NO_EXIT)
+
+
+def _diagnose_exit(trouble: str, material: Material, trace: str) -> Diagnosis:
+    """Return why a module ends the process (SystemExit): the value of a variable may decide whether it does."""
+    where = _place(trace)
+    reason = f"{trouble.rstrip(': ')}{where and f', at {where}'}: its import ends the process"
+    involved = {found[2] for found in _FRAME.finditer(trace)}
+    if any(map(_VARIABLES.search, _sources(material, involved))):
+        return Diagnosis(broken=False, reason=reason, remedy=f"{_NO_EXIT} {_GIVE_VARIABLES}")
+    return _broken(reason, _NO_EXIT)
+
+
+def _diagnose_name(message: str, trouble: str, material: Material, trace: str, unfetched: str) -> Diagnosis:
+    """Return why a name is not defined: only where a condition decides whether it is could the deployment define it."""
+    place = _place(trace)
+    reason = f"{trouble}{place and f', at {place}'}"
+    named = _QUOTED_NAME.search(message)
+    for source in _sources(material, {place.rpartition(":")[0]}) if named else ():
+        if not may_bind(source, named[1] if named else ""):
+            continue
+        if material.function.layers.unknown:
+            layers = " or ".join(material.function.layers.unknown)
+            remedy = "For a proof, require what it imports from there."
+            return Diagnosis(broken=False, reason=f"{reason}; it may come from layer {layers}", remedy=remedy, cause="layer")
+        if unfetched:
+            reason = f"{reason}; it may come from what the runtime has and is not here ({unfetched})"
+            return Diagnosis(broken=False, reason=reason, remedy="Build where that can be fetched.", cause="runtime")
+        if _VARIABLES.search(source):
+            return Diagnosis(broken=False, reason=reason, remedy=_GIVE_VARIABLES)
+    return _broken(reason, "Define it before that line, or import it there, and build again.")
+
+
+def _sources(material: Material, paths: Collection[str]) -> Iterator[bytes]:
+    """Yield the sources at paths that tracebacks have, wherever in a package they are imported from."""
+    for _, tree in material.parts:
+        for entry in tree:
+            if _SITE.sub("", entry.path) in paths:
+                yield entry.content.read()
 
 
 def _diagnose_denial(denial: Denial, trouble: str, material: Material, trace: str) -> Diagnosis:
@@ -104,7 +190,7 @@ def _reads_variables(material: Material, text: str, trace: str) -> bool:
     involved = {found[2] for found in _FRAME.finditer(trace)}
     for owner, tree in material.parts:
         for entry in tree:
-            path = re.sub(r"^(python/)?(lib/python3\.\d+/site-packages/)?", "", entry.path)
+            path = _SITE.sub("", entry.path)
             if path in involved or (owner == OWN_SOURCE and path.endswith(".py")):
                 source = entry.content.read()
                 if _VARIABLES.search(source) and (path in involved or text.encode() in source):
@@ -119,7 +205,7 @@ def diagnose_fault(fault: SourceFault, material: Material) -> Diagnosis:
     outcome = Outcome(imported={"error": {"type": fault.reason.partition(":")[0], "message": "", "trace": ""}})
     remedy = remedy_for(outcome)
     if fault.reason.startswith(HANDLER_NOT_FOUND):
-        remedy = offer_names(material) + remedy
+        remedy = offer_names(material, None) + remedy
     return Diagnosis(broken=True, reason=fault.reason, remedy=remedy)
 
 

@@ -24,11 +24,15 @@ _NEWEST_KNOWN = 14
 _NEWER_SYNTAX = re.compile(
     rb"\b(?:[fFtT][rR]?|[rR][fFtT])[\"']|^\s*type\s+\w+|\b(?:def|class)\s+\w+\s*\[|\bexcept\b[^:\n(]*,", re.MULTILINE
 )
+_DECIDING = (ast.If, ast.Try, ast.For, ast.While, ast.Match, ast.AsyncFor)
 _IMPORT_CHANGES = (b"sys.path", b"sys.meta_path", b"sys.modules", b"site.addsitedir", b"__path__")
 
 
 class ModuleNames(Struct, frozen=True, kw_only=True):
-    """The names that a module binds, those of ``callables`` among them; ``open`` says whether it may have others, too."""
+    """The names that a module binds, those of ``callables`` among them, which are surely functions.
+
+    ``open`` says whether it may have others, too.
+    """
 
     names: tuple[str, ...]
     callables: tuple[str, ...]
@@ -43,16 +47,22 @@ class SourceFault(Struct, frozen=True, kw_only=True):
     place: str = ""
 
 
-def offer_names(material: Material) -> str:
-    """Return a sentence with the names that the handler's module has, the closest first; empty where that cannot be said."""
+def offer_names(material: Material, found: str | None) -> str:
+    """Return a sentence with the functions that the handler's module has, the closest first; empty where that cannot be said.
+
+    ``found`` are their names as a run has found them, with commas between them; None where it was not run.
+    """
     import difflib
 
     function = material.function
-    source = _find_source(dict(material.parts)[OWN_SOURCE], handler_sources(function.handler))
-    parsed = _parse(source[1], source[0], function) if source else None
-    if not isinstance(parsed, ast.Module):
-        return ""
-    names = module_names(parsed).callables
+    if found is None:
+        source = _find_source(dict(material.parts)[OWN_SOURCE], handler_sources(function.handler))
+        parsed = _parse(source[1], source[0], function) if source else None
+        if not isinstance(parsed, ast.Module):
+            return ""
+        names = module_names(parsed).callables
+    else:
+        names = tuple(filter(str.isidentifier, found.split(", ")))  # foreign input
     wanted = function.handler.rpartition(".")[2]
     close = difflib.get_close_matches(wanted, names, n=_MOST_NAMES, cutoff=0.4)
     listed = list(dict.fromkeys((*close, *names)))[:_MOST_NAMES]
@@ -61,14 +71,10 @@ def offer_names(material: Material) -> str:
 
 def module_names(module: ast.Module) -> ModuleNames:
     """Return the names that a module binds at its top."""
-    defined = [each.name for each in module.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
-    made = [
-        target.id
-        for each in module.body
-        if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call | ast.Name | ast.Attribute | ast.Lambda)
-        for target in each.targets
-        if isinstance(target, ast.Name)
-    ]
+    functions = [each.name for each in module.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for each in module.body:
+        if isinstance(each, ast.Assign) and _is_function(each.value, functions):
+            functions += [target.id for target in each.targets if isinstance(target, ast.Name)]
     bound = [name for statement in module.body for name in _bound_names(statement)]
     open_ended = any(
         (isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names))
@@ -78,10 +84,29 @@ def module_names(module: ast.Module) -> ModuleNames:
         for node in ast.walk(module)
     )
     return ModuleNames(
-        names=tuple(dict.fromkeys((*defined, *bound))),
-        callables=tuple(dict.fromkeys(name for name in (*defined, *made) if not name.startswith("_"))),
-        open=open_ended or "__getattr__" in defined,
+        names=tuple(dict.fromkeys((*functions, *bound))),
+        callables=tuple(dict.fromkeys(name for name in functions if not name.startswith("_"))),
+        open=open_ended or "__getattr__" in functions,
     )
+
+
+def _is_function(value: ast.expr, functions: Collection[str]) -> bool:
+    """Return whether a value is a function: a lambda, one of those that are known, or what is made of one by a call."""
+    if isinstance(value, ast.Call):
+        return any(isinstance(each, ast.Name) and each.id in functions for each in value.args)
+    return isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in functions)
+
+
+def may_bind(source: bytes, name: str) -> bool:
+    """Return whether a condition, an error or a loop decides if a source binds a name, anywhere in it."""
+    try:
+        with PARSING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    deciding = (node for node in ast.walk(module) if isinstance(node, _DECIDING))
+    return any(name in _bound_names(node) for node in deciding)
 
 
 def _bound_names(statement: ast.stmt) -> Iterator[str]:

@@ -9,6 +9,7 @@ from secrets import token_hex
 from builders.engine.client import Engine
 from builders.engine.image_runner import LAMBDAS_USER, run_image
 from builders.errors import BuildError
+from builders.runtimes import RESPONSE_LIMIT
 from builders.sandbox.emulator import REMEDY, find_emulator
 from packer.cache.store import Store, store_errors
 from packer.core.errors import ToolError, VerificationError
@@ -83,7 +84,7 @@ def _run(
             work,
             python=f"python3.{function.target.runtime.minor}",
             command=built.command,
-            request={"handler": function.handler, "events": events},
+            request={"handler": function.handler, "events": events, "longest": RESPONSE_LIMIT},
             environment=function.variables,
             path=built.path,
             user=user,

@@ -15,7 +15,15 @@ from msgspec import Struct
 
 from builders.errors import BuildError
 from builders.rootfs.emulation import runs_programs
-from builders.runtimes import FUNCTION_GROUP, FUNCTION_USER, LAYERS_MOUNT, MEGABYTE, STORAGE_RANGE, TASK_FOLDER
+from builders.runtimes import (
+    FUNCTION_GROUP,
+    FUNCTION_USER,
+    LAYERS_MOUNT,
+    MEGABYTE,
+    RUNTIME_API,
+    STORAGE_RANGE,
+    TASK_FOLDER,
+)
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.root_plan import MOUNT_FOLDERS, RootPlan
 from builders.sandbox.task import with_folders
@@ -29,7 +37,6 @@ from packer.formats.oci import ImageConfig, Manifest
 from packer.images.image_unpacker import unpack_image, unpack_layers
 from packer.verify.runner import function_environment, visible_text
 
-_RUNTIME_INTERFACE = "127.0.0.1:9001"
 _OWN = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
 """Variables that an image sets itself."""
 _LONGEST_ANSWER = MEGABYTE
@@ -86,7 +93,7 @@ class ImageTrier:
         lambdas = {name: value for name, value in placed.items() if name not in _OWN}
         order = IsolatedCommand(
             command=run.command,
-            variables={"PATH": PATH, **lambdas, **run.variables, "AWS_LAMBDA_RUNTIME_API": _RUNTIME_INTERFACE},
+            variables={"PATH": PATH, **lambdas, **run.variables, "AWS_LAMBDA_RUNTIME_API": RUNTIME_API},
             start=run.working_dir or "/",
             shown=(),
             storage=(function.execution.storage or STORAGE_RANGE[0]) * MEGABYTE,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from builders.runtimes import RUNTIME_DISTRIBUTIONS
+from builders.runtimes import MACHINES, RUNTIME_DISTRIBUTIONS
 from builders.sandbox.task import Sandbox
 from packer import __version__
 from packer.cache.store import Store, digest_of
@@ -269,6 +271,7 @@ class _Trial:
         self._around = Around(surroundings, verifier, material)
         self._trial_path = candidate.path.with_suffix(".trial")
         self._before: Outcome | None = None
+        self._runs_as = material.function
         self._loosely = False
         self.alone = ""
         self.candidate = candidate
@@ -280,7 +283,7 @@ class _Trial:
 
     def _outcome(self, candidate: Candidate) -> Outcome:
         """Run a candidate, again where it lacks what the runtime has."""
-        run = partial(self._verifier.outcome, self._function, candidate.path, candidate.written.sha256, self._events)
+        run = partial(self._verifier.outcome, self._runs_as, candidate.path, candidate.written.sha256, self._events)
         outcome = run(self._around.late, self._layers(candidate))
         while self._around.add(lacking_modules(outcome)):
             outcome = run(self._around.late, self._layers(candidate))
@@ -324,8 +327,19 @@ class _Trial:
 
     def _untrimmed_outcome(self) -> Outcome:
         if self._before is None:
-            self._before = self._outcome(self._plain())
+            self._before = self._after_lateness() if self.after.late else self._outcome(self._plain())
         return self._before
+
+    def _after_lateness(self) -> Outcome:
+        """Run a function untrimmed that was stopped for time when trimmed, unless both are the same; it gets less time now."""
+        plain, candidate = self._plain(), self.candidate
+        if plain.written.sha256 == candidate.written.sha256 and not candidate.layers:
+            return self.after
+        verify = self._function.verify
+        self._runs_as = replace(self._function, verify=replace(verify, seconds=min(verify.seconds, _SECOND_TRY)))
+        most = f"at most {self._runs_as.verify.seconds:g} s"
+        self._reporter.note(f"{self._function.name}: {self.after.failure}; running it untrimmed to compare, for {most}")
+        return self._outcome(plain)
 
     def _plain(self) -> Candidate:
         return self._candidates.untrimmed(self._material, self._trial_path.with_suffix(".plain"))
@@ -350,7 +364,7 @@ class _Trial:
     def _kinds(outcome: Outcome) -> list[str]:
         """Return the type of each error, and an empty word for each result."""
         found = (outcome.imported, *outcome.events)
-        return [outcome.failure, *(each["error"]["type"] if "error" in each else "" for each in found)]
+        return [outcome.kind_of_failure, *(each["error"]["type"] if "error" in each else "" for each in found)]
 
     def _take_whole(self, before: Outcome) -> bool:
         """Return whether a function that fails with layers works in one package, and take that; raises `VerificationError`."""
@@ -428,7 +442,8 @@ class _Trial:
         """
         from packer.verify.failed_import import diagnose
 
-        found = diagnose(self.after, self._material, self._around.unfetched, self._around.contents)
+        exact = is_exact(self._verifier.sandbox(self._function), self._function)
+        found = diagnose(self.after, self._material, self._around.unfetched, self._around.contents, exact=exact)
         name = self._function.name
         trouble = self.after.trouble()
         if found.broken or (self._function.verify.demanded and found.cause == "deployment"):
@@ -439,6 +454,13 @@ class _Trial:
         return Unverified(record=record, remedy=found.remedy, trouble=trouble, detail=self.after.trace())
 
 
+def is_exact(sandbox: Sandbox, function: Function) -> bool:
+    """Return whether a sandbox runs a function by the runtime's own files, and no emulated processor."""
+    return sandbox.has_packages and MACHINES.get(platform.machine()) == function.target.architecture
+
+
+_SECOND_TRY = 20.0
+"""Seconds that a function gets once it was stopped for time: twice those of Lambda's init phase."""
 _NO_RESULT = object()
 _SHOWN = 200
 """Letters of an error that a verdict shows."""

@@ -14,12 +14,24 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
 from builders.documents import parse_json, read_text
 from builders.errors import BuildError, UnavailableError
 from builders.inside import read_script
 from builders.once import Once
-from builders.runtimes import LANG_FOLDER, LAYERS_MOUNT, LIBRARY_FOLDER, MEGABYTE, RUNTIME_FOLDER, STORAGE_RANGE, TASK_FOLDER
+from builders.runtimes import (
+    LANG_FOLDER,
+    LAYERS_MOUNT,
+    LIBRARY_FOLDER,
+    MEGABYTE,
+    REQUEST_LIMIT,
+    RESPONSE_LIMIT,
+    RUNTIME_API,
+    RUNTIME_FOLDER,
+    STORAGE_RANGE,
+    TASK_FOLDER,
+)
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import LAYERS_PLACEHOLDER, TREE_PLACEHOLDER, LayerStack, Sandbox, Task, TaskResult
@@ -36,7 +48,7 @@ from packer.source.layer_content import LayerContent
 
 NOTHING = Tree(())
 """No packages."""
-_FORM = "1"
+_FORM = "2"
 _SCRATCH = 1 << 20
 """Bytes that the files of a run may take, beside what it runs."""
 _KIND = "verified"
@@ -47,6 +59,12 @@ _LONGEST_TEXT = 50_000
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 MACHINE_LIBRARY = "Runtime.MachineLibrary"
 """The type of error of a function that has loaded a library which is not there on Lambda."""
+_TRACEBACK_HEADER = "Traceback (most recent call last):\n"
+_TRACEBACK = re.compile(rf"^(?={re.escape(_TRACEBACK_HEADER)})", re.MULTILINE)
+_FRAME = re.compile(r'^ {2}(?:File "[^\n]*|\[Previous line [^\n]*)\n(?: {4}[^\n]*(?:\n|\Z))*', re.MULTILINE)
+_FRAMES = re.compile(rf"{re.escape(_TRACEBACK_HEADER)}(?: {{2}}[^\n]*(?:\n|\Z))*")
+_OWN_FRAME = re.compile(rf'  File "(?:{TASK_FOLDER}|{LAYERS_MOUNT})/')
+_RUNTIME_FRAME = f'  File "{RUNTIME_FOLDER}/'
 _PROBE, _EMULATE = "probe.py", "emulate.py"
 # What every function of Lambda's sees (AWS "Using Lambda environment variables", "Defined runtime environment variables"), with
 # credentials that open nothing.
@@ -56,6 +74,7 @@ _ENVIRONMENT = {
     "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
     "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
     "AWS_LAMBDA_LOG_STREAM_NAME": "lpack",
+    "AWS_LAMBDA_RUNTIME_API": RUNTIME_API,
     "AWS_REGION": "us-east-1",
     "AWS_SECRET_ACCESS_KEY": "lpack",
     "AWS_SESSION_TOKEN": "lpack",
@@ -68,8 +87,6 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "TZ": ":UTC",
 }
-_LONGEST_INIT = 60.0
-"""Seconds of an init phase: on Lambda, 10 (AWS "Lambda execution environment lifecycle"), and this machine may be busy."""
 _MEMORY = 1024
 """Megabytes that a function gets in its proof where nobody has said how much it has."""
 
@@ -85,22 +102,30 @@ class Event(Struct, frozen=True, kw_only=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """What came of a run: the import's, and each event's, as `builders.inside.probe` writes it, or the ``failure`` of all.
 
-    ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for. ``limit`` is the setting
-    of the function that it goes beyond, if any.
+    ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for. ``limit`` is what it
+    goes beyond, if anything: a setting of the function, or Lambda's limit of results. ``late``: it was stopped for time.
+    ``status`` is how the interpreter has ended itself, where there is no other outcome: its exit status, or a negative signal.
     """
 
     imported: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
     failure: str = ""
-    limit: Literal["", "memory", "timeout"] = ""
+    limit: Literal["", "memory", "timeout", "result"] = ""
+    late: bool = False
+    status: int | None = None
     log: str = ""
     milliseconds: float = 0.0
     opened: tuple[str, ...] = ()
 
     def essence(self) -> str:
         """Return what two runs must agree in: results, and types and messages of errors, but not where they were raised."""
-        found = [self.failure, *(outcome_essence(each) for each in (self.imported, *self.events))]
+        found = [self.kind_of_failure, *(outcome_essence(each) for each in (self.imported, *self.events))]
         return json.dumps(found, sort_keys=True)
+
+    @property
+    def kind_of_failure(self) -> str:
+        """What failed as a whole, but for how long it took until it was stopped."""
+        return "late" if self.late else self.failure
 
     @property
     def works(self) -> bool:
@@ -131,8 +156,28 @@ def error_text(outcome: Mapping[str, Any]) -> str:
 
 
 def error_trace(outcome: Mapping[str, Any]) -> str:
-    """Return the traceback of an outcome's error; empty where there is none."""
-    return str(outcome["error"]["trace"]).strip() if "error" in outcome else ""
+    """Return the traceback of an outcome's error, from the function's first frame on; empty where there is none."""
+    return shown_trace(str(outcome["error"]["trace"]).strip()) if "error" in outcome else ""
+
+
+def shown_trace(trace: str) -> str:
+    """Return a traceback without what has called the function's code: lpack's own script, and Python's import system.
+
+    That is done to each of several tracebacks. Frames behind the first of the function's own stay, whatever they are of.
+    """
+    return "".join(map(_shown_part, _TRACEBACK.split(trace)))
+
+
+def _shown_part(part: str) -> str:
+    """Return one traceback, which may have text before it, or behind it."""
+    if not part.startswith(_TRACEBACK_HEADER):
+        return part
+    frames = [frame for frame in _FRAME.findall(part) if "<frozen importlib" not in frame.partition("\n")[0]]
+    own = (number for number, frame in enumerate(frames) if _OWN_FRAME.match(frame))
+    first = next(own, None)
+    kept = frames[first:] if first is not None else [frame for frame in frames if not frame.startswith(_RUNTIME_FRAME)]
+    rest = part[_FRAMES.match(part).end() :]  # type: ignore[union-attr]
+    return f"{_TRACEBACK_HEADER}{''.join(kept)}{rest}" if kept else rest
 
 
 def outcome_essence(outcome: Mapping[str, Any]) -> Any:
@@ -157,8 +202,19 @@ def read_events(function: Function) -> tuple[Event, ...]:
     for path in function.verify.events:
         expected = _expected_path(path)
         value = (_read_json(expected),) if expected.is_file() else None
-        found.append(Event(name=path.name, value=_read_json(path), expected=value))
+        found.append(Event(name=path.name, value=_read_event(path), expected=value))
     return tuple(found)
+
+
+def _read_event(path: Path) -> Any:
+    value = _read_json(path)
+    if path.stat().st_size > REQUEST_LIMIT:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > REQUEST_LIMIT:
+            what = f"The event {path} takes {size:,} bytes of JSON, and Lambda takes events of at most {REQUEST_LIMIT:,}."
+            raise UsageError(what, remedy="Pass what is large through S3, as the function's callers have to.")
+    return value
 
 
 def _read_json(path: Path) -> Any:
@@ -285,6 +341,7 @@ class Verifier:
             "seconds": float(function.execution.timeout or function.verify.seconds),
             "packages": function.target.runtime.layer_packages,
             "trace": trace,
+            "longest": RESPONSE_LIMIT,
             "libraries": None if sandbox.libraries is None else sorted(sandbox.libraries),
             "private": dict(sandbox.private),
         }
@@ -318,9 +375,9 @@ class Verifier:
 
 
 def _longest_run(function: Function, events: int) -> float:
-    """Return the seconds that a run may take: those of its calls, and of its init phase on any machine."""
+    """Return the seconds that a run may take: its init phase, which may begin again with the first call, and its calls."""
     timeout = function.execution.timeout
-    return function.verify.seconds if timeout is None else min(function.verify.seconds, _LONGEST_INIT + timeout * events)
+    return function.verify.seconds if timeout is None else min(function.verify.seconds, INIT_LIMIT + timeout * (1 + events))
 
 
 def _require_emulator(function: Function, sandbox: Sandbox) -> Path:
@@ -351,37 +408,69 @@ def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outc
     if done.memory:
         failure = f"it holds more than its {function.execution.memory or _MEMORY} MB of memory"
         return Outcome(failure=failure, limit="memory", log=done.log), False
+    reached = _find_reached(done.answer, events)
+    where = "" if reached is None else f" in its event {reached + 1} of {events}"
+    if done.late and reached is not None and function.execution.timeout is not None:
+        return replace(_beyond_timeout(function.execution.timeout), log=done.log), False
     if done.late:
-        return Outcome(failure=f"it was stopped after {_longest_run(function, events):g} s", log=done.log), False
+        what = f"it was stopped after {_longest_run(function, events):g} s{where}"
+        return Outcome(failure=what, late=True, log=done.log), False
     if done.excess:
-        return Outcome(failure=f"its answer of {format_size(done.excess)} is too long to be read", log=done.log), False
-    if done.answer is None:
+        what = f"its answer of {format_size(done.excess)} is too long to be read"
+        return Outcome(failure=what, log=done.log), False
+    if done.answer is None or reached is not None:
         how = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
-        return Outcome(failure=f"the interpreter ended with {how}", log=done.log), False
+        what = f"the interpreter ended with {how}{where}"
+        return Outcome(failure=what, status=done.status, log=done.log), False
     outcome, stable = _read_outcome(done.answer, done.log, events)
-    late = _find_lateness(outcome, function.execution.timeout)
-    return (Outcome(failure=late, limit="timeout", log=done.log), False) if late else (outcome, stable)
+    beyond = _find_excess(outcome) or _find_lateness(outcome, function.execution.timeout)
+    return (replace(beyond, log=done.log), False) if beyond else (outcome, stable)
 
 
-def _find_lateness(outcome: Outcome, timeout: int | None) -> str:
-    """Return what takes longer than it may on Lambda, where a timeout is set; empty where nothing does.
+def _beyond_timeout(timeout: int) -> Outcome:
+    return Outcome(failure=f"a call takes longer than its timeout of {timeout} s", limit="timeout")
+
+
+def _find_excess(outcome: Outcome) -> Outcome | None:
+    """Return what came of a run where the result of a call is too large for Lambda."""
+    excess = next((each["error"] for each in outcome.events if each.get("error", {}).get("type") == _TOO_LARGE), None)
+    if excess is None:
+        return None
+    what = f"{excess['message']}, and Lambda takes results of at most {RESPONSE_LIMIT:,} bytes"
+    return Outcome(failure=what, limit="result")
+
+
+def _find_reached(answer: bytes | None, events: int) -> int | None:
+    """Return how many events were handled before the one that did not end; None where all were, or none was begun."""
+    try:
+        found = None if answer is None else msgspec.json.decode(answer, type=_Reached).reached
+    except (ValueError, RecursionError):
+        return None
+    return found if found is not None and 0 <= found < events else None
+
+
+def _find_lateness(outcome: Outcome, timeout: int | None) -> Outcome | None:
+    """Return what came of a run where something takes longer than it may on Lambda, and a timeout is set.
 
     An init phase that is stopped after 10 seconds starts again with the first call, and within its timeout (AWS "Lambda
     execution environment lifecycle").
     """
     if timeout is None:
-        return ""
+        return None
     if any(each.get("error", {}).get("type") == _TIMED_OUT for each in outcome.events):
-        return f"a call takes longer than its timeout of {timeout} s"
-    if outcome.milliseconds > 1000 * max(_INIT_LIMIT, timeout):
-        return f"its import takes longer than Lambda's {_INIT_LIMIT} s for that, and than its timeout of {timeout} s"
-    return ""
+        return _beyond_timeout(timeout)
+    if outcome.milliseconds > 1000 * max(INIT_LIMIT, timeout):
+        what = f"its import takes longer than Lambda's {INIT_LIMIT} s for that, and than its timeout of {timeout} s"
+        return Outcome(failure=what, limit="timeout")
+    return None
 
 
 _TIMED_OUT = "Sandbox.Timedout"
 """The type of error of a call that takes too long, as Lambda reports it."""
-_INIT_LIMIT = 10
-"""Seconds of an init phase."""
+_TOO_LARGE = "Function.ResponseSizeTooLarge"
+"""The type of error of a call that returns too much, as Lambda reports it."""
+INIT_LIMIT = 10
+"""Seconds of an init phase (AWS "Lambda execution environment lifecycle")."""
 _MOST_MILLISECONDS = 1e9
 _DEEPEST_RESULT = 500
 """Arrays and objects within each other: results are compared and kept by recursion, which has a limit."""
@@ -397,6 +486,12 @@ class _Answer(Struct, frozen=True, kw_only=True):
     log: str | None = None
     opened: tuple[str, ...] = ()
     machine: tuple[str, ...] = ()
+
+
+class _Reached(Struct, frozen=True, kw_only=True):
+    """How far a run has come that did not end."""
+
+    reached: int | None = None
 
 
 class _AnsweredCall(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.forkserver import CommandServer
 from tests.marks import marking_lpack
-from tests.shaped import RUNTIME, Project, make_project
+from tests.shaped import MINOR, RUNTIME, Project, make_project
 from tests.wheels import make_wheel
 
 ECHO = "def handler(event, context):\n    return {'got': event, 'name': context.function_name}\n"
@@ -121,25 +121,76 @@ def test_a_handler_that_gives_no_outcome_to_an_event_proves_nothing(tmp_path, lp
     assert "needs what trimming removes" not in stderr
 
 
-@pytest.mark.parametrize(("body", "trouble"), NO_OUTCOME.values(), ids=NO_OUTCOME)
-def test_a_module_that_cannot_be_imported_either_way_is_told_and_built(tmp_path, lpack, index, cache, body, trouble):
+@pytest.mark.parametrize("name", ["is killed", "never ends"])
+def test_a_module_that_cannot_be_imported_either_way_is_told_and_built(tmp_path, lpack, index, cache, name):
+    body, trouble = NO_OUTCOME[name]
     handler = f"if True:\n    {body}\n\ndef handler(event, context):\n    return 1\n"
     project = with_events(tmp_path, lpack, handler, settings='verify = { time = "2 s" }')
     stderr = project.run("build").stderr
     assert f"one was not verified: it cannot be run here, trimmed or not ({trouble})." in stderr
+    assert ("one: it was stopped after 2 s; running it untrimmed to compare" in stderr) == (name == "never ends")
     assert project.archive.is_file()
+
+
+def test_call_that_never_ends_is_a_failure_once_its_timeout_is_known(tmp_path, lpack, index, cache):
+    handler = "def handler(event, context):\n    while True:\n        pass\n"
+    project = with_events(
+        tmp_path, lpack, handler, settings='timeout = "1 s"\nverify = { events = ["events/*.json"], time = "2 s" }'
+    )
+    stderr = project.run("build", status=4).stderr
+    assert "one cannot be run here, trimmed or not: a call takes longer than its timeout of 1 s." in stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [
+        ("'x' * (6_291_556 - 2)", True),
+        ("'x' * (6_291_556 - 1)", False),
+        ("b'x' * 6_291_557", False),
+        # Lambda's client writes ASCII up to python3.11, and UTF-8 from python3.12 on.
+        ("'ä' * 2_000_000", MINOR >= 12),
+    ],
+)
+def test_result_that_is_too_large_for_lambda_is_a_failure(tmp_path, lpack, index, cache, body, fits):
+    project = with_events(tmp_path, lpack, f"def handler(event, context):\n    return {body}\n")
+    stderr = project.run("build", status=0 if fits else 4).stderr
+    assert ("bytes, and Lambda takes results of at most 6,291,556 bytes." in stderr) == (not fits)
+    assert ("put what is large into S3" in stderr) == (not fits)
+
+
+def test_event_that_is_too_large_for_lambda_is_refused(tmp_path, lpack, index, cache):
+    project = with_events(tmp_path, lpack, ECHO)
+    project.write({"events/second.json": f'"{6_291_455 * "x"}"'})
+    stderr = project.run("build", status=2).stderr
+    assert "second.json takes 6,291,457 bytes of JSON, and Lambda takes events of at most 6,291,456." in stderr
+
+
+def test_traceback_begins_with_the_functions_own_code(tmp_path, lpack, index, cache):
+    handler = "import json\ndef handler(event, context):\n    return json.loads('{')\n"
+    project = with_events(tmp_path, lpack, handler)
+    project.write({"events/first.expected.json": "1"})
+    stderr = project.run("build", status=4).stderr
+    assert 'Traceback (most recent call last):\n  File "/var/task/app.py", line 3, in handler\n' in stderr
+    assert "json/decoder.py" in stderr
+    assert "awslambdaric" not in stderr
+
+
+def test_arguments_are_those_that_lambda_gives(tmp_path, lpack, index, cache):
+    handler = "import argparse\nargparse.ArgumentParser().parse_args()\ndef handler(event, context):\n    return 1\n"
+    assert with_events(tmp_path, lpack, handler).build()["verified"]["level"] == "events"
 
 
 def test_the_handler_gets_the_event_and_a_context_as_on_lambda(tmp_path, lpack, index, cache):
     handler = (
         "import os\n\ndef handler(event, context):\n"
-        "    names = ('AWS_LAMBDA_FUNCTION_NAME', 'AWS_EXECUTION_ENV', 'LAMBDA_TASK_ROOT', '_HANDLER', 'MINE')\n"
+        "    names = ('AWS_LAMBDA_FUNCTION_NAME', 'AWS_EXECUTION_ENV', 'LAMBDA_TASK_ROOT', '_HANDLER', 'MINE',\n"
+        "        'AWS_LAMBDA_RUNTIME_API')\n"
         "    return [event, context.get_remaining_time_in_millis() > 0, *(os.environ[name] for name in names)]\n"
     )
     settings = 'verify = { events = ["events/first.json"], environment = { MINE = "yes" } }'
     project = with_events(tmp_path, lpack, handler, settings=settings)
     runtime = json.loads(project.run("build", "--json").stdout)["functions"]["one"]["runtime"]
-    wanted = [{"order": 1}, True, "one", f"AWS_Lambda_{runtime}", "/var/task", "app.handler", "yes"]
+    wanted = [{"order": 1}, True, "one", f"AWS_Lambda_{runtime}", "/var/task", "app.handler", "yes", "127.0.0.1:9001"]
     project.write({"events/first.expected.json": json.dumps(wanted)})
     stderr = project.run("build", "--verbose").stderr
     assert "expected" not in stderr

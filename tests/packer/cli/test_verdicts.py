@@ -102,8 +102,27 @@ BROKEN: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         ("'git', at app.py:2; there is no program git.", "Put git into bin/ of a layer"),
     ),
     "function": (
-        {"app.py": "import os\n\ndef main(): ...\n\ndef handle(event, context): ...\n\nLIMIT = 3\n"},
+        {
+            "app.py": "import os\nfrom json import dumps\n\ndef main(): ...\n\ndef handle(event, context): ...\n\n"
+            "class Order: ...\n\nLIMIT = 3\nREGION = os.environ.get('REGION')\n"
+        },
         ("Handler 'handler' missing on module 'app'", "The module has handle, main. Define it in that module"),
+    ),
+    "undefined": (
+        {"app.py": f"import os\nSTAGE = os.environ.get('STAGE')\nTABLE = prefix + 'orders'\n{HANDLER}"},
+        ("NameError: name 'prefix' is not defined, at app.py:3.", "Define it before that line"),
+    ),
+    "unbound": (
+        {"app.py": f"COUNT = 0\ndef count():\n    COUNT += 1\ncount()\n{HANDLER}"},
+        ("UnboundLocalError: ", "'COUNT'", "at app.py:3."),
+    ),
+    "quits": (
+        {"app.py": f"import tool\n{HANDLER}", "tool.py": "import sys\nsys.exit(3)\n"},
+        ("SystemExit: 3, at tool.py:2: its import ends the process.", "Raise an error instead"),
+    ),
+    "quits_at_once": (
+        {"app.py": f"import os\nos._exit(0)\n{HANDLER}"},
+        ("the interpreter ended with status 0", "Raise an error instead"),
     ),
 }
 
@@ -159,6 +178,31 @@ def test_optional_imports_are_no_matter(tmp_path, lpack, index, cache):
 
 ELSEWHERE = {
     "a variable": ("import os\nTABLE = os.environ['TABLE']\n", "", "deployment", "KeyError: 'TABLE'"),
+    "a name that a variable decides": (
+        "import os\nif 'TABLE' in os.environ:\n    TABLE = 1\nprint(TABLE)\n",
+        "",
+        "deployment",
+        "NameError: name 'TABLE' is not defined, at app.py:4",
+    ),
+    "a name of an unknown layer": (
+        "try:\n    import yaml\nexcept ImportError:\n    pass\nyaml.Loader\n",
+        f'attached = ["{ARN}:Mine:3"]',
+        "layer",
+        "NameError: name 'yaml' is not defined, at app.py:5; it may come from layer Mine:3",
+    ),
+    "an exit that a variable decides": (
+        "import os, sys\nif not os.environ.get('TABLE'):\n    sys.exit('no TABLE')\n",
+        "",
+        "deployment",
+        "SystemExit: no TABLE, at app.py:3: its import ends the process",
+    ),
+    "a value that a variable gives": ("import os\nSIZE = int(os.environ.get('SIZE', ''))\n", "", "deployment", "ValueError: "),
+    "native code that fails outside of the runtime": (
+        "import ctypes\nctypes.string_at(0)\n",
+        "",
+        "interpreter",
+        "the interpreter ended with signal 11 (SIGSEGV), outside of the runtime's own files",
+    ),
     "an unknown layer": (
         "import yaml\n",
         f'attached = ["{ARN}:Mine:3"]',

@@ -6,11 +6,12 @@ import ast
 
 import pytest
 
-from packer.verify.handler_source import _NEWER_SYNTAX, module_names
+from packer.verify.handler_source import _NEWER_SYNTAX, may_bind, module_names
 
 NAMES = {
-    "def a(): ...\nasync def b(): ...\nclass C: ...\n": ({"a", "b", "C"}, ("a", "b", "C")),
-    "app = make()\nhandler = app.handle\nLIMIT = 3\n": ({"app", "handler", "LIMIT"}, ("app", "handler")),
+    "def a(): ...\nasync def b(): ...\nclass C: ...\n": ({"a", "b", "C"}, ("a", "b")),
+    "app = make()\nhandler = app.handle\nLIMIT = 3\n": ({"app", "handler", "LIMIT"}, ()),
+    "def a(): ...\nb = a\nc = traced(b)\nd = lambda *_: 1\n_e = a\n": ({"a", "b", "c", "d", "_e"}, ("a", "b", "c", "d")),
     "import os.path\nfrom x import y as z\n": ({"os", "z"}, ()),
     "if True:\n    def a(): ...\nelse:\n    from x import b\n": ({"a", "b"}, ()),
     "try:\n    c = 1\nexcept E as e:\n    pass\nwith o() as f, g:\n    for h, (i, *j) in k:\n        pass\n": (
@@ -20,6 +21,21 @@ NAMES = {
     "def outer():\n    inner = 1\n    def deeper(): ...\n": ({"outer"}, ("outer",)),
     "print(x := 1)\n": ({"x"}, ()),
 }
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("try:\n    name = f()\nexcept E:\n    pass\n", True),
+        ("def f():\n    if x:\n        import name\n", True),
+        ("for name in ():\n    pass\n", True),
+        ("print(name)\nname = 1\n", False),
+        ("def f():\n    name += 1\nif x:\n    other = 1\n", False),
+        ("", False),
+    ],
+)
+def test_condition_may_decide_whether_a_name_is_bound(source, expected):
+    assert may_bind(source.encode(), "name") == expected
 
 
 @pytest.mark.parametrize(("source", "expected"), NAMES.items())

@@ -113,7 +113,9 @@ def confined_python() -> Iterator[HostSandbox]:
 
 def run(folder: Path, python: HostSandbox, code: str, handler: str = "None") -> Outcome:
     """Run a function as verification does, with an event."""
-    app = f"import os, sys\n{code}\ndef handler(event, context): return {handler}\n"
+    arguments = "open('/proc/self/cmdline').read().split(chr(0))"
+    # A function does not see the script's arguments, but for those who look for them.
+    app = f"import os, sys\nsys.argv = {arguments}[-7:]\n{code}\ndef handler(event, context): return {handler}\n"
     with ThreadPoolExecutor(1) as executor:
         verifier = Verifier(LocalStore(folder / "store"), Sandboxes(()), executor, lambda *_: NotImplemented)
         laid = UnpackedFunction(task=write_files(folder / "task", {"app.py": app}))
