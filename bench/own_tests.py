@@ -25,18 +25,24 @@ from bench.machine import described, machine
 from bench.measure import CommandFailedError
 from bench.peers import Place, add_cache
 from bench.rows import RESULTS
-from bench.suite_runs import Difference, Report, differences, run_suite
+from bench.suite_runs import Difference, Outcome, Report, differences, run_suite
 from bench.suite_sides import Preparation, Sides
 from bench.suites import EXPLANATIONS, SUITES, UNTIL, Explanation, Suite
 
 _OPTIONS = ("--continue-on-collection-errors", "-o", "addopts=", "-q", "-rN", "--tb=short", "--no-header")
+_COUNTED: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
+    ("passed", ("passed",)),
+    ("failed", ("failed", "error")),
+    ("skipped", ("skipped",)),
+)
+"""Columns of the table, with the outcomes that each counts."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
     """What came of one suite.
 
     ``unexplained`` tests passed installed and not packed in each of two runs, ``flaky`` ones in the first alone. ``put_back``
-    counts test files that lpack had removed. ``trouble`` says why there is no report.
+    counts test files that lpack had removed. ``trouble`` says why there is nothing to compare.
     """
 
     suite: Suite
@@ -74,6 +80,8 @@ class Bench:
 
     def _compared(self, suite: Suite, sides: Sides) -> Result:
         plain, packed = self._run_both(suite, sides)
+        if not plain.count("passed"):
+            raise CommandFailedError(f"no test of {suite.pin} passes as it is installed")
         known = [each for each in self._explanations if each.name == base_name(suite.requirement)]
         found, used = sort_out(differences(plain, packed), known)
         unexplained, flaky = tuple(each for each, reason in found if not reason), tuple[Difference, ...]()
@@ -129,32 +137,34 @@ def sort_out(
 
 def markdown(results: Sequence[Result]) -> str:
     """Return the table: passed, failed and skipped installed and packed, and how many differ."""
-    head = ("distribution", "passed", "failed", "skipped", "CPU seconds", "differ", "explained")
+    head = ("distribution", *(name for name, _ in _COUNTED), "differ", "explained")
     lines = [head, ("---",) * len(head)]
     for result in results:
         name = result.suite.pin.replace("==", " ")
         if result.plain is None or result.packed is None:
-            lines.append((name, *("-",) * 5, result.trouble.splitlines()[-1].replace("|", r"\|")))
-            continue
-        sides = (result.plain, result.packed)
-        counts = (
-            " / ".join(str(side.count(*kinds)) for side in sides) for kinds in (("passed",), ("failed", "error"), ("skipped",))
-        )
-        seconds = " / ".join(f"{side.cpu:.0f}" for side in sides)
-        lines.append((name, *counts, seconds, str(len(result.unexplained)), str(len(result.explained))))
-    lines.append(_total(results))
+            lines.append((name, *("-",) * (len(head) - 2), result.trouble.splitlines()[-1].replace("|", r"\|")))
+        else:
+            lines.append((name, *_counts([result])))
+    several = sum(result.plain is not None for result in results)
+    lines.append((f"{several} suite{'' if several == 1 else 's'}", *_counts(results)))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _total(results: Sequence[Result]) -> tuple[str, ...]:
+def _counts(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return the columns of counts: what came of the suites together, as ``installed / packed``, and how many tests differ."""
     pairs = [(each.plain, each.packed) for each in results if each.plain and each.packed]
-    counts = (
-        f"{sum(plain.count(*kinds) for plain, _ in pairs)} / {sum(packed.count(*kinds) for _, packed in pairs)}"
-        for kinds in (("passed",), ("failed", "error"), ("skipped",))
+    outcomes = (
+        f"{sum(plain.count(*kinds) for plain, _ in pairs):,} / {sum(packed.count(*kinds) for _, packed in pairs):,}"
+        for _, kinds in _COUNTED
     )
-    seconds = f"{sum(plain.cpu for plain, _ in pairs):.0f} / {sum(packed.cpu for _, packed in pairs):.0f}"
     differ, explained = sum(len(each.unexplained) for each in results), sum(len(each.explained) for each in results)
-    return (f"{len(pairs)} suite{'' if len(pairs) == 1 else 's'}", *counts, seconds, str(differ), str(explained))
+    return (*outcomes, str(differ), str(explained))
+
+
+def seconds(result: Result) -> str:
+    """Return how long a suite's tests took, in seconds of CPU time, installed and packed; empty where there is no report."""
+    sides = [each for each in (result.plain, result.packed) if each]
+    return f"{' / '.join(f'{side.cpu:.0f}' for side in sides)} s of CPU time" if sides else ""
 
 
 def details(results: Sequence[Result]) -> str:
@@ -205,7 +215,8 @@ def main() -> int:
         for number, suite in enumerate(suites, 1):
             print(f"{number}/{len(suites)} {suite.pin}", file=sys.stderr, flush=True)
             results.append(bench.result(suite))
-            print(markdown(results[-1:]).splitlines()[2], details(results[-1:]), sep="\n", file=sys.stderr, flush=True)
+            print(markdown(results[-1:]).splitlines()[2], seconds(results[-1]), file=sys.stderr)
+            print(details(results[-1:]), file=sys.stderr, flush=True)
             if not options.keep:
                 shutil.rmtree(work / base_name(suite.requirement), ignore_errors=True)
     _publish(results, options.json)

@@ -22,12 +22,14 @@ from bench.suite_runs import Surroundings
 from bench.suites import CONFIGURATION, PYTEST, UNTIL, Suite
 
 NAME = "one"
+_MODULE = "suite_handler"
+"""The function's own module, which tests can see: no name that a framework looks for, as Flask does for ``app.py``."""
 _PLATFORM = "x86_64-manylinux_2_34"
 _CONFIGURATION = f"""runtime = "python{PYTHON}"
 layers = "none"
 [functions.{NAME}]
 source = "source"
-handler = "app.handler"
+handler = "{_MODULE}.handler"
 """
 _HANDLER = "\n\ndef handler(event, context):\n    return None\n"
 
@@ -115,7 +117,7 @@ class Preparation:
         (project / "lpack.toml").write_text(_CONFIGURATION)
         (project / "source" / "requirements.txt").write_text(_lines(pins))
         imports = "".join(f"import {module}\n" for module in suite.modules)
-        (project / "source" / "app.py").write_text(imports + _HANDLER)
+        (project / "source" / f"{_MODULE}.py").write_text(imports + _HANDLER)
         command = (str(self._place.lpack), "build", "--trim", "safe", "--out", str(project / "dist"))
         measure(command, project, self._environment, folder / "build.log", watch=False)
         with zipfile.ZipFile(project / "dist" / f"{NAME}.zip") as archive:

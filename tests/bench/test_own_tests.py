@@ -7,8 +7,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from bench.catalogue import base_name
-from bench.own_tests import Result, chosen_suites, configuration, details, markdown, sort_out
-from bench.suite_runs import Difference, Report
+from bench.own_tests import Bench, Result, chosen_suites, configuration, details, markdown, seconds, sort_out
+from bench.peers import Place
+from bench.suite_runs import Difference, Outcome, Report, Surroundings
+from bench.suite_sides import Preparation, Sides
 from bench.suites import EXPLANATIONS, SUITES, Explanation
 
 _SUITE = SUITES[0]
@@ -72,6 +74,16 @@ def test_unexplained_differences_and_stale_explanations_are_not_good(fields: dic
     assert _result(**fields).good is good
 
 
+def test_suite_of_which_no_test_passes_as_installed_is_in_trouble(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    where = Surroundings(python=tmp_path, path=(tmp_path,), folder=tmp_path, home=tmp_path)
+    broken = Report(outcomes={"tests.conftest": ("error",)}, seconds=1, cpu=1)
+    monkeypatch.setattr(Preparation, "prepare", lambda *_: Sides(plain=where, packed=where, removed=()))
+    monkeypatch.setattr("bench.own_tests.run_suite", lambda *_: broken)
+    result = Bench(Place(cache=tmp_path, work=tmp_path, peers=tmp_path, lpack=None)).result(_SUITE)
+    assert result.trouble == f"no test of {_SUITE.pin} passes as it is installed"
+    assert not result.good
+
+
 def test_results_become_a_table_and_a_line_for_each_difference():
     results = [
         _result(unexplained=(_OTHER,), explained=((_GONE, "it counts files"),)),
@@ -79,8 +91,16 @@ def test_results_become_a_table_and_a_line_for_each_difference():
     ]
     name = base_name(_SUITE.requirement)
     lines = markdown(results).splitlines()
-    assert lines[2].endswith(" | 2 / 1 | 0 / 1 | 1 / 1 | 1 / 3 | 1 | 1 |")
-    assert lines[3].endswith(" | last |")
-    assert lines[4] == "| 1 suite | 2 / 1 | 0 / 1 | 1 / 1 | 1 / 3 | 1 | 1 |"
+    assert lines[2].endswith(" | 2 / 1 | 0 / 1 | 1 / 1 | 1 | 1 |")
+    assert lines[3].endswith(" | - | - | - | - | last |")
+    assert lines[4] == "| 1 suite | 2 / 1 | 0 / 1 | 1 / 1 | 1 | 1 |"
     assert f"{name}: {_OTHER.test}: missing" in details(results)
     assert f"{name}: {_GONE.test}: failed, explained: it counts files" in details(results)
+    assert [seconds(result) for result in results] == ["1 / 3 s of CPU time", ""]
+
+
+def test_numbers_of_the_table_have_separators_as_in_the_readme():
+    outcomes: dict[str, tuple[Outcome, ...]] = {str(number): ("passed",) for number in range(1234)}
+    report = Report(outcomes=outcomes, seconds=3, cpu=1)
+    total = markdown([Result(suite=_SUITE, plain=report, packed=report)]).splitlines()[-1]
+    assert total == "| 1 suite | 1,234 / 1,234 | 0 / 0 | 0 / 0 | 0 | 0 |"
