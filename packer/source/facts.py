@@ -10,6 +10,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 from threading import Lock
 
 from msgspec import Struct
@@ -29,7 +30,7 @@ from packer.source.test_suites import (
     test_prefixes,
 )
 
-_FORM = "6"
+_FORM = "7"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
 _WORDS = (re.compile(rb"tests?\b"), re.compile(rb"SelfTest\b"), re.compile(rb"conftest\b"))
 _IMPORTS = re.compile(rb"(?:^|[;:])[ \t]*(?:from|import)[ \t]|import_module\(|__import__\(")
@@ -39,6 +40,12 @@ _STUBS = (b"attach_stub", b'.pyi"', b".pyi'")
 HEADERS = r"\.(?:h|hh|hpp|hxx|cuh|inl|pxd|pxi)(?:\.in)?"
 NATIVE_SOURCES = r"\.(?:c|cc|cpp|cxx|cu|f|f90|for|pyx|tp)(?:\.in)?|\.(?:pyx|pxd|pxi)\.tp"
 """Names of what compilers read."""
+LINKED = r"\.(?:a|la|lib|o|obj|def|exp)"
+"""Names of what linkers read, and of some other data."""
+BUILD_FILES = r"\.(?:cmake|pc)(?:\.in)?|(?:^|/)(?:CMakeLists\.txt|meson\.build|Makefile(?:\.am|\.in)?)"
+"""Names of what build tools read."""
+BUILT_WITH = re.compile(rf"(?:{HEADERS}|{NATIVE_SOURCES}|{LINKED}|{BUILD_FILES})$")
+"""Files that only builds read, by their names."""
 _READS_SOURCES = re.compile(
     rb"\bgetsource(?:lines|file)?\s*\(|\bfindsource\s*\(|\bjit\.script\b|\btriton\.jit\b|\blinecache\.getline"
 )
@@ -64,9 +71,9 @@ class FactScan(Struct, frozen=True, kw_only=True):
     point leads to, ``test_data`` those that are named with nothing in them: modules of theirs nobody asks for by that.
     ``reads_stubs`` says that type stubs are read at run time, ``reads_sources`` that sources are. ``named`` are names of files
     that stand in a string, and ``suffixes`` their endings that do: code may read them. Of a wheel, these are only such as it
-    has itself. ``foreign`` are files of native code for other systems that the sources do not name, or that a copy for Linux
-    explains. ``services`` are those of AWS that are called by name, and ``dynamic`` is the place where the name is computed,
-    or empty.
+    has itself. ``folders`` are those with files for compilers and build tools that a wheel's own code names piece by piece.
+    ``foreign`` are files of native code for other systems that the sources do not name, or that a copy for Linux explains.
+    ``services`` are those of AWS that are called by name, and ``dynamic`` is the place where the name is computed, or empty.
     """
 
     tests: tuple[str, ...] = ()
@@ -75,6 +82,7 @@ class FactScan(Struct, frozen=True, kw_only=True):
     reads_sources: bool = False
     named: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     dynamic: str = ""
@@ -139,6 +147,7 @@ def scan_sources(tree: Tree, *, look_for_calls: bool | None = True, whole: bool 
         reads_sources=any(_READS_SOURCES.search(data) for _, data in sources),
         named=named,
         suffixes=suffixes,
+        folders=() if whole else _named_folders([(entry.path, data) for entry, data in sources], tree),
         foreign=() if whole else tuple(_find_foreign(tree, frozenset(named), frozenset(suffixes))),
         services=tuple(sorted(services)),
         dynamic=dynamic,
@@ -153,6 +162,18 @@ def _named_files(sources: Sequence[bytes], tree: Tree | None) -> tuple[tuple[str
     held = {part for entry in tree for parts in (entry.path.split("/"),) for part in (*parts[:2], parts[-1])}
     suffixes = (suffix for suffix in found.suffixes if any(name.endswith(suffix) for name in held))
     return tuple(sorted((found.names - _UNREMARKABLE) & held)), tuple(sorted(suffixes))
+
+
+def _named_folders(sources: Sequence[tuple[str, bytes]], tree: Tree) -> tuple[str, ...]:
+    """Return the folders with files for compilers and build tools that sources name piece by piece, without those in others."""
+    from packer.source.named_folders import find_named_folders
+
+    held = {str(parent) for entry in tree if BUILT_WITH.search(entry.path) for parent in PurePosixPath(entry.path).parents}
+    found: list[str] = []
+    for folder in sorted(find_named_folders(sources, held - {"."}, _parse_source)):
+        if not found or not f"{folder}/".startswith(f"{found[-1]}/"):
+            found.append(folder)
+    return tuple(found)
 
 
 def _find_foreign(tree: Tree, named: frozenset[str], suffixes: frozenset[str]) -> Iterator[str]:

@@ -39,6 +39,12 @@ def find_test_suites(tree: Tree) -> frozenset[str]:
     return frozenset(found)
 
 
+def is_test_module(path: str) -> bool:
+    """Return whether a file is a module that test tools collect, in a folder named for tests: nothing imports it to run."""
+    *folders, name = path.split("/")
+    return not TEST_FOLDERS.isdisjoint(folders) and name != "conftest.py" and _TEST_MODULE.match(name) is not None
+
+
 def suites_above(path: str, suites: frozenset[str]) -> Iterator[str]:
     """Return those of ``suites`` that a path lies in, the outermost first."""
     parts = path.split("/")

@@ -24,6 +24,7 @@ from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of
 from packer.core.model import OWN_SOURCE, Content, Entry, owner_label
 from packer.formats.wheel_outline import OutlineContent, expected_bytecode
+from packer.source.test_suites import is_test_module
 from packer.trim.handler_prelude import HandlerPrelude
 
 _FORM = "1"
@@ -196,10 +197,12 @@ def _answers(data: bytes) -> dict[int, bytes]:
 
 
 def _is_module(entry: Entry) -> bool:
-    """Return whether a file can be imported: a template among a distribution's data is no module."""
+    """Return whether a file is compiled: a template among a distribution's data is no module, and tests are not imported."""
     if not entry.path.endswith(".py") or "\n" in entry.path:
         return False
     *folders, name = entry.path.removesuffix(".py").split("/")
     if entry.owner == OWN_SOURCE:  # Lambda imports a handler by its path, whatever its folders are called
         return True
+    if is_test_module(entry.path):
+        return False
     return name.isidentifier() and all(map(str.isidentifier, folders)) and not (folders and folders[0] in _NO_MODULES)

@@ -147,7 +147,7 @@ def _stays(scene: RuleContext, rule: Rule, path: str) -> bool:
         return not goes_of_local(scene, rule, path)
     if rule.name == "runtime":
         return False
-    is_read = rule.spares_named and not path.endswith(".py") and scene.names(path)
+    is_read = rule.spares_named and not path.endswith(".py") and scene.names(path, by_ending=rule.spares_endings)
     return bool(STAYS.search(path)) or (rule.spares_named and is_template(path)) or is_read
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import Entry, Tree
 from packer.formats.elf import EXTENSION_MODULE, ElfFile
-from packer.source.facts import HEADERS, NATIVE_SOURCES, FactScan
+from packer.source.facts import BUILD_FILES, BUILT_WITH, HEADERS, LINKED, NATIVE_SOURCES, FactScan
 from packer.source.test_suites import TEST_FOLDERS, find_test_suites, suites_above
 
 STRIP, SOURCES, PROFILE = "strip", "sources", "profile"
@@ -42,15 +42,18 @@ class RuleContext(Struct, frozen=True, kw_only=True):
     local: bool = False
     own: FactScan = FactScan()
 
-    def names(self, path: str) -> bool:
+    def names(self, path: str, *, by_ending: bool = True) -> bool:
         """Return whether the sources of the distribution, or the function's own, name a file or its ending, and may read it.
 
-        An ending says nothing of headers in a folder named include: code hands that to compilers.
+        An ending says nothing of headers in a folder named include: code hands that to compilers. The distribution's own may
+        do so where it names the folder.
         """
         name = path.rpartition("/")[2]
+        if BUILT_WITH.search(path) and any(path.startswith(f"{folder}/") for folder in self.scan.folders):
+            return True
         if name in self.scan.named or name in self.own.named:
             return True
-        endings = (*self.scan.suffixes, *self.own.suffixes)
+        endings = (*self.scan.suffixes, *self.own.suffixes) if by_ending else ()
         return name.endswith(endings) and not (_INCLUDED.search(path) and _HEADER.search(name))
 
     def has_modules(self) -> bool:
@@ -61,7 +64,8 @@ class RuleContext(Struct, frozen=True, kw_only=True):
 class Rule(Struct, frozen=True, kw_only=True):
     """``select`` gives the paths of a scene that go. ``level`` is ``asked`` for what is only used where it is named.
 
-    ``spares_named`` says that what the sources name stays, and so do templates of projects, which code copies.
+    ``spares_named`` says that what the sources name stays, and so do templates of projects, which code copies;
+    ``spares_endings`` that what they name by its ending does too.
     """
 
     name: str
@@ -69,13 +73,14 @@ class Rule(Struct, frozen=True, kw_only=True):
     reason: str
     select: Callable[[RuleContext], Iterator[str]]
     spares_named: bool = True
+    spares_endings: bool = True
 
 
 _HEADER = re.compile(rf"(?:{HEADERS})$")
 _INCLUDED = re.compile(r"(?:^|/)include/")
 _SOURCE = re.compile(rf"(?:{NATIVE_SOURCES})$")
 _KERNELS = re.compile(r"\.(?:cl|ptx|metal|hip)$")
-_LINKED = re.compile(r"\.(a|la|lib|o|obj|def|exp)$")
+_LINKED = re.compile(rf"{LINKED}$")
 # How archives, object files of Linux, Windows and macOS, libtool's scripts, and lists of exports begin.
 _OBJECT = re.compile(
     rb"!<(?:arch|thin)>\n|\x7fELF|\x64[\x86\xaa]|\x4c\x01|\xcf\xfa\xed\xfe|# lib\S+ - a libtool library file"
@@ -88,7 +93,7 @@ _DOCUMENTS = frozenset(
     )
 )
 _MANUAL = re.compile(r"share/(doc|man|info)/")
-_BUILD_FILE = re.compile(r"\.(?:cmake|pc)(?:\.in)?$|(?:^|/)(?:CMakeLists\.txt|meson\.build|Makefile(?:\.am|\.in)?)$")
+_BUILD_FILE = re.compile(rf"(?:{BUILD_FILES})$")
 _INSTALLED_FOR_BUILDS = re.compile(r"(?:^|/)(?:lib(?:64)?|share)/(?:[^/]+/)*(?:cmake|pkgconfig)/|(?:^|/)cmake/")
 _LOCK = re.compile(
     r"(?:^|/)(?:Pipfile\.lock|poetry\.lock|uv\.lock|pdm\.lock|pylock(?:\.[^/]+)?\.toml|package-lock\.json|yarn\.lock"
@@ -267,6 +272,7 @@ RULES: tuple[Rule, ...] = (
         level="safe",
         reason="folders of test modules, with what belongs to them, that nothing else in the function imports or names",
         select=_tests,
+        spares_endings=False,  # data of any kind lies beside test modules, whose folder nothing else names
     ),
     Rule(
         name="stubs",

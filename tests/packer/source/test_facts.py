@@ -322,3 +322,9 @@ def test_a_client_is_not_overlooked(code):
 )
 def test_an_import_of_tests_is_not_overlooked(code):
     assert imported(code) == ("pkg/sub/tests",)
+
+
+def test_folders_that_are_named_piece_by_piece_count_where_builds_read_files_in_them():
+    code = 'HERE = os.path.dirname(__file__)\nINCLUDE, DATA = os.path.join(HERE, "include"), os.path.join(HERE, "data")\n'
+    files = {"pkg/__init__.py": code, "pkg/include/one.h": "", "pkg/include/deep/two.h": "", "pkg/data/one.csv": ""}
+    assert scan(tree_of(files)).folders == ("pkg/include",)

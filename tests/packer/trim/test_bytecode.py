@@ -88,7 +88,7 @@ def sample() -> tuple[Entry, ...]:
     """A few hundred real modules."""
     library = Path(sysconfig.get_path("stdlib"))
     paths = sorted({*library.glob("[a-z]*.py"), *(path for name in PACKAGES for path in (library / name).rglob("*.py"))})
-    found = [entry(f"lib/{path.relative_to(library)}", path.read_bytes()) for path in paths]
+    found = [entry(f"lib/{path.relative_to(library)}", path.read_bytes()) for path in paths if "test" not in path.parts]
     assert len(found) > 200
     return tuple(found)
 
@@ -383,3 +383,9 @@ def test_a_compiler_that_fails_is_an_error_and_nothing_is_kept_of_it(tmp_path, o
 def test_the_hash_is_that_of_the_source_and_not_of_what_stands_around_it(expected, sample):
     for each in sample[::11]:
         assert expected[each.path][8:16] == importlib.util.source_hash(each.content.read())
+
+
+def test_test_modules_of_a_distribution_are_not_compiled_and_those_of_the_function_are(tmp_path):
+    paths = ("pkg/tests/test_one.py", "pkg/tests/two_test.py", "pkg/tests/tools.py", "pkg/test_tools.py")
+    entries = [*(entry(path, "VALUE = 1\n") for path in paths), entry("tests/test_own.py", "VALUE = 1\n", OWN_SOURCE)]
+    assert set(compiled(tmp_path, entries).files) == {"pkg/tests/tools.py", "pkg/test_tools.py", "tests/test_own.py"}

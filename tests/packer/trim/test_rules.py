@@ -360,3 +360,21 @@ def test_headers_and_native_sources_that_the_code_names_stay():
     tree = tree_of("pkg/__init__.py", "pkg/kernels.cu", "pkg/one.h", "pkg/two.h", "pkg/sub/two.h", "pkg/my_kernels.cu")
     scan = FactScan(named=("kernels.cu", "one.h"))
     assert gone(tree, scan=scan, native=MODULES) == {"pkg/sub/two.h": "headers", "pkg/my_kernels.cu": "native-sources"}
+
+
+def test_what_builds_read_stays_in_a_folder_that_the_code_names_piece_by_piece():
+    headers = ("pkg/include/one.h", "pkg/include/deep/one.c", "pkg/include/one.pyi", "pkg/includes/one.h")
+    paths = (*headers, "pkg/share/cmake/one.cmake")
+    scan = FactScan(folders=("pkg/include", "pkg/share/cmake"))
+    assert gone(tree_of("pkg/__init__.py", *paths), scan=scan, native=MODULES) == {
+        "pkg/include/one.pyi": "stubs",
+        "pkg/includes/one.h": "headers",
+    }
+
+
+def test_data_of_a_test_suite_stays_where_the_code_names_the_file_but_not_its_ending_alone():
+    tree = tree_of("pkg/__init__.py", "pkg/tests/test_one.py", "pkg/tests/data/one.csv", "pkg/tests/data/two.csv")
+    assert gone(tree, scan=FactScan(suffixes=(".csv",), named=("two.csv",))).keys() == {
+        "pkg/tests/test_one.py",
+        "pkg/tests/data/one.csv",
+    }

@@ -1,0 +1,56 @@
+"""Which folders sources name piece by piece."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from packer.source.named_folders import find_named_folders
+
+FOLDERS = ("pkg", "pkg/include", "pkg/share", "pkg/share/cmake", "pkg/core", "pkg/core/include", "pkg/sub/include")
+
+
+def found(code: str, path: str = "pkg/sub/one.py") -> set[str]:
+    return set(find_named_folders([(path, code.encode())], FOLDERS, ast.parse))
+
+
+@pytest.mark.parametrize(
+    ("code", "folder"),
+    [
+        ('d = os.path.join(os.path.dirname(__file__), "..", "share", "cmake")\n', "pkg/share/cmake"),
+        ('d = Path(__file__).parents[1] / "share" / "cmake"\n', "pkg/share/cmake"),
+        ('d = files("pkg").joinpath("share/cmake")\n', "pkg/share/cmake"),
+        ('d = resource_filename("pkg", "share/cmake")\n', "pkg/share/cmake"),
+        ('d = f"{os.path.dirname(pkg.__file__)}/share/cmake"\n', "pkg/share/cmake"),
+        ('PARTS = ("share", "cmake")\nd = os.path.join(*pkg.__path__, *PARTS)\n', "pkg/share/cmake"),
+        ('from pkg import core\nd = os.path.join(os.path.dirname(core.__file__), "include")\n', "pkg/core/include"),
+        ('d = os.path.join(os.path.dirname(__file__), "include")\n', "pkg/sub/include"),
+    ],
+)
+def test_a_folder_whose_pieces_are_named_is_found(code, folder):
+    assert folder in found(code)
+
+
+def test_a_module_that_returns_its_own_folder_for_headers_names_it():
+    code = "def get_include() -> str:\n    return str(Path(__file__).parent)\n"
+    assert found(code, "pkg/__init__.py") == {"pkg"}
+
+
+def test_a_function_for_headers_that_names_a_folder_does_not_mean_its_own():
+    code = 'def get_include() -> str:\n    return os.path.join(os.path.dirname(__file__), "include")\n'
+    assert found(code, "pkg/__init__.py") == {"pkg/include"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'd = join("share", "cmake")\n',  # from nowhere: the module does not find out where it lies
+        'd = join(dirname(__file__), "cmake")\n',  # one piece of two
+        '"""Beside __file__ lie "share" and "cmake"."""\n',
+        '__all__ = ["share", "cmake"]\nd = __file__\n',
+        'd = __file__\nif kind == "share" or kind == "cmake":\n    pass\n',
+    ],
+)
+def test_words_that_are_not_joined_from_the_place_of_a_module_name_no_folder(code):
+    assert not found(code) & {"pkg/share", "pkg/share/cmake"}
