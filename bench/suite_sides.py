@@ -31,7 +31,7 @@ layers = "none"
 source = "source"
 handler = "{_MODULE}.handler"
 """
-_HANDLER = "\n\ndef handler(event, context):\n    return None\n"
+_HANDLER = "\n\ndef handler(event, context):\n    return {returned}\n"
 
 
 class Sides(Struct, frozen=True, kw_only=True):
@@ -117,7 +117,7 @@ class Preparation:
         (project / "lpack.toml").write_text(_CONFIGURATION)
         (project / "source" / "requirements.txt").write_text(_lines(pins))
         imports = "".join(f"import {module}\n" for module in suite.modules)
-        (project / "source" / f"{_MODULE}.py").write_text(imports + _HANDLER)
+        (project / "source" / f"{_MODULE}.py").write_text(imports + _HANDLER.format(returned=suite.returned))
         command = (str(self._place.lpack), "build", "--trim", "safe", "--out", str(project / "dist"))
         measure(command, project, self._environment, folder / "build.log", watch=False)
         with zipfile.ZipFile(project / "dist" / f"{NAME}.zip") as archive:

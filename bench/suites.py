@@ -31,6 +31,8 @@ class Suite(Struct, frozen=True, kw_only=True):
     """What is run of ``tests`` and of ``within`` where it is not all."""
     needs: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    returned: str = "None"
+    """What the function's handler returns: code that calls what the tests call, where lpack goes by what a function calls."""
 
     @property
     def run(self) -> tuple[str, ...]:
@@ -58,6 +60,44 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 SUITES = (
     Suite(
+        requirement="aiohttp==3.14.5",
+        modules=("aiohttp",),
+        tests=("tests",),
+        part=(
+            "tests/test_web_request.py",
+            "tests/test_web_response.py",
+            "tests/test_multipart.py",
+            "tests/test_helpers.py",
+            "tests/test_urldispatch.py",
+        ),
+        needs=(
+            "coverage",
+            "pytest-mock",
+            "pytest-timeout",
+            "trustme",
+            "re-assert",
+            "freezegun",
+            "proxy.py",
+            "blockbuster",
+            "uvloop",
+            "isal",
+            "zlib_ng",
+            "brotli",
+            "time-machine",
+            "python-on-whales",
+            "aiodns",
+            "backports.zstd",
+            "setuptools-git",
+            "pytest-codspeed",
+        ),
+        options=(
+            "-m",
+            "not dev_mode and not autobahn and not internal",
+            "-W",
+            "ignore::pytest.PytestUnraisableExceptionWarning",
+        ),
+    ),
+    Suite(
         requirement="alembic==1.20.1",
         modules=("alembic",),
         tests=("tests",),
@@ -76,6 +116,19 @@ SUITES = (
     ),
     Suite(requirement="babel==2.19.0", modules=("babel",), tests=("tests",), needs=("freezegun", "pytz", "setuptools")),
     Suite(requirement="beautifulsoup4==4.15.0", modules=("bs4",), within=("bs4/tests",), needs=("lxml", "html5lib")),
+    Suite(
+        requirement="botocore==1.44.8",
+        modules=("botocore", "botocore.session"),
+        tests=("tests",),
+        part=(
+            "tests/unit/auth",
+            "tests/unit/test_session.py",
+            "tests/unit/test_config_provider.py",
+            "tests/unit/test_loaders.py",
+        ),
+        needs=("jsonschema", "pytest-xdist"),
+        returned='[botocore.session.Session().create_client("ec2"), botocore.session.Session().create_client("s3")]',
+    ),
     Suite(requirement="cachetools==8.0.2", modules=("cachetools",), tests=("tests",)),
     Suite(requirement="charset-normalizer==3.5.3", modules=("charset_normalizer",), tests=("tests", "data")),
     Suite(requirement="click==8.5.1", modules=("click",), tests=("tests",), options=("-m", "not stress")),
@@ -144,6 +197,12 @@ SUITES = (
         modules=("lxml.etree", "lxml.html", "lxml.objectify"),
         within=("lxml/tests", "lxml/html/tests"),
         needs=("cssselect", "beautifulsoup4", "html5lib", "lxml_html_clean"),
+    ),
+    Suite(
+        requirement="mako==1.4.3",
+        modules=("mako",),
+        tests=("test",),
+        needs=("babel", "pygments", "beaker", "dogpile.cache", "lingua"),
     ),
     Suite(requirement="markdown==3.11.3", modules=("markdown",), tests=("tests",), needs=("pyyaml",)),
     Suite(requirement="markupsafe==3.0.4", modules=("markupsafe",), tests=("tests",)),
@@ -269,6 +328,12 @@ SUITES = (
     ),
     Suite(requirement="sqlparse==0.6.1", modules=("sqlparse",), tests=("tests",)),
     Suite(requirement="starlette[full]==1.10.0", modules=("starlette",), tests=("tests",), needs=("trio", "pyyaml")),
+    Suite(
+        requirement="structlog==26.1.0",
+        modules=("structlog",),
+        tests=("tests",),
+        needs=("pytest-asyncio", "simplejson", "time-machine", "twisted", "rich"),
+    ),
     Suite(requirement="tabulate==0.10.0", modules=("tabulate",), tests=("test",)),
     Suite(requirement="tomlkit==0.15.2", modules=("tomlkit",), tests=("tests",), needs=("pyyaml",)),
     Suite(requirement="toolz==1.2.0", modules=("toolz", "tlz"), within=("toolz/tests", "toolz/sandbox/tests")),
