@@ -119,6 +119,14 @@ def test_function_sees_the_python_the_libraries_and_the_packages_of_the_runtime_
     assert "would be exact" not in built.stderr
 
 
+def test_crash_of_native_code_in_the_runtimes_own_files_ends_the_build(runtime, write, lpack):
+    folder = write(runtime, "import ctypes\nctypes.string_at(0)\n\ndef handler(event, context):\n    return 1\n")
+    built = lpack("build", cwd=folder)
+    assert built.returncode == 4
+    assert "the interpreter ended with signal 11 (SIGSEGV)." in built.stderr
+    assert "Choose another version of the distribution whose native code does that" in built.stderr
+
+
 def test_profile_and_starts_are_measured_in_it(runtime, write, lpack, monkeypatch):
     monkeypatch.setenv(VARIABLE, "/nowhere")
     folder = write(runtime, "import boto3\n\ndef handler(event, context):\n    return 1\n", 1)
@@ -138,6 +146,10 @@ def test_emulator_runs_it_with_the_client_of_the_runtime(runtime, write, lpack, 
     built = lpack("build", cwd=folder)
     assert built.returncode == 0, built.stderr
     assert read_function(folder)["verified"]["level"] == "rie"
+    (folder / "app.py").write_text("def handler(event, context):\n    return 7_000_000 * 'x'\n")
+    large = lpack("build", cwd=folder)
+    assert large.returncode == 4
+    assert "and Lambda takes results of at most 6,291,556 bytes." in large.stderr
 
 
 def test_runtime_that_was_not_pulled_is_told_of_once_with_what_brings_it(tmp_path, write, lpack, cache, monkeypatch):
