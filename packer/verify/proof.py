@@ -455,8 +455,8 @@ class _Trial:
 
 
 def is_exact(sandbox: Sandbox, function: Function) -> bool:
-    """Return whether a sandbox runs a function by the runtime's own files, and no emulated processor."""
-    return sandbox.has_packages and MACHINES.get(platform.machine()) == function.target.architecture
+    """Return whether a function runs by the files of its runtime, unpacked or in a container, on no emulated processor."""
+    return sandbox.path is None and MACHINES.get(platform.machine()) == function.target.architecture
 
 
 _SECOND_TRY = 20.0

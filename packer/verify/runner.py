@@ -377,7 +377,9 @@ class Verifier:
 def _longest_run(function: Function, events: int) -> float:
     """Return the seconds that a run may take: its init phase, which may begin again with the first call, and its calls."""
     timeout = function.execution.timeout
-    return function.verify.seconds if timeout is None else min(function.verify.seconds, INIT_LIMIT + timeout * (1 + events))
+    if timeout is None:
+        return function.verify.seconds
+    return min(function.verify.seconds, _LONGEST_START + INIT_LIMIT + timeout * (1 + events))
 
 
 def _require_emulator(function: Function, sandbox: Sandbox) -> Path:
@@ -467,6 +469,8 @@ def _find_lateness(outcome: Outcome, timeout: int | None) -> Outcome | None:
 
 _TIMED_OUT = "Sandbox.Timedout"
 """The type of error of a call that takes too long, as Lambda reports it."""
+_LONGEST_START = 5
+"""Seconds that a sandbox may take to start: a container does on a busy machine."""
 _TOO_LARGE = "Function.ResponseSizeTooLarge"
 """The type of error of a call that returns too much, as Lambda reports it."""
 INIT_LIMIT = 10

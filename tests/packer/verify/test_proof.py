@@ -80,7 +80,7 @@ class PreparedRuns:
         self._outcomes = outcomes
 
     def sandbox(self, _function: Function) -> Any:
-        return SimpleNamespace(place="here", has_packages=True, unconfined="")
+        return SimpleNamespace(place="here", has_packages=True, unconfined="", path=None)
 
     def has_packages(self, _function: Function) -> bool:
         return True

@@ -23,7 +23,7 @@ from packer.core.model import BytesContent, Entry, Function, Tree
 from packer.core.options import ExecutionSettings, VerifyLevel, VerifyOptions
 from packer.formats.unpack import LayerArchive
 from packer.formats.zip_writer import WrittenArchive, write_zip
-from packer.verify.runner import NOTHING, Event, Outcome, Verifier, outcome_essence
+from packer.verify.runner import NOTHING, Event, Outcome, Verifier, outcome_essence, shown_trace
 from tests.emulator import client_files, use_emulator
 from tests.layered import SONAME, library
 from tests.probing import refuse_namespaces
@@ -285,3 +285,33 @@ def test_call_that_takes_longer_than_its_timeout_is_a_failure(world):
 def test_function_that_holds_more_than_its_memory_is_stopped(world):
     greedy = outcome_of(world, GREEDY, ExecutionSettings(memory=128))
     assert (greedy.failure, greedy.limit) == ("it holds more than its 128 MB of memory", "memory")
+
+
+CALLED = """\
+Traceback (most recent call last):
+  File "/var/runtime/awslambdaric/__main__.py", line 20, in outcome_of
+    result = call()
+             ^^^^^^
+  File "<frozen importlib._bootstrap>", line 1204, in _gcd_import
+"""
+OWN_FRAMES = (
+    '  File "/var/task/app.py", line 1, in <module>\n    import tool\n  File "/var/lang/lib/json.py", line 3, in loads\n'
+)
+BETWEEN = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+@pytest.mark.parametrize(
+    ("trace", "shown"),
+    [
+        (f"{CALLED}{OWN_FRAMES}E: x", f"Traceback (most recent call last):\n{OWN_FRAMES}E: x"),
+        (f"{CALLED}ModuleNotFoundError: x", "ModuleNotFoundError: x"),
+        (
+            f"{CALLED}{OWN_FRAMES}E: x\n{BETWEEN}{CALLED}{OWN_FRAMES}F: y",
+            f"Traceback (most recent call last):\n{OWN_FRAMES}E: x\n{BETWEEN}Traceback (most recent call last):\n{OWN_FRAMES}F: y",
+        ),
+        (OWN_FRAMES, OWN_FRAMES),
+        ("", ""),
+    ],
+)
+def test_trace_is_shown_from_the_functions_first_frame_on(trace, shown):
+    assert shown_trace(trace) == shown
