@@ -294,20 +294,23 @@ Traceback (most recent call last):
              ^^^^^^
   File "<frozen importlib._bootstrap>", line 1204, in _gcd_import
 """
-OWN_FRAMES = (
-    '  File "/var/task/app.py", line 1, in <module>\n    import tool\n  File "/var/lang/lib/json.py", line 3, in loads\n'
-)
+OWN_FRAMES = """\
+  File "/var/task/app.py", line 1, in <module>
+    import tool
+  File "/var/lang/lib/json.py", line 3, in loads
+"""
+HEADER = "Traceback (most recent call last):\n"
 BETWEEN = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
 @pytest.mark.parametrize(
     ("trace", "shown"),
     [
-        (f"{CALLED}{OWN_FRAMES}E: x", f"Traceback (most recent call last):\n{OWN_FRAMES}E: x"),
+        (f"{CALLED}{OWN_FRAMES}E: x", f"{HEADER}{OWN_FRAMES}E: x"),
         (f"{CALLED}ModuleNotFoundError: x", "ModuleNotFoundError: x"),
         (
             f"{CALLED}{OWN_FRAMES}E: x\n{BETWEEN}{CALLED}{OWN_FRAMES}F: y",
-            f"Traceback (most recent call last):\n{OWN_FRAMES}E: x\n{BETWEEN}Traceback (most recent call last):\n{OWN_FRAMES}F: y",
+            f"{HEADER}{OWN_FRAMES}E: x\n{BETWEEN}{HEADER}{OWN_FRAMES}F: y",
         ),
         (OWN_FRAMES, OWN_FRAMES),
         ("", ""),
