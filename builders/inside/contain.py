@@ -21,6 +21,7 @@ from builders.inside.isolate import (
     FAILED,
     MEMORY,
     NOTE,
+    REFUSED,
     UNAVAILABLE,
     blank_arguments,
     can_filter_calls,
@@ -102,7 +103,7 @@ def report(notes: _socket.socket, status: int, folder: str) -> int:
     while part := notes.recv(NOTE.size):
         data += part
     for kind, number in NOTE.iter_unpack(data):
-        if kind == FAILED:
+        if kind in (FAILED, REFUSED):
             os.write(2, f"it cannot be started ({os.strerror(number)})\n".encode())
         if kind == MEMORY:
             with open(os.path.join(folder, "memory"), "w", encoding="ascii") as file:

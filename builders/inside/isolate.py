@@ -90,9 +90,9 @@ if TYPE_CHECKING:
 UNAVAILABLE = 97
 NOTE = struct.Struct("=cq")
 READY, REFUSED, FAILED, ASKED, ENDED, MEMORY, OVER = b"r", b"n", b"f", b"a", b"e", b"m", b"."
-"""Kinds of notes: everything is in its place (0); it cannot be (the error's number); the command cannot be started (the error's
-number); it asks for an event (0), or reports that it cannot start (1, and its answer is what it says); it has ended (its wait
-status); it is killed for the memory that it holds (bytes); nothing of it is left (0)."""
+"""Kinds of notes: everything is in its place (0); the machine refuses to isolate it (the error's number); the command itself
+cannot be started (the error's number); it asks for an event (0), or reports that it cannot start (1, and its answer is what it
+says); it has ended (its wait status); it is killed for the memory that it holds (bytes); nothing of it is left (0)."""
 LENGTH = struct.Struct("I")
 ANSWER = 3
 """The descriptor of the file that a command's answer goes to."""
@@ -181,9 +181,9 @@ class Server:
         try:
             order = marshal.loads(receive(connection, LENGTH.unpack(receive(connection, LENGTH.size))[0]))  # noqa: S302
             process = self._fork()
-        except (OSError, EOFError) as error:  # who asked is gone, or there is no room for a process
+        except (OSError, EOFError) as error:  # who asked is gone, or the machine allows no more processes or namespaces
             if isinstance(error, OSError):
-                tell(connection, FAILED, error.errno or 0)
+                tell(connection, REFUSED, error.errno or 0)
                 tell(connection, OVER, 0)
             connection.close()
             process = -1
@@ -253,13 +253,9 @@ def tell(connection: _socket.socket, kind: bytes, number: int) -> None:
 def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrder, plan: Plan, root: str) -> NoReturn:
     """Start a command in namespaces of its own, and end with it: this is the first process of them."""
     try:
-        try:
-            os.setsid()
-            check_seen(order["same"])
-            enter(plan, root, order)
-        except OSError as error:
-            tell(connection, REFUSED, error.errno or 0)
-            os._exit(UNAVAILABLE)
+        os.setsid()
+        check_seen(order["same"])
+        enter(plan, root, order)
         runtime = RuntimeApi(files[1]) if order["runtime"] else None
         give_up_privileges(*plan["user"])
         check(libc().prctl(_SET_DUMPABLE, 0), "prctl")
@@ -272,7 +268,7 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         memory = MemoryLimit(order["memory"]) if order["memory"] else None
         tell(connection, ENDED, wait(connection, process, memory, runtime))
     except OSError as error:
-        tell(connection, FAILED, error.errno or 0)
+        tell(connection, REFUSED, error.errno or 0)
     finally:
         os._exit(UNAVAILABLE)
 
@@ -286,15 +282,17 @@ def blank_arguments() -> None:
 
 def start(connection: _socket.socket, files: tuple[int, int], order: CommandOrder, seccomp: bytes) -> NoReturn:
     """Become the command itself."""
+    kind = REFUSED
     try:
         os.setsid()
         arrange_descriptors(files)
         limit(order)
         filter_calls(seccomp)
+        kind = FAILED
         os.chdir(order["start"])
         execute(order["command"], order["variables"])
     except OSError as error:
-        tell(connection, FAILED, error.errno or 0)
+        tell(connection, kind, error.errno or 0)
     except ValueError:  # a name or a value that no process can have
         tell(connection, FAILED, errno.EINVAL)
     finally:

@@ -17,7 +17,7 @@ from builders.runtimes import LAYERS_MOUNT, MACHINES, Target
 from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import Fact, HostRoot, Remember, host_root
 from builders.sandbox.script_cache import ScriptCache
-from builders.sandbox.surroundings import find_refusal
+from builders.sandbox.surroundings import find_refusal, withdrawn_error
 from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
 
@@ -69,7 +69,11 @@ class HostSandbox:
         return _root_refusal() or self._refusals.get(None, self._find_refusal)
 
     def _find_refusal(self) -> str:
-        return find_refusal(f"{self._python} {self.identity}", self._remember, self._runner.refusal)
+        return find_refusal(self._kind, self._remember, self._runner.refusal)
+
+    @property
+    def _kind(self) -> str:
+        return f"{self._python} {self.identity}"
 
     @property
     def libraries(self) -> frozenset[str] | None:
@@ -110,7 +114,7 @@ class HostSandbox:
         if not self.unconfined:
             done = self._runner.run(task, work)
             if done is None:
-                raise BuildError("it cannot be isolated any more", remedy="Try again.")
+                raise withdrawn_error(self._kind, self._remember, self._runner.refusal)
             return done
         return self._plain_run(task, work / "plain")
 

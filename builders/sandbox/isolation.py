@@ -290,6 +290,8 @@ class _Run:
 
     def result(self) -> CommandEnd | None:
         """Return how it has ended; None where it could not be isolated. Raises `BuildError` where it was not started."""
+        if REFUSED in self.notes:
+            return None
         if FAILED in self.notes:
             raise BuildError(f"{self._order.command[0]} cannot be started ({os.strerror(self.notes[FAILED])})")
         if not self.late and READY not in self.notes:

@@ -86,7 +86,10 @@ Fact = TypeVar("Fact")
 
 
 class Remember(Protocol):
-    """Returns the fact of this machine that was found before under a key, or finds it now."""
+    """Returns the fact of this machine that was found before under a key, or finds it now.
+
+    A fact of another form (type) under the same key is found anew, and replaced.
+    """
 
     def __call__(self, key: str, form: type[Fact], find: Callable[[], Fact], /) -> Fact: ...
 

@@ -17,7 +17,7 @@ from builders.rootfs.runtime_files import RuntimeFiles
 from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import UNSET, Remember, RootPlan
 from builders.sandbox.script_cache import ScriptCache
-from builders.sandbox.surroundings import find_refusal
+from builders.sandbox.surroundings import find_refusal, withdrawn_error
 from builders.sandbox.task import Task, TaskResult
 
 _ALLOW = "Allow user namespaces (user_namespaces(7)), or start a container engine that has the runtime's image."
@@ -38,7 +38,8 @@ class RuntimeSandbox:
         plan = RootPlan(base=(str(files.root),))
         variables = {name: value for name, value in sorted(files.environment.items()) if name not in UNSET}
         self._runner = ConfinedRunner(plan, files.python, scripts, files.packages, variables)
-        refusal = find_refusal(f"overlay {files.identity} {files.python} {variables}", remember, self._runner.refusal)
+        self._kind = f"overlay {files.identity} {files.python} {variables}"
+        refusal = find_refusal(self._kind, remember, self._runner.refusal)
         if refusal:
             self._runner.close()
             what = f"the file system of {files.image} cannot be used on this machine ({refusal})"
@@ -61,18 +62,12 @@ class RuntimeSandbox:
         self._checks.get(None, self._check)
         done = self._runner.run(task, work)
         if done is None:
-            raise BuildError("it cannot be isolated any more", remedy="Try again.")
+            raise withdrawn_error(self._kind, self._remember, self._runner.refusal)
         return done
 
     def _check(self) -> None:
         """Raise `BuildError` where anything of the file system has changed since it was unpacked."""
-        root, digest = self._files.root, self._files.digest
-        try:
-            known = f"whole {digest} {tree_signature(root)}"
-            changed = self._remember(known, str, lambda: "" if is_whole(root.parent, digest) else "changed")
-        except OSError as error:
-            changed = str(error)
-        if changed:
+        if find_change(self._files.root, self._files.digest, self._remember):
             what = f"the file system of {self._files.image} is no longer what was pulled"
             raise BuildError(what, remedy="`lpack runtime pull` unpacks it again.")
 
@@ -82,3 +77,12 @@ class RuntimeSandbox:
             return b""
         code = compile(read_script(name), name, "exec", dont_inherit=True)
         return MAGIC_NUMBER + bytes(12) + dumps(code)  # PEP 552: no flags, time or size
+
+
+def find_change(root: Path, digest: str, remember: Remember) -> str:
+    """Return how an unpacked image is not what was unpacked; empty where it is. All of it is read once after each change."""
+    try:
+        known = f"whole {digest} {tree_signature(root)}"
+        return remember(known, str, lambda: "" if is_whole(root.parent, digest) else "it has changed")
+    except OSError as error:
+        return str(error)

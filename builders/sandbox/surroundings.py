@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
+from builders.errors import BuildError
 from builders.inside import read_script
 
 if TYPE_CHECKING:
@@ -36,6 +39,12 @@ def surroundings() -> str:
     return json.dumps(found)
 
 
+class _Withdrawn(Struct, frozen=True, kw_only=True):
+    """What is kept in the place of an answer that has turned out to be false."""
+
+    reason: str
+
+
 class _NotAllowedError(Exception):
     """The machine refuses; carries why through what remembers."""
 
@@ -53,6 +62,22 @@ def find_refusal(kind: str, remember: Remember, find: Callable[[], str]) -> str:
         return ""
 
     try:
-        return remember(f"{kind} {surroundings()}", str, find_allowed)
+        return remember(_key(kind), str, find_allowed)
     except _NotAllowedError as error:
         return str(error)
+
+
+def _key(kind: str) -> str:
+    return f"{kind} {surroundings()}"
+
+
+def withdrawn_error(kind: str, remember: Remember, find: Callable[[], str]) -> BuildError:
+    """Return the error of a run that the machine refuses although it has allowed such runs, and forget that it has.
+
+    Whoever asks `find_refusal` next finds out anew, and takes another sandbox where this one is still refused.
+    """
+    reason = find() or "it does not allow what this run needs"
+    # An answer of another form takes the place of the one that is known, and is not taken for one (`Remember`).
+    remember(_key(kind), _Withdrawn, lambda: _Withdrawn(reason=reason))
+    what = f"this machine does not allow namespaces any more ({reason})"
+    return BuildError(what, remedy="Build again: lpack then uses what this machine allows.")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from packer.cache.store import Store
+from packer.cache.store import Store, digest_of
 
 Value = TypeVar("Value")
 
@@ -26,6 +26,11 @@ def derive(store: Store, kind: str, key: str, form: type[Value], compute: Callab
     value = compute()
     store.save(kind, key, msgspec.json.encode(value, enc_hook=str))
     return value
+
+
+def remember_fact(store: Store, key: str, form: type[Value], find: Callable[[], Value]) -> Value:
+    """Return a fact of this machine, which takes long to find out (`builders.sandbox.root_plan.Remember`)."""
+    return derive(store, "machine", digest_of(key), form, find)
 
 
 def _from_text(form: type, text: Any) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -20,9 +20,9 @@ from builders.runtimes import Target
 from builders.sandbox.table import Sandboxes, SandboxKind, runs_here
 from builders.sandbox.task import Sandbox
 from packer.cache.deflate import Deflater
-from packer.cache.derived_values import derive
+from packer.cache.derived_values import remember_fact
 from packer.cache.signatures import Digests
-from packer.cache.store import REMOTE_VARIABLE, Store, digest_of, store_errors
+from packer.cache.store import REMOTE_VARIABLE, Store, store_errors
 from packer.cli.common import read_shape_flags
 from packer.config.load import Config, Overrides
 from packer.config.project import Project
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from builders.host.strip import StripTool
     from builders.sandbox.root_plan import Remember
     from packer.images.builder import ImageBuilder
-
-Fact = TypeVar("Fact")
 
 
 class BuildServices:
@@ -207,7 +205,7 @@ def _open_shaping(
             target, reporter, pull=asked and not policy.offline, glance=not asked
         ),
     )
-    remember = partial(_remember_fact, store)
+    remember = partial(remember_fact, store)
     host = SandboxKind(name="host", open=lambda target, _asked: _open_host_sandbox(target, remember), runs=runs_here)
     kinds = (
         runtime_kind(store, remember, None if policy.offline else partial(_pull_runtime, store, reporter)),
@@ -259,11 +257,6 @@ def _pull_runtime(store: Store, reporter: Reporter, target: Target) -> None:
     from packer.cli.image_wiring import pull_runtime
 
     pull_runtime(store, reporter, target)
-
-
-def _remember_fact(store: Store, key: str, form: type[Fact], find: Callable[[], Fact]) -> Fact:
-    """Return a fact of this machine, which takes long to find out (`builders.sandbox.root_plan.Remember`)."""
-    return derive(store, "machine", digest_of(key), form, find)
 
 
 def _open_host_sandbox(target: Target, remember: Remember) -> Sandbox:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,7 +27,9 @@ from builders.runtimes import (
 )
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.root_plan import MOUNT_FOLDERS, RootPlan
+from builders.sandbox.runtime_sandbox import find_change
 from builders.sandbox.task import with_folders
+from packer.cache.derived_values import remember_fact
 from packer.cache.store import Store
 from packer.cache.unpacked_images import find_unpacked
 from packer.core.errors import VerificationError
@@ -66,6 +69,9 @@ class ImageTrier:
         if not self._is_here(function, base):
             return StartTrial(started=False, why=f"the base {base.named} is not here; `lpack runtime pull` brings a runtime")
         under = unpack_image(base, self._store, self._reporter)
+        if find_change(under.root, base.digest, partial(remember_fact, self._store)):
+            why = f"the unpacked base {base.named} has changed; `lpack cache verify` removes it"
+            return StartTrial(started=False, why=why)
         with self._store.workspace() as folder:
             own = tuple(layer for layer in image.layers if layer.own)
             unpack_layers(_as_base(function, base, image, own), folder)

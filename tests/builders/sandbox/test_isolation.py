@@ -275,6 +275,18 @@ class TestEnds:
             isolation.refusal()
         assert "TMPDIR" in caught.value.remedy
 
+    def test_a_user_that_nobody_can_become_is_a_refusal_of_the_machine(self, tmp_path):
+        script = (
+            "import sys; from pathlib import Path; from builders.sandbox.isolation import Isolation\n"
+            "from tests.builders.sandbox.test_isolation import order, root_plan\n"
+            "isolation = Isolation(root_plan())\n"
+            "print([isolation.refusal(), isolation.run(order(Path(sys.argv[1]), 'exit 3'), 60)])\n"
+        )
+        # The only user there is root, as in some containers.
+        command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", script, str(tmp_path / "one")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == "['', None]\n"
+
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
     def test_nothing_runs_on_when_lpack_is_killed(self, tmp_path, how):
         number = next(NUMBERS)

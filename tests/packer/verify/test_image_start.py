@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_program_that_no_machine_can_run_ends_the_build(tmp_path: Path, build):
     assert (
         "The image of one cannot be started: /usr/bin/python3.12 cannot be started (No such file or directory)." in built.stderr
     )
+
+
+def test_start_is_not_tried_upon_a_base_that_has_changed(tmp_path: Path, build, monkeypatch: pytest.MonkeyPatch):
+    python = tar_of(("usr/bin/python3.12", b"#!/bin/sh\n"), ("usr/lib/python3/dist-packages/awslambdaric/__init__.py", b""))
+    write_base(tmp_path / "base", python, config={"config": {"Env": ["PATH=/usr/bin"], "WorkingDir": "/function"}})
+    monkeypatch.setenv("LPACK_CACHE_DIR", str(tmp_path / "cache"))
+    assert "cannot be started" in build("oci:base").stderr
+    [changed] = (tmp_path / "cache" / "runtimes").glob("*/root/usr/bin/python3.12")
+    before = changed.stat()
+    changed.write_bytes(b"#!/bin/no\n")
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    built = build("oci:base")
+    assert (built.returncode, "its image is not tried: the unpacked base oci:base has changed" in built.stderr) == (0, True)
 
 
 def test_what_a_start_prints_and_reports_cannot_change_what_is_shown():
