@@ -3,7 +3,7 @@
 NAMES are sonames, PROGRAMS names or paths of programs, with colons between. Prints JSON: ``stdlib``, the folder of the standard
 library, and ``platlib``, the name of the folder that it belongs into; ``needs``, the sonames that each extension module there,
 each program (by its path) and the interpreter (an empty name) needs, directly or not; ``libraries`` and ``programs``, the file
-of each soname and of each program that is here.
+of each soname and of each program that is here; ``certificates``, the file where its OpenSSL looks for those of authorities.
 """
 
 from __future__ import annotations
@@ -51,9 +51,19 @@ def main(names: str, programs: str) -> int:
         "needs": {name: [each for each in closure(names, between) if each in libraries] for name, names in direct.items()},
         "libraries": libraries,
         "programs": found,
+        "certificates": certificates(),
     }
     sys.stdout.write(json.dumps(document))
     return 0
+
+
+def certificates() -> str:
+    """Return the file that OpenSSL was built to take certificates of authorities from; empty where there is no module ssl."""
+    try:
+        import ssl
+    except ImportError:
+        return ""
+    return ssl.get_default_verify_paths().openssl_cafile
 
 
 def closure(names: list[str], between: dict[str, list[str]]) -> list[str]:

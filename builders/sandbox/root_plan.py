@@ -80,6 +80,7 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     needs: dict[str, list[str]]
     libraries: dict[str, str]
     programs: dict[str, str]
+    certificates: str = ""
 
 
 Fact = TypeVar("Fact")
@@ -146,9 +147,10 @@ def host_root(found: Interpreter, programs: Sequence[str], remember: Remember) -
     shown += [(_ZONES, _ZONES)] if os.path.isdir(_ZONES) else []
     runtime = frozenset(place for name, place in places.items() if name in names)
     stdlib_needs = _needed_by(facts, places)
+    certificates = _certificate_links(facts.certificates)
     plan = RootPlan(
-        folders=(*MOUNT_FOLDERS, *_folders(shown), *_EMPTY),
-        links=_links(python),
+        folders=(*MOUNT_FOLDERS, *_folders(shown), *_EMPTY, *(os.path.dirname(place) for _, place in certificates)),
+        links=(*_links(python), *certificates),
         files=(*RootPlan().files, *_system_files(target), _ldconfig(sorted(runtime))),
         shown=tuple(shown),
         hidden=tuple(f"{stdlib}/{name}" for name in _NOT_IN if os.path.isdir(f"{facts.stdlib}/{name}")),
@@ -222,6 +224,12 @@ def _links(python: str) -> tuple[tuple[str, str], ...]:
         *((name, f"{LANG_FOLDER}/bin/{link}") for link in ("python", "python3")),
         *(("/etc/pki/tls/certs", "/etc/ssl/certs"), ("certs/ca-bundle.crt", "/etc/ssl/cert.pem"), ("/run", "/var/run")),
     )
+
+
+def _certificate_links(place: str) -> tuple[tuple[str, str], ...]:
+    """Return the link that the interpreter's own OpenSSL needs to find certificates, unless the root has one of that name."""
+    usual = ("/etc/ssl/", "/etc/pki/")
+    return ((_CERTIFICATES[1], os.path.normpath(place)),) if os.path.isabs(place) and not place.startswith(usual) else ()
 
 
 def _ldconfig(libraries: Sequence[str]) -> tuple[str, int, bytes]:

@@ -27,6 +27,25 @@ from packer.verify.surroundings import ABSENT_MODULE
 # Messages are foreign input: these read each letter once.
 _NO_METADATA = re.compile(r"No package metadata was found for (\S+)|The '([\w.-]++)[^'\n]*+' distribution was not found")
 _LIBRARY = re.compile(r"(?<![\w.+-])([\w.+-]++)'?: cannot open shared object file")
+# What packages say that look for a library by `ctypes.util.find_library`: of magic, pyzbar, soundfile, Wand, shapely, and more.
+_LIBRARY_SOUGHT = (
+    re.compile(r"\b(?:find|locate|load)(?: the| a)? (?:shared )?(?:library )?['\"]?(lib[\w.+-]{2,64}+)", re.IGNORECASE),
+    re.compile(
+        r"\b(?:find|locate|load)(?: the| a)? (?:shared )?library (?:called |named )?['\"]?([\w+-]{2,64}+)", re.IGNORECASE
+    ),
+    re.compile(r"\b(?:find|locate|load)(?: the| a)? ['\"]?([\w+-]{2,64}+)['\"]? (?:shared |C )?library\b", re.IGNORECASE),
+    re.compile(r"(?<![\w+-])([\w+-]{2,64}+)['\"]? (?:shared |C )?library (?:was |is )?not found\b", re.IGNORECASE),
+    re.compile(r"(?<![\w+-])(lib[\w+-]{2,64}+)['\"]? (?:was |is )?not found\b", re.IGNORECASE),
+    re.compile(r"\bno library called ['\"]([\w.+-]{2,64}+)['\"] was found\b", re.IGNORECASE),
+)
+_NO_LIBRARY_NAMES = frozenset(
+    (
+        *("the", "a", "any", "this", "that", "of", "for", "in", "its", "required", "needed", "necessary", "correct", "right"),
+        *("shared", "native", "dynamic", "system", "standard", "module", "library", "python", "external", "configuration"),
+    )
+)
+"""Words before or behind "library" that are no names."""
+_DIRECT_CAUSE = "The above exception was the direct cause of the following exception"
 _NO_NAME = re.compile(rf"cannot import name '(\w+)' from '([\w.]+)' \((?:{TASK_FOLDER}|{LAYERS_MOUNT}/python)/([^)]+)\)")
 _FRAME = re.compile(
     rf'File "(?:({TASK_FOLDER})|{LAYERS_MOUNT}(?:/python)?(?:/lib/python3\.\d+/site-packages)?)/([^"]+)", line (\d+)'
@@ -99,15 +118,32 @@ def _find_absent(outcome: Outcome, material: Material, unfetched: str, layers: S
     cause = trace[: absent[-1].start()] if absent else trace  # what others raise because of it comes behind
     search = _Search(material, _importer(cause), unfetched, layers)
     found = None
-    if kind in IMPORTS or kind == "SystemExit":
+    is_import = kind in IMPORTS or kind == "SystemExit" or (_DIRECT_CAUSE in trace and bool(absent))
+    if is_import:
         named = [*ABSENT_MODULE.finditer(message)] or ([] if "cannot import name" in message else absent)
         found = search.module(_full_name(named[-1][1], cause), message) if named else search.name(message)
-    metadata, library = _NO_METADATA.search(message), _LIBRARY.search(message)
+    metadata = _NO_METADATA.search(message)
     if found is None and metadata:
         found = search.metadata(metadata[1] or metadata[2])
-    if found is None and library:
-        found = search.library(library[1])
+    library = _absent_library(message, trace, kind)
+    if found is None and library is not None:
+        name, at = library
+        found = _Search(material, _importer(trace[:at]), unfetched, layers).library(name)
     return found
+
+
+def _absent_library(message: str, trace: str, kind: str) -> tuple[str, int] | None:
+    """Return the shared library that an error, or what it was raised because of, says is not found, and where it says so."""
+    wraps = kind in IMPORTS or _DIRECT_CAUSE in trace
+    loads = _LIBRARY.search(message) or (next(iter([*_LIBRARY.finditer(trace)][-1:]), None) if wraps else None)
+    if loads is not None:
+        place = trace.rfind(loads[0])
+        return loads[1], place if place >= 0 else len(trace)
+    if kind not in IMPORTS and kind != "OSError":
+        return None
+    sought = (found[1] for pattern in _LIBRARY_SOUGHT if (found := pattern.search(message)))
+    name = next((each for each in sought if each.lower() not in _NO_LIBRARY_NAMES), "").rstrip(".")
+    return (name, len(trace)) if name else None
 
 
 def _diagnose_end(outcome: Outcome, material: Material, *, exact: bool) -> Diagnosis:
@@ -323,10 +359,10 @@ class _Search:
             return _broken(f"{who} provides {wanted}", f"Remove {plain} from exclude, and build again.")
         if any(each.name == plain for each in self._material.distributions):
             return _broken(f"{who} provides {wanted}", f"Require a version of {plain} that has it, and build again.")
-        probably = "" if known else "probably "
-        return _broken(
-            f"{who} provides {wanted}", f"Add what brings it to its requirements ({probably}{name}), and build again."
+        what = (
+            f"what brings it to its requirements ({name})" if known else "the distribution that provides it to its requirements"
         )
+        return _broken(f"{who} provides {wanted}", f"Add {what}, and build again.")
 
     def name(self, message: str) -> Diagnosis | None:
         """Return why a name cannot be imported from a module of the function's, where nothing in that could define it."""
@@ -373,12 +409,26 @@ class _Search:
             else f"the library {name}{self._importer.replace('imports', 'loads')}"
         )
         found = self._elsewhere(wanted)
-        if found is not None or name in self._function.target.libraries:
+        if found is not None or self._has_library(name):
             return found
         if name in self._function.provided:
             return Diagnosis(broken=False, reason=f"{wanted}, is provided elsewhere", remedy="", cause="layer")
-        remedy = "Put it into lib/ of the source, attach a layer that has it, or require a distribution that brings its own."
+        remedy = (
+            "Put it into lib/ of the source, attach a layer that has it, require a distribution that brings its own, or build "
+            'an image whose base has it (format = "image", oci.base).'
+        )
         return _broken(f"neither the function nor the runtime has {wanted}", remedy)
+
+    def _has_library(self, name: str) -> bool:
+        """Return whether the runtime has a library, or, by its name without an ending, the function or a layer of its."""
+        if name in self._function.target.libraries:
+            return True
+        stem = name if name.startswith("lib") else f"lib{name}"
+        if ".so" in stem:
+            return False
+        trees = (*(tree for _, tree in self._material.parts), *(each.tree for each in self._layers if each.tree))
+        held = (entry.path.rpartition("/")[2] for tree in trees for entry in tree)
+        return any(file.startswith((f"{stem}.so", f"{stem}-")) for file in (*self._function.target.libraries, *held))
 
     def _tree(self, name: str) -> Tree:
         return dict(self._material.parts)[name]

@@ -29,6 +29,12 @@ _DISTRIBUTIONS = {
     "github": "PyGithub",
     "google.api_core": "google-api-core",
     "google.auth": "google-auth",
+    "google.cloud.bigquery": "google-cloud-bigquery",
+    "google.cloud.firestore": "google-cloud-firestore",
+    "google.cloud.logging": "google-cloud-logging",
+    "google.cloud.pubsub_v1": "google-cloud-pubsub",
+    "google.cloud.secretmanager": "google-cloud-secret-manager",
+    "google.cloud.storage": "google-cloud-storage",
     "google.oauth2": "google-auth",
     "google.protobuf": "protobuf",
     "googleapiclient": "google-api-python-client",
@@ -66,6 +72,19 @@ _DISTRIBUTIONS = {
     "yaml": "PyYAML",
     "zmq": "pyzmq",
 }
+_OF_THE_SAME_NAME = frozenset(
+    (
+        *("aiohttp", "alembic", "anthropic", "arrow", "aws_lambda_powertools", "cachetools", "celery", "certifi"),
+        *("cffi", "click", "cryptography", "duckdb", "elasticsearch", "fastapi", "flask", "fsspec", "geopandas", "httpx"),
+        *("jinja2", "jsonschema", "lightgbm", "lxml", "mangum", "markdown", "markupsafe", "marshmallow"),
+        *("matplotlib", "msgpack", "networkx", "nltk", "numba", "numpy", "openai", "openpyxl", "orjson", "packaging", "pandas"),
+        *("paramiko", "pendulum", "polars", "psutil", "pyarrow", "pydantic", "pydantic_settings", "pymongo", "pymysql"),
+        *("pyodbc", "pytest", "pytz", "redis", "regex", "requests", "rich", "s3fs", "scipy", "sentry_sdk", "setuptools"),
+        *("shapely", "simplejson", "sqlalchemy", "starlette", "stripe", "structlog", "sympy", "tabulate", "tenacity", "toml"),
+        *("tornado", "tqdm", "typer", "typing_extensions", "uvicorn", "werkzeug", "wrapt", "xgboost", "xlsxwriter"),
+    )
+)
+"""Modules of well-known distributions that are called as they are, but for capitals and hyphens."""
 NAMESPACES = {
     "azure": "azure-",
     "backports": "backports.",
@@ -106,7 +125,10 @@ _ADDED = {"tomllib": (11, "tomli"), "compression": (14, "backports.zstd"), "anno
 
 
 def likely_distribution(module: str) -> tuple[str, bool]:
-    """Return the distribution that likely brings a module, and whether that is known rather than guessed from its name."""
+    """Return the distribution that likely brings a module, and whether that is known rather than guessed from its name.
+
+    A guess is good to look for among distributions that the user knows, and never to be offered: anyone may register it.
+    """
     parts = module.split(".")
     for length in range(len(parts), 0, -1):
         name = ".".join(parts[:length])
@@ -114,7 +136,8 @@ def likely_distribution(module: str) -> tuple[str, bool]:
             return NAMESPACES[name] + parts[length].replace("_", "-"), False
         if name in _DISTRIBUTIONS:
             return _DISTRIBUTIONS[name], True
-    return RUNTIME_MODULES.get(parts[0], parts[0].replace("_", "-")), parts[0] in RUNTIME_MODULES
+    is_known = parts[0] in RUNTIME_MODULES or parts[0] in _OF_THE_SAME_NAME
+    return RUNTIME_MODULES.get(parts[0], parts[0].replace("_", "-")), is_known
 
 
 def removed_from(module: str, minor: int) -> tuple[int, str] | None:

@@ -65,6 +65,14 @@ def run(isolation: Isolation, folder: Path, script: str, seconds: float = 60.0) 
     return ended
 
 
+def test_the_interpreter_finds_certificates_where_its_own_openssl_looks(isolation, tmp_path):
+    counts = "import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 50)"
+    ended = run(
+        isolation, tmp_path, f"/var/lang/bin/python3 -I -c '{counts}' > /tmp/found; read found < /tmp/found; test $found = True"
+    )
+    assert ended.status == 0
+
+
 def numbers() -> Iterator[str]:
     """Give numbers of seconds for sleep(1), of which each is in the command line of one process."""
     while True:

@@ -51,11 +51,26 @@ BROKEN: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
             "tools/__init__.py": "",
             "tools/more.py": "\nfrom google.cloud import storage\n",
         },
-        ("'google.cloud.storage' that tools/more.py:2 imports", "(probably google-cloud-storage)"),
+        ("'google.cloud.storage' that tools/more.py:2 imports", "requirements (google-cloud-storage)"),
     ),
     "chained": (
         {"app.py": f"try:\n    import jwt\nexcept ImportError as error:\n    raise ImportError('it') from error\n{HANDLER}"},
         ("'jwt' that app.py:2 imports", "requirements (PyJWT)"),
+    ),
+    "unknown": (
+        {"app.py": f"import acme_nobody_has\n{HANDLER}"},
+        ("'acme_nobody_has' that app.py:1 imports", "Add the distribution that provides it to its requirements, and"),
+    ),
+    "sought": (
+        {"app.py": f"import finder\n{HANDLER}", "finder.py": "raise ImportError('failed to find libmagic.  Check it')\n"},
+        ("has the library libmagic that finder.py:1 loads.", 'format = "image"'),
+    ),
+    "wrapped": (
+        {
+            "app.py": "import ctypes\ntry:\n    ctypes.CDLL('libnowhere.so.3')\nexcept OSError as error:\n"
+            f"    raise ImportError('install it') from error\n{HANDLER}"
+        },
+        ("has the library libnowhere.so.3 that app.py:3 loads.", "Put it into lib/"),
     ),
     "misplaced": (
         {"app.py": f"import tool\n{HANDLER}", "lib/tool.py": ""},

@@ -17,10 +17,12 @@ KNOWN = {
     "dateutil.parser": "python-dateutil",
     "snowflake.connector.errors": "snowflake-connector-python",
     "google.protobuf.message": "protobuf",
+    "google.cloud.secretmanager": "google-cloud-secret-manager",
+    "aws_lambda_powertools.logging": "aws-lambda-powertools",
+    "requests": "requests",
 }
 GUESSED = {
-    "aws_lambda_powertools.logging": "aws-lambda-powertools",
-    "google.cloud.secret_manager": "google-cloud-secret-manager",
+    "google.cloud.nothing": "google-cloud-nothing",
     "azure.storage": "azure-storage",
     "nobody": "nobody",
 }
