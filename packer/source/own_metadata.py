@@ -55,7 +55,7 @@ def make_own_metadata(function: Function, source: Tree, distributions: Collectio
 
     There is one where a lock of the project or its pyproject.toml says what the function needs, or where its code asks for it
     by its name; not where it is among the ``distributions`` (normalized names), or in the source. Where the version is not
-    written down, nothing is returned.
+    written down, nothing is returned. RECORD is empty until it is known what is packed (`packer.trim.installed_record`).
     """
     path = _find_pyproject(function)
     project = _read_project(path) if path else None
@@ -68,11 +68,11 @@ def make_own_metadata(function: Function, source: Tree, distributions: Collectio
     if any(_info_name(entry.path) == canonical_name(project.name) for entry in source):
         return ()
     folder = f"{re.sub(r'[-_.]+', '_', project.name)}-{project.version}.dist-info"
-    texts = {"METADATA": _metadata_text(project), "entry_points.txt": _entry_points_text(project)}
+    texts = {"METADATA": _metadata_text(project), "entry_points.txt": _entry_points_text(project), "RECORD": ""}
     return tuple(
         Entry(path=f"{folder}/{name}", mode=FILE_MODE, content=BytesContent.of(text.encode()), owner=OWN_SOURCE)
         for name, text in texts.items()
-        if text
+        if text or name == "RECORD"
     )
 
 

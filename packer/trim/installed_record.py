@@ -38,7 +38,7 @@ def record_packed(tree: Tree, packed: PackedParts, minor: int) -> Tree:
     """Return a tree in which each distribution's RECORD lists what is in the tree of that distribution.
 
     The tree is one of all parts with their bytecode, for the Python of a ``minor``. What is as it was published keeps its
-    RECORD, and who has none gets none.
+    RECORD, and who has none gets none. Of the function's own source, only an empty one is filled in: lpack made it.
     """
     present = {entry.path: entry for entry in tree}
     programs: dict[str, list[Entry]] = {}
@@ -46,12 +46,14 @@ def record_packed(tree: Tree, packed: PackedParts, minor: int) -> Tree:
         programs.setdefault(entry.owner, []).append(entry)
     new: dict[str, Entry] = {}
     for name, part in packed.parts:
-        record = next((entry for entry in part if _RECORD.match(entry.path) and entry.path in present), None)
-        if name == OWN_SOURCE or record is None:
+        is_own = name == OWN_SOURCE
+        records = (entry for entry in part if _RECORD.match(entry.path) and entry.path in present)
+        record = next((entry for entry in records if not is_own or not entry.content.size), None)
+        if record is None:
             continue
         listed = dict(_list_packed(part, present, packed.moved, minor))
         listed |= {entry.path: entry.content for entry in programs.get(record.owner, ())}
-        if _is_as_published(listed, packed.originals.get(name)):
+        if not is_own and _is_as_published(listed, packed.originals.get(name)):
             continue
         for entry in _declare_packages(listed, record, minor):
             new[entry.path] = entry
