@@ -21,12 +21,13 @@ class RegistrySource:
     def __init__(self, resolve: Callable[[Reference, Platform], Base]) -> None:
         self._resolve = resolve
 
-    def find(self, _named: str, place: str, platform: Platform, _folder: Path) -> Base:
+    def find(self, named: str, place: str, platform: Platform, _folder: Path) -> Base:
         """Find a base (`packer.images.base.BaseSource`) by its reference; raises `RegistryError`."""
         try:
             return self._resolve(Reference.parse(place), platform)
         except RegistryError as error:
-            raise RegistryError(f"oci.base: {error.what}", remedy=error.remedy, detail=error.detail) from None
+            what = f"The base {named} is not read: {error.what}"
+            raise RegistryError(what, remedy=error.remedy, detail=error.detail) from None
 
 
 def base_sources(

@@ -127,7 +127,7 @@ def test_registry_that_does_not_answer_is_reported_soon(repo):
     host = nowhere()
     configure(repo, "one", base=f"{host}/base:1")
     error = repo.run("build", status=1).stderr
-    assert "oci.base: Cannot" in error
+    assert " is not read: Cannot" in error
     assert f"the registry {host} cannot be reached" in error
     assert "(2 attempts)" in error
     assert "Check its name and port, that it runs, and the network." in error
