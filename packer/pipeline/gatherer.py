@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,17 @@ from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
 from packer.core.function_tree import Part, merge_trees
-from packer.core.model import OWN_SOURCE, Distribution, FileContent, Function, Lock, LockedPackage, SourceFolder, Tree
+from packer.core.model import (
+    EXECUTABLE_MODE,
+    OWN_SOURCE,
+    Distribution,
+    FileContent,
+    Function,
+    Lock,
+    LockedPackage,
+    SourceFolder,
+    Tree,
+)
 from packer.core.options import AttachedLayer
 from packer.core.version_variables import version_variables
 from packer.formats.native_code import NativeCode
@@ -174,13 +185,22 @@ class Gatherer:
         self, function: Function, distributions: Sequence[Distribution], scan: SourceScan, lock: Lock
     ) -> Material:
         own = make_own_metadata(function, scan.tree, {each.name for each in distributions})
-        source = Tree.of((*scan.tree, *own)) if own else scan.tree
+        source = self._mark_script(function, Tree.of((*scan.tree, *own)) if own else scan.tree)
         parts: list[Part] = [(OWN_SOURCE, source), *((each.name, self.tree(each)) for each in distributions)]
         local = frozenset(package.name for package in lock.packages if isinstance(package.source, SourceFolder))
         material = self._shaper.material(function, distributions, parts, local)
         for note in material.notes:
             self._reporter.note(note)
         return material
+
+    def _mark_script(self, function: Function, source: Tree) -> Tree:
+        """Return the source with a handler that is a script made executable, for Lambda starts it as a program."""
+        path = posixpath.normpath(function.handler)
+        script = next((entry for entry in source if entry.path == path and entry.mode != EXECUTABLE_MODE), None)
+        if script is None:
+            return source
+        self._reporter.note(f"{function.name}: {path} is packed as executable, which its file is not: it is the handler.")
+        return Tree.of(replace(entry, mode=EXECUTABLE_MODE) if entry is script else entry for entry in source)
 
     def surroundings(self, material: Material) -> FunctionSurroundings:
         """Return what lies around a function where it runs."""

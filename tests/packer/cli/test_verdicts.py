@@ -346,6 +346,8 @@ def test_a_handler_that_is_no_module_of_the_function_is_built(tmp_path, lpack, i
     assert manifest["traced"]["verified"] == {"level": "none", "not_verified": {"cause": cause, "reason": reason}}
     with zipfile.ZipFile(tmp_path / "dist" / "traced.zip") as archive:
         assert {"app.py", "run.sh"} <= set(archive.namelist())
+        assert archive.getinfo("run.sh").external_attr >> 16 & 0o777 == (0o755 if handler == "run.sh" else 0o644)
+    assert ("run.sh is packed as executable" in finished.stderr) == (handler == "run.sh")
     told = lpack("verify", cwd=tmp_path)
     assert (told.returncode, told.stdout.splitlines()[1]) == (0, f"traced  not verified: {reason}")
     skipped = json.loads(lpack("verify", "--json", "traced", cwd=tmp_path).stdout)
