@@ -31,7 +31,7 @@ from builders.sandbox.root_plan import UNSET, USER_FILES
 from builders.sandbox.seccomp import system_call_filter
 from builders.sandbox.task import FLAGS, Task, TaskResult, with_folders
 
-_FIRST, _MODULES = "contain.py", ("isolate.py", "held_memory.py", "runtime_api.py")
+_FIRST, _MODULES = "contain.py", ("isolate.py", "held_memory.py", "mounts.py", "runtime_api.py")
 """The script of the first process, and what it imports."""
 _CAPABILITIES = ("KILL", "SETGID", "SETPCAP", "SETUID")
 """What the first process needs to start the command as another user, without any capabilities, and to kill it."""

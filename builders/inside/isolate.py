@@ -31,9 +31,41 @@ import time
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(sys.argv[0]))
     from held_memory import MemoryLimit, read_file  # type: ignore[import-not-found]
+    from mounts import (  # type: ignore[import-not-found]
+        BIND,
+        LOCKED,
+        NODEV,
+        NOEXEC,
+        NOSUID,
+        RDONLY,
+        REC,
+        REMOUNT,
+        SLAVE,
+        check,
+        libc,
+        mount,
+        show,
+        show_made,
+    )
     from runtime_api import RuntimeApi  # type: ignore[import-not-found]
 else:
     from builders.inside.held_memory import MemoryLimit, read_file
+    from builders.inside.mounts import (
+        BIND,
+        LOCKED,
+        NODEV,
+        NOEXEC,
+        NOSUID,
+        RDONLY,
+        REC,
+        REMOUNT,
+        SLAVE,
+        check,
+        libc,
+        mount,
+        show,
+        show_made,
+    )
     from builders.inside.runtime_api import RuntimeApi
 
 TYPE_CHECKING = False
@@ -98,10 +130,7 @@ ANSWER = 3
 """The descriptor of the file that a command's answer goes to."""
 _DESCRIPTORS = struct.Struct("3i")
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
-_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
 _DETACH = 2
-# Flags that a mount in a user namespace has to keep of the one that it shows (mount_namespaces(7)).
-_LOCKED = _NOSUID | _NODEV | _NOEXEC
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
 _KILL, _CHILD_ENDED = 9, 17
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _DROP_BOUNDING, _SET_SECCOMP, _NO_NEW_PRIVILEGES = 1, 4, 24, 22, 38
@@ -398,18 +427,6 @@ def can_filter_calls() -> bool:
     return bool(libc().prctl(_SET_SECCOMP, _SECCOMP_FILTER, None, 0, 0)) and ctypes.get_errno() == errno.EFAULT
 
 
-def libc() -> ctypes.CDLL:
-    """Return the C library of this process."""
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def check(status: int, what: str) -> None:
-    """Raise the ``OSError`` of a call that has failed."""
-    if status:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
 def separate(user: int, group: int) -> None:
     """Leave the namespaces that other processes see; without root's rights, be ``user`` of ``group`` in one's own."""
     real_user, real_group = os.getuid(), os.getgid()
@@ -418,31 +435,14 @@ def separate(user: int, group: int) -> None:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {real_user} 1"), ("gid_map", f"{group} {real_group} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
-    mount("none", "/", "", _REC | _SLAVE)  # what is mounted elsewhere later is seen here, too, where others are told of it
-
-
-def mount(source: str, place: str, kind: str, flags: int, options: str = "") -> None:
-    """Call mount(2)."""
-    words = [os.fsencode(word) or None for word in (source, place, kind)]
-    check(libc().mount(*words, ctypes.c_ulong(flags), os.fsencode(options) or None), f"mount {place}")
-
-
-def show(path: str, place: str) -> None:
-    """Let a file, a folder, or several on top of each other, be seen, read-only, at a place that is there."""
-    if path[:1] == ":":
-        mount("overlay", place, "overlay", _RDONLY | _NOSUID | _NODEV, "lowerdir=" + path[1:])
-        return
-    mount(path, place, "", _BIND | _REC)
-    device = path.startswith("/dev/")
-    flags = _RDONLY | _NOSUID | (0 if device else _NODEV) | (os.statvfs(place).f_flag & _LOCKED)
-    mount("none", place, "", _REMOUNT | _BIND | flags)
+    mount("none", "/", "", REC | SLAVE)  # what is mounted elsewhere later is seen here, too, where others are told of it
 
 
 def make_root(plan: Plan, root: str) -> None:
     """Put together what all commands see."""
     made = os.path.join(os.path.dirname(root), "made") if plan["base"] else root
     os.makedirs(made, exist_ok=True)
-    mount("tmpfs", made, "tmpfs", _NOSUID | _NODEV, "mode=755")
+    mount("tmpfs", made, "tmpfs", NOSUID | NODEV, "mode=755")
     for place in plan["folders"]:
         os.makedirs(made + place, 0o755, exist_ok=True)
     for target, place in plan["links"]:
@@ -451,7 +451,7 @@ def make_root(plan: Plan, root: str) -> None:
         put_on_top(made, plan, root)
     written = os.path.join(os.path.dirname(root), "files")
     os.mkdir(written)
-    mount("tmpfs", written, "tmpfs", _NOSUID | _NODEV, "mode=755")
+    mount("tmpfs", written, "tmpfs", NOSUID | NODEV, "mode=755")
     shown = list(plan["shown"])
     for number, (place, mode, content) in enumerate(plan["files"]):
         path = os.path.join(written, str(number))
@@ -462,9 +462,9 @@ def make_root(plan: Plan, root: str) -> None:
     for path, place in shown:
         show_made(path, root + place)
     for place in plan["hidden"]:
-        mount("tmpfs", root + place, "tmpfs", _RDONLY | _NOSUID | _NODEV, "mode=755")
+        mount("tmpfs", root + place, "tmpfs", RDONLY | NOSUID | NODEV, "mode=755")
     make_devices(root + "/dev")
-    mount("none", root, "", _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | (os.statvfs(root).f_flag & _LOCKED))
+    mount("none", root, "", REMOUNT | BIND | RDONLY | NOSUID | NODEV | (os.statvfs(root).f_flag & LOCKED))
 
 
 def put_on_top(made: str, plan: Plan, root: str) -> None:
@@ -480,26 +480,19 @@ def put_on_top(made: str, plan: Plan, root: str) -> None:
     for number, path in enumerate(plan["base"]):
         lower.append(str(number))
         os.mkdir(lower[-1])
-        mount(path, lower[-1], "", _BIND | _REC)
-    mount("overlay", root, "overlay", _RDONLY | _NOSUID | _NODEV, "lowerdir=" + ":".join(lower))
+        mount(path, lower[-1], "", BIND | REC)
+    mount("overlay", root, "overlay", RDONLY | NOSUID | NODEV, "lowerdir=" + ":".join(lower))
     os.chdir("/")
-
-
-def show_made(path: str, place: str) -> None:
-    """Let a file or a folder be seen at a place; that of a file is made where it is missing."""
-    if not os.path.isdir(path) and not os.path.lexists(place):
-        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-    show(path, place)
 
 
 def make_devices(place: str) -> None:
     """Have the devices that every program may use, and no others: no shared memory either."""
-    mount("tmpfs", place, "tmpfs", _NOSUID, "mode=755")
+    mount("tmpfs", place, "tmpfs", NOSUID, "mode=755")
     for name in _DEVICES:
         show_made("/dev/" + name, place + "/" + name)
     for target, name in (("fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr")):
         os.symlink("/proc/self/" + target, place + "/" + name)
-    mount("none", place, "", _REMOUNT | _BIND | _RDONLY | _NOSUID)
+    mount("none", place, "", REMOUNT | BIND | RDONLY | NOSUID)
 
 
 def enter(plan: Plan, root: str, order: CommandOrder) -> None:
@@ -508,10 +501,10 @@ def enter(plan: Plan, root: str, order: CommandOrder) -> None:
     host = os.fsencode(plan["host"])
     check(libc().sethostname(host, ctypes.c_size_t(len(host))), "sethostname")
     bring_up_loopback()
-    mount("proc", root + "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
+    mount("proc", root + "/proc", "proc", NOSUID | NODEV | NOEXEC)
     files = max(_FEWEST_FILES, order["storage"] // _BYTES_OF_FILE)
     options = f"mode=1777,size={order['storage']},nr_inodes={files}"
-    mount("tmpfs", root + "/tmp", "tmpfs", _NOSUID | _NODEV, options)  # noqa: S108 in the root
+    mount("tmpfs", root + "/tmp", "tmpfs", NOSUID | NODEV, options)  # noqa: S108 in the root
     for path, place in order["shown"]:
         show(path, root + place)
     os.chdir(root)

@@ -1,9 +1,10 @@
 """Lists what a Python of this machine needs to run in a root folder of its own: ``python libraries.py NAMES PROGRAMS``.
 
-NAMES are sonames, PROGRAMS names or paths of programs, with colons between. Prints JSON: ``stdlib``, the folder of the standard
-library, and ``platlib``, the name of the folder that it belongs into; ``needs``, the sonames that each extension module there,
-each program (by its path) and the interpreter (an empty name) needs, directly or not; ``libraries`` and ``programs``, the file
-of each soname and of each program that is here; ``certificates``, the file where its OpenSSL looks for those of authorities.
+NAMES are sonames, PROGRAMS names or paths of programs, with line feeds between. Prints JSON: ``stdlib``, the folder of the
+standard library, and ``platlib``, the name of the folder that it belongs into; ``needs``, the sonames that each extension
+module there, each program (by its path) and the interpreter (an empty name) needs, directly or not; ``libraries`` and
+``programs``, the file of each soname and of each program that is here; ``certificates``, the file where its OpenSSL looks for
+those of authorities.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 
-_LINE = re.compile(r"^\s*(\S+) => (/\S+) \(0x", re.MULTILINE)
+_LINE = re.compile(r"^\s*(\S+) => (/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 """A line of what the loader lists: a soname, and the file that it takes for it (ld.so(8), --list)."""
 _SECONDS = 30
 _ABSENT = re.compile(r"_tkinter|_test|xx|nis\.|_ctypes_test")
@@ -36,14 +37,14 @@ def main(names: str, programs: str) -> int:
     files = {"": os.path.realpath(sys.executable)}
     files.update({name: os.path.join(modules, name) for name in listed if not _ABSENT.match(name)})
     found = {}
-    for name in programs.split(":"):
+    for name in programs.split("\n"):
         path = shutil.which(name, path="/usr/bin:/bin:/usr/local/bin")
         if path:
             found[os.path.basename(name)] = os.path.realpath(path)
             files[os.path.realpath(path)] = os.path.realpath(path)
     direct = {name: needed(path) for name, path in files.items()}
     wanted = {name for each in direct.values() for name in each}
-    libraries = resolve(files[""], [path for name, path in files.items() if name in listed], [*wanted, *names.split(":")])
+    libraries = resolve(files[""], modules, [name for name in files if name in listed], [*wanted, *names.split("\n")])
     between = {name: needed(path) for name, path in libraries.items()}
     document = {
         "stdlib": sysconfig.get_path("stdlib"),
@@ -112,15 +113,25 @@ def offset_of(segments: list[tuple[int, ...]], address: int) -> int:
     raise ValueError(address)
 
 
-def resolve(program: str, modules: list[str], names: list[str]) -> dict[str, str]:
-    """Return the file that the loader takes for each soname, and for all that these need, where a program loads them."""
+def resolve(program: str, folder: str, modules: list[str], names: list[str]) -> dict[str, str]:
+    """Return the file that the loader takes for each soname, and for all that these need, where a program loads them.
+
+    ``modules`` are files of a folder that the program loads as well.
+    """
     loader = loader_path()
     if not loader:
         return {}
-    environment = {"LD_PRELOAD": ":".join([*modules, *sorted(names)])}
+    # By names alone: spaces and colons in a path would end it (ld.so(8), LD_PRELOAD).
+    environment = {"LD_PRELOAD": ":".join([*(f"./{name}" for name in modules), *sorted(names)])}
     command = [loader, "--list", program]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=_SECONDS,
+        check=False,
+        env=environment,
+        cwd=folder if modules else "/",
     )
     found = {name: path for name, path in _LINE.findall(done.stdout.decode("utf-8", "surrogateescape")) if "/" not in name}
     return {**found, os.path.basename(loader): loader}

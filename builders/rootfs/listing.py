@@ -1,4 +1,4 @@
-"""What a root folder holds, as one digest; and the removal of one, whatever its modes."""
+"""What a root folder holds, as one digest; and the modes that its removal needs."""
 
 from __future__ import annotations
 
@@ -56,6 +56,15 @@ def tree_size(root: Path) -> tuple[int, int]:
     """Return the number of files and links below a folder and their bytes; raise ``OSError``."""
     found = [each.st_size for _, each in _entries(str(root), "") if not stat.S_ISDIR(each.st_mode)]
     return len(found), sum(found)
+
+
+def let_enter(folder: str | Path) -> None:
+    """Let its owner enter and change a folder and all those in it, whatever their modes are; raise ``OSError``."""
+    os.chmod(folder, 0o700)
+    with os.scandir(folder) as listed:
+        inner = [each.path for each in listed if each.is_dir(follow_symlinks=False)]
+    for each in inner:
+        let_enter(each)
 
 
 def _entries(root: str, below: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -14,7 +14,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -28,7 +28,7 @@ from builders.inside import read_script
 from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
 from builders.sandbox.root_plan import RootPlan
 
-_SCRIPT, *_BESIDE = "isolate.py", "held_memory.py", "runtime_api.py"
+_SCRIPT, *_BESIDE = "isolate.py", "held_memory.py", "mounts.py", "runtime_api.py"
 _BUFFER = 1 << 16
 """Bytes that are read at once."""
 _LONGEST_LOG = 1 << 20
@@ -57,8 +57,8 @@ class IsolatedCommand(Struct, frozen=True, kw_only=True):
     longest: int
     runtime: bool = False
 
-    def words(self, seconds: float) -> bytes:
-        """Return it as `builders.inside.isolate` reads it, with its length; raises ``OSError`` for what does not exist."""
+    def encode(self, seconds: float) -> bytes:
+        """Return what `builders.inside.isolate` reads, after its length; raises ``OSError`` where a folder is missing."""
         seen = [folder for folders, _ in self.shown for folder in folders]
         order = {
             "command": list(self.command),
@@ -220,27 +220,27 @@ class _Run:
 
     def perform(self, seconds: float) -> None:
         """Run it; raises `BuildError`. Where the process has gone meanwhile, the note `OVER` is missing."""
-        answer = os.memfd_create("answer")
-        output, theirs = os.pipe()
-        try:
-            mine, channel = socket.socketpair()
-            with mine:
-                try:
-                    _send(self._server.channel, (channel.fileno(), theirs, answer))
-                finally:
-                    channel.close()
-                    os.close(theirs)
-                    theirs = -1
+        with ExitStack() as closing:
+            try:
+                order = self._order.encode(seconds)
+                answer = os.memfd_create("answer")
+                closing.callback(os.close, answer)
+                output, write_end = os.pipe()
+                closing.callback(os.close, output)
+                sending = closing.enter_context(ExitStack())
+                sending.callback(os.close, write_end)
+                mine, channel = map(closing.enter_context, socket.socketpair())
+            except OSError as error:
+                what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+                raise BuildError(f"its run cannot be prepared ({what})", remedy="Build again.") from error
+            with suppress(ConnectionError):
+                _send(self._server.channel, (channel.fileno(), write_end, answer))
+                channel.close()
+                sending.close()
                 with suppress(ConnectionError):
-                    mine.sendall(self._order.words(seconds))
+                    mine.sendall(order)
                 self._follow(mine, output)
-            self._read_answer(answer)
-        except ConnectionError:
-            return
-        finally:
-            for each in (answer, output, theirs):
-                if each >= 0:
-                    os.close(each)
+                self._read_answer(answer)
 
     def _follow(self, connection: socket.socket, output: int) -> None:
         """Take in what comes until it is over, or the time is."""

@@ -185,7 +185,7 @@ def _signature(path: str) -> tuple[int, int]:
 def _host_facts(python: str, names: tuple[str, ...], programs: tuple[str, ...]) -> HostFacts:
     """Ask an interpreter; raises `UnavailableError`."""
     wanted = (*_COMMANDS, *programs)
-    command = [python, "-I", "-S", "-c", read_script("libraries.py").decode(), ":".join(names), ":".join(wanted)]
+    command = [python, "-I", "-S", "-c", read_script("libraries.py").decode(), "\n".join(names), "\n".join(wanted)]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=True)
         return msgspec.json.decode(done.stdout, type=HostFacts)

@@ -28,7 +28,7 @@ _SETTINGS = (
 
 def surroundings() -> str:
     """Return all that decides whether this process may make namespaces: the machine, its settings, and its own confinement."""
-    found = [str(os.getuid()), platform.release(), read_script("isolate.py").decode()]
+    found = [str(os.getuid()), platform.release(), *(read_script(name).decode() for name in ("isolate.py", "mounts.py"))]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/status", *_SETTINGS):
         try:
             lines = Path(path).read_text(encoding="ascii", errors="replace").splitlines()

@@ -13,9 +13,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.files import file_digest
+from builders.rootfs.listing import let_enter
 from packer.cache.local import KEY_FILE, Seal
 from packer.cache.store import COMPILER, NATIVE, RUNTIMES, Store, store_errors
 from packer.cache.unpacked_images import folder_usage, is_intact, last_used, remove_unpacked, unpacked_folders
+from packer.core.errors import StoreError
 
 # What a build in another process may be using right now is never pruned.
 _MINIMUM_AGE = timedelta(hours=1)
@@ -115,14 +117,24 @@ def _remove_old_temporary(folder: Path, limit: float) -> tuple[int, int]:
             with suppress(FileNotFoundError):  # where another process has just removed it
                 if path.lstat().st_mtime >= limit:
                     continue
-                if path.is_dir():
-                    more, their_size = folder_usage(path)
-                    shutil.rmtree(path, ignore_errors=True)
+                if path.is_dir() and not path.is_symlink():
+                    more, their_size = _remove_left(path)
                 else:
                     more, their_size = 1, _size(path)
                     path.unlink()
                 files, size = files + more, size + their_size
     return files, size
+
+
+def _remove_left(folder: Path) -> tuple[int, int]:
+    """Remove a folder, whatever modes an image has given to what is in it; one that belongs to another user stays."""
+    try:
+        let_enter(folder)
+        found = folder_usage(folder)
+        shutil.rmtree(folder)
+    except (OSError, StoreError):
+        return 0, 0
+    return found
 
 
 def _files(folder: Path) -> Iterator[Path]:

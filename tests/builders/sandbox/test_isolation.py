@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -181,6 +182,23 @@ class TestEnds:
         with pytest.raises(BuildError, match=r"^/nowhere/python cannot be started \(No such file or directory\)\.$"):
             isolation.run(missing, 60)
 
+    def test_a_folder_that_is_missing_is_told(self, tmp_path, isolation):
+        one = order(tmp_path, "exit 0")
+        (tmp_path / "task").rmdir()
+        with pytest.raises(BuildError, match=r"cannot be prepared \(.*task: No such file or directory\)"):
+            isolation.run(one, 60)
+
+    def test_run_without_free_descriptors_is_told_and_leaves_none_open(self, tmp_path, isolation, monkeypatch):
+        def refuse() -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        assert isolation.refusal() == ""
+        one, before = order(tmp_path, "exit 0"), len(list(Path("/proc/self/fd").iterdir()))
+        monkeypatch.setattr(os, "pipe", refuse)
+        with pytest.raises(BuildError, match=r"cannot be prepared \(Too many open files\)"):
+            isolation.run(one, 60)
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
     def test_command_runs_again_when_what_isolates_it_is_killed(self, tmp_path, isolation):
         number = next(NUMBERS)  # as the kernel kills it where memory runs out
         with ThreadPoolExecutor(1) as executor:
@@ -240,6 +258,30 @@ class TestEnds:
                 finally:
                     subprocess.run(["umount", "--lazy", name], check=True)
                 assert ended == CommandEnd(status=4, late=False, output=b"mounted\n", answer=None)
+
+    @pytest.mark.parametrize("knows", [True, False], ids=["in one call", "one by one"])
+    def test_nothing_can_be_written_to_what_is_mounted_below(self, tmp_path, monkeypatch, knows):
+        if os.geteuid() != 0:
+            pytest.skip("needs root to mount something")
+
+        def without(name: str) -> bytes:
+            return read_script(name).replace(b"_MOUNT_SETATTR, ", b"_, ").replace(b"_MOUNT_SETATTR", b"9999")
+
+        monkeypatch.setattr("builders.sandbox.isolation.read_script", read_script if knows else without)
+        one = order(tmp_path, "echo there >'in it/written'; cat 'in it/kept'; exit 4")
+        below = tmp_path / "task" / "in it"
+        below.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=777", "lpack", str(below)], check=True)
+        isolation = Isolation(root_plan())
+        try:
+            (below / "kept").write_text("kept")
+            ended = isolation.run(one, 60)
+            made = [path.name for path in below.iterdir()]
+        finally:
+            isolation.close()
+            subprocess.run(["umount", "--lazy", str(below)], check=True)
+        assert ended is not None
+        assert (ended.status, made, b"Read-only" in ended.output, ended.output[-4:]) == (4, ["kept"], True, b"kept")
 
     def test_children_are_waited_for_even_where_nobody_is_told_of_them(self, tmp_path):
         script = (

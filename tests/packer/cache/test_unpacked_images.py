@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -84,3 +87,29 @@ def test_a_name_leads_to_what_was_last_pulled_by_it_for_the_architecture(store):
     assert known_names(store) == (second, first)
     forget_name(store, first)
     assert known_names(store) == (second,)
+
+
+def test_what_a_killed_process_has_left_is_pruned_whatever_its_modes():
+    with tempfile.TemporaryDirectory() as name, as_another_user(Path(name)) as folder:
+        left = folder / "tmp" / "left"
+        (left / "closed").mkdir(parents=True)
+        (left / "closed" / "file").write_bytes(b"x")
+        (left / "closed").chmod(0)
+        left.chmod(0o500)
+        os.utime(left, (LONG_AGO, LONG_AGO))
+        assert prune_old(LocalStore(folder), timedelta(days=30)) == (1, 1)
+        assert not left.exists()
+
+
+@contextmanager
+def as_another_user(folder: Path) -> Iterator[Path]:
+    """Give a folder of a user without rights, who this process is meanwhile."""
+    folder.chmod(0o777)
+    if os.geteuid() != 0:
+        yield folder
+        return
+    os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        os.seteuid(0)
