@@ -1,4 +1,4 @@
-"""What Lambda denies every function: to write outside /tmp, to use shared memory, and to run programs that it does not have."""
+"""What Lambda denies every function: to write outside /tmp, shared memory, and files and programs that are not there."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ _STARTS_PROGRAM = re.compile(r'File "[^"]*/subprocess\.py", line \d+, in _execut
 class Denial(Struct, frozen=True, kw_only=True):
     """What Lambda denies a function that asks for it. ``what`` is a clause; ``certain``: it denies that to all functions.
 
-    ``path`` is what could not be written or started, by its absolute path or its name; ``program``: it is a program.
+    ``path`` is what could not be written, read or started, by its absolute path or its name; ``program``: it is a program, and
+    ``packed``: it is a file that could only be there if it was packed, with the function or with a layer.
     """
 
     what: str
     remedy: str
     path: str = ""
     program: bool = False
+    packed: bool = False
     certain: bool = True
 
 
@@ -59,7 +61,17 @@ def find_denial(kind: str, message: str, trace: str) -> Denial | None:
         remedy = f"Put {name} into bin/ of a layer, which is on PATH as {LAYERS_MOUNT}/bin, or do without it."
         certain = name in ABSENT_PROGRAMS
         return Denial(what=f"there is no program {name}", path=name, program=True, certain=certain, remedy=remedy)
-    return None
+    return _find_absent_file(absent[1]) if absent and kind == "FileNotFoundError" else None
+
+
+def _find_absent_file(name: str) -> Denial | None:
+    """Return what says that a file is not there which nothing but a package could bring; None for any other file."""
+    path = posixpath.normpath(posixpath.join(TASK_FOLDER, name))  # Lambda starts functions in that folder
+    if not is_below(path, TASK_FOLDER) and not is_below(path, LAYERS_MOUNT):
+        return None
+    where, place = ("the function", "its source") if is_below(path, TASK_FOLDER) else ("its layers", "one of them")
+    remedy = f"Put it into {place}, or look for it where it lies, and build again."
+    return Denial(what=f"it is not packed with {where}", path=path, packed=True, remedy=remedy)
 
 
 def name_folder(variable: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -213,10 +214,14 @@ def _diagnose_denial(denial: Denial, trouble: str, material: Material, trace: st
     variable = next((name for name, value in function.variables.items() if is_below(denial.path, value)), "")
     if variable:
         return Diagnosis(broken=False, reason=reason, remedy=name_folder(variable))
-    if denial.program and function.layers.unknown:
+    own = posixpath.relpath(denial.path, TASK_FOLDER) if denial.packed and is_below(denial.path, TASK_FOLDER) else ""
+    if own and (function.source / own).exists():
+        remedy = f"`lpack build --explain {own}` says what leaves it out; a line !{own} in .lpackignore keeps it."
+        return Diagnosis(broken=True, reason=f"{reason}, though it lies in the source", remedy=remedy)
+    if (denial.program or (denial.packed and not own)) and function.layers.unknown:
         reason = f"{reason} here, and it may lie in layer {' or '.join(function.layers.unknown)}"
         return Diagnosis(broken=False, reason=reason, remedy=denial.remedy, cause="layer")
-    elsewhere = is_below(denial.path, "/mnt") or (denial.program and function.image.base)
+    elsewhere = is_below(denial.path, "/mnt") or ((denial.program or denial.packed) and function.image.base)
     certain = denial.certain and not elsewhere and not (denial.path and _reads_variables(material, denial.path, trace))
     return Diagnosis(broken=certain, reason=reason, remedy=denial.remedy)
 

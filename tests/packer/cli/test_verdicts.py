@@ -112,6 +112,14 @@ BROKEN: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         {"app.py": f"import tool\n{HANDLER}", "tool.py": "open('tool.log', 'w')\n"},
         ("Read-only file system: 'tool.log', at tool.py:1; only /tmp can be written.", "Write below /tmp"),
     ),
+    "data": (
+        {"app.py": f"CITIES = open('cities.csv')\n{HANDLER}"},
+        ("'cities.csv', at app.py:1; it is not packed with the function.", "Put it into its source"),
+    ),
+    "ignored": (
+        {"app.py": f"import tool\n{HANDLER}", "tool.py": "open('a/b.csv')\n", "a/b.csv": "1\n", ".gitignore": "a/*.csv\n"},
+        ("'a/b.csv', at tool.py:1; it is not packed with the function, though it lies in the source.", "a line !a/b.csv in"),
+    ),
     "program": (
         {"app.py": f"import subprocess\nsubprocess.run(['git', '--version'])\n{HANDLER}"},
         ("'git', at app.py:2; there is no program git.", "Put git into bin/ of a layer"),
@@ -241,6 +249,18 @@ ELSEWHERE = {
         "",
         "deployment",
         "OSError: [Errno 30] Read-only file system: '/var/cache', at app.py:2; only /tmp can be written",
+    ),
+    "a file that a variable names": (
+        "import os\nopen(os.environ.get('CITIES', 'cities.csv'))\n",
+        "",
+        "deployment",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'cities.csv', at app.py:2; it is not packed with the function",
+    ),
+    "a file of an unknown layer": (
+        "open('/opt/cities.csv')\n",
+        f'attached = ["{ARN}:Data:3"]',
+        "layer",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/opt/cities.csv', at app.py:1; it is not packed with",
     ),
     "a program of an unknown layer": (
         "import subprocess\nsubprocess.run('git')\n",
