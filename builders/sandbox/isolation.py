@@ -6,11 +6,9 @@ import errno
 import marshal
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from msgspec import Struct
 from builders.errors import BuildError, interruption_error
 from builders.inside import read_script
 from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
+from builders.leftovers import OwnFolder
 from builders.sandbox.root_plan import RootPlan
 
 _SCRIPT, *_BESIDE = "isolate.py", "held_memory.py", "mounts.py", "runtime_api.py"
@@ -311,14 +310,15 @@ class _Run:
 def _start_server(owner: Isolation, plan: RootPlan) -> _Server:
     """Start a process; raises `BuildError` where that is not possible at all."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    folder = ""
+    folder = None
     with theirs:
         try:
-            folder = tempfile.mkdtemp(prefix="lpack-root-")
-            process = _start_process(Path(folder), theirs.fileno())
+            folder = OwnFolder()
+            process = _start_process(folder.path, theirs.fileno())
         except OSError as error:
             mine.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder:
+                folder.close()
             what = f"the isolation process cannot be started ({error.strerror or error})"
             raise BuildError(what, remedy="Check the folder for temporary files (TMPDIR), and its free space.") from error
     if process.stdin:
@@ -346,15 +346,15 @@ def _start_process(folder: Path, descriptor: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _close_server(channel: socket.socket, process: subprocess.Popen[bytes], folder: str) -> None:
-    """Have the process kill what it runs, and end."""
+def _close_server(channel: socket.socket, process: subprocess.Popen[bytes], folder: OwnFolder) -> None:
+    """Tell the process to kill what it runs, and to end."""
     with suppress(OSError):
         channel.shutdown(socket.SHUT_RDWR)
     channel.close()
     _end(process)
     if process.stderr:
         process.stderr.close()
-    shutil.rmtree(folder, ignore_errors=True)
+    folder.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
 from msgspec import Struct
 
 from builders.files import write_whole
+from builders.leftovers import OwnFolder
 from builders.runtimes import UNZIPPED_LIMIT
 from builders.sandbox.task import LayerStack
 from packer.cache.deflate import inflate
 from packer.cache.store import Store, store_errors
 from packer.core.errors import PackageError
 from packer.core.model import EXECUTABLE_MODE, FILE_MODE
-from packer.core.process import is_running
 from packer.formats.zip_reader import ZipFormatError, ZipMember, read_members
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 a folder of one's own is made in it
 """The folder of Linux's shared file system in memory (shm_overview(7))."""
-_PREFIX = "lpack-"
 _PLENTY = 6
 """Free memory required, as a multiple of the unpacked size: other functions are unpacked and run at the same time."""
 _BATCH = 256
@@ -45,12 +43,11 @@ def scratch_folder(size: int, store: Store) -> Iterator[Path]:
         with store.workspace() as folder:
             yield folder
         return
-    _sweep()
-    made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY))
+    made = OwnFolder(_MEMORY)
     try:
-        yield made
+        yield made.path
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        made.close()
 
 
 def _fits_in_memory(size: int) -> bool:
@@ -62,21 +59,6 @@ def _fits_in_memory(size: int) -> bool:
         return False
     free = min(available, facts.f_bavail * facts.f_frsize)
     return size * _PLENTY < free and not facts.f_flag & os.ST_NOEXEC and os.access(_MEMORY, os.W_OK)
-
-
-def _sweep() -> None:
-    """Remove the folders in memory that killed processes of this user left."""
-    mine = str(os.getpid())
-    with suppress(OSError):
-        for name in os.listdir(_MEMORY):  # noqa: PTH208 names are all that is looked at
-            if name.startswith(_PREFIX) and (process := name.removeprefix(_PREFIX).partition("-")[0]) != mine:
-                _remove_left(_MEMORY / name, process)
-
-
-def _remove_left(folder: Path, process: str) -> None:
-    with suppress(OSError):
-        if folder.stat().st_uid == os.getuid() and not is_running(process):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class PackedArchive(Struct, frozen=True, kw_only=True):

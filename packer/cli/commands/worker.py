@@ -5,17 +5,16 @@ from __future__ import annotations
 import atexit
 import pickle
 import socket
-import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from threading import Lock
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.errors import LpackError
+from builders.leftovers import OwnFolder
 from packer.cache.remote import open_remote
 from packer.cli.common import open_store
 from packer.cluster.jobs import Answer, MissingTicketsError, identity, load_ticket
@@ -151,8 +150,8 @@ def _open_site(remote: str, ticket: str, notes: _NoteKeeper) -> _OpenSite:
     with open_remote(open_store(), remote, notes) as store:
         first = load_ticket(store, ticket)
     with ExitStack() as opening:
-        temporary = tempfile.TemporaryDirectory(prefix="lpack-", ignore_cleanup_errors=True)
-        folder = Path(opening.enter_context(temporary))
+        folder = OwnFolder()  # whoever ends the process may not let it remove that
+        opening.callback(folder.close)
         parts = open_tools(open_store(), Digests(), notes, first.policy, remote=remote, variables=first.variables)
-        site = WorkerSite(first, opening.enter_context(parts), notes, folder)
+        site = WorkerSite(first, opening.enter_context(parts), notes, folder.path)
         return _OpenSite(site=site, notes=notes, closing=opening.pop_all())

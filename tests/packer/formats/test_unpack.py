@@ -6,7 +6,6 @@ import errno
 import hashlib
 import itertools
 import os
-import subprocess
 import sys
 import time
 import zipfile
@@ -158,16 +157,6 @@ def test_what_is_large_goes_to_the_store_and_so_does_all_where_there_is_no_such_
     monkeypatch.setattr(layout, "_MEMORY", memory / "nowhere")
     with scratch_folder(1, store) as folder:
         assert folder.is_relative_to(store.root)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory is free in /proc/meminfo")
-def test_what_killed_processes_have_left_in_memory_is_removed_and_nothing_else(tmp_path, memory):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for name in (f"lpack-{ended.pid}-left", f"lpack-{os.getpid()}-mine", "other"):
-        (memory / name).mkdir()
-    with scratch_folder(1, LocalStore(tmp_path / "store")) as folder:
-        assert {path.name for path in memory.iterdir()} == {f"lpack-{os.getpid()}-mine", "other", folder.name}
 
 
 def test_a_broken_stream_is_an_error_of_lpacks(tmp_path, executor):
