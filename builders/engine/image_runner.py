@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
 from builders.inside import read_script
 from builders.recipes import Limits
 from builders.runtimes import FUNCTION_GROUP, FUNCTION_USER, PROGRAMS_PATH, TASK_FOLDER
+from builders.sandbox.root_plan import UNSET
 from builders.sandbox.task import FLAGS, TaskResult
 
 LAMBDAS_USER = f"{FUNCTION_USER}:{FUNCTION_GROUP}"
@@ -33,17 +34,20 @@ def run_image(
     request: Mapping[str, Any],
     environment: Mapping[str, str],
     path: str,
+    own_names: Container[str],
     user: str = LAMBDAS_USER,
     seconds: float,
 ) -> TaskResult:
-    """Have the emulator start an image's own ``command``, and send it events, as `builders.inside.emulate` does.
+    """Start an image's own ``command`` by the emulator, and send it events, as `builders.inside.emulate` does.
 
     ``image`` is an id in the engine, ``python`` the name of an interpreter in it, ``path`` the PATH that the image itself has,
-    ``work`` an empty folder. Raises `builders.errors.BuildError` where the engine fails.
+    ``own_names`` the variables that it sets, ``work`` an empty folder. Raises `builders.errors.BuildError` where the engine
+    fails.
     """
     answer = f"{WORK}/{JOB}/answer"
     own = {"PATH": environment.get("PATH", path)}
-    full = {**request, "command": list(command), "variables": own, "packages": ()}
+    unset = [name for name in UNSET if name not in environment and name not in own_names]  # the engine sets them
+    full = {**request, "command": list(command), "variables": own, "unset": unset, "packages": ()}
     with new_tar(work / "inputs.tar") as archive:
         add_bytes(archive, _SCRIPT, read_script(_SCRIPT))
         add_bytes(archive, "request", json.dumps(full).encode())

@@ -42,7 +42,7 @@ def main(request_path: str, answer_path: str, root: str, late: str, layers: str,
     runtime = request.get("command") or [sys.executable, "-s", "-S", "-B", "-m", "awslambdaric", request["handler"]]
     folders = [f"{layers}/{each}" for each in request["packages"] if layers]
     own = request["variables"] if "command" in request else {"PYTHONPATH": os.pathsep.join((*folders, late))}
-    environment = {**os.environ, **own}
+    environment = {name: value for name, value in {**os.environ, **own}.items() if name not in request.get("unset", ())}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [program, *addresses, *runtime], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT

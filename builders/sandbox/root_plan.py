@@ -41,7 +41,7 @@ MOUNT_FOLDERS = (
 )
 """Folders that every root must have, for something is mounted there."""
 UNSET = ("HOME",)
-"""Variables that no function sees, whatever an image says."""
+"""Variables that are not set on Lambda, though runtimes' images and engines may set them."""
 HOST_NAME = "sandbox"
 USER_FILES = {
     "/etc/passwd": f"root:x:0:0:root:/root:/bin/bash\n"

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self, TextIO
 
 from packer.core.events import Reporter
+from packer.core.redaction import escape_controls
 from packer.core.units import format_size
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class LineReporter(Reporter):
         with self._lock:
             *lines, self._partial[name] = (self._partial.get(name, "") + text).split("\n")
             for line in lines:
-                self._write(f"{name}: {line.rstrip()}")
+                self._write(f"{name}: {escape_controls(line.rstrip())}")
 
     def transfer_started(self, name: str, size: int | None, doing: str = "download") -> None:
         self._doing[name] = doing
@@ -99,6 +100,7 @@ class LineReporter(Reporter):
 
     def style(self, kind: str, message: str) -> str:
         """Return a message as it is shown; ``kind`` is error, warning, note or debug."""
+        message = escape_controls(message)  # file names, and what other programs say, may have any
         style = _STYLES[kind] if self._colour else ""
         if self._annotates and kind in ("error", "warning"):
             return f"::{kind} title=lpack::{_escape_for_github(message)}"

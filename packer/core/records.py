@@ -181,11 +181,14 @@ handler is a script, no Python of the target's minor is here, or only one whose 
 runtime has could not be fetched, or each of its events ends with an error."""
 
 
-class UnverifiedRecord(Struct, frozen=True, kw_only=True):
+class UnverifiedRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a function that was to be verified could not be."""
 
     cause: Annotated[UnverifiedCause, Meta(description="The kind of reason.")]
     reason: Annotated[str, Meta(description="The reason, for people: it ends the sentence `not verified: …`.")]
+    handler_elsewhere: Annotated[
+        bool, Meta(description="Whether its handler is a script or lies in a layer, so that nothing here runs it.")
+    ] = False
 
 
 class ProofRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

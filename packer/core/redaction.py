@@ -82,3 +82,13 @@ def _spellings(secret: str) -> str:
 def _encoded(letter: str) -> str:
     octets = "".join(f"%(?:25)*{octet:02x}" for octet in letter.encode("utf-8", "surrogateescape"))
     return f"(?i:{octets})" if letter != " " else rf"(?i:{octets})|\+"
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+# Those that change the direction of text (Unicode Standard Annex 9, "Directional Formatting Characters"), and breaks of lines.
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
+
+
+def escape_controls(text: str) -> str:
+    """Return a text of others as it may be shown: control characters could change what else is shown, or its order."""
+    return text.translate(_CONTROLS)

@@ -17,7 +17,6 @@ from threading import Lock
 from msgspec import Struct
 
 from builders.files import write_whole
-from builders.leftovers import OwnFolder
 from builders.runtimes import UNZIPPED_LIMIT
 from builders.sandbox.task import LayerStack
 from packer.cache.deflate import inflate
@@ -43,6 +42,8 @@ def scratch_folder(size: int, store: Store) -> Iterator[Path]:
         with store.workspace() as folder:
             yield folder
         return
+    from builders.leftovers import OwnFolder
+
     made = OwnFolder(_MEMORY)
     try:
         yield made.path

@@ -49,7 +49,12 @@ class BuiltImage(Struct, frozen=True, kw_only=True):
     @property
     def path(self) -> str:
         """Where a container of it finds programs."""
-        return self._config.environment.get("PATH", PATH)
+        return self.variables.get("PATH", PATH)
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The variables that the image sets."""
+        return self._config.environment
 
     @property
     def _config(self) -> ImageConfig:
@@ -84,8 +89,7 @@ def find_unverified(out: Path, name: str) -> UnverifiedRecord | None:
     """Return why nothing here can run a function that was built, for its handler is elsewhere; None for all others."""
     function = read_manifest(out / MANIFEST_FILE).functions.get(name)
     why = function.verified.not_verified if function else None
-    is_elsewhere = why is not None and why.cause in {"layer", "script"} and why.reason.startswith("its handler")
-    return why if is_elsewhere else None
+    return why if why is not None and why.handler_elsewhere else None
 
 
 def read_archives(out: Path, name: str) -> tuple[Path, tuple[LayerArchive, ...]]:

@@ -87,6 +87,7 @@ def _run(
             request={"handler": function.handler, "events": events, "longest": RESPONSE_LIMIT},
             environment=function.variables,
             path=built.path,
+            own_names=built.variables,
             user=user,
             seconds=function.verify.seconds,
         )

@@ -246,9 +246,9 @@ def _python_of(function: Function) -> str:
 def say_where_handler_is(function: Function, handler: HandlerPlace) -> UnverifiedRecord:
     """Return why a handler that is no module of the function's cannot be run."""
     if handler == "script":
-        return UnverifiedRecord(cause="script", reason="its handler is a script")
+        return UnverifiedRecord(cause="script", reason="its handler is a script", handler_elsewhere=True)
     layers = " or ".join(function.layers.unknown)
-    return UnverifiedRecord(cause="layer", reason=f"its handler lies in a layer ({layers})")
+    return UnverifiedRecord(cause="layer", reason=f"its handler lies in a layer ({layers})", handler_elsewhere=True)
 
 
 class _Trial:

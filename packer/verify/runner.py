@@ -41,6 +41,7 @@ from packer.core.errors import ToolError, UsageError, VerificationError
 from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.options import EXPECTED
+from packer.core.redaction import escape_controls
 from packer.core.units import format_size
 from packer.formats.unpack import LayerArchive, LayerFolders, open_archive, scratch_folder, unpack
 from packer.formats.zip_writer import WrittenArchive
@@ -56,7 +57,6 @@ _KIND = "verified"
 _IN_LAYERS = re.compile(rf"{LAYERS_MOUNT}/python(/lib/python3\.\d+/site-packages)?\b|{LAYERS_MOUNT}(?=/(lib|bin)\b)")
 _LONGEST_TEXT = 50_000
 """Letters of a message, a traceback or a log that are shown."""
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 MACHINE_LIBRARY = "Runtime.MachineLibrary"
 """The type of error of a function that has loaded a library which is not there on Lambda."""
 _TRACEBACK_HEADER = "Traceback (most recent call last):\n"
@@ -145,8 +145,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 def visible_text(text: str) -> str:
-    """Return the end of a text of a function's as it may be printed: control characters could change what lpack has said."""
-    return text[-_LONGEST_TEXT:].translate(_CONTROLS)
+    """Return the end of a text of a function's as it may be shown."""
+    return escape_controls(text[-_LONGEST_TEXT:])
 
 
 def error_text(outcome: Mapping[str, Any]) -> str:

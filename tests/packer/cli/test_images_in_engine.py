@@ -164,9 +164,11 @@ def test_what_a_base_in_a_registry_does_not_have_is_seen_by_verify(project, tmp_
             assert [word for word in told if word not in error] == [], error
 
 
-def test_verify_needs_no_path_of_the_image_and_keeps_it(project):
+def test_verify_needs_no_path_of_the_image_and_keeps_it_and_sets_no_home(project):
     (project.folder / "lpack.toml").write_text(CONFIG.replace('STAGE = "test"', 'PATH = "/opt/tools"'))
-    (project.folder / "one" / "app.py").write_text(f"import os\nassert os.environ['PATH'] == '/opt/tools'\n{SOURCE}")
+    (project.folder / "one" / "app.py").write_text(
+        f"import os\nassert os.environ['PATH'] == '/opt/tools'\nassert 'HOME' not in os.environ\n{SOURCE}"
+    )
     project.run("build")
     assert "works" in project.run("verify").stdout
 

@@ -92,3 +92,11 @@ def test_what_is_given_up_is_not_told_as_done():
     with reporter.transfer("layer", 5, "upload"):
         reporter.transfer_advanced("layer", 5)
     assert "uploaded layer" in stream.getvalue()
+
+
+def test_messages_and_output_of_others_cannot_change_what_is_shown():
+    stream = io.StringIO()
+    reporter = LineReporter(stream, 1)
+    reporter.warn("\x1b[2J\u202ehidden")
+    reporter.output("one", "\x1b[1Aabove\r\n")
+    assert stream.getvalue() == "warning: \\x1b[2J\\u202ehidden\none: \\x1b[1Aabove\n"

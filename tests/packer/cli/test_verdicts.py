@@ -363,7 +363,10 @@ def test_a_handler_that_is_no_module_of_the_function_is_built(tmp_path, lpack, i
     assert f"warning: traced was not verified: {reason}." in finished.stderr
     manifest = json.loads((tmp_path / "dist" / "lpack.json").read_text())["functions"]
     assert manifest["plain"]["verified"]["level"] == "import"
-    assert manifest["traced"]["verified"] == {"level": "none", "not_verified": {"cause": cause, "reason": reason}}
+    assert manifest["traced"]["verified"] == {
+        "level": "none",
+        "not_verified": {"cause": cause, "reason": reason, "handler_elsewhere": True},
+    }
     with zipfile.ZipFile(tmp_path / "dist" / "traced.zip") as archive:
         assert {"app.py", "run.sh"} <= set(archive.namelist())
         assert archive.getinfo("run.sh").external_attr >> 16 & 0o777 == (0o755 if handler == "run.sh" else 0o644)
@@ -371,7 +374,7 @@ def test_a_handler_that_is_no_module_of_the_function_is_built(tmp_path, lpack, i
     told = lpack("verify", cwd=tmp_path)
     assert (told.returncode, told.stdout.splitlines()[1]) == (0, f"traced  not verified: {reason}")
     skipped = json.loads(lpack("verify", "--json", "traced", cwd=tmp_path).stdout)
-    assert skipped == {"traced": {"not_verified": {"cause": cause, "reason": reason}}}
+    assert skipped == {"traced": {"not_verified": {"cause": cause, "reason": reason, "handler_elsewhere": True}}}
     started = lpack("coldstart", "traced", cwd=tmp_path)
     assert started.returncode == 4
     assert f"traced cannot be started here: {reason}." in started.stderr

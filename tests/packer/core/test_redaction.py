@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packer.core.redaction import Redaction
+from packer.core.redaction import Redaction, escape_controls
 
 PROSE = "Cannot download a-1.0-py3-none-any.whl: the test server at host/simple/a answers 401; try `abc` again (pass 1 of 2)."
 
@@ -92,3 +92,13 @@ def test_no_secret_survives_percent_encoded_in_a_url(secret):
 
 def test_secret_that_is_no_unicode_is_hidden():
     assert redacted("at \udcff-12345678 and %FF-12345678", "\udcff-12345678") == "at **** and ****"
+
+
+@pytest.mark.parametrize("code", [0x1B, 0x0D, 0x7F, 0x9B, 0x61C, 0x200E, 0x200F, 0x2028, 0x202A, 0x202E, 0x2066, 0x2069])
+def test_character_that_changes_what_is_shown_is_escaped(code):
+    assert escape_controls(f"a{chr(code)}b") == f"a\\{f'x{code:02x}' if code < 256 else f'u{code:04x}'}b"
+
+
+def test_text_of_any_script_with_lines_and_tabs_is_shown_as_it_is():
+    text = "one\n\ttwo: é, שלום, 你好, \u200d"
+    assert escape_controls(text) == text
