@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import marshal
-import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ def handler(event, context):
 """
 ERROR = "try:\n    {}\n    result = 'done'\nexcept OSError as error:\n    result = type(error).__name__"
 
-ONE_USER_FOR_ALL = os.getuid() == 0
+ONE_USER_FOR_ALL = tuple(map(int, platform.release().split(".")[:2])) < (5, 14)
 """Whether the limit of processes is one for all functions that run, so that no test may reach it while others run."""
 
 

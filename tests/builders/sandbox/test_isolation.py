@@ -24,7 +24,7 @@ from builders.runtimes import MEGABYTE
 from builders.sandbox.host_sandbox import find_anew
 from builders.sandbox.isolation import CommandEnd, IsolatedCommand, Isolation
 from builders.sandbox.root_plan import RootPlan, host_root
-from tests.probing import is_running, refuse_namespaces, wait_until
+from tests.probing import ONE_USER_FOR_ALL, is_running, refuse_namespaces, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SH = "/bin/sh"
@@ -161,6 +161,20 @@ class TestMany:
             with pytest.raises(BuildError, match="interrupted"):
                 running.result()
 
+    @pytest.mark.skipif(ONE_USER_FOR_ALL, reason="a kernel before 5.14 counts the processes of a user in all namespaces")
+    def test_each_may_have_as_many_processes_as_if_it_ran_alone(self, tmp_path, isolation):
+        marks = {"one": next(NUMBERS), "two": next(NUMBERS)}
+        script = "number=0; while [ $number -lt 600 ]; do sleep 600 & number=$((number + 1)); done; sleep "
+        script += "$MARK & until [ -e over ]; do sleep 0.1; done"
+        with ThreadPoolExecutor(2) as executor:
+            both = [
+                executor.submit(run, isolation, tmp_path / name, script.replace("$MARK", mark)) for name, mark in marks.items()
+            ]
+            wait_until(lambda: all(map(is_running, marks.values())) or any(each.done() for each in both))
+            for name in marks:
+                (tmp_path / name / "task" / "over").touch()
+            assert [(each.result().status, each.result().output) for each in both] == [(0, b""), (0, b"")]
+
     def test_a_command_sees_no_process_but_its_own(self, tmp_path, isolation):
         with ThreadPoolExecutor(1) as executor:
             number = next(NUMBERS)
@@ -171,7 +185,7 @@ class TestMany:
                 isolation, tmp_path / "one", "echo /proc/[0-9]*; kill -9 -1 2>/tmp/errors; kill -9 1; kill -STOP 1; exit 4"
             )
             assert other.result().late
-        assert seen.output == b"/proc/1 /proc/2\n"
+        assert seen.output == b"/proc/1 /proc/3\n"
         assert (seen.status, seen.late) == (4, False)
 
 
