@@ -286,10 +286,11 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         check_seen(order["same"])
         enter(plan, root, order)
         runtime = RuntimeApi(files[1]) if order["runtime"] else None
-        enter_user_namespace(*plan["user"])
+        helper = enter_user_namespace(*plan["user"])
         give_up_privileges(*plan["user"])
         check(libc().prctl(_SET_DUMPABLE, 0), "prctl")
         blank_arguments()
+        os.waitpid(helper, 0)  # so that a command sees no process but its own
         process = os.fork()
         if process == 0:
             start(connection, files, order, plan["filter"])
@@ -303,36 +304,36 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         os._exit(UNAVAILABLE)
 
 
-def enter_user_namespace(user: int, group: int) -> None:
+def enter_user_namespace(user: int, group: int) -> int:
     """Enter a user namespace of its own, where the machine allows one: in it, only a command's own processes count.
 
     Since Linux 5.14, RLIMIT_NPROC holds for a user of a namespace, and not for the same user of all others (setrlimit(2)).
+    Returns a process that is about to end.
     """
-    ready, tell_ready = os.pipe()
-    process = os.fork()  # who is outside may name any user in there
-    if process == 0:
-        name_users(ready, tell_ready, user, group)
-    entered = libc().unshare(_NEWUSER) == 0
-    if entered:
-        os.write(tell_ready, b".")
-    os.close(tell_ready)
-    os.close(ready)
-    status = os.waitpid(process, 0)[1]
-    if entered and status:
-        raise OSError(errno.EPERM, "uid_map: " + os.strerror(errno.EPERM))
+    mine, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    helper = os.fork()  # who is outside may name any user in there
+    if helper == 0:
+        mine.close()
+        name_users(theirs, user, group)
+    theirs.close()
+    if libc().unshare(_NEWUSER) == 0:
+        mine.send(b".")
+        if not mine.recv(1):
+            raise OSError(errno.EPERM, "uid_map: " + os.strerror(errno.EPERM))
+    mine.close()
+    return helper
 
 
-def name_users(ready: int, tell_ready: int, user: int, group: int) -> NoReturn:
+def name_users(entered: _socket.socket, user: int, group: int) -> NoReturn:
     """Name the one user that there is in the namespace of the parent, once it is in one."""
     try:
-        os.close(tell_ready)
-        if os.read(ready, 1):
+        if entered.recv(1):
             for name, number in (("uid_map", user), ("gid_map", group)):
                 with open(f"/proc/{os.getppid()}/{name}", "wb", 0) as file:
                     file.write(b"%d %d 1" % (number, number))
-        os._exit(0)
+            entered.send(b".")
     finally:
-        os._exit(1)
+        os._exit(0)
 
 
 def blank_arguments() -> None:
