@@ -30,6 +30,8 @@ MEMORY_FILLERS = {
     "that is shared": "it = mmap.mmap(-1, 300 << 20)\n" + _FILL.format("it"),
     "in files without names": "files = [os.memfd_create('it') for _ in range(30)]\nwhole = bytes(10 << 20)\n"
     "for file in files: os.write(file, whole)\ntime.sleep(30)\n",
+    "in files without names of a process that hides": "libc.prctl(4, 0)\nfiles = [os.memfd_create('it') for _ in range(30)]\n"
+    "whole = bytes(10 << 20)\nfor file in files: os.write(file, whole)\ntime.sleep(30)\n",
     "in segments that nobody has mapped": "libc.shmat.restype = ctypes.c_void_p\nfor _ in range(30):\n"
     "    place = libc.shmat(libc.shmget(0, ctypes.c_size_t(10 << 20), 0o1600), None, 0)\n"
     "    ctypes.memset(place, 1, 10 << 20); libc.shmdt(ctypes.c_void_p(place))\ntime.sleep(30)\n",

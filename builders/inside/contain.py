@@ -22,6 +22,7 @@ from builders.inside.isolate import (
     MEMORY,
     NOTE,
     REFUSED,
+    SCARCE,
     UNAVAILABLE,
     blank_arguments,
     can_filter_calls,
@@ -105,6 +106,8 @@ def report(notes: _socket.socket, status: int, folder: str) -> int:
     for kind, number in NOTE.iter_unpack(data):
         if kind in (FAILED, REFUSED):
             os.write(2, f"it cannot be started ({os.strerror(number)})\n".encode())
+        if kind == SCARCE:
+            os.write(2, f"it is stopped: this machine has {number >> 20} MB of memory left\n".encode())
         if kind == MEMORY:
             with open(os.path.join(folder, "memory"), "w", encoding="ascii") as file:
                 file.write(str(number))

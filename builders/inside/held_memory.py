@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import resource
 
+_PIDFD_GETFD = 438
+_SHARE_LEFT, _MOST_LEFT = 32, 256 << 20
+"""The part of a machine's memory that has to be left, and the bytes that are enough of it on any."""
 _SELDOM = 10
 """Looks at memory for each one at files in memory, which takes longer."""
 
@@ -75,11 +81,11 @@ def held_files() -> int:
     files: dict[tuple[int, int], int] = {}
     for name in other_processes():
         try:
-            for descriptor in os.listdir(f"/proc/{name}/fd"):
-                path = f"/proc/{name}/fd/{descriptor}"
-                if os.readlink(path).startswith("/memfd:"):
-                    facts = os.stat(path)
-                    files[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+            try:
+                for descriptor in os.listdir(f"/proc/{name}/fd"):
+                    count_file(f"/proc/{name}/fd/{descriptor}", files)
+            except PermissionError:
+                count_hidden_files(int(name), files)
         except OSError:
             continue  # it has just ended, or closed that
     try:
@@ -88,6 +94,47 @@ def held_files() -> int:
         return sum(files.values()) + sum(int(segment[resident]) for segment in segments[1:])
     except (OSError, ValueError, IndexError):
         return sum(files.values())  # a kernel without such segments
+
+
+def count_file(path: str, files: dict[tuple[int, int], int]) -> None:
+    """Add the size of an open file to ``files``, by its device and inode, if it is one in memory; raise ``OSError``."""
+    if os.readlink(path).startswith("/memfd:"):
+        facts = os.stat(path)
+        files[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+
+
+def count_hidden_files(process: int, files: dict[tuple[int, int], int]) -> None:
+    """Do that for each file of a process that does not let itself be looked at; raise ``OSError``.
+
+    Who may trace a process, as the first one of a user namespace may, gets copies of its descriptors (pidfd_getfd(2)).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    target = os.pidfd_open(process) if hasattr(os, "pidfd_open") else -1
+    try:
+        for number in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
+            copy = libc.syscall(_PIDFD_GETFD, target, number, 0)
+            if copy >= 0:
+                try:
+                    count_file(f"/proc/self/fd/{copy}", files)
+                finally:
+                    os.close(copy)
+            elif ctypes.get_errno() != errno.EBADF:  # the kernel does not know it, or does not allow it
+                return
+    finally:
+        if target >= 0:
+            os.close(target)
+
+
+def scarce_memory() -> int:
+    """Return the bytes that this machine has left, where these are too few for whatever runs on it; else 0.
+
+    That is for memory which no process shows, such as that of files on their way through a socket, and of the sockets.
+    """
+    try:
+        total, left = (1024 * number for number in read_numbers("/proc/meminfo", b"MemTotal:", b"MemAvailable:"))
+    except (OSError, ValueError):
+        return 0
+    return max(left, 1) if left < min(total // _SHARE_LEFT, _MOST_LEFT) else 0
 
 
 def other_processes() -> list[str]:

@@ -30,7 +30,7 @@ import time
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(sys.argv[0]))
-    from held_memory import MemoryLimit, read_file  # type: ignore[import-not-found]
+    from held_memory import MemoryLimit, read_file, scarce_memory  # type: ignore[import-not-found]
     from mounts import (  # type: ignore[import-not-found]
         BIND,
         LOCKED,
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     )
     from runtime_api import RuntimeApi  # type: ignore[import-not-found]
 else:
-    from builders.inside.held_memory import MemoryLimit, read_file
+    from builders.inside.held_memory import MemoryLimit, read_file, scarce_memory
     from builders.inside.mounts import (
         BIND,
         LOCKED,
@@ -121,10 +121,11 @@ if TYPE_CHECKING:
 
 UNAVAILABLE = 97
 NOTE = struct.Struct("=cq")
-READY, REFUSED, FAILED, ASKED, ENDED, MEMORY, OVER = b"r", b"n", b"f", b"a", b"e", b"m", b"."
+READY, REFUSED, FAILED, ASKED, ENDED, MEMORY, SCARCE, OVER = b"r", b"n", b"f", b"a", b"e", b"m", b"s", b"."
 """Kinds of notes: everything is in its place (0); the machine refuses to isolate it (the error's number); the command itself
 cannot be started (the error's number); it asks for an event (0), or reports that it cannot start (1, and its answer is what it
-says); it has ended (its wait status); it is killed for the memory that it holds (bytes); nothing of it is left (0)."""
+says); it has ended (its wait status); it is killed for the memory that it holds (bytes), or that the
+machine has left (bytes); nothing of it is left (0)."""
 LENGTH = struct.Struct("I")
 ANSWER = 3
 """The descriptor of the file that a command's answer goes to."""
@@ -397,10 +398,10 @@ def wait(connection: _socket.socket, process: int, limit: Limit | None, runtime:
                 break
         if limit:
             started = time.monotonic()
-            held = limit.excess()
+            held, left = limit.excess(), scarce_memory()
             often = max(_MEMORY_OFTEN, 4000 * (time.monotonic() - started))  # with many processes, it takes long to look
-            if held:
-                tell(connection, MEMORY, held)
+            if held or left:
+                tell(connection, *((MEMORY, held) if held else (SCARCE, left)))
                 os.kill(-1, _KILL)
                 limit = None
 

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from builders.errors import BuildError, interruption_error
 from builders.inside import read_script
-from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, UNAVAILABLE
+from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, SCARCE, UNAVAILABLE
 from builders.leftovers import OwnFolder
 from builders.sandbox.root_plan import RootPlan
 
@@ -293,6 +293,9 @@ class _Run:
             return None
         if FAILED in self.notes:
             raise BuildError(f"{self._order.command[0]} cannot be started ({os.strerror(self.notes[FAILED])})")
+        if SCARCE in self.notes:
+            what = f"it was stopped: this machine has {self.notes[SCARCE] >> 20} MB of memory left"
+            raise BuildError(what, remedy="End what else runs, or build fewer functions at a time (--jobs 1).")
         if not self.late and READY not in self.notes:
             return None
         status = self.notes.get(ENDED, 9)

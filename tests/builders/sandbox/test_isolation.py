@@ -322,6 +322,14 @@ class TestEnds:
         monkeypatch.setattr("builders.sandbox.isolation.read_script", without)
         assert run(isolation, tmp_path, "exit 3").status == 3
 
+    def test_machine_without_memory_is_told(self, tmp_path, isolation, monkeypatch):
+        def poor(name: str) -> bytes:
+            return read_script(name).replace(b"min(total // _SHARE_LEFT, _MOST_LEFT)", b"total")
+
+        monkeypatch.setattr("builders.sandbox.isolation.read_script", poor)
+        with pytest.raises(BuildError, match=r"stopped: this machine has [0-9]+ MB of memory left"):
+            isolation.run(replace(order(tmp_path, "sleep 600"), memory=64 * MEGABYTE), 60)
+
     def test_temporary_folder_may_have_characters_that_mounts_give_a_meaning(self, tmp_path, monkeypatch):
         base, temporary = tmp_path / "base", tmp_path / "a:b,c d"
         (base / "kept").mkdir(parents=True)
