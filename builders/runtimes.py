@@ -174,6 +174,8 @@ MACHINES: dict[str, Architecture] = {"x86_64": "x86_64", "aarch64": "arm64", "ar
 """Architectures by what ``uname -m`` calls them on Linux and macOS."""
 IMAGE_ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
 """Architectures as images and engines name them (OCI image specification, "platform")."""
+ELF_MAGIC = b"\x7fELF"
+"""How every program and shared library of Linux begins (gABI, chapter 4)."""
 ELF_MACHINES: dict[Architecture, int] = {"x86_64": 62, "arm64": 183}
 """e_machine of the architectures' programs (gABI, chapter 4)."""
 # The names that PEP 513, 571 and 599 gave to glibc levels before PEP 600 numbered them.

@@ -18,7 +18,7 @@ ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT")
 START_ENGINE = "Start the engine, or set DOCKER_HOST to one that runs."
 
 _SCHEME = "unix://"
-_PATIENCE = 2.0
+_LONGEST_WAIT = 2.0
 """Seconds that an engine on this machine may take to answer; one that takes longer is left to the client."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 """What an answer begins with (RFC 9112, section 4)."""
@@ -65,7 +65,7 @@ def _ask_status(path: str, place: str) -> int | None:
     Python's HTTP client would bring in its email package, which takes longer to import than the answer.
     """
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(_PATIENCE)
+        connection.settimeout(_LONGEST_WAIT)
         connection.connect(path)
         # Engine API, "Inspect an image"; without a version in the path, the engine's own is meant.
         connection.sendall(f"GET {place} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())

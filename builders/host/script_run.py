@@ -24,7 +24,7 @@ from builders.sessions import Sessions, kill_session
 # All of the user's variables that a build gets: any other may be one that compilers or build tools listen to.
 _KEPT = ("PATH", "LD_LIBRARY_PATH")
 _LINE = 1 << 16
-_PATIENCE = 5
+_GRACE_SECONDS = 5
 """Seconds to wait for the last output of a build that has ended: what it left running may hold it open."""
 
 
@@ -93,7 +93,7 @@ class LocalRunner:
             late = True
         finally:
             status = self._sessions.end(process)
-        reader.join(_PATIENCE)
+        reader.join(_GRACE_SECONDS)
         over.set()
         log = "".join(lines)
         if self._sessions.closed:

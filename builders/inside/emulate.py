@@ -29,7 +29,7 @@ _REQUEST = re.compile(r"^RequestId: \S+ Error: ")
 """What the emulator puts before its own messages: another one each time."""
 _IMPORT_ERRORS = ("Runtime.ImportModuleError", "Runtime.HandlerNotFound", "Runtime.UserCodeSyntaxError")
 _PATH = "/2015-03-31/functions/function/invocations"
-_PATIENCE = 20.0
+_GRACE_SECONDS = 20.0
 _LONGEST = 600.0
 
 
@@ -106,7 +106,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """Ask a process to end, and kill it if it does not."""
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(_PATIENCE)
+        process.wait(_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -114,7 +114,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def outcome(port: int, process: subprocess.Popen[bytes], event: Any, longest: int) -> dict[str, Any]:
     """Send an event as soon as the emulator listens, and return the outcome; a result has at most ``longest`` bytes."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _GRACE_SECONDS
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_LONGEST)
         try:

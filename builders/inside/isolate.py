@@ -142,10 +142,12 @@ _PROCESSES, _FILES = 1024, 1024
 """How many processes a function may run, and files it may open (AWS "Lambda quotas")."""
 _FEWEST_FILES, _BYTES_OF_FILE = 1024, 8192
 """Files that /tmp can hold: as many as on a disk, or so, since names in memory take room that its size does not count."""
+_FIELDS = 50
+"""Fields of /proc/self/stat after the name of the program (proc_pid_stat(5))."""
 _DEVICES = ("full", "null", "random", "urandom", "zero")
-_OFTEN = 5
+_END_INTERVAL = 5
 """Milliseconds between two looks for what has ended, on a kernel that tells nobody (before 5.3, pidfd_open(2))."""
-_MEMORY_OFTEN = 10
+_MEMORY_INTERVAL = 10
 """Milliseconds between two looks at the memory that a command holds."""
 
 
@@ -191,7 +193,7 @@ class Server:
         """Run what is asked for until nobody is left to ask: all that runs then is killed by the end of this process."""
         self._channel.send(b".")
         while True:
-            for descriptor, _ in self._poll.poll(_OFTEN if len(self._ends) < len(self._connections) else None):
+            for descriptor, _ in self._poll.poll(_END_INTERVAL if len(self._ends) < len(self._connections) else None):
                 if descriptor == self._channel.fileno():
                     data, extra, _, _ = self._channel.recvmsg(1, _socket.CMSG_SPACE(_DESCRIPTORS.size))
                     if not data:
@@ -338,8 +340,10 @@ def name_users(entered: _socket.socket, user: int, group: int) -> NoReturn:
 
 
 def blank_arguments() -> None:
-    """Have /proc/1/cmdline, which every process may read, name no path of this machine."""
+    """Blank /proc/1/cmdline, which every process may read: it has paths of this machine."""
     fields = read_file("/proc/self/stat").rpartition(b")")[2].split()
+    if len(fields) < _FIELDS:  # of an emulator of another machine, which makes up this file
+        return
     first, end = map(int, fields[45:47])  # arg_start and arg_end (proc_pid_stat(5))
     ctypes.memset(first, 0, end - first)
 
@@ -376,13 +380,13 @@ def execute(command: list[str], variables: dict[str, str]) -> NoReturn:
 
 def wait(connection: _socket.socket, process: int, limit: Limit | None, runtime: RuntimeApi | None = None) -> int:
     """Wait for a command, and kill it when it holds too much memory, or has asked for an event; return its wait status."""
-    poll, often = select.poll(), float(_MEMORY_OFTEN) if limit else None
+    poll, often = select.poll(), float(_MEMORY_INTERVAL) if limit else None
     if runtime:
         runtime.watch(poll)
     try:
         poll.register(os.pidfd_open(process), select.POLLIN)
     except (AttributeError, OSError):
-        often = _OFTEN  # polling nothing waits for the time alone
+        often = _END_INTERVAL  # polling nothing waits for the time alone
     while True:
         ready = {descriptor for descriptor, _ in poll.poll(often)}
         outcome = runtime.serve(ready) if runtime else None
@@ -399,7 +403,7 @@ def wait(connection: _socket.socket, process: int, limit: Limit | None, runtime:
         if limit:
             started = time.monotonic()
             held, left = limit.excess(), scarce_memory()
-            often = max(_MEMORY_OFTEN, 4000 * (time.monotonic() - started))  # with many processes, it takes long to look
+            often = max(_MEMORY_INTERVAL, 4000 * (time.monotonic() - started))  # with many processes, it takes long to look
             if held or left:
                 tell(connection, *((MEMORY, held) if held else (SCARCE, left)))
                 os.kill(-1, _KILL)
@@ -415,7 +419,7 @@ def check_seen(same: list[tuple[str, int, int]]) -> None:
 
 
 def arrange_descriptors(files: tuple[int, int]) -> None:
-    """Have nothing to read, all that is printed in the output, and the answer; everything else closes with the start."""
+    """Arrange for nothing to read, one place for all that is printed, and the answer; all else closes with the start."""
     output, answer = (fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, ANSWER + 1) for each in files)
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     os.dup2(output, 1)
@@ -503,7 +507,7 @@ def make_root(plan: Plan, root: str) -> None:
 
 
 def put_on_top(made: str, plan: Plan, root: str) -> None:
-    """Have what was made, and an empty file for each that is to be seen, on top of the folders that the root is of."""
+    """Put what was made, and an empty file for each that is to be seen, on top of the folders that the root is made of."""
     for place in (
         *(place for place, _, _ in plan["files"]),
         *(place for path, place in plan["shown"] if not os.path.isdir(path)),
@@ -521,7 +525,7 @@ def put_on_top(made: str, plan: Plan, root: str) -> None:
 
 
 def make_devices(place: str) -> None:
-    """Have the devices that every program may use, and no others: no shared memory either."""
+    """Show the devices that every program may use, and no others: no shared memory either."""
     mount("tmpfs", place, "tmpfs", NOSUID, "mode=755")
     for name in _DEVICES:
         show_made("/dev/" + name, place + "/" + name)
@@ -531,7 +535,7 @@ def make_devices(place: str) -> None:
 
 
 def enter(plan: Plan, root: str, order: CommandOrder) -> None:
-    """Have namespaces that nobody else has, and the root with what this command alone sees."""
+    """Enter namespaces that nobody else is in, and the root with what this command alone sees."""
     check(libc().unshare(_NEWNS | _NEWIPC | _NEWNET | _NEWUTS), "unshare")
     host = os.fsencode(plan["host"])
     check(libc().sethostname(host, ctypes.c_size_t(len(host))), "sethostname")

@@ -35,7 +35,7 @@ class RuntimeApi:
         self._listener.setblocking(False)
 
     def watch(self, poll: select.poll) -> None:
-        """Have a poll tell when there is something to `serve`."""
+        """Register with a poll, which then tells when there is something to `serve`."""
         self._poll = poll
         poll.register(self._listener, 1)  # POLLIN
 

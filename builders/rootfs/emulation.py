@@ -5,11 +5,10 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from builders.runtimes import ELF_MACHINES, MACHINES, Architecture
+from builders.runtimes import ELF_MACHINES, ELF_MAGIC, MACHINES, Architecture
 
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _MACHINE_AT, _MACHINE_LENGTH = 18, 2
-_MAGIC = b"\x7fELF"
 
 
 def runs_programs(architecture: Architecture, registered: Path = _BINFMT) -> bool:
@@ -41,4 +40,4 @@ def _emulates(rule: str, architecture: Architecture) -> bool:
         return False
     machine = int.from_bytes(magic[_MACHINE_AT : _MACHINE_AT + _MACHINE_LENGTH], "little")
     fixed = "F" in fields.get("flags:", "")
-    return lines[:1] == ["enabled"] and fixed and magic.startswith(_MAGIC) and machine == ELF_MACHINES[architecture]
+    return lines[:1] == ["enabled"] and fixed and magic.startswith(ELF_MAGIC) and machine == ELF_MACHINES[architecture]

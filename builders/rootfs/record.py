@@ -13,12 +13,12 @@ from msgspec import Struct
 
 from builders.rootfs.listing import TreeListing, list_tree
 from builders.rootfs.paths import RootPathError, resolve_within
-from builders.runtimes import ELF_MACHINES, LANG_FOLDER, RUNTIME_FOLDER, Architecture
+from builders.runtimes import ELF_MACHINES, ELF_MAGIC, LANG_FOLDER, RUNTIME_FOLDER, Architecture
 
 ROOT, RECORD = "root", "root.json"
 """The folder of an unpacked image holds both: its files, and what is known of them, which is written last."""
 _FORM = 1
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The PATH of an image that sets none, as engines have it."""
 _PYTHON = re.compile(r"python3\.([0-9]{1,2})")
 _VERSION_LINE = re.compile(rb'#define\s+PY_VERSION\s+"(3\.[0-9]+\.[0-9]+[^"\s]{0,16})"')
@@ -89,7 +89,7 @@ class UnpackedImage(Struct, frozen=True, kw_only=True):
 def describe_root(root: Path, digest: str, architecture: Architecture, environment: Mapping[str, str]) -> RootRecord:
     """Return the record of a folder that was just unpacked: all of it is read. Raises ``OSError``."""
     listing: TreeListing = list_tree(root)
-    pythons = tuple(_find_pythons(root, architecture, environment.get("PATH", _PATH)))
+    pythons = tuple(_find_pythons(root, architecture, environment.get("PATH", DEFAULT_PATH)))
     return RootRecord(
         form=_FORM,
         digest=digest,
@@ -164,7 +164,7 @@ def _version(root: Path, path: str, minor: int, architecture: Architecture) -> s
         head = _read(program, _HEAD)
     except (OSError, RootPathError):
         return ""
-    if not head.startswith(b"\x7fELF") or int.from_bytes(head[_MACHINE], "little") != ELF_MACHINES[architecture]:
+    if not head.startswith(ELF_MAGIC) or int.from_bytes(head[_MACHINE], "little") != ELF_MACHINES[architecture]:
         return ""
     prefixes = dict.fromkeys((program.parent.parent, root / path.strip("/").rpartition("/")[0] / ".."))
     wanted = f"3.{minor}."

@@ -8,13 +8,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from builders.runtimes import ELF_MACHINES, MACHINES, Architecture
+from builders.runtimes import ELF_MACHINES, ELF_MAGIC, MACHINES, Architecture
 
 VARIABLE = "LPACK_RIE"
 CLIENT = "awslambdaric"
 """The distribution that connects a Python handler to the emulator, as the runtimes themselves have it."""
 REMEDY = f"Install the SAM CLI, which has it (`pip install aws-sam-cli`), or name the program: {VARIABLE}=PATH."
-_ELF = b"\x7fELF"
 _MACHINE_AT = 18
 
 
@@ -47,6 +46,6 @@ def _runs_on(path: Path, architecture: Architecture | None) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(_MACHINE_AT + 2)
-    if not head.startswith(_ELF):
+    if not head.startswith(ELF_MAGIC):
         return True
     return architecture is not None and ELF_MACHINES[architecture] == int.from_bytes(head[_MACHINE_AT:], "little")

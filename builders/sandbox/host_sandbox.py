@@ -18,10 +18,9 @@ from builders.sandbox.confined import ConfinedRunner
 from builders.sandbox.root_plan import Fact, HostRoot, Remember, host_root
 from builders.sandbox.script_cache import ScriptCache
 from builders.sandbox.surroundings import find_refusal, withdrawn_error
-from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, Task, TaskResult, with_folders
+from builders.sandbox.task import FLAGS, LAYERS_PLACEHOLDER, LONGEST_OUTPUT, Task, TaskResult, with_folders
 from builders.sessions import Sessions, wait_for_end
 
-_LONGEST_LOG = 1 << 20
 _LOG, _ANSWER = "log", "answer"
 _LONGEST_COMPILATION = 60
 """Seconds."""
@@ -133,7 +132,7 @@ class HostSandbox:
                 status = self._sessions.end(process)
             if self._sessions.closed:
                 raise interruption_error()
-            text = os.pread(log.fileno(), _LONGEST_LOG, 0).decode("utf-8", "replace")
+            text = os.pread(log.fileno(), LONGEST_OUTPUT, 0).decode("utf-8", "replace")
         answer, excess = _read_answer(work / _ANSWER, task.longest)
         return TaskResult(status=status, log=text, answer=answer, late=late, excess=excess)
 

@@ -26,13 +26,12 @@ from builders.inside import read_script
 from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, SCARCE, UNAVAILABLE
 from builders.leftovers import OwnFolder
 from builders.sandbox.root_plan import RootPlan
+from builders.sandbox.task import LONGEST_OUTPUT
 
 _SCRIPT, *_BESIDE = "isolate.py", "held_memory.py", "mounts.py", "runtime_api.py"
 _BUFFER = 1 << 16
 """Bytes that are read at once."""
-_LONGEST_LOG = 1 << 20
-"""Bytes of output that are kept."""
-_PATIENCE = 10.0
+_GRACE_SECONDS = 10.0
 """Seconds that the process may take to start, to kill what it runs, or to end."""
 _PROCESSORS = os.cpu_count() or 1
 _PAGE = 4096
@@ -190,7 +189,7 @@ class Isolation:
             self._refusal = f"{sys.platform} has no namespaces"
             return
         server = _start_server(self, self._plan)
-        server.channel.settimeout(_PATIENCE)
+        server.channel.settimeout(_GRACE_SECONDS)
         with suppress(OSError):
             if server.channel.recv(1):
                 server.channel.settimeout(None)
@@ -255,7 +254,7 @@ class _Run:
                     return
                 self.late = True
                 connection.shutdown(socket.SHUT_WR)  # has it killed
-                deadline = time.monotonic() + _PATIENCE
+                deadline = time.monotonic() + _GRACE_SECONDS
             for descriptor, _ in ready:
                 if descriptor == output:
                     if not self._take_output(output):
@@ -276,7 +275,7 @@ class _Run:
 
     def _take_output(self, output: int) -> bool:
         part = os.read(output, _BUFFER)
-        self._output += part[: _LONGEST_LOG - len(self._output)]
+        self._output += part[: LONGEST_OUTPUT - len(self._output)]
         return bool(part)
 
     def _read_answer(self, answer: int) -> None:
@@ -363,7 +362,7 @@ def _close_server(channel: socket.socket, process: subprocess.Popen[bytes], fold
 def _end(process: subprocess.Popen[bytes]) -> int:
     """Wait for a process that is about to end, and see that it does; return its exit status."""
     try:
-        return process.wait(_PATIENCE)
+        return process.wait(_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()

@@ -9,7 +9,7 @@ from threading import Lock
 
 from builders.inside import read_script
 
-_OFTEN = 20
+_COMPILED_AFTER = 20
 """Runs of a script from which on it is bytecode."""
 
 
@@ -26,7 +26,7 @@ class ScriptCache:
         """Write a script to a folder, as bytecode from the time on when that is worth a start of the interpreter; return it."""
         with self._lock:
             self._runs[name] += 1
-            due = self._runs[name] == _OFTEN
+            due = self._runs[name] == _COMPILED_AFTER
         if due:
             self._bytecode[name] = self._compile(name, folder)
         compiled = self._bytecode.get(name)

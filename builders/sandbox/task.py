@@ -12,6 +12,8 @@ from builders.runtimes import MEGABYTE, STORAGE_RANGE
 
 FLAGS = ("-S", "-s", "-B", "-W", "ignore")
 """Flags that every interpreter gets which runs a script."""
+LONGEST_OUTPUT = 1 << 20
+"""Bytes that are kept of what a script prints."""
 TREE_PLACEHOLDER, LAYERS_PLACEHOLDER = "\0tree", "\0layers"
 """Placeholders in a task's variables for the folders of its tree and its layers; no user's variable can contain them."""
 

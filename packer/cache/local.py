@@ -6,13 +6,18 @@
     derived/<kind>/ab/<key>  what lpack computed: a seal, a newline, the payload; the name is the key's digest
     key                      the secret that seals are made with: what else has changed a derived file cannot seal it
     runtimes/<sha256>/       images that lie unpacked (`packer.cache.unpacked_images`)
-    projects/<key>.json      what the last build of an output folder saw
+    projects/<key>.json      what the last build of an output folder saw; it decides only whether that folder is current
     logs/                    the output of builds that failed
     zig/                     the cross compiler's own cache, in its own format
     tmp/                     files that are being written
 
 Every file is written under tmp/ and then renamed, so that readers see all of it or nothing, and any number of processes may
 work at once. Every file is verified when it is read; a broken one is removed and made again.
+
+Seals are against what code of others leaves behind, and no sandbox reaches this folder. So only what is used as evidence, or
+becomes a part of archives, is sealed or named by its digest; an unpacked image is compared with the listing that was made when
+it was unpacked before anything runs in it. The output folder is the user's own: what is published from it is first compared
+with the digests in its manifest (`packer.images.base_layout`, for images).
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Cluster:
         return ClusterWork(self, Tickets(orders, sources, self.policy), sources.store, here, staging)
 
     def call(self, build: str, tickets: tuple[str, ...], name: str, arguments: tuple[Any, ...], near: str) -> Answer:
-        """Have a job done; raises what it raised, or `LostJobError` where the cluster does not do it."""
+        """Send a job, and return its answer; raises what it raised, or `LostJobError` where the cluster does not do it."""
         job = (identity(), self._remote, build, tickets, name, pickle.dumps(arguments))
         # The cluster's own way of sending values unpickles this too, and whoever leads it can run what he likes as it is.
         answer: Answer = pickle.loads(self._await_result(job, near))  # noqa: S301
@@ -179,7 +179,7 @@ class ClusterWork:
         self._offered: Once[str, None] = Once()
 
     def _run_job(self, name: str, arguments: tuple[Any, ...], functions: Iterable[str], about: Iterable[str]) -> Any:
-        """Have a job done that needs to know ``functions``, by whoever knows most of what it is ``about``.
+        """Send a job that needs to know ``functions``, by whoever knows most of what it is ``about``.
 
         Each answer but the last asks for functions whose tickets were not sent yet, so that the loop ends after as many answers
         as there are functions; raises `LostJobError` where a worker asks for the same again.

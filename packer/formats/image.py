@@ -11,9 +11,6 @@ from msgspec.structs import replace
 from builders.runtimes import IMAGE_LIMIT
 from packer.formats.oci import OCI_CONFIG, OCI_MANIFEST, Descriptor, ImageConfig, Manifest, Platform, Reference, unusable_image
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""The PATH that engines use for an image that sets none."""
-
 
 class BlobSource(Protocol):
     """A source of an image's blobs: a registry, files, an engine."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
+from builders.rootfs.record import DEFAULT_PATH
 from builders.runtimes import TASK_FOLDER
 from packer.core.errors import UsageError
 from packer.core.model import Function, Tree
-from packer.formats.image import PATH, Base
+from packer.formats.image import Base
 from packer.images.base_check import CheckedLayers, LayerFacts, resolve_link
 
 _PASSWD, _GROUP = "etc/passwd", "etc/group"
@@ -64,4 +65,4 @@ def _places(word: str, function: Function, base: Base) -> list[str]:
         folder = function.image.working_dir or str(base.config.run.get("WorkingDir") or TASK_FOLDER)
         return [posixpath.normpath(posixpath.join(folder, word))]
     variables = {**base.config.environment, **dict(function.image.environment)}
-    return [posixpath.join(folder, word) for folder in variables.get("PATH", PATH).split(":")]
+    return [posixpath.join(folder, word) for folder in variables.get("PATH", DEFAULT_PATH).split(":")]

@@ -169,7 +169,7 @@ def _in_layout(folder: Path | None, layer: ImageLayer) -> Path | None:
 
 
 def _link_or_copy(blob: Path, to: Path) -> None:
-    """Have a blob at a place, without its bytes being copied where that can be."""
+    """Put a blob at a place, without copying its bytes where that is possible."""
     if to.exists():
         return
     try:

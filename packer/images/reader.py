@@ -7,10 +7,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builders.rootfs.record import DEFAULT_PATH
 from packer.core.errors import UsageError
 from packer.core.names import LOCAL_FORMS, MANIFEST_FILE
 from packer.core.records import ManifestFunction, UnverifiedRecord, read_manifest
-from packer.formats.image import PATH, BlobSource, Image, ImageLayer
+from packer.formats.image import BlobSource, Image, ImageLayer
 from packer.formats.oci import (
     LARGEST_CONFIG,
     LARGEST_MANIFEST,
@@ -49,7 +50,7 @@ class BuiltImage(Struct, frozen=True, kw_only=True):
     @property
     def path(self) -> str:
         """Where a container of it finds programs."""
-        return self.variables.get("PATH", PATH)
+        return self.variables.get("PATH", DEFAULT_PATH)
 
     @property
     def variables(self) -> Mapping[str, str]:

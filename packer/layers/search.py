@@ -286,7 +286,7 @@ class _PlanSearch:
         return saved + sum(sizes[each] for each, count in Counter(leaving).items() if count == self._count[each]), joins
 
     def _choose(self, function: int, layers: Iterable[Classes]) -> None:
-        """Have a function use these layers, no two of which share a class."""
+        """Let a function use these layers, no two of which share a class."""
         chosen = tuple(sorted(layers, key=lambda each: (self._sizes[each], each), reverse=True))
         leaves = chosen[-1] if len(chosen) >= self._slots[function] else 0
         self._choices[function] = (sum(chosen), leaves, chosen)

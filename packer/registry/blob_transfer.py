@@ -162,7 +162,7 @@ def upload_bytes(endpoint: Endpoint, to: Reference, blob: Descriptor, data: byte
 
 
 def _mount(push: _Push, source: str, scopes: Sequence[str]) -> _Upload | None:
-    """Have the registry mount the blob from the repository ``source``; return an upload where it wants the bytes instead."""
+    """Ask the registry to mount the blob from the repository ``source``; return an upload where it wants the bytes instead."""
     query = [("mount", push.blob.digest), ("from", source)]
     # Registries refuse a mount in many ways; the layer can still be sent.
     with suppress(RegistryError):

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from builders.errors import BuildError
 from builders.rootfs.emulation import runs_programs
+from builders.rootfs.record import DEFAULT_PATH
 from builders.runtimes import (
     FUNCTION_GROUP,
     FUNCTION_USER,
@@ -35,7 +36,7 @@ from packer.cache.unpacked_images import find_unpacked
 from packer.core.errors import VerificationError
 from packer.core.events import Reporter
 from packer.core.model import Function
-from packer.formats.image import PATH, Base, BlobSource, Image, ImageLayer
+from packer.formats.image import Base, BlobSource, Image, ImageLayer
 from packer.formats.oci import ImageConfig, Manifest
 from packer.images.image_unpacker import unpack_image, unpack_layers
 from packer.verify.runner import function_environment, visible_text
@@ -99,7 +100,7 @@ class ImageTrier:
         lambdas = {name: value for name, value in placed.items() if name not in _OWN}
         order = IsolatedCommand(
             command=run.command,
-            variables={"PATH": PATH, **lambdas, **run.variables, "AWS_LAMBDA_RUNTIME_API": RUNTIME_API},
+            variables={"PATH": DEFAULT_PATH, **lambdas, **run.variables, "AWS_LAMBDA_RUNTIME_API": RUNTIME_API},
             start=run.working_dir or "/",
             shown=(),
             storage=(function.execution.storage or STORAGE_RANGE[0]) * MEGABYTE,

@@ -18,7 +18,7 @@ time.sleep(600)
 
 
 def test_emulator_that_does_not_end_is_killed(monkeypatch):
-    monkeypatch.setattr(emulate, "_PATIENCE", 0.1)
+    monkeypatch.setattr(emulate, "_GRACE_SECONDS", 0.1)
     with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout

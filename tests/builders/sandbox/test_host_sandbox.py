@@ -324,7 +324,7 @@ def test_a_trace_has_what_native_code_opens(tmp_path):
 
 def test_compiling_a_script_keeps_nobody_waiting_and_ends_with_the_sandbox(tmp_path, monkeypatch):
     made = host()
-    monkeypatch.setattr("builders.sandbox.script_cache._OFTEN", 1)
+    monkeypatch.setattr("builders.sandbox.script_cache._COMPILED_AFTER", 1)
     started = threading.Event()
     start = made._sessions.start
 

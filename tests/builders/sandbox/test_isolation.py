@@ -242,7 +242,7 @@ class TestEnds:
         assert run(isolation, tmp_path / "next", "exit 3").status == 3
 
     def test_command_whose_isolation_is_stopped_is_stopped_for_time(self, tmp_path, isolation, monkeypatch):
-        monkeypatch.setattr("builders.sandbox.isolation._PATIENCE", 0.5)
+        monkeypatch.setattr("builders.sandbox.isolation._GRACE_SECONDS", 0.5)
         number = next(NUMBERS)
         with ThreadPoolExecutor(1) as executor:
             running = executor.submit(run, isolation, tmp_path / "one", f"sleep {number}", 1.0)
