@@ -80,7 +80,8 @@ def _candidates(minor: int) -> Iterator[Path]:
     if sys.executable and sys.version_info[:2] == (3, minor):
         yield Path(sys.executable)
     pyenv, uv = _version_folders()
-    found = [path for folder in os.get_exec_path() if (path := Path(folder, name)).is_file()]
+    # os.path.isfile passes over folders that may not be entered; Path.is_file raises for them.
+    found = [Path(path) for folder in os.get_exec_path() if os.path.isfile(path := os.path.join(folder, name))]  # noqa: PTH113, PTH118
     shims = [path for path in found if path.parent == pyenv.parent / "shims"]
     yield from (path for path in found if path not in shims)
     yield from _installed_interpreters(pyenv, rf"3\.{minor}(?:\.(\d+))?", name)
@@ -96,7 +97,7 @@ def _installed_interpreters(folder: Path, pattern: str, name: str) -> list[Path]
         return []
     matches = [found for each in names if (found := re.fullmatch(pattern, each))]
     matches.sort(key=lambda found: -int(found[1] or -1))
-    return [path for found in matches if (path := folder / found[0] / "bin" / name).is_file()]
+    return [path for found in matches if os.path.isfile(path := folder / found[0] / "bin" / name)]  # noqa: PTH113 as above
 
 
 def _describe_interpreter(path: Path, minor: int) -> Interpreter | None:

@@ -133,3 +133,9 @@ def test_a_user_without_a_home_has_no_interpreters_there(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     assert find_interpreter(MINOR) is None
+
+
+def test_folders_on_path_that_cannot_be_looked_into_are_passed_over(monkeypatch):
+    monkeypatch.setenv("PATH", f"/{'x' * 300}:{Path(sys.executable).parent}")
+    assert find_interpreter(sys.version_info.minor) is not None
+    assert find_interpreter(99) is None
