@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 
 from msgspec import Struct
@@ -43,10 +44,16 @@ _NO_LIBRARY_NAMES = frozenset(
     (
         *("the", "a", "any", "this", "that", "of", "for", "in", "its", "required", "needed", "necessary", "correct", "right"),
         *("shared", "native", "dynamic", "system", "standard", "module", "library", "python", "external", "configuration"),
+        *("libraries", "libs", "your", "our", "my", "their", "these", "those", "some", "all", "no", "missing", "following"),
     )
 )
 """Words before or behind "library" that are no names."""
-_DIRECT_CAUSE = "The above exception was the direct cause of the following exception"
+_LOADS_LIBRARIES = re.compile(rb"\b(?:ctypes|cffi|find_library|_?dlopen)\b")
+"""What sources use that look for libraries by themselves."""
+# Python documentation, `traceback`: what stands between two tracebacks, and before the frames of each.
+_DIRECT_CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
+_DURING = "\nDuring handling of the above exception, another exception occurred:\n"
+_HEADER = re.compile(r"^Traceback \(most recent call last\):\n(?: [^\n]*\n)*", re.MULTILINE)
 _NO_NAME = re.compile(rf"cannot import name '(\w+)' from '([\w.]+)' \((?:{TASK_FOLDER}|{LAYERS_MOUNT}/python)/([^)]+)\)")
 _FRAME = re.compile(
     rf'File "(?:({TASK_FOLDER})|{LAYERS_MOUNT}(?:/python)?(?:/lib/python3\.\d+/site-packages)?)/([^"]+)", line (\d+)'
@@ -115,18 +122,19 @@ def diagnose(
 def _find_absent(outcome: Outcome, material: Material, unfetched: str, layers: Sequence[LayerContent]) -> Diagnosis | None:
     """Return why something is not found that a module imports, loads, or asks for; None where an error says no such thing."""
     kind, message, trace = (str(outcome.imported["error"][key]) for key in ("type", "message", "trace"))
-    absent = [*ABSENT_MODULE.finditer(trace)]
+    is_import = kind in IMPORTS or kind == "SystemExit"
+    start, end = (0, len(trace)) if is_import else _direct_cause(trace)
+    absent = [*ABSENT_MODULE.finditer(trace, start, end)]
     cause = trace[: absent[-1].start()] if absent else trace  # what others raise because of it comes behind
     search = _Search(material, _importer(cause), unfetched, layers)
     found = None
-    is_import = kind in IMPORTS or kind == "SystemExit" or (_DIRECT_CAUSE in trace and bool(absent))
-    if is_import:
+    if is_import or absent:
         named = [*ABSENT_MODULE.finditer(message)] or ([] if "cannot import name" in message else absent)
         found = search.module(_full_name(named[-1][1], cause), message) if named else search.name(message)
     metadata = _NO_METADATA.search(message)
     if found is None and metadata:
         found = search.metadata(metadata[1] or metadata[2])
-    library = _absent_library(message, trace, kind)
+    library = _absent_library(message, trace, kind) or _sought_library(message, trace, kind, material, layers)
     if found is None and library is not None:
         name, at = library
         found = _Search(material, _importer(trace[:at]), unfetched, layers).library(name)
@@ -135,16 +143,40 @@ def _find_absent(outcome: Outcome, material: Material, unfetched: str, layers: S
 
 def _absent_library(message: str, trace: str, kind: str) -> tuple[str, int] | None:
     """Return the shared library that an error, or what it was raised because of, says is not found, and where it says so."""
-    wraps = kind in IMPORTS or _DIRECT_CAUSE in trace
-    loads = _LIBRARY.search(message) or (next(iter([*_LIBRARY.finditer(trace)][-1:]), None) if wraps else None)
+    loads = _LIBRARY.search(message)
     if loads is not None:
         place = trace.rfind(loads[0])
         return loads[1], place if place >= 0 else len(trace)
+    start, end = (0, len(trace)) if kind in IMPORTS else _direct_cause(trace)
+    said = [*_LIBRARY.finditer(trace, start, end)]
+    return (said[-1][1], said[-1].start()) if said else None
+
+
+def _sought_library(
+    message: str, trace: str, kind: str, material: Material, layers: Sequence[LayerContent]
+) -> tuple[str, int] | None:
+    """Return the same where code that looks for libraries by itself says so in its own words."""
     if kind not in IMPORTS and kind != "OSError":
         return None
     sought = (found[1] for pattern in _LIBRARY_SOUGHT if (found := pattern.search(message)))
     name = next((each for each in sought if each.lower() not in _NO_LIBRARY_NAMES), "").rstrip(".")
-    return (name, len(trace)) if name else None
+    if not name:
+        return None
+    involved = {found[2] for found in _FRAME.finditer(trace, trace.rfind(_DURING) + 1)}
+    attached = (entry for each in layers for entry in each.tree or ())
+    in_layers = (entry.content.read() for entry in attached if _SITE.sub("", entry.path) in involved)
+    loads = any(map(_LOADS_LIBRARIES.search, chain(_sources(material, involved), in_layers)))
+    return (name, len(trace)) if loads else None
+
+
+def _direct_cause(trace: str) -> tuple[int, int]:
+    """Return where in a trace that error stands which the last one was raised from (`raise … from …`), without its frames.
+
+    Where the last one was raised from none, the place is empty. An error that was merely handled meanwhile is no cause.
+    """
+    before, _, behind = trace.rpartition(_DIRECT_CAUSE)
+    headers = [] if _DURING in behind else [*_HEADER.finditer(before)]
+    return (headers[-1].end(), len(before)) if headers else (0, 0)
 
 
 def _diagnose_end(outcome: Outcome, material: Material, *, exact: bool) -> Diagnosis:
@@ -425,14 +457,14 @@ class _Search:
         return _broken(f"neither the function nor the runtime has {wanted}", remedy)
 
     def _has_library(self, name: str) -> bool:
-        """Return whether the runtime has a library, or, by its name without an ending, the function or a layer of its."""
+        """Return whether the runtime, the function or a layer of its has a library, by its file's name or the stem of that."""
         if name in self._function.target.libraries:
             return True
         stem = name if name.startswith("lib") else f"lib{name}"
-        if ".so" in stem:
-            return False
         trees = (*(tree for _, tree in self._material.parts), *(each.tree for each in self._layers if each.tree))
-        held = (entry.path.rpartition("/")[2] for tree in trees for entry in tree)
+        held = {entry.path.rpartition("/")[2] for tree in trees for entry in tree}
+        if name in held or ".so" in stem:
+            return name in held
         return any(file.startswith((f"{stem}.so", f"{stem}-")) for file in (*self._function.target.libraries, *held))
 
     def _tree(self, name: str) -> Tree:
