@@ -35,6 +35,9 @@ HASH_SEED = "PYTHONHASHSEED"
 """The variable by which two runs have sets in the same order."""
 NOTHING = {"result": None}
 """What comes of a call that returns nothing."""
+SENDS_UTF8 = os.environ.get("AWS_EXECUTION_ENV") in {f"AWS_Lambda_python3.{minor}" for minor in range(12, 16)}
+"""Whether Lambda's client sends results in UTF-8, or ASCII alone: the variable decides, when it starts (awslambdaric 4,
+lambda_runtime_marshaller.py), and not the Python that it runs in, which images choose."""
 _PUBLIC_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -143,19 +146,26 @@ def handler_of(handler: str) -> Callable[..., Any]:
 def function_names(module: Any) -> list[str]:
     """Return the public names of a module's functions, but for those that it has by the same name from another one."""
     found = []
-    for name, value in vars(module).items():
-        if callable(value) and not isinstance(value, type) and name[:1] != "_":
-            own = getattr(value, "__module__", None) == module.__name__
-            if own or getattr(value, "__name__", None) != name:
-                found.append(name)
+    for name, value in [*vars(module).items()]:
+        try:
+            if name[:1] != "_" and callable(value) and not isinstance(value, type):
+                own = getattr(value, "__module__", None) == module.__name__
+                if own or getattr(value, "__name__", None) != name:
+                    found.append(name)
+        except Exception:  # noqa: BLE001, S112 a proxy asks what it stands for, and there is no such thing now (flask.request)
+            continue
     return found
 
 
 def outcome_in_time(handler: Callable[..., Any], event: Any, seconds: float, longest: int) -> dict[str, Any]:
-    """Call a handler, and return the outcome: an error as Lambda's where it takes longer, or returns more, than it may."""
+    """Call a handler, and return the outcome: an error as Lambda's where it takes longer, or returns more, than it may.
+
+    A call that ends with an error keeps that, however long it takes: it may have tried again and again what is not there here,
+    such as the network.
+    """
     context = Context(seconds)
     found = outcome_of(lambda: handler(event, context), longest)
-    if context.get_remaining_time_in_millis():
+    if "error" in found or context.get_remaining_time_in_millis():
         return found
     message = f"Task timed out after {seconds:.2f} seconds"
     return {"error": {"type": "Sandbox.Timedout", "message": message, "trace": ""}}
@@ -181,7 +191,7 @@ def outcome_of(call: Callable[[], Any], longest: int = 0) -> dict[str, Any]:
     try:
         text = json.dumps(result, default=json_number)
         size = len(text)
-        if size > longest and sys.version_info >= (3, 12):  # where Lambda's client sends UTF-8 (lambda_runtime_marshaller.py)
+        if size > longest and SENDS_UTF8:
             plain = json.dumps(result, default=json_number, ensure_ascii=False)
             size = len(plain.encode("utf-8", "surrogatepass"))
         return too_large(size) if size > longest else {"result": json.loads(text)}

@@ -455,13 +455,14 @@ def _find_lateness(outcome: Outcome, timeout: int | None) -> Outcome | None:
     """Return what came of a run where something takes longer than it may on Lambda, and a timeout is set.
 
     An init phase that is stopped after 10 seconds starts again with the first call, and within its timeout (AWS "Lambda
-    execution environment lifecycle").
+    execution environment lifecycle"). An import that ends with an error keeps that, however long it takes: it may have tried
+    again and again what is not there here, such as the network.
     """
     if timeout is None:
         return None
     if any(each.get("error", {}).get("type") == _TIMED_OUT for each in outcome.events):
         return _beyond_timeout(timeout)
-    if outcome.milliseconds > 1000 * max(INIT_LIMIT, timeout):
+    if "error" not in outcome.imported and outcome.milliseconds > 1000 * max(INIT_LIMIT, timeout):
         what = f"its import takes longer than Lambda's {INIT_LIMIT} s for that, and than its timeout of {timeout} s"
         return Outcome(failure=what, limit="timeout")
     return None

@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from builders.sandbox.host_sandbox import HostSandbox
 from builders.sandbox.table import Sandboxes
 from builders.sandbox.task import TaskResult
 from packer.cache.local import LocalStore
+from packer.core.options import ExecutionSettings
 from packer.verify.failed_import import _LIBRARY, _NO_METADATA
 from packer.verify.runner import Event, Outcome, UnpackedFunction, Verifier, read_result
 from tests.packer.verify.test_runner import function
@@ -71,6 +73,18 @@ def test_answer_that_cannot_be_one_is_a_failure(data, said):
     assert (found.works, stable) == (False, False)
     assert re.search(said, found.trouble())
     assert json.loads(found.essence())[0] == found.failure
+
+
+@pytest.mark.parametrize(("imported", "events"), [(NOTHING, f"[{NOTHING}]"), (error(), "[]")], ids=["ends well", "fails"])
+def test_import_that_takes_too_long_is_late_only_where_it_ends_well(imported, events):
+    limited = replace(function(), execution=ExecutionSettings(timeout=3))
+    data = answer(imported, events, milliseconds="10001")
+    found, _ = read_result(TaskResult(status=0, log="", answer=data), limited, len(EVENTS))
+    assert (found.limit, found.trouble()) == (
+        ("timeout", "its import takes longer than Lambda's 10 s for that, and than its timeout of 3 s")
+        if imported == NOTHING
+        else ("", "A: b")
+    )
 
 
 @pytest.mark.parametrize("depth", [10, 500, 501, 970])
