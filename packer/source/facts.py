@@ -30,7 +30,7 @@ from packer.source.test_suites import (
     test_prefixes,
 )
 
-_FORM = "7"
+_FORM = "8"
 """Part of the key of what is remembered of a wheel; raised whenever something else is looked for."""
 _WORDS = (re.compile(rb"tests?\b"), re.compile(rb"SelfTest\b"), re.compile(rb"conftest\b"))
 _IMPORTS = re.compile(rb"(?:^|[;:])[ \t]*(?:from|import)[ \t]|import_module\(|__import__\(")

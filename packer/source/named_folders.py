@@ -14,8 +14,8 @@ _LOCATES = (b"__file__", b"__path__", b"__spec__", b"find_spec", b"files(", b"re
 """What a source uses to find out where a package lies; one of these."""
 _DEFINES_INCLUDES = re.compile(rb"^def _?(?:get_)?includes?(?:_(?:dir|path)(?:ectory|ectories|s)?)?\(", re.MULTILINE)
 """Begins a function that returns a folder of headers: numpy's ``get_include`` is the model of many."""
-_DISPLAYS = (ast.List, ast.Set, ast.Dict, ast.Compare)
-"""What holds words that are compared or exported rather than joined."""
+_DISPLAYS = (ast.List, ast.Set, ast.Dict)
+"""What holds words of its own that are listed or exported rather than joined."""
 
 
 def find_named_folders(
@@ -55,14 +55,29 @@ def _is_named(path: str, folder: str, strings: Collection[str], names: Collectio
 
 
 def _string_pieces(module: ast.Module) -> Iterator[str]:
-    """Return the parts of paths in strings, but for documentation and lists of words."""
-    waiting: list[ast.AST] = [module]
+    """Return the parts of paths in strings, but for documentation, what is compared, and words that are listed."""
+    waiting: list[tuple[ast.AST, bool]] = [(module, False)]  # with whether a string would be such a word
     while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from re.split(r"[/\\]", node.value)
-        if not isinstance(node, _DISPLAYS) and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            waiting += ast.iter_child_nodes(node)
+        node, listed = waiting.pop()
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and not listed:
+                yield from re.split(r"[/\\]", node.value)
+        elif not isinstance(node, ast.Compare) and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            joined = [each for each in _joined(node) if not listed]
+            lists = isinstance(node, _DISPLAYS) or (listed and isinstance(node, (ast.Tuple, ast.Starred)))
+            waiting += [(each, False) for display in joined for each in ast.iter_child_nodes(display)]
+            waiting += [(each, lists) for each in ast.iter_child_nodes(node) if each not in joined]
+
+
+def _joined(node: ast.AST) -> list[ast.expr]:
+    """Return the lists whose elements a node joins or hands on one by one: `*["share", "cmake"]`, `os.sep.join(["share"])`."""
+    found: list[ast.expr] = [node.value] if isinstance(node, ast.Starred) else []
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+        by = node.func.value
+        name = by.attr if isinstance(by, ast.Attribute) else by.id if isinstance(by, ast.Name) else ""
+        if name == "sep" or (isinstance(by, ast.Constant) and by.value in {"/", "\\"}):
+            found = node.args
+    return [each for each in found if isinstance(each, (ast.List, ast.Set))]
 
 
 def _names(module: ast.Module) -> Iterator[str]:

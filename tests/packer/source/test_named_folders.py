@@ -26,6 +26,15 @@ def found(code: str, path: str = "pkg/sub/one.py") -> set[str]:
         ('PARTS = ("share", "cmake")\nd = os.path.join(*pkg.__path__, *PARTS)\n', "pkg/share/cmake"),
         ('from pkg import core\nd = os.path.join(os.path.dirname(core.__file__), "include")\n', "pkg/core/include"),
         ('d = os.path.join(os.path.dirname(__file__), "include")\n', "pkg/sub/include"),
+        ('d = [os.path.join(os.path.dirname(__file__), "include")]\n', "pkg/sub/include"),
+        ('d = {"inc": Path(__file__).parent / "include"}\n', "pkg/sub/include"),
+        ('d = {f"{os.path.dirname(__file__)}/include"}\n', "pkg/sub/include"),
+        ('Extension("x", include_dirs=[str(Path(__file__).parent / "include")])\n', "pkg/sub/include"),
+        ('d = [("headers", join(dirname(__file__), "include"))]\n', "pkg/sub/include"),
+        ('d = [*map(str, [Path(__file__).parent / "include"])]\n', "pkg/sub/include"),
+        ('d = Path(__file__).parents[1].joinpath(*["share", "cmake"])\n', "pkg/share/cmake"),
+        ('d = "/".join([*pkg.__path__, "share", "cmake"])\n', "pkg/share/cmake"),
+        ('d = os.sep.join([dirname(pkg.__file__), "share", "cmake"])\n', "pkg/share/cmake"),
     ],
 )
 def test_a_folder_whose_pieces_are_named_is_found(code, folder):
@@ -49,6 +58,9 @@ def test_a_function_for_headers_that_names_a_folder_does_not_mean_its_own():
         'd = join(dirname(__file__), "cmake")\n',  # one piece of two
         '"""Beside __file__ lie "share" and "cmake"."""\n',
         '__all__ = ["share", "cmake"]\nd = __file__\n',
+        '__all__ = [*["share", "cmake"], *("share", "cmake")]\nd = __file__\n',
+        'd = {"share": "cmake", "cmake": [("share", "cmake")]}\ne = __file__\n',
+        'd = ", ".join(["share", "cmake"]) + __file__\n',
         'd = __file__\nif kind == "share" or kind == "cmake":\n    pass\n',
     ],
 )
