@@ -103,8 +103,9 @@ if TYPE_CHECKING:
         ``shown`` are pairs of a folder of this machine and its place, in order, read-only; several with a colon before each lie
         on top of each other, the first one uppermost. ``same`` are paths that must be the same as where the order comes from,
         with their devices and inodes. ``storage`` is the size of /tmp, ``memory`` what all processes may hold together (0: as
-        much as they want), ``file`` the size of one file, in bytes; ``seconds`` are of a processor. With ``runtime``, the
-        command finds Lambda's runtime API (`RuntimeApi`), and is killed as soon as it asks for its first event.
+        much as they want), ``file`` the size of one file, in bytes; ``seconds`` are of a processor. With ``runtime``, an
+        address, the command finds Lambda's runtime API there (`RuntimeApi`), and is killed as soon as it asks for its first
+        event.
         """
 
         command: list[str]
@@ -116,16 +117,20 @@ if TYPE_CHECKING:
         memory: int
         file: int
         seconds: int
-        runtime: bool
+        runtime: str
 
 
 UNAVAILABLE = 97
 NOTE = struct.Struct("=cq")
-READY, REFUSED, FAILED, ASKED, ENDED, MEMORY, SCARCE, OVER = b"r", b"n", b"f", b"a", b"e", b"m", b"s", b"."
+READY, REFUSED, FAILED, LOST = b"r", b"n", b"f", b"l"
 """Kinds of notes: everything is in its place (0); the machine refuses to isolate it (the error's number); the command itself
-cannot be started (the error's number); it asks for an event (0), or reports that it cannot start (1, and its answer is what it
-says); it has ended (its wait status); it is killed for the memory that it holds (bytes), or that the
-machine has left (bytes); nothing of it is left (0)."""
+cannot be started (the error's number); it is killed, since it cannot be watched any more (the error's number)."""
+ASKED, ENDED, MEMORY, SCARCE, OVER = b"a", b"e", b"m", b"s", b"."
+"""More of them: it asks for an event (0), or reports that it cannot start (1, and its answer is what it says); it has ended
+(its wait status); it is killed for the memory that it holds (bytes), or that the machine has left (bytes); nothing of it is
+left (0)."""
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of a machine that has too few processes, too little memory or too few open files left: it allows all the same."""
 LENGTH = struct.Struct("I")
 ANSWER = 3
 """The descriptor of the file that a command's answer goes to."""
@@ -170,7 +175,7 @@ def main(descriptor: str, folder: str) -> int:
         server = Server(_socket.socket(fileno=int(descriptor)), plan, root)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
-        return UNAVAILABLE
+        return 1 if error.errno in SHORTAGES else UNAVAILABLE
     return server.serve()
 
 
@@ -215,7 +220,7 @@ class Server:
             process = self._fork()
         except (OSError, EOFError) as error:  # who asked is gone, or the machine allows no more processes or namespaces
             if isinstance(error, OSError):
-                tell(connection, REFUSED, error.errno or 0)
+                tell_refusal(connection, error)
                 tell(connection, OVER, 0)
             connection.close()
             process = -1
@@ -282,13 +287,19 @@ def tell(connection: _socket.socket, kind: bytes, number: int) -> None:
         pass  # nobody reads any more; who does all the same sees the connection end without `OVER`, which is an error there
 
 
+def tell_refusal(connection: _socket.socket, error: OSError) -> None:
+    """Send a note of why a command is not isolated: a machine that has too little left at the moment does not refuse that."""
+    tell(connection, FAILED if error.errno in SHORTAGES else REFUSED, error.errno or 0)
+
+
 def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrder, plan: Plan, root: str) -> NoReturn:
     """Start a command in namespaces of its own, and end with it: this is the first process of them."""
+    ready = False
     try:
         os.setsid()
         check_seen(order["same"])
         enter(plan, root, order)
-        runtime = RuntimeApi(files[1]) if order["runtime"] else None
+        runtime = RuntimeApi(order["runtime"], files[1]) if order["runtime"] else None
         helper = enter_user_namespace(*plan["user"])
         give_up_privileges(*plan["user"])
         check(libc().prctl(_SET_DUMPABLE, 0), "prctl")
@@ -297,12 +308,16 @@ def become(connection: _socket.socket, files: tuple[int, int], order: CommandOrd
         process = os.fork()
         if process == 0:
             start(connection, files, order, plan["filter"])
+        ready = True
         tell(connection, READY, 0)
         os.close(files[0])
         memory = MemoryLimit(order["memory"]) if order["memory"] else None
         tell(connection, ENDED, wait(connection, process, memory, runtime))
     except OSError as error:
-        tell(connection, REFUSED, error.errno or 0)
+        if ready:
+            tell(connection, LOST, error.errno or 0)
+        else:
+            tell_refusal(connection, error)
     finally:
         os._exit(UNAVAILABLE)
 
@@ -350,17 +365,20 @@ def blank_arguments() -> None:
 
 def start(connection: _socket.socket, files: tuple[int, int], order: CommandOrder, seccomp: bytes) -> NoReturn:
     """Become the command itself."""
-    kind = REFUSED
+    isolated = False
     try:
         os.setsid()
         arrange_descriptors(files)
         limit(order)
         filter_calls(seccomp)
-        kind = FAILED
+        isolated = True
         os.chdir(order["start"])
         execute(order["command"], order["variables"])
     except OSError as error:
-        tell(connection, kind, error.errno or 0)
+        if isolated:
+            tell(connection, FAILED, error.errno or 0)
+        else:
+            tell_refusal(connection, error)
     except ValueError:  # a name or a value that no process can have
         tell(connection, FAILED, errno.EINVAL)
     finally:

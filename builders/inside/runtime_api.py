@@ -9,8 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
 
-RUNTIME = "127.0.0.1", 9001
-"""Where the runtime API listens (AWS_LAMBDA_RUNTIME_API)."""
 _NEXT, _INIT_ERROR = b"/2018-06-01/runtime/invocation/next", b"/2018-06-01/runtime/init/error"
 """Where a runtime asks for an event, and reports that it cannot start."""
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -22,15 +20,17 @@ STARTED, FAILED = 0, 1
 
 
 class RuntimeApi:
-    """Listens at `RUNTIME`; never waits for a client. ``answer`` is the descriptor that a report of a failure is written to."""
+    """Listens at an address; never waits for a client. ``answer`` is the descriptor that a report of a failure goes to."""
 
-    def __init__(self, answer: int) -> None:
+    def __init__(self, address: str, answer: int) -> None:
+        """``address`` is a host and a port, as in AWS_LAMBDA_RUNTIME_API; raises ``OSError``."""
+        host, _, port = address.rpartition(":")
         self._answer = answer
         self._clients: dict[int, tuple[_socket.socket, bytes]] = {}
         self._poll: select.poll | None = None
         self._listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         self._listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        self._listener.bind(RUNTIME)
+        self._listener.bind((host, int(port)))
         self._listener.listen()
         self._listener.setblocking(False)
 

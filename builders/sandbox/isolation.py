@@ -23,8 +23,23 @@ from msgspec import Struct
 
 from builders.errors import BuildError, interruption_error
 from builders.inside import read_script
-from builders.inside.isolate import ASKED, ENDED, FAILED, LENGTH, MEMORY, NOTE, OVER, READY, REFUSED, SCARCE, UNAVAILABLE
+from builders.inside.isolate import (
+    ASKED,
+    ENDED,
+    FAILED,
+    LENGTH,
+    LOST,
+    MEMORY,
+    NOTE,
+    OVER,
+    READY,
+    REFUSED,
+    SCARCE,
+    SHORTAGES,
+    UNAVAILABLE,
+)
 from builders.leftovers import OwnFolder
+from builders.runtimes import RUNTIME_API
 from builders.sandbox.root_plan import RootPlan
 from builders.sandbox.task import LONGEST_OUTPUT
 
@@ -36,6 +51,7 @@ _GRACE_SECONDS = 10.0
 _PROCESSORS = os.cpu_count() or 1
 _PAGE = 4096
 """Bytes."""
+_LESS = "End what else runs, or build fewer functions at a time (--jobs 1)."
 
 
 class IsolatedCommand(Struct, frozen=True, kw_only=True):
@@ -68,7 +84,7 @@ class IsolatedCommand(Struct, frozen=True, kw_only=True):
             "memory": self.memory or 0,
             "file": max(self.storage + _PAGE, self.longest),  # /tmp is full before a file in it is too long
             "seconds": max(1, round(seconds * _PROCESSORS)),
-            "runtime": self.runtime,
+            "runtime": RUNTIME_API if self.runtime else "",
         }
         data = marshal.dumps(order)
         return LENGTH.pack(len(data)) + data
@@ -291,10 +307,14 @@ class _Run:
         if REFUSED in self.notes:
             return None
         if FAILED in self.notes:
-            raise BuildError(f"{self._order.command[0]} cannot be started ({os.strerror(self.notes[FAILED])})")
+            what = f"{self._order.command[0]} cannot be started ({os.strerror(self.notes[FAILED])})"
+            raise BuildError(what, remedy=_LESS if self.notes[FAILED] in SHORTAGES else "")
+        if LOST in self.notes:
+            what = f"it was stopped: it cannot be watched any more ({os.strerror(self.notes[LOST])})"
+            raise BuildError(what, remedy=_LESS if self.notes[LOST] in SHORTAGES else "Build again.")
         if SCARCE in self.notes:
             what = f"it was stopped: this machine has {self.notes[SCARCE] >> 20} MB of memory left"
-            raise BuildError(what, remedy="End what else runs, or build fewer functions at a time (--jobs 1).")
+            raise BuildError(what, remedy=_LESS)
         if not self.late and READY not in self.notes:
             return None
         status = self.notes.get(ENDED, 9)

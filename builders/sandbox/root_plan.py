@@ -112,6 +112,8 @@ theirs can be installed."""
 _NAME_SERVICES = ("libnss_files.so.2", "libnss_dns.so.2")
 """What the C library loads by itself to look up users and hosts; newer ones have it built in."""
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+_SYSTEM, _LINKED = ("/etc/", "/usr/"), ("/etc/ssl/", "/etc/pki/")
+"""Where an operating system's own OpenSSL looks for certificates, and where of that the root has a link anyway."""
 _ZONES = "/usr/share/zoneinfo"
 _NOT_IN = ("site-packages", "dist-packages", "test", "idlelib", "turtledemo")
 """Folders of the standard library that are hidden: what is installed for this machine, and what the runtimes do not have."""
@@ -227,9 +229,14 @@ def _links(python: str) -> tuple[tuple[str, str], ...]:
 
 
 def _certificate_links(place: str) -> tuple[tuple[str, str], ...]:
-    """Return the link that the interpreter's own OpenSSL needs to find certificates, unless the root has one of that name."""
-    usual = ("/etc/ssl/", "/etc/pki/")
-    return ((_CERTIFICATES[1], os.path.normpath(place)),) if os.path.isabs(place) and not place.startswith(usual) else ()
+    """Return the link that the interpreter's own OpenSSL needs to find certificates, unless the root has one of that name.
+
+    An OpenSSL of the user's own, as pyenv and conda install it, looks below their home folder: it finds no certificates, which
+    is no error for it. A link there would show functions a path of this machine, and folders that Lambda does not have.
+    """
+    path = os.path.normpath(place)
+    wanted = path.startswith(_SYSTEM) and not path.startswith(_LINKED)
+    return ((_CERTIFICATES[1], path),) if wanted else ()
 
 
 def _ldconfig(libraries: Sequence[str]) -> tuple[str, int, bytes]:

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -72,6 +73,36 @@ def test_the_interpreter_finds_certificates_where_its_own_openssl_looks(isolatio
         isolation, tmp_path, f"/var/lang/bin/python3 -I -c '{counts}' > /tmp/found; read found < /tmp/found; test $found = True"
     )
     assert ended.status == 0
+
+
+@pytest.mark.usefixtures("confined")
+def test_openssl_of_a_users_own_shows_functions_no_folder_of_its_user(tmp_path):
+    def remember(_key: str, _form: type, find: Callable[[], Any]) -> Any:
+        return replace(find(), certificates="/home/someone/.pyenv/versions/3.9.1/openssl/ssl/cert.pem")
+
+    found = find_interpreter(sys.version_info.minor)
+    assert found is not None
+    isolation = Isolation(host_root(found, (), remember).plan)
+    assert run(isolation, tmp_path, "ls -A /home /root /opt /var/task").output == b"/home:\n\n/opt:\n\n/root:\n\n/var/task:\n"
+    isolation.close()
+
+
+def script_without_fork(number: int, name: str) -> bytes:
+    """Return a script in which that call of fork fails, of those that a process and its parents have made."""
+    text = read_script(name).decode().replace("from __future__ import annotations\n", "", 1)
+    head = f"""\
+import errno, os
+calls, fork = [], os.fork
+
+def refused():
+    calls.append(0)
+    if len(calls) == {number}:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+
+os.fork = refused
+"""
+    return f"from __future__ import annotations\n{head if name == 'isolate.py' else ''}{text}".encode()
 
 
 def numbers() -> Iterator[str]:
@@ -329,6 +360,24 @@ class TestEnds:
         monkeypatch.setattr("builders.sandbox.isolation.read_script", poor)
         with pytest.raises(BuildError, match=r"stopped: this machine has [0-9]+ MB of memory left"):
             isolation.run(replace(order(tmp_path, "sleep 600"), memory=64 * MEGABYTE), 60)
+
+    @pytest.mark.parametrize("number", [1, 2, 3, 4], ids=["of the root", "of a command", "of its user", "of its program"])
+    def test_machine_that_allows_no_more_processes_now_is_no_refusal(self, tmp_path, isolation, monkeypatch, number):
+        monkeypatch.setattr("builders.sandbox.isolation.read_script", partial(script_without_fork, number))
+        with pytest.raises(BuildError, match="Resource temporarily unavailable"):
+            isolation.run(order(tmp_path, "exit 0"), 60)
+
+    def test_command_that_cannot_be_watched_any_more_is_no_refusal(self, tmp_path, isolation, monkeypatch):
+        def blind(name: str) -> bytes:
+            changed = read_script(name).replace(
+                b"    poll, often = ", b"    raise PermissionError(1, 'no')\n    poll, often = "
+            )
+            assert (changed == read_script(name)) == (name != "isolate.py")
+            return changed
+
+        monkeypatch.setattr("builders.sandbox.isolation.read_script", blind)
+        with pytest.raises(BuildError, match=r"cannot be watched any more \(Operation not permitted\)"):
+            isolation.run(order(tmp_path, "sleep 600"), 60)
 
     def test_temporary_folder_may_have_characters_that_mounts_give_a_meaning(self, tmp_path, monkeypatch):
         base, temporary = tmp_path / "base", tmp_path / "a:b,c d"
