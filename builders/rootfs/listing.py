@@ -58,13 +58,14 @@ def tree_size(root: Path) -> tuple[int, int]:
     return len(found), sum(found)
 
 
-def let_enter(folder: str | Path) -> None:
+def make_removable(folder: str | Path) -> None:
     """Let its owner enter and change a folder and all those in it, whatever their modes are; raise ``OSError``."""
-    os.chmod(folder, 0o700)
-    with os.scandir(folder) as listed:
-        inner = [each.path for each in listed if each.is_dir(follow_symlinks=False)]
-    for each in inner:
-        let_enter(each)
+    waiting = [os.fspath(folder)]
+    while waiting:
+        found = waiting.pop()
+        os.chmod(found, 0o700)
+        with os.scandir(found) as listed:
+            waiting += [each.path for each in listed if each.is_dir(follow_symlinks=False)]
 
 
 def _entries(root: str, below: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from builders.files import file_digest
-from builders.rootfs.listing import let_enter
+from builders.rootfs.listing import make_removable
 from packer.cache.local import KEY_FILE, Seal
 from packer.cache.store import COMPILER, NATIVE, RUNTIMES, Store, store_errors
 from packer.cache.unpacked_images import folder_usage, is_intact, last_used, remove_unpacked, unpacked_folders
@@ -129,7 +129,7 @@ def _remove_old_temporary(folder: Path, limit: float) -> tuple[int, int]:
 def _remove_left(folder: Path) -> tuple[int, int]:
     """Remove a folder, whatever modes an image has given to what is in it; one that belongs to another user stays."""
     try:
-        let_enter(folder)
+        make_removable(folder)
         found = folder_usage(folder)
         shutil.rmtree(folder)
     except (OSError, StoreError):

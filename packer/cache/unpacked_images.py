@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from builders.rootfs.listing import let_enter, tree_size
+from builders.rootfs.listing import make_removable, tree_size
 from builders.rootfs.record import RECORD, UnpackedImage, is_whole, read_root
 from packer.cache.local import mark_used
 from packer.cache.store import RUNTIMES, Store, store_errors
@@ -64,5 +64,5 @@ def remove_unpacked(store: Store, folder: Path) -> None:
     """Remove an image, which is not there any more for others as soon as this begins; raises `StoreError`."""
     with store.workspace() as work, store_errors(folder, "remove"), suppress(FileNotFoundError):
         folder.rename(work / folder.name)
-        let_enter(work / folder.name)
+        make_removable(work / folder.name)
         shutil.rmtree(work / folder.name)

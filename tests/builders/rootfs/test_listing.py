@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from builders.rootfs.listing import list_tree, tree_size
+from builders.rootfs.listing import list_tree, make_removable, tree_size
 
 
 def make(root: Path) -> Path:
@@ -24,6 +26,15 @@ def test_equal_trees_have_equal_digests_and_links_are_not_followed(tmp_path):
     assert first == second
     assert (first.entries, first.size) == (4, 3)
     assert tree_size(tmp_path / "one") == (2, 3 + len("/nowhere"))
+
+
+def test_folders_within_each_other_beyond_the_limit_of_recursion_are_made_removable(tmp_path):
+    deepest = tmp_path / "/".join("a" * 1500)
+    subprocess.run(["mkdir", "-p", str(deepest)], check=True)  # pathlib calls itself for each
+    deepest.chmod(0)
+    make_removable(tmp_path / "a")
+    assert stat.S_IMODE(deepest.stat().st_mode) == 0o700
+    subprocess.run(["rm", "-r", str(tmp_path / "a")], check=True)  # as rmtree does
 
 
 def rewrite(root: Path) -> None:

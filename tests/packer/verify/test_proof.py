@@ -29,7 +29,7 @@ from packer.verify.runner import Outcome
 from tests.packer.verify.test_runner import function
 
 GOOD, BAD = Outcome(), Outcome(imported={"error": {"type": "E", "message": "broken", "trace": ""}})
-LATE = Outcome(failure="it was stopped after 2 s")
+LATE = Outcome(failure="it was stopped after 2 s", late=True)
 UNIT = ("tests", "lib")
 LAYERED, WHOLE, UNTRIMMED = "layered", "whole", "untrimmed"
 FUNCTION = replace(function("import"), trim=TrimOptions(repair=True))
@@ -162,6 +162,17 @@ def test_layers_that_work_at_the_second_try_are_kept(settle):
     assert settled.alone == ""
     assert staged.read_text() == LAYERED
     assert len(settled.result.layers) == 1
+
+
+def test_what_is_stopped_for_time_only_when_trimmed_gets_back_what_it_waits_for(settle):
+    settled, staged = settle({LAYERED: [LATE], WHOLE: [LATE], f"{WHOLE}{UNIT[1]}": [GOOD]})
+    assert (settled.kept, staged.read_text()) == ({UNIT}, f"{WHOLE}{UNIT[1]}")
+    assert settled.result.proof.level == "import"
+
+
+def test_what_is_stopped_for_time_trimmed_or_not_is_not_proved(settle):
+    settled, _ = settle({LAYERED: [LATE], WHOLE: [LATE], f"{WHOLE}{UNIT[1]}": [LATE], UNTRIMMED: [LATE]})
+    assert (settled.kept, settled.result.proof.level) == (frozenset(), "none")
 
 
 def test_repairs_are_remembered_for_their_target_alone(tmp_path):
