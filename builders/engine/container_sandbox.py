@@ -14,8 +14,9 @@ from builders.engine.client import EndedContainer, Engine, EngineImage
 from builders.engine.file_transfer import JOB, add_bytes, copy_out, neutral_info, new_tar, pack_work
 from builders.engine.images import EngineImages
 from builders.engine.job import INPUTS, WORK, ContainerJob, process_status
+from builders.errors import BuildError
 from builders.inside import read_script
-from builders.inside.isolate import ANSWER
+from builders.inside.isolate import ANSWER, UNAVAILABLE
 from builders.recipes import BuildSettings, Limits
 from builders.runtimes import (
     FUNCTION_GROUP,
@@ -125,12 +126,17 @@ def _trusted_paths(image: EngineImage) -> dict[str, str]:
 
 
 def _read_result(ended: EndedContainer, task: Task, most: int) -> TaskResult:
-    """Return how it has ended, in a container that could hold so many bytes."""
+    """Return how it has ended, in a container that could hold so many bytes; raises `BuildError` where it has not begun."""
     status = process_status(ended.status)
     memory = most if ended.out_of_memory else 0
     if status == -9 and not ended.late:
         memory = int(_read(ended, "memory", _PAGE) or memory)
-    size = facts.size if (facts := ended.look(f"{_FOLDER}/answer")) else 0
+    facts = ended.look(f"{_FOLDER}/answer")  # the first process makes it before anything else is run
+    refusal = _read(ended, "refusal", _PAGE).decode("ascii", "replace") if status == UNAVAILABLE else ""
+    if refusal or not (facts or ended.late or memory):
+        what = f"nothing can be run in the container as a function is ({refusal or f'status {status}'})"
+        raise BuildError(what, detail=ended.log, remedy="See what the engine denies its containers, and allow that.")
+    size = facts.size if facts else 0
     fits = 0 < size <= task.longest
     return TaskResult(
         status=status,

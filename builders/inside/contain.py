@@ -2,7 +2,8 @@
 
 ORDER is a `ContainedOrder` in the form of `marshal`, version 2. FOLDER, which nobody else can enter, gets the command's answer
 as the file ``answer`` (descriptor `ANSWER` of the command), and ``memory``, the number of bytes that it held, where it was
-stopped for that. The exit status is the command's, or 128 and the number of the signal that ended it.
+stopped for that. Where the command cannot be started, the file ``refusal`` says why, and the exit status is `UNAVAILABLE`. It
+is the command's otherwise, or 128 and the number of the signal that ended it.
 
 It starts as the container's root, with no capabilities but those to become another user and to kill what that user runs. The
 command is that user, without any, so that this process is closed to it; when this process ends, the container does.
@@ -28,6 +29,7 @@ from builders.inside.isolate import (
     can_filter_calls,
     give_up_privileges,
     start,
+    tell,
     wait,
 )
 
@@ -93,7 +95,7 @@ def become_function(notes: _socket.socket, answer: int, order: ContainedOrder) -
     try:
         give_up_privileges(*order["user"])
     except OSError as error:
-        os.write(2, f"it cannot be run as user {order['user'][0]} ({error.strerror})\n".encode())
+        tell(notes, REFUSED, error.errno or 0)
         os._exit(UNAVAILABLE)
     start(notes, (1, answer), order, order["filter"] if can_filter_calls() else b"")
 
@@ -105,7 +107,8 @@ def report(notes: _socket.socket, status: int, folder: str) -> int:
         data += part
     for kind, number in NOTE.iter_unpack(data):
         if kind in (FAILED, REFUSED):
-            os.write(2, f"it cannot be started ({os.strerror(number)})\n".encode())
+            with open(os.path.join(folder, "refusal"), "w", encoding="ascii") as file:
+                file.write(os.strerror(number))
         if kind == SCARCE:
             os.write(2, f"it is stopped: this machine has {number >> 20} MB of memory left\n".encode())
         if kind == MEMORY:

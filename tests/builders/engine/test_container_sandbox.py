@@ -11,7 +11,7 @@ import pytest
 from builders.engine.client import EngineImage, connect
 from builders.engine.container_sandbox import ContainerSandbox, _trusted_paths
 from builders.engine.images import EngineImages
-from builders.errors import UnavailableError
+from builders.errors import BuildError, UnavailableError
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from builders.sandbox.host_sandbox import HostSandbox
@@ -144,11 +144,17 @@ def test_errors_are_told_as_on_this_machine(tmp_path, python):
     assert 'File "/var/task/app.py", line 6, in handler' in error["error"]["trace"]
 
 
-@pytest.mark.parametrize(("words", "status"), [("os._exit(3)", 3), ("import ctypes; ctypes.string_at(0)", -11)])
+@pytest.mark.parametrize(("words", "status"), [("os._exit(97)", 97), ("import ctypes; ctypes.string_at(0)", -11)])
 def test_a_function_that_ends_the_interpreter_gives_no_answer(tmp_path, python, words, status):
     done = probe(python, tmp_path, handler=f"import os\nprint('so long', flush=True)\n{words}\n")
     assert (done.status, done.answer, done.late) == (status, None, False)
     assert "so long" in done.log
+
+
+def test_a_container_that_cannot_start_a_function_is_no_fault_of_the_function(tmp_path, python, monkeypatch):
+    monkeypatch.setattr("builders.engine.container_sandbox.system_call_filter", lambda _machine: bytes(8))
+    with pytest.raises(BuildError, match=r"nothing can be run in the container as a function is \(Invalid argument\)"):
+        probe(python, tmp_path)
 
 
 def test_a_function_that_never_ends_is_stopped(tmp_path, python):
