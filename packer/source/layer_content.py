@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -49,6 +51,26 @@ def list_modules(contents: Iterable[LayerContent]) -> set[str]:
         inside = _PACKAGES.match(path)
         found |= {path[inside.end() :]} if inside else set()
     return found
+
+
+def read_layer_sources(contents: Iterable[LayerContent], paths: Container[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Yield Python sources of layers, with their paths below /opt; where ``paths`` are given, those that are imported by these.
+
+    An archive that cannot be read has none.
+    """
+    from zipfile import BadZipFile, ZipFile
+
+    def wanted(path: str) -> bool:
+        return path.endswith(".py") and (paths is None or _PACKAGES.sub("", path) in paths)
+
+    for content in contents:
+        for entry in content.tree or ():
+            if wanted(entry.path):
+                yield entry.path, entry.content.read()
+        if content.archive is not None:
+            with suppress(OSError, ValueError, RuntimeError, zlib.error, BadZipFile), ZipFile(content.archive) as archive:
+                for name in filter(wanted, archive.namelist()):
+                    yield name, archive.read(name)
 
 
 def list_content_files(attached: Iterable[AttachedLayer]) -> Iterator[Path]:

@@ -19,7 +19,33 @@ _SHARED_MEMORY = "/dev/shm"  # noqa: S108 it is only looked for
 _FILES = re.compile(r'^ *File "([^"]+)", line', re.MULTILINE)
 _MAKERS = ("/synchronize.py", "/shared_memory.py")
 """Modules that make what processes share: of multiprocessing, and of what was made of it (billiard, loky)."""
+# The function's own statement that has failed, or what that calls, says that it makes a file by its mode (Python
+# documentation, `open`), or a folder.
+_WRITES = re.compile(
+    r"""\bopen\(.*['"](?:[bt]*[wax][bt+]*|r[bt]?\+[bt]?)['"]|\b(?:mkdir|makedirs|mkdtemp|mkstemp|touch|write_text|write_bytes)\("""
+)
+_LOGS = re.compile(r'File "[^"]*/logging/__init__\.py", line \d+, in _open\b')
 _STARTS_PROGRAM = re.compile(r'File "[^"]*/subprocess\.py", line \d+, in _execute_child')
+
+# What packages say that look for a library by `ctypes.util.find_library`: of magic, pyzbar, soundfile, Wand, shapely, and more.
+_LIBRARY_SOUGHT = (
+    re.compile(r"\b(?:find|locate|load)(?: the| a)? (?:shared )?(?:library )?['\"]?(lib[\w.+-]{2,64}+)", re.IGNORECASE),
+    re.compile(
+        r"\b(?:find|locate|load)(?: the| a)? (?:shared )?library (?:called |named )?['\"]?([\w+-]{2,64}+)", re.IGNORECASE
+    ),
+    re.compile(r"\b(?:find|locate|load)(?: the| a)? ['\"]?([\w+-]{2,64}+)['\"]? (?:shared |C )?library\b", re.IGNORECASE),
+    re.compile(r"(?<![\w+-])([\w+-]{2,64}+)['\"]? (?:shared |C )?library (?:was |is )?not found\b", re.IGNORECASE),
+    re.compile(r"(?<![\w+-])(lib[\w+-]{2,64}+)['\"]? (?:was |is )?not found\b", re.IGNORECASE),
+    re.compile(r"\bno library called ['\"]([\w.+-]{2,64}+)['\"] was found\b", re.IGNORECASE),
+)
+_NO_LIBRARY_NAMES = frozenset(
+    (
+        *("the", "a", "any", "this", "that", "of", "for", "in", "its", "required", "needed", "necessary", "correct", "right"),
+        *("shared", "native", "dynamic", "system", "standard", "module", "library", "python", "external", "configuration"),
+        *("libraries", "libs", "your", "our", "my", "their", "these", "those", "some", "all", "no", "missing", "following"),
+    )
+)
+"""Words before or behind "library" that are no names."""
 
 
 class Denial(Struct, frozen=True, kw_only=True):
@@ -61,17 +87,30 @@ def find_denial(kind: str, message: str, trace: str) -> Denial | None:
         remedy = f"Put {name} into bin/ of a layer, which is on PATH as {LAYERS_MOUNT}/bin, or do without it."
         certain = name in ABSENT_PROGRAMS
         return Denial(what=f"there is no program {name}", path=name, program=True, certain=certain, remedy=remedy)
-    return _find_absent_file(absent[1]) if absent and kind == "FileNotFoundError" else None
+    return _find_absent_file(absent[1], trace) if absent and kind == "FileNotFoundError" else None
 
 
-def _find_absent_file(name: str) -> Denial | None:
+def starts_program(trace: str) -> bool:
+    """Return whether an error was raised where `subprocess` starts a program."""
+    return bool(_STARTS_PROGRAM.search(trace))
+
+
+def _find_absent_file(name: str, trace: str) -> Denial | None:
     """Return what says that a file is not there which nothing but a package could bring; None for any other file."""
     path = posixpath.normpath(posixpath.join(TASK_FOLDER, name))  # Lambda starts functions in that folder
     if not is_below(path, TASK_FOLDER) and not is_below(path, LAYERS_MOUNT):
         return None
+    if _WRITES.search(trace[trace.rfind(f'File "{TASK_FOLDER}/') :]) or _LOGS.search(trace):
+        return Denial(what="only /tmp can be written", path=path, remedy="Write below /tmp.")
     where, place = ("the function", "its source") if is_below(path, TASK_FOLDER) else ("its layers", "one of them")
     remedy = f"Put it into {place}, or look for it where it lies, and build again."
     return Denial(what=f"it is not packed with {where}", path=path, packed=True, remedy=remedy)
+
+
+def sought_library(message: str) -> str:
+    """Return the library that a package says in its own words it has not found; empty where it says no such thing."""
+    sought = (found[1] for pattern in _LIBRARY_SOUGHT if (found := pattern.search(message)))
+    return next((each for each in sought if each.lower() not in _NO_LIBRARY_NAMES), "").rstrip(".")
 
 
 def name_folder(variable: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterator, Sequence
-from itertools import chain
-from pathlib import PurePosixPath
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.documents import read_toml
 from builders.errors import LpackError
@@ -17,37 +19,18 @@ from packer.core.model import OWN_SOURCE, Function, Tree, owner_label
 from packer.core.names import PYPROJECT_FILE
 from packer.core.records import UnverifiedCause
 from packer.formats.distribution_names import canonical_name
-from packer.source.layer_content import LayerContent
+from packer.source.layer_content import LayerContent, read_layer_sources
 from packer.trim.material import Material
-from packer.verify.denials import Denial, find_denial, is_below, name_folder
-from packer.verify.diagnosis import HANDLER_NOT_FOUND, IMPORTS, is_broken, remedy_for
-from packer.verify.handler_source import SourceFault, may_bind, offer_names
-from packer.verify.module_names import NAMESPACES, added_after, is_standard, likely_distribution, removed_from
+from packer.verify.denials import Denial, find_denial, is_below, name_folder, sought_library, starts_program
+from packer.verify.diagnosis import HANDLER_NOT_FOUND, IMPORTS, NO_NETWORK, is_broken, is_network, remedy_for
+from packer.verify.handler_source import SourceFault, is_chosen, is_reached, may_bind, offer_names, surely_ends
+from packer.verify.module_names import added_after, full_name, is_standard, leading_folder, likely_distribution, removed_from
 from packer.verify.runner import Outcome
 from packer.verify.surroundings import ABSENT_MODULE
 
 # Messages are foreign input: these read each letter once.
 _NO_METADATA = re.compile(r"No package metadata was found for (\S+)|The '([\w.-]++)[^'\n]*+' distribution was not found")
 _LIBRARY = re.compile(r"(?<![\w.+-])([\w.+-]++)'?: cannot open shared object file")
-# What packages say that look for a library by `ctypes.util.find_library`: of magic, pyzbar, soundfile, Wand, shapely, and more.
-_LIBRARY_SOUGHT = (
-    re.compile(r"\b(?:find|locate|load)(?: the| a)? (?:shared )?(?:library )?['\"]?(lib[\w.+-]{2,64}+)", re.IGNORECASE),
-    re.compile(
-        r"\b(?:find|locate|load)(?: the| a)? (?:shared )?library (?:called |named )?['\"]?([\w+-]{2,64}+)", re.IGNORECASE
-    ),
-    re.compile(r"\b(?:find|locate|load)(?: the| a)? ['\"]?([\w+-]{2,64}+)['\"]? (?:shared |C )?library\b", re.IGNORECASE),
-    re.compile(r"(?<![\w+-])([\w+-]{2,64}+)['\"]? (?:shared |C )?library (?:was |is )?not found\b", re.IGNORECASE),
-    re.compile(r"(?<![\w+-])(lib[\w+-]{2,64}+)['\"]? (?:was |is )?not found\b", re.IGNORECASE),
-    re.compile(r"\bno library called ['\"]([\w.+-]{2,64}+)['\"] was found\b", re.IGNORECASE),
-)
-_NO_LIBRARY_NAMES = frozenset(
-    (
-        *("the", "a", "any", "this", "that", "of", "for", "in", "its", "required", "needed", "necessary", "correct", "right"),
-        *("shared", "native", "dynamic", "system", "standard", "module", "library", "python", "external", "configuration"),
-        *("libraries", "libs", "your", "our", "my", "their", "these", "those", "some", "all", "no", "missing", "following"),
-    )
-)
-"""Words before or behind "library" that are no names."""
 _LOADS_LIBRARIES = re.compile(rb"\b(?:ctypes|cffi|find_library|_?dlopen)\b")
 """What sources use that look for libraries by themselves."""
 # Python documentation, `traceback`: what stands between two tracebacks, and before the frames of each.
@@ -58,20 +41,29 @@ _NO_NAME = re.compile(rf"cannot import name '(\w+)' from '([\w.]+)' \((?:{TASK_F
 _FRAME = re.compile(
     rf'File "(?:({TASK_FOLDER})|{LAYERS_MOUNT}(?:/python)?(?:/lib/python3\.\d+/site-packages)?)/([^"]+)", line (\d+)'
 )
-_PARTED = frozenset(name.partition(".")[0] for name in NAMESPACES)
+_FILES = re.compile(r'^ *File "([^"]+)", line', re.MULTILINE)
+_CHAINED = re.compile(f"{_DIRECT_CAUSE}|{_DURING}")
+# What a traceback says that was raised, behind its frames: the type, and the message's first line.
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?: [^\n]*+\n)*+([\w.]++)(?:: ([^\n]*+))?", re.MULTILINE)
+_OF_LOADING = IMPORTS | {"OSError", "AttributeError"}
 _LOADERS = ("cffi/", "importlib_metadata/", "pkg_resources/")
 """Packages that look for what others ask them for."""
 # What sources put on Python's path that no package has: file systems that are mounted, and what is fetched at the start.
 _ELSEWHERE = re.compile(rb"sys\.path\b[^\n]*[\"'](?:/mnt|/tmp)\b|[\"']/mnt/")
 # What reads variables: of the standard library, and of the packages that are most used for settings.
 _VARIABLES = re.compile(rb"\b(?:environ|getenv|BaseSettings|decouple|dynaconf)")
-
-
+# What asks services, of the standard library and of the packages that are most used for that.
+_SERVICES = re.compile(
+    rb"\b(?:urllib|urlopen|http\.client|socket|smtplib|ftplib|requests|httpx|aiohttp|boto3|botocore|redis|pymongo|psycopg2?)\b"
+)
+# What defines names for all modules.
+_BUILTINS = re.compile(rb"\b(?:builtins|__builtins__)\b|\bgettext\b")
+_COMMON_FOLDERS = frozenset(("", "var", "task", "opt", "usr", "lib", "home", "mnt", "srv", "etc"))
 _SITE = re.compile(r"^(python/)?(lib/python3\.\d+/site-packages/)?")
 _NAME_ERRORS = frozenset(("NameError", "UnboundLocalError"))
 _QUOTED_NAME = re.compile(r"(?:name|variable) '(\w+)'")
-# Signals that a fault of native code ends in (signal(7)): no variable prevents one, nor does a network.
-_FAULTS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 11: "SIGSEGV"}
+_FAULTS = frozenset((signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV))
+"""Signals that faults of native code end in. SIGABRT comes of checks, too, and SIGILL of another kind of processor."""
 _NO_EXIT = 'Raise an error instead, or keep the exit below `if __name__ == "__main__":`.'
 _GIVE_VARIABLES = 'Variables that it needs can be given: environment = { NAME = "…" }.'
 
@@ -102,7 +94,8 @@ def diagnose(
     run by the runtime's own files, on a processor of the target's kind.
     """
     error = outcome.imported.get("error")
-    broken = Diagnosis(broken=is_broken(outcome), reason=outcome.trouble(), remedy=remedy_for(outcome))
+    cause: UnverifiedCause = "interpreter" if outcome.emulated else "deployment"
+    broken = Diagnosis(broken=is_broken(outcome), reason=outcome.trouble(), remedy=remedy_for(outcome), cause=cause)
     if outcome.status is not None:
         return _diagnose_end(outcome, material, exact=exact)
     if error is None or outcome.failure:
@@ -111,12 +104,115 @@ def diagnose(
     if broken.broken:
         names = offer_names(material, error.get("names")) if kind == HANDLER_NOT_FOUND else ""
         return Diagnosis(broken=True, reason=broken.reason, remedy=names + broken.remedy)
+    scene = _Scene(material, layers, trace)
+    refused = None if kind in _NAME_ERRORS else find_denial(kind, message, trace)
+    found = _diagnose_denial(refused, broken.reason, scene, exact=exact) if refused else None
     if kind in _NAME_ERRORS:
-        return _diagnose_name(message, broken.reason, material, trace, unfetched)
-    refused = find_denial(kind, message, trace)
-    found = _diagnose_denial(refused, broken.reason, material, trace) if refused else None
-    found = found or _find_absent(outcome, material, unfetched, layers)
-    return _diagnose_exit(broken.reason, material, trace) if found is None and kind == "SystemExit" else found or broken
+        found = _diagnose_name(message, broken.reason, scene, unfetched)
+    absent = None if found else _find_absent(outcome, material, unfetched, layers)
+    if absent is not None and scene.is_chosen():
+        absent = replace(absent, broken=False)
+    found = found or absent or (_diagnose_exit(broken.reason, scene) if kind == "SystemExit" else broken)
+    return _reconsider(found, outcome, material, unfetched, layers) if found.broken else found
+
+
+def _reconsider(
+    found: Diagnosis, outcome: Outcome, material: Material, unfetched: str, layers: Sequence[LayerContent]
+) -> Diagnosis:
+    """Return a diagnosis of what was raised because of other errors: certain only if those would be raised on Lambda."""
+    trace = str(outcome.imported["error"]["trace"])
+    errors = [*_RAISED.finditer(trace)]
+    if any(is_network(each[1], each[2] or "") for each in errors):
+        return Diagnosis(broken=False, reason=found.reason, remedy=NO_NETWORK)
+    if not _CHAINED.search(trace):
+        return found
+    if len(errors) < 2:  # it is cut off
+        return replace(found, broken=False)
+    if _is_handled_by_others(errors[-2][0], material):
+        return found
+    kind, message = errors[-2][1], errors[-2][2] or ""
+    if kind in _OF_LOADING and ABSENT_MODULE.search(message) is None and outcome.imported["error"]["type"] in _OF_LOADING:
+        return found  # it has tried one library after the other
+    earlier = {"type": kind, "message": message, "trace": trace[: errors[-2].end()]}
+    cause = diagnose(Outcome(imported={"error": earlier}), material, unfetched, layers)
+    return found if cause.broken else replace(found, broken=False, cause=cause.cause)
+
+
+def _is_handled_by_others(trace: str, material: Material) -> bool:
+    """Return whether Python's own module or a distribution's handled an error, as its first frame says: that is usual."""
+    first = _FRAME.search(trace.partition("\n")[2].partition("\n")[0])
+    others = (entry.path for owner, tree in material.parts if owner != OWN_SOURCE for entry in tree)
+    return first is None or first[2] in map(partial(_SITE.sub, ""), others)
+
+
+class _Scene:
+    """Where an error was raised, and what may decide there whether it is."""
+
+    def __init__(self, material: Material, layers: Sequence[LayerContent], trace: str, part: str = "") -> None:
+        """``part`` is what of the traceback takes part: by default what was raised last."""
+        self.function: Function = material.function
+        self.trace = trace
+        self.place = _place(trace)
+        self._material = material
+        self._layers = layers
+        part = part or _CHAINED.split(trace)[-1]
+        self._lines = {(found[2], int(found[3])) for found in _FRAME.finditer(part)}
+        files = _FILES.findall(part)
+        self.ends_here = bool(files) and _FRAME.search(f'File "{files[-1]}", line 1') is not None
+        """Whether it was raised in a file of the function's or a layer's, and not in what that calls, or in a text."""
+
+    def sources(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield the sources that take part, wherever in a package they are imported from, with a line that was reached."""
+        wanted = dict(self._lines)
+        for _, tree in self._material.parts:
+            for entry in tree:
+                path = _SITE.sub("", entry.path)
+                if path in wanted:
+                    yield path, wanted[path], entry.content.read()
+        for path, data in read_layer_sources(self._layers, wanted.keys()):
+            yield _SITE.sub("", path), wanted[_SITE.sub("", path)], data
+
+    def own(self) -> Iterator[bytes]:
+        """Yield the sources that are the user's: of the function itself, and of known layers."""
+        yield from _own_sources(self._material)
+        yield from (data for _, data in read_layer_sources(self._layers))
+
+    def at_place(self) -> Iterator[bytes]:
+        """Yield the source in which it was raised."""
+        path = self.place.rpartition(":")[0]
+        return (data for each, _, data in self.sources() if each == path)
+
+    def holds(self, path: str) -> bool:
+        """Return whether a file or a folder is packed with the function, or in a known layer."""
+        own = posixpath.relpath(path, TASK_FOLDER) if is_below(path, TASK_FOLDER) else posixpath.relpath(path, LAYERS_MOUNT)
+        held = (entry.path for _, tree in self._material.parts for entry in tree) if is_below(path, TASK_FOLDER) else ()
+        layered = (each for layer in self._layers for each in layer.paths) if is_below(path, LAYERS_MOUNT) else ()
+        return any(is_below(each, own) for each in (*held, *layered))
+
+    def is_certain(self) -> bool:
+        """Return whether nothing decides that it is raised, but what the function is made of."""
+        own = {entry.path for entry in dict(self._material.parts)[OWN_SOURCE]}
+        data = {path: text for path, _, text in self.sources()}
+        if all(path in own and is_reached(data[path], line) for path, line in self._lines):
+            return True
+        texts = (*data.values(), *self.own())
+        return not any(_VARIABLES.search(each) or _SERVICES.search(each) or _ELSEWHERE.search(each) for each in texts)
+
+    def is_chosen(self) -> bool:
+        """Return whether a condition leads to it, in a source that reads variables."""
+        data = {path: text for path, _, text in self.sources()}
+        lines = ((line, data[path]) for path, line in self._lines if path in data)
+        return any(_VARIABLES.search(text) and is_chosen(text, line) for line, text in lines)
+
+    def reads_variables(self, path: str) -> bool:
+        """Return whether a path or a program may come from a variable: a source that takes part, or names a part of it."""
+        names = [name.encode() for name in path.split("/") if name not in _COMMON_FOLDERS]
+        texts = (text for text in self.own() if any(name in text for name in names))
+        return any(map(_VARIABLES.search, (*(text for _, _, text in self.sources()), *texts)))
+
+
+def _own_sources(material: Material) -> Iterator[bytes]:
+    return (entry.content.read() for entry in dict(material.parts)[OWN_SOURCE] if entry.path.endswith(".py"))
 
 
 def _find_absent(outcome: Outcome, material: Material, unfetched: str, layers: Sequence[LayerContent]) -> Diagnosis | None:
@@ -130,7 +226,7 @@ def _find_absent(outcome: Outcome, material: Material, unfetched: str, layers: S
     found = None
     if is_import or absent:
         named = [*ABSENT_MODULE.finditer(message)] or ([] if "cannot import name" in message else absent)
-        found = search.module(_full_name(named[-1][1], cause), message) if named else search.name(message)
+        found = search.module(full_name(named[-1][1], cause), message) if named else search.name(message)
     metadata = _NO_METADATA.search(message)
     if found is None and metadata:
         found = search.metadata(metadata[1] or metadata[2])
@@ -158,15 +254,9 @@ def _sought_library(
     """Return the same where code that looks for libraries by itself says so in its own words."""
     if kind not in IMPORTS and kind != "OSError":
         return None
-    sought = (found[1] for pattern in _LIBRARY_SOUGHT if (found := pattern.search(message)))
-    name = next((each for each in sought if each.lower() not in _NO_LIBRARY_NAMES), "").rstrip(".")
-    if not name:
-        return None
-    involved = {found[2] for found in _FRAME.finditer(trace, trace.rfind(_DURING) + 1)}
-    attached = (entry for each in layers for entry in each.tree or ())
-    in_layers = (entry.content.read() for entry in attached if _SITE.sub("", entry.path) in involved)
-    loads = any(map(_LOADS_LIBRARIES.search, chain(_sources(material, involved), in_layers)))
-    return (name, len(trace)) if loads else None
+    name = sought_library(message)
+    involved = _Scene(material, layers, trace, trace[trace.rfind(_DURING) + 1 :]).sources() if name else ()
+    return (name, len(trace)) if any(_LOADS_LIBRARIES.search(text) for _, _, text in involved) else None
 
 
 def _direct_cause(trace: str) -> tuple[int, int]:
@@ -183,92 +273,91 @@ def _diagnose_end(outcome: Outcome, material: Material, *, exact: bool) -> Diagn
     """Return why a run has ended without an outcome: by an exit of its own, or by a signal."""
     reason, status = outcome.trouble(), outcome.status or 0
     if status < 0:
-        if -status not in _FAULTS:
-            remedy = "See what ends it: nothing of lpack's does, but this machine may have too little memory."
-            return Diagnosis(broken=False, reason=reason, remedy=remedy)
-        what = f"{reason} ({_FAULTS[-status]})"
-        if exact:
-            remedy = "Choose another version of the distribution whose native code does that, or build it from source: builder."
-            return _broken(what, remedy)
-        runtime = material.function.target.runtime.name
-        remedy = f"`lpack runtime pull {runtime}` brings the runtime's own files, which show whether it happens on Lambda."
-        return Diagnosis(broken=False, reason=f"{what}, outside of the runtime's own files", remedy=remedy, cause="interpreter")
-    sources = [entry.content.read() for entry in dict(material.parts)[OWN_SOURCE] if entry.path.endswith(".py")]
-    ends = [source for source in sources if re.search(rb"\b_exit\b", source)]
-    if any(map(_VARIABLES.search, ends)) or not (ends or exact):
-        return Diagnosis(broken=False, reason=reason, remedy=f"{_NO_EXIT} {_GIVE_VARIABLES}")
+        return _diagnose_signal(reason, -status, material, exact=exact)
+    remedy = f"{_NO_EXIT} {_GIVE_VARIABLES}"
+    if material.function.layers.unknown:
+        reason = f"{reason}, which what layer {' or '.join(material.function.layers.unknown)} holds may decide"
+        return Diagnosis(broken=False, reason=reason, remedy=remedy, cause="layer")
+    if any(map(_VARIABLES.search, _own_sources(material))) or not surely_ends(material):
+        return Diagnosis(broken=False, reason=reason, remedy=remedy)
     return _broken(reason, _NO_EXIT)
 
 
-def _diagnose_exit(trouble: str, material: Material, trace: str) -> Diagnosis:
+def _diagnose_signal(reason: str, number: int, material: Material, *, exact: bool) -> Diagnosis:
+    """Return why a signal has ended a run."""
+    with suppress(ValueError):
+        reason = f"{reason} ({signal.Signals(number).name})"
+    if number not in _FAULTS:
+        remedy = "See what ends it: nothing of lpack's does, but it may lack a variable, or this machine memory."
+        return Diagnosis(broken=False, reason=reason, remedy=remedy)
+    if exact:
+        remedy = "Choose another version of the distribution whose native code does that, or build it from source: builder."
+        return _broken(reason, remedy)
+    runtime = material.function.target.runtime.name
+    remedy = f"`lpack runtime pull {runtime}` brings the runtime's own files, which show whether it happens on Lambda."
+    return Diagnosis(broken=False, reason=f"{reason}, outside of the runtime's own files", remedy=remedy, cause="interpreter")
+
+
+def _diagnose_exit(trouble: str, scene: _Scene) -> Diagnosis:
     """Return why a module ends the process (SystemExit): the value of a variable may decide whether it does."""
-    where = _place(trace)
-    reason = f"{trouble.rstrip(': ')}{where and f', at {where}'}: its import ends the process"
-    involved = {found[2] for found in _FRAME.finditer(trace)}
-    if any(map(_VARIABLES.search, _sources(material, involved))):
-        return Diagnosis(broken=False, reason=reason, remedy=f"{_NO_EXIT} {_GIVE_VARIABLES}")
+    reason = f"{trouble.rstrip(': ')}{scene.place and f', at {scene.place}'}: its import ends the process"
+    unknown = scene.function.layers.unknown
+    if unknown or not scene.is_certain():
+        reason = f"{reason}, which what layer {' or '.join(unknown)} holds may decide" if unknown else reason
+        remedy = f"{_NO_EXIT} {_GIVE_VARIABLES}"
+        return Diagnosis(broken=False, reason=reason, remedy=remedy, cause="layer" if unknown else "deployment")
     return _broken(reason, _NO_EXIT)
 
 
-def _diagnose_name(message: str, trouble: str, material: Material, trace: str, unfetched: str) -> Diagnosis:
-    """Return why a name is not defined: only where a condition decides whether it is could the deployment define it."""
-    place = _place(trace)
-    reason = f"{trouble}{place and f', at {place}'}"
-    named = _QUOTED_NAME.search(message)
-    for source in _sources(material, {place.rpartition(":")[0]}) if named else ():
-        if not may_bind(source, named[1] if named else ""):
-            continue
-        if material.function.layers.unknown:
-            layers = " or ".join(material.function.layers.unknown)
-            remedy = "For a proof, require what it imports from there."
-            return Diagnosis(broken=False, reason=f"{reason}; it may come from layer {layers}", remedy=remedy, cause="layer")
-        if unfetched:
-            reason = f"{reason}; it may come from what the runtime has and is not here ({unfetched})"
-            return Diagnosis(broken=False, reason=reason, remedy="Build where that can be fetched.", cause="runtime")
-        if _VARIABLES.search(source):
-            return Diagnosis(broken=False, reason=reason, remedy=_GIVE_VARIABLES)
+def _diagnose_name(message: str, trouble: str, scene: _Scene, unfetched: str) -> Diagnosis:
+    """Return why a name is not defined: certain only where nothing binds it, and nothing but the source decides it."""
+    reason = f"{trouble}{scene.place and f', at {scene.place}'}"
+    named, line = _QUOTED_NAME.search(message), int(scene.place.rpartition(":")[2] or 0)
+    texts = [*scene.at_place()]
+    bound = named is None or not texts or not scene.ends_here or any(may_bind(text, named[1], line) for text in texts)
+    if bound and scene.function.layers.unknown:
+        layers = " or ".join(scene.function.layers.unknown)
+        remedy = "For a proof, require what it imports from there."
+        return Diagnosis(broken=False, reason=f"{reason}; it may come from layer {layers}", remedy=remedy, cause="layer")
+    if bound and unfetched:
+        reason = f"{reason}; it may come from what the runtime has and is not here ({unfetched})"
+        return Diagnosis(broken=False, reason=reason, remedy="Build where that can be fetched.", cause="runtime")
+    if bound or not scene.is_certain() or any(map(_BUILTINS.search, scene.own())):
+        return Diagnosis(broken=False, reason=reason, remedy=f"Define it before that line in any case. {_GIVE_VARIABLES}")
     return _broken(reason, "Define it before that line, or import it there, and build again.")
 
 
-def _sources(material: Material, paths: Collection[str]) -> Iterator[bytes]:
-    """Yield the sources at paths that tracebacks have, wherever in a package they are imported from."""
-    for _, tree in material.parts:
-        for entry in tree:
-            if _SITE.sub("", entry.path) in paths:
-                yield entry.content.read()
-
-
-def _diagnose_denial(denial: Denial, trouble: str, material: Material, trace: str) -> Diagnosis:
+def _diagnose_denial(denial: Denial, trouble: str, scene: _Scene, *, exact: bool) -> Diagnosis:
     """Return why a function cannot be imported that asks for what Lambda denies: its deployment may only say where to ask."""
-    function = material.function
-    where = _place(trace)
-    reason = f"{trouble}{where and f', at {where}'}; {denial.what}"
+    function, remedy = scene.function, denial.remedy
+    at = f"{trouble}{scene.place and f', at {scene.place}'}"
+    reason = f"{at}; {denial.what}"
     variable = next((name for name, value in function.variables.items() if is_below(denial.path, value)), "")
     if variable:
         return Diagnosis(broken=False, reason=reason, remedy=name_folder(variable))
+    if denial.packed and scene.holds(denial.path):
+        return _diagnose_packed(at, scene, exact=exact)
     own = posixpath.relpath(denial.path, TASK_FOLDER) if denial.packed and is_below(denial.path, TASK_FOLDER) else ""
     if own and (function.source / own).exists():
         remedy = f"`lpack build --explain {own}` says what leaves it out; a line !{own} in .lpackignore keeps it."
-        return Diagnosis(broken=True, reason=f"{reason}, though it lies in the source", remedy=remedy)
-    if (denial.program or (denial.packed and not own)) and function.layers.unknown:
+        reason = f"{reason}, though it lies in the source"
+    elif (denial.program or (denial.packed and not own)) and function.layers.unknown:
         reason = f"{reason} here, and it may lie in layer {' or '.join(function.layers.unknown)}"
-        return Diagnosis(broken=False, reason=reason, remedy=denial.remedy, cause="layer")
+        return Diagnosis(broken=False, reason=reason, remedy=remedy, cause="layer")
     elsewhere = is_below(denial.path, "/mnt") or ((denial.program or denial.packed) and function.image.base)
-    certain = denial.certain and not elsewhere and not (denial.path and _reads_variables(material, denial.path, trace))
-    return Diagnosis(broken=certain, reason=reason, remedy=denial.remedy)
+    certain = denial.certain and not elsewhere and not (denial.path and scene.reads_variables(denial.path))
+    return Diagnosis(broken=certain, reason=reason, remedy=remedy)
 
 
-def _reads_variables(material: Material, text: str, trace: str) -> bool:
-    """Return whether a path or a program may come from a variable: a source that names it, or takes part, reads some."""
-    involved = {found[2] for found in _FRAME.finditer(trace)}
-    for owner, tree in material.parts:
-        for entry in tree:
-            path = _SITE.sub("", entry.path)
-            if path in involved or (owner == OWN_SOURCE and path.endswith(".py")):
-                source = entry.content.read()
-                if _VARIABLES.search(source) and (path in involved or text.encode() in source):
-                    return True
-    return False
+def _diagnose_packed(at: str, scene: _Scene, *, exact: bool) -> Diagnosis:
+    """Return why a file is not found that is packed: a program whose interpreter is missing, or a path that leads elsewhere."""
+    if starts_program(scene.trace):
+        reason = f"{at}; it is packed, and what its first line names, or its loader, is not here"
+        remedy = "Start it by a program that Lambda has: [sys.executable, path] for a Python script."
+        return Diagnosis(broken=False, reason=reason, remedy=remedy, cause="deployment" if exact else "interpreter")
+    return Diagnosis(
+        broken=False, reason=f"{at}; it is packed", remedy="Look for it by its full path, below /var/task or /opt."
+    )
 
 
 def diagnose_fault(fault: SourceFault, material: Material) -> Diagnosis:
@@ -354,7 +443,7 @@ class _Search:
                 if "/" in entry.path or not entry.path.endswith(".pth"):
                     continue
                 text = entry.content.read().decode("utf-8", "replace")
-                folder = _leading_folder(text, {each.path for each in tree}, top)
+                folder = leading_folder(text, {each.path for each in tree}, top)
                 if folder:
                     where = f"{TASK_FOLDER}/{folder}"
                     remedy = f'Before the import, write sys.path.append("{where}"), or set the variable PYTHONPATH to {where}.'
@@ -488,27 +577,6 @@ def _place(trace: str) -> str:
     """Return the last place of a traceback in the function's own files and those of layers; empty where there is none."""
     frames = [found for found in _FRAME.finditer(trace) if not found[2].startswith(_LOADERS)]
     return f"{frames[-1][2]}:{frames[-1][3]}" if frames else ""
-
-
-def _full_name(module: str, trace: str) -> str:
-    """Return the name of a module as the last statement of a traceback imports it: of a package that is absent, the part."""
-    line = trace.rstrip().splitlines()[-2:] or [""]
-    text = re.sub(r"\bfrom +([\w.]+) +import +(\w+)", r"\1.\2", " ".join(line)) if "." not in module else ""
-    found = re.search(rf"\b{re.escape(module)}\.[\w.]+", text)
-    return found[0] if found and module in _PARTED else module
-
-
-def _leading_folder(text: str, paths: set[str], top: str) -> str:
-    """Return the folder that a line of a .pth file adds to the path, and that holds a module; empty where there is none."""
-    lines = (line.strip() for line in text.splitlines() if not line.startswith(("#", "import ", "import\t")))
-    folders = (str(PurePosixPath(line)) for line in lines if line)
-    return next((folder for folder in folders if _holds(paths, folder, top)), "")
-
-
-def _holds(paths: set[str], folder: str, top: str) -> bool:
-    base = "" if folder == "." else f"{folder}/"
-    wanted = (f"{base}{top}.py", f"{base}{top}/", f"{base}{top}.")
-    return any(path.startswith(wanted) for path in paths)
 
 
 def _project_name(function: Function) -> str:

@@ -24,7 +24,9 @@ _NEWEST_KNOWN = 14
 _NEWER_SYNTAX = re.compile(
     rb"\b(?:[fFtT][rR]?|[rR][fFtT])[\"']|^\s*type\s+\w+|\b(?:def|class)\s+\w+\s*\[|\bexcept\b[^:\n(]*,", re.MULTILINE
 )
-_DECIDING = (ast.If, ast.Try, ast.For, ast.While, ast.Match, ast.AsyncFor)
+# Statements that others hold, and expressions of which not all is evaluated.
+_DECIDING = (ast.BoolOp, ast.IfExp, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 _IMPORT_CHANGES = (b"sys.path", b"sys.meta_path", b"sys.modules", b"site.addsitedir", b"__path__")
 
 
@@ -97,31 +99,96 @@ def _is_function(value: ast.expr, functions: Collection[str]) -> bool:
     return isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in functions)
 
 
-def may_bind(source: bytes, name: str) -> bool:
-    """Return whether a condition, an error or a loop decides if a source binds a name, anywhere in it."""
+def may_bind(source: bytes, name: str, line: int = 0) -> bool:
+    """Return whether a source may bind a name that a line of it does not find: any statement may have been reached before.
+
+    A function that binds it only by adding to it never does.
+    """
+    module = _parse_quietly(source)
+    if module is None:
+        return True
+    around = [each for each in ast.walk(module) if isinstance(each, _FUNCTIONS) and _holds(each, line)]
+    if around and _only_adds_to(max(around, key=lambda each: each.lineno), name):
+        return False
+    return module_names(module).open or any(name in _names_bound_by(node) for node in ast.walk(module))
+
+
+def _only_adds_to(function: ast.AST, name: str) -> bool:
+    """Return whether a function binds a name by augmented assignments alone, so that it is local there and has no value."""
+    nodes = [*ast.walk(function)]
+    added = {id(node.target) for node in nodes if isinstance(node, ast.AugAssign)}
+    bound = [node for node in nodes if name in _names_bound_by(node)]
+    named = any(isinstance(node, ast.Global | ast.Nonlocal | ast.arg) and name in ast.unparse(node) for node in nodes)
+    return bool(bound) and all(id(node) in added for node in bound) and not named
+
+
+def is_reached(source: bytes, line: int) -> bool:
+    """Return whether a line is run whenever a module is imported that raises nothing before it, whatever it is given."""
+    module = _parse_quietly(source)
+    found = next((each for each in module.body if _holds(each, line)), None) if module else None
+    return found is not None and not hasattr(found, "body") and not any(isinstance(node, _DECIDING) for node in ast.walk(found))
+
+
+def is_chosen(source: bytes, line: int) -> bool:
+    """Return whether a condition decides if a line of a module is run."""
+    module = _parse_quietly(source)
+    return module is None or any(isinstance(each, ast.If | ast.IfExp) and _holds(each, line) for each in ast.walk(module))
+
+
+def surely_ends(material: Material) -> bool:
+    """Return whether the handler's module calls `os._exit` at its top, or one of the function's that it imports in any case."""
+    own = dict(material.parts)[OWN_SOURCE]
+    todo, seen = [_find_source(own, handler_sources(material.function.handler))], set[str]()
+    while todo:
+        found = todo.pop()
+        module = _parse_quietly(found[1]) if found and found[0] not in seen else None
+        if found is None or module is None:
+            continue
+        seen.add(found[0])
+        if any(_ends_process(each) for each in module.body):
+            return True
+        names = (name.replace(".", "/") for name, _ in _sure_imports(module))
+        todo += [_find_source(own, (f"{name}.py", f"{name}/__init__.py")) for name in names]
+    return False
+
+
+def _ends_process(statement: ast.stmt) -> bool:
+    called = statement.value.func if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) else None
+    return getattr(called, "attr", getattr(called, "id", "")) == "_exit"
+
+
+def _holds(node: ast.stmt | ast.expr, line: int) -> bool:
+    return node.lineno <= line <= (node.end_lineno or node.lineno)
+
+
+def _parse_quietly(source: bytes) -> ast.Module | None:
+    """Return a source's statements; None where this Python does not understand it."""
     try:
         with PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True
-    deciding = (node for node in ast.walk(module) if isinstance(node, _DECIDING))
-    return any(name in _bound_names(node) for node in deciding)
+        return None
 
 
 def _bound_names(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement may bind, whichever way it goes; an import binds the last of its names' parts."""
+    """Yield the names that a statement may bind, whichever way it goes, but not those in functions and classes."""
     for node in _own_nodes(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            yield node.name
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            yield node.rest
+        yield from _names_bound_by(node)
+
+
+def _names_bound_by(node: ast.AST) -> Iterator[str]:
+    """Yield the names that one node binds; an import binds the first of its names' parts."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, _FUNCTIONS | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+        yield node.name
+    elif isinstance(node, ast.MatchMapping) and node.rest:
+        yield node.rest
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:

@@ -36,7 +36,8 @@ def load_image(built: BuiltImage, name: str, engine: Engine, store: Store) -> st
 def run_built(built: BuiltImage, function: Function, engine: Engine, store: Store) -> Outcome:
     """Run an image with its function's sample events, or an empty one, as its own user, if it has one, and as Lambda's.
 
-    Raises `VerificationError` where it does not work, and `ToolError` where there is no emulator.
+    Raises `VerificationError` where it does not work, and `ToolError` where there is no emulator, or where an
+    emulated processor was too slow for it.
     """
     emulator = find_emulator(function.target.architecture)
     if emulator is None:
@@ -57,6 +58,9 @@ def run_built(built: BuiltImage, function: Function, engine: Engine, store: Stor
 
 
 def _check(built: BuiltImage, user: str, outcome: Outcome) -> None:
+    if outcome.emulated:
+        what = f"{built.name} is not verified{_as(user)}: {outcome.trouble()} on an emulated processor."
+        raise ToolError(what, remedy=remedy_for(outcome))
     if not outcome.works:
         what = f"{built.name} does not work as an image{_as(user)}: {outcome.trouble()}."
         raise VerificationError(what, detail=outcome.trace(), remedy=remedy_for(outcome))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import PurePosixPath
 
 from builders.runtimes import RUNTIME_MODULES
 
@@ -95,6 +97,7 @@ NAMESPACES = {
 }
 """Packages of which each distribution brings one part, and how such a distribution's name begins."""
 
+_PARTED = frozenset(name.partition(".")[0] for name in NAMESPACES)
 # Module to (the first minor of Python 3 without it, what brings it back), from "Porting to Python 3.N" and PEP 594.
 _REMOVED = {
     "asynchat": (12, "pyasynchat"),
@@ -158,3 +161,24 @@ def is_standard(module: str, minor: int) -> bool:
     if top in _REMOVED or top in _ADDED:
         return removed_from(module, minor) is None and added_after(module, minor) is None
     return top in sys.stdlib_module_names
+
+
+def leading_folder(text: str, paths: set[str], top: str) -> str:
+    """Return the folder that a line of a .pth file adds to the path, and that holds a module; empty where there is none."""
+    lines = (line.strip() for line in text.splitlines() if not line.startswith(("#", "import ", "import\t")))
+    folders = (str(PurePosixPath(line)) for line in lines if line)
+    return next((folder for folder in folders if _holds(paths, folder, top)), "")
+
+
+def _holds(paths: set[str], folder: str, top: str) -> bool:
+    base = "" if folder == "." else f"{folder}/"
+    wanted = (f"{base}{top}.py", f"{base}{top}/", f"{base}{top}.")
+    return any(path.startswith(wanted) for path in paths)
+
+
+def full_name(module: str, trace: str) -> str:
+    """Return the name of a module as the last statement of a traceback imports it: of a package that is absent, the part."""
+    line = trace.rstrip().splitlines()[-2:] or [""]
+    text = re.sub(r"\bfrom +([\w.]+) +import +(\w+)", r"\1.\2", " ".join(line)) if "." not in module else ""
+    found = re.search(rf"\b{re.escape(module)}\.[\w.]+", text)
+    return found[0] if found and module in _PARTED else module

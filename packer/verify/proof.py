@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builders.runtimes import MACHINES, RUNTIME_DISTRIBUTIONS
+from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from builders.sandbox.task import Sandbox
 from packer import __version__
 from packer.cache.store import Store, digest_of
@@ -35,6 +34,7 @@ from packer.verify.runner import (
     error_text,
     error_trace,
     event_files,
+    is_emulated,
     outcome_essence,
     read_events,
 )
@@ -456,7 +456,7 @@ class _Trial:
 
 def is_exact(sandbox: Sandbox, function: Function) -> bool:
     """Return whether a function runs by the files of its runtime, unpacked or in a container, on no emulated processor."""
-    return sandbox.path is None and MACHINES.get(platform.machine()) == function.target.architecture
+    return sandbox.path is None and not is_emulated(function)
 
 
 _SECOND_TRY = 20.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import marshal
+import platform
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -24,6 +25,7 @@ from builders.runtimes import (
     LANG_FOLDER,
     LAYERS_MOUNT,
     LIBRARY_FOLDER,
+    MACHINES,
     MEGABYTE,
     REQUEST_LIMIT,
     RESPONSE_LIMIT,
@@ -104,6 +106,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     ``milliseconds`` are the import's; ``opened`` are paths of the artifact, where they were asked for. ``limit`` is what it
     goes beyond, if anything: a setting of the function, or Lambda's limit of results. ``late``: it was stopped for time.
+    ``emulated``: that time or memory was measured on an emulated processor, which takes more of both than the target's own.
     ``status`` is how the interpreter has ended itself, where there is no other outcome: its exit status, or a negative signal.
     """
 
@@ -112,6 +115,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     failure: str = ""
     limit: Literal["", "memory", "timeout", "result"] = ""
     late: bool = False
+    emulated: bool = False
     status: int | None = None
     log: str = ""
     milliseconds: float = 0.0
@@ -409,14 +413,15 @@ def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outc
     """Return what came of a run with so many events, and whether another one would end the same way."""
     if done.memory:
         failure = f"it holds more than its {function.execution.memory or _MEMORY} MB of memory"
-        return Outcome(failure=failure, limit="memory", log=done.log), False
+        return Outcome(failure=failure, limit="memory", emulated=is_emulated(function), log=done.log), False
     reached = _find_reached(done.answer, events)
     where = "" if reached is None else f" in its event {reached + 1} of {events}"
-    if done.late and reached is not None and function.execution.timeout is not None:
-        return replace(_beyond_timeout(function.execution.timeout), log=done.log), False
+    timeout, longest = function.execution.timeout, _longest_run(function, events)
+    if done.late and reached is not None and timeout is not None and longest < function.verify.seconds:
+        return replace(_beyond_timeout(timeout, emulated=is_emulated(function)), log=done.log), False
     if done.late:
-        what = f"it was stopped after {_longest_run(function, events):g} s{where}"
-        return Outcome(failure=what, late=True, log=done.log), False
+        what = f"it was stopped after {longest:g} s{where}"
+        return Outcome(failure=what, late=True, emulated=is_emulated(function), log=done.log), False
     if done.excess:
         what = f"its answer of {format_size(done.excess)} is too long to be read"
         return Outcome(failure=what, log=done.log), False
@@ -425,12 +430,17 @@ def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outc
         what = f"the interpreter ended with {how}{where}"
         return Outcome(failure=what, status=done.status, log=done.log), False
     outcome, stable = _read_outcome(done.answer, done.log, events)
-    beyond = _find_excess(outcome) or _find_lateness(outcome, function.execution.timeout)
+    beyond = _find_excess(outcome) or _find_lateness(outcome, timeout, emulated=is_emulated(function))
     return (replace(beyond, log=done.log), False) if beyond else (outcome, stable)
 
 
-def _beyond_timeout(timeout: int) -> Outcome:
-    return Outcome(failure=f"a call takes longer than its timeout of {timeout} s", limit="timeout")
+def is_emulated(function: Function) -> bool:
+    """Return whether this machine's processor is not of the function's architecture: it is run, if at all, by an emulator."""
+    return MACHINES.get(platform.machine()) != function.target.architecture
+
+
+def _beyond_timeout(timeout: int, *, emulated: bool) -> Outcome:
+    return Outcome(failure=f"a call takes longer than its timeout of {timeout} s", limit="timeout", emulated=emulated)
 
 
 def _find_excess(outcome: Outcome) -> Outcome | None:
@@ -451,7 +461,7 @@ def _find_reached(answer: bytes | None, events: int) -> int | None:
     return found if found is not None and 0 <= found < events else None
 
 
-def _find_lateness(outcome: Outcome, timeout: int | None) -> Outcome | None:
+def _find_lateness(outcome: Outcome, timeout: int | None, *, emulated: bool) -> Outcome | None:
     """Return what came of a run where something takes longer than it may on Lambda, and a timeout is set.
 
     An init phase that is stopped after 10 seconds starts again with the first call, and within its timeout (AWS "Lambda
@@ -461,10 +471,10 @@ def _find_lateness(outcome: Outcome, timeout: int | None) -> Outcome | None:
     if timeout is None:
         return None
     if any(each.get("error", {}).get("type") == _TIMED_OUT for each in outcome.events):
-        return _beyond_timeout(timeout)
+        return _beyond_timeout(timeout, emulated=emulated)
     if "error" not in outcome.imported and outcome.milliseconds > 1000 * max(INIT_LIMIT, timeout):
         what = f"its import takes longer than Lambda's {INIT_LIMIT} s for that, and than its timeout of {timeout} s"
-        return Outcome(failure=what, limit="timeout")
+        return Outcome(failure=what, limit="timeout", emulated=emulated)
     return None
 
 

@@ -62,7 +62,10 @@ BROKEN: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         ("'acme_nobody_has' that app.py:1 imports", "Add the distribution that provides it to its requirements, and"),
     ),
     "sought": (
-        {"app.py": f"import finder\n{HANDLER}", "finder.py": "raise ImportError('failed to find libmagic.  Check it')\n"},
+        {
+            "app.py": f"import finder\n{HANDLER}",
+            "finder.py": "import ctypes; raise ImportError('failed to find libmagic.  Check it')\n",
+        },
         ("has the library libmagic that finder.py:1 loads.", 'format = "image"'),
     ),
     "wrapped": (
@@ -218,6 +221,12 @@ ELSEWHERE = {
         "",
         "deployment",
         "SystemExit: no TABLE, at app.py:3: its import ends the process",
+    ),
+    "an exit that the network decides": (
+        "import socket, sys\ntry:\n    socket.create_connection(('192.0.2.1', 80))\nexcept OSError:\n    sys.exit('no peer')\n",
+        "",
+        "deployment",
+        "SystemExit: no peer, at app.py:5: its import ends the process",
     ),
     "a value that a variable gives": ("import os\nSIZE = int(os.environ.get('SIZE', ''))\n", "", "deployment", "ValueError: "),
     "native code that fails outside of the runtime": (

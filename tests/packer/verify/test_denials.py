@@ -9,6 +9,7 @@ from packer.verify.denials import find_denial, is_below
 TASK = '  File "/var/task/app.py", line 3, in <module>\n'
 LOCKS = '  File "/var/task/billiard/synchronize.py", line 99, in __init__\n    sl = self._semlock = _billiard.SemLock(\n'
 PROGRAM = '  File "/usr/lib/python3.12/subprocess.py", line 1953, in _execute_child\n    raise child_exception_type\n'
+LOG = '  File "/var/lang/lib/python3.12/logging/__init__.py", line 1263, in _open\n'
 DENIED = {
     "a path": ("OSError", "[Errno 30] Read-only file system: '/srv/x'", TASK, ("/srv/x", True, "/tmp")),
     "a path of the package": ("OSError", "[Errno 30] Read-only file system: 'a/../x'", TASK, ("/var/task/x", True, "/tmp")),
@@ -22,6 +23,18 @@ DENIED = {
     "a lock": ("FileNotFoundError", "[Errno 2] No such file or directory", TASK + LOCKS, ("", True, "multiprocessing.Pipe")),
     "memory": ("FileNotFoundError", "[Errno 2] No such file or directory: '/dev/shm/a'", TASK, ("", True, "threads")),
     "git": ("FileNotFoundError", "[Errno 2] No such file or directory: 'git'", TASK + PROGRAM, ("git", True, "bin/")),
+    "a log": (
+        "FileNotFoundError",
+        "[Errno 2] No such file or directory: 'logs/a'",
+        TASK + LOG,
+        ("/var/task/logs/a", True, "/tmp"),
+    ),
+    "data": (
+        "FileNotFoundError",
+        "[Errno 2] No such file or directory: 'a.csv'",
+        TASK,
+        ("/var/task/a.csv", True, "its source"),
+    ),
     "a program": ("FileNotFoundError", "[Errno 2] No such file or directory: 'curl'", TASK + PROGRAM, ("curl", False, "bin/")),
 }
 
@@ -36,7 +49,7 @@ def test_what_lambda_denies_is_recognized(kind, message, trace, expected):
 
 OTHERS = {
     "a system call": ("OSError", "[Errno 38] Function not implemented", TASK + LOCKS + TASK + TASK),
-    "an absent file": ("FileNotFoundError", "[Errno 2] No such file or directory: 'data.json'", TASK),
+    "an absent file": ("FileNotFoundError", "[Errno 2] No such file or directory: '/etc/data.json'", TASK),
     "an absent module": ("ModuleNotFoundError", "No module named 'git'", TASK),
 }
 

@@ -27,15 +27,33 @@ NAMES = {
     ("source", "expected"),
     [
         ("try:\n    name = f()\nexcept E:\n    pass\n", True),
+        ("try:\n    pass\nexcept* E as name:\n    pass\n", True),
         ("def f():\n    if x:\n        import name\n", True),
-        ("for name in ():\n    pass\n", True),
-        ("print(name)\nname = 1\n", False),
-        ("def f():\n    name += 1\nif x:\n    other = 1\n", False),
+        ("print(name)\nname = 1\n", True),
+        ("async def f():\n    async with o() as name:\n        pass\n", True),
+        ("match x:\n    case {**name}:\n        pass\n", True),
+        ("from tool import *\n", True),
+        ("globals()['name'] = 1\n", True),
+        ("no Python\n", True),
+        ("def f(name):\n    name.x = name['y']\n", False),
         ("", False),
     ],
 )
-def test_condition_may_decide_whether_a_name_is_bound(source, expected):
+def test_any_statement_may_bind_a_name(source, expected):
     assert may_bind(source.encode(), "name") == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "expected"),
+    [
+        ("name = 1\ndef f():\n    name += 1\n", 3, False),
+        ("def f():\n    if x:\n        name = 1\n    name += 1\n", 4, True),
+        ("def f():\n    global name\n    name += 1\n", 3, True),
+        ("name = 1\ndef f():\n    name += 1\nname\n", 4, True),
+    ],
+)
+def test_a_function_that_only_adds_to_a_name_never_binds_it(source, line, expected):
+    assert may_bind(source.encode(), "name", line) == expected
 
 
 @pytest.mark.parametrize(("source", "expected"), NAMES.items())
