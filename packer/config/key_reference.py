@@ -53,7 +53,7 @@ KEYS = (
         names=("overlap",),
         where=("project", "function"),
         meaning='which distribution wins a path that two own: `{ "tests/*" = "numpy" }`; `source` is your own code',
-        default="an error",
+        default="an error, unless both are the same in effect",
     ),
     Key(
         names=("budget",),

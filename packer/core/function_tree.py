@@ -1,75 +1,17 @@
-"""A function's tree: its source and distributions merged, with a check that the handler is in it."""
+"""A function's tree: where the handler is in it, and what each of its parts adds to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from builders.runtimes import EXEC_WRAPPER
 from packer.core.bytecode_paths import sourceless_path
-from packer.core.errors import PackageError, UsageError
-from packer.core.model import OWN_SOURCE, Entry, Function, PartSize, Tree, handler_sources, owner_label
+from packer.core.errors import UsageError
+from packer.core.model import OWN_SOURCE, Function, PartSize, Tree, handler_sources
 
 Part = tuple[str, Tree]
 """A distribution's normalized name (or `packer.core.model.OWN_SOURCE`) and its tree."""
-
-
-def merge_trees(parts: Sequence[Part], overlap: Sequence[tuple[str, str]]) -> Tree:
-    """Merge trees; a path in two of them with the same content is kept once.
-
-    ``overlap`` maps path patterns to the distribution that wins. Raises `PackageError` that names both owners where no rule
-    decides, and where one has a file and another a folder of the same name.
-    """
-    merged: dict[str, tuple[str, Entry]] = {}
-    for name, tree in parts:
-        for entry in tree:
-            held = merged.get(entry.path)
-            if held is None or _replaces(entry, name, held, overlap):
-                merged[entry.path] = (name, entry)
-    _check_folders(merged)
-    return Tree.of(entry for _, entry in merged.values())
-
-
-def conflicting_parts(parts: Sequence[Part]) -> frozenset[str]:
-    """Return the names of parts that have a path in common with different content."""
-    held: dict[str, dict[str, set[str]]] = {}
-    for name, tree in parts:
-        for entry in tree:
-            held.setdefault(entry.path, {}).setdefault(entry.content.digest, set()).add(name)
-    return frozenset(name for owners in held.values() if len(owners) > 1 for names in owners.values() for name in names)
-
-
-def _replaces(entry: Entry, name: str, held: tuple[str, Entry], overlap: Sequence[tuple[str, str]]) -> bool:
-    """Return whether an entry replaces the one already at its path."""
-    other, held_entry = held
-    if entry.content.digest == held_entry.content.digest and entry.mode == held_entry.mode:
-        return False
-    for pattern, winner in overlap:
-        if fnmatchcase(entry.path, pattern) and winner in (name, other):
-            return winner == name
-    if entry.content.digest == held_entry.content.digest:
-        return entry.mode > held_entry.mode
-    raise PackageError(
-        f"{owner_label(other)} and {owner_label(name)} both hold {entry.path}, with different content.",
-        remedy=f'Say which one wins: overlap = {{ "{entry.path}" = "{name.strip("<>")}" }} in the configuration '
-        "(patterns may have *).",
-    )
-
-
-def _check_folders(merged: dict[str, tuple[str, Entry]]) -> None:
-    folders: set[str] = set()
-    for path, (name, _) in merged.items():
-        parent = path.rpartition("/")[0]
-        while parent and parent not in folders:
-            if parent in merged:
-                raise PackageError(
-                    f"{owner_label(merged[parent][0])} has the file {parent}, "
-                    f"and {owner_label(name)} the file {path} below it.",
-                    remedy="They cannot be installed together: remove one of them.",
-                )
-            folders.add(parent)
-            parent = parent.rpartition("/")[0]
 
 
 HandlerPlace = Literal["module", "layer", "script"]

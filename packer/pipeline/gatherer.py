@@ -22,7 +22,7 @@ from packer.cache.store import RUNTIMES, Store, digest_of
 from packer.core.errors import FetchError
 from packer.core.events import Reporter
 from packer.core.fingerprint import fingerprint
-from packer.core.function_tree import Part, merge_trees
+from packer.core.function_tree import Part
 from packer.core.model import (
     EXECUTABLE_MODE,
     OWN_SOURCE,
@@ -51,6 +51,7 @@ from packer.source.own_metadata import make_own_metadata, own_project_files
 from packer.source.package_source import project_digest, read_project_tree
 from packer.source.secrets import SecretFinding, describe_secrets, find_secrets, refuse_secrets
 from packer.trim.material import Material
+from packer.trim.merge import merge_trees
 from packer.trim.shape import Shaper
 from packer.verify.proof import Prover, carried_names
 from packer.verify.runner import Verifier, event_files

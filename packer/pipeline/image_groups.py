@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from packer.cache.store import digest_of
 from packer.core.events import Reporter
-from packer.core.function_tree import Part, merge_trees
+from packer.core.function_tree import Part
 from packer.core.futures import collect_results
 from packer.core.model import OWN_SOURCE, Entry, Function, Tree, owner_label
 from packer.core.names import ENGINE_FORM
@@ -30,6 +30,7 @@ from packer.pipeline.results import Built, finish_image_result, make_state
 from packer.pipeline.state import FunctionState, ImageState
 from packer.pipeline.zip_groups import GroupMember, find_failures
 from packer.source.package_source import tree_digest
+from packer.trim.merge import merge_trees
 from packer.verify.image_start import ImageTrier
 
 

@@ -16,7 +16,7 @@ from builders.runtimes import Target
 from packer import __version__
 from packer.cache.deflate import CODEC
 from packer.cache.store import Store, digest_of, store_errors
-from packer.core.function_tree import merge_trees, part_sizes
+from packer.core.function_tree import part_sizes
 from packer.core.model import Distribution, Tree
 from packer.core.names import LAYERS_FOLDER
 from packer.core.options import BytecodeOptions
@@ -34,6 +34,7 @@ from packer.source.package_source import tree_digest
 from packer.trim.bytecode_placement import BytecodePlacer
 from packer.trim.installed_record import PackedParts, record_packed
 from packer.trim.launchers import LauncherStyle, make_launchers
+from packer.trim.merge import merge_trees, rules_for_layer
 from packer.trim.rules import Unit
 
 _FORM = "2"
@@ -214,7 +215,8 @@ class LayerMaker:
             launchers=[replace(entry, path=f"../{entry.path}") for entry in launchers],
             moved={entry.content.digest: f"../{entry.path}" for entry in gathered.libraries},
         )
-        tree = record_packed(merge_trees(gathered.parts, ()), packed, self._target.runtime.minor)
+        minor = self._target.runtime.minor
+        tree = record_packed(merge_trees(gathered.parts, rules_for_layer(whole, minor)), packed, minor)
         below = (replace(entry, path=PYTHON + entry.path) for entry in tree)
         return Tree.of((*below, *gathered.libraries, *launchers)), moves
 

@@ -8,7 +8,6 @@ from threading import Lock
 
 from msgspec import Struct
 
-from packer.core.function_tree import conflicting_parts
 from packer.core.model import OWN_SOURCE, Function, SourceFolder
 from packer.formats.elf import ElfFile
 from packer.formats.metadata import required_names
@@ -19,6 +18,7 @@ from packer.pipeline.gatherer import GatheredFunction, Gatherer
 from packer.pipeline.layer_maker import Version
 from packer.pipeline.layer_parts import Variant, collect_variants, measure_own_source
 from packer.source.function_source import SourceScan
+from packer.trim.merge import conflicting_parts
 from packer.trim.rules import Unit
 from packer.trim.shape import Shaper, TrimmedFunction
 from packer.verify.proof import Prover

@@ -127,7 +127,7 @@ def scan_sources(tree: Tree, *, look_for_calls: bool | None = True, whole: bool 
         looks_at_calls = look_for_calls and _mentions_calls(data)
         if not looks_at_tests and not looks_at_calls:
             continue
-        parsed = _parse_source(data)
+        parsed = parse_source(data)
         if looks_at_tests:
             tests.update(_imported_tests(entry.path, parsed) if parsed else _all_tests(entry.path, tree))
             for folder, inside in named_test_folders(entry.path, parsed) if parsed else ():
@@ -243,7 +243,8 @@ def _sources(tree: Tree) -> Iterator[Entry]:
             yield entry
 
 
-def _parse_source(data: bytes) -> ast.Module | None:
+def parse_source(data: bytes) -> ast.Module | None:
+    """Return a module's syntax tree; None where it cannot be parsed."""
     try:
         with PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -257,7 +258,7 @@ def _parse_source(data: bytes) -> ast.Module | None:
 
 def imported_names(data: bytes) -> frozenset[str]:
     """Return the full names of the modules that a source imports anywhere by a statement; none where it cannot be parsed."""
-    parsed = _parse_source(data)
+    parsed = parse_source(data)
     found: set[str] = set()
     for node in ast.walk(parsed) if parsed else ():
         if isinstance(node, ast.Import):
@@ -287,7 +288,7 @@ def _imported_tests(path: str, module: ast.Module) -> Iterator[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = [*above, *(node.module.split(".") if node.module else [])]
             names = [[*base, alias.name] for alias in node.names]
-        elif isinstance(node, ast.Call) and _called_name(node) in ("import_module", "__import__"):
+        elif isinstance(node, ast.Call) and called_name(node) in ("import_module", "__import__"):
             names = [_module_parts(each.value, package) for each in _arguments(node) if isinstance(each, ast.Constant)]
         for parts in names:
             yield from test_prefixes(parts)
@@ -306,7 +307,8 @@ def _module_parts(name: object, package: list[str]) -> list[str]:
     return [*(package[: len(package) - level + 1] if level else []), *rest.split(".")]
 
 
-def _called_name(node: ast.Call) -> str:
+def called_name(node: ast.Call) -> str:
+    """Return the name that is called, without what it belongs to; empty where there is none."""
     function = node.func
     return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
 
@@ -320,7 +322,7 @@ def _service_names(module: ast.Module) -> Iterator[tuple[str, int]]:
             called.add(id(node.func))
             if _is_maker(node.func, makers):
                 yield from ((name, node.lineno) for name in _service_argument(node))
-            elif _called_name(node) == "getattr" and node.args and _is_sdk(node.args[0], modules):
+            elif called_name(node) == "getattr" and node.args and _is_sdk(node.args[0], modules):
                 yield "", node.lineno
         elif isinstance(node, ast.Attribute) and node.attr in _LISTS:
             yield "", node.lineno
@@ -358,6 +360,6 @@ def _is_maker(node: ast.expr, makers: frozenset[str]) -> bool:
 def _is_sdk(node: ast.expr, modules: frozenset[str]) -> bool:
     """Return whether an expression is a module of the SDK, or a session, by its name."""
     if isinstance(node, ast.Call):
-        return "session" in _called_name(node).lower()
+        return "session" in called_name(node).lower()
     name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
     return name in modules or "session" in name.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -12,7 +13,9 @@ from packer.core.model import OWN_SOURCE, Distribution, Function
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import NativeCode
 from packer.source.facts import FactScan, FactScanner, scan_sources
-from packer.trim.profile import Profile, read_profile
+
+if TYPE_CHECKING:
+    from packer.trim.profile import Profile
 
 _ALWAYS_CALLED = frozenset(("signin", "sso", "sso-oidc", "sts"))
 """Services that botocore itself calls for credentials (botocore, credentials.py and tokens.py)."""
@@ -86,6 +89,8 @@ def _profile(function: Function) -> Profile | None:
     path = function.trim.profile
     if function.trim.level != "max" or path is None:
         return None
+    from packer.trim.profile import read_profile
+
     found = read_profile(path)
     if found is None:
         what = f'{function.name} has trim = "max", and no profile says what it needs: there is no {path}.'

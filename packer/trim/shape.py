@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from builders.errors import UnavailableError
-from packer.core.function_tree import Part, merge_trees
+from builders.errors import LpackError, UnavailableError
+from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Distribution, Function, Tree
 from packer.formats.native_code import NativeCode
 from packer.source.facts import FactScanner
@@ -18,7 +18,7 @@ from packer.trim.engine import RemovedFile, Selections, TrimContext, trim
 from packer.trim.installed_record import PackedParts, record_packed
 from packer.trim.launchers import LauncherStyle, make_launchers
 from packer.trim.material import Material, gather_material
-from packer.trim.profile import apply_profile
+from packer.trim.merge import merge_trees, merge_untrimmed
 from packer.trim.rules import PROFILE, STRIP, Unit
 from packer.trim.strip import StrippedFile, Stripper
 
@@ -105,7 +105,7 @@ class Shaper:
 
     def plain(self, material: Material) -> ShapedFunction:
         """Return the function as it is without any shaping."""
-        return ShapedFunction(tree=merge_trees(material.parts, material.function.overlap), parts=material.parts)
+        return ShapedFunction(tree=merge_untrimmed(material.parts, material.function.overlap), parts=material.parts)
 
     def shape(self, material: Material, restored: frozenset[Unit] = frozenset()) -> ShapedFunction:
         """Trim, strip, merge and compile; ``restored`` are (rule, distribution) that are not applied."""
@@ -124,6 +124,8 @@ class Shaper:
         trimmed = trim(material.parts, function.trim, known, self._selections)
         parts, removed, missing = trimmed.parts, trimmed.removed, tuple[str, ...]()
         if material.profile is not None and material.profile.fits(function.target):
+            from packer.trim.profile import apply_profile
+
             names = frozenset(name for rule, name in restored if rule == PROFILE)
             versions = {each.name: each.version for each in material.distributions}
             parts, more = apply_profile(parts, material.profile, versions, names, function.trim.keep)
@@ -138,12 +140,27 @@ class Shaper:
                 missing = (f"Shared libraries are not stripped: {error.what}. {error.remedy}",)
         return TrimmedFunction(parts=tuple(parts), removed=removed, stripped=stripped, missing=missing)
 
+    def _merge(self, material: Material, parts: Sequence[Part], restored: frozenset[Unit]) -> Tree:
+        """Merge parts; of what collides only because it was restored, the first is kept, as in the untrimmed function.
+
+        Raises `PackageError` for what else collides.
+        """
+        overlap = material.function.overlap
+        try:
+            return merge_trees(parts, overlap)
+        except LpackError:
+            if not restored:
+                raise
+        names = {name for name, _ in parts}
+        merge_trees([part for part in self.cut(material).parts if part[0] in names], overlap)
+        return merge_untrimmed(parts, overlap)
+
     def finish(
         self, material: Material, cut: TrimmedFunction, restored: frozenset[Unit], layered: LayerContents = NOTHING_LAYERED
     ) -> ShapedFunction:
         """Merge and compile what no layer holds."""
         parts = tuple(part for part in cut.parts if part[0] == OWN_SOURCE or part[0] not in layered.names)
-        merged = merge_trees(parts, material.function.overlap)
+        merged = self._merge(material, parts, restored)
         launchers = make_launchers(
             parts, LauncherStyle.of_function(material.function), frozenset(entry.path for entry in merged)
         )

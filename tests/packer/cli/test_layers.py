@@ -116,6 +116,20 @@ def test_a_namespace_package_that_layers_and_functions_hold_imports(repo):
     assert set(repo.answer(manifest, "one")) == {"left", "right", "own"}
 
 
+@pytest.mark.parametrize("bytecode", ["beside", "only"])
+def test_namespaces_declared_in_different_words_share_a_layer(repo, bytecode):
+    """Each wheel brings the package's __init__.py, and so its bytecode."""
+    pkgutil = b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
+    left = repo.wheel("left", files={"space/__init__.py": b"# left\n" + pkgutil, "space/left.py": b"X = 'left'\n"})
+    right = repo.wheel("right", files={"space/__init__.py": b"\n\n# right\n" + pkgutil, "space/right.py": b"X = 'right'\n"})
+    for name in ("one", "two"):
+        repo.function(name, left, right, source="import space.left, space.right\n")
+    repo.configure("one", "two", settings=f'layers = "auto"\nbytecode = "{bytecode}"')
+    manifest = repo.build()
+    assert repo.holds(manifest) == {("one", "two"): ["left", "right"]}
+    assert set(repo.answer(manifest, "one")) == {"left", "right"}
+
+
 def test_a_layer_has_what_any_of_its_users_needs(repo):
     """Trimming removes a distribution's tests, but where a function imports them."""
     tests = {"common/tests/__init__.py": b"", "common/tests/helpers.py": b"X = 1\n", "common/tests/test_one.py": b""}

@@ -1,6 +1,5 @@
-"""Merging: every path once, and who owns it is never a matter of luck."""
+"""A function's tree: where its handler is, and what its parts add."""
 
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from builders.runtimes import Target
-from packer.core.errors import PackageError, UsageError
-from packer.core.function_tree import locate_handler, merge_trees, part_sizes
+from packer.core.errors import UsageError
+from packer.core.function_tree import locate_handler, part_sizes
 from packer.core.model import OWN_SOURCE, BytesContent, Entry, Function, Tree
 from packer.core.options import AttachedLayer, ExecutionSettings, LayerOptions, VerifyOptions
+from packer.trim.merge import merge_trees
 
 
 def tree(owner: str, **files: str) -> Tree:
@@ -33,56 +33,6 @@ def function(handler: str) -> Function:
         lock_path=Path("/project/pylock.orders.toml"),
         verify=VerifyOptions(level="import"),
     )
-
-
-def texts(merged: Tree) -> dict[str, str]:
-    return {entry.path: entry.content.read().decode() for entry in merged}
-
-
-def test_merges_in_any_order_to_the_same_tree():
-    parts = [("a", tree("a", a="1", ns__x="x")), ("b", tree("b", ns__y="y")), (OWN_SOURCE, tree(OWN_SOURCE, app="handler"))]
-    merged = {merge_trees(order, ()).entries for order in permutations(parts)}
-    assert len(merged) == 1
-    assert [entry.path for entry in merged.pop()] == ["a", "app", "ns/x", "ns/y"]
-
-
-def test_the_same_content_twice_is_kept_once():
-    parts = [("a", tree("a", shared="same")), ("b", tree("b", shared="same"))]
-    assert texts(merge_trees(parts, ())) == {"shared": "same"}
-
-
-def test_an_executable_copy_of_the_same_content_stays_executable_in_any_order():
-    parts = [("a", tree_of("a", {"run": "x"}, 0o644)), ("b", tree_of("b", {"run": "x"}, 0o755))]
-    assert [entry.mode for order in permutations(parts) for entry in merge_trees(order, ())] == [0o755, 0o755]
-
-
-def test_two_owners_of_one_path_are_both_named():
-    parts = [("left", tree_of("left", {"tests/__init__.py": "1"})), ("right", tree_of("right", {"tests/__init__.py": "2"}))]
-    with pytest.raises(PackageError, match=r"left and right both hold tests/__init__.py") as caught:
-        merge_trees(parts, ())
-    assert 'overlap = { "tests/__init__.py"' in str(caught.value)
-
-
-def test_a_rule_decides_whatever_the_order():
-    parts = [("left", tree("left", t__a="1")), ("right", tree("right", t__a="2"))]
-    for order in permutations(parts):
-        assert texts(merge_trees(order, (("t/*", "left"),))) == {"t/a": "1"}
-    with pytest.raises(PackageError):
-        merge_trees(parts, (("t/*", "other"),))
-
-
-def test_the_functions_own_source_is_named_as_such():
-    parts = [(OWN_SOURCE, tree(OWN_SOURCE, utils="1")), ("lib", tree("lib", utils="2"))]
-    with pytest.raises(PackageError, match="the function's own source and lib both hold utils"):
-        merge_trees(parts, ())
-    assert texts(merge_trees(parts, (("utils", OWN_SOURCE),))) == {"utils": "1"}
-
-
-def test_a_file_and_a_folder_of_one_name_are_refused():
-    parts = [("a", tree_of("a", {"x": "1"})), ("b", tree_of("b", {"x/y/z": "2"}))]
-    for order in permutations(parts):
-        with pytest.raises(PackageError, match="a has the file x, and b the file x/y/z below it"):
-            merge_trees(order, ())
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packer.core.errors import UsageError
-from packer.core.function_tree import Part, merge_trees
+from packer.core.function_tree import Part
 from packer.core.model import OWN_SOURCE, Tree
 from packer.trim.engine import RemovedFile
+from packer.trim.merge import merge_trees
 from packer.trim.profile import Profile, apply_profile, profile_text, read_profile
 from packer.trim.rules import PROFILE
 from tests.packer.trim.test_rules import tree_of

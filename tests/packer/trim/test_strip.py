@@ -16,10 +16,11 @@ from builders.recipes import BuildSettings
 from builders.runtimes import Target
 from packer.cache.local import LocalStore
 from packer.core.events import Reporter
-from packer.core.function_tree import Part, merge_trees
+from packer.core.function_tree import Part
 from packer.core.model import EXECUTABLE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
 from packer.formats.elf import ElfFile
 from packer.formats.native_code import read_native_files
+from packer.trim.merge import merge_trees
 from packer.trim.strip import StrippedFile, Stripper
 from packer.trim.strip_check import find_difference
 from tests.native import compile_library
