@@ -80,14 +80,13 @@ class _RecordRow(Struct, frozen=True, kw_only=True):
 
 
 class _OpenWheel(Struct, frozen=True, kw_only=True):
-    """A well-formed wheel: its members by name, and its dist-info and data folders, with their slashes."""
+    """A well-formed wheel: its members by name, and its dist-info folder, with its slash."""
 
     path: Path
     label: str
     descriptor: int
     members: dict[str, ZipMember]
     info: str
-    data: str
 
 
 def read_wheel(path: Path, filename: str) -> Tree:
@@ -98,7 +97,7 @@ def read_wheel(path: Path, filename: str) -> Tree:
     with _open_wheel(path, filename) as wheel:
         rows = _read_record(wheel)
         entries = [_entry(wheel, member, rows) for member in wheel.members.values()]
-        if any(name.startswith(wheel.data) for name in wheel.members):
+        if any(map(is_in_data_folder, wheel.members)):
             entries = replace_record(entries, wheel.info)
     try:
         return Tree.of(entries)
@@ -163,14 +162,7 @@ def _open_wheel(path: Path, filename: str) -> Iterator[_OpenWheel]:
             place = f", member {error.member}" if error.member else ""
             raise PackageError(f"{filename} is refused{place}: {error.what}.", remedy=_REMEDY) from None
         info = _info_folder(filename, members)
-        yield _OpenWheel(
-            path=path,
-            label=filename,
-            descriptor=descriptor,
-            members=members,
-            info=info,
-            data=info.removesuffix(".dist-info/") + ".data/",
-        )
+        yield _OpenWheel(path=path, label=filename, descriptor=descriptor, members=members, info=info)
 
 
 def _info_folder(filename: str, members: dict[str, ZipMember]) -> str:
@@ -254,18 +246,24 @@ def _entry(wheel: _OpenWheel, member: ZipMember, rows: dict[str, _RecordRow]) ->
     path = member.name
     content: Content = _content(wheel, member, rows)
     mode = _mode(member)
-    if path.startswith(wheel.data):
+    if is_in_data_folder(path):
         installed = installed_path(path, wheel.label.partition("-")[0])
         if installed is None:
             raise _refusal(wheel, "the wheel format has no such scheme", path)
-        if path.startswith(f"{wheel.data}scripts/"):
+        if path.partition("/")[2].startswith("scripts/"):
             content, mode = _with_neutral_shebang(wheel, member, content), EXECUTABLE_MODE
         path = installed
     return Entry(path=path, mode=mode, content=content, owner=wheel.label)
 
 
+def is_in_data_folder(member: str) -> bool:
+    """Return whether a member gets installed by its scheme, as in every .data folder, whatever its name is: so does pip."""
+    head, slash, _ = member.partition("/")
+    return bool(slash) and head.endswith(".data")
+
+
 def installed_path(member: str, name: str) -> str | None:
-    """Return where a member of the .data folder of the distribution ``name`` installs; None where its scheme is none."""
+    """Return where a member of a .data folder of the distribution ``name`` installs; None where its scheme is none."""
     scheme, _, rest = member.partition("/")[2].partition("/")
     return _SCHEMES[scheme].format(name=name) + rest if scheme in _SCHEMES and rest else None
 

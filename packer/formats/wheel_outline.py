@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from packer.cache.store import digest_of
 from packer.core.model import DEFLATED, EXECUTABLE_MODE, FILE_MODE, Content, Entry, Span, Tree
-from packer.formats.wheel import installed_path
+from packer.formats.wheel import installed_path, is_in_data_folder
 from packer.formats.zip_reader import ZipMember
 
 DIRECTORY, SIZE, SOURCE, NOTHING = "directory", "size", "source", "nothing"
@@ -54,11 +54,10 @@ class OutlinedFile(Struct, frozen=True, kw_only=True):
 
 def outline_members(members: Iterable[ZipMember], filename: str) -> list[OutlinedFile]:
     """Return the files that a wheel with these members installs."""
-    name, version = filename.split("-")[:2]
-    data = f"{name}-{version}.data/"
+    name = filename.partition("-")[0]
     files: dict[str, OutlinedFile] = {}
     for member in members:
-        path = installed_path(member.name, name) if member.name.startswith(data) else member.name
+        path = installed_path(member.name, name) if is_in_data_folder(member.name) else member.name
         if path is not None:
             mode = EXECUTABLE_MODE if member.mode & 0o111 else FILE_MODE
             files[path] = OutlinedFile(path=path, mode=mode, size=member.size, packed=member.length)

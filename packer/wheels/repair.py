@@ -26,7 +26,7 @@ from packer.core.model import EXECUTABLE_MODE, BytesContent, Entry, Tree
 from packer.formats.distribution_names import parse_wheel_name
 from packer.formats.elf import ElfFile, read_elf
 from packer.formats.native_code import read_native_files
-from packer.formats.wheel import installed_path, read_members_as_tree, replace_record
+from packer.formats.wheel import installed_path, is_in_data_folder, read_members_as_tree, replace_record
 from packer.wheels.abi_check import files_of_machine, library_name, missing_libraries, needed_glibc, sonames, starts_at_origin
 
 _OWN_WHEEL = re.compile(r"[^/]+\.dist-info/WHEEL")
@@ -129,8 +129,7 @@ def _add_libraries(
 
 def _install_path(path: str) -> str:
     """Return where a member gets installed."""
-    head = path.partition("/")[0]
-    installed = installed_path(path, head.partition("-")[0]) if head.endswith(".data") else None
+    installed = installed_path(path, path.partition("-")[0]) if is_in_data_folder(path) else None
     return installed or path
 
 

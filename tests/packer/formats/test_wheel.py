@@ -18,6 +18,8 @@ from msgspec.structs import replace
 from packer.core.errors import PackageError
 from packer.core.model import DEFLATED, EXECUTABLE_MODE
 from packer.formats.wheel import MemberContent, check_wheel, read_members_as_tree, read_wheel
+from packer.formats.wheel_outline import outline_members
+from packer.formats.zip_reader import read_members
 from tests.packages import module
 from tests.packer.demo import DATA, FILENAME, FILES, INFO, INIT, contents, demo_members, init, raw_wheel, refusal
 from tests.wheels import (
@@ -149,6 +151,10 @@ METADATA: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
     ),
     "no version": (lambda: wheel_members("demo", "1.0", FILES, replace={"METADATA": "Name: demo\n"}), "METADATA"),
     "no scheme of the format": (lambda: wheel_members("demo", "1.0", FILES | {"demo-1.0.data/etc/passwd": b""}), "etc"),
+    "no scheme of the format in a folder of another name": (
+        lambda: wheel_members("demo", "1.0", FILES | {"Demo-1.0.data/etc/passwd": b""}),
+        "etc",
+    ),
     "a file where schemes stand": (lambda: wheel_members("demo", "1.0", FILES | {"demo-1.0.data/scripts": b""}), "scripts"),
 }
 
@@ -213,8 +219,7 @@ def test_names_with_commas_quotes_and_letters_of_the_world_are_read(tmp_path: Pa
     assert contents(read_wheel(path, FILENAME)).items() >= files.items()
 
 
-def schemes_wheel(folder: Path) -> Path:
-    data = "demo-1.0.data"
+def schemes_wheel(folder: Path, data: str = "demo-1.0.data") -> Path:
     files = {
         f"{data}/purelib/demo/pure.py": b"pure",
         f"{data}/platlib/demo/plat.so": b"plat",
@@ -227,7 +232,35 @@ def schemes_wheel(folder: Path) -> Path:
     return make_wheel(folder, "demo", "1.0", FILES | files, modes={"demo/words.txt": 0o755})
 
 
-def test_schemes_go_where_installers_put_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", ["demo-1.0.data", "Demo-1.0.data", "demo-1.0.0.data", "demo.data", "other-2.data"])
+def test_schemes_go_where_pip_puts_them_whatever_their_folder_is_called(tmp_path: Path, data: str) -> None:
+    wheel = schemes_wheel(tmp_path, data).rename(tmp_path / FILENAME)
+    tree = read_wheel(wheel, FILENAME)
+    site = tmp_path / "site"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-compile",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    installed = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
+    packed = {entry.path for entry in tree}
+    own = {f"{INFO}/{name}" for name in ("INSTALLER", "REQUESTED", "direct_url.json")}
+    headers = {path for path in packed | installed if path.startswith("include/")}  # pip's have the Python's name in their path
+    assert packed - headers == installed - headers - own
+    assert len(headers) == 2
+    with wheel.open("rb") as file:
+        assert {each.path for each in outline_members(read_members(file.fileno()), FILENAME)} == packed
+
+
+def test_schemes_keep_their_contents_and_modes(tmp_path: Path) -> None:
     tree = read_wheel(schemes_wheel(tmp_path), FILENAME)
     found = contents(tree)
     expected = {
