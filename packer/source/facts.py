@@ -119,7 +119,7 @@ def scan_sources(tree: Tree, *, look_for_calls: bool | None = True, whole: bool 
     is_there = existing_folders(tree)
     services: set[str] = set()
     dynamic = ""
-    sources = [(entry, entry.content.read()) for entry in _sources(tree)]
+    sources = [(entry, entry.content.read()) for entry in source_modules(tree)]
     if look_for_calls is None:
         look_for_calls = any(_SDK in data for _, data in sources)
     for entry, data in sources:
@@ -235,7 +235,7 @@ def _mentions_tests(data: bytes) -> bool:
     return False
 
 
-def _sources(tree: Tree) -> Iterator[Entry]:
+def source_modules(tree: Tree) -> Iterator[Entry]:
     """Return the modules that are no tests themselves."""
     suites = find_test_suites(tree)
     for entry in tree:

@@ -25,6 +25,8 @@ _WRITES = re.compile(
     r"""\bopen\(.*['"](?:[bt]*[wax][bt+]*|r[bt]?\+[bt]?)['"]|\b(?:mkdir|makedirs|mkdtemp|mkstemp|touch|write_text|write_bytes)\("""
 )
 _LOGS = re.compile(r'File "[^"]*/logging/__init__\.py", line \d+, in _open\b')
+_NO_CACHE = re.compile(r"cannot cache function .*: no locator available for file")
+"""What numba says of ``cache=True`` where neither the folder of the source nor a home folder can be written."""
 _STARTS_PROGRAM = re.compile(r'File "[^"]*/subprocess\.py", line \d+, in _execute_child')
 
 # What packages say that look for a library by `ctypes.util.find_library`: of magic, pyzbar, soundfile, Wand, shapely, and more.
@@ -77,6 +79,8 @@ def find_denial(kind: str, message: str, trace: str) -> Denial | None:
             certain=not at_home,
             remedy=name_folder("HOME") if at_home else remedy,
         )
+    if _NO_CACHE.search(message):
+        return Denial(what="only /tmp can be written", remedy=name_folder("NUMBA_CACHE_DIR"), certain=False)
     last = _FILES.findall(trace)[-2:]  # the very last may be of what makes locks fail here (`builders.inside.probe`)
     in_memory = kind in {"OSError", "FileNotFoundError"} and any(file.endswith(_MAKERS) for file in last)
     if (in_memory and _NO_MEMORY.search(message)) or (absent and is_below(absent[1], _SHARED_MEMORY)):

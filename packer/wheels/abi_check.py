@@ -7,7 +7,7 @@ lacks, and run without them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
@@ -39,12 +39,14 @@ def check_native(label: str, files: Sequence[ElfFile], tree: Callable[[], Tree],
     warnings = dict.fromkeys(_check_machine(label, files, target))
     own = files_of_machine(files, target)
     beyond = tuple(_find_beyond(own, target))
-    loaded = _loaded_files({label: own}, target) if beyond else frozenset()
+    if not beyond:
+        return _shorten_warnings(label, tuple(warnings))
+    loading = _Loading({label: own}, target, {file for file, _, _ in beyond}, lambda: (tree(),))
     for file, library, version in beyond:
         what = f"{file.path} needs {_describe_symbols(tree(), file.path, version)} of {library}, and the runtime"
         system = target.runtime.operating_system if target.ceiling is None else "as configured"
         what += f" ({system}) has {_describe_newest(version, target)}"
-        if file in loaded or _is_mentioned(file, label, tree):
+        if loading.is_sure(file, label, tree):
             raise PackageError(
                 f"{label} is refused for {target}: {what}.",
                 remedy=(
@@ -93,27 +95,51 @@ def _find_beyond(files: Sequence[ElfFile], target: Target) -> Iterator[tuple[Elf
                 yield file, library, version
 
 
-def _loaded_files(parts: Parts, target: Target) -> frozenset[ElfFile]:
-    """Return the files that are loaded once all is imported: extension modules, and what they lead to.
+class _Loading:
+    """What is loaded once all is imported, where some of it cannot be (``lacking``).
 
-    Of a wheel without extension modules all counts (libraries that Python code loads by itself), but where its tag is for any
-    machine. A library that the runtime has is looked for in the same part alone: others may hold a namesake.
+    Extension modules are imported, and lead to libraries. Of a wheel without any all counts (libraries that Python code loads
+    by itself), but where its tag is for any machine. A library that the runtime has is looked for in the same part alone:
+    others may hold a namesake. ``trees`` returns what may import modules: those of which it says that they are optional do not
+    count, and ``spared`` is what only they lead to.
     """
-    everywhere, beside = _group_by_name(parts.values()), {label: _group_by_name([files]) for label, files in parts.items()}
-    waiting: list[tuple[str, ElfFile]] = []
-    for label, files in parts.items():
-        modules = [file for file in files if file.module]
-        waiting += [(label, file) for file in modules or ([] if _is_for_any(label) else files)]
-    owners = {file: label for label, files in parts.items() for file in files}
-    found: set[ElfFile] = set()
-    while waiting:
-        label, file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            for name in map(library_name, file.needed):
-                known = beside[label] if name in target.libraries else everywhere
-                waiting += [(owners[each], each) for each in known.get(name, ())]
-    return frozenset(found)
+
+    def __init__(self, parts: Parts, target: Target, lacking: Collection[ElfFile], trees: Callable[[], Iterable[Tree]]) -> None:
+        self._target = target
+        self._everywhere = _group_by_name(parts.values())
+        self._beside = {label: _group_by_name([files]) for label, files in parts.items()}
+        self._owners = {file: label for label, files in parts.items() for file in files}
+        modules = [file for files in parts.values() for file in files if file.module]
+        leading = [module for module in modules if not self._reach([module]).isdisjoint(lacking)]
+        optional = _find_optional(leading, trees) if leading else frozenset()
+        roots = [module for module in modules if module not in optional]
+        for label, files in parts.items():
+            if not _is_for_any(label) and not any(file.module for file in files):
+                roots += files
+        self.loaded = self._reach(roots)
+        self.spared = self._reach(optional) - self.loaded
+
+    def is_sure(self, file: ElfFile, label: str, tree: Callable[[], Tree]) -> bool:
+        """Return whether a file is sure to be loaded: by what links to it, or by Python code beside it that has its name."""
+        return file in self.loaded or (file not in self.spared and _is_mentioned(file, label, tree))
+
+    def _reach(self, roots: Iterable[ElfFile]) -> frozenset[ElfFile]:
+        """Return these files, and all that they link to."""
+        waiting, found = [*roots], set[ElfFile]()
+        while waiting:
+            file = waiting.pop()
+            if file not in found:
+                found.add(file)
+                beside = self._beside[self._owners[file]]
+                for name in map(library_name, file.needed):
+                    waiting += (beside if name in self._target.libraries else self._everywhere).get(name, ())
+        return frozenset(found)
+
+
+def _find_optional(modules: Iterable[ElfFile], trees: Callable[[], Iterable[Tree]]) -> frozenset[ElfFile]:
+    from packer.wheels.optional_modules import is_optional
+
+    return frozenset(module for module in modules if is_optional(module.path, trees()))
 
 
 def _group_by_name(parts: Iterable[Iterable[ElfFile]]) -> dict[str, list[ElfFile]]:
@@ -212,21 +238,31 @@ def check_closed(function: Function, parts: Parts, tree: Callable[[str], Tree]) 
 
     ``tree`` gives the entries of a part, for when something is wrong. Gives warnings of what nothing is sure to load.
     """
-    own = {label: files_of_machine(files, function.target) for label, files in parts.items()}
+    target = function.target
+    own = {label: files_of_machine(files, target) for label, files in parts.items()}
     known = frozenset(function.provided).union(*map(sonames, own.values()))
-    lacks = {label: missing for label, files in own.items() if (missing := missing_libraries(files, function.target, known))}
-    loaded = _loaded_files(own, function.target) if lacks else frozenset()
+    lacks = {label: missing for label, files in own.items() if (missing := missing_libraries(files, target, known))}
+    if not lacks:
+        return ()
+    lacking = {file for missing in lacks.values() for users in missing.values() for file in users}
+    loading = _Loading(own, target, lacking, lambda: map(tree, parts))
     warnings: list[str] = []
-    for label, missing in lacks.items():
-        lacking = sorted({user for users in missing.values() for user in users}, key=lambda file: file.path)
-        sure = [file for file in lacking if file in loaded or _is_mentioned(file, label, partial(tree, label))]
+    for label in lacks:
+        files = sorted(lacking.intersection(own[label]), key=lambda file: file.path)
+        sure = [file for file in files if loading.is_sure(file, label, partial(tree, label))]
         if sure:
-            raise _missing_error(function, label, missing_libraries(sure, function.target, known))
-        paths = [file.path for file in lacking]
-        shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
-        what = f"{function.name}: {shown} of {_label_text(label)} cannot be loaded on Lambda, which has no"
-        warnings.append(f"{what} {', '.join(sorted(missing))}. No extension module leads there, and it is packed as it is.")
+            raise _missing_error(function, label, missing_libraries(sure, target, known))
+        for is_spared, why in ((True, "What imports it goes on without it"), (False, "No extension module leads there")):
+            if unloaded := [file for file in files if (file in loading.spared) is is_spared]:
+                names = sorted(missing_libraries(unloaded, target, known))
+                what = f"{function.name}: {_shorten_paths(unloaded)} of {_label_text(label)} cannot be loaded on Lambda"
+                warnings.append(f"{what}, which has no {', '.join(names)}. {why}, and it is packed as it is.")
     return tuple(warnings)
+
+
+def _shorten_paths(files: Sequence[ElfFile]) -> str:
+    paths = [file.path for file in files]
+    return ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
 
 
 def _label_text(label: str) -> str:

@@ -246,6 +246,24 @@ def test_a_namesake_of_a_library_that_the_runtime_has_is_not_what_others_load():
         check_closed(function(), {"one.whl": (module("libz.so.1"), needing("libx.so", path="one/libz.so.1"))})
 
 
+def test_a_module_that_its_package_does_without_is_told_and_let_through(new_symbol, plain):
+    """As numba's pools of threads do."""
+    parts = {"one.whl": (module(path="one/_core.so"), module("libtbb.so.12", path="one/pool.so"))}
+    code = b"def choose():\n    try:\n        from one import pool\n    except ImportError:\n        pass\n"
+    [warning] = check_closed(function(), parts, code)
+    assert "one/pool.so of one.whl cannot be loaded on Lambda, which has no libtbb.so.12. What imports it goes on" in warning
+    with pytest.raises(PackageError, match=r"libtbb\.so\.12.*: one/pool\.so links to it"):
+        check_closed(function(), parts, code + b"from one import pool\n")
+    beside = {"one.whl": (module("libinner.so", path="one/pool.so"), needing("libx.so", path="one/libinner.so"))}
+    assert "one/libinner.so of one.whl cannot be loaded" in check_closed(function(), beside, code)[0]
+    beside["one.whl"] += (module("libinner.so", path="one/_core.so"),)
+    with pytest.raises(PackageError, match=r"libx\.so.*: one/libinner\.so links to it"):
+        check_closed(function(), beside, code)
+    tree = tree_of(("one/_core.abi3.so", plain), ("one/pool.abi3.so", new_symbol), ("one/__init__.py", code))
+    [warning] = check_native("one-1.0.whl", tuple(read_native_files(tree)), lambda: tree, OLD)
+    assert "Nothing is sure to load it" in warning
+
+
 def test_what_another_distributions_module_leads_to_counts():
     parts = {"one.whl": (module("libtwo.so"),), "two.whl": (module(path="two/m.so"), needing("libx.so", path="two/libtwo.so"))}
     with pytest.raises(PackageError, match=r"two\.whl needs the library libx\.so"):

@@ -20,6 +20,12 @@ DENIED = {
         TASK,
         ("/home/sbx_user1051", False, "HOME"),
     ),
+    "numba's words": (
+        "RuntimeError",
+        "cannot cache function 'total': no locator available for file '/var/task/app.py'",
+        TASK,
+        ("", False, "NUMBA_CACHE_DIR"),
+    ),
     "a lock": ("FileNotFoundError", "[Errno 2] No such file or directory", TASK + LOCKS, ("", True, "multiprocessing.Pipe")),
     "memory": ("FileNotFoundError", "[Errno 2] No such file or directory: '/dev/shm/a'", TASK, ("", True, "threads")),
     "git": ("FileNotFoundError", "[Errno 2] No such file or directory: 'git'", TASK + PROGRAM, ("git", True, "bin/")),
