@@ -88,6 +88,13 @@ is in LD_LIBRARY_PATH, and so is the function's own folder (AWS "Defined runtime
 RUNTIME_DISTRIBUTIONS = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 """What every runtime carries by itself, in versions of AWS's choice that change with its updates (AWS "Working with .zip file
 archives for Python Lambda functions", "Runtime dependencies in Python")."""
+RUNTIME_REQUIRES = {
+    "boto3": ("botocore", "jmespath", "s3transfer"),
+    "botocore": ("jmespath", "python-dateutil", "urllib3"),
+    "s3transfer": ("botocore",),
+    "python-dateutil": ("six",),
+}
+"""What these require of each other (their metadata)."""
 
 RUNTIME_MODULES = {
     "boto3": "boto3",

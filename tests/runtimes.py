@@ -29,6 +29,7 @@ def runtime_layer(version: str = "3.12.7", architecture: str = "amd64") -> bytes
         (f"var/lang/include/python3.{minor}/patchlevel.h", f'#define PY_VERSION "{version}"\n'.encode()),
         (f"var/lang/lib/python3.{minor}/os.py", b"name = 'posix'\n"),
         ("var/runtime/boto3/__init__.py", b""),
+        ("var/runtime/boto3-1.40.1.dist-info/METADATA", b""),
         ("etc/os-release", b"ID=tiny\n"),
         special("lib64", tarfile.SYMTYPE, "usr/lib64"),
     )

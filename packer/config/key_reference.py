@@ -34,7 +34,10 @@ KEYS = (
     Key(
         names=("exclude",),
         where=("project", "function"),
-        meaning="distributions that are never packed",
+        meaning=(
+            'distributions that are never packed; `"runtime"` is all that the runtime has: boto3, botocore, s3transfer, '
+            "jmespath, python-dateutil, six, urllib3. With one of these goes what only it requires of the others"
+        ),
         default="",
     ),
     Key(

@@ -6,6 +6,7 @@ What is wrong is an error of `packer.config.section`, which names the file and t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from builders.runtimes import (
     DEFAULT_RUNTIME,
     EXEC_WRAPPER,
     LONGEST_HANDLER,
+    RUNTIME_DISTRIBUTIONS,
     RUNTIMES,
     Target,
 )
@@ -32,7 +34,7 @@ from packer.config.runtime_table import RUNTIME_IMAGE, with_runtime_image
 from packer.config.section import Section, suggest_names
 from packer.config.shape_table import SHAPE_KEYS, read_shape
 from packer.core.errors import UsageError
-from packer.core.model import OWN_SOURCE, Function, Requirements
+from packer.core.model import OWN_SOURCE, RUNTIME_WORD, Function, Requirements
 from packer.core.names import DEFAULT_OUT, PYPROJECT_FILE, check_name
 from packer.core.options import ShapeFlags
 from packer.formats.distribution_names import canonical_name
@@ -264,7 +266,7 @@ def make_function(
         target=with_runtime_image(_with_glibc(target, section, project), (project, section), folder),
         requirements=_find_requirements(source, section),
         lock_path=lock_path(root, name),
-        exclude=tuple(sorted({canonical_name(name) for name in (*project.strings("exclude"), *section.strings("exclude"))})),
+        exclude=_excluded((*project.strings("exclude"), *section.strings("exclude"))),
         ignore=(*project.strings("ignore"), *section.strings("ignore")),
         allow=(*project.strings("allow"), *section.strings("allow")),
         overlap=(*_overlap(section), *_overlap(project)),
@@ -308,6 +310,11 @@ def _setting(key: str, function: Section, project: Section, default: str) -> Set
     """Return what the function says, else the project, with the place that says it."""
     section = function if key in function.table else project
     return section.string(key, default), section.where(key)
+
+
+def _excluded(words: Iterable[str]) -> tuple[str, ...]:
+    names = {canonical_name(word) for word in words}
+    return tuple(sorted(names.union(RUNTIME_DISTRIBUTIONS) if RUNTIME_WORD in names else names))
 
 
 def _overlap(section: Section) -> tuple[tuple[str, str], ...]:

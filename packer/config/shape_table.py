@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from packer.config.build_table import PATTERN_KEYS
 from packer.config.section import Section, suggest_names
+from packer.core.model import RUNTIME_WORD
 from packer.core.names import profile_path
 from packer.core.options import (
     AUTO,
@@ -92,6 +93,9 @@ def _trim(options: TrimOptions, section: Section) -> TrimOptions:
 
 def _rules(section: Section, key: str, known: Sequence[str]) -> tuple[str, ...]:
     for name in section.strings(key):
+        if name == RUNTIME_WORD:
+            remedy = f'Write exclude = ["{RUNTIME_WORD}"] beside trim: what the runtime has is left out whole.'
+            raise section.error(key, f"{name!r} is no rule of trimming any more", remedy)
         if name not in known:
             raise section.error(key, f"{name!r} is no rule that can stand here", suggest_names(name, known))
     return section.strings(key)

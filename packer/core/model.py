@@ -30,6 +30,9 @@ EXECUTABLE_MODE = 0o755
 OWN_SOURCE = "<source>"
 """The owner of entries that come from the function's own folder; no distribution can have this name."""
 
+RUNTIME_WORD = "runtime"
+"""What stands among excluded distributions for all that the runtime has (`builders.runtimes.RUNTIME_DISTRIBUTIONS`)."""
+
 
 def owner_label(owner: str) -> str:
     """Return an owner's name for messages."""
@@ -244,11 +247,12 @@ class Requirements(Struct, frozen=True, kw_only=True):
 class Function(Struct, frozen=True, kw_only=True):
     """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
 
-    ``allow`` are patterns of its source that may be packed though they look like secrets, ``provided`` are libraries (by
-    soname) that others bring; ``building`` says how packages are built, and ``packages`` how
-    some of them are; ``trim``, ``bytecode`` and ``verify`` say how what is packed is shaped and proved, ``execution`` what the
-    function gets where it runs, ``layers`` what lies elsewhere, ``image`` whether it becomes an image. ``sharing`` are all
-    functions whose versions are to agree, itself among them; empty where it has its own.
+    ``exclude`` are normalized names of distributions, and `RUNTIME_WORD` beside those for which it stands. ``allow`` are
+    patterns of its source that may be packed though they look like secrets, ``provided`` are libraries (by soname) that others
+    bring; ``building`` says how packages are built, and ``packages`` how some of them are; ``trim``, ``bytecode`` and
+    ``verify`` say how what is packed is shaped and proved, ``execution`` what the function gets where it runs, ``layers`` what
+    lies elsewhere, ``image`` whether it becomes an image. ``sharing`` are all functions whose versions are to agree, itself
+    among them; empty where it has its own.
     """
 
     name: str

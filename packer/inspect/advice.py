@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS, UNZIPPED_LIMIT
 from packer.core.bytecode_paths import sourceless_path
-from packer.core.model import OWN_SOURCE, Content
+from packer.core.model import OWN_SOURCE, RUNTIME_WORD, Content
 from packer.core.options import TrimOptions
 from packer.core.records import FunctionRecord
 from packer.core.units import format_size
@@ -76,7 +76,7 @@ def _rules(gathered: GatheredFunction, shaped: ShapedFunction, scales: _Scales) 
     if options.level == "none":
         yield from _without_scans(gathered, scales)
         return
-    asked = tuple(rule.name for rule in RULES if rule.level == "asked" and rule.name != "runtime")
+    asked = tuple(rule.name for rule in RULES if rule.level == "asked")
     everything = replace(options, without=(), rules=asked)
     known = TrimContext(scans=material.scans, native=material.native, services=material.services)
     found: dict[str, int] = {}
@@ -110,8 +110,8 @@ def _runtime(gathered: GatheredFunction, sizes: Mapping[str, int]) -> Iterator[S
     """Return what the runtime has itself; nothing is known of what the user's own base has."""
     names = [name for name in RUNTIME_DISTRIBUTIONS if sizes.get(name)]
     if names and not (gathered.function.image.wanted and gathered.function.image.base):
-        listed = ", ".join(f'"{name}"' for name in names)
-        yield Saving(what=f"exclude = [{listed}], which the runtime has", saves=sum(sizes[name] for name in names))
+        what = f'exclude = ["{RUNTIME_WORD}"]: the runtime has {", ".join(names)}'
+        yield Saving(what=what, saves=sum(sizes[name] for name in names))
 
 
 def _sources(shaped: ShapedFunction, scales: _Scales) -> Iterator[Saving]:

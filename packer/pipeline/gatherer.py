@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from builders.once import Once
-from builders.runtimes import RUNTIME_MODULES, Target
+from builders.runtimes import RUNTIME_DISTRIBUTIONS, RUNTIME_MODULES, Target
 from builders.sandbox.emulator import CLIENT
 from packer import __version__
 from packer.cache.deflate import CODEC
@@ -36,6 +36,7 @@ from packer.core.model import (
 )
 from packer.core.options import AttachedLayer
 from packer.core.version_variables import version_variables
+from packer.formats.metadata import required_names
 from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.formats.stored_wheel import read_stored_wheel
@@ -53,7 +54,7 @@ from packer.source.secrets import SecretFinding, describe_secrets, find_secrets,
 from packer.trim.material import Material
 from packer.trim.merge import merge_trees
 from packer.trim.shape import Shaper
-from packer.verify.proof import Prover, carried_names
+from packer.verify.proof import Prover
 from packer.verify.runner import Verifier, event_files
 from packer.wheels.abi_check import check_closed, check_native, without_provided
 from packer.wheels.provider import ArchiveFetcher, PackageBuilder, ProvidedWheel, provide_wheels
@@ -168,6 +169,7 @@ class Gatherer:
                 *describe_secrets(function.name, _find_secrets(function, scan)),
                 *lock.warnings,
                 *_warn_of_other_versions(function, lock),
+                *self._warn_of_runtime(function, lock, made),
                 *(warning for each in made for warning in each.warnings),
                 *warnings,
             ),
@@ -225,13 +227,14 @@ class Gatherer:
         """
         function = material.function
         is_there = self._verifier.has_packages(function)
-        runtime = frozenset[str]() if is_there else carried_names(function)
-        packed = [part for part in material.parts if part[0] in runtime]
         leaves = function.exclude or function.layers.attached
+        packed = {each.name for each in material.distributions}
         left_out = [
             package
             for package in (self._sources.locks.lock(function).packages if leaves else ())
-            if function.leaves_out(package) and (package.name in runtime or package.name not in function.exclude)
+            if package.name not in packed
+            and (function.layers.bring(package.name, package.version) or package.name in RUNTIME_DISTRIBUTIONS)
+            and not (is_there and package.name in RUNTIME_DISTRIBUTIONS)
         ]
         try:
             trees = self._obtain_trees(function, left_out)
@@ -240,7 +243,7 @@ class Gatherer:
             trees = []
         if function.verify.level == "rie" and not is_there:
             trees += self.obtain_client(function)
-        return merge_trees((*packed, *trees), ())
+        return merge_trees(trees, ())
 
     def obtain_client(self, function: Function) -> list[Part]:
         """Return what connects a handler to the Runtime Interface Emulator, with all that it needs; raises `LpackError`."""
@@ -274,7 +277,47 @@ class Gatherer:
         """Fetch, or build, the wheel of every package that is not left out."""
         packages = [package for package in lock.packages if not function.leaves_out(package)]
         build = partial(self._sources.builder.build_all, function)
-        return provide_wheels(packages, function.target, self._sources.fetcher, build)
+        provide = partial(provide_wheels, target=function.target, fetcher=self._sources.fetcher, build=build)
+        if not _leaves_to_runtime(function):
+            return provide(packages)
+        from packer.resolve.runtime_packages import find_family
+
+        family = find_family(function, {package.name for package in packages})
+        made = provide([package for package in packages if package.name not in family])
+        staying = self._find_staying(function, lock, family, made)
+        made += provide([package for package in packages if package.name in staying])
+        return tuple(sorted(made, key=lambda each: each.distribution.name))
+
+    def _find_staying(
+        self, function: Function, lock: Lock, family: Collection[str], made: Iterable[ProvidedWheel]
+    ) -> dict[str, str]:
+        """Return what is packed though the runtime's packages require it, with who else does."""
+        from packer.resolve.runtime_packages import find_staying
+
+        others = (each.distribution for each in made if each.distribution.name not in family)
+        required = {each.name: required_names(self.tree(each)) for each in others}
+        return find_staying(function, family, {package.name for package in lock.packages}, required)
+
+    def _warn_of_runtime(self, function: Function, lock: Lock, made: Sequence[ProvidedWheel]) -> Iterator[str]:
+        """Tell what is left to the runtime, and return warnings of versions there that others cannot use."""
+        if not _leaves_to_runtime(function):
+            return
+        from packer.resolve.runtime_packages import find_family, find_misfits, read_runtime_versions
+        from packer.verify.runtime_images import find_runtime_files
+
+        names = {package.name for package in lock.packages}
+        trees = {each.distribution.name: self.tree(each.distribution) for each in made}
+        left = [name for name in RUNTIME_DISTRIBUTIONS if name in names and name not in trees]
+        files = find_runtime_files(function.target, self._sources.store)
+        versions = read_runtime_versions(files.root / folder.lstrip("/") for folder in files.packages) if files else {}
+        if left:
+            listed = ", ".join(f"{name} {versions[name]}" if name in versions else name for name in left)
+            self._reporter.note(f"{function.name} leaves to the runtime: {listed}")
+        for name, who in self._find_staying(function, lock, find_family(function, names), made).items():
+            what = f"{function.name} packs {name}, which {who} requires"
+            self._reporter.note(f"{what}; what it leaves to the runtime gets that version, too")
+        for misfit in find_misfits(function, left, versions, trees) if versions else ():
+            yield f"{function.name}: {misfit}. Take it out of exclude, so that it is packed."
 
     def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> tuple[str, ...]:
         """Prove that the runtime can load all native code; raises `PackageError`. Returns warnings."""
@@ -350,6 +393,10 @@ class FunctionSurroundings:
 def make_gatherer(tools: Tools, reporter: Reporter, out: Path) -> Gatherer:
     """Return what gathers functions whose artifacts are meant for the folder ``out``."""
     return Gatherer(tools.sources, tools.shaping, reporter, out)
+
+
+def _leaves_to_runtime(function: Function) -> bool:
+    return not frozenset(RUNTIME_DISTRIBUTIONS).isdisjoint(function.exclude)
 
 
 def _find_secrets(function: Function, scan: SourceScan) -> tuple[SecretFinding, ...]:

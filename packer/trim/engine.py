@@ -145,8 +145,6 @@ def _stays(scene: RuleContext, rule: Rule, path: str) -> bool:
     """Return whether a file that a rule selects stays for what else is known of it."""
     if scene.local:
         return not goes_of_local(scene, rule, path)
-    if rule.name == "runtime":
-        return False
     is_read = rule.spares_named and not path.endswith(".py") and scene.names(path, by_ending=rule.spares_endings)
     return bool(STAYS.search(path)) or (rule.spares_named and is_template(path)) or is_read
 

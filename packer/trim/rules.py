@@ -12,7 +12,6 @@ from typing import Literal
 
 from msgspec import Struct
 
-from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import Entry, Tree
 from packer.formats.elf import EXTENSION_MODULE, ElfFile
 from packer.source.facts import BUILD_FILES, BUILT_WITH, HEADERS, LINKED, NATIVE_SOURCES, FactScan
@@ -254,19 +253,7 @@ def _models(scene: RuleContext) -> Iterator[str]:
             yield entry.path
 
 
-def _runtime(scene: RuleContext) -> Iterator[str]:
-    if scene.name in RUNTIME_DISTRIBUTIONS:
-        yield from (entry.path for entry in scene.tree)
-
-
 RULES: tuple[Rule, ...] = (
-    Rule(
-        name="runtime",
-        level="asked",
-        reason="the runtime carries it already, in a version of AWS's choice",
-        select=_runtime,
-        spares_named=False,
-    ),
     Rule(
         name="tests",
         level="safe",

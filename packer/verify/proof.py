@@ -10,7 +10,6 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from builders.sandbox.task import Sandbox
 from packer import __version__
 from packer.cache.store import Store, digest_of
@@ -492,9 +491,3 @@ def _remedy(name: str, rule: str) -> str:
         DROP: "drop less",
     }
     return f'Write trim = "auto" to keep that, or {others.get(rule, f"trim = {{ without = [{json.dumps(rule)}] }}")}.'
-
-
-def carried_names(function: Function) -> frozenset[str]:
-    """Return the distributions that the runtime has and the function may leave to it."""
-    asked = RUNTIME_DISTRIBUTIONS if "runtime" in function.trim.rules else ()
-    return frozenset(asked) | (frozenset(function.exclude) & frozenset(RUNTIME_DISTRIBUTIONS))

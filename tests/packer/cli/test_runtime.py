@@ -15,6 +15,7 @@ import pytest
 
 from tests.registry import Registry, running_registry
 from tests.runtimes import push_layout, write_runtime
+from tests.wheels import make_wheel
 
 NOBODY = "65534"
 
@@ -110,3 +111,17 @@ def test_an_ordinary_user_gets_the_same_tree_as_root(project, cache, lpack):
     [ours], [theirs] = ((folder / "runtimes").glob("*/root.json") for folder in (cache, mine / "cache"))
     assert json.loads(ours.read_bytes())["tree"] == json.loads(theirs.read_bytes())["tree"]
     assert {path.lstat().st_uid for path in theirs.parent.rglob("*")} == {int(NOBODY)}
+
+
+def test_a_runtime_whose_packages_do_not_meet_what_is_required_is_told(project, lpack, index):
+    make_wheel(index.folder, "boto3", "1.50.0", {"boto3.py": b""})
+    make_wheel(index.folder, "tool", "1.0", {"tool.py": b""}, requires=("boto3>=1.45",))
+    (project / "src/requirements.txt").write_text("boto3==1.50.0\ntool\n")
+    (project / "lpack.toml").write_text('exclude = ["runtime"]\nverify = "none"\n' + (project / "lpack.toml").read_text())
+    lpack("runtime", "pull", cwd=project)
+    finished = lpack("build", cwd=project)
+    assert finished.returncode == 0, finished.stderr
+    assert "one leaves to the runtime: boto3 1.40.1\n" in finished.stderr
+    text = " ".join(finished.stderr.split())
+    assert "one: one requires boto3==1.50.0, and the runtime has 1.40.1. Take it out of exclude" in text
+    assert "one: tool requires boto3>=1.45, and the runtime has 1.40.1." in text

@@ -216,6 +216,15 @@ def test_what_fits_neither_way_is_over_the_budget(project):
     assert "over its budget for the unzipped size" in project.run("build", status=3).stderr
 
 
+SDK = (
+    ("boto3", "boto3", ("botocore", "jmespath", "s3transfer")),
+    ("botocore", "botocore", ("jmespath", "python-dateutil", "urllib3")),
+    ("s3transfer", "s3transfer", ("botocore",)),
+    ("python-dateutil", "dateutil", ("six",)),
+    *((name, name, ()) for name in ("jmespath", "six", "urllib3")),
+)
+
+
 def test_what_the_runtime_has_is_left_to_it_where_that_is_asked_for(project, index_folder):
     make_wheel(index_folder, "six", "1.17.0", {"six.py": b"VALUE = 'six'\n"})
     project.write(
@@ -223,10 +232,27 @@ def test_what_the_runtime_has_is_left_to_it_where_that_is_asked_for(project, ind
     )
     project.build()
     assert "six.py" in project.names()
-    project.configure('trim = { rules = ["runtime"] }\nverify = "import"')
+    project.configure('exclude = ["runtime"]\nverify = "import"')
     report = project.build()
     assert not [name for name in project.names() if name.startswith("six")]
-    assert ("runtime", "six") in {(each["rule"], each["distribution"]) for each in report["trim"]["removed"]}
+    assert report["verified"]["level"] == "import"
+
+
+def test_what_only_an_excluded_package_requires_is_left_to_the_runtime_with_it(project, index_folder):
+    """The runtime's boto3 must not run with the s3transfer of another version; what others require is packed, and told."""
+    for name, module, requires in SDK:
+        make_wheel(index_folder, name, "1.0", {f"{module}.py": f"VALUE = '{name}'\n".encode()}, requires=requires)
+    make_wheel(index_folder, "requests", "1.0", {"requests.py": b"import urllib3\n"}, requires=("urllib3",))
+    source = "import boto3, requests\n\ndef handler(event, context):\n    return boto3.VALUE\n"
+    project.write({"src/requirements.txt": "boto3\nrequests\n", "src/app.py": source})
+    project.configure('exclude = ["boto3", "botocore"]\nverify = "import"')
+    told = " ".join(project.run("build").stderr.split())
+    assert "one leaves to the runtime: boto3, botocore, jmespath, python-dateutil, s3transfer, six one" in told
+    assert "one packs urllib3, which requests requires; what it leaves to the runtime gets that version, too" in told
+    assert {name for name in project.names() if name.endswith(".py")} == {"app.py", "requests.py", "urllib3.py"}
+    project.configure('exclude = ["runtime"]\nverify = "import"')
+    report = project.build()
+    assert {name for name in project.names() if name.endswith(".py")} == {"app.py", "requests.py"}
     assert report["verified"]["level"] == "import"
 
 

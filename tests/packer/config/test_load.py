@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.runtimes import MEGABYTE
+from builders.runtimes import MEGABYTE, RUNTIME_DISTRIBUTIONS
 from packer.config.load import Config, Overrides, load_config
 from packer.core.errors import UsageError
 
@@ -41,6 +41,11 @@ def test_reads_functions_with_their_defaults(tmp_path):
     assert function.exclude == ("boto3",)
     assert function.lock_path == tmp_path / "pylock.orders.toml"
     assert config.out == tmp_path / "dist"
+
+
+def test_the_word_runtime_excludes_all_that_the_runtime_has(tmp_path):
+    (function,) = load(tmp_path, GOOD.replace("Boto3", "runtime")).functions
+    assert set(function.exclude) == {"runtime", *RUNTIME_DISTRIBUTIONS}
 
 
 def test_pyproject_and_lpack_toml_mean_the_same(tmp_path):

@@ -171,7 +171,12 @@ def test_the_flag_auto_repairs_at_the_level_that_is_configured(tmp_path):
         ('trim = { level = "most" }', "trim.level: 'most' is not known here", "Known are: none, safe, max, auto."),
         ('trim = { levle = "max" }', "trim.levle: this key is not known", "Did you mean 'level'?"),
         ('trim = { repair = "yes" }', "trim.repair: true or false", "Write repair = true."),
-        ('trim = { rules = ["tests"] }', "trim.rules: 'tests' is no rule that can stand here", "Known are: runtime, locales,"),
+        ('trim = { rules = ["tests"] }', "trim.rules: 'tests' is no rule that can stand here", "Known are: locales,"),
+        (
+            'trim = { rules = ["runtime"] }',
+            "trim.rules: 'runtime' is no rule of trimming any more",
+            'Write exclude = ["runtime"]',
+        ),
         ('trim = { rules = ["local"] }', "trim.rules: 'local' is no rule that can stand here", "Did you mean 'locales'?"),
         ('trim = { without = ["test"] }', "trim.without: 'test' is no rule that can stand here", "Did you mean 'tests'?"),
         ('trim = { without = ["profile"] }', "trim.without: 'profile' is no rule", "Known are: "),

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from builders.runtimes import RUNTIME_DISTRIBUTIONS
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Entry, Tree
 from packer.core.options import TrimOptions
 from packer.formats.elf import ElfFile
@@ -91,7 +90,7 @@ TAKEN: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     ),
 }
 """The others look at more than names, and have tests of their own."""
-OF_THEIR_OWN = ("runtime", "static-libraries", "foreign", "library-copies", "service-models")
+OF_THEIR_OWN = ("static-libraries", "foreign", "library-copies", "service-models")
 
 
 MODULES = (ElfFile(path="pkg/fast.so", machine="x86_64", module=True),)
@@ -146,7 +145,7 @@ def test_every_rule_is_tested_and_gives_its_reason():
     assert {rule.name for rule in RULES} == {*TAKEN, *OF_THEIR_OWN}
     assert len(BY_NAME) == len(RULES)
     assert all(rule.reason and not rule.reason.endswith(".") for rule in RULES)
-    assert set(ASKED) == {"runtime", "locales", "timezones"}
+    assert set(ASKED) == {"locales", "timezones"}
 
 
 @pytest.mark.parametrize(
@@ -288,13 +287,6 @@ def test_stubs_stay_where_they_are_read_at_run_time():
     tree = tree_of("pkg/__init__.py", "pkg/__init__.pyi", "pkg/py.typed")
     assert gone(tree, scan=FactScan(reads_stubs=True)) == {}
     assert gone(tree).keys() == {"pkg/__init__.pyi", "pkg/py.typed"}
-
-
-def test_what_the_runtime_carries_goes_whole_with_its_metadata():
-    tree = tree_of("six.py", "six-1.17.dist-info/METADATA", "six-1.17.dist-info/LICENSE")
-    for name in RUNTIME_DISTRIBUTIONS:
-        assert gone(tree, name=name) == {entry.path: "runtime" for entry in tree}
-    assert gone(tree, name="sixty") == {}
 
 
 def library(path: str, soname: str = LIBRARY, *needed: str, module: bool = False) -> ElfFile:
