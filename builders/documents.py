@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any
 
 from builders.errors import LpackError
 
+# That of UTF-32 begins like that of UTF-16 (Unicode Standard, section 23.8), and so comes first.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
-def read_text(path: Path, raises: type[LpackError], remedy: str, *, noun: str = "", encoding: str = "utf-8") -> str:
-    """Return the text of a file.
 
-    Raises an error of the class ``raises`` with ``remedy`` where the file cannot be read or is not UTF-8; ``noun`` says in it
-    what the file is (``the lock``).
+def decode_text(data: bytes) -> str:
+    """Return the text of a file's bytes, by their byte order mark or as UTF-8; raises ``UnicodeDecodeError``.
+
+    Editors and shells of Windows write such marks (``>`` of PowerShell 5 writes UTF-16).
+    """
+    mark, encoding = next((each for each in _MARKS if data.startswith(each[0])), (b"", "utf-8"))
+    return data[len(mark) :].decode(encoding)
+
+
+def read_text(path: Path, raises: type[LpackError], remedy: str, *, noun: str = "") -> str:
+    """Return the text of a file, by its byte order mark or as UTF-8.
+
+    Raises an error of the class ``raises`` with ``remedy`` where the file cannot be read or decoded; ``noun`` says in it what
+    the file is (``the lock``).
     """
     try:
-        return path.read_text(encoding=encoding)
+        return decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise raises(f"Cannot read {_named(noun, path)}: {error.strerror}.", remedy=remedy) from error
     except UnicodeDecodeError as error:

@@ -32,13 +32,15 @@ class BuildSettings(Struct, frozen=True, kw_only=True):
     """How a package is to be built.
 
     ``image`` is empty for the target's own build image; ``setup`` are shell commands that prepare it; ``network`` lets the
-    build itself reach the network.
+    build itself reach the network; ``config`` are (key, value) for the build back end (PEP 517, ``config_settings``), of which
+    several with one key are a list.
     """
 
     builder: BuilderName = "auto"
     image: str = ""
     setup: tuple[str, ...] = ()
     network: bool = False
+    config: tuple[tuple[str, str], ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 

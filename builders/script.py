@@ -76,11 +76,20 @@ def request_document(request: WheelRequest, place: ScriptPaths) -> bytes:
         "wheels": list(place.wheels),
         "requires": list(request.requires),
         "backend": read_build_system(request.path),
+        "config": _config_table(request.settings.config),
         "environment": {**ENVIRONMENT, **request.variables},
         "variables": dict(place.variables),
         "folders": list(place.folders),
     }
     return json.dumps(document).encode()
+
+
+def _config_table(pairs: Sequence[tuple[str, str]]) -> dict[str, str | list[str]] | None:
+    """Return settings for a build back end as pip gives them: a list for a key that comes more than once, None for none."""
+    found: dict[str, list[str]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return {key: values if len(values) > 1 else values[0] for key, values in found.items()} or None
 
 
 def read_answer(data: bytes) -> ScriptAnswer | None:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from builders.commands import git_environment, run_logged
+from builders.documents import decode_text
 from builders.errors import BuildError
 
 _PROJECT_FILE = "pyproject.toml"
@@ -40,7 +41,7 @@ def read_build_system(path: Path) -> dict[str, Any]:
     if data is None:
         return {"requires": list(_DEFAULT_REQUIRES)}
     try:
-        document = tomllib.loads(data.decode())
+        document = tomllib.loads(decode_text(data))
     except ValueError as error:
         raise BuildError(f"its pyproject.toml is not valid TOML ({error})") from None
     table = document.get("build-system", {})

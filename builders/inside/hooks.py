@@ -22,13 +22,13 @@ def main(request_path: str, source: str, work: str) -> None:
     """Ask, and build where nothing is missing."""
     del sys.path[0]  # this script's folder: what lies in it is nothing to import
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
-    backend = load(request["backend"], Path(source))
+    backend, config = load(request["backend"], Path(source)), request["config"]
     answer = Path(work, "more.json")
     # Each hook gets a process of its own, as PEP 517 wants it, and the imports of the first serve the second.
     child = os.fork()
     if child == 0:
         hook = getattr(backend, "get_requires_for_build_wheel", None)
-        answer.write_text(json.dumps(list(hook(None)) if hook else []), encoding="utf-8")
+        answer.write_text(json.dumps(list(hook(config)) if hook else []), encoding="utf-8")
         sys.stdout.flush()
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -38,7 +38,7 @@ def main(request_path: str, source: str, work: str) -> None:
     more = [line for line in json.loads(answer.read_text(encoding="utf-8")) if normal(line) not in known]
     answer.write_text(json.dumps(more), encoding="utf-8")
     if not more:
-        backend.build_wheel(str(Path(work, "out")), None, None)
+        backend.build_wheel(str(Path(work, "out")), config, None)
 
 
 def load(system: dict[str, Any], source: Path) -> Any:

@@ -1,8 +1,8 @@
 """Builds one wheel: ``python wheel.py request.json``, run by the target's interpreter in a container, or by one of its minor.
 
 The request has ``source`` (an sdist or a folder), ``work`` (an empty folder), ``wheels`` (files of the build requirements),
-``requires`` (what they were resolved for), ``backend`` (the table [build-system]), ``environment`` (variables for
-everything), ``variables`` (for the back end alone) and ``folders`` (first on its PATH).
+``requires`` (what they were resolved for), ``backend`` (the table [build-system]), ``config`` (its settings, or None),
+``environment`` (variables for everything), ``variables`` (for the back end alone) and ``folders`` (first on its PATH).
 
 The answer, ``work/answer.json``, has either ``more`` (what the back end asks for beside ``requires``; nothing was built), or
 ``wheels`` (the names of what lies in ``work/out``) and ``libraries`` (where this machine's loader looks for libraries).

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from builders.documents import decode_text
 from packer.config.discovery import DISCOVER, matches_patterns
 from packer.core.errors import UsageError
 from packer.core.model import Function
@@ -40,7 +41,7 @@ def find_redefined_in_template(
 ) -> frozenset[str]:
     """Return the names of the functions whose definition in a template has changed; all if that is not known."""
     try:
-        then = _of_template(path, parameters, (before or b"").decode("utf-8-sig"))
+        then = _of_template(path, parameters, decode_text(before or b""))
     except (UsageError, UnicodeDecodeError):
         return frozenset(each.name for each in functions)
     now = _of_template(path, parameters, None)
@@ -62,7 +63,7 @@ def _facts(function: TemplateFunction) -> tuple[object, ...]:
 def _tables(data: bytes | None, filename: str) -> Mapping[str, Any] | None:
     """Return lpack's keys in a file; None where it cannot be parsed."""
     try:
-        document = tomllib.loads((data or b"").decode())
+        document = tomllib.loads(decode_text(data or b""))
     except ValueError:
         return None
     tool = document.get("tool")

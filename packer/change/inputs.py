@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from builders.documents import decode_text
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer.change.affected import Folder, InputPaths, match_changes
@@ -231,7 +232,7 @@ class Inventory:
         if (path, then) not in self._documents:
             data = self._content(path, then=then)
             try:
-                self._documents[path, then] = None if data is None else tomllib.loads(data.decode())
+                self._documents[path, then] = None if data is None else tomllib.loads(decode_text(data))
             except ValueError:
                 self._documents[path, then] = None
         return self._documents[path, then]

@@ -1,20 +1,22 @@
 """pip's requirements files (pip documentation, "Requirements File Format"), as far as lpack must understand them itself.
 
-uv reads them again when it resolves. lpack needs to know which files and folders count, which hashes are demanded, and which
-indexes are named.
+uv reads them again when it resolves, or a text that says the same where it cannot read what pip can. lpack needs to know which
+files and folders count, which hashes are demanded, which indexes are named, and how packages are to be built.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct, field
 
-from builders.documents import read_text
+from builders.documents import decode_text
 from packer.core.errors import ResolveError
 from packer.core.redaction import hide_user_parts
 from packer.formats.distribution_names import canonical_name, outline_requirement, parse_wheel_name
@@ -22,24 +24,36 @@ from packer.formats.distribution_names import canonical_name, outline_requiremen
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(r"(?P<name>-[^\s=]*)(?:\s*=\s*|\s+|$)(?P<value>.*)")
-_NEXT_OPTION = re.compile(r"\s+(?=--?[a-zA-Z])")
+_QUOTED_OR_NEXT = re.compile(r"(?P<quoted>\"[^\"]*\"|'[^']*')|(?P<next>\s+(?=--?[a-zA-Z]))|.")
+_EGG = re.compile(r"egg=(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[^\]]*\])?$")
+_CODING = re.compile(rb"^#.*?coding[:=]\s*([-\w.]+)")
+"""The comment in one of the first two lines by which pip decodes a file (PEP 263)."""
+_UTF_32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_UNICODE_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, *_UTF_32_MARKS)
 # Options that lead to another file, that name an index, and that stand alone or take a value; all others are errors.
 _NESTED = {"-r": "requirements", "--requirement": "requirements", "-c": "constraints", "--constraint": "constraints"}
 _INDEXES = frozenset({"-i", "--index-url", "--extra-index-url"})
+_OTHER_NAMES = {"--pypi-url": "--index-url"}
 _FOLDERS = frozenset({"-f", "--find-links"})
 _WITH_VALUE = _FOLDERS | {"--trusted-host", "--only-binary", "--no-binary", "--use-feature"}
 _ALONE = frozenset({"--no-index", "--pre", "--prefer-binary", "--require-hashes"})
 _EDITABLE = frozenset({"-e", "--editable"})
+_CONFIG_SETTINGS = frozenset({"--config-settings", "--config-setting", "-C"})
+_GLOBAL_OPTION = "--global-option"
+_EFFECTIVE = _CONFIG_SETTINGS | {"--hash"}
+_OF_REQUIREMENTS = _EFFECTIVE | {_GLOBAL_OPTION}
+"""Options that stand behind a requirement alone, and those of them that have an effect there."""
 ARCHIVE_SUFFIXES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
 _SHA256_LENGTH = 64
-_ONE_A_LINE = "Write one option a line, with a space before its value (uv reads no other form)."
+_FIX_OPTION = "Fix its name, or remove it: pip does not know it either."
 
 
 class RequirementLine(Struct, frozen=True, kw_only=True):
     """One requirement.
 
     ``name`` is normalized, and empty for a path or URL that does not contain it; ``address`` is the path or URL that it points
-    to, as written, and empty where it points to none; ``hashes`` are SHA-256 in hex.
+    to, as written, and empty where it points to none; ``hashes`` are SHA-256 in hex. ``config_settings`` are the (key, value)
+    that the package's build back end gets.
     """
 
     file: Path
@@ -48,6 +62,7 @@ class RequirementLine(Struct, frozen=True, kw_only=True):
     name: str
     address: str = ""
     hashes: frozenset[str] = frozenset()
+    config_settings: tuple[tuple[str, str], ...] = ()
     is_constraint: bool = False
 
 
@@ -56,7 +71,8 @@ class RequirementsFile(Struct, frozen=True, kw_only=True):
 
     ``option_lines`` limit where distributions come from and of what kind they are, as they would be written in a file of any
     other folder; ``links`` are the folders of archives on this machine among them; ``variables`` are the names of those that
-    were expanded.
+    were expanded. ``foreign`` says that uv cannot read the files as they are, or reads something else in them than pip does;
+    ``warnings`` say what has no effect.
     """
 
     files: tuple[Path, ...]
@@ -67,6 +83,8 @@ class RequirementsFile(Struct, frozen=True, kw_only=True):
     links: tuple[Path, ...]
     variables: tuple[str, ...]
     hash_mode: bool
+    foreign: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class _ParsedLines(Struct, kw_only=True):
@@ -79,6 +97,8 @@ class _ParsedLines(Struct, kw_only=True):
     links: list[Path] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
     hash_mode: bool = False
+    foreign: bool = False
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_requirements(path: Path) -> RequirementsFile:
@@ -97,6 +117,8 @@ def read_requirements(path: Path) -> RequirementsFile:
         links=tuple(dict.fromkeys(gathered.links)),
         variables=tuple(sorted(gathered.variables)),
         hash_mode=gathered.hash_mode,
+        foreign=gathered.foreign,
+        warnings=tuple(dict.fromkeys(gathered.warnings)),
     )
 
 
@@ -104,16 +126,29 @@ def _read(path: Path, gathered: _ParsedLines, *, is_constraint: bool, origin: st
     if (path, is_constraint) in gathered.seen:
         return
     gathered.seen.add((path, is_constraint))
-    remedy = "Fix the path, or save the file as UTF-8."
-    try:
-        text = read_text(path, ResolveError, remedy, noun="the requirements file", encoding="utf-8-sig")
-    except ResolveError as error:
-        error.what = f"{origin}{error.what}"
-        raise
+    text = _read_text(path, gathered, origin)
     gathered.files.append(path)
     gathered.variables.update(_VARIABLE.findall(text))
     for number, line in _logical_lines(text):
         _take(path, number, line, gathered, is_constraint=is_constraint)
+
+
+def _read_text(path: Path, gathered: _ParsedLines, origin: str) -> str:
+    """Return a file's text by its byte order mark, its comment of PEP 263, or as UTF-8: as pip decodes it."""
+    try:
+        data = path.read_bytes()
+        named = next(filter(None, map(_CODING.match, data.split(b"\n", 2)[:2])), None)
+        if named is None or data.startswith(_UNICODE_MARKS):
+            gathered.foreign |= data.startswith(_UTF_32_MARKS)
+            return decode_text(data)
+        gathered.foreign = True
+        return data.decode(named[1].decode("ascii"))
+    except OSError as error:
+        what = f"{origin}Cannot read the requirements file {path}: {error.strerror}."
+        raise ResolveError(what, remedy="Fix the path.") from error
+    except (UnicodeDecodeError, LookupError) as error:  # LookupError: the comment names no encoding
+        what = f"{origin}The requirements file {path} is not valid UTF-8: {error}."
+        raise ResolveError(what, remedy="Save the file as UTF-8.") from error
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -144,45 +179,83 @@ def _value(match: re.Match[str]) -> str:
 
 def _take(path: Path, number: int, line: str, gathered: _ParsedLines, *, is_constraint: bool) -> None:
     place = f"{path}:{number}"
+    text, *words = _split_options(line)
     if not line.startswith("-"):
-        _take_requirement(path, number, line, gathered, is_constraint=is_constraint)
+        options = [_split_option(word, place) for word in words]
+        _take_requirement(path, number, text, options, gathered, is_constraint=is_constraint)
         return
-    option, value = _split_option(line, place)
-    if option in _NESTED:
-        constrains = is_constraint or _NESTED[option] == "constraints"
-        _read(_nested(value, path, place), gathered, is_constraint=constrains, origin=f"{place}: ")
-    elif option in _EDITABLE:
-        _take_requirement(path, number, value, gathered, is_constraint=is_constraint)
-    elif option == "--require-hashes":
+    options = [_split_option(word, place) for word in (text, *words)]
+    gathered.foreign |= len(options) > 1 or text.startswith(tuple(_OTHER_NAMES)) or _is_glued(text)
+    editable = next((value for option, value in options if option in _EDITABLE), "")
+    if editable:
+        rest = [each for each in options if each[0] not in _EDITABLE]
+        gathered.foreign |= "+" in editable.partition("://")[0]  # a repository: uv wants a folder
+        _take_requirement(path, number, editable, rest, gathered, is_constraint=is_constraint)
+        return
+    for option, value in options:
+        if option in _NESTED:
+            constrains = is_constraint or _NESTED[option] == "constraints"
+            _read(_nested(value, path, place), gathered, is_constraint=constrains, origin=f"{place}: ")
+        elif option in _OF_REQUIREMENTS:
+            raise ResolveError(f"{place}: {option} belongs behind a requirement.", remedy="Move it there, or remove it.")
+        else:
+            _take_option(path, option, value, gathered, place)
+
+
+def _take_option(path: Path, option: str, value: str, gathered: _ParsedLines, place: str) -> None:
+    """Take an option that stands for all requirements."""
+    if option == "--require-hashes":
         gathered.hash_mode = True
-    else:
-        if "://" in value:
-            _check_url(value, place)
-        if option in _INDEXES:
-            gathered.index_urls.append(value)
-        elif option in _FOLDERS and "://" not in value:
-            gathered.links.append(
-                Path(os.path.realpath(path.parent / value))
-            )  # the same name, whichever part of the line gives it
-            value = str(path.parent / value)
-        gathered.option_lines.append(f"{option} {value}".rstrip())
+        return
+    if "://" in value:
+        _check_url(value, place)
+    if option in _INDEXES:
+        gathered.index_urls.append(value)
+    elif option in _FOLDERS and "://" not in value:
+        # By the same name, whichever part of the line gives it.
+        gathered.links.append(Path(os.path.realpath(path.parent / value)))
+        value = str(path.parent / value)
+    gathered.option_lines.append(f"{option} {value}".rstrip())
 
 
-def _split_option(line: str, place: str) -> tuple[str, str]:
-    """Return an option line's option and value, which is empty for flags; raise `ResolveError` for any other form."""
-    found = _OPTION.match(line)
-    assert found is not None  # noqa: S101 every line that starts with "-" matches
-    option, value = found["name"], found["value"].strip()
-    if option not in _NESTED and option not in _INDEXES | _WITH_VALUE | _ALONE | _EDITABLE:
-        raise ResolveError(f"{place}: {option} is not an option of requirements files that lpack knows.", remedy=_ONE_A_LINE)
+def _split_options(line: str) -> list[str]:
+    """Split a line before each of its options, but for what is quoted; the first part may be a requirement."""
+    parts = [""]
+    for found in _QUOTED_OR_NEXT.finditer(line):
+        if found["next"]:
+            parts.append("")
+        else:
+            parts[-1] += found[0]
+    return parts
+
+
+def _is_glued(word: str) -> bool:
+    """Return whether a short option has its value directly behind it, as in ``-rmore.txt``."""
+    return not word.startswith("--") and len(word) > 2 and not word[2].isspace() and word[2] != "="
+
+
+def _split_option(word: str, place: str) -> tuple[str, str]:
+    """Return an option and its value, which is empty for flags; raise `ResolveError` for what pip does not take."""
+    found = _OPTION.match(f"{word[:2]} {word[2:]}" if _is_glued(word) else word)
+    assert found is not None  # noqa: S101 every word that starts with "-" matches
+    option, value = _OTHER_NAMES.get(found["name"], found["name"]), found["value"].strip()
+    if option not in _NESTED and option not in _INDEXES | _WITH_VALUE | _ALONE | _EDITABLE | _OF_REQUIREMENTS:
+        what = f"{place}: {_shown(option)} is not an option of requirements files that lpack knows."
+        raise ResolveError(what, remedy=_FIX_OPTION)
     if option in _ALONE:
         if value:
-            raise ResolveError(f"{place}: {option} takes no value.", remedy=_ONE_A_LINE)
+            raise ResolveError(f"{place}: {option} takes no value.", remedy="Remove what follows it.")
     elif not value:
         raise ResolveError(f"{place}: {option} needs a value.", remedy="Give one, or remove the line.")
-    elif option not in _EDITABLE and _NEXT_OPTION.search(value):
-        raise ResolveError(f"{place}: a second option follows {option}.", remedy=_ONE_A_LINE)
-    return option, value.strip("\"'")
+    return option, _unquoted(value) if option in _OF_REQUIREMENTS else value.strip("\"'")
+
+
+def _unquoted(value: str) -> str:
+    """Return a value without the quotes that a shell would take away."""
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:  # a quote that does not end
+        return value
 
 
 def _nested(value: str, path: Path, place: str) -> Path:
@@ -195,21 +268,71 @@ def _nested(value: str, path: Path, place: str) -> Path:
     return local_path(value, path.parent)
 
 
-def _take_requirement(path: Path, number: int, line: str, gathered: _ParsedLines, *, is_constraint: bool) -> None:
+def _take_requirement(
+    path: Path, number: int, text: str, options: list[tuple[str, str]], gathered: _ParsedLines, *, is_constraint: bool
+) -> None:
     place = f"{path}:{number}"
-    text, *options = _NEXT_OPTION.split(line)
-    name, address = _name_and_address(text, place)
-    hashes = _sha256_of(options, address, place)
-    gathered.hash_mode |= bool(options)  # as in pip, a hash in a URL does not turn on hash mode
+    named = _with_name_in_front(text)
+    name, address = _name_and_address(named, place)
+    digests = [value for option, value in options if option == "--hash"]
+    hashes = _sha256_of(digests, address, place)
+    gathered.hash_mode |= bool(digests)  # as in pip, a hash in a URL does not turn on hash mode
+    gathered.foreign |= named != text or len(digests) != len(options)
+    gathered.warnings += [_describe_ignored(option, place) for option, _ in options if option not in _EFFECTIVE]
     if address:
         local = _local_path(address, path)
         if local is not None:
             gathered.local_paths.append(local)
+    settings = tuple(_split_setting(value, place) for option, value in options if option in _CONFIG_SETTINGS)
     gathered.lines.append(
         RequirementLine(
-            file=path, number=number, text=text, name=name, address=address, hashes=hashes, is_constraint=is_constraint
+            file=path,
+            number=number,
+            text=named,
+            name=name,
+            address=address,
+            hashes=hashes,
+            config_settings=settings,
+            is_constraint=is_constraint,
         )
     )
+
+
+def _describe_ignored(option: str, place: str) -> str:
+    """Return the warning that an option behind a requirement has no effect (pip documentation, "Per-requirement options")."""
+    instead = "use --config-settings." if option == _GLOBAL_OPTION else "give it a line of its own."
+    return f"{place}: {option} has no effect behind a requirement, as with pip: {instead}"
+
+
+def _split_setting(value: str, place: str) -> tuple[str, str]:
+    """Return key and value of a setting for a build back end; raise `ResolveError` for what is none."""
+    key, separator, text = value.partition("=")
+    if not separator or not key:
+        what = f"{place}: {_shown(value)!r} is not of the form KEY=VALUE, as --config-settings needs it."
+        raise ResolveError(what, remedy="Fix it.")
+    return key, text
+
+
+def _with_name_in_front(text: str) -> str:
+    """Return a requirement by URL with the name and the extras of its ``#egg=`` in front, as PEP 508 writes it.
+
+    pip takes them in any place of the fragment.
+
+        git+https://host/repo#egg=name[extra]&subdirectory=a  ->  name[extra] @ git+https://host/repo#subdirectory=a
+    """
+    word, space, rest = text.partition(" ")
+    address, mark, fragment = word.partition("#")
+    if "://" not in address or not mark:
+        return text
+    fragment, semicolon, marker = fragment.partition(";")
+    parts = fragment.split("&")
+    egg = next(filter(None, (_EGG.match(unquote(part)) for part in parts)), None)
+    if egg is None:
+        return text
+    kept = "&".join(part for part in parts if not part.startswith("egg="))
+    place = f"{address}#{kept}" if kept else address
+    behind = f" ;{marker}" if semicolon else ""
+    return f"{egg['name']}{egg['extras'] or ''} @ {place}{behind}{space}{rest}"
 
 
 def _sha256_of(options: list[str], address: str, place: str) -> frozenset[str]:
@@ -223,24 +346,14 @@ def _sha256_of(options: list[str], address: str, place: str) -> frozenset[str]:
     return digests
 
 
-def _hash(option: str, place: str) -> tuple[str, str]:
-    """Return algorithm and digest of a ``--hash`` option; raise `ResolveError` for any other option of a requirement."""
-    name, value = _split_pair(option)
-    if name != "--hash":
-        raise ResolveError(
-            f"{place}: {_shown(name)} is not an option of a requirement that lpack knows.", remedy="Remove it; only --hash is."
-        )
+def _hash(value: str, place: str) -> tuple[str, str]:
+    """Return algorithm and digest of a ``--hash`` option's value; raise `ResolveError` for any other."""
     algorithm, _, digest = value.partition(":")
     if not algorithm or not re.fullmatch(r"[0-9a-fA-F]+", digest):
-        raise ResolveError(f"{place}: {option} is not of the form --hash=sha256:DIGEST.", remedy="Fix the hash.")
+        raise ResolveError(f"{place}: --hash={value} is not of the form --hash=sha256:DIGEST.", remedy="Fix the hash.")
     if algorithm == "sha256" and len(digest) != _SHA256_LENGTH:
         raise ResolveError(f"{place}: {digest} is not a sha256: it has {len(digest)} digits.", remedy="Fix the hash.")
     return algorithm, digest
-
-
-def _split_pair(option: str) -> tuple[str, str]:
-    name, _, value = re.sub(r"\s*=\s*|\s+", "=", option.strip(), count=1).partition("=")
-    return name, value.strip()
 
 
 def _name_and_address(text: str, place: str) -> tuple[str, str]:

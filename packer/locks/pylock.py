@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from builders.documents import parse_toml
+from builders.documents import decode_text, parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
@@ -57,7 +57,7 @@ def find_pylock_places(path: Path, data: bytes) -> tuple[Path, ...]:
     Raises `ResolveError` for a value of the wrong type.
     """
     try:
-        document = tomllib.loads(data.decode())
+        document = tomllib.loads(decode_text(data))
     except ValueError:
         return ()
     lock = LockValue(file=path, place="", raw=document, remedy=_LOCK_AGAIN)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from builders.documents import read_toml
+from builders.documents import decode_text, read_toml
 from builders.interpreters import find_interpreter
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
@@ -63,7 +63,7 @@ class UvReader(LockReader):
 @lru_cache(maxsize=4)
 def _parse_toml(data: bytes) -> dict[str, Any]:
     """Parse a lock, which many members of a workspace ask for in a row; nobody changes it."""
-    return tomllib.loads(data.decode())
+    return tomllib.loads(decode_text(data))
 
 
 def read_uv_lock(requirements: Requirements, target: Target, run: Run, parse: ParsePylock = parse_pylock) -> Lock:

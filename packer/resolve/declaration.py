@@ -20,7 +20,13 @@ from packer.cache.store import digest_of
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Function, LockedPackage, Repository, Requirements, SourceFolder
 from packer.core.names import PYPROJECT_FILE
-from packer.formats.requirements_txt import ARCHIVE_SUFFIXES, allowed_hashes, read_requirements
+from packer.formats.requirements_txt import (
+    ARCHIVE_SUFFIXES,
+    RequirementsFile,
+    allowed_hashes,
+    local_path,
+    read_requirements,
+)
 from packer.locks.formats import PYLOCK, LockReader, find_lock_reader
 from packer.locks.pins import Pin
 from packer.net.credentials import without_login
@@ -36,8 +42,10 @@ class Declaration(Struct, frozen=True, kw_only=True):
     is empty where any will do. ``index_urls`` are all addresses that may carry a login, ``option_lines`` are options as in a
     requirements file; ``links`` are the folders of archives on this machine that they name, and the archives in them.
     ``variables`` are the environment variables that were read. ``constraints`` are lines that bind versions without asking for
-    them, and no part of what is declared. ``anchored`` says that paths in it may lead to other projects from another folder,
-    though its digest be the same.
+    them, and no part of what is declared; ``own_constraints`` are such lines that are part of it, where ``text`` stands for
+    files. ``anchored`` says that paths in it may lead to other projects from another folder, though its digest be the same.
+    ``config_settings`` are the settings for build back ends by normalized names, or by paths of local projects without one;
+    ``warnings`` say what has no effect.
     """
 
     folder: Path
@@ -52,7 +60,10 @@ class Declaration(Struct, frozen=True, kw_only=True):
     links: tuple[Path, ...] = ()
     variables: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    own_constraints: tuple[str, ...] = ()
     anchored: bool = False
+    config_settings: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @contextmanager
     def input_file(self, folder: Path) -> Iterator[Path]:
@@ -66,10 +77,11 @@ class Declaration(Struct, frozen=True, kw_only=True):
 
     def constraint_words(self, folder: Path) -> tuple[str, ...]:
         """Return uv's option for the constraints, which are written to a new file in ``folder``."""
-        if not self.constraints:
+        lines = (*self.own_constraints, *self.constraints)
+        if not lines:
             return ()
         path = folder / "constraints.txt"
-        path.write_text("\n".join(self.constraints) + "\n", encoding="utf-8")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return ("--constraints", str(path))
 
 
@@ -103,18 +115,49 @@ def _declare_requirements(requirements: Requirements) -> Declaration:
     files = (*file.files, *(path for path in file.local_paths if path.is_file()))
     # The text after expansion: a variable may stand in a version. A token that differs between machines changes nothing.
     lines = (without_login(line.text) if "://" in line.text else line.text for line in file.lines)
+    text, constraints = _text_for_uv(file) if file.foreign else (None, ())
+    config = _config_settings(file)
+    settings = [f"{name}:{key}={value}" for name, pairs in config.items() if "/" not in name for key, value in pairs]
     return Declaration(
         folder=requirements.path.parent,
         path=requirements.path,
         digest=digest_of(_files_digest(files), *lines),
         files=files,
+        arguments=tuple(word for each in settings for word in ("--config-settings-package", each)),
+        text=text,
+        own_constraints=constraints,
         hashes=allowed_hashes(file),
         index_urls=(*file.index_urls, *(line.address for line in file.lines if "://" in line.address)),
         option_lines=file.option_lines,
         links=tuple(path for folder in file.links for path in (folder, *_archives_in_folder(folder))),
         variables=file.variables,
         anchored=any(line.address and "://" not in line.address for line in file.lines),
+        config_settings=config,
+        warnings=file.warnings,
     )
+
+
+def _text_for_uv(file: RequirementsFile) -> tuple[str, tuple[str, ...]]:
+    """Return what files say that uv cannot read as pip does, as the text of one file, and the lines that only constrain."""
+    wanted = (line.text for line in file.lines if not line.is_constraint)
+    constraints = tuple(line.text for line in file.lines if line.is_constraint)
+    return "\n".join([*file.option_lines, *wanted]), constraints
+
+
+def _config_settings(file: RequirementsFile) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the settings for build back ends by name, or by the path of a local project that is named by nothing else."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for line in file.lines:
+        if line.config_settings and not line.is_constraint:
+            key = line.name or str(local_path(line.address, line.file.parent))
+            found[key] = (*found.get(key, ()), *line.config_settings)
+    return found
+
+
+def settings_for_back_end(declaration: Declaration, package: LockedPackage) -> tuple[tuple[str, str], ...]:
+    """Return the (key, value) that a declaration has for the build back end of a package."""
+    path = str(package.source.path) if isinstance(package.source, SourceFolder) else ""
+    return declaration.config_settings.get(package.name) or declaration.config_settings.get(path, ())
 
 
 def _declare_project(requirements: Requirements) -> Declaration:

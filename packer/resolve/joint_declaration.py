@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.documents import decode_text
 from packer.cache.store import digest_of
 from packer.core.model import Function, Requirements
 from packer.formats.distribution_names import canonical_name, outline_requirement
@@ -139,6 +140,7 @@ def _make_member(function: Function, declaration: Declaration) -> JointMember:
         read = read_requirements(requirements.path).lines
         lines = tuple(_absolute_line(line, declaration.folder) for line in read if not line.is_constraint)
         constraints = tuple(_absolute_line(line, declaration.folder) for line in read if line.is_constraint)
+        arguments = declaration.arguments
         places = {line.name: _make_place(line) for line in reversed(read) if line.name and not line.is_constraint}
     # Two that ask the same and allow other hashes ask for the same versions.
     key = digest_of(*map(_strip_login, lines), "", *map(_strip_login, constraints), "", *arguments)
@@ -182,12 +184,12 @@ def _project_words(requirements: Requirements) -> tuple[tuple[str, ...], tuple[s
     arguments = tuple(word for group in requirements.groups for word in ("--group", f"{path}:{group}"))
     if not requirements.extras:
         return (), (*arguments, str(path)), ""
-    name = tomllib.loads(path.read_text(encoding="utf-8"))["project"].get("name", "")
+    name = tomllib.loads(decode_text(path.read_bytes()))["project"].get("name", "")
     return (f"{name}[{','.join(requirements.extras)}] @ {path.parent.as_uri()}",), arguments, canonical_name(name)
 
 
 def _project_places(requirements: Requirements) -> dict[str, Place]:
-    text = requirements.path.read_text(encoding="utf-8")
+    text = decode_text(requirements.path.read_bytes())
     document = tomllib.loads(text)
     project, groups = document["project"], document.get("dependency-groups", {})
     optional = project.get("optional-dependencies", {})

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from builders.documents import decode_text
 from builders.once import Once
 from packer.cache.signatures import Digests
 from packer.cache.store import Store, digest_of
@@ -280,7 +281,7 @@ class LockResolver:
 def _is_lock(path: Path) -> bool:
     """Return whether uv can take a file for a lock: a broken one is written anew, and not an error of uv's."""
     try:
-        return "lock-version" in tomllib.loads(path.read_text(encoding="utf-8"))
+        return "lock-version" in tomllib.loads(decode_text(path.read_bytes()))
     except (OSError, ValueError):
         return False
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from builders.documents import decode_text
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer import __version__
@@ -199,7 +200,7 @@ def declared_requirements(function: Function) -> tuple[str, ...]:
 
 def _project_requirements(data: bytes, extras: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
     try:
-        document = tomllib.loads(data.decode())
+        document = tomllib.loads(decode_text(data))
     except ValueError:
         return
     project = document.get("project", {})

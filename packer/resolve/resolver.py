@@ -52,7 +52,7 @@ class Resolver:
         if known is not None:
             return known
         declaration, warnings = self._declare_bound(function)
-        return replace(self._own.resolve(function, declaration), warnings=warnings)
+        return replace(self._own.resolve(function, declaration), warnings=(*declaration.warnings, *warnings))
 
     def lock_text(self, function: Function) -> str:
         """Resolve, and give the text of the function's ``pylock.<function>.toml``; raises `ResolveError`."""

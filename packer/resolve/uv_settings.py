@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from builders.documents import decode_text
 from packer.cache.store import digest_of
 from packer.core.fingerprint import fingerprint
 from packer.core.names import PYPROJECT_FILE
@@ -96,7 +97,7 @@ def _shared_settings_text(path: Path) -> str:
     if path.name != PYPROJECT_FILE:
         return _relevant_text(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["uv"]
+        table = tomllib.loads(decode_text(path.read_bytes()))["tool"]["uv"]
     except (OSError, ValueError, KeyError, TypeError):
         return _relevant_text(path)
     if not isinstance(table, dict):
@@ -121,7 +122,7 @@ def _relevant_text(path: Path) -> str:
     if b"uv" not in data:
         return ""
     try:
-        tool = tomllib.loads(data.decode()).get("tool")
+        tool = tomllib.loads(decode_text(data)).get("tool")
     except ValueError:
         return digest_of(data)  # uv will say what is wrong with it
     return fingerprint(tool["uv"]) if isinstance(tool, dict) and "uv" in tool else ""
@@ -132,7 +133,7 @@ def configured_indexes(folder: Path) -> tuple[tuple[str, str], ...]:
     for parent in (folder, *folder.parents):
         for name, keys in (("uv.toml", ()), (PYPROJECT_FILE, ("tool", "uv"))):
             try:
-                table: Any = tomllib.loads((parent / name).read_text(encoding="utf-8"))
+                table: Any = tomllib.loads(decode_text((parent / name).read_bytes()))
             except (OSError, ValueError):
                 continue
             for key in keys:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from builders.documents import decode_text
 from builders.runtimes import ARCHITECTURES, DEFAULT_ARCHITECTURE, RUNTIMES, Architecture
 from packer.core.errors import UsageError
 from packer.sam.intrinsics import (
@@ -427,7 +428,7 @@ def _is_local(value: Any) -> bool:
 def read_text(path: Path) -> str:
     """Read a template's text with its line ends as they are; `UsageError` where there is none."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return decode_text(path.read_bytes())
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist", remedy="Name the template with --template.") from error
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from builders.documents import decode_text
 from packer.core.errors import UsageError
 from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
@@ -55,7 +56,7 @@ def read_local_paths(path: Path) -> tuple[Path, ...]:
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(decode_text(path.read_bytes()))
     except (OSError, ValueError):
         return {}
 

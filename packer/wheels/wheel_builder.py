@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from builders.errors import BuildError, NativeCodeError
 from builders.once import Once
@@ -24,6 +25,8 @@ from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, LockedPackage, SourceFolder
 from packer.core.version_variables import variables_for_package
 from packer.net.downloads import FetchedArchive
+from packer.resolve.declaration import read_declaration, settings_for_back_end
+from packer.source.dependency_files import REQUIREMENTS
 from packer.source.package_source import Origin, Origins
 from packer.wheels.builder_choice import offered_wheels, remedy_for
 from packer.wheels.provider import ProvidedWheel
@@ -66,10 +69,17 @@ class TaskMaker(Struct, frozen=True, kw_only=True):
             function=function,
             package=package,
             target=function.target,
-            settings=function.settings_for(package.name),
+            settings=replace(function.settings_for(package.name), config=self._config(function, package)),
             origin=self.origins.of(package, sdist),
             variables=variables_for_package(package.name, self.variables, own=isinstance(package.source, SourceFolder)),
         )
+
+    @staticmethod
+    def _config(function: Function, package: LockedPackage) -> tuple[tuple[str, str], ...]:
+        requirements = function.requirements
+        if requirements is None or requirements.kind != REQUIREMENTS:
+            return ()
+        return settings_for_back_end(read_declaration(function), package)
 
 
 class WheelBuilder(Protocol):

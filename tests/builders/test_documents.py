@@ -15,6 +15,13 @@ def test_document_is_read(tmp_path):
     assert parse_json('{"key": 1}', path, LpackError, "Fix it.") == {"key": 1}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_document_with_a_byte_order_mark_is_read_by_it(tmp_path, encoding):
+    path = tmp_path / "one.toml"
+    path.write_bytes("key = 'é'\r\n".encode(encoding))
+    assert read_toml(path, LpackError, "Fix it.") == {"key": "é"}
+
+
 @pytest.mark.parametrize(
     ("data", "what"),
     [

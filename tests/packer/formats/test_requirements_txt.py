@@ -106,10 +106,11 @@ def test_what_is_elsewhere_is_no_local_path(tmp_path, line):
         (f"a==1,>0 --hash=sha256:{ONE}\n", "a==1,>0 is not pinned by ==, and other requirements have hashes"),
         (f"a==1 --hash=sha256:{ONE}\n./b-1-py3-none-any.whl\n", "./b-1-py3-none-any.whl has no hash"),
         (f"a==1 --hash=sha256:{ONE}\nb @ https://host/b-1.zip\n", "b-1.zip has no hash"),
-        ("a --config-settings=x=y\n", "--config-settings is not an option of a requirement"),
-        ("--pre --no-index\n", "--pre takes no value"),
-        ("-i https://host/simple --pre\n", "a second option follows -i"),
-        ("-rmore.txt\n", "-rmore.txt is not an option"),
+        ("a --config-settings=x\n", "'x' is not of the form KEY=VALUE"),
+        ("a --colour=red\n", "requirements.txt:1: --colour is not an option"),
+        ("--hash=sha256:abc\n", "--hash belongs behind a requirement"),
+        ("--pre 1\n", "--pre takes no value"),
+        ("-rmore.txt\n", "requirements.txt:1: Cannot read the requirements file"),
         ("-r https://host/more.txt\n", "not read from the network"),
         ("a\n\n--extra-index-url\n", "requirements.txt:3: --extra-index-url needs a value"),
         ("a 'b\n", "is not a requirement"),
@@ -199,6 +200,79 @@ def test_no_error_shows_a_part_of_a_password_that_is_not_encoded(tmp_path):
     with pytest.raises(ResolveError, match=re.escape("https://****@host/x")) as caught:
         read(tmp_path, "a @ https://u:p@s3cret@host/x y\n")
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-8"])
+def test_file_with_a_byte_order_mark_is_read_by_it(tmp_path, encoding):
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / "requirements.txt").write_bytes(f"{mark}a==1 \\\r\n  --hash=sha256:{ONE}\r\n-r more.txt\r\n".encode(encoding))
+    (tmp_path / "more.txt").write_bytes(f"\ufeffb==1 --hash=sha256:{ONE}\r\n".encode("utf-16-le"))
+    assert names(read_requirements(tmp_path / "requirements.txt")) == ["a", "b"]
+
+
+def test_file_in_the_encoding_that_its_comment_names(tmp_path):
+    (tmp_path / "requirements.txt").write_bytes("# Bürgermeister\n# -*- coding: latin-1 -*-\na\n".encode("latin-1"))
+    file = read_requirements(tmp_path / "requirements.txt")
+    assert names(file) == ["a"]
+    assert file.foreign
+    (tmp_path / "requirements.txt").write_bytes(b"# coding: klingon\na\n")
+    with pytest.raises(ResolveError, match="klingon"):
+        read_requirements(tmp_path / "requirements.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("git+https://host/r@v1#egg=a", "a @ git+https://host/r@v1"),
+        ("-e git+https://host/r#egg=a[more]&subdirectory=x", "a[more] @ git+https://host/r#subdirectory=x"),
+        ("git+ssh://git@host/r#subdirectory=x&egg=A_b[c,d] ; python_version > '3'", None),
+        ("git+https://host/r#egg=a%5Bmore%5D;python_version>'3'", "a[more] @ git+https://host/r ;python_version>'3'"),
+        ("https://host/a-1.tar.gz#egg=a&sha256=" + ONE, f"a @ https://host/a-1.tar.gz#sha256={ONE}"),
+        ("-e git+https://host/r", "git+https://host/r"),
+    ],
+)
+def test_repository_and_archive_by_url_as_pep_508_writes_it(tmp_path, line, text):
+    file = read(tmp_path, line + "\n")
+    expected = text or "A_b[c,d] @ git+ssh://git@host/r#subdirectory=x ; python_version > '3'"
+    assert [each.text for each in file.lines] == [expected]
+    assert file.foreign
+
+
+def test_options_behind_a_requirement_as_pip_takes_them(tmp_path):
+    text = """a==1 ; python_version > '3.8' --config-settings "--build-option=-j 4 -g" -C x=1 --config-setting=x=2
+b==1 --no-binary=:b: --global-option build
+./lib --config-settings=y=z
+c
+"""
+    file = read(tmp_path, text)
+    assert [line.text for line in file.lines] == ["a==1 ; python_version > '3.8'", "b==1", "./lib", "c"]
+    settings = (("--build-option", "-j 4 -g"), ("x", "1"), ("x", "2"))
+    assert [line.config_settings for line in file.lines] == [settings, (), (("y", "z"),), ()]
+    assert [each.partition("requirements.txt:")[2] for each in file.warnings] == [
+        "2: --no-binary has no effect behind a requirement, as with pip: give it a line of its own.",
+        "2: --global-option has no effect behind a requirement, as with pip: use --config-settings.",
+    ]
+    assert (file.option_lines, file.foreign, file.hash_mode) == ((), True, False)
+
+
+def test_several_options_in_a_line_and_values_behind_short_ones(tmp_path):
+    text = "-i https://one/simple --extra-index-url=https://two/simple --pre\n-rmore.txt\n--pypi-url https://three/simple\n"
+    file = read(tmp_path, text, more_txt="a\n")
+    assert file.option_lines == (
+        "-i https://one/simple",
+        "--extra-index-url https://two/simple",
+        "--pre",
+        "--index-url https://three/simple",
+    )
+    assert file.index_urls == ("https://one/simple", "https://two/simple", "https://three/simple")
+    assert names(file) == ["a"]
+    assert file.foreign
+
+
+@pytest.mark.parametrize("line", ["a", "-e ./lib", "-e .[more]", "a --hash=sha256:" + ONE, "-i https://one/simple", "-r m.txt"])
+def test_what_uv_reads_as_pip_does_is_left_as_it_is(tmp_path, line):
+    (tmp_path / "m.txt").write_text("")
+    assert not read(tmp_path, line.replace("a --", "a==1 --") + "\n").foreign
 
 
 def test_a_file_that_is_not_text(tmp_path):
