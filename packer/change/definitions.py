@@ -10,10 +10,12 @@ from typing import Any
 
 from builders.documents import decode_text
 from packer.config.discovery import DISCOVER, matches_patterns
+from packer.config.project import Project
 from packer.core.errors import UsageError
 from packer.core.model import Function
 from packer.core.names import PYPROJECT_FILE
-from packer.sam.template import TemplateFunction, read_template
+from packer.sam.function_reader import TemplateFunction
+from packer.sam.template import read_template
 
 _FUNCTIONS = "functions"
 # Keys of a project that decide nothing of what a function is: which there are is compared function by function.
@@ -36,28 +38,29 @@ def find_redefined(functions: Sequence[Function], path: Path, before: bytes | No
     )
 
 
-def find_redefined_in_template(
-    functions: Sequence[Function], path: Path, before: bytes | None, parameters: Mapping[str, str]
-) -> frozenset[str]:
-    """Return the names of the functions whose definition in a template has changed; all if that is not known."""
+def find_redefined_in_template(functions: Sequence[Function], project: Project, before: bytes | None) -> frozenset[str]:
+    """Return the names of the functions whose definition in a template has changed; all if that is not known.
+
+    ``before`` is its earlier content.
+    """
     try:
-        then = _of_template(path, parameters, decode_text(before or b""))
+        then = _of_template(project, decode_text(before or b""))
     except (UsageError, UnicodeDecodeError):
         return frozenset(each.name for each in functions)
-    now = _of_template(path, parameters, None)
+    now = _of_template(project, None)
     return frozenset(each.name for each in functions if then.get(each.name) != now.get(each.name))
 
 
-def _of_template(path: Path, parameters: Mapping[str, str], text: str | None) -> dict[str, Any]:
-    found = read_template(path, parameters, text).functions
+def _of_template(project: Project, text: str | None) -> dict[str, Any]:
+    found = read_template(project.path, project.parameters, text, names=project.names, base=project.base).functions
     return {each.logical_id: _facts(each) for each in found}
 
 
 def _facts(function: TemplateFunction) -> tuple[object, ...]:
     """Return what a template says of a function; an error in its layers counts without its line number, which may move."""
     uncounted = function.uncounted is not None
-    what = (function.runtime, function.architecture, function.handler, function.source, function.environment)
-    return (*what, function.undecided, function.attached, uncounted)
+    what = (function.runtime, function.architecture, function.handler, function.environment)
+    return (*what, function.source, function.only, function.package, function.undecided, function.attached, uncounted)
 
 
 def _tables(data: bytes | None, filename: str) -> Mapping[str, Any] | None:

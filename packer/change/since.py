@@ -114,7 +114,7 @@ def _find_redefined_files(
         elif true in change.paths:
             before = change.before(true)
             if file == template:
-                yield true, find_redefined_in_template(functions, file, before, project.parameters)
+                yield true, find_redefined_in_template(functions, project, before)
             else:
                 yield true, find_redefined(functions, file, before)
 

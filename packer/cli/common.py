@@ -26,6 +26,7 @@ def place_options(command: Command) -> Command:
         click.option("--config", type=file, metavar="FILE", help="Configuration: an lpack.toml or pyproject.toml."),
         click.option("--template", type=file, metavar="FILE", help="AWS SAM template to take the functions from."),
         click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the template."),
+        click.option("--base-dir", type=file, metavar="DIR", help="Folder that the template's paths of code start from."),
     )
     return _add_options(options, command)
 
@@ -71,7 +72,7 @@ def find_flagged_project(names: Sequence[str], flags: Mapping[str, Any], *, buil
 
     ``built`` is the command, where it works on what was built already.
     """
-    return find_project(names, flags["config"], flags["template"], flags["parameters"], built=built)
+    return find_project(names, flags["config"], flags["template"], flags["parameters"], base=flags["base_dir"], built=built)
 
 
 def read_shape_flags(flags: Mapping[str, Any]) -> ShapeFlags:

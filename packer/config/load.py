@@ -55,12 +55,30 @@ _RESOLUTIONS = ("separate", "shared")
 _WRITE_ONCE = 'Write a key once, as a value or as a table: beside [layers.NAME], [layers] with others = "auto" plans the rest.'
 _ADD_FUNCTION = "Add a table [functions.NAME], or run `lpack init`."
 
+_IN_PATTERNS = re.compile(r"[][*?!#\\ ]")
+_ESCAPED = r"\\\g<0>"
 _GLIBC = re.compile(r"2\.([0-9]{1,2})")
 _HANDLER = re.compile(r"[A-Za-z_][\w-]*([./][A-Za-z_][\w-]*)*\.[A-Za-z_]\w*")
 
 
 Setting = tuple[str, str]
 """A value, and the place that it comes from."""
+
+
+class CodePlace(Struct, frozen=True, kw_only=True):
+    """Where the code of a function lies: in the absolute ``folder``, of which the file ``only`` is packed, or all of it.
+
+    It is packed below the folder ``prefix``, which ends in a slash; it is empty where the code lies on top.
+    """
+
+    folder: Path
+    only: str = ""
+    prefix: str = ""
+
+    @property
+    def ignore(self) -> tuple[str, ...]:
+        """Ignore patterns that leave out of the folder what is not to be packed."""
+        return ("/*", f"!/{_IN_PATTERNS.sub(_ESCAPED, self.only)}") if self.only else ()
 
 
 class Overrides(Struct, frozen=True, kw_only=True):
@@ -233,7 +251,14 @@ def _function(root: Path, project: Section, name: str, discovery: Discovery, ove
     target = overrides.target(runtime, _setting("arch", section, project, DEFAULT_ARCHITECTURE))
     where = section.where("handler")
     return make_function(
-        root, project, section, name=name, source=source, handler=(handler, where), target=target, flags=overrides.shape
+        root,
+        project,
+        section,
+        name=name,
+        place=CodePlace(folder=source),
+        handler=(handler, where),
+        target=target,
+        flags=overrides.shape,
     )
 
 
@@ -243,7 +268,7 @@ def make_function(
     section: Section,
     *,
     name: str,
-    source: Path,
+    place: CodePlace,
     handler: Setting,
     target: Target,
     flags: ShapeFlags,
@@ -261,13 +286,14 @@ def make_function(
     elsewhere = attached or bool(layers.attached) or EXEC_WRAPPER in dict(execution.environment) or shape.verify.level == "none"
     return Function(
         name=name,
-        source=source,
-        handler=check_handler(*handler, anything=elsewhere or (source / handler[0]).is_file()),
+        source=place.folder,
+        handler=check_handler(*handler, anything=elsewhere or (place.folder / handler[0]).is_file()),
         target=with_runtime_image(_with_glibc(target, section, project), (project, section), folder),
-        requirements=_find_requirements(source, section),
+        requirements=_find_requirements(place, section),
         lock_path=lock_path(root, name),
+        prefix=place.prefix,
         exclude=_excluded((*project.strings("exclude"), *section.strings("exclude"))),
-        ignore=(*project.strings("ignore"), *section.strings("ignore")),
+        ignore=(*place.ignore, *project.strings("ignore"), *section.strings("ignore")),
         allow=(*project.strings("allow"), *section.strings("allow")),
         overlap=(*_overlap(section), *_overlap(project)),
         budget=read_budget((project, section)),
@@ -283,10 +309,12 @@ def make_function(
     )
 
 
-def _find_requirements(source: Path, section: Section) -> Requirements | None:
+def _find_requirements(place: CodePlace, section: Section) -> Requirements | None:
     requirements = section.string("requirements")
+    if place.only and not requirements:
+        return None  # one file, alone
     return find_requirements(
-        source,
+        place.folder,
         section.file.parent.absolute() / requirements if requirements else None,
         section.where("requirements"),
         package=section.string("package"),

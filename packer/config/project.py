@@ -21,8 +21,9 @@ CONFIG, TEMPLATE, FOLDER = "config", "template", "folder"
 class Project(Struct, frozen=True, kw_only=True):
     """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder.
 
-    ``config`` is the configuration of a template's functions, if there is one. All functions are asked for where ``names`` has
-    none; with ``nothing_selected``, none is.
+    ``config`` is the configuration of a template's functions, if there is one, and ``base`` the absolute folder that its paths
+    of code start from, if that is not its own. All functions are asked for where ``names`` has none; with ``nothing_selected``,
+    none is.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Project(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     nothing_selected: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
+    base: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -48,11 +50,13 @@ def find_project(
     template: Path | None,
     parameters: Sequence[str] = (),
     *,
+    base: Path | None = None,
     built: str = "",
 ) -> Project:
     """Return the project that arguments mean, be they function names or a path; raises `UsageError`.
 
-    ``built`` is the command, where it works on what was built already.
+    ``base`` is the folder that a template's paths of code start from. ``built`` is the command, where it works on what was
+    built already.
     """
     if template is not None:
         return Project(
@@ -61,9 +65,11 @@ def find_project(
             config=config.absolute() if config else _find_config_in(template.absolute().parent),
             names=tuple(arguments),
             parameters=_parse_parameters(parameters),
+            base=base.absolute() if base else None,
         )
-    if parameters:
-        raise UsageError("--parameter needs a template.", remedy="Add --template FILE.")
+    for option, given in (("--parameter", parameters), ("--base-dir", base)):
+        if given:
+            raise UsageError(f"{option} needs a template.", remedy="Add --template FILE.")
     if config is not None:
         return Project(kind=CONFIG, path=config.absolute(), names=tuple(arguments))
     if len(arguments) == 1 and (os.sep in arguments[0] or Path(arguments[0]).is_dir()):

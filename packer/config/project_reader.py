@@ -15,6 +15,7 @@ from packer.config.execution_table import check_names, check_size
 from packer.config.image_table import check_image_names, read_image_options
 from packer.config.layer_table import attach_layers, check_patterns, list_layer_files
 from packer.config.load import (
+    CodePlace,
     Config,
     Overrides,
     function_section,
@@ -37,7 +38,8 @@ from packer.core.options import ExecutionSettings
 from packer.source.dependency_files import find_handler, find_requirements
 
 if TYPE_CHECKING:
-    from packer.sam.template import Template, TemplateFunction
+    from packer.sam.function_reader import TemplateFunction
+    from packer.sam.template import Template
 
 _OF_TEMPLATES = ("source", "handler", "runtime", "arch")
 """Keys of a function that its template has in words of its own."""
@@ -49,7 +51,8 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     if project.kind == TEMPLATE:
         from packer.sam.template import read_template
 
-        template = read_template(project.path, project.parameters)
+        template = read_template(project.path, project.parameters, names=project.names, base=project.base)
+        _check_names(project, template)
         config = _read_template_config(project, template, overrides)
     elif project.kind == FOLDER:
         config = _read_folder(project.path, overrides)
@@ -60,6 +63,15 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     layers = dict.fromkeys(layer for function in config.functions for layer in function.layers.named)
     check_patterns(layers, [function.name for function in config.functions], project.config or project.path)
     return config, template
+
+
+def _check_names(project: Project, template: Template) -> None:
+    """Refuse to build what the template has and lpack leaves as it is; raises `UsageError`."""
+    for skipped in template.skipped:
+        if skipped.logical_id in project.names:
+            what = f"{project.path}: {skipped.logical_id} cannot be built, because {skipped.reason}."
+            known = ", ".join(template.names) or "none of this template"
+            raise UsageError(what, remedy=f"Name others: lpack can build {known}.")
 
 
 def _check_out(config: Config, project: Project) -> None:
@@ -105,7 +117,7 @@ def _read_template_config(project: Project, template: Template, overrides: Overr
         functions=share_versions(
             section, tuple(_make_template_function(path, section, function, overrides) for function in template.functions)
         ),
-        warnings=tuple(_warn_of_vain_tables(section, template)),
+        warnings=(*template.warnings, *_warn_of_vain_tables(section, template)),
         # One that appears beside the template counts from then on.
         files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
         remote=read_remote(section),
@@ -118,7 +130,7 @@ def _warn_of_vain_tables(project: Section, template: Template) -> Iterator[str]:
     if DISCOVER in project.table:
         yield f"{project.where(DISCOVER)}: ignored, because the template lists the functions."
     functions = project.section("functions")
-    known = [function.logical_id for function in template.functions]
+    known = template.names
     for name in functions.table:
         section = function_section(project, name)
         vain = [key for key in _OF_TEMPLATES if key in section.table]
@@ -137,7 +149,7 @@ def _make_template_function(path: Path, project: Section, function: TemplateFunc
         project,
         function_section(project, name),
         name=name,
-        source=function.source,
+        place=CodePlace(folder=function.source, only=function.only, prefix=function.prefix),
         handler=(function.handler, where),
         target=overrides.target((function.runtime, where), (function.architecture, where)),
         flags=overrides.shape,

@@ -247,6 +247,8 @@ class Requirements(Struct, frozen=True, kw_only=True):
 class Function(Struct, frozen=True, kw_only=True):
     """One function to build. ``source`` is an absolute folder; ``handler`` is ``module.attribute``.
 
+    Its files are packed below the folder ``prefix``, which ends in a slash; it is empty where they lie on top.
+
     ``exclude`` are normalized names of distributions, and `RUNTIME_WORD` beside those for which it stands. ``allow`` are
     patterns of its source that may be packed though they look like secrets, ``provided`` are libraries (by soname) that others
     bring; ``building`` says how packages are built, and ``packages`` how some of them are; ``trim``, ``bytecode`` and
@@ -261,6 +263,7 @@ class Function(Struct, frozen=True, kw_only=True):
     target: Target
     requirements: Requirements | None
     lock_path: Path
+    prefix: str = ""
     exclude: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from builders.errors import BuildError
 from packer.cache.signatures import Digests, signature
 from packer.cache.store import Store
 from packer.config.load import Config
@@ -19,7 +21,15 @@ from packer.manifest.history import save_history
 from packer.pipeline.functions import FunctionBuilder, Selection, WorkElsewhere
 from packer.pipeline.gatherer import Tools
 from packer.pipeline.layer_maker import Folders
-from packer.pipeline.publish import description_files, lock_output, open_staging, publish, warn_of_bare_sources
+from packer.pipeline.publish import (
+    description_files,
+    lock_output,
+    open_staging,
+    publish,
+    unread_functions,
+    warn_of_bare_sources,
+    warn_of_unbuilt,
+)
 from packer.pipeline.request import BuildRequest
 from packer.pipeline.state import FunctionState, State, load_state, save_state
 
@@ -64,6 +74,7 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
     config, template = read_project(request.project, request.overrides)
     functions = select_functions(config, request.project)
     _report_project(config, template, reporter)
+    _refuse_unbuilt(template, config.out, strict=request.strict)
     with ExitStack() as held:
         held.enter_context(
             lock_output(services.store, config.out, lambda: reporter.note(f"waiting for another build of {config.out}"))
@@ -83,7 +94,7 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
         state = State(
             command=request.digest,
             seen_at=request.started,
-            complete=all(function.name in states for function in config.functions),
+            complete=all(function.name in states for function in config.functions) and not unread_functions(template),
             watched={path: signature(path) for path in (*list_watched_files(config), *chain(*shared))},
             outputs={str(config.out / name): signature(config.out / name) for name in description_files(template)},
             functions=states,
@@ -92,6 +103,7 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
                 *config.warnings,
                 *builder.warnings,
                 *_warn_of_unneeded_packages(config, states),
+                *warn_of_unbuilt(template, config.out),
                 *warn_of_bare_sources(template, states),
             ),
         )
@@ -106,8 +118,22 @@ def _report_project(config: Config, template: Template | None, reporter: Reporte
         reporter.warn(warning)
     for note in config.notes:
         reporter.debug(note)
-    for skipped in template.skipped if template else ():
-        reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
+    if template is None:
+        return
+    for skipped in template.skipped:
+        if not skipped.unbuilt:
+            reporter.note(f"{skipped.logical_id} is left as it is because {skipped.reason}")
+    if not template.names:
+        reporter.note(f"{template.path} has no Python function that lpack can build")
+    for default in template.defaults:
+        reporter.note(default)
+
+
+def _refuse_unbuilt(template: Template | None, out: Path, *, strict: bool) -> None:
+    """Raise `BuildError` where something would be left that must be built, and ``strict`` forbids that."""
+    left = warn_of_unbuilt(template, out) if strict else ()
+    if left:
+        raise BuildError("\n".join(left), remedy="Build without --strict, and then what is left.")
 
 
 def _warn_of_unneeded_packages(config: Config, states: Mapping[str, FunctionState]) -> Iterator[str]:

@@ -271,7 +271,7 @@ class Gatherer:
             )
         if self._sources.strict:
             refuse_secrets(function.name, _find_secrets(function, scan))
-        return scan
+        return scan.below(function.prefix)
 
     def _obtain_wheels(self, function: Function, lock: Lock) -> tuple[ProvidedWheel, ...]:
         """Fetch, or build, the wheel of every package that is not left out."""

@@ -36,7 +36,7 @@ from packer.resolve.requirement_graph import RequirementGraph, RequirementGraphs
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from packer.sam.template import Template
+    from packer.sam.template import Template, UnreadFunction
 
 _STAGING_PREFIX = ".lpack-"
 _NAMES = "required-names"
@@ -111,7 +111,7 @@ def publish(
     states = {
         name: each.sign_artifacts(config.out) if name in built else each.refresh_artifacts(new) for name, each in states.items()
     }
-    configured = [function.name for function in config.functions]
+    configured = [*(function.name for function in config.functions), *(each.logical_id for each in unread_functions(template))]
     remove_unused(last, states, configured)
     return {name: states[name] for name in configured if name in states}
 
@@ -240,12 +240,30 @@ def _remove(path: Path) -> None:
 
 def warn_of_bare_sources(template: Template | None, states: Mapping[str, FunctionState]) -> tuple[str, ...]:
     """Warn of functions that the written template leaves with their sources as they are."""
-    missing = [each.logical_id for each in template.functions if each.logical_id not in states] if template else []
+    missing = [name for name in template.names if name not in states] if template else []
     if not missing:
         return ()
     what = f"{TEMPLATE_FILE} was written with the bare sources of {', '.join(missing)}, which were not built"
+    unknown = (f"{each.error.what}. {each.error.remedy}" for each in unread_functions(template))
     return (
         f"{what}: do not deploy it before `lpack build --template {template.path.name if template else ''}` has built all.",
+        *unknown,
+    )
+
+
+def unread_functions(template: Template | None) -> tuple[UnreadFunction, ...]:
+    """Return the functions of a template that were not asked for and are not known well enough to be built."""
+    return template.unread if template else ()
+
+
+def warn_of_unbuilt(template: Template | None, out: Path) -> tuple[str, ...]:
+    """Warn of what lpack does not build, and what has to be built before the template written to ``out`` is deployed."""
+    left = [each for each in template.skipped if each.unbuilt] if template else []
+    written = os.path.relpath(out / TEMPLATE_FILE)
+    return tuple(
+        f"{each.logical_id} is not built, because {each.reason}, and cannot be deployed as it is: "
+        f"`sam build --template {written}` builds what is left."
+        for each in left
     )
 
 

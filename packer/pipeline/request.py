@@ -27,7 +27,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
 
     ``key`` names the state of the output folder, ``digest`` is that of the version and of every flag and variable that can
     change what is built (`command_digest`). With ``afresh`` nothing that was built before is believed. ``started`` is the
-    time of the build's start in nanoseconds since the epoch.
+    time of the build's start in nanoseconds since the epoch. With ``strict`` nothing that must be built is left as it is.
     """
 
     project: Project
@@ -36,6 +36,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     digest: str
     afresh: bool
     started: int
+    strict: bool = False
 
     def known(self, last: State | None) -> Mapping[str, FunctionState]:
         """Return what is remembered of functions, as far as it is of use for this request."""
@@ -62,6 +63,7 @@ def command_digest(
     named = (
         project.kind,
         str(project.config),
+        str(project.base or ""),
         runtime or "",
         arch or "",
         fingerprint(shape),

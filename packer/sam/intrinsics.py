@@ -46,7 +46,8 @@ class Scope(Struct, frozen=True, kw_only=True):
     """What names stand for in a template.
 
     The sections are as parsed; ``given`` are parameter values from the command line; ``asked`` are the conditions that are
-    being decided just now.
+    being decided just now. ``assumed`` are values of pseudo parameters that nobody gave. ``on_default`` is called with a
+    parameter and its value wherever one that nobody gave is taken.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +56,14 @@ class Scope(Struct, frozen=True, kw_only=True):
     resources: Collection[str] = ()
     given: Mapping[str, str] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    on_default: Callable[[str, str], None] | None = None
+
+    def take_default(self, name: str, value: str) -> str:
+        """Return the value that a parameter has by default, and tell of it."""
+        if self.on_default is not None:
+            self.on_default(name, value)
+        return value
 
 
 def evaluate(node: Any, scope: Scope) -> Any:
@@ -162,6 +171,8 @@ def _ref(argument: Any, scope: Scope) -> Any:
         return _parameter(name, scope)
     if name in scope.given:
         return scope.given[name]
+    if name in scope.assumed:
+        return scope.take_default(name, scope.assumed[name])
     if name.startswith("AWS::"):
         raise _parameter_wanted(name, f"{name} is not known before the stack is deployed")
     if name in scope.resources:
@@ -182,7 +193,7 @@ def _parameter(name: str, scope: Scope) -> Any:
     elif declared.get("Default") is None:
         raise _parameter_wanted(name, f"the parameter {name} has no Default and no value was given")
     else:
-        value = _text(_scalar(declared["Default"]), f"the Default of the parameter {name}")
+        value = scope.take_default(name, _text(_scalar(declared["Default"]), f"the Default of the parameter {name}"))
     if kind == "CommaDelimitedList" or "List<" in kind:
         return [item.strip() for item in value.split(",")]
     return value

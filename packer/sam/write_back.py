@@ -16,7 +16,10 @@ from msgspec import Struct
 from packer.core.errors import UsageError
 from packer.core.names import image_name
 from packer.core.records import BuildManifest
-from packer.sam.template import CODE_PROPERTIES, LOOP, REMOTE_PREFIXES, SERVERLESS_FUNCTION, Template
+from packer.sam.loop_text import write_out_loops
+from packer.sam.loops import LOOP
+from packer.sam.resource import CODE_PROPERTIES, REMOTE_PREFIXES, SERVERLESS_FUNCTION
+from packer.sam.template import Template
 from packer.sam.yaml_edit import Edit, EditableText, EditConflict, Node, Value
 
 LOCAL_PATHS: dict[str, tuple[str, ...]] = {
@@ -120,13 +123,13 @@ def write_template(
 
     ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
     not among them keep their source. ``images`` are those of them that are images: a docker-archive, or a name in the engine.
-    ``layers``, in the order in which functions get them, become resources. All other bytes of the template stay. Raises
-    `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
+    ``layers``, in the order in which functions get them, become resources, and loops that make functions are written out. All
+    other bytes stay. Raises `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
     """
     unknown = artifacts.keys() - {function.logical_id for function in template.functions}
     if unknown:
         raise ValueError(f"not functions of the template: {', '.join(sorted(unknown))}")
-    text = EditableText.of(template.text)
+    text = EditableText.of(write_out_loops(template))
     move = _Move(old=template.path.parent.resolve(), new=destination.absolute().parent.resolve())
     built = {logical_id: move.relative(path.absolute()) for logical_id, path in artifacts.items() if logical_id not in images}
     uris = {

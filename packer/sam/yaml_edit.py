@@ -56,8 +56,8 @@ class Node(Struct, frozen=True, kw_only=True, eq=False):
         return self.text is None and not (self.tag or self.target or self.is_mapping or self.is_list)
 
     def own(self, key: str) -> Node | None:
-        """Return the value of a key that is written in this very mapping."""
-        return next((value for name, value in self.pairs if name.text == key), None)
+        """Return the value of a key that is written in this very mapping; the last one counts."""
+        return next((value for name, value in reversed(self.pairs) if name.text == key), None)
 
     def get(self, key: str) -> Node | None:
         """Return the value of a key, through aliases and merge keys (``<<``) too."""
@@ -121,6 +121,11 @@ class EditableText(Struct, frozen=True, kw_only=True):
             return self._replace(old, key, written)
         return self._insert(mapping, key, self._pair(key, written))
 
+    def put_pairs(self, mapping: Node, key: str, pairs: str) -> Edit:
+        """Put the text of other pairs in the place of a key of a mapping and its value."""
+        name, value = next(pair for pair in reversed(mapping.real.pairs) if pair[0].text == key)
+        return Edit(start=name.start, end=value.end, key=f"-{key}", text=pairs, line=name.line)
+
     def extend(self, sequence: Node, key: str, values: Sequence[Value]) -> Edit:
         """Add items at the end of a list; raises `EditConflict` for what is no list without a tag, or an alias.
 
@@ -139,7 +144,7 @@ class EditableText(Struct, frozen=True, kw_only=True):
         else:
             place = self._line_end(last.end)
             start = sequence.start if self.text[sequence.start] == "-" else self.text.rindex("-", 0, sequence.items[0].start)
-            indentation = self._column(start)
+            indentation = self.column(start)
             addition = "".join(f"{self.newline}{' ' * indentation}- {self._write(value)}" for value in values)
         return Edit(start=place, end=place, key=key, text=addition, line=sequence.line)
 
@@ -159,7 +164,7 @@ class EditableText(Struct, frozen=True, kw_only=True):
                 yield self.put(mapping, key, wanted)
         if taken:  # what is new stands in the place of the first: nothing could be inserted before that
             name, value = mapping.pairs[0]
-            between = ", " if mapping.flow else self.newline + " " * self._column(name.start)
+            between = ", " if mapping.flow else self.newline + " " * self.column(name.start)
             text = between.join(self._pair(key, self._write(each)) for key, each in added.items())
             yield Edit(start=name.start, end=value.end, key=f"-{name.text}", text=text, line=name.line)
         left = [number for number, (name, _) in enumerate(mapping.pairs) if name.text in pairs and not (taken and number == 0)]
@@ -172,7 +177,7 @@ class EditableText(Struct, frozen=True, kw_only=True):
         """Leave pairs out: their lines, or, between brackets, what stands up to their neighbor."""
         name, start, end = mapping.pairs[first][0], mapping.pairs[first][0].start, mapping.pairs[last][1].end
         if not mapping.flow:
-            start -= self._column(start)
+            start -= self.column(start)
             end = min(self._line_end(end) + len(self.newline), len(self.text))
             if self.text[start : name.start].strip():  # the first key of a list's item stands behind a dash
                 raise EditConflict(name.line)
@@ -182,7 +187,8 @@ class EditableText(Struct, frozen=True, kw_only=True):
             start = mapping.pairs[first - 1][1].end
         return Edit(start=start, end=end, key=f"-{name.text}", text="", line=name.line)
 
-    def _column(self, place: int) -> int:
+    def column(self, place: int) -> int:
+        """Return the column, from 0, of a place in the text."""
         return place - self.text.rfind("\n", 0, place) - 1
 
     def apply(self, edits: Iterable[Edit]) -> str:
@@ -222,7 +228,7 @@ class EditableText(Struct, frozen=True, kw_only=True):
         if mapping.flow:
             addition = f"{written}, " if mapping.pairs else written
         else:
-            addition = f"{written}{self.newline}{' ' * self._column(mapping.first)}"
+            addition = f"{written}{self.newline}{' ' * self.column(mapping.first)}"
         return Edit(start=mapping.first, end=mapping.first, key=key, text=addition, line=mapping.line)
 
     def _write(self, value: Value) -> str:

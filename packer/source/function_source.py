@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
@@ -45,6 +46,12 @@ class SourceScan(Struct, frozen=True, kw_only=True):
     tree: Tree
     watched: tuple[str, ...]
     left_out: tuple[str, ...]
+
+    def below(self, prefix: str) -> SourceScan:
+        """Return the scan with all files in the folder ``prefix``, which ends in a slash; an empty one changes nothing."""
+        if not prefix:
+            return self
+        return replace(self, tree=Tree.of(replace(entry, path=prefix + entry.path) for entry in self.tree))
 
 
 class _Rules(Struct, frozen=True, kw_only=True):

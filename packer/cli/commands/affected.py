@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
-from packer.cli.common import message_options, open_reporter, open_store, place_options
-from packer.config.project import find_output_folder, find_project
+from packer.cli.common import find_flagged_project, message_options, open_reporter, open_store, place_options
+from packer.config.project import find_output_folder
 from packer.core.records import json_text
 from packer.pipeline.state import load_state, state_key
 
@@ -24,11 +24,9 @@ def command(
     names: tuple[str, ...],
     since: str,
     as_json: bool,
-    config: Path | None,
-    template: Path | None,
-    parameters: tuple[str, ...],
     verbose: bool,
     quiet: bool,
+    **place: Any,
 ) -> None:
     """List the functions that what git has changed affects.
 
@@ -40,7 +38,7 @@ def command(
     from packer.change.since import find_affected
     from packer.config.load import Overrides
 
-    project = find_project(names, config, template, parameters)
+    project = find_flagged_project(names, place)
     state = load_state(open_store(), state_key(project.path, find_output_folder(project, None)))
     with open_reporter(verbose, quiet) as reporter:
         answer = find_affected(project, Overrides(), since, state, reporter)

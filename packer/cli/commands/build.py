@@ -151,6 +151,7 @@ class _BuildSettings(Struct, frozen=True, kw_only=True):
             key=key,
             digest=digest,
             afresh=self.policy["upgrade"],
+            strict=self.policy["strict"],
             started=started,
         )
         return build(request, services, services.reporter)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
-from packer.cli.common import open_reporter, open_store, project_options
-from packer.config.project import find_project
+from packer.cli.common import find_flagged_project, open_reporter, open_store, project_options
 
 
 @click.command()
@@ -20,15 +19,13 @@ def command(
     *,
     names: tuple[str, ...],
     check: bool,
-    config: Path | None,
-    template: Path | None,
-    parameters: tuple[str, ...],
     runtime: str | None,
     arch: str | None,
     offline: bool,
     upgrade: bool,
     verbose: bool,
     quiet: bool,
+    **place: Any,
 ) -> None:
     """Write each function's exact versions to pylock.NAME.toml.
 
@@ -45,7 +42,7 @@ def command(
     from packer.core.options import Policy
     from packer.pipeline.lock_writer import check_locks, lock_all, lock_bases
 
-    project = find_project(names, config, template, parameters)
+    project = find_flagged_project(names, place)
     policy = Policy(frozen=check, offline=offline or check, upgrade=upgrade)
     store = open_store()
     with open_reporter(verbose, quiet) as reporter:

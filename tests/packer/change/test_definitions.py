@@ -6,6 +6,7 @@ import pytest
 
 from packer.change.definitions import find_redefined, find_redefined_in_template
 from packer.config.load import Overrides, load_config
+from packer.config.project import Project
 from packer.core.model import Function
 
 BEFORE = """
@@ -106,7 +107,10 @@ def test_changed_template_affects_only_its_functions(folder, before, expected):
     path = folder / "template.yaml"
     path.write_text(TEMPLATE)
     functions = [_function(folder, name) for name in ("A", "B")]
-    assert set(find_redefined_in_template(functions, path, before.encode() if before else None, {})) == expected
+    assert (
+        set(find_redefined_in_template(functions, Project(kind="template", path=path), before.encode() if before else None))
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_changed_layers_of_a_template_affect_their_functions(folder, then, now, 
     before, after = (TEMPLATE.replace("MemorySize: 128", f"Layers: {layers}") for layers in (then, now))
     path.write_text(after)
     functions = [_function(folder, name) for name in ("A", "B")]
-    assert set(find_redefined_in_template(functions, path, before.encode(), {})) == expected
+    assert set(find_redefined_in_template(functions, Project(kind="template", path=path), before.encode())) == expected
 
 
 def _function(folder: Path, name: str) -> Function:

@@ -89,14 +89,15 @@ def test_what_globals_have_for_archives_does_not_reach_an_image(tmp_path: Path) 
 
 
 def test_globals_that_are_ignored_already_stay_ignored(tmp_path: Path) -> None:
-    text = FULL.replace("  Flowing: {", "  Flowing: {IgnoreGlobals: [Timeout, Runtime], ")
+    own = "Runtime: python3.12, Handler: app.handler, CodeUri: orders,"
+    text = FULL.replace("  Flowing: {", "  Flowing: {IgnoreGlobals: [Timeout, Runtime], ").replace("MemorySize: 128,", own)
     assert list(resources(written(tmp_path, text, ("Flowing",)))["Flowing"]["IgnoreGlobals"]) == [
         "Timeout",
         "Runtime",
         "Layers",
     ]
     text = FULL.replace("  Flowing: {", "  Flowing: {IgnoreGlobals: '*', ")
-    text = text.replace("MemorySize: 128,", "Runtime: python3.12,")
+    text = text.replace("MemorySize: 128,", own)
     assert resources(written(tmp_path, text, ("Flowing",)))["Flowing"]["IgnoreGlobals"] == "*"
 
 

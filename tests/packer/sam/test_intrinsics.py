@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from packer.sam.document import parse_template
 from packer.sam.intrinsics import NO_VALUE, IntrinsicError, Scope, UnknownValueError, condition, evaluate, leading_text
-from packer.sam.template import parse_template
 
 TEMPLATE = """
 Parameters:

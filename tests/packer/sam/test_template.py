@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.sam.template import SkippedResource, Template, read_template
+from packer.sam.skipped import SkippedResource
+from packer.sam.template import Template, read_template
 
 FUNCTION = """\
 Resources:
@@ -168,7 +169,7 @@ Resources:
         ("Properties: {Runtime: python3.12, CodeUri: !Sub 's3://${Open}/key'}", "its CodeUri is in S3"),
         ("Properties: {Runtime: python3.12, CodeUri: {Bucket: !Ref Open, Key: k}}", "its CodeUri is in S3"),
         ("Properties: {Runtime: python3.12, CodeUri: made.zip}", "its CodeUri is already an archive"),
-        ("Metadata: {BuildMethod: makefile}", "its Metadata names another build method (makefile)"),
+        ("Properties: {Runtime: python3.12, CodeUri: made.jar}", "its CodeUri is already an archive"),
         ("Metadata: {SkipBuild: true}", "its Metadata says SkipBuild"),
         ("Condition: Off", "its condition Off is false"),
     ],
@@ -217,9 +218,9 @@ def test_what_may_be_there_is_built(tmp_path: Path, line: str):
         ("Runtime: !Ref Open", "7: Resources.Orders.Properties.Runtime", "Open has no Default", "--parameter Open=VALUE"),
         ("Runtime: !Ref AWS::NoValue", "7: Resources.Orders.Properties.Runtime", "is missing", "Add it"),
         ("Runtime: [python3.12]", "7: Resources.Orders.Properties.Runtime", "must be text", "Correct"),
-        ("Handler: !Ref AWS::Region", "7: Resources.Orders.Properties.Handler", "AWS::Region is not known", "--parameter"),
+        ("Handler: !Ref AWS::StackId", "7: Resources.Orders.Properties.Handler", "AWS::StackId is not known", "--parameter"),
         ("Handler: !ImportValue x", "7: Resources.Orders.Properties.Handler", "Fn::ImportValue is not known", "--parameter"),
-        ("CodeUri: ./order", "7: Resources.Orders.Properties.CodeUri", "names no folder: ./order", "Make the folder"),
+        ("CodeUri: ./order", "7: Resources.Orders.Properties.CodeUri", "names no folder or file: ./order", "Make the folder"),
         ("CodeUri: {Path: x}", "7: Resources.Orders.Properties.CodeUri", "must be the path of a folder", "Name the folder"),
         (
             "Architectures: [mips]",
@@ -238,7 +239,7 @@ def test_fields_that_cannot_be_used_are_named_with_their_place(tmp_path: Path, l
     assert remedy in error.remedy
 
 
-@pytest.mark.parametrize("key", ["Runtime", "Handler", "CodeUri"])
+@pytest.mark.parametrize("key", ["Runtime", "Handler"])
 def test_missing_fields_are_named_at_the_function(tmp_path: Path, key: str):
     text = "\n".join(line for line in FUNCTION.splitlines() if key not in line)
     error = fault(tmp_path, text)
@@ -261,30 +262,29 @@ def test_a_fault_in_globals_is_named_there(tmp_path: Path):
         ("Resources:\n  A: x\n", ":2: Resources.A must be a mapping"),
         (FUNCTION + "Globals: {Function: []}\n", ":8: Globals.Function must be a mapping"),
         (FUNCTION.replace("Type:", "Condition: Nope\n    Type:"), ":3: Resources.Orders.Condition cannot be used"),
-        ("Resources:\n  A: {Type: 'AWS::S3::Bucket'}\n", "has no Python function"),
-        (FUNCTION + FUNCTION.partition("\n")[2], ":8:3: while constructing a mapping: found duplicate key"),
     ],
 )
 def test_templates_that_cannot_be_read_are_refused(tmp_path: Path, text: str, what: str):
     assert what in fault(tmp_path, text).what
 
 
-def test_without_any_python_function_the_reasons_are_listed(tmp_path: Path):
-    error = fault(tmp_path, FUNCTION.replace("python3.12", "nodejs22.x"))
-    assert error.detail == "  Orders is left as it is because its runtime is nodejs22.x"
+@pytest.mark.parametrize("text", [FUNCTION.replace("python3.12", "nodejs22.x"), "Resources:\n  A: {Type: 'AWS::S3::Bucket'}\n"])
+def test_template_without_a_python_function_is_read(tmp_path: Path, text: str):
+    assert read(tmp_path, text).functions == ()
+
+
+def test_last_of_two_equal_keys_counts_with_a_warning(tmp_path: Path):
+    template = read(tmp_path, FUNCTION + FUNCTION.partition("\n")[2].replace("app.handler", "late.handler"))
+    assert [each.handler for each in template.functions] == ["late.handler"]
+    assert template.warnings == (
+        f"{tmp_path}/template.yaml:8: Orders is there twice in one mapping, and only this one counts.",
+    )
 
 
 def test_parameters_that_the_template_lacks_are_refused(tmp_path: Path):
     error = fault(tmp_path, FUNCTION + PARAMETERS, Minr="x")
     assert "has no parameter Minr (did you mean Minor?)" in error.what
     assert len(read_template(write(tmp_path, FUNCTION), {"AWS::Region": "eu-west-1"}).functions) == 1
-
-
-def test_loops_that_make_functions_are_refused_and_others_stay(tmp_path: Path):
-    loop = "  Fn::ForEach::Loop: [Name, [A, B], {'${Name}': {Type: 'AWS::%s'}}]\n"
-    error = fault(tmp_path, FUNCTION + loop % "Serverless::Function")
-    assert ":8: Resources.Fn::ForEach::Loop makes functions in a loop" in error.what
-    assert len(read(tmp_path, FUNCTION + loop % "S3::Bucket").functions) == 1
 
 
 def test_aliases_and_merge_keys_are_followed(tmp_path: Path):

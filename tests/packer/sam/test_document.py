@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.sam.template import line_of, parse_template, read_text
+from packer.sam.document import line_of, parse_template, read_text
 
 HERE = Path("template.yaml")
 
@@ -13,8 +13,6 @@ HERE = Path("template.yaml")
 @pytest.mark.parametrize(
     ("text", "place", "reason"),
     [
-        ("A: 1\nB: 2\nA: 3\n", "template.yaml:3:1", 'duplicate key "A"'),
-        ('{"A": 1,\n "A": 2}', "template.yaml:2:2", 'duplicate key "A"'),
         ("A: 1\n B: 2\n", "template.yaml:2:3", "mapping values are not allowed"),
         ("A: [1, 2\nB: 3", "template.yaml:2:2", "expected ',' or ']'"),
         ("A: *x\n", "template.yaml:1:4", "undefined alias"),
@@ -29,6 +27,17 @@ def test_broken_texts_are_refused_with_their_place(text: str, place: str, reason
         parse_template(text, HERE)
     assert caught.value.what.startswith(place)
     assert reason in caught.value.what
+
+
+def test_last_of_equal_keys_counts_and_is_reported():
+    found: list[tuple[int, str]] = []
+    document = parse_template("A: 1\nB: {x: 1, y: 2, x: 3}\nA: 3\n", HERE, lambda line, key: found.append((line, key)))
+    assert document == {"A": "3", "B": {"x": "3", "y": "2"}}
+    assert found == [(2, "x"), (3, "A")]
+
+
+def test_last_of_equal_keys_counts_in_json():
+    assert parse_template('{"A": 1,\n "A": 2}', HERE) == {"A": "2"}
 
 
 def test_scalars_stay_text():
