@@ -52,11 +52,12 @@ def project_options(command: Command) -> Command:
 
 
 def shape_options(command: Command) -> Command:
-    """Add the options that say how functions are trimmed and compiled."""
+    """Add the options that say how functions are trimmed and compiled, and whether what they require must be complete."""
     trim = click.Choice(TRIM_CHOICES)
     options = (
         click.option("--trim", type=trim, help="What to remove (default: safe; auto keeps what turns out to be needed)."),
         click.option("--bytecode", type=click.Choice(BYTECODE_MODES), help="Where bytecode goes (default: auto)."),
+        click.option("--allow-incomplete", is_flag=True, help="Warn where a lock lacks what its packages require."),
     )
     return _add_options(options, command)
 

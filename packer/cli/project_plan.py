@@ -11,7 +11,7 @@ from packer.cli.common import find_flagged_project, open_store, read_shape_flags
 from packer.config.project import Project, find_output_folder
 from packer.core.errors import UsageError
 from packer.layers.assignment import unused_everywhere
-from packer.pipeline.request import command_digest
+from packer.pipeline.request import digest_flags
 from packer.pipeline.state import State, load_state, state_key
 
 if TYPE_CHECKING:
@@ -62,5 +62,5 @@ def _last_build(store: Store, project: Project, flags: Mapping[str, Any]) -> Sta
     if flags["upgrade"]:
         return None
     state = load_state(store, state_key(project.path, find_output_folder(project, None)))
-    digest = command_digest(project, flags["runtime"], flags["arch"], read_shape_flags(flags), frozen=False)
+    digest = digest_flags(project, flags, read_shape_flags(flags))
     return state if state is not None and state.command == digest else None

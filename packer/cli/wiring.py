@@ -131,9 +131,7 @@ def open_tools(
         builder = LazyPackageBuilder(make_builder)
         yield Tools(
             resolver=resolver,
-            sources=Sources(
-                store=store, digests=digests, locks=resolver, fetcher=fetcher, builder=builder, strict=policy.strict
-            ),
+            sources=Sources(store=store, digests=digests, locks=resolver, fetcher=fetcher, builder=builder, policy=policy),
             shaping=Shaping(native=native, shaper=shaper, prover=prover, verifier=verifier),
             imaging=partial(opened.get, None, open_images),
         )
@@ -171,7 +169,7 @@ def open_project_tools(
 
     ``digests`` are those that are known of files.
     """
-    policy = Policy(**{name: flags.get(name, False) for name in ("offline", "upgrade", "strict")})
+    policy = Policy(**{name: flags.get(name, False) for name in ("offline", "upgrade", "strict", "allow_incomplete")})
     opened = open_tools if build else open_appraisal_tools
     return opened(store, digests or Digests(), reporter, policy, os.cpu_count() or 1, config.remote)
 

@@ -227,10 +227,12 @@ class ShapeFlags(Struct, frozen=True, kw_only=True):
 class Policy(Struct, frozen=True, kw_only=True):
     """What a build may do: ``frozen`` forbids resolving, ``upgrade`` forgets what was resolved before.
 
-    ``strict`` forbids to pack what looks like a secret, or what could not be verified.
+    ``strict`` forbids to pack what looks like a secret, or what could not be verified. ``allow_incomplete`` takes a lock that
+    lacks what its packages require.
     """
 
     frozen: bool = False
     offline: bool = False
     upgrade: bool = False
     strict: bool = False
+    allow_incomplete: bool = False

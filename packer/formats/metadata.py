@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from packaging.requirements import Requirement
 
+    from builders.runtimes import Target
+
 _METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REQUIRES = "Requires-Dist"
@@ -66,6 +68,18 @@ def parse_requirement(text: str) -> Requirement | None:
         return Requirement(text)
     except InvalidRequirement:
         return None
+
+
+def requirement_applies(requirement: Requirement, extras: frozenset[str], target: Target) -> bool:
+    """Return whether a requirement holds on a target where these extras are asked for; True where that cannot be told."""
+    if requirement.marker is None:
+        return True
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+
+    try:
+        return any(requirement.marker.evaluate({**target.markers(), "extra": extra}) for extra in (*sorted(extras), ""))
+    except (UndefinedComparison, UndefinedEnvironmentName):
+        return True
 
 
 def required_names(tree: Tree) -> tuple[str, ...]:

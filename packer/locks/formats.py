@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from msgspec import Struct
 
 from packer.core.model import Lock, LockedPackage, Requirements, SourceFolder
+from packer.core.names import PYPROJECT_FILE
 from packer.core.process import Run, run
 
 if TYPE_CHECKING:
     from builders.runtimes import Target
+    from packer.locks.declared import DeclaredRequirement
     from packer.locks.pins import Pin
 
 PYLOCK, UV_LOCK, POETRY_LOCK, PIPFILE_LOCK = "pylock", "uv.lock", "poetry.lock", "Pipfile.lock"
@@ -33,6 +35,16 @@ class LockPart(Struct, frozen=True, kw_only=True):
 
     packages: str = ""
     places: tuple[Path, ...] = ()
+
+
+class Adjustments(Struct, frozen=True, kw_only=True):
+    """Requirements that the user overrides, all by normalized names of packages.
+
+    What anyone requires of ``overridden`` does not count, and nothing that ``described`` require by their own metadata.
+    """
+
+    overridden: frozenset[str] = frozenset()
+    described: frozenset[str] = frozenset()
 
 
 class ParsePylock(Protocol):
@@ -65,6 +77,40 @@ class LockReader(Protocol):
         `UsageError` for an extra, a group or a member that does not exist.
         """
         ...
+
+    def declared(
+        self,
+        requirements: Requirements,  # noqa: ARG002 for those that follow a project
+        target: Target,  # noqa: ARG002
+    ) -> tuple[DeclaredRequirement, ...]:
+        """Return what the project that the lock was made for requires directly on a target; raises what `read` raises."""
+        return ()
+
+    def declaring_files(self, requirements: Requirements) -> tuple[Path, ...]:
+        """Return the project's files that `declared` reads, whether they are there or not."""
+        beside = requirements.path.with_name(PYPROJECT_FILE)
+        return (beside,) if self.follows_project else ()
+
+    def describe_absence(
+        self,
+        requirements: Requirements,  # noqa: ARG002 for those that look
+        target: Target,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        requirer: str,  # noqa: ARG002
+    ) -> str:
+        """Return where the lock has a package that it does not give for the target: "only where MARKER"; empty if nowhere.
+
+        ``requirer`` is the package that requires it, empty for the project itself.
+        """
+        return ""
+
+    def renewal(self, requirements: Requirements, target: Target | None) -> str:  # noqa: ARG002 for those that ask more
+        """Return the command that makes the lock anew, for this target where one lock does not serve all; empty if unknown."""
+        return self.command
+
+    def adjusted(self, requirements: Requirements) -> Adjustments:  # noqa: ARG002 for those that know
+        """Return where the project has its tool go by other requirements than the packages' own."""
+        return Adjustments()
 
     def is_stale(self, requirements: Requirements, target: Target, run: Run = run) -> bool:  # noqa: ARG002 for those that know
         """Return whether the projects that the lock was made for have changed since."""

@@ -5,7 +5,9 @@ Format: Pipenv's documentation, "Pipfile & Pipfile.lock", and pipfile-spec 6. Ea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from builders.documents import parse_json
 from builders.runtimes import Target
@@ -13,6 +15,7 @@ from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
 from packer.formats.distribution_names import canonical_name
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
+from packer.locks.declared import DeclaredRequirement, parse_declared, read_project_document
 from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
@@ -31,12 +34,19 @@ _REMEDY = "Lock again with Pipenv (`pipenv lock`), or fix the file."
 _SPECIFICATION = 6
 _DEFAULT, _META = "default", "_meta"
 _REPOSITORIES = ("git", "hg", "svn", "bzr")
+# Sections of a Pipfile by the names that its lock has for them.
+_SECTIONS = {_DEFAULT: "packages", "develop": "dev-packages"}
+_MARKER_KEYS = re.compile(
+    r"os_name|sys_platform|implementation_name|platform_\w+|(?:python|python_full|implementation)_version"
+)
 # What Pipenv calls the public index, in every Pipfile that it writes.
 _PUBLIC = "pypi"
 
 
 class PipfileReader(PinnedLockReader):
     """Reads a Pipfile.lock."""
+
+    command = "pipenv lock"
 
     def read_packages(self, requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
         """Read a Pipfile.lock for a target: the default category and those that ``requirements.groups`` names, sorted by name.
@@ -53,6 +63,51 @@ class PipfileReader(PinnedLockReader):
         return unique_packages(
             ((entry, _read_package(name, entry, meta)) for name, entry in _applicable_entries(categories, target)), target
         )
+
+    def declared(self, requirements: Requirements, target: Target) -> tuple[DeclaredRequirement, ...]:
+        """Return what the Pipfile beside the lock requires in the categories that are asked for; nothing without a Pipfile."""
+        (path,) = self.declaring_files(requirements)
+        document = read_project_document(path)
+        categories = dict.fromkeys((_DEFAULT, *requirements.groups))
+        tables = (document.get(_SECTIONS.get(each, each)) for each in categories)
+        entries = (item for table in tables if isinstance(table, dict) for item in table.items())
+        return tuple(each for name, value in entries for each in _declare(name, value, path, target))
+
+    def declaring_files(self, requirements: Requirements) -> tuple[Path, ...]:
+        """Return the Pipfile beside the lock."""
+        return (requirements.path.with_name("Pipfile"),)
+
+    def renewal(self, requirements: Requirements, target: Target | None) -> str:  # noqa: ARG002
+        """Return Pipenv's command, for the target's Python if one is given: Pipenv resolves for one version."""
+        return f"{self.command} --python 3.{target.runtime.minor}" if target else self.command
+
+    def describe_absence(self, requirements: Requirements, target: Target, name: str, requirer: str) -> str:  # noqa: ARG002
+        """Return under which marker, or in which category, the lock has a package."""
+        lock = _read_document(requirements)
+        wanted = set(_wanted_categories(requirements, lock))
+        found = [
+            (category, entry)
+            for category, table in lock.items()
+            if category != _META
+            for key, entry in table.items()
+            if canonical_name(key) == name
+        ]
+        markers = [entry.text_at("markers") for category, entry in found if category in wanted and entry.find("markers")]
+        if markers:
+            return f"only where {' or '.join(markers)}"
+        found = [(category, entry) for category, entry in found if category not in wanted]
+        return f"only in the category {found[0][0]}" if found else ""
+
+
+def _declare(name: str, value: object, file: Path, target: Target) -> Iterator[DeclaredRequirement]:
+    """Return one requirement of a Pipfile, if it holds on the target (Pipenv documentation, "Specifiers")."""
+    table = value if isinstance(value, dict) else {"version": value}
+    version, extras = table.get("version"), table.get("extras")
+    bound = version if isinstance(version, str) and version != "*" else ""
+    asked = f"[{','.join(map(str, extras))}]" if isinstance(extras, list) else ""
+    compared = [f"{key} {words}" for key, words in table.items() if _MARKER_KEYS.fullmatch(key)]
+    markers = [f"({each})" for each in (*compared, table.get("markers")) if each]
+    yield from parse_declared([f"{name}{asked}{bound}" + (f"; {' and '.join(markers)}" if markers else "")], file, target)
 
 
 def _read_document(requirements: Requirements) -> LockValue:

@@ -22,6 +22,7 @@ from packer.core.errors import ResolveError, UsageError
 from packer.core.model import LockedPackage, Requirements
 from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
+from packer.locks.declared import DeclaredRequirement, read_project_requirements
 from packer.locks.formats import PinnedLockReader
 from packer.locks.pins import (
     LockValue,
@@ -56,6 +57,8 @@ class _Dependency(Struct, frozen=True, kw_only=True):
 class PoetryReader(PinnedLockReader):
     """Reads a poetry.lock."""
 
+    command = "poetry lock"
+
     def read_packages(self, requirements: Requirements, target: Target) -> tuple[Pin | LockedPackage, ...]:
         """Read a poetry.lock for a target: the main group, ``requirements.groups`` and ``requirements.extras``, sorted by name.
 
@@ -84,6 +87,43 @@ class PoetryReader(PinnedLockReader):
             groups = _asked_groups(requirements, frozenset(_dependency_tables(document)))
             chosen = _walk_graph(packages, _roots(document, groups, extras, lock, target), target)
         return unique_packages(((package, _read_package(package, lock)) for package in chosen), target)
+
+    def declared(self, requirements: Requirements, target: Target) -> tuple[DeclaredRequirement, ...]:
+        """Return what the pyproject.toml beside the lock requires in the groups and extras that are asked for."""
+        (project,) = self.declaring_files(requirements)
+        if not project.is_file():
+            return ()
+        document, groups = _read_document(project), normalized_names((_MAIN, *requirements.groups))
+        roots = _roots(document, groups, normalized_names(requirements.extras), _read_document(requirements.path), target)
+        standard = read_project_requirements(project.parent, (), requirements.groups, target) if requirements.groups else ()
+        return (*map(_declare, roots), *standard)
+
+    def describe_absence(self, requirements: Requirements, target: Target, name: str, requirer: str) -> str:  # noqa: ARG002
+        """Return under which marker, for which Python or in which groups the lock has a package."""
+        packages = _read_document(requirements.path).find("package")
+        found = [each for each in packages.members() if canonical_name(each["name"].text()) == name] if packages else []
+        if not found:
+            return ""
+        groups = frozenset().union(*(normalized_names(each["groups"].texts()) for each in found if each.find("groups")))
+        wanted = normalized_names((_MAIN, *requirements.groups))
+        if groups and not groups & wanted:
+            return f"only in the group {' and '.join(sorted(groups))}"
+        markers = [marker.text() for each in found for group in sorted(wanted) if (marker := _marker_of(each, group))]
+        pythons = [each.text_at("python-versions") for each in found if not _allows_python(each["python-versions"], target)]
+        conditions = dict.fromkeys((*markers, *(f"Python is {each}" for each in pythons)))
+        return f"only where {' or '.join(conditions)}" if conditions else "only for other requirements"
+
+
+def _declare(root: _Dependency) -> DeclaredRequirement:
+    extras = f"[{','.join(sorted(root.extras))}]" if root.extras else ""
+    bounds = tuple(_specifiers(each) for each in re.split(r"\|\|?", root.constraint))
+    return DeclaredRequirement(
+        name=root.name,
+        words=f"{root.name}{extras} {'' if root.constraint == '*' else root.constraint}".rstrip(),
+        file=root.place.file,
+        extras=tuple(sorted(root.extras)),
+        specifiers=bounds if all(bounds) else (),
+    )
 
 
 def _read_document(path: Path) -> LockValue:

@@ -15,10 +15,11 @@ from builders.documents import decode_text, parse_toml
 from builders.runtimes import Target
 from packer.core.errors import ResolveError, UsageError
 from packer.core.model import Archive, Lock, LockedPackage, Repository, Requirements, SourceFolder
+from packer.core.names import PYPROJECT_FILE
 from packer.core.process import Run, run
 from packer.formats.distribution_names import canonical_name
 from packer.formats.requirements_txt import local_path
-from packer.locks.formats import LockPart, LockReader, ParsePylock
+from packer.locks.formats import LOCK_FORMATS, PYLOCK, Adjustments, LockPart, LockReader, ParsePylock
 from packer.locks.pins import GIT, LockValue, read_lock_text
 from packer.net.credentials import without_login
 
@@ -27,13 +28,52 @@ if TYPE_CHECKING:
     from packaging.pylock import Package, PackageArchive, PackageSdist, PackageVcs, PackageWheel, Pylock
     from packaging.specifiers import SpecifierSet
 
+    from packer.locks.declared import DeclaredRequirement
+
 _LOCK_AGAIN = "Lock again (`lpack lock`), or fix the file."
+_RENEWALS = {
+    "lpack": "lpack lock",
+    "uv": "uv lock && uv export -o {name}",
+    "pdm": "pdm lock && pdm export -f pylock -o {name}",
+}
+"""Commands that make a lock anew, by the tool that its ``created-by`` names."""
 
 
 class PylockReader(LockReader):
     """Reads a pylock.toml, whoever made it."""
 
     keeps_logins = True
+
+    def declared(self, requirements: Requirements, target: Target) -> tuple[DeclaredRequirement, ...]:
+        """Return what the pyproject.toml beside a lock called pylock.toml requires; nothing where none is there."""
+        from packer.locks.declared import read_project_requirements
+
+        extras, groups = requirements.extras, requirements.groups
+        files = self.declaring_files(requirements)
+        return tuple(each for path in files for each in read_project_requirements(path.parent, extras, groups, target))
+
+    def declaring_files(self, requirements: Requirements) -> tuple[Path, ...]:
+        """Return the pyproject.toml beside a pylock.toml; a lock of another name may be of a part of the project."""
+        path = requirements.path
+        return (path.with_name(PYPROJECT_FILE),) if path.name == LOCK_FORMATS[PYLOCK].filename else ()
+
+    def describe_absence(self, requirements: Requirements, target: Target, name: str, requirer: str) -> str:  # noqa: ARG002
+        """Return under which marker the lock has a package."""
+        pylock = _parse_lock(read_pylock_text(requirements.path), requirements.path)
+        found = [each for each in pylock.packages if each.name == name]
+        markers = [str(each.marker) for each in found if each.marker]
+        return f"only where {' or '.join(markers)}" if markers else ""
+
+    def renewal(self, requirements: Requirements, target: Target | None) -> str:  # noqa: ARG002
+        """Return the command of the tool that the lock names as its maker."""
+        maker = str(_parse_toml(read_pylock_text(requirements.path), requirements.path).get("created-by", ""))
+        return _RENEWALS.get(maker, "").format(name=requirements.path.name)
+
+    def adjusted(self, requirements: Requirements) -> Adjustments:
+        """Return what the settings of uv and PDM beside the lock override."""
+        from packer.locks.adjustments import read_adjustments
+
+        return read_adjustments(requirements.path.parent, os.environ)
 
     def read(
         self,

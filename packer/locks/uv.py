@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -21,7 +22,9 @@ from packer.core.model import Lock, LockedPackage, Requirements
 from packer.core.names import PYPROJECT_FILE
 from packer.core.process import Run, run, uv_command
 from packer.formats.distribution_names import canonical_name
-from packer.locks.formats import LockPart, LockReader, ParsePylock
+from packer.locks.adjustments import adjustments_of
+from packer.locks.declared import DeclaredRequirement, read_project_requirements
+from packer.locks.formats import Adjustments, LockPart, LockReader, ParsePylock
 from packer.locks.pylock import parse_pylock
 
 # What a function's own folder holds is its source: only its dependencies come from the lock, and never those for development.
@@ -29,6 +32,7 @@ _FLAGS = ("--frozen", "--offline", "--no-header", "--format", "pylock.toml", "--
 _STALE = 1  # exit status of `uv lock --check` for a lock that needs to change; 2 stands for everything else
 
 
+_MEMBER = r'^name = "{name}"\n(?:version = .*\n)?source = {{ (?:editable|directory|virtual) = "([^"]*)"'
 _LOCAL = ("editable", "directory", "virtual", "path")
 # What of a locked package says nothing of what is installed with it.
 _WITHOUT_EFFECT = ("metadata", "dev-dependencies", "optional-dependencies")
@@ -52,12 +56,63 @@ class UvReader(LockReader):
         """Return whether uv finds that the lock no longer fits its projects; see `is_uv_lock_stale`."""
         return is_uv_lock_stale(requirements, target, run)
 
+    def declared(self, requirements: Requirements, target: Target) -> tuple[DeclaredRequirement, ...]:
+        """Return what the member's pyproject.toml requires with the extras and groups that are asked for."""
+        extras, groups = requirements.extras, requirements.groups
+        files = self.declaring_files(requirements)
+        return tuple(each for path in files for each in read_project_requirements(path.parent, extras, groups, target))
+
+    def declaring_files(self, requirements: Requirements) -> tuple[Path, ...]:
+        """Return the pyproject.toml of the member, or that beside the lock."""
+        folder = _find_member_folder(requirements)
+        return (folder / PYPROJECT_FILE,) if folder else ()
+
+    def describe_absence(self, requirements: Requirements, target: Target, name: str, requirer: str) -> str:  # noqa: ARG002
+        """Return under which markers the lock has a package for what requires it."""
+        packages: Sequence[Package] = _read_lock(requirements).get("package", ())
+        if not any(each["name"] == name for each in packages):
+            return ""
+        needing = [each for each in packages if (each["name"] == requirer if requirer else _is_member(each, requirements))]
+        edges = (edge for each in needing for edge in (*each.get("dependencies", ()), *_asked_dependencies(each, requirements)))
+        markers = dict.fromkeys(edge["marker"] for edge in edges if edge["name"] == name and "marker" in edge)
+        return f"only where {' or '.join(markers)}" if markers else "only for other requirements"
+
+    def adjusted(self, requirements: Requirements) -> Adjustments:
+        """Return what uv was told to override when the lock was made."""
+        return adjustments_of(_read_lock(requirements).get("manifest", {}))
+
     def part(self, requirements: Requirements, target: Target, data: bytes) -> LockPart:  # noqa: ARG002 any platform counts
         """Return what a member needs on any platform; nothing, where the lock's form is not known."""
         try:
             return find_member_part(_parse_toml(data), requirements)
         except (ValueError, KeyError, TypeError, AttributeError):
             return LockPart()
+
+
+def _read_lock(requirements: Requirements) -> dict[str, Any]:
+    try:
+        return _parse_toml(requirements.path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ResolveError(f"{requirements.path} cannot be read: {error}.", remedy="Run `uv lock` there.") from error
+
+
+def _is_member(package: Package, requirements: Requirements) -> bool:
+    name = canonical_name(requirements.package)
+    return bool(package["name"] == name) if name else _is_root(package)
+
+
+def _find_member_folder(requirements: Requirements) -> Path | None:
+    """Return the folder of the member that is asked for, or that of the lock; None for a member that the lock does not have."""
+    folder = requirements.path.parent
+    if not requirements.package:
+        return folder
+    try:
+        text = requirements.path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    name = re.escape(canonical_name(requirements.package))
+    found = re.search(_MEMBER.format(name=name), text, re.MULTILINE)  # to parse a large lock takes longer than all the rest
+    return Path(os.path.normpath(folder / found[1])) if found else None
 
 
 @lru_cache(maxsize=4)
@@ -131,8 +186,7 @@ def find_member_part(document: Mapping[str, Any], requirements: Requirements) ->
     where it is not. A member that is not there needs everything.
     """
     packages: Sequence[Package] = document.get("package", ())
-    name = canonical_name(requirements.package)
-    own = [each for each in packages if (each["name"] == name if name else _is_root(each))]
+    own = [each for each in packages if _is_member(each, requirements)]
     entries = _follow(packages, own, requirements) if own else [(package, "") for package in packages]
     parts = sorted({json.dumps(_relevant_fields(package, extra), sort_keys=True, default=str) for package, extra in entries})
     folder = requirements.path.parent

@@ -34,16 +34,16 @@ from packer.core.model import (
     SourceFolder,
     Tree,
 )
-from packer.core.options import AttachedLayer
+from packer.core.options import AttachedLayer, Policy
 from packer.core.version_variables import version_variables
-from packer.formats.metadata import required_names
+from packer.formats.metadata import read_requires_dist, required_names
 from packer.formats.native_code import NativeCode
 from packer.formats.requirements_txt import ARCHIVE_SUFFIXES
 from packer.formats.stored_wheel import read_stored_wheel
 from packer.formats.wheel_outline import OUTLINES, read_outline
 from packer.locks.base_pins import PINS_FILE
 from packer.pipeline.state import FunctionState, variable_digests
-from packer.resolve.declaration import Declaration, digest_links, read_declaration
+from packer.resolve.declaration import Declaration, digest_links, is_locked, list_declaring_files, read_declaration
 from packer.resolve.resolver import Resolver
 from packer.resolve.uv_settings import settings_digest, settings_files
 from packer.source.function_source import SourceScan, scan_source
@@ -60,6 +60,8 @@ from packer.wheels.abi_check import check_closed, check_native, without_provided
 from packer.wheels.provider import ArchiveFetcher, PackageBuilder, ProvidedWheel, provide_wheels
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
     from packer.images.builder import ImageBuilder
 
 
@@ -86,14 +88,14 @@ class LockSource(Protocol):
 
 
 class Sources(Struct, frozen=True, kw_only=True):
-    """What brings a function's parts here; ``strict`` packs nothing that looks like a secret."""
+    """What brings a function's parts here, and what is allowed there."""
 
     store: Store
     digests: Digests
     locks: LockSource
     fetcher: ArchiveFetcher
     builder: PackageBuilder
-    strict: bool = False
+    policy: Policy = Policy()
 
 
 class Shaping(Struct, frozen=True, kw_only=True):
@@ -160,6 +162,7 @@ class Gatherer:
         self._reporter.stage(function.name, "fetching")
         made = self._obtain_wheels(function, lock)
         distributions = [each.distribution for each in made]
+        incomplete = self._check_closure(function, lock, distributions, scan)
         warnings = self._check_native(function, distributions, scan)
         self._reporter.stage(function.name, "packing")
         return GatheredFunction(
@@ -168,6 +171,7 @@ class Gatherer:
             warnings=(
                 *describe_secrets(function.name, _find_secrets(function, scan)),
                 *lock.warnings,
+                *incomplete,
                 *_warn_of_other_versions(function, lock),
                 *self._warn_of_runtime(function, lock, made),
                 *(warning for each in made for warning in each.warnings),
@@ -269,7 +273,7 @@ class Gatherer:
                 f"{function.name}: .gitignore leaves out {some} ({len(scan.left_out)} in all); a line such as "
                 f"!{scan.left_out[0]} in .lpackignore keeps one"
             )
-        if self._sources.strict:
+        if self._sources.policy.strict:
             refuse_secrets(function.name, _find_secrets(function, scan))
         return scan.below(function.prefix)
 
@@ -319,6 +323,34 @@ class Gatherer:
         for misfit in find_misfits(function, left, versions, trees) if versions else ():
             yield f"{function.name}: {misfit}. Take it out of exclude, so that it is packed."
 
+    def _check_closure(
+        self, function: Function, lock: Lock, distributions: Sequence[Distribution], scan: SourceScan
+    ) -> tuple[str, ...]:
+        """Check that locked packages have all that they require; raises `ResolveError`. Returns warnings."""
+        if not is_locked(function):
+            return ()  # uv leaves nothing out
+        from packer.resolve.closure import ChosenPackage, ClosureCheck
+        from packer.source.vendored import is_there_otherwise
+
+        wheels = {each.name: each for each in distributions}
+        chosen = [
+            ChosenPackage(name=each.name, version=wheel.version, digest=wheel.digest + wheel.outlined)
+            if (wheel := wheels.get(each.name))
+            else ChosenPackage(name=each.name, version=each.version)
+            for each in lock.packages
+        ]
+
+        def read() -> dict[str, tuple[Requirement, ...]]:
+            found = {name: read_requires_dist(self.tree(wheel)) for name, wheel in wheels.items()}
+            return {name: each for name, each in found.items() if each is not None}
+
+        def is_present(name: str) -> bool:
+            return is_there_otherwise(name, function, scan.tree, self.read_layers(function))
+
+        policy = self._sources.policy
+        closure = ClosureCheck(self._sources.store, allowed=policy.allow_incomplete, frozen=policy.frozen)
+        return closure.check(function, lock, chosen, read, is_present)
+
     def _check_native(self, function: Function, distributions: Sequence[Distribution], scan: SourceScan) -> tuple[str, ...]:
         """Prove that the runtime can load all native code; raises `PackageError`. Returns warnings."""
         if any(each.outlined for each in distributions):
@@ -358,6 +390,7 @@ class Gatherer:
         parts.append(self._sources.locks.group_digest(function))
         parts += [self._sources.digests.digest(path) if Path(path).is_file() else "" for path in _list_shape_files(function)]
         parts += [content.digest for content in self.read_layers(function)]
+        parts += [self._sources.digests.digest(str(path)) if path.is_file() else "" for path in list_declaring_files(function)]
         settings = (settings_digest(declaration.folder, os.environ), fingerprint(version_variables(os.environ)))
         return FunctionInputs(
             function=function,
@@ -415,7 +448,7 @@ def list_function_files(function: Function, scan: SourceScan, *, archives: bool)
     yield from (path for path in declared if archives or not path.name.endswith(ARCHIVE_SUFFIXES))
     above = (declaration.folder, *declaration.folder.parents)
     yield from (path for path in settings_files(declaration.folder, {}) if path.parent in above)
-    yield from map(Path, _list_shape_files(function))
+    yield from (*map(Path, _list_shape_files(function)), *list_declaring_files(function))
     yield from list_content_files(function.layers.attached)
 
 
@@ -452,7 +485,7 @@ class FunctionInputs(Struct, frozen=True, kw_only=True):
         """Return every path whose change, or appearance, could change the function."""
         source, requirements = self.function.source, self.function.requirements
         paths = [*self.scan.watched, str(self.function.lock_path), *map(str, self.declaration.files + self.declaration.links)]
-        paths += _list_shape_files(self.function)
+        paths += (*_list_shape_files(self.function), *map(str, list_declaring_files(self.function)))
         paths += (
             path for content in read_layer_contents(self.function.layers.attached, self.digests) for path in content.watched
         )

@@ -105,7 +105,13 @@ def _check_lock(function: Function, resolver: Resolver) -> list[Path]:
     """Return the lock that a function's requirements have; raises `LpackError` for one that does not fit."""
     if function.requirements is None:
         return []
-    resolver.lock(function)
+    reader = find_lock_reader(function.requirements)
+    if reader is not None and not reader.is_complete and not has_own_lock(function):
+        from packer.resolve.closure import check_pins
+
+        check_pins(function)
+    else:
+        resolver.lock(function)
     return [function.lock_path if has_own_lock(function) else function.requirements.path]
 
 

@@ -45,7 +45,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
 
 def digest_flags(project: Project, flags: Mapping[str, Any], shape: ShapeFlags) -> str:
     """Return `command_digest` of a command's flags, by their names; ``shape`` are those of how functions are shaped."""
-    more = [f"{name} {flags[name]}" for name in ("strict", "sbom") if flags.get(name)]
+    more = [f"{name} {flags[name]}" for name in ("strict", "sbom", "allow_incomplete") if flags.get(name)]
     more += ["no sbom"] if flags.get("sbom") is False else []
     frozen = flags.get("frozen", False)
     return command_digest(project, flags["runtime"], flags["arch"], shape, frozen=frozen, more=more)

@@ -103,6 +103,17 @@ def has_own_lock(function: Function) -> bool:
     return function.lock_path.is_file() and (function.requirements is None or function.requirements.kind != PYLOCK)
 
 
+def list_declaring_files(function: Function) -> tuple[Path, ...]:
+    """Return the files in which a function declares what its lock must have, beside those of its declaration."""
+    reader = find_lock_reader(function.requirements)
+    return reader.declaring_files(function.requirements) if function.requirements is not None and reader else ()
+
+
+def is_locked(function: Function) -> bool:
+    """Return whether a lock decides a function's packages: lpack's own, or one of another tool."""
+    return has_own_lock(function) or find_lock_reader(function.requirements) is not None
+
+
 def _declare_lock(source: Path, requirements: Requirements, reader: LockReader) -> Declaration:
     """Return what a complete lock declares; the projects beside it only decide whether it is stale."""
     projects = (path / PYPROJECT_FILE for path in dict.fromkeys((requirements.path.parent, source)))

@@ -87,12 +87,12 @@ class LockResolver:
         reader = find_lock_reader(requirements)
         if reader and reader.is_complete:
             return self._read_user_lock(function, requirements, reader)
-        if self._policy.frozen:
+        if self._policy.frozen and not reader:
             raise UsageError(
                 f"{function.name} has no lock {function.lock_path.name}, and --frozen forbids to resolve.",
                 remedy="Run `lpack lock`.",
             )
-        return None
+        return None  # exact versions are only located: nothing is chosen, whatever the index has by now
 
     def resolve(self, function: Function, declaration: Declaration) -> Lock:
         """Return the lock that was resolved for the same declaration before, or resolve now and remember."""

@@ -7,14 +7,12 @@ stays without ``web``. So ``web`` costs its own bytes, and with what only it nee
 
 from __future__ import annotations
 
-import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from builders.documents import decode_text
 from builders.errors import LpackError
 from builders.runtimes import Target
 from packer import __version__
@@ -24,7 +22,7 @@ from packer.core.fingerprint import fingerprint
 from packer.core.model import Function, Tree
 from packer.core.names import PYPROJECT_FILE
 from packer.formats.distribution_names import canonical_name
-from packer.formats.metadata import parse_requirement, read_requires_dist
+from packer.formats.metadata import parse_requirement, read_requires_dist, requirement_applies
 from packer.formats.requirements_txt import read_requirements
 from packer.source.dependency_files import PYPROJECT, REQUIREMENTS
 
@@ -148,7 +146,7 @@ def _asked_extras(
         if before is not None and extras <= before:
             continue
         asked[name] = extras | (before or frozenset())
-        applying = (each for each in requires.get(name, ()) if _requirement_applies(each, asked[name], target))
+        applying = (each for each in requires.get(name, ()) if requirement_applies(each, asked[name], target))
         waiting += [(canonical_name(each.name), frozenset(each.extras)) for each in applying]
     return asked
 
@@ -159,7 +157,7 @@ def _make_steps(
     found: dict[str, RequirementStep] = {}
     for each in requires:
         name = canonical_name(each.name)
-        if name in known and _requirement_applies(each, extras, target):
+        if name in known and requirement_applies(each, extras, target):
             found.setdefault(name, _make_step(each))
     yield from (found[name] for name in sorted(found))
 
@@ -167,17 +165,6 @@ def _make_steps(
 def _make_step(requirement: Requirement) -> RequirementStep:
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     return RequirementStep(name=canonical_name(requirement.name), words=f"{requirement.name}{extras}{requirement.specifier}")
-
-
-def _requirement_applies(requirement: Requirement, extras: frozenset[str], target: Target) -> bool:
-    if requirement.marker is None:
-        return True
-    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-
-    try:
-        return any(requirement.marker.evaluate({**target.markers(), "extra": extra}) for extra in (*sorted(extras), ""))
-    except (UndefinedComparison, UndefinedEnvironmentName):
-        return True  # what was built is there, whatever it was for
 
 
 def declared_requirements(function: Function) -> tuple[str, ...]:
@@ -191,20 +178,11 @@ def declared_requirements(function: Function) -> tuple[str, ...]:
         except LpackError:
             return ()
         return tuple(line.text.partition(" --")[0] for line in lines if line.name and not line.is_constraint)
+    from packer.locks.declared import list_project_requirements, read_project_document
+
     own = requirements.path if requirements.kind == PYPROJECT else None
     for path in dict.fromkeys((own, function.source / PYPROJECT_FILE)):
         if path is not None and path.is_file():
-            return tuple(_project_requirements(path.read_bytes(), requirements.extras, requirements.groups))
+            document = read_project_document(path)
+            return tuple(list_project_requirements(document, requirements.extras, requirements.groups))
     return ()
-
-
-def _project_requirements(data: bytes, extras: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
-    try:
-        document = tomllib.loads(decode_text(data))
-    except ValueError:
-        return
-    project = document.get("project", {})
-    lists = [project.get("dependencies", [])]
-    lists += [project.get("optional-dependencies", {}).get(extra, []) for extra in extras]
-    lists += [document.get("dependency-groups", {}).get(group, []) for group in groups]
-    yield from (each for listed in lists for each in listed if isinstance(each, str))

@@ -106,7 +106,7 @@ def _read_settings(flags: Mapping[str, Any], shape: ShapeFlags) -> _BuildSetting
             "sbom": flags["sbom"],
             "shape": shape,
         },
-        policy={name: flags[name] for name in ("frozen", "offline", "upgrade", "strict")},
+        policy={name: flags[name] for name in ("frozen", "offline", "upgrade", "strict", "allow_incomplete")},
         jobs=flags["jobs"] or os.cpu_count() or 1,
         scheduler=flags["scheduler"] or "",
     )

@@ -143,7 +143,7 @@ def test_a_uv_lock_of_a_single_project(folder, lpack, index):
     make_wheel(index.folder, "beta", "9.0", {"beta/__init__.py": b""})
     assert built(lpack, folder, "--frozen") == {"alpha": "1.0", "beta": "2.0"}
     text = (folder / "fn" / "pyproject.toml").read_text()
-    (folder / "fn" / "pyproject.toml").write_text(text.replace("alpha<1.1", "alpha<1.1', 'gamma").replace('"', "'"))
+    (folder / "fn" / "pyproject.toml").write_text(text.replace("alpha<1.1", "alpha<1"))
     finished = lpack("build", "--frozen", "fn/", cwd=folder)
     assert finished.returncode == 2
     assert "uv.lock is stale" in finished.stderr
