@@ -25,10 +25,11 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
     ``only`` names the one file of the folder that is its code, empty where all of it is. ``package`` is the dotted name of the
     packages that AWS SAM puts the source below (``ParentPackageMode``), empty for none.
     ``memory`` and ``storage`` are in MB and ``timeout`` is in seconds, None where they are not known; ``unset`` are those of
-    ``memory`` and ``timeout`` that the template leaves to Lambda. Of the ``environment``, ``undecided`` variables get their values when the stack is deployed. ``attached`` are its layers: ARNs, or whatever else
-    stands for one; ``contents`` are those that the template declares itself, by what stands for them. ``uncounted`` says why
-    none can be added to them. ``defaults`` are properties that decide the build and hang on a parameter that nobody gave, each
-    with that parameter and the value it was taken for.
+    ``memory`` and ``timeout`` that the template leaves to Lambda. Of the ``environment``, ``undecided`` variables get their
+    values when the stack is deployed. ``attached`` are its layers: ARNs, or whatever else stands for one; ``contents`` are
+    those that the template declares itself, by what stands for them. ``uncounted`` says why none can be added to them.
+    ``defaults`` are properties that decide the build and hang on a parameter that nobody gave, each with that parameter and
+    the value it was taken for.
     """
 
     logical_id: str

@@ -170,7 +170,7 @@ def _named_folders(sources: Sequence[tuple[str, bytes]], tree: Tree) -> tuple[st
 
     held = {str(parent) for entry in tree if BUILT_WITH.search(entry.path) for parent in PurePosixPath(entry.path).parents}
     found: list[str] = []
-    for folder in sorted(find_named_folders(sources, held - {"."}, _parse_source)):
+    for folder in sorted(find_named_folders(sources, held - {"."}, parse_source)):
         if not found or not f"{folder}/".startswith(f"{found[-1]}/"):
             found.append(folder)
     return tuple(found)

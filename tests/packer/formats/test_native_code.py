@@ -254,7 +254,9 @@ def test_a_module_that_its_package_does_without_is_told_and_let_through(new_symb
     assert "one/pool.so of one.whl cannot be loaded on Lambda, which has no libtbb.so.12. What imports it goes on" in warning
     with pytest.raises(PackageError, match=r"libtbb\.so\.12.*: one/pool\.so links to it"):
         check_closed(function(), parts, code + b"from one import pool\n")
-    beside = {"one.whl": (module("libinner.so", path="one/pool.so"), needing("libx.so", path="one/libinner.so"))}
+    beside: dict[str, tuple[ElfFile, ...]] = {
+        "one.whl": (module("libinner.so", path="one/pool.so"), needing("libx.so", path="one/libinner.so"))
+    }
     assert "one/libinner.so of one.whl cannot be loaded" in check_closed(function(), beside, code)[0]
     beside["one.whl"] += (module("libinner.so", path="one/_core.so"),)
     with pytest.raises(PackageError, match=r"libx\.so.*: one/libinner\.so links to it"):
