@@ -145,8 +145,7 @@ def appraise_commit(
         raise UsageError(f"{project.folder} lies in no git repository.", remedy="Name a file instead of a commit.")
     commit = tree.commit(ref)
     with store.workspace() as folder:
-        tree.export(commit, folder)
-        (folder / ".git").mkdir()  # links and .gitignore files reach as far as in the repository itself
+        tree.export(commit, folder)  # links and .gitignore files reach as far as in the repository itself
         there = _move_project(project, Path(os.path.realpath(project.folder)), tree.top, folder)
         if not there.path.exists():
             what = f"{ref} has no {os.path.relpath(os.path.realpath(project.path), tree.top)}."

@@ -1,7 +1,8 @@
 """A function's own source as a tree: what git would keep, less what .lpackignore and the configuration leave out.
 
-Which rule decides, first to last: the configuration's ``ignore``, .lpackignore files, lpack's defaults, .gitignore files
-(deeper ones first). A .gitignore never leaves out a shared library, and everything else it leaves out is reported.
+Which rule decides, first to last: the configuration's ``ignore``, .lpackignore files, lpack's defaults, git's index, .gitignore
+files (deeper ones first). A .gitignore never leaves out a shared library or what git tracks (gitignore(5)), and everything else
+it leaves out is reported.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +26,9 @@ from packer.core.model import EXECUTABLE_MODE, FILE_MODE, OWN_SOURCE, Entry, Fil
 from packer.core.names import MANIFEST_FILE
 from packer.source.ignore_patterns import IgnorePatterns, compile_patterns
 from packer.source.links import check_link, function_boundary, project_boundary
+
+if TYPE_CHECKING:
+    from packer.source.git import TrackedFiles
 
 DEFAULT_IGNORE = (
     # version control
@@ -125,6 +130,9 @@ class _Scanner:
         self._skip = skip
         self._skip_names = {os.path.basename(path) for path in skip}
         self._git = git
+        self._top: Path | None = None
+        self._below = ""  # the way from the repository down to the source
+        self._tracked_whole: set[str] = set()
         self._configured = _Rules(patterns=compile_patterns(ignore))
         self._defaults = _Rules(patterns=compile_patterns(DEFAULT_IGNORE))
         self._entries: list[Entry] = []
@@ -150,7 +158,25 @@ class _Scanner:
             patterns = self._read_patterns(str(folder / ".gitignore"))
             if patterns is not None:
                 found.append(_Rules(patterns=patterns, above=below))
+        self._top, self._below = folder, below
         return tuple(found)
+
+    @cached_property
+    def _tracked(self) -> TrackedFiles | None:
+        """What git tracks in the source's repository; None where there is none, or git cannot say it."""
+        if self._top is None:
+            return None
+        from packer.source.git import index_path, list_tracked
+
+        self._watched.append(str(index_path(self._top)))
+        return list_tracked(self._top)
+
+    def _is_tracked(self, path: str) -> bool:
+        if self._tracked is None or not self._tracked.hold(self._below + path):
+            return False
+        if path.endswith("/") and self._below + path[:-1] in self._tracked.paths:
+            self._tracked_whole.add(path[:-1])
+        return True
 
     def _read_patterns(self, path: str) -> IgnorePatterns | None:
         self._watched.append(path)
@@ -253,7 +279,9 @@ class _Scanner:
         for rules in git:
             verdict = rules.verdict(path)
             if verdict is not None:
-                return _Verdict.BY_GIT if verdict and not _SHARED_LIBRARY.fullmatch(path) else _Verdict.KEPT
+                if not verdict or _SHARED_LIBRARY.fullmatch(path) or self._is_tracked(path):
+                    return _Verdict.KEPT
+                return _Verdict.BY_GIT
         return _Verdict.KEPT
 
     def _enter(
@@ -265,6 +293,8 @@ class _Scanner:
         real = os.path.realpath(item.path)
         if real in above:
             raise UsageError(f"The link {item.path} leads back to a folder that holds it.", remedy=_IGNORE_REMEDY)
+        if path in self._tracked_whole:
+            git = ()  # where a link or a submodule leads, rules on its path say nothing
         self._walk(path + "/", own, git, (*above, real))
 
     def _is_closed(self, place: str) -> bool:
@@ -311,6 +341,7 @@ class Outline(_Scanner):
         self.rules: set[str] = set()
         self._replaced = replaced
         self._entered: dict[str, _Both | None] = {}
+        self._out: set[str] = set()  # folders that .gitignore files leave out
 
     def scan(self) -> SourceScan:
         """Find the files, once."""
@@ -321,8 +352,12 @@ class Outline(_Scanner):
         """Return whether a file at this path would be one of them."""
         folder, slash, _ = path.rpartition("/")
         rules = self._rules_in(folder + slash)
-        if rules is None or self._verdict(path, *rules):
+        verdict = _Verdict.BY_US if rules is None else self._verdict(path, *rules)
+        if verdict is _Verdict.BY_US:
             return False
+        if verdict is _Verdict.BY_GIT or folder + slash in self._out:
+            # What is gone was tracked, where there is a repository: nobody asks for anything else that is.
+            return self._top is not None and not os.path.lexists(os.path.join(self._folder, path))
         return os.path.realpath(os.path.join(self._folder, path)) not in self._skip
 
     def _rules_in(self, prefix: str) -> _Both | None:
@@ -336,8 +371,11 @@ class Outline(_Scanner):
         if prefix:
             above, slash, _ = prefix[:-1].rpartition("/")
             rules = self._rules_in(above + slash)
-            if rules is None or self._verdict(prefix, *rules) or self._is_closed(place):
+            verdict = _Verdict.BY_US if rules is None else self._verdict(prefix, *rules)
+            if rules is None or verdict is _Verdict.BY_US or self._is_closed(place):
                 return None
+            if verdict is _Verdict.BY_GIT or above + slash in self._out:
+                self._out.add(prefix)
             own, git = rules
         else:
             own, git = (), self._rules_above() if self._git else ()

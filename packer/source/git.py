@@ -1,4 +1,4 @@
-"""What git knows of a working tree: the commit where a branch began, what has changed since, and files as they were then."""
+"""What git knows of a working tree: its files, the commit where a branch began, what has changed since, and what was then."""
 
 from __future__ import annotations
 
@@ -6,16 +6,71 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from msgspec import Struct
 
 from builders.commands import git_environment
+from packer.cache.signatures import Signature, signature
 from packer.core.errors import UsageError
 
 _EXPRESSION = re.compile(r"[~^:@{}*?\[\\\s]")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _DEEPEN = "Run `git fetch --unshallow` (with actions/checkout: fetch-depth: 0)."
+
+
+class TrackedFiles(Struct, frozen=True, kw_only=True):
+    """What git tracks below a folder, those of submodules too: paths relative to it, and all folders that these lie in.
+
+    A submodule that is not checked out, and a link, is one path, whatever it leads to.
+    """
+
+    paths: frozenset[str]
+    folders: frozenset[str]
+
+    def hold(self, path: str) -> bool:
+        """Return whether git tracks a path; of a folder, which has a slash behind, whether it tracks anything in it."""
+        return path.removesuffix("/") in self.paths or (path.endswith("/") and path[:-1] in self.folders)
+
+
+def index_path(top: Path) -> Path:
+    """Return the index of the repository whose working tree is ``top`` (gitrepository-layout(5)), whether it exists or not."""
+    place = top / ".git"
+    if place.is_file():  # of a linked working tree, or a submodule
+        with suppress(OSError):
+            place = top / place.read_text(errors="surrogateescape").removeprefix("gitdir:").strip()
+    return place / "index"
+
+
+def list_tracked(top: Path) -> TrackedFiles | None:
+    """Return what git tracks in the working tree ``top``; None where git cannot say that, or is not installed."""
+    return _list_tracked(top, signature(str(index_path(top))))
+
+
+@lru_cache(maxsize=16)
+def _list_tracked(top: Path, _index: Signature) -> TrackedFiles | None:
+    """Return what git tracks, once for an index: many functions lie in one repository."""
+    # What is only listed may belong to anyone, as in a container; and what its configuration would run is not run.
+    words = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "ls-files", "-z", "--cached")
+    variables = {"GIT_CEILING_DIRECTORIES": str(top.parent)}  # no repository above answers for one that is broken
+    try:
+        status, found, _ = _git(top, *words, "--recurse-submodules", variables=variables)
+        if status:
+            status, found, _ = _git(top, *words, variables=variables)
+    except UsageError:
+        return None
+    if status:
+        return None
+    paths = frozenset(os.fsdecode(name) for name in found.split(b"\0") if name)
+    folders: set[str] = set()
+    for path in paths:
+        above = path.rpartition("/")[0]
+        while above and above not in folders:
+            folders.add(above)
+            above = above.rpartition("/")[0]
+    return TrackedFiles(paths=paths, folders=frozenset(folders))
 
 
 class WorkingTree(Struct, frozen=True, kw_only=True):
@@ -78,17 +133,18 @@ class WorkingTree(Struct, frozen=True, kw_only=True):
         return found
 
     def export(self, commit: str, folder: Path) -> None:
-        """Write all files of a commit to a folder, as a checkout has them; the repository's own index is left alone.
+        """Write all files of a commit to a folder, as a checkout has them, and make that a repository that tracks them.
 
-        Raises `UsageError` where git cannot.
+        The repository's own index is left alone. Raises `UsageError` where git cannot.
         """
-        index = {"GIT_INDEX_FILE": str(folder / ".git-index")}
+        index = {"GIT_INDEX_FILE": str(folder / ".git" / "index")}
+        form = self._asked("rev-parse", "--show-object-format").decode().strip()
+        self._asked("init", "--quiet", "--template=", f"--object-format={form}", str(folder))
         for words in (("read-tree", commit), ("checkout-index", "--all", f"--prefix={folder}{os.sep}")):
             status, _, messages = _git(self.top, *words, variables=index)
             if status:
                 what = f"git cannot give the files of {commit[:12]} in {self.top}."
                 raise UsageError(what, detail=messages, remedy="Fix what git reports.")
-        Path(index["GIT_INDEX_FILE"]).unlink()
 
     def _commit(self, ref: str) -> str | None:
         status, found, _ = self._run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")

@@ -71,18 +71,20 @@ def test_what_is_no_source_does_not_count(folder):
 
 
 def test_rules_count_where_they_change_what_is_packed(folder):
-    put(folder / "services" / "a" / "x.log")
+    """What git tracks is packed whatever a .gitignore says."""
+    put(folder / "services" / "a" / "tracked.log")
     make_repository(folder)
-    put(folder / ".gitignore", "*.tmp\n")
+    put(folder / ".gitignore", "*.log\n")
     put(folder / "services" / "b" / ".lpackignore", "*.log\n")
     assert reasons(folder) == {}
-    put(folder / ".gitignore", "*.log\n")
+    put(folder / "services" / "a" / "x.log")
+    put(folder / ".gitignore", "*.tmp\n*.log\n")
     assert reasons(folder) == {"a": [".gitignore"]}
     commit(folder)
     git(folder, "branch", "-f", "main")
     assert reasons(folder) == {}
     (folder / ".gitignore").unlink()
-    assert reasons(folder) == {"a": [".gitignore"]}
+    assert reasons(folder) == {"a": [".gitignore", "services/a/x.log"]}
 
 
 def test_what_links_lead_to_counts(folder):

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import packer.source.git
 from packer.cache.signatures import Digests
 from packer.core.errors import UsageError
 from packer.source.function_source import SourceScan, scan_outline, scan_source
+from tests.repository import git, make_repository
 
 
 def scan(folder: Path, **options) -> SourceScan:
@@ -59,6 +61,87 @@ def test_gitignore_outside_of_a_repository_has_no_say_from_above(tmp_path):
     source = tmp_path / "orders"
     write(source, "app.py")
     assert paths(source) == ["app.py"]
+
+
+def make_tracked(folder: Path) -> Path:
+    """Make a repository in which files are tracked that its .gitignore files name, and others are not."""
+    write(folder, "fn/app.py", "fn/lib/rates.py", "fn/lib/deep/er.py", "fn/a.log", "fn/data/in.csv", "fn/sub/dist/x.js")
+    (folder / ".gitignore").write_text("lib/\n*.log\ndist\n")
+    (folder / "fn" / "data" / ".gitignore").write_text("*\n")
+    make_repository(folder)
+    git(folder, "add", "--force", ".")
+    git(folder, "commit", "-q", "-m", "all of it")
+    write(folder, "fn/lib/new.py", "fn/b.log", "fn/new.py", "fn/data/more.csv", "fn/dist/y.js", "fn/lib/other/z.py")
+    return folder / "fn"
+
+
+def test_what_git_tracks_is_packed_whatever_gitignore_says(tmp_path):
+    source = make_tracked(tmp_path)
+    found = scan(source)
+    kept = git(source, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    assert [entry.path for entry in found.tree] == sorted(set(kept) - {"data/.gitignore"})
+    assert {"lib/rates.py", "lib/deep/er.py", "a.log", "data/in.csv", "sub/dist/x.js", "new.py"} <= set(kept)
+    assert found.left_out == ("b.log", "data/more.csv", "dist/", "lib/new.py", "lib/other/")
+    assert str(tmp_path / ".git/index") in found.watched
+    git(tmp_path, "add", "--force", "fn/b.log")
+    assert "b.log" in paths(source)
+    git(tmp_path, "rm", "--quiet", "--cached", "fn/a.log")
+    assert "a.log" not in paths(source)
+
+
+def test_rules_of_lpack_leave_out_what_git_tracks(tmp_path):
+    source = make_tracked(tmp_path)
+    (source / ".lpackignore").write_text("deep/\n")
+    assert not {"lib/deep/er.py", "a.log"} & set(paths(source, ignore=("a.log",)))
+
+
+def test_links_and_submodules_that_git_tracks_are_packed_whole(tmp_path):
+    other = make_tracked(tmp_path / "other").parent
+    folder = tmp_path / "project"
+    write(folder, "common/x.py", "fn/app.py")
+    (folder / "fn" / "lib").symlink_to("../common")
+    (folder / ".gitignore").write_text("lib\nvendor/\n")
+    make_repository(folder)
+    git(folder, "submodule", "--quiet", "add", "--force", str(other), "fn/vendor/other")
+    git(folder, "add", "--force", "fn/lib")
+    found = paths(folder / "fn")
+    assert {"lib/x.py", "vendor/other/fn/app.py", "vendor/other/fn/lib/rates.py"} <= set(found)
+
+
+@pytest.mark.parametrize("what", ["a linked working tree", "a repository of somebody else's"])
+def test_the_index_is_read_where_git_keeps_it_elsewhere_or_does_not_trust_it(tmp_path, what):
+    source = make_tracked(tmp_path / "repository")
+    if what == "a linked working tree":
+        git(source, "worktree", "add", "--quiet", str(tmp_path / "linked"), "HEAD")
+        source = tmp_path / "linked" / "fn"
+    elif os.getuid():
+        pytest.skip("only root gives files away")
+    else:
+        for path in (source.parent, *source.parent.rglob("*")):
+            os.chown(path, 12345, 12345, follow_symlinks=False)
+    assert "lib/rates.py" in paths(source)
+
+
+def test_without_git_its_rules_alone_count(tmp_path, monkeypatch):
+    source = make_tracked(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    list_tracked_afresh(monkeypatch)
+    assert paths(source) == ["app.py", "new.py"]
+
+
+def list_tracked_afresh(monkeypatch) -> None:
+    """Forget what git has said of the same index."""
+    monkeypatch.setattr("packer.source.git._list_tracked", packer.source.git._list_tracked.__wrapped__)
+
+
+def test_an_outline_holds_what_git_tracked_before_it_was_deleted(tmp_path):
+    source = make_tracked(tmp_path)
+    outline = scan_outline(source)
+    assert outline.files == set(paths(source))
+    assert outline.holds("lib/rates.py")
+    assert not outline.holds("lib/new.py")
+    git(tmp_path, "rm", "--quiet", "--force", "fn/lib/rates.py")
+    assert scan_outline(source).holds("lib/rates.py")
 
 
 def test_gitignore_never_leaves_out_a_shared_library(tmp_path):

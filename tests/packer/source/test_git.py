@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from packer.core.errors import UsageError
-from packer.source.git import WorkingTree, find_working_tree
+from packer.source.git import WorkingTree, find_working_tree, list_tracked
 from tests.repository import commit, git, make_repository
 
 
@@ -209,3 +209,21 @@ def test_missing_git_is_an_error(repository, monkeypatch, tmp_path):
 def test_missing_folder_is_not_a_missing_git(tmp_path):
     with pytest.raises(UsageError, match=r"git cannot be run in .*gone: No such file"):
         find_working_tree(tmp_path / "gone")
+
+
+def test_an_exported_commit_tracks_its_files(tmp_path, repository):
+    (repository / ".gitignore").write_text("three\n")
+    at = commit(repository)
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    tree(repository).export(at, folder)
+    tracked = list_tracked(folder)
+    assert tracked is not None
+    assert tracked.paths == {".gitignore", "a/one", "a/two", "three"}
+    assert (folder / "three").read_text() == (repository / "three").read_text()
+    assert git(repository, "status", "--porcelain") == ""
+
+
+def test_a_broken_repository_is_not_that_above_it(repository):
+    (repository / "a" / ".git").mkdir()
+    assert list_tracked(repository / "a") is None
