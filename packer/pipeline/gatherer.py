@@ -35,6 +35,7 @@ from packer.core.model import (
     Tree,
 )
 from packer.core.options import AttachedLayer, Policy
+from packer.core.units import format_size
 from packer.core.version_variables import version_variables
 from packer.formats.metadata import read_requires_dist, required_names
 from packer.formats.native_code import NativeCode
@@ -63,6 +64,10 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from packer.images.builder import ImageBuilder
+
+
+_TOLD_COPIES = 100_000
+"""From how many bytes on it is told what links have packed more than once."""
 
 
 class LockSource(Protocol):
@@ -273,6 +278,13 @@ class Gatherer:
                 f"{function.name}: .gitignore leaves out {some} ({len(scan.left_out)} in all); a line such as "
                 f"!{scan.left_out[0]} in .lpackignore keeps one"
             )
+        more = sum(copies.bytes for copies in scan.copies)
+        if more >= _TOLD_COPIES:
+            paths = ", ".join(scan.copies[0].paths)
+            self._reporter.note(
+                f"{function.name}: {paths} are one file, which links lead to, and each is packed ({format_size(more)} more in "
+                "all); lines in .lpackignore leave out the names that nothing loads"
+            )
         if self._sources.policy.strict:
             refuse_secrets(function.name, _find_secrets(function, scan))
         return scan.below(function.prefix)
@@ -320,8 +332,8 @@ class Gatherer:
         for name, who in self._find_staying(function, lock, find_family(function, names), made).items():
             what = f"{function.name} packs {name}, which {who} requires"
             self._reporter.note(f"{what}; what it leaves to the runtime gets that version, too")
-        for misfit in find_misfits(function, left, versions, trees) if versions else ():
-            yield f"{function.name}: {misfit}. Take it out of exclude, so that it is packed."
+        for misfit in find_misfits(function, names, left, versions, trees) if versions else ():
+            yield f"{function.name}: {misfit}"
 
     def _check_closure(
         self, function: Function, lock: Lock, distributions: Sequence[Distribution], scan: SourceScan

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builders.runtimes import RUNTIME_DISTRIBUTIONS, RUNTIME_REQUIRES
-from packer.core.model import Function, Tree
+from packer.core.model import RUNTIME_WORD, Function, Tree
 from packer.formats.distribution_names import canonical_name
 from packer.formats.metadata import parse_requirement, read_requires_dist
 from packer.resolve.requirement_graph import declared_requirements
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _PINS = ("==", "===")
 
@@ -70,23 +74,38 @@ def read_runtime_versions(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def find_misfits(
-    function: Function, left: Collection[str], versions: Mapping[str, str], trees: Mapping[str, Tree]
+    function: Function, names: Collection[str], left: Collection[str], versions: Mapping[str, str], trees: Mapping[str, Tree]
 ) -> Iterator[str]:
-    """Return in words what is required of packages left to the runtime, and its versions do not meet.
+    """Return in words what is required of packages left to the runtime and its versions do not meet, with what helps.
 
-    ``trees`` are the distributions that are packed. What the function itself pins is met by later versions, too.
+    ``names`` are all packages of the function's lock, ``trees`` those that are packed. What the function itself pins is met by
+    later versions, too; of a list of everything, only what it says of boto3 counts.
     """
     own = [(function.name, each) for each in map(parse_requirement, declared_requirements(function)) if each]
+    if _declared_names(function).issuperset(names):
+        own = [(who, each) for who, each in own if canonical_name(each.name) == "boto3"]
     others = [(name, each) for name in sorted(trees) for each in read_requires_dist(trees[name]) or ()]
-    for requirer, each in (*own, *others):
+    for who, each in (*own, *others):
         name = canonical_name(each.name)
-        if name not in left or name not in versions:
+        if name not in left or name not in versions or not _applies(each, function):
             continue
-        if each.marker and not each.marker.evaluate({**function.target.markers(), "extra": ""}):
-            continue
-        words = str(each.specifier)
         allowed = each.specifier
-        if requirer == function.name and all(clause.operator in _PINS for clause in allowed):
+        if who == function.name and all(clause.operator in _PINS for clause in allowed):
             allowed = type(allowed)(",".join(f">={clause.version}" for clause in allowed if not clause.version.endswith(".*")))
         if not allowed.contains(versions[name], prereleases=True):
-            yield f"{requirer} requires {each.name}{words}, and the runtime has {versions[name]}"
+            what = f"{who} requires {each.name}{each.specifier}, and the runtime has {versions[name]}"
+            yield f"{what}. {_explain_packing(function, name, who)}"
+
+
+def _applies(requirement: Requirement, function: Function) -> bool:
+    marker = requirement.marker
+    return marker is None or marker.evaluate({**function.target.markers(), "extra": ""})
+
+
+def _explain_packing(function: Function, name: str, who: str) -> str:
+    """Return what to write so that a package is packed that somebody requires."""
+    if RUNTIME_WORD not in function.exclude:
+        return f"Take {name} out of exclude, so that it is packed."
+    if who != function.name and name not in RUNTIME_REQUIRES["boto3"] and name != "boto3":
+        return 'Write exclude = ["boto3"]: what others require, too, is packed then.'
+    return f'Take "{RUNTIME_WORD}" out of exclude, so that it is packed.'

@@ -37,7 +37,9 @@ DEFAULT_IGNORE = (
     "__pycache__/", "*.py[co]", ".mypy_cache/", ".pytest_cache/", ".ruff_cache/", ".hypothesis/", ".tox/", ".nox/", ".coverage",
     "*.egg-info/", ".ipynb_checkpoints/", ".DS_Store", "Thumbs.db", ".idea/", ".vscode/", "*.swp", "*~", ".#*", "\\#*#",
     # virtual environments and other package managers' folders
-    ".venv/", "node_modules/", ".aws-sam/", ".serverless/", "cdk.out/",
+    ".venv/", ".pixi/", ".direnv/", "node_modules/",
+    # what deployment tools build and download
+    ".aws-sam/", ".serverless/", "cdk.out/", ".terraform/", ".terragrunt-cache/",
     # locks and configuration that lpack itself reads
     "/lpack.toml", "pylock.*.toml", "/pylock.toml", "/uv.lock", "/poetry.lock", "/Pipfile", "/Pipfile.lock",
     "lpack-profile.*.toml", "/lpack-bases.toml", "/lpack-baseline.json",
@@ -45,12 +47,23 @@ DEFAULT_IGNORE = (
 _SHARED_LIBRARY = re.compile(r".*\.so(\.[0-9.]+)?")
 
 
+class LinkedCopies(Struct, frozen=True, kw_only=True):
+    """The paths at which one file is packed, and the bytes of all but one of these copies."""
+
+    paths: tuple[str, ...]
+    bytes: int
+
+
 class SourceScan(Struct, frozen=True, kw_only=True):
-    """A scanned folder: its tree, every path whose change could change it, and what .gitignore left out."""
+    """A scanned folder: its tree, every path whose change could change it, and what .gitignore left out.
+
+    ``copies`` are paths of one file that links lead to, each of which is packed.
+    """
 
     tree: Tree
     watched: tuple[str, ...]
     left_out: tuple[str, ...]
+    copies: tuple[LinkedCopies, ...] = ()
 
     def below(self, prefix: str) -> SourceScan:
         """Return the scan with all files in the folder ``prefix``, which ends in a slash; an empty one changes nothing."""
@@ -92,6 +105,8 @@ def scan_source(
     git: bool = True,
 ) -> SourceScan:
     """Scan a folder; ``skip`` names paths below it that are no source, such as the output folder.
+
+    A file among them is source where .lpackignore or the configuration say so.
 
     ``root`` is the folder of the configuration that names it, if it is a function's. Without ``git``, .gitignore files have no
     say. Raises `UsageError` for what cannot be packed.
@@ -138,12 +153,36 @@ class _Scanner:
         self._entries: list[Entry] = []
         self._watched: list[str] = []
         self._left_out: list[str] = []
+        self._linked: list[str] = []  # folders have a slash behind
 
     def scan(self) -> SourceScan:
         self._walk("", (), self._rules_above() if self._git else (), (os.path.realpath(self._folder),))
         return SourceScan(
-            tree=Tree.of(self._entries), watched=tuple(dict.fromkeys(self._watched)), left_out=tuple(sorted(self._left_out))
+            tree=Tree.of(self._entries),
+            watched=tuple(dict.fromkeys(self._watched)),
+            left_out=tuple(sorted(self._left_out)),
+            copies=self._find_copies() if self._linked else (),
         )
+
+    def _find_copies(self) -> tuple[LinkedCopies, ...]:
+        """Return what links lead to that is packed more than once, the largest first."""
+        linked = tuple(self._linked)
+        files = set(linked)
+        places: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            if entry.path in files or entry.path.startswith(tuple(path for path in linked if path.endswith("/"))):
+                places.setdefault(os.path.realpath(os.path.join(self._folder, entry.path)), []).append(entry)
+        above = os.path.realpath(self._folder) + os.sep
+        for entry in self._entries:
+            others = places.get(above + entry.path, [])
+            if others and entry not in others:
+                others.append(entry)
+        found = (
+            LinkedCopies(paths=tuple(entry.path for entry in entries), bytes=(len(entries) - 1) * entries[0].content.size)
+            for entries in places.values()
+            if len(entries) > 1
+        )
+        return tuple(sorted(found, key=lambda copies: (-copies.bytes, copies.paths)))
 
     def _rules_above(self) -> tuple[_Rules, ...]:
         """Return the .gitignore rules of the folders above, up to the repository's root, deepest first."""
@@ -210,6 +249,7 @@ class _Scanner:
                 self._enter(item, path, own, git, above)
             elif stat.S_ISREG(status.st_mode):
                 self._check_link(item)
+                self._note_link(item, path)
                 self._add(item.path, path, status)
 
     def _looked_at(
@@ -226,7 +266,7 @@ class _Scanner:
         if all(verdicts.values()):
             self._note(forms[0], verdicts[forms[0]])
             return None
-        if self._is_skipped(item):
+        if self._is_skipped(item) and not self._is_brought_back(path, own):
             return None
         try:
             status = item.stat()
@@ -244,6 +284,10 @@ class _Scanner:
         if verdict is _Verdict.BY_GIT:
             self._left_out.append(path)
 
+    def _note_link(self, item: os.DirEntry[str], path: str) -> None:
+        if item.is_symlink():
+            self._linked.append(path)
+
     def _check_link(self, item: os.DirEntry[str]) -> None:
         if item.is_symlink():
             check_link(item.path, self._boundary)
@@ -251,6 +295,11 @@ class _Scanner:
     def _is_skipped(self, item: os.DirEntry[str]) -> bool:
         # By name first: the true path of each of thousands of files would cost a system call.
         return (item.name in self._skip_names or item.is_symlink()) and os.path.realpath(item.path) in self._skip
+
+    def _is_brought_back(self, path: str, own: tuple[_Rules, ...]) -> bool:
+        """Return whether rules of the user's own keep a path, whatever else is said of it."""
+        verdicts = (rules.verdict(path) for rules in (self._configured, *own))
+        return next((verdict for verdict in verdicts if verdict is not None), True) is False
 
     def _listed(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -293,6 +342,7 @@ class _Scanner:
         real = os.path.realpath(item.path)
         if real in above:
             raise UsageError(f"The link {item.path} leads back to a folder that holds it.", remedy=_IGNORE_REMEDY)
+        self._note_link(item, path + "/")
         if path in self._tracked_whole:
             git = ()  # where a link or a submodule leads, rules on its path say nothing
         self._walk(path + "/", own, git, (*above, real))
@@ -358,7 +408,8 @@ class Outline(_Scanner):
         if verdict is _Verdict.BY_GIT or folder + slash in self._out:
             # What is gone was tracked, where there is a repository: nobody asks for anything else that is.
             return self._top is not None and not os.path.lexists(os.path.join(self._folder, path))
-        return os.path.realpath(os.path.join(self._folder, path)) not in self._skip
+        is_skipped = os.path.realpath(os.path.join(self._folder, path)) in self._skip
+        return not is_skipped or (rules is not None and self._is_brought_back(path, rules[0]))
 
     def _rules_in(self, prefix: str) -> _Both | None:
         """Return the rules that hold in a folder; None where nothing of it counts."""

@@ -35,6 +35,9 @@ def explain(material: Material, shaped: ShapedFunction, untouched: ShapedFunctio
     gone = next((each for each in shaped.removed if each.path == path), None)
     if gone is not None:
         return f"{name}: {path} ({format_size(gone.size)}) is not there: {_removal_text(material, gone)}."
+    requirements = material.function.requirements
+    if requirements and requirements.path == material.function.source / path:
+        return f"{name}: {path} is not there: its packages are, and a line !{path} in .lpackignore packs it too."
     known = [each.path for each in shaped.tree] + [each.path for each in shaped.removed]
     import difflib
 

@@ -123,5 +123,5 @@ def test_a_runtime_whose_packages_do_not_meet_what_is_required_is_told(project, 
     assert finished.returncode == 0, finished.stderr
     assert "one leaves to the runtime: boto3 1.40.1\n" in finished.stderr
     text = " ".join(finished.stderr.split())
-    assert "one: one requires boto3==1.50.0, and the runtime has 1.40.1. Take it out of exclude" in text
+    assert 'one: one requires boto3==1.50.0, and the runtime has 1.40.1. Take "runtime" out of exclude' in text
     assert "one: tool requires boto3>=1.45, and the runtime has 1.40.1." in text

@@ -298,6 +298,13 @@ def test_what_bytecode_stands_for_is_explained(project):
     assert "the rule sources removed it from shop 2.1 (its bytecode stands in its place)" in told
 
 
+def test_the_dependency_file_that_is_not_packed_is_explained_and_can_be(project):
+    assert "one: requirements.txt is not there: its packages" in project.run("build", "--explain", "requirements.txt").stdout
+    project.write({"src/.lpackignore": "!requirements.txt\n"})
+    project.build()
+    assert project.read("requirements.txt") == b"shop\n"
+
+
 def test_a_file_that_nobody_knows_cannot_be_explained(project):
     finished = project.run("build", "--explain", "shop/price.txt", status=2)
     assert "one has no file shop/price.txt, and nothing removed one" in finished.stderr

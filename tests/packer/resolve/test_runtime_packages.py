@@ -72,18 +72,41 @@ def test_the_versions_of_a_runtime_are_those_of_the_first_folder_that_has_one(tm
 
 
 MISFITS = {
-    "a later version": ("boto3>=1.45\n", (), ["orders requires boto3>=1.45, and the runtime has 1.40.1"]),
+    "a later version": ("boto3>=1.45\n", (), ["orders requires boto3>=1.45, and the runtime has 1.40.1."]),
     "a pin of an earlier one": ("boto3==1.38.0\n", (), []),
-    "a pin of a later one": ("boto3==1.41\n", (), ["orders requires boto3==1.41, and the runtime has 1.40.1"]),
-    "a pin of a distribution's": ("tool\n", ("boto3==1.38.0",), ["tool requires boto3==1.38.0, and the runtime has 1.40.1"]),
+    "a pin of a later one": ("boto3==1.41\n", (), ["orders requires boto3==1.41, and the runtime has 1.40.1."]),
+    "a pin of a distribution's": (
+        "tool\n",
+        ("boto3==1.38",),
+        ["tool requires boto3==1.38, and the runtime has 1.40.1."],
+    ),
     "a range": ("tool\n", ("boto3<2,>=1.20",), []),
     "another extra": ("tool\n", ('boto3>=2; extra == "aws"',), []),
     "another target": ("tool\n", ('boto3>=2; sys_platform == "win32"',), []),
-    "another package": ("tool\nsix>=9\n", ("urllib3>=9",), []),
+    "another package": ("tool\nsix>=9\n", ("jmespath>=9",), []),
+    "a list of everything": (
+        "tool==1\nboto3==1.41\nurllib3==9\n",
+        (),
+        ["orders requires boto3==1.41, and the runtime has 1.40.1."],
+    ),
 }
 
 
 @pytest.mark.parametrize(("file", "requires", "expected"), MISFITS.values(), ids=MISFITS)
 def test_what_a_runtime_does_not_meet_is_told(function, file, requires, expected):
     function.requirements.path.write_text(file)
-    assert list(find_misfits(function, {"boto3"}, {"boto3": "1.40.1"}, {"tool": tree("tool", *requires)})) == expected
+    left, versions = {"boto3", "urllib3"}, {"boto3": "1.40.1", "urllib3": "1.26.1"}
+    found = list(find_misfits(function, {*left, "tool"}, left, versions, {"tool": tree("tool", *requires)}))
+    assert len(found) == len(expected)
+    for misfit, beginning in zip(found, expected, strict=True):
+        assert misfit.startswith(beginning)
+        assert misfit.endswith("Take boto3 out of exclude, so that it is packed.")
+
+
+def test_what_helps_with_all_of_the_runtime_excluded_is_to_exclude_less(function):
+    function = replace(function, exclude=("boto3", "runtime", "urllib3"))
+    left, versions = {"boto3", "urllib3"}, {"boto3": "1.40.1", "urllib3": "1.26.1"}
+    trees = {"requests": tree("requests", "urllib3>=2", "boto3>=2")}
+    first, second = find_misfits(function, {*left, "requests"}, left, versions, trees)
+    assert first.endswith('Write exclude = ["boto3"]: what others require, too, is packed then.')
+    assert second.endswith('Take "runtime" out of exclude, so that it is packed.')

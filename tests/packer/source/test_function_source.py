@@ -166,6 +166,29 @@ def test_the_output_folder_is_no_source(tmp_path):
     assert paths(tmp_path, skip=[tmp_path / "dist"]) == ["app.py"]
 
 
+def test_a_skipped_file_is_source_where_the_users_own_rules_keep_it(tmp_path):
+    write(tmp_path, "app.py", "requirements.txt", "dist/app.zip")
+    skip = [tmp_path / "requirements.txt", tmp_path / "dist"]
+    assert paths(tmp_path, skip=skip) == ["app.py"]
+    assert paths(tmp_path, skip=skip, ignore=("!requirements.txt",)) == ["app.py", "requirements.txt"]
+    (tmp_path / ".lpackignore").write_text("!requirements.txt\n!dist/\n")
+    assert paths(tmp_path, skip=skip) == ["app.py", "requirements.txt"]
+    assert scan_outline(tmp_path, skip=skip).holds("requirements.txt")
+
+
+def test_what_links_have_packed_more_than_once_is_counted(tmp_path):
+    write(tmp_path, "app.py", "lib/libx.so.1.2", "data/big/one.bin", "outside/y")
+    (tmp_path / "lib/libx.so.1").symlink_to("libx.so.1.2")
+    (tmp_path / "lib/libx.so").symlink_to("libx.so.1")
+    (tmp_path / "more").symlink_to("data/big")
+    (tmp_path / "alone").symlink_to("outside/y")
+    found = scan(tmp_path, ignore=("outside/",))
+    assert {frozenset(copies.paths): copies.bytes for copies in found.copies} == {
+        frozenset({"lib/libx.so", "lib/libx.so.1", "lib/libx.so.1.2"}): 2 * len("lib/libx.so.1.2"),
+        frozenset({"more/one.bin", "data/big/one.bin"}): len("data/big/one.bin"),
+    }
+
+
 def test_modes_depend_on_the_owners_bit_alone(tmp_path):
     write(tmp_path, "run.sh", "group.sh", "app.py")
     (tmp_path / "run.sh").chmod(0o700)
