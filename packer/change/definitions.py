@@ -11,11 +11,11 @@ from typing import Any
 from builders.documents import decode_text
 from packer.config.discovery import DISCOVER, matches_patterns
 from packer.config.project import Project
+from packer.config.project_reader import read_project_template
 from packer.core.errors import UsageError
 from packer.core.model import Function
 from packer.core.names import PYPROJECT_FILE
 from packer.sam.function_reader import TemplateFunction
-from packer.sam.template import read_template
 
 _FUNCTIONS = "functions"
 # Keys of a project that decide nothing of what a function is: which there are is compared function by function.
@@ -52,8 +52,7 @@ def find_redefined_in_template(functions: Sequence[Function], project: Project, 
 
 
 def _of_template(project: Project, text: str | None) -> dict[str, Any]:
-    found = read_template(project.path, project.parameters, text, names=project.names, base=project.base).functions
-    return {each.logical_id: _facts(each) for each in found}
+    return {each.logical_id: _facts(each) for each in read_project_template(project, text).functions}
 
 
 def _facts(function: TemplateFunction) -> tuple[object, ...]:

@@ -27,6 +27,7 @@ def place_options(command: Command) -> Command:
         click.option("--template", type=file, metavar="FILE", help="AWS SAM template to take the functions from."),
         click.option("--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the template."),
         click.option("--base-dir", type=file, metavar="DIR", help="Folder that the template's paths of code start from."),
+        click.option("--config-env", metavar="NAME", help="Environment of samconfig.toml that is read (default: default)."),
     )
     return _add_options(options, command)
 
@@ -73,7 +74,15 @@ def find_flagged_project(names: Sequence[str], flags: Mapping[str, Any], *, buil
 
     ``built`` is the command, where it works on what was built already.
     """
-    return find_project(names, flags["config"], flags["template"], flags["parameters"], base=flags["base_dir"], built=built)
+    return find_project(
+        names,
+        flags["config"],
+        flags["template"],
+        flags["parameters"],
+        base=flags["base_dir"],
+        environment=flags["config_env"] or "",
+        built=built,
+    )
 
 
 def read_shape_flags(flags: Mapping[str, Any]) -> ShapeFlags:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,15 @@ def format_results(state: State, chosen: Mapping[str, FunctionState], changes: C
         narrow = f"{name}{_GAP}{format_size(layer.zip_bytes)}"
         lines.append(line if width is None or len(line) <= width else _cut_line(narrow, width))
     return "".join(f"{line}\n" for line in lines)
+
+
+def format_deployment(state: State) -> str:
+    """Return the line with the command that deploys what was built by AWS SAM CLI; nothing where there is none."""
+    if not state.deployment:
+        return ""
+    option, template, *more = state.deployment
+    path = os.path.relpath(Path(next(iter(state.outputs))).parent / template)
+    return f"deploy it with: {shlex.join(('sam', 'deploy', option, path, *more))}\n"
 
 
 def _make_manifest(functions: Mapping[str, FunctionState], template: str = "") -> BuildManifest:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from builders.documents import read_toml
 from packer.cache.signatures import Signature, signature
 from packer.core.errors import UsageError
-from packer.core.names import CONFIG_FILE, DEFAULT_OUT, PYPROJECT_FILE
+from packer.core.names import CONFIG_FILE, DEFAULT_OUT, PYPROJECT_FILE, SAM_CONFIG_NAMES
+
+if TYPE_CHECKING:
+    from packer.sam.samconfig import SamConfig
 
 CONFIG_NAMES = (CONFIG_FILE, PYPROJECT_FILE)
 CONFIG, TEMPLATE, FOLDER = "config", "template", "folder"
@@ -22,8 +26,8 @@ class Project(Struct, frozen=True, kw_only=True):
     """What the command line points at, not read yet. ``path`` is a configuration file, a template, or a function's folder.
 
     ``config`` is the configuration of a template's functions, if there is one, and ``base`` the absolute folder that its paths
-    of code start from, if that is not its own. All functions are asked for where ``names`` has none; with ``nothing_selected``,
-    none is.
+    of code start from, if that is not its own. ``sam`` is what AWS SAM CLI's configuration beside it says. All functions are
+    asked for where ``names`` has none; with ``nothing_selected``, none is.
     """
 
     kind: str
@@ -33,6 +37,7 @@ class Project(Struct, frozen=True, kw_only=True):
     nothing_selected: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     base: Path | None = None
+    sam: SamConfig | None = None
 
     @property
     def folder(self) -> Path:
@@ -51,28 +56,32 @@ def find_project(
     parameters: Sequence[str] = (),
     *,
     base: Path | None = None,
+    environment: str = "",
     built: str = "",
 ) -> Project:
     """Return the project that arguments mean, be they function names or a path; raises `UsageError`.
 
-    ``base`` is the folder that a template's paths of code start from. ``built`` is the command, where it works on what was
-    built already.
+    ``base`` is the folder that a template's paths of code start from, and ``environment`` that of AWS SAM CLI's configuration
+    which is to be read. ``built`` is the command, where it works on what was built already.
     """
-    if template is not None:
+    templated = _find_template(arguments, config, template, environment)
+    if templated is not None:
+        path, sam = templated
         return Project(
             kind=TEMPLATE,
-            path=template.absolute(),
-            config=config.absolute() if config else _find_config_in(template.absolute().parent),
+            path=path,
+            config=config.absolute() if config else _find_config_in(path.parent),
             names=tuple(arguments),
             parameters=_parse_parameters(parameters),
-            base=base.absolute() if base else None,
+            base=base.absolute() if base else sam.base if sam else None,
+            sam=sam,
         )
-    for option, given in (("--parameter", parameters), ("--base-dir", base)):
+    for option, given in (("--parameter", parameters), ("--base-dir", base), ("--config-env", environment)):
         if given:
             raise UsageError(f"{option} needs a template.", remedy="Add --template FILE.")
     if config is not None:
         return Project(kind=CONFIG, path=config.absolute(), names=tuple(arguments))
-    if len(arguments) == 1 and (os.sep in arguments[0] or Path(arguments[0]).is_dir()):
+    if len(arguments) == 1 and _is_path(arguments[0]):
         found = _find_config_above(Path.cwd())
         if found is None or os.sep in arguments[0] or arguments[0] in (".", ".."):
             return _find_at_path(Path(arguments[0]).absolute())
@@ -87,6 +96,37 @@ def find_project(
         f"There is no lpack.toml, and no pyproject.toml with [tool.lpack], in {Path.cwd()} or above.",
         remedy=_suggest_remedy(built),
     )
+
+
+def _find_template(
+    arguments: Sequence[str], config: Path | None, template: Path | None, environment: str
+) -> tuple[Path, SamConfig | None] | None:
+    """Return the absolute path of the template that is meant, and what AWS SAM CLI's configuration says of it.
+
+    Where neither the command line nor a configuration of lpack says what to build, the template counts that AWS SAM CLI's
+    configuration in the current folder names.
+    """
+    if template is not None:
+        return template.absolute(), _find_sam_config(template.absolute().parent, environment)
+    if config is not None or any(map(_is_path, arguments)) or _find_config_above(Path.cwd()) is not None:
+        return None
+    sam = _find_sam_config(Path.cwd(), environment)
+    return (sam.template, sam) if sam is not None and sam.template is not None else None
+
+
+def _find_sam_config(folder: Path, environment: str) -> SamConfig | None:
+    """Read AWS SAM CLI's configuration in a folder; raises `UsageError`, also where it lacks the environment that was named."""
+    from packer.sam.samconfig import find_sam_config, read_sam_config
+
+    found = find_sam_config(folder)
+    if found is None and environment:
+        what = f"There is no samconfig.toml in {folder}, which --config-env needs"
+        raise UsageError(what, remedy="Leave --config-env out, or write the file.")
+    return read_sam_config(found, environment) if found else None
+
+
+def _is_path(argument: str) -> bool:
+    return os.sep in argument or Path(argument).is_dir()
 
 
 def _suggest_remedy(built: str) -> str:
@@ -107,7 +147,7 @@ def sign_searched_paths(project: Project, arguments: Sequence[str]) -> dict[str,
         if parent == project.folder:
             break
     paths = [each.absolute() for each in map(Path, arguments)]
-    paths += [folder.absolute() / name for folder in folders for name in CONFIG_NAMES]
+    paths += [folder.absolute() / name for folder in folders for name in (*CONFIG_NAMES, *SAM_CONFIG_NAMES)]
     return {str(path): signature(path) for path in dict.fromkeys(paths)}
 
 

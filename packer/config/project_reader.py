@@ -33,7 +33,7 @@ from packer.config.section import Section, suggest_names
 from packer.config.shape_table import read_shape
 from packer.core.errors import UsageError
 from packer.core.model import Function
-from packer.core.names import DEFAULT_OUT, TEMPLATE_FILE, check_name
+from packer.core.names import DEFAULT_OUT, SAM_CONFIG_NAMES, TEMPLATE_FILE, check_name
 from packer.core.options import ExecutionSettings
 from packer.source.dependency_files import find_handler, find_requirements
 
@@ -49,9 +49,7 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     """Read a configuration, a template, or a folder without either; raises `UsageError`."""
     template = None
     if project.kind == TEMPLATE:
-        from packer.sam.template import read_template
-
-        template = read_template(project.path, project.parameters, names=project.names, base=project.base)
+        template = read_project_template(project)
         _check_names(project, template)
         config = _read_template_config(project, template, overrides)
     elif project.kind == FOLDER:
@@ -63,6 +61,13 @@ def read_project(project: Project, overrides: Overrides) -> tuple[Config, Templa
     layers = dict.fromkeys(layer for function in config.functions for layer in function.layers.named)
     check_patterns(layers, [function.name for function in config.functions], project.config or project.path)
     return config, template
+
+
+def read_project_template(project: Project, text: str | None = None) -> Template:
+    """Read the template of a project, or another content for it; raises `UsageError`."""
+    from packer.sam.template import read_template
+
+    return read_template(project.path, project.parameters, text, names=project.names, base=project.base, config=project.sam)
 
 
 def _check_names(project: Project, template: Template) -> None:
@@ -119,7 +124,12 @@ def _read_template_config(project: Project, template: Template, overrides: Overr
         ),
         warnings=(*template.warnings, *_warn_of_vain_tables(section, template)),
         # One that appears beside the template counts from then on.
-        files=(path, *([project.config] if project.config else []), *(path.parent / name for name in CONFIG_NAMES)),
+        files=(
+            path,
+            *([project.config] if project.config else []),
+            *([project.sam.path] if project.sam else []),
+            *(path.parent / name for name in (*CONFIG_NAMES, *SAM_CONFIG_NAMES)),
+        ),
         remote=read_remote(section),
         sbom=wants_sbom(section, overrides),
     )

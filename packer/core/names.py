@@ -20,6 +20,8 @@ ENGINE_FORM = "engine:"
 LOCAL_FORMS = ("oci:", "docker-archive:", ENGINE_FORM)
 """Prefixes of bases that are not in a registry."""
 TEMPLATE_FILE = "template.yaml"
+SAM_CONFIG_NAMES = ("samconfig.toml", "samconfig.yaml", "samconfig.yml")
+"""The names of AWS SAM CLI's configuration file, in the order in which it looks for them."""
 
 DOCKER_HUB = "docker.io"
 """The registry of images that are named without one."""

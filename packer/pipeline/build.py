@@ -23,6 +23,7 @@ from packer.pipeline.gatherer import Tools
 from packer.pipeline.layer_maker import Folders
 from packer.pipeline.publish import (
     description_files,
+    list_deployment,
     lock_output,
     open_staging,
     publish,
@@ -106,6 +107,7 @@ def build(request: BuildRequest, services: Services, reporter: Reporter) -> Buil
                 *warn_of_unbuilt(template, config.out),
                 *warn_of_bare_sources(template, states),
             ),
+            deployment=list_deployment(template, states),
         )
         save_state(services.store, request.key, state)
         save_history(services.store, request.key, request.started, {name: each.report for name, each in states.items()})

@@ -113,6 +113,7 @@ def publish(
     }
     configured = [*(function.name for function in config.functions), *(each.logical_id for each in unread_functions(template))]
     remove_unused(last, states, configured)
+    _remove_descriptions(last, [str(config.out / name) for name in description_files(template)])
     return {name: states[name] for name in configured if name in states}
 
 
@@ -182,9 +183,10 @@ def _drop_bill(report: FunctionRecord) -> FunctionRecord:
 
 
 def write_descriptions(config: Config, template: Template | None, reports: FunctionRecords, folder: Path) -> dict[str, Path]:
-    """Write the template and the manifest, which come last so that they never list a file that does not exist.
+    """Write the manifest and, of a template, its copy and AWS SAM CLI's configuration.
 
-    Returns those whose text is not what lies in the output folder already, by their names there. Raises `StoreError`.
+    They come last, so that they never list a file that does not exist. Returns those whose text is not what lies in the output
+    folder already, by their names there. Raises `StoreError`.
     """
     texts: dict[str, bytes] = {}
     manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
@@ -193,6 +195,9 @@ def write_descriptions(config: Config, template: Template | None, reports: Funct
 
         artifacts = {name: config.out / report.artifact.path for name, report in reports.items()}
         more = layers_of_manifest(manifest, config.out), images_of_manifest(manifest, config.out)
+        if template.config is not None:  # `sam deploy` looks for it beside the template
+            with store_errors(template.config.path, "read"):
+                texts[template.config.path.name] = template.config.path.read_bytes()
         texts[TEMPLATE_FILE] = write_template(template, artifacts, config.out / TEMPLATE_FILE, *more)
     texts[MANIFEST_FILE] = manifest_text(manifest).encode()
     new = {name: text for name, text in texts.items() if not _holds(config.out / name, text)}
@@ -220,6 +225,13 @@ def remove_unused(last: State | None, states: Mapping[str, FunctionState], confi
             kept = name in configured and name not in states and Path(path).parent.name != LAYERS_FOLDER
             if not kept and path not in used and are_unchanged([(path, known)], ALWAYS):
                 _remove(Path(path))
+
+
+def _remove_descriptions(last: State | None, current: Collection[str]) -> None:
+    """Remove what describes the last build and has no counterpart in this one, if it is as it was written."""
+    for path, known in last.outputs.items() if last else ():
+        if path not in current and are_unchanged([(path, known)], ALWAYS):
+            _remove(Path(path))
 
 
 def _remove(path: Path) -> None:
@@ -251,6 +263,15 @@ def warn_of_bare_sources(template: Template | None, states: Mapping[str, Functio
     )
 
 
+def list_deployment(template: Template | None, states: Mapping[str, FunctionState]) -> tuple[str, ...]:
+    """Return the options of the ``sam deploy`` that deploys the written template; none where something must be built before."""
+    from packer.sam.samconfig import list_deploy_options
+
+    if template is None or warn_of_bare_sources(template, states) or any(each.unbuilt for each in template.skipped):
+        return ()
+    return ("--template", TEMPLATE_FILE, *list_deploy_options(template.config, template.given, template.secret))
+
+
 def unread_functions(template: Template | None) -> tuple[UnreadFunction, ...]:
     """Return the functions of a template that were not asked for and are not known well enough to be built."""
     return template.unread if template else ()
@@ -269,7 +290,9 @@ def warn_of_unbuilt(template: Template | None, out: Path) -> tuple[str, ...]:
 
 def description_files(template: Template | None) -> tuple[str, ...]:
     """Return the files that describe a build as a whole."""
-    return (MANIFEST_FILE, TEMPLATE_FILE) if template is not None else (MANIFEST_FILE,)
+    if template is None:
+        return (MANIFEST_FILE,)
+    return (MANIFEST_FILE, TEMPLATE_FILE, *([template.config.path.name] if template.config else []))
 
 
 def make_bills(

@@ -58,12 +58,14 @@ def command_digest(
 
     ``more`` are flags that a build alone has, where they were given.
     """
-    parameters = [f"{name}={value}" for name, value in sorted(project.parameters.items())]
+    given = {**(project.sam.parameters if project.sam else {}), **project.parameters}
+    parameters = [f"{name}={value}" for name, value in sorted(given.items())]
     variables = (*relevant_variables(os.environ), fingerprint(version_variables(os.environ)))
     named = (
         project.kind,
         str(project.config),
         str(project.base or ""),
+        *((str(project.sam.path), project.sam.environment, project.sam.region) if project.sam else ()),
         runtime or "",
         arch or "",
         fingerprint(shape),

@@ -142,6 +142,7 @@ class State(Struct, frozen=True, kw_only=True):
 
     ``command`` is the digest of version and flags, ``seen_at`` the time of the build's start in nanoseconds; ``complete`` says
     that every configured function is there; ``warnings`` are of the project as a whole, to be repeated as long as they hold.
+    ``deployment`` are the words behind ``sam deploy``, none where that would not do.
     """
 
     command: str
@@ -152,6 +153,7 @@ class State(Struct, frozen=True, kw_only=True):
     functions: dict[str, FunctionState]
     digests: dict[str, tuple[Signature, str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    deployment: tuple[str, ...] = ()
 
     def is_current(self, command: str, names: tuple[str, ...], *, nothing_selected: bool = False, written: bool = True) -> bool:
         """Return whether all that was read and written for the named functions (for all, where none is named) is as it was.

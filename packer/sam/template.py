@@ -7,7 +7,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any, cast
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from packer.core.errors import UsageError
@@ -17,6 +17,7 @@ from packer.sam.intrinsics import IntrinsicError, Scope, UnknownValueError, cond
 from packer.sam.local_layers import LAYER_CONTENTS, find_local_layers
 from packer.sam.loops import LOOP, Pair, UnknownLoopError, expand_loop
 from packer.sam.resource import CODE_PROPERTIES, REMOTE_PREFIXES, SERVERLESS_FUNCTION, Resource, building_scope, read_mapping
+from packer.sam.samconfig import SamConfig
 from packer.sam.skipped import SkippedResource, find_skipped
 
 _NESTED = {"AWS::Serverless::Application": "Location", "AWS::CloudFormation::Stack": "TemplateURL"}
@@ -40,7 +41,8 @@ class Template(Struct, frozen=True, kw_only=True):
     """A template that was read: its absolute path and text, and what it holds, in the template's order.
 
     ``unread`` are functions that were not asked for and could not be read. ``warnings`` are for the user. ``loops`` are those
-    that make functions.
+    that make functions. ``given`` are the values that its parameters were given; those of ``secret`` ones are not to be shown.
+    ``config`` is what AWS SAM CLI's configuration says.
     """
 
     path: Path
@@ -50,6 +52,9 @@ class Template(Struct, frozen=True, kw_only=True):
     unread: tuple[UnreadFunction, ...] = ()
     warnings: tuple[str, ...] = ()
     loops: tuple[WrittenLoop, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
+    secret: frozenset[str] = frozenset()
+    config: SamConfig | None = None
 
     @property
     def defaults(self) -> tuple[str, ...]:
@@ -76,13 +81,13 @@ def read_template(
     *,
     names: Collection[str] = (),
     base: Path | None = None,
-    region: str = "",
+    config: SamConfig | None = None,
 ) -> Template:
     """Read a template, with parameter values that come before its own defaults; ``text`` is another content for it.
 
     ``names`` are the functions that are asked for; all are where it is empty. Paths of code start from the folder ``base``, by
-    default that of the template. ``region`` is where it is deployed, if that is known. Raises `UsageError` with file, line and
-    key path for whatever lpack must know of these and cannot.
+    default that of the template. ``config`` has more values for parameters, of which those count that the template has. Raises
+    `UsageError` with file, line and key path for whatever lpack must know of these and cannot.
     """
     text = read_text(path) if text is None else text
     warnings: list[str] = []
@@ -92,7 +97,7 @@ def read_template(
         lambda line, key: warnings.append(f"{path}:{line}: {key} is there twice in one mapping, and only this one counts."),
     )
     scope = _scope(path, document, parameters)
-    scope = replace(scope, assumed={"AWS::Region": region} if region else {})
+    scope = _with_config(scope, config) if config else scope
     reader = _Reader(path=path, base=(base or path.parent).absolute(), document=document, scope=scope, names=frozenset(names))
     found = list(reader.read())
     return Template(
@@ -103,7 +108,21 @@ def read_template(
         unread=tuple(item for item in found if isinstance(item, UnreadFunction)),
         warnings=tuple(warnings),
         loops=tuple(item for item in found if isinstance(item, WrittenLoop)),
+        given={name: value for name, value in scope.given.items() if name in scope.parameters},
+        config=config,
+        secret=frozenset(name for name, each in scope.parameters.items() if _is_secret(each)),
     )
+
+
+def _is_secret(parameter: Any) -> bool:
+    return isinstance(parameter, dict) and str(parameter.get("NoEcho")).lower() == "true"
+
+
+def _with_config(scope: Scope, config: SamConfig) -> Scope:
+    """Return a scope with what AWS SAM CLI's configuration says; what the command line says goes first."""
+    known = {name: value for name, value in config.parameters.items() if name in scope.parameters or name.startswith("AWS::")}
+    region = {"AWS::Region": config.region} if config.region else {}
+    return replace(scope, given={**region, **known, **scope.given})
 
 
 def _scope(path: Path, document: Mapping[str, Any], given: Mapping[str, str]) -> Scope:

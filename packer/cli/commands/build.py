@@ -23,7 +23,7 @@ from packer.cli.common import (
     shape_options,
     warn_of_runtimes,
 )
-from packer.cli.results import Changes, format_results
+from packer.cli.results import Changes, format_deployment, format_results
 from packer.cli.terminal import LineReporter
 from packer.config.project import TEMPLATE, Project, find_output_folder, sign_searched_paths
 from packer.core.options import FORMATS, LAYER_MODES, VERIFY_LEVELS, ShapeFlags
@@ -90,9 +90,11 @@ def command(
             return
     text = format_results(state, chosen, changes, as_json=as_json)
     sys.stdout.write(text)
+    told = reporter.told + ("" if quiet else format_deployment(state))
+    sys.stderr.write(told[len(reporter.told) :])
     if as_it_was and not report and flags["changed_since"] is None:
         looked = (started, sign_searched_paths(project, names))
-        remember(sys.argv[1:], [*state.signatures(written=True), looked], text, reporter.told, 0)
+        remember(sys.argv[1:], [*state.signatures(written=True), looked], text, told, 0)
     if report:
         settings.report(store, project)
 

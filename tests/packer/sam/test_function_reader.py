@@ -6,6 +6,7 @@ import pytest
 
 from packer.core.errors import UsageError
 from packer.sam.function_reader import TemplateFunction
+from packer.sam.samconfig import SamConfig
 from packer.sam.template import read_template
 
 
@@ -76,9 +77,10 @@ def test_build_method_may_be_a_parameter(folder: Path):
 
 @pytest.mark.parametrize(("region", "architecture"), [("", "arm64"), ("eu-west-1", "x86_64")])
 def test_mapping_by_region_is_evaluated_as_sam_does(folder: Path, region: str, architecture: str):
-    function = read(folder, "CodeUri: lib, Architectures: [!FindInMap [Regions, !Ref AWS::Region, Arch]]", region=region)
+    config = SamConfig(path=folder / "samconfig.toml", region=region)
+    function = read(folder, "CodeUri: lib, Architectures: [!FindInMap [Regions, !Ref AWS::Region, Arch]]", config=config)
     assert function.architecture == architecture
-    assert function.defaults == (("Architectures", "AWS::Region", region or "us-east-1"),)
+    assert function.defaults == (() if region else (("Architectures", "AWS::Region", "us-east-1"),))
 
 
 def test_variable_that_names_the_region_stays_open(folder: Path):
