@@ -52,7 +52,7 @@ def find_redefined_in_template(functions: Sequence[Function], project: Project, 
 
 
 def _of_template(project: Project, text: str | None) -> dict[str, Any]:
-    return {each.logical_id: _facts(each) for each in read_project_template(project, text).functions}
+    return {each.name: _facts(each) for each in read_project_template(project, text).functions}
 
 
 def _facts(function: TemplateFunction) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from packer.change.definitions import find_redefined, find_redefined_in_template
 from packer.change.inputs import Change, Inventory
 from packer.config.load import Config, Overrides
 from packer.config.project import CONFIG, TEMPLATE, Project
-from packer.config.project_reader import read_project, select_named
+from packer.config.project_reader import read_project, read_project_template, select_named
 from packer.core.errors import UsageError
 from packer.core.events import Reporter
 from packer.core.model import Function
@@ -107,13 +107,16 @@ def _find_redefined_files(
     """Return each changed file that defines functions, and the functions whose definitions in it have changed."""
     path = project.path if project.kind == CONFIG else project.config
     template = project.path if project.kind == TEMPLATE else None
-    for file in (each for each in (path, template) if each is not None):
+    nested = {each.path: each for each in (read_project_template(project).nested if template else ())}
+    for file in (each for each in (path, template, *nested) if each is not None):
         true = os.path.realpath(file)
         if not Path(true).is_relative_to(change.top):
             reporter.warn(f"{file} lies outside of the repository {change.top}: whether it has changed is not known.")
         elif true in change.paths:
             before = change.before(true)
-            if file == template:
+            if file in nested:  # which of its functions a change concerns depends on the stacks around it
+                yield true, frozenset(each.name for each in nested[file].functions)
+            elif file == template:
                 yield true, find_redefined_in_template(functions, project, before)
             else:
                 yield true, find_redefined(functions, file, before)

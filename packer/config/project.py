@@ -71,7 +71,7 @@ def find_project(
             kind=TEMPLATE,
             path=path,
             config=config.absolute() if config else _find_config_in(path.parent),
-            names=tuple(arguments),
+            names=tuple(each.replace("/", "-") for each in arguments),  # SAM CLI writes a slash between stack and function
             parameters=_parse_parameters(parameters),
             base=base.absolute() if base else sam.base if sam else None,
             sam=sam,

@@ -126,6 +126,7 @@ def _read_template_config(project: Project, template: Template, overrides: Overr
         # One that appears beside the template counts from then on.
         files=(
             path,
+            *(each.path for each in template.nested),
             *([project.config] if project.config else []),
             *([project.sam.path] if project.sam else []),
             *(path.parent / name for name in (*CONFIG_NAMES, *SAM_CONFIG_NAMES)),
@@ -152,8 +153,8 @@ def _warn_of_vain_tables(project: Section, template: Template) -> Iterator[str]:
 
 
 def _make_template_function(path: Path, project: Section, function: TemplateFunction, overrides: Overrides) -> Function:
-    where = f"{path}:{function.line}: {function.logical_id}"
-    name = check_name(function.logical_id, where)
+    where = f"{path}:{function.line}: {function.name}"
+    name = check_name(function.name, where)
     made = make_function(
         path.parent,
         project,

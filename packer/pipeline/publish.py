@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from packer.sam.template import Template, UnreadFunction
+    from packer.sam.write_back import BuiltLayer
 
 _STAGING_PREFIX = ".lpack-"
 _NAMES = "required-names"
@@ -191,19 +192,42 @@ def write_descriptions(config: Config, template: Template | None, reports: Funct
     texts: dict[str, bytes] = {}
     manifest = make_manifest(reports, TEMPLATE_FILE if template else "")
     if template is not None:
-        from packer.sam.write_back import images_of_manifest, layers_of_manifest, write_template
+        from packer.sam.write_back import images_of_manifest, layers_of_manifest
 
         artifacts = {name: config.out / report.artifact.path for name, report in reports.items()}
         more = layers_of_manifest(manifest, config.out), images_of_manifest(manifest, config.out)
         if template.config is not None:  # `sam deploy` looks for it beside the template
             with store_errors(template.config.path, "read"):
                 texts[template.config.path.name] = template.config.path.read_bytes()
-        texts[TEMPLATE_FILE] = write_template(template, artifacts, config.out / TEMPLATE_FILE, *more)
+        for each in (template, *template.nested):
+            texts[str(each.written)] = _template_text(each, artifacts, config.out, *more)
     texts[MANIFEST_FILE] = manifest_text(manifest).encode()
     new = {name: text for name, text in texts.items() if not _holds(config.out / name, text)}
     for name, text in new.items():
         _write_staged(folder / name, text)
     return {name: folder / name for name in new}
+
+
+def _template_text(
+    template: Template,
+    artifacts: Mapping[str, Path],
+    out: Path,
+    layers: Sequence[BuiltLayer],
+    images: Mapping[str, Path | str],
+) -> bytes:
+    """Return what is written of a template, by the names of functions: each stack has layers of its own functions alone."""
+    from packer.sam.write_back import write_template
+
+    ids = {each.name: each.logical_id for each in template.own}
+    mine = (replace(layer, users=tuple(ids[user] for user in layer.users if user in ids)) for layer in layers)
+    return write_template(
+        template,
+        {ids[name]: path for name, path in artifacts.items() if name in ids},
+        out / template.written,
+        tuple(layer for layer in mine if layer.users),
+        {ids[name]: image for name, image in images.items() if name in ids},
+        {logical_id: out / child.written for logical_id, child in template.children.items()},
+    )
 
 
 def _holds(path: Path, text: bytes) -> bool:
@@ -269,7 +293,8 @@ def list_deployment(template: Template | None, states: Mapping[str, FunctionStat
 
     if template is None or warn_of_bare_sources(template, states) or any(each.unbuilt for each in template.skipped):
         return ()
-    return ("--template", TEMPLATE_FILE, *list_deploy_options(template.config, template.given, template.secret))
+    options = list_deploy_options(template.config, template.given, template.secret, nested=bool(template.nested))
+    return ("--template", TEMPLATE_FILE, *options)
 
 
 def unread_functions(template: Template | None) -> tuple[UnreadFunction, ...]:
@@ -292,7 +317,8 @@ def description_files(template: Template | None) -> tuple[str, ...]:
     """Return the files that describe a build as a whole."""
     if template is None:
         return (MANIFEST_FILE,)
-    return (MANIFEST_FILE, TEMPLATE_FILE, *([template.config.path.name] if template.config else []))
+    copies = (str(each.written) for each in (template, *template.nested))
+    return (MANIFEST_FILE, *copies, *([template.config.path.name] if template.config else []))
 
 
 def make_bills(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,10 +19,14 @@ from packer.sam.local_layers import LocalLayer, referenced_resource
 from packer.sam.loops import expand_loops
 from packer.sam.resource import CODE_PROPERTIES, Resource
 
+_LONGEST_NAME = 64  # of a function (AWS Lambda, CreateFunction)
+_DIGITS = 8
+
 
 class TemplateFunction(Struct, frozen=True, kw_only=True):
     """A function that lpack can build. ``source`` is an absolute folder; ``line`` is where the template declares it, from 1.
 
+    ``stack`` is the path of the nested stack that it is in, with hyphens between; it is empty in the template itself.
     ``only`` names the one file of the folder that is its code, empty where all of it is. ``package`` is the dotted name of the
     packages that AWS SAM puts the source below (``ParentPackageMode``), empty for none.
     ``memory`` and ``storage`` are in MB and ``timeout`` is in seconds, None where they are not known; ``unset`` are those of
@@ -38,6 +43,7 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
     handler: str
     source: Path
     line: int
+    stack: str = ""
     only: str = ""
     package: str = ""
     memory: int | None = None
@@ -52,12 +58,26 @@ class TemplateFunction(Struct, frozen=True, kw_only=True):
     defaults: tuple[tuple[str, str, str], ...] = ()
 
     @property
+    def name(self) -> str:
+        """Its name among the functions of all stacks."""
+        return qualified_name(self.stack, self.logical_id)
+
+    @property
     def prefix(self) -> str:
         """The folder of its ``package`` in the artifact, with a slash behind it; empty for none."""
         return f"{self.package.replace('.', '/')}/" if self.package else ""
 
 
-def read_function(resource: Resource) -> TemplateFunction:
+def qualified_name(stack: str, logical_id: str) -> str:
+    """Return the name of what a stack has among all stacks; one that is too long for a function ends in a digest."""
+    name = f"{stack}-{logical_id}" if stack else logical_id
+    if stack and len(name) > _LONGEST_NAME:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
+        return f"{name[: _LONGEST_NAME - _DIGITS - 1]}-{digest}"
+    return name
+
+
+def read_function(resource: Resource, stack: str = "") -> TemplateFunction:
     """Read what lpack must know of a function; raises `UsageError` with the place of what it cannot."""
     attached, contents, uncounted = _attached_layers(resource)
     environment = dict(_environment(resource))
@@ -65,6 +85,7 @@ def read_function(resource: Resource) -> TemplateFunction:
     source, only = _source(resource)
     return TemplateFunction(
         logical_id=resource.logical_id,
+        stack=stack,
         runtime=_runtime(resource),
         architecture=_architecture(resource),
         handler=handler,

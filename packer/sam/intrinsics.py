@@ -47,7 +47,8 @@ class Scope(Struct, frozen=True, kw_only=True):
 
     The sections are as parsed; ``given`` are parameter values from the command line; ``asked`` are the conditions that are
     being decided just now. ``assumed`` are values of pseudo parameters that nobody gave. ``on_default`` is called with a
-    parameter and its value wherever one that nobody gave is taken.
+    parameter and its value wherever one that nobody gave is taken. ``withheld`` are parameters that the stack around this one
+    gives values which only a deployment knows.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     asked: frozenset[str] = frozenset()
     assumed: Mapping[str, str] = field(default_factory=dict)
     on_default: Callable[[str, str], None] | None = None
+    withheld: frozenset[str] = frozenset()
 
     def take_default(self, name: str, value: str) -> str:
         """Return the value that a parameter has by default, and tell of it."""
@@ -188,6 +190,11 @@ def _parameter(name: str, scope: Scope) -> Any:
     kind = str(declared.get("Type"))
     if name in scope.given:
         value = scope.given[name]
+    elif name in scope.withheld:
+        raise UnknownValueError(
+            f"the parameter {name} gets a value of the stack around this one that is not known before that is deployed",
+            remedy=f"Write a known value for {name} in the Parameters of the nested stack.",
+        )
     elif kind.startswith("AWS::SSM::Parameter::"):
         raise _parameter_wanted(name, f"the parameter {name} gets its value from Systems Manager when the stack is deployed")
     elif declared.get("Default") is None:

@@ -165,11 +165,14 @@ def _unquote(word: str) -> str:
     return word.replace("\\ ", " ").replace('\\"', '"').replace("\\'", "'")
 
 
-def list_deploy_options(config: SamConfig | None, given: Mapping[str, str], secret: Collection[str]) -> tuple[str, ...]:
+def list_deploy_options(
+    config: SamConfig | None, given: Mapping[str, str], secret: Collection[str], *, nested: bool = False
+) -> tuple[str, ...]:
     """Return what ``sam deploy`` needs beside its ``--template`` to deploy what was built with the parameters ``given``.
 
     The configuration file must lie beside the template. What ``sam deploy`` would ask for, or refuse to go on without, is
     there. Values of parameters that are ``secret`` are left for the user to write.
+    Nested stacks need a capability of their own (AWS CloudFormation, "CreateStack").
     """
     options = config.deploy if config is not None else {}
     words: list[str] = []
@@ -181,7 +184,7 @@ def list_deploy_options(config: SamConfig | None, given: Mapping[str, str], secr
         if not (options.get("resolve_s3") or options.get("s3_bucket")):
             words.append("--resolve-s3")
         if not options.get("capabilities"):
-            words += ["--capabilities", "CAPABILITY_IAM"]
+            words += ["--capabilities", "CAPABILITY_IAM", *(["CAPABILITY_AUTO_EXPAND"] if nested else [])]
     known: Mapping[str, str] = options.get("parameter_overrides") or {}
     if any(known.get(name) != value for name, value in given.items()):
         pairs = {**known, **given}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, cast
@@ -11,15 +12,19 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from packer.core.errors import UsageError
+from packer.core.names import TEMPLATE_FILE
 from packer.sam.document import line_of, parse_template, read_text
-from packer.sam.function_reader import TemplateFunction, read_function
-from packer.sam.intrinsics import IntrinsicError, Scope, UnknownValueError, condition, nearest
+from packer.sam.function_reader import TemplateFunction, qualified_name, read_function
+from packer.sam.intrinsics import NO_VALUE, IntrinsicError, Scope, UnknownValueError, condition, evaluate, leading_text, nearest
 from packer.sam.local_layers import LAYER_CONTENTS, find_local_layers
 from packer.sam.loops import LOOP, Pair, UnknownLoopError, expand_loop
 from packer.sam.resource import CODE_PROPERTIES, REMOTE_PREFIXES, SERVERLESS_FUNCTION, Resource, building_scope, read_mapping
 from packer.sam.samconfig import SamConfig
 from packer.sam.skipped import SkippedResource, find_skipped
 
+STACKS_FOLDER = "stacks"
+"""The folder for templates of nested stacks in the output folder."""
+_JOINT = "-"  # no logical id has one
 _NESTED = {"AWS::Serverless::Application": "Location", "AWS::CloudFormation::Stack": "TemplateURL"}
 
 
@@ -40,6 +45,8 @@ class WrittenLoop(Struct, frozen=True, kw_only=True):
 class Template(Struct, frozen=True, kw_only=True):
     """A template that was read: its absolute path and text, and what it holds, in the template's order.
 
+    ``place`` are the logical ids of the nested stacks that lead to it, none for the template that was asked for. ``nested`` are
+    the templates of all stacks in it, at any depth; ``functions``, ``skipped``, ``unread`` and ``warnings`` are of these, too.
     ``unread`` are functions that were not asked for and could not be read. ``warnings`` are for the user. ``loops`` are those
     that make functions. ``given`` are the values that its parameters were given; those of ``secret`` ones are not to be shown.
     ``config`` is what AWS SAM CLI's configuration says.
@@ -55,23 +62,50 @@ class Template(Struct, frozen=True, kw_only=True):
     given: Mapping[str, str] = field(default_factory=dict)
     secret: frozenset[str] = frozenset()
     config: SamConfig | None = None
+    place: tuple[str, ...] = ()
+    nested: tuple[Template, ...] = ()
+
+    @property
+    def stack(self) -> str:
+        """The ``stack`` of its own functions."""
+        return _JOINT.join(self.place)
+
+    @property
+    def written(self) -> Path:
+        """Where it is written, relative to the output folder."""
+        return Path(STACKS_FOLDER, *self.place, TEMPLATE_FILE) if self.place else Path(TEMPLATE_FILE)
+
+    @property
+    def own(self) -> tuple[TemplateFunction, ...]:
+        """The functions that stand in this very template."""
+        return tuple(each for each in self.functions if each.stack == self.stack)
+
+    @property
+    def children(self) -> dict[str, Template]:
+        """The templates of the stacks in this very template, by their logical ids."""
+        return {each.place[-1]: each for each in self.nested if each.place[:-1] == self.place}
 
     @property
     def defaults(self) -> tuple[str, ...]:
         """What is to be said of the parameters that nobody gave and that decide what is built."""
-        users: dict[tuple[str, str], list[str]] = {}
+        users: dict[tuple[str, str, str], list[str]] = {}
         for function in self.functions:
             for key, parameter, value in function.defaults:
-                users.setdefault((parameter, value), []).append(f"{key} of {function.logical_id}")
+                users.setdefault((function.stack, parameter, value), []).append(f"{key} of {function.name}")
         return tuple(
-            f"{', '.join(places)}: {parameter} has its default, {value}; --parameter {parameter}=VALUE gives it another"
-            for (parameter, value), places in users.items()
+            f"{', '.join(places)}: {parameter} has its default, {value}; {_who_gives(stack, parameter)} gives it another"
+            for (stack, parameter, value), places in users.items()
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all functions that lpack can build, or could if more were known."""
-        return (*(each.logical_id for each in self.functions), *(each.logical_id for each in self.unread))
+        return (*(each.name for each in self.functions), *(each.logical_id for each in self.unread))
+
+
+def _who_gives(stack: str, parameter: str) -> str:
+    inner = stack and not parameter.startswith("AWS::")
+    return f"Parameters of the stack {stack}" if inner else f"--parameter {parameter}=VALUE"
 
 
 def read_template(
@@ -90,17 +124,38 @@ def read_template(
     `UsageError` with file, line and key path for whatever lpack must know of these and cannot.
     """
     text = read_text(path) if text is None else text
+    found = _read(path, text, parameters, _Context(names=frozenset(names), base=base, config=config))
+    return replace(found, config=config)
+
+
+class _Context(Struct, frozen=True, kw_only=True):
+    """What holds for a template and for those nested in it.
+
+    ``place`` and ``chain`` are the logical ids and the true paths that led to it, ``withheld`` as in `Scope`.
+    """
+
+    names: frozenset[str]
+    base: Path | None
+    config: SamConfig | None = None
+    place: tuple[str, ...] = ()
+    chain: tuple[str, ...] = ()
+    withheld: frozenset[str] = frozenset()
+
+
+def _read(path: Path, text: str, given: Mapping[str, str], context: _Context) -> Template:
     warnings: list[str] = []
     document = parse_template(
         text,
         path,
         lambda line, key: warnings.append(f"{path}:{line}: {key} is there twice in one mapping, and only this one counts."),
     )
-    scope = _scope(path, document, parameters)
-    scope = _with_config(scope, config) if config else scope
-    reader = _Reader(path=path, base=(base or path.parent).absolute(), document=document, scope=scope, names=frozenset(names))
-    found = list(reader.read())
-    return Template(
+    scope = replace(_scope(path, document, given), withheld=context.withheld)
+    scope = _with_config(scope, context.config) if context.config else scope
+    context = replace(context, chain=(*context.chain, os.path.realpath(path)))
+    base = (context.base or path.parent).absolute()
+    found = list(_Reader(path=path, base=base, document=document, scope=scope, context=context).read())
+    children = [item for item in found if isinstance(item, Template)]
+    own = Template(
         path=path.absolute(),
         text=text,
         functions=tuple(item for item in found if isinstance(item, TemplateFunction)),
@@ -109,8 +164,20 @@ def read_template(
         warnings=tuple(warnings),
         loops=tuple(item for item in found if isinstance(item, WrittenLoop)),
         given={name: value for name, value in scope.given.items() if name in scope.parameters},
-        config=config,
         secret=frozenset(name for name, each in scope.parameters.items() if _is_secret(each)),
+        place=context.place,
+    )
+    return _with_children(own, children)
+
+
+def _with_children(template: Template, children: Sequence[Template]) -> Template:
+    return replace(
+        template,
+        functions=(*template.functions, *(each for child in children for each in child.functions)),
+        skipped=(*template.skipped, *(each for child in children for each in child.skipped)),
+        unread=(*template.unread, *(each for child in children for each in child.unread)),
+        warnings=(*template.warnings, *(each for child in children for each in child.warnings)),
+        nested=tuple(each for child in children for each in (child, *child.nested)),
     )
 
 
@@ -142,17 +209,17 @@ def _scope(path: Path, document: Mapping[str, Any], given: Mapping[str, str]) ->
     )
 
 
-_Found = TemplateFunction | SkippedResource | UnreadFunction | WrittenLoop
+_Found = TemplateFunction | SkippedResource | UnreadFunction | WrittenLoop | Template
 
 
 class _Reader(Struct, frozen=True, kw_only=True):
-    """Reads the resources of one template, of which the functions ``names`` are asked for, or all."""
+    """Reads the resources of one template."""
 
     path: Path
     base: Path
     document: Mapping[str, Any]
     scope: Scope
-    names: frozenset[str]
+    context: _Context
 
     def read(self) -> Iterator[_Found]:
         """Yield what the template holds; raises `UsageError`."""
@@ -180,8 +247,8 @@ class _Reader(Struct, frozen=True, kw_only=True):
         try:
             return list(expand_loop(key, loop, building_scope(self.scope)))
         except UnknownLoopError as error:
-            if self.names and isinstance(error, UnknownLoopError):
-                return SkippedResource(logical_id=key, reason=error.what, unbuilt=True)
+            if self.context.names and isinstance(error, UnknownLoopError):
+                return SkippedResource(logical_id=self._name(key), reason=error.what, unbuilt=True)
             raise UsageError(
                 f"{self.path}:{line}: Resources.{key} cannot be used: {error.what}", remedy=error.remedy
             ) from error
@@ -213,29 +280,74 @@ class _Reader(Struct, frozen=True, kw_only=True):
             )
             yield from self._read_resource(resource)
 
-    def _read_resource(self, resource: Resource) -> Iterator[TemplateFunction | SkippedResource | UnreadFunction]:
-        logical_id = resource.logical_id
+    def _name(self, logical_id: str) -> str:
+        return qualified_name(_JOINT.join(self.context.place), logical_id)
+
+    def _read_resource(self, resource: Resource) -> Iterator[_Found]:
+        logical_id = self._name(resource.logical_id)
         if resource.kind in CODE_PROPERTIES:
             yield self._read_function(resource)
         elif resource.kind in LAYER_CONTENTS and resource.section("Metadata").get("BuildMethod"):
             reason = "it is a layer with a BuildMethod of its own"
             yield SkippedResource(logical_id=logical_id, reason=reason, unbuilt=True)
-        elif resource.kind in _NESTED and _is_local(resource.raw(_NESTED[resource.kind])):
-            reason = "it is a nested template, to be built by itself"
-            yield SkippedResource(logical_id=logical_id, reason=reason, unbuilt=True)
+        elif resource.kind in _NESTED:
+            found = self._read_nested(resource)
+            if found is not None:
+                yield found
 
     def _read_function(self, resource: Resource) -> TemplateFunction | SkippedResource | UnreadFunction:
         """Read a function, also one whose condition is false: with other parameters, the same template deploys it."""
-        absent = _is_absent(resource)
+        absent, name = _is_absent(resource), self._name(resource.logical_id)
         try:
-            return find_skipped(resource) or read_function(resource)
+            skipped = find_skipped(resource)
+            return replace(skipped, logical_id=name) if skipped else read_function(resource, _JOINT.join(self.context.place))
         except UsageError as error:
             if absent:
-                reason = f"its condition {resource.body['Condition']} is false"
-                return SkippedResource(logical_id=resource.logical_id, reason=reason)
-            if self.names and resource.logical_id not in self.names:
-                return UnreadFunction(logical_id=resource.logical_id, error=error)
+                return SkippedResource(logical_id=name, reason=f"its condition {resource.body['Condition']} is false")
+            if self.context.names and name not in self.context.names:
+                return UnreadFunction(logical_id=name, error=error)
             raise
+
+    def _read_nested(self, resource: Resource) -> Template | SkippedResource | None:
+        """Read the template of a nested stack; None where it is not on this machine."""
+        key, name = _NESTED[resource.kind], self._name(resource.logical_id)
+        if leading_text(resource.raw(key)).startswith(REMOTE_PREFIXES):
+            return None
+        try:
+            location = resource.value(key)
+        except UsageError as error:
+            return SkippedResource(logical_id=name, reason=f"its {key} is not known ({error.what})", unbuilt=True)
+        if not isinstance(location, str) or location.startswith(REMOTE_PREFIXES):
+            return None
+        path = Path(os.path.normpath(self.path.absolute().parent / location.removeprefix("file://")))
+        if not path.is_file():
+            if _is_absent(resource):
+                return SkippedResource(logical_id=name, reason=f"its condition {resource.body['Condition']} is false")
+            raise resource.fault(key, f"names no file: {location}", f"Write the template {path}, or correct the path.")
+        if os.path.realpath(path) in self.context.chain:
+            what = f"names a template that it is nested in itself: {location}"
+            raise resource.fault(key, what, "Leave one of the two stacks out.")
+        text = read_text(path)
+        given, withheld = self._hand_down(resource, parse_template(text, path).get("Parameters"))
+        place = (*self.context.place, resource.logical_id)
+        return _read(path, text, given, replace(self.context, config=None, place=place, withheld=withheld))
+
+    def _hand_down(self, resource: Resource, declared: Any) -> tuple[dict[str, str], frozenset[str]]:
+        """Return the values that a nested stack's parameters get, and the names of those with values that are not known."""
+        given = {name: value for name, value in self.scope.given.items() if name.startswith("AWS::")}
+        withheld = set()
+        handed = resource.raw("Parameters")
+        for name, node in handed.items() if isinstance(handed, dict) else ():
+            if not isinstance(declared, dict) or name not in declared:
+                continue
+            try:
+                value = evaluate(node, building_scope(resource.scope))
+            except IntrinsicError:
+                withheld.add(str(name))
+                continue
+            if value not in (None, NO_VALUE):
+                given[str(name)] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        return given, frozenset(withheld)
 
 
 def _inherited(defaults: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -253,7 +365,7 @@ def _inherited(defaults: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[
 
 def _makes_functions(node: Any) -> bool:
     if isinstance(node, dict):
-        return str(node.get("Type")) in CODE_PROPERTIES or any(map(_makes_functions, node.values()))
+        return str(node.get("Type")) in (*CODE_PROPERTIES, *_NESTED) or any(map(_makes_functions, node.values()))
     return isinstance(node, list) and any(map(_makes_functions, node))
 
 
@@ -269,7 +381,3 @@ def _is_absent(resource: Resource) -> bool:
     except IntrinsicError as error:
         place = f"{resource.file}:{line_of(resource.body, 'Condition')}: Resources.{resource.logical_id}.Condition"
         raise UsageError(f"{place} cannot be used: {error.what}", remedy=error.remedy) from error
-
-
-def _is_local(value: Any) -> bool:
-    return isinstance(value, str) and not value.startswith(REMOTE_PREFIXES)

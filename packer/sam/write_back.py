@@ -69,6 +69,7 @@ _IGNORED = "IgnoreGlobals"
 """The attribute of a resource that lists what it does not take from Globals (AWS SAM specification, "Globals")."""
 
 NO_IMAGES: Mapping[str, Path | str] = {}
+NO_STACKS: Mapping[str, Path] = {}
 
 _Place = tuple[Node, str]
 """A mapping (maybe an alias of one), and a key of it."""
@@ -118,15 +119,17 @@ def write_template(
     destination: Path,
     layers: Sequence[BuiltLayer] = (),
     images: Mapping[str, Path | str] = NO_IMAGES,
+    stacks: Mapping[str, Path] = NO_STACKS,
 ) -> bytes:
     """Return the template as it must stand in the file ``destination``.
 
     ``artifacts`` maps logical ids of the template's functions to what was built for them, as absolute paths; functions that are
     not among them keep their source. ``images`` are those of them that are images: a docker-archive, or a name in the engine.
-    ``layers``, in the order in which functions get them, become resources, and loops that make functions are written out. All
-    other bytes stay. Raises `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
+    ``layers``, in the order in which functions get them, become resources, and loops that make functions are written out.
+    ``stacks`` are the absolute paths where the templates of nested stacks are written, by their logical ids. All other bytes
+    stay. Raises `UsageError` where YAML aliases forbid that, and for layers that cannot be added to.
     """
-    unknown = artifacts.keys() - {function.logical_id for function in template.functions}
+    unknown = artifacts.keys() - {function.logical_id for function in template.own}
     if unknown:
         raise ValueError(f"not functions of the template: {', '.join(sorted(unknown))}")
     text = EditableText.of(write_out_loops(template))
@@ -142,7 +145,8 @@ def write_template(
             *_image_function_edits(text, uris),
             *_archive_edits(text, built, uris, layers, template.path),
             *_layer_declarations(text, move, layers),
-            *_path_edits(text, move, artifacts),
+            *_stack_edits(text, move, stacks),
+            *_path_edits(text, move, {*artifacts, *stacks}),
         )
         return text.apply(edits).encode()
     except EditConflict as error:
@@ -203,6 +207,15 @@ def _archive_edits(
         else:
             yield text.put(resource, "Properties", {code: path, **({LAYERS_PROPERTY: own} if own else {})})
     yield from attach_layers(text, where, functions, added)
+
+
+def _stack_edits(text: EditableText, move: _Move, stacks: Mapping[str, Path]) -> Iterator[Edit]:
+    """Point every nested stack to its written template."""
+    for logical_id, path in stacks.items():
+        resource = _resource(text, logical_id)
+        properties = resource.get("Properties")
+        if properties is not None:
+            yield text.put(properties, LOCAL_PATHS[_type(resource)][0], move.relative(path))
 
 
 def _layer_declarations(text: EditableText, move: _Move, layers: Sequence[BuiltLayer]) -> Iterator[Edit]:

@@ -130,3 +130,28 @@ def test_base_folder_moves_the_code_and_nothing_else(folder, lpack):
     assert "../stack/topic.yaml" in text
     finished = lpack("build", "--base-dir", ".", cwd=folder)
     assert "--base-dir needs a template" in finished.stderr
+
+
+def test_nested_stack_is_built_and_its_written_template_is_led_to(folder, lpack):
+    (folder / "child/b").mkdir(parents=True)
+    (folder / "child/b/app.py").write_text("import alpha\ndef handler(event, context): ...\n")
+    (folder / "child/b/requirements.txt").write_text("alpha\n")
+    child = HEAD + "Resources:\n  B:\n    Type: AWS::Serverless::Function\n"
+    child += "    Properties: {CodeUri: b/, Handler: app.handler, Runtime: python3.12}\n"
+    (folder / "child/template.yaml").write_text(child)
+    stack = "Resources:\n  Child: {Type: AWS::Serverless::Application, Properties: {Location: child/template.yaml}}\n"
+    (folder / "template.yaml").write_text(HEAD + stack)  # a root without functions of its own
+    finished = lpack("build", "--template", "template.yaml", "--json", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert list(json.loads(finished.stdout)["functions"]) == ["Child-B"]
+    assert "CAPABILITY" not in finished.stderr
+    root = YAML(typ="safe", pure=True).load((folder / "dist/template.yaml").read_text())
+    written = folder / "dist" / root["Resources"]["Child"]["Properties"]["Location"]
+    code = YAML(typ="safe", pure=True).load(written.read_text())["Resources"]["B"]["Properties"]["CodeUri"]
+    assert (written.parent / code).resolve() == folder / "dist/Child-B.zip"
+    assert "unchanged" in lpack("build", "Child/B", "--template", "template.yaml", cwd=folder).stdout
+    (folder / "child/template.yaml").write_text(child.replace("python3.12", "python3.13"))
+    assert "python3.13" in lpack("build", "--template", "template.yaml", "--verify", "none", cwd=folder).stdout
+    (folder / "template.yaml").write_text(INLINE)
+    assert lpack("build", "--template", "template.yaml", cwd=folder).returncode == 0
+    assert not written.exists()

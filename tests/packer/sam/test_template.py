@@ -194,11 +194,11 @@ def test_plain_functions_with_code_elsewhere_are_skipped(tmp_path: Path, code: s
     assert read(tmp_path, FUNCTION + other).skipped == (SkippedResource(logical_id="Other", reason=reason),)
 
 
-def test_layers_and_nested_templates_that_need_a_build_are_reported(tmp_path: Path):
+def test_layers_that_need_a_build_are_reported(tmp_path: Path):
     others = """\
   Layer: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: x}, Metadata: {BuildMethod: python3.12}}
   Files: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: x}}
-  Nested: {Type: AWS::Serverless::Application, Properties: {Location: nested/template.yaml}}
+  Nested: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: !ImportValue x}}
   Published: {Type: AWS::Serverless::Application, Properties: {Location: {ApplicationId: x}}}
   Remote: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: "https://x/y"}}
 """

@@ -22,6 +22,9 @@ def project(tmp_path: Path) -> Path:
     for name in ("orders", "shared"):
         (folder / name).mkdir(parents=True)
     (folder / "orders.tar.gz").touch()
+    (folder / "nested").mkdir()
+    for place in ("nested/template.yaml", "../stack.yaml"):
+        (folder / place).write_text("Resources: {Topic: {Type: AWS::SNS::Topic}}\n")
     shutil.copy(SAMPLE, folder / "template.yaml")
     return folder
 
