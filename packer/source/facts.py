@@ -19,7 +19,7 @@ from builders.once import Once
 from packer.cache.derived_values import derive
 from packer.cache.store import Store, digest_of
 from packer.core.model import Distribution, Entry, Tree
-from packer.source.named_files import find_named_files
+from packer.source.named_paths import find_named_files, find_named_folders
 from packer.source.test_suites import (
     TEST_FOLDERS,
     existing_folders,
@@ -166,8 +166,6 @@ def _named_files(sources: Sequence[bytes], tree: Tree | None) -> tuple[tuple[str
 
 def _named_folders(sources: Sequence[tuple[str, bytes]], tree: Tree) -> tuple[str, ...]:
     """Return the folders with files for compilers and build tools that sources name piece by piece, without those in others."""
-    from packer.source.named_folders import find_named_folders
-
     held = {str(parent) for entry in tree if BUILT_WITH.search(entry.path) for parent in PurePosixPath(entry.path).parents}
     found: list[str] = []
     for folder in sorted(find_named_folders(sources, held - {"."}, parse_source)):

@@ -1,4 +1,4 @@
-"""Which folders sources name piece by piece."""
+"""Which files, endings of files, and folders sources name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,46 @@ import ast
 
 import pytest
 
-from packer.source.named_folders import find_named_folders
+from packer.source.named_paths import find_named_files, find_named_folders
 
 FOLDERS = ("pkg", "pkg/include", "pkg/share", "pkg/share/cmake", "pkg/core", "pkg/core/include", "pkg/sub/include")
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ('open("one.h")\n', "one.h"),
+        ("open(here / 'data/one.h')\n", "one.h"),
+        ('open(f"{here}/one.h")\n', "one.h"),
+        ('call("it\'s", "one.h")\n', "one.h"),
+        ('call("a", "one.h", "b")\n', "one.h"),
+        ('LIST = ["Makefile"]\n', "Makefile"),
+    ],
+)
+def test_a_file_that_a_string_names_is_found(code, name):
+    assert name in find_named_files([code.encode()]).names
+
+
+@pytest.mark.parametrize(
+    ("code", "suffix"),
+    [
+        ('path.endswith(".h")\n', ".h"),
+        ('folder.glob("*.h")\n', ".h"),
+        ('folder.glob("**/*.h")\n', ".h"),
+        ('name = "%s%s.exe" % (kind, bits)\n', ".exe"),
+        ('name = f"{kind}.exe"\n', ".exe"),
+        ('name = "{}-64.exe".format(kind)\n', ".exe"),
+        ('name = "cli" + ".exe"\n', ".exe"),
+        ('f"{name}.h.in"\n', ".h.in"),
+    ],
+)
+def test_an_ending_by_itself_or_after_a_placeholder_is_found(code, suffix):
+    assert suffix in find_named_files([code.encode()]).suffixes
+
+
+@pytest.mark.parametrize("code", ['open("one.h")\n', '"a sentence with .h in it"\n', "x = one.h\n", '"h"\n'])
+def test_a_whole_name_or_a_sentence_is_no_ending(code):
+    assert not find_named_files([code.encode()]).suffixes
 
 
 def found(code: str, path: str = "pkg/sub/one.py") -> set[str]:

@@ -1,7 +1,8 @@
-"""Folders that sources name piece by piece, from where they lie themselves: code may hand them to compilers and build tools.
+"""What sources name: files and endings of files in strings, and folders piece by piece, from where they lie themselves.
 
-``os.path.join(os.path.dirname(__file__), "share", "cmake")``, ``Path(__file__).parent / "include"`` and
-``files("package").joinpath("include")`` name no file in them, and what they are handed to reads any.
+Code may read such a file. ``os.path.join(os.path.dirname(__file__), "share", "cmake")``, ``Path(__file__).parent / "include"``
+and ``files("package").joinpath("include")`` name no file in a folder: what they are handed to, compilers and build tools, reads
+any.
 """
 
 from __future__ import annotations
@@ -10,12 +11,33 @@ import ast
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from msgspec import Struct
+
+_LAST_PART = re.compile(rb"[\"'/]([\w.+*?%{}\[\]()-]{1,100})(?=[\"'])")
+"""The last part of a path that stands in a string, patterns and placeholders included."""
+_SUFFIX = re.compile(r"(?:^|[*?%{}\[\]()][\w-]*)((?:\.\w+)+)$")
+"""An ending by itself, or after a placeholder: ``.h``, ``*.h``, ``%s.exe``, ``{name}-64.exe``."""
 _LOCATES = (b"__file__", b"__path__", b"__spec__", b"find_spec", b"files(", b"resource_filename", b"get_path(", b"pkgutil")
 """What a source uses to find out where a package lies; one of these."""
 _DEFINES_INCLUDES = re.compile(rb"^def _?(?:get_)?includes?(?:_(?:dir|path)(?:ectory|ectories|s)?)?\(", re.MULTILINE)
 """Begins a function that returns a folder of headers: numpy's ``get_include`` is the model of many."""
 _DISPLAYS = (ast.List, ast.Set, ast.Dict)
 """What holds words of its own that are listed or exported rather than joined."""
+
+
+class NamedFiles(Struct, frozen=True, kw_only=True):
+    """The last parts of paths that stand in strings, and the endings of files that do, with their dots."""
+
+    names: frozenset[str]
+    suffixes: frozenset[str]
+
+
+def find_named_files(sources: Iterable[bytes]) -> NamedFiles:
+    """Return the files that the strings of sources name, in code or in comments."""
+    found = {part for data in sources for part in set(_LAST_PART.findall(data))}
+    names = frozenset(part.decode("utf-8", "replace") for part in found)
+    suffixes = {suffix[1] for name in names if (suffix := _SUFFIX.search(name))}
+    return NamedFiles(names=names, suffixes=frozenset(suffixes))
 
 
 def find_named_folders(
