@@ -48,6 +48,7 @@ KINDS: Mapping[str, SharingRule] = {
     "deflated": SharingRule(shared=False, why="compressing a small file again takes less time than a request"),
     "resolutions": SharingRule(shared=False, why="they name this machine's folders, and say what an index had at one time"),
     "requirements": SharingRule(shared=False, why="reading a few files of metadata takes less time than a request"),
+    "closures": SharingRule(shared=False, why="checking a set against its metadata takes less time than a request"),
     "required-names": SharingRule(shared=False, why="reading a file of metadata takes less time than a request"),
     "wheel-trees": SharingRule(shared=False, why="reading a wheel's directory takes less time than a request"),
     "parsed-locks": SharingRule(shared=False, why="parsing a lock takes less time than a request"),

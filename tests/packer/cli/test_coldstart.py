@@ -163,7 +163,10 @@ class TestEmulator:
         [
             ("import os; os._exit(3)", ("the runtime ended before the handler was there", "cannot be run here")),
             ("1 / 0", ("the runtime ended before the handler was there", "cannot be run here")),
-            ("import nothing_of_that_name", ("module 'nothing_of_that_name' that app.py:1 imports", "Add what brings it")),
+            (
+                "import nothing_of_that_name",
+                ("module 'nothing_of_that_name' that app.py:1 imports", "Add the distribution that provides it"),
+            ),
         ],
     )
     def test_an_init_phase_that_fails_proves_nothing(self, project, words, told):

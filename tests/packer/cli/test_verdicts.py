@@ -496,7 +496,7 @@ def test_a_templates_own_layers_lie_at_opt_in_their_order(tmp_path, lpack, index
     template_project(
         tmp_path, f"import tool\nassert tool.VALUE == {value}\nassert tool.__file__[:12] == '/opt/python/'", layers
     )
-    report = build_template(lpack, tmp_path, "--strict")
+    report = build_template(lpack, tmp_path)
     assert report["verified"]["level"] == "import"
     assert report["attached_bytes"] >= len("VALUE = 'later'\n")
 
@@ -538,4 +538,4 @@ def test_variables_of_a_template_are_those_of_the_proof(tmp_path, lpack, index, 
     template_project(tmp_path, "import os\nassert os.environ['STAGE'] == 'dev'", "[]")
     template = tmp_path / "template.yaml"
     template.write_text(f"{template.read_text()}      Environment: {{Variables: {{STAGE: !Ref Stage}}}}\n")
-    assert build_template(lpack, tmp_path, "--strict")["verified"]["level"] == "import"
+    assert build_template(lpack, tmp_path)["verified"]["level"] == "import"

@@ -122,7 +122,7 @@ def test_a_profile_without_distributions_is_one(tmp_path):
         (GOOD + '[distributions.one]\nversion = "1.0"\nopened = 3\n', ""),
         (GOOD + '[distributions.one]\nversion = "1.0"\nopened = [[]]\n', ""),
         ("profile = \n", "line 1"),
-        (b"\xff\xfe", "utf-8"),
+        (b"\xff", "utf-8"),
     ],
 )
 def test_a_file_that_is_no_profile_is_named_with_its_trouble(tmp_path, data, reason):
