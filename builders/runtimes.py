@@ -6,6 +6,7 @@ Sources: AWS "Lambda runtimes" (operating systems, architectures, end of support
 
 from __future__ import annotations
 
+import platform
 from datetime import date, timedelta
 from functools import cache
 from typing import ClassVar, Literal, get_args
@@ -353,6 +354,11 @@ class Target(Struct, frozen=True, kw_only=True):
             "python_version": f"3.{self.runtime.minor}",
             "sys_platform": "linux",
         }
+
+
+def is_native(architecture: Architecture) -> bool:
+    """Return whether this machine's processor is of an architecture; any other is emulated, if it is run at all."""
+    return MACHINES.get(platform.machine()) == architecture
 
 
 @cache

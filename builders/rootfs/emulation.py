@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from builders.runtimes import ELF_MACHINES, ELF_MAGIC, MACHINES, Architecture
+from builders.runtimes import ELF_MACHINES, ELF_MAGIC, Architecture, is_native
 
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _MACHINE_AT, _MACHINE_LENGTH = 18, 2
@@ -15,7 +15,7 @@ def runs_programs(architecture: Architecture, registered: Path = _BINFMT) -> boo
     """Return whether programs of an architecture run here, in any root folder."""
     if platform.system() != "Linux":
         return False
-    return MACHINES.get(platform.machine()) == architecture or is_emulated(architecture, registered)
+    return is_native(architecture) or is_emulated(architecture, registered)
 
 
 def is_emulated(architecture: Architecture, registered: Path = _BINFMT) -> bool:

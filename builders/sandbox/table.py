@@ -9,13 +9,13 @@ from msgspec import Struct
 
 from builders.errors import BuildError, UnavailableError, interruption_error
 from builders.once import Once
-from builders.runtimes import MACHINES, Target
+from builders.runtimes import Target, is_native
 from builders.sandbox.task import Sandbox
 
 
 def runs_here(target: Target) -> bool:
     """Return whether this machine loads the target's native code."""
-    return platform.system() == "Linux" and MACHINES.get(platform.machine()) == target.architecture
+    return platform.system() == "Linux" and is_native(target.architecture)
 
 
 class SandboxKind(Struct, frozen=True, kw_only=True):

@@ -124,6 +124,17 @@ class FileContent(Struct, frozen=True, kw_only=True):
         return None
 
 
+def folders_above(paths: Iterable[str]) -> set[str]:
+    """Return the folders that files lie in, and those that these lie in, without the one at the top; paths have ``/``."""
+    found: set[str] = set()
+    for path in paths:
+        above = path.rpartition("/")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition("/")[0]
+    return found
+
+
 class Entry(Struct, frozen=True, kw_only=True):
     """One file of an artifact. ``path`` is relative, with ``/``; ``owner`` names the distribution it came from."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ from builders.sandbox.task import LayerStack
 from packer.cache.deflate import inflate
 from packer.cache.store import Store, store_errors
 from packer.core.errors import PackageError
-from packer.core.model import EXECUTABLE_MODE, FILE_MODE
+from packer.core.model import EXECUTABLE_MODE, FILE_MODE, folders_above
 from packer.formats.zip_reader import ZipFormatError, ZipMember, read_members
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 a folder of one's own is made in it
@@ -77,7 +77,7 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
     def unpack(self, folder: Path, executor: Executor) -> None:
         """Unpack it into a new folder, with its modes; raise `LpackError`."""
         with store_errors(folder, "write to"):
-            for path in sorted(_folders_of(member.name for member in self.members)):
+            for path in ("", *sorted(folders_above(member.name for member in self.members))):
                 make_folder(f"{folder}/{path}")
             batches = [self.members[start : start + _BATCH] for start in range(0, len(self.members), _BATCH)]
             futures: list[Future[None]] = []
@@ -103,17 +103,6 @@ class PackedArchive(Struct, frozen=True, kw_only=True):
                 write_whole(to, data)
             finally:
                 os.close(to)
-
-
-def _folders_of(names: Iterable[str]) -> set[str]:
-    """Return the folders of files, and those that lead there; an empty name for the one at the top."""
-    found = {""}
-    for name in names:
-        path = name.rpartition("/")[0]
-        while path not in found:
-            found.add(path)
-            path = path.rpartition("/")[0]
-    return found
 
 
 def make_folder(path: str) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from packer.core.errors import ImageError
-from packer.core.model import EXECUTABLE_MODE, FILE_MODE, Content, Tree
+from packer.core.model import EXECUTABLE_MODE, FILE_MODE, Content, Tree, folders_above
 
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
@@ -40,12 +40,7 @@ def tar_members(parts: Iterable[tuple[str, Tree]]) -> list[TarMember]:
                 raise ImageError(f"Two files of an image's layer are called {path}.", remedy="Leave one of them out.")
             mode = EXECUTABLE_MODE if entry.mode & 0o111 else FILE_MODE
             files[path] = TarMember(path=path, mode=mode, content=entry.content)
-    folders: set[str] = set()
-    for path in files:
-        above = path.rpartition("/")[0]
-        while above and above not in folders:
-            folders.add(above)
-            above = above.rpartition("/")[0]
+    folders = folders_above(files)
     for path in folders & files.keys():
         what = f"{path} would be a file and a folder of an image's layer."
         raise ImageError(what, remedy="Rename one of them.")

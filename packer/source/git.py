@@ -15,6 +15,7 @@ from msgspec import Struct
 from builders.commands import git_environment
 from packer.cache.signatures import Signature, signature
 from packer.core.errors import UsageError
+from packer.core.model import folders_above
 
 _EXPRESSION = re.compile(r"[~^:@{}*?\[\\\s]")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -64,13 +65,7 @@ def _list_tracked(top: Path, _index: Signature) -> TrackedFiles | None:
     if status:
         return None
     paths = frozenset(os.fsdecode(name) for name in found.split(b"\0") if name)
-    folders: set[str] = set()
-    for path in paths:
-        above = path.rpartition("/")[0]
-        while above and above not in folders:
-            folders.add(above)
-            above = above.rpartition("/")[0]
-    return TrackedFiles(paths=paths, folders=frozenset(folders))
+    return TrackedFiles(paths=paths, folders=frozenset(folders_above(paths)))
 
 
 class WorkingTree(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ _ABSENT = re.compile(r"\[Errno 2\] [^:]*: b?['\"]([^'\"]+)")
 _NO_MEMORY = re.compile(r"\[Errno (?:2|38)\]")
 """No such file, or no such function: what C libraries say of shared memory where there is no /dev/shm."""
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 it is only looked for
-_FILES = re.compile(r'^ *File "([^"]+)", line', re.MULTILINE)
+TRACED_FILES = re.compile(r'^ *File "([^"]+)", line', re.MULTILINE)
+"""The files of a traceback's frames."""
 _MAKERS = ("/synchronize.py", "/shared_memory.py")
 """Modules that make what processes share: of multiprocessing, and of what was made of it (billiard, loky)."""
 # The function's own statement that has failed, or what that calls, says that it makes a file by its mode (Python
@@ -81,7 +82,7 @@ def find_denial(kind: str, message: str, trace: str) -> Denial | None:
         )
     if _NO_CACHE.search(message):
         return Denial(what="only /tmp can be written", remedy=name_folder("NUMBA_CACHE_DIR"), certain=False)
-    last = _FILES.findall(trace)[-2:]  # the very last may be of what makes locks fail here (`builders.inside.probe`)
+    last = TRACED_FILES.findall(trace)[-2:]  # the very last may be of what makes locks fail here (`builders.inside.probe`)
     in_memory = kind in {"OSError", "FileNotFoundError"} and any(file.endswith(_MAKERS) for file in last)
     if (in_memory and _NO_MEMORY.search(message)) or (absent and is_below(absent[1], _SHARED_MEMORY)):
         remedy = "Use threads, or processes with multiprocessing.Pipe, instead of locks, queues, pools and shared memory."

@@ -21,7 +21,7 @@ from packer.core.records import UnverifiedCause
 from packer.formats.distribution_names import canonical_name
 from packer.source.layer_content import LayerContent, read_layer_sources
 from packer.trim.material import Material
-from packer.verify.denials import Denial, find_denial, is_below, name_folder, sought_library, starts_program
+from packer.verify.denials import TRACED_FILES, Denial, find_denial, is_below, name_folder, sought_library, starts_program
 from packer.verify.diagnosis import HANDLER_NOT_FOUND, IMPORTS, NO_NETWORK, is_broken, is_network, remedy_for
 from packer.verify.handler_source import SourceFault, is_chosen, is_reached, may_bind, offer_names, surely_ends
 from packer.verify.module_names import added_after, full_name, is_standard, leading_folder, likely_distribution, removed_from
@@ -41,7 +41,6 @@ _NO_NAME = re.compile(rf"cannot import name '(\w+)' from '([\w.]+)' \((?:{TASK_F
 _FRAME = re.compile(
     rf'File "(?:({TASK_FOLDER})|{LAYERS_MOUNT}(?:/python)?(?:/lib/python3\.\d+/site-packages)?)/([^"]+)", line (\d+)'
 )
-_FILES = re.compile(r'^ *File "([^"]+)", line', re.MULTILINE)
 _CHAINED = re.compile(f"{_DIRECT_CAUSE}|{_DURING}")
 # What a traceback says that was raised, behind its frames: the type, and the message's first line.
 _RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?: [^\n]*+\n)*+([\w.]++)(?:: ([^\n]*+))?", re.MULTILINE)
@@ -157,7 +156,7 @@ class _Scene:
         self._layers = layers
         part = part or _CHAINED.split(trace)[-1]
         self._lines = {(found[2], int(found[3])) for found in _FRAME.finditer(part)}
-        files = _FILES.findall(part)
+        files = TRACED_FILES.findall(part)
         self.ends_here = bool(files) and _FRAME.search(f'File "{files[-1]}", line 1') is not None
         """Whether it was raised in a file of the function's or a layer's, and not in what that calls, or in a text."""
 

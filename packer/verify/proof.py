@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from builders.runtimes import is_native
 from builders.sandbox.task import Sandbox
 from packer import __version__
 from packer.cache.store import Store, digest_of
@@ -33,7 +34,6 @@ from packer.verify.runner import (
     error_text,
     error_trace,
     event_files,
-    is_emulated,
     outcome_essence,
     read_events,
 )
@@ -455,7 +455,7 @@ class _Trial:
 
 def is_exact(sandbox: Sandbox, function: Function) -> bool:
     """Return whether a function runs by the files of its runtime, unpacked or in a container, on no emulated processor."""
-    return sandbox.path is None and not is_emulated(function)
+    return sandbox.path is None and is_native(function.target.architecture)
 
 
 _SECOND_TRY = 20.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import marshal
-import platform
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -25,7 +24,6 @@ from builders.runtimes import (
     LANG_FOLDER,
     LAYERS_MOUNT,
     LIBRARY_FOLDER,
-    MACHINES,
     MEGABYTE,
     REQUEST_LIMIT,
     RESPONSE_LIMIT,
@@ -33,6 +31,7 @@ from builders.runtimes import (
     RUNTIME_FOLDER,
     STORAGE_RANGE,
     TASK_FOLDER,
+    is_native,
 )
 from builders.sandbox.emulator import REMEDY, find_emulator
 from builders.sandbox.table import Sandboxes
@@ -411,17 +410,18 @@ def function_environment(function: Function) -> dict[str, str]:
 
 def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outcome, bool]:
     """Return what came of a run with so many events, and whether another one would end the same way."""
+    emulated = not is_native(function.target.architecture)
     if done.memory:
         failure = f"it holds more than its {function.execution.memory or _MEMORY} MB of memory"
-        return Outcome(failure=failure, limit="memory", emulated=is_emulated(function), log=done.log), False
+        return Outcome(failure=failure, limit="memory", emulated=emulated, log=done.log), False
     reached = _find_reached(done.answer, events)
     where = "" if reached is None else f" in its event {reached + 1} of {events}"
     timeout, longest = function.execution.timeout, _longest_run(function, events)
     if done.late and reached is not None and timeout is not None and longest < function.verify.seconds:
-        return replace(_beyond_timeout(timeout, emulated=is_emulated(function)), log=done.log), False
+        return replace(_beyond_timeout(timeout, emulated=emulated), log=done.log), False
     if done.late:
         what = f"it was stopped after {longest:g} s{where}"
-        return Outcome(failure=what, late=True, emulated=is_emulated(function), log=done.log), False
+        return Outcome(failure=what, late=True, emulated=emulated, log=done.log), False
     if done.excess:
         what = f"its answer of {format_size(done.excess)} is too long to be read"
         return Outcome(failure=what, log=done.log), False
@@ -430,13 +430,8 @@ def read_result(done: TaskResult, function: Function, events: int) -> tuple[Outc
         what = f"the interpreter ended with {how}{where}"
         return Outcome(failure=what, status=done.status, log=done.log), False
     outcome, stable = _read_outcome(done.answer, done.log, events)
-    beyond = _find_excess(outcome) or _find_lateness(outcome, timeout, emulated=is_emulated(function))
+    beyond = _find_excess(outcome) or _find_lateness(outcome, timeout, emulated=emulated)
     return (replace(beyond, log=done.log), False) if beyond else (outcome, stable)
-
-
-def is_emulated(function: Function) -> bool:
-    """Return whether this machine's processor is not of the function's architecture: it is run, if at all, by an emulator."""
-    return MACHINES.get(platform.machine()) != function.target.architecture
 
 
 def _beyond_timeout(timeout: int, *, emulated: bool) -> Outcome:
